@@ -1,0 +1,1 @@
+"""The pytest plugin and contract-test harness for LLM servers."""

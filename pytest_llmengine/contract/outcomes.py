@@ -1,0 +1,63 @@
+"""What a check can come to, and how its function says so."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NoReturn
+
+
+class Outcome(StrEnum):
+    """The verdict of one check on one target."""
+
+    PASS = "pass"  # noqa: S105 - a verdict
+    FAIL = "fail"
+    REFUSED = "refused"
+    IGNORED = "ignored"
+    DEVIATES = "deviates"
+    UNMEASURED = "unmeasured"
+    ERROR = "error"
+
+
+class Verdict(Exception):  # noqa: N818 - a verdict is not an error of ours
+    """Ends a check with an outcome other than a pass, and the reason for it."""
+
+    outcome: Outcome = Outcome.FAIL
+
+
+class Fail(Verdict):
+    """The rule is broken."""
+
+
+class Refused(Verdict):
+    """The server does not support it and said so with a clear 4xx (or 501)."""
+
+    outcome = Outcome.REFUSED
+
+
+class Ignored(Verdict):
+    """The server accepted the request and silently did not do it."""
+
+    outcome = Outcome.IGNORED
+
+
+class Unmeasured(Verdict):
+    """It cannot be known in this mode."""
+
+    outcome = Outcome.UNMEASURED
+
+
+def fail(reason: str) -> NoReturn:
+    """End the check as failed."""
+    raise Fail(reason)
+
+
+def expect(condition: object, reason: str) -> None:
+    """Fail with `reason` unless the condition is true; `assert` would vanish under ``-O``."""
+    if not condition:
+        raise Fail(reason)
+
+
+def expect_effect(condition: object, reason: str) -> None:
+    """End as ignored unless the condition is true: the request was accepted without effect."""
+    if not condition:
+        raise Ignored(reason)

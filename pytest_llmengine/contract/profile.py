@@ -1,0 +1,103 @@
+"""What an engine claims, and where it is known to deviate."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KEYS = {"engine", "capabilities", "deviation"}
+_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link"}
+_DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A known way in which an engine breaks a rule; it fails loudly once it is gone."""
+
+    check: str
+    outcome: Outcome
+    version: str
+    reason: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The claims of one engine: capabilities, and deviations by check id."""
+
+    engine: str
+    capabilities: frozenset[Capability] = frozenset(Capability)
+    deviations: dict[str, Deviation] = field(default_factory=dict)
+
+
+class ProfileError(ValueError):
+    """A profile file is wrong; the message names the file, the entry and the field."""
+
+
+def load_profile(engine: str) -> Profile:
+    """The shipped profile of a backend; an engine without one claims everything."""
+    path = resources.files("pytest_llmengine.contract") / "profiles" / f"{engine}.toml"
+    if not path.is_file():
+        return Profile(engine)
+    return parse_profile(path.read_text("utf-8"), source=f"profiles/{engine}.toml")
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile in a file of the user's own."""
+    return parse_profile(path.read_text("utf-8"), source=str(path))
+
+
+def parse_profile(text: str, *, source: str) -> Profile:
+    """A profile from TOML; raises ProfileError that names file, entry and field."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{source}: not TOML: {error}"
+        raise ProfileError(msg) from error
+    if unknown := sorted(set(data) - _KEYS):
+        msg = f"{source}: unknown key {unknown[0]!r}; known are {sorted(_KEYS)}"
+        raise ProfileError(msg)
+    deviations = [
+        _deviation(row, f"{source}: deviation {i}")
+        for i, row in enumerate(data.get("deviation", []))
+    ]
+    return Profile(
+        engine=str(data.get("engine", source)),
+        capabilities=_capabilities(data, source),
+        deviations={d.check: d for d in deviations},
+    )
+
+
+def _capabilities(data: dict[str, object], source: str) -> frozenset[Capability]:
+    names = data.get("capabilities")
+    if names is None:
+        return frozenset(Capability)
+    assert isinstance(names, list)
+    try:
+        return frozenset(Capability(name) for name in names)
+    except ValueError as error:
+        msg = f"{source}: capabilities: {error}; known are {[str(c) for c in Capability]}"
+        raise ProfileError(msg) from error
+
+
+def _deviation(row: dict[str, str], where: str) -> Deviation:
+    if missing := sorted(_DEVIATION_REQUIRED - set(row)):
+        msg = f"{where}: {missing[0]!r} is missing; a deviation needs {sorted(_DEVIATION_REQUIRED)}"
+        raise ProfileError(msg)
+    if unknown := sorted(set(row) - _DEVIATION_KEYS):
+        msg = f"{where}: unknown key {unknown[0]!r}; known are {sorted(_DEVIATION_KEYS)}"
+        raise ProfileError(msg)
+    try:
+        outcome = Outcome(row["outcome"])
+    except ValueError as error:
+        msg = f"{where}: {error}; an outcome is fail, ignored or refused"
+        raise ProfileError(msg) from error
+    return Deviation(row["check"], outcome, row["version"], row["reason"], row.get("link", ""))

@@ -1,0 +1,168 @@
+"""What a server sent back, as bytes in the order and at the time they came."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import httpx
+
+from pytest_llmengine.contract.outcomes import Fail, Refused
+
+_MAX_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes as one read delivered them, `at` seconds after the request was sent."""
+
+    at: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: status, headers, and the body as whole and as it arrived.
+
+    ``cut`` says that the connection broke before the body had ended.
+    """
+
+    method: str
+    path: str
+    status: int
+    headers: httpx.Headers
+    chunks: tuple[Chunk, ...]
+    cut: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(c.data for c in self.chunks)
+
+    @property
+    def text(self) -> str:
+        """The whole body as text, wrong bytes marked."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def content_type(self) -> str:
+        """The media type, without parameters, in lower case."""
+        return str(self.headers.get("content-type", "")).split(";")[0].strip().lower()
+
+    def json(self) -> Any:
+        """The body as JSON; a body that is none fails the check."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise Fail(f"{self._name}: the body is not JSON: {_short(self.text)}") from None
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object; anything else fails the check."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Fail(f"{self._name}: the body is not a JSON object: {_short(self.text)}")
+        return value
+
+    def success(self) -> dict[str, Any]:
+        """The JSON object of a 200; anything else fails the check."""
+        if self.status != httpx.codes.OK:
+            self._not_ok()
+        return self.object()
+
+    def success_or_refused(self) -> dict[str, Any]:
+        """The JSON object of a 200; a clear 4xx or 501 ends the check as refused."""
+        if self.is_refusal:
+            raise Refused(f"{self._name}: {self.status} {self.error_message}")
+        return self.success()
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server said no in words: a 4xx or 501 with a message."""
+        refused = 400 <= self.status < 500 or self.status == httpx.codes.NOT_IMPLEMENTED
+        return refused and bool(self.error_message)
+
+    @property
+    def error_message(self) -> str:
+        """The words of an error, whatever the envelope; "" when there are none."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return ""
+        while isinstance(value, dict):
+            value = value.get("error", value.get("message", value.get("detail")))
+        return value if isinstance(value, str) else ""
+
+    @property
+    def events(self) -> list[Event]:
+        """The server-sent events of the body, comments left out."""
+        return list(parse_events(self.body))
+
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON objects of a stream in order, ``[DONE]`` left out.
+
+        A status other than 200 fails the check, and so do an event that is not a JSON object, a
+        stream without events, and a connection that broke.
+        """
+        if self.status != httpx.codes.OK:
+            self._not_ok()
+        if self.cut:
+            raise Fail(f"{self._name}: the connection broke in mid-stream")
+        found = [self._event_object(e) for e in self.events if e.data != "[DONE]"]
+        if not found:
+            raise Fail(f"{self._name}: a stream without events: {_short(self.text)}")
+        return found
+
+    def objects_or_refused(self) -> list[dict[str, Any]]:
+        """The JSON objects of a stream; a clear 4xx or 501 ends the check as refused."""
+        if self.is_refusal:
+            raise Refused(f"{self._name}: {self.status} {self.error_message}")
+        return self.objects()
+
+    def _event_object(self, event: Event) -> dict[str, Any]:
+        try:
+            value = json.loads(event.data)
+        except ValueError:
+            raise Fail(f"{self._name}: an event is not JSON: {_short(event.data)}") from None
+        if not isinstance(value, dict):
+            raise Fail(f"{self._name}: an event is not a JSON object: {_short(event.data)}")
+        return value
+
+    @property
+    def _name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def _not_ok(self) -> NoReturn:
+        raise Fail(f"{self._name}: {self.status} instead of 200: {_short(self.text)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event."""
+
+    data: str
+    name: str = ""
+
+
+def parse_events(body: bytes) -> list[Event]:
+    """Server-sent events by the WHATWG grammar: CRLF, LF or CR, comments, several data lines."""
+    events: list[Event] = []
+    data: list[str] = []
+    name = ""
+    text = body.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    for line in [*text.split("\n"), ""]:
+        if not line:
+            if data:
+                events.append(Event("\n".join(data), name))
+            data, name = [], ""
+            continue
+        key, _, value = line.partition(":")
+        if key == "data":
+            data.append(value.removeprefix(" "))
+        elif key == "event":
+            name = value.removeprefix(" ")
+    return events
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

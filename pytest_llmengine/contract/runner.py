@@ -1,0 +1,71 @@
+"""Runs checks on a target: the one place where a function's end becomes a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.contract.outcomes import Outcome, Verdict
+from pytest_llmengine.contract.target import TargetUnreachable
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.profile import Deviation, Profile
+    from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.target import Exchange, Target
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The verdict of one check, with its reason and what went over the wire."""
+
+    check: Check
+    outcome: Outcome
+    reason: str
+    exchanges: tuple[Exchange, ...]
+    seconds: float
+    accepted: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run is to end with a failing status because of this check."""
+        return not self.accepted
+
+
+def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
+    """The verdict of one check on a target, held against the profile's known deviations."""
+    target.begin(timing=check.timing)
+    outcome, reason = _observe(check, target)
+    deviation = profile.deviations.get(check.id)
+    if deviation is not None:
+        outcome, reason = _judge(outcome, reason, deviation, profile)
+    claimed = check.needs <= profile.capabilities
+    accepted = outcome in {Outcome.PASS, Outcome.DEVIATES, Outcome.UNMEASURED} or (
+        outcome is Outcome.REFUSED and not claimed
+    )
+    return CheckResult(check, outcome, reason, target.exchanges, target.seconds, accepted)
+
+
+def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
+    try:
+        check.run(target)
+    except Verdict as verdict:
+        return verdict.outcome, str(verdict)
+    except TargetUnreachable as error:
+        return Outcome.ERROR, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever breaks in a check is the harness's fault
+        return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"
+    return Outcome.PASS, ""
+
+
+def _judge(
+    outcome: Outcome, reason: str, deviation: Deviation, profile: Profile
+) -> tuple[Outcome, str]:
+    if outcome is deviation.outcome:
+        known = f"{outcome}, known since {deviation.version}: {deviation.reason}"
+        return Outcome.DEVIATES, f"{known} [{reason}]"
+    if outcome is Outcome.PASS:
+        gone = (
+            f"the deviation of {profile.engine} ({deviation.outcome}: {deviation.reason}) is gone"
+        )
+        return Outcome.FAIL, f"{gone}; take it out of the profile"
+    return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

@@ -1,0 +1,1 @@
+"""Wire formats, pure: requests to bodies, bytes to outputs; every split is a unit test."""

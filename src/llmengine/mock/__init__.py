@@ -1,0 +1,1 @@
+"""The reference implementation of the contract: a deterministic LLM server on loopback."""

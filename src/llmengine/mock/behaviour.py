@@ -1,0 +1,112 @@
+"""How a mock server may differ from the reference: the hooks that mutants and personas use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the mock server saw it."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any = None
+
+
+@dataclass(slots=True)
+class RawReply:
+    """What is about to go over the wire: the last thing that a behaviour may change.
+
+    A whole body is one item of ``chunks``; a stream has one item an event. ``cut`` drops the
+    connection after the chunks instead of ending the body.
+    """
+
+    status: int
+    headers: dict[str, str]
+    chunks: list[bytes]
+    cut: bool = False
+
+
+def _same_request(body: JSON, call: Call) -> JSON:
+    return body
+
+
+def _same_reply(body: JSON, call: Call) -> JSON:
+    return body
+
+
+def _same_events(events: list[JSON], call: Call) -> list[JSON]:
+    return events
+
+
+def _same_wire(reply: RawReply, call: Call) -> RawReply:
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One way for the mock to differ from the reference; the default differs in nothing.
+
+    The hooks run in this order, each on a copy that it may change and must return:
+
+    - ``request`` sees the decoded JSON body before it is validated, so deleting a field plays a
+      server that ignores it without a word;
+    - ``without_rules`` names validation rules of ``llmengine.mock.rules`` that are not applied;
+    - ``reply`` sees the JSON body of a successful whole answer, ``events`` the list of JSON
+      objects of a successful stream (without ``[DONE]``), ``error`` the JSON body of a 4xx or 5xx;
+    - ``wire`` sees status, headers and byte chunks just before they are sent.
+    """
+
+    name: str = "reference"
+    without_rules: frozenset[str] = frozenset()
+    request: Callable[[JSON, Call], JSON] = _same_request
+    reply: Callable[[JSON, Call], JSON] = _same_reply
+    events: Callable[[list[JSON], Call], list[JSON]] = _same_events
+    error: Callable[[JSON, Call], JSON] = _same_reply
+    wire: Callable[[RawReply, Call], RawReply] = _same_wire
+    disabled_routes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failure that the server plays on purpose.
+
+    ``status`` answers with that error instead (with ``retry_after`` seconds in the header).
+    ``delay`` and ``chunk_delay`` are seconds before the first byte and between chunks.
+    ``cut_after`` drops the connection after that many chunks of a stream (0: before any byte).
+    ``malformed_json`` sends a body that is no JSON, ``content_type`` another content type,
+    ``drop_keepalive`` closes the connection after the answer without saying so in a header.
+    ``split_at`` re-cuts the body's bytes: one number is a chunk size, several are positions.
+    """
+
+    status: int | None = None
+    retry_after: float | None = None
+    delay: float = 0.0
+    chunk_delay: float = 0.0
+    cut_after: int | None = None
+    malformed_json: bool = False
+    content_type: str | None = None
+    drop_keepalive: bool = False
+    split_at: int | tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class Script:
+    """Replies and faults to give in order; past the end the mock answers as the reference.
+
+    ``replies`` are texts, or JSON objects that become the assistant's message. ``faults`` pair
+    with the calls in order; None is no fault. Both may be any iterable, also endless.
+    """
+
+    replies: Iterable[str | JSON] = field(default_factory=tuple)
+    faults: Iterable[Fault | None] = field(default_factory=tuple)

@@ -1,0 +1,162 @@
+"""What comes back: vLLM's ``RequestOutput`` shape, and one result a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmengine.values.errors import LLMEngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a server says were used; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        """Sum of both; a count that neither knows stays None."""
+        return Usage(*(_sum(getattr(self, n), getattr(other, n)) for n in self.__slots__))
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else a + b
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool; ``arguments`` is the JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """One token with its natural-log probability and the most likely alternatives."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] | None = None
+    top: tuple[Logprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionOutput:
+    """One answer to one prompt, with vLLM's field names and what HTTP servers add."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    cumulative_logprob: float | None = None
+    logprobs: tuple[Logprob, ...] | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    parsed: Any = None
+
+    @property
+    def reasoning_content(self) -> str | None:
+        """The older name of ``reasoning``."""
+        return self.reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class LLMOutput:
+    """All answers to one prompt: the shape of ``vllm.RequestOutput``."""
+
+    request_id: str
+    prompt: Any
+    outputs: tuple[CompletionOutput, ...]
+    finished: bool = True
+    prompt_token_ids: tuple[int, ...] | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    schema_strategy: str | None = None
+
+    @property
+    def parsed(self) -> Any:
+        """The first answer as an instance of ``output_model``."""
+        return self.outputs[0].parsed if self.outputs else None
+
+    @property
+    def reasoning(self) -> str | None:
+        """The reasoning of the first answer."""
+        return self.outputs[0].reasoning if self.outputs else None
+
+    @property
+    def reasoning_content(self) -> str | None:
+        """The older name of ``reasoning``."""
+        return self.reasoning
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls of the first answer."""
+        return self.outputs[0].tool_calls if self.outputs else ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A fragment of one tool call; fragments with one ``index`` join to a whole."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One step of a stream: new text, reasoning or tool call fragments of one answer.
+
+    The last delta of an answer has its ``finish_reason``; ``usage`` comes on the last delta of
+    the stream, with ``index`` 0 and no text.
+    """
+
+    text: str = ""
+    index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the delta brings anything that a model generated."""
+        return bool(self.text or self.reasoning or self.tool_calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one prompt: ``output`` or ``error``, never neither.
+
+    ``attempts`` counts the requests that were sent; ``usage`` sums the tokens of all of them.
+    """
+
+    output: LLMOutput | None = None
+    error: LLMEngineError | None = None
+    attempts: int = 1
+    usage: Usage | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the prompt was answered."""
+        return self.error is None
+
+    def unwrap(self) -> LLMOutput:
+        """The output, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        assert self.output is not None
+        return self.output

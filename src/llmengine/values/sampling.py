@@ -1,0 +1,147 @@
+"""Sampling parameters under vLLM's field names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from llmengine.values.errors import InvalidRequestError
+
+# field: (lowest, highest) that vLLM's SamplingParams and OpenAI's reference allow; None is open.
+_RANGES: dict[str, tuple[float | None, float | None]] = {
+    "n": (1, None),
+    "temperature": (0, None),
+    "top_p": (0, 1),
+    "top_k": (-1, None),
+    "min_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "repetition_penalty": (0, None),
+    "max_tokens": (1, None),
+    "min_tokens": (0, None),
+    "logprobs": (0, None),
+    "prompt_logprobs": (0, None),
+}
+
+# What vLLM takes these for when a request is silent: sent or not, the answer is the same.
+NEUTRAL: dict[str, Any] = {
+    "n": 1,
+    "top_k": 0,
+    "min_p": 0.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "min_tokens": 0,
+    "ignore_eos": False,
+    "skip_special_tokens": True,
+    "include_stop_str_in_output": False,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
+
+    ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
+    (0 gives the chosen token alone). ``stop`` is one string or several. A wrong value raises
+    InvalidRequestError that names the field and the range.
+    """
+
+    n: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: str | Sequence[str] | None = None
+    stop_token_ids: Sequence[int] | None = None
+    ignore_eos: bool | None = None
+    max_tokens: int | None = None
+    min_tokens: int | None = None
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    bad_words: Sequence[str] | None = None
+    logit_bias: Mapping[int | str, float] | None = None
+    structured_outputs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            _check_range(name, getattr(self, name), low, high)
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        elif self.stop is not None:
+            object.__setattr__(self, "stop", tuple(self.stop))
+
+    @classmethod
+    def of(cls, params: object) -> Self:
+        """Ours from anything with vLLM's attributes, a mapping, or None.
+
+        A ``vllm.SamplingParams`` is read by its attributes, its defaults included (vLLM's
+        ``max_tokens`` is 16), because they are what in-process vLLM would have done.
+        """
+        if params is None:
+            return cls()
+        if isinstance(params, cls):
+            return params
+        names = [f.name for f in fields(cls)]
+        if isinstance(params, Mapping):
+            unknown = sorted(set(params) - set(names))
+            if unknown:
+                msg = f"unknown sampling parameters {unknown}; known are {names}"
+                raise InvalidRequestError(msg)
+            return cls(**params)
+        if not hasattr(params, "temperature"):
+            msg = (
+                f"sampling_params is a {type(params).__name__}; give a SamplingParams, "
+                "a vllm.SamplingParams, a mapping of its fields, or a list with one a prompt"
+            )
+            raise InvalidRequestError(msg)
+        values = {name: getattr(params, name, None) for name in names}
+        structured = values["structured_outputs"]
+        if structured is not None and not isinstance(structured, Mapping):
+            values["structured_outputs"] = {
+                k: v for k, v in _attributes(structured).items() if v not in (None, False)
+            }
+        return cls(**{k: v for k, v in values.items() if v not in (None, [], ())})
+
+    def merged(self, over: SamplingParams) -> SamplingParams:
+        """These as defaults, with every field that `over` sets taken from it."""
+        names = self.__slots__
+        chosen = {n: getattr(over, n) for n in names if getattr(over, n) is not None}
+        return SamplingParams(**({n: getattr(self, n) for n in names} | chosen))
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are set, as a new dictionary."""
+        return {n: v for n in self.__slots__ if (v := getattr(self, n)) is not None}
+
+
+def _check_range(name: str, value: object, low: float | None, high: float | None) -> None:
+    if value is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    whole = name in _WHOLE and not isinstance(value, int)
+    if (
+        not number
+        or whole
+        or (low is not None and value < low)  # type: ignore[operator]
+        or (high is not None and value > high)  # type: ignore[operator]
+    ):
+        kind = "a whole number" if name in _WHOLE else "a number"
+        bounds = f"from {low}" + ("" if high is None else f" to {high}")
+        msg = f"sampling parameter {name!r} is {value!r}; it must be {kind} {bounds}"
+        raise InvalidRequestError(msg)
+
+
+_WHOLE = frozenset({"n", "top_k", "max_tokens", "min_tokens", "logprobs", "prompt_logprobs"})
+
+
+def _attributes(value: object) -> dict[str, Any]:
+    """Public data attributes of a plain object, dataclass or struct."""
+    slots = getattr(type(value), "__dataclass_fields__", None) or vars(value)
+    return {name: getattr(value, name) for name in slots if not name.startswith("_")}
