@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -15,6 +16,9 @@ from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+_CLOSED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class TargetUnreachable(Exception):  # noqa: N818 - reads as what happened
@@ -151,31 +155,49 @@ class Target:
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         merged = {k: v for k, v in {**key, **(headers or {})}.items() if v}
-        url = self.base_url.rstrip("/") + path
         start = time.perf_counter()
-        chunks: list[Chunk] = []
-        cut = False
+        request = partial(self._receive, method, path, content, merged, chunked)
         try:
-            with self._client.stream(
-                method, url, content=_pieces(content) if chunked else content, headers=merged
-            ) as response:
-                port = _local_port(response)
-                try:
-                    for data in response.iter_raw():
-                        chunks.append(Chunk(time.perf_counter() - start, data))  # noqa: PERF401
-                except httpx.RemoteProtocolError:
-                    cut = True
+            try:
+                reply = request()
+            except _CLOSED:
+                # A kept connection may close while it is taken up again, which breaks no rule.
+                self._keep(method, path, content, None, start)
+                start = time.perf_counter()
+                reply = request()
         except httpx.TimeoutException as error:
             self._keep(method, path, content, None, start)
             raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from error
-        except httpx.RemoteProtocolError as error:
+        except _CLOSED as error:
             self._keep(method, path, content, None, start)
             raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
         except httpx.TransportError as error:
             raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        reply = Reply(method, path, response.status_code, response.headers, tuple(chunks), cut, port)
         self._keep(method, path, content, reply, start)
         return reply
+
+    def _receive(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        chunked: bool,
+    ) -> Reply:
+        url = self.base_url.rstrip("/") + path
+        body = _pieces(content) if chunked else content
+        start = time.perf_counter()
+        chunks: list[Chunk] = []
+        cut = False
+        with self._client.stream(method, url, content=body, headers=headers) as response:
+            port = _local_port(response)
+            try:
+                for data in response.iter_raw():
+                    chunks.append(Chunk(time.perf_counter() - start, data))  # noqa: PERF401 - a cut keeps what came
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                cut = True
+        status, head = response.status_code, response.headers
+        return Reply(method, path, status, head, tuple(chunks), cut, port)
 
     def _keep(
         self, method: str, path: str, content: bytes | None, reply: Reply | None, start: float
