@@ -24,7 +24,8 @@ class Chunk:
 class Reply:
     """What came back: status, headers, and the body as whole and as it arrived.
 
-    ``cut`` says that the connection broke before the body had ended.
+    ``cut`` says that the connection broke before the body had ended. ``port`` is this side's port
+    of the connection, so two replies with the same one shared it.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Reply:
     headers: httpx.Headers
     chunks: tuple[Chunk, ...]
     cut: bool = False
+    port: int = 0
 
     @property
     def body(self) -> bytes:
