@@ -173,7 +173,9 @@ class Target:
             raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
         except httpx.TransportError as error:
             raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        reply = Reply(method, path, response.status_code, response.headers, tuple(chunks), cut, port)
+        reply = Reply(
+            method, path, response.status_code, response.headers, tuple(chunks), cut, port
+        )
         self._keep(method, path, content, reply, start)
         return reply
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 SPEC = "openai-openapi: CreateChatCompletionStreamResponse"
 NEEDS = {Capability.STREAMING}
-COUNT = "Count from 1 to 300, one number a line."
+COUNT = "Count from 1 to 300."
+LONG = "Write a long story about the sea."  # lasts for more than a second
 _TEXT = re.compile(rb'"content":\s*"[^"]')
 
 
@@ -100,7 +101,7 @@ def id_constant(target: Target) -> None:
 )
 def created_constant(target: Target) -> None:
     """Every chunk of a stream has the same created, also when the stream lasts for seconds."""
-    chunks = stream_chat(target, COUNT, max_tokens=224)
+    chunks = stream_chat(target, LONG, max_tokens=200)
     seen = sorted({pick(chunk, int, "created") for chunk in chunks})
     expect(len(seen) == 1, f"created changes in one stream: {seen}")
 

@@ -48,7 +48,7 @@ TOKENS = 64
 def json_object(target: Target) -> None:
     """response_format json_object gives a JSON object, though the prompt asks for prose."""
     reply = target.chat(
-        "Say hello in one short line of prose, no JSON.",
+        "Say yes, not in JSON.",
         response_format={"type": "json_object"},
         max_tokens=TOKENS,
     )

@@ -40,6 +40,8 @@ def choice_none(target: Target) -> None:
     body = _ask(target, ASK_WEATHER, WEATHER, tool_choice="none")
     expect_effect(not called_names(body), f"none was accepted and {called_names(body)} was called")
     expect(content(body), "neither text nor a tool call")
+    if not called_names(_ask(target, ASK_WEATHER, WEATHER, tool_choice="auto")):
+        raise Unmeasured("auto made no call either, so auto and none look the same")
 
 
 @check(
