@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -16,9 +16,6 @@ from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-
-_CLOSED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class TargetUnreachable(Exception):  # noqa: N818 - reads as what happened
@@ -38,13 +35,25 @@ class Exchange:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request on its way, `start` by the performance counter."""
+
+    method: str
+    path: str
+    content: bytes | None
+    start: float
+
+
 @dataclass(slots=True)
 class Target:
     """A base URL, a model and a key, with every exchange of the current check.
 
     ``base_url`` ends in ``/v1`` (or what the server uses for it). ``clock`` is False where
     arrival times mean nothing, as in a replay without recorded offsets. ``direct`` is False where
-    a recorder or replayer stands between, whose connections are not the server's.
+    a recorder or replayer stands between, whose connections are not the server's. Every request
+    has a connection of its own, so a server that closes one early fails one rule and not others.
+    ``timeout`` is in seconds, for the connection and for a whole answer.
     """
 
     base_url: str
@@ -61,12 +70,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.api_key:
             register(self.api_key)
-        self._client = httpx.Client(
-            headers={"Accept-Encoding": "identity"},  # bodies are read as they came
-            timeout=self.timeout,
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._client = self._new_client(kept=0)
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +81,26 @@ class Target:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _new_client(self, *, kept: int) -> httpx.Client:
+        return httpx.Client(
+            headers={"Accept-Encoding": "identity"},  # bodies are read as they came
+            limits=httpx.Limits(max_keepalive_connections=kept),
+            timeout=self.timeout,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Send the requests of this block over one connection, as long as the server keeps it."""
+        own = self._client
+        self._client = self._new_client(kept=1)
+        try:
+            yield
+        finally:
+            self._client.close()
+            self._client = own
 
     def begin(self, *, timing: bool = False) -> None:
         """Forget the exchanges of the last check."""
@@ -155,62 +179,54 @@ class Target:
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         merged = {k: v for k, v in {**key, **(headers or {})}.items() if v}
-        start = time.perf_counter()
-        request = partial(self._receive, method, path, content, merged, chunked)
-        try:
-            try:
-                reply = request()
-            except _CLOSED:
-                # A kept connection may close while it is taken up again, which breaks no rule.
-                self._keep(method, path, content, None, start)
-                start = time.perf_counter()
-                reply = request()
-        except httpx.TimeoutException as error:
-            self._keep(method, path, content, None, start)
-            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from error
-        except _CLOSED as error:
-            self._keep(method, path, content, None, start)
-            raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
-        except httpx.TransportError as error:
-            raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        self._keep(method, path, content, reply, start)
-        return reply
-
-    def _receive(
-        self,
-        method: str,
-        path: str,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        chunked: bool,
-    ) -> Reply:
         url = self.base_url.rstrip("/") + path
         body = _pieces(content) if chunked else content
-        start = time.perf_counter()
-        chunks: list[Chunk] = []
-        cut = False
-        with self._client.stream(method, url, content=body, headers=headers) as response:
-            port = _local_port(response)
-            try:
-                for data in response.iter_raw():
-                    chunks.append(Chunk(time.perf_counter() - start, data))  # noqa: PERF401 - a cut keeps what came
-            except (httpx.RemoteProtocolError, httpx.ReadError):
-                cut = True
-        status, head = response.status_code, response.headers
-        return Reply(method, path, status, head, tuple(chunks), cut, port)
+        attempt = _Attempt(method, path, content, time.perf_counter())
+        try:
+            with self._client.stream(method, url, content=body, headers=merged) as response:
+                return self._read(attempt, response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
+        except httpx.TimeoutException as error:
+            self._keep(attempt, None)
+            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from error
+        except httpx.TransportError as error:
+            self._keep(attempt, None)
+            raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
 
-    def _keep(
-        self, method: str, path: str, content: bytes | None, reply: Reply | None, start: float
-    ) -> None:
+    def _read(self, attempt: _Attempt, response: httpx.Response) -> Reply:
+        """The reply with its whole body; one that stalls or never ends fails the check."""
+        chunks: list[Chunk] = []
+        cut = stalled = False
+        try:
+            for data in response.iter_raw():
+                chunks.append(Chunk(time.perf_counter() - attempt.start, data))
+                if stalled := chunks[-1].at > self.timeout:
+                    break
+        except httpx.TimeoutException:
+            stalled = True
+        except httpx.TransportError:
+            cut = True
+        status, headers, port = response.status_code, response.headers, _local_port(response)
+        reply = Reply(attempt.method, attempt.path, status, headers, tuple(chunks), cut, port)
+        self._keep(attempt, reply)
+        if stalled:
+            raise Fail(
+                f"{attempt.method} {attempt.path}: no end of the answer within {self.timeout:g} s; "
+                f"{len(reply.body)} bytes came"
+            )
+        return reply
+
+    def _keep(self, attempt: _Attempt, reply: Reply | None) -> None:
         self._exchanges.append(
             Exchange(
-                method,
-                path,
-                scrub((content or b"").decode("utf-8", "replace")),
+                attempt.method,
+                scrub(attempt.path),
+                scrub((attempt.content or b"").decode("utf-8", "replace")),
                 reply.status if reply else None,
-                dict(reply.headers) if reply else {},
+                {k: scrub(v) for k, v in reply.headers.items()} if reply else {},
                 scrub(reply.text) if reply else "",
-                time.perf_counter() - start,
+                time.perf_counter() - attempt.start,
             )
         )
 

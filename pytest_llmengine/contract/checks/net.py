@@ -31,12 +31,13 @@ LARGE = 1_300_000
 def keepalive_reuse(target: Target) -> None:
     """A connection is used again, also after a stream."""
     target.need_direct()
-    first = target.chat(max_tokens=1)
-    said(first.success())
-    stream = target.chat(max_tokens=4, stream=True)
-    stream.objects_or_refused()
-    last = target.chat(max_tokens=1)
-    said(last.success())
+    with target.kept_alive():
+        first = target.chat(max_tokens=1)
+        said(first.success())
+        stream = target.chat(max_tokens=4, stream=True)
+        stream.objects_or_refused()
+        last = target.chat(max_tokens=1)
+        said(last.success())
     expect(first.port == stream.port, "the connection was closed after a whole answer")
     expect(stream.port == last.port, "the connection was closed after a stream")
 
