@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
 from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import content
 from pytest_llmengine.contract.reading.chat_stream import chunks_of, deltas, finish_reasons, text
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 NEEDS = {Capability.STREAMING}
 UNICODE = "Repeat exactly: 🙂🙃🦊🐙 漢字"
-EMOJI = "Reply with one emoji: 🦊"
 REPLACEMENT = "\ufffd"
 _FIELDS = {"data", "event", "id", "retry"}
 
@@ -74,18 +72,3 @@ def no_ufffd(target: Target) -> None:
     expect(REPLACEMENT not in answer, f"U+FFFD in the streamed text: {answer!r}")
     if answer.isascii():
         raise Unmeasured(f"the model answered without a character outside ASCII: {answer!r}")
-
-
-@check(
-    "chat.nonstream.utf8.cap",
-    level=QUIRK,
-    tier=EXTENDED,
-    source="a token cap inside a character must not leave a broken one",
-)
-def cap_inside_character(target: Target) -> None:
-    """A token cap in the middle of a character leaves no U+FFFD behind."""
-    answers = [content(target.chat(EMOJI, max_tokens=cap).success()) for cap in range(1, 6)]
-    broken = [answer for answer in answers if REPLACEMENT in answer]
-    expect(not broken, f"U+FFFD at the token cap: {quote(broken)}")
-    if all(answer.isascii() for answer in answers):
-        raise Unmeasured(f"no character outside ASCII within the cap: {answers[-1]!r}")
