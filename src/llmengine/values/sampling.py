@@ -39,6 +39,15 @@ NEUTRAL: dict[str, Any] = {
 }
 
 
+def is_neutral(name: str, value: object) -> bool:
+    """Whether a value asks for nothing, so that a format without the field may leave it out."""
+    if name == "top_k" and value == -1:  # vLLM's older spelling of 0
+        return True
+    if name in NEUTRAL:
+        return bool(value == NEUTRAL[name])
+    return isinstance(value, (Mapping, Sequence)) and not value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
