@@ -43,6 +43,7 @@ class OllamaChat:
     """
 
     path: str = "/api/chat"
+    stream_type: str = "application/x-ndjson"
 
     def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The body to send.
