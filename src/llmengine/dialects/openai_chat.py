@@ -79,6 +79,7 @@ class OpenAIChat:
     stream_usage: bool = True
     thinking_kwarg: str | None = None
     done_completes: bool = False
+    stream_type: str = "text/event-stream"
 
     def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The body to send.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
 
@@ -19,5 +19,5 @@ class VLLMAPI(Engine):
     default_endpoint = "http://localhost:8000/v1"
     endpoint_env = ("VLLM_BASE_URL",)
     key_env = "VLLM_API_KEY"
-    dialect = OpenAIChat()
+    dialect = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
