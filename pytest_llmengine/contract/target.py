@@ -14,7 +14,7 @@ from pytest_llmengine.contract.outcomes import Fail, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class TargetUnreachable(Exception):  # noqa: N818 - reads as what happened
@@ -39,13 +39,15 @@ class Target:
     """A base URL, a model and a key, with every exchange of the current check.
 
     ``base_url`` ends in ``/v1`` (or what the server uses for it). ``clock`` is False where
-    arrival times mean nothing, as in a replay without recorded offsets.
+    arrival times mean nothing, as in a replay without recorded offsets. ``direct`` is False where
+    a recorder or replayer stands between, whose connections are not the server's.
     """
 
     base_url: str
     model: str
     api_key: str | None = None
     clock: bool = True
+    direct: bool = True
     timeout: float = 120.0
     _exchanges: list[Exchange] = field(default_factory=list)
     _client: httpx.Client = field(init=False)
@@ -55,7 +57,12 @@ class Target:
     def __post_init__(self) -> None:
         if self.api_key:
             register(self.api_key)
-        self._client = httpx.Client(timeout=self.timeout, trust_env=False, follow_redirects=False)
+        self._client = httpx.Client(
+            headers={"Accept-Encoding": "identity"},  # bodies are read as they came
+            timeout=self.timeout,
+            trust_env=False,
+            follow_redirects=False,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +94,11 @@ class Target:
         """End the check as unmeasured where arrival times mean nothing."""
         if not self.clock:
             raise Unmeasured("no arrival times in this mode; run it live to know")
+
+    def need_direct(self) -> None:
+        """End the check as unmeasured where the connection is not the server's own."""
+        if not self.direct:
+            raise Unmeasured("a recorder or replayer stands between; run it live to know")
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
         """GET a path under the base URL."""
@@ -130,10 +142,12 @@ class Target:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        chunked: bool = False,
     ) -> Reply:
         """Send one request and read the body chunk by chunk.
 
-        A header set to "" is not sent, so ``{"Authorization": ""}`` drops the key.
+        A header set to "" is not sent, so ``{"Authorization": ""}`` drops the key. ``chunked``
+        sends the content with Transfer-Encoding instead of Content-Length.
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         merged = {k: v for k, v in {**key, **(headers or {})}.items() if v}
@@ -142,7 +156,10 @@ class Target:
         chunks: list[Chunk] = []
         cut = False
         try:
-            with self._client.stream(method, url, content=content, headers=merged) as response:
+            with self._client.stream(
+                method, url, content=_pieces(content) if chunked else content, headers=merged
+            ) as response:
+                port = _local_port(response)
                 try:
                     for data in response.iter_raw():
                         chunks.append(Chunk(time.perf_counter() - start, data))  # noqa: PERF401
@@ -156,7 +173,7 @@ class Target:
             raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
         except httpx.TransportError as error:
             raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        reply = Reply(method, path, response.status_code, response.headers, tuple(chunks), cut)
+        reply = Reply(method, path, response.status_code, response.headers, tuple(chunks), cut, port)
         self._keep(method, path, content, reply, start)
         return reply
 
@@ -174,3 +191,14 @@ class Target:
                 time.perf_counter() - start,
             )
         )
+
+
+def _pieces(content: bytes | None) -> Iterator[bytes]:
+    data = content or b""
+    middle = len(data) // 2
+    yield data[:middle]
+    yield data[middle:]
+
+
+def _local_port(response: httpx.Response) -> int:
+    return int(response.extensions["network_stream"].get_extra_info("client_addr")[1])

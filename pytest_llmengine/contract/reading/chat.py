@@ -1,0 +1,54 @@
+"""The parts of a whole chat completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_llmengine.contract.outcomes import Unmeasured
+from pytest_llmengine.contract.reading.fields import objects, pick
+
+REASONING_FIELDS = ("reasoning", "reasoning_content")
+
+
+def choice(body: dict[str, Any]) -> dict[str, Any]:
+    """The first choice."""
+    return pick(body, dict, "choices", 0)
+
+
+def message(body: dict[str, Any]) -> dict[str, Any]:
+    """The first choice's message."""
+    return pick(body, dict, "choices", 0, "message")
+
+
+def content(body: dict[str, Any]) -> str:
+    """The first choice's text; null, which goes with a tool call, is ""."""
+    if message(body).get("content", "") is None:
+        return ""
+    return pick(body, str, "choices", 0, "message", "content")
+
+
+def tool_calls(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first choice's tool calls; none when the key is absent or null."""
+    if message(body).get("tool_calls") is None:
+        return []
+    return objects(body, "choices", 0, "message", "tool_calls")
+
+
+def called_names(body: dict[str, Any]) -> list[str]:
+    """The names of the functions that the first choice calls."""
+    return [pick(call, str, "function", "name") for call in tool_calls(body)]
+
+
+def reasoning(body: dict[str, Any]) -> str:
+    """The first choice's reasoning, by whichever name; "" when there is none."""
+    fields = message(body)
+    found = [fields[name] for name in REASONING_FIELDS if isinstance(fields.get(name), str)]
+    return found[0] if found else ""
+
+
+def answered(body: dict[str, Any]) -> dict[str, Any]:
+    """The body, unless the token cap came while the model was still reasoning."""
+    cut = choice(body).get("finish_reason") == "length"
+    if cut and reasoning(body) and not content(body):
+        raise Unmeasured("the model was still reasoning when the token cap came")
+    return body
