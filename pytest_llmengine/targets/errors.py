@@ -1,0 +1,7 @@
+"""What stops a run before any rule can be looked at."""
+
+from __future__ import annotations
+
+
+class TargetError(Exception):
+    """There is nothing to talk to; the message says what is wrong and what to do, in one line."""

@@ -1,0 +1,325 @@
+"""The client of one model behind one server."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from llmengine.engine.addresses import base_of, normal_endpoint, root_of
+from llmengine.engine.batches import run_batch, run_job, run_window
+from llmengine.engine.calls import Call
+from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
+from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
+from llmengine.engine.streams import End, Pump
+from llmengine.engine.structured import validated
+from llmengine.transport.background import background
+from llmengine.values.errors import BatchError, ConfigError, InvalidRequestError
+from llmengine.values.secrets import register, scrub
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
+    from concurrent.futures import Future
+
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.dialects.base import Dialect
+    from llmengine.engine.doors import Wait
+    from llmengine.transport.background import Background
+    from llmengine.values.capabilities import Capability
+    from llmengine.values.errors import LLMEngineError
+    from llmengine.values.messages import Prompt
+    from llmengine.values.outputs import Delta, LLMOutput, Result
+    from llmengine.values.request import ChatRequest
+    from llmengine.values.sampling import SamplingParams
+
+_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
+
+
+class Engine:
+    """A client of one model behind one server: configuration, and no state worth keeping.
+
+    Safe to share between threads, in a running event loop, after a fork, and to pickle. A
+    backend is a subclass that says which dialect its server speaks and where it is found.
+
+    The keyword options of all calls are those of CallOptions: ``output_model`` (a pydantic model
+    that the answer is validated with), ``tools``, ``tool_choice``, ``reasoning``, ``extra_body``
+    and ``step_id``.
+    """
+
+    backend: ClassVar[str]
+    default_endpoint: ClassVar[str | None] = None
+    default_port: ClassVar[int | None] = None
+    endpoint_env: ClassVar[tuple[str, ...]] = ()
+    key_env: ClassVar[str | None] = None
+    capabilities: ClassVar[frozenset[Capability]]
+    dialect: Dialect
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self._key = config.resolve_key() or (os.environ.get(self.key_env) if self.key_env else None)
+        if self._key:
+            register(self._key)
+        for name, value in config.headers.items():
+            if name.lower() in _SECRET_HEADERS:
+                register(value.removeprefix("Bearer "))
+        self.headers = self._headers()
+
+    # ---- who and where
+
+    @property
+    def name(self) -> str:
+        """The engine's name in its configuration."""
+        return self.config.name
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.config.model
+
+    @property
+    def endpoint(self) -> str:
+        """The configured address in its normal form; raises ConfigError where there is none."""
+        found = next((os.environ[v] for v in self.endpoint_env if os.environ.get(v)), None)
+        endpoint = self.config.endpoint or found or self.default_endpoint
+        if not endpoint:
+            msg = (
+                f"engine {self.name!r}: endpoint: backend {self.backend!r} has no default; "
+                "give the server's address, such as http://127.0.0.1:8000/v1"
+            )
+            raise ConfigError(msg)
+        return normal_endpoint(endpoint, default_port=self.default_port)
+
+    @property
+    def base_url(self) -> str:
+        """Where an OpenAI SDK is to be pointed: the address with ``/v1``."""
+        return base_of(self.endpoint)
+
+    @property
+    def root_url(self) -> str:
+        """The server's address without ``/v1``."""
+        return root_of(self.endpoint)
+
+    @property
+    def url(self) -> str:
+        """Where this engine's own requests go."""
+        return self.base_url + self.dialect.path
+
+    @property
+    def api_key(self) -> str | None:
+        """The key in plain text, for handing it to another client of the same server."""
+        return self._key
+
+    @property
+    def key_advice(self) -> str:
+        """What a user can do about a refused key."""
+        if self._key:
+            return f"the key of engine {self.name!r} was sent and not accepted"
+        return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
+
+    def _headers(self) -> dict[str, str]:
+        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
+        return {**fixed, **key, **self.config.headers}
+
+    # ---- calls
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: object = None,
+        **options: Any,
+    ) -> list[LLMOutput]:
+        """One output a prompt, in order; a prompt is a string or a list of messages.
+
+        ``sampling_params`` is one SamplingParams (ours or vLLM's) or a list with one a prompt.
+        Raises BatchError, which carries every result, if any prompt failed for good.
+        """
+        return run(self._generate(wait_blocking, prompts, sampling_params, options))
+
+    async def agenerate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: object = None,
+        **options: Any,
+    ) -> list[LLMOutput]:
+        """`generate` for a running event loop."""
+        return await self._generate(wait_asyncio, prompts, sampling_params, options)
+
+    def results(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: object = None,
+        **options: Any,
+    ) -> list[Result]:
+        """`generate` without raising: one Result a prompt, in order, answered or failed."""
+        return run(self._results(wait_blocking, prompts, sampling_params, options))
+
+    async def aresults(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: object = None,
+        **options: Any,
+    ) -> list[Result]:
+        """`results` for a running event loop."""
+        return await self._results(wait_asyncio, prompts, sampling_params, options)
+
+    def iter_results(
+        self,
+        prompts: Iterable[Prompt],
+        sampling_params: object = None,
+        *,
+        window: int | None = None,
+        **options: Any,
+    ) -> Iterator[Result]:
+        """Results in order over any iterable, in constant memory.
+
+        The prompts are drawn as results are read; ``window`` is how many may be started and not
+        yet read (twice the engine's concurrency if left out).
+        """
+        return iterate(self._windowed(wait_blocking, prompts, sampling_params, window, options))
+
+    def aiter_results(
+        self,
+        prompts: Iterable[Prompt] | AsyncIterable[Prompt],
+        sampling_params: object = None,
+        *,
+        window: int | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Result]:
+        """`iter_results` for a running event loop; the prompts may come asynchronously too."""
+        return self._windowed(wait_asyncio, prompts, sampling_params, window, options)
+
+    def stream(
+        self, prompt: Prompt, sampling_params: object = None, **options: Any
+    ) -> Iterator[Delta]:
+        """The answer to one prompt as it is generated.
+
+        Raises StreamIncompleteError, holding the partial text, if the stream ends without its
+        terminal event. A failure before the first content is retried, a later one never.
+        """
+        return iterate(self._stream(wait_blocking, prompt, sampling_params, options))
+
+    def astream(
+        self, prompt: Prompt, sampling_params: object = None, **options: Any
+    ) -> AsyncIterator[Delta]:
+        """`stream` for a running event loop."""
+        return self._stream(wait_asyncio, prompt, sampling_params, options)
+
+    # ---- the same, written once
+
+    async def _generate(
+        self, wait: Wait, prompts: Any, sampling_params: object, options: dict[str, Any]
+    ) -> list[LLMOutput]:
+        results = await self._results(wait, prompts, sampling_params, options)
+        if any(not result.ok for result in results):
+            raise BatchError(results)
+        return [result.unwrap() for result in results]
+
+    async def _results(
+        self, wait: Wait, prompts: Any, sampling_params: object, options: dict[str, Any]
+    ) -> list[Result]:
+        asked = CallOptions(**options)
+        listed = as_prompts(prompts)
+        sampling = as_sampling(sampling_params, len(listed))
+        jobs = [
+            self._job(prompt, params, asked, place)
+            for place, (prompt, params) in enumerate(zip(listed, sampling, strict=True))
+        ]
+        loop = background()
+        work = _batch(self, loop, self.url, self.root_url, jobs)
+        results: list[Result] = await wait(loop.submit(work))
+        return results
+
+    def _windowed(
+        self,
+        wait: Wait,
+        prompts: Any,
+        sampling_params: object,
+        window: int | None,
+        options: dict[str, Any],
+    ) -> AsyncGenerator[Result, None]:
+        asked = CallOptions(**options)
+        (params,) = as_sampling(sampling_params, 1)
+        loop, url, origin = background(), self.url, self.root_url
+
+        def start(prompt: Prompt, place: int) -> Future[Result]:
+            job = self._job(prompt, params, asked, place)
+            return loop.submit(_single(self, loop, url, origin, job))
+
+        return run_window(prompts, start, wait, window or 2 * self.config.max_concurrency)
+
+    async def _stream(
+        self, wait: Wait, prompt: Prompt, sampling_params: object, options: dict[str, Any]
+    ) -> AsyncGenerator[Delta, None]:
+        (params,) = as_sampling(sampling_params, 1)
+        request = build_request(self.config, prompt, params, CallOptions(**options), stream=True)
+        loop = background()
+        pump = Pump(self, request)
+        running = loop.submit(pump.run(loop, self.url, self.root_url))
+        try:
+            while True:
+                for item in await wait(loop.submit(pump.take())):
+                    if not isinstance(item, End):
+                        yield item
+                    elif item.error is not None:
+                        raise item.error
+                    else:
+                        return
+        finally:
+            running.cancel()
+
+    def _job(
+        self, prompt: Prompt, params: SamplingParams, options: CallOptions, place: int
+    ) -> ChatRequest | LLMEngineError:
+        try:
+            return build_request(self.config, prompt, params, options, index=place)
+        except InvalidRequestError as error:
+            return error
+
+    def finish(self, output: LLMOutput, request: ChatRequest) -> LLMOutput:
+        """The last step of every whole answer: hold it against the output model."""
+        if request.output_model is None:
+            return output
+        return validated(output, request.output_model, "json_schema")
+
+    # ---- life
+
+    def close(self) -> None:
+        """Release what the engine holds; a client of a server holds nothing worth the name."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.config,))
+
+    def __repr__(self) -> str:
+        return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")
+
+
+# A Call is made on the loop; the addresses are found before, since that may start a server.
+
+
+async def _batch(
+    engine: Engine,
+    loop: Background,
+    url: str,
+    origin: str,
+    jobs: list[ChatRequest | LLMEngineError],
+) -> list[Result]:
+    return await run_batch(Call(engine, loop, url, origin), jobs)
+
+
+async def _single(
+    engine: Engine, loop: Background, url: str, origin: str, job: ChatRequest | LLMEngineError
+) -> Result:
+    return await run_job(Call(engine, loop, url, origin), job)
