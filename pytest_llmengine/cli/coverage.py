@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Only these say that the check saw the broken rule; an error says that the check itself broke.
 _NOTICED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED})
 _NO_MUTANT = "no mutant"
+# The reference asks for a key, as the rules of auth cannot be seen without one.
+_KEY = "sk-contract-coverage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,19 @@ class Coverage:
             "failed_on_reference": [_row(t) for t in self.failed_on_reference],
         }
 
+    def lines(self) -> list[str]:
+        """The same for people: one line of counts, then one line for whatever is wrong."""
+        counts = self.to_dict()
+        told = (
+            f"{counts['checks']} checks: {counts['passed_on_reference']} pass on the reference, "
+            f"{counts['killed']} notice every one of their mutants ({counts['mutants']} in all)"
+        )
+        return [
+            told,
+            *(f"fails on the reference: {_line(t)}" for t in self.failed_on_reference),
+            *(f"survives: {_line(t)}" for t in self.survivors),
+        ]
+
 
 def measure() -> Coverage:
     """Run every check on the reference and on each of its mutants, in this process."""
@@ -89,12 +104,19 @@ def measure() -> Coverage:
 
 
 def _try(checks: Iterable[Check], behaviour: Behaviour) -> list[Trial]:
-    with MockServer(behaviour=behaviour) as server, Target(server.base_url, "mock") as target:
+    with (
+        MockServer(behaviour=behaviour, api_key=_KEY) as server,
+        Target(server.base_url, server.model, api_key=_KEY) as target,
+    ):
         return [_trial(run_check(c, target, Profile("mock")), behaviour.name) for c in checks]
 
 
 def _trial(result: CheckResult, server: str) -> Trial:
     return Trial(result.check.id, server, result.outcome, result.reason)
+
+
+def _line(trial: Trial) -> str:
+    return f"{trial.check} on {trial.server!r}: {trial.outcome} {trial.reason}".rstrip()
 
 
 def _row(trial: Trial) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import listing, stderr
+from pytest_llmengine.cli.console import listing
 
 app = typer.Typer(help="The models of the embedded engine.", no_args_is_help=True)
 
@@ -16,25 +16,19 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `models list`.")],
 ) -> None:
     """Download a model to this user's cache, check it, and print where it is."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn  # noqa: PLC0415 - keeps --help fast
+    from pytest_llmengine.cli.fetch import fetch
 
-    from llmengine.embedded import models  # noqa: PLC0415 - keeps --help fast
-
-    columns = (TextColumn(name), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=stderr(), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        path = models.pull(name, lambda done, total: bar.update(task, completed=done, total=total))
-    typer.echo(path)
+    typer.echo(fetch(name))
 
 
 @app.command("list")
 def list_models() -> None:
     """List the models that are known by name, and where they are on this machine."""
-    from rich.filesize import decimal  # noqa: PLC0415 - keeps --help fast
-    from rich.table import Table  # noqa: PLC0415 - keeps --help fast
+    from rich.filesize import decimal
+    from rich.table import Table
 
-    from llmengine.embedded import models  # noqa: PLC0415 - keeps --help fast
-    from llmengine.embedded.catalogue import CATALOGUE  # noqa: PLC0415 - keeps --help fast
+    from llmengine.embedded import models
+    from llmengine.embedded.catalogue import CATALOGUE
 
     table = Table("name", "size", "file", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name, model in CATALOGUE.items():

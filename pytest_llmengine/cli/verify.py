@@ -51,11 +51,11 @@ def verify(  # noqa: PLR0913 - one option each
     The exit status is 0 when everything is accepted, 1 when some check is not, and 2 when nothing
     could be checked.
     """
-    from pytest_llmengine.cli.suite import run_suite  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.contract.registry import Tier, select  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.reports import check_path, write_report  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.reports.terminal import print_report  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - keeps --help fast
+    from pytest_llmengine.cli.suite import run_suite
+    from pytest_llmengine.contract.registry import Tier, select
+    from pytest_llmengine.reports import check_path, write_report
+    from pytest_llmengine.reports.terminal import print_report
+    from pytest_llmengine.targets import Mode, Settings
 
     if report is not None:
         check_path(report)
