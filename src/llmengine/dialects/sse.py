@@ -69,9 +69,11 @@ class SSEDecoder:
             self._data.append(line[5:])
         elif line == b"data":
             self._data.append(b"")
-        elif self.stray is None and line.split(b":", 1)[0] not in _SILENT:
+        elif self.stray is None and not _may_be_field(line):
             self.stray = line
 
 
-# A comment has nothing before its colon.
-_SILENT = frozenset({b"", b"event", b"id", b"retry"})
+def _may_be_field(line: bytes) -> bool:
+    """Whether a line is a field, a comment, or either of them cut by the end of the body."""
+    name = line.split(b":", 1)[0]
+    return any(field.startswith(name) for field in (b"data", b"event", b"id", b"retry"))

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
-from llmengine.engine.batches import run_batch, run_job, run_window
+from llmengine.engine.batches import log_batch, run_batch, run_job, run_window
 from llmengine.engine.calls import Call
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
@@ -47,9 +47,7 @@ class Engine:
     Safe to share between threads, in a running event loop, after a fork, and to pickle. A
     backend is a subclass that says which dialect its server speaks and where it is found.
 
-    The keyword options of all calls are those of CallOptions: ``output_model`` (a pydantic model
-    that the answer is validated with), ``tools``, ``tool_choice``, ``reasoning``, ``extra_body``
-    and ``step_id``.
+    The keyword options of all calls are the fields of CallOptions.
     """
 
     backend: ClassVar[str]
@@ -234,6 +232,7 @@ class Engine:
         loop = background()
         work = _batch(self, loop, self.url, self.root_url, jobs)
         results: list[Result] = await wait(loop.submit(work))
+        log_batch(self.name, asked.step_id, results)
         return results
 
     def _windowed(

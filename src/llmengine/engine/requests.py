@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What a call may ask for beyond its prompts and sampling, the same for all its prompts."""
+    """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
+
+    ``output_model`` is a pydantic model that the answers are validated with; ``tools`` and
+    ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
+    goes over the configuration's; ``step_id`` names the caller's step in the log.
+    """
 
     output_model: type[Any] | None = None
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     reasoning: bool | str | None = None
     extra_body: Mapping[str, Any] | None = None
+    step_id: str | None = None
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -32,7 +32,7 @@ def worth_retrying(error: Exception) -> bool:
 
 def wait_before(attempt: int, error: CallError) -> float:
     """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor."""
-    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 1))
+    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 2))
     jitter = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
     return (error.retry_after or 0.0) + jitter
 
