@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from llmengine.values.errors import LLMEngineError
 
-class TargetError(Exception):
+
+class TargetError(LLMEngineError):
     """There is nothing to talk to; the message says what is wrong and what to do, in one line."""

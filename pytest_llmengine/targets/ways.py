@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
 
-_NO_DOCKER = "mode docker comes with the containers work"
+_NO_DOCKER = "not in this version, it comes with the containers work"
 
 
 def no_source(name: str, engine: type[Engine], folder: Path) -> str:
@@ -38,7 +38,7 @@ def no_address(name: str, engine: type[Engine]) -> str:
 
 def docker_is_not_here(name: str, engine: type[Engine]) -> str:
     """A container was asked for."""
-    return f"engine {name!r}: {_NO_DOCKER}; until then start the server and {_give_address(engine)}"
+    return f"engine {name!r}: mode docker is {_NO_DOCKER}; until then start the server and {_give_address(engine)}"
 
 
 def record_command(name: str, engine: type[Engine]) -> str:
