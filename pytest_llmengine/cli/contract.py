@@ -56,7 +56,7 @@ def coverage(
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
 
-    The exit status is 1 when a check fails on the reference or does not notice a broken rule.
+    Exit status: 1 when a check fails on the reference or misses a broken rule.
     """
     from pytest_llmengine.cli.coverage import measure
 

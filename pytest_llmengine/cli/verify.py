@@ -24,11 +24,17 @@ def verify(  # noqa: PLR0913 - one option each
     *,
     engine: Annotated[
         str | None,
-        typer.Option(help="A backend, or a name of the engines file.  [default: embedded]"),
+        typer.Option(help="A backend, or a name of the engines file.", show_default="embedded"),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="The server's address.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model to ask for.")] = None,
-    tier: Annotated[TierName | None, typer.Option(help="How deep to go.  [default: core]")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", "--engine-url", help="The server's address.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "--engine-model", help="The model to ask for.")
+    ] = None,
+    tier: Annotated[
+        TierName | None, typer.Option(help="How deep to go.", show_default="core")
+    ] = None,
     check: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
@@ -48,8 +54,7 @@ def verify(  # noqa: PLR0913 - one option each
 ) -> None:
     """Hold a server to the contract and print where it keeps it.
 
-    The exit status is 0 when everything is accepted, 1 when some check is not, and 2 when nothing
-    could be checked.
+    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked.
     """
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.registry import Tier, select
