@@ -56,9 +56,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     _markers.mark(item, _run.backends_of(item))
 
 
-def pytest_report_collectionfinish(
-    config: pytest.Config, items: list[pytest.Item]
-) -> list[str]:
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say which engines the collected tests use, and where their answers come from."""
     return [] if config.getoption("collectonly") else _run.header(config, items)
 

@@ -53,8 +53,7 @@ class Session:
 
     @contextmanager
     def cassette(self, name: str) -> Iterator[Tape | None]:
-        """Record to, or replay from, the engine's cassette of that name; live it does nothing.
-        """
+        """Record to, or replay from, the engine's cassette of that name; live it does nothing."""
         if self._proxy is None:
             yield None
             return
