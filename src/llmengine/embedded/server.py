@@ -122,7 +122,7 @@ def _check_port(port: int) -> None:
         socket.create_server((_LOOPBACK, port)).close()
     except OSError as error:
         msg = (
-            f"the embedded engine cannot listen on {_LOOPBACK}:{port} ({os.strerror(error.errno)}); "
+            f"the embedded engine cannot listen: {error.strerror}; "
             "end what listens there, or leave `port` at 0 for a free one"
         )
         raise ConfigError(msg) from error
