@@ -65,7 +65,7 @@ def post() -> Callable[..., Any]:
 
 @pytest.fixture
 def script(gguf: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Start Python code in a process of its own; `gguf`, `models` and `server` are there."""
+    """Start Python code in a process of its own, with all warnings on and `gguf` set."""
     head = (
         "import json, os, signal, sys, time\n"
         "from llmengine.embedded import models, server\n"
@@ -75,7 +75,7 @@ def script(gguf: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
     def run(code: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", head + code],
+            [sys.executable, "-X", "dev", "-c", head + code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

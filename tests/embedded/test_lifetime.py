@@ -50,7 +50,6 @@ def _line(process: subprocess.Popen[str]) -> str:
     ("ending", "status"),
     [
         ("", 0),
-        ("raise SystemExit(3)", 3),
         ("raise RuntimeError('a bug')", 1),
         ("os._exit(4)", 4),
         ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
@@ -70,6 +69,14 @@ def test_the_server_ends_with_its_parent(script: Script, ending: str, status: in
     assert parent.returncode == status
     assert _ends(url)
     assert errors == "" or "a bug" in errors
+
+
+def test_the_server_has_ended_before_its_parent_has(script: Script) -> None:
+    """Whoever waits for the parent finds the port free."""
+    parent = script(
+        "import atexit\natexit.register(lambda: print(one.alive))\none = server.shared(gguf)\n"
+    )
+    assert parent.communicate(timeout=20) == ("False\n", "")
 
 
 def test_the_servers_log_is_not_the_users(script: Script) -> None:
@@ -113,6 +120,24 @@ def test_a_forked_process_starts_its_own_and_leaves_the_parents_alone(script: Sc
     assert _listens(parents)
     assert _ends(forks)
     assert parent.communicate("go\n", timeout=20) == ("", "")
+
+
+@needs_fork
+def test_a_fork_in_the_middle_of_a_start_can_start_its_own(script: Script) -> None:
+    """The lock that another thread held at the fork does not hold it up."""
+    parent = script(
+        "import threading\n"
+        "starting = threading.Thread(target=server.shared, args=[gguf])\n"
+        "starting.start()\n"
+        "while not server._lock.locked(): pass\n"
+        "if os.fork() == 0:\n"
+        "    print(server.shared(gguf).root_url, flush=True)\n"
+        "    os._exit(0)\n"
+        "starting.join()\n"
+        "print(os.wait()[1], server.shared(gguf).alive)\n"
+    )
+    assert _line(parent).startswith("http://127.0.0.1:")
+    assert parent.communicate(timeout=20)[0] == "0 True\n"
 
 
 @needs_fork

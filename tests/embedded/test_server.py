@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.embedded import child, server
+from llmengine.embedded import server
+from llmengine.embedded.child import trim
 from llmengine.embedded.options import ServerOptions, default_threads
+from llmengine.embedded.startup import wait_until_ready
 from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,6 +142,30 @@ def test_a_start_is_bounded(gguf: Path) -> None:
         server.start(gguf, options=ServerOptions(startup_timeout=0.01))
 
 
+class _SilentChild:
+    """Says that it is up, and answers nothing."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def report(self) -> dict[str, str]:
+        return {"url": self._url}
+
+    def kill(self) -> None:
+        """Nothing to end."""
+
+    def log_tail(self) -> list[str]:
+        return ["server is listening"]
+
+
+def test_a_log_line_is_not_readiness() -> None:
+    """A server that says it is up but answers no token has not started."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        child: Any = _SilentChild(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ConfigError, match=r"no token within 0\.1 s\n  server is listening"):
+            wait_until_ready(child, timeout=0.1)
+
+
 def test_shared_gives_everyone_one_server(running: EmbeddedServer, gguf: Path) -> None:
     """Also to threads that ask at once."""
     options = ServerOptions(n_ctx=1024)
@@ -187,8 +213,8 @@ def test_the_log_is_bounded(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100)
     with path.open("r+b", buffering=0) as log:
         log.seek(0, os.SEEK_END)
-        child.trim(log.fileno(), limit=100)
+        trim(log.fileno(), limit=100)
         assert path.stat().st_size == 100
-        child.trim(log.fileno(), limit=99)
+        trim(log.fileno(), limit=99)
         log.write(b"next")
     assert path.read_bytes() == b"next"

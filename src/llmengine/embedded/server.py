@@ -97,15 +97,14 @@ _lock = threading.Lock()
 _shared: dict[tuple[Path, str | None, ServerOptions], EmbeddedServer] = {}
 
 
-def _forget_after_fork() -> None:
-    """In a forked process: the parent's servers are not ours, its lock may be held for ever."""
+def _free_the_lock() -> None:
+    """In a forked process the lock may be held by a thread that is not there, for ever."""
     global _lock  # noqa: PLW0603 - a lock cannot be reset
     _lock = threading.Lock()
-    _shared.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_free_the_lock)
 
 
 def _installed_version() -> str:
