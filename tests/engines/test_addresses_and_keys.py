@@ -6,7 +6,7 @@ import pytest
 
 from llmengine import ConfigError, EngineConfig
 
-VARIABLES = ["VLLM_BASE_URL", "VLLM_API_KEY", "OLLAMA_HOST", "OLLAMA_API_KEY", "OPENAI_API_KEY"]
+VARIABLES = ["VLLM_BASE_URL", "VLLM_API_KEY", "OLLAMA_HOST", "OPENAI_API_KEY"]
 
 
 @pytest.fixture(autouse=True)
