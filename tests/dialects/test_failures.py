@@ -84,6 +84,7 @@ TOO_LONG: dict[str, tuple[int, Any]] = {
         },
     ),
     "anthropic": (400, _openai("prompt is too long: 9 tokens > 8 maximum")),
+    "llama.cpp's words alone": (400, {"error": _TOO_LONG}),
     "413": (413, _openai("input is larger than the context window")),
 }
 

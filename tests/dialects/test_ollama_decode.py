@@ -153,6 +153,12 @@ def test_a_line_that_is_no_part_of_a_chat_keeps_what_came(line: bytes, chat: Cha
     assert failed.value.partial.outputs[0].text == "Hel"
 
 
+def test_nothing_counts_after_the_end(chat: Chat) -> None:
+    """What a server sends after ``done`` is not read."""
+    _, output = _read(chat(), _line({"content": "a"}, done=True), _line({"content": "b"}))
+    assert output.outputs[0].text == "a"
+
+
 def test_a_stream_without_its_end_is_incomplete(chat: Chat) -> None:
     """Only ``done`` ends an answer, and half a line is none."""
     with pytest.raises(StreamIncompleteError) as failed:

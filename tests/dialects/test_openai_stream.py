@@ -149,6 +149,26 @@ def test_several_answers_at_once(chat: Chat) -> None:
     ]
 
 
+def test_token_ids_and_the_stop_reason(chat: Chat) -> None:
+    """What vLLM adds to chunks is joined: ids of the prompt and the answer, what stopped it."""
+    first = {"index": 0, "delta": {"content": "a"}, "token_ids": [5, 6]}
+    last = {"index": 0, "delta": {}, "token_ids": [7], "finish_reason": "stop", "stop_reason": 7}
+    _, output = _read(
+        chat(),
+        _event({"choices": [first], "prompt_token_ids": [1, 2]}),
+        _event({"choices": [last]}),
+    )
+    assert output.prompt_token_ids == (1, 2)
+    assert output.outputs[0].token_ids == (5, 6, 7)
+    assert output.outputs[0].stop_reason == 7
+
+
+def test_nothing_counts_after_done(chat: Chat) -> None:
+    """What a server sends after its last word is not read, a second last word included."""
+    deltas, output = _read(chat(), _text("a", "stop"), DONE + b"data: oops\n\n" + DONE)
+    assert [d.text for d in deltas] == [output.outputs[0].text] == ["a"]
+
+
 def test_usage_on_every_chunk_is_told_once(chat: Chat) -> None:
     """Running counts are kept up to date and come as one delta, the last."""
     counts = [{"prompt_tokens": 1, "completion_tokens": c, "total_tokens": 1 + c} for c in (1, 2)]
@@ -267,6 +287,8 @@ def test_the_last_event_may_lack_its_blank_line(chat: Chat) -> None:
     """An answer that is all there is not thrown away for a line end."""
     _, output = _read(chat(), _text("a"), _text("b", "stop").rstrip())
     assert output.outputs[0].text == "ab"
+    _, output = _read(chat(), _text("a"), DONE.rstrip(), done_completes=True)
+    assert output.finished
 
 
 @pytest.mark.parametrize("body", [b"<html>\n<h1>502</h1>", b'{"choices": []}', b"oops"])

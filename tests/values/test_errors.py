@@ -59,6 +59,19 @@ def test_not_implemented_is_for_good() -> None:
     assert errors.InternalServerError("no", status=500).retryable
 
 
+def test_a_clock_that_ran_out_after_sending_is_final() -> None:
+    """Work that was begun is not paid for twice; a connection that never was is tried again."""
+    assert errors.APITimeoutError("late", clock="connect").retryable
+    assert not errors.APITimeoutError("late", clock="total").retryable
+
+
+def test_advice_is_part_of_the_message() -> None:
+    """Advice that was added later is seen and pickled."""
+    error = errors.NotFoundError("no such model")
+    error.advise("pull it")
+    assert str(error) == str(pickle.loads(pickle.dumps(error))) == "no such model; pull it"
+
+
 def test_an_error_before_any_answer_has_no_usage() -> None:
     """Unknown is None, never 0."""
     assert errors.APIConnectionError("no").usage is None
