@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
-from llmengine.engine.batches import run_batch, run_job, run_window
+from llmengine.engine.batches import log_batch, run_batch, run_job, run_window
 from llmengine.engine.calls import Call
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.doors import Wait
+    from llmengine.engine.requests import Options
     from llmengine.transport.background import Background
     from llmengine.values.capabilities import Capability
     from llmengine.values.errors import LLMEngineError
@@ -47,9 +48,7 @@ class Engine:
     Safe to share between threads, in a running event loop, after a fork, and to pickle. A
     backend is a subclass that says which dialect its server speaks and where it is found.
 
-    The keyword options of all calls are those of CallOptions: ``output_model`` (a pydantic model
-    that the answer is validated with), ``tools``, ``tool_choice``, ``reasoning``, ``extra_body``
-    and ``step_id``.
+    The keyword options of all calls are the fields of CallOptions.
     """
 
     backend: ClassVar[str]
@@ -133,7 +132,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[LLMOutput]:
         """One output a prompt, in order; a prompt is a string or a list of messages.
 
@@ -146,7 +145,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[LLMOutput]:
         """`generate` for a running event loop."""
         return await self._generate(wait_asyncio, prompts, sampling_params, options)
@@ -155,7 +154,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Result]:
         """`generate` without raising: one Result a prompt, in order, answered or failed."""
         return run(self._results(wait_blocking, prompts, sampling_params, options))
@@ -164,7 +163,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Result]:
         """`results` for a running event loop."""
         return await self._results(wait_asyncio, prompts, sampling_params, options)
@@ -175,7 +174,7 @@ class Engine:
         sampling_params: object = None,
         *,
         window: int | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> Iterator[Result]:
         """Results in order over any iterable, in constant memory.
 
@@ -190,13 +189,13 @@ class Engine:
         sampling_params: object = None,
         *,
         window: int | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> AsyncIterator[Result]:
         """`iter_results` for a running event loop; the prompts may come asynchronously too."""
         return self._windowed(wait_asyncio, prompts, sampling_params, window, options)
 
     def stream(
-        self, prompt: Prompt, sampling_params: object = None, **options: Any
+        self, prompt: Prompt, sampling_params: object = None, **options: Unpack[Options]
     ) -> Iterator[Delta]:
         """The answer to one prompt as it is generated.
 
@@ -206,7 +205,7 @@ class Engine:
         return iterate(self._stream(wait_blocking, prompt, sampling_params, options))
 
     def astream(
-        self, prompt: Prompt, sampling_params: object = None, **options: Any
+        self, prompt: Prompt, sampling_params: object = None, **options: Unpack[Options]
     ) -> AsyncIterator[Delta]:
         """`stream` for a running event loop."""
         return self._stream(wait_asyncio, prompt, sampling_params, options)
@@ -214,7 +213,7 @@ class Engine:
     # ---- the same, written once
 
     async def _generate(
-        self, wait: Wait, prompts: Any, sampling_params: object, options: dict[str, Any]
+        self, wait: Wait, prompts: Any, sampling_params: object, options: Options
     ) -> list[LLMOutput]:
         results = await self._results(wait, prompts, sampling_params, options)
         if any(not result.ok for result in results):
@@ -222,7 +221,7 @@ class Engine:
         return [result.unwrap() for result in results]
 
     async def _results(
-        self, wait: Wait, prompts: Any, sampling_params: object, options: dict[str, Any]
+        self, wait: Wait, prompts: Any, sampling_params: object, options: Options
     ) -> list[Result]:
         asked = CallOptions(**options)
         listed = as_prompts(prompts)
@@ -234,6 +233,7 @@ class Engine:
         loop = background()
         work = _batch(self, loop, self.url, self.root_url, jobs)
         results: list[Result] = await wait(loop.submit(work))
+        log_batch(self.name, asked.step_id, results)
         return results
 
     def _windowed(
@@ -242,7 +242,7 @@ class Engine:
         prompts: Any,
         sampling_params: object,
         window: int | None,
-        options: dict[str, Any],
+        options: Options,
     ) -> AsyncGenerator[Result, None]:
         asked = CallOptions(**options)
         (params,) = as_sampling(sampling_params, 1)
@@ -255,7 +255,7 @@ class Engine:
         return run_window(prompts, start, wait, window or 2 * self.config.max_concurrency)
 
     async def _stream(
-        self, wait: Wait, prompt: Prompt, sampling_params: object, options: dict[str, Any]
+        self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
     ) -> AsyncGenerator[Delta, None]:
         (params,) = as_sampling(sampling_params, 1)
         request = build_request(self.config, prompt, params, CallOptions(**options), stream=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.messages import to_messages
@@ -18,13 +18,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What a call may ask for beyond its prompts and sampling, the same for all its prompts."""
+    """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
+
+    ``output_model`` is a pydantic model that the answers are validated with; ``tools`` and
+    ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
+    goes over the configuration's; ``step_id`` names the caller's step in the log.
+    """
 
     output_model: type[Any] | None = None
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     reasoning: bool | str | None = None
     extra_body: Mapping[str, Any] | None = None
+    step_id: str | None = None
+
+
+class Options(TypedDict, total=False):
+    """The fields of CallOptions as keyword arguments."""
+
+    output_model: type[Any] | None
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: str | Mapping[str, Any] | None
+    reasoning: bool | str | None
+    extra_body: Mapping[str, Any] | None
+    step_id: str | None
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
