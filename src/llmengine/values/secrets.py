@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
+from urllib.parse import quote
 
 MASK = "[redacted]"
 
@@ -15,10 +18,18 @@ _MIN_LENGTH = 4
 
 
 def register(secret: str) -> None:
-    """Remember a key, so that `scrub` removes it wherever it turns up."""
+    """Remember a key, so that `scrub` removes it wherever it turns up, also in a URL or in JSON."""
     if len(secret) >= _MIN_LENGTH and secret not in _PUBLIC:
         with _lock:
-            _known.add(secret)
+            _known.update(_spellings(secret))
+
+
+def _spellings(secret: str) -> set[str]:
+    """The key as it is, percent-encoded (hex digits in either case), and inside a JSON string."""
+    escaped = {quote(secret, safe=""), quote(secret)}
+    lower = {re.sub("%..", lambda code: code[0].lower(), text) for text in escaped}
+    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return {secret, secret.replace("/", r"\/")} | escaped | lower | in_json
 
 
 def scrub(text: str) -> str:
