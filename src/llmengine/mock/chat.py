@@ -1,0 +1,143 @@
+"""POST /v1/chat/completions: answers in OpenAI's shape, whole and streamed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from llmengine.mock.chat_body import chat_ask
+from llmengine.mock.generation import answer
+from llmengine.mock.logprobs import chat_entries
+from llmengine.mock.reading import integer, mapping
+from llmengine.mock.replies import Stream, Whole, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmengine.mock.ask import Ask
+    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.generation import Said, SaidCall
+    from llmengine.mock.replies import Answer
+    from llmengine.mock.service import Service
+
+FINGERPRINT = "fp_mock"
+
+
+def chat_completion(body: JSON, service: Service) -> Answer:
+    """Answer a chat completion."""
+    ask = service.fitted(chat_ask(body))
+    said = answer(ask, service.next_reply())
+    top = top_logprobs(body)
+    head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": service.echo(body)}
+    usage = usage_of(ask, said)
+    if body.get("stream") is True:
+        return Stream(list(_chunks(head, said, top, body, usage)))
+    choices = [_choice(index, one, top) for index, one in enumerate(said)]
+    tail = {"usage": usage, "service_tier": "default", "system_fingerprint": FINGERPRINT}
+    return Whole({**head, "object": "chat.completion", "choices": choices, **tail})
+
+
+def top_logprobs(body: JSON) -> int | None:
+    """How many alternatives a token's entry has; None for no logprobs at all."""
+    if body.get("logprobs") is not True:
+        return None
+    return max(0, integer(body.get("top_logprobs")) or 0)
+
+
+def usage_of(ask: Ask, said: list[Said]) -> JSON:
+    """Tokens of the prompt once, and of all the answers."""
+    completion = sum(s.completion_tokens for s in said)
+    return {
+        "prompt_tokens": ask.prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": ask.prompt_tokens + completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(len(s.reasoning) for s in said),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _choice(index: int, said: Said, top: int | None) -> JSON:
+    silent = said.refusal is not None or (said.calls and not said.tokens)
+    message: JSON = {
+        "role": "assistant",
+        "content": None if silent else said.text,
+        "refusal": said.refusal,
+        "annotations": [],
+    }
+    if said.reasoning:
+        message["reasoning"] = "".join(said.reasoning)
+    if said.calls:
+        message["tool_calls"] = [_call(c) for c in said.calls]
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": _logprobs(said.tokens, top),
+        "finish_reason": said.finish,
+    }
+
+
+def _call(call: SaidCall) -> JSON:
+    function = {"name": call.name, "arguments": "".join(call.arguments)}
+    return {"id": new_id("call_"), "type": "function", "function": function}
+
+
+def _logprobs(tokens: tuple[str, ...], top: int | None, first: int = 0) -> JSON | None:
+    if top is None:
+        return None
+    return {"content": chat_entries(tokens, top, first), "refusal": None}
+
+
+def _chunks(
+    head: JSON, said: list[Said], top: int | None, body: JSON, usage: JSON
+) -> Iterator[JSON]:
+    shared = {
+        **head,
+        "object": "chat.completion.chunk",
+        "service_tier": "default",
+        "system_fingerprint": FINGERPRINT,
+    }
+    with_usage = mapping(body.get("stream_options")).get("include_usage") is True
+    null_usage = {"usage": None} if with_usage else {}
+    for choice in _interleaved([list(_choice_deltas(i, s, top)) for i, s in enumerate(said)]):
+        yield {**shared, "choices": [choice], **null_usage}
+    if with_usage:
+        yield {**shared, "choices": [], "usage": usage}
+
+
+def _interleaved(streams: list[list[JSON]]) -> Iterator[JSON]:
+    for row in zip_longest(*streams):
+        yield from (choice for choice in row if choice is not None)
+
+
+def _choice_deltas(index: int, said: Said, top: int | None) -> Iterator[JSON]:
+    for delta, logprobs in _deltas(said, top):
+        yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+    yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": said.finish}
+
+
+def _deltas(said: Said, top: int | None) -> Iterator[tuple[JSON, JSON | None]]:
+    silent = said.refusal is not None or (said.calls and not said.tokens)
+    first = {"role": "assistant", "content": None if silent else "", "refusal": None}
+    yield first, None
+    for token in said.reasoning:
+        yield {"reasoning": token}, None
+    for place, token in enumerate(said.tokens):
+        yield {"content": token}, _logprobs((token,), top, place)
+    if said.refusal is not None:
+        yield {"refusal": said.refusal}, None
+    for place, call in enumerate(said.calls):
+        yield from ((d, None) for d in _call_deltas(place, call))
+
+
+def _call_deltas(place: int, call: SaidCall) -> Iterator[JSON]:
+    opening = _call(replace(call, arguments=()))
+    yield {"tool_calls": [{"index": place, **opening}]}
+    for token in call.arguments:
+        yield {"tool_calls": [{"index": place, "function": {"arguments": token}}]}

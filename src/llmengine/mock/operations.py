@@ -1,0 +1,67 @@
+"""Every route: what answers it, and which rules hold there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmengine.mock import models, rules
+from llmengine.mock.chat import chat_completion
+from llmengine.mock.errors import ApiError
+from llmengine.mock.replies import Answer, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.rules import Rule
+    from llmengine.mock.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path; ``run`` gets the body, the service and the path's parameters."""
+
+    method: str
+    path: str
+    run: Callable[..., Answer]
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What ``Behaviour.disabled_routes`` calls it; the path alone means every method."""
+        return f"{self.method} {self.path}"
+
+
+def _health(body: JSON, service: Service) -> Answer:
+    return Whole({"status": "ok"})
+
+
+def _version(body: JSON, service: Service) -> Answer:
+    return Whole({"version": "mock"})
+
+
+OPERATIONS = (
+    Operation("POST", "/v1/chat/completions", chat_completion, rules.CHAT),
+    Operation("GET", "/v1/models", models.list_models),
+    Operation("GET", "/v1/models/{name:path}", models.retrieve_model),
+    Operation("GET", "/health", _health),
+    Operation("GET", "/version", _version),
+)
+
+
+def _no_path(body: JSON, service: Service) -> Answer:
+    if "err.not_found_path" in service.behaviour.without_rules:
+        return Whole({})
+    raise ApiError("Unknown request URL. Please check the path.", status=404, code="unknown_url")
+
+
+def _no_method(body: JSON, service: Service) -> Answer:
+    if "err.method" in service.behaviour.without_rules:
+        return Whole({})
+    message = "Method not allowed on this path."
+    raise ApiError(message, status=405, code="method_not_supported")
+
+
+NO_PATH = Operation("*", "*", _no_path)
+NO_METHOD = Operation("*", "*", _no_method)

@@ -1,0 +1,42 @@
+"""Lenient readers of a JSON body: with a validation rule switched off, anything may be in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def text(value: Any) -> str:
+    """A string, or "" for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: Any, default: float) -> float:
+    """A number, or the default for anything else."""
+    return float(value) if is_number(value) else default
+
+
+def integer(value: Any) -> int | None:
+    """A whole number, or None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def items(value: Any) -> list[Any]:
+    """A list, or an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object, or an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is a JSON number: Python's bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """The strings of a string or a list; whatever else is in there is left out."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(v for v in items(value) if isinstance(v, str))

@@ -1,0 +1,164 @@
+"""Starts and stops the mock server on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from llmengine.mock.behaviour import Behaviour, Script
+from llmengine.mock.service import Service
+from llmengine.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from llmengine.mock.behaviour import Call
+
+DEFAULT_CONTEXT = 8192
+_BACKLOG = 2048
+
+
+class MockServer:
+    """The reference implementation of the contract, over real HTTP on loopback.
+
+    ``port`` 0 takes any free one. With an ``api_key`` every request must bring it as a bearer
+    token. ``context_length`` is in tokens of the mock's own tokenizer. A behaviour changes what
+    the server does, a script what it says and which faults it plays. Leaving the ``with`` block
+    raises what broke inside the server or a hook, so that no defect passes for an answer.
+    Raises ConfigError where the address cannot be bound.
+    """
+
+    def __init__(  # noqa: PLR0913 - one server's settings
+        self,
+        *,
+        behaviour: Behaviour | None = None,
+        script: Script | None = None,
+        api_key: str | None = None,
+        model: str = "mock",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        context_length: int = DEFAULT_CONTEXT,
+    ) -> None:
+        self._service = Service(
+            model=model,
+            key=api_key,
+            context_length=context_length,
+            behaviour=behaviour or Behaviour(),
+        )
+        self.play(script or Script())
+        self._address = (host, port)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if error is None and self._service.crashes:
+            raise self._service.crashes[0]
+
+    @property
+    def model(self) -> str:
+        """The one model that is served."""
+        return self._service.model
+
+    @property
+    def root_url(self) -> str:
+        """The address without a path."""
+        host, port = self._address
+        return f"http://{host}:{port}"
+
+    @property
+    def base_url(self) -> str:
+        """The address of the OpenAI-style API."""
+        return f"{self.root_url}/v1"
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every request so far, in the order of arrival."""
+        return self._service.calls
+
+    def play(self, script: Script) -> None:
+        """Replace the script, also while running."""
+        self._service.play(script)
+
+    def start(self) -> None:
+        """Listen, and return when the first request can be answered."""
+        from llmengine.mock.listening import listen  # noqa: PLC0415 - starlette is heavy
+
+        listener = _bound(*self._address)
+        self._address = (self._address[0], listener.getsockname()[1])
+        ready: Future[asyncio.AbstractEventLoop] = Future()
+
+        def run() -> None:
+            with asyncio.Runner() as runner:
+                close = runner.run(listen(self._service, listener))
+                ready.set_result(runner.get_loop())
+                runner.get_loop().run_forever()
+                runner.run(close())
+
+        self._thread = threading.Thread(target=run, name=f"mock {self.root_url}", daemon=True)
+        self._thread.start()
+        self._loop = ready.result()
+
+    def wait(self) -> None:
+        """Block until the server is stopped, or the process is told to end."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def stop(self) -> None:
+        """Close every connection and end the thread; harmless where nothing runs."""
+        if self._loop is None or self._thread is None:
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop = self._thread = None
+
+
+def serve(  # noqa: PLR0913 - one server's settings
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    model: str = "mock",
+    api_key: str | None = None,
+    context_length: int = DEFAULT_CONTEXT,
+    on_ready: Callable[[MockServer], None] | None = None,
+) -> None:
+    """Serve in the foreground until interrupted; ``on_ready`` gets the running server.
+
+    Raises ConfigError where the address cannot be bound.
+    """
+    server = MockServer(
+        model=model, api_key=api_key, host=host, port=port, context_length=context_length
+    )
+    with server, suppress(KeyboardInterrupt):
+        if on_ready is not None:
+            on_ready(server)
+        server.wait()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"the mock server cannot listen on {host}:{port}: {error.strerror}; "
+            "choose another port, or 0 for any free one"
+        ) from error
+    listener.listen(_BACKLOG)
+    return listener

@@ -1,0 +1,71 @@
+"""What one mock server knows and remembers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from llmengine.mock.behaviour import Behaviour, Script
+from llmengine.mock.reading import text
+from llmengine.mock.rules import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmengine.mock.ask import Ask
+    from llmengine.mock.behaviour import JSON, Call, Fault
+
+
+@dataclass(slots=True)
+class Service:
+    """One served model, how it behaves, and what it saw.
+
+    ``key`` is the bearer token that requests must bring, or None. ``responses`` are the stored
+    ones of the responses API, with the conversation that led to them.
+    """
+
+    model: str = "mock"
+    key: str | None = None
+    context_length: int = 8192
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    calls: list[Call] = field(default_factory=list)
+    crashes: list[Exception] = field(default_factory=list)
+    started: int = field(default_factory=lambda: int(time.time()))
+    responses: dict[str, Any] = field(default_factory=dict)
+    _replies: Iterator[str | JSON] = field(default=iter(()))
+    _faults: Iterator[Fault | None] = field(default=iter(()))
+
+    def play(self, script: Script) -> None:
+        """Follow this script from now on."""
+        self._replies = iter(script.replies)
+        self._faults = iter(script.faults)
+
+    def next_reply(self) -> str | JSON | None:
+        """The next scripted answer, or None past the end."""
+        return next(self._replies, None)
+
+    def next_fault(self) -> Fault | None:
+        """The fault to play on this call, or None."""
+        return next(self._faults, None)
+
+    @property
+    def limits(self) -> Limits:
+        """What requests are held against."""
+        names = frozenset(chain([self.model], [self.tag]))
+        return Limits(names, self.context_length)
+
+    @property
+    def tag(self) -> str:
+        """The model's name as Ollama spells it, with a tag."""
+        return self.model if ":" in self.model else f"{self.model}:latest"
+
+    def echo(self, body: JSON) -> str:
+        """The model that an answer names: the one asked for."""
+        return text(body.get("model")) or self.model
+
+    def fitted(self, ask: Ask) -> Ask:
+        """The question with its token limit brought into what the context leaves."""
+        left = max(1, self.context_length - ask.prompt_tokens)
+        return replace(ask, max_tokens=min(ask.max_tokens or left, left))

@@ -1,0 +1,49 @@
+"""The mock's tokenizer and its words."""
+
+from __future__ import annotations
+
+import random
+import re
+from zlib import crc32
+
+_TOKEN = re.compile(r" ?\w{1,8}| ?[^\w\s]|\s")
+_TOKEN_IDS = 50_000
+_SENTENCES = 4
+_WORDS_A_SENTENCE = 7
+
+_WORDS = """
+amber anchor apple arrow autumn basket beacon bread bridge candle castle cedar circle cloud
+copper corner cotton desert echo ember feather field flame forest garden glass golden
+granite harbor hollow island ivory kettle ladder lantern lemon marble meadow mirror morning
+mountain needle ocean olive orange paper pebble pepper planet pocket quiet rabbit river
+saddle shadow silver simple spring stone summer thread timber valley velvet violet walnut
+water willow window winter yellow
+"""
+VOCABULARY = tuple(_WORDS.split())
+
+
+def tokenize(text: str) -> list[str]:
+    """Pieces of at most a blank and eight letters, which join to the text again."""
+    return _TOKEN.findall(text)
+
+
+def count(text: str) -> int:
+    """How many tokens a text has."""
+    return len(tokenize(text))
+
+
+def token_id(token: str) -> int:
+    """A stable number for a token."""
+    return crc32(token.encode()) % _TOKEN_IDS
+
+
+def word(number: int) -> str:
+    """The word that stands for a token id: ids are many and words few, so several share one."""
+    return VOCABULARY[number % len(VOCABULARY)]
+
+
+def prose(seed: str) -> str:
+    """Four sentences of seven words, the same for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    drawn = (chance.sample(VOCABULARY, _WORDS_A_SENTENCE) for _ in range(_SENTENCES))
+    return " ".join(" ".join(words).capitalize() + "." for words in drawn)
