@@ -69,8 +69,8 @@ def test_a_path_without_a_gguf_file_says_what_to_do(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("ask", [models.resolve, models.pull])
-def test_an_unknown_name_lists_the_names(ask: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("ask", [models.resolve, models.pull, models.find])
+def test_an_unknown_name_lists_the_names(ask: Callable[[str], object]) -> None:
     """A misspelt name is not taken for a file."""
     with pytest.raises(
         ConfigError, match="unknown model 'smollm3'; set `model` to one of: smollm2"
@@ -101,6 +101,13 @@ def test_another_file_in_the_installed_package_is_not_taken_for_the_model(
     (package / "tiny.gguf").write_bytes(b"GGUF of another size")
     monkeypatch.syspath_prepend(package.parent)
     assert models.resolve("tiny").parent == house.cache / "models"
+
+
+def test_find_downloads_nothing(house: Any) -> None:
+    """It tells what is on this machine, before and after a pull."""
+    assert models.find("tiny") is None
+    assert house.kept() == []
+    assert models.pull("tiny") == models.find("tiny")
 
 
 def test_a_cached_file_is_used_without_pip(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:

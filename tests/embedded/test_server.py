@@ -199,11 +199,23 @@ def test_cores_are_left_to_others(cores: int, threads: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_parallel": 0}, {"n_ctx": 0}, {"port": 65536}, {"n_threads": 0}]
+    "wrong",
+    [
+        {"n_parallel": 0},
+        {"n_ctx": 0},
+        {"n_ctx": None},
+        {"n_ctx": "8k"},
+        {"n_threads": 0},
+        {"n_gpu_layers": True},
+        {"port": 65536},
+        {"embeddings": "no"},
+        {"startup_timeout": 0},
+        {"startup_timeout": "30 s"},
+    ],
 )
-def test_an_option_out_of_range_is_named(wrong: dict[str, Any]) -> None:
-    """Llama.cpp would hang or fail in words that do not name the option."""
-    with pytest.raises(ConfigError, match=f"option '{next(iter(wrong))}' is"):
+def test_a_wrong_option_is_named(wrong: dict[str, Any]) -> None:
+    """Llama.cpp would hang, or fail in words that do not name the option."""
+    with pytest.raises(ConfigError, match=f"embedded option '{next(iter(wrong))}' is"):
         replace(ServerOptions(), **wrong)
 
 
