@@ -53,6 +53,11 @@ def fixtures_of(item: pytest.Item) -> set[str]:
     return set(getattr(item, "fixturenames", ()))
 
 
+def backends_by_name(fixtures: set[str]) -> list[str]:
+    """The backends whose own fixtures are among these."""
+    return [backend for fixture, backend in BACKEND_OF_FIXTURE.items() if fixture in fixtures]
+
+
 def name_of(item: pytest.Item) -> str | None:
     """The engine that a test is parametrised with, if it is."""
     callspec = getattr(item, "callspec", None)

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_llmengine import _markers, _run
 from pytest_llmengine._markers import NAME
+from pytest_llmengine._misses import fail_on_misses
 from pytest_llmengine._options import add_options
 from pytest_llmengine._verdicts import attach
 
@@ -69,7 +70,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        _run.fail_on_misses(item)
+        fail_on_misses(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -95,7 +96,7 @@ def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
 
     with ExitStack() as stack:
         yield Use(request.node, _run.pool(request.config), stack)
-    _run.fail_on_misses(request.node)
+    fail_on_misses(request.node)
 
 
 @pytest.fixture
@@ -115,31 +116,31 @@ def engine(llmengine_name: str, llmengine_use: Use) -> Engine:
 @pytest.fixture
 def embedded_engine(llmengine_use: Use) -> Engine:
     """llama.cpp in this process, with a small real model."""
-    return llmengine_use.backend("embedded").engine
+    return llmengine_use.meant_by("embedded").engine
 
 
 @pytest.fixture
 def ollama_engine(llmengine_use: Use) -> Engine:
     """A model behind Ollama."""
-    return llmengine_use.backend("ollama_api").engine
+    return llmengine_use.meant_by("ollama_api").engine
 
 
 @pytest.fixture
 def vllm_engine(llmengine_use: Use) -> Engine:
     """A model behind vLLM's HTTP server."""
-    return llmengine_use.backend("vllm_api").engine
+    return llmengine_use.meant_by("vllm_api").engine
 
 
 @pytest.fixture
 def openai_engine(llmengine_use: Use) -> Engine:
     """A model of OpenAI's."""
-    return llmengine_use.backend("openai").engine
+    return llmengine_use.meant_by("openai").engine
 
 
 @pytest.fixture
 def vllm_local_engine(llmengine_use: Use) -> Engine:
     """A model in vLLM in this process."""
-    return llmengine_use.backend("vllm_local").engine
+    return llmengine_use.meant_by("vllm_local").engine
 
 
 @pytest.fixture

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 
+from llmengine.engines.embedded import Embedded
 from llmengine.values.secrets import scrub
 from pytest_llmengine.recording import Provenance
+from pytest_llmengine.recording.addresses import is_loopback
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.errors import TargetError
 
@@ -33,12 +36,20 @@ def identify(engine: Engine) -> Provenance:
                 version=_version(client, engine),
                 model=model,
                 model_digest=_digest(client, engine, model),
+                upstream=_address(engine.endpoint),
             )
         except httpx.TransportError as error:
             raise TargetError(
                 f"engine {engine.name!r}: nothing answers at {engine.base_url} "
                 f"({error or type(error).__name__}); start the server, or correct the address"
             ) from error
+
+
+def _address(endpoint: str) -> str:
+    """The address as recordings keep it: a port of this machine means nothing later."""
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{host if is_loopback(host) else parts.netloc}{parts.path}"
 
 
 def _client(engine: Engine) -> httpx.Client:
@@ -78,11 +89,18 @@ def _try(client: httpx.Client, engine: Engine, listed: list[str]) -> None:
 
 
 def _version(client: httpx.Client, engine: Engine) -> str | None:
-    backend = facts(engine.backend)
-    if not backend.version_path:
+    if isinstance(engine, Embedded) and engine.config.endpoint is None:
+        return _llama_cpp_build(engine.server.version)
+    path = facts(engine.backend).version_path
+    if not path:
         return None
-    value = _object(client.get(engine.root_url + backend.version_path)).get(backend.version_key)
-    return str(value) if value else None
+    version = _object(client.get(engine.root_url + path)).get("version")
+    return str(version) if version else None
+
+
+def _llama_cpp_build(version: str) -> str:
+    """llama.cpp's own build number, which is the last part of xllamacpp's version."""
+    return f"b{version.rpartition('.')[2]}"
 
 
 def _digest(client: httpx.Client, engine: Engine, model: str) -> str | None:
