@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Gives the verdict of a check on an engine, and keeps it for the report."""
+    """Gives the verdict of a check on one engine, and keeps it for the report."""
 
-    def __init__(self, item: pytest.Item, pool: Pool, settings: Settings) -> None:
+    def __init__(self, item: pytest.Item, pool: Pool, settings: Settings, name: str) -> None:
         self._item = item
         self._pool = pool
         self._settings = settings
+        self._name = name
 
-    def __call__(self, check: Check, name: str) -> CheckResult:
+    def __call__(self, check: Check) -> CheckResult:
         """The verdict; the test fails in one line where there is no engine to talk to."""
         try:
-            session = self._pool.open(name)
+            session = self._pool.open(self._name)
         except TargetError as error:
             pytest.fail(str(error), pytrace=False)
         result = judge(check, session)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # The parameter, and the fixture, that hold the name of the engine that a test is aimed at.
 NAME = "llmengine_name"
+# The parameter that holds the check of the contract that a test runs.
+CHECK = "llmengine_check"
 
 BACKEND_OF_FIXTURE = {
     "embedded_engine": "embedded",

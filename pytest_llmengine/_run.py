@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,7 @@ from pytest_llmengine._options import ENGINE, REPORT, chosen, given, settings_of
 from pytest_llmengine._verdicts import Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pytest_llmengine._pool import Pool
@@ -63,6 +63,16 @@ def backends_of(item: pytest.Item) -> list[str]:
     if NAME in fixtures:
         backends.append(_backend(item.config, _aimed_at(item)))
     return backends
+
+
+def contract_rows(config: pytest.Config) -> Iterator[Any]:
+    """Every check of the tier with every engine that the run is aimed at."""
+    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
+
+    now = settings(config)
+    for name in now.engines:
+        for check in select(tier=now.tier):
+            yield pytest.param(check, name, id=f"{name}-{check.id}")
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine import _markers, _run
-from pytest_llmengine._markers import NAME
+from pytest_llmengine._markers import CHECK, NAME
 from pytest_llmengine._misses import fail_on_misses
 from pytest_llmengine._options import add_options
 from pytest_llmengine._verdicts import attach
@@ -45,8 +45,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `engine` once for each engine, where there are several."""
-    if NAME in metafunc.fixturenames and "engine" in metafunc.fixturenames:
+    """Give tests their engines, and those of the contract their checks."""
+    if CHECK in metafunc.fixturenames:
+        metafunc.parametrize((CHECK, NAME), list(_run.contract_rows(metafunc.config)))
+    elif NAME in metafunc.fixturenames:
         engines = _run.settings(metafunc.config).engines
         if len(engines) > 1:
             metafunc.parametrize(NAME, engines)
@@ -57,9 +59,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     _markers.mark(item, _run.backends_of(item))
 
 
-def pytest_report_collectionfinish(
-    config: pytest.Config, items: list[pytest.Item]
-) -> list[str]:
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say which engines the collected tests use, and where their answers come from."""
     return [] if config.getoption("collectonly") else _run.header(config, items)
 
@@ -100,11 +100,13 @@ def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
 
 
 @pytest.fixture
-def llmengine_judge(request: pytest.FixtureRequest) -> Judge:
-    """Runs one check of the contract on an engine and keeps the verdict for the report."""
+def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judge:
+    """Runs a check of the contract on the engine and keeps the verdict for the report."""
     from pytest_llmengine._judge import Judge  # noqa: PLC0415 - imported when used
 
-    return Judge(request.node, _run.pool(request.config), _run.settings(request.config))
+    return Judge(
+        request.node, _run.pool(request.config), _run.settings(request.config), llmengine_name
+    )
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
+from urllib.parse import quote
 
 MASK = "[redacted]"
 
@@ -17,7 +20,7 @@ _MIN_LENGTH = 4
 
 
 def register(secret: str) -> None:
-    """Remember a key, so that `scrub` removes it wherever it turns up.
+    """Remember a key, so that `scrub` removes it wherever it turns up, also in a URL or in JSON.
 
     Placeholders and keys of fewer than 4 characters are not: they are parts of common words.
     """
@@ -25,7 +28,15 @@ def register(secret: str) -> None:
     if len(secret) < _MIN_LENGTH or secret in _PUBLIC:
         return
     with _lock:
-        _known = tuple(sorted({*_known, secret}, key=len, reverse=True))
+        _known = tuple(sorted({*_known, *_spellings(secret)}, key=len, reverse=True))
+
+
+def _spellings(secret: str) -> set[str]:
+    """The key as it is, percent-encoded (hex digits in either case), and inside a JSON string."""
+    escaped = {quote(secret, safe=""), quote(secret)}
+    lower = {re.sub("%..", lambda code: code[0].lower(), text) for text in escaped}
+    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return {secret, secret.replace("/", r"\/")} | escaped | lower | in_json
 
 
 def scrub(text: str) -> str:
