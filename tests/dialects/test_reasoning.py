@@ -39,9 +39,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=list(CASES))
-def test_reasoning_does_not_depend_on_the_cuts(
-    text: str, expected: tuple[str | None, str]
-) -> None:
+def test_reasoning_does_not_depend_on_the_cuts(text: str, expected: tuple[str | None, str]) -> None:
     """Whole, at every two-piece cut and letter by letter, a text is parted alike."""
     assert split_think(text) == expected
     assert _joined(*text) == expected

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import ClassVar
 
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
-from llmengine.embedded import models, server
+from llmengine.embedded.models import resolve
+from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
+from llmengine.values.errors import ConfigError
+
+_OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
 
 
 class Embedded(Engine):
@@ -15,8 +20,7 @@ class Embedded(Engine):
 
     ``model`` is a name that ``llmengine models list`` shows, or the path of a GGUF file. The
     server is shared by the process and ends with it. ``options`` of the configuration are the
-    keyword arguments of `llmengine.embedded.server.shared`. With an ``endpoint`` the engine is a
-    client of whatever answers there.
+    fields of ServerOptions. With an ``endpoint`` the engine is a client of whatever answers there.
     """
 
     backend = "embedded"
@@ -28,10 +32,14 @@ class Embedded(Engine):
     }
 
     @property
-    def server(self) -> server.EmbeddedServer:
+    def server(self) -> EmbeddedServer:
         """The server behind this engine, started if it is not running."""
-        path = models.resolve(self.model)
-        return server.shared(path, alias=self.model, **self.config.options)
+        try:
+            options = ServerOptions(**self.config.options)
+        except TypeError as error:
+            msg = f"engine {self.name!r}: options: {error}; known are {_OPTION_NAMES}"
+            raise ConfigError(msg) from error
+        return shared(resolve(self.model), alias=self.model, options=options)
 
     @property
     def endpoint(self) -> str:
