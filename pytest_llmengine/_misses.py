@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_llmengine.recording.tape import Tape
+    from collections.abc import Iterator
+
+    from pytest_llmengine.recording import Tape
+    from pytest_llmengine.recording.network import Guard
     from pytest_llmengine.targets import Session
 
 _opened = pytest.StashKey[list[tuple["Session", "Tape"]]]()
+_guard = pytest.StashKey["Guard"]()
 _told = pytest.StashKey[int]()
 
 
@@ -19,21 +23,35 @@ def watch(item: pytest.Item, session: Session, tape: Tape) -> None:
     item.stash.setdefault(_opened, []).append((session, tape))
 
 
+def watch_network(item: pytest.Item, guard: Guard) -> None:
+    """Hold a test to the guard that it runs under."""
+    item.stash[_guard] = guard
+
+
+def is_guarded(item: pytest.Item) -> bool:
+    """Whether the test runs under a guard already."""
+    return _guard in item.stash
+
+
 def fail_on_misses(item: pytest.Item) -> None:
-    """Fail the test for misses that it was not failed for yet.
+    """Fail the test for what it was not failed for yet.
 
     It is called after the test and after its fixtures, so that a client that hides the error of a
     miss hides it from nobody.
     """
-    opened = item.stash.get(_opened, [])
-    count = sum(len(tape.misses) for _, tape in opened)
-    if count <= item.stash.get(_told, 0):
+    stories = list(_stories(item))
+    if len(stories) <= item.stash.get(_told, 0):
         return
-    item.stash[_told] = count
-    lines = [_story(session, tape, item.nodeid) for session, tape in opened if tape.misses]
-    pytest.fail("\n".join(lines), pytrace=False)
+    item.stash[_told] = len(stories)
+    pytest.fail("\n".join(stories), pytrace=False)
 
 
-def _story(session: Session, tape: Tape, test: str) -> str:
-    how = session.record_command(test, rewrite=True)
-    return "\n".join([*tape.misses, f"{session.name}: record {tape.path.name} anew: {how}"])
+def _stories(item: pytest.Item) -> Iterator[str]:
+    for session, tape in item.stash.get(_opened, []):
+        yield from tape.misses
+        if tape.misses:
+            how = session.record_command(item.nodeid, rewrite=True)
+            yield f"{session.name}: to record {tape.path} anew: {how}"
+    if _guard in item.stash:
+        for refused in item.stash[_guard].refused:
+            yield f"replay: {refused} was refused; nothing may leave this machine"

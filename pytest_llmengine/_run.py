@@ -81,11 +81,8 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
     An engine that the command line names and that cannot be opened ends the run here: every one
     of its tests would fail for the same reason. Of others the tests tell.
     """
-    lines = []
-    for name in dict.fromkeys(name for item in items for name in _names(item)):
-        if line := _line(config, name):
-            lines.append(line)
-    return lines
+    names = dict.fromkeys(name for item in items for name in _names(item))
+    return [line for name in names if (line := _line(config, name))]
 
 
 def _line(config: pytest.Config, name: str) -> str | None:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine._cassette_names import cassette_name
-from pytest_llmengine._misses import watch
+from pytest_llmengine._misses import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
+from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, Mode, TargetError, is_here
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from pytest_llmengine._pool import Pool
-    from pytest_llmengine.recording.tape import Tape
+    from pytest_llmengine.recording import Tape
     from pytest_llmengine.targets import Session
 
 _INSTALL = {
@@ -53,6 +54,8 @@ class Use:
             pytest.fail(str(error), pytrace=False)
         if session.mode is Mode.REPLAY and self._item.get_closest_marker("live"):
             pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
+        if session.mode is Mode.REPLAY and not is_guarded(self._item):
+            watch_network(self._item, self._stack.enter_context(guarded()))
         tape = self._tape(session)
         if tape is not None:
             watch(self._item, session, tape)

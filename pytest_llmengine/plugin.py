@@ -91,7 +91,7 @@ def _name(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture
 def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
-    """Opens any engine by its name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
+    """Opens any engine by name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
     from pytest_llmengine._use import Use  # noqa: PLC0415 - imported when used
 
     with ExitStack() as stack:
@@ -104,9 +104,8 @@ def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judg
     """Runs a check of the contract on the engine and keeps the verdict for the report."""
     from pytest_llmengine._judge import Judge  # noqa: PLC0415 - imported when used
 
-    return Judge(
-        request.node, _run.pool(request.config), _run.settings(request.config), llmengine_name
-    )
+    config = request.config
+    return Judge(request.node, _run.pool(config), _run.settings(config), llmengine_name)
 
 
 @pytest.fixture
@@ -159,8 +158,13 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     """A client of `mock_server`."""
     from llmengine import EngineConfig  # noqa: PLC0415 - imported when used
 
-    config = EngineConfig(
-        name="mock", backend="mock", model=mock_server.model, endpoint=mock_server.base_url
+    config = EngineConfig.model_validate(
+        {
+            "name": "mock",
+            "backend": "mock",
+            "model": mock_server.model,
+            "endpoint": mock_server.base_url,
+        }
     )
     with config.engine as engine:
         yield engine

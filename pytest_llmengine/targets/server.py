@@ -1,4 +1,4 @@
-"""Asks a running server who it is: one clear error here spares a hundred failures with one cause."""
+"""Asks a running server who it is: one clear error spares a hundred failures."""
 
 from __future__ import annotations
 

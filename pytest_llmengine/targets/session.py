@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,7 +11,6 @@ from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import RecordServer, ReplayServer
-from pytest_llmengine.recording.network import only_loopback
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
 from pytest_llmengine.targets.server import identify
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from pytest_llmengine.contract.profile import Profile
-    from pytest_llmengine.recording import Provenance
-    from pytest_llmengine.recording.tape import Tape
+    from pytest_llmengine.recording import Provenance, Tape
     from pytest_llmengine.targets.plan import Plan
     from pytest_llmengine.targets.settings import Settings
 
@@ -74,9 +72,8 @@ class Session:
     def cassette(self, name: str) -> Iterator[Tape | None]:
         """Record to, or replay from, the engine's cassette of that name; None where it is live.
 
-        In a replay, no socket in this process reaches another machine meanwhile. Raises
-        AlreadyRecorded where there is a recording that is not to be replaced, and CassetteError
-        where there is none to be replayed.
+        Raises AlreadyRecorded where there is a recording that is not to be replaced, and
+        CassetteError where there is none to be replayed.
         """
         if self._proxy is None:
             yield None
@@ -84,8 +81,7 @@ class Session:
         path = self._plan.folder / f"{name}.yaml"
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
-        guard = only_loopback() if self.mode is Mode.REPLAY else nullcontext()
-        with guard, self._proxy.cassette(path) as tape:
+        with self._proxy.cassette(path) as tape:
             yield tape
 
 

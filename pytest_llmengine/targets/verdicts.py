@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.runner import CheckResult, run_check
 from pytest_llmengine.recording import CassetteError
+from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets.errors import AlreadyRecorded
+from pytest_llmengine.targets.settings import Mode
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Profile
@@ -21,10 +24,11 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
 
     A request that was not recorded is an error of the harness whatever the check made of the
     answer: a rule about error answers would pass on it. A check that is recorded already and not
-    to be recorded again is unmeasured.
+    to be recorded again is unmeasured. In a replay no socket of this process leaves the machine.
     """
+    guard = guarded() if session.mode is Mode.REPLAY else nullcontext()
     try:
-        with session.cassette(check.id) as tape:
+        with guard, session.cassette(check.id) as tape:
             result = run_check(check, session.target, profile or session.profile)
     except AlreadyRecorded as there:
         return _without(check, Outcome.UNMEASURED, str(there))

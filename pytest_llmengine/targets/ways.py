@@ -38,7 +38,10 @@ def no_address(name: str, engine: type[Engine]) -> str:
 
 def docker_is_not_here(name: str, engine: type[Engine]) -> str:
     """A container was asked for."""
-    return f"engine {name!r}: mode docker is {_NO_DOCKER}; until then start the server and {_give_address(engine)}"
+    return (
+        f"engine {name!r}: mode docker is {_NO_DOCKER}; "
+        f"until then start the server yourself and {_give_address(engine)}"
+    )
 
 
 def record_command(
