@@ -30,7 +30,7 @@ class Judge:
         try:
             session = self._pool.open(self._name)
         except TargetError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         result = judge(check, session)
         keep(self._item, result, session, self._settings)
         return result

@@ -43,7 +43,8 @@ def fail_on_misses(item: pytest.Item) -> None:
     if len(stories) <= item.stash.get(_told, 0):
         return
     item.stash[_told] = len(stories)
-    pytest.fail("\n".join(stories), pytrace=False)
+    # What the client made of the miss would only be shown above it.
+    raise pytest.fail.Exception("\n".join(stories), pytrace=False) from None
 
 
 def _stories(item: pytest.Item) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Use:
         try:
             session = self._pool.open(name)
         except TargetError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _failed(str(error)) from None
         if session.mode is Mode.REPLAY and self._item.get_closest_marker("live"):
             pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
         if session.mode is Mode.REPLAY and not is_guarded(self._item):
@@ -68,6 +68,11 @@ class Use:
             pytest.skip(str(there))
         except CassetteNotFoundError as error:
             how = session.record_command(self._item.nodeid)
-            pytest.fail(f"there is no cassette {error.path}; record it: {how}", pytrace=False)
+            raise _failed(f"there is no cassette {error.path}; record it: {how}") from None
         except CassetteError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _failed(str(error)) from None
+
+
+def _failed(reason: str) -> BaseException:
+    """The end of a test in one line, without our own frames."""
+    return pytest.fail.Exception(reason, pytrace=False)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from llmengine.engines.embedded import Embedded
 from llmengine.values.secrets import scrub
 from pytest_llmengine.recording import Provenance
-from pytest_llmengine.recording.addresses import is_loopback
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.errors import TargetError
 
@@ -36,20 +34,12 @@ def identify(engine: Engine) -> Provenance:
                 version=_version(client, engine),
                 model=model,
                 model_digest=_digest(client, engine, model),
-                upstream=_address(engine.endpoint),
             )
         except httpx.TransportError as error:
             raise TargetError(
                 f"engine {engine.name!r}: nothing answers at {engine.base_url} "
                 f"({error or type(error).__name__}); start the server, or correct the address"
             ) from error
-
-
-def _address(endpoint: str) -> str:
-    """The address as recordings keep it: a port of this machine means nothing later."""
-    parts = urlsplit(endpoint)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{host if is_loopback(host) else parts.netloc}{parts.path}"
 
 
 def _client(engine: Engine) -> httpx.Client:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import RecordServer, ReplayServer
+from pytest_llmengine.targets.addresses import split_endpoint
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
 from pytest_llmengine.targets.server import identify
@@ -113,9 +113,9 @@ def _serve(plan: Plan, stack: ExitStack) -> Session:
     if plan.mode is Mode.LIVE:
         engine = server if server.model == provenance.model else _opened(plan, known, stack)
         return _session(stack, plan, engine, provenance, server.base_url)
-    address = urlsplit(server.endpoint)
-    proxy = stack.enter_context(RecordServer(f"{address.scheme}://{address.netloc}", provenance))
-    engine = _opened(plan, known | {"endpoint": proxy.root_url + address.path}, stack)
+    root, path = split_endpoint(server.endpoint)
+    proxy = stack.enter_context(RecordServer(root, provenance))
+    engine = _opened(plan, known | {"endpoint": proxy.root_url + path}, stack)
     return _session(stack, plan, engine, provenance, server.base_url, proxy)
 
 
@@ -124,9 +124,10 @@ def _replay(plan: Plan, stack: ExitStack) -> Session:
     proxy = stack.enter_context(ReplayServer())
     with proxy.cassette(recorded(plan.folder)[0]) as tape:
         provenance = tape.provenance
+    _, path = split_endpoint(plan.config.endpoint or proxy.root_url)
     known = {
         "model": plan.config.model or provenance.model or "",
-        "endpoint": proxy.root_url + urlsplit(provenance.upstream or "").path,
+        "endpoint": proxy.root_url + path,
     }
     return _session(stack, plan, _opened(plan, known, stack), provenance, None, proxy)
 
