@@ -196,6 +196,7 @@ class Target:
 
     def _read(self, attempt: _Attempt, response: httpx.Response) -> Reply:
         """The reply with its whole body; one that stalls or never ends fails the check."""
+        port = _local_port(response)  # no longer known once the body has ended
         chunks: list[Chunk] = []
         cut = stalled = False
         try:
@@ -207,7 +208,7 @@ class Target:
             stalled = True
         except httpx.TransportError:
             cut = True
-        status, headers, port = response.status_code, response.headers, _local_port(response)
+        status, headers = response.status_code, response.headers
         reply = Reply(attempt.method, attempt.path, status, headers, tuple(chunks), cut, port)
         self._keep(attempt, reply)
         if stalled:
