@@ -46,6 +46,24 @@ def reasoning(body: dict[str, Any]) -> str:
     return found[0] if found else ""
 
 
+def said(body: dict[str, Any]) -> str:
+    """All that the first choice says: its reasoning, then its text."""
+    return reasoning(body) + content(body)
+
+
+def usage(body: dict[str, Any], name: str) -> int:
+    """A token count of the usage; a body without usage, which is optional, is unmeasured."""
+    if body.get("usage") is None:
+        raise Unmeasured("the answer has no usage")
+    return pick(body, int, "usage", name)
+
+
+def effect(body: dict[str, Any]) -> tuple[str, int | None]:
+    """What a change of the messages shows in: all that is said, and the prompt's tokens."""
+    has_usage = body.get("usage") is not None
+    return said(body), usage(body, "prompt_tokens") if has_usage else None
+
+
 def answered(body: dict[str, Any]) -> dict[str, Any]:
     """The body, unless the token cap came while the model was still reasoning."""
     cut = choice(body).get("finish_reason") == "length"
