@@ -77,7 +77,7 @@ async def _exchange(request: Request, operation: Operation, service: Service) ->
         streamed = isinstance(answer, Stream)
     except ApiError as error:
         reply, streamed = failure(error, service.behaviour, call), False
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - kept, and raised at the end
         reply, streamed = _crashed(error, call, service), False
     reply = service.behaviour.wire(reply, call)
     return _Sender(spoiled(reply, fault, streamed=streamed or reply.cut), fault)

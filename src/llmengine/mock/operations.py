@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from llmengine.mock.errors import ApiError
 from llmengine.mock.replies import Answer, Whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmengine.mock.behaviour import JSON
     from llmengine.mock.rules import Rule
     from llmengine.mock.service import Service

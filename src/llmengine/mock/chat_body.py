@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.answers import Turn
-from llmengine.mock.behaviour import JSON
-from llmengine.mock.generation import Ask, Tool
+from llmengine.mock.ask import Ask, Tool
 from llmengine.mock.reading import integer, items, mapping, number, strings, text
 
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import JSON
+
+# What JSON mode answers with where no schema is given.
+ANY_OBJECT: JSON = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+}
 _MAX_CHOICES = 128
 _QUIET = frozenset({"", "none", "minimal"})
 
@@ -29,7 +37,7 @@ def chat_ask(body: JSON) -> Ask:
         tool_choice=named or text(choice) or "auto",
         named=bool(named),
         parallel=body.get("parallel_tool_calls") is not False,
-        schema=_wanted_schema(mapping(body.get("response_format"))),
+        schema=wanted_schema(mapping(body.get("response_format"))),
         reasoning=text(body.get("reasoning_effort")) not in _QUIET,
         logit_bias=mapping(body.get("logit_bias")),
     )
@@ -69,14 +77,19 @@ def content_text(content: Any) -> str:
 def chat_tools(tools: Any) -> tuple[Tool, ...]:
     """The functions that may be called."""
     functions = (mapping(mapping(t).get("function")) for t in items(tools))
-    return tuple(
-        Tool(f["name"], mapping(f.get("parameters"))) for f in functions if text(f.get("name"))
-    )
+    return tuple(tool(f) for f in functions if text(f.get("name")))
 
 
-def _wanted_schema(wanted: JSON) -> Any:
+def tool(function: JSON) -> Tool:
+    """A function as OpenAI and Ollama describe it."""
+    parameters = mapping(function.get("parameters"))
+    return Tool(function["name"], parameters, text(function.get("description")))
+
+
+def wanted_schema(wanted: JSON) -> Any:
+    """The schema that a response format asks for, or None."""
     if wanted.get("type") == "json_object":
-        return {"type": "object"}
+        return ANY_OBJECT
     if wanted.get("type") == "json_schema":
-        return mapping(wanted.get("json_schema")).get("schema", {"type": "object"})
+        return mapping(wanted.get("json_schema")).get("schema", ANY_OBJECT)
     return None
