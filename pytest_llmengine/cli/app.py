@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli import contract, errors, mock
+from pytest_llmengine.cli import contract, errors, mock, models, tapes, verify
 from pytest_llmengine.cli.console import stderr
 from pytest_llmengine.reports.version import tool_version
 
@@ -20,8 +20,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(verify.verify)
+app.command()(tapes.record)
+app.command()(tapes.replay)
 app.add_typer(contract.app, name="contract")
 app.add_typer(mock.app, name="mock")
+app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:

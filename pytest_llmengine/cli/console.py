@@ -13,14 +13,14 @@ _PIPED_WIDTH = 400
 
 def stdout() -> Console:
     """For results."""
-    from rich.console import Console  # noqa: PLC0415 - keeps --help fast
+    from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
     """For progress and errors, so that results can be piped."""
-    from rich.console import Console  # noqa: PLC0415 - keeps --help fast
+    from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 

@@ -25,7 +25,7 @@ def list_checks(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List every check with its level, tier and rule."""
-    from pytest_llmengine.contract.registry import Tier, select  # noqa: PLC0415 - keeps --help fast
+    from pytest_llmengine.contract.registry import Tier, select
 
     checks = select(tier=Tier[tier.name])
     if as_json:
@@ -41,8 +41,8 @@ def explain(
     ],
 ) -> None:
     """Say what a check asks, why, and what breaks it."""
-    from pytest_llmengine.cli.explanation import explanation  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - keeps --help fast
+    from pytest_llmengine.cli.explanation import explanation
+    from pytest_llmengine.contract.registry import select
 
     console = stdout()
     for check in select(ids=[id]):
@@ -56,9 +56,9 @@ def coverage(
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
 
-    The exit status is 1 when a check fails on the reference or does not notice a broken rule.
+    Exit status: 1 when a check fails on the reference or misses a broken rule.
     """
-    from pytest_llmengine.cli.coverage import measure  # noqa: PLC0415 - keeps --help fast
+    from pytest_llmengine.cli.coverage import measure
 
     found = measure()
     if as_json:
@@ -83,7 +83,7 @@ def _row(check: Check) -> dict[str, Any]:
 
 
 def _print_table(checks: list[Check]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - keeps --help fast
+    from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("id", "level", "tier"):

@@ -33,12 +33,12 @@ def serve(  # noqa: PLR0913 - one option each
     ] = None,
 ) -> None:
     """Serve until Ctrl-C, and print the base URL first."""
-    from itertools import cycle  # noqa: PLC0415 - keeps --help fast
+    from itertools import cycle
 
-    from llmengine.mock import MockServer, Script  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.cli.faults import parse_fault  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.cli.replies import read_replies  # noqa: PLC0415 - keeps --help fast
-    from pytest_llmengine.cli.serving import until_signal  # noqa: PLC0415 - keeps --help fast
+    from llmengine.mock import MockServer, Script
+    from pytest_llmengine.cli.faults import parse_fault
+    from pytest_llmengine.cli.replies import read_replies
+    from pytest_llmengine.cli.serving import until_signal
 
     script = Script(
         replies=read_replies(replies) if replies else (),

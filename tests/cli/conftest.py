@@ -28,6 +28,12 @@ class Ran:
 
 
 @pytest.fixture
+def command() -> list[str]:
+    """How the command is started as a program."""
+    return COMMAND
+
+
+@pytest.fixture
 def llmengine(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """The command, run in this process."""
 

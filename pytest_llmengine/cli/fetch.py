@@ -1,0 +1,21 @@
+"""Downloads a model with a bar on standard error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from llmengine.embedded import models
+from pytest_llmengine.cli.console import stderr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fetch(name: str) -> Path:
+    """The file of the catalogue's model `name`, downloaded to the user's cache if need be."""
+    columns = (TextColumn(name), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        return models.pull(name, lambda done, total: bar.update(task, completed=done, total=total))
