@@ -19,6 +19,7 @@ CASES = {
     "cr": (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
     "mixed line ends": (b"data: a\r\n\ndata: b\n\rdata: c\r\r\n", [b"a", b"b", b"c"]),
     "several data lines": (b"data: a\ndata: b\n\n", [b"a\nb"]),
+    "several data lines, crlf": (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
     "no blank after the colon": (b"data:a\n\n", [b"a"]),
     "only one blank is dropped": (b"data:  a\n\n", [b" a"]),
     "data without a colon": (b"data\ndata\n\n", [b"\n"]),

@@ -64,7 +64,7 @@ class Call:
 
         try:
             async with self.slots:
-                output, _ = await with_retries(once, self.engine.config.max_retries)
+                output = await with_retries(once, self.engine.config.max_retries)
         except InvalidRequestError as error:
             return Result(error=error, attempts=0)
         except CallError as error:

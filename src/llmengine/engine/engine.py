@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.batches import log_batch, run_batch, run_job, run_window
 from llmengine.engine.calls import Call
+from llmengine.engine.configured import Configured
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
 from llmengine.engine.structured import validated
 from llmengine.transport.background import background
-from llmengine.values.errors import BatchError, ConfigError, InvalidRequestError
-from llmengine.values.secrets import register, scrub
+from llmengine.values.errors import BatchError, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -27,21 +25,17 @@ if TYPE_CHECKING:
     )
     from concurrent.futures import Future
 
-    from llmengine.config.engine_config import EngineConfig
-    from llmengine.dialects.base import Dialect
     from llmengine.engine.doors import Wait
+    from llmengine.engine.requests import Options
     from llmengine.transport.background import Background
-    from llmengine.values.capabilities import Capability
     from llmengine.values.errors import LLMEngineError
     from llmengine.values.messages import Prompt
     from llmengine.values.outputs import Delta, LLMOutput, Result
     from llmengine.values.request import ChatRequest
     from llmengine.values.sampling import SamplingParams
 
-_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
-
-class Engine:
+class Engine(Configured):
     """A client of one model behind one server: configuration, and no state worth keeping.
 
     Safe to share between threads, in a running event loop, after a fork, and to pickle. A
@@ -50,88 +44,13 @@ class Engine:
     The keyword options of all calls are the fields of CallOptions.
     """
 
-    backend: ClassVar[str]
-    default_endpoint: ClassVar[str | None] = None
-    default_port: ClassVar[int | None] = None
-    endpoint_env: ClassVar[tuple[str, ...]] = ()
-    key_env: ClassVar[str | None] = None
-    capabilities: ClassVar[frozenset[Capability]]
-    dialect: Dialect
-
-    def __init__(self, config: EngineConfig) -> None:
-        self.config = config
-        self._key = config.resolve_key() or (os.environ.get(self.key_env) if self.key_env else None)
-        if self._key:
-            register(self._key)
-        for name, value in config.headers.items():
-            if name.lower() in _SECRET_HEADERS:
-                register(value.removeprefix("Bearer "))
-        self.headers = self._headers()
-
-    # ---- who and where
-
-    @property
-    def name(self) -> str:
-        """The engine's name in its configuration."""
-        return self.config.name
-
-    @property
-    def model(self) -> str:
-        """The model that answers."""
-        return self.config.model
-
-    @property
-    def endpoint(self) -> str:
-        """The configured address in its normal form; raises ConfigError where there is none."""
-        found = next((os.environ[v] for v in self.endpoint_env if os.environ.get(v)), None)
-        endpoint = self.config.endpoint or found or self.default_endpoint
-        if not endpoint:
-            msg = (
-                f"engine {self.name!r}: endpoint: backend {self.backend!r} has no default; "
-                "give the server's address, such as http://127.0.0.1:8000/v1"
-            )
-            raise ConfigError(msg)
-        return normal_endpoint(endpoint, default_port=self.default_port)
-
-    @property
-    def base_url(self) -> str:
-        """Where an OpenAI SDK is to be pointed: the address with ``/v1``."""
-        return base_of(self.endpoint)
-
-    @property
-    def root_url(self) -> str:
-        """The server's address without ``/v1``."""
-        return root_of(self.endpoint)
-
-    @property
-    def url(self) -> str:
-        """Where this engine's own requests go."""
-        return self.base_url + self.dialect.path
-
-    @property
-    def api_key(self) -> str | None:
-        """The key in plain text, for handing it to another client of the same server."""
-        return self._key
-
-    @property
-    def key_advice(self) -> str:
-        """What a user can do about a refused key."""
-        if self._key:
-            return f"the key of engine {self.name!r} was sent and not accepted"
-        return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
-
-    def _headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
-        return {**fixed, **key, **self.config.headers}
-
     # ---- calls
 
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[LLMOutput]:
         """One output a prompt, in order; a prompt is a string or a list of messages.
 
@@ -144,7 +63,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[LLMOutput]:
         """`generate` for a running event loop."""
         return await self._generate(wait_asyncio, prompts, sampling_params, options)
@@ -153,7 +72,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Result]:
         """`generate` without raising: one Result a prompt, in order, answered or failed."""
         return run(self._results(wait_blocking, prompts, sampling_params, options))
@@ -162,7 +81,7 @@ class Engine:
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: object = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Result]:
         """`results` for a running event loop."""
         return await self._results(wait_asyncio, prompts, sampling_params, options)
@@ -173,7 +92,7 @@ class Engine:
         sampling_params: object = None,
         *,
         window: int | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> Iterator[Result]:
         """Results in order over any iterable, in constant memory.
 
@@ -188,13 +107,13 @@ class Engine:
         sampling_params: object = None,
         *,
         window: int | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> AsyncIterator[Result]:
         """`iter_results` for a running event loop; the prompts may come asynchronously too."""
         return self._windowed(wait_asyncio, prompts, sampling_params, window, options)
 
     def stream(
-        self, prompt: Prompt, sampling_params: object = None, **options: Any
+        self, prompt: Prompt, sampling_params: object = None, **options: Unpack[Options]
     ) -> Iterator[Delta]:
         """The answer to one prompt as it is generated.
 
@@ -204,7 +123,7 @@ class Engine:
         return iterate(self._stream(wait_blocking, prompt, sampling_params, options))
 
     def astream(
-        self, prompt: Prompt, sampling_params: object = None, **options: Any
+        self, prompt: Prompt, sampling_params: object = None, **options: Unpack[Options]
     ) -> AsyncIterator[Delta]:
         """`stream` for a running event loop."""
         return self._stream(wait_asyncio, prompt, sampling_params, options)
@@ -212,7 +131,7 @@ class Engine:
     # ---- the same, written once
 
     async def _generate(
-        self, wait: Wait, prompts: Any, sampling_params: object, options: dict[str, Any]
+        self, wait: Wait, prompts: Any, sampling_params: object, options: Options
     ) -> list[LLMOutput]:
         results = await self._results(wait, prompts, sampling_params, options)
         if any(not result.ok for result in results):
@@ -220,7 +139,7 @@ class Engine:
         return [result.unwrap() for result in results]
 
     async def _results(
-        self, wait: Wait, prompts: Any, sampling_params: object, options: dict[str, Any]
+        self, wait: Wait, prompts: Any, sampling_params: object, options: Options
     ) -> list[Result]:
         asked = CallOptions(**options)
         listed = as_prompts(prompts)
@@ -241,7 +160,7 @@ class Engine:
         prompts: Any,
         sampling_params: object,
         window: int | None,
-        options: dict[str, Any],
+        options: Options,
     ) -> AsyncGenerator[Result, None]:
         asked = CallOptions(**options)
         (params,) = as_sampling(sampling_params, 1)
@@ -254,7 +173,7 @@ class Engine:
         return run_window(prompts, start, wait, window or 2 * self.config.max_concurrency)
 
     async def _stream(
-        self, wait: Wait, prompt: Prompt, sampling_params: object, options: dict[str, Any]
+        self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
     ) -> AsyncGenerator[Delta, None]:
         (params,) = as_sampling(sampling_params, 1)
         request = build_request(self.config, prompt, params, CallOptions(**options), stream=True)
@@ -300,9 +219,6 @@ class Engine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.config,))
-
-    def __repr__(self) -> str:
-        return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")
 
 
 # A Call is made on the loop; the addresses are found before, since that may start a server.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.messages import to_messages
@@ -31,6 +31,17 @@ class CallOptions:
     reasoning: bool | str | None = None
     extra_body: Mapping[str, Any] | None = None
     step_id: str | None = None
+
+
+class Options(TypedDict, total=False):
+    """The fields of CallOptions as keyword arguments."""
+
+    output_model: type[Any] | None
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: str | Mapping[str, Any] | None
+    reasoning: bool | str | None
+    extra_body: Mapping[str, Any] | None
+    step_id: str | None
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -26,7 +26,6 @@ class OllamaAPI(Engine):
     default_endpoint = "http://localhost:11434"
     default_port = 11434
     endpoint_env = ("OLLAMA_HOST",)
-    key_env = "OLLAMA_API_KEY"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.N,
         Capability.LOGIT_BIAS,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import random
 from typing import TYPE_CHECKING, TypeVar
-
-import stamina
 
 from llmengine.values.errors import CallError
 
@@ -37,41 +37,20 @@ def wait_before(attempt: int, error: CallError) -> float:
     return (error.retry_after or 0.0) + jitter
 
 
-async def with_retries(once: Callable[[], Awaitable[T]], max_retries: int) -> tuple[T, int]:
-    """What `once` gives, tried again as long as it is worth it, and the number of attempts.
+async def with_retries(once: Callable[[], Awaitable[T]], max_retries: int) -> T:
+    """What `once` gives, tried again as long as it is worth it; else its last error.
 
-    The error of the last attempt is raised, with its ``attempts`` set. The first attempt runs
-    outside stamina's machinery, which would cost more than the request itself; its failure is
-    handed to stamina as the first one.
+    A plain loop, because stamina's costs more CPU an attempt than the request itself and warns
+    in the log of every user; ``BENCHMARK.md`` has the numbers.
     """
-    try:
-        return await once(), 1
-    except CallError as error:
-        if max_retries == 0 or not worth_retrying(error):
-            raise
-        failure: CallError | None = error
-
-    attempts = 1
-
-    def backoff(error: Exception) -> bool | float:
-        if not worth_retrying(error):
-            return False
-        assert isinstance(error, CallError)
-        wait = wait_before(attempts + 1, error)
-        log.info("attempt %d failed, the next in %.2f s: %s", attempts, wait, error)
-        return wait
-
-    try:
-        async for attempt in stamina.retry_context(
-            on=backoff, attempts=1 + max_retries, timeout=None
-        ):
-            with attempt:
-                if failure is not None:
-                    first, failure = failure, None
-                    raise first
-                attempts += 1
-                return await once(), attempts
-    except CallError as error:
-        error.attempts = attempts
-        raise
-    raise AssertionError  # stamina ends by returning or raising
+    for attempt in itertools.count(1):
+        try:
+            return await once()
+        except CallError as error:
+            error.attempts = attempt
+            if attempt > max_retries or not worth_retrying(error):
+                raise
+            wait = wait_before(attempt + 1, error)
+            log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error)
+        await asyncio.sleep(wait)
+    raise AssertionError  # the loop ends by returning or raising
