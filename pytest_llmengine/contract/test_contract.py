@@ -38,7 +38,7 @@ def _conclude(result: CheckResult) -> None:
 
 def _fail(result: CheckResult) -> NoReturn:
     """Fail with what is wrong and what went over the wire; our own frames say nothing more."""
-    words = [result.check.title, f"{result.outcome}: {result.reason}"]
+    words = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
     if result.outcome is Outcome.ERROR:
         words.append("The harness broke: this is no verdict on the engine.")
     if result.exchanges:
