@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # The parameter, and the fixture, that hold the name of the engine that a test is aimed at.
 NAME = "llmengine_name"
+# The parameter that holds the check of the contract that a test runs.
+CHECK = "llmengine_check"
 
 BACKEND_OF_FIXTURE = {
     "embedded_engine": "embedded",
@@ -51,6 +53,11 @@ def register(config: pytest.Config) -> None:
 def fixtures_of(item: pytest.Item) -> set[str]:
     """The fixtures that a test asks for, also by way of others."""
     return set(getattr(item, "fixturenames", ()))
+
+
+def backends_by_name(fixtures: set[str]) -> list[str]:
+    """The backends whose own fixtures are among these."""
+    return [backend for fixture, backend in BACKEND_OF_FIXTURE.items() if fixture in fixtures]
 
 
 def name_of(item: pytest.Item) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmengine.targets.settings import Settings
 
 Kind = Literal["text", "list", "flag", "path"]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine._markers import (
-    BACKEND_OF_FIXTURE,
-    MARKER_OF_BACKEND,
-    NAME,
-    fixtures_of,
-    name_of,
-)
+from pytest_llmengine._markers import NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine._options import ENGINE, REPORT, chosen, given, settings_of
 from pytest_llmengine._verdicts import Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pytest_llmengine._pool import Pool
-    from pytest_llmengine.targets.settings import Settings
+    from pytest_llmengine.targets import Settings
 
 _settings = pytest.StashKey["Settings"]()
 _pool = pytest.StashKey["Pool"]()
@@ -33,8 +27,9 @@ def begin(config: pytest.Config) -> None:
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     if report is not None:
         _check_report(report)
-    for name in settings(config).engines if given(config, ENGINE) else ():
-        _backend(config, name)
+    if given(config, ENGINE):
+        for name in settings(config).engines:
+            _backend(config, name)
 
 
 def end(config: pytest.Config) -> None:
@@ -62,7 +57,7 @@ def pool(config: pytest.Config) -> Pool:
 def backends_of(item: pytest.Item) -> list[str]:
     """The backends that a test uses through our fixtures."""
     fixtures = fixtures_of(item)
-    backends = [BACKEND_OF_FIXTURE[f] for f in sorted(fixtures & BACKEND_OF_FIXTURE.keys())]
+    backends = backends_by_name(fixtures)
     if "mock_server" in fixtures:
         backends.append("mock")
     if NAME in fixtures:
@@ -70,9 +65,51 @@ def backends_of(item: pytest.Item) -> list[str]:
     return backends
 
 
+def contract_rows(config: pytest.Config) -> Iterator[Any]:
+    """Every check of the tier with every engine that the run is aimed at."""
+    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
+
+    now = settings(config)
+    for name in now.engines:
+        for check in select(tier=now.tier):
+            yield pytest.param(check, name, id=f"{name}-{check.id}")
+
+
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
-    """A line for each engine that the tests use and that answers; the tests tell of the others."""
-    ...
+    """A line for each engine that the tests use.
+
+    An engine that the command line names and that cannot be opened ends the run here: every one
+    of its tests would fail for the same reason. Of others the tests tell.
+    """
+    names = dict.fromkeys(name for item in items for name in _names(item))
+    return [line for name in names if (line := _line(config, name))]
+
+
+def _line(config: pytest.Config, name: str) -> str | None:
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        session = pool(config).open(name)
+    except TargetError as error:
+        if given(config, ENGINE) and name in settings(config).engines:
+            raise pytest.UsageError(str(error)) from error
+        return None
+    tier = settings(config).tier.name.lower()
+    return f"llmengine: {session.name}, {session.describe()}; tier {tier}"
+
+
+def _names(item: pytest.Item) -> list[str]:
+    """The engines that a test opens; a mock server of its own is not among them."""
+    fixtures = fixtures_of(item)
+    named = [_meant(item.config, b) for b in backends_by_name(fixtures)]
+    aimed = [_aimed_at(item)] if NAME in fixtures else []
+    return [name for name in [*named, *aimed] if name is not None]
+
+
+def _meant(config: pytest.Config, backend: str) -> str | None:
+    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - unused runs stay light
+
+    return pool(config).meant_by(backend) if is_here(backend) else None
 
 
 def _aimed_at(item: pytest.Item) -> str:
@@ -80,4 +117,19 @@ def _aimed_at(item: pytest.Item) -> str:
 
 
 def _backend(config: pytest.Config, name: str) -> str:
-    if name in MARKER_OF_BACKEND ...
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        return pool(config).backend(name)
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _check_report(path: Path) -> None:
+    from llmengine.values.errors import ConfigError  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports import check_path  # noqa: PLC0415 - the same
+
+    try:
+        check_path(path)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -90,9 +90,9 @@ class Verdicts:
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
         from pytest_llmengine.reports import CheckRecord, Header, Report  # noqa: PLC0415 - the same
 
-        order = {id: place for place, id in enumerate(catalogue())}
+        order = list(catalogue())
         for engine, records in self._records.items():
-            rows = sorted(records.values(), key=lambda row: order[row["id"]])
+            rows = sorted(records.values(), key=lambda row: order.index(row["id"]))
             checks = tuple(CheckRecord.from_dict(row) for row in rows)
             yield Report(Header(**self._headers[engine]), checks)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine import _markers, _run
-from pytest_llmengine._markers import NAME
+from pytest_llmengine._markers import CHECK, NAME
+from pytest_llmengine._misses import fail_on_misses
 from pytest_llmengine._options import add_options
 from pytest_llmengine._verdicts import attach
 
@@ -44,8 +45,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `engine` once for each engine, where there are several."""
-    if NAME in metafunc.fixturenames and "engine" in metafunc.fixturenames:
+    """Give tests their engines, and those of the contract their checks."""
+    if CHECK in metafunc.fixturenames:
+        metafunc.parametrize((CHECK, NAME), list(_run.contract_rows(metafunc.config)))
+    elif NAME in metafunc.fixturenames:
         engines = _run.settings(metafunc.config).engines
         if len(engines) > 1:
             metafunc.parametrize(NAME, engines)
@@ -67,7 +70,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        _run.fail_on_misses(item)
+        fail_on_misses(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,20 +91,21 @@ def _name(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture
 def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
-    """Opens any engine by its name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
+    """Opens any engine by name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
     from pytest_llmengine._use import Use  # noqa: PLC0415 - imported when used
 
     with ExitStack() as stack:
         yield Use(request.node, _run.pool(request.config), stack)
-    _run.fail_on_misses(request.node)
+    fail_on_misses(request.node)
 
 
 @pytest.fixture
-def llmengine_judge(request: pytest.FixtureRequest) -> Judge:
-    """Runs one check of the contract on an engine and keeps the verdict for the report."""
+def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judge:
+    """Runs a check of the contract on the engine and keeps the verdict for the report."""
     from pytest_llmengine._judge import Judge  # noqa: PLC0415 - imported when used
 
-    return Judge(request.node, _run.pool(request.config), _run.settings(request.config))
+    config = request.config
+    return Judge(request.node, _run.pool(config), _run.settings(config), llmengine_name)
 
 
 @pytest.fixture
@@ -113,31 +117,31 @@ def engine(llmengine_name: str, llmengine_use: Use) -> Engine:
 @pytest.fixture
 def embedded_engine(llmengine_use: Use) -> Engine:
     """llama.cpp in this process, with a small real model."""
-    return llmengine_use.backend("embedded").engine
+    return llmengine_use.meant_by("embedded").engine
 
 
 @pytest.fixture
 def ollama_engine(llmengine_use: Use) -> Engine:
     """A model behind Ollama."""
-    return llmengine_use.backend("ollama_api").engine
+    return llmengine_use.meant_by("ollama_api").engine
 
 
 @pytest.fixture
 def vllm_engine(llmengine_use: Use) -> Engine:
     """A model behind vLLM's HTTP server."""
-    return llmengine_use.backend("vllm_api").engine
+    return llmengine_use.meant_by("vllm_api").engine
 
 
 @pytest.fixture
 def openai_engine(llmengine_use: Use) -> Engine:
     """A model of OpenAI's."""
-    return llmengine_use.backend("openai").engine
+    return llmengine_use.meant_by("openai").engine
 
 
 @pytest.fixture
 def vllm_local_engine(llmengine_use: Use) -> Engine:
     """A model in vLLM in this process."""
-    return llmengine_use.backend("vllm_local").engine
+    return llmengine_use.meant_by("vllm_local").engine
 
 
 @pytest.fixture
@@ -154,8 +158,13 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     """A client of `mock_server`."""
     from llmengine import EngineConfig  # noqa: PLC0415 - imported when used
 
-    config = EngineConfig(
-        name="mock", backend="mock", model=mock_server.model, endpoint=mock_server.base_url
+    config = EngineConfig.model_validate(
+        {
+            "name": "mock",
+            "backend": "mock",
+            "model": mock_server.model,
+            "endpoint": mock_server.base_url,
+        }
     )
     with config.engine as engine:
         yield engine

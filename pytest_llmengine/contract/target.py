@@ -196,7 +196,7 @@ class Target:
 
     def _read(self, attempt: _Attempt, response: httpx.Response) -> Reply:
         """The reply with its whole body; one that stalls or never ends fails the check."""
-        port = _local_port(response)
+        port = _local_port(response)  # no longer known once the body has ended
         chunks: list[Chunk] = []
         cut = stalled = False
         try:

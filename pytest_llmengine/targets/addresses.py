@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from llmengine.engine.addresses import normal_endpoint
+from llmengine.engine.addresses import normal_endpoint, root_of
 from llmengine.values.errors import ConfigError
 from pytest_llmengine.targets.errors import TargetError
 
@@ -25,6 +25,19 @@ def configured_url(config: EngineConfig, engine: type[Engine], settings: Setting
     from_variable = next((os.environ[v] for v in engine.endpoint_env if os.environ.get(v)), None)
     url = settings.url or config.endpoint or from_variable or settings.fallback_url
     return _checked(url, engine.default_port) if url else None
+
+
+def split_endpoint(endpoint: str) -> tuple[str, str]:
+    """An endpoint as the part that a proxy stands for, and the path that it keeps.
+
+    The path is kept because it decides what is spoken: ``/v1`` asks Ollama for OpenAI's dialect,
+    and a path of another kind takes no ``/v1``.
+    """
+    root = root_of(endpoint)
+    if root != endpoint:
+        return root, endpoint.removeprefix(root)
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc}", parts.path
 
 
 def _checked(url: str, port: int | None) -> str:

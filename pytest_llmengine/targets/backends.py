@@ -12,7 +12,8 @@ class Backend:
     ``server`` is what people call the server. ``own_server`` says that the engine starts its
     server itself, ``instant`` that this costs nothing, so that it is never replayed unasked.
     ``model`` is what such a server serves. ``model_variable`` is an environment variable that
-    users set anyway. ``version_path`` is a route under the root that answers ``{"version": ...}``.
+    users set anyway. ``version_path`` is a route under the root that answers
+    ``{"version": ...}``.
     """
 
     name: str

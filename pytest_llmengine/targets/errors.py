@@ -7,3 +7,7 @@ from llmengine.values.errors import LLMEngineError
 
 class TargetError(LLMEngineError):
     """There is nothing to talk to; the message says what is wrong and what to do, in one line."""
+
+
+class AlreadyRecorded(TargetError):  # noqa: N818 - reads as what happened
+    """There is a recording, and it was not said that it is to be replaced."""

@@ -32,6 +32,11 @@ def config_named(name: str, file: Path | None) -> EngineConfig:
     raise TargetError(f"unknown engine {name!r}: backends are {', '.join(backends())}{in_file}")
 
 
+def is_here(backend: str) -> bool:
+    """Whether this installation has such a backend."""
+    return backend in backends()
+
+
 def _engines(file: Path | None) -> dict[str, EngineConfig]:
     if file is None:
         return {}

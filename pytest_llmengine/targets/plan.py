@@ -28,7 +28,7 @@ OWN_KEY = "LLMENGINE_API_KEY"
 class Plan:
     """What is to be opened: a configuration, a mode, and the folder of the engine's cassettes.
 
-    ``config.endpoint`` is None where the engine starts its own server, and in a replay.
+    ``config.endpoint`` is the configured address, if any; a replay does not go there.
     ``config.model`` is empty where only the server, or the cassettes, can tell.
     """
 
@@ -53,13 +53,14 @@ def make_plan(name: str, settings: Settings) -> Plan:
     mode = settings.mode or _mode(config, engine, url, folder)
     if mode is Mode.DOCKER:
         raise TargetError(docker_is_not_here(config.name, engine))
-    change = (
-        _for_replay(config, engine, folder)
-        if mode is Mode.REPLAY
-        else _for_server(config, engine, url) | _own_key(config, settings)
-    )
-    model = _model(config, settings)
-    return Plan(config.model_copy(update=change | {"model": model}), mode, folder, settings.rewrite)
+    if mode is Mode.REPLAY:
+        _need_cassettes(config, engine, folder)
+        key: dict[str, Any] = {"api_key": None, "api_key_env": None}
+    else:
+        _need_address(config, engine, url)
+        key = _own_key(config, settings)
+    change = {"endpoint": url, "model": _model(config, settings)} | key
+    return Plan(config.model_copy(update=change), mode, folder, settings.rewrite)
 
 
 def recorded(folder: Path) -> list[Path]:
@@ -78,17 +79,14 @@ def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: P
     raise TargetError(no_source(config.name, engine, folder))
 
 
-def _for_replay(config: EngineConfig, engine: type[Engine], folder: Path) -> dict[str, Any]:
-    """A replay needs recordings, and neither an address nor a key."""
+def _need_cassettes(config: EngineConfig, engine: type[Engine], folder: Path) -> None:
     if not recorded(folder):
         raise TargetError(no_cassettes(config.name, engine, folder))
-    return {"endpoint": None, "api_key": None, "api_key_env": None}
 
 
-def _for_server(config: EngineConfig, engine: type[Engine], url: str | None) -> dict[str, Any]:
+def _need_address(config: EngineConfig, engine: type[Engine], url: str | None) -> None:
     if url is None and engine.default_endpoint is None and not facts(config.backend).own_server:
         raise TargetError(no_address(config.name, engine))
-    return {"endpoint": url}
 
 
 def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Asks a running server who it is: one clear error here spares a hundred failures with one cause."""
+"""Asks a running server who it is: one clear error spares a hundred failures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from llmengine.engines.embedded import Embedded
 from llmengine.values.secrets import scrub
 from pytest_llmengine.recording import Provenance
 from pytest_llmengine.targets.backends import facts
@@ -78,11 +79,18 @@ def _try(client: httpx.Client, engine: Engine, listed: list[str]) -> None:
 
 
 def _version(client: httpx.Client, engine: Engine) -> str | None:
-    backend = facts(engine.backend)
-    if not backend.version_path:
+    if isinstance(engine, Embedded) and engine.config.endpoint is None:
+        return _llama_cpp_build(engine.server.version)
+    path = facts(engine.backend).version_path
+    if not path:
         return None
-    value = _object(client.get(engine.root_url + backend.version_path)).get(backend.version_key)
-    return str(value) if value else None
+    version = _object(client.get(engine.root_url + path)).get("version")
+    return str(version) if version else None
+
+
+def _llama_cpp_build(version: str) -> str:
+    """llama.cpp's own build number, which is the last part of xllamacpp's version."""
+    return f"b{version.rpartition('.')[2]}"
 
 
 def _digest(client: httpx.Client, engine: Engine, model: str) -> str | None:

@@ -38,13 +38,25 @@ def no_address(name: str, engine: type[Engine]) -> str:
 
 def docker_is_not_here(name: str, engine: type[Engine]) -> str:
     """A container was asked for."""
-    return f"engine {name!r}: mode docker is {_NO_DOCKER}; until then start the server and {_give_address(engine)}"
+    return (
+        f"engine {name!r}: mode docker is {_NO_DOCKER}; "
+        f"until then start the server yourself and {_give_address(engine)}"
+    )
 
 
-def record_command(name: str, engine: type[Engine]) -> str:
-    """The command that records an engine's answers."""
-    url = "" if facts(engine.backend).own_server else " --engine-url=URL"
-    return f"pytest --engine={name} --engine-mode=record{url}"
+def record_command(
+    name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
+) -> str:
+    """The command that records an engine's answers to a test, or to all."""
+    words = [
+        "pytest",
+        f"'{test}'" if test else "",
+        f"--engine={name}",
+        "--engine-mode=record",
+        "" if facts(engine.backend).own_server else "--engine-url=URL",
+        "--rewrite" if rewrite else "",
+    ]
+    return " ".join(word for word in words if word)
 
 
 def _give_address(engine: type[Engine]) -> str:

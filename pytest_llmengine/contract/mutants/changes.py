@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from llmengine.mock.behaviour import Behaviour, RawReply
+from llmengine.mock.behaviour import JSON, Behaviour, Call, RawReply
 from pytest_llmengine.contract.mutants.registry import mutant
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from llmengine.mock.behaviour import JSON, Call
-
-Hook = Callable[["JSON", "Call"], "JSON"] if TYPE_CHECKING else object
-WireHook = Callable[["RawReply", "Call"], "RawReply"] if TYPE_CHECKING else object
+Hook = Callable[[JSON, Call], JSON]
+WireHook = Callable[[RawReply, Call], RawReply]
 
 
 def rule_off(check: str) -> None:

@@ -9,8 +9,8 @@ from pytest_llmengine.contract.mutants.changes import refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.mutants.changes import Hook
     from llmengine.mock.behaviour import JSON, Call
+    from pytest_llmengine.contract.mutants.changes import Hook
 
 
 def _dropping(role: str) -> Hook:

@@ -39,6 +39,10 @@ def _seed_by_chance(body: JSON, call: Call) -> JSON:
     return {**body, "seed": next(_chance)}
 
 
+def _refusing(field: str) -> Behaviour:
+    return Behaviour(f"{field} refused", request=refusing(lambda body: field in body))
+
+
 mutant("chat.max_tokens", Behaviour("cap ignored", request=ignoring("max_tokens")))
 mutant(
     "chat.max_completion_tokens",
@@ -54,7 +58,4 @@ mutant("chat.seed.repeatable", Behaviour("a seed by chance", request=_seed_by_ch
 mutant("chat.logit_bias", Behaviour("bias ignored", request=ignoring("logit_bias")))
 
 for name in ("user", "metadata", "store", "service_tier"):
-    mutant(
-        f"chat.{name}",
-        Behaviour(f"{name} refused", request=refusing(lambda body, name=name: name in body)),
-    )
+    mutant(f"chat.{name}", _refusing(name))
