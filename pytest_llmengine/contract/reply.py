@@ -90,8 +90,8 @@ class Reply:
             value = json.loads(self.body)
         except ValueError:
             return ""
-        while isinstance(value, dict):
-            value = value.get("error", value.get("message", value.get("detail")))
+        while isinstance(value, dict | list):
+            value = _next_inside(value)
         return value if isinstance(value, str) else ""
 
     @property
@@ -146,11 +146,16 @@ class Event:
 
 
 def parse_events(body: bytes) -> list[Event]:
-    """Server-sent events by the WHATWG grammar: CRLF, LF or CR, comments, several data lines."""
+    """Server-sent events by the WHATWG grammar: CRLF, LF or CR, comments, several data lines.
+
+    Other than in a browser, a last event that lacks its blank line is kept, so that only the
+    check on the grammar itself fails for it.
+    """
     events: list[Event] = []
     data: list[str] = []
     name = ""
-    text = body.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     for line in [*text.split("\n"), ""]:
         if not line:
             if data:
@@ -163,3 +168,10 @@ def parse_events(body: bytes) -> list[Event]:
         elif key == "event":
             name = value.removeprefix(" ")
     return events
+
+
+def _next_inside(value: Any) -> Any:
+    """One step from an error envelope to its words; FastAPI's is a list of objects with msg."""
+    if isinstance(value, list):
+        return value[0] if value else None
+    return next((value[k] for k in ("error", "message", "detail", "msg") if k in value), None)
