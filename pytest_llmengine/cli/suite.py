@@ -9,10 +9,9 @@ from pytest_llmengine.cli.console import stderr
 from pytest_llmengine.cli.probe import probe
 from pytest_llmengine.cli.progress import run_all
 from pytest_llmengine.contract.profile import read_profile
-from pytest_llmengine.targets import judge
 from pytest_llmengine.reports import CheckRecord, Report
 from pytest_llmengine.reports.header import header_of
-from pytest_llmengine.targets import Mode, open_session
+from pytest_llmengine.targets import Mode, judge, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +33,9 @@ def run_suite(
             probe(session.target, key_variable=session.key_variable)
         header = header_of(session, settings.tier)
         console.print(header.describe, soft_wrap=True)
-        run = partial(_record, session=session, profile=profile or session.profile)
+        run = partial(_record, session=session, profile=profile)
         return Report(header, tuple(run_all(checks, run, console)))
 
 
-def _record(check: Check, *, session: Session, profile: Profile) -> CheckRecord:
-    with session.cassette(check.id):
-        return CheckRecord.of(run_check(check, session.target, profile))
+def _record(check: Check, *, session: Session, profile: Profile | None) -> CheckRecord:
+    return CheckRecord.of(judge(check, session, profile))
