@@ -1,0 +1,112 @@
+"""What the recorder and the replayer have in common: an address, and the cassette that is open."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from pytest_llmengine.recording.client import Client, ClientGone
+from pytest_llmengine.recording.loopback import LoopbackServer
+from pytest_llmengine.recording.redaction import Redaction
+from pytest_llmengine.recording.tape import Tape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_llmengine.recording.redaction import Redact
+    from pytest_llmengine.recording.wire import Request
+
+TapeT = TypeVar("TapeT", bound=Tape)
+
+# Seconds that answers under way are given when a cassette is closed. Longer is a client that has
+# stopped reading without closing its connection.
+_PATIENCE = 1.0
+
+
+class Proxy(ABC, Generic[TapeT]):
+    """A server on loopback that any client, in any language, can be pointed at.
+
+    ``strays`` holds, in words, the requests that came while no cassette was open.
+    """
+
+    def __init__(self, *, redact: Redact | None, port: int) -> None:
+        self.redaction = Redaction(redact)
+        self.strays: list[str] = []
+        self._tape: TapeT | None = None
+        self._server = LoopbackServer(self._answer_or_say_why, port)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; raises OSError when the port is in use."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop listening and close every connection."""
+        self._server.stop()
+
+    @property
+    def root_url(self) -> str:
+        """The address to give to clients, without ``/v1``."""
+        return self._server.root_url
+
+    @contextmanager
+    def cassette(self, path: Path | str) -> Iterator[TapeT]:
+        """Answer with this cassette until the block ends; one at a time.
+
+        A recording is saved when the block ends, also by an exception, because a test that fails
+        must fail in the replay as well; Ctrl-C and SystemExit leave the file as it was.
+        """
+        if self._tape is not None:
+            raise RuntimeError(f"{self._tape.path} is still open; close it before {path}")
+        tape = self._tape = self._open(Path(path))
+        try:
+            yield tape
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            self._finish(tape)
+            raise
+        else:
+            self._finish(tape)
+        finally:
+            self._tape = None
+
+    def _finish(self, tape: TapeT) -> None:
+        self._server.settle(_PATIENCE)
+        self._close(tape)
+
+    async def _answer_or_say_why(self, request: Request, client: Client) -> None:
+        tape = self._tape
+        asked = f"{request.method} {self.redaction.text(request.target)}"
+        if tape is None:
+            self.strays.append(f"{asked} came while no cassette was open")
+            await client.error(501, "no_cassette", f"{self.strays[-1]}; open one around the call")
+            return
+        try:
+            await self._answer(tape, request, client)
+        except ClientGone:
+            pass  # it has what it wanted
+        except Exception as error:  # noqa: BLE001 - a redaction hook may raise anything
+            tape.misses.append(f"{asked} was not handled: {type(error).__name__}: {error}")
+            if not client.answered:
+                await client.error(500, "recording_failed", tape.misses[-1])
+
+    @abstractmethod
+    def _open(self, path: Path) -> TapeT:
+        """The tape of a cassette."""
+
+    @abstractmethod
+    def _close(self, tape: TapeT) -> None:
+        """Finish a tape when no more requests can come to it."""
+
+    @abstractmethod
+    async def _answer(self, tape: TapeT, request: Request, client: Client) -> None:
+        """Answer one request."""

@@ -1,0 +1,106 @@
+"""Answers from a cassette: nothing is sent anywhere but to the client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+from pytest_llmengine.recording.proxy import Proxy
+from pytest_llmengine.recording.tape import ReplayTape
+from pytest_llmengine.recording.wire import end_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pytest_llmengine.recording.client import Client
+    from pytest_llmengine.recording.interaction import Answer
+    from pytest_llmengine.recording.redaction import Redact
+    from pytest_llmengine.recording.timeline import Rechunk
+    from pytest_llmengine.recording.wire import Headers, Request
+
+    Timing = Literal["instant", "recorded"]
+
+# "Not Implemented": permanent by its meaning. With the header `x-should-retry: false` that goes
+# with it, which OpenAI's SDKs obey, a miss is one call and not three.
+_MISS = 501
+
+
+class ReplayServer(Proxy[ReplayTape]):
+    """Plays cassettes, chunk by chunk as they were recorded.
+
+    ``timing`` is "instant" (the default), or "recorded" to keep the recorded time offsets;
+    ``speed`` divides them (2.0 is twice as fast). ``rechunk`` cuts every body in another way:
+    "bytes" (one by one), "whole", "inside-characters" (within every character of several bytes),
+    a chunk size, or a sequence of byte positions. ``repeats`` gives the last answer again when a
+    request is made more often than it was recorded. ``redact`` must be what the recorder had.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword options
+        self,
+        *,
+        timing: Timing = "instant",
+        speed: float = 1.0,
+        rechunk: Literal["bytes", "whole", "inside-characters"] | int | Sequence[int] | None = None,
+        repeats: bool = False,
+        redact: Redact | None = None,
+        port: int = 0,
+    ) -> None:
+        super().__init__(redact=redact, port=port)
+        if speed <= 0 or (isinstance(rechunk, int) and rechunk <= 0):
+            raise ValueError(f"speed ({speed}) and a chunk size ({rechunk}) must be above 0")
+        self.timing = timing
+        self._speed = speed
+        self._rechunk: Rechunk | None = (
+            rechunk if rechunk is None or isinstance(rechunk, int | str) else tuple(rechunk)
+        )
+        self._repeats = repeats
+
+    def _open(self, path: Path) -> ReplayTape:
+        return ReplayTape.load(path, self.redaction, repeats=self._repeats)
+
+    def _close(self, tape: ReplayTape) -> None:
+        pass  # nothing was written
+
+    async def _answer(self, tape: ReplayTape, request: Request, client: Client) -> None:
+        began = asyncio.get_running_loop().time()
+        answer = tape.play(request)
+        if answer is None:
+            await client.error(_MISS, "cassette_miss", tape.misses[-1])
+        else:
+            await self._play(answer, request.method, client, began)
+
+    async def _play(self, answer: Answer, method: str, client: Client, began: float) -> None:
+        line, head_ms = answer.timeline, answer.timeline.head_ms
+        if head_ms is None:
+            return  # the connection is closed, as every answer that was not ended is
+        if self._rechunk is not None:
+            line = line.rechunked(answer.body, self._rechunk)
+        await self._wait(began, head_ms)
+        headers = _headers(answer, method, keep_length=self._rechunk is None)
+        await client.head(answer.status, answer.reason, headers)
+        for data, at_ms in line.pieces(answer.body):
+            await self._wait(began, at_ms)
+            await client.chunk(data)
+        if not answer.cut:
+            await client.end()
+
+    async def _wait(self, began: float, at_ms: int) -> None:
+        if self.timing == "recorded":
+            due = began + at_ms / 1000 / self._speed
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+
+def _headers(answer: Answer, method: str, *, keep_length: bool) -> Headers:
+    """The headers as recorded, with a Content-Length that is true of the body.
+
+    It is right as recorded where there is no whole body: after HEAD, and in front of a cut. It is
+    left out of a body that is cut into other chunks, so that these are seen on the wire.
+    """
+    headers = end_to_end(answer.headers)
+    if method == "HEAD" or answer.cut or not answer.body:
+        return headers
+    rest = tuple((k, v) for k, v in headers if k != "content-length")
+    if keep_length and len(rest) < len(headers):
+        return (*rest, ("content-length", str(len(answer.body))))
+    return rest
