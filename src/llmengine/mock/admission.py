@@ -65,15 +65,15 @@ def json_object(call: Call, service: Service, *, any_type: bool) -> JSON | None:
         raise ApiError(message, status=415, code="unsupported_content_type")
     if isinstance(call.json, dict):
         return service.behaviour.request(copy.deepcopy(call.json), call)
-    rule, message = _not_an_object(call)
+    rule, message = _not_an_object(call.body)
     if rule in without:
         return None
     raise ApiError(message)
 
 
-def _not_an_object(call: Call) -> tuple[str, str]:
+def _not_an_object(body: bytes) -> tuple[str, str]:
     try:
-        parsed(call.body)
+        parsed(body)
     except ValueError:
         message = "We could not parse the JSON body of your request. It must be valid JSON."
         return "err.malformed_json", message

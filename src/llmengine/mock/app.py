@@ -103,7 +103,7 @@ def _answer(call: Call, operation: Operation, service: Service, params: dict[str
         return operation.run({}, service, **params)
     body = json_object(call, service, any_type=operation.path.startswith("/api/"))
     if body is not None:
-        rules.enforce(operation.rules, body, service.limits, behaviour.without_rules)
+        rules.enforce(operation.path, body, service.limits, behaviour.without_rules)
     return operation.run(body or {}, service, **params)
 
 
