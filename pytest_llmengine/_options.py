@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmengine.targets.settings import Settings
+    from pytest_llmengine.targets import Settings
 
 Kind = Literal["text", "list", "flag", "path"]
 
@@ -124,11 +124,8 @@ def chosen(config: pytest.Config, option: Option) -> Any:
     return written(config, option) if value is None else value
 
 
-def settings_of(config: pytest.Config) -> Settings:
-    """The run's settings; raises UsageError that names the option for what cannot be."""
-    from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - unused runs stay light
-    from pytest_llmengine.targets.settings import Mode, Settings  # noqa: PLC0415 - the same
-
+def values_of(config: pytest.Config) -> dict[str, Any]:
+    """Every choice as a plain value; raises UsageError that names the option for what cannot be."""
     engines = tuple(dict.fromkeys(chosen(config, ENGINE) or ()))
     url, fallback_url = given(config, URL), written(config, URL)
     if (url or fallback_url) and len(engines) > 1:
@@ -136,20 +133,29 @@ def settings_of(config: pytest.Config) -> Settings:
             f"one address is for one engine, and there are {len(engines)} ({', '.join(engines)}); "
             "give each its endpoint in an engines file (--engine-config)"
         )
-    default = "openai_compatible" if url or fallback_url else "embedded"
-    mode, tier = chosen(config, MODE), chosen(config, TIER)
-    return Settings(
-        engines=engines or (default,),
-        url=url,
-        fallback_url=fallback_url,
-        model=given(config, MODEL),
-        fallback_model=written(config, MODEL),
-        config=chosen(config, CONFIG),
-        mode=Mode(mode) if mode else None,
-        cassettes=chosen(config, CASSETTES) or config.rootpath / "cassettes",
-        rewrite=bool(chosen(config, REWRITE)),
-        tier=Tier[tier.upper()] if tier else Tier.CORE,
-    )
+    return {
+        "engines": engines or (("openai_compatible" if url or fallback_url else "embedded"),),
+        "url": url,
+        "fallback_url": fallback_url,
+        "model": given(config, MODEL),
+        "fallback_model": written(config, MODEL),
+        "config": chosen(config, CONFIG),
+        "mode": chosen(config, MODE),
+        "cassettes": chosen(config, CASSETTES) or config.rootpath / "cassettes",
+        "rewrite": bool(chosen(config, REWRITE)),
+        "tier": chosen(config, TIER) or "core",
+    }
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """The run's settings, from `values_of`."""
+    from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - the same
+
+    values = values_of(config)
+    values["mode"] = Mode(values["mode"]) if values["mode"] else None
+    values["tier"] = Tier[values["tier"].upper()]
+    return Settings(**values)
 
 
 def _parsed(option: Option, text: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine._markers import NAME, backends_by_name, fixtures_of, name_of
-from pytest_llmengine._options import ENGINE, REPORT, chosen, given, settings_of
+from pytest_llmengine._options import ENGINE, REPORT, chosen, given, settings_of, values_of
 from pytest_llmengine._verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -22,14 +22,18 @@ _pool = pytest.StashKey["Pool"]()
 
 
 def begin(config: pytest.Config) -> None:
-    """Look at what was asked for by hand: a wrong name or path is told before any test runs."""
+    """Look at what was asked for: a wrong value is told before any test runs.
+
+    The engine's name is looked up only where the command line or the environment gives it, since
+    that imports the library.
+    """
+    values_of(config)
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     if report is not None:
         _check_report(report)
     if given(config, ENGINE):
-        for name in settings(config).engines:
-            _backend(config, name)
+        _check_names(config)
 
 
 def end(config: pytest.Config) -> None:
@@ -60,8 +64,8 @@ def backends_of(item: pytest.Item) -> list[str]:
     backends = backends_by_name(fixtures)
     if "mock_server" in fixtures:
         backends.append("mock")
-    if NAME in fixtures:
-        backends.append(_backend(item.config, _aimed_at(item)))
+    if NAME in fixtures and (backend := _backend(item.config, _aimed_at(item))):
+        backends.append(backend)
     return backends
 
 
@@ -78,8 +82,8 @@ def contract_rows(config: pytest.Config) -> Iterator[Any]:
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
     """A line for each engine that the tests use.
 
-    An engine that the command line names and that cannot be opened ends the run here: every one
-    of its tests would fail for the same reason. Of others the tests tell.
+    An engine that the run was aimed at and that cannot be opened ends the run here: every one of
+    its tests would fail for the same reason. Of others the tests tell.
     """
     names = dict.fromkeys(name for item in items for name in _names(item))
     return [line for name in names if (line := _line(config, name))]
@@ -91,7 +95,7 @@ def _line(config: pytest.Config, name: str) -> str | None:
     try:
         session = pool(config).open(name)
     except TargetError as error:
-        if given(config, ENGINE) and name in settings(config).engines:
+        if name in (chosen(config, ENGINE) or ()):
             raise pytest.UsageError(str(error)) from error
         return None
     tier = settings(config).tier.name.lower()
@@ -116,11 +120,22 @@ def _aimed_at(item: pytest.Item) -> str:
     return name_of(item) or settings(item.config).engines[0]
 
 
-def _backend(config: pytest.Config, name: str) -> str:
+def _backend(config: pytest.Config, name: str) -> str | None:
+    """The backend of an engine; None where there is no such engine, of which the tests tell."""
     from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
 
     try:
         return pool(config).backend(name)
+    except TargetError:
+        return None
+
+
+def _check_names(config: pytest.Config) -> None:
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        for name in settings(config).engines:
+            pool(config).backend(name)
     except TargetError as error:
         raise pytest.UsageError(str(error)) from error
 

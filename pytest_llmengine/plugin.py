@@ -61,7 +61,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say which engines the collected tests use, and where their answers come from."""
-    return [] if config.getoption("collectonly") else _run.header(config, items)
+    unseen = config.getoption("collectonly") or hasattr(config, "workerinput")
+    return [] if unseen else _run.header(config, items)
 
 
 @pytest.hookimpl(wrapper=True)
