@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock import MockServer
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
 
-# Only these say that the check saw the broken rule; an error says that the check itself broke.
-_NOTICED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED})
 _NO_MUTANT = "no mutant"
 # The reference asks for a key, as the rules of auth cannot be seen without one.
 _KEY = "sk-contract-coverage"
@@ -35,6 +33,12 @@ class Trial:
     server: str
     outcome: Outcome
     reason: str
+    accepted: bool
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the check would fail a run on this server; an error is no verdict."""
+        return not self.accepted and self.outcome is not Outcome.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,8 @@ class Coverage:
     def survivors(self) -> list[Trial]:
         """The mutants that their check did not notice, and the checks that have no mutant."""
         tried = {t.check for t in self.mutants}
-        without = [
-            Trial(t.check, _NO_MUTANT, t.outcome, "")
-            for t in self.reference
-            if t.check not in tried
-        ]
-        return [t for t in self.mutants if t.outcome not in _NOTICED] + without
+        without = [replace(t, server=_NO_MUTANT) for t in self.reference if t.check not in tried]
+        return [t for t in self.mutants if not t.noticed] + without
 
     @property
     def failed_on_reference(self) -> list[Trial]:
@@ -112,7 +112,7 @@ def _try(checks: Iterable[Check], behaviour: Behaviour) -> list[Trial]:
 
 
 def _trial(result: CheckResult, server: str) -> Trial:
-    return Trial(result.check.id, server, result.outcome, result.reason)
+    return Trial(result.check.id, server, result.outcome, result.reason, result.accepted)
 
 
 def _line(trial: Trial) -> str:

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def fetch_missing(name: str) -> None:
+    """Download a model of the catalogue that is not on this machine; another is left alone."""
+    if name in models.CATALOGUE and models.find(name) is None:
+        fetch(name)
+
+
 def fetch(name: str) -> Path:
     """The file of the catalogue's model `name`, downloaded to the user's cache if need be."""
     columns = (TextColumn(name), BarColumn(), DownloadColumn())
