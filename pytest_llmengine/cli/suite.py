@@ -35,9 +35,8 @@ def run_suite(
         if session.mode is Mode.LIVE:
             probe(session.target, key_variable=session.key_variable)
         header = header_of(session, settings.tier)
-        console.print(header.describe, soft_wrap=True)
         run = partial(_record, session=session, profile=profile)
-        return Report(header, tuple(run_all(checks, run, console)))
+        return Report(header, tuple(run_all(checks, run, console, title=header.describe)))
 
 
 def _fetch_model(name: str, settings: Settings) -> None:
