@@ -63,7 +63,6 @@ def coverage(
     Exit status: 1 when a check fails on the reference or misses a broken rule.
     """
     from pytest_llmengine.cli.coverage import measure
-
     from pytest_llmengine.contract.registry import select
 
     checks = select(ids=check or ())
