@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SPEC = "openai-openapi: CreateChatCompletionResponse"
 FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 YEAR_2020, YEAR_2100 = 1_577_836_800, 4_102_444_800
-EMOJI_PROMPT = "Reply with one emoji: \N{FOX FACE}"
+EMOJI_PROMPT = "Repeat exactly: " + "\N{GRINNING FACE}" * 3
 
 
 @check("chat.basic.required_fields", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
