@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine._markers import NAME, backends_by_name, fixtures_of, name_of
-from pytest_llmengine._options import ENGINE, REPORT, chosen, given, settings_of, values_of
+from pytest_llmengine._options import ENGINE, REPORT, URL, chosen, given, settings_of, values_of
 from pytest_llmengine._verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _line(config: pytest.Config, name: str) -> str | None:
     try:
         session = pool(config).open(name)
     except TargetError as error:
-        if name in (chosen(config, ENGINE) or ()):
+        if name in settings(config).engines and (chosen(config, ENGINE) or chosen(config, URL)):
             raise pytest.UsageError(str(error)) from error
         return None
     tier = settings(config).tier.name.lower()

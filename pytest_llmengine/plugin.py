@@ -68,6 +68,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that sent what was not recorded, also where its client hid the error."""
+    __tracebackhide__ = True
     try:
         return (yield)
     finally:

@@ -130,5 +130,8 @@ def _key_is_refused(engine: Engine, reply: httpx.Response) -> str:
 
 
 def _said(reply: httpx.Response) -> str:
-    words = " ".join(reply.text.split())
+    """The status and the server's own words, or the start of the body where it has none."""
+    error = _object(reply).get("error")
+    message = error.get("message") if isinstance(error, dict) else error
+    words = " ".join(str(message or reply.text).split())
     return scrub(f"{reply.status_code} {words[:_MAX_SHOWN]}".strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmengine.mock.errors import ApiError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def parsed(body: bytes) -> Any:
     """The JSON value of a body; ValueError for what is none, lone surrogates included."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
         if rb"\ud" in body.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -26,6 +27,13 @@ def parsed(body: bytes) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large")
+    return value
 
 
 def authorize(call: Call, service: Service) -> None:

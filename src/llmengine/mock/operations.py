@@ -68,11 +68,11 @@ def _no_path(body: JSON, service: Service) -> Answer:
     raise ApiError("Unknown request URL. Please check the path.", status=404, code="unknown_url")
 
 
-def _no_method(body: JSON, service: Service) -> Answer:
+def _no_method(body: JSON, service: Service, allow: str) -> Answer:
     if "err.method" in service.behaviour.without_rules:
         return Whole({})
-    message = "Method not allowed on this path."
-    raise ApiError(message, status=405, code="method_not_supported")
+    message = f"Method not allowed on this path; it takes {allow}."
+    raise ApiError(message, status=405, code="method_not_supported", headers={"allow": allow})
 
 
 NO_PATH = Operation("*", "*", _no_path)
