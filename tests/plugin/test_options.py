@@ -31,7 +31,7 @@ _NOTHING_LISTENS = "http://127.0.0.1:9/v1"
         (("--engine-config=engines.yaml",), "", "ini", "small", "from-file"),
     ],
 )
-def test_command_line_before_environment_before_ini(  # noqa: PLR0917 - one row of a table
+def test_command_line_before_environment_before_ini(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
@@ -84,7 +84,9 @@ def test_backends_own_variable(
     result = hello.runpytest_inprocess()
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"])
+    result.stdout.fnmatch_lines(
+        [f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"]
+    )
 
 
 def test_address_alone_is_an_openai_compatible_server(
@@ -163,9 +165,7 @@ def test_one_address_for_two_engines(
     assert "one address is for one engine" in told(result)
 
 
-def test_address_is_not_for_other_engines(
-    pytester: pytest.Pytester, upstream: MockServer
-) -> None:
+def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: MockServer) -> None:
     """The run's address belongs to the engine that it is aimed at, not to every fixture."""
     pytester.makepyfile("def test_it(ollama_engine): pass")
 
