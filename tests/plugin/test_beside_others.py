@@ -73,13 +73,13 @@ def test_workers(pytester: pytest.Pytester) -> None:
 
 
 def test_workers_replay(hello: pytest.Pytester, upstream: MockServer) -> None:
-    """What workers recorded, workers replay."""
+    """What one process recorded, workers replay."""
+    aim = "--engine=openai_compatible"
     url = f"--engine-url={upstream.base_url}"
-    aim = ("--engine=openai_compatible", "-n2")
     hello.makepyfile(test_more="def test_more(engine): engine.generate(['x'])")
+    hello.runpytest_inprocess(aim, url, "--engine-mode=record").assert_outcomes(passed=2)
 
-    hello.runpytest_subprocess(*aim, url, "--engine-mode=record").assert_outcomes(passed=2)
-    hello.runpytest_subprocess(*aim).assert_outcomes(passed=2)
+    hello.runpytest_subprocess(aim, "-n2").assert_outcomes(passed=2)
 
 
 def test_workers_without_an_engine(hello: pytest.Pytester) -> None:
