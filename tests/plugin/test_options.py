@@ -52,6 +52,38 @@ def test_command_line_before_environment_before_ini(
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variable", "ini", "expected"),
+    [
+        (("--engine=a",), "nope", "nope", "a"),
+        ((), "a", "nope", "a"),
+        ((), "b, a", "nope", "b a"),
+        ((), "", "a", "a"),
+        ((), "", "a b", "a b"),
+        (("--engine=b", "--engine=a", "--engine=b"), "", "a", "b a"),
+    ],
+)
+def test_engines_from_the_strongest_place(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    variable: str,
+    ini: str,
+    expected: str,
+) -> None:
+    """Names come from one place alone, each once, in the order given."""
+    entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
+    pytester.path.joinpath("engines.yaml").write_text(entries)
+    pytester.makeini(f"[pytest]\nllmengine_engine = {ini}\nllmengine_config = engines.yaml\n")
+    pytester.makepyfile("def test_it(engine): pass")
+    monkeypatch.setenv("LLMENGINE_ENGINE", variable)
+
+    result = pytester.runpytest_inprocess(*arguments)
+
+    lines = [line.split() for line in result.outlines if line.startswith("llmengine:")]
+    assert " ".join(words[1].rstrip(",") for words in lines) == expected
+
+
 @pytest.mark.parametrize("place", ["command line", "environment", "ini", "file"])
 def test_address_from_the_strongest_place(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer, place: str
