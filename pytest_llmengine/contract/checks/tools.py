@@ -10,7 +10,13 @@ import jsonschema
 from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
 from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import answered, choice, content, tool_calls
+from pytest_llmengine.contract.reading.chat import (
+    CALL_MARKUP,
+    answered,
+    choice,
+    content,
+    tool_calls,
+)
 from pytest_llmengine.contract.reading.fields import pick
 from pytest_llmengine.contract.registry import (
     EXPECTED,
@@ -23,8 +29,8 @@ from pytest_llmengine.contract.registry import (
 from pytest_llmengine.contract.samples import (
     ASK_WEATHER,
     CALL_TOKENS,
-    CLOCK,
     JSON,
+    PING,
     ROUTE,
     SAVE_WORD,
     WEATHER,
@@ -37,14 +43,6 @@ if TYPE_CHECKING:
 
 SPEC = "openai-openapi: ChatCompletionMessageToolCall"
 NEEDS = {Capability.TOOLS}
-_MARKERS = (
-    "<tool_call>",
-    "</tool_call>",
-    "<|tool_call",
-    "[TOOL_CALLS]",
-    "<function=",
-    "<|python_tag|>",
-)
 
 
 @check("tools.call.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
@@ -107,7 +105,7 @@ def finish_reason_named(target: Target) -> None:
 def no_marker_leak(target: Target) -> None:
     """The markup that a model writes around a tool call never shows in the content."""
     body = _ask(target, ASK_WEATHER, WEATHER, tool_choice="auto")
-    leaked = [marker for marker in _MARKERS if marker in content(body)]
+    leaked = [marker for marker in CALL_MARKUP if marker in content(body)]
     expect(not leaked, f"{leaked} in the content: {quote(content(body))}")
     _need_calls(body)
 
@@ -134,7 +132,7 @@ def unicode_args(target: Target) -> None:
 )
 def empty_args(target: Target) -> None:
     """A function without parameters is called with the arguments {}."""
-    arguments = _arguments(target, "What time is it? Call the tool.", CLOCK)
+    arguments = _arguments(target, "Ping the server. Call the tool.", PING)
     expect(arguments == {}, f"the arguments are {quote(arguments)}")
 
 
