@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmengine.cli.console import listing, stdout
+from pytest_llmengine.cli.console import listing, stderr, stdout
 from pytest_llmengine.cli.options import TierName
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def explain(
 @app.command()
 def coverage(
     *,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
@@ -59,8 +63,11 @@ def coverage(
     Exit status: 1 when a check fails on the reference or misses a broken rule.
     """
     from pytest_llmengine.cli.coverage import measure
+    from pytest_llmengine.contract.registry import select
 
-    found = measure()
+    checks = select(ids=check or ())
+    with stderr().status(f"{len(checks)} checks on all of their mutants"):
+        found = measure(checks)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:

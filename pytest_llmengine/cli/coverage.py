@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock import MockServer
@@ -10,18 +10,15 @@ from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
-from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
 
-# Only these say that the check saw the broken rule; an error says that the check itself broke.
-_NOTICED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED})
 _NO_MUTANT = "no mutant"
 # The reference asks for a key, as the rules of auth cannot be seen without one.
 _KEY = "sk-contract-coverage"
@@ -35,6 +32,12 @@ class Trial:
     server: str
     outcome: Outcome
     reason: str
+    accepted: bool
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the check would fail a run on this server; an error is no verdict."""
+        return not self.accepted and self.outcome is not Outcome.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,8 @@ class Coverage:
     def survivors(self) -> list[Trial]:
         """The mutants that their check did not notice, and the checks that have no mutant."""
         tried = {t.check for t in self.mutants}
-        without = [
-            Trial(t.check, _NO_MUTANT, t.outcome, "")
-            for t in self.reference
-            if t.check not in tried
-        ]
-        return [t for t in self.mutants if t.outcome not in _NOTICED] + without
+        without = [replace(t, server=_NO_MUTANT) for t in self.reference if t.check not in tried]
+        return [t for t in self.mutants if not t.noticed] + without
 
     @property
     def failed_on_reference(self) -> list[Trial]:
@@ -91,19 +90,17 @@ class Coverage:
         ]
 
 
-def measure() -> Coverage:
-    """Run every check on the reference and on each of its mutants, in this process."""
-    checks = catalogue()
-    rows = mutants()
-    unknown = sorted({m.check for m in rows} - set(checks))
-    assert not unknown, f"mutants of checks that do not exist: {unknown}"
+def measure(checks: Sequence[Check]) -> Coverage:
+    """Run the checks on the reference, and each on its own mutants, in this process."""
+    by_id = {check.id: check for check in checks}
+    wanted = [m for m in mutants() if m.check in by_id]
     return Coverage(
-        reference=tuple(_try(checks.values(), Behaviour())),
-        mutants=tuple(t for m in rows for t in _try([checks[m.check]], m.behaviour)),
+        reference=tuple(_try(checks, Behaviour())),
+        mutants=tuple(t for m in wanted for t in _try([by_id[m.check]], m.behaviour)),
     )
 
 
-def _try(checks: Iterable[Check], behaviour: Behaviour) -> list[Trial]:
+def _try(checks: Sequence[Check], behaviour: Behaviour) -> list[Trial]:
     with (
         MockServer(behaviour=behaviour, api_key=_KEY) as server,
         Target(server.base_url, server.model, api_key=_KEY) as target,
@@ -112,7 +109,7 @@ def _try(checks: Iterable[Check], behaviour: Behaviour) -> list[Trial]:
 
 
 def _trial(result: CheckResult, server: str) -> Trial:
-    return Trial(result.check.id, server, result.outcome, result.reason)
+    return Trial(result.check.id, server, result.outcome, result.reason, result.accepted)
 
 
 def _line(trial: Trial) -> str:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     Run = Callable[[Check], CheckRecord]
 
 
-def run_all(checks: Sequence[Check], run: Run, console: Console) -> list[CheckRecord]:
-    """The record of each check, in order: a bar on a terminal, elsewhere a line a group."""
-    show = _with_bar if console.is_terminal else _with_lines
-    return show(checks, run, console)
+def run_all(
+    checks: Sequence[Check], run: Run, console: Console, *, title: str
+) -> list[CheckRecord]:
+    """The record of each check, in order; a bar on a terminal, else `title` and a line a group."""
+    if console.is_terminal:
+        return _with_bar(checks, run, console)
+    console.print(title, soft_wrap=True)
+    return _with_lines(checks, run, console)
 
 
 def _with_bar(checks: Sequence[Check], run: Run, console: Console) -> list[CheckRecord]:

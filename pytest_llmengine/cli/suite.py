@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.cli.console import stderr
+from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.cli.probe import probe
 from pytest_llmengine.cli.progress import run_all
 from pytest_llmengine.contract.profile import read_profile
-from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.reports import CheckRecord, Header, Report
-from pytest_llmengine.reports.version import tool_version
-from pytest_llmengine.targets import Mode, open_session
+from pytest_llmengine.reports import CheckRecord, Report
+from pytest_llmengine.reports.header import header_of
+from pytest_llmengine.targets import Mode, config_named, judge, open_session
+from pytest_llmengine.targets.backends import facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,31 +28,23 @@ def run_suite(
     name: str, settings: Settings, checks: Sequence[Check], profile_file: Path | None
 ) -> Report:
     """The report of the checks on the engine of that name, with progress on standard error."""
-    began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     profile = read_profile(profile_file) if profile_file else None
+    _fetch_model(name, settings)
     console = stderr()
     with open_session(name, settings) as session:
         if session.mode is Mode.LIVE:
             probe(session.target, key_variable=session.key_variable)
-        console.print(session.describe(), soft_wrap=True)
-        run = partial(_record, session=session, profile=profile or session.profile)
-        records = run_all(checks, run, console)
-        return Report(_header(session, settings, began), tuple(records))
+        header = header_of(session, settings.tier)
+        run = partial(_record, session=session, profile=profile)
+        return Report(header, tuple(run_all(checks, run, console, title=header.describe)))
 
 
-def _record(check: Check, *, session: Session, profile: Profile) -> CheckRecord:
-    with session.cassette(check.id):
-        return CheckRecord.of(run_check(check, session.target, profile))
+def _fetch_model(name: str, settings: Settings) -> None:
+    """Download with a bar what the embedded engine would else download in silence."""
+    config = config_named(name, settings.config)
+    if config.backend == "embedded" and settings.mode is not Mode.REPLAY and not settings.url:
+        fetch_missing(settings.model or config.model or facts(config.backend).model)
 
 
-def _header(session: Session, settings: Settings, began: str) -> Header:
-    return Header(
-        engine=session.engine.name,
-        version=session.provenance.version,
-        model=session.engine.model,
-        mode=session.mode.value,
-        describe=session.describe(),
-        tier=settings.tier.name.lower(),
-        date=began,
-        tool_version=tool_version(),
-    )
+def _record(check: Check, *, session: Session, profile: Profile | None) -> CheckRecord:
+    return CheckRecord.of(judge(check, session, profile))

@@ -39,7 +39,7 @@ class Section(StrEnum):
     FAILED = "Not accepted"
     DEVIATES = "Known deviations"
     REFUSED = "Refused, and not claimed by the profile"
-    UNMEASURED = "Not measured in this mode"
+    UNMEASURED = "Not measured"
 
 
 @dataclass(frozen=True, slots=True)

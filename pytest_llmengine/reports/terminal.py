@@ -10,13 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.reports.words import columns, header_lines, printable, summary_line
+from pytest_llmengine.reports.report import Section
+from pytest_llmengine.reports.words import (
+    clipped,
+    columns,
+    header_lines,
+    printable,
+    summary_line,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from pytest_llmengine.reports.record import CheckRecord
-    from pytest_llmengine.reports.report import Report, Section
+    from pytest_llmengine.reports.report import Report
 
 STYLES = {
     Outcome.PASS: "green",
@@ -27,6 +34,11 @@ STYLES = {
     Outcome.UNMEASURED: "blue",
     Outcome.ERROR: "bold white on red",
 }
+
+# Characters of a reason: five lines of 80 columns where something is to be done, else two.
+_TO_ACT_ON = 330
+_TO_KNOW = 130
+_CLIPPED = "Reasons that end in ... are whole in the JSON and Markdown reports."
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -41,6 +53,8 @@ def render(report: Report) -> Group:
         parts += [Text(), _matrix(report)]
     for section, records in report.sections.items():
         parts += [Text(), *_section(section, records)]
+    if any(_reason(s, r).endswith(" ...") for s, found in report.sections.items() for r in found):
+        parts += [Text(), Text(_CLIPPED, style="dim")]
     style = "bold green" if report.accepted else "bold red"
     return Group(*parts, Text(), Text(summary_line(report), style=style))
 
@@ -74,5 +88,10 @@ def _section(section: Section, records: list[CheckRecord]) -> list[RenderableTyp
                 (f"  {record.level}", "dim"),
             )
         )
-        lines.append(Padding(Text(printable(record.reason)), (0, 0, 0, 13)))
+        lines.append(Padding(Text(_reason(section, record)), (0, 0, 0, 13)))
     return lines
+
+
+def _reason(section: Section, record: CheckRecord) -> str:
+    limit = _TO_ACT_ON if section is Section.FAILED else _TO_KNOW
+    return clipped(printable(record.reason), limit)

@@ -35,6 +35,11 @@ def header_lines(report: Report) -> list[str]:
     ]
 
 
+def clipped(text: str, limit: int) -> str:
+    """The text, or its beginning with "..." where it is longer than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 4].rstrip()} ..."
+
+
 def printable(text: str) -> str:
     """The text on one line, without the control characters that a server may have sent."""
     joined = " ".join(text.split())

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmengine.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 COMMAND = [sys.executable, "-m", "pytest_llmengine.cli"]
 
@@ -31,6 +32,23 @@ class Ran:
 def command() -> list[str]:
     """How the command is started as a program."""
     return COMMAND
+
+
+@pytest.fixture
+def serving() -> Callable[..., Any]:
+    """A command that serves, as a program; gives its process and the address that it prints."""
+
+    @contextmanager
+    def serve(*argv: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+        with subprocess.Popen(
+            [*COMMAND, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield process, process.stdout.readline().strip()
+            finally:
+                process.kill()
+
+    return serve
 
 
 @pytest.fixture

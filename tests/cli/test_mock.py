@@ -1,10 +1,8 @@
-"""`llmengine mock serve` and `contract coverage`, as a stranger runs them."""
+"""`llmengine mock serve`."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,30 +11,11 @@ import pytest
 from llmengine.mock import MockServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+SERVE = ["mock", "serve", "--port", "0"]
 HELLO = {"model": "mock", "messages": [{"role": "user", "content": "Hello."}]}
-
-
-@pytest.fixture
-def serving(command: list[str]) -> Callable[..., Any]:
-    """The mock server as a program; gives its process and the base URL that it prints."""
-
-    @contextmanager
-    def serve(*argv: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-        with subprocess.Popen(
-            [*command, "mock", "serve", "--port", "0", *map(str, argv)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                yield process, process.stdout.readline().strip()
-            finally:
-                process.kill()
-
-    return serve
 
 
 def ask(url: str, **headers: str) -> httpx.Response:
@@ -49,7 +28,7 @@ def test_serves_until_a_signal_and_ends_cleanly(
     serving: Callable[..., Any], number: signal.Signals
 ) -> None:
     """The URL that is printed answers; Ctrl-C and SIGTERM end it with status 0, without a word."""
-    with serving() as (process, url):
+    with serving(*SERVE) as (process, url):
         assert ask(url).json()["object"] == "chat.completion"
         process.send_signal(number)
         assert process.wait(20) == 0
@@ -63,7 +42,10 @@ def test_key_model_replies_and_faults_are_served(
     replies = tmp_path / "replies.jsonl"
     replies.write_text('"One."\n"Two."\n', encoding="utf-8")
     argv = ["--api-key", "sk-served", "--model", "mock", "--replies", replies]
-    with serving(*argv, "--fault", "none", "--fault", "status=503,retry_after=7") as (_, url):
+    with serving(*SERVE, *argv, "--fault", "none", "--fault", "status=503,retry_after=7") as (
+        _,
+        url,
+    ):
         assert ask(url).status_code == 401
         answers = [ask(url, authorization="Bearer sk-served") for _ in range(4)]
     faults = [a for a in answers if a.status_code == 503]

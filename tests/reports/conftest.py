@@ -44,13 +44,14 @@ VERDICTS = [
 ]
 
 
-def _rule(target: object) -> None:
-    """A rule."""
-
-
 def result(id: str, outcome: Outcome, reason: str, accepted: bool) -> CheckResult:  # noqa: A002 - the row's own name
-    """A verdict with one exchange."""
-    row = Check(id, _rule, REQUIRED, CORE, "a source")
+    """A verdict with one exchange; the check's group is its id without the last part."""
+
+    def rule(target: object) -> None:
+        """A rule."""
+
+    rule.__module__ = f"checks.{id.rpartition('.')[0].replace('.', '_')}"
+    row = Check(id, rule, REQUIRED, CORE, "a source")
     return CheckResult(row, outcome, reason, (EXCHANGE,), 0.25, accepted)
 
 

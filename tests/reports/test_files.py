@@ -127,7 +127,7 @@ def test_markdown_lists_failures_apart(report: Report) -> None:
         "Not accepted (4)",
         "Known deviations (1)",
         "Refused, and not claimed by the profile (1)",
-        "Not measured in this mode (1)",
+        "Not measured (1)",
     ]
 
 

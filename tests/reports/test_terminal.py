@@ -66,7 +66,7 @@ def test_failures_stand_apart_from_what_is_known(report: Report) -> None:
         "chat.stream.order",
         "Refused, and not claimed by the profile (1)",
         "tools.parallel",
-        "Not measured in this mode (1)",
+        "Not measured (1)",
         "chat.stream.gap",
     ]
     places = [text.index(part, text.index("Not accepted")) for part in order]
@@ -111,6 +111,15 @@ def test_fits_80_columns_with_long_reasons(report: Report) -> None:
     """A reason of any length is wrapped, and no line is wider than the terminal."""
     long = replace(report.checks[2], reason="a reason that goes on and on " * 20)
     assert max(len(line) for line in lines(Report(report.header, (long,)))) <= 80
+
+
+def test_overlong_reason_is_clipped_and_says_where_it_is_whole(report: Report) -> None:
+    """A page of a server's words does not bury the next verdict; the report's files have it."""
+    long = replace(report.checks[2], reason="word " * 200)
+    found = lines(Report(report.header, (long,)))
+    assert sum("word" in line for line in found) <= 5
+    assert "Reasons that end in ... are whole in the JSON and Markdown reports." in found
+    assert not any("Reasons that end" in line for line in lines(report))
 
 
 def test_reason_is_shown_as_it_is(report: Report) -> None:
