@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmengine.contract.runner import CheckResult
-    from pytest_llmengine.reports import Header, Report
+    from pytest_llmengine.reports import Report
     from pytest_llmengine.targets import Session
     from pytest_llmengine.targets.settings import Settings
 
@@ -27,10 +26,11 @@ _verdict = pytest.StashKey[dict[str, Any]]()
 def keep(item: pytest.Item, result: CheckResult, session: Session, settings: Settings) -> None:
     """Hold a verdict until the test's report is made; JUnit gets the check's id as a property."""
     from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports.header import header_of  # noqa: PLC0415 - the same
 
     item.user_properties.append(("contract_id", result.check.id))
     item.stash[_verdict] = {
-        "header": asdict(_header(session, settings)),
+        "header": asdict(header_of(session, settings.tier)),
         "record": CheckRecord.of(result).to_dict(),
     }
 
@@ -39,22 +39,6 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the test's verdict, if it has one, on the report of its call."""
     if report.when == "call" and _verdict in item.stash:
         setattr(report, _ATTRIBUTE, item.stash[_verdict])
-
-
-def _header(session: Session, settings: Settings) -> Header:
-    from pytest_llmengine.reports import Header  # noqa: PLC0415 - unused runs stay light
-    from pytest_llmengine.reports.version import tool_version  # noqa: PLC0415 - the same
-
-    return Header(
-        engine=session.name,
-        version=session.provenance.version,
-        model=session.engine.model,
-        mode=session.mode.value,
-        describe=session.describe(),
-        tier=settings.tier.name.lower(),
-        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        tool_version=tool_version(),
-    )
 
 
 class Verdicts:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmengine._judge import Judge
     from pytest_llmengine._use import Use
 
-pytest.register_assert_rewrite("pytest_llmengine.contract")
+pytest.register_assert_rewrite("pytest_llmengine.contract.test_contract")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,7 +32,9 @@ def test_scripted_mock(pytester: pytest.Pytester) -> None:
 
 def test_several_engines(hello: pytest.Pytester) -> None:
     """A test that asks for `engine` runs once for each engine that is named."""
-    entries = "- {name: small, backend: mock, model: a}\n- {name: large-1, backend: mock, model: b}\n"
+    entries = (
+        "- {name: small, backend: mock, model: a}\n- {name: large-1, backend: mock, model: b}\n"
+    )
     hello.path.joinpath("engines.yaml").write_text(entries)
 
     result = hello.runpytest_inprocess(
@@ -50,7 +52,9 @@ def test_several_engines(hello: pytest.Pytester) -> None:
     )
 
 
-def test_fixture_of_a_backend_means_the_engine_aimed_at(pytester: pytest.Pytester, upstream: MockServer) -> None:
+def test_fixture_of_a_backend_means_the_engine_aimed_at(
+    pytester: pytest.Pytester, upstream: MockServer
+) -> None:
     """`vllm_engine` is the vLLM that the run names, with its address."""
     entry = f"- {{name: h100, backend: vllm_api, model: mock, endpoint: '{upstream.root_url}'}}\n"
     pytester.path.joinpath("engines.yaml").write_text(entry)

@@ -31,7 +31,7 @@ _NOTHING_LISTENS = "http://127.0.0.1:9/v1"
         (("--engine-config=engines.yaml",), "", "ini", "small", "from-file"),
     ],
 )
-def test_command_line_before_environment_before_ini(  # noqa: PLR0917 - one row of a table
+def test_command_line_before_environment_before_ini(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
@@ -50,6 +50,38 @@ def test_command_line_before_environment_before_ini(  # noqa: PLR0917 - one row 
     result = pytester.runpytest_inprocess(f"--engine={engine}", *arguments)
 
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "ini", "expected"),
+    [
+        (("--engine=a",), "nope", "nope", "a"),
+        ((), "a", "nope", "a"),
+        ((), "b, a", "nope", "b a"),
+        ((), "", "a", "a"),
+        ((), "", "a b", "a b"),
+        (("--engine=b", "--engine=a", "--engine=b"), "", "a", "b a"),
+    ],
+)
+def test_engines_from_the_strongest_place(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    variable: str,
+    ini: str,
+    expected: str,
+) -> None:
+    """Names come from one place alone, each once, in the order given."""
+    entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
+    pytester.path.joinpath("engines.yaml").write_text(entries)
+    pytester.makeini(f"[pytest]\nllmengine_engine = {ini}\nllmengine_config = engines.yaml\n")
+    pytester.makepyfile("def test_it(engine): pass")
+    monkeypatch.setenv("LLMENGINE_ENGINE", variable)
+
+    result = pytester.runpytest_inprocess(*arguments)
+
+    lines = [line.split() for line in result.outlines if line.startswith("llmengine:")]
+    assert " ".join(words[1].rstrip(",") for words in lines) == expected
 
 
 @pytest.mark.parametrize("place", ["command line", "environment", "ini", "file"])
@@ -84,7 +116,9 @@ def test_backends_own_variable(
     result = hello.runpytest_inprocess()
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"])
+    result.stdout.fnmatch_lines(
+        [f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"]
+    )
 
 
 def test_address_alone_is_an_openai_compatible_server(
@@ -163,9 +197,7 @@ def test_one_address_for_two_engines(
     assert "one address is for one engine" in told(result)
 
 
-def test_address_is_not_for_other_engines(
-    pytester: pytest.Pytester, upstream: MockServer
-) -> None:
+def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: MockServer) -> None:
     """The run's address belongs to the engine that it is aimed at, not to every fixture."""
     pytester.makepyfile("def test_it(ollama_engine): pass")
 
