@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
+    from llmengine.transport.base import Transport
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
 
@@ -40,12 +42,17 @@ class Call:
 
     def __init__(self, engine: Engine, loop: Background, url: str, origin: str) -> None:
         self.engine = engine
+        self.loop = loop
         self.url = url
         self.concurrency = engine.config.max_concurrency
         self.slots = loop.slots(engine, self.concurrency)
         self.process_slots = loop.process_slots
         self.pace = loop.pace(origin)
-        self.transport = loop.transport(engine.config.transport)
+
+    @cached_property
+    def transport(self) -> Transport:
+        """Our own connections, for engines that send through them."""
+        return self.loop.transport(self.engine.config.transport)
 
     async def result(self, request: ChatRequest) -> Result:
         """The prompt's result; only cancellation is raised."""
@@ -77,10 +84,10 @@ class Call:
 
     async def _attempt(self, request: ChatRequest) -> LLMOutput:
         engine = self.engine
-        http = self.http(request)
+        outgoing = engine.outgoing(self, request)
         await self.pace.turn(engine.config.requests_per_minute)
         async with self.process_slots:
-            reply = await self.transport.fetch(http)
+            reply = await outgoing.fetch()
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
         return engine.finish(engine.dialect.decode(reply.body, request), request)

@@ -35,7 +35,7 @@ class Configured:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self._key = config.resolve_key() or (os.environ.get(self.key_env) if self.key_env else None)
+        self._key = config.resolve_key() or self._environment_key()
         if self._key:
             register(self._key)
         for name, value in config.headers.items():
@@ -92,6 +92,10 @@ class Configured:
         if self._key:
             return f"the key of engine {self.name!r} was sent and not accepted"
         return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
+
+    def _environment_key(self) -> str | None:
+        """The key that the environment holds for this backend, if it may go to the endpoint."""
+        return os.environ.get(self.key_env) if self.key_env else None
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}

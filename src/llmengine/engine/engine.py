@@ -12,6 +12,7 @@ from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, buil
 from llmengine.engine.streams import End, Pump
 from llmengine.engine.structured import validated
 from llmengine.transport.background import background
+from llmengine.transport.base import Posted
 from llmengine.values.errors import BatchError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from llmengine.engine.doors import Wait
     from llmengine.engine.requests import Options
     from llmengine.transport.background import Background
+    from llmengine.transport.base import Outgoing
     from llmengine.values.errors import LLMEngineError
     from llmengine.values.messages import Prompt
     from llmengine.values.outputs import Delta, LLMOutput, Result
@@ -205,6 +207,15 @@ class Engine(Configured):
         if request.output_model is None:
             return output
         return validated(output, request.output_model, "json_schema")
+
+    # ---- one request
+
+    def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
+        """The request, encoded and ready; a backend that sends by other means overrides this.
+
+        Runs on the loop. Raises InvalidRequestError for what the server cannot be told.
+        """
+        return Posted(call.transport, call.http(request))
 
     # ---- life
 

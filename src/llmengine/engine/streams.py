@@ -81,7 +81,7 @@ class Pump:
         await call.pace.turn(engine.config.requests_per_minute)
         async with call.process_slots, AsyncExitStack() as stack:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
-            opening = stack.enter_async_context(call.transport.stream(call.http(self._request)))
+            opening = stack.enter_async_context(engine.outgoing(call, self._request).stream())
             reply = await _within(clock, opening)
             if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
                 body = await _within(clock, _whole(reply.chunks))

@@ -14,6 +14,7 @@ LLMEngineError
 │   │   └── QuotaError           429 that no waiting mends
 │   ├── InternalServerError    5xx
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
+│   ├── RefusedError           the model declined to answer
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema
 │       └── TruncatedError       it was cut by the token limit
@@ -154,6 +155,10 @@ class InternalServerError(CallError):
 
 class UnexpectedResponseError(CallError):
     """The answer is not the protocol's: no JSON, no choices, a redirect, a wrong content type."""
+
+
+class RefusedError(CallError):
+    """The model declined to give the structured answer; its words are in ``partial``."""
 
 
 class StreamIncompleteError(CallError):

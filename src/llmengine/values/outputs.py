@@ -51,7 +51,11 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class CompletionOutput:
-    """One answer to one prompt, with vLLM's field names and what HTTP servers add."""
+    """One answer to one prompt, with vLLM's field names and what HTTP servers add.
+
+    ``finish_reason`` is the server's ("stop", "length", "tool_calls", "content_filter"), or
+    "refusal" where ``text`` is what the model said in refusing.
+    """
 
     index: int
     text: str
