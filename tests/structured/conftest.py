@@ -99,10 +99,28 @@ class Play:
         return hook
 
 
+@pytest.fixture(autouse=True)
+def _nothing_known() -> Iterator[None]:
+    """Each test probes for itself."""
+    verdicts.forget()
+    yield
+    verdicts.forget()
+
+
 @pytest.fixture
 def play() -> Iterator[Play]:
-    """Mocks that misbehave; each test probes them for itself."""
-    verdicts.forget()
+    """Mocks that misbehave."""
     with ExitStack() as servers:
         yield Play(servers)
-    verdicts.forget()
+
+
+@pytest.fixture
+def engine_for(raw_server: Callable[[Any], Any]) -> Callable[..., tuple[Engine, Any]]:
+    """Makes an engine and the raw server that it talks to."""
+
+    def make(handler: Any, **config: Any) -> tuple[Engine, Any]:
+        server = raw_server(handler)
+        fields = {"backend": "openai_compatible", "model": "m", "endpoint": server.url} | config
+        return EngineConfig(**fields).engine, server
+
+    return make

@@ -69,7 +69,8 @@ def strict_schema(shape: Shape) -> dict[str, Any]:
     root = shape.schema
     if not (shape.is_object and "properties" in resolved(root, root)):
         _refuse(shape.name, "a root that is no object with fixed fields", "wrap it in a model")
-    schema = _node(resolved(root, root), root, shape.name)
+    top = {key: value for key, value in resolved(root, root).items() if key != "$defs"}
+    schema = _node(top, root, shape.name)
     if root.get("$defs"):
         defs = root["$defs"].items()
         schema["$defs"] = {name: _node(d, root, f"{shape.name}.$defs.{name}") for name, d in defs}
@@ -123,7 +124,7 @@ def _check(told: Mapping[str, Any], path: str) -> None:
             "its answer would always be empty; give a list of key and value pairs instead",
         )
     known = _COPIED | _REWRITTEN | {"additionalProperties"}
-    for keyword in told.keys() - known:
+    for keyword in sorted(told.keys() - known):
         _refuse(path, f"the keyword {keyword!r}", "leave it out of the model")
     if told.get("format", "date") not in _FORMATS:
         _refuse(path, f"the keyword 'format' with {told['format']!r}", "leave it out of the model")
