@@ -39,6 +39,8 @@ class EngineConfig(BaseModel):
     ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
     own parameters go over. ``extra_body`` goes into every request's body as it is.
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
+    ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
+    take; left out, a sleeping server is a failing one.
     """
 
     model_config = ConfigDict(
@@ -71,6 +73,7 @@ class EngineConfig(BaseModel):
         PlainSerializer(lambda s: s.given(), return_type=dict),
     ] = SamplingParams()
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
+    cold_start: float | None = Field(None, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -101,17 +104,25 @@ class EngineConfig(BaseModel):
         made: Engine = load_backend(self.backend)(self)
         return made
 
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that is named as the key's, in either spelling."""
+        literal = self._literal_key
+        named = literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
+        return self.api_key_env or named
+
+    @property
+    def _literal_key(self) -> str:
+        return self.api_key.get_secret_value() if self.api_key is not None else ""
+
     def resolve_key(self) -> str | None:
         """The key as text, from here or from the environment; None where none is configured.
 
         Raises ConfigError that names the engine and the variable if that is not set.
         """
-        literal = self.api_key.get_secret_value() if self.api_key is not None else ""
-        variable = self.api_key_env or (
-            literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
-        )
+        variable = self.key_variable
         if variable is None:
-            return literal or None
+            return self._literal_key or None
         key = os.environ.get(variable)
         if not key:
             msg = (

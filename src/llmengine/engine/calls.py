@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic_core import to_json
 
 from llmengine.dialects.failures import failure
 from llmengine.transport.base import HTTPRequest
+from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
     AuthenticationError,
@@ -19,12 +21,14 @@ from llmengine.values.errors import (
 from llmengine.values.outputs import Result, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
+
+T = TypeVar("T")
 
 # A 429 without Retry-After still means: not now, none of you.
 _SHORTEST_COOLING = 0.5
@@ -45,6 +49,7 @@ class Call:
         self.slots = loop.slots(engine, self.concurrency)
         self.process_slots = loop.process_slots
         self.pace = loop.pace(origin)
+        self.readiness = loop.readiness(origin)
         self.transport = loop.transport(engine.config.transport)
 
     async def result(self, request: ChatRequest) -> Result:
@@ -64,16 +69,37 @@ class Call:
 
         try:
             async with self.slots:
-                output = await with_retries(once, self.engine.config.max_retries)
+                output = await with_retries(self.when_awake(once), self.engine.config.max_retries)
         except InvalidRequestError as error:
             return Result(error=error, attempts=0)
         except CallError as error:
+            error.attempts = attempts
             return Result(error=error, attempts=attempts, usage=total(spent))
         except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
             return Result(error=_bug(error), attempts=attempts, usage=total(spent))
         if output.usage is not None:
             spent.append(output.usage)
         return Result(output=output, attempts=attempts, usage=total(spent))
+
+    def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """The attempt `once`; of a server that may sleep, made when it is awake.
+
+        The wait is no part of the attempt, so that it takes nothing of its clocks.
+        """
+        config = self.engine.config
+        if config.cold_start is None:
+            return once
+        total = min(PROBE_TIMEOUT, config.cold_start)
+        knock = HTTPRequest(
+            self.engine.base_url + "/models",
+            self.engine.headers,
+            b"",
+            config.timeout.connect,
+            total,
+            method="GET",
+        )
+        probe = partial(trouble_at, self.transport, knock)
+        return partial(self.readiness.attempt, once, probe, config.cold_start)
 
     async def _attempt(self, request: ChatRequest) -> LLMOutput:
         engine = self.engine

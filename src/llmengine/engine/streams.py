@@ -50,7 +50,8 @@ class Pump:
         call = Call(self._engine, loop, url, origin)
         try:
             async with call.slots:
-                await with_retries(lambda: self._attempt(call), self._engine.config.max_retries)
+                attempt = call.when_awake(lambda: self._attempt(call))
+                await with_retries(attempt, self._engine.config.max_retries)
         except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
             await self._queue.put(End(error))
         else:
