@@ -43,7 +43,8 @@ def record(  # noqa: PLR0913 - one option each
         wait()
     if tape.misses:
         _complain(tape.misses, "not recorded")
-    stderr().print(f"{len(tape)} exchanges kept in {file}", soft_wrap=True)
+    kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
+    stderr().print(f"{kept} kept in {file}", soft_wrap=True)
 
 
 def replay(

@@ -37,7 +37,7 @@ STYLES = {
 
 # Characters of a reason: five lines of 80 columns where something is to be done, else two.
 _TO_ACT_ON = 330
-_TO_KNOW = 130
+_TO_KNOW = 120
 _CLIPPED = "Reasons that end in ... are whole in the JSON and Markdown reports."
 
 

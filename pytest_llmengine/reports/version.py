@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 
 def tool_version() -> str:
     """The installed version of pytest-llmengine."""
+    from importlib import metadata  # noqa: PLC0415 - help stays fast so
+
     try:
         return metadata.version("pytest-llmengine")
     except metadata.PackageNotFoundError:

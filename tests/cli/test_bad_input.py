@@ -70,13 +70,16 @@ def test_missing_key(llmengine: Callable[..., Any]) -> None:
     assert "LLMENGINE_API_KEY" in said
 
 
+@pytest.mark.parametrize("mode", ["live", "record"])
 def test_missing_key_of_a_server_that_lists_its_models_to_anybody(
-    llmengine: Callable[..., Any],
+    llmengine: Callable[..., Any], mode: str
 ) -> None:
     """llama.cpp asks for the key only in a chat; that too ends the run before the first check."""
     open_list = next(m.behaviour for m in mutants() if m.check == "auth.models_protected")
     with MockServer(api_key="sk-something", behaviour=open_list) as server:
-        said = one_line(llmengine("verify", "--url", server.root_url, "--model", "mock"))
+        said = one_line(
+            llmengine("verify", "--url", server.root_url, "--model", "mock", "--mode", mode)
+        )
     assert "401" in said
     assert "LLMENGINE_API_KEY" in said
 
