@@ -127,9 +127,11 @@ def test_a_fork_in_the_middle_of_a_start_can_start_its_own(script: Script) -> No
     """The lock that another thread held at the fork does not hold it up."""
     parent = script(
         "import threading\n"
+        "from llmengine.embedded import process\n"
         "starting = threading.Thread(target=server.shared, args=[gguf])\n"
         "starting.start()\n"
-        "while not server._lock.locked(): pass\n"
+        "while not process._children: time.sleep(0.01)\n"
+        "assert server._lock.locked()\n"
         "if os.fork() == 0:\n"
         "    print(server.shared(gguf).root_url, flush=True)\n"
         "    os._exit(0)\n"
