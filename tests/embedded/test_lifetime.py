@@ -141,7 +141,6 @@ def test_a_fork_in_the_middle_of_a_start_can_start_its_own(script: Script) -> No
     )
     assert _line(parent).startswith("http://127.0.0.1:")
     assert _line(parent) == "0 True"
-    assert parent.communicate(timeout=20) == ("", "")
 
 
 @needs_fork
