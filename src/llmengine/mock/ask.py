@@ -31,7 +31,8 @@ class Ask:
     """A question with all that changes its answer.
 
     ``schema`` is the JSON schema that the text must fit. ``tool_choice`` is ``none``, ``auto``,
-    ``required``, or with ``named`` the name of a tool.
+    ``required``, or with ``named`` the name of a tool. ``template`` is whether a chat template
+    adds its own tokens to the prompt. ``extra`` is anything more that the answer hangs on.
     """
 
     turns: tuple[Turn, ...]
@@ -48,13 +49,17 @@ class Ask:
     reasoning: bool = False
     logit_bias: Mapping[str, Any] = field(default_factory=dict)
     extra: str = ""
+    template: bool = True
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens of the conversation and of the tools, with what a chat template adds."""
-        said = sum(count(t.text) + _TOKENS_A_MESSAGE for t in self.turns)
+        said = sum(count(t.text) for t in self.turns)
+        if not self.template:
+            return said
+        added = _TOKENS_A_MESSAGE * len(self.turns) + _TOKENS_OF_THE_REPLY_HEADER
         tools = sum(count(t.name) + count(json.dumps(t.parameters)) for t in self.tools)
-        return said + tools + _TOKENS_OF_THE_REPLY_HEADER
+        return said + added + tools
 
     def fingerprint(self, index: int) -> str:
         """What the answer hangs on: at temperature 0 neither the seed nor the choice's index."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.answers import Turn
@@ -63,8 +64,12 @@ def chat_turns(messages: Any) -> tuple[Turn, ...]:
 def _message_text(message: JSON) -> str:
     said = content_text(message.get("content"))
     functions = (mapping(mapping(c).get("function")) for c in items(message.get("tool_calls")))
-    calls = (f"{text(f.get('name'))}({text(f.get('arguments'))})" for f in functions)
+    calls = (f"{text(f.get('name'))}({_arguments(f.get('arguments'))})" for f in functions)
     return "\n".join(t for t in (said, *calls) if t)
+
+
+def _arguments(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def content_text(content: Any) -> str:

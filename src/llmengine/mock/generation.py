@@ -72,9 +72,17 @@ def _text(ask: Ask, fingerprint: str) -> str:
     return reply_to(ask.turns, fingerprint)
 
 
+_SCRIPT_KEYS = frozenset(
+    {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"}
+)
+
+
 def _from_script(scripted: Any) -> Said:
     if isinstance(scripted, str):
         return Said(tokens=tuple(tokenize(scripted)))
+    if unknown := scripted.keys() - _SCRIPT_KEYS:
+        known = ", ".join(sorted(_SCRIPT_KEYS))
+        raise ValueError(f"a scripted message has {known}, but not {', '.join(sorted(unknown))}")
     thought = scripted.get("reasoning") or scripted.get("reasoning_content") or ""
     functions = [c["function"] for c in scripted.get("tool_calls") or ()]
     calls = tuple(SaidCall(f["name"], tuple(tokenize(f["arguments"]))) for f in functions)

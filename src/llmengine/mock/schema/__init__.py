@@ -15,6 +15,13 @@ def check_schema(schema: Any) -> None:
     from jsonschema.exceptions import SchemaError as Invalid  # noqa: PLC0415 - used by few answers
     from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415 - as above
 
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise SchemaError("a schema is an object or a boolean")
+    dialect = schema.get("$schema", "")
+    if not isinstance(dialect, str) or "/draft-03/" in dialect:
+        raise SchemaError(f"'$schema' {dialect!r} is not supported")
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
     except Invalid as error:

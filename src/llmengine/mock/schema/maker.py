@@ -59,7 +59,7 @@ class Maker:
                 return found
         except Unresolvable as error:
             raise SchemaError(f"'$ref' {error.ref!r} leads nowhere in this schema") from error
-        except (RecursionError, re.error) as error:
+        except (RecursionError, ArithmeticError, re.error) as error:
             raise SchemaError(f"this schema cannot be followed: {error}") from error
         raise SchemaError("no value fits this schema, or none was found")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmengine.mock.schema.maker import Maker
 
 _VARIANTS = 12
-_MAX_NAMES = 32
+_MAX_NAMES = 128
 
 
 def objects(maker: Maker, flat: JSON, depth: int) -> Iterator[JSON]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _BRANCHES = range(4)
 _GROWTH = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
+_MAX_STEPS = 100_000
 _TURNS = range(1, 25)
 _GROWTH_OF_A_TURN = (0, 8)
 # Kinds of characters take turns, so that a few neighbours are of every kind.
@@ -41,8 +42,13 @@ def matching(pattern: str) -> Iterator[str]:
     plain = product(_GROWTH, _BRANCHES, (0,))
     varied = product(_GROWTH_OF_A_TURN, _BRANCHES[:2], _TURNS)
     seen: set[str] = set()
+    steps = 0
     for extra, branch, turn in chain(plain, varied):
-        found = _Walk(branch, extra, turn).sequence(tree)
+        walk = _Walk(branch, extra, turn)
+        found = walk.sequence(tree)
+        steps += walk.steps
+        if steps > _MAX_STEPS:
+            return
         if found not in seen:
             seen.add(found)
             yield found
@@ -60,6 +66,7 @@ class _Walk:
         self._extra = extra
         self._turn = turn
         self._met = 0
+        self.steps = 0
         self._groups: dict[int, str] = {}
 
     def sequence(self, nodes: Any) -> str:
@@ -67,6 +74,9 @@ class _Walk:
         return "".join(self._node(kind, value) for kind, value in nodes)
 
     def _node(self, kind: Any, value: Any) -> str:
+        if self.steps > _MAX_STEPS:
+            return ""
+        self.steps += 1
         if kind is sre.LITERAL:
             return chr(value)
         if kind is sre.ANY:
@@ -82,7 +92,7 @@ class _Walk:
     def _compound(self, kind: Any, value: Any) -> str:
         if kind in _REPEATS:
             least, most, inner = value
-            times = min(least + self._extra, int(most))
+            times = min(least + self._extra, int(most), _MAX_STEPS)
             return "".join(self.sequence(inner) for _ in range(times))
         if kind is sre.SUBPATTERN:
             found = self.sequence(value[-1])
