@@ -44,8 +44,8 @@ def test_several_engines(hello: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [
-            "llmengine: small, live at * (a); tier core",
-            "llmengine: large-1, live at * (b); tier core",
+            "llmengine: small, live at * (a); tier extended",
+            "llmengine: large-1, live at * (b); tier extended",
             "*::test_hello[[]small] PASSED*",
             "*::test_hello[[]large-1] PASSED*",
         ]
