@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from llmengine.dialects.openai_chat import OpenAIChat
@@ -38,15 +37,17 @@ class OpenAI(Engine):
     """A client of OpenAI through the official SDK (extra ``openai``, 2.x and 3.x).
 
     It asks the responses API, or chat completions with ``options: {api: chat}``.
-    ``OPENAI_BASE_URL`` moves the default address. ``OPENAI_API_KEY`` goes to that address only,
-    and to an ``endpoint`` at api.openai.com; any other needs ``api_key_env`` to say so.
+    ``OPENAI_BASE_URL`` moves the default address. ``OPENAI_API_KEY`` goes to that address and to
+    no other ``endpoint``, unless ``api_key_env`` says so.
     """
 
     backend = "openai"
     default_endpoint = "https://api.openai.com/v1"
-    endpoint_env = ("OPENAI_BASE_URL",)
+    endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
     key_env = "OPENAI_API_KEY"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    trusts_schema = True
+    schema_dialect = "openai_strict"
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
@@ -101,32 +102,6 @@ class OpenAI(Engine):
 
     def _headers(self) -> dict[str, str]:
         return sdk_headers(self._key, self.config.headers)
-
-    def _environment_key(self) -> str | None:
-        """The key in the environment, which belongs to the address in the environment."""
-        return super()._environment_key() if self._is_home else None
-
-    @property
-    def _is_home(self) -> bool:
-        """Whether the requests go where OPENAI_API_KEY is meant for."""
-        return self.config.endpoint is None or _origin(self.endpoint) == _origin(
-            self.default_endpoint
-        )
-
-    @property
-    def key_advice(self) -> str:
-        """What a user can do about a refused key."""
-        if self._key or self._is_home:
-            return super().key_advice
-        return (
-            f"engine {self.name!r} has no key: OPENAI_API_KEY is sent to api.openai.com only; "
-            "set api_key_env to the variable that holds the key for this endpoint"
-        )
-
-
-def _origin(address: str) -> tuple[str, str]:
-    parts = urlsplit(address)
-    return parts.scheme, parts.netloc
 
 
 def _api_of(config: EngineConfig) -> str:
