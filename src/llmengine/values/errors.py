@@ -14,9 +14,9 @@ LLMEngineError
 │   │   └── QuotaError           429 that no waiting mends
 │   ├── InternalServerError    5xx
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
-│   ├── RefusedError           the model declined to answer
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema
+│       ├── RefusedError         the model declined, or the content filter stopped it
 │       └── TruncatedError       it was cut by the token limit
 │           └── WhitespaceLoopError  it became nothing but whitespace
 └── BatchError               at least one prompt of a batch failed; holds every result
@@ -158,10 +158,6 @@ class UnexpectedResponseError(CallError):
     """The answer is not the protocol's: no JSON, no choices, a redirect, a wrong content type."""
 
 
-class RefusedError(CallError):
-    """The model declined to give the structured answer; its words are in ``partial``."""
-
-
 class StreamIncompleteError(CallError):
     """The stream ended without its terminal event; ``partial`` holds what had arrived."""
 
@@ -170,6 +166,10 @@ class StreamIncompleteError(CallError):
 
 class StructuredOutputError(CallError):
     """The answer does not fit the output model, after every step of the ladder."""
+
+
+class RefusedError(StructuredOutputError):
+    """The model declined to answer, or the content filter did; what came is in ``partial``."""
 
 
 class TruncatedError(StructuredOutputError):
