@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import Usage
     from llmengine.values.request import ChatRequest
 
+_DONE = b"[DONE]"  # gateways end every stream with it; it says nothing here
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
@@ -58,7 +59,8 @@ class ResponsesDecoder:
         """
         deltas: list[Delta] = []
         for raw in self._events.feed(data):
-            self._event(self._parsed(raw), raw, deltas)
+            if raw != _DONE:
+                self._event(self._parsed(raw), raw, deltas)
         return deltas
 
     def finish(self) -> LLMOutput:
@@ -104,7 +106,7 @@ class ResponsesDecoder:
             self._event(event, raw, [])
 
     def _event(self, event: dict[str, Any], raw: bytes, deltas: list[Delta]) -> None:
-        if event.get("type") == "error" or "error" in event:
+        if event.get("type") == "error" or event.get("error"):
             error = stream_failure(event)
             error.partial = self.partial
             raise error

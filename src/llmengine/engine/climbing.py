@@ -36,8 +36,9 @@ log = logging.getLogger("llmengine")
 async def climb(call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
     """The answer that fits the output model, from the first step that gives one.
 
-    Raises TruncatedError at once for an answer that was cut, since the next would be too, so
-    RefusedError for a refusal, and StructuredOutputError with all that was tried at the end of the ladder.
+    Raises TruncatedError at once for an answer that was cut, since the next would be too,
+    RefusedError at once for one that the model declines to give, and StructuredOutputError with
+    all that was tried at the end of the ladder.
     """
 
     async def send(asked: ChatRequest) -> LLMOutput:
