@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
+    from llmengine.transport.base import HTTPReply
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
-
-# A 429 without Retry-After still means: not now, none of you.
-_SHORTEST_COOLING = 0.5
 
 
 class Call:
@@ -64,7 +62,8 @@ class Call:
 
         try:
             async with self.slots:
-                output = await with_retries(once, self.engine.config.max_retries)
+                config = self.engine.config
+                output = await with_retries(once, config.max_retries, config.retry_wait)
         except InvalidRequestError as error:
             return Result(error=error, attempts=0)
         except CallError as error:
@@ -77,26 +76,32 @@ class Call:
 
     async def _attempt(self, request: ChatRequest) -> LLMOutput:
         engine = self.engine
-        http = self.http(request)
-        await self.pace.turn(engine.config.requests_per_minute)
-        async with self.process_slots:
-            reply = await self.transport.fetch(http)
+        reply = await self.send(self.http(request))
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
         return engine.finish(engine.dialect.decode(reply.body, request), request)
 
+    async def send(self, http: HTTPRequest) -> HTTPReply:
+        """Send one request when it is its turn; the answer, whatever its status."""
+        await self.pace.turn(self.engine.config.requests_per_minute)
+        async with self.process_slots:
+            return await self.transport.fetch(http)
+
     def http(self, request: ChatRequest) -> HTTPRequest:
         """The request as it goes over the wire."""
-        engine = self.engine
-        clocks = engine.config.timeout
-        body = to_json(engine.dialect.encode(request))
-        return HTTPRequest(self.url, engine.headers, body, clocks.connect, clocks.total)
+        return self.raw(to_json(self.engine.dialect.encode(request)))
+
+    def raw(self, body: bytes) -> HTTPRequest:
+        """A request with a body that is sent as it is."""
+        clocks = self.engine.config.timeout
+        return HTTPRequest(self.url, self.engine.headers, body, clocks.connect, clocks.total)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
         """The error behind a status; a 429 cools everybody at this endpoint."""
         error = failure(status, headers, body)
         if isinstance(error, RateLimitError) and error.retryable:
-            self.pace.cool(max(error.retry_after or 0.0, _SHORTEST_COOLING))
+            # A 429 without Retry-After still means: not now, none of you.
+            self.pace.cool(max(error.retry_after or 0.0, self.engine.config.retry_wait))
         if isinstance(error, AuthenticationError):
             error.advise(self.engine.key_advice)
         return error

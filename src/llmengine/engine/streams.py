@@ -48,9 +48,12 @@ class Pump:
     async def run(self, loop: Background, url: str, origin: str) -> None:
         """Queue every delta, then an End."""
         call = Call(self._engine, loop, url, origin)
+        config = self._engine.config
         try:
             async with call.slots:
-                await with_retries(lambda: self._attempt(call), self._engine.config.max_retries)
+                await with_retries(
+                    lambda: self._attempt(call), config.max_retries, config.retry_wait
+                )
         except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
             await self._queue.put(End(error))
         else:
