@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmengine.batch.reading import read_batch as read_batch
+    from llmengine.batch.report import BatchReport as BatchReport
+    from llmengine.batch.report import Progress as Progress
+    from llmengine.batch.run import run_batch as run_batch
     from llmengine.config.engine_config import EngineConfig as EngineConfig
     from llmengine.config.files import load_engines as load_engines
     from llmengine.config.timeouts import Timeouts as Timeouts
@@ -42,6 +46,9 @@ if TYPE_CHECKING:
     from llmengine.values.sampling import SamplingParams as SamplingParams
 
 _HOMES = {
+    "batch.reading": ("read_batch",),
+    "batch.report": ("BatchReport", "Progress"),
+    "batch.run": ("run_batch",),
     "config.engine_config": ("EngineConfig",),
     "config.files": ("load_engines",),
     "config.timeouts": ("Timeouts",),

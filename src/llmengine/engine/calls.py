@@ -69,7 +69,7 @@ class Call:
         except CallError as error:
             return Result(error=error, attempts=attempts, usage=total(spent))
         except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-            return Result(error=_bug(error), attempts=attempts, usage=total(spent))
+            return Result(error=unforeseen(error), attempts=attempts, usage=total(spent))
         if output.usage is not None:
             spent.append(output.usage)
         return Result(output=output, attempts=attempts, usage=total(spent))
@@ -112,7 +112,8 @@ def total(usages: list[Usage]) -> Usage | None:
     return sum(usages[1:], usages[0]) if usages else None
 
 
-def _bug(error: Exception) -> CallError:
+def unforeseen(error: Exception) -> CallError:
+    """A bug of ours as the result of the one prompt that met it."""
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )
