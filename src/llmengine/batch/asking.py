@@ -98,7 +98,8 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
 
 
 def _body(request: BatchRequest, model: str) -> bytes:
-    body = request.body if "model" in request.body else {"model": model, **request.body}
+    named = "model" in request.body or not model
+    body = request.body if named else {"model": model, **request.body}
     return json.dumps(body, separators=(",", ":")).encode()
 
 

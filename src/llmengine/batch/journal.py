@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import time
 from typing import TYPE_CHECKING, Self
 
 from llmengine.batch.ids import key_of, line_key, temporary
 from llmengine.batch.scan import Found, mend, scan
-from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +80,6 @@ class Journal:
             self._index.close()
 
     def _load(self) -> int:
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            raise ConfigError(f"{self._path}: the output of a batch must be a file")
         mend(self._path)
         end = 0
         for found in scan(self._path):

@@ -48,8 +48,8 @@ def bad_line_record(entry: BadLine) -> bytes:
 
 def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
     text = (
-        f'{START.decode()}{uuid4().hex}","custom_id":{json.dumps(custom_id)},'
-        f'"response":{response},"error":{json.dumps(error)}}}'
+        f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
+        f'"response":{response},"error":{_json(error)}}}'
     )
     return scrub(text).encode() + b"\n"
 
@@ -58,7 +58,7 @@ def _response(answer: Answer) -> str:
     reply = answer.reply
     if reply is None:
         return "null"
-    status, request_id = reply.status, json.dumps(header(reply.headers, "x-request-id"))
+    status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
     return f'{{"status_code":{status},"request_id":{request_id},"body":{_body(reply)}}}'
 
 
@@ -67,7 +67,7 @@ def _body(reply: HTTPReply) -> str:
     try:
         from_json(reply.body)
     except ValueError:
-        return json.dumps(reply.body.decode("utf-8", "replace"))
+        return _json(reply.body.decode("utf-8", "replace"))
     # In JSON a line break is only ever space between values.
     return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
 
@@ -80,3 +80,7 @@ def _code(error: Exception) -> str:
     """The server's own code, else our error's name in the same spelling."""
     said = error.code if isinstance(error, CallError) else None
     return said or _WORD_START.sub("_", type(error).__name__).lower()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

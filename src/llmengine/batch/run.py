@@ -57,14 +57,12 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     fleet = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
     _check(source, path, fleet, resume=resume, only_failed=only_failed)
-    with sole_writer(path):
-        total = _length(source)
-        endpoints = [Endpoint(engine, background()) for engine in fleet]
-        with Journal(path, keep=resume) as journal:
-            tally = Tally(total, price)
-            entries = _selected(source, journal, tally, only_failed=only_failed)
-            _run(entries, endpoints, journal, tally, on_progress or _no_progress)
-            tally.complete()
+    tally = Tally(_length(source), price)
+    endpoints = [Endpoint(engine, background()) for engine in fleet]
+    with sole_writer(path), Journal(path, keep=resume) as journal:
+        entries = _selected(source, journal, tally, only_failed=only_failed)
+        _run(entries, endpoints, journal, tally, on_progress or _no_progress)
+        tally.complete()
     return BatchReport(path, tally.progress(), tuple(tally.errors))
 
 
@@ -76,6 +74,8 @@ def _check(
     file = path_of(source)
     if file is not None and file.exists() and output.exists() and file.samefile(output):
         raise ConfigError(f"{output}: the output would be written over the input; give another")
+    if output.exists() and not output.is_file():
+        raise ConfigError(f"{output}: the output of a batch is a file; this is none")
     if only_failed and not resume:
         raise ConfigError("only_failed goes on with an output; it cannot start without resume")
     if only_failed and not output.exists():
