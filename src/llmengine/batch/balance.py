@@ -30,9 +30,13 @@ LONGEST_REST = 60.0
 
 
 class Endpoint:
-    """One engine's server with its load and its health; lives on the background loop."""
+    """One engine's server with its load and its health; lives on the background loop.
 
-    def __init__(self, engine: Engine, loop: Background) -> None:
+    ``first_rest`` is how long it is left alone the first time, in seconds; each failed trial
+    doubles it, up to a minute.
+    """
+
+    def __init__(self, engine: Engine, loop: Background, *, first_rest: float = FIRST_REST) -> None:
         self.engine = engine
         # Found here, before the loop is entered, since it may start a server.
         self._base_url, self._origin = engine.base_url, engine.root_url
@@ -40,7 +44,7 @@ class Endpoint:
         self._outstanding = 0
         self._asked = 0
         self._failures = 0
-        self._rest = FIRST_REST
+        self._first_rest = self._rest = first_rest
         self._out_until: float | None = None
         self._on_trial = False
 
@@ -94,7 +98,7 @@ class Endpoint:
     def _answered(self) -> None:
         if self.out:
             log.info("%s is back", self.engine)
-        self._failures, self._rest, self._out_until = 0, FIRST_REST, None
+        self._failures, self._rest, self._out_until = 0, self._first_rest, None
 
     def _failed(self, error: CallError, *, trial: bool) -> None:
         self._failures += 1

@@ -23,8 +23,8 @@ class Journal:
 
     A line is with the system before `add` returns, so a killed process loses none; it is on the
     disk within a second of writing, so a power cut loses at most that. A line for an id that has
-    one already takes its place: the file holds both until it is closed, and is then written anew
-    beside itself and renamed.
+    one already takes its place: the file holds both until it is closed in order, and is then
+    written anew beside itself and renamed.
     """
 
     def __init__(self, path: Path, *, keep: bool) -> None:
@@ -70,10 +70,11 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         try:
             self._sync()
-            if self._replaced:
+            # An interrupt may have come between writing a line and noting it.
+            if self._replaced and kind is None:
                 self._compact()
         finally:
             os.close(self._fd)
