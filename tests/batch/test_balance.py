@@ -78,17 +78,6 @@ def test_servers_share_by_what_they_can_do(
     assert 0 < len(server.calls) < len(other.calls) / 2
 
 
-def test_equal_servers_take_turns(
-    kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path
-) -> None:
-    """Also where only one request is under way at a time."""
-    engines = [engine_at(s.root_url, max_concurrency=1) for s in (server, other)]
-
-    run_batch([kit.request(f"r{i}") for i in range(40)], output, engines)
-
-    assert abs(len(server.calls) - len(other.calls)) <= 10
-
-
 @pytest.mark.parametrize("fault", [Fault(status=429, retry_after=30), Fault(status=503)])
 def test_other_server_is_asked_at_once(
     kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path, fault: Fault
@@ -174,9 +163,12 @@ def test_failed_trial_doubles_the_rest(pair: tuple[Endpoint, Endpoint]) -> None:
 
     async def story() -> None:
         balancer = Balancer(pair)
-        for _ in range(EJECT_AFTER + 20):
+        for _ in range(EJECT_AFTER):
             _fail(first, InternalServerError("gone", status=503))
-        await asyncio.sleep(0.025)
+        await asyncio.sleep(0.015)
+        for _ in range(EJECT_AFTER):
+            _fail(first, InternalServerError("gone", status=503))
+        await asyncio.sleep(0.01)
         assert balancer.pick(()) == (first, True)
         _fail(first, InternalServerError("gone", status=503), trial=True)
         await asyncio.sleep(0.025)
@@ -197,3 +189,17 @@ def test_refusals_show_that_a_server_lives(pair: tuple[Endpoint, Endpoint]) -> N
         assert not first.out
 
     _on_loop(story())
+
+
+def test_idle_endpoints_take_turns(pair: tuple[Endpoint, Endpoint]) -> None:
+    """Where only one request is under way at a time, all are asked alike."""
+
+    async def story() -> list[Endpoint]:
+        asked = []
+        for _ in range(6):
+            endpoint, trial = Balancer(pair).pick(())
+            with endpoint.attempt(trial=trial):
+                asked.append(endpoint)
+        return asked
+
+    assert _on_loop(story()) == [*pair] * 3

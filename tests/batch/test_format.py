@@ -129,6 +129,19 @@ def test_each_failure_has_its_code(
     assert report.progress.failed == 1
 
 
+def test_response_is_that_of_the_last_attempt(
+    kit: Kit, engine_at: Any, server: MockServer, output: Path
+) -> None:
+    """A refusal before a broken connection is not shown as what the server answered in the end."""
+    server.play(Script(faults=[Fault(status=503), Fault(cut_after=0)]))
+
+    run_batch([kit.request("a")], output, engine_at(server.root_url, max_retries=1))
+
+    (line,) = kit.read(output)
+    assert line["error"]["code"] == "api_connection_error"
+    assert line["response"] is None
+
+
 def test_page_instead_of_json_is_kept_as_text(
     kit: Kit, engine_at: Any, raw_server: Callable[[Any], Any], output: Path
 ) -> None:

@@ -109,6 +109,17 @@ def test_failures_are_asked_again_alone(
     assert not list(output.parent.glob("*.new"))
 
 
+def test_broken_answer_counts_as_failed_later_too(
+    kit: Kit, engine: Engine, server: MockServer, output: Path
+) -> None:
+    """A 200 that was no answer is not taken for one when the output is read again."""
+    server.play(Script(faults=[Fault(malformed_json=True)]))
+    run_batch([kit.request("a")], output, engine)
+
+    assert run_batch([kit.request("a")], output, engine).progress.failed == 1
+    assert run_batch([kit.request("a")], output, engine, only_failed=True).ok
+
+
 def test_mended_line_replaces_its_error(
     kit: Kit, engine: Engine, source: Any, output: Path
 ) -> None:

@@ -13,8 +13,6 @@ from llmengine.values.errors import InvalidRequestError
 
 Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 
-_BOM = b"\xef\xbb\xbf"
-
 
 def read_entries(source: Source) -> Iterator[Entry]:
     """The entries of the source, one by one; empty lines of a file are passed over.
@@ -59,6 +57,5 @@ def name_of(source: Source) -> str:
 def _entries_of_file(path: Path) -> Iterator[Entry]:
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
-            text = raw.removeprefix(_BOM).strip() if line == 1 else raw.strip()
-            if text:
-                yield read_entry(text, line)
+            if raw.strip():
+                yield read_entry(raw, line)
