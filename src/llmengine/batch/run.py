@@ -57,8 +57,9 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     fleet = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
     _check(source, path, fleet, resume=resume, only_failed=only_failed)
-    tally = Tally(_length(source), price)
+    length = _length(source)
     endpoints = [Endpoint(engine, background()) for engine in fleet]
+    tally = Tally(length, price)
     with sole_writer(path), Journal(path, keep=resume) as journal:
         entries = _selected(source, journal, tally, only_failed=only_failed)
         _run(entries, endpoints, journal, tally, on_progress or _no_progress)
