@@ -97,11 +97,8 @@ def _spoilt(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [{**value, k: j} for k, v in value.items() for j in [*JUNK, *_spoilt(v)]]
     if isinstance(value, list):
-        return [
-            [*value[:i], j, *value[i + 1 :]]
-            for i, v in enumerate(value)
-            for j in [*JUNK, *_spoilt(v)]
-        ]
+        junk = ((i, j) for i, v in enumerate(value) for j in [*JUNK, *_spoilt(v)])
+        return [[*value[:i], j, *value[i + 1 :]] for i, j in junk]
     return []
 
 

@@ -133,7 +133,6 @@ def _missing(recorded: Any, answered: Any) -> set[str]:
         return set()
     found = recorded.keys() - answered.keys() - VLLM_ONLY
     if "tokens" not in recorded and "top_logprobs" not in recorded:
-        found |= {
-            m for k in recorded.keys() & answered.keys() for m in _missing(recorded[k], answered[k])
-        }
+        for key in recorded.keys() & answered.keys():
+            found |= _missing(recorded[key], answered[key])
     return found

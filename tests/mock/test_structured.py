@@ -34,10 +34,7 @@ NASTY: dict[str, Any] = {
     },
     "discriminated union": {
         "oneOf": [
-            {
-                "properties": {"t": {"const": "cat"}, "lives": {"type": "integer"}},
-                "required": ["t"],
-            },
+            {"properties": {"t": {"const": "cat"}, "n": {"type": "integer"}}, "required": ["t"]},
             {"properties": {"t": {"const": "dog"}}, "required": ["t"], "type": "object"},
         ],
         "type": "object",
@@ -74,11 +71,7 @@ NASTY: dict[str, Any] = {
         },
         "$ref": "#/$defs/b",
     },
-    "anchor": {
-        "$defs": {"x": {"$anchor": "here", "minimum": 9}},
-        "$ref": "#here",
-        "type": "integer",
-    },
+    "anchor": {"$defs": {"x": {"$anchor": "here", "minimum": 9}}, "allOf": [{"$ref": "#here"}]},
     "escaped pointer": {
         "type": "object",
         "properties": {"a/b": {"type": "integer"}, "c": {"$ref": "#/properties/a~1b"}},
@@ -107,12 +100,7 @@ NASTY: dict[str, Any] = {
         "minItems": 20,
         "uniqueItems": True,
     },
-    "all of a set": {
-        "type": "array",
-        "items": {"enum": [1, 2, 3]},
-        "minItems": 3,
-        "uniqueItems": True,
-    },
+    "all of a set": {"items": {"enum": [1, 2, 3]}, "minItems": 3, "uniqueItems": True},
     "contains": {
         "type": "array",
         "items": {"type": "integer"},

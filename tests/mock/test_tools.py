@@ -133,12 +133,10 @@ def test_token_limit_cuts_the_arguments(reference: Api) -> None:
 def test_arguments_in_history_need_not_be_json(reference: Api) -> None:
     """A call of an earlier turn with broken arguments is no reason to fail."""
     function = {"name": "f", "arguments": "{not json"}
+    call = {"id": "a", "type": "function", "function": function}
     turns = [
         {"role": "user", "content": "x"},
-        {
-            "role": "assistant",
-            "tool_calls": [{"id": "a", "type": "function", "function": function}],
-        },
+        {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "a", "content": "y"},
     ]
 
