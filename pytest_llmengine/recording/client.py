@@ -50,7 +50,7 @@ class Client:
     @property
     def answered(self) -> bool:
         """Whether a status line was sent for the current request."""
-        return self._wire.http.our_state is not h11.SEND_RESPONSE
+        return self._wire.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}
 
     async def head(self, status: int, reason: str, headers: Headers) -> None:
         """Send the status line and the headers, with today's date when they have none."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from llmengine.values.secrets import scrub
 from pytest_llmengine.recording.client import Client, ClientGone
 from pytest_llmengine.recording.loopback import LoopbackServer
 from pytest_llmengine.recording.redaction import Redaction
@@ -85,7 +86,7 @@ class Proxy(ABC, Generic[TapeT]):
 
     async def _answer_or_say_why(self, request: Request, client: Client) -> None:
         tape = self._tape
-        asked = f"{request.method} {self.redaction.text(request.target)}"
+        asked = f"{request.method} {scrub(request.target.partition('?')[0])}"
         if tape is None:
             self.strays.append(f"{asked} came while no cassette was open")
             await client.error(501, "no_cassette", f"{self.strays[-1]}; open one around the call")

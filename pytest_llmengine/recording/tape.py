@@ -67,7 +67,7 @@ class RecordTape(Tape):
         return sum(kept is not None for kept in self._kept)
 
     def save(self) -> None:
-        """Write the file, unless there are misses: an old recording is worth more than half a one."""
+        """Write the file unless there are misses: an old recording is better than half a one."""
         if not self.misses:
             self.write()
 

@@ -10,7 +10,7 @@ from llmengine.embedded.catalogue import CATALOGUE, CatalogueModel, lookup
 from llmengine.embedded.pulling import OnProgress, pull
 from llmengine.values.errors import ConfigError
 
-__all__ = ["CATALOGUE", "CatalogueModel", "OnProgress", "check_gguf", "pull", "resolve"]
+__all__ = ["CATALOGUE", "CatalogueModel", "OnProgress", "check_gguf", "find", "pull", "resolve"]
 
 _GGUF_MAGIC = b"GGUF"
 
@@ -23,13 +23,18 @@ def resolve(model: str | Path, *, on_progress: OnProgress | None = None) -> Path
     """
     name = str(model)
     if name in CATALOGUE:
-        known = CATALOGUE[name]
-        return _installed(known) or _cached(known) or pull(name, on_progress)
+        return find(name) or pull(name, on_progress)
     path = Path(model).expanduser()
     if isinstance(model, str) and not _looks_like_path(model) and not path.exists():
         lookup(name)
     check_gguf(path)
     return path
+
+
+def find(name: str) -> Path | None:
+    """The file of the catalogue's model `name` if it is on this machine; nothing is downloaded."""
+    model = lookup(name)
+    return _installed(model) or _cached(model)
 
 
 def check_gguf(path: Path) -> None:

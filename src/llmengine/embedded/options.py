@@ -9,20 +9,20 @@ from llmengine.values.errors import ConfigError
 
 _SMALL_MACHINE = 4
 _MOST_THREADS = 4
+_DAY = 86400
 # Outside of these llama.cpp hangs (no slot), or fails in words that do not name the option.
-_RANGES: dict[str, tuple[float, float]] = {
+_WHOLE_NUMBERS = {
     "n_ctx": (1, 2**24),
     "n_parallel": (1, 256),
     "n_threads": (1, 512),
     "n_gpu_layers": (0, 2**16),
     "port": (0, 65535),
-    "startup_timeout": (0, 86400),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """How to run the server; a value out of range raises ConfigError.
+    """How to run the server; a wrong value raises ConfigError that names the option.
 
     ``n_ctx`` tokens of context are divided over ``n_parallel`` slots, one for each request at a
     time. ``n_threads`` None is `default_threads`. ``port`` 0 is a free one. ``embeddings`` opens
@@ -38,11 +38,20 @@ class ServerOptions:
     startup_timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in _WHOLE_NUMBERS.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                msg = f"embedded option {name!r} is {value!r}; it must be from {low} to {high}"
-                raise ConfigError(msg)
+            left_open = name == "n_threads" and value is None
+            if not left_open and (type(value) is not int or not low <= value <= high):
+                raise _wrong(name, value, f"a whole number from {low} to {high}")
+        if type(self.embeddings) is not bool:
+            raise _wrong("embeddings", self.embeddings, "true or false")
+        timeout = self.startup_timeout
+        if type(timeout) not in {int, float} or not 0 < timeout <= _DAY:
+            raise _wrong("startup_timeout", timeout, "seconds, more than 0 and at most a day")
+
+
+def _wrong(name: str, value: object, rule: str) -> ConfigError:
+    return ConfigError(f"embedded option {name!r} is {value!r}; it must be {rule}")
 
 
 DEFAULT_OPTIONS = ServerOptions()

@@ -66,7 +66,6 @@ class ChildProcess:
         self._process.kill()
         self._process.wait()
         self._close()
-        self._log.close()
 
     def log_tail(self) -> list[str]:
         """The last lines of the log. Only once the process is dead: the two share one offset."""
@@ -91,6 +90,7 @@ class ChildProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        self._log.close()
 
     def _cause_of_death(self) -> str:
         status = self._process.wait()

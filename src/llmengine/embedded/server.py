@@ -97,15 +97,14 @@ _lock = threading.Lock()
 _shared: dict[tuple[Path, str | None, ServerOptions], EmbeddedServer] = {}
 
 
-def _forget_after_fork() -> None:
-    """In a forked process: the parent's servers are not ours, its lock may be held for ever."""
+def _free_the_lock() -> None:
+    """In a forked process the lock may be held by a thread that is not there, for ever."""
     global _lock  # noqa: PLW0603 - a lock cannot be reset
     _lock = threading.Lock()
-    _shared.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_free_the_lock)
 
 
 def _installed_version() -> str:
@@ -122,7 +121,7 @@ def _check_port(port: int) -> None:
         socket.create_server((_LOOPBACK, port)).close()
     except OSError as error:
         msg = (
-            f"the embedded engine cannot listen on {_LOOPBACK}:{port} ({os.strerror(error.errno)}); "
+            f"the embedded engine cannot listen: {error.strerror}; "
             "end what listens there, or leave `port` at 0 for a free one"
         )
         raise ConfigError(msg) from error
