@@ -70,6 +70,15 @@ def test_token_limit_cuts_to_the_token(reference: Api, name: str) -> None:
     assert body["usage"]["completion_tokens"] == len(choice["logprobs"]["content"]) == 5
 
 
+def test_limit_that_is_just_reached_is_reached(reference: Api) -> None:
+    """No token is left to say that the answer is at its end, so it counts as cut."""
+    tokens = reference.chat().json()["usage"]["completion_tokens"]
+    reached, spared = (reference.said(max_tokens=tokens + more) for more in (0, 1))
+
+    assert reached["message"] == spared["message"]
+    assert (reached["finish_reason"], spared["finish_reason"]) == ("length", "stop")
+
+
 def test_usage_adds_up_over_choices(reference: Api) -> None:
     """The prompt is counted once, the answers all."""
     one = reference.chat(max_tokens=6).json()["usage"]
