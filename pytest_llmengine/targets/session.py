@@ -144,8 +144,13 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
     upstream: str | None,
     proxy: RecordServer | ReplayServer | None = None,
 ) -> Session:
-    timed = plan.mode is not Mode.REPLAY
-    target = Target(engine.base_url, engine.model, engine.api_key, clock=timed)
+    target = Target(
+        engine.base_url,
+        engine.model,
+        engine.api_key,
+        clock=plan.mode is not Mode.REPLAY,
+        direct=proxy is None,
+    )
     stack.enter_context(target)
     return Session(engine, target, provenance, load_profile(engine.backend), upstream, plan, proxy)
 

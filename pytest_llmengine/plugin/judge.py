@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine._verdicts import keep
+from pytest_llmengine.plugin.verdicts import keep
 from pytest_llmengine.targets import TargetError, judge
 
 if TYPE_CHECKING:
-    from pytest_llmengine._pool import Pool
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
+    from pytest_llmengine.plugin.pool import Pool
     from pytest_llmengine.targets import Settings
 
 

@@ -70,7 +70,7 @@ REWRITE = Option("rewrite", ("--rewrite",), "when recording, replace what is the
 TIER = Option(
     "tier",
     ("--engine-tier",),
-    "how deep the contract suite goes (default: core)",
+    "how deep the contract suite goes (default: extended)",
     choices=("smoke", "core", "extended"),
 )
 REPORT = Option(
@@ -143,7 +143,7 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
         "mode": chosen(config, MODE),
         "cassettes": chosen(config, CASSETTES) or config.rootpath / "cassettes",
         "rewrite": bool(chosen(config, REWRITE)),
-        "tier": chosen(config, TIER) or "core",
+        "tier": chosen(config, TIER) or "extended",
     }
 
 

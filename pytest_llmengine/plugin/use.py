@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine._cassette_names import cassette_name
-from pytest_llmengine._misses import is_guarded, watch, watch_network
+from pytest_llmengine.plugin.cassette_names import cassette_name
+from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, Mode, TargetError, is_here
@@ -15,7 +15,7 @@ from pytest_llmengine.targets import AlreadyRecorded, Mode, TargetError, is_here
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from pytest_llmengine._pool import Pool
+    from pytest_llmengine.plugin.pool import Pool
     from pytest_llmengine.recording import Tape
     from pytest_llmengine.targets import Session
 

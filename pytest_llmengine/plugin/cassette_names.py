@@ -6,7 +6,7 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pytest_llmengine._markers import NAME
+from pytest_llmengine.plugin.markers import NAME
 
 if TYPE_CHECKING:
     import pytest

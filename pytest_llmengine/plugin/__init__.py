@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine import _markers, _run
-from pytest_llmengine._markers import CHECK, NAME
-from pytest_llmengine._misses import fail_on_misses
-from pytest_llmengine._options import add_options
-from pytest_llmengine._verdicts import attach
+from pytest_llmengine.plugin import markers, run
+from pytest_llmengine.plugin.markers import CHECK, NAME
+from pytest_llmengine.plugin.misses import fail_on_misses
+from pytest_llmengine.plugin.options import add_options
+from pytest_llmengine.plugin.verdicts import attach
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from llmengine import Engine
     from llmengine.mock import MockServer
-    from pytest_llmengine._judge import Judge
-    from pytest_llmengine._use import Use
+    from pytest_llmengine.plugin.judge import Judge
+    from pytest_llmengine.plugin.use import Use
 
 pytest.register_assert_rewrite("pytest_llmengine.contract.test_contract")
 
@@ -35,34 +35,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and stop on what the command line asks for and cannot be."""
-    _markers.register(config)
-    _run.begin(config)
+    markers.register(config)
+    run.begin(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close what the run opened."""
-    _run.end(config)
+    run.end(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give tests their engines, and those of the contract their checks."""
     if CHECK in metafunc.fixturenames:
-        metafunc.parametrize((CHECK, NAME), list(_run.contract_rows(metafunc.config)))
+        metafunc.parametrize((CHECK, NAME), list(run.contract_rows(metafunc.config)))
     elif NAME in metafunc.fixturenames:
-        engines = _run.settings(metafunc.config).engines
+        engines = run.settings(metafunc.config).engines
         if len(engines) > 1:
             metafunc.parametrize(NAME, engines)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test with the engines that it uses."""
-    _markers.mark(item, _run.backends_of(item))
+    markers.mark(item, run.backends_of(item))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say which engines the collected tests use, and where their answers come from."""
     unseen = config.getoption("collectonly") or hasattr(config, "workerinput")
-    return [] if unseen else _run.header(config, items)
+    return [] if unseen else run.header(config, items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,26 +88,26 @@ def pytest_runtest_makereport(
 @pytest.fixture(name=NAME)
 def _name(pytestconfig: pytest.Config) -> str:
     """The name of the engine that the test is aimed at."""
-    return _run.settings(pytestconfig).engines[0]
+    return run.settings(pytestconfig).engines[0]
 
 
 @pytest.fixture
 def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
     """Opens any engine by name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
-    from pytest_llmengine._use import Use  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.plugin.use import Use  # noqa: PLC0415 - imported when used
 
     with ExitStack() as stack:
-        yield Use(request.node, _run.pool(request.config), stack)
+        yield Use(request.node, run.pool(request.config), stack)
     fail_on_misses(request.node)
 
 
 @pytest.fixture
 def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judge:
     """Runs a check of the contract on the engine and keeps the verdict for the report."""
-    from pytest_llmengine._judge import Judge  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.plugin.judge import Judge  # noqa: PLC0415 - imported when used
 
     config = request.config
-    return Judge(request.node, _run.pool(config), _run.settings(config), llmengine_name)
+    return Judge(request.node, run.pool(config), run.settings(config), llmengine_name)
 
 
 @pytest.fixture

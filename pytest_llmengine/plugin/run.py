@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine._markers import NAME, backends_by_name, fixtures_of, name_of
-from pytest_llmengine._options import ENGINE, REPORT, URL, chosen, given, settings_of, values_of
-from pytest_llmengine._verdicts import Verdicts
+from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
+from pytest_llmengine.plugin.options import (
+    ENGINE,
+    REPORT,
+    URL,
+    chosen,
+    given,
+    settings_of,
+    values_of,
+)
+from pytest_llmengine.plugin.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pytest_llmengine._pool import Pool
+    from pytest_llmengine.plugin.pool import Pool
     from pytest_llmengine.targets import Settings
 
 _settings = pytest.StashKey["Settings"]()
@@ -52,7 +60,7 @@ def settings(config: pytest.Config) -> Settings:
 def pool(config: pytest.Config) -> Pool:
     """The run's engines."""
     if _pool not in config.stash:
-        from pytest_llmengine._pool import Pool  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
 
         config.stash[_pool] = Pool(settings(config))
     return config.stash[_pool]
