@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import Outcome
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _KEYS = {"engine", "capabilities", "deviation"}
 _DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link"}
+_DEVIANT = {str(o) for o in (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)}
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
 
@@ -65,27 +66,41 @@ def parse_profile(text: str, *, source: str) -> Profile:
     if unknown := sorted(set(data) - _KEYS):
         msg = f"{source}: unknown key {unknown[0]!r}; known are {sorted(_KEYS)}"
         raise ProfileError(msg)
-    deviations = [
-        _deviation(row, f"{source}: deviation {i}")
-        for i, row in enumerate(data.get("deviation", []))
-    ]
     return Profile(
         engine=str(data.get("engine", source)),
         capabilities=_capabilities(data, source),
-        deviations={d.check: d for d in deviations},
+        deviations=_deviations(data, source),
     )
 
 
-def _capabilities(data: dict[str, object], source: str) -> frozenset[Capability]:
+def _capabilities(data: dict[str, Any], source: str) -> frozenset[Capability]:
     names = data.get("capabilities")
     if names is None:
         return frozenset(Capability)
-    assert isinstance(names, list)
+    if not isinstance(names, list):
+        msg = f'{source}: capabilities: {names!r} is no list, such as ["streaming"]'
+        raise ProfileError(msg)
     try:
         return frozenset(Capability(name) for name in names)
     except ValueError as error:
         msg = f"{source}: capabilities: {error}; known are {[str(c) for c in Capability]}"
         raise ProfileError(msg) from error
+
+
+def _deviations(data: dict[str, Any], source: str) -> dict[str, Deviation]:
+    rows = data.get("deviation", [])
+    if not isinstance(rows, list):
+        msg = f"{source}: deviation: write [[deviation]], with two brackets, for each one"
+        raise ProfileError(msg)
+    found: dict[str, Deviation] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"{source}: deviation {number}"
+        deviation = _deviation(row, where)
+        if deviation.check in found:
+            msg = f"{where}: {deviation.check!r} has one already"
+            raise ProfileError(msg)
+        found[deviation.check] = deviation
+    return found
 
 
 def _deviation(row: dict[str, str], where: str) -> Deviation:
@@ -95,9 +110,8 @@ def _deviation(row: dict[str, str], where: str) -> Deviation:
     if unknown := sorted(set(row) - _DEVIATION_KEYS):
         msg = f"{where}: unknown key {unknown[0]!r}; known are {sorted(_DEVIATION_KEYS)}"
         raise ProfileError(msg)
-    try:
-        outcome = Outcome(row["outcome"])
-    except ValueError as error:
-        msg = f"{where}: {error}; an outcome is fail, ignored or refused"
-        raise ProfileError(msg) from error
+    if row["outcome"] not in _DEVIANT:
+        msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(_DEVIANT)}"
+        raise ProfileError(msg)
+    outcome = Outcome(row["outcome"])
     return Deviation(row["check"], outcome, row["version"], row["reason"], row.get("link", ""))

@@ -56,12 +56,8 @@ class Check:
 
     @property
     def group(self) -> str:
-        """The part of the id that reports group by, such as ``chat.stream``."""
-        return (
-            ".".join(self.id.split(".")[:2])
-            if self.id.startswith("chat.")
-            else self.id.split(".")[0]
-        )
+        """What reports group by, such as ``chat.stream``: the file that the check stands in."""
+        return self.run.__module__.rpartition(".")[2].replace("_", ".")
 
     @property
     def title(self) -> str:

@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 import httpx
 
 from pytest_llmengine.contract.outcomes import Fail, Refused
-
-_MAX_SHOWN = 300
+from pytest_llmengine.contract.quote import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,8 @@ class Chunk:
 class Reply:
     """What came back: status, headers, and the body as whole and as it arrived.
 
-    ``cut`` says that the connection broke before the body had ended.
+    ``cut`` says that the connection broke before the body had ended. ``port`` is this side's port
+    of the connection, so two replies with the same one shared it.
     """
 
     method: str
@@ -34,6 +34,7 @@ class Reply:
     headers: httpx.Headers
     chunks: tuple[Chunk, ...]
     cut: bool = False
+    port: int = 0
 
     @property
     def body(self) -> bytes:
@@ -55,13 +56,13 @@ class Reply:
         try:
             return json.loads(self.body)
         except ValueError:
-            raise Fail(f"{self._name}: the body is not JSON: {_short(self.text)}") from None
+            raise Fail(f"{self._name}: the body is not JSON: {quote(self.text)}") from None
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; anything else fails the check."""
         value = self.json()
         if not isinstance(value, dict):
-            raise Fail(f"{self._name}: the body is not a JSON object: {_short(self.text)}")
+            raise Fail(f"{self._name}: the body is not a JSON object: {quote(self.text)}")
         return value
 
     def success(self) -> dict[str, Any]:
@@ -89,8 +90,8 @@ class Reply:
             value = json.loads(self.body)
         except ValueError:
             return ""
-        while isinstance(value, dict):
-            value = value.get("error", value.get("message", value.get("detail")))
+        while isinstance(value, dict | list):
+            value = _next_inside(value)
         return value if isinstance(value, str) else ""
 
     @property
@@ -110,7 +111,7 @@ class Reply:
             raise Fail(f"{self._name}: the connection broke in mid-stream")
         found = [self._event_object(e) for e in self.events if e.data != "[DONE]"]
         if not found:
-            raise Fail(f"{self._name}: a stream without events: {_short(self.text)}")
+            raise Fail(f"{self._name}: a stream without events: {quote(self.text)}")
         return found
 
     def objects_or_refused(self) -> list[dict[str, Any]]:
@@ -123,9 +124,9 @@ class Reply:
         try:
             value = json.loads(event.data)
         except ValueError:
-            raise Fail(f"{self._name}: an event is not JSON: {_short(event.data)}") from None
+            raise Fail(f"{self._name}: an event is not JSON: {quote(event.data)}") from None
         if not isinstance(value, dict):
-            raise Fail(f"{self._name}: an event is not a JSON object: {_short(event.data)}")
+            raise Fail(f"{self._name}: an event is not a JSON object: {quote(event.data)}")
         return value
 
     @property
@@ -133,7 +134,7 @@ class Reply:
         return f"{self.method} {self.path}"
 
     def _not_ok(self) -> NoReturn:
-        raise Fail(f"{self._name}: {self.status} instead of 200: {_short(self.text)}")
+        raise Fail(f"{self._name}: {self.status} instead of 200: {quote(self.text)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +146,16 @@ class Event:
 
 
 def parse_events(body: bytes) -> list[Event]:
-    """Server-sent events by the WHATWG grammar: CRLF, LF or CR, comments, several data lines."""
+    """Server-sent events by the WHATWG grammar: CRLF, LF or CR, comments, several data lines.
+
+    Other than in a browser, a last event that lacks its blank line is kept, so that only the
+    check on the grammar itself fails for it.
+    """
     events: list[Event] = []
     data: list[str] = []
     name = ""
-    text = body.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     for line in [*text.split("\n"), ""]:
         if not line:
             if data:
@@ -164,5 +170,8 @@ def parse_events(body: bytes) -> list[Event]:
     return events
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+def _next_inside(value: Any) -> Any:
+    """One step from an error envelope to its words; FastAPI's is a list of objects with msg."""
+    if isinstance(value, list):
+        return value[0] if value else None
+    return next((value[k] for k in ("error", "message", "detail", "msg") if k in value), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmengine.values.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome, Verdict
 from pytest_llmengine.contract.target import TargetUnreachable
 
@@ -35,6 +36,7 @@ def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
     """The verdict of one check on a target, held against the profile's known deviations."""
     target.begin(timing=check.timing)
     outcome, reason = _observe(check, target)
+    reason = scrub(reason)
     deviation = profile.deviations.get(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
@@ -61,8 +63,8 @@ def _judge(
     outcome: Outcome, reason: str, deviation: Deviation, profile: Profile
 ) -> tuple[Outcome, str]:
     if outcome is deviation.outcome:
-        known = f"{outcome}, known since {deviation.version}: {deviation.reason}"
-        return Outcome.DEVIATES, f"{known} [{reason}]"
+        known = f"{outcome} as known of {deviation.version}"
+        return Outcome.DEVIATES, f"{deviation.reason} ({known}; seen: {reason})"
     if outcome is Outcome.PASS:
         gone = (
             f"the deviation of {profile.engine} ({deviation.outcome}: {deviation.reason}) is gone"

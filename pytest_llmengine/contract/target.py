@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ from pytest_llmengine.contract.outcomes import Fail, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class TargetUnreachable(Exception):  # noqa: N818 - reads as what happened
@@ -34,18 +35,32 @@ class Exchange:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request on its way, `start` by the performance counter."""
+
+    method: str
+    path: str
+    content: bytes | None
+    start: float
+
+
 @dataclass(slots=True)
 class Target:
     """A base URL, a model and a key, with every exchange of the current check.
 
     ``base_url`` ends in ``/v1`` (or what the server uses for it). ``clock`` is False where
-    arrival times mean nothing, as in a replay without recorded offsets.
+    arrival times mean nothing, as in a replay without recorded offsets. ``direct`` is False where
+    a recorder or replayer stands between, whose connections are not the server's. Every request
+    has a connection of its own, so a server that closes one early fails one rule and not others.
+    ``timeout`` is in seconds, for the connection and for a whole answer.
     """
 
     base_url: str
     model: str
     api_key: str | None = None
     clock: bool = True
+    direct: bool = True
     timeout: float = 120.0
     _exchanges: list[Exchange] = field(default_factory=list)
     _client: httpx.Client = field(init=False)
@@ -55,7 +70,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.api_key:
             register(self.api_key)
-        self._client = httpx.Client(timeout=self.timeout, trust_env=False, follow_redirects=False)
+        self._client = self._new_client(kept=0)
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +81,26 @@ class Target:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _new_client(self, *, kept: int) -> httpx.Client:
+        return httpx.Client(
+            headers={"Accept-Encoding": "identity"},  # bodies are read as they came
+            limits=httpx.Limits(max_keepalive_connections=kept),
+            timeout=self.timeout,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Send the requests of this block over one connection, as long as the server keeps it."""
+        own = self._client
+        self._client = self._new_client(kept=1)
+        try:
+            yield
+        finally:
+            self._client.close()
+            self._client = own
 
     def begin(self, *, timing: bool = False) -> None:
         """Forget the exchanges of the last check."""
@@ -87,6 +122,11 @@ class Target:
         """End the check as unmeasured where arrival times mean nothing."""
         if not self.clock:
             raise Unmeasured("no arrival times in this mode; run it live to know")
+
+    def need_direct(self) -> None:
+        """End the check as unmeasured where the connection is not the server's own."""
+        if not self.direct:
+            raise Unmeasured("a recorder or replayer stands between; run it live to know")
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
         """GET a path under the base URL."""
@@ -130,47 +170,74 @@ class Target:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        chunked: bool = False,
     ) -> Reply:
         """Send one request and read the body chunk by chunk.
 
-        A header set to "" is not sent, so ``{"Authorization": ""}`` drops the key.
+        A header set to "" is not sent, so ``{"Authorization": ""}`` drops the key. ``chunked``
+        sends the content with Transfer-Encoding instead of Content-Length.
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         merged = {k: v for k, v in {**key, **(headers or {})}.items() if v}
         url = self.base_url.rstrip("/") + path
-        start = time.perf_counter()
-        chunks: list[Chunk] = []
-        cut = False
+        body = _pieces(content) if chunked else content
+        attempt = _Attempt(method, path, content, time.perf_counter())
         try:
-            with self._client.stream(method, url, content=content, headers=merged) as response:
-                try:
-                    for data in response.iter_raw():
-                        chunks.append(Chunk(time.perf_counter() - start, data))  # noqa: PERF401
-                except httpx.RemoteProtocolError:
-                    cut = True
-        except httpx.TimeoutException as error:
-            self._keep(method, path, content, None, start)
-            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from error
-        except httpx.RemoteProtocolError as error:
-            self._keep(method, path, content, None, start)
-            raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
-        except httpx.TransportError as error:
+            with self._client.stream(method, url, content=body, headers=merged) as response:
+                return self._read(attempt, response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        reply = Reply(method, path, response.status_code, response.headers, tuple(chunks), cut)
-        self._keep(method, path, content, reply, start)
+        except httpx.TimeoutException as error:
+            self._keep(attempt, None)
+            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from error
+        except httpx.TransportError as error:
+            self._keep(attempt, None)
+            raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
+
+    def _read(self, attempt: _Attempt, response: httpx.Response) -> Reply:
+        """The reply with its whole body; one that stalls or never ends fails the check."""
+        port = _local_port(response)  # no longer known once the body has ended
+        chunks: list[Chunk] = []
+        cut = stalled = False
+        try:
+            for data in response.iter_raw():
+                chunks.append(Chunk(time.perf_counter() - attempt.start, data))
+                if stalled := chunks[-1].at > self.timeout:
+                    break
+        except httpx.TimeoutException:
+            stalled = True
+        except httpx.TransportError:
+            cut = True
+        status, headers = response.status_code, response.headers
+        reply = Reply(attempt.method, attempt.path, status, headers, tuple(chunks), cut, port)
+        self._keep(attempt, reply)
+        if stalled:
+            raise Fail(
+                f"{attempt.method} {attempt.path}: no end of the answer within {self.timeout:g} s; "
+                f"{len(reply.body)} bytes came"
+            )
         return reply
 
-    def _keep(
-        self, method: str, path: str, content: bytes | None, reply: Reply | None, start: float
-    ) -> None:
+    def _keep(self, attempt: _Attempt, reply: Reply | None) -> None:
         self._exchanges.append(
             Exchange(
-                method,
-                path,
-                scrub((content or b"").decode("utf-8", "replace")),
+                attempt.method,
+                scrub(attempt.path),
+                scrub((attempt.content or b"").decode("utf-8", "replace")),
                 reply.status if reply else None,
-                dict(reply.headers) if reply else {},
+                {k: scrub(v) for k, v in reply.headers.items()} if reply else {},
                 scrub(reply.text) if reply else "",
-                time.perf_counter() - start,
+                time.perf_counter() - attempt.start,
             )
         )
+
+
+def _pieces(content: bytes | None) -> Iterator[bytes]:
+    data = content or b""
+    middle = len(data) // 2
+    yield data[:middle]
+    yield data[middle:]
+
+
+def _local_port(response: httpx.Response) -> int:
+    return int(response.extensions["network_stream"].get_extra_info("client_addr")[1])

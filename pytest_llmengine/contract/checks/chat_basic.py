@@ -4,18 +4,178 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.contract.outcomes import expect
-from pytest_llmengine.contract.registry import REQUIRED, SMOKE, check
+from pytest_llmengine.contract.outcomes import Unmeasured, expect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import choice, content, message, said
+from pytest_llmengine.contract.reading.control import control
+from pytest_llmengine.contract.reading.fields import missing, pick
+from pytest_llmengine.contract.reading.stopping import find_stop
+from pytest_llmengine.contract.registry import (
+    CORE,
+    EXPECTED,
+    EXTENDED,
+    OPTIONAL,
+    QUIRK,
+    REQUIRED,
+    SMOKE,
+    check,
+)
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
 SPEC = "openai-openapi: CreateChatCompletionResponse"
+FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
+YEAR_2020, YEAR_2100 = 1_577_836_800, 4_102_444_800
+EMOJI_PROMPT = "Repeat exactly: " + "\N{GRINNING FACE}" * 3
 
 
 @check("chat.basic.required_fields", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def required_fields(target: Target) -> None:
     """A chat completion has id, object, created, model and choices."""
     body = target.chat().success()
-    missing = [k for k in ("id", "object", "created", "model", "choices") if k not in body]
-    expect(not missing, f"missing: {', '.join(missing)}")
+    lost = missing(body, "id", "object", "created", "model", "choices")
+    expect(not lost, f"missing: {', '.join(lost)}")
+
+
+@check("chat.basic.object_const", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.object")
+def object_const(target: Target) -> None:
+    """The object of a chat completion is "chat.completion"."""
+    name = pick(target.chat(max_tokens=1).success(), str, "object")
+    expect(name == "chat.completion", f"object is {name!r}")
+
+
+@check("chat.basic.id_unique", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.id: unique identifier")
+def id_unique(target: Target) -> None:
+    """Eight chat completions have eight ids."""
+    ids = [pick(target.chat(max_tokens=1).success(), str, "id") for _ in range(8)]
+    expect(all(ids), "an id is empty")
+    expect(len(set(ids)) == len(ids), f"an id came twice: {', '.join(sorted(ids))}")
+
+
+@check("chat.basic.created_unix_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.created")
+def created_unix_int(target: Target) -> None:
+    """The created time is a whole number of seconds since 1970."""
+    created = pick(target.chat(max_tokens=1).success(), int, "created")
+    expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is no time in seconds")
+
+
+@check("chat.basic.model_echo", level=EXPECTED, tier=EXTENDED, source=f"{SPEC}.model")
+def model_echo(target: Target) -> None:
+    """The answer names the model that was asked for, or a dated version of it."""
+    model = pick(target.chat(max_tokens=1).success(), str, "model")
+    same = model == target.model or model.startswith(f"{target.model}-")
+    expect(same, f"asked for {target.model!r}, the answer says {model!r}")
+
+
+@check("chat.choice.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.choices[].required")
+def choice_required(target: Target) -> None:
+    """A choice has index, message, finish_reason and logprobs, null where there are none."""
+    lost = missing(choice(target.chat().success()), "index", "message", "finish_reason", "logprobs")
+    expect(not lost, f"missing in a choice: {', '.join(lost)}")
+
+
+@check(
+    "chat.message.required",
+    level=REQUIRED,
+    tier=CORE,
+    source="openai-openapi: ChatCompletionResponseMessage.required",
+)
+def message_required(target: Target) -> None:
+    """A message has role, content and refusal, null where there is none."""
+    lost = missing(message(target.chat().success()), "role", "content", "refusal")
+    expect(not lost, f"missing in the message: {', '.join(lost)}")
+
+
+@check(
+    "chat.message.content_nullable",
+    level=REQUIRED,
+    tier=SMOKE,
+    source="openai-openapi: ChatCompletionResponseMessage.content",
+)
+def content_nullable(target: Target) -> None:
+    """The answer comes from the assistant, and its content is a string or null."""
+    found = message(target.chat().success())
+    role = pick(found, str, "role")
+    expect(role == "assistant", f"the role is {role!r}")
+    expect("content" in found, "the message has no content")
+    text = found["content"]
+    expect(text is None or isinstance(text, str), f"the content is {quote(text)}")
+
+
+@check(
+    "chat.finish_reason.enum", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.choices[].finish_reason"
+)
+def finish_reason_enum(target: Target) -> None:
+    """The finish_reason is one of the five that the schema knows, whatever ended the answer."""
+    for cap in (1, 24):
+        reason = choice(target.chat(max_tokens=cap).success()).get("finish_reason")
+        expect(reason in FINISH_REASONS, f"finish_reason is {quote(reason)} at {cap} tokens")
+
+
+@check(
+    "chat.finish_reason.length",
+    level=EXPECTED,
+    tier=SMOKE,
+    source="openai-openapi: finish_reason, length: the maximum number of tokens was reached",
+)
+def finish_reason_length(target: Target) -> None:
+    """An answer that the token cap cut has the finish_reason "length"."""
+    body = target.chat("Count from one to fifty in words.", max_tokens=3).success()
+    reason = choice(body).get("finish_reason")
+    expect(reason == "length", f"finish_reason is {quote(reason)} after {said(body)!r}")
+
+
+@check(
+    "chat.finish_reason.stop_seq",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="openai-openapi: finish_reason, stop: a provided stop sequence",
+)
+def finish_reason_stop_seq(target: Target) -> None:
+    """An answer that a stop sequence ended has the finish_reason "stop"."""
+    stopping = find_stop(target)
+    reason = choice(stopping.stop(target, stopping.word)).get("finish_reason")
+    expect(reason == "stop", f"finish_reason is {quote(reason)} at stop={stopping.word!r}")
+
+
+@check(
+    "chat.system_fingerprint", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.system_fingerprint"
+)
+def system_fingerprint(target: Target) -> None:
+    """The system_fingerprint, where there is one, is a string."""
+    body = target.chat(max_tokens=1).success()
+    choice(body)
+    if "system_fingerprint" in body:
+        pick(body, str, "system_fingerprint")
+
+
+@check(
+    "chat.unknown_field.tolerated",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="OpenAI answers 400 in words, most servers let it pass",
+)
+def unknown_field(target: Target) -> None:
+    """A field that no server knows is passed over, or turned down in words."""
+    control(target)
+    reply = target.chat(max_tokens=1, llmengine_unknown_field=1)
+    if reply.status == 400:
+        expect(reply.error_message, f"400 without a message: {quote(reply.text)}")
+    else:
+        said(reply.success())
+
+
+@check(
+    "chat.nonstream.utf8.cap",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="RFC 8259: JSON is UTF-8; clients take U+FFFD for lost text",
+)
+def utf8_cap(target: Target) -> None:
+    """A token cap inside a character leaves no broken character in the text."""
+    texts = [content(target.chat(EMOJI_PROMPT, max_tokens=cap).success()) for cap in (1, 2, 3, 8)]
+    for text in texts:
+        expect("\ufffd" not in text, f"U+FFFD in {text!r}")
+    if all(text.isascii() for text in texts):
+        raise Unmeasured(f"no answer has a character of several bytes: {texts[-1]!r}")

@@ -5,15 +5,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import answering, ignoring, put, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON, Call
 
+CHOICE = ("choices", 0)
+MESSAGE = (*CHOICE, "message")
+FINISH = (*CHOICE, "finish_reason")
 
-def _without_created(body: JSON, call: Call) -> JSON:
-    body.pop("created", None)
+
+def _has_unknown_field(call: Call) -> bool:
+    return isinstance(call.json, dict) and "llmengine_unknown_field" in call.json
+
+
+def _half_a_character(body: JSON, call: Call) -> JSON:
+    for choice in body.get("choices", []):
+        choice["message"]["content"] += "\ufffd"
     return body
 
 
-mutant("chat.basic.required_fields", Behaviour("no created", reply=_without_created))
+for field in ("id", "object", "created", "model", "choices"):
+    mutant("chat.basic.required_fields", Behaviour(f"no {field}", reply=without(field)))
+
+mutant(
+    "chat.basic.object_const", Behaviour("a chunk", reply=put("chat.completion.chunk", "object"))
+)
+
+mutant("chat.basic.id_unique", Behaviour("one id for all", reply=put("chatcmpl-1", "id")))
+mutant("chat.basic.id_unique", Behaviour("an empty id", reply=put("", "id")))
+
+mutant(
+    "chat.basic.created_unix_int",
+    Behaviour("created in words", reply=put("2026-11-21T00:00:00Z", "created")),
+)
+mutant(
+    "chat.basic.created_unix_int",
+    Behaviour("created in milliseconds", reply=put(1_795_296_764_000, "created")),
+)
+
+mutant("chat.basic.model_echo", Behaviour("a file name", reply=put("model.gguf", "model")))
+
+for field in ("index", "message", "finish_reason", "logprobs"):
+    mutant("chat.choice.required", Behaviour(f"no {field}", reply=without(*CHOICE, field)))
+
+for field in ("role", "content", "refusal"):
+    mutant("chat.message.required", Behaviour(f"no {field}", reply=without(*MESSAGE, field)))
+
+mutant("chat.message.content_nullable", Behaviour("a list", reply=put(["Hi"], *MESSAGE, "content")))
+mutant("chat.message.content_nullable", Behaviour("no text", reply=without(*MESSAGE, "content")))
+mutant("chat.message.content_nullable", Behaviour("a bot", reply=put("bot", *MESSAGE, "role")))
+
+mutant("chat.finish_reason.enum", Behaviour("abort", reply=put("abort", *FINISH)))
+mutant("chat.finish_reason.enum", Behaviour("null", reply=put(None, *FINISH)))
+mutant("chat.finish_reason.length", Behaviour("always stop", reply=put("stop", *FINISH)))
+mutant("chat.finish_reason.stop_seq", Behaviour("always length", reply=put("length", *FINISH)))
+mutant("chat.finish_reason.stop_seq", Behaviour("stop ignored", request=ignoring("stop")))
+
+mutant("chat.system_fingerprint", Behaviour("null", reply=put(None, "system_fingerprint")))
+
+mutant(
+    "chat.unknown_field.tolerated",
+    Behaviour("unknown fields are fatal", wire=answering(500, {}, when=_has_unknown_field)),
+)
+mutant(
+    "chat.unknown_field.tolerated",
+    Behaviour("refused without a word", wire=answering(400, {}, when=_has_unknown_field)),
+)
+
+mutant("chat.nonstream.utf8.cap", Behaviour("half a character", reply=_half_a_character))

@@ -41,6 +41,11 @@ class Dialect(Protocol):
         """The route under the engine's base URL, such as ``/chat/completions``."""
         ...
 
+    @property
+    def stream_type(self) -> str:
+        """The media type of a streamed answer, such as ``text/event-stream``."""
+        ...
+
     def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The body to send, ready for JSON.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmengine.mock.errors import ApiError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def parsed(body: bytes) -> Any:
     """The JSON value of a body; ValueError for what is none, lone surrogates included."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
         if rb"\ud" in body.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -26,6 +27,13 @@ def parsed(body: bytes) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large")
+    return value
 
 
 def authorize(call: Call, service: Service) -> None:
@@ -65,15 +73,15 @@ def json_object(call: Call, service: Service, *, any_type: bool) -> JSON | None:
         raise ApiError(message, status=415, code="unsupported_content_type")
     if isinstance(call.json, dict):
         return service.behaviour.request(copy.deepcopy(call.json), call)
-    rule, message = _not_an_object(call)
+    rule, message = _not_an_object(call.body)
     if rule in without:
         return None
     raise ApiError(message)
 
 
-def _not_an_object(call: Call) -> tuple[str, str]:
+def _not_an_object(body: bytes) -> tuple[str, str]:
     try:
-        parsed(call.body)
+        parsed(body)
     except ValueError:
         message = "We could not parse the JSON body of your request. It must be valid JSON."
         return "err.malformed_json", message

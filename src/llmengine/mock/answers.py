@@ -11,12 +11,13 @@ from llmengine.mock.text import prose
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_REPEAT = re.compile(r"\b(?:repeat|echo)\b[^:\n]{0,80}:\s*(.+)", re.I | re.S)
+_REPEAT = re.compile(r"\b(?:repeat|echo)\b[^:\n]{0,80}:\s*(.+)", re.IGNORECASE | re.DOTALL)
 _SAY_WORD = re.compile(
-    r"\b(?:answer|reply|respond|say|write)\b[^.:\n]{0,40}\bword\b[:\s]+[\"'`*]*([\w-]+)", re.I
+    r"\b(?:answer|reply|respond|say|write)\b[^.:\n]{0,40}\bword\b[:\s]+[\"'`*]*([\w-]+)",
+    re.IGNORECASE,
 )
-_COUNT = re.compile(r"\bcount (?:from )?(\d{1,4}) to (\d{1,4})", re.I)
-_QUESTION = re.compile(r"\bwhat(?:'s| is| was) (?:my|the|your) ([\w ]{1,40}?)\s*\?", re.I)
+_COUNT = re.compile(r"\bcount (?:from )?(\d{1,4}) to (\d{1,4})", re.IGNORECASE)
+_QUESTION = re.compile(r"\bwhat(?:'s| is| was) (?:my|the|your) ([\w ]{1,40}?)\s*\?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _remembered(prompt: str, turns: Sequence[Turn]) -> str | None:
     asked = _QUESTION.search(prompt)
     if asked is None:
         return None
-    told = re.compile(rf"\b{re.escape(asked[1])}\s+is\s+[\"'`*]*([^\s.,;!?\"'`*]+)", re.I)
+    told = re.compile(rf"\b{re.escape(asked[1])}\s+is\s+[\"'`*]*([^\s.,;!?\"'`*]+)", re.IGNORECASE)
     for turn in reversed(turns):
         if fact := told.search(turn.text):
             return f"The {asked[1]} is {fact[1]}."

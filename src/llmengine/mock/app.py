@@ -21,6 +21,7 @@ from llmengine.mock.wire import NO_FAULT, failure, spoiled, success
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
@@ -40,44 +41,46 @@ def build(service: Service) -> Starlette:
     routes = [
         Route(o.path, _endpoint(o, service), methods=[o.method], name=o.name) for o in OPERATIONS
     ]
-    handlers: dict[Any, Any] = {
-        404: _handler(NO_PATH, service),
-        405: _handler(NO_METHOD, service),
-    }
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=_handlers(service))
     app.router.redirect_slashes = False
     return app
 
 
 def _endpoint(operation: Operation, service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await _exchange(request, operation, service)
+        return await _exchange(request, operation, service, request.path_params)
 
     return endpoint
 
 
-def _handler(
-    operation: Operation, service: Service
-) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handler(request: Request, error: Exception) -> Response:
-        return await _exchange(request, operation, service)
+def _handlers(service: Service) -> dict[Any, Any]:
+    """Unknown paths and methods go through the same pipeline as all else."""
 
-    return handler
+    async def no_path(request: Request, error: HTTPException) -> Response:
+        return await _exchange(request, NO_PATH, service, {})
+
+    async def no_method(request: Request, error: HTTPException) -> Response:
+        allow = (error.headers or {})["Allow"]
+        return await _exchange(request, NO_METHOD, service, {"allow": allow})
+
+    return {404: no_path, 405: no_method}
 
 
-async def _exchange(request: Request, operation: Operation, service: Service) -> Response:
+async def _exchange(
+    request: Request, operation: Operation, service: Service, params: dict[str, Any]
+) -> Response:
     call = await _seen(request)
     service.calls.append(call)
     fault = service.next_fault() or NO_FAULT
     try:
         if fault.status is not None:
             raise played(fault.status, fault.retry_after)
-        answer = _answer(call, operation, service, request.path_params)
+        answer = _answer(call, operation, service, params)
         reply = success(answer, service.behaviour, call)
         streamed = isinstance(answer, Stream)
     except ApiError as error:
         reply, streamed = failure(error, service.behaviour, call), False
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - kept, and raised at the end
         reply, streamed = _crashed(error, call, service), False
     reply = service.behaviour.wire(reply, call)
     return _Sender(spoiled(reply, fault, streamed=streamed or reply.cut), fault)
@@ -103,7 +106,7 @@ def _answer(call: Call, operation: Operation, service: Service, params: dict[str
         return operation.run({}, service, **params)
     body = json_object(call, service, any_type=operation.path.startswith("/api/"))
     if body is not None:
-        rules.enforce(operation.rules, body, service.limits, behaviour.without_rules)
+        rules.enforce(operation.path, body, service.limits, behaviour.without_rules)
     return operation.run(body or {}, service, **params)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from llmengine.mock.asks import chat_ask
+from llmengine.mock.chat_body import chat_ask
 from llmengine.mock.generation import answer
 from llmengine.mock.logprobs import chat_entries
 from llmengine.mock.reading import integer, mapping
@@ -16,8 +16,9 @@ from llmengine.mock.replies import Stream, Whole, new_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.generation import Ask, Said, SaidCall
+    from llmengine.mock.generation import Said, SaidCall
     from llmengine.mock.replies import Answer
     from llmengine.mock.service import Service
 

@@ -1,66 +1,19 @@
-"""From a question to answers in tokens, free of any wire format."""
+"""Answers in tokens, free of any wire format."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.answers import Turn, obeyed, reply_to
+from llmengine.mock.answers import obeyed, reply_to
+from llmengine.mock.calls import fitting_json, wanted_calls
 from llmengine.mock.text import count, prose, tokenize, word
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from llmengine.mock.ask import Ask
 
-_TOKENS_A_MESSAGE = 3
-_TOKENS_OF_THE_REPLY_HEADER = 3
 _TOKENS_OF_ONE_FORCED_WORD = 32
 _FORCING_BIAS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that may be called, with the JSON schema of its arguments."""
-
-    name: str
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question with all that changes its answer.
-
-    ``schema`` is the JSON schema that the text must fit. ``tool_choice`` is ``none``, ``auto``,
-    ``required``, or with ``named`` the name of a tool.
-    """
-
-    turns: tuple[Turn, ...]
-    temperature: float = 1.0
-    seed: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    n: int = 1
-    tools: tuple[Tool, ...] = ()
-    tool_choice: str = "auto"
-    named: bool = False
-    parallel: bool = True
-    schema: Any = None
-    reasoning: bool = False
-    logit_bias: Mapping[str, Any] = field(default_factory=dict)
-    extra: str = ""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the conversation and of the tools, with what a chat template adds."""
-        said = sum(count(t.text) + _TOKENS_A_MESSAGE for t in self.turns)
-        tools = sum(count(t.name) + count(json.dumps(t.parameters)) for t in self.tools)
-        return said + tools + _TOKENS_OF_THE_REPLY_HEADER
-
-    def fingerprint(self, index: int) -> str:
-        """What the answer hangs on: at temperature 0 neither the seed nor the choice's index."""
-        chance = (self.seed, index) if self.temperature > 0 else ()
-        turns = [(t.role, t.text) for t in self.turns]
-        return json.dumps([turns, chance, self.logit_bias, self.extra])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +54,35 @@ def answer(ask: Ask, scripted: Any = None) -> list[Said]:
 def _whole(ask: Ask, index: int, scripted: Any) -> Said:
     if scripted is not None:
         return _from_script(scripted)
-    said = Said(tokens=tuple(tokenize(_text(ask, index))))
-    if ask.reasoning:
-        thought = tuple(tokenize(prose(f"think {ask.fingerprint(index)}")))
-        said = replace(said, reasoning=thought)
-    return said
+    fingerprint = ask.fingerprint(index)
+    thought = tuple(tokenize(prose(f"think {fingerprint}"))) if ask.reasoning else ()
+    if chosen := wanted_calls(ask, fingerprint):
+        calls = tuple(SaidCall(name, tuple(tokenize(text))) for name, text in chosen)
+        # OpenAI says "stop" where the request named the tool: the model had no choice to report.
+        return Said(reasoning=thought, calls=calls, finish="stop" if ask.named else "tool_calls")
+    return Said(tokens=tuple(tokenize(_text(ask, fingerprint))), reasoning=thought)
 
 
-def _text(ask: Ask, index: int) -> str:
+def _text(ask: Ask, fingerprint: str) -> str:
+    if ask.schema is not None and (fitting := fitting_json(ask.schema, ask.turns, fingerprint)):
+        return fitting
     forced = [k for k, v in ask.logit_bias.items() if v == _FORCING_BIAS and k.isdecimal()]
     if forced and obeyed(ask.turns) is None:
         return " ".join([word(int(forced[0]))] * _TOKENS_OF_ONE_FORCED_WORD)
-    return reply_to(ask.turns, ask.fingerprint(index))
+    return reply_to(ask.turns, fingerprint)
+
+
+_SCRIPT_KEYS = frozenset(
+    {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"}
+)
 
 
 def _from_script(scripted: Any) -> Said:
     if isinstance(scripted, str):
         return Said(tokens=tuple(tokenize(scripted)))
+    if unknown := scripted.keys() - _SCRIPT_KEYS:
+        known = ", ".join(sorted(_SCRIPT_KEYS))
+        raise ValueError(f"a scripted message has {known}, but not {', '.join(sorted(unknown))}")
     thought = scripted.get("reasoning") or scripted.get("reasoning_content") or ""
     functions = [c["function"] for c in scripted.get("tool_calls") or ()]
     calls = tuple(SaidCall(f["name"], tuple(tokenize(f["arguments"]))) for f in functions)

@@ -7,9 +7,8 @@ starts and stops hundreds of servers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +18,7 @@ from llmengine.mock.app import build
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Coroutine
 
     from starlette.types import Receive, Scope, Send
 
@@ -35,7 +35,9 @@ class _Protocol(H11Protocol):
         self.app_state = {"transport": transport}
 
 
-async def listen(service: Service, listener: socket.socket) -> Callable[[], Awaitable[None]]:
+async def listen(
+    service: Service, listener: socket.socket
+) -> Callable[[], Coroutine[Any, Any, None]]:
     """Serve on a bound socket of the running loop; await what it returns to close everything."""
     app = build(service)
 

@@ -1,19 +1,21 @@
-"""Every route: what answers it, and which rules hold there."""
+"""Every route, and what answers it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.mock import models, rules
+from llmengine.mock import models, ollama, ollama_models, responses
 from llmengine.mock.chat import chat_completion
+from llmengine.mock.completions import text_completion
+from llmengine.mock.embeddings import embeddings
 from llmengine.mock.errors import ApiError
 from llmengine.mock.replies import Answer, Whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.rules import Rule
     from llmengine.mock.service import Service
 
 
@@ -24,7 +26,6 @@ class Operation:
     method: str
     path: str
     run: Callable[..., Answer]
-    rules: tuple[Rule, ...] = ()
 
     @property
     def name(self) -> str:
@@ -41,11 +42,23 @@ def _version(body: JSON, service: Service) -> Answer:
 
 
 OPERATIONS = (
-    Operation("POST", "/v1/chat/completions", chat_completion, rules.CHAT),
+    Operation("POST", "/v1/chat/completions", chat_completion),
+    Operation("POST", "/v1/completions", text_completion),
+    Operation("POST", "/v1/embeddings", embeddings),
+    Operation("POST", "/v1/responses", responses.create_response),
+    Operation("GET", "/v1/responses/{response_id}", responses.retrieve_response),
+    Operation("DELETE", "/v1/responses/{response_id}", responses.delete_response),
     Operation("GET", "/v1/models", models.list_models),
     Operation("GET", "/v1/models/{name:path}", models.retrieve_model),
     Operation("GET", "/health", _health),
     Operation("GET", "/version", _version),
+    Operation("GET", "/", ollama_models.root),
+    Operation("POST", "/api/chat", ollama.chat),
+    Operation("POST", "/api/generate", ollama.generate),
+    Operation("POST", "/api/show", ollama_models.show),
+    Operation("GET", "/api/tags", ollama_models.tags),
+    Operation("GET", "/api/ps", ollama_models.running),
+    Operation("GET", "/api/version", ollama_models.version),
 )
 
 
@@ -55,11 +68,11 @@ def _no_path(body: JSON, service: Service) -> Answer:
     raise ApiError("Unknown request URL. Please check the path.", status=404, code="unknown_url")
 
 
-def _no_method(body: JSON, service: Service) -> Answer:
+def _no_method(body: JSON, service: Service, allow: str) -> Answer:
     if "err.method" in service.behaviour.without_rules:
         return Whole({})
-    message = "Method not allowed on this path."
-    raise ApiError(message, status=405, code="method_not_supported")
+    message = f"Method not allowed on this path; it takes {allow}."
+    raise ApiError(message, status=405, code="method_not_supported", headers={"allow": allow})
 
 
 NO_PATH = Operation("*", "*", _no_path)

@@ -12,7 +12,12 @@ def text(value: Any) -> str:
 
 def number(value: Any, default: float) -> float:
     """A number, or the default for anything else."""
-    return float(value) if is_number(value) else default
+    if not is_number(value):
+        return default
+    try:
+        return float(value)
+    except OverflowError:
+        return default
 
 
 def integer(value: Any) -> int | None:

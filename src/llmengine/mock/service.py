@@ -14,8 +14,8 @@ from llmengine.mock.rules import Limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON, Call, Fault
-    from llmengine.mock.generation import Ask
 
 
 @dataclass(slots=True)

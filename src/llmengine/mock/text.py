@@ -11,14 +11,15 @@ _TOKEN_IDS = 50_000
 _SENTENCES = 4
 _WORDS_A_SENTENCE = 7
 
-VOCABULARY = tuple(
-    "amber anchor apple arrow autumn basket beacon bread bridge candle castle cedar circle cloud "
-    "copper corner cotton desert echo ember feather field flame forest garden glass golden granite "
-    "harbor hollow island ivory kettle ladder lantern lemon marble meadow mirror morning mountain "
-    "needle ocean olive orange paper pebble pepper planet pocket quiet rabbit river saddle shadow "
-    "silver simple spring stone summer thread timber valley velvet violet walnut water willow "
-    "window winter yellow".split()
-)
+_WORDS = """
+amber anchor apple arrow autumn basket beacon bread bridge candle castle cedar circle cloud
+copper corner cotton desert echo ember feather field flame forest garden glass golden
+granite harbor hollow island ivory kettle ladder lantern lemon marble meadow mirror morning
+mountain needle ocean olive orange paper pebble pepper planet pocket quiet rabbit river
+saddle shadow silver simple spring stone summer thread timber valley velvet violet walnut
+water willow window winter yellow
+"""
+VOCABULARY = tuple(_WORDS.split())
 
 
 def tokenize(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Fault, RawReply
@@ -92,4 +93,4 @@ def resplit(body: bytes, at: int | Sequence[int]) -> list[bytes]:
     """The bytes cut anew: every `at` bytes, or at the positions given."""
     cuts = range(at, len(body), at) if isinstance(at, int) else sorted(p for p in at if p > 0)
     edges = [0, *(c for c in cuts if c < len(body)), len(body)]
-    return [body[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [body[a:b] for a, b in pairwise(edges)]

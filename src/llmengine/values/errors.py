@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llmengine.values.secrets import scrub
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,7 +49,8 @@ class CallError(LLMEngineError):
 
     ``status`` is the HTTP status or None. ``code`` and ``type`` are the server's own words.
     ``retry_after`` is in seconds. ``partial`` holds the text and the usage received before the
-    failure. ``attempts`` counts the requests sent for this prompt.
+    failure. ``attempts`` counts the requests sent for this prompt. ``final`` says that content
+    was already handed out, so that another attempt would repeat it.
     """
 
     _retryable: ClassVar[bool] = False
@@ -64,26 +67,39 @@ class CallError(LLMEngineError):
         partial: LLMOutput | None = None,
         clock: str | None = None,
     ) -> None:
+        message = scrub(message)
         super().__init__(message)
         self.message = message
         self.status = status
         self.code = code
         self.type = type
-        self.body = body
+        self.body = None if body is None else scrub(body)
         self.retry_after = retry_after
         self.partial = partial
         self.clock = clock
         self.attempts = 1
+        self.final = False
 
     @property
     def retryable(self) -> bool:
-        """Whether a later attempt may succeed; 501 (Not Implemented) is a permanent answer."""
+        """Whether the same request, sent again, may succeed.
+
+        501 (Not Implemented) is a permanent answer. A clock that ran out after the request was
+        sent is no reason to pay for the same work twice; a connection that was never made is.
+        """
+        if self.final or self.clock not in (None, "connect"):
+            return False
         return self._retryable and self.status != 501  # noqa: PLR2004
 
     @property
     def usage(self) -> Usage | None:
         """Tokens that were counted before the failure, if the server said so."""
         return self.partial.usage if self.partial is not None else None
+
+    def advise(self, advice: str) -> None:
+        """Add to the message what the user can do."""
+        self.message = f"{self.message}; {advice}"
+        self.args = (self.message,)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and attributes: keyword-only arguments do not survive the default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ def to_messages(prompt: Prompt, *, index: int = 0) -> tuple[Message, ...]:
     """
     if isinstance(prompt, str):
         return ({"role": "user", "content": prompt},)
-    if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
+    if isinstance(prompt, (Mapping, bytes, bytearray)) or not isinstance(prompt, Sequence):
         msg = (
             f"prompt {index} is a {type(prompt).__name__}; "
             "give a string or a list of {'role': ..., 'content': ...} messages"
@@ -35,7 +36,7 @@ def to_messages(prompt: Prompt, *, index: int = 0) -> tuple[Message, ...]:
 def _message(message: object, index: int, place: int) -> Message:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         msg = (
-            f"prompt {index}, message {place} is {message!r}; "
+            f"prompt {index}, message {place} is {reprlib.repr(message)}; "
             "a message is a mapping with a 'role' string, such as {'role': 'user', 'content': 'Hi'}"
         )
         raise InvalidRequestError(msg)

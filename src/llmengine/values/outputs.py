@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ class CompletionOutput:
 
 @dataclass(frozen=True, slots=True)
 class LLMOutput:
-    """All answers to one prompt: the shape of ``vllm.RequestOutput``."""
+    """All answers to one prompt: the shape of ``vllm.RequestOutput``.
+
+    ``prompt_logprobs`` has one mapping of token id to Logprob a prompt token, None for the first.
+    """
 
     request_id: str
     prompt: Any
@@ -82,6 +85,7 @@ class LLMOutput:
     usage: Usage | None = None
     model: str | None = None
     schema_strategy: str | None = None
+    prompt_logprobs: tuple[Mapping[int, Logprob] | None, ...] | None = None
 
     @property
     def parsed(self) -> Any:
@@ -147,7 +151,6 @@ class Result:
     error: LLMEngineError | None = None
     attempts: int = 1
     usage: Usage | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

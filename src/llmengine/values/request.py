@@ -27,8 +27,9 @@ class ChatRequest:
     """A chat call, free of any wire format.
 
     ``prompt`` is what the caller gave and comes back on the output; ``messages`` is its normal
-    form. ``tools`` and ``tool_choice`` are in OpenAI's spelling. ``reasoning`` is None (leave it
-    to the server), a bool, or an effort such as "low". ``extra_body`` goes into the body as it is.
+    form. ``output_model`` is what the answer is validated with. ``tools`` and ``tool_choice``
+    are in OpenAI's spelling. ``reasoning`` is None (leave it to the server), a bool, or an
+    effort such as "low". ``extra_body`` goes into the body as it is.
     """
 
     model: str
@@ -37,6 +38,7 @@ class ChatRequest:
     sampling: SamplingParams
     stream: bool = False
     response_format: ResponseFormat | None = None
+    output_model: type[Any] | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     reasoning: bool | str | None = None

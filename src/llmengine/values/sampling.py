@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -22,6 +23,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "min_tokens": (0, None),
     "logprobs": (0, None),
     "prompt_logprobs": (0, None),
+    "seed": (None, None),
 }
 
 # What vLLM takes these for when a request is silent: sent or not, the answer is the same.
@@ -37,6 +39,15 @@ NEUTRAL: dict[str, Any] = {
     "skip_special_tokens": True,
     "include_stop_str_in_output": False,
 }
+
+
+def is_neutral(name: str, value: object) -> bool:
+    """Whether a value asks for nothing, so that a format without the field may leave it out."""
+    if name == "top_k" and value == -1:  # vLLM's older spelling of 0
+        return True
+    if name in NEUTRAL:
+        return bool(value == NEUTRAL[name])
+    return isinstance(value, (Mapping, Sequence)) and not value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +86,16 @@ class SamplingParams:
             _check_range(name, getattr(self, name), low, high)
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        elif self.stop is not None:
-            object.__setattr__(self, "stop", tuple(self.stop))
+        for name, kind in _LISTS.items():
+            object.__setattr__(self, name, _items(name, getattr(self, name), kind))
 
     @classmethod
     def of(cls, params: object) -> Self:
         """Ours from anything with vLLM's attributes, a mapping, or None.
 
         A ``vllm.SamplingParams`` is read by its attributes, its defaults included (vLLM's
-        ``max_tokens`` is 16), because they are what in-process vLLM would have done.
+        ``max_tokens`` is 16), because they are what in-process vLLM would have done. A field of
+        it that would be lost on the way raises InvalidRequestError.
         """
         if params is None:
             return cls()
@@ -91,7 +103,7 @@ class SamplingParams:
             return params
         names = [f.name for f in fields(cls)]
         if isinstance(params, Mapping):
-            unknown = sorted(set(params) - set(names))
+            unknown = [name for name in params if name not in names]
             if unknown:
                 msg = f"unknown sampling parameters {unknown}; known are {names}"
                 raise InvalidRequestError(msg)
@@ -102,6 +114,7 @@ class SamplingParams:
                 "a vllm.SamplingParams, a mapping of its fields, or a list with one a prompt"
             )
             raise InvalidRequestError(msg)
+        _refuse_what_is_not_ours(params)
         values = {name: getattr(params, name, None) for name in names}
         structured = values["structured_outputs"]
         if structured is not None and not isinstance(structured, Mapping):
@@ -112,33 +125,69 @@ class SamplingParams:
 
     def merged(self, over: SamplingParams) -> SamplingParams:
         """These as defaults, with every field that `over` sets taken from it."""
-        names = self.__slots__
-        chosen = {n: getattr(over, n) for n in names if getattr(over, n) is not None}
-        return SamplingParams(**({n: getattr(self, n) for n in names} | chosen))
+        chosen = over.given()
+        return SamplingParams(**(self.given() | chosen)) if chosen else self
 
     def given(self) -> dict[str, Any]:
         """The fields that are set, as a new dictionary."""
         return {n: v for n in self.__slots__ if (v := getattr(self, n)) is not None}
 
 
+_WHOLE = frozenset(
+    {"n", "top_k", "max_tokens", "min_tokens", "logprobs", "prompt_logprobs", "seed"}
+)
+_LISTS: dict[str, type] = {"stop": str, "stop_token_ids": int, "bad_words": str}
+
+# Fields of vllm.SamplingParams that no HTTP route takes, with the value that asks for nothing.
+_NOT_OURS: dict[str, Any] = {
+    "allowed_token_ids": None,
+    "detokenize": True,
+    "extra_args": None,
+    "guided_decoding": None,
+    "logits_processors": None,
+    "spaces_between_special_tokens": True,
+    "truncate_prompt_tokens": None,
+}
+
+
 def _check_range(name: str, value: object, low: float | None, high: float | None) -> None:
     if value is None:
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    whole = name in _WHOLE and not isinstance(value, int)
+    kinds = int if name in _WHOLE else (int, float)
     if (
-        not number
-        or whole
-        or (low is not None and value < low)  # type: ignore[operator]
-        or (high is not None and value > high)  # type: ignore[operator]
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (high is None or value <= high)
     ):
-        kind = "a whole number" if name in _WHOLE else "a number"
-        bounds = f"from {low}" + ("" if high is None else f" to {high}")
-        msg = f"sampling parameter {name!r} is {value!r}; it must be {kind} {bounds}"
+        return
+    kind = "a whole number" if name in _WHOLE else "a number"
+    bounds = "" if low is None else f" from {low}" + ("" if high is None else f" to {high}")
+    msg = f"sampling parameter {name!r} is {value!r}; it must be {kind}{bounds}"
+    raise InvalidRequestError(msg)
+
+
+def _items(name: str, value: Any, kind: type) -> tuple[Any, ...] | None:
+    """A list field as a tuple, so that nobody changes it afterwards."""
+    if value is None:
+        return None
+    listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    if not listed or not all(isinstance(item, kind) for item in value):
+        msg = f"sampling parameter {name!r} is {value!r}; it must be a list of {kind.__name__}"
         raise InvalidRequestError(msg)
+    return tuple(value)
 
 
-_WHOLE = frozenset({"n", "top_k", "max_tokens", "min_tokens", "logprobs", "prompt_logprobs"})
+def _refuse_what_is_not_ours(params: object) -> None:
+    for name, nothing in _NOT_OURS.items():
+        value = getattr(params, name, nothing)
+        if value not in (nothing, None, [], {}):
+            msg = (
+                f"vllm.SamplingParams.{name} is {value!r}, which servers take in no common field; "
+                "leave it out, or put what the server calls it into extra_body"
+            )
+            raise InvalidRequestError(msg)
 
 
 def _attributes(value: object) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from urllib.parse import quote
 MASK = "[redacted]"
 
 _lock = threading.Lock()
-_known: set[str] = set()
+# Longest first, so that a key that holds another is masked whole; replaced, never changed, so
+# that readers need no lock.
+_known: tuple[str, ...] = ()
 
 # Placeholders that servers without authentication are given; masking them would garble texts.
 _PUBLIC = frozenset({"EMPTY", "none", "None", "ollama", "dummy", "test", "mock"})
@@ -18,10 +20,15 @@ _MIN_LENGTH = 4
 
 
 def register(secret: str) -> None:
-    """Remember a key, so that `scrub` removes it wherever it turns up, also in a URL or in JSON."""
-    if len(secret) >= _MIN_LENGTH and secret not in _PUBLIC:
-        with _lock:
-            _known.update(_spellings(secret))
+    """Remember a key, so that `scrub` removes it wherever it turns up, also in a URL or in JSON.
+
+    Placeholders and keys of fewer than 4 characters are not: they are parts of common words.
+    """
+    global _known  # noqa: PLW0603 - one register a process
+    if len(secret) < _MIN_LENGTH or secret in _PUBLIC:
+        return
+    with _lock:
+        _known = tuple(sorted({*_known, *_spellings(secret)}, key=len, reverse=True))
 
 
 def _spellings(secret: str) -> set[str]:
@@ -34,7 +41,7 @@ def _spellings(secret: str) -> set[str]:
 
 def scrub(text: str) -> str:
     """The text with every registered key replaced by ``[redacted]``."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in _known:
         if secret in text:
             text = text.replace(secret, MASK)
     return text

@@ -10,19 +10,32 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.errors import ApiError
 from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES
+from llmengine.mock.rules.completions import COMPLETION_RULES
+from llmengine.mock.rules.embeddings import EMBEDDING_RULES
 from llmengine.mock.rules.kinds import Limits, Problem, Rule
+from llmengine.mock.rules.ollama import OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_SHOW
+from llmengine.mock.rules.responses import RESPONSE_RULES
 from llmengine.mock.rules.structured import STRUCTURED_RULES
 from llmengine.mock.rules.tools import TOOL_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from llmengine.mock.behaviour import JSON
 
-CHAT = (*CHAT_RULES, *TOOL_RULES, *STRUCTURED_RULES, CHAT_CONTEXT)
+# The rules of each route that takes a body, in the order in which they are applied.
+BY_ROUTE: dict[str, tuple[Rule, ...]] = {
+    "/v1/chat/completions": (*CHAT_RULES, *TOOL_RULES, *STRUCTURED_RULES, CHAT_CONTEXT),
+    "/v1/completions": COMPLETION_RULES,
+    "/v1/embeddings": EMBEDDING_RULES,
+    "/v1/responses": RESPONSE_RULES,
+    "/api/chat": OLLAMA_CHAT,
+    "/api/generate": OLLAMA_GENERATE,
+    "/api/show": OLLAMA_SHOW,
+}
 
-# Rules on what comes before a body's fields; `http` applies them.
-HTTP_RULES = (
+# Rules on what is not a field of a body; `admission` and the routes themselves apply them.
+OTHER_RULES = (
     "auth.missing",
     "auth.bad",
     "auth.models_protected",
@@ -32,19 +45,19 @@ HTTP_RULES = (
     "err.malformed_json",
     "err.nonobject_body",
     "models.retrieve.unknown",
+    "resp.get.unknown",
+    "resp.previous_response_id.unknown",
 )
 
 
 def names() -> list[str]:
     """Every rule's name, in alphabetical order."""
-    return sorted({r.name for r in CHAT} | set(HTTP_RULES))
+    return sorted({r.name for rules in BY_ROUTE.values() for r in rules} | set(OTHER_RULES))
 
 
-def enforce(
-    rules: Iterable[Rule], body: JSON, limits: Limits, without: Collection[str] = ()
-) -> None:
-    """Raise ApiError for the first rule that the body breaks and that is not left out."""
-    for rule in rules:
+def enforce(route: str, body: JSON, limits: Limits, without: Collection[str] = ()) -> None:
+    """Raise ApiError for the first rule of the route that the body breaks, if not left out."""
+    for rule in BY_ROUTE.get(route, ()):
         if rule.name in without:
             continue
         if problem := rule.find(body, limits):
@@ -53,4 +66,4 @@ def enforce(
             )
 
 
-__all__ = ["CHAT", "HTTP_RULES", "Limits", "Problem", "Rule", "enforce", "names"]
+__all__ = ["BY_ROUTE", "OTHER_RULES", "Limits", "Problem", "Rule", "enforce", "names"]

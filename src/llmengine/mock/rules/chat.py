@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.asks import chat_ask
+from llmengine.mock.chat_body import chat_ask
 from llmengine.mock.reading import items, mapping
 from llmengine.mock.rules.common import context_problem, model_rules, sampling_rules
 from llmengine.mock.rules.kinds import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.mock.rules.kinds import Finder, Problem, Rule, either, required, typed, within
+from llmengine.mock.rules.kinds import Problem, Rule, either, required, typed, within
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
@@ -95,6 +95,3 @@ def context_problem(prompt: int, wanted: int | None, limits: Limits, param: str)
         f"Please reduce the length of the {param} or completion."
     )
     return Problem(message, param, "context_length_exceeded")
-
-
-__all__ = ["Finder", "context_problem", "model_rules", "sampling_rules"]

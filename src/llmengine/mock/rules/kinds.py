@@ -95,13 +95,15 @@ def within(field: str, low: float, high: float | None = None) -> Finder:
 
     def find(body: JSON, limits: Limits) -> Problem | None:
         value = body.get(field)
-        if not is_number(value) or low <= value <= (value if high is None else high):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             return None
         kind = "integer" if isinstance(value, int) else "decimal"
         if value < low:
             bound, code = f"a value >= {low:g}", f"{kind}_below_min_value"
-        else:
+        elif high is not None and value > high:
             bound, code = f"a value <= {high:g}", f"{kind}_above_max_value"
+        else:
+            return None
         message = f"Invalid '{field}': {kind} out of range. Expected {bound}, but got {value}."
         return Problem(message, field, code)
 

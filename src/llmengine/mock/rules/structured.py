@@ -65,8 +65,8 @@ def _missing(body: JSON, limits: Limits) -> Problem | None:
 
 
 def _name(body: JSON, limits: Limits) -> Problem | None:
-    chosen = mapping(mapping(body.get("response_format")).get("json_schema"))
-    if not chosen:
+    chosen = mapping(body.get("response_format")).get("json_schema")
+    if not isinstance(chosen, dict):
         return None
     name, field = chosen.get("name"), "response_format.json_schema.name"
     if not isinstance(name, str):

@@ -1,0 +1,135 @@
+"""CPU that a client spends on one chat completion, ours beside what people use.
+
+    python -m pip install --group bench
+    python benchmarks/client_cpu.py
+
+Every client runs in a process of its own against one minimal server in another; the clients take
+turns, round by round. CPU is the process's user and system time in the measured phase, divided by
+the requests. The table shows medians of the rounds, and their ratio to bare aiohttp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+PACKAGES = {
+    "aiohttp": "aiohttp",
+    "llmengine": "pytest-llmengine",
+    "httpx": "httpx",
+    "openai": "openai",
+    "litellm": "litellm",
+}
+LIMIT_S = 120
+
+
+def main() -> None:
+    """Run every client in turn and print the table."""
+    options = _options()
+    rows: dict[tuple[str, int], list[float]] = {}
+    problems: dict[tuple[str, int], str] = {}
+    for url in _server():
+        for _ in range(options.rounds):
+            for in_flight in options.in_flight:
+                for client in PACKAGES:
+                    key = (client, in_flight)
+                    if key in problems:
+                        continue
+                    micros, problem = _measure(client, in_flight, options.requests, url)
+                    if problem:
+                        problems[key] = problem
+                    else:
+                        rows.setdefault(key, []).append(micros)
+    _print(options.in_flight, rows, problems)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[64, 1000])
+    parser.add_argument("--requests", type=int, default=4000, help="measured requests a run")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def _server() -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "minimal_server.py")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _measure(client: str, in_flight: int, requests: int, url: str) -> tuple[float, str]:
+    """Microseconds of CPU a request, or why there are none."""
+    try:
+        version(PACKAGES[client])
+    except PackageNotFoundError:
+        return 0.0, "not installed"
+    command = [sys.executable, str(HERE / "one_client.py"), client, str(in_flight), str(requests)]
+    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    try:
+        done = subprocess.run(
+            [*command, url],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        return 0.0, f"not done in {LIMIT_S} s"
+    if done.returncode:
+        return 0.0, f"failed: {(done.stderr.strip() or 'no message').splitlines()[-1][:60]}"
+    return float(json.loads(done.stdout)["micros"]), ""
+
+
+def _print(
+    in_flight: list[int],
+    rows: dict[tuple[str, int], list[float]],
+    problems: dict[tuple[str, int], str],
+) -> None:
+    print(f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
+    heads = [f"CPU at {n} | x aiohttp" for n in in_flight]
+    print(f"| client | version | {' | '.join(heads)} |")
+    print("|---|---|" + "---|---|" * len(in_flight))
+    for client, package in PACKAGES.items():
+        cells: list[Any] = [client, _version(package)]
+        for n in in_flight:
+            cells += _cells(rows, problems, client, n)
+        print("| " + " | ".join(str(cell) for cell in cells) + " |")
+
+
+def _cells(rows: Any, problems: Any, client: str, n: int) -> list[str]:
+    if (client, n) in problems:
+        return [problems[client, n], "-"]
+    median = statistics.median(rows[client, n])
+    base = rows.get(("aiohttp", n))
+    ratio = f"{median / statistics.median(base):.2f}" if base else "-"
+    return [f"{median:.0f} us", ratio]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "-"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One client, one concurrency, one process: prints its CPU a request as JSON.
+
+python benchmarks/one_client.py CLIENT IN_FLIGHT REQUESTS URL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+PROMPT = "hello there " * 20
+MESSAGES = [{"role": "user", "content": PROMPT}]
+BODY = {"model": "m", "messages": MESSAGES, "temperature": 0.0, "max_tokens": 100}
+JSON = {"Content-Type": "application/json"}
+
+
+def llmengine(in_flight: int, requests: int, url: str) -> float:
+    """Our engine, by the call that users make."""
+    from llmengine import EngineConfig, SamplingParams
+
+    config = EngineConfig(
+        backend="openai_compatible", model="m", endpoint=url, max_concurrency=in_flight
+    )
+    sampling = SamplingParams(temperature=0.0, max_tokens=100)
+    config.engine.generate([PROMPT] * 2 * in_flight, sampling)
+    start = time.process_time()
+    config.engine.generate([PROMPT] * requests, sampling)
+    return time.process_time() - start
+
+
+async def aiohttp(in_flight: int, requests: int, url: str) -> float:
+    """Bare aiohttp with orjson: the least that a Python client can do."""
+    import aiohttp
+    import orjson
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call() -> None:
+            data = orjson.dumps(BODY)
+            async with session.post(f"{url}/v1/chat/completions", data=data, headers=JSON) as reply:
+                orjson.loads(await reply.read())
+
+        return await _timed(call, in_flight, requests)
+
+
+async def httpx(in_flight: int, requests: int, url: str) -> float:
+    """Plain httpx.AsyncClient."""
+    import httpx
+
+    limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+    async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+
+        async def call() -> None:
+            (await client.post(f"{url}/v1/chat/completions", json=BODY)).json()
+
+        return await _timed(call, in_flight, requests)
+
+
+async def openai(in_flight: int, requests: int, url: str) -> float:
+    """The official SDK."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="EMPTY", timeout=60) as client:
+
+        async def call() -> None:
+            await client.chat.completions.create(**BODY)  # type: ignore[call-overload]
+
+        return await _timed(call, in_flight, requests)
+
+
+async def litellm(in_flight: int, requests: int, url: str) -> float:
+    """litellm's OpenAI route."""
+    import litellm
+
+    async def call() -> None:
+        await litellm.acompletion(
+            **(BODY | {"model": "openai/m"}), api_base=f"{url}/v1", api_key="EMPTY", timeout=60
+        )
+
+    return await _timed(call, in_flight, requests)
+
+
+async def _timed(call: Callable[[], Awaitable[Any]], in_flight: int, requests: int) -> float:
+    await _pool(call, in_flight, 2 * in_flight)
+    start = time.process_time()
+    await _pool(call, in_flight, requests)
+    return time.process_time() - start
+
+
+async def _pool(call: Callable[[], Awaitable[Any]], in_flight: int, requests: int) -> None:
+    tickets = iter(range(requests))
+
+    async def worker() -> None:
+        for _ in tickets:
+            await call()
+
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
+
+
+def main() -> None:
+    """Run the client that the command line names."""
+    name, in_flight, requests, url = sys.argv[1:]
+    clients = {f.__name__: f for f in (llmengine, aiohttp, httpx, openai, litellm)}
+    done: Any = clients[name](int(in_flight), int(requests), url)
+    seconds = asyncio.run(done) if asyncio.iscoroutine(done) else done
+    print(json.dumps({"client": name, "micros": 1e6 * seconds / int(requests)}))
+
+
+if __name__ == "__main__":
+    main()

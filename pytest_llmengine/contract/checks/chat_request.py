@@ -1,0 +1,163 @@
+"""chat.request: bad requests are turned down.
+
+What counts as what, here and in every other file:
+
+- A bad value must be answered with a 400 and a message. Each row first sends the same request
+  without it, which must be answered, so that a server that refuses everything keeps no rule.
+- A bad value that is answered with a 200 is ``ignored``: it was accepted, and silently something
+  else was done than was asked. So is a good parameter that was accepted and had no effect.
+- Any other status, a message that is missing, and a shape that is wrong are ``fail``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.reading.chat import said
+from pytest_llmengine.contract.reading.control import control, expect_rejected
+from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.registry import (
+    CORE,
+    EXPECTED,
+    EXTENDED,
+    OPTIONAL,
+    REQUIRED,
+    SMOKE,
+    check,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: CreateChatCompletionRequest"
+
+
+@check("chat.messages.min1", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages minItems 1")
+def messages_min1(target: Target) -> None:
+    """An empty list of messages is rejected."""
+    expect_rejected(target, "messages", [])
+
+
+@check("chat.messages.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
+def messages_required(target: Target) -> None:
+    """A request without messages is rejected."""
+    control(target)
+    rejected(target.chat(messages=...), "a request without messages")
+
+
+@check("chat.model.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.required")
+def model_required(target: Target) -> None:
+    """A request without a model is rejected."""
+    control(target)
+    rejected(target.chat(model=..., max_tokens=1), "a request without a model")
+
+
+@check("chat.roles.unknown", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages[].role")
+def roles_unknown(target: Target) -> None:
+    """A role that the schema does not know is rejected."""
+    expect_rejected(target, "messages", [{"role": "wizard", "content": "Say hello."}])
+
+
+@check(
+    "chat.content.null_user",
+    level=REQUIRED,
+    tier=CORE,
+    source="openai-openapi: ChatCompletionRequestUserMessage.content",
+)
+def content_null_user(target: Target) -> None:
+    """A user message whose content is null is rejected."""
+    expect_rejected(target, "messages", [{"role": "user", "content": None}])
+
+
+@check(
+    "chat.max_tokens.zero_negative",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI: max_tokens below 1 answers 400",
+)
+def max_tokens_zero_negative(target: Target) -> None:
+    """A token cap of 0 or below is rejected."""
+    expect_rejected(target, "max_tokens", -5, 0)
+
+
+@check("chat.temperature.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.temperature 0 to 2")
+def temperature_range(target: Target) -> None:
+    """A temperature of 2 is accepted, one below 0 or above 2 is rejected."""
+    control(target, temperature=2)
+    expect_rejected(target, "temperature", 2.5, -0.5)
+
+
+@check("chat.top_p.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.top_p 0 to 1")
+def top_p_range(target: Target) -> None:
+    """A top_p of 0 or 1 is accepted, one below 0 or above 1 is rejected."""
+    control(target, top_p=0)
+    control(target, top_p=1)
+    expect_rejected(target, "top_p", 1.5, -0.5)
+
+
+@check(
+    "chat.penalties.range",
+    level=REQUIRED,
+    tier=CORE,
+    source=f"{SPEC}.frequency_penalty, presence_penalty -2 to 2",
+)
+def penalties_range(target: Target) -> None:
+    """Penalties of -2 and 2 are accepted, those outside are rejected."""
+    control(target, frequency_penalty=2, presence_penalty=-2)
+    expect_rejected(target, "frequency_penalty", 2.5, -2.5)
+    expect_rejected(target, "presence_penalty", 2.5, -2.5)
+
+
+@check("chat.stop.max4", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop maxItems 4")
+def stop_max4(target: Target) -> None:
+    """Four stop sequences are accepted, five are rejected."""
+    control(target, stop=["@1", "@2", "@3", "@4"])
+    reply = target.chat(max_tokens=1, stop=["@1", "@2", "@3", "@4", "@5"])
+    rejected(reply, "a list of 5 stop sequences")
+
+
+@check("chat.stop.nonstring", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop items string")
+def stop_nonstring(target: Target) -> None:
+    """A stop sequence that is no string is rejected."""
+    expect_rejected(target, "stop", [1])
+
+
+@check("chat.n.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.n 1 to 128")
+def n_range(target: Target) -> None:
+    """An n of 1 is accepted, 0 and 129 are rejected."""
+    control(target, n=1)
+    expect_rejected(target, "n", 0, 129)
+
+
+@check(
+    "chat.stream_options.without_stream",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source=f"{SPEC}.stream_options: only set this when you set stream",
+)
+def stream_options_without_stream(target: Target) -> None:
+    """The stream_options of a request that is no stream are rejected."""
+    expect_rejected(target, "stream_options", {"include_usage": True})
+
+
+@check("chat.wrong_type", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: types of the properties")
+def wrong_type(target: Target) -> None:
+    """A parameter of the wrong type is rejected."""
+    expect_rejected(target, "temperature", "hot")
+    expect_rejected(target, "messages", "Say hello.")
+    expect_rejected(target, "max_tokens", "many")
+
+
+@check(
+    "chat.reasoning_effort",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source="openai-openapi: ReasoningEffort",
+    needs={Capability.REASONING},
+)
+def reasoning_effort(target: Target) -> None:
+    """A reasoning_effort of "low" is accepted, one that the schema does not know is rejected."""
+    body = target.chat(max_tokens=1, reasoning_effort="low").success_or_refused()
+    said(body)
+    expect_rejected(target, "reasoning_effort", "bogus")

@@ -1,0 +1,282 @@
+"""chat.stream: the events of a streamed answer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import content
+from pytest_llmengine.contract.reading.chat_stream import (
+    choices,
+    chunks_of,
+    deltas,
+    finish_reasons,
+    stream_chat,
+    text,
+)
+from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.registry import (
+    CORE,
+    EXPECTED,
+    EXTENDED,
+    OPTIONAL,
+    QUIRK,
+    REQUIRED,
+    SMOKE,
+    check,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: CreateChatCompletionStreamResponse"
+NEEDS = {Capability.STREAMING}
+COUNT = "Count from 1 to 300."
+LONG = "Write a long story about the sea."  # lasts for more than a second
+_TEXT = re.compile(rb'"content":\s*"[^"]')
+
+
+@check(
+    "chat.stream.content_type",
+    level=REQUIRED,
+    tier=SMOKE,
+    source="openai-openapi: /chat/completions 200 text/event-stream",
+    needs=NEEDS,
+)
+def content_type(target: Target) -> None:
+    """A streamed answer has the content type text/event-stream."""
+    reply = target.chat(stream=True, max_tokens=4)
+    reply.objects_or_refused()
+    expect(
+        reply.content_type == "text/event-stream",
+        f"the content type is {reply.content_type!r}",
+    )
+
+
+@check(
+    "chat.stream.done_sentinel",
+    level=REQUIRED,
+    tier=SMOKE,
+    source=f"{SPEC}: the stream is terminated by a data: [DONE] message",
+    needs=NEEDS,
+)
+def done_sentinel(target: Target) -> None:
+    """A stream ends with exactly one [DONE], and nothing comes after it."""
+    reply = target.chat(stream=True, max_tokens=4)
+    reply.objects_or_refused()
+    data = [event.data for event in reply.events]
+    expect(data.count("[DONE]") == 1, f"[DONE] came {data.count('[DONE]')} times")
+    expect(data[-1] == "[DONE]", f"after [DONE] came {quote(data[-1])}")
+
+
+@check(
+    "chat.stream.object_const",
+    level=REQUIRED,
+    tier=CORE,
+    source=f"{SPEC}.object",
+    needs=NEEDS,
+)
+def object_const(target: Target) -> None:
+    """Every chunk's object is "chat.completion.chunk"."""
+    kinds = {quote(chunk.get("object")) for chunk in stream_chat(target, max_tokens=4)}
+    expect(kinds == {"chat.completion.chunk"}, f"object is {', '.join(sorted(kinds))}")
+
+
+@check("chat.stream.id_constant", level=REQUIRED, tier=CORE, source=f"{SPEC}.id", needs=NEEDS)
+def id_constant(target: Target) -> None:
+    """Every chunk of a stream has the same id."""
+    ids = {pick(chunk, str, "id") for chunk in stream_chat(target, max_tokens=8)}
+    expect(len(ids) == 1 and "" not in ids, f"ids in one stream: {', '.join(sorted(ids))!r}")
+
+
+@check(
+    "chat.stream.created_constant",
+    level=REQUIRED,
+    tier=CORE,
+    source=f"{SPEC}.created: each chunk has the same timestamp",
+    needs=NEEDS,
+)
+def created_constant(target: Target) -> None:
+    """Every chunk of a stream has the same created, also when the stream lasts for seconds."""
+    chunks = stream_chat(target, LONG, max_tokens=200)
+    seen = sorted({pick(chunk, int, "created") for chunk in chunks})
+    expect(len(seen) == 1, f"created changes in one stream: {seen}")
+
+
+@check(
+    "chat.stream.role_first_only",
+    level=REQUIRED,
+    tier=CORE,
+    source="openai-openapi: ChatCompletionStreamResponseDelta.role",
+    needs=NEEDS,
+)
+def role_first_only(target: Target) -> None:
+    """The first delta has the role assistant, and no later one has a role."""
+    roles = [delta.get("role") for delta in deltas(stream_chat(target, max_tokens=8))]
+    expect(roles[0] == "assistant", f"the first delta's role is {roles[0]!r}")
+    again = [role for role in roles[1:] if role is not None]
+    expect(not again, f"{len(again)} later deltas have a role: {quote(again)}")
+
+
+@check(
+    "chat.stream.finish_once",
+    level=REQUIRED,
+    tier=SMOKE,
+    source=f"{SPEC}.choices.finish_reason",
+    needs=NEEDS,
+)
+def finish_once(target: Target) -> None:
+    """A choice has exactly one finish reason, in its last chunk."""
+    entries = choices(stream_chat(target, max_tokens=8))
+    reasons = [entry.get("finish_reason") for entry in entries]
+    given = [reason for reason in reasons if reason is not None]
+    expect(len(given) == 1, f"{len(given)} finish reasons in one choice: {quote(given)}")
+    expect(reasons[-1] is not None, f"after the finish reason came {quote(entries[-1])}")
+
+
+@check(
+    "chat.stream.finish_empty_delta",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed: the chunk with the finish reason has an empty delta",
+    needs=NEEDS,
+)
+def finish_empty_delta(target: Target) -> None:
+    """The chunk with the finish reason carries nothing else."""
+    entries = choices(stream_chat(target, max_tokens=8))
+    last = [entry for entry in entries if entry.get("finish_reason") is not None]
+    if not last:
+        fail(f"no finish reason in {len(entries)} chunks")
+    filled = {k: v for k, v in pick(last[-1], dict, "delta").items() if v not in (None, "", [])}
+    expect(not filled, f"the delta beside the finish reason holds {quote(filled)}")
+
+
+@check(
+    "chat.stream.concat_equals_nonstream",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="clients take both for the same answer",
+    needs=NEEDS,
+)
+def concat_equals_nonstream(target: Target) -> None:
+    """At temperature 0 the streamed text is the text of the whole answer."""
+    whole = content(target.chat(max_tokens=12).success())
+    streamed = text(stream_chat(target, max_tokens=12))
+    expect(whole, "the whole answer is empty")
+    expect(streamed == whole, f"streamed {streamed!r}, whole {whole!r}")
+
+
+@check(
+    "chat.stream.incremental",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="what a stream is for: text arrives while it is made",
+    needs=NEEDS,
+    timing=True,
+)
+def incremental(target: Target) -> None:
+    """Text arrives in several deliveries, not all at the end."""
+    target.need_clock()
+    deliveries = [_deliveries(target) for _ in range(3)]
+    expect(max(deliveries) > 1, "all text came in one delivery, three times out of three")
+
+
+def _deliveries(target: Target) -> int:
+    """How many reads of one stream brought text."""
+    reply = target.chat(COUNT, stream=True, max_tokens=16)
+    chunks_of(reply)
+    return sum(bool(_TEXT.search(chunk.data)) for chunk in reply.chunks)
+
+
+@check(
+    "chat.stream.n_interleaved",
+    level=REQUIRED,
+    tier=CORE,
+    source=f"{SPEC}.choices.index",
+    needs=NEEDS | {Capability.N},
+)
+def n_interleaved(target: Target) -> None:
+    """With n=2 the index says which choice a delta belongs to, and each choice ends."""
+    chunks = stream_chat(target, n=2, temperature=0.8, seed=7, max_tokens=6)
+    seen = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
+    expect_effect(seen != {0}, "n=2 was accepted and one choice came")
+    expect(seen == {0, 1}, f"indexes {sorted(seen)} instead of 0 and 1")
+    for index in (0, 1):
+        reasons = finish_reasons(chunks, index)
+        expect(len(reasons) == 1, f"choice {index} has the finish reasons {reasons}")
+        expect(text(chunks, index), f"choice {index} has no text")
+
+
+@check(
+    "chat.stream.logprobs",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source=f"{SPEC}.choices.logprobs",
+    needs=NEEDS | {Capability.LOGPROBS},
+)
+def stream_logprobs(target: Target) -> None:
+    """Logprobs come with the chunks, and their tokens join to the text."""
+    chunks = stream_chat(target, logprobs=True, top_logprobs=1, max_tokens=4)
+    given = [entry["logprobs"] for entry in choices(chunks) if entry.get("logprobs")]
+    expect_effect(given, "logprobs were accepted and no chunk has any")
+    tokens = [pick(t, str, "token") for part in given for t in pick(part, list, "content")]
+    expect("".join(tokens) == text(chunks), f"tokens {quote(tokens)}, text {text(chunks)!r}")
+
+
+@check(
+    "chat.stream.x_accel",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="nginx buffers a stream unless X-Accel-Buffering is no",
+    needs=NEEDS,
+)
+def x_accel(target: Target) -> None:
+    """A stream tells proxies not to buffer or cache it."""
+    reply = target.chat(stream=True, max_tokens=4)
+    reply.objects_or_refused()
+    buffering = str(reply.headers.get("x-accel-buffering", "")).lower()
+    caching = str(reply.headers.get("cache-control", "")).lower()
+    expect(
+        buffering == "no" or "no-cache" in caching or "no-store" in caching,
+        f"X-Accel-Buffering is {buffering!r} and Cache-Control {caching!r}",
+    )
+
+
+@check(
+    "chat.stream.error.before_first_byte",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed: bad input of a streamed call gets a 4xx in JSON",
+    needs=NEEDS,
+)
+def error_before_first_byte(target: Target) -> None:
+    """Bad input of a streamed call is a 400 in JSON, not a 200 with an error in the stream."""
+    stream_chat(target, max_tokens=1)
+    reply = target.chat(stream=True, temperature="hot")
+    expect_effect(
+        reply.status != 200 or "error" in reply.text,
+        f"temperature 'hot' was accepted in a stream: {quote(reply.text)}",
+    )
+    expect(reply.status == 400, f"{reply.status} instead of 400: {quote(reply.text)}")
+    expect(reply.content_type == "application/json", f"an error of type {reply.content_type!r}")
+    expect(reply.error_message, f"a 400 without a message: {quote(reply.text)}")
+
+
+@check(
+    "chat.stream.truncation_detectable",
+    level=QUIRK,
+    tier=CORE,
+    source="pydantic-ai#6610: a stream cut short must not look complete",
+    needs=NEEDS,
+)
+def truncation_detectable(target: Target) -> None:
+    """A stream that the token cap cuts says so with the finish reason length."""
+    chunks = stream_chat(target, COUNT, max_tokens=4)
+    reasons = finish_reasons(chunks)
+    expect(reasons, f"no finish reason; the text ends with {text(chunks)[-40:]!r}")
+    if len(text(chunks)) > 80:
+        raise Unmeasured(f"the token cap of 4 did not cut: {text(chunks)!r}")
+    expect(reasons == ["length"], f"the finish reasons are {reasons} at a token cap of 4")

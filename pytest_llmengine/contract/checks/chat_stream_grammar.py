@@ -1,0 +1,74 @@
+"""chat.stream.sse_grammar and .utf8: the bytes under the events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat_stream import chunks_of, deltas, finish_reasons, text
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+NEEDS = {Capability.STREAMING}
+UNICODE = "Repeat exactly: 🙂🙃🦊🐙 漢字"
+REPLACEMENT = "\ufffd"
+_FIELDS = {"data", "event", "id", "retry"}
+
+
+@check(
+    "chat.stream.sse_grammar",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="WHATWG HTML 9.2.6: interpreting an event stream",
+    needs=NEEDS,
+)
+def sse_grammar(target: Target) -> None:
+    """Every line of a stream is a field, a comment or blank, and a blank line ends every event."""
+    reply = target.chat(stream=True, max_tokens=8)
+    reply.objects_or_refused()
+    lines = reply.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    wrong = [line for line in lines if line and line.partition(":")[0] not in {*_FIELDS, ""}]
+    expect(not wrong, f"a line is no field of an event stream: {quote(wrong[:1])}")
+    expect(lines[-2:] == ["", ""], f"no blank line after the last event: {quote(lines[-2:])}")
+
+
+@check(
+    "chat.stream.utf8.valid_json_each",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="llama.cpp#28926: a character split over two events",
+    needs=NEEDS,
+)
+def valid_json_each(target: Target) -> None:
+    """Every event is valid UTF-8 and JSON by itself, also in the middle of an emoji."""
+    reply = target.chat(UNICODE, stream=True, max_tokens=24)
+    try:
+        reply.body.decode()
+    except UnicodeDecodeError as error:
+        fail(f"the stream is not UTF-8: {error}")
+    for delta in deltas(chunks_of(reply)):
+        part = delta.get("content") or ""
+        halves = [c for c in part if "\ud800" <= c <= "\udfff"]
+        expect(not halves, f"an event holds half a character: {quote(ascii(part))}")
+
+
+@check(
+    "chat.stream.utf8.no_ufffd",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="mlx-vlm#1076, llama-cpp-python#372: characters lost between tokens",
+    needs=NEEDS,
+)
+def no_ufffd(target: Target) -> None:
+    """No character of a stream is lost to U+FFFD between two tokens."""
+    chunks = chunks_of(target.chat(UNICODE, stream=True, max_tokens=24))
+    answer = text(chunks)
+    if finish_reasons(chunks) == ["length"]:
+        answer = answer.rstrip(REPLACEMENT)
+    expect(REPLACEMENT not in answer, f"U+FFFD in the streamed text: {answer!r}")
+    if answer.isascii():
+        raise Unmeasured(f"the model answered without a character outside ASCII: {answer!r}")

@@ -1,0 +1,116 @@
+"""chat.stream.tool: a tool call in fragments."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat_stream import (
+    Chunks,
+    arguments_by_index,
+    finish_reasons,
+    fragments,
+    stream_chat,
+    text,
+)
+from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.samples import (
+    ASK_BOTH,
+    ASK_WEATHER,
+    CALL_TOKENS,
+    JSON,
+    TIME,
+    WEATHER,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: ChatCompletionMessageToolCallChunk"
+NEEDS = {Capability.STREAMING, Capability.TOOLS}
+
+
+@check("chat.stream.tool.index_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.index", needs=NEEDS)
+def index_int(target: Target) -> None:
+    """Every fragment of a tool call has an integer index."""
+    for fragment in fragments(_called(target, ASK_WEATHER, WEATHER)):
+        pick(fragment, int, "index")
+
+
+@check(
+    "chat.stream.tool.first_has_id_name",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed: id, type and name come in the first fragment only",
+    needs=NEEDS,
+)
+def first_has_id_name(target: Target) -> None:
+    """The first fragment of a tool call has its id, type and name, and later ones no new id."""
+    first, *later = fragments(_called(target, ASK_WEATHER, WEATHER))
+    expect(pick(first, str, "id"), f"the first fragment's id is empty: {quote(first)}")
+    expect(pick(first, str, "type") == "function", f"the type is {first['type']!r}")
+    name = pick(first, str, "function", "name")
+    expect(name == "get_weather", f"the name is {name!r}")
+    others = {f.get("id") for f in later if f.get("index") == first.get("index")}
+    expect(others <= {None, "", first["id"]}, f"one call has several ids: {quote(list(others))}")
+
+
+@check(
+    "chat.stream.tool.args_concat_json",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="openai-openapi: ChatCompletionMessageToolCallChunk.function.arguments",
+    needs=NEEDS,
+)
+def args_concat_json(target: Target) -> None:
+    """The fragments of the arguments join to the JSON object that the schema asks for."""
+    for joined in arguments_by_index(_called(target, ASK_WEATHER, WEATHER)).values():
+        try:
+            value = json.loads(joined)
+        except ValueError:
+            fail(f"the joined arguments are not JSON: {joined!r}")
+        expect(value == {"city": "Paris"}, f"the joined arguments are {joined!r}")
+
+
+@check(
+    "chat.stream.tool.parallel_index",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source=f"{SPEC}.index; litellm#37792",
+    needs=NEEDS,
+)
+def parallel_index(target: Target) -> None:
+    """Several calls in one answer have several indexes, each with one id."""
+    chunks = _called(target, ASK_BOTH, WEATHER, TIME)
+    calls = {(f.get("index"), f["id"]) for f in fragments(chunks) if f.get("id")}
+    if len(calls) < 2:
+        raise Unmeasured("the model made one call where two were asked for")
+    indexes = sorted(pick({"index": index}, int, "index") for index, _ in calls)
+    expect(indexes == list(range(len(calls))), f"{len(calls)} calls have the indexes {indexes}")
+
+
+@check(
+    "chat.stream.tool.finish_reason",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed (vllm#25054): required and auto end with tool_calls",
+    needs=NEEDS,
+)
+def finish_reason(target: Target) -> None:
+    """A stream with a tool call ends with the finish reason tool_calls."""
+    reasons = finish_reasons(_called(target, ASK_WEATHER, WEATHER))
+    expect(reasons == ["tool_calls"], f"the finish reasons are {reasons}")
+
+
+def _called(target: Target, prompt: str, *tools: JSON) -> Chunks:
+    """A stream in which a tool call was required; one without ends the check as unmeasured."""
+    chunks = stream_chat(
+        target, prompt, tools=list(tools), tool_choice="required", max_tokens=CALL_TOKENS
+    )
+    if not fragments(chunks):
+        raise Unmeasured(f"no tool call to look at; the model said {text(chunks)!r}")
+    return chunks

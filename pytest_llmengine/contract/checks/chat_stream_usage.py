@@ -1,0 +1,74 @@
+"""chat.stream.usage: token counts in a stream, and only when they were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import expect, expect_effect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat_stream import Chunks, stream_chat
+from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, SMOKE, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: ChatCompletionStreamOptions.include_usage"
+NEEDS = {Capability.STREAMING}
+
+
+@check("chat.stream.usage.absent_by_default", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
+def absent_by_default(target: Target) -> None:
+    """A stream carries no usage unless it was asked for."""
+    chunks = stream_chat(target, max_tokens=4)
+    given = [chunk["usage"] for chunk in chunks if chunk.get("usage") is not None]
+    expect(not given, f"usage without include_usage: {quote(given)}")
+
+
+@check("chat.stream.usage.final_chunk", level=REQUIRED, tier=SMOKE, source=SPEC, needs=NEEDS)
+def final_chunk(target: Target) -> None:
+    """With include_usage the last chunk has the usage of the request and no choices."""
+    last = _with_usage(target)[-1]
+    expect(last.get("usage"), f"the last chunk has no usage: {quote(last)}")
+    expect(last["choices"] == [], f"the usage chunk has choices: {quote(last['choices'])}")
+    prompt, completion, total = (
+        pick(last, int, "usage", key)
+        for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    expect(completion > 0, f"the usage counts no token: {quote(last['usage'])}")
+    expect(total == prompt + completion, f"the total is not the sum: {quote(last['usage'])}")
+
+
+@check("chat.stream.usage.null_elsewhere", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
+def null_elsewhere(target: Target) -> None:
+    """With include_usage every other chunk has a usage of null."""
+    others = [chunk for chunk in _with_usage(target) if chunk["choices"]]
+    absent = [chunk for chunk in others if "usage" not in chunk]
+    expect(not absent, f"{len(absent)} of {len(others)} chunks have no usage key")
+    given = [chunk["usage"] for chunk in others if chunk["usage"] is not None]
+    expect(not given, f"{len(given)} of {len(others)} chunks have a usage: {quote(given)}")
+
+
+@check(
+    "chat.stream.usage.equals_nonstream",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed: a prompt counts the same, streamed or not",
+    needs=NEEDS,
+)
+def equals_nonstream(target: Target) -> None:
+    """The same prompt counts the same tokens, streamed or not."""
+    streamed = pick(_with_usage(target)[-1], int, "usage", "prompt_tokens")
+    whole = pick(target.chat(max_tokens=4).success(), int, "usage", "prompt_tokens")
+    expect(streamed == whole, f"prompt_tokens is {streamed} in the stream and {whole} in the whole")
+
+
+def _with_usage(target: Target) -> Chunks:
+    """A stream that was asked for usage; one without any ends the check as ignored."""
+    chunks = stream_chat(target, max_tokens=4, stream_options={"include_usage": True})
+    expect_effect(
+        any(chunk.get("usage") for chunk in chunks),
+        "include_usage was accepted and no chunk has a usage",
+    )
+    return chunks

@@ -1,0 +1,108 @@
+"""comp: the older completions endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import expect, expect_effect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.fields import missing, objects, pick
+from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: CreateCompletion"
+NEEDS = {Capability.COMPLETIONS}
+
+
+@check("comp.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
+def shape(target: Target) -> None:
+    """A completion has its fields, and each choice text, index, logprobs and finish_reason."""
+    body = _post(target).success_or_refused()
+    absent = missing(body, "id", "object", "created", "model", "choices")
+    expect(not absent, f"missing: {', '.join(absent)}")
+    expect(body["object"] == "text_completion", f"object is {body['object']!r}")
+    first = pick(body, dict, "choices", 0)
+    absent = missing(first, "text", "index", "logprobs", "finish_reason")
+    expect(not absent, f"the choice has no {', '.join(absent)}")
+    pick(first, str, "text")
+
+
+@check(
+    "comp.prompt.list",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source=f"{SPEC}Request.prompt: array of strings",
+    needs=NEEDS,
+)
+def prompt_list(target: Target) -> None:
+    """A list of prompts gives one choice a prompt, by index."""
+    _expect_indexes(_post(target, prompt=["Once", "The sea"]).success_or_refused(), 2)
+
+
+@check(
+    "comp.prompt.tokens",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source=f"{SPEC}Request.prompt: array of tokens",
+    needs=NEEDS,
+)
+def prompt_tokens(target: Target) -> None:
+    """A prompt of token ids gives one choice, and counts as many tokens as it has ids."""
+    ids = [1000, 1001, 1002]
+    body = _post(target, prompt=ids).success_or_refused()
+    _expect_indexes(body, 1)
+    count = pick(body, int, "usage", "prompt_tokens")
+    expect(len(ids) <= count <= len(ids) + 2, f"{count} prompt tokens for {len(ids)} token ids")
+
+
+@check(
+    "comp.stream.usage",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ChatCompletionStreamOptions.include_usage",
+    needs=NEEDS | {Capability.STREAMING},
+)
+def stream_usage(target: Target) -> None:
+    """With include_usage the last chunk has the usage and no choices, and no other has usage."""
+    reply = _post(target, stream=True, stream_options={"include_usage": True})
+    chunks = reply.objects_or_refused()
+    expect_effect(
+        any(chunk.get("usage") for chunk in chunks),
+        "include_usage was accepted and no chunk has a usage",
+    )
+    last = chunks[-1]
+    expect(last.get("choices") == [], f"the last chunk has choices: {quote(last)}")
+    expect(pick(last, int, "usage", "completion_tokens") > 0, f"nothing counted: {quote(last)}")
+    early = [chunk["usage"] for chunk in chunks[:-1] if chunk.get("usage")]
+    expect(not early, f"{len(early)} chunks before the last have a usage")
+
+
+@check(
+    "comp.missing_prompt",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source=f"{SPEC}Request.required",
+    needs=NEEDS,
+)
+def missing_prompt(target: Target) -> None:
+    """A completion without a prompt is a 400."""
+    _post(target).success_or_refused()
+    reply = target.post("/completions", {"model": target.model, "max_tokens": 4})
+    rejected(reply, "a completion without a prompt")
+
+
+def _post(target: Target, **params: Any) -> Reply:
+    body = {"model": target.model, "prompt": "Once upon a time", "max_tokens": 4, "temperature": 0}
+    return target.post("/completions", body | params)
+
+
+def _expect_indexes(body: dict[str, Any], count: int) -> None:
+    indexes = sorted(pick(choice, int, "index") for choice in objects(body, "choices"))
+    expect(indexes == list(range(count)), f"the choices have the indexes {indexes}")
+    for choice in objects(body, "choices"):
+        pick(choice, str, "text")

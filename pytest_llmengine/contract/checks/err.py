@@ -1,0 +1,180 @@
+"""err: what is wrong with a request is said in the envelope that clients read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import usage
+from pytest_llmengine.contract.reading.control import control
+from pytest_llmengine.contract.reading.errors import NO_MESSAGES, NO_PATH, envelope, provoke
+from pytest_llmengine.contract.reading.fields import missing, pick
+from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.registry import (
+    CORE,
+    EXPECTED,
+    EXTENDED,
+    QUIRK,
+    REQUIRED,
+    SMOKE,
+    check,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: Error"
+CHAT = "/chat/completions"
+
+
+@check("err.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required; vllm-project/vllm#12886")
+def shape(target: Target) -> None:
+    """An error is an object "error" with message, type, param and code."""
+    for what, reply in provoke(target).items():
+        error = envelope(reply, what)
+        lost = missing(error, "message", "type", "param", "code")
+        expect(not lost, f"{what}: missing in the error: {', '.join(lost)}")
+        expect(pick(error, str, "message"), f"{what}: the message is empty")
+        pick(error, str, "type")
+        expect(
+            error["param"] is None or isinstance(error["param"], str),
+            f"{what}: param is {quote(error['param'])}",
+        )
+
+
+@check("err.code_string_or_null", level=REQUIRED, tier=CORE, source=f"{SPEC}.code")
+def code_string_or_null(target: Target) -> None:
+    """The code of an error is a string or null."""
+    for what, reply in provoke(target).items():
+        error = envelope(reply, what)
+        expect("code" in error, f"{what}: the error has no code")
+        code = error["code"]
+        expect(code is None or isinstance(code, str), f"{what}: code is {quote(code)}")
+
+
+@check(
+    "err.type_values",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI: the type of a client's error is invalid_request_error, also of a 404",
+)
+def type_values(target: Target) -> None:
+    """A client's error has the type "invalid_request_error"."""
+    replies = provoke(target)
+    for what in (NO_MESSAGES, NO_PATH):
+        kind = envelope(replies[what], what).get("type")
+        expect(kind == "invalid_request_error", f"{what}: type is {quote(kind)}")
+
+
+@check(
+    "err.content_type_json", level=QUIRK, tier=EXTENDED, source="clients parse the body by its type"
+)
+def content_type_json(target: Target) -> None:
+    """Every error is JSON, and says so."""
+    for what, reply in provoke(target).items():
+        kind = reply.content_type
+        expect(kind == "application/json", f"{what}: the content type is {kind!r}")
+        reply.object()
+
+
+@check("err.malformed_json", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
+def malformed_json(target: Target) -> None:
+    """A body that is not JSON is rejected."""
+    control(target)
+    rejected(target.post(CHAT, raw=b'{"model": '), 'the body {"model": ')
+
+
+@check("err.nonobject_body", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
+def nonobject_body(target: Target) -> None:
+    """A body that is JSON, but no object, is rejected."""
+    control(target)
+    for raw in (b"[]", b'"hello"', b"null"):
+        rejected(target.post(CHAT, raw=raw), f"the body {raw.decode()}")
+
+
+@check(
+    "err.unknown_model",
+    level=EXPECTED,
+    tier=SMOKE,
+    source="OpenAI: 404 model_not_found; sgl-project/sglang#31404",
+)
+def unknown_model(target: Target) -> None:
+    """A model that is not served is answered with 404 and the code "model_not_found"."""
+    control(target)
+    reply = target.chat(model="no-such-model", max_tokens=1)
+    expect_effect(reply.status != 200, f"no-such-model answered 200: {quote(reply.text)}")
+    expect(reply.status == 404, f"no-such-model: {reply.status}: {quote(reply.text)}")
+    code = envelope(reply, "no-such-model").get("code")
+    expect(code == "model_not_found", f"no-such-model: 404 with the code {quote(code)}")
+
+
+@check(
+    "err.context_overflow",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI: 400 context_length_exceeded; ollama/ollama#4967",
+)
+def context_overflow(target: Target) -> None:
+    """A prompt that is longer than the context is rejected, never cut, with a code that says so."""
+    control(target)
+    for words in (20_000, 200_000):
+        reply = target.chat("a " * words, max_tokens=1)
+        if reply.status != 200:
+            _expect_overflow(reply, words)
+            return
+        read = usage(reply.success(), "prompt_tokens")
+        expect_effect(read >= words, f"of {words} words {read} tokens were read, the rest was cut")
+    raise Unmeasured("the context holds 200000 words")
+
+
+@check(
+    "err.wrong_content_type",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="RFC 9110, 15.5.16: 415 for a type that is not supported",
+)
+def wrong_content_type(target: Target) -> None:
+    """A body that is not said to be JSON is rejected with 415 or 400."""
+    control(target)
+    reply = target.post(CHAT, _good(target), headers={"Content-Type": "text/plain"})
+    expect_effect(reply.status != 200, "a body of type text/plain was read as JSON")
+    expect(reply.status in {400, 415}, f"text/plain: {reply.status}: {quote(reply.text)}")
+    expect(reply.error_message, f"text/plain: {reply.status} without a message")
+
+
+@check("err.not_found_path", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.5: 404")
+def not_found_path(target: Target) -> None:
+    """A path that does not exist is answered with 404, in words."""
+    control(target)
+    _expect_status(target.get("/no/such/path"), 404, "GET /no/such/path")
+
+
+@check("err.method", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.6: 405")
+def method(target: Target) -> None:
+    """A method that the path does not know is answered with 405, in words."""
+    control(target)
+    _expect_status(target.send("DELETE", CHAT), 405, f"DELETE {CHAT}")
+
+
+def _expect_status(reply: Reply, status: int, what: str) -> None:
+    expect_effect(reply.status != 200, f"{what} was answered with 200")
+    expect(reply.status == status, f"{what}: {reply.status} instead of {status}")
+    reply.object()
+    expect(reply.error_message, f"{what}: {status} without a message: {quote(reply.text)}")
+
+
+def _expect_overflow(reply: Reply, words: int) -> None:
+    what = f"a prompt of {words} words"
+    expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
+    code = envelope(reply, what).get("code")
+    expect(
+        code == "context_length_exceeded",
+        f"{what}: 400 with the code {quote(code)}: {reply.error_message}",
+    )
+
+
+def _good(target: Target) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "Say hello."}]
+    return {"model": target.model, "messages": messages, "max_tokens": 1, "temperature": 0}

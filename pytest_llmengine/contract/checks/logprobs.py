@@ -1,0 +1,163 @@
+"""logprobs: the probabilities of the tokens of a chat completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import choice, content
+from pytest_llmengine.contract.reading.fields import missing, objects, pick
+from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.registry import (
+    CORE,
+    EXPECTED,
+    EXTENDED,
+    OPTIONAL,
+    REQUIRED,
+    SMOKE,
+    check,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: ChatCompletionTokenLogprob"
+NEEDS = {Capability.LOGPROBS}
+_ROUNDING = 1e-4
+
+
+@check(
+    "logprobs.supported",
+    level=OPTIONAL,
+    tier=SMOKE,
+    source="openai-openapi: CreateChatCompletionRequest.logprobs",
+    needs=NEEDS,
+)
+def supported(target: Target) -> None:
+    """Logprobs true gives logprobs."""
+    expect(_entries(_ask(target)), "the list of logprobs is empty")
+
+
+@check("logprobs.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
+def shape(target: Target) -> None:
+    """Logprobs have content and refusal, and each entry token, logprob, bytes and top_logprobs."""
+    body = _ask(target, top_logprobs=2)
+    for entry in _entries(body):
+        _expect_token(entry, "top_logprobs")
+        tops = objects(entry, "top_logprobs")
+        expect(len(tops) == 2, f"{len(tops)} top_logprobs where 2 were asked for")
+        for top in tops:
+            _expect_token(top)
+    absent = missing(pick(choice(body), dict, "logprobs"), "content", "refusal")
+    expect(not absent, f"the logprobs object has no {', '.join(absent)}")
+
+
+@check(
+    "logprobs.length_matches_tokens",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed: one entry a completion token",
+    needs=NEEDS,
+)
+def length_matches_tokens(target: Target) -> None:
+    """There is one entry a completion token."""
+    body = _ask(target)
+    if choice(body).get("finish_reason") != "length":
+        raise Unmeasured("the model stopped by itself; whether that token counts is open")
+    count = pick(body, int, "usage", "completion_tokens")
+    entries = _entries(body)
+    expect(len(entries) == count, f"{len(entries)} entries for {count} completion tokens")
+
+
+@check(
+    "logprobs.default_top_empty",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="openai-openapi: CreateChatCompletionRequest.top_logprobs",
+    needs=NEEDS,
+)
+def default_top_empty(target: Target) -> None:
+    """Without top_logprobs the lists of alternatives are there and empty."""
+    counts = {len(pick(entry, list, "top_logprobs")) for entry in _entries(_ask(target))}
+    expect(counts == {0}, f"top_logprobs was not asked for and has {sorted(counts)} entries")
+
+
+@check(
+    "logprobs.top.requires_logprobs",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="openai-openapi: logprobs must be set to true if top_logprobs is used",
+    needs=NEEDS,
+)
+def top_requires_logprobs(target: Target) -> None:
+    """top_logprobs without logprobs is a 400."""
+    _ask(target, top_logprobs=2)
+    rejected(target.chat(top_logprobs=2, max_tokens=2), "top_logprobs without logprobs")
+
+
+@check(
+    "logprobs.top.max20",
+    level=REQUIRED,
+    tier=CORE,
+    source="openai-openapi: CreateChatCompletionRequest.top_logprobs.maximum",
+    needs=NEEDS,
+)
+def top_max20(target: Target) -> None:
+    """More than 20 top_logprobs are a 400."""
+    _ask(target, top_logprobs=2)
+    rejected(target.chat(logprobs=True, top_logprobs=21, max_tokens=2), "top_logprobs 21")
+
+
+@check(
+    "logprobs.values",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="a probability is at most 1; vllm#9453, vllm#44319",
+    needs=NEEDS,
+)
+def values(target: Target) -> None:
+    """No logprob is above 0, alternatives are sorted, and the bytes join to the text."""
+    body = _ask(target, top_logprobs=3)
+    entries = _entries(body)
+    for entry in entries:
+        tops = [pick(top, float, "logprob") for top in objects(entry, "top_logprobs")]
+        highest = max([pick(entry, float, "logprob"), *tops])
+        expect(highest <= _ROUNDING, f"a logprob of {highest} is a probability above 1")
+        expect(tops == sorted(tops, reverse=True), f"top_logprobs are not sorted: {tops}")
+    joined = b"".join(_bytes(entry) for entry in entries)
+    said = content(body).encode()
+    expect(joined == said, f"the bytes join to {joined!r}, the text is {said!r}")
+
+
+def _ask(target: Target, **params: Any) -> dict[str, Any]:
+    """An answer with logprobs; one that drops them ends the check as ignored."""
+    body = target.chat(logprobs=True, max_tokens=4, **params).success_or_refused()
+    expect_effect(
+        choice(body).get("logprobs"), f"logprobs were accepted and dropped: {quote(body)}"
+    )
+    return body
+
+
+def _entries(body: dict[str, Any]) -> list[dict[str, Any]]:
+    return objects(choice(body), "logprobs", "content")
+
+
+def _expect_token(entry: dict[str, Any], *more: str) -> None:
+    absent = missing(entry, "token", "logprob", "bytes", *more)
+    expect(not absent, f"an entry has no {', '.join(absent)}: {quote(entry)}")
+    pick(entry, str, "token")
+    pick(entry, float, "logprob")
+    if entry["bytes"] is not None:
+        pick(entry, list, "bytes")
+
+
+def _bytes(entry: dict[str, Any]) -> bytes:
+    """The bytes of a token; a token without any, which the schema allows, stands for itself."""
+    given = entry.get("bytes")
+    if given is None:
+        return pick(entry, str, "token").encode()
+    numbers = [pick(number, int) for number in pick(given, list)]
+    expect(all(0 <= number < 256 for number in numbers), f"no bytes: {quote(entry)}")
+    return bytes(numbers)

@@ -1,0 +1,105 @@
+"""net: what HTTP lets a client do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import said
+from pytest_llmengine.contract.reading.control import control
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+CHAT = "/chat/completions"
+JSON_BODY = {"Content-Type": "application/json"}
+LARGE = 1_300_000
+
+
+@check(
+    "net.keepalive.reuse",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="RFC 9112, 9.3: connections persist",
+    needs={Capability.STREAMING},
+)
+def keepalive_reuse(target: Target) -> None:
+    """A connection is used again, also after a stream."""
+    target.need_direct()
+    with target.kept_alive():
+        first = target.chat(max_tokens=1)
+        said(first.success())
+        stream = target.chat(max_tokens=4, stream=True)
+        stream.objects_or_refused()
+        last = target.chat(max_tokens=1)
+        said(last.success())
+    expect(first.port == stream.port, "the connection was closed after a whole answer")
+    expect(stream.port == last.port, "the connection was closed after a stream")
+
+
+@check(
+    "net.gzip_request",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="RFC 9110, 8.4: read it, or answer 415",
+)
+def gzip_request(target: Target) -> None:
+    """A body in gzip is read, or turned down with a 4xx."""
+    target.need_direct()
+    control(target)
+    headers = {**JSON_BODY, "Content-Encoding": "gzip"}
+    reply = target.post(CHAT, raw=gzip.compress(_good(target), mtime=0), headers=headers)
+    if reply.status == 200:
+        said(reply.success())
+    else:
+        clear = reply.status == 415 or (400 <= reply.status < 500 and reply.error_message)
+        expect(clear, f"a body in gzip: {reply.status}: {quote(reply.text)}")
+
+
+@check(
+    "net.chunked_request",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="RFC 9112, 7.1: a recipient must be able to decode chunked",
+)
+def chunked_request(target: Target) -> None:
+    """A body sent in chunks, without a Content-Length, is read."""
+    target.need_direct()
+    reply = target.send("POST", CHAT, content=_good(target), headers=JSON_BODY, chunked=True)
+    said(reply.success())
+
+
+@check("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
+def expect_continue(target: Target) -> None:
+    """A request with "Expect: 100-continue" is answered."""
+    target.need_direct()
+    headers = {**JSON_BODY, "Expect": "100-continue"}
+    said(target.post(CHAT, raw=_good(target), headers=headers).success())
+
+
+@check(
+    "long.large_body",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="clients need words, not a broken connection",
+)
+def large_body(target: Target) -> None:
+    """A body of 1.3 MB is turned down in words, never with a broken connection."""
+    target.need_direct()
+    control(target)
+    reply = target.chat("a" * LARGE, max_tokens=1)
+    if reply.status == 200:
+        raise Unmeasured(f"the server takes a prompt of {LARGE} bytes")
+    expect(400 <= reply.status < 500, f"{LARGE} bytes: {reply.status}: {quote(reply.text)}")
+    expect(reply.error_message, f"{LARGE} bytes: {reply.status} without a message")
+
+
+def _good(target: Target) -> bytes:
+    messages = [{"role": "user", "content": "Say hello."}]
+    body = {"model": target.model, "messages": messages, "max_tokens": 1, "temperature": 0}
+    return json.dumps(body).encode()

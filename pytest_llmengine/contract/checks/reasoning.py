@@ -1,0 +1,100 @@
+"""reasoning: what a model thinks before it answers, kept apart from the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import (
+    REASONING_FIELDS,
+    choice,
+    content,
+    message,
+    reasoning,
+    tool_calls,
+)
+from pytest_llmengine.contract.reading.chat_stream import deltas, stream_chat
+from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, QUIRK, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+NEEDS = {Capability.REASONING}
+ASK = "What is 2 + 2? Answer with one number."
+THINKING = {"reasoning_effort": "low", "max_tokens": 400}
+_TAGS = ("<think>", "</think>", "<|channel|>", "<thinking>")
+
+
+@check(
+    "reasoning.field_name",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="strands#2182: engines say reasoning or reasoning_content",
+    needs=NEEDS | {Capability.STREAMING},
+)
+def field_name(target: Target) -> None:
+    """Reasoning is a string in reasoning or reasoning_content, by one name, streamed or not."""
+    whole = _names([message(_reasoned(target))])
+    streamed = _names(deltas(stream_chat(target, ASK, **THINKING)))
+    expect(whole == streamed, f"reasoning is in {whole} in the whole and {streamed} in the stream")
+
+
+@check(
+    "reasoning.not_in_content",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="reasoning is no part of the answer",
+    needs=NEEDS,
+)
+def not_in_content(target: Target) -> None:
+    """The content holds none of the tags that a model writes around its reasoning."""
+    said = content(target.chat(ASK, **THINKING).success_or_refused())
+    found = [tag for tag in _TAGS if tag in said]
+    expect(not found, f"{found} in the content: {quote(said)}")
+    _reasoned(target)
+
+
+@check(
+    "reasoning.not_only",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="MiniMax provider verifier: never reasoning without an answer",
+    needs=NEEDS,
+)
+def not_only(target: Target) -> None:
+    """An answer that ends with stop holds more than reasoning."""
+    body = _reasoned(target)
+    if choice(body).get("finish_reason") != "stop":
+        raise Unmeasured(f"the finish reason is {choice(body).get('finish_reason')!r}, not stop")
+    expect(content(body) or tool_calls(body), f"only reasoning: {quote(reasoning(body))}")
+
+
+@check(
+    "reasoning.tokens_counted",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source="openai-openapi: CompletionUsage.completion_tokens_details.reasoning_tokens",
+    needs=NEEDS,
+)
+def tokens_counted(target: Target) -> None:
+    """The tokens of the reasoning are counted, as a part of the completion's."""
+    body = _reasoned(target)
+    count = pick(body, int, "usage", "completion_tokens_details", "reasoning_tokens")
+    total = pick(body, int, "usage", "completion_tokens")
+    expect(0 < count <= total, f"{count} reasoning tokens of {total} completion tokens")
+
+
+def _reasoned(target: Target) -> dict[str, Any]:
+    """An answer with reasoning; one without ends the check as unmeasured."""
+    body = target.chat(ASK, **THINKING).success_or_refused()
+    if not reasoning(body):
+        raise Unmeasured(f"no reasoning in the answer {content(body)!r}")
+    return body
+
+
+def _names(parts: list[dict[str, Any]]) -> list[str]:
+    """The fields that hold reasoning text in a message or in deltas."""
+    return [name for name in REASONING_FIELDS if any(part.get(name) for part in parts)]

@@ -1,0 +1,148 @@
+"""resp: the body of a whole answer of the responses endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.fields import missing, objects, pick
+from pytest_llmengine.contract.reading.responses import items, output_text, respond
+from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: Response"
+NEEDS = {Capability.RESPONSES}
+LONG = "Write a long story about the sea."
+TOOL = {"type": "function", **WEATHER["function"]}
+_KEYS = (
+    *("id", "object", "created_at", "error", "incomplete_details", "instructions", "model"),
+    *("tools", "output", "parallel_tool_calls", "metadata", "tool_choice", "temperature", "top_p"),
+)
+
+
+@check("resp.required", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}.required", needs=NEEDS)
+def required_fields(target: Target) -> None:
+    """A response has the fields that the schema requires, null ones included."""
+    body = respond(target)
+    expect(pick(body, str, "object") == "response", f"object is {body['object']!r}")
+    absent = missing(body, *_KEYS)
+    expect(not absent, f"missing: {', '.join(absent)}")
+
+
+@check(
+    "resp.input.string_and_items",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: CreateResponse.input",
+    needs=NEEDS,
+)
+def input_forms(target: Target) -> None:
+    """A string and a list of one user message with that text get the same answer."""
+    parts = [{"type": "input_text", "text": "Say hello."}]
+    plain = output_text(respond(target))
+    listed = output_text(respond(target, [{"role": "user", "content": parts}]))
+    expect(plain, "no output text")
+    expect(listed == plain, f"for the string {plain!r}, for the list {listed!r}")
+
+
+@check(
+    "resp.output.message",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: OutputMessage.required",
+    needs=NEEDS,
+)
+def output_message(target: Target) -> None:
+    """The output is a message with id, role, status and an output_text with its annotations."""
+    messages = items(respond(target), "message")
+    expect(len(messages) == 1, f"{len(messages)} messages in the output")
+    absent = missing(messages[0], "id", "type", "role", "content", "status")
+    expect(not absent, f"the message has no {', '.join(absent)}")
+    expect(messages[0]["role"] == "assistant", f"the role is {messages[0]['role']!r}")
+    part = pick(messages[0], dict, "content", 0)
+    expect(part.get("type") == "output_text", f"the content is {quote(part)}")
+    expect(pick(part, str, "text"), "the text is empty")
+    pick(part, list, "annotations")
+
+
+@check(
+    "resp.usage",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ResponseUsage.required",
+    needs=NEEDS,
+)
+def usage(target: Target) -> None:
+    """The usage counts input, output and total, with the details of both."""
+    counted = pick(respond(target), dict, "usage")
+    given, made, total = (
+        pick(counted, int, key) for key in ("input_tokens", "output_tokens", "total_tokens")
+    )
+    expect(given > 0 < made, f"nothing counted: {quote(counted)}")
+    expect(total == given + made, f"the total is not the sum: {quote(counted)}")
+    pick(counted, int, "input_tokens_details", "cached_tokens")
+    pick(counted, int, "output_tokens_details", "reasoning_tokens")
+
+
+@check(
+    "resp.incomplete.max_output_tokens",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source=f"{SPEC}.incomplete_details.reason",
+    needs=NEEDS,
+)
+def incomplete(target: Target) -> None:
+    """A response that the token cap cuts is incomplete, for max_output_tokens."""
+    body = respond(target, LONG, max_output_tokens=16)
+    status = pick(body, str, "status")
+    expect(status == "incomplete", f"the status is {status!r} after {output_text(body)!r}")
+    reason = pick(body, str, "incomplete_details", "reason")
+    expect(reason == "max_output_tokens", f"the reason is {reason!r}")
+
+
+@check(
+    "resp.tool_choice",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ToolChoiceOptions",
+    needs=NEEDS | {Capability.TOOLS},
+)
+def tool_choice(target: Target) -> None:
+    """tool_choice required gives a function call, though the prompt asks for none."""
+    body = _required_call(target, "Say hello.")
+    expect_effect(
+        items(body, "function_call"),
+        f"required was accepted, and the answer is {output_text(body)!r}",
+    )
+
+
+@check(
+    "resp.function_call.shape",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: FunctionToolCall.required",
+    needs=NEEDS | {Capability.TOOLS},
+)
+def function_call_shape(target: Target) -> None:
+    """A function call has call_id, name, arguments as a string, and a status."""
+    calls = items(_required_call(target, ASK_WEATHER), "function_call")
+    if not calls:
+        raise Unmeasured("no function call to look at")
+    for call in calls:
+        expect(pick(call, str, "call_id"), f"the call_id is empty: {quote(call)}")
+        expect(pick(call, str, "name") == "get_weather", f"the name is {call['name']!r}")
+        pick(call, str, "arguments")
+        expect(pick(call, str, "status") == "completed", f"the status is {call['status']!r}")
+
+
+def _required_call(target: Target, prompt: str) -> JSON:
+    body = respond(
+        target, prompt, tools=[TOOL], tool_choice="required", max_output_tokens=CALL_TOKENS
+    )
+    objects(body, "output")
+    return body

@@ -1,0 +1,107 @@
+"""resp.stream: the events of a streamed response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import expect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.fields import missing, pick
+from pytest_llmengine.contract.reading.responses import TERMINAL, of_type, stream_response
+from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+NEEDS = {Capability.RESPONSES, Capability.STREAMING}
+_ORDER = (
+    "response.created",
+    "response.in_progress",
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.content_part.done",
+    "response.output_item.done",
+)
+_WITH_INDEXES = (
+    "response.content_part.added",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.content_part.done",
+)
+
+
+@check(
+    "resp.stream.order",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ResponseStreamEvent",
+    needs=NEEDS,
+)
+def order(target: Target) -> None:
+    """Events come as created, in_progress, item and part added, deltas, done, then the end."""
+    types = [event["type"] for event in stream_response(target)]
+    known = [t for t in dict.fromkeys(types) if t in {*_ORDER, *TERMINAL}]
+    expect(known[:-1] == list(_ORDER), f"the events come as {', '.join(known)}")
+    expect(known[-1] in TERMINAL, f"the last event is {types[-1]}")
+
+
+@check(
+    "resp.stream.sequence_number",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ResponseTextDeltaEvent.sequence_number",
+    needs=NEEDS,
+)
+def sequence_number(target: Target) -> None:
+    """Events are numbered from 0, one by one."""
+    numbers = [pick(event, int, "sequence_number") for event in stream_response(target)]
+    expect(numbers == list(range(len(numbers))), f"the numbers are {quote(numbers)}")
+
+
+@check(
+    "resp.stream.indexes",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ResponseTextDeltaEvent.output_index, .content_index",
+    needs=NEEDS,
+)
+def indexes(target: Target) -> None:
+    """Events of a content part say which item and which part they belong to."""
+    for event in of_type(stream_response(target), *_WITH_INDEXES):
+        absent = missing(event, "item_id", "output_index", "content_index")
+        expect(not absent, f"{event['type']} has no {', '.join(absent)}")
+        expect(pick(event, int, "content_index") == 0, f"content_index: {quote(event)}")
+        pick(event, int, "output_index")
+
+
+@check(
+    "resp.stream.delta_logprobs_key",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: ResponseTextDeltaEvent.logprobs",
+    needs=NEEDS,
+)
+def delta_logprobs_key(target: Target) -> None:
+    """Every text delta has a list of logprobs, though it be empty."""
+    for event in of_type(stream_response(target), "response.output_text.delta"):
+        pick(event, list, "logprobs")
+
+
+@check(
+    "resp.stream.terminal_once",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="ollama#17118: exactly one of completed, incomplete and failed",
+    needs=NEEDS,
+)
+def terminal_once(target: Target) -> None:
+    """A stream ends with exactly one of completed, incomplete and failed, as its status says."""
+    events = stream_response(target)
+    ends = of_type(events, *TERMINAL)
+    expect(len(ends) == 1, f"{len(ends)} events end the stream")
+    expect(events[-1] is ends[0], f"after the end came {quote(events[-1])}")
+    status = pick(ends[0], str, "response", "status")
+    expect(ends[0]["type"] == f"response.{status}", f"{ends[0]['type']} with status {status!r}")

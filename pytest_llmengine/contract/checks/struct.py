@@ -1,0 +1,163 @@
+"""struct: answers held to JSON or to a schema by the server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import (
+    answered,
+    choice,
+    content,
+    message,
+    tool_calls,
+)
+from pytest_llmengine.contract.reading.chat_stream import stream_chat, text
+from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.registry import (
+    CORE,
+    EXPECTED,
+    EXTENDED,
+    OPTIONAL,
+    REQUIRED,
+    SMOKE,
+    check,
+)
+from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, WEATHER, constrained_to
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: ResponseFormatJsonSchema"
+SCHEMA = {Capability.JSON_SCHEMA}
+ASK = "Which colour has the sky?"
+FORMAT = constrained_to(COLOUR_SCHEMA)
+TOKENS = 64
+
+
+@check(
+    "struct.json_object",
+    level=OPTIONAL,
+    tier=SMOKE,
+    source="openai-openapi: ResponseFormatJsonObject",
+    needs={Capability.JSON_OBJECT},
+)
+def json_object(target: Target) -> None:
+    """response_format json_object gives a JSON object, though the prompt asks for prose."""
+    reply = target.chat(
+        "Say yes, not in JSON.",
+        response_format={"type": "json_object"},
+        max_tokens=TOKENS,
+    )
+    body = answered(reply.success_or_refused())
+    said = content(body)
+    if choice(body).get("finish_reason") == "length" and said.lstrip().startswith("{"):
+        raise Unmeasured(f"the token cap cut the object: {said!r}")
+    expect_effect(
+        isinstance(_parsed(said), dict), f"json_object was accepted, and the answer is {said!r}"
+    )
+
+
+@check("struct.json_schema.strict", level=OPTIONAL, tier=SMOKE, source=SPEC, needs=SCHEMA)
+def json_schema_strict(target: Target) -> None:
+    """A strict schema holds the answer to it, whatever the model would rather say."""
+    reply = target.chat(ASK, response_format=FORMAT, max_tokens=TOKENS)
+    _expect_colour(content(answered(reply.success_or_refused())))
+
+
+@check("struct.stream", level=OPTIONAL, tier=EXTENDED, source=SPEC, needs=SCHEMA)
+def struct_stream(target: Target) -> None:
+    """A strict schema holds a streamed answer to it as well."""
+    _expect_colour(text(stream_chat(target, ASK, response_format=FORMAT, max_tokens=TOKENS)))
+
+
+@check(
+    "struct.with_tools",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source=SPEC,
+    needs=SCHEMA | {Capability.TOOLS},
+)
+def with_tools(target: Target) -> None:
+    """A strict schema also holds when there are tools that the model does not call."""
+    reply = target.chat(ASK, response_format=FORMAT, tools=[WEATHER], max_tokens=TOKENS)
+    body = answered(reply.success_or_refused())
+    if tool_calls(body):
+        raise Unmeasured("the model called a tool, so no text was to be held to the schema")
+    _expect_colour(content(body))
+
+
+@check(
+    "struct.json_schema.missing",
+    level=REQUIRED,
+    tier=CORE,
+    source=f"{SPEC}.required",
+    needs=SCHEMA,
+)
+def json_schema_missing(target: Target) -> None:
+    """A response_format of type json_schema without a json_schema is a 400."""
+    _control(target)
+    reply = target.chat(response_format={"type": "json_schema"}, max_tokens=4)
+    rejected(reply, "response_format json_schema without a schema")
+
+
+@check(
+    "struct.type.unknown",
+    level=REQUIRED,
+    tier=CORE,
+    source="openai-openapi: CreateChatCompletionRequest.response_format",
+)
+def type_unknown(target: Target) -> None:
+    """A response_format of an unknown type is a 400."""
+    target.chat(response_format={"type": "text"}, max_tokens=1).success()
+    reply = target.chat(response_format={"type": "haiku"}, max_tokens=4)
+    rejected(reply, "response_format of type 'haiku'")
+
+
+@check(
+    "struct.schema.invalid",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI observed: a schema that is none gets a 400",
+    needs=SCHEMA,
+)
+def schema_invalid(target: Target) -> None:
+    """A schema that is no JSON schema is a 400."""
+    _control(target)
+    reply = target.chat(response_format=constrained_to({"type": "haiku"}), max_tokens=4)
+    rejected(reply, "a schema of type 'haiku'")
+
+
+@check(
+    "struct.refusal",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source="openai-openapi: ChatCompletionResponseMessage.refusal",
+    needs=SCHEMA,
+)
+def refusal_key(target: Target) -> None:
+    """A structured answer has a refusal: null beside an answer, or text instead of one."""
+    reply = target.chat(ASK, response_format=FORMAT, max_tokens=TOKENS)
+    found = message(answered(reply.success_or_refused()))
+    expect("refusal" in found, f"the message has no refusal key: {quote(found)}")
+    given = [key for key in ("refusal", "content") if found.get(key) is not None]
+    expect(len(given) == 1, f"both or neither of refusal and content: {quote(found)}")
+
+
+def _control(target: Target) -> None:
+    """Ends the check as refused where schemas themselves are, so that a 400 means the bad one."""
+    target.chat(ASK, response_format=FORMAT, max_tokens=2).success_or_refused()
+
+
+def _expect_colour(said: str) -> None:
+    expect_effect(_parsed(said) == COLOUR, f"the schema was accepted, and the answer is {said!r}")
+
+
+def _parsed(said: str) -> Any:
+    try:
+        return json.loads(said)
+    except ValueError:
+        raise Ignored(f"JSON was asked for and accepted, and the answer is {said!r}") from None

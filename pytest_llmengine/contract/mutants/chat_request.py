@@ -1,0 +1,39 @@
+"""Mutants of chat.request."""
+
+from __future__ import annotations
+
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import put, rule_off, taking
+from pytest_llmengine.contract.mutants.registry import mutant
+
+REJECTIONS = (
+    "chat.messages.min1",
+    "chat.messages.required",
+    "chat.model.required",
+    "chat.roles.unknown",
+    "chat.content.null_user",
+    "chat.max_tokens.zero_negative",
+    "chat.temperature.range",
+    "chat.top_p.range",
+    "chat.penalties.range",
+    "chat.stop.max4",
+    "chat.stop.nonstring",
+    "chat.n.range",
+    "chat.stream_options.without_stream",
+    "chat.wrong_type",
+    "chat.reasoning_effort",
+)
+
+for name in REJECTIONS:
+    rule_off(name)
+    mutant(name, Behaviour("refused without a word", error=put("", "error", "message")))
+
+# The values at the ends of a range are good ones.
+for name, field, good, taken_for in (
+    ("chat.temperature.range", "temperature", 2, 3),
+    ("chat.top_p.range", "top_p", 0, -1),
+    ("chat.penalties.range", "presence_penalty", -2, -3),
+    ("chat.stop.max4", "stop", ["@1", "@2", "@3", "@4"], ["@"] * 5),
+    ("chat.n.range", "n", 1, 0),
+):
+    mutant(name, Behaviour(f"{field}={good} refused", request=taking(taken_for, good, field)))

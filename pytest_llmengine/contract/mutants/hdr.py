@@ -1,0 +1,32 @@
+"""Mutants of hdr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.registry import mutant
+
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import Call, RawReply
+
+HEADER = "x-request-id"
+
+
+def _never(reply: RawReply, call: Call) -> RawReply:
+    reply.headers.pop(HEADER, None)
+    return reply
+
+
+def _not_on_errors(reply: RawReply, call: Call) -> RawReply:
+    return _never(reply, call) if reply.status >= 400 else reply
+
+
+def _always_the_same(reply: RawReply, call: Call) -> RawReply:
+    reply.headers[HEADER] = "req_1"
+    return reply
+
+
+mutant("hdr.x_request_id", Behaviour("never", wire=_never))
+mutant("hdr.x_request_id", Behaviour("not on errors", wire=_not_on_errors))
+mutant("hdr.x_request_id", Behaviour("always the same", wire=_always_the_same))

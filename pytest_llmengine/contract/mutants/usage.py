@@ -1,0 +1,18 @@
+"""Mutants of usage."""
+
+from __future__ import annotations
+
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import put, without
+from pytest_llmengine.contract.mutants.registry import mutant
+
+CACHED = ("usage", "prompt_tokens_details", "cached_tokens")
+
+mutant("usage.present_sum", Behaviour("total of 1", reply=put(1, "usage", "total_tokens")))
+mutant("usage.present_sum", Behaviour("no total", reply=without("usage", "total_tokens")))
+mutant("usage.present_sum", Behaviour("in words", reply=put("8", "usage", "prompt_tokens")))
+mutant(
+    "usage.n_sums_choices", Behaviour("one choice's", reply=put(4, "usage", "completion_tokens"))
+)
+mutant("usage.cached_subset", Behaviour("more than all", reply=put(99_999, *CACHED)))
+mutant("usage.cached_subset", Behaviour("below zero", reply=put(-1, *CACHED)))

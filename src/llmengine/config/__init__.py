@@ -1,0 +1,1 @@
+"""Engines as configuration: one value, and the files that hold many."""

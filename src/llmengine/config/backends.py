@@ -1,0 +1,39 @@
+"""Backend names and the engine classes behind them, loaded when first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from llmengine.values.errors import ConfigError
+
+GROUP = "llmengine.engines"
+
+# backend: module and class. Third parties add theirs through the entry-point group above.
+_BUILT_IN = {
+    "embedded": "llmengine.engines.embedded:Embedded",
+    "mock": "llmengine.engines.mock:Mock",
+    "ollama_api": "llmengine.engines.ollama_api:OllamaAPI",
+    "openai_compatible": "llmengine.engines.openai_compatible:OpenAICompatible",
+    "vllm_api": "llmengine.engines.vllm_api:VLLMAPI",
+}
+
+
+def backends() -> list[str]:
+    """The names of all backends that can be used here, sorted."""
+    return sorted({*_BUILT_IN, *(e.name for e in entry_points(group=GROUP))})
+
+
+def load_backend(name: str) -> Any:
+    """The engine class of a backend.
+
+    Raises ConfigError that lists the known names if there is no such backend.
+    """
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(import_module(module), attribute)
+    for entry in entry_points(group=GROUP, name=name):
+        return entry.load()
+    msg = f"unknown backend {name!r}; known backends are {', '.join(backends())}"
+    raise ConfigError(msg)

@@ -1,0 +1,136 @@
+"""One engine as a value: which backend, which model, where, and how to treat it."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    model_validator,
+)
+
+from llmengine.config.backends import load_backend
+from llmengine.config.timeouts import Timeouts
+from llmengine.values.errors import ConfigError
+from llmengine.values.sampling import SamplingParams
+from llmengine.values.secrets import register
+
+if TYPE_CHECKING:
+    from llmengine.engine.engine import Engine
+
+_ENV_PREFIX = "os.environ/"  # litellm's spelling of a key that the environment holds
+
+
+class EngineConfig(BaseModel):
+    """The configuration of one engine; it is all that an engine is made of.
+
+    ``endpoint`` (also ``base_url``, ``api_base``, ``host``) is the server's address, with or
+    without ``/v1``; left out, the backend's default. ``api_key_env`` names the environment
+    variable that holds the key. ``timeout`` is the total in seconds, or a mapping of the four
+    clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first.
+    ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
+    own parameters go over. ``extra_body`` goes into every request's body as it is.
+    ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+
+    name: str = ""
+    backend: str
+    model: str
+    endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("endpoint", "base_url", "api_base", "host")
+    )
+    api_key: SecretStr | None = None
+    api_key_env: str | None = None
+    timeout: Annotated[Timeouts, BeforeValidator(Timeouts.of)] = Timeouts()
+    max_retries: int = Field(
+        default=3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries")
+    )
+    max_concurrency: int = Field(default=64, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    reasoning: bool | str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    sampling: Annotated[
+        SamplingParams,
+        BeforeValidator(SamplingParams.of),
+        PlainSerializer(lambda s: s.given(), return_type=dict),
+    ] = SamplingParams()
+    transport: Literal["auto", "aiohttp", "httpx"] = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _deprecated_names(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "enable_reasoning" in data:
+            import warnings  # noqa: PLC0415 - rare path
+
+            warnings.warn(
+                "enable_reasoning is deprecated; write reasoning instead",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            data = dict(data)
+            data.setdefault("reasoning", data.pop("enable_reasoning"))
+        return data
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Name an unnamed engine after its backend, and keep its key out of every text."""
+        if not self.name:
+            object.__setattr__(self, "name", self.backend)
+        if self.api_key is not None:
+            register(self.api_key.get_secret_value())
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The client of this configuration: light, made once, safe to keep."""
+        made: Engine = load_backend(self.backend)(self)
+        return made
+
+    def resolve_key(self) -> str | None:
+        """The key as text, from here or from the environment; None where none is configured.
+
+        Raises ConfigError that names the engine and the variable if that is not set.
+        """
+        literal = self.api_key.get_secret_value() if self.api_key is not None else ""
+        variable = self.api_key_env or (
+            literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
+        )
+        if variable is None:
+            return literal or None
+        key = os.environ.get(variable)
+        if not key:
+            msg = (
+                f"engine {self.name!r}: api_key_env: the environment variable {variable} is not "
+                f"set; export {variable}=... or take api_key_env out"
+            )
+            raise ConfigError(msg)
+        register(key)
+        return key
+
+    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+        """A copy with some fields changed, and with an engine of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("engine", None)
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        state["__dict__"] = {k: v for k, v in state["__dict__"].items() if k != "engine"}
+        return state

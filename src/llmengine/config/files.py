@@ -1,0 +1,77 @@
+"""Engines files: YAML lists of engine configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from llmengine.config.backends import backends
+from llmengine.config.engine_config import EngineConfig
+from llmengine.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    import os
+
+
+def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
+    """The engines of a YAML file by name.
+
+    The file is a list of mappings with the fields of EngineConfig, each with a name. Raises
+    ConfigError that names the file, the engine and the field.
+    """
+    source = Path(path)
+    engines: dict[str, EngineConfig] = {}
+    for place, entry in enumerate(_read(source), start=1):
+        config = _parse(entry, f"{source}: engine {place}")
+        if config.name in engines:
+            msg = f"{source}: engine {place}: name: {config.name!r} is taken by an earlier engine"
+            raise ConfigError(msg)
+        engines[config.name] = config
+    return engines
+
+
+def _read(source: Path) -> list[Any]:
+    try:
+        data = yaml.safe_load(source.read_text("utf-8"))
+    except OSError as error:
+        msg = (
+            f"{source}: cannot be read: {error.strerror or error}; give the path of an engines file"
+        )
+        raise ConfigError(msg) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{source}: not valid YAML: {' '.join(str(error).split())}"
+        raise ConfigError(msg) from error
+    if not isinstance(data, list):
+        msg = f"{source}: an engines file is a list of engines ('- name: ...'), not {_kind(data)}"
+        raise ConfigError(msg)
+    return data
+
+
+def _parse(entry: Any, where: str) -> EngineConfig:
+    if not isinstance(entry, dict):
+        msg = f"{where}: an engine is a mapping with name, backend and model, not {_kind(entry)}"
+        raise ConfigError(msg)
+    if entry.get("name"):
+        where = f"{where} ({entry['name']})"
+    try:
+        config = EngineConfig.model_validate(entry)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_problem(where, e) for e in error.errors())) from error
+    if config.backend not in backends():
+        msg = f"{where}: backend: {config.backend!r} is unknown; known are {', '.join(backends())}"
+        raise ConfigError(msg)
+    return config
+
+
+def _problem(where: str, error: Any) -> str:
+    field = ".".join(str(part) for part in error["loc"]) or "engine"
+    words = {"missing": "is missing", "extra_forbidden": "is not a field of an engine"}
+    said = words.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
+    return f"{where}: {field}: {said}"
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,42 @@
+"""The four clocks of a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each phase of a call may take, in seconds; None never ends it.
+
+    ``connect`` is for the connection. ``first_token`` and ``gap`` hold for streams: until the
+    first generated content, and between two pieces of it (keep-alive comments do not count).
+    ``total`` starts when the request is sent, not while it waits for its turn.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = None
+    gap: float | None = None
+    total: float | None = 60.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and (not number or value <= 0):
+                msg = f"timeout {field.name!r} is {value!r}; give seconds above 0, or null for none"
+                raise ValueError(msg)
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Timeouts from a number (the total), a mapping of clocks, or timeouts as they are."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict):
+            known = [f.name for f in fields(cls)]
+            if unknown := sorted(set(value) - set(known)):
+                msg = f"unknown clock {unknown[0]!r}; the clocks are {', '.join(known)}"
+                raise ValueError(msg)
+            return cls(**value)
+        return cls(total=value)

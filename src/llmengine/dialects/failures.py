@@ -1,0 +1,149 @@
+"""Which error an answer means, from its status and its body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmengine.dialects.envelopes import Envelope, envelope_of, read_envelope
+from llmengine.dialects.quote import quote
+from llmengine.dialects.retry_after import header, retry_after
+from llmengine.values.errors import (
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    CallError,
+    ContextLengthError,
+    InternalServerError,
+    NotFoundError,
+    QuotaError,
+    RateLimitError,
+    UnexpectedResponseError,
+)
+from llmengine.values.secrets import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_BODY = 4096
+
+_BY_STATUS: dict[int, type[CallError]] = {
+    401: AuthenticationError,
+    402: QuotaError,  # "payment required": DeepSeek, OpenRouter
+    403: AuthenticationError,
+    404: NotFoundError,
+    408: APITimeoutError,
+    429: RateLimitError,
+}
+_UNAUTHORIZED, _TOO_MANY = 401, 429
+_NOT_THERE = frozenset({404, 405})
+# What web frameworks, not model servers, say: Go's, Starlette's, nothing at all.
+_ROUTE_MESSAGES = frozenset(
+    {"", "404 page not found", "not found", "405 method not allowed", "method not allowed"}
+)
+_FIRST_REDIRECT, _FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR, _LAST = 300, 400, 500, 599
+
+# Codes and types of OpenAI and llama.cpp.
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+# Statuses with which servers refuse a request for what is in it.
+_REFUSALS = frozenset({400, 413, 422})
+# OpenAI and vLLM; llama.cpp; SGLang; vLLM's token limit; Anthropic; Ollama.
+_CONTEXT_PHRASES = (
+    "maximum context length",
+    "context size",
+    "model's context length",
+    "max_model_len",
+    "prompt is too long",
+    "context window",
+    "exceeds the context length",
+)
+_QUOTA_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "quota_exceeded",
+        "insufficient_balance",
+    }
+)
+
+
+def failure(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
+    """The error that an unsuccessful answer means, with the server's words, keys masked."""
+    kept = scrub(body[: 2 * _MAX_BODY].decode("utf-8", "replace"))[:_MAX_BODY]
+    if status < _FIRST_CLIENT_ERROR:
+        return _not_an_answer(status, headers, body, kept)
+    return _error(status, read_envelope(body), kept, retry_after(headers))
+
+
+def stream_failure(event: Mapping[str, Any]) -> CallError:
+    """The error that an event of a stream means, where the status says 200 already.
+
+    A code that is a status counts as one; without it the server is taken to have failed.
+    """
+    said = envelope_of(event)
+    code = said.code or str(event.get("status_code") or "")
+    is_status = code.isdigit() and _FIRST_CLIENT_ERROR <= int(code) <= _LAST
+    status = int(code) if is_status else _FIRST_SERVER_ERROR
+    return _error(status, said, None, None, where=" in the stream")
+
+
+def _error(
+    status: int, said: Envelope, body: str | None, wait: float | None, where: str = ""
+) -> CallError:
+    kind = _kind(status, said)
+    message = f"HTTP {status}{where}: {quote(said.message or '')}"
+    hint = _hint(status, said)
+    return kind(
+        f"{message} ({hint})" if hint else message,
+        status=status,
+        code=_scrubbed(said.code),
+        type=_scrubbed(said.type),
+        body=body,
+        retry_after=wait,
+    )
+
+
+def _kind(status: int, said: Envelope) -> type[CallError]:
+    words = {said.code, said.type}
+    if words & _CONTEXT_CODES or (status in _REFUSALS and _speaks_of_context(said)):
+        return ContextLengthError
+    if status == _TOO_MANY and words & _QUOTA_CODES:
+        return QuotaError
+    if status >= _FIRST_SERVER_ERROR:
+        return InternalServerError
+    return _BY_STATUS.get(status, BadRequestError)
+
+
+def _speaks_of_context(said: Envelope) -> bool:
+    message = (said.message or "").lower()
+    return any(phrase in message for phrase in _CONTEXT_PHRASES)
+
+
+def _hint(status: int, said: Envelope) -> str | None:
+    """What the user can do about it, where the server's words do not say."""
+    if status == _UNAUTHORIZED:
+        return "check the engine's api_key or api_key_env"
+    if status not in _NOT_THERE:
+        return None
+    message = (said.message or "").lower()
+    if message in _ROUTE_MESSAGES or message.startswith("an html page"):
+        return "no such route: check the engine's endpoint; OpenAI-style ones end in /v1"
+    return "check the engine's model" if "model" in message else None
+
+
+def _not_an_answer(
+    status: int, headers: Mapping[str, str], body: bytes, kept: str
+) -> UnexpectedResponseError:
+    target = header(headers, "location")
+    if status >= _FIRST_REDIRECT and target:
+        what = (
+            f"HTTP {status}: the server redirects to {scrub(target)}; redirects are not followed, "
+            "so that no key goes to another host: set the engine's endpoint to where it points"
+        )
+    else:
+        what = f"HTTP {status} is no answer to this call: {quote(body)}"
+    return UnexpectedResponseError(what, status=status, body=kept)
+
+
+def _scrubbed(text: str | None) -> str | None:
+    return None if text is None else scrub(text)

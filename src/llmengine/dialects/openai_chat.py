@@ -1,0 +1,139 @@
+"""OpenAI's chat completions, as OpenAI, vLLM, llama.cpp, SGLang, Ollama and gateways speak it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmengine.dialects import openai_answer
+from llmengine.dialects.body import sampling_fields, with_extra
+from llmengine.dialects.openai_stream import OpenAIChatDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmengine.values.outputs import LLMOutput
+    from llmengine.values.request import ChatRequest, ResponseFormat
+
+# Our names and OpenAI's are the same here; see CreateChatCompletionRequest in openai-openapi.
+_STANDARD = {
+    name: name
+    for name in (
+        "n",
+        "temperature",
+        "top_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "stop",
+        "logit_bias",
+        "logprobs",
+    )
+}
+
+VLLM_EXTRAS: Mapping[str, str] = {
+    name: name
+    for name in (
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "stop_token_ids",
+        "ignore_eos",
+        "min_tokens",
+        "include_stop_str_in_output",
+        "skip_special_tokens",
+        "bad_words",
+        "structured_outputs",
+        "prompt_logprobs",
+    )
+}
+"""Sampling fields that vLLM's chat route takes besides OpenAI's."""
+
+LLAMACPP_EXTRAS: Mapping[str, str] = {
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repeat_penalty",
+    "ignore_eos": "ignore_eos",
+}
+"""Sampling fields that llama.cpp's chat route takes besides OpenAI's, under its names."""
+
+_JOINED = frozenset({"chat_template_kwargs", "stream_options"})
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIChat:
+    """The chat completions format, with switches for what differs between servers.
+
+    ``max_tokens_field``: the name of the token limit. ``extras``: sampling fields beyond
+    OpenAI's that the server takes, as {our name: its name}; others are refused.
+    ``stream_usage``: whether to ask for the usage of a stream. ``thinking_kwarg``: the chat
+    template variable that turns reasoning on and off (vLLM, SGLang: often "enable_thinking");
+    without one, a bool is said as an effort. ``done_completes``: take ``[DONE]`` after some
+    content as the end of an answer that never got a finish_reason (Ollama sends null there);
+    off, such a stream is incomplete.
+    """
+
+    path: str = "/chat/completions"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extras: Mapping[str, str] = field(default_factory=dict)
+    stream_usage: bool = True
+    thinking_kwarg: str | None = None
+    done_completes: bool = False
+    stream_type: str = "text/event-stream"
+
+    def encode(self, request: ChatRequest) -> dict[str, Any]:
+        """The body to send.
+
+        Raises InvalidRequestError for a sampling parameter that the server has no field for.
+        """
+        body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
+        body |= self._sampling(request)
+        if request.response_format is not None:
+            body["response_format"] = _response_format(request.response_format)
+        if request.tools:
+            body["tools"] = list(request.tools)
+        if request.tool_choice is not None:
+            body["tool_choice"] = request.tool_choice
+        body |= self._reasoning(request.reasoning)
+        if request.stream:
+            body["stream"] = True
+            if self.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+        return with_extra(body, request.extra_body, _JOINED)
+
+    def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
+        """The answer in a whole, successful body; UnexpectedResponseError if it is none."""
+        return openai_answer.decode(body, request)
+
+    def decoder(self, request: ChatRequest) -> OpenAIChatDecoder:
+        """A new decoder for the streamed answer to `request`."""
+        return OpenAIChatDecoder(request, done_completes=self.done_completes)
+
+    def _sampling(self, request: ChatRequest) -> dict[str, Any]:
+        names = {**_STANDARD, "max_tokens": self.max_tokens_field, **self.extras}
+        fields = sampling_fields(request.sampling, names, "the OpenAI chat format of this server")
+        count = fields.pop("logprobs", None)
+        if count is not None:
+            fields["logprobs"] = True
+            if count:
+                fields["top_logprobs"] = count
+        if "logit_bias" in fields:
+            fields["logit_bias"] = {str(k): v for k, v in fields["logit_bias"].items()}
+        return fields
+
+    def _reasoning(self, reasoning: bool | str | None) -> dict[str, Any]:
+        if reasoning is None:
+            return {}
+        if isinstance(reasoning, str):
+            return {"reasoning_effort": reasoning}
+        if self.thinking_kwarg is not None:
+            return {"chat_template_kwargs": {self.thinking_kwarg: reasoning}}
+        # OpenAI has no plain switch: "none" is off, "medium" is what it does when left alone.
+        return {"reasoning_effort": "medium" if reasoning else "none"}
+
+
+def _response_format(wanted: ResponseFormat) -> dict[str, Any]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict}
+    return {"type": "json_schema", "json_schema": schema}

@@ -1,0 +1,108 @@
+"""Reasoning that a model writes into its text, between ``<think>`` and ``</think>``."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+_OPEN = "<think>"
+_CLOSE = "</think>"
+# More blanks than this are text: a model that loops on whitespace must be seen while it does.
+_MAX_BLANKS = 16
+
+
+class _Where(Enum):
+    START = auto()
+    THINKING = auto()
+    AFTER = auto()
+    TEXT = auto()
+
+
+class ThinkSplitter:
+    """Parts a text that comes in pieces into reasoning and answer.
+
+    Only a tag that opens the text counts, a few blanks before it aside; without its end all that
+    follows is reasoning. Whitespace before the opening tag and after the closing one is dropped.
+    What is held back is never longer than those blanks and one unfinished tag.
+    """
+
+    __slots__ = ("_held", "_where")
+
+    def __init__(self) -> None:
+        self._where = _Where.START
+        self._held = ""
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether all that follows is answer, so that `feed` need not be asked any more."""
+        return self._where is _Where.TEXT
+
+    @property
+    def pending(self) -> tuple[str, str]:
+        """What is held back, as the (reasoning, text) that it is if nothing follows."""
+        if self._where is _Where.THINKING:
+            return self._held, ""
+        return "", self._held
+
+    def feed(self, piece: str) -> tuple[str, str]:
+        """The (reasoning, text) that is certain once `piece` has come."""
+        if self._where is _Where.TEXT:
+            return "", piece
+        piece = self._held + piece
+        self._held = ""
+        if self._where is _Where.START:
+            return self._open(piece)
+        if self._where is _Where.THINKING:
+            return self._think(piece)
+        return "", self._answer(piece)
+
+    def finish(self) -> tuple[str, str]:
+        """The (reasoning, text) that was held back; the splitter is at its end."""
+        rest = self.pending
+        self._held = ""
+        return rest
+
+    def _open(self, piece: str) -> tuple[str, str]:
+        """Look for the opening tag at the start of the text."""
+        start = piece.lstrip()
+        near = len(piece) - len(start) <= _MAX_BLANKS
+        if near and start.startswith(_OPEN):
+            self._where = _Where.THINKING
+            return self._think(start[len(_OPEN) :])
+        if near and _OPEN.startswith(start):
+            self._held = piece
+            return "", ""
+        self._where = _Where.TEXT
+        return "", piece
+
+    def _think(self, piece: str) -> tuple[str, str]:
+        """Look for the closing tag, holding back what may be its beginning."""
+        reasoning, tag, after = piece.partition(_CLOSE)
+        if tag:
+            self._where = _Where.AFTER
+            return reasoning, self._answer(after)
+        keep = _tag_begun(piece)
+        self._held = piece[len(piece) - keep :]
+        return piece[: len(piece) - keep], ""
+
+    def _answer(self, piece: str) -> str:
+        """The answer without the whitespace that parts it from the closing tag."""
+        text = piece.lstrip()
+        if text:
+            self._where = _Where.TEXT
+        return text
+
+
+def _tag_begun(piece: str) -> int:
+    """Length of the longest end of `piece` that begins a closing tag."""
+    at = piece.rfind("<", -len(_CLOSE) + 1)
+    return len(piece) - at if at >= 0 and _CLOSE.startswith(piece[at:]) else 0
+
+
+def split_think(text: str) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a whole text; reasoning is None where there is none."""
+    if _OPEN not in text:
+        return None, text
+    splitter = ThinkSplitter()
+    reasoning, answer = splitter.feed(text)
+    more_reasoning, more_answer = splitter.finish()
+    return (reasoning + more_reasoning) or None, answer + more_answer

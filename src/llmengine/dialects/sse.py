@@ -1,0 +1,79 @@
+"""Server-sent events, from bytes that may be cut anywhere.
+
+Follows the event stream format of the HTML standard (section "Server-sent events"), except that
+an event whose closing blank line is missing is not thrown away: `finish` gives it.
+"""
+
+from __future__ import annotations
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class SSEDecoder:
+    """Joins pieces to lines and lines to events; looks at every byte once.
+
+    Only the ``data`` of events is kept: the chat formats put everything there.
+    """
+
+    __slots__ = ("_after_cr", "_at_start", "_data", "_tail", "stray")
+
+    def __init__(self) -> None:
+        self._tail = bytearray()
+        self._data: list[bytes] = []
+        self._after_cr = False
+        self._at_start = True
+        self.stray: bytes | None = None
+        """The first line that is no field of the format, such as a line of HTML, or None."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of each event that `data` completes, lines joined by a line feed."""
+        if self._after_cr or b"\r" in data:
+            data = self._with_line_feeds(data)
+        head, *rest = data.split(b"\n")
+        if not rest:
+            self._tail += head
+            return []
+        if self._tail:
+            head = bytes(self._tail) + head
+        self._tail = bytearray(rest.pop())
+        if self._at_start:
+            self._at_start = False
+            head = head.removeprefix(_BOM)
+        events: list[bytes] = []
+        self._line(head, events)
+        for line in rest:
+            self._line(line, events)
+        return events
+
+    def finish(self) -> list[bytes]:
+        """The data of the last event, if the body ended before the event's blank line."""
+        return self.feed(b"\n\n") if self._tail or self._data else []
+
+    def _with_line_feeds(self, data: bytes) -> bytes:
+        """`data` with every line end as LF; a CR ends its line before the LF of a pair is seen."""
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if data.endswith(b"\r"):
+            self._after_cr = True
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _line(self, line: bytes, events: list[bytes]) -> None:
+        if line.startswith(b"data: "):
+            self._data.append(line[6:])
+        elif not line:
+            if self._data:
+                events.append(b"\n".join(self._data))
+                self._data.clear()
+        elif line.startswith(b"data:"):
+            self._data.append(line[5:])
+        elif line == b"data":
+            self._data.append(b"")
+        elif self.stray is None and not _may_be_field(line):
+            self.stray = line
+
+
+def _may_be_field(line: bytes) -> bool:
+    """Whether a line is a field, a comment, or either of them cut by the end of the body."""
+    name = line.split(b":", 1)[0]
+    return any(field.startswith(name) for field in (b"data", b"event", b"id", b"retry"))

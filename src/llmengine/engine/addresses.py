@@ -1,0 +1,42 @@
+"""Addresses as people write them, in one normal form."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from llmengine.values.errors import ConfigError
+
+
+def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
+    """An endpoint with a scheme and without a trailing slash.
+
+    OLLAMA_HOST may lack scheme and port, and may be the wildcard address that a server binds to
+    but no client can call. Raises ConfigError for what is no address.
+    """
+    text = endpoint if "://" in endpoint else f"http://{endpoint}"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        msg = f"endpoint {endpoint!r}: {error}; write it like http://host:port"
+        raise ConfigError(msg) from error
+    if parts.scheme not in {"http", "https"} or not host:
+        msg = f"endpoint {endpoint!r} is no HTTP address; write it like http://host:port"
+        raise ConfigError(msg)
+    if "://" not in endpoint and port is None:
+        port = default_port
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
+    where = f"[{host}]" if ":" in host else host
+    user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    netloc = f"{user}{where}" if port is None else f"{user}{where}:{port}"
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
+
+
+def base_of(endpoint: str) -> str:
+    """The OpenAI-style base URL: ``/v1`` is added where the endpoint has no path of its own."""
+    return endpoint if urlsplit(endpoint).path else f"{endpoint}/v1"
+
+
+def root_of(endpoint: str) -> str:
+    """The server's root: the endpoint without a closing ``/v1``."""
+    return endpoint.removesuffix("/v1")

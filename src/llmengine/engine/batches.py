@@ -1,0 +1,99 @@
+"""Many prompts at once: a few workers and an order, never a task a prompt."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import TaskGroup
+from collections import deque
+from typing import TYPE_CHECKING
+
+from llmengine.values.errors import LLMEngineError
+from llmengine.values.outputs import Result
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+    from concurrent.futures import Future
+
+    from llmengine.engine.calls import Call
+    from llmengine.engine.doors import Wait
+    from llmengine.values.messages import Prompt
+    from llmengine.values.request import ChatRequest
+
+
+log = logging.getLogger("llmengine")
+
+
+async def run_batch(call: Call, jobs: list[ChatRequest | LLMEngineError]) -> list[Result]:
+    """One result a job, in order; a job that is an error already becomes its result."""
+    results: list[Result | None] = [None] * len(jobs)
+    waiting = iter(enumerate(jobs))
+
+    async def worker() -> None:
+        for place, job in waiting:
+            results[place] = await run_job(call, job)
+
+    async with TaskGroup() as group:
+        for _ in range(min(len(jobs), call.concurrency)):
+            group.create_task(worker())
+    return [result for result in results if result is not None]
+
+
+async def run_job(call: Call, job: ChatRequest | LLMEngineError) -> Result:
+    """The result of one job."""
+    if isinstance(job, LLMEngineError):
+        return Result(error=job, attempts=0)
+    return await call.result(job)
+
+
+def log_batch(engine: str, step: str | None, results: list[Result]) -> None:
+    """One line a batch: how many were answered, in how many attempts, for how many tokens."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    log.info(
+        "%s%s: %d of %d prompts answered, %d attempts, %s tokens",
+        engine,
+        f" ({step})" if step else "",
+        sum(result.ok for result in results),
+        len(results),
+        sum(result.attempts for result in results),
+        _tokens(results),
+    )
+
+
+def _tokens(results: list[Result]) -> int | str:
+    counts = [r.usage.total_tokens for r in results if r.usage and r.usage.total_tokens]
+    return sum(counts) if counts else "unknown"
+
+
+async def run_window(
+    prompts: Iterable[Prompt] | AsyncIterable[Prompt],
+    start: Callable[[Prompt, int], Future[Result]],
+    wait: Wait,
+    size: int,
+) -> AsyncGenerator[Result, None]:
+    """Results in order over prompts without end: at most `size` are started and not yet read.
+
+    The prompts are drawn in the caller's own thread or task, one by one, as results are read.
+    """
+    started: deque[Future[Result]] = deque()
+    place = 0
+    try:
+        async for prompt in _drawn(prompts):
+            started.append(start(prompt, place))
+            place += 1
+            if len(started) >= size:
+                yield await wait(started.popleft())
+        while started:
+            yield await wait(started.popleft())
+    finally:
+        for future in started:
+            future.cancel()
+
+
+async def _drawn(prompts: Iterable[Prompt] | AsyncIterable[Prompt]) -> AsyncIterator[Prompt]:
+    if hasattr(prompts, "__aiter__"):
+        async for prompt in prompts:
+            yield prompt
+    else:
+        for prompt in prompts:
+            yield prompt

@@ -1,0 +1,115 @@
+"""One prompt's call: encode, send, decode, retry; it ends in a Result, whatever happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_json
+
+from llmengine.dialects.failures import failure
+from llmengine.transport.base import HTTPRequest
+from llmengine.transport.retries import with_retries
+from llmengine.values.errors import (
+    AuthenticationError,
+    CallError,
+    InvalidRequestError,
+    RateLimitError,
+    UnexpectedResponseError,
+)
+from llmengine.values.outputs import Result, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmengine.engine.engine import Engine
+    from llmengine.transport.background import Background
+    from llmengine.values.outputs import LLMOutput
+    from llmengine.values.request import ChatRequest
+
+# A 429 without Retry-After still means: not now, none of you.
+_SHORTEST_COOLING = 0.5
+
+
+class Call:
+    """What the calls of one engine have in common; lives on the background loop.
+
+    ``url`` is where they go and ``origin`` the server whose pace they keep. ``slots`` is held for
+    a call with all its attempts and the waits between them, a slot of the process only for one
+    request.
+    """
+
+    def __init__(self, engine: Engine, loop: Background, url: str, origin: str) -> None:
+        self.engine = engine
+        self.url = url
+        self.concurrency = engine.config.max_concurrency
+        self.slots = loop.slots(engine, self.concurrency)
+        self.process_slots = loop.process_slots
+        self.pace = loop.pace(origin)
+        self.transport = loop.transport(engine.config.transport)
+
+    async def result(self, request: ChatRequest) -> Result:
+        """The prompt's result; only cancellation is raised."""
+        spent: list[Usage] = []
+        attempts = 0
+
+        async def once() -> LLMOutput:
+            nonlocal attempts
+            attempts += 1
+            try:
+                return await self._attempt(request)
+            except CallError as error:
+                if error.usage is not None:
+                    spent.append(error.usage)
+                raise
+
+        try:
+            async with self.slots:
+                output = await with_retries(once, self.engine.config.max_retries)
+        except InvalidRequestError as error:
+            return Result(error=error, attempts=0)
+        except CallError as error:
+            return Result(error=error, attempts=attempts, usage=total(spent))
+        except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
+            return Result(error=_bug(error), attempts=attempts, usage=total(spent))
+        if output.usage is not None:
+            spent.append(output.usage)
+        return Result(output=output, attempts=attempts, usage=total(spent))
+
+    async def _attempt(self, request: ChatRequest) -> LLMOutput:
+        engine = self.engine
+        http = self.http(request)
+        await self.pace.turn(engine.config.requests_per_minute)
+        async with self.process_slots:
+            reply = await self.transport.fetch(http)
+        if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
+            raise self.refusal(reply.status, reply.headers, reply.body)
+        return engine.finish(engine.dialect.decode(reply.body, request), request)
+
+    def http(self, request: ChatRequest) -> HTTPRequest:
+        """The request as it goes over the wire."""
+        engine = self.engine
+        clocks = engine.config.timeout
+        body = to_json(engine.dialect.encode(request))
+        return HTTPRequest(self.url, engine.headers, body, clocks.connect, clocks.total)
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
+        """The error behind a status; a 429 cools everybody at this endpoint."""
+        error = failure(status, headers, body)
+        if isinstance(error, RateLimitError) and error.retryable:
+            self.pace.cool(max(error.retry_after or 0.0, _SHORTEST_COOLING))
+        if isinstance(error, AuthenticationError):
+            error.advise(self.engine.key_advice)
+        return error
+
+
+def total(usages: list[Usage]) -> Usage | None:
+    """The sum of what is known; None when nothing is."""
+    return sum(usages[1:], usages[0]) if usages else None
+
+
+def _bug(error: Exception) -> CallError:
+    wrapped = UnexpectedResponseError(
+        f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
+    )
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,102 @@
+"""An engine's configuration, resolved: which server, which key, which headers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, ClassVar
+
+from llmengine.engine.addresses import base_of, normal_endpoint, root_of
+from llmengine.values.errors import ConfigError
+from llmengine.values.secrets import register, scrub
+
+if TYPE_CHECKING:
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.dialects.base import Dialect
+    from llmengine.values.capabilities import Capability
+
+_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
+
+
+class Configured:
+    """Who an engine is and where its server is found.
+
+    A backend sets the class attributes: the dialect that its server speaks, what it can do, the
+    address it has by default, and the environment variables that move the address and hold the
+    key.
+    """
+
+    backend: ClassVar[str]
+    default_endpoint: ClassVar[str | None] = None
+    default_port: ClassVar[int | None] = None
+    endpoint_env: ClassVar[tuple[str, ...]] = ()
+    key_env: ClassVar[str | None] = None
+    capabilities: ClassVar[frozenset[Capability]]
+    dialect: Dialect
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self._key = config.resolve_key() or (os.environ.get(self.key_env) if self.key_env else None)
+        if self._key:
+            register(self._key)
+        for name, value in config.headers.items():
+            if name.lower() in _SECRET_HEADERS:
+                register(value.removeprefix("Bearer "))
+        self.headers = self._headers()
+
+    @property
+    def name(self) -> str:
+        """The engine's name in its configuration."""
+        return self.config.name
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.config.model
+
+    @property
+    def endpoint(self) -> str:
+        """The configured address in its normal form; raises ConfigError where there is none."""
+        found = next((os.environ[v] for v in self.endpoint_env if os.environ.get(v)), None)
+        endpoint = self.config.endpoint or found or self.default_endpoint
+        if not endpoint:
+            msg = (
+                f"engine {self.name!r}: endpoint: backend {self.backend!r} has no default; "
+                "give the server's address, such as http://127.0.0.1:8000/v1"
+            )
+            raise ConfigError(msg)
+        return normal_endpoint(endpoint, default_port=self.default_port)
+
+    @property
+    def base_url(self) -> str:
+        """Where an OpenAI SDK is to be pointed: the address with ``/v1``."""
+        return base_of(self.endpoint)
+
+    @property
+    def root_url(self) -> str:
+        """The server's address without ``/v1``."""
+        return root_of(self.endpoint)
+
+    @property
+    def url(self) -> str:
+        """Where this engine's own requests go."""
+        return self.base_url + self.dialect.path
+
+    @property
+    def api_key(self) -> str | None:
+        """The key in plain text, for handing it to another client of the same server."""
+        return self._key
+
+    @property
+    def key_advice(self) -> str:
+        """What a user can do about a refused key."""
+        if self._key:
+            return f"the key of engine {self.name!r} was sent and not accepted"
+        return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
+
+    def _headers(self) -> dict[str, str]:
+        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
+        return {**fixed, **key, **self.config.headers}
+
+    def __repr__(self) -> str:
+        return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")

@@ -1,0 +1,66 @@
+"""One code for sync and async callers.
+
+Every public operation is written once, as a coroutine or an async generator that waits for the
+background loop through the `wait` it is given. With `wait_asyncio` it suspends its caller's loop.
+With `wait_blocking` it blocks its thread and never suspends, so that `run` and `iterate` drive it
+to its end without any event loop, also inside a running one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+    from concurrent.futures import Future
+
+    Wait = Callable[[Future[Any]], Awaitable[Any]]
+
+T = TypeVar("T")
+
+
+async def wait_blocking(future: Future[Any]) -> Any:
+    """The future's result; an interrupt of the waiting thread cancels the work."""
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def wait_asyncio(future: Future[Any]) -> Any:
+    """The future's result; cancelling the waiting task cancels the work."""
+    return await asyncio.wrap_future(future)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The value of a coroutine that never suspends."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    msg = "a blocking operation suspended; it must wait through wait_blocking only"
+    raise AssertionError(msg)
+
+
+def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """The items of an async generator that never suspends; closed when the caller stops."""
+    try:
+        while True:
+            try:
+                item = run(_next(items))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        run(_close(items))
+
+
+async def _next(items: AsyncGenerator[T, None]) -> T:
+    return await anext(items)
+
+
+async def _close(items: AsyncGenerator[T, None]) -> None:
+    await items.aclose()

@@ -1,0 +1,103 @@
+"""From what a caller gives to one ChatRequest a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from llmengine.values.errors import InvalidRequestError
+from llmengine.values.messages import to_messages
+from llmengine.values.request import ChatRequest, ResponseFormat
+from llmengine.values.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.values.messages import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
+
+    ``output_model`` is a pydantic model that the answers are validated with; ``tools`` and
+    ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
+    goes over the configuration's; ``step_id`` names the caller's step in the log.
+    """
+
+    output_model: type[Any] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    reasoning: bool | str | None = None
+    extra_body: Mapping[str, Any] | None = None
+    step_id: str | None = None
+
+
+class Options(TypedDict, total=False):
+    """The fields of CallOptions as keyword arguments."""
+
+    output_model: type[Any] | None
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: str | Mapping[str, Any] | None
+    reasoning: bool | str | None
+    extra_body: Mapping[str, Any] | None
+    step_id: str | None
+
+
+def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """A list of prompts; one string, or one list of messages, is one prompt."""
+    if isinstance(prompts, str):
+        return [prompts]
+    listed = list(prompts)
+    if listed and all(isinstance(item, Mapping) for item in listed):
+        return [listed]  # type: ignore[list-item]  # a conversation
+    return listed  # type: ignore[return-value]  # checked prompt by prompt
+
+
+def as_sampling(params: object, count: int) -> list[SamplingParams]:
+    """One SamplingParams a prompt, from one for all or a list of as many as there are prompts."""
+    if isinstance(params, Sequence) and not isinstance(params, str):
+        if len(params) != count:
+            msg = (
+                f"{len(params)} sampling_params for {count} prompts; "
+                "give one for all, or a list with one a prompt"
+            )
+            raise InvalidRequestError(msg)
+        return [SamplingParams.of(p) for p in params]
+    return [SamplingParams.of(params)] * count
+
+
+def build_request(  # noqa: PLR0913 - the one place where all of them meet
+    config: EngineConfig,
+    prompt: Prompt,
+    sampling: SamplingParams,
+    options: CallOptions,
+    *,
+    index: int = 0,
+    stream: bool = False,
+) -> ChatRequest:
+    """The request for one prompt; raises InvalidRequestError that names the prompt's place."""
+    reasoning = config.reasoning if options.reasoning is None else options.reasoning
+    extra = {**config.extra_body, **(options.extra_body or {})}
+    return ChatRequest(
+        model=config.model,
+        prompt=prompt,
+        messages=to_messages(prompt, index=index),
+        sampling=config.sampling.merged(sampling),
+        stream=stream,
+        response_format=_format(options.output_model),
+        output_model=options.output_model,
+        tools=tuple(options.tools),
+        tool_choice=options.tool_choice,
+        reasoning=reasoning,
+        extra_body=extra,
+    )
+
+
+def _format(model: type[Any] | None) -> ResponseFormat | None:
+    if model is None:
+        return None
+    if not hasattr(model, "model_json_schema"):
+        msg = f"output_model is {model!r}; give a pydantic model class"
+        raise InvalidRequestError(msg)
+    return ResponseFormat(schema=model.model_json_schema(), name=model.__name__)

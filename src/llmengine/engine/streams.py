@@ -1,0 +1,123 @@
+"""One streamed answer: bytes in, deltas out, with every clock kept."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+from llmengine.engine.calls import Call
+from llmengine.transport.clocks import StreamClock
+from llmengine.transport.retries import with_retries
+from llmengine.values.errors import CallError, UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from llmengine.dialects.base import StreamDecoder
+    from llmengine.engine.engine import Engine
+    from llmengine.transport.background import Background
+    from llmengine.transport.base import HTTPStream
+    from llmengine.values.outputs import Delta
+    from llmengine.values.request import ChatRequest
+
+T = TypeVar("T")
+
+# Deltas that may wait for a slow reader before the server is held up in turn.
+_AHEAD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The stream is over: as it should be, or by an error."""
+
+    error: BaseException | None = None
+
+
+class Pump:
+    """Fetches one streamed answer on the background loop and queues its deltas."""
+
+    def __init__(self, engine: Engine, request: ChatRequest) -> None:
+        self._engine = engine
+        self._request = request
+        self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_AHEAD)
+        self._delivered = False
+
+    async def run(self, loop: Background, url: str, origin: str) -> None:
+        """Queue every delta, then an End."""
+        call = Call(self._engine, loop, url, origin)
+        try:
+            async with call.slots:
+                await with_retries(lambda: self._attempt(call), self._engine.config.max_retries)
+        except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
+            await self._queue.put(End(error))
+        else:
+            await self._queue.put(End())
+
+    async def take(self) -> list[Delta | End]:
+        """Whatever is there, at least one item: a hop between threads for many deltas."""
+        items = [await self._queue.get()]
+        while not self._queue.empty():
+            items.append(self._queue.get_nowait())
+        return items
+
+    async def _attempt(self, call: Call) -> None:
+        decoder = self._engine.dialect.decoder(self._request)
+        try:
+            await self._fetch(call, decoder)
+        except CallError as error:
+            if error.partial is None:
+                error.partial = decoder.partial
+            # What the caller has read cannot be taken back; a second attempt would repeat it.
+            error.final = error.final or self._delivered
+            raise
+
+    async def _fetch(self, call: Call, decoder: StreamDecoder) -> None:
+        engine = self._engine
+        clocks = engine.config.timeout
+        now = asyncio.get_running_loop().time
+        await call.pace.turn(engine.config.requests_per_minute)
+        async with call.process_slots, AsyncExitStack() as stack:
+            clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
+            opening = stack.enter_async_context(call.transport.stream(call.http(self._request)))
+            reply = await _within(clock, opening)
+            if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
+                body = await _within(clock, _whole(reply.chunks))
+                raise call.refusal(reply.status, reply.headers, body)
+            if engine.dialect.stream_type not in reply.headers.get("Content-Type", ""):
+                body = await _within(clock, _whole(reply.chunks))
+                raise self._no_stream(reply, body)
+            while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
+                await self._deliver(decoder.feed(chunk), clock)
+        decoder.finish()
+
+    async def _deliver(self, deltas: list[Delta], clock: StreamClock) -> None:
+        for delta in deltas:
+            self._delivered = self._delivered or delta.has_content
+            await self._queue.put(delta)
+        if any(delta.has_content for delta in deltas):
+            clock.content(asyncio.get_running_loop().time())
+
+    def _no_stream(self, reply: HTTPStream, body: bytes) -> CallError:
+        """A stream was asked for and something else came; a whole answer is kept as partial."""
+        partial = None
+        with suppress(CallError):
+            partial = self._engine.dialect.decode(body, self._request)
+        found = reply.headers.get("Content-Type", "no content type")
+        msg = f"asked for a stream ({self._engine.dialect.stream_type}), got {found}"
+        return UnexpectedResponseError(msg, partial=partial)
+
+
+async def _within(clock: StreamClock, work: Awaitable[T]) -> T:
+    when, name = clock.deadline()
+    try:
+        async with asyncio.timeout_at(None if when == inf else when):
+            return await work
+    except TimeoutError as error:
+        raise clock.expired(name) from error
+
+
+async def _whole(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])

@@ -1,0 +1,47 @@
+"""llama.cpp with a real small model, on this machine, without anything to install but an extra."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import ClassVar
+
+from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
+from llmengine.embedded.models import resolve
+from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
+from llmengine.engine.engine import Engine
+from llmengine.values.capabilities import Capability
+from llmengine.values.errors import ConfigError
+
+_OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
+
+
+class Embedded(Engine):
+    """A client of llama.cpp's own server, which starts when it is first needed.
+
+    ``model`` is a name that ``llmengine models list`` shows, or the path of a GGUF file. The
+    server is shared by the process and ends with it. ``options`` of the configuration are the
+    fields of ServerOptions. With an ``endpoint`` the engine is a client of whatever answers there.
+    """
+
+    backend = "embedded"
+    dialect = OpenAIChat(extras=LLAMACPP_EXTRAS)
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
+        Capability.TOOLS,
+        Capability.VISION,
+        Capability.REASONING,
+    }
+
+    @property
+    def server(self) -> EmbeddedServer:
+        """The server behind this engine, started if it is not running."""
+        try:
+            options = ServerOptions(**self.config.options)
+        except TypeError as error:
+            msg = f"engine {self.name!r}: options: {error}; known are {_OPTION_NAMES}"
+            raise ConfigError(msg) from error
+        return shared(resolve(self.model), alias=self.model, options=options)
+
+    @property
+    def endpoint(self) -> str:
+        """The configured address, or that of the process's own server."""
+        return super().endpoint if self.config.endpoint else self.server.root_url

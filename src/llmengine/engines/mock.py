@@ -1,0 +1,51 @@
+"""The reference server, started in this process."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, ClassVar
+
+from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.engine.engine import Engine
+from llmengine.mock import MockServer
+from llmengine.values.capabilities import Capability
+
+if TYPE_CHECKING:
+    from llmengine.config.engine_config import EngineConfig
+
+
+class Mock(Engine):
+    """A client of a mock server of its own, which starts when it is first needed.
+
+    With an ``endpoint`` it is a client of whatever answers there.
+    """
+
+    backend = "mock"
+    dialect = OpenAIChat()
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self._lock = threading.Lock()
+        self._server: MockServer | None = None
+
+    @property
+    def server(self) -> MockServer:
+        """The server behind this engine, for its calls and for playing scripts and faults."""
+        with self._lock:
+            if self._server is None:
+                self._server = MockServer(model=self.model, api_key=self.api_key)
+                self._server.start()
+            return self._server
+
+    @property
+    def endpoint(self) -> str:
+        """The configured address, or that of the engine's own server."""
+        return super().endpoint if self.config.endpoint else self.server.root_url
+
+    def close(self) -> None:
+        """Stop the engine's own server; the next call starts a new one."""
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()

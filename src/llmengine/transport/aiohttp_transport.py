@@ -1,0 +1,107 @@
+"""The default transport: aiohttp, spoken to directly because every layer between costs.
+
+httpx.AsyncClient spends several times the CPU of aiohttp a request, and httpx's pool grows with
+the number of connections; ``BENCHMARK.md`` has the ratios.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.values.errors import APIConnectionError, APITimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from llmengine.transport.base import HTTPRequest
+
+# Servers close idle connections after 5 s (uvicorn, llama.cpp); being first avoids the race.
+_KEEPALIVE = 4.0
+_READ_BUFFER = 2**20  # long contexts come in large bodies; 64 KiB makes the reader pause
+
+
+class AiohttpTransport:
+    """One aiohttp session; made on the loop it lives on."""
+
+    def __init__(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            read_bufsize=_READ_BUFFER,
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._proxies = getproxies()
+
+    async def fetch(self, request: HTTPRequest) -> HTTPReply:
+        """Send the request and read the whole answer within its clocks."""
+        timeout = aiohttp.ClientTimeout(total=request.total, sock_connect=request.connect)
+        with _mapped(request):
+            async with self._session.post(
+                request.url,
+                data=request.body,
+                headers=request.headers,
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=self._proxy(request.url),
+            ) as response:
+                return HTTPReply(response.status, response.headers, await response.read())
+
+    @asynccontextmanager
+    async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
+        """Send the request; only the connect clock is kept here, the others by the reader."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=request.connect)
+        with _mapped(request):
+            response = await self._session.post(
+                request.url,
+                data=request.body,
+                headers=request.headers,
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=self._proxy(request.url),
+            )
+        try:
+            yield HTTPStream(response.status, response.headers, _chunks(response, request))
+        finally:
+            response.close()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    def _proxy(self, url: str) -> str | None:
+        if not self._proxies:
+            return None
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme)
+        return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
+
+
+async def _chunks(response: aiohttp.ClientResponse, request: HTTPRequest) -> AsyncIterator[bytes]:
+    with _mapped(request):
+        async for chunk in response.content.iter_any():
+            yield chunk
+
+
+@contextmanager
+def _mapped(request: HTTPRequest) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        msg = f"no connection to {request.url} within {request.connect:g} s"
+        raise APITimeoutError(msg, clock="connect") from error
+    except TimeoutError as error:
+        msg = f"no whole answer from {request.url} within {request.total:g} s"
+        raise APITimeoutError(msg, clock="total") from error
+    except aiohttp.ClientConnectorError as error:
+        msg = f"cannot connect to {request.url}: {error.os_error.strerror or error}"
+        raise APIConnectionError(msg) from error
+    except (aiohttp.ClientError, OSError) as error:
+        msg = f"the connection to {request.url} broke: {error or type(error).__name__}"
+        raise APIConnectionError(msg) from error

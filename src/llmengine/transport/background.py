@@ -1,0 +1,119 @@
+"""The one daemon event loop of a process, on which all requests run.
+
+Sync callers, async callers of any event loop, and threads all hand their work to it. So
+connections are never bound to a loop that has been closed, limits hold for the whole process,
+and nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from llmengine.transport.choice import make_transport, transport_name
+from llmengine.transport.limits import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
+
+    from llmengine.transport.base import Transport
+
+T = TypeVar("T")
+
+# Sockets are the process's scarcest resource: 1024 file descriptors is the usual soft limit.
+PROCESS_CONCURRENCY = int(os.environ.get("LLMENGINE_MAX_CONCURRENCY", "1000"))
+
+
+class Background:
+    """An event loop on a daemon thread, with the connections and limits that live on it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._transports: dict[str, Transport] = {}
+        self._paces: dict[str, Pace] = {}
+        self._slots: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
+        self.process_slots = asyncio.Semaphore(PROCESS_CONCURRENCY)
+        self._thread = threading.Thread(target=self._run, name="llmengine", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start the work on the loop, in the caller's context; its future for any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def transport(self, setting: str) -> Transport:
+        """The shared transport of that setting; on the loop only."""
+        name = transport_name(setting)
+        if name not in self._transports:
+            self._transports[name] = make_transport(name)
+        return self._transports[name]
+
+    def slots(self, owner: object, count: int) -> asyncio.Semaphore:
+        """How many calls of one engine may be under way; on the loop only."""
+        if owner not in self._slots:
+            self._slots[owner] = asyncio.Semaphore(count)
+        return self._slots[owner]
+
+    def pace(self, origin: str) -> Pace:
+        """The rhythm of one server, shared by all its engines; on the loop only."""
+        return self._paces.setdefault(origin, Pace())
+
+    def stop(self) -> None:
+        """Close the connections and end the thread."""
+        self.submit(self._close()).result(timeout=5)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
+        self.loop.close()
+
+    async def _close(self) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_lock = threading.Lock()
+_current: Background | None = None
+# A forked child must not close its parent's sockets, so the parent's loop is kept, untouched.
+_inherited: list[Background] = []
+
+
+def background() -> Background:
+    """The process's background loop, started when it is first needed."""
+    global _current  # noqa: PLW0603 - one loop a process
+    with _lock:
+        if _current is None:
+            _current = Background()
+        return _current
+
+
+def shutdown() -> None:
+    """End the background loop; the next call starts a new one."""
+    global _current
+    with _lock:
+        current, _current = _current, None
+    if current is not None:
+        current.stop()
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock  # noqa: PLW0603 - one loop a process
+    _lock = threading.Lock()
+    if _current is not None:
+        _inherited.append(_current)
+        _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(shutdown)

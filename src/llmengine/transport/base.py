@@ -1,0 +1,55 @@
+"""The seam: what the library asks of an HTTP client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPRequest:
+    """One POST; ``connect`` and ``total`` are its clocks in seconds, None for none."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    connect: float | None
+    total: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPReply:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPStream:
+    """An answer whose body is still to come, in the pieces in which it arrives."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+class Transport(Protocol):
+    """An HTTP client: failures are raised as APIConnectionError and APITimeoutError."""
+
+    async def fetch(self, request: HTTPRequest) -> HTTPReply:
+        """Send the request and read the whole answer within its clocks."""
+        ...
+
+    def stream(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPStream]:
+        """Send the request; only the connect clock is kept here, the others by the reader."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...

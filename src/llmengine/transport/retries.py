@@ -1,0 +1,56 @@
+"""When to try again, and when that would only cost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+from llmengine.values.errors import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = logging.getLogger("llmengine")
+
+T = TypeVar("T")
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+# A server that asks for more than this is not busy but closed: giving up at once says so.
+LONGEST_RETRY_AFTER = 120.0
+
+
+def worth_retrying(error: Exception) -> bool:
+    """Whether the same request may be answered later."""
+    if not isinstance(error, CallError) or not error.retryable:
+        return False
+    return (error.retry_after or 0.0) <= LONGEST_RETRY_AFTER
+
+
+def wait_before(attempt: int, error: CallError) -> float:
+    """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor."""
+    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 2))
+    jitter = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
+    return (error.retry_after or 0.0) + jitter
+
+
+async def with_retries(once: Callable[[], Awaitable[T]], max_retries: int) -> T:
+    """What `once` gives, tried again as long as it is worth it; else its last error.
+
+    A plain loop, because stamina's costs more CPU an attempt than the request itself and warns
+    in the log of every user; ``BENCHMARK.md`` has the numbers.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return await once()
+        except CallError as error:
+            error.attempts = attempt
+            if attempt > max_retries or not worth_retrying(error):
+                raise
+            wait = wait_before(attempt + 1, error)
+            log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error)
+        await asyncio.sleep(wait)
+    raise AssertionError  # the loop ends by returning or raising

@@ -1,0 +1,118 @@
+"""EngineConfig: fields, names, keys, and the engine it makes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from pydantic import ValidationError
+
+from llmengine import ConfigError, EngineConfig, SamplingParams, Timeouts
+
+
+@pytest.mark.parametrize("alias", ["endpoint", "base_url", "api_base", "host"])
+def test_endpoint_has_the_names_people_expect(alias: str) -> None:
+    """Every spelling of the address reaches ``endpoint``."""
+    config = EngineConfig(
+        backend="openai_compatible", model="m", **{alias: "http://localhost:1/v1"}
+    )
+
+    assert config.endpoint == "http://localhost:1/v1"
+
+
+def test_unnamed_engine_is_named_after_its_backend() -> None:
+    """A configuration without a name takes its backend's."""
+    assert EngineConfig(backend="vllm_api", model="m").name == "vllm_api"
+
+
+def test_unknown_field_is_refused() -> None:
+    """A field that nobody reads is a mistake."""
+    with pytest.raises(ValidationError, match="temprature"):
+        EngineConfig(backend="vllm_api", model="m", temprature=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (5, Timeouts(total=5)),
+        ({"gap": 2, "total": None}, Timeouts(gap=2, total=None)),
+        (Timeouts(connect=1), Timeouts(connect=1)),
+    ],
+)
+def test_timeout_is_a_total_or_clocks(given: object, expected: Timeouts) -> None:
+    """One number is the total; a mapping sets the clocks it names."""
+    assert EngineConfig(backend="mock", model="m", timeout=given).timeout == expected
+
+
+@pytest.mark.parametrize("given", [0, -1, "soon", True, {"read": 5}])
+def test_wrong_timeout_is_refused(given: object) -> None:
+    """A clock is seconds above zero, under a known name."""
+    with pytest.raises(ValidationError, match=r"timeout|clock"):
+        EngineConfig(backend="mock", model="m", timeout=given)
+
+
+def test_enable_reasoning_is_deprecated() -> None:
+    """The older name still works, with a warning."""
+    with pytest.warns(DeprecationWarning, match="write reasoning"):
+        config = EngineConfig(backend="vllm_api", model="m", enable_reasoning=True)
+
+    assert config.reasoning is True
+
+
+def test_key_is_in_no_text_of_the_configuration() -> None:
+    """A key shows neither in the repr nor in a dump."""
+    config = EngineConfig(backend="vllm_api", model="m", api_key="sk-very-secret")
+
+    assert "very-secret" not in repr(config) + str(config.model_dump()) + config.model_dump_json()
+    assert config.resolve_key() == "sk-very-secret"
+
+
+@pytest.mark.parametrize("spelling", [{"api_key_env": "A_KEY"}, {"api_key": "os.environ/A_KEY"}])
+def test_key_comes_from_the_environment(
+    spelling: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both spellings of a variable are read when the key is needed."""
+    monkeypatch.setenv("A_KEY", "sk-from-environment")
+
+    config = EngineConfig(backend="vllm_api", model="m", **spelling)
+
+    assert config.resolve_key() == "sk-from-environment"
+
+
+def test_missing_key_variable_names_engine_and_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is not set is one clear error, raised when the engine is made."""
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    config = EngineConfig(name="gpt", backend="vllm_api", model="m", api_key_env="NO_SUCH_KEY")
+
+    with pytest.raises(ConfigError, match=r"engine 'gpt': api_key_env: .*NO_SUCH_KEY.*export"):
+        _ = config.engine
+
+
+def test_unknown_backend_lists_the_known_ones() -> None:
+    """A backend that nobody registered is a clear error."""
+    with pytest.raises(ConfigError, match=r"unknown backend 'vlm'.*vllm_api"):
+        _ = EngineConfig(backend="vlm", model="m").engine
+
+
+def test_engine_is_made_once_a_configuration() -> None:
+    """The same configuration gives the same client; a changed copy gives another."""
+    config = EngineConfig(backend="vllm_api", model="m")
+
+    assert config.engine is config.engine
+    moved = config.model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    assert moved.engine is not config.engine
+    assert moved.engine.root_url == "http://127.0.0.1:9"
+
+
+def test_configuration_pickles_without_its_engine() -> None:
+    """A configuration goes to another process as values only."""
+    config = EngineConfig(
+        backend="vllm_api", model="m", api_key="sk-pickled-key", sampling={"temperature": 0}
+    )
+    _ = config.engine
+
+    copy = pickle.loads(pickle.dumps(config))
+
+    assert copy == config
+    assert copy.sampling == SamplingParams(temperature=0)
+    assert copy.resolve_key() == "sk-pickled-key"

@@ -1,0 +1,177 @@
+"""A raw HTTP server on loopback, for tests that must decide over every byte and every second."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass
+class Request:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Connection:
+    """What a handler answers through."""
+
+    sock: socket.socket
+    stopping: threading.Event
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.sock.sendall(data)
+
+    def reply(
+        self, body: object, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a whole answer: JSON, or bytes as they are."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        self.head(status, {**lines, **(headers or {})})
+        self.send(data)
+
+    def head(self, status: int, headers: dict[str, str]) -> None:
+        """Send the status line and headers."""
+        lines = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+        self.send(f"HTTP/1.1 {status} Status\r\n{lines}\r\n".encode())
+
+    def sse(self, *events: object) -> None:
+        """Send events; a string is sent as a raw line, ``...`` is ``[DONE]``."""
+        for event in events:
+            if isinstance(event, str):
+                self.chunk(f"{event}\n\n".encode())
+            else:
+                data = "[DONE]" if event is ... else json.dumps(event)
+                self.chunk(f"data: {data}\n\n".encode())
+
+    def start_sse(self) -> None:
+        """Open an event stream."""
+        self.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+
+    def chunk(self, data: bytes) -> None:
+        """Send one chunk of a chunked body; b"" ends it."""
+        self.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the test."""
+        self.stopping.wait(seconds)
+
+    def drop(self) -> None:
+        """Break the connection."""
+        self.sock.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class RawServer:
+    """A server on a free port of 127.0.0.1, and the requests that it saw."""
+
+    url: str
+    requests: list[Request] = field(default_factory=list)
+
+
+def chat_body(text: str = "Hello!", **choice: object) -> dict[str, Any]:
+    """A whole chat completion with that text."""
+    message = {"role": "assistant", "content": text, "refusal": None}
+    whole = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None} | choice
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [whole],
+        "usage": usage,
+    }
+
+
+def chat_chunk(text: str = "", *, finish: str | None = None) -> dict[str, Any]:
+    """One chunk of a streamed chat completion."""
+    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+    }
+
+
+@pytest.fixture
+def chat() -> Callable[..., dict[str, Any]]:
+    """Makes whole chat completions."""
+    return chat_body
+
+
+@pytest.fixture
+def chunk() -> Callable[..., dict[str, Any]]:
+    """Makes chunks of streamed chat completions."""
+    return chat_chunk
+
+
+@pytest.fixture
+def raw_server() -> Iterator[Callable[[Any], RawServer]]:
+    """Starts a server whose handler is called with every request and its connection."""
+    started: list[tuple[socketserver.ThreadingTCPServer, threading.Event]] = []
+
+    def start(handler: Any) -> RawServer:
+        stopping = threading.Event()
+        seen: list[Request] = []
+
+        class Handle(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while (request := _read(self.rfile)) is not None:
+                    seen.append(request)
+                    try:
+                        handler(request, Connection(self.connection, stopping))
+                    except OSError:
+                        return
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        server = Server(("127.0.0.1", 0), Handle)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        started.append((server, stopping))
+        return RawServer(f"http://127.0.0.1:{server.server_address[1]}", seen)
+
+    yield start
+    for server, stopping in started:
+        stopping.set()
+        server.shutdown()
+        server.socket.close()
+
+
+def _read(stream: Any) -> Request | None:
+    try:
+        first = stream.readline().decode().split()
+        if not first:
+            return None
+        headers: dict[str, str] = {}
+        while line := stream.readline().decode().strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        body = stream.read(int(headers.get("content-length", 0)))
+    except OSError:
+        return None
+    return Request(first[0], first[1], headers, body)

@@ -1,0 +1,126 @@
+"""Every check of the contract passes on the reference, and can fail."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.mock import Behaviour, MockServer
+from llmengine.mock.behaviour import RawReply
+from pytest_llmengine.contract.mutants.registry import Mutant, mutants
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.profile import Profile
+from pytest_llmengine.contract.registry import Check, Level, Tier, catalogue
+from pytest_llmengine.contract.runner import run_check
+from pytest_llmengine.contract.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmengine.mock import Call
+
+KEY = "a-key-for-the-mock"
+CHECKS = catalogue()
+MUTANTS = mutants()
+NO_CLAIMS = Profile("mock")
+
+each_check = pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+
+
+def _target(server: MockServer) -> Target:
+    return Target(server.base_url, server.model, api_key=KEY)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Target]:
+    """The unmutated mock, which asks for a key."""
+    with MockServer(api_key=KEY) as server, _target(server) as target:
+        yield target
+
+
+@each_check
+def test_the_reference_passes(check: Check, reference: Target) -> None:
+    """The unmutated mock server keeps every rule."""
+    result = run_check(check, reference, NO_CLAIMS)
+    assert (result.outcome, result.reason) == (Outcome.PASS, "")
+
+
+@pytest.mark.parametrize(
+    "mutant", [pytest.param(m, id=f"{m.check}-{m.behaviour.name}") for m in MUTANTS]
+)
+def test_the_mutant_is_killed(mutant: Mutant) -> None:
+    """A check ends the run on a server that breaks its rule, and does not break itself."""
+    with MockServer(behaviour=mutant.behaviour, api_key=KEY) as server, _target(server) as target:
+        result = run_check(CHECKS[mutant.check], target, NO_CLAIMS)
+    assert result.outcome in {Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED}, result.reason
+    assert result.failed or result.outcome is Outcome.REFUSED
+    assert result.reason
+
+
+@each_check
+def test_the_check_has_a_mutant(check: Check) -> None:
+    """A check that nothing can kill does not enter the catalogue."""
+    assert check.id in {m.check for m in MUTANTS}
+
+
+def test_every_mutant_is_of_a_check_and_told_apart_by_its_name() -> None:
+    """A mutant names an existing check, and no two mutants of a check have the same name."""
+    assert {m.check for m in MUTANTS} <= set(CHECKS)
+    names = Counter((m.check, m.behaviour.name) for m in MUTANTS)
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def _same_answer(status: int, body: object) -> Behaviour:
+    def wire(reply: RawReply, call: Call) -> RawReply:
+        return RawReply(status, {"content-type": "application/json"}, [json.dumps(body).encode()])
+
+    return Behaviour(f"{status} {json.dumps(body)[:30]} to everything", wire=wire)
+
+
+ERROR = {"message": "No.", "type": "invalid_request_error", "param": None, "code": None}
+MONOTONOUS = [
+    _same_answer(200, {}),
+    _same_answer(200, []),
+    _same_answer(400, {}),
+    _same_answer(400, {"error": ERROR}),
+    _same_answer(401, {"error": ERROR}),
+    _same_answer(404, {"error": ERROR}),
+    _same_answer(500, {}),
+    _same_answer(500, {"error": ERROR}),
+]
+
+
+@pytest.fixture(scope="module", params=MONOTONOUS, ids=lambda behaviour: behaviour.name)
+def monotonous(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """A server that has one answer to everything."""
+    with MockServer(behaviour=request.param) as server, _target(server) as target:
+        yield target
+
+
+def test_a_server_with_one_answer_keeps_no_rule(monotonous: Target) -> None:
+    """A server that says the same to everything passes no check, and breaks none."""
+    results = [run_check(check, monotonous, NO_CLAIMS) for check in CHECKS.values()]
+    bad = {r.check.id: r for r in results if r.outcome in {Outcome.PASS, Outcome.ERROR}}
+    assert {name: (r.outcome, r.reason) for name, r in bad.items()} == {}
+
+
+@each_check
+def test_the_row_is_complete(check: Check) -> None:
+    """A row has a rule in one sentence, a source, a level, a tier and a group."""
+    assert check.title.endswith(".")
+    assert check.source
+    assert check.level in Level
+    assert check.tier in Tier
+    assert check.group
+
+
+def test_the_mutants_of_a_group_stand_in_a_file_of_its_name() -> None:
+    """Who reads checks/err.py finds in mutants/err.py what kills them."""
+    package = resources.files("pytest_llmengine.contract")
+    files = {path.name for path in (package / "mutants").iterdir()}
+    groups = {f"{check.group.replace('.', '_')}.py" for check in CHECKS.values()}
+    assert groups - files == set()

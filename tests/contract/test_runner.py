@@ -1,0 +1,124 @@
+"""What a check's end comes to, alone and against a profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome, Refused, Unmeasured
+from pytest_llmengine.contract.profile import Deviation, Profile
+from pytest_llmengine.contract.registry import Check, Level, Tier
+from pytest_llmengine.contract.runner import CheckResult, run_check
+from pytest_llmengine.contract.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOWHERE = "http://127.0.0.1:9/v1"
+NEEDS_TOOLS = frozenset({Capability.TOOLS})
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    """A target that nothing answers at."""
+    with Target(NOWHERE, "none") as target:
+        yield target
+
+
+def _ending_in(error: Exception | None, needs: frozenset[Capability] = frozenset()) -> Check:
+    def rule(target: Target) -> None:
+        """A rule."""
+        if error is not None:
+            raise error
+
+    return Check("a.rule", rule, Level.REQUIRED, Tier.CORE, "a test", needs)
+
+
+def _known(outcome: Outcome) -> Profile:
+    deviation = Deviation("a.rule", outcome, "engine 1.0", "it never did")
+    return Profile("engine", deviations={"a.rule": deviation})
+
+
+def _run(target: Target, error: Exception | None, profile: Profile) -> CheckResult:
+    return run_check(_ending_in(error), target, profile)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "failed"),
+    [
+        (None, Outcome.PASS, False),
+        (Fail("no"), Outcome.FAIL, True),
+        (Ignored("no"), Outcome.IGNORED, True),
+        (Refused("no"), Outcome.REFUSED, True),
+        (Unmeasured("no"), Outcome.UNMEASURED, False),
+    ],
+)
+def test_a_verdict_is_the_outcome(
+    target: Target, error: Exception | None, outcome: Outcome, failed: bool
+) -> None:
+    """The verdict that a check ends with is its outcome, and says whether the run failed."""
+    result = _run(target, error, Profile("engine"))
+    assert (result.outcome, result.failed) == (outcome, failed)
+    assert result.reason == ("" if error is None else "no")
+
+
+def test_a_check_that_breaks_is_no_verdict(target: Target) -> None:
+    """An exception of the check's own code is an error, never a failed rule."""
+    result = _run(target, KeyError("choices"), Profile("engine"))
+    assert result.outcome is Outcome.ERROR
+    assert "KeyError" in result.reason
+    assert result.failed
+
+
+def test_a_server_that_is_not_there_is_no_verdict(target: Target) -> None:
+    """Where nothing answers, no rule is broken."""
+
+    def rule(target: Target) -> None:
+        """A rule."""
+        target.chat()
+
+    row = Check("a.rule", rule, Level.REQUIRED, Tier.CORE, "a test")
+    result = run_check(row, target, Profile("engine"))
+    assert result.outcome is Outcome.ERROR
+    assert NOWHERE in result.reason
+
+
+@pytest.mark.parametrize(
+    ("claims", "failed"), [(NEEDS_TOOLS, True), (frozenset(), False)], ids=["claimed", "not"]
+)
+def test_a_refusal_is_fair_without_the_capability(
+    target: Target, claims: frozenset[Capability], failed: bool
+) -> None:
+    """Refusing what the engine never claimed does not fail the run."""
+    check = _ending_in(Refused("no tools"), NEEDS_TOOLS)
+    result = run_check(check, target, Profile("engine", capabilities=claims))
+    assert (result.outcome, result.failed) == (Outcome.REFUSED, failed)
+
+
+@pytest.mark.parametrize("error", [Fail("n is 1"), Ignored("n is 1"), Refused("n is 1")])
+def test_a_known_deviation_deviates(target: Target, error: Fail | Ignored | Refused) -> None:
+    """What the profile knows does not fail the run, and tells what is known and what was seen."""
+    result = _run(target, error, _known(error.outcome))
+    assert (result.outcome, result.failed) == (Outcome.DEVIATES, False)
+    for part in ("it never did", "engine 1.0", "n is 1"):
+        assert part in result.reason
+
+
+def test_a_deviation_that_is_gone_fails(target: Target) -> None:
+    """A profile that lists what has been mended fails, and says to take it out."""
+    result = _run(target, None, _known(Outcome.IGNORED))
+    assert (result.outcome, result.failed) == (Outcome.FAIL, True)
+    assert "is gone; take it out" in result.reason
+
+
+@pytest.mark.parametrize("error", [Fail("now it crashes"), Unmeasured("no clock")])
+def test_another_outcome_than_the_known_one_stands(
+    target: Target, error: Fail | Unmeasured
+) -> None:
+    """A deviation excuses the outcome that it names and no other."""
+    result = _run(target, error, _known(Outcome.IGNORED))
+    assert result.outcome is error.outcome
+    assert str(error) in result.reason
+    assert "expects ignored" in result.reason

@@ -1,0 +1,254 @@
+"""A target's requests, against servers that misbehave below HTTP."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.mock import MockServer
+from pytest_llmengine.contract.outcomes import Fail, Outcome, Unmeasured
+from pytest_llmengine.contract.profile import Profile
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
+from pytest_llmengine.contract.runner import run_check
+from pytest_llmengine.contract.target import Target, TargetUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY = "sk-0123456789abcdef"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+@contextmanager
+def serving(handle: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
+    """A loopback server that reads one request, hands it to `handle` and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept_one() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                handle(connection, _request(connection))
+
+        thread = threading.Thread(target=accept_one)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        thread.join()
+
+
+def _request(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (int(h[15:]) for h in head.lower().split(b"\r\n") if h[:15] == b"content-length:"), 0
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def saying(*parts: bytes) -> Callable[[socket.socket, bytes], None]:
+    """A handler that sends these bytes, then closes."""
+
+    def handle(connection: socket.socket, request: bytes) -> None:
+        for part in parts:
+            connection.sendall(part)
+
+    return handle
+
+
+def waiting(*parts: bytes) -> Callable[[socket.socket, bytes], None]:
+    """A handler that sends these bytes, then waits until the client hangs up."""
+
+    def handle(connection: socket.socket, request: bytes) -> None:
+        saying(*parts)(connection, request)
+        connection.recv(1)
+
+    return handle
+
+
+def test_the_body_comes_as_it_was_sent() -> None:
+    """A reply has status, headers and the bytes of the body, with times that never go back."""
+    parts = b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\n\r\n"
+    with serving(saying(CHUNKED, *parts)) as url, Target(url, "m") as target:
+        reply = target.get("/models")
+    times = [chunk.at for chunk in reply.chunks]
+    assert (reply.status, reply.body, reply.cut) == (200, b"abcde", False)
+    assert times == sorted(times)
+
+
+def test_a_server_that_hangs_up_at_once_fails_the_check() -> None:
+    """No byte before the connection closes is a failure of the server, and is kept."""
+    with serving(saying()) as url, Target(url, "m") as target:
+        with pytest.raises(Fail, match="POST /chat/completions: the server closed the connection"):
+            target.chat()
+        assert [e.status for e in target.exchanges] == [None]
+
+
+def _reset(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(CHUNKED + b"3\r\nabc\r\n")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        pytest.param(saying(CHUNKED + b"3\r\nabc\r\n"), id="closed"),
+        pytest.param(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), id="short"),
+        pytest.param(_reset, id="reset"),
+    ],
+)
+def test_a_connection_that_breaks_in_the_body_is_a_cut(
+    handle: Callable[[socket.socket, bytes], None],
+) -> None:
+    """A body that ends before its end is marked as cut."""
+    with serving(handle) as url, Target(url, "m") as target:
+        reply = target.chat()
+    assert reply.cut
+    assert b"abc".startswith(reply.body)
+
+
+def test_a_server_that_never_answers_fails_the_check() -> None:
+    """Silence past the time-out is a failure that names it."""
+    with serving(waiting()) as url, Target(url, "m", timeout=0.05) as target:
+        with pytest.raises(Fail, match=r"no answer within 0\.05 s"):
+            target.chat()
+        assert [e.status for e in target.exchanges] == [None]
+
+
+def test_a_server_that_stalls_fails_the_check_and_what_came_is_kept() -> None:
+    """A body that stops coming is a failure, with its first bytes in the exchange."""
+    handle = waiting(CHUNKED + b"3\r\nabc\r\n")
+    with serving(handle) as url, Target(url, "m", timeout=0.05) as target:
+        with pytest.raises(Fail, match=r"no end of the answer within 0\.05 s; 3 bytes came"):
+            target.chat()
+        assert [e.response_body for e in target.exchanges] == ["abc"]
+
+
+def _endless(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(CHUNKED)
+    try:
+        while True:
+            connection.sendall(b"d\r\n: keep-alive\n\r\n")
+    except OSError:
+        return
+
+
+def test_a_server_that_never_ends_fails_the_check() -> None:
+    """Bytes that keep coming do not hold a check up for ever."""
+    with serving(_endless) as url, Target(url, "m", timeout=0.05) as target:  # noqa: SIM117 - the target closes first
+        with pytest.raises(Fail, match=r"no end of the answer within 0\.05 s"):
+            target.chat()
+
+
+def test_an_address_without_a_server_gives_no_verdict() -> None:
+    """Where nothing answers, a check ends as an error, never as a failure of the server."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    with Target(url, "m") as target:
+        with pytest.raises(TargetUnreachable, match=url):
+            target.chat()
+        result = run_check(_says_hello(), target, Profile("x"))
+    assert (result.outcome, result.failed) == (Outcome.ERROR, True)
+
+
+def _says_hello() -> Check:
+    def run(target: Target) -> None:
+        target.chat(f"My key is {KEY}.").success()
+
+    return Check("x.y", run, QUIRK, EXTENDED, "test")
+
+
+def _echo(connection: socket.socket, request: bytes) -> None:
+    authorization = next(h for h in request.split(b"\r\n") if h.startswith(b"Authorization"))
+    head = b"HTTP/1.1 401 Unauthorized\r\nX-Echo: %s\r\nContent-Length: %d\r\n\r\n"
+    body = b'{"error": {"message": "%s"}}' % authorization
+    connection.sendall(head % (authorization, len(body)) + body)
+
+
+def test_the_key_is_sent_and_kept_out_of_all_that_is_reported() -> None:
+    """A key that the server sends back shows neither in the exchange nor in the reason."""
+    seen = []
+
+    def handle(connection: socket.socket, request: bytes) -> None:
+        seen.append(request)
+        _echo(connection, request)
+
+    with serving(handle) as url, Target(url, "m", api_key=KEY) as target:
+        result = run_check(_says_hello(), target, Profile("x"))
+    assert f"Authorization: Bearer {KEY}".encode() in seen[0]
+    assert "401 instead of 200" in result.reason
+    assert KEY not in f"{result.reason} {result.exchanges}"
+
+
+def test_an_empty_header_is_left_out() -> None:
+    """A header of "" drops the key."""
+    seen = []
+
+    def handle(connection: socket.socket, request: bytes) -> None:
+        seen.append(request)
+        connection.sendall(OK)
+
+    with serving(handle) as url, Target(url, "m", api_key=KEY) as target:
+        target.get("/models", headers={"Authorization": ""})
+    assert b"authorization" not in seen[0].lower()
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """A redirect is a reply like any other, so no key goes to another host."""
+    moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
+    with serving(saying(moved)) as url, Target(url, "m", api_key=KEY) as target:
+        assert target.get("/models").status == 302
+
+
+def test_the_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target is spoken to directly, whatever proxy the environment names."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    with serving(saying(OK)) as url, Target(url, "m") as target:
+        assert target.get("/models").status == 200
+
+
+def test_a_parameter_of_three_dots_is_left_out() -> None:
+    """A chat has its defaults, and `...` takes one out of the body."""
+    with MockServer() as server, Target(server.base_url, "mock") as target:
+        target.chat("Hi", temperature=..., max_tokens=3)
+    assert server.calls[0].json == {
+        "model": "mock",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 3,
+    }
+
+
+def test_every_request_has_its_own_connection_unless_kept_alive() -> None:
+    """Two requests use two connections, and one within `kept_alive`."""
+    with MockServer() as server, Target(server.base_url, "mock") as target:
+        apart = {target.get("/models").port for _ in range(2)}
+        with target.kept_alive():
+            together = {target.get("/models").port for _ in range(2)}
+    assert (len(apart), len(together)) == (2, 1)
+
+
+def test_begin_forgets_the_last_check() -> None:
+    """The exchanges are those since `begin`."""
+    with MockServer() as server, Target(server.base_url, "mock") as target:
+        target.get("/models")
+        target.begin()
+        target.get("/models/mock")
+        assert [(e.method, e.path, e.status) for e in target.exchanges] == [
+            ("GET", "/models/mock", 200)
+        ]
+
+
+def test_without_a_clock_timing_is_unmeasured() -> None:
+    """A check on arrival times ends as unmeasured where they mean nothing."""
+    with Target("http://127.0.0.1:9/v1", "m", clock=False) as target, pytest.raises(Unmeasured):
+        target.need_clock()

@@ -1,0 +1,211 @@
+"""What is sent in Ollama's native chat format."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.dialects.ollama_chat import OllamaChat
+from llmengine.values.errors import InvalidRequestError
+from llmengine.values.request import ResponseFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmengine.values.request import ChatRequest
+
+    Chat = Callable[..., ChatRequest]
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def _sent(request: ChatRequest) -> dict[str, Any]:
+    """The fields besides the model, after a turn through JSON."""
+    body = json.loads(json.dumps(OllamaChat().encode(request)))
+    assert body.pop("model") == "m"
+    return dict(body)
+
+
+def _fields(request: ChatRequest) -> dict[str, Any]:
+    """The fields besides model and messages."""
+    body = _sent(request)
+    del body["messages"]
+    return body
+
+
+def _messages(request: ChatRequest) -> list[dict[str, Any]]:
+    return list(_sent(request)["messages"])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_streaming_is_always_said(stream: bool, chat: Chat) -> None:
+    """Left out, Ollama would stream."""
+    assert _fields(chat(stream=stream)) == {"stream": stream}
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({"temperature": 0}, {"temperature": 0}),
+        ({"top_p": 0.5}, {"top_p": 0.5}),
+        ({"top_k": 5}, {"top_k": 5}),
+        ({"min_p": 0.1}, {"min_p": 0.1}),
+        ({"seed": 7}, {"seed": 7}),
+        ({"stop": "x"}, {"stop": ["x"]}),
+        ({"max_tokens": 5}, {"num_predict": 5}),
+        ({"repetition_penalty": 1.2}, {"repeat_penalty": 1.2}),
+        ({"presence_penalty": 1.0}, {"presence_penalty": 1.0}),
+        ({"frequency_penalty": 1.0}, {"frequency_penalty": 1.0}),
+    ],
+)
+def test_sampling_parameters_become_options(
+    given: Mapping[str, Any], options: Mapping[str, Any], chat: Chat
+) -> None:
+    """Each has Ollama's name, under ``options``."""
+    assert _fields(chat(**given)) == {"stream": False, "options": options}
+
+
+@pytest.mark.parametrize(
+    ("count", "sent"), [(0, {"logprobs": True}), (2, {"logprobs": True, "top_logprobs": 2})]
+)
+def test_logprobs(count: int, sent: Mapping[str, Any], chat: Chat) -> None:
+    """Log-probabilities are asked for beside the options."""
+    assert _fields(chat(logprobs=count)) == {"stream": False, **sent}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("logit_bias", {1: 5.0}),
+        ("stop_token_ids", [7]),
+        ("ignore_eos", True),
+        ("min_tokens", 3),
+        ("prompt_logprobs", 1),
+        ("include_stop_str_in_output", True),
+        ("skip_special_tokens", False),
+        ("bad_words", ["x"]),
+        ("structured_outputs", {"regex": "a"}),
+    ],
+)
+def test_what_ollama_cannot_be_told_is_refused(name: str, value: Any, chat: Chat) -> None:
+    """A field that would be dropped raises an error that names it and the way out."""
+    with pytest.raises(InvalidRequestError, match=rf"'{name}'.*extra_body"):
+        OllamaChat().encode(chat(**{name: value}))
+
+
+def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:
+    """One answer and no biased tokens are what Ollama does anyway."""
+    assert _fields(chat(n=1, logit_bias={}, ignore_eos=False)) == {"stream": False}
+
+
+def test_formats(chat: Chat) -> None:
+    """Any JSON is a word, a schema is itself."""
+    schema = {"type": "object"}
+    assert _fields(chat(response_format=ResponseFormat()))["format"] == "json"
+    assert _fields(chat(response_format=ResponseFormat(schema)))["format"] == schema
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "think"), [(True, True), (False, False), ("low", "low"), ("none", False)]
+)
+def test_reasoning(reasoning: bool | str, think: bool | str, chat: Chat) -> None:
+    """Reasoning is ``think``, on, off or an effort."""
+    assert _fields(chat(reasoning=reasoning))["think"] == think
+
+
+@pytest.mark.parametrize("choice", [None, "auto"])
+def test_tools_are_offered(choice: str | None, chat: Chat) -> None:
+    """Tools go as they are; letting the model choose is what Ollama does."""
+    assert _fields(chat(tools=(TOOL,), tool_choice=choice)) == {"stream": False, "tools": [TOOL]}
+
+
+def test_no_tool_is_called_that_is_not_offered(chat: Chat) -> None:
+    """Ollama has no tool_choice: none; leaving the tools out does the same."""
+    assert _fields(chat(tools=(TOOL,), tool_choice="none")) == {"stream": False}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_a_forced_tool_is_refused(choice: Any, chat: Chat) -> None:
+    """Ollama would ignore it without a word."""
+    with pytest.raises(InvalidRequestError, match="tool_choice"):
+        OllamaChat().encode(chat(tools=(TOOL,), tool_choice=choice))
+
+
+def test_the_extra_body_joins_the_options(chat: Chat) -> None:
+    """num_ctx joins the sampling options, and wins where both say something."""
+    extra = {"options": {"num_ctx": 8192, "seed": 2}, "keep_alive": "5m"}
+    assert _fields(chat(temperature=0, seed=1, extra_body=extra)) == {
+        "stream": False,
+        "options": {"temperature": 0, "num_ctx": 8192, "seed": 2},
+        "keep_alive": "5m",
+    }
+    assert extra == {"options": {"num_ctx": 8192, "seed": 2}, "keep_alive": "5m"}
+
+
+def test_content_parts_become_text_and_images(chat: Chat) -> None:
+    """Texts are joined by line feeds; inline images go beside them without their header."""
+    parts = [
+        {"type": "text", "text": "What is"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR"}},
+        {"type": "image_url", "image_url": "data:image/jpeg;base64,/9j"},
+        {"type": "text", "text": "thïs?"},
+    ]
+    assert _messages(chat([{"role": "user", "content": parts}])) == [
+        {"role": "user", "content": "What is\nthïs?", "images": ["iVBOR", "/9j"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}, "base64"),
+        ({"type": "image_url", "image_url": {"url": "data:text/plain,abc"}}, "base64"),
+        ({"type": "input_audio", "input_audio": {}}, "input_audio"),
+        ("text", "'text'"),
+    ],
+)
+def test_parts_that_ollama_cannot_take_are_refused(part: Any, words: str, chat: Chat) -> None:
+    """The error names the message and what can be given instead."""
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": [part]}]
+    with pytest.raises(InvalidRequestError, match=f"message 1: .*{words}"):
+        OllamaChat().encode(chat(messages))
+
+
+def test_content_of_another_type_is_refused(chat: Chat) -> None:
+    """A number is no content."""
+    with pytest.raises(InvalidRequestError, match="message 0: content is a int"):
+        OllamaChat().encode(chat([{"role": "user", "content": 5}]))
+
+
+def test_a_history_with_tools(chat: Chat) -> None:
+    """Arguments become objects, and a result names the tool that its call's id stands for."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "é"}'}}
+    history = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "assistant", "content": None, "reasoning": "hm", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "21"},
+        {"role": "tool", "tool_call_id": "c2", "name": "g", "content": "22"},
+    ]
+    assert _messages(chat(history)) == [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "assistant",
+            "content": "",
+            "thinking": "hm",
+            "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": {"a": "é"}}}],
+        },
+        {"role": "tool", "content": "21", "tool_call_id": "c1", "tool_name": "f"},
+        {"role": "tool", "content": "22", "tool_call_id": "c2", "name": "g", "tool_name": "g"},
+    ]
+    assert call["function"] == {"name": "f", "arguments": '{"a": "é"}'}
+
+
+@pytest.mark.parametrize("arguments", ["{", "[1]", '"x"'])
+def test_arguments_that_are_no_object_are_refused(arguments: str, chat: Chat) -> None:
+    """Ollama takes objects only, and a model's broken JSON is seen before it is sent."""
+    call = {"id": "c1", "function": {"name": "f", "arguments": arguments}}
+    with pytest.raises(InvalidRequestError, match="message 0: the arguments of the call of 'f'"):
+        OllamaChat().encode(chat([{"role": "assistant", "tool_calls": [call]}]))

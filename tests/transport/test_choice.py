@@ -1,0 +1,102 @@
+"""Which transport carries a call, and that both carry it alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from llmengine import APIConnectionError, APITimeoutError, EngineConfig
+
+
+def _engine(url: str, **config: Any) -> Any:
+    fields = {"backend": "openai_compatible", "model": "m", "endpoint": url, "max_retries": 0}
+    return EngineConfig(**(fields | config)).engine
+
+
+@pytest.mark.parametrize("using", ["httpcore", "httpx"])
+def test_mock_of_httpx_is_asked(chat: Any, using: str) -> None:
+    """A respx mock answers, whichever of httpx's layers it takes over; nothing is sent."""
+    engine = _engine("http://nowhere.invalid/v1")
+
+    with respx.mock(using=using) as mock:
+        route = mock.post("http://nowhere.invalid/v1/chat/completions")
+        route.mock(return_value=httpx.Response(200, json=chat("mocked")))
+        (output,) = engine.generate("hi")
+
+    assert output.outputs[0].text == "mocked"
+    assert route.call_count == 1
+
+
+def test_after_the_mock_the_real_server_is_asked(raw_server: Any, chat: Any) -> None:
+    """The choice is made call by call."""
+    server = raw_server(lambda _, c: c.reply(chat("real")))
+    engine = _engine(server.url)
+    with respx.mock(assert_all_called=False) as mock:
+        mock.post(f"{server.url}/v1/chat/completions").respond(json=chat("mocked"))
+        mocked = engine.generate("hi")
+
+    real = engine.generate("hi")
+
+    assert [o[0].outputs[0].text for o in (mocked, real)] == ["mocked", "real"]
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_both_transports_carry_a_whole_answer(raw_server: Any, chat: Any, transport: str) -> None:
+    """The same answer, the same headers."""
+    server = raw_server(lambda _, c: c.reply(chat("hello")))
+    engine = _engine(server.url, transport=transport, headers={"X-Team": "a"})
+
+    assert engine.generate("hi")[0].outputs[0].text == "hello"
+    assert server.requests[0].headers["x-team"] == "a"
+    assert server.requests[0].headers["user-agent"] == "llmengine"
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_both_transports_carry_a_stream(raw_server: Any, chunk: Any, transport: str) -> None:
+    """Deltas arrive one by one on either."""
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        connection.sse(chunk("Hel"), chunk("lo"), chunk(finish="stop"), ...)
+        connection.chunk(b"")
+
+    engine = _engine(raw_server(handler).url, transport=transport)
+
+    assert "".join(d.text for d in engine.stream("hi")) == "Hello"
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_both_transports_name_a_server_that_is_not_there(transport: str) -> None:
+    """A refused connection is a connection error with the address, not a time-out."""
+    (result,) = _engine("http://127.0.0.1:9", transport=transport).results("hi")
+
+    assert type(result.error) is APIConnectionError
+    assert "cannot connect to http://127.0.0.1:9" in str(result.error)
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_both_transports_keep_the_total_clock(raw_server: Any, transport: str) -> None:
+    """The clock's name and its limit are in the error."""
+    server = raw_server(lambda _, c: c.pause(3))
+
+    (result,) = _engine(server.url, transport=transport, timeout=0.2).results("hi")
+
+    assert isinstance(result.error, APITimeoutError)
+    assert result.error.clock == "total"
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_both_transports_notice_a_cut_body(raw_server: Any, transport: str) -> None:
+    """Half an answer is never taken for a whole one."""
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.head(200, {"Content-Type": "application/json", "Content-Length": "500"})
+        connection.send(b'{"id": "half')
+        connection.drop()
+
+    (result,) = _engine(raw_server(handler).url, transport=transport).results("hi")
+
+    assert type(result.error) is APIConnectionError

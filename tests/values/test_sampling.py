@@ -1,0 +1,198 @@
+"""Sampling parameters: ranges, foreign objects, merging."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from llmengine.values.errors import InvalidRequestError
+from llmengine.values.sampling import NEUTRAL, SamplingParams, is_neutral
+
+
+@dataclass
+class StructuredOutputsParams:
+    """Looks like vLLM's class of that name."""
+
+    json: Any = None
+    regex: str | None = None
+    disable_any_whitespace: bool = False
+    _backend: str | None = None
+
+
+@dataclass
+class VLLMSamplingParams:
+    """Looks like ``vllm.SamplingParams``, its defaults included."""
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: list[str] = field(default_factory=list)
+    stop_token_ids: list[int] = field(default_factory=list)
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    structured_outputs: StructuredOutputsParams | None = None
+    logit_bias: dict[int, float] | None = None
+    detokenize: bool = True
+    spaces_between_special_tokens: bool = True
+    allowed_token_ids: list[int] | None = None
+    extra_args: dict[str, Any] | None = None
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("n", [1, 8]),
+        ("temperature", [0, 0.7, 2]),
+        ("top_p", [0, 0.5, 1]),
+        ("top_k", [-1, 0, 50]),
+        ("min_p", [0.0, 1]),
+        ("presence_penalty", [-2, 2]),
+        ("frequency_penalty", [-2.0, 2.0]),
+        ("repetition_penalty", [0.5, 3]),
+        ("seed", [-1, 0, 2**63]),
+        ("max_tokens", [1]),
+        ("min_tokens", [0]),
+        ("logprobs", [0, 20]),
+        ("prompt_logprobs", [0, 1]),
+        ("stop_token_ids", [(), (1, 2)]),
+        ("bad_words", [("a",)]),
+    ],
+)
+def test_values_in_range_are_taken(name: str, good: list[Any]) -> None:
+    """The ends of a range belong to it."""
+    for value in good:
+        assert getattr(SamplingParams(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("n", [0, 1.0, True, "1"]),
+        ("temperature", [-0.1, float("nan"), float("inf"), "hot", True]),
+        ("top_p", [-0.1, 1.1]),
+        ("top_k", [-2, 1.5]),
+        ("min_p", [1.1]),
+        ("presence_penalty", [-2.1, 2.1]),
+        ("frequency_penalty", [3]),
+        ("repetition_penalty", [-1]),
+        ("seed", [1.5, "1", False]),
+        ("max_tokens", [0, -1, 1.5]),
+        ("min_tokens", [-1]),
+        ("logprobs", [-1, True]),
+        ("prompt_logprobs", [-1]),
+        ("stop", [5, [5], b"x", [b"x"]]),
+        ("stop_token_ids", ["7", 7, ["7"]]),
+        ("bad_words", ["word", [1]]),
+    ],
+)
+def test_values_out_of_range_are_refused(name: str, wrong: list[Any]) -> None:
+    """The error names the field and shows the value."""
+    for value in wrong:
+        with pytest.raises(InvalidRequestError, match=f"'{name}' is ") as failed:
+            SamplingParams(**{name: value})
+        assert repr(value) in str(failed.value)
+
+
+def test_stops_are_a_tuple() -> None:
+    """One string is one stop; a list cannot be changed afterwards."""
+    stops = ["a", "b"]
+    params = SamplingParams(stop=stops)
+    stops.append("c")
+    assert params.stop == ("a", "b")
+    assert SamplingParams(stop="ab").stop == ("ab",)
+
+
+def test_ours_and_none_and_mappings() -> None:
+    """What is ours stays, None is nothing set, a mapping is taken by name."""
+    params = SamplingParams(temperature=0)
+    assert SamplingParams.of(params) is params
+    assert SamplingParams.of(None) == SamplingParams()
+    assert SamplingParams.of({"temperature": 0}) == params
+
+
+def test_vllms_object_is_read_by_its_attributes() -> None:
+    """Set fields and vLLM's own defaults are kept; what is empty is not."""
+    params = SamplingParams.of(VLLMSamplingParams(temperature=0, stop=["x"], logit_bias={1: 2.0}))
+    assert params == SamplingParams(
+        n=1,
+        temperature=0,
+        top_p=1.0,
+        top_k=0,
+        min_p=0.0,
+        presence_penalty=0.0,
+        frequency_penalty=0.0,
+        repetition_penalty=1.0,
+        stop="x",
+        ignore_eos=False,
+        max_tokens=16,
+        min_tokens=0,
+        logit_bias={1: 2.0},
+    )
+
+
+def test_vllms_structured_outputs_become_a_mapping() -> None:
+    """Only what is asked for is kept of the object."""
+    wanted = StructuredOutputsParams(json={"type": "object"}, _backend="x")
+    params = SamplingParams.of(VLLMSamplingParams(structured_outputs=wanted))
+    assert params.structured_outputs == {"json": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("allowed_token_ids", [1]), ("extra_args", {"a": 1}), ("detokenize", False)],
+)
+def test_a_field_that_would_be_lost_is_refused(name: str, value: Any) -> None:
+    """A vLLM field that no server takes raises an error that names it."""
+    with pytest.raises(InvalidRequestError, match=name):
+        SamplingParams.of(VLLMSamplingParams(**{name: value}))
+
+
+@pytest.mark.parametrize("other", [5, "temperature=0", [SamplingParams()]])
+def test_other_objects_are_refused(other: object) -> None:
+    """The error says what can be given."""
+    with pytest.raises(InvalidRequestError, match="give a SamplingParams"):
+        SamplingParams.of(other)
+
+
+def test_unknown_names_are_refused() -> None:
+    """A misspelt field is named, with those that exist."""
+    with pytest.raises(InvalidRequestError, match=r"\['temprature'\].*'temperature'"):
+        SamplingParams.of({"temprature": 0})
+
+
+def test_merging_takes_what_is_set() -> None:
+    """The caller's fields win, also a zero; the rest are the defaults."""
+    defaults = SamplingParams(temperature=1, max_tokens=5, stop="x")
+    merged = defaults.merged(SamplingParams(temperature=0, seed=1))
+    assert merged == SamplingParams(temperature=0, max_tokens=5, stop="x", seed=1)
+    assert defaults.merged(SamplingParams()) == defaults
+    assert SamplingParams().merged(defaults) == defaults
+
+
+def test_what_asks_for_nothing() -> None:
+    """VLLM's defaults, its older spelling of top_k, and empty lists are neutral."""
+    assert all(is_neutral(name, value) for name, value in NEUTRAL.items())
+    assert is_neutral("top_k", -1)
+    assert is_neutral("bad_words", ())
+    assert is_neutral("logit_bias", {})
+    assert not is_neutral("top_k", 5)
+    assert not is_neutral("ignore_eos", value=True)
+    assert not is_neutral("seed", 0)
+    assert not is_neutral("prompt_logprobs", 0)
+
+
+def test_params_survive_pickling() -> None:
+    """Parameters cross processes."""
+    params = SamplingParams(temperature=0, stop="x", logit_bias={1: 2.0})
+    assert pickle.loads(pickle.dumps(params)) == params
