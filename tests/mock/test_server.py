@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from llmengine.mock import Fault, MockServer, Script, serve
+from llmengine.mock import Fault, MockServer, Script
 from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -125,20 +125,6 @@ def test_body_may_come_in_chunks(reference: Api) -> None:
 def _address(server: MockServer) -> tuple[str, int]:
     host, _, port = server.root_url.removeprefix("http://").partition(":")
     return host, int(port)
-
-
-def test_serve_hands_out_the_running_server() -> None:
-    """Serve answers while it blocks, and comes back when the server is stopped."""
-    seen: dict[str, Any] = {}
-
-    def ready(server: MockServer) -> None:
-        seen["status"] = httpx.get(f"{server.base_url}/models/mine").status_code
-        seen["protected"] = httpx.post(f"{server.base_url}/completions").status_code
-        threading.Timer(0.01, server.stop).start()
-
-    serve(port=0, model="mine", on_ready=ready)
-
-    assert seen == {"status": 200, "protected": 415}
 
 
 def test_import_is_light() -> None:

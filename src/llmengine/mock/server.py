@@ -6,7 +6,6 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from llmengine.mock.behaviour import Behaviour, Script
@@ -14,7 +13,6 @@ from llmengine.mock.service import Service
 from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from starlette.types import ASGIApp
@@ -123,28 +121,6 @@ class MockServer:
             if loop is not None:
                 loop.call_soon_threadsafe(loop.stop)
         self.wait()
-
-
-def serve(  # noqa: PLR0913 - one server's settings
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    *,
-    model: str = "mock",
-    api_key: str | None = None,
-    context_length: int = DEFAULT_CONTEXT,
-    on_ready: Callable[[MockServer], None] | None = None,
-) -> None:
-    """Serve in the foreground until interrupted; ``on_ready`` gets the running server.
-
-    Raises ConfigError where the address cannot be bound.
-    """
-    server = MockServer(
-        model=model, api_key=api_key, host=host, port=port, context_length=context_length
-    )
-    with server, suppress(KeyboardInterrupt):
-        if on_ready is not None:
-            on_ready(server)
-        server.wait()
 
 
 def _bound(host: str, port: int) -> socket.socket:
