@@ -19,6 +19,7 @@ from pytest_llmengine.targets.ways import record_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from llmengine.engine.engine import Engine
     from pytest_llmengine.contract.profile import Profile
@@ -28,11 +29,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Played:
+    """A cassette that a replay has closed, and the recorded requests that were not made."""
+
+    folder: Path
+    path: Path
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One engine, open: our client and the contract's target, both at one address.
 
     ``provenance`` says which server answers, or answered when it was recorded. ``upstream`` is
-    the real server's address, None in a replay.
+    the real server's address, None in a replay. ``played`` grows by every cassette that a replay
+    has closed.
     """
 
     engine: Engine
@@ -40,6 +51,7 @@ class Session:
     provenance: Provenance
     profile: Profile
     upstream: str | None
+    played: list[Played]
     _plan: Plan
     _proxy: RecordServer | ReplayServer | None
 
@@ -83,6 +95,8 @@ class Session:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
         with self._proxy.cassette(path) as tape:
             yield tape
+        if self.mode is Mode.REPLAY:
+            self.played.append(Played(self._plan.folder, path, tuple(tape.unused)))
 
 
 _WORDS = {Mode.LIVE: "live at", Mode.RECORD: "recording from"}
@@ -152,7 +166,9 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         direct=proxy is None,
     )
     stack.enter_context(target)
-    return Session(engine, target, provenance, load_profile(engine.backend), upstream, plan, proxy)
+    return Session(
+        engine, target, provenance, load_profile(engine.backend), upstream, [], plan, proxy
+    )
 
 
 def _server(provenance: Provenance) -> str:
