@@ -44,7 +44,8 @@ def constrained_to(schema: JSON) -> JSON:
 WEATHER = function(
     "get_weather", "The weather of a city.", {"city": {"type": "string", "enum": ["Paris"]}}
 )
-CLOCK = function("get_time", "The local time. Takes no arguments.", {})
+TIME = function("get_time", "The time in a zone.", {"zone": {"type": "string", "enum": ["UTC"]}})
+PING = function("ping", "Pings the server. Takes no arguments.", {})
 WORD = "Grüße 漢字 🦊"
 SAVE_WORD = function(
     "save_word", "Saves a word as it is.", {"word": {"type": "string", "enum": [WORD]}}
@@ -78,4 +79,4 @@ COLOUR_SCHEMA: JSON = {
 COLOUR = {"colour": "vermilion"}
 
 ASK_WEATHER = "What is the weather in Paris? Call the tool."
-ASK_BOTH = "What is the weather in Paris, and what time is it? Call both tools."
+ASK_BOTH = "What is the weather in Paris, and what time is it in UTC? Call both tools."

@@ -22,8 +22,8 @@ from pytest_llmengine.contract.samples import (
     ASK_BOTH,
     ASK_WEATHER,
     CALL_TOKENS,
-    CLOCK,
     JSON,
+    TIME,
     WEATHER,
 )
 
@@ -85,7 +85,7 @@ def args_concat_json(target: Target) -> None:
 )
 def parallel_index(target: Target) -> None:
     """Several calls in one answer have several indexes, each with one id."""
-    chunks = _called(target, ASK_BOTH, WEATHER, CLOCK)
+    chunks = _called(target, ASK_BOTH, WEATHER, TIME)
     calls = {(f.get("index"), f["id"]) for f in fragments(chunks) if f.get("id")}
     if len(calls) < 2:
         raise Unmeasured("the model made one call where two were asked for")

@@ -98,7 +98,7 @@ def delta_logprobs_key(target: Target) -> None:
     needs=NEEDS,
 )
 def terminal_once(target: Target) -> None:
-    """A stream ends with exactly one of completed, incomplete and failed."""
+    """A stream ends with exactly one of completed, incomplete and failed, as its status says."""
     events = stream_response(target)
     ends = of_type(events, *TERMINAL)
     expect(len(ends) == 1, f"{len(ends)} events end the stream")

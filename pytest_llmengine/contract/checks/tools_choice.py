@@ -21,8 +21,8 @@ from pytest_llmengine.contract.samples import (
     ASK_BOTH,
     ASK_WEATHER,
     CALL_TOKENS,
-    CLOCK,
     JSON,
+    TIME,
     WEATHER,
     named,
 )
@@ -76,7 +76,7 @@ def choice_required(target: Target) -> None:
 )
 def choice_named(target: Target) -> None:
     """A named tool_choice gives a call of that function, though the prompt asks for another."""
-    body = _ask(target, ASK_WEATHER, WEATHER, CLOCK, tool_choice=named(CLOCK))
+    body = _ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
     names = called_names(body)
     expect_effect(names, f"get_time was named and accepted, and the answer is {_said(body)}")
     expect_effect(set(names) == {"get_time"}, f"get_time was named, and {names} was called")
@@ -92,7 +92,7 @@ def choice_named(target: Target) -> None:
 def named_unknown(target: Target) -> None:
     """A named tool_choice that is not among the tools is a 400."""
     _control(target)
-    reply = target.chat(tools=[WEATHER], tool_choice=named(CLOCK), max_tokens=4)
+    reply = target.chat(tools=[WEATHER], tool_choice=named(TIME), max_tokens=4)
     rejected(reply, "a tool_choice that names no tool of the request")
 
 
@@ -145,10 +145,10 @@ def empty_array(target: Target) -> None:
 )
 def parallel_disable(target: Target) -> None:
     """parallel_tool_calls false gives one call where several would come."""
-    many = called_names(_ask(target, ASK_BOTH, WEATHER, CLOCK, parallel_tool_calls=True))
+    many = called_names(_ask(target, ASK_BOTH, WEATHER, TIME, parallel_tool_calls=True))
     if len(many) < 2:
         raise Unmeasured(f"the model made {len(many)} calls where two were asked for")
-    one = called_names(_ask(target, ASK_BOTH, WEATHER, CLOCK, parallel_tool_calls=False))
+    one = called_names(_ask(target, ASK_BOTH, WEATHER, TIME, parallel_tool_calls=False))
     expect_effect(len(one) < 2, f"parallel_tool_calls false was accepted and {one} were called")
 
 

@@ -10,6 +10,7 @@ from llmengine.mock.behaviour import JSON, Behaviour, Call, RawReply
 from pytest_llmengine.contract.mutants.registry import mutant
 
 Hook = Callable[[JSON, Call], JSON]
+EventsHook = Callable[[list[JSON], Call], list[JSON]]
 WireHook = Callable[[RawReply, Call], RawReply]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import rule_off
 from pytest_llmengine.contract.mutants.edits import body, chunks, events, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
@@ -48,7 +49,4 @@ mutant(
     "comp.stream.usage",
     Behaviour("in every chunk", events=chunks(lambda c: c.update(usage=c.get("usage") or COUNTS))),
 )
-mutant(
-    "comp.missing_prompt",
-    Behaviour("not validated", without_rules=frozenset({"comp.missing_prompt"})),
-)
+rule_off("comp.missing_prompt")

@@ -1,17 +1,17 @@
-"""Small edits of the mock's answers, to build mutants from."""
+"""Hooks that edit each part of a body, or the events and bytes of a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from llmengine.mock.behaviour import JSON, Call, RawReply
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-BodyHook = Callable[[JSON, Call], JSON]
-EventsHook = Callable[[list[JSON], Call], list[JSON]]
-WireHook = Callable[[RawReply, Call], RawReply]
+    from llmengine.mock.behaviour import JSON, Call, RawReply
+    from pytest_llmengine.contract.mutants.changes import EventsHook, Hook, WireHook
 
 
-def forgets(*fields: str) -> BodyHook:
+def forgets(*fields: str) -> Hook:
     """A ``request`` hook of a server that ignores these fields without a word."""
 
     def hook(body: JSON, call: Call) -> JSON:
@@ -20,7 +20,7 @@ def forgets(*fields: str) -> BodyHook:
     return hook
 
 
-def body(edit: Callable[[JSON], object]) -> BodyHook:
+def body(edit: Callable[[JSON], object]) -> Hook:
     """A hook that edits a request or a reply in place."""
 
     def hook(value: JSON, call: Call) -> JSON:
@@ -30,12 +30,12 @@ def body(edit: Callable[[JSON], object]) -> BodyHook:
     return hook
 
 
-def answer(edit: Callable[[JSON], object]) -> BodyHook:
+def answer(edit: Callable[[JSON], object]) -> Hook:
     """A ``reply`` hook that edits each choice of a chat completion in place."""
     return body(lambda value: [edit(choice) for choice in value["choices"]])
 
 
-def first_call(edit: Callable[[JSON], object]) -> BodyHook:
+def first_call(edit: Callable[[JSON], object]) -> Hook:
     """A ``reply`` hook that edits the first tool call in place, where there is one."""
     return answer(lambda choice: [edit(c) for c in choice["message"].get("tool_calls", [])[:1]])
 

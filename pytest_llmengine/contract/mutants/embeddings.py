@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import rule_off
 from pytest_llmengine.contract.mutants.edits import body, crashes_on, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
@@ -38,5 +39,5 @@ mutant("emb.batch_order", Behaviour("swapped", reply=body(lambda b: b["data"].re
 mutant("emb.base64", Behaviour("format ignored", request=forgets("encoding_format")))
 mutant("emb.base64", Behaviour("other bytes", reply=body(_reversed_base64)))
 mutant("emb.tokens_input", Behaviour("one text of all", request=body(_one_text)))
-mutant("emb.empty_input", Behaviour("not validated", without_rules=frozenset({"emb.empty_input"})))
+rule_off("emb.empty_input")
 mutant("emb.empty_input", Behaviour("crashes", wire=crashes_on(b'"input": []')))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import rule_off
 from pytest_llmengine.contract.mutants.edits import answer, body, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmengine.mock.behaviour import JSON
-    from pytest_llmengine.contract.mutants.edits import BodyHook
+    from pytest_llmengine.contract.mutants.changes import Hook
 
 IGNORED = Behaviour("logprobs ignored", request=forgets("logprobs", "top_logprobs"))
 
 
-def _logprobs(edit: Callable[[JSON], object]) -> BodyHook:
+def _logprobs(edit: Callable[[JSON], object]) -> Hook:
     return answer(lambda choice: choice["logprobs"] and edit(choice["logprobs"]))
 
 
-def _entries(edit: Callable[[JSON], object]) -> BodyHook:
+def _entries(edit: Callable[[JSON], object]) -> Hook:
     return _logprobs(lambda logprobs: [edit(entry) for entry in logprobs["content"]])
 
 
@@ -47,7 +48,7 @@ mutant(
 mutant("logprobs.default_top_empty", Behaviour("five unasked", request=body(_five_unasked)))
 
 for _rule in ("logprobs.top.requires_logprobs", "logprobs.top.max20"):
-    mutant(_rule, Behaviour("not validated", without_rules=frozenset({_rule})))
+    rule_off(_rule)
 
 mutant(
     "logprobs.values",

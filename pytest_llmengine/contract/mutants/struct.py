@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import rule_off
 from pytest_llmengine.contract.mutants.edits import answer, crashes_on, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
@@ -26,7 +27,7 @@ mutant("struct.stream", IGNORED)
 mutant("struct.with_tools", IGNORED)
 
 for _rule in ("struct.json_schema.missing", "struct.type.unknown", "struct.schema.invalid"):
-    mutant(_rule, Behaviour("not validated", without_rules=frozenset({_rule})))
+    rule_off(_rule)
 
 mutant("struct.schema.invalid", Behaviour("crashes", wire=crashes_on(b"haiku")))
 mutant(

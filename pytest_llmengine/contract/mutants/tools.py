@@ -11,10 +11,10 @@ from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
-    from pytest_llmengine.contract.mutants.edits import BodyHook
+    from pytest_llmengine.contract.mutants.changes import Hook
 
 
-def _arguments(value: object) -> BodyHook:
+def _arguments(value: object) -> Hook:
     return first_call(lambda call: call["function"].update(arguments=value))
 
 

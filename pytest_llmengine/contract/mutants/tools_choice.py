@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.changes import rule_off
 from pytest_llmengine.contract.mutants.edits import body, crashes_on, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
@@ -37,6 +38,6 @@ for _rule in (
     "tools.choice.without_tools",
     "chat.tools.empty_array",
 ):
-    mutant(_rule, Behaviour("not validated", without_rules=frozenset({_rule})))
+    rule_off(_rule)
 
 mutant("tools.choice.invalid_value", Behaviour("crashes", wire=crashes_on(b"sometimes")))

@@ -8,6 +8,14 @@ from pytest_llmengine.contract.outcomes import Unmeasured
 from pytest_llmengine.contract.reading.fields import objects, pick
 
 REASONING_FIELDS = ("reasoning", "reasoning_content")
+CALL_MARKUP = (
+    "<tool_call",
+    "</tool_call",
+    "<|tool_call",
+    "[TOOL_CALLS]",
+    "<function=",
+    "<|python_",
+)
 
 
 def choice(body: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +73,10 @@ def effect(body: dict[str, Any]) -> tuple[str, int | None]:
 
 
 def answered(body: dict[str, Any]) -> dict[str, Any]:
-    """The body, unless the token cap came while the model was still reasoning."""
-    cut = choice(body).get("finish_reason") == "length"
-    if cut and reasoning(body) and not content(body):
-        raise Unmeasured("the model was still reasoning when the token cap came")
+    """The body, unless the token cap came while the model was still reasoning or calling."""
+    if choice(body).get("finish_reason") == "length":
+        if reasoning(body) and not content(body):
+            raise Unmeasured("the model was still reasoning when the token cap came")
+        if content(body).startswith(CALL_MARKUP):
+            raise Unmeasured(f"the token cap cut a tool call: {content(body)!r}")
     return body

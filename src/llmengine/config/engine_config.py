@@ -56,14 +56,16 @@ class EngineConfig(BaseModel):
     backend: str
     model: str
     endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("endpoint", "base_url", "api_base", "host")
+        default=None, validation_alias=AliasChoices("endpoint", "base_url", "api_base", "host")
     )
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     timeout: Annotated[Timeouts, BeforeValidator(Timeouts.of)] = Timeouts()
-    max_retries: int = Field(3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries"))
-    max_concurrency: int = Field(64, ge=1)
-    requests_per_minute: float | None = Field(None, gt=0)
+    max_retries: int = Field(
+        default=3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries")
+    )
+    max_concurrency: int = Field(default=64, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
     reasoning: bool | str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     extra_body: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,72 @@
+"""Puts the commands together and turns what users can mend into one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmengine.cli import contract, errors, mock, models, tapes, verify
+from pytest_llmengine.cli.console import stderr
+from pytest_llmengine.reports.version import tool_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(
+    name="llmengine",
+    help="Shows what an LLM server really does, rule by rule.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(verify.verify)
+app.command()(tapes.record)
+app.command()(tapes.replay)
+app.add_typer(contract.app, name="contract")
+app.add_typer(mock.app, name="mock")
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmengine {tool_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Shows what an LLM server really does, rule by rule."""
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    _print_version(wanted=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``llmengine`` command and return its exit status.
+
+    0 is success, 1 a verdict that is not accepted, 2 what the user can mend (one line on standard
+    error), 130 an interrupt. A bug of ours is raised with its traceback.
+    """
+    try:
+        status = app(args=argv, prog_name="llmengine", standalone_mode=False)
+    except KeyboardInterrupt:
+        return errors.INTERRUPTED
+    except Exception as error:
+        line = errors.one_line(error)
+        if line is None:
+            raise
+        stderr().print(f"llmengine: {line}", soft_wrap=True)
+        return errors.USER_ERROR
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,101 @@
+"""``llmengine contract``: what the rules are, and that each of them can fail."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytest_llmengine.cli.console import listing, stderr, stdout
+from pytest_llmengine.cli.options import TierName
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.registry import Check
+
+app = typer.Typer(help="The rules of the contract.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_checks(
+    *,
+    tier: Annotated[
+        TierName, typer.Option(help="Only this tier and those below it.")
+    ] = TierName.EXTENDED,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List every check with its level, tier and rule."""
+    from pytest_llmengine.contract.registry import Tier, select
+
+    checks = select(tier=Tier[tier.name])
+    if as_json:
+        typer.echo(json.dumps([_row(check) for check in checks], indent=2, ensure_ascii=False))
+    else:
+        _print_table(checks)
+
+
+@app.command()
+def explain(
+    id: Annotated[  # noqa: A002 - the row's own name
+        str, typer.Argument(metavar="ID", help="A check's id, or the start of several.")
+    ],
+) -> None:
+    """Say what a check asks, why, and what breaks it."""
+    from pytest_llmengine.cli.explanation import explanation
+    from pytest_llmengine.contract.registry import select
+
+    console = stdout()
+    for check in select(ids=[id]):
+        console.print(explanation(check))
+
+
+@app.command()
+def coverage(
+    *,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run every check on the mock server, and on every mock with its rule broken.
+
+    Exit status: 1 when a check fails on the reference or misses a broken rule.
+    """
+    from pytest_llmengine.cli.coverage import measure
+    from pytest_llmengine.contract.registry import select
+
+    checks = select(ids=check or ())
+    with stderr().status(f"{len(checks)} checks on all of their mutants"):
+        found = measure(checks)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for line in found.lines():
+            typer.echo(line)
+    raise typer.Exit(0 if found.complete else 1)
+
+
+def _row(check: Check) -> dict[str, Any]:
+    return {
+        "id": check.id,
+        "group": check.group,
+        "level": check.level.value,
+        "tier": check.tier.name.lower(),
+        "rule": check.title,
+        "source": check.source,
+        "needs": sorted(check.needs),
+        "timing": check.timing,
+    }
+
+
+def _print_table(checks: list[Check]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("id", "level", "tier"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("rule")
+    for check in checks:
+        table.add_row(check.id, check.level.value, check.tier.name.lower(), check.title)
+    listing().print(table)

@@ -1,0 +1,125 @@
+"""Whether every check can fail: each is run on the reference server and on its mutants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from llmengine.mock import MockServer
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.registry import mutants
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.profile import Profile
+from pytest_llmengine.contract.runner import run_check
+from pytest_llmengine.contract.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.runner import CheckResult
+
+_NO_MUTANT = "no mutant"
+# The reference asks for a key, as the rules of auth cannot be seen without one.
+_KEY = "sk-contract-coverage"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a check said of the reference, or of one mutant by its name."""
+
+    check: str
+    server: str
+    outcome: Outcome
+    reason: str
+    accepted: bool
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the check would fail a run on this server; an error is no verdict."""
+        return not self.accepted and self.outcome is not Outcome.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Every trial: one a check on the reference, one a mutant."""
+
+    reference: tuple[Trial, ...]
+    mutants: tuple[Trial, ...]
+
+    @property
+    def survivors(self) -> list[Trial]:
+        """The mutants that their check did not notice, and the checks that have no mutant."""
+        tried = {t.check for t in self.mutants}
+        without = [replace(t, server=_NO_MUTANT) for t in self.reference if t.check not in tried]
+        return [t for t in self.mutants if not t.noticed] + without
+
+    @property
+    def failed_on_reference(self) -> list[Trial]:
+        """The checks that do not pass on the reference."""
+        return [t for t in self.reference if t.outcome is not Outcome.PASS]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every check passes on the reference and notices each of its mutants."""
+        return bool(self.reference) and not self.survivors and not self.failed_on_reference
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts, and what is wrong; ``killed`` counts checks that notice all their mutants."""
+        survived = {t.check for t in self.survivors}
+        return {
+            "checks": len(self.reference),
+            "killed": len({t.check for t in self.reference} - survived),
+            "mutants": len(self.mutants),
+            "passed_on_reference": len(self.reference) - len(self.failed_on_reference),
+            "survivors": [_row(t) for t in self.survivors],
+            "failed_on_reference": [_row(t) for t in self.failed_on_reference],
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people: one line of counts, then one line for whatever is wrong."""
+        counts = self.to_dict()
+        told = (
+            f"{counts['checks']} checks: {counts['passed_on_reference']} pass on the reference, "
+            f"{counts['killed']} notice every one of their mutants ({counts['mutants']} in all)"
+        )
+        return [
+            told,
+            *(f"fails on the reference: {_line(t)}" for t in self.failed_on_reference),
+            *(f"survives: {_line(t)}" for t in self.survivors),
+        ]
+
+
+def measure(checks: Sequence[Check]) -> Coverage:
+    """Run the checks on the reference, and each on its own mutants, in this process."""
+    by_id = {check.id: check for check in checks}
+    wanted = [m for m in mutants() if m.check in by_id]
+    return Coverage(
+        reference=tuple(_try(checks, Behaviour())),
+        mutants=tuple(t for m in wanted for t in _try([by_id[m.check]], m.behaviour)),
+    )
+
+
+def _try(checks: Sequence[Check], behaviour: Behaviour) -> list[Trial]:
+    with (
+        MockServer(behaviour=behaviour, api_key=_KEY) as server,
+        Target(server.base_url, server.model, api_key=_KEY) as target,
+    ):
+        return [_trial(run_check(c, target, Profile("mock")), behaviour.name) for c in checks]
+
+
+def _trial(result: CheckResult, server: str) -> Trial:
+    return Trial(result.check.id, server, result.outcome, result.reason, result.accepted)
+
+
+def _line(trial: Trial) -> str:
+    return f"{trial.check} on {trial.server!r}: {trial.outcome} {trial.reason}".rstrip()
+
+
+def _row(trial: Trial) -> dict[str, str]:
+    return {
+        "check": trial.check,
+        "mutant": trial.server,
+        "outcome": trial.outcome.value,
+        "reason": trial.reason,
+    }

@@ -1,0 +1,48 @@
+"""Which errors a user can mend, and the one line that says how."""
+
+from __future__ import annotations
+
+import errno
+
+from llmengine.values.errors import LLMEngineError
+from pytest_llmengine.contract.profile import ProfileError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def one_line(error: Exception) -> str | None:
+    """What to tell the user, on one line; None for a bug, which deserves its traceback."""
+    if _is_usage_error(error):
+        return _usage(error)
+    if isinstance(error, OSError):
+        return _os_error(error)
+    if isinstance(error, (LLMEngineError, ProfileError)) or type(error) is LookupError:
+        return " ".join(str(error).split())
+    return None
+
+
+def _is_usage_error(error: Exception) -> bool:
+    # Typer has click's exceptions under a private name in new versions, imports them in old ones.
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _usage(error: Exception) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "llmengine"
+    return f"{message or 'no command given'}; see `{command} --help`"
+
+
+def _os_error(error: OSError) -> str | None:
+    if error.errno == errno.EADDRINUSE:
+        return f"{error.strerror or error}; another program has that port, choose another by --port"
+    if error.filename is not None and error.errno in {
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.ENOSPC,
+    }:
+        return f"{error.filename}: {error.strerror}"
+    return None

@@ -1,0 +1,75 @@
+"""Everything that is known about one check."""
+
+from __future__ import annotations
+
+from importlib import resources
+from inspect import cleandoc
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pytest_llmengine.contract.mutants.registry import mutants
+from pytest_llmengine.contract.profile import load_profile
+from pytest_llmengine.contract.registry import Level
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.registry import Check
+
+_LEVELS = {
+    Level.REQUIRED: "OpenAI's schema says so",
+    Level.EXPECTED: "OpenAI's prose or its observed behaviour says so",
+    Level.OPTIONAL: "a capability that a server may lack",
+    Level.QUIRK: "transport, or what clients have come to rely on",
+}
+
+
+def explanation(check: Check) -> Group:
+    """The rule, why it is one, what breaks it, and what the shipped profiles say of it."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column()
+    for name, value in _facts(check):
+        table.add_row(name, Text(value))
+    body = Padding(Group(Text(cleandoc(check.run.__doc__ or "")), Text(), table), (0, 0, 1, 2))
+    return Group(Text(check.id, style="bold"), body)
+
+
+def _facts(check: Check) -> list[tuple[str, str]]:
+    broken = [m.behaviour.name for m in mutants() if m.check == check.id]
+    needs = ", ".join(sorted(check.needs))
+    return [
+        ("level", f"{check.level.value}: {_LEVELS[check.level]}"),
+        ("tier", check.tier.name.lower()),
+        ("source", check.source),
+        ("needs", f"{needs}; without it a refusal is a fair answer" if needs else "nothing"),
+        ("clock", "only a live run can measure it" if check.timing else "no"),
+        *(("mutant", name) for name in broken),
+        *(("profile", line) for line in _profiles(check)),
+    ]
+
+
+def _profiles(check: Check) -> list[str]:
+    lines = []
+    for name in _shipped():
+        profile = load_profile(name)
+        deviation = profile.deviations.get(check.id)
+        if deviation is not None:
+            link = f" {deviation.link}" if deviation.link else ""
+            known = f"{deviation.outcome} since {deviation.version}: {deviation.reason}{link}"
+            lines.append(f"{name}: {known}")
+        elif missing := check.needs - profile.capabilities:
+            lines.append(f"{name}: does not claim {', '.join(sorted(missing))}")
+        else:
+            lines.append(f"{name}: claims to keep it")
+    return lines
+
+
+def _shipped() -> list[str]:
+    folder = resources.files("pytest_llmengine.contract") / "profiles"
+    if not folder.is_dir():
+        return []
+    names = (file.name for file in folder.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))

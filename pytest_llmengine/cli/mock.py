@@ -1,0 +1,50 @@
+"""``llmengine mock``: the reference server, for tests in any language."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The reference server of the contract.", no_args_is_help=True)
+
+
+@app.command()
+def serve(  # noqa: PLR0913 - one option each
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(help="Ask for this key; without it every key will do.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The name of the model.")] = "mock",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,...",
+            help="A failure to play, such as status=503,retry_after=1; 'none' for a good answer. "
+            "Several take turns, call by call.",
+        ),
+    ] = None,
+    replies: Annotated[
+        Path | None,
+        typer.Option(help="Answers to give in order: one JSON string or message a line."),
+    ] = None,
+) -> None:
+    """Serve until Ctrl-C, and print the base URL first."""
+    from itertools import cycle
+
+    from llmengine.mock import MockServer, Script
+    from pytest_llmengine.cli.faults import parse_fault
+    from pytest_llmengine.cli.replies import read_replies
+    from pytest_llmengine.cli.serving import until_signal
+
+    script = Script(
+        replies=read_replies(replies) if replies else (),
+        faults=cycle([parse_fault(text) for text in fault or ()]),
+    )
+    server = MockServer(script=script, api_key=api_key, model=model, host=host, port=port)
+    with until_signal() as wait, server:
+        typer.echo(server.base_url)
+        wait()

@@ -1,0 +1,38 @@
+"""``llmengine models``: the models that run without a server of one's own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pytest_llmengine.cli.console import listing
+
+app = typer.Typer(help="The models of the embedded engine.", no_args_is_help=True)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `models list`.")],
+) -> None:
+    """Download a model to this user's cache, check it, and print where it is."""
+    from pytest_llmengine.cli.fetch import fetch
+
+    typer.echo(fetch(name))
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that are known by name, and where they are on this machine."""
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    from llmengine.embedded import models
+    from llmengine.embedded.catalogue import CATALOGUE
+
+    table = Table("name", "size", "file", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, model in CATALOGUE.items():
+        found = models.find(name)
+        where = str(found) if found else f"not here yet; `llmengine models pull {name}` gets it"
+        table.add_row(name, decimal(model.size), where)
+    listing().print(table)

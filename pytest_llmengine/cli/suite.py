@@ -1,0 +1,47 @@
+"""Runs checks against an engine and gathers the report."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.cli.console import stderr
+from pytest_llmengine.cli.fetch import fetch_missing
+from pytest_llmengine.cli.progress import run_all
+from pytest_llmengine.contract.profile import read_profile
+from pytest_llmengine.reports import CheckRecord, Report
+from pytest_llmengine.reports.header import header_of
+from pytest_llmengine.targets import Mode, config_named, judge, open_session
+from pytest_llmengine.targets.backends import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pytest_llmengine.contract.profile import Profile
+    from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.targets import Session, Settings
+
+
+def run_suite(
+    name: str, settings: Settings, checks: Sequence[Check], profile_file: Path | None
+) -> Report:
+    """The report of the checks on the engine of that name, with progress on standard error."""
+    profile = read_profile(profile_file) if profile_file else None
+    _fetch_model(name, settings)
+    console = stderr()
+    with open_session(name, settings) as session:
+        header = header_of(session, settings.tier)
+        run = partial(_record, session=session, profile=profile)
+        return Report(header, tuple(run_all(checks, run, console, title=header.describe)))
+
+
+def _fetch_model(name: str, settings: Settings) -> None:
+    """Download with a bar what the embedded engine would else download in silence."""
+    config = config_named(name, settings.config)
+    if config.backend == "embedded" and settings.mode is not Mode.REPLAY and not settings.url:
+        fetch_missing(settings.model or config.model or facts(config.backend).model)
+
+
+def _record(check: Check, *, session: Session, profile: Profile | None) -> CheckRecord:
+    return CheckRecord.of(judge(check, session, profile))

@@ -1,0 +1,91 @@
+"""``llmengine record`` and ``llmengine replay``: the proxy by itself, for programs of any kind."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from pytest_llmengine.cli.console import stderr
+
+Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")]
+
+
+def record(  # noqa: PLR0913 - one option each
+    to: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder for a new file, or a .yaml file.")
+    ],
+    *,
+    upstream: Annotated[
+        str, typer.Option(help="The server to forward to, as http://host:port, without /v1.")
+    ],
+    port: Port = 0,
+    engine: Annotated[str | None, typer.Option(help="What the server is, for the file.")] = None,
+    version: Annotated[str | None, typer.Option(help="Its version, for the file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Its model, for the file.")] = None,
+) -> None:
+    """Forward to a server until Ctrl-C and keep what passes, keys taken out.
+
+    Prints the address for clients first. Exit status: 1 when something was not recorded.
+    """
+    from pytest_llmengine.cli.serving import until_signal
+    from pytest_llmengine.recording import Provenance, RecordServer
+
+    facts = Provenance(engine=engine, version=version, model=model)
+    file = _file(to)
+    with (
+        until_signal() as wait,
+        RecordServer(upstream, facts, port=port) as proxy,
+        proxy.cassette(file) as tape,
+    ):
+        typer.echo(proxy.root_url)
+        wait()
+    if tape.misses:
+        _complain(tape.misses, "not recorded")
+    kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
+    stderr().print(f"{kept} kept in {file}", soft_wrap=True)
+
+
+def replay(
+    recordings: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of recordings, or one .yaml file.")
+    ],
+    *,
+    port: Port = 0,
+    repeats: Annotated[
+        bool, typer.Option("--repeats", help="Give the last answer again when all were given.")
+    ] = False,
+) -> None:
+    """Answer from recordings until Ctrl-C; nothing is sent anywhere.
+
+    Prints the address for clients first. Exit status: 1 when a request was not recorded.
+    """
+    from pytest_llmengine.cli.serving import until_signal
+    from pytest_llmengine.recording import ReplayServer
+
+    with (
+        until_signal() as wait,
+        ReplayServer(repeats=repeats, port=port) as proxy,
+        proxy.cassette(recordings) as tape,
+    ):
+        stderr().print(f"replays {tape.provenance.describe()}", soft_wrap=True)
+        typer.echo(proxy.root_url)
+        wait()
+    if tape.misses:
+        _complain(tape.misses, "not in the recording")
+
+
+def _file(to: Path) -> Path:
+    """A file named by the time, so that no run writes over another one; a file as it is."""
+    if to.suffix == ".yaml":
+        return to
+    from datetime import UTC, datetime
+
+    return to / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}.yaml"
+
+
+def _complain(misses: list[str], what: str) -> None:
+    for miss in misses:
+        stderr().print(f"{what}: {miss}", soft_wrap=True)
+    raise typer.Exit(1)

@@ -1,0 +1,83 @@
+"""``llmengine verify``: the contract suite for people who do not use pytest."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_llmengine.cli.console import stdout
+from pytest_llmengine.cli.options import TierName
+
+
+class ModeName(StrEnum):
+    """Where the answers come from."""
+
+    LIVE = "live"
+    RECORD = "record"
+    REPLAY = "replay"
+
+
+def verify(  # noqa: PLR0913 - one option each
+    *,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="A backend, or a name of the engines file.", show_default="embedded"),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", "--engine-url", help="The server's address.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "--engine-model", help="The model to ask for.")
+    ] = None,
+    tier: Annotated[
+        TierName, typer.Option(help="How deep to go; a tier includes those before it.")
+    ] = TierName.EXTENDED,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the report, as .json or .md.")
+    ] = None,
+    mode: Annotated[ModeName, typer.Option(help="Where the answers come from.")] = ModeName.LIVE,
+    config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
+    cassettes: Annotated[Path, typer.Option(help="The folder of recordings.")] = Path("cassettes"),
+    rewrite: Annotated[
+        bool, typer.Option("--rewrite", help="When recording, replace what is there.")
+    ] = False,
+    profile: Annotated[
+        Path | None, typer.Option(help="Known deviations (TOML), in place of the shipped ones.")
+    ] = None,
+) -> None:
+    """Hold a server to the contract and print where it keeps it.
+
+    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked.
+    """
+    from pytest_llmengine.cli.suite import run_suite
+    from pytest_llmengine.contract.registry import Tier, select
+    from pytest_llmengine.reports import check_path, write_report
+    from pytest_llmengine.reports.terminal import print_report
+    from pytest_llmengine.targets import Mode, Settings
+
+    if report is not None:
+        check_path(report)
+    depth = Tier[tier.name]
+    name = engine or ("openai_compatible" if url else "embedded")
+    settings = Settings(
+        engines=(name,),
+        url=url,
+        model=model,
+        config=config,
+        mode=Mode(mode),
+        cassettes=cassettes,
+        rewrite=rewrite,
+        tier=depth,
+    )
+    found = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
+    print_report(found, stdout())
+    if report is not None:
+        write_report(found, report)
+    raise typer.Exit(0 if found.accepted else 1)

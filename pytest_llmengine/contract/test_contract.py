@@ -1,0 +1,58 @@
+"""The contract as tests: ``pytest --pyargs pytest_llmengine.contract --engine=NAME``.
+
+The plugin gives each test its check and its engine, by name such as
+``embedded-chat.basic.required_fields``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from pytest_llmengine.contract.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.runner import CheckResult
+
+_MAX_SHOWN = 2000
+
+
+def test_contract(llmengine_check: Check, llmengine_judge: Callable[[Check], CheckResult]) -> None:
+    """The engine keeps the rule, or breaks it in a way that its profile knows."""
+    _conclude(llmengine_judge(llmengine_check))
+
+
+def _conclude(result: CheckResult) -> None:
+    """End the test as the verdict says; after a pass it goes on."""
+    if result.failed:
+        _fail(result)
+    if result.outcome is Outcome.DEVIATES:
+        pytest.xfail(result.reason)
+    if result.outcome is not Outcome.PASS:
+        pytest.skip(f"{result.outcome}: {result.reason}")
+
+
+def _fail(result: CheckResult) -> NoReturn:
+    """Fail with what is wrong and what went over the wire; our own frames say nothing more."""
+    words = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
+    if result.outcome is Outcome.ERROR:
+        words.append("The harness broke: this is no verdict on the engine.")
+    if result.exchanges:
+        last = result.exchanges[-1]
+        words += [
+            f"> {last.method} {last.path}",
+            _shown(last.request_body),
+            f"< {'no answer' if last.status is None else last.status}",
+            _shown(last.response_body),
+        ]
+    pytest.fail("\n".join(word for word in words if word), pytrace=False)
+
+
+def _shown(body: str) -> str:
+    if len(body) <= _MAX_SHOWN:
+        return body
+    return f"{body[:_MAX_SHOWN]}... ({len(body) - _MAX_SHOWN} more characters)"

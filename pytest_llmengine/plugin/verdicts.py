@@ -1,0 +1,113 @@
+"""Brings the contract's verdicts from where the tests ran to the report of the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_llmengine.contract.runner import CheckResult
+    from pytest_llmengine.reports import Report
+    from pytest_llmengine.targets import Session
+    from pytest_llmengine.targets.settings import Settings
+
+# A test report's attribute of plain values: pytest-xdist carries it from worker to controller.
+_ATTRIBUTE = "llmengine_verdict"
+
+_verdict = pytest.StashKey[dict[str, Any]]()
+
+
+def keep(item: pytest.Item, result: CheckResult, session: Session, settings: Settings) -> None:
+    """Hold a verdict until the test's report is made; JUnit gets the check's id as a property."""
+    from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports.header import header_of  # noqa: PLC0415 - the same
+
+    item.user_properties.append(("contract_id", result.check.id))
+    item.stash[_verdict] = {
+        "header": asdict(header_of(session, settings.tier)),
+        "record": CheckRecord.of(result).to_dict(),
+    }
+
+
+def attach(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Put the test's verdict, if it has one, on the report of its call."""
+    if report.when == "call" and _verdict in item.stash:
+        setattr(report, _ATTRIBUTE, item.stash[_verdict])
+
+
+class Verdicts:
+    """The plugin that collects verdicts, in the process that prints the summary."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._headers: dict[str, dict[str, Any]] = {}
+        self._records: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a verdict from a test's report; a test that is run again replaces its first one."""
+        verdict = getattr(report, _ATTRIBUTE, None)
+        if verdict is None:
+            return
+        engine = verdict["header"]["engine"]
+        self._headers.setdefault(engine, verdict["header"])
+        self._records.setdefault(engine, {})[verdict["record"]["id"]] = verdict["record"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the matrix of each engine, and write the report that was asked for."""
+        for report in self._reports():
+            terminalreporter.section(f"LLM engine contract: {report.header.engine}")
+            terminalreporter.write(_rendered(report, terminalreporter))
+        if self._path is not None:
+            terminalreporter.section("LLM engine report")
+            for line in self._write(self._path):
+                terminalreporter.write_line(line)
+
+    def _reports(self) -> Iterator[Report]:
+        if not self._records:
+            return
+        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.reports import CheckRecord, Header, Report  # noqa: PLC0415 - the same
+
+        order = list(catalogue())
+        for engine, records in self._records.items():
+            rows = sorted(records.values(), key=lambda row: order.index(row["id"]))
+            checks = tuple(CheckRecord.from_dict(row) for row in rows)
+            yield Report(Header(**self._headers[engine]), checks)
+
+    def _write(self, path: Path) -> Iterator[str]:
+        """Write the report, one file an engine where there are several, and say so."""
+        from pytest_llmengine.reports import write_report  # noqa: PLC0415 - unused runs stay light
+
+        reports = list(self._reports())
+        if not reports:
+            yield f"nothing to write to {path}: no check of the contract was run"
+        for report in reports:
+            alone = len(reports) == 1
+            file = path if alone else path.with_stem(f"{path.stem}-{report.header.engine}")
+            write_report(report, file)
+            yield f"written to {file}"
+
+
+def _rendered(report: Report, terminal: pytest.TerminalReporter) -> str:
+    from rich.console import Console  # noqa: PLC0415 - unused runs stay light
+
+    from pytest_llmengine.reports.terminal import print_report  # noqa: PLC0415 - the same
+
+    text = StringIO()
+    writer = terminal.config.get_terminal_writer()
+    console = Console(
+        file=text,
+        width=writer.fullwidth,
+        force_terminal=writer.hasmarkup,
+        color_system="standard" if writer.hasmarkup else None,
+        highlight=False,
+        markup=False,
+    )
+    print_report(report, console)
+    return text.getvalue()

@@ -1,0 +1,19 @@
+"""From an engine's name and a run's settings to something that answers at an address."""
+
+from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
+from pytest_llmengine.targets.naming import config_named, is_here
+from pytest_llmengine.targets.session import Session, open_session
+from pytest_llmengine.targets.settings import Mode, Settings
+from pytest_llmengine.targets.verdicts import judge
+
+__all__ = [
+    "AlreadyRecorded",
+    "Mode",
+    "Session",
+    "Settings",
+    "TargetError",
+    "config_named",
+    "is_here",
+    "judge",
+    "open_session",
+]

@@ -1,0 +1,54 @@
+"""Which address an engine is configured with."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from llmengine.engine.addresses import normal_endpoint, root_of
+from llmengine.values.errors import ConfigError
+from pytest_llmengine.targets.errors import TargetError
+
+if TYPE_CHECKING:
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.engine.engine import Engine
+    from pytest_llmengine.targets.settings import Settings
+
+
+def configured_url(config: EngineConfig, engine: type[Engine], settings: Settings) -> str | None:
+    """The address that was configured, or None.
+
+    What is said for one engine goes over what is said for all of a backend: the run's own URL,
+    the engine's entry in the file, the backend's variable (OLLAMA_HOST), the project's default.
+    """
+    from_variable = next((os.environ[v] for v in engine.endpoint_env if os.environ.get(v)), None)
+    url = settings.url or config.endpoint or from_variable or settings.fallback_url
+    return _checked(url, engine.default_port) if url else None
+
+
+def split_endpoint(endpoint: str) -> tuple[str, str]:
+    """An endpoint as the part that a proxy stands for, and the path that it keeps.
+
+    The path is kept because it decides what is spoken: ``/v1`` asks Ollama for OpenAI's dialect,
+    and a path of another kind takes no ``/v1``.
+    """
+    root = root_of(endpoint)
+    if root != endpoint:
+        return root, endpoint.removeprefix(root)
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc}", parts.path
+
+
+def _checked(url: str, port: int | None) -> str:
+    try:
+        normal = normal_endpoint(url, default_port=port)
+    except ConfigError as error:
+        raise TargetError(str(error)) from error
+    parts = urlsplit(normal)
+    if "@" in parts.netloc:
+        raise TargetError(
+            f"the address of {parts.hostname} holds a name or a password; take it out and put the "
+            "key into the environment"
+        )
+    return normal

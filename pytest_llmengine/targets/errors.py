@@ -1,0 +1,13 @@
+"""What stops a run before any rule can be looked at."""
+
+from __future__ import annotations
+
+from llmengine.values.errors import LLMEngineError
+
+
+class TargetError(LLMEngineError):
+    """There is nothing to talk to; the message says what is wrong and what to do, in one line."""
+
+
+class AlreadyRecorded(TargetError):  # noqa: N818 - reads as what happened
+    """There is a recording, and it was not said that it is to be replaced."""

@@ -1,0 +1,46 @@
+"""From an engine's name to its configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.config.backends import backends
+from llmengine.config.engine_config import EngineConfig
+from llmengine.config.files import load_engines
+from llmengine.values.errors import ConfigError
+from pytest_llmengine.targets.errors import TargetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def config_named(name: str, file: Path | None) -> EngineConfig:
+    """The engine of that name in the file, else the first with that backend, else the backend bare.
+
+    A bare backend has an empty model: it is found out where the server is. Raises TargetError
+    that lists the names if there is no such engine, or says what is wrong with the file.
+    """
+    engines = _engines(file)
+    if name in engines:
+        return engines[name]
+    for config in engines.values():
+        if config.backend == name:
+            return config
+    if name in backends():
+        return EngineConfig.model_validate({"name": name, "backend": name, "model": ""})
+    in_file = f"; {file} has {', '.join(engines)}" if file else "; no engines file is given"
+    raise TargetError(f"unknown engine {name!r}: backends are {', '.join(backends())}{in_file}")
+
+
+def is_here(backend: str) -> bool:
+    """Whether this installation has such a backend."""
+    return backend in backends()
+
+
+def _engines(file: Path | None) -> dict[str, EngineConfig]:
+    if file is None:
+        return {}
+    try:
+        return load_engines(file)
+    except ConfigError as error:
+        raise TargetError(str(error)) from error

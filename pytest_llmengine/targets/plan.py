@@ -1,0 +1,103 @@
+"""Decides where the answers of an engine come from, before anything is started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmengine.config.backends import load_backend
+from pytest_llmengine.targets.addresses import configured_url
+from pytest_llmengine.targets.backends import facts
+from pytest_llmengine.targets.errors import TargetError
+from pytest_llmengine.targets.naming import config_named
+from pytest_llmengine.targets.settings import Mode
+from pytest_llmengine.targets.ways import docker_is_not_here, no_address, no_cassettes, no_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.engine.engine import Engine
+    from pytest_llmengine.targets.settings import Settings
+
+OWN_KEY = "LLMENGINE_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be opened: a configuration, a mode, and the folder of the engine's cassettes.
+
+    ``config.endpoint`` is the configured address, if any; a replay does not go there.
+    ``config.model`` is empty where only the server, or the cassettes, can tell.
+    """
+
+    config: EngineConfig
+    mode: Mode
+    folder: Path
+    rewrite: bool
+
+
+def make_plan(name: str, settings: Settings) -> Plan:
+    """The plan for an engine by its name.
+
+    The mode is the one that was asked for; else live where an address is configured or none is
+    needed; else replay where there are cassettes. Raises TargetError that names the three ways if
+    none of these holds.
+    """
+    settings = settings.for_engine(name)
+    config = config_named(name, settings.config)
+    engine: type[Engine] = load_backend(config.backend)
+    folder = settings.cassettes / config.name
+    url = configured_url(config, engine, settings)
+    mode = settings.mode or _mode(config, engine, url, folder)
+    if mode is Mode.DOCKER:
+        raise TargetError(docker_is_not_here(config.name, engine))
+    if mode is Mode.REPLAY:
+        _need_cassettes(config, engine, folder)
+        key: dict[str, Any] = {"api_key": None, "api_key_env": None}
+    else:
+        _need_address(config, engine, url)
+        key = _own_key(config, settings)
+    change = {"endpoint": url, "model": _model(config, settings)} | key
+    return Plan(config.model_copy(update=change), mode, folder, settings.rewrite)
+
+
+def recorded(folder: Path) -> list[Path]:
+    """The cassettes in a folder and those below it, sorted."""
+    return sorted(folder.rglob("*.yaml"))
+
+
+def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: Path) -> Mode:
+    backend = facts(config.backend)
+    if url is not None or backend.instant:
+        return Mode.LIVE
+    if recorded(folder):
+        return Mode.REPLAY
+    if backend.own_server:
+        return Mode.LIVE
+    raise TargetError(no_source(config.name, engine, folder))
+
+
+def _need_cassettes(config: EngineConfig, engine: type[Engine], folder: Path) -> None:
+    if not recorded(folder):
+        raise TargetError(no_cassettes(config.name, engine, folder))
+
+
+def _need_address(config: EngineConfig, engine: type[Engine], url: str | None) -> None:
+    if url is None and engine.default_endpoint is None and not facts(config.backend).own_server:
+        raise TargetError(no_address(config.name, engine))
+
+
+def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:
+    """The run's own key goes to the run's own URL, and to no other host."""
+    named = config.api_key is not None or config.api_key_env is not None
+    usable = settings.url and not named and os.environ.get(OWN_KEY)
+    return {"api_key_env": OWN_KEY} if usable else {}
+
+
+def _model(config: EngineConfig, settings: Settings) -> str:
+    backend = facts(config.backend)
+    from_variable = os.environ.get(backend.model_variable, "") if backend.model_variable else ""
+    given = settings.model or config.model or from_variable or settings.fallback_model
+    return given or backend.model

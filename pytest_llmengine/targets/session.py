@@ -1,0 +1,160 @@
+"""An engine that can be talked to: live, through a recorder, or from recordings."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.errors import LLMEngineError
+from pytest_llmengine.contract.profile import load_profile
+from pytest_llmengine.contract.target import Target
+from pytest_llmengine.recording import RecordServer, ReplayServer
+from pytest_llmengine.targets.addresses import split_endpoint
+from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
+from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
+from pytest_llmengine.targets.server import identify
+from pytest_llmengine.targets.settings import Mode
+from pytest_llmengine.targets.ways import record_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmengine.engine.engine import Engine
+    from pytest_llmengine.contract.profile import Profile
+    from pytest_llmengine.recording import Provenance, Tape
+    from pytest_llmengine.targets.plan import Plan
+    from pytest_llmengine.targets.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One engine, open: our client and the contract's target, both at one address.
+
+    ``provenance`` says which server answers, or answered when it was recorded. ``upstream`` is
+    the real server's address, None in a replay.
+    """
+
+    engine: Engine
+    target: Target
+    provenance: Provenance
+    profile: Profile
+    upstream: str | None
+    _plan: Plan
+    _proxy: RecordServer | ReplayServer | None
+
+    @property
+    def name(self) -> str:
+        """The engine's name, which is also that of its folder of cassettes."""
+        return self.engine.name
+
+    @property
+    def mode(self) -> Mode:
+        """Where the answers come from."""
+        return self._plan.mode
+
+    @property
+    def key_variable(self) -> str:
+        """The environment variable that holds the engine's key, or would."""
+        return self.engine.config.api_key_env or self.engine.key_env or OWN_KEY
+
+    def describe(self) -> str:
+        """Where the answers come from, in one line and without a key."""
+        if self.mode is Mode.REPLAY:
+            return f"replayed from {self.provenance.describe()}"
+        return f"{_WORDS[self.mode]} {self.upstream}, {_server(self.provenance)}"
+
+    def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
+        """The command that records this engine's answers to a test, or to all."""
+        return record_command(self.name, type(self.engine), test=test, rewrite=rewrite)
+
+    @contextmanager
+    def cassette(self, name: str) -> Iterator[Tape | None]:
+        """Record to, or replay from, the engine's cassette of that name; None where it is live.
+
+        Raises AlreadyRecorded where there is a recording that is not to be replaced, and
+        CassetteError where there is none to be replayed.
+        """
+        if self._proxy is None:
+            yield None
+            return
+        path = self._plan.folder / f"{name}.yaml"
+        if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
+            raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
+        with self._proxy.cassette(path) as tape:
+            yield tape
+
+
+_WORDS = {Mode.LIVE: "live at", Mode.RECORD: "recording from"}
+
+
+@contextmanager
+def open_session(name: str, settings: Settings) -> Iterator[Session]:
+    """Open an engine by its name, for as long as the block lasts.
+
+    Raises TargetError, in one line that says what to do, if there is nothing to talk to.
+    """
+    plan = make_plan(name, settings)
+    with ExitStack() as stack:
+        try:
+            session = _replay(plan, stack) if plan.mode is Mode.REPLAY else _serve(plan, stack)
+        except TargetError:
+            raise
+        except LLMEngineError as error:
+            raise TargetError(str(error)) from error
+        yield session
+
+
+def _serve(plan: Plan, stack: ExitStack) -> Session:
+    """Aim at the real server, with a recorder between if one is wanted."""
+    server = stack.enter_context(plan.config.engine)
+    provenance = identify(server)
+    known = {"model": provenance.model}
+    if plan.mode is Mode.LIVE:
+        engine = server if server.model == provenance.model else _opened(plan, known, stack)
+        return _session(stack, plan, engine, provenance, server.base_url)
+    root, path = split_endpoint(server.endpoint)
+    proxy = stack.enter_context(RecordServer(root, provenance))
+    engine = _opened(plan, known | {"endpoint": proxy.root_url + path}, stack)
+    return _session(stack, plan, engine, provenance, server.base_url, proxy)
+
+
+def _replay(plan: Plan, stack: ExitStack) -> Session:
+    """Aim at a replayer; the first cassette speaks for the folder."""
+    proxy = stack.enter_context(ReplayServer())
+    with proxy.cassette(recorded(plan.folder)[0]) as tape:
+        provenance = tape.provenance
+    _, path = split_endpoint(plan.config.endpoint or proxy.root_url)
+    known = {
+        "model": plan.config.model or provenance.model or "",
+        "endpoint": proxy.root_url + path,
+    }
+    return _session(stack, plan, _opened(plan, known, stack), provenance, None, proxy)
+
+
+def _opened(plan: Plan, known: dict[str, Any], stack: ExitStack) -> Engine:
+    return stack.enter_context(plan.config.model_copy(update=known).engine)
+
+
+def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
+    stack: ExitStack,
+    plan: Plan,
+    engine: Engine,
+    provenance: Provenance,
+    upstream: str | None,
+    proxy: RecordServer | ReplayServer | None = None,
+) -> Session:
+    target = Target(
+        engine.base_url,
+        engine.model,
+        engine.api_key,
+        clock=plan.mode is not Mode.REPLAY,
+        direct=proxy is None,
+    )
+    stack.enter_context(target)
+    return Session(engine, target, provenance, load_profile(engine.backend), upstream, plan, proxy)
+
+
+def _server(provenance: Provenance) -> str:
+    name = " ".join(part for part in (provenance.engine, provenance.version) if part)
+    return f"{name} ({provenance.model})"

@@ -1,0 +1,48 @@
+"""What a run was told about engines, whoever was told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pytest_llmengine.contract.registry import Tier
+
+
+class Mode(StrEnum):
+    """Where answers come from."""
+
+    LIVE = "live"
+    RECORD = "record"
+    REPLAY = "replay"
+    DOCKER = "docker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Choices of a run; what is None is found out from the environment, the file and the disk.
+
+    ``engines`` are the names that the run aims at; ``url`` and ``model`` belong to them alone.
+    ``fallback_url`` and ``fallback_model`` are a project's own defaults: they yield to the
+    engine's entry in the file and to its environment, such as OLLAMA_HOST. ``config`` is the
+    engines file. ``cassettes`` holds one folder an engine; with ``rewrite``, recording replaces
+    what is there. No key is held here: keys come from the environment.
+    """
+
+    engines: tuple[str, ...] = ()
+    url: str | None = None
+    fallback_url: str | None = None
+    model: str | None = None
+    fallback_model: str | None = None
+    config: Path | None = None
+    mode: Mode | None = None
+    cassettes: Path = Path("cassettes")
+    rewrite: bool = False
+    tier: Tier = Tier.EXTENDED
+
+    def for_engine(self, name: str) -> Self:
+        """The same without URL and model where they were meant for other engines."""
+        if not self.engines or name in self.engines:
+            return self
+        return replace(self, url=None, fallback_url=None, model=None, fallback_model=None)

@@ -1,0 +1,64 @@
+"""What to tell somebody whose engine has nothing to talk to: the ways to mend it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.targets.backends import facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine.engine.engine import Engine
+
+_NO_DOCKER = "not in this version, it comes with the containers work"
+
+
+def no_source(name: str, engine: type[Engine], folder: Path) -> str:
+    """Neither address nor recordings: the three ways."""
+    return (
+        f"engine {name!r} has nothing to talk to. Live: {_give_address(engine)}. "
+        f"Replay: there are no cassettes in {folder}; record some first: "
+        f"{record_command(name, engine)}. Docker: {_NO_DOCKER}."
+    )
+
+
+def no_cassettes(name: str, engine: type[Engine], folder: Path) -> str:
+    """A replay without recordings."""
+    return (
+        f"engine {name!r} cannot be replayed: there are no cassettes in {folder}; "
+        f"record some first: {record_command(name, engine)}"
+    )
+
+
+def no_address(name: str, engine: type[Engine]) -> str:
+    """A server that has no usual address."""
+    return f"engine {name!r} has no address: {_give_address(engine)}"
+
+
+def docker_is_not_here(name: str, engine: type[Engine]) -> str:
+    """A container was asked for."""
+    return (
+        f"engine {name!r}: mode docker is {_NO_DOCKER}; "
+        f"until then start the server yourself and {_give_address(engine)}"
+    )
+
+
+def record_command(
+    name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
+) -> str:
+    """The command that records an engine's answers to a test, or to all."""
+    words = [
+        "pytest",
+        f"'{test}'" if test else "",
+        f"--engine={name}",
+        "--engine-mode=record",
+        "" if facts(engine.backend).own_server else "--engine-url=URL",
+        "--rewrite" if rewrite else "",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _give_address(engine: type[Engine]) -> str:
+    variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env))
+    return f"give --engine-url=http://host:port or set {variables}"

@@ -1,0 +1,81 @@
+"""Runs the command: in this process where it is enough, as a program where it matters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmengine.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COMMAND = [sys.executable, "-m", "pytest_llmengine.cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command() -> list[str]:
+    """How the command is started as a program."""
+    return COMMAND
+
+
+@pytest.fixture
+def serving() -> Callable[..., Any]:
+    """A command that serves, as a program; gives its process and the address that it prints."""
+
+    @contextmanager
+    def serve(*argv: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+        with subprocess.Popen(
+            [*COMMAND, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield process, process.stdout.readline().strip()
+            finally:
+                process.kill()
+
+    return serve
+
+
+@pytest.fixture
+def llmengine(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """The command, run in this process."""
+
+    def run(*argv: object) -> Ran:
+        capsys.readouterr()
+        status = main([str(a) for a in argv])
+        said = capsys.readouterr()
+        return Ran(status, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def program() -> Callable[..., Ran]:
+    """The command, run as a program of its own."""
+
+    def run(*argv: object, **environment: str) -> Ran:
+        done = subprocess.run(  # noqa: PLW1510 - the status is what tests look at
+            [*COMMAND, *map(str, argv)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **environment},
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,72 @@
+"""`llmengine contract list` and `explain`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmengine.contract.registry import Tier, catalogue, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_list_has_one_line_a_check(llmengine: Callable[..., Any]) -> None:
+    """In a pipe every check is one line with id, level, tier and rule."""
+    rows = llmengine("contract", "list").out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == list(catalogue())
+    check = next(iter(catalogue().values()))
+    assert rows[0].split(maxsplit=3)[1:3] == [check.level.value, check.tier.name.lower()]
+    assert rows[0].rstrip().endswith(check.title)
+
+
+def test_list_of_a_tier_leaves_deeper_ones_out(llmengine: Callable[..., Any]) -> None:
+    """`--tier smoke` lists the smoke tier alone."""
+    rows = json.loads(llmengine("contract", "list", "--tier", "smoke", "--json").out)
+    assert [row["id"] for row in rows] == [check.id for check in select(tier=Tier.SMOKE)]
+    assert {row["tier"] for row in rows} == {"smoke"}
+
+
+def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> None:
+    """Programs get the rule, its source and what it needs."""
+    rows = json.loads(llmengine("contract", "list", "--json").out)
+    row = next(row for row in rows if row["id"] == "chat.basic.required_fields")
+    assert row == {
+        "id": "chat.basic.required_fields",
+        "group": "chat.basic",
+        "level": "required",
+        "tier": "smoke",
+        "rule": "A chat completion has id, object, created, model and choices.",
+        "source": "openai-openapi: CreateChatCompletionResponse.required",
+        "needs": [],
+        "timing": False,
+    }
+
+
+def test_explain_says_rule_source_and_mutants(llmengine: Callable[..., Any]) -> None:
+    """One check is explained with everything that is known about it."""
+    said = llmengine("contract", "explain", "chat.basic.required_fields").out
+    assert said.startswith("chat.basic.required_fields\n")
+    for part in (
+        "A chat completion has id, object, created, model and choices.",
+        "required: OpenAI's schema says so",
+        "openai-openapi: CreateChatCompletionResponse.required",
+        "no created",
+    ):
+        assert part in said
+
+
+def test_explain_takes_the_start_of_several(llmengine: Callable[..., Any]) -> None:
+    """A group's name explains all of its checks."""
+    said = llmengine("contract", "explain", "chat.basic").out
+    headings = [line.strip() for line in said.splitlines() if line and not line.startswith(" ")]
+    assert headings == [check.id for check in select(ids=["chat.basic"])]
+
+
+def test_explain_unknown_check_says_what_to_do(llmengine: Callable[..., Any]) -> None:
+    """An id that does not exist is one line on standard error and status 2."""
+    ran = llmengine("contract", "explain", "chat.nonsense")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        "llmengine: no check is called 'chat.nonsense'; `llmengine contract list` shows them all\n"
+    )

@@ -1,0 +1,82 @@
+"""`llmengine contract coverage`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmengine.cli.coverage import Coverage, Trial
+from pytest_llmengine.contract.mutants.registry import mutants
+from pytest_llmengine.contract.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PASSED = Trial("a", "reference", Outcome.PASS, "", accepted=True)
+
+
+def on_mutant(outcome: Outcome, *, accepted: bool) -> Coverage:
+    """One check that passes on the reference, and what it says of its mutant."""
+    return Coverage((PASSED,), (Trial("a", "m", outcome, "why", accepted=accepted),))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED])
+def test_mutant_is_killed_by_a_verdict_that_fails_the_run(outcome: Outcome) -> None:
+    """Fail, ignored, and refused where the capability is claimed."""
+    found = on_mutant(outcome, accepted=False)
+    assert found.complete
+    assert found.to_dict() == {
+        "checks": 1,
+        "killed": 1,
+        "mutants": 1,
+        "passed_on_reference": 1,
+        "survivors": [],
+        "failed_on_reference": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "accepted"),
+    [(Outcome.PASS, True), (Outcome.UNMEASURED, True), (Outcome.ERROR, False)],
+)
+def test_mutant_survives_a_verdict_that_proves_nothing(outcome: Outcome, accepted: bool) -> None:
+    """A pass, a shrug, and a check that broke are no proof that the rule is watched."""
+    found = on_mutant(outcome, accepted=accepted)
+    assert not found.complete
+    assert found.to_dict()["killed"] == 0
+    assert found.to_dict()["survivors"] == [
+        {"check": "a", "mutant": "m", "outcome": str(outcome), "reason": "why"}
+    ]
+    assert found.lines()[1] == f"survives: a on 'm': {outcome} why"
+
+
+def test_check_without_a_mutant_is_not_covered() -> None:
+    """Nothing shows that such a check can fail."""
+    found = Coverage((PASSED,), ())
+    assert not found.complete
+    assert found.to_dict()["survivors"][0]["mutant"] == "no mutant"
+
+
+def test_check_that_fails_on_the_reference_is_not_covered() -> None:
+    """Either the check or the reference is wrong."""
+    failed = Trial("a", "reference", Outcome.FAIL, "why", accepted=False)
+    found = Coverage((failed,), (Trial("a", "m", Outcome.FAIL, "why", accepted=False),))
+    assert not found.complete
+    assert found.to_dict()["passed_on_reference"] == 0
+    assert found.lines()[1] == "fails on the reference: a on 'reference': fail why"
+
+
+def test_coverage_counts_checks_and_mutants(llmengine: Callable[..., Any]) -> None:
+    """`--json` prints the counts, and the status says that all is well."""
+    ran = llmengine("contract", "coverage", "--check", "models.list", "--json")
+    assert json.loads(ran.out) == {
+        "checks": 1,
+        "killed": 1,
+        "mutants": sum(m.check == "models.list.shape" for m in mutants()),
+        "passed_on_reference": 1,
+        "survivors": [],
+        "failed_on_reference": [],
+    }
+    assert (ran.status, ran.err) == (0, "")

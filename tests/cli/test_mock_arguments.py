@@ -1,0 +1,66 @@
+"""Faults and replies as they are written for `llmengine mock serve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.mock.behaviour import Fault
+from llmengine.values.errors import ConfigError
+from pytest_llmengine.cli.faults import parse_fault
+from pytest_llmengine.cli.replies import read_replies
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("status=503,retry_after=0.5", Fault(status=503, retry_after=0.5)),
+        ("delay=2", Fault(delay=2.0)),
+        ("cut_after=0", Fault(cut_after=0)),
+        ("malformed_json", Fault(malformed_json=True)),
+        ("drop_keepalive=true, delay=1", Fault(drop_keepalive=True, delay=1.0)),
+        ("content_type=text/html", Fault(content_type="text/html")),
+        ("split_at=1", Fault(split_at=1)),
+        ("split_at=3+7", Fault(split_at=(3, 7))),
+        ("none", None),
+    ],
+)
+def test_fault_is_read(text: str, fault: Fault | None) -> None:
+    """Every kind of fault can be written, and several in one."""
+    assert parse_fault(text) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("statsu=503", "unknown fault 'statsu'; known are status, retry_after, "),
+        ("status=often", "status=often is no value of status, which is int"),
+        ("status", "status=true is no value of status"),
+        ("malformed_json=maybe", "malformed_json=maybe is no value"),
+        ("", "unknown fault ''"),
+    ],
+)
+def test_wrong_fault_names_the_field(text: str, said: str) -> None:
+    """A fault that does not exist, or a value that is none, is said by its name."""
+    with pytest.raises(ConfigError, match=said):
+        parse_fault(text)
+
+
+def test_replies_are_texts_or_messages(tmp_path: Path) -> None:
+    """One JSON value a line; blank lines do not count."""
+    path = tmp_path / "replies.jsonl"
+    path.write_text('"Hi."\n\n{"content": null, "tool_calls": []}\n', encoding="utf-8")
+    assert read_replies(path) == ["Hi.", {"content": None, "tool_calls": []}]
+
+
+@pytest.mark.parametrize("line", ["Hi.", "[1]", "3"])
+def test_wrong_reply_names_file_and_line(tmp_path: Path, line: str) -> None:
+    """A line that is no reply is said with the file's name and its number."""
+    path = tmp_path / "replies.jsonl"
+    path.write_text(f'"Hi."\n{line}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"replies\.jsonl:2: "):
+        read_replies(path)

@@ -1,0 +1,183 @@
+"""`llmengine verify` on mock servers: verdicts, reports, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Behaviour, Fault, MockServer, Script
+from pytest_llmengine.contract.mutants.registry import mutants
+from pytest_llmengine.contract.registry import Tier, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RULE = "chat.basic.required_fields"
+
+
+def broken(check: str) -> Behaviour:
+    """A server that breaks the rule of that check."""
+    return next(m.behaviour for m in mutants() if m.check == check)
+
+
+def deviation(outcome: str) -> str:
+    """A profile that knows one deviation from the rule."""
+    return f"""
+engine = "mine"
+[[deviation]]
+check = "{RULE}"
+outcome = "{outcome}"
+version = "1.0"
+reason = "no created yet"
+"""
+
+
+def test_good_server_is_accepted(llmengine: Callable[..., Any]) -> None:
+    """The smoke tier on the reference passes with status 0; the matrix and the sum are printed."""
+    with MockServer() as server:
+        ran = llmengine("verify", "--url", server.root_url, "--tier", "smoke")
+    checks = select(tier=Tier.SMOKE)
+    assert ran.status == 0
+    assert ran.out.startswith(f"live at {server.base_url}")
+    assert f"{len(checks)} checks: " in ran.out
+    assert ran.out.rstrip().endswith("all accepted")
+
+
+def test_progress_is_a_line_a_group_on_standard_error(llmengine: Callable[..., Any]) -> None:
+    """Where standard error is no terminal, every group is told when it is done."""
+    with MockServer() as server:
+        ran = llmengine("verify", "--url", server.root_url, "--check", "chat.basic")
+    first, *groups = ran.err.splitlines()
+    assert first.startswith("live at ")
+    assert groups == [f"chat.basic: {len(select(ids=['chat.basic']))} pass"]
+
+
+def test_broken_rule_is_named_and_fails_the_run(llmengine: Callable[..., Any]) -> None:
+    """A server with one rule broken ends the command with 1, and the check stands in the list."""
+    with MockServer(behaviour=broken(RULE)) as server:
+        ran = llmengine("verify", "--url", server.root_url, "--check", "chat.basic")
+    assert ran.status == 1
+    assert f"  fail       {RULE}  required" in ran.out
+    assert ran.out.rstrip().endswith("not accepted")
+
+
+def test_json_report_has_every_verdict_and_the_exchange_of_a_failure(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The report names engine and mode, lists the checks, and shows what a failure came from."""
+    path = tmp_path / "report.json"
+    with MockServer(behaviour=broken(RULE)) as server:
+        llmengine("verify", "--url", server.root_url, "--check", "chat.basic", "--report", path)
+    found = json.loads(path.read_text("utf-8"))
+    checks = {row["id"]: row for row in found["checks"]}
+    assert found["schema_version"] == 1
+    assert found["provenance"]["engine"] == "openai_compatible"
+    assert (found["provenance"]["mode"], found["provenance"]["model"]) == ("live", "mock")
+    assert list(checks) == [check.id for check in select(ids=["chat.basic"])]
+    assert found["summary"]["not_accepted"] == sum(not row["accepted"] for row in checks.values())
+    assert checks[RULE]["outcome"] == "fail"
+    assert checks[RULE]["exchanges"][0]["path"] == "/chat/completions"
+
+
+def test_markdown_report_is_written(llmengine: Callable[..., Any], tmp_path: Path) -> None:
+    """A name that ends in .md gets Markdown."""
+    path = tmp_path / "report.md"
+    with MockServer() as server:
+        llmengine("verify", "--url", server.root_url, "--check", RULE, "--report", path)
+    assert path.read_text("utf-8").startswith("# Contract report: openai\\_compatible\n")
+
+
+def test_check_deeper_than_the_default_tier_can_be_asked_for(
+    llmengine: Callable[..., Any],
+) -> None:
+    """`--check` finds a check of any tier; `--tier` narrows it again."""
+    deep = next(check.id for check in select() if check.tier is Tier.EXTENDED)
+    with MockServer() as server:
+        found = llmengine("verify", "--url", server.root_url, "--check", deep)
+        ran = llmengine("verify", "--url", server.root_url, "--check", deep, "--tier", "smoke")
+    assert "1 check: " in found.out
+    assert (ran.status, ran.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "known", "status", "outcome"),
+    [
+        (broken(RULE), "fail", 0, "deviates"),
+        (broken(RULE), "ignored", 1, "fail"),
+        (Behaviour(), "fail", 1, "fail"),
+    ],
+    ids=["known", "another way", "gone"],
+)
+def test_profile_decides_what_is_accepted(
+    llmengine: Callable[..., Any],
+    tmp_path: Path,
+    behaviour: Behaviour,
+    known: str,
+    status: int,
+    outcome: str,
+) -> None:
+    """A known deviation is accepted; another one, and one that has gone, fail the run."""
+    profile = tmp_path / "mine.toml"
+    profile.write_text(deviation(known), encoding="utf-8")
+    with MockServer(behaviour=behaviour) as server:
+        ran = llmengine("verify", "--url", server.root_url, "--check", RULE, "--profile", profile)
+    assert ran.status == status
+    assert f"  {outcome:10} {RULE}" in ran.out
+
+
+def test_recording_replays_with_the_same_verdicts(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What was recorded is replayed when the server is gone: same outcomes, and it says so."""
+    with MockServer(behaviour=broken(RULE)) as server:
+        recorded = llmengine(
+            "verify", "--url", server.root_url, "--check", "chat.basic", "--cassettes", tmp_path,
+            "--mode", "record", "--report", tmp_path / "recorded.json",
+        )  # fmt: skip
+    replayed = llmengine(
+        "verify", "--engine", "openai_compatible", "--check", "chat.basic",
+        "--cassettes", tmp_path, "--mode", "replay", "--report", tmp_path / "replayed.json",
+    )  # fmt: skip
+    assert (recorded.status, replayed.status) == (1, 1)
+    assert replayed.out.startswith("replayed from ")
+    outcomes = [
+        [row["outcome"] for row in json.loads((tmp_path / name).read_text("utf-8"))["checks"]]
+        for name in ("recorded.json", "replayed.json")
+    ]
+    assert outcomes[0] == outcomes[1]
+    assert "fail" in outcomes[0]
+
+
+def test_key_comes_from_the_environment_and_is_not_shown(
+    llmengine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The key opens the server, and stands in no output and in no report."""
+    monkeypatch.setenv("LLMENGINE_API_KEY", "sk-very-secret-key")
+    path = tmp_path / "report.json"
+    with MockServer(api_key="sk-very-secret-key", behaviour=broken(RULE)) as server:
+        ran = llmengine("verify", "--url", server.root_url, "--check", RULE, "--report", path)
+    assert ran.status == 1
+    assert RULE in ran.out
+    assert "very-secret" not in ran.out + ran.err + path.read_text("utf-8")
+
+
+def test_interrupt_ends_the_run_with_130(command: list[str]) -> None:
+    """Ctrl-C in the middle of a run is no traceback."""
+    slow = Script(faults=repeat(Fault(delay=30)))
+    with MockServer() as server:
+        url = ["--url", server.root_url, "--check", "chat.basic"]
+        with subprocess.Popen(
+            [*command, "verify", *url], stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr.readline().startswith("live at ")
+            server.play(slow)
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+            assert process.wait(20) == 130
+    assert "Traceback" not in said

@@ -1,0 +1,69 @@
+"""Runs of pytest inside the tests, with a mock server to talk to."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+import llmengine
+import pytest_llmengine
+from llmengine.mock import MockServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
+
+# An inner run in this process forgets the modules that it was the first to import. Imported again,
+# their classes would be others than those that this process holds.
+for _package in (llmengine, pytest_llmengine):
+    for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
+        if not _module.name.endswith(("__main__", ".test_contract")):
+            import_module(_module.name)
+
+HELLO = """
+def test_hello(engine):
+    answer = engine.generate(["Say hello."])[0].outputs[0].text
+    assert answer
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell says of engines is not what a test says."""
+    for name in list(os.environ):
+        if name.startswith(_OURS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def upstream() -> Iterator[MockServer]:
+    """A server to aim at."""
+    with MockServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hello(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project with one test that asks an engine."""
+    pytester.makepyfile(test_hello=HELLO)
+    return pytester
+
+
+@pytest.fixture
+def told() -> Callable[[pytest.RunResult], str]:
+    """The one line that a run ended with, after checking that it is one, and no traceback."""
+
+    def line(result: pytest.RunResult) -> str:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        text = result.stderr.str().strip()
+        assert text.startswith("ERROR: ")
+        assert "\n" not in text
+        assert "Traceback" not in result.stdout.str()
+        return text
+
+    return line

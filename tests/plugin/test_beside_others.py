@@ -1,0 +1,119 @@
+"""The plugin in processes of its own: with others beside it, switched off, and unused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.contract.registry import Tier, select
+
+if TYPE_CHECKING:
+    import pytest
+
+    from llmengine.mock import MockServer
+
+_SUITE = ("--pyargs", "pytest_llmengine.contract")
+_HEAVY = ["httpx", "aiohttp", "vcr", "yaml", "starlette", "pydantic", "rich", "jsonschema"]
+# Other plugins that are installed here import some of these themselves.
+_ALONE = ("-p", "no:recording", "-p", "no:respx", "-p", "no:anyio", "-p", "no:xdist")
+
+
+def test_unused_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
+    """A project that does not use the plugin pays for its options and markers alone."""
+    pytester.makepyfile(
+        f"""
+        import sys
+
+        def test_it(request):
+            assert request.config.pluginmanager.hasplugin("llmengine")
+            assert not [name for name in {_HEAVY} if name in sys.modules]
+            assert "llmengine" not in sys.modules
+        """
+    )
+
+    result = pytester.runpytest_subprocess(*_ALONE)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("llmengine:*")
+
+
+def test_import_of_the_plugin_is_light(pytester: pytest.Pytester) -> None:
+    """Importing the plugin's module imports no client, recorder or server."""
+    script = pytester.makepyfile(
+        f"""
+        import sys
+        import pytest_llmengine.plugin
+        print(sorted(name for name in {_HEAVY} if name in sys.modules))
+        """
+    )
+
+    assert pytester.runpython(script).outlines == ["[]"]
+
+
+def test_switched_off(pytester: pytest.Pytester) -> None:
+    """With ``-p no:llmengine`` there are no options, and other tests run."""
+    pytester.makepyfile("def test_it(): pass")
+
+    pytester.runpytest_subprocess("-p", "no:llmengine").assert_outcomes(passed=1)
+    refused = pytester.runpytest_subprocess("-p", "no:llmengine", "--engine=mock")
+    refused.stderr.fnmatch_lines(["*unrecognized arguments: --engine=mock*"])
+
+
+def test_workers(pytester: pytest.Pytester) -> None:
+    """Under pytest-xdist the controller has every worker's verdicts, in the catalogue's order."""
+    result = pytester.runpytest_subprocess(
+        *_SUITE, "--engine=mock", "--engine-tier=smoke", "--engine-report=report.json", "-n2"
+    )
+
+    smoke = [check.id for check in select(tier=Tier.SMOKE)]
+    result.assert_outcomes(passed=len(smoke))
+    result.stdout.fnmatch_lines([f"{len(smoke)} checks: {len(smoke)} pass; all accepted"])
+    report = json.loads((pytester.path / "report.json").read_text())
+    assert [row["id"] for row in report["checks"]] == smoke
+
+
+def test_workers_replay(hello: pytest.Pytester, upstream: MockServer) -> None:
+    """What one process recorded, workers replay."""
+    aim = "--engine=openai_compatible"
+    url = f"--engine-url={upstream.base_url}"
+    hello.makepyfile(test_more="def test_more(engine): engine.generate(['x'])")
+    hello.runpytest_inprocess(aim, url, "--engine-mode=record").assert_outcomes(passed=2)
+
+    hello.runpytest_subprocess(aim, "-n2").assert_outcomes(passed=2)
+
+
+def test_workers_without_an_engine(hello: pytest.Pytester) -> None:
+    """In workers a wrong name fails its tests in one line, and not the workers."""
+    hello.makeini("[pytest]\nllmengine_engine = nope\n")
+
+    result = hello.runpytest_subprocess("-n2")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["unknown engine 'nope': *"])
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_pytest_recording_beside(pytester: pytest.Pytester, upstream: MockServer) -> None:
+    """Tests with vcrpy's marker and tests with our engines are recorded and replayed in one run."""
+    pytester.makepyfile(
+        f"""
+        import os
+        import httpx
+        import pytest
+
+        @pytest.mark.vcr
+        def test_theirs():
+            assert httpx.get("{upstream.base_url}/models").status_code == 200
+
+        def test_ours(engine):
+            assert engine.generate(["Say hello."])[0].outputs[0].text
+        """
+    )
+    url = f"--engine-url={upstream.base_url}"
+    aim = "--engine=openai_compatible"
+
+    recorded = pytester.runpytest_subprocess(aim, url, "--engine-mode=record", "--record-mode=once")
+    recorded.assert_outcomes(passed=2)
+    upstream.stop()
+    replayed = pytester.runpytest_subprocess(aim)
+    replayed.assert_outcomes(passed=2)

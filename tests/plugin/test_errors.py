@@ -1,0 +1,174 @@
+"""What users get wrong: one line that says what to do, no traceback, another exit status than 0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.mock import MockServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Told = Callable[[pytest.RunResult], str]
+
+
+def test_unknown_engine(hello: pytest.Pytester, told: Told) -> None:
+    """An unknown name is answered with the backends and with the names of the file."""
+    entry = "- {name: qwen, backend: ollama_api, model: qwen2.5}\n"
+    hello.path.joinpath("engines.yaml").write_text(entry)
+
+    line = told(hello.runpytest_inprocess("--engine=olama", "--engine-config=engines.yaml"))
+
+    assert "unknown engine 'olama'" in line
+    assert "ollama_api" in line
+    assert "engines.yaml has qwen" in line
+
+
+def test_nothing_to_talk_to(hello: pytest.Pytester, told: Told) -> None:
+    """Without address and recordings the three ways are named."""
+    line = told(hello.runpytest_inprocess("--engine=ollama_api"))
+
+    assert "Live: give --engine-url=http://host:port or set LLMENGINE_URL or OLLAMA_HOST" in line
+    assert f"Replay: there are no cassettes in {hello.path / 'cassettes' / 'ollama_api'}" in line
+    assert "pytest --engine=ollama_api --engine-mode=record --engine-url=URL" in line
+    assert "Docker:" in line
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("replay", "cannot be replayed: there are no cassettes in"),
+        ("live", "has no address: give --engine-url"),
+        ("record", "has no address: give --engine-url"),
+        ("docker", "mode docker is not in this version"),
+    ],
+)
+def test_mode_that_cannot_be(hello: pytest.Pytester, told: Told, mode: str, words: str) -> None:
+    """A mode that was asked for and cannot be is never replaced by another."""
+    result = hello.runpytest_inprocess("--engine=openai_compatible", f"--engine-mode={mode}")
+
+    assert words in told(result)
+
+
+def test_unreachable(hello: pytest.Pytester, told: Told) -> None:
+    """Nothing listens: the address is named."""
+    line = told(hello.runpytest_inprocess("--engine-url=http://127.0.0.1:9/v1"))
+
+    assert "nothing answers at http://127.0.0.1:9/v1" in line
+    assert "start the server, or correct the address" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ftp://127.0.0.1", "is no HTTP address"),
+        ("http://user:geheim@127.0.0.1", "holds a name or a password"),
+    ],
+)
+def test_wrong_address(hello: pytest.Pytester, told: Told, url: str, words: str) -> None:
+    """An address that cannot be is refused, and a password in it is not repeated."""
+    result = hello.runpytest_inprocess(f"--engine-url={url}")
+
+    assert words in told(result)
+    assert "geheim" not in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("", "asks for a key (401 "), ("sk-wrong-4711", "does not accept the key (401 ")],
+)
+def test_key(
+    hello: pytest.Pytester, told: Told, monkeypatch: pytest.MonkeyPatch, key: str, words: str
+) -> None:
+    """No key, or a wrong one: the variable is named, and the key is not."""
+    monkeypatch.setenv("LLMENGINE_API_KEY", key)
+
+    with MockServer(api_key="sk-right-4711") as server:
+        line = told(hello.runpytest_inprocess(f"--engine-url={server.base_url}"))
+
+    assert words in line
+    assert "LLMENGINE_API_KEY" in line
+    assert "4711" not in line
+
+
+def test_key_goes_to_its_own_host_alone(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's key is for the run's address, not for one that the engines file holds."""
+    monkeypatch.setenv("LLMENGINE_API_KEY", "sk-for-another-host")
+
+    with MockServer() as server:
+        entry = (
+            "- {name: mine, backend: openai_compatible, model: mock, "
+            f"endpoint: '{server.base_url}'}}\n"
+        )
+        hello.path.joinpath("engines.yaml").write_text(entry)
+        hello.runpytest_inprocess("--engine=mine", "--engine-config=engines.yaml")
+        headers = [{k.lower(): v for k, v in call.headers.items()} for call in server.calls]
+
+    assert headers
+    assert all("authorization" not in sent for sent in headers)
+
+
+def test_wrong_model(hello: pytest.Pytester, told: Told, upstream: MockServer) -> None:
+    """A model that the server does not have is answered with those that it has."""
+    line = told(
+        hello.runpytest_inprocess(f"--engine-url={upstream.base_url}", "--engine-model=gpt-9")
+    )
+
+    assert "has no model 'gpt-9'" in line
+    assert "it has mock" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- name: [", "not valid YAML"),
+        ("- {name: mine, backend: mock, modell: x}", "engine 1 (mine): model"),
+        ("name: mine", "an engines file is a list"),
+    ],
+)
+def test_broken_engines_file(hello: pytest.Pytester, told: Told, text: str, words: str) -> None:
+    """A wrong file is named, with the engine and the field."""
+    hello.path.joinpath("engines.yaml").write_text(text)
+
+    line = told(hello.runpytest_inprocess("--engine=mine", "--engine-config=engines.yaml"))
+
+    assert "engines.yaml" in line
+    assert words in line
+
+
+def test_missing_engines_file(hello: pytest.Pytester, told: Told) -> None:
+    """A file that is not there is named."""
+    line = told(hello.runpytest_inprocess("--engine=mine", "--engine-config=none.yaml"))
+
+    assert "none.yaml" in line
+    assert "cannot be read" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("report.txt", "must end in"), ("none/report.json", "no directory")]
+)
+def test_report_that_cannot_be_written(
+    hello: pytest.Pytester, told: Told, name: str, words: str
+) -> None:
+    """A wrong path of the report is told before the run, not after it."""
+    assert words in told(hello.runpytest_inprocess(f"--engine-report={name}"))
+
+
+def test_engine_of_one_test(pytester: pytest.Pytester) -> None:
+    """An engine that only some tests use fails those, in one line, and not the run."""
+    pytester.makepyfile(
+        """
+        def test_ollama(ollama_engine): pass
+        def test_other(): pass
+        """
+    )
+
+    result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["engine 'ollama_api' has nothing to talk to. Live: *"])
+    assert "Traceback" not in result.stdout.str()

@@ -1,0 +1,160 @@
+"""What tests are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from llmengine.mock import MockServer
+
+
+def test_scripted_mock(pytester: pytest.Pytester) -> None:
+    """`mock_engine` is answered by `mock_server`, which says what it is told and forgets it."""
+    pytester.makepyfile(
+        """
+        from llmengine.mock import Script
+
+        def test_says_what_it_is_told(mock_engine, mock_server):
+            mock_server.play(Script(replies=["Hi there"]))
+            assert mock_engine.generate(["x"])[0].outputs[0].text == "Hi there"
+            assert mock_server.calls[0].json["messages"][0]["content"] == "x"
+
+        def test_starts_anew(mock_engine, mock_server):
+            assert mock_engine.generate(["x"])[0].outputs[0].text != "Hi there"
+            assert len(mock_server.calls) == 1
+        """
+    )
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_several_engines(hello: pytest.Pytester) -> None:
+    """A test that asks for `engine` runs once for each engine that is named."""
+    entries = (
+        "- {name: small, backend: mock, model: a}\n- {name: large-1, backend: mock, model: b}\n"
+    )
+    hello.path.joinpath("engines.yaml").write_text(entries)
+
+    result = hello.runpytest_inprocess(
+        "-v", "--engine-config=engines.yaml", "--engine=small", "--engine=large-1"
+    )
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "llmengine: small, live at * (a); tier extended",
+            "llmengine: large-1, live at * (b); tier extended",
+            "*::test_hello[[]small] PASSED*",
+            "*::test_hello[[]large-1] PASSED*",
+        ]
+    )
+
+
+def test_fixture_of_a_backend_means_the_engine_aimed_at(
+    pytester: pytest.Pytester, upstream: MockServer
+) -> None:
+    """`vllm_engine` is the vLLM that the run names, with its address."""
+    entry = f"- {{name: h100, backend: vllm_api, model: mock, endpoint: '{upstream.root_url}'}}\n"
+    pytester.path.joinpath("engines.yaml").write_text(entry)
+    pytester.makepyfile("def test_it(vllm_engine): assert vllm_engine.name == 'h100'")
+
+    result = pytester.runpytest_inprocess("--engine-config=engines.yaml")
+
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "variable"), [("ollama_engine", "OLLAMA_HOST"), ("vllm_engine", "VLLM_BASE_URL")]
+)
+def test_fixture_of_a_backend(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    upstream: MockServer,
+    fixture: str,
+    variable: str,
+) -> None:
+    """A backend's fixture finds its server by the variable that its users set anyway."""
+    monkeypatch.setenv(variable, upstream.root_url)
+    pytester.makepyfile(f"def test_it({fixture}): assert {fixture}.generate('x')[0].finished")
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> None:
+    """`embedded_engine` is the run's embedded engine, here one that another server plays."""
+    pytester.makepyfile(
+        "def test_it(embedded_engine): assert embedded_engine.generate('x')[0].finished"
+    )
+    aim = ("--engine=embedded", f"--engine-url={upstream.base_url}", "--engine-model=mock")
+
+    pytester.runpytest_inprocess(*aim).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "command"),
+    [
+        ("openai_engine", "pip install 'pytest-llmengine[[]openai]'"),
+        ("vllm_local_engine", "pip install 'pytest-llmengine[[]vllm]'"),
+    ],
+)
+def test_backend_that_is_not_here(pytester: pytest.Pytester, fixture: str, command: str) -> None:
+    """A test that needs a missing backend is skipped with what to install."""
+    pytester.makepyfile(f"def test_it({fixture}): pass")
+
+    result = pytester.runpytest_inprocess("-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines([f"SKIPPED*{command}*"])
+
+
+def test_any_engine_by_name(pytester: pytest.Pytester) -> None:
+    """`llmengine_use` opens engines that are chosen inside the test."""
+    pytester.makepyfile(
+        """
+        def test_it(llmengine_use):
+            session = llmengine_use("mock")
+            assert session is llmengine_use("mock")
+            assert session.engine.generate(["x"])[0].finished
+            assert session.mode == "live"
+        """
+    )
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_foreign_client_at_base_url(hello: pytest.Pytester) -> None:
+    """An application with a client of its own is pointed at ``engine.base_url``."""
+    hello.makepyfile(
+        """
+        import httpx
+
+        def test_it(engine):
+            models = httpx.get(f"{engine.base_url}/models").json()["data"]
+            assert [m["id"] for m in models] == [engine.model]
+        """
+    )
+
+    hello.runpytest_inprocess("--engine=mock", "-k", "test_it").assert_outcomes(passed=1)
+
+
+def test_own_fixture_of_the_same_name(pytester: pytest.Pytester) -> None:
+    """A project that has an `engine` of its own, such as a database's, is left alone."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def engine():
+            return "sqlite://"
+
+        def test_it(engine):
+            assert engine == "sqlite://"
+        """
+    )
+
+    result = pytester.runpytest_inprocess("--engine=mock", "--engine=embedded")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("llmengine:*")

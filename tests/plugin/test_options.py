@@ -1,0 +1,207 @@
+"""Options, environment and ini file, and which of them wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine.mock import MockServer
+
+_ENGINES = "- {name: small, backend: mock, model: from-file}\n"
+_ASKS_MODEL = """
+import os
+def test_model(engine):
+    assert engine.model == os.environ["EXPECTED"]
+"""
+_NOTHING_LISTENS = "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "ini", "engine", "expected"),
+    [
+        (("--engine-model=cli",), "env", "ini", "mock", "cli"),
+        ((), "env", "ini", "mock", "env"),
+        ((), "", "ini", "mock", "ini"),
+        ((), "", "", "mock", "mock"),
+        (("--engine-config=engines.yaml",), "env", "ini", "small", "env"),
+        (("--engine-config=engines.yaml",), "", "ini", "small", "from-file"),
+    ],
+)
+def test_command_line_before_environment_before_ini(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    variable: str,
+    ini: str,
+    engine: str,
+    expected: str,
+) -> None:
+    """The model is taken from the strongest of the places that name one."""
+    pytester.makepyfile(_ASKS_MODEL)
+    pytester.path.joinpath("engines.yaml").write_text(_ENGINES)
+    pytester.makeini(f"[pytest]\nllmengine_model = {ini}\n")
+    monkeypatch.setenv("LLMENGINE_MODEL", variable)
+    monkeypatch.setenv("EXPECTED", expected)
+
+    result = pytester.runpytest_inprocess(f"--engine={engine}", *arguments)
+
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "ini", "expected"),
+    [
+        (("--engine=a",), "nope", "nope", "a"),
+        ((), "a", "nope", "a"),
+        ((), "b, a", "nope", "b a"),
+        ((), "", "a", "a"),
+        ((), "", "a b", "a b"),
+        (("--engine=b", "--engine=a", "--engine=b"), "", "a", "b a"),
+    ],
+)
+def test_engines_from_the_strongest_place(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    variable: str,
+    ini: str,
+    expected: str,
+) -> None:
+    """Names come from one place alone, each once, in the order given."""
+    entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
+    pytester.path.joinpath("engines.yaml").write_text(entries)
+    pytester.makeini(f"[pytest]\nllmengine_engine = {ini}\nllmengine_config = engines.yaml\n")
+    pytester.makepyfile("def test_it(engine): pass")
+    monkeypatch.setenv("LLMENGINE_ENGINE", variable)
+
+    result = pytester.runpytest_inprocess(*arguments)
+
+    lines = [line.split() for line in result.outlines if line.startswith("llmengine:")]
+    assert " ".join(words[1].rstrip(",") for words in lines) == expected
+
+
+@pytest.mark.parametrize("place", ["command line", "environment", "ini", "file"])
+def test_address_from_the_strongest_place(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer, place: str
+) -> None:
+    """With a dead address in every weaker place, the run reaches the server all the same."""
+    places = ["command line", "environment", "ini", "file"]
+    urls = dict.fromkeys(places[places.index(place) :], _NOTHING_LISTENS)
+    urls[place] = upstream.base_url
+    if "environment" in urls:
+        monkeypatch.setenv("LLMENGINE_URL", urls["environment"])
+    if place == "ini":
+        hello.makeini(f"[pytest]\nllmengine_url = {urls['ini']}\n")
+    endpoint = f", endpoint: '{urls['file']}'" if place != "ini" else ""
+    entry = f"- {{name: mine, backend: openai_compatible, model: mock{endpoint}}}\n"
+    hello.path.joinpath("engines.yaml").write_text(entry)
+    arguments = [f"--engine-url={urls[place]}"] if place == "command line" else []
+
+    result = hello.runpytest_inprocess("--engine=mine", "--engine-config=engines.yaml", *arguments)
+
+    result.assert_outcomes(passed=1)
+
+
+def test_backends_own_variable(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer
+) -> None:
+    """VLLM_BASE_URL says where vLLM is, also against the project's own default."""
+    hello.makeini(f"[pytest]\nllmengine_engine = vllm_api\nllmengine_url = {_NOTHING_LISTENS}\n")
+    monkeypatch.setenv("VLLM_BASE_URL", upstream.base_url)
+
+    result = hello.runpytest_inprocess()
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"]
+    )
+
+
+def test_address_alone_is_an_openai_compatible_server(
+    hello: pytest.Pytester, upstream: MockServer
+) -> None:
+    """With an address and no engine's name, any server will do, and its only model is found."""
+    result = hello.runpytest_inprocess(f"--engine-url={upstream.root_url}")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["llmengine: openai_compatible, live at *(mock); tier extended"])
+
+
+@pytest.mark.parametrize("way", ["--engine=mock", "--llmengine=mock"])
+def test_both_spellings(hello: pytest.Pytester, way: str) -> None:
+    """The long spelling is for projects where another plugin has the short one."""
+    hello.runpytest_inprocess(way).assert_outcomes(passed=1)
+
+
+def test_paths_of_the_ini_file_start_at_its_folder(pytester: pytest.Pytester) -> None:
+    """A run from a subfolder finds the engines file that the ini file names."""
+    pytester.makeini("[pytest]\nllmengine_config = engines.yaml\nllmengine_engine = small\n")
+    pytester.path.joinpath("engines.yaml").write_text(_ENGINES)
+    folder = pytester.mkdir("below")
+    folder.joinpath("test_it.py").write_text("def test_it(engine): assert engine.name == 'small'\n")
+    pytester.chdir()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("LLMENGINE_MODE", "alive", "it is one of live, record, replay, docker"),
+        ("LLMENGINE_TIER", "deep", "it is one of smoke, core, extended"),
+        ("LLMENGINE_REWRITE", "perhaps", "write 1 or 0"),
+    ],
+)
+def test_wrong_value_in_the_environment(
+    hello: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Callable[[pytest.RunResult], str],
+    variable: str,
+    value: str,
+    words: str,
+) -> None:
+    """A wrong value is named with its variable and with what would be right."""
+    monkeypatch.setenv(variable, value)
+
+    line = told(hello.runpytest_inprocess())
+
+    assert f"{variable} is {value!r}" in line
+    assert words in line
+
+
+def test_wrong_value_in_the_ini_file(
+    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str]
+) -> None:
+    """A wrong value is named with its ini option."""
+    hello.makeini("[pytest]\nllmengine_mode = alive\n")
+
+    assert "ini option llmengine_mode is 'alive'" in told(hello.runpytest_inprocess())
+
+
+def test_one_address_for_two_engines(
+    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str]
+) -> None:
+    """One address cannot be that of two engines."""
+    result = hello.runpytest_inprocess(
+        "--engine=mock", "--engine=vllm_api", "--engine-url=http://127.0.0.1:9"
+    )
+
+    assert "one address is for one engine" in told(result)
+
+
+def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: MockServer) -> None:
+    """The run's address belongs to the engine that it is aimed at, not to every fixture."""
+    pytester.makepyfile("def test_it(ollama_engine): pass")
+
+    result = pytester.runpytest_inprocess("--engine=mock", f"--engine-url={upstream.base_url}")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["engine 'ollama_api' has nothing to talk to.*OLLAMA_HOST*"])

@@ -1,0 +1,229 @@
+"""The shipped contract suite: how verdicts become the outcomes of tests, and reports."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from llmengine.mock import Behaviour, MockServer
+from pytest_llmengine.contract.registry import Tier, select
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine.mock import Call
+
+_SUITE = ("--pyargs", "pytest_llmengine.contract")
+_SMOKE = len(select(tier=Tier.SMOKE))
+
+
+def _without_created(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    body.pop("created", None)
+    return body
+
+
+def _without_refusal(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    for choice in body.get("choices", ()):
+        del choice["message"]["refusal"]
+    return body
+
+
+def _ignoring(name: str) -> Behaviour:
+    def forget(body: dict[str, Any], call: Call) -> dict[str, Any]:
+        body.pop(name, None)
+        return body
+
+    return Behaviour(f"ignores {name}", request=forget)
+
+
+def test_reference_passes(pytester: pytest.Pytester) -> None:
+    """The mock passes every check, each under the name of engine and check."""
+    result = pytester.runpytest_inprocess(*_SUITE, "--engine=mock", "--engine-tier=smoke", "-v")
+
+    result.assert_outcomes(passed=_SMOKE)
+    result.stdout.fnmatch_lines(
+        [
+            "llmengine: mock, live at *; tier smoke",
+            "*test_contract[[]mock-chat.basic.required_fields] PASSED*",
+            "*LLM engine contract: mock*",
+            f"{_SMOKE} checks: {_SMOKE} pass; all accepted",
+        ]
+    )
+
+
+def test_broken_rule(pytester: pytest.Pytester) -> None:
+    """A failure shows the reason, the rule and the last exchange, and nothing of the harness."""
+    with MockServer(behaviour=Behaviour("no created", reply=_without_created)) as server:
+        result = pytester.runpytest_inprocess(
+            *_SUITE, f"--engine-url={server.base_url}", "-k", "chat.basic.required_fields"
+        )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "fail: *created*",
+            "The rule: A chat completion has id, object, created, model and choices*",
+            "> POST /chat/completions",
+            '{"model": "mock", *',
+            "< 200",
+            '{"id":*',
+        ]
+    )
+    assert "runner.py" not in result.stdout.str()
+
+
+def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None:
+    """What the profile knows is an xfail with its reason; what it knows wrongly is a failure."""
+    with MockServer(behaviour=Behaviour("no refusal", reply=_without_refusal)) as server:
+        result = pytester.runpytest_inprocess(
+            *_SUITE,
+            "--engine=embedded",
+            "--engine-model=mock",
+            f"--engine-url={server.base_url}",
+            "-rx",
+            "-k",
+            "chat.message.required or err.shape",
+        )
+
+    result.assert_outcomes(xfailed=1, failed=1)
+    result.stdout.fnmatch_lines(["fail: the deviation of * is gone*", "XFAIL *refusal*"])
+
+
+def test_ignored_parameter_fails(pytester: pytest.Pytester) -> None:
+    """A parameter that is accepted and has no effect is a failure that says so."""
+    with MockServer(behaviour=_ignoring("tool_choice")) as server:
+        result = pytester.runpytest_inprocess(
+            *_SUITE, f"--engine-url={server.base_url}", "-k", "tools.choice.required"
+        )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["ignored: *"])
+
+
+@pytest.fixture
+def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project that adds checks of its own, one of them broken."""
+    pytester.makeconftest(
+        """
+        from llmengine.values.capabilities import Capability
+        from pytest_llmengine.contract.outcomes import Refused, Unmeasured
+        from pytest_llmengine.contract.registry import QUIRK, SMOKE, check
+
+        def row(id, **more):
+            return check(id, level=QUIRK, tier=SMOKE, source="here", **more)
+
+        @row("odd.broken")
+        def broken(target):
+            '''A check with a bug.'''
+            1 / 0
+
+        @row("odd.unmeasured")
+        def unmeasured(target):
+            '''A check that cannot know.'''
+            raise Unmeasured("no clock here")
+
+        @row("odd.refused", needs={Capability.VISION})
+        def refused(target):
+            '''A check of what the embedded profile does not claim.'''
+            raise Refused("no tools here")
+        """
+    )
+    return pytester
+
+
+def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServer) -> None:
+    """A broken check is a failure of the harness; what cannot be known is a skip with a reason."""
+    aim = ("--engine=embedded", f"--engine-url={upstream.base_url}", "--engine-model=mock")
+
+    result = odd_checks.runpytest_subprocess(*_SUITE, *aim, "-rs", "-k", "odd")
+
+    result.assert_outcomes(failed=1, skipped=2)
+    result.stdout.fnmatch_lines(
+        [
+            "error: the check itself broke: ZeroDivisionError: division by zero",
+            "The harness broke: this is no verdict on the engine.",
+            "SKIPPED *unmeasured: no clock here",
+            "SKIPPED *refused: no tools here",
+        ]
+    )
+
+
+def test_record_and_replay_agree(pytester: pytest.Pytester) -> None:
+    """Recorded and replayed verdicts are the same, and each check has its own cassette."""
+    arguments = (*_SUITE, "--engine=openai_compatible", "--engine-tier=smoke")
+    with MockServer() as server:
+        pytester.runpytest_inprocess(
+            *arguments,
+            f"--engine-url={server.base_url}",
+            "--engine-mode=record",
+            "--engine-report=recorded.json",
+        ).assert_outcomes(passed=_SMOKE)
+
+    result = pytester.runpytest_inprocess(*arguments, "--engine-report=replayed.json")
+
+    assert result.ret == pytest.ExitCode.OK
+    assert _outcomes(pytester.path / "replayed.json") == _outcomes(pytester.path / "recorded.json")
+    folder = pytester.path / "cassettes" / "openai_compatible"
+    assert len(list(folder.glob("*.yaml"))) == _SMOKE
+
+
+def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) -> None:
+    """A check of errors would pass on the replayer's own error; it is an error instead."""
+    arguments = (*_SUITE, "--engine=openai_compatible", "-k", "err.shape")
+    with MockServer() as server:
+        url = f"--engine-url={server.base_url}"
+        pytester.runpytest_inprocess(*arguments, url, "--engine-mode=record")
+    (tape,) = (pytester.path / "cassettes").rglob("*.yaml")
+    tape.write_text(tape.read_text().replace("/v1/", "/v2/"))
+
+    result = pytester.runpytest_inprocess(*arguments, "--engine-report=report.json")
+
+    result.assert_outcomes(failed=1)
+    assert _outcomes(pytester.path / "report.json") == {"err.shape": "error"}
+
+
+def test_several_engines_and_their_reports(pytester: pytest.Pytester) -> None:
+    """Every engine has its matrix, and its file when a report is asked for."""
+    entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
+    pytester.path.joinpath("engines.yaml").write_text(entries)
+
+    result = pytester.runpytest_inprocess(
+        *_SUITE,
+        "--engine-config=engines.yaml",
+        "--engine=a",
+        "--engine=b",
+        "--engine-tier=smoke",
+        "--engine-report=report.json",
+    )
+
+    result.assert_outcomes(passed=2 * _SMOKE)
+    result.stdout.fnmatch_lines(["*LLM engine contract: a*", "*LLM engine contract: b*"])
+    for name in ("a", "b"):
+        report = json.loads((pytester.path / f"report-{name}.json").read_text())
+        assert report["provenance"]["model"] == name
+        assert len(report["checks"]) == _SMOKE
+
+
+def test_nothing_to_report(hello: pytest.Pytester) -> None:
+    """A report that was asked for and has nothing in it is not passed over in silence."""
+    result = hello.runpytest_inprocess("--engine=mock", "--engine-report=report.json")
+
+    result.stdout.fnmatch_lines(["nothing to write to *report.json: no check *"])
+
+
+def test_junit(pytester: pytest.Pytester) -> None:
+    """JUnit names the check of each test by its id."""
+    pytester.runpytest_inprocess(
+        *_SUITE, "--engine=mock", "-k", "chat.basic.required_fields", "--junitxml=junit.xml"
+    )
+
+    root = ET.parse(pytester.path / "junit.xml").getroot()
+    properties = {p.get("name"): p.get("value") for p in root.iter("property")}
+    assert properties == {"contract_id": "chat.basic.required_fields"}
+
+
+def _outcomes(path: Path) -> dict[str, str]:
+    return {row["id"]: row["outcome"] for row in json.loads(path.read_text())["checks"]}

@@ -1,0 +1,181 @@
+"""Opening an engine without pytest, as the command line does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from llmengine.mock import Behaviour, MockServer
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.registry import select
+from pytest_llmengine.targets import (
+    AlreadyRecorded,
+    Mode,
+    Settings,
+    TargetError,
+    judge,
+    open_session,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine.mock import Call
+    from llmengine.mock.behaviour import RawReply
+
+(REQUIRED_FIELDS,) = select(ids=["chat.basic.required_fields"])
+
+
+def _aimed(name: str, server: MockServer, path: str = "/v1", **more: object) -> Settings:
+    """Settings that aim an engine at a server."""
+    return Settings(engines=(name,), url=server.root_url + path, **more)  # type: ignore[arg-type] # fields of Settings
+
+
+def test_live_session(upstream: MockServer) -> None:
+    """Engine and target are at one address, and the description says which, and what answers."""
+    with open_session("openai_compatible", _aimed("openai_compatible", upstream)) as session:
+        assert session.mode is Mode.LIVE
+        assert session.engine.base_url == session.target.base_url == upstream.base_url
+        assert session.engine.model == session.target.model == "mock"
+        assert session.describe() == f"live at {upstream.base_url}, openai_compatible (mock)"
+        with session.cassette("any") as tape:
+            assert tape is None
+
+
+@pytest.mark.parametrize("name", ["ollama_api", "vllm_api"])
+def test_server_says_its_version(upstream: MockServer, name: str, tmp_path: Path) -> None:
+    """The version that Ollama and vLLM tell is in the provenance, and in what is recorded."""
+    told = httpx.get(f"{upstream.root_url}/{'api/' if name == 'ollama_api' else ''}version").json()
+    settings = _aimed(name, upstream, "", mode=Mode.RECORD, cassettes=tmp_path)
+
+    with open_session(name, settings) as session, session.cassette("hello"):
+        assert session.provenance.version == told["version"]
+        assert session.describe().startswith(f"recording from {upstream.base_url}, ")
+        session.engine.generate("Hello")
+
+    replayed = Settings(engines=(name,), mode=Mode.REPLAY, cassettes=tmp_path)
+    with open_session(name, replayed) as session:
+        assert session.provenance.version == told["version"]
+        assert told["version"] in session.describe()
+        assert session.engine.model == "mock"
+        with session.cassette("hello"):
+            assert session.engine.generate("Hello")[0].finished
+
+
+@pytest.mark.parametrize("path", ["", "/v1"])
+def test_path_decides_the_dialect_while_recording(
+    upstream: MockServer, tmp_path: Path, path: str
+) -> None:
+    """Ollama at ``/v1`` is spoken to in OpenAI's dialect, through the recorder as well."""
+    settings = _aimed("ollama_api", upstream, path, mode=Mode.RECORD, cassettes=tmp_path)
+
+    with open_session("ollama_api", settings) as session, session.cassette("hello"):
+        session.engine.generate("Hello")
+
+    assert upstream.calls[-1].path == ("/v1/chat/completions" if path else "/api/chat")
+
+
+def _behind(prefix: str) -> Behaviour:
+    """A gateway that knows its routes under a prefix alone."""
+
+    def only_below(reply: RawReply, call: Call) -> RawReply:
+        reply.status = 200 if call.path.startswith(prefix) else 404
+        return reply
+
+    return Behaviour("gateway", wire=only_below)
+
+
+def test_path_of_another_kind_is_kept(tmp_path: Path) -> None:
+    """An API at a path of its own is recorded and reached there, without a ``/v1``."""
+    with MockServer(behaviour=_behind("/gate")) as server:
+        settings = _aimed(
+            "openai_compatible", server, "/gate", mode=Mode.RECORD, cassettes=tmp_path, model="mock"
+        )
+        with open_session("openai_compatible", settings) as session, session.cassette("hello"):
+            assert urlsplit(session.engine.base_url).path == "/gate"
+            session.engine.results("Hello")
+        assert server.calls[-1].path == "/gate/chat/completions"
+
+
+def test_recording_is_kept(upstream: MockServer, tmp_path: Path) -> None:
+    """A cassette that is there is not replaced unasked; its check says so instead of a verdict."""
+    settings = _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path)
+    tape = tmp_path / "vllm_api" / f"{REQUIRED_FIELDS.id}.yaml"
+    with open_session("vllm_api", settings) as session:
+        assert judge(REQUIRED_FIELDS, session).outcome is Outcome.PASS
+        before = tape.read_bytes()
+        again = judge(REQUIRED_FIELDS, session)
+        with (
+            pytest.raises(AlreadyRecorded, match="--rewrite"),
+            session.cassette(REQUIRED_FIELDS.id),
+        ):
+            pass
+
+    assert again.outcome is Outcome.UNMEASURED
+    assert "--rewrite" in again.reason
+    assert tape.read_bytes() == before
+
+
+def test_check_without_cassette_is_no_verdict(upstream: MockServer, tmp_path: Path) -> None:
+    """A check that was never recorded is an error of the harness that names the file."""
+    settings = _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path)
+    with open_session("vllm_api", settings) as session, session.cassette("another"):
+        pass
+
+    with open_session("vllm_api", Settings(mode=Mode.REPLAY, cassettes=tmp_path)) as session:
+        result = judge(REQUIRED_FIELDS, session)
+
+    assert result.outcome is Outcome.ERROR
+    assert result.failed
+    assert f"{REQUIRED_FIELDS.id}.yaml" in result.reason
+
+
+def test_what_a_proxy_cannot_show(upstream: MockServer, tmp_path: Path) -> None:
+    """Connections are the server's own when it is live; arrival times until it is replayed."""
+    (reuse,) = select(ids=["net.keepalive.reuse"])
+    (incremental,) = select(ids=["chat.stream.incremental"])
+    modes = {
+        Mode.LIVE: _aimed("vllm_api", upstream),
+        Mode.RECORD: _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path),
+        Mode.REPLAY: Settings(mode=Mode.REPLAY, cassettes=tmp_path),
+    }
+    seen = {}
+    for mode, settings in modes.items():
+        with open_session("vllm_api", settings) as session:
+            seen[mode] = [judge(row, session).outcome for row in (reuse, incremental)]
+
+    assert seen == {
+        Mode.LIVE: [Outcome.PASS, Outcome.PASS],
+        Mode.RECORD: [Outcome.UNMEASURED, Outcome.PASS],
+        Mode.REPLAY: [Outcome.UNMEASURED, Outcome.UNMEASURED],
+    }
+
+
+def test_model_must_be_named_where_there_are_several() -> None:
+    """A server with several models gets none by guess; the line names them."""
+
+    def two(body: dict[str, object], call: Call) -> dict[str, object]:
+        if "data" in body:
+            body["data"] = [{"id": "small"}, {"id": "large"}]
+        return body
+
+    with (
+        MockServer(behaviour=Behaviour("two models", reply=two)) as server,
+        pytest.raises(TargetError, match="give --engine-model; it has small, large"),
+        open_session("vllm_api", _aimed("vllm_api", server)),
+    ):
+        pass
+
+
+def test_embedded_is_replayed_where_it_was_recorded(tmp_path: Path, upstream: MockServer) -> None:
+    """The embedded engine needs no server, and still is replayed where there are cassettes."""
+    aimed = _aimed("embedded", upstream, mode=Mode.RECORD, cassettes=tmp_path, model="mock")
+    with open_session("embedded", aimed) as session, session.cassette("hello"):
+        session.engine.generate("Hello")
+
+    with open_session("embedded", Settings(cassettes=tmp_path)) as session:
+        assert session.mode is Mode.REPLAY
+        assert session.profile.engine == "embedded"

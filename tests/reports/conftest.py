@@ -1,0 +1,74 @@
+"""A run with one verdict of every kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.registry import CORE, REQUIRED, Check
+from pytest_llmengine.contract.runner import CheckResult
+from pytest_llmengine.contract.target import Exchange
+from pytest_llmengine.reports import CheckRecord, Header, Report
+
+HEADER = Header(
+    engine="embedded",
+    version="b11549",
+    model="smollm2-135m",
+    mode="replay",
+    describe="replayed from llama.cpp b11549 (smollm2-135m), recorded 2026-11-21",
+    tier="core",
+    date="2026-11-21T10:00:00Z",
+    tool_version="0.1.0",
+)
+
+EXCHANGE = Exchange(
+    method="POST",
+    path="/chat/completions",
+    request_body='{"model": "smollm2-135m"}',
+    status=400,
+    response_headers={"content-type": "application/json", "set-cookie": "session=1"},
+    response_body='{"error": {"message": "no tools here"}}',
+    seconds=0.0123456,
+)
+
+VERDICTS = [
+    ("chat.basic.id", Outcome.PASS, "", True),
+    ("chat.basic.created", Outcome.PASS, "", True),
+    ("chat.stream.usage", Outcome.FAIL, "no usage in the last chunk", False),
+    ("chat.stream.order", Outcome.DEVIATES, "fail, known since b1: role twice [seen]", True),
+    ("chat.stream.gap", Outcome.UNMEASURED, "no arrival times in this mode", True),
+    ("tools.parallel", Outcome.REFUSED, "501 no tools here", True),
+    ("tools.choice", Outcome.REFUSED, "400 no tools here", False),
+    ("struct.enum", Outcome.IGNORED, "the schema had no effect", False),
+    ("net.keepalive", Outcome.ERROR, "the check itself broke: KeyError: 'x'", False),
+]
+
+
+def result(id: str, outcome: Outcome, reason: str, accepted: bool) -> CheckResult:  # noqa: A002 - the row's own name
+    """A verdict with one exchange; the check's group is its id without the last part."""
+
+    def rule(target: object) -> None:
+        """A rule."""
+
+    rule.__module__ = f"checks.{id.rpartition('.')[0].replace('.', '_')}"
+    row = Check(id, rule, REQUIRED, CORE, "a source")
+    return CheckResult(row, outcome, reason, (EXCHANGE,), 0.25, accepted)
+
+
+@pytest.fixture
+def results() -> list[CheckResult]:
+    """One verdict of every kind, as the runner gives them."""
+    return [result(*verdict) for verdict in VERDICTS]
+
+
+@pytest.fixture
+def report(results: list[CheckResult]) -> Report:
+    """The same as a report."""
+    return Report(HEADER, tuple(CheckRecord.of(r) for r in results))
+
+
+@pytest.fixture
+def clean_report() -> Report:
+    """A run in which all passed."""
+    passed = CheckRecord.of(result("chat.basic.id", Outcome.PASS, "", True))
+    return Report(HEADER, (passed,))

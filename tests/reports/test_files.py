@@ -1,0 +1,159 @@
+"""JSON and Markdown reports."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+from llmengine.values.errors import ConfigError
+from pytest_llmengine.reports import CheckRecord, Report, check_path, write_report
+from pytest_llmengine.reports.as_json import to_json, to_object
+from pytest_llmengine.reports.markdown import to_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXCHANGE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["method", "path", "request_body", "status", "response_body", "seconds"],
+    "properties": {
+        "method": {"type": "string"},
+        "path": {"type": "string"},
+        "request_body": {"type": "string"},
+        "status": {"type": ["integer", "null"]},
+        "response_headers": {"type": "object"},
+        "response_body": {"type": "string"},
+        "seconds": {"type": "number"},
+    },
+}
+CHECK = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["id", "group", "level", "tier", "outcome", "reason", "accepted", "seconds"],
+    "properties": {
+        "id": {"type": "string"},
+        "group": {"type": "string"},
+        "level": {"enum": ["required", "expected", "optional", "quirk"]},
+        "tier": {"enum": ["smoke", "core", "extended"]},
+        "outcome": {
+            "enum": ["pass", "fail", "refused", "ignored", "deviates", "unmeasured", "error"]
+        },
+        "reason": {"type": "string"},
+        "accepted": {"type": "boolean"},
+        "seconds": {"type": "number"},
+        "exchanges": {"type": "array", "items": EXCHANGE},
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["schema_version", "provenance", "summary", "checks"],
+    "properties": {
+        "schema_version": {"const": 1},
+        "provenance": {
+            "type": "object",
+            "required": ["engine", "version", "model", "mode", "describe", "tier", "date"],
+        },
+        "summary": {
+            "type": "object",
+            "required": ["checks", "accepted", "not_accepted", "outcomes", "seconds"],
+        },
+        "checks": {"type": "array", "items": CHECK},
+    },
+}
+
+
+def test_json_has_the_documented_shape(report: Report) -> None:
+    """Every field has its type, and there is none beside."""
+    jsonschema.validate(json.loads(to_json(report)), SCHEMA)
+
+
+def test_json_names_what_was_tested(report: Report) -> None:
+    """The provenance is the header, field by field."""
+    assert to_object(report)["provenance"] == {
+        "engine": "embedded",
+        "version": "b11549",
+        "model": "smollm2-135m",
+        "mode": "replay",
+        "describe": "replayed from llama.cpp b11549 (smollm2-135m), recorded 2026-11-21",
+        "tier": "core",
+        "date": "2026-11-21T10:00:00Z",
+        "tool_version": "0.1.0",
+    }
+
+
+def test_json_counts_what_it_lists(report: Report) -> None:
+    """The summary agrees with the checks."""
+    assert to_object(report)["summary"] == {
+        "checks": 9,
+        "accepted": 5,
+        "not_accepted": 4,
+        "outcomes": {
+            "pass": 2,
+            "fail": 1,
+            "refused": 2,
+            "ignored": 1,
+            "deviates": 1,
+            "unmeasured": 1,
+            "error": 1,
+        },
+        "seconds": 2.25,
+    }
+
+
+def test_json_can_be_read_back(report: Report) -> None:
+    """The checks of a JSON report are records again."""
+    rows = json.loads(to_json(report))["checks"]
+    assert tuple(CheckRecord.from_dict(row) for row in rows) == report.checks
+
+
+def test_markdown_has_the_matrix(report: Report) -> None:
+    """A table with a row a group, and a last row with the sums."""
+    rows = re.findall(r"^\|.*\|$", to_markdown(report), re.MULTILINE)
+    assert rows[0] == "| group | pass | fail | refused | ignored | deviates | unmeasured | error |"
+    assert rows[3] == "| chat.stream |  | 1 |  |  | 1 | 1 |  |"
+    assert rows[-1] == "| **all** | 2 | 1 | 2 | 1 | 1 | 1 | 1 |"
+
+
+def test_markdown_lists_failures_apart(report: Report) -> None:
+    """Failures, deviations, fair refusals and unmeasured rows have headings of their own."""
+    assert re.findall(r"^## (.*)$", to_markdown(report), re.MULTILINE) == [
+        "Not accepted (4)",
+        "Known deviations (1)",
+        "Refused, and not claimed by the profile (1)",
+        "Not measured (1)",
+    ]
+
+
+def test_markdown_escapes_what_servers_say(report: Report) -> None:
+    """A reason cannot break the list, make a link or slip HTML in."""
+    odd = replace(report.checks[2], reason="<b>|x|</b>\n# [a](http://b) `c`")
+    assert to_markdown(Report(report.header, (odd,))).splitlines()[-1] == (
+        r"- **fail** `chat.stream.usage` (required): "
+        r"\<b\>\|x\|\</b\> \# \[a\](http://b) \`c\`"
+    )
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.md"])
+def test_suffix_chooses_the_format(report: Report, tmp_path: Path, name: str) -> None:
+    """`.json` gets JSON and `.md` gets Markdown."""
+    path = tmp_path / name
+    write_report(report, path)
+    expected = {"report.json": to_json, "report.md": to_markdown}[name](report)
+    assert path.read_text("utf-8") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("report.html", "must end in .json or .md"), ("none/report.json", "there is no directory")],
+)
+def test_impossible_path_is_said_before_the_run(tmp_path: Path, name: str, said: str) -> None:
+    """A path that cannot be written is one line that names it."""
+    with pytest.raises(ConfigError, match=said):
+        check_path(tmp_path / name)

@@ -1,0 +1,142 @@
+"""The matrix on a terminal."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from pytest_llmengine.reports import Report
+from pytest_llmengine.reports.terminal import print_report
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def shown(report: Report, *, colour: bool = False, width: int = 80) -> str:
+    """What a terminal of that width gets."""
+    stream = io.StringIO()
+    console = Console(
+        file=stream, width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
+    print_report(report, console)
+    return stream.getvalue()
+
+
+def lines(report: Report) -> list[str]:
+    """The same, without colour, line by line."""
+    return [line.rstrip() for line in shown(report).splitlines()]
+
+
+def test_starts_with_where_the_answers_come_from(report: Report) -> None:
+    """The first line says that it was a replay, of what and of when."""
+    assert lines(report)[0] == report.header.describe
+
+
+def test_matrix_counts_outcomes_by_group(report: Report) -> None:
+    """Each group has one row, with a count for every outcome."""
+    rows = {line.split()[0]: line.split()[1:] for line in lines(report) if line}
+    assert rows["group"] == [
+        "pass",
+        "fail",
+        "refused",
+        "ignored",
+        "deviates",
+        "unmeasured",
+        "error",
+    ]
+    assert rows["chat.basic"] == ["2", "-", "-", "-", "-", "-", "-"]
+    assert rows["chat.stream"] == ["-", "1", "-", "-", "1", "1", "-"]
+    assert rows["tools"] == ["-", "-", "2", "-", "-", "-", "-"]
+    assert rows["all"] == ["2", "1", "2", "1", "1", "1", "1"]
+
+
+def test_failures_stand_apart_from_what_is_known(report: Report) -> None:
+    """Real failures come first; deviations, fair refusals and unmeasured rows have headings."""
+    text = shown(report)
+    order = [
+        "Not accepted (4)",
+        "chat.stream.usage",
+        "tools.choice",
+        "struct.enum",
+        "net.keepalive",
+        "Known deviations (1)",
+        "chat.stream.order",
+        "Refused, and not claimed by the profile (1)",
+        "tools.parallel",
+        "Not measured (1)",
+        "chat.stream.gap",
+    ]
+    places = [text.index(part, text.index("Not accepted")) for part in order]
+    assert places == sorted(places)
+
+
+def test_every_non_pass_has_its_level_and_reason(report: Report) -> None:
+    """The line of a check has outcome, id and level; its reason stands below."""
+    found = lines(report)
+    at = found.index("  fail       chat.stream.usage  required")
+    assert found[at + 1].strip() == "no usage in the last chunk"
+
+
+def test_ends_with_the_sum(report: Report) -> None:
+    """The last line counts the checks, the outcomes and what is not accepted."""
+    assert shown(report, width=120).splitlines()[-1].rstrip() == (
+        "9 checks: 2 pass, 1 fail, 2 refused, 1 ignored, 1 deviates, 1 unmeasured, 1 error; "
+        "4 not accepted"
+    )
+
+
+def test_all_passed_is_short(clean_report: Report) -> None:
+    """Without a non-pass there are no lists, and no column that is empty."""
+    assert lines(clean_report)[2:] == [
+        "",
+        "group       pass",
+        "chat.basic     1",
+        "all            1",
+        "",
+        "1 check: 1 pass; all accepted",
+    ]
+
+
+def test_no_check_at_all_is_not_a_success(report: Report) -> None:
+    """An empty run says that nothing was run, and is not accepted."""
+    empty = Report(report.header, ())
+    assert lines(empty)[-1] == "no check was run"
+    assert not empty.accepted
+
+
+def test_fits_80_columns_with_long_reasons(report: Report) -> None:
+    """A reason of any length is wrapped, and no line is wider than the terminal."""
+    long = replace(report.checks[2], reason="a reason that goes on and on " * 20)
+    assert max(len(line) for line in lines(Report(report.header, (long,)))) <= 80
+
+
+def test_overlong_reason_is_clipped_and_says_where_it_is_whole(report: Report) -> None:
+    """A page of a server's words does not bury the next verdict; the report's files have it."""
+    long = replace(report.checks[2], reason="word " * 200)
+    found = lines(Report(report.header, (long,)))
+    assert sum("word" in line for line in found) <= 5
+    assert "Reasons that end in ... are whole in the JSON and Markdown reports." in found
+    assert not any("Reasons that end" in line for line in lines(report))
+
+
+def test_reason_is_shown_as_it_is(report: Report) -> None:
+    """Square brackets are no markup, and a server's escape codes do not reach the terminal."""
+    odd = replace(report.checks[2], reason="got [bold]x[/bold]\x1b[31m\r\nand more")
+    text = shown(Report(report.header, (odd,)))
+    assert "got [bold]x[/bold]\\x1b[31m and more" in text
+    assert "\x1b" not in text
+
+
+def test_colour_only_where_it_is_wanted(report: Report) -> None:
+    """A terminal gets colour; a file gets the same words without."""
+    assert "\x1b[" in shown(report, colour=True)
+    assert "\x1b[" not in shown(report)
+
+
+def test_no_color_is_respected(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR set even a terminal gets no colour."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in shown(report, colour=True)
