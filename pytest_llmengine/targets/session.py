@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
@@ -93,6 +94,8 @@ class Session:
         path = self._plan.folder / f"{name}.yaml"
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
+        # What a probe found out in an earlier test would be missing from this one's cassette.
+        verdicts.forget()
         with self._proxy.cassette(path) as tape:
             yield tape
         if self.mode is Mode.REPLAY:
