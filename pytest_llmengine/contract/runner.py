@@ -63,8 +63,8 @@ def _judge(
     outcome: Outcome, reason: str, deviation: Deviation, profile: Profile
 ) -> tuple[Outcome, str]:
     if outcome is deviation.outcome:
-        known = f"{outcome}, known since {deviation.version}: {deviation.reason}"
-        return Outcome.DEVIATES, f"{known} [{reason}]"
+        known = f"{outcome} as known of {deviation.version}"
+        return Outcome.DEVIATES, f"{deviation.reason} ({known}; seen: {reason})"
     if outcome is Outcome.PASS:
         gone = (
             f"the deviation of {profile.engine} ({deviation.outcome}: {deviation.reason}) is gone"

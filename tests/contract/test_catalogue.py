@@ -53,10 +53,11 @@ def test_the_reference_passes(check: Check, reference: Target) -> None:
     "mutant", [pytest.param(m, id=f"{m.check}-{m.behaviour.name}") for m in MUTANTS]
 )
 def test_the_mutant_is_killed(mutant: Mutant) -> None:
-    """A check does not pass on a server that breaks its rule, and does not break itself."""
+    """A check ends the run on a server that breaks its rule, and does not break itself."""
     with MockServer(behaviour=mutant.behaviour, api_key=KEY) as server, _target(server) as target:
         result = run_check(CHECKS[mutant.check], target, NO_CLAIMS)
-    assert result.outcome not in {Outcome.PASS, Outcome.ERROR}, result.reason
+    assert result.outcome in {Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED}, result.reason
+    assert result.failed or result.outcome is Outcome.REFUSED
     assert result.reason
 
 

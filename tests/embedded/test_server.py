@@ -145,14 +145,14 @@ def test_a_start_is_bounded(gguf: Path) -> None:
 class _SilentChild:
     """Says that it is up, and answers nothing."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
 
     def report(self) -> dict[str, str]:
-        return {"url": self._url}
+        return {"url": f"http://127.0.0.1:{self._socket.getsockname()[1]}"}
 
     def kill(self) -> None:
-        """Nothing to end."""
+        self._socket.close()
 
     def log_tail(self) -> list[str]:
         return ["server is listening"]
@@ -160,10 +160,9 @@ class _SilentChild:
 
 def test_a_log_line_is_not_readiness() -> None:
     """A server that says it is up but answers no token has not started."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        child: Any = _SilentChild(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(ConfigError, match=r"no token within 0\.1 s\n  server is listening"):
-            wait_until_ready(child, timeout=0.1)
+    child: Any = _SilentChild()
+    with pytest.raises(ConfigError, match=r"no token within 0\.1 s\n  server is listening"):
+        wait_until_ready(child, timeout=0.1)
 
 
 def test_shared_gives_everyone_one_server(running: EmbeddedServer, gguf: Path) -> None:

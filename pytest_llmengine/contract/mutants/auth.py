@@ -29,4 +29,3 @@ mutant(
     "auth.scheme_case",
     Behaviour("Bearer only", wire=answering(401, {"error": {}}, when=_in_small_letters)),
 )
-mutant("auth.scheme_case", Behaviour("needs no key", without_rules=frozenset({"auth.missing"})))

@@ -70,6 +70,5 @@ mutant("err.method", Behaviour("404 for 405", wire=_no_such_path))
 rule_off("err.unknown_model")
 mutant("err.unknown_model", Behaviour("no code", error=put(None, "error", "code")))
 
-rule_off("err.context_overflow")
 mutant("err.context_overflow", Behaviour("cut to fit", request=_cut_to_fit))
 mutant("err.context_overflow", Behaviour("no code", error=put(None, "error", "code")))

@@ -19,9 +19,5 @@ mutant(
 mutant("models.retrieve", Behaviour("another model", reply=put("another", "id")))
 
 rule_off("models.retrieve.unknown")
-mutant(
-    "models.retrieve.unknown",
-    Behaviour("no such route", disabled_routes=frozenset({"/v1/models/{name:path}"})),
-)
 
 mutant("models.id_usable", Behaviour("another's id", reply=put("another", "data", 0, "id")))

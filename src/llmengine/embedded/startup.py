@@ -35,7 +35,7 @@ def wait_until_ready(child: ChildProcess, timeout: float) -> str:
     timer.start()
     try:
         url = _url(child)
-        _answer_one_token(url, timeout)
+        _answer_one_token(url)
     except (OSError, http.client.HTTPException, _NotServingError) as error:
         child.kill()
         reason = f"no token within {timeout:g} s" if expired.is_set() else str(error)
@@ -54,8 +54,9 @@ def _url(child: ChildProcess) -> str:
     return report["url"]
 
 
-def _answer_one_token(url: str, timeout: float) -> None:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
+def _answer_one_token(url: str) -> None:
+    # No time limit of its own: when the timer ends the child, the connection breaks.
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
         body = json.dumps({"prompt": "Hi", "max_tokens": 1})
         headers = {"Content-Type": "application/json"}
