@@ -107,7 +107,7 @@ class Endpoint:
         elif self.out or self._failures < EJECT_AFTER:
             return
         self._out_until = asyncio.get_running_loop().time() + self._rest
-        log.info("%s rests for %g s: %s", self.engine, self._rest, error)
+        log.info("%s rests for %g s: %s", self.engine, self._rest, type(error).__name__)
 
 
 class Balancer:
