@@ -23,6 +23,7 @@ class CallOptions:
     ``output_model`` is a pydantic model that the answers are validated with; ``tools`` and
     ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
     goes over the configuration's; ``step_id`` names the caller's step in the log.
+    ``json_mode`` asks for any JSON object; the answer is not held against anything.
     """
 
     output_model: type[Any] | None = None
@@ -31,6 +32,7 @@ class CallOptions:
     reasoning: bool | str | None = None
     extra_body: Mapping[str, Any] | None = None
     step_id: str | None = None
+    json_mode: bool = False
 
 
 class Options(TypedDict, total=False):
@@ -42,6 +44,7 @@ class Options(TypedDict, total=False):
     reasoning: bool | str | None
     extra_body: Mapping[str, Any] | None
     step_id: str | None
+    json_mode: bool
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
@@ -85,7 +88,7 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
         messages=to_messages(prompt, index=index),
         sampling=config.sampling.merged(sampling),
         stream=stream,
-        response_format=_format(options.output_model),
+        response_format=_format(options.output_model, json_mode=options.json_mode),
         output_model=options.output_model,
         tools=tuple(options.tools),
         tool_choice=options.tool_choice,
@@ -94,9 +97,9 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
     )
 
 
-def _format(model: type[Any] | None) -> ResponseFormat | None:
+def _format(model: type[Any] | None, *, json_mode: bool) -> ResponseFormat | None:
     if model is None:
-        return None
+        return ResponseFormat() if json_mode else None
     if not hasattr(model, "model_json_schema"):
         msg = f"output_model is {model!r}; give a pydantic model class"
         raise InvalidRequestError(msg)
