@@ -113,10 +113,10 @@ def test_stream_waits_too(raw_server: Any, chunk: Any) -> None:
 
 
 def test_server_that_falls_asleep_again(raw_server: Any, chat: Any) -> None:
-    """A prompt that finds the server asleep again is sent again when it is awake."""
+    """A prompt that finds the server asleep is sent again; each sleep has the whole bound."""
     sleeper = Sleeper(chat)
     server = raw_server(sleeper)
-    engine = nemotron_koyeb(server.url, max_retries=0).engine
+    engine = nemotron_koyeb(server.url, max_retries=0, cold_start=2 * WAKING).engine
     engine.generate("hi")
 
     sleeper.fall_asleep()
@@ -147,7 +147,7 @@ def test_server_that_never_wakes(
 ) -> None:
     """Every prompt of a long batch gets the one clear error, and only the first ones wait."""
     server = raw_server(Sleeper(chat, seconds=60))
-    engine = nemotron_koyeb(server.url, cold_start=0.3, max_concurrency=4).engine
+    engine = nemotron_koyeb(server.url, cold_start=0.3, max_concurrency=20).engine
 
     with caplog.at_level(logging.INFO, "llmengine"):
         results = engine.results(["hi"] * 40)
@@ -158,6 +158,7 @@ def test_server_that_never_wakes(
         assert str(result.error).startswith(f"{server.url} did not wake within 0.3 s (HTTP 503")
         assert result.attempts == 0
     assert _prompts(server) == 0
+    assert len(server.requests) < 20
     told = [r.message for r in caplog.records if r.message.startswith(server.url)]
     assert len(told) == 2
     assert told[1] == f"{server.url} did not wake within 0.3 s"
