@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import TruncatedError as TruncatedError
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
     from llmengine.values.errors import UnknownEngineError as UnknownEngineError
+    from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
     from llmengine.values.outputs import CompletionOutput as CompletionOutput
     from llmengine.values.outputs import Delta as Delta
     from llmengine.values.outputs import LLMOutput as LLMOutput
@@ -77,6 +78,7 @@ _HOMES = {
         "TruncatedError",
         "UnexpectedResponseError",
         "UnknownEngineError",
+        "WhitespaceLoopError",
     ),
     "values.outputs": (
         "CompletionOutput",

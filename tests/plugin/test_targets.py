@@ -89,11 +89,10 @@ def test_path_decides_the_dialect_while_recording(
 
 
 def _behind(prefix: str) -> Behaviour:
-    """A gateway that knows its routes under a prefix alone; the mock itself knows none there."""
+    """A gateway that knows its routes under a prefix alone."""
 
     def only_below(reply: RawReply, call: Call) -> RawReply:
-        if not call.path.startswith(prefix):
-            reply.status = 404
+        reply.status = 200 if call.path.startswith(prefix) else 404
         return reply
 
     return Behaviour("gateway", wire=only_below)

@@ -18,6 +18,7 @@ from llmengine import (
     get_engine_config,
     register_engine,
 )
+
 if TYPE_CHECKING:
     from pathlib import Path
 

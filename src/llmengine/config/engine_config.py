@@ -38,6 +38,8 @@ class EngineConfig(BaseModel):
     clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first.
     ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
     own parameters go over. ``extra_body`` goes into every request's body as it is.
+    ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
+    "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
     ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
     take; left out, a sleeping server is a failing one.
@@ -74,6 +76,7 @@ class EngineConfig(BaseModel):
         BeforeValidator(SamplingParams.of),
         PlainSerializer(lambda s: s.given(), return_type=dict),
     ] = SamplingParams()
+    structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
     cold_start: float | None = Field(None, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
@@ -25,7 +25,9 @@ class Configured:
     A backend sets the class attributes: the dialect that its server speaks, what it can do, the
     address it has by default, and the environment variables that move the address (the first
     that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
-    variable that does not go with ``key_env``.
+    variable that does not go with ``key_env``. ``trusts_schema``
+    says that its server is known to enforce JSON schemas, so that no probe is needed;
+    ``schema_dialect`` is "openai_strict" where it takes no others.
     """
 
     backend: ClassVar[str]
@@ -36,6 +38,8 @@ class Configured:
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {}
     capabilities: ClassVar[frozenset[Capability]]
     dialect: Dialect
+    trusts_schema: ClassVar[bool] = False
+    schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
