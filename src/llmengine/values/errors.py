@@ -123,7 +123,10 @@ class APIConnectionError(CallError):
 
 
 class APITimeoutError(CallError):
-    """A clock ran out: ``clock`` is ``connect``, ``first_token``, ``gap`` or ``total``."""
+    """A clock ran out: ``clock`` is ``connect``, ``first_token``, ``gap`` or ``total``.
+
+    It is ``cold_start`` where a sleeping server did not wake in time, and nothing was sent.
+    """
 
     _retryable = True
 
