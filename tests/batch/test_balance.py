@@ -93,6 +93,35 @@ def test_other_server_is_asked_at_once(
     assert report.progress.attempts == len(server.calls) + len(other.calls)
 
 
+def test_server_that_does_not_wake_is_left_to_itself(
+    kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path
+) -> None:
+    """What waited in vain for a sleeping server goes to the other."""
+    server.play(Script(faults=repeat(Fault(status=503))))
+    asleep = engine_at(server.root_url, cold_start=0.2, max_retries=0, max_concurrency=4)
+
+    report = run_batch(
+        [kit.request(f"r{i}") for i in range(50)], output, [asleep, engine_at(other.root_url)]
+    )
+
+    assert report.ok
+    assert {call.method for call in server.calls} == {"GET"}
+
+
+def test_sleeping_server_is_waited_for(
+    kit: Kit, engine_at: Any, server: MockServer, output: Path
+) -> None:
+    """The wait costs neither a retry nor an attempt."""
+    server.play(Script(faults=repeat(Fault(status=503), 2)))
+
+    report = run_batch(
+        [kit.request("a")], output, engine_at(server.root_url, cold_start=5, max_retries=0)
+    )
+
+    assert report.ok
+    assert report.progress.attempts == 1
+
+
 def test_refused_request_is_not_passed_around(
     kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path
 ) -> None:

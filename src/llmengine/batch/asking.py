@@ -75,7 +75,7 @@ class Asker:
                 with endpoint.attempt(trial=trial):
                     return await _attempt(endpoint, request, answer)
             except CallError as error:
-                if not error.retryable:
+                if not error.retryable and error.clock != "cold_start":
                     raise
                 failures[endpoint] = error
         # The soonest that any of them may be asked again decides about the next round.
@@ -86,12 +86,17 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
     engine = answer.engine = endpoint.engine
     call = endpoint.call(request.url)
     http = call.raw(_body(request, engine.model))
-    async with call.slots:
+
+    async def once() -> HTTPReply:
         answer.attempts += 1
         answer.reply = None
         answer.reply = reply = await call.send(http)
-    if reply.status != _OK:
-        raise call.refusal(reply.status, reply.headers, reply.body)
+        if reply.status != _OK:
+            raise call.refusal(reply.status, reply.headers, reply.body)
+        return reply
+
+    async with call.slots:
+        reply = await call.when_awake(once)()
     data = read_object(reply.body)
     answer.usage = _usage(data.get("usage"))
     _check(data, request.url, reply.body)

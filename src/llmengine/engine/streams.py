@@ -81,9 +81,8 @@ class Pump:
 
     async def _exchange(self, call: Call, request: ChatRequest) -> LLMOutput:
         config = self._engine.config
-        return await with_retries(
-            lambda: self._attempt(call, request), config.max_retries, config.retry_wait
-        )
+        attempt = call.when_awake(lambda: self._attempt(call, request))
+        return await with_retries(attempt, config.max_retries, config.retry_wait)
 
     async def _attempt(self, call: Call, request: ChatRequest) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
