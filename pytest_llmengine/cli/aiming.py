@@ -32,6 +32,12 @@ def fetch_models(pipeline: Pipeline) -> None:
             fetch_missing(config.model)
 
 
+def close_engines(pipeline: Pipeline) -> None:
+    """Stop what engines of the steps started."""
+    for step in pipeline.chain.steps:
+        pipeline.engines[step.engine].engine.close()
+
+
 def _named(name: str, pipeline: Pipeline) -> EngineConfig:
     """The pipeline's engine of that name, else the backend with the model that it has anyway."""
     if name in pipeline.engines:

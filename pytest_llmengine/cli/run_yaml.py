@@ -34,7 +34,7 @@ def run_yaml(  # noqa: PLR0913 - one option each
     Exit status: 0 all records are answered, 1 some failed, 2 something in the files is wrong.
     """
     from llmengine import pipeline as pipelines
-    from pytest_llmengine.cli.aiming import aimed, fetch_models
+    from pytest_llmengine.cli.aiming import aimed, close_engines, fetch_models
     from pytest_llmengine.cli.console import stderr, stdout
     from pytest_llmengine.cli.run_report import print_report
     from pytest_llmengine.cli.run_watch import watching
@@ -51,6 +51,7 @@ def run_yaml(  # noqa: PLR0913 - one option each
             if resume is None
             else pipelines.resume(resume, pipeline.chain, pipeline.engines, watch=watch)
         )
+    close_engines(pipeline)
     print_report(report, pipeline.chain, stdout())
     raise typer.Exit(report.exit_status)
 

@@ -137,7 +137,7 @@ def _step_name(entry: Any, place: int) -> str:
 
 
 def _step(entry: _StepEntry, models: Mapping[str, type[BaseModel]], source: Path) -> Step:
-    chosen = {
+    chosen: dict[str, Any] = {
         name: _model(getattr(entry, name), models, f"{source}: step {entry.id!r}: {name}")
         for name in ("input_model", "output_model")
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
+import jsonschema
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic_core import SchemaError
 
@@ -37,6 +39,8 @@ _SCALARS: dict[str, tuple[Any, dict[str, str]]] = {
     "null": (None, {}),
 }
 
+_KNOWN = ", ".join([*_SCALARS, "array", "object"])
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -63,16 +67,30 @@ def model_of_schema(name: str, schema: Any, where: str) -> type[BaseModel]:
     and is null when it is left out. Raises ConfigError that begins with `where` and names the
     path and the keyword.
     """
-    place = _Place(where, schema.get("$defs", {}) if isinstance(schema, dict) else {})
+    _check_form(schema, where)
+    place = _Place(where, schema.get("$defs", {}))
     made = _type(schema, place, name)
     if not (isinstance(made, type) and issubclass(made, BaseModel)):
         raise place.error("the schema must be of an object with properties")
     return made
 
 
+def _check_form(schema: Any, where: str) -> None:
+    if not isinstance(schema, dict):
+        raise _Place(where, {}).error("a JSON schema is a mapping, such as {type: object, ...}")
+    try:
+        Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        path = tuple(map(str, error.absolute_path))
+        problem = f"is no valid JSON schema: {error.message}"
+        if path[-1:] == ("type",):
+            problem = f"{error.instance!r} is no type; the types are {_KNOWN}"
+        raise _Place(where, {}, path).error(problem) from error
+
+
 def _type(schema: Any, place: _Place, name: str) -> Any:
     if not isinstance(schema, dict):
-        raise place.error(f"{schema!r} is no JSON schema; write a mapping such as {{type: string}}")
+        raise place.error(f"the schema {schema!r} is not supported here; write a mapping")
     if "$ref" in schema:
         return _reference(schema, place)
     if "anyOf" in schema:
@@ -89,7 +107,7 @@ def _type(schema: Any, place: _Place, name: str) -> Any:
         return _constrained(made, keywords, schema, place)
     if kind in _NESTED:
         return _NESTED[kind](schema, place, name)
-    raise place.error(f"type {kind!r} is unknown; known are {', '.join([*_SCALARS, *_NESTED])}")
+    raise place.error(f"type: is missing; the types are {_KNOWN}")
 
 
 def _union(types: list[Any]) -> Any:
@@ -99,10 +117,10 @@ def _union(types: list[Any]) -> Any:
 def _only(keywords: set[str], schema: Mapping[str, Any], place: _Place) -> None:
     for keyword in schema:
         if keyword not in keywords | _ABOUT:
-            known = ", ".join(sorted(keywords)) or "no further keyword"
+            known = ", ".join(sorted(keywords))
             raise place.error(
-                f"{keyword!r} is not supported here; {known} is. Write the model in Python, and "
-                "give it as package.module:Class"
+                f"{keyword!r} is not supported beside {known}; write the model in Python, and give "
+                "it as package.module:Class"
             )
 
 
@@ -150,7 +168,7 @@ def _is_a(value: object, kind: str) -> bool:
 def _array(schema: Mapping[str, Any], place: _Place, name: str) -> Any:
     if "items" not in schema:
         raise place.error("items: is missing; say what the array holds")
-    items = _type(schema["items"], place.at("items"), f"{name}_item")
+    items: Any = _type(schema["items"], place.at("items"), f"{name}_item")
     rest = {k: v for k, v in schema.items() if k != "items"}
     return _constrained(list[items], _ARRAY, rest, place)
 
@@ -163,6 +181,8 @@ def _object(schema: Mapping[str, Any], place: _Place, name: str) -> Any:
         return _mapping(more, place, name)
     if not isinstance(more, bool):
         raise place.error("additionalProperties: give true or false beside properties")
+    if odd := [key for key in properties if not isinstance(key, str)]:
+        raise place.error(f"properties: {odd[0]!r} is no string; put the name in quotes")
     required = set(schema.get("required", ()))
     if missing := sorted(required - set(properties)):
         raise place.error(f"required: {missing[0]!r} is not among the properties")
@@ -186,7 +206,7 @@ def _mapping(more: Any, place: _Place, name: str) -> Any:
         raise place.error("properties: are missing; an object needs some, or additionalProperties")
     if more is True:
         return dict[str, Any]
-    values = _type(more, place.at("additionalProperties"), f"{name}_value")
+    values: Any = _type(more, place.at("additionalProperties"), f"{name}_value")
     return dict[str, values]
 
 
@@ -212,7 +232,7 @@ def _reference(schema: Mapping[str, Any], place: _Place) -> Any:
         raise place.error(f"$ref: {target!r} is not below {_DEFINITIONS}")
     if name in place.open:
         raise place.error(
-            f"$ref: {name!r} holds itself, which is not supported here. Write the model in Python, "
+            f"$ref: {name!r} holds itself, which is not supported; write the model in Python, "
             "and give it as package.module:Class"
         )
     inside = replace(place.at(f"$defs.{name}"), open=(*place.open, name))

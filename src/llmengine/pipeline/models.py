@@ -47,10 +47,13 @@ def _schema_of_fields(fields: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(fields, dict) or not fields:
         msg = f"{where}: fields: give a mapping of names to types, such as {{summary: string}}"
         raise ConfigError(msg)
+    if odd := [name for name in fields if not isinstance(name, str)]:
+        msg = f"{where}: fields: {odd[0]!r} is no string; put the name in quotes"
+        raise ConfigError(msg)
     return {
         "type": "object",
-        "properties": {str(name).removesuffix("?"): _fragment(f) for name, f in fields.items()},
-        "required": [str(name) for name in fields if not str(name).endswith("?")],
+        "properties": {name.removesuffix("?"): _fragment(f) for name, f in fields.items()},
+        "required": [name for name in fields if not name.endswith("?")],
     }
 
 

@@ -71,7 +71,7 @@ def _parse(line: bytes, where: str) -> Mapping[str, Any]:
         msg = f"{where}: is no JSON: {error}"
         raise ConfigError(msg) from error
     if not isinstance(value, dict):
-        msg = f'{where}: is no JSON object; write one such as {{"question": "..."}}'
+        msg = f"{where}: is no JSON object; write one a line"
         raise ConfigError(msg)
     return value
 

@@ -48,7 +48,7 @@ class _Prompts(ImmutableSandboxedEnvironment):
 def _environment() -> _Prompts:
     made = _Prompts(
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - prompts are no HTML
+        autoescape=False,
         finalize=_as_text,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -95,7 +95,7 @@ def _is_unknown_name(problem: str | None) -> bool:
 
 
 def references(source: str, root: str) -> Iterator[tuple[str, ...]]:
-    """Every dotted path below `root` that the template reads, such as ``("extract", "summary")``."""
+    """Every dotted path below `root` that the template reads: ``("extract", "summary")``."""
     tree = _environment().parse(source)
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(node)

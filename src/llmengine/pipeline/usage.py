@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
+
+from llmengine.values.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmengine.pipeline.rows import Row
 
-_TOKENS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-)
+_TOKENS = tuple(field.name for field in fields(Usage))
 _COUNTS = ("answered", "failed", "attempts", "without_usage")
 
 
