@@ -102,8 +102,8 @@ def test_a_record_that_fails_keeps_its_error_and_the_others_go_on(
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """A failed record is not asked further; it is in the outputs, with what it had and its error."""
-    server.play(Script(REPLIES[:2] + ["first"], [None, None, Fault(status=400)]))
+    """A failed record is asked no further; the outputs have what it had, and its error."""
+    server.play(Script([*REPLIES[:2], "first"], [None, None, Fault(status=400)]))
 
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
 
@@ -212,9 +212,7 @@ def test_step_options_reach_the_server(
 ) -> None:
     """Sampling and the output model's schema are in the request."""
     sampling = SamplingParams(temperature=0, max_tokens=60, seed=3)
-    step = Step(
-        id="ask", engine="main", user_prompt="Hi", sampling=sampling, output_model=Summary
-    )
+    step = Step(id="ask", engine="main", user_prompt="Hi", sampling=sampling, output_model=Summary)
 
     run(Chain("c", (step,)), RECORDS[:1], engines, out=tmp_path)
 
