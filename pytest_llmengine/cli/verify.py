@@ -33,8 +33,8 @@ def verify(  # noqa: PLR0913 - one option each
         str | None, typer.Option("--model", "--engine-model", help="The model to ask for.")
     ] = None,
     tier: Annotated[
-        TierName | None, typer.Option(help="How deep to go.", show_default="core")
-    ] = None,
+        TierName, typer.Option(help="How deep to go; a tier includes those before it.")
+    ] = TierName.EXTENDED,
     check: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
@@ -64,7 +64,7 @@ def verify(  # noqa: PLR0913 - one option each
 
     if report is not None:
         check_path(report)
-    depth = Tier[(tier or (TierName.EXTENDED if check else TierName.CORE)).name]
+    depth = Tier[tier.name]
     name = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
         engines=(name,),

@@ -39,7 +39,7 @@ class Settings:
     mode: Mode | None = None
     cassettes: Path = Path("cassettes")
     rewrite: bool = False
-    tier: Tier = Tier.CORE
+    tier: Tier = Tier.EXTENDED
 
     def for_engine(self, name: str) -> Self:
         """The same without URL and model where they were meant for other engines."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
+    from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
     from llmengine.values.outputs import CompletionOutput as CompletionOutput
     from llmengine.values.outputs import Delta as Delta
     from llmengine.values.outputs import LLMOutput as LLMOutput
@@ -66,6 +67,7 @@ _HOMES = {
         "StructuredOutputError",
         "TruncatedError",
         "UnexpectedResponseError",
+        "WhitespaceLoopError",
     ),
     "values.outputs": (
         "CompletionOutput",

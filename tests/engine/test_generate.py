@@ -175,7 +175,9 @@ class City(BaseModel):
 
 def test_output_model_gives_a_parsed_answer(engine_for: Any, chat: Any) -> None:
     """The schema goes to the server, the answer is validated, the strategy is on the output."""
-    engine, server = engine_for(lambda _, c: c.reply(chat('{"name": "Lyon", "people": 520000}')))
+    engine, server = engine_for(
+        lambda _, c: c.reply(chat('{"name": "Lyon", "people": 520000}')), structured="json_schema"
+    )
 
     (output,) = engine.generate("A city.", output_model=City)
 
@@ -198,14 +200,16 @@ def test_answer_that_does_not_fit_is_never_returned(
     engine_for: Any, chat: Any, text: str, finish: str, error: type, words: str
 ) -> None:
     """The error says what is wrong and keeps the text and the usage."""
-    engine, _ = engine_for(lambda _, c: c.reply(chat(text, finish_reason=finish)))
+    engine, server = engine_for(
+        lambda _, c: c.reply(chat(text, finish_reason=finish)), structured="json_schema"
+    )
 
     (result,) = engine.results("A city.", output_model=City)
 
     assert type(result.error) is error
     assert words in str(result.error)
     assert result.error.partial.outputs[0].text == text
-    assert result.usage.total_tokens == 5
+    assert result.usage.total_tokens == 5 * len(server.requests)
 
 
 def test_call_of_a_pipeline_step_works_unchanged(
@@ -213,7 +217,9 @@ def test_call_of_a_pipeline_step_works_unchanged(
 ) -> None:
     """The call that Chainette makes is served; its step is named in the log."""
     caplog.set_level("INFO", "llmengine")
-    engine, _ = engine_for(lambda _, c: c.reply(chat('{"name": "Lyon", "people": 1}')))
+    engine, _ = engine_for(
+        lambda _, c: c.reply(chat('{"name": "Lyon", "people": 1}')), structured="json_schema"
+    )
 
     raw = engine.generate(
         prompts=["A city."],

@@ -14,12 +14,15 @@ from llmengine import (
     AuthenticationError,
     BadRequestError,
     ContextLengthError,
+    EngineConfig,
     InternalServerError,
     NotFoundError,
     QuotaError,
     RateLimitError,
     UnexpectedResponseError,
 )
+from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.engines.openai_compatible import OpenAICompatible
 from llmengine.transport.retries import wait_before
 
 
@@ -189,3 +192,22 @@ def test_waits_grow_and_jitter_within_bounds() -> None:
         assert min(waits) >= 2.0
         assert max(waits) <= 2.0 + ceiling
         assert max(waits) - min(waits) > ceiling / 2
+
+
+def test_tokens_of_an_answer_that_was_no_use_are_counted(raw_server: Any, chat: Any) -> None:
+    """What an error knows of its cost is on the result."""
+
+    class Picky(OpenAIChat):
+        def decode(self, body: bytes, request: Any) -> Any:
+            raise UnexpectedResponseError("not to my taste", partial=super().decode(body, request))
+
+    class Engine(OpenAICompatible):
+        dialect = Picky()
+
+    server = raw_server(lambda _, c: c.reply(chat()))
+    config = EngineConfig(backend="openai_compatible", model="m", endpoint=server.url)
+
+    (result,) = Engine(config).results("hi")
+
+    assert isinstance(result.error, UnexpectedResponseError)
+    assert result.usage.total_tokens == 5

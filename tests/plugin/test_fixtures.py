@@ -44,8 +44,8 @@ def test_several_engines(hello: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [
-            "llmengine: small, live at * (a); tier core",
-            "llmengine: large-1, live at * (b); tier core",
+            "llmengine: small, live at * (a); tier extended",
+            "llmengine: large-1, live at * (b); tier extended",
             "*::test_hello[[]small] PASSED*",
             "*::test_hello[[]large-1] PASSED*",
         ]
@@ -63,6 +63,33 @@ def test_fixture_of_a_backend_means_the_engine_aimed_at(
     result = pytester.runpytest_inprocess("--engine-config=engines.yaml")
 
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "variable"), [("ollama_engine", "OLLAMA_HOST"), ("vllm_engine", "VLLM_BASE_URL")]
+)
+def test_fixture_of_a_backend(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    upstream: MockServer,
+    fixture: str,
+    variable: str,
+) -> None:
+    """A backend's fixture finds its server by the variable that its users set anyway."""
+    monkeypatch.setenv(variable, upstream.root_url)
+    pytester.makepyfile(f"def test_it({fixture}): assert {fixture}.generate('x')[0].finished")
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> None:
+    """`embedded_engine` is the run's embedded engine, here one that another server plays."""
+    pytester.makepyfile(
+        "def test_it(embedded_engine): assert embedded_engine.generate('x')[0].finished"
+    )
+    aim = ("--engine=embedded", f"--engine-url={upstream.base_url}", "--engine-model=mock")
+
+    pytester.runpytest_inprocess(*aim).assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_address_alone_is_an_openai_compatible_server(
     result = hello.runpytest_inprocess(f"--engine-url={upstream.root_url}")
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["llmengine: openai_compatible, live at *(mock); tier core"])
+    result.stdout.fnmatch_lines(["llmengine: openai_compatible, live at *(mock); tier extended"])
 
 
 @pytest.mark.parametrize("way", ["--engine=mock", "--llmengine=mock"])

@@ -79,11 +79,10 @@ def test_path_decides_the_dialect_while_recording(
 
 
 def _behind(prefix: str) -> Behaviour:
-    """A gateway that knows its routes under a prefix alone; the mock itself knows none there."""
+    """A gateway that knows its routes under a prefix alone."""
 
     def only_below(reply: RawReply, call: Call) -> RawReply:
-        if not call.path.startswith(prefix):
-            reply.status = 404
+        reply.status = 200 if call.path.startswith(prefix) else 404
         return reply
 
     return Behaviour("gateway", wire=only_below)
@@ -132,6 +131,27 @@ def test_check_without_cassette_is_no_verdict(upstream: MockServer, tmp_path: Pa
     assert result.outcome is Outcome.ERROR
     assert result.failed
     assert f"{REQUIRED_FIELDS.id}.yaml" in result.reason
+
+
+def test_what_a_proxy_cannot_show(upstream: MockServer, tmp_path: Path) -> None:
+    """Connections are the server's own when it is live; arrival times until it is replayed."""
+    (reuse,) = select(ids=["net.keepalive.reuse"])
+    (incremental,) = select(ids=["chat.stream.incremental"])
+    modes = {
+        Mode.LIVE: _aimed("vllm_api", upstream),
+        Mode.RECORD: _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path),
+        Mode.REPLAY: Settings(mode=Mode.REPLAY, cassettes=tmp_path),
+    }
+    seen = {}
+    for mode, settings in modes.items():
+        with open_session("vllm_api", settings) as session:
+            seen[mode] = [judge(row, session).outcome for row in (reuse, incremental)]
+
+    assert seen == {
+        Mode.LIVE: [Outcome.PASS, Outcome.PASS],
+        Mode.RECORD: [Outcome.UNMEASURED, Outcome.PASS],
+        Mode.REPLAY: [Outcome.UNMEASURED, Outcome.UNMEASURED],
+    }
 
 
 def test_model_must_be_named_where_there_are_several() -> None:

@@ -38,6 +38,8 @@ class EngineConfig(BaseModel):
     clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first.
     ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
     own parameters go over. ``extra_body`` goes into every request's body as it is.
+    ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
+    "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
     """
 
@@ -54,14 +56,16 @@ class EngineConfig(BaseModel):
     backend: str
     model: str
     endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("endpoint", "base_url", "api_base", "host")
+        default=None, validation_alias=AliasChoices("endpoint", "base_url", "api_base", "host")
     )
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     timeout: Annotated[Timeouts, BeforeValidator(Timeouts.of)] = Timeouts()
-    max_retries: int = Field(3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries"))
-    max_concurrency: int = Field(64, ge=1)
-    requests_per_minute: float | None = Field(None, gt=0)
+    max_retries: int = Field(
+        default=3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries")
+    )
+    max_concurrency: int = Field(default=64, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
     reasoning: bool | str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     extra_body: dict[str, Any] = Field(default_factory=dict)
@@ -70,6 +74,7 @@ class EngineConfig(BaseModel):
         BeforeValidator(SamplingParams.of),
         PlainSerializer(lambda s: s.given(), return_type=dict),
     ] = SamplingParams()
+    structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
 

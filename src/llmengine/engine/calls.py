@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 
 from llmengine.dialects.failures import failure
+from llmengine.engine.climbing import climb
+from llmengine.engine.tally import Tally
 from llmengine.transport.base import HTTPRequest
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
@@ -16,7 +18,7 @@ from llmengine.values.errors import (
     RateLimitError,
     UnexpectedResponseError,
 )
-from llmengine.values.outputs import Result, Usage
+from llmengine.values.outputs import Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +42,7 @@ class Call:
 
     def __init__(self, engine: Engine, loop: Background, url: str, origin: str) -> None:
         self.engine = engine
+        self.loop = loop
         self.url = url
         self.concurrency = engine.config.max_concurrency
         self.slots = loop.slots(engine, self.concurrency)
@@ -49,41 +52,51 @@ class Call:
 
     async def result(self, request: ChatRequest) -> Result:
         """The prompt's result; only cancellation is raised."""
-        spent: list[Usage] = []
-        attempts = 0
-
-        async def once() -> LLMOutput:
-            nonlocal attempts
-            attempts += 1
-            try:
-                return await self._attempt(request)
-            except CallError as error:
-                if error.usage is not None:
-                    spent.append(error.usage)
-                raise
-
+        tally = Tally()
         try:
             async with self.slots:
-                output = await with_retries(once, self.engine.config.max_retries)
+                if request.output_model is None:
+                    output = await self.exchange(request, tally)
+                else:
+                    output = await climb(self, request, tally)
         except InvalidRequestError as error:
-            return Result(error=error, attempts=0)
+            return Result(error=error, attempts=tally.attempts, usage=tally.usage)
         except CallError as error:
-            return Result(error=error, attempts=attempts, usage=total(spent))
+            error.attempts = tally.attempts
+            return Result(error=error, attempts=tally.attempts, usage=tally.usage)
         except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-            return Result(error=_bug(error), attempts=attempts, usage=total(spent))
-        if output.usage is not None:
-            spent.append(output.usage)
-        return Result(output=output, attempts=attempts, usage=total(spent))
+            return Result(error=_bug(error), attempts=tally.attempts, usage=tally.usage)
+        return Result(output=output, attempts=tally.attempts, usage=tally.usage)
 
-    async def _attempt(self, request: ChatRequest) -> LLMOutput:
+    async def exchange(
+        self, request: ChatRequest, tally: Tally, max_retries: int | None = None
+    ) -> LLMOutput:
+        """The answer to one request, in as many attempts as it takes; each is counted."""
+
+        async def once() -> LLMOutput:
+            try:
+                output = await self._attempt(request, tally)
+            except CallError as error:
+                if error.usage is not None:
+                    tally.spent.append(error.usage)
+                raise
+            if output.usage is not None:
+                tally.spent.append(output.usage)
+            return output
+
+        limit = self.engine.config.max_retries if max_retries is None else max_retries
+        return await with_retries(once, limit)
+
+    async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
         http = self.http(request)
         await self.pace.turn(engine.config.requests_per_minute)
+        tally.attempts += 1
         async with self.process_slots:
             reply = await self.transport.fetch(http)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
-        return engine.finish(engine.dialect.decode(reply.body, request), request)
+        return engine.dialect.decode(reply.body, request)
 
     def http(self, request: ChatRequest) -> HTTPRequest:
         """The request as it goes over the wire."""
@@ -100,11 +113,6 @@ class Call:
         if isinstance(error, AuthenticationError):
             error.advise(self.engine.key_advice)
         return error
-
-
-def total(usages: list[Usage]) -> Usage | None:
-    """The sum of what is known; None when nothing is."""
-    return sum(usages[1:], usages[0]) if usages else None
 
 
 def _bug(error: Exception) -> CallError:

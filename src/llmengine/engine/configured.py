@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.values.errors import ConfigError
@@ -22,7 +22,8 @@ class Configured:
 
     A backend sets the class attributes: the dialect that its server speaks, what it can do, the
     address it has by default, and the environment variables that move the address and hold the
-    key.
+    key. ``trusts_schema`` says that its server is known to enforce JSON schemas, so that no probe
+    is needed; ``schema_dialect`` is "openai_strict" where it takes no others.
     """
 
     backend: ClassVar[str]
@@ -32,6 +33,8 @@ class Configured:
     key_env: ClassVar[str | None] = None
     capabilities: ClassVar[frozenset[Capability]]
     dialect: Dialect
+    trusts_schema: ClassVar[bool] = False
+    schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config

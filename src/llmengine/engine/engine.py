@@ -10,7 +10,6 @@ from llmengine.engine.configured import Configured
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
-from llmengine.engine.structured import validated
 from llmengine.transport.background import background
 from llmengine.values.errors import BatchError, InvalidRequestError
 
@@ -118,7 +117,9 @@ class Engine(Configured):
         """The answer to one prompt as it is generated.
 
         Raises StreamIncompleteError, holding the partial text, if the stream ends without its
-        terminal event. A failure before the first content is retried, a later one never.
+        terminal event. A failure before the first content is retried, a later one never. With an
+        ``output_model`` an answer that does not fit raises after its last text; one that fits
+        ends in a delta with ``parsed``.
         """
         return iterate(self._stream(wait_blocking, prompt, sampling_params, options))
 
@@ -199,12 +200,6 @@ class Engine(Configured):
             return build_request(self.config, prompt, params, options, index=place)
         except InvalidRequestError as error:
             return error
-
-    def finish(self, output: LLMOutput, request: ChatRequest) -> LLMOutput:
-        """The last step of every whole answer: hold it against the output model."""
-        if request.output_model is None:
-            return output
-        return validated(output, request.output_model, "json_schema")
 
     # ---- life
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from llmengine.structured.shape import shape_of
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.messages import to_messages
 from llmengine.values.request import ChatRequest, ResponseFormat
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 class CallOptions:
     """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
 
-    ``output_model`` is a pydantic model that the answers are validated with; ``tools`` and
+    ``output_model`` is what the answers are validated as: a pydantic model, a dataclass, a
+    TypedDict or any other type that pydantic validates; ``tools`` and
     ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
     goes over the configuration's; ``step_id`` names the caller's step in the log.
     """
 
-    output_model: type[Any] | None = None
+    output_model: Any = None
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     reasoning: bool | str | None = None
@@ -36,7 +38,7 @@ class CallOptions:
 class Options(TypedDict, total=False):
     """The fields of CallOptions as keyword arguments."""
 
-    output_model: type[Any] | None
+    output_model: Any
     tools: Sequence[Mapping[str, Any]]
     tool_choice: str | Mapping[str, Any] | None
     reasoning: bool | str | None
@@ -94,10 +96,8 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
     )
 
 
-def _format(model: type[Any] | None) -> ResponseFormat | None:
+def _format(model: Any) -> ResponseFormat | None:
     if model is None:
         return None
-    if not hasattr(model, "model_json_schema"):
-        msg = f"output_model is {model!r}; give a pydantic model class"
-        raise InvalidRequestError(msg)
-    return ResponseFormat(schema=model.model_json_schema(), name=model.__name__)
+    shape = shape_of(model)
+    return ResponseFormat(schema=shape.schema, name=shape.name)

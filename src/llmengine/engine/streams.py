@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.engine.calls import Call
+from llmengine.engine.climbing import climb_stream
+from llmengine.structured.checking import whitespace_loop
+from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.clocks import StreamClock
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import CallError, UnexpectedResponseError
+from llmengine.values.outputs import Delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPStream
-    from llmengine.values.outputs import Delta
+    from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
 
 T = TypeVar("T")
@@ -44,13 +49,17 @@ class Pump:
         self._request = request
         self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_AHEAD)
         self._delivered = False
+        self._watches: defaultdict[int, WhitespaceWatch] | None = None  # of structured answers
 
     async def run(self, loop: Background, url: str, origin: str) -> None:
         """Queue every delta, then an End."""
         call = Call(self._engine, loop, url, origin)
         try:
             async with call.slots:
-                await with_retries(lambda: self._attempt(call), self._engine.config.max_retries)
+                if self._request.output_model is None:
+                    await self._exchange(call, self._request)
+                else:
+                    await self._structured(call)
         except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
             await self._queue.put(End(error))
         else:
@@ -63,10 +72,22 @@ class Pump:
             items.append(self._queue.get_nowait())
         return items
 
-    async def _attempt(self, call: Call) -> None:
-        decoder = self._engine.dialect.decoder(self._request)
+    async def _structured(self, call: Call) -> None:
+        """Queue the deltas of a structured answer and, once it is seen to fit, what it means."""
+        self._watches = defaultdict(WhitespaceWatch)
+        output = await climb_stream(call, self._request, lambda r: self._exchange(call, r))
+        for answer in output.outputs:
+            await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
+
+    async def _exchange(self, call: Call, request: ChatRequest) -> LLMOutput:
+        return await with_retries(
+            lambda: self._attempt(call, request), self._engine.config.max_retries
+        )
+
+    async def _attempt(self, call: Call, request: ChatRequest) -> LLMOutput:
+        decoder = self._engine.dialect.decoder(request)
         try:
-            await self._fetch(call, decoder)
+            return await self._fetch(call, request, decoder)
         except CallError as error:
             if error.partial is None:
                 error.partial = decoder.partial
@@ -74,14 +95,14 @@ class Pump:
             error.final = error.final or self._delivered
             raise
 
-    async def _fetch(self, call: Call, decoder: StreamDecoder) -> None:
+    async def _fetch(self, call: Call, request: ChatRequest, decoder: StreamDecoder) -> LLMOutput:
         engine = self._engine
         clocks = engine.config.timeout
         now = asyncio.get_running_loop().time
         await call.pace.turn(engine.config.requests_per_minute)
         async with call.process_slots, AsyncExitStack() as stack:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
-            opening = stack.enter_async_context(call.transport.stream(call.http(self._request)))
+            opening = stack.enter_async_context(call.transport.stream(call.http(request)))
             reply = await _within(clock, opening)
             if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
                 body = await _within(clock, _whole(reply.chunks))
@@ -90,8 +111,10 @@ class Pump:
                 body = await _within(clock, _whole(reply.chunks))
                 raise self._no_stream(reply, body)
             while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
-                await self._deliver(decoder.feed(chunk), clock)
-        decoder.finish()
+                await self._deliver(deltas := decoder.feed(chunk), clock)
+                if self._watches is not None and self._loops(deltas):
+                    raise whitespace_loop(decoder.partial)
+        return decoder.finish()
 
     async def _deliver(self, deltas: list[Delta], clock: StreamClock) -> None:
         for delta in deltas:
@@ -99,6 +122,11 @@ class Pump:
             await self._queue.put(delta)
         if any(delta.has_content for delta in deltas):
             clock.content(asyncio.get_running_loop().time())
+
+    def _loops(self, deltas: list[Delta]) -> bool:
+        """Whether an answer has become nothing but whitespace; leaving the stream hangs up."""
+        assert self._watches is not None
+        return any(self._watches[d.index].loops(d.text) for d in deltas)
 
     def _no_stream(self, reply: HTTPStream, body: bytes) -> CallError:
         """A stream was asked for and something else came; a whole answer is kept as partial."""

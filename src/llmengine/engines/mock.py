@@ -23,6 +23,7 @@ class Mock(Engine):
     backend = "mock"
     dialect = OpenAIChat()
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    trusts_schema = True
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)

@@ -17,6 +17,7 @@ LLMEngineError
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema
 │       └── TruncatedError       it was cut by the token limit
+│           └── WhitespaceLoopError  it became nothing but whitespace
 └── BatchError               at least one prompt of a batch failed; holds every result
 """
 
@@ -168,6 +169,10 @@ class StructuredOutputError(CallError):
 
 class TruncatedError(StructuredOutputError):
     """The answer was cut by the token limit before it could fit the output model."""
+
+
+class WhitespaceLoopError(TruncatedError):
+    """The answer ran on in whitespace until it was cut, by the token limit or by us."""
 
 
 class BatchError(LLMEngineError):

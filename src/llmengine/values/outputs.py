@@ -123,7 +123,8 @@ class Delta:
     """One step of a stream: new text, reasoning or tool call fragments of one answer.
 
     The last delta of an answer has its ``finish_reason``; ``usage`` comes on the last delta of
-    the stream, with ``index`` 0 and no text.
+    the stream, with ``index`` 0 and no text. With an ``output_model`` one more delta an answer
+    follows, once it is whole and has been validated: it has nothing but ``parsed``.
     """
 
     text: str = ""
@@ -133,6 +134,7 @@ class Delta:
     logprobs: tuple[Logprob, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
+    parsed: Any = None
 
     @property
     def has_content(self) -> bool:

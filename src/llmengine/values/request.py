@@ -38,7 +38,7 @@ class ChatRequest:
     sampling: SamplingParams
     stream: bool = False
     response_format: ResponseFormat | None = None
-    output_model: type[Any] | None = None
+    output_model: Any = None
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     reasoning: bool | str | None = None

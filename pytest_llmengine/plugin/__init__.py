@@ -1,0 +1,173 @@
+"""The pytest plugin: hooks and fixtures; it is inert until one of them is used.
+
+Nothing heavy is imported here: what hooks and fixtures do is in the small modules beside it, and
+those that need a client or a recorder are imported when a test asks for an engine.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.plugin import markers, recordings, run, verdicts
+from pytest_llmengine.plugin.markers import CHECK, NAME
+from pytest_llmengine.plugin.misses import fail_on_misses
+from pytest_llmengine.plugin.options import add_options
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from llmengine import Engine
+    from llmengine.mock import MockServer
+    from pytest_llmengine.plugin.judge import Judge
+    from pytest_llmengine.plugin.use import Use
+
+pytest.register_assert_rewrite("pytest_llmengine.contract.test_contract")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and their ini keys."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers, and stop on what the command line asks for and cannot be."""
+    markers.register(config)
+    run.begin(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close what the run opened."""
+    run.end(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests their engines, and those of the contract their checks."""
+    if CHECK in metafunc.fixturenames:
+        metafunc.parametrize((CHECK, NAME), list(run.contract_rows(metafunc.config)))
+    elif NAME in metafunc.fixturenames:
+        engines = run.settings(metafunc.config).engines
+        if len(engines) > 1:
+            metafunc.parametrize(NAME, engines)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test with the engines that it uses."""
+    markers.mark(item, run.backends_of(item))
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say which engines the collected tests use, and where their answers come from."""
+    unseen = config.getoption("collectonly") or hasattr(config, "workerinput")
+    return [] if unseen else run.header(config, items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that sent what was not recorded, also where its client hid the error."""
+    __tracebackhide__ = True
+    try:
+        return (yield)
+    finally:
+        fail_on_misses(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put on a test's report the verdict that it reached and the cassettes that it played."""
+    report = yield
+    verdicts.attach(item, report)
+    if run.backends_of(item):
+        recordings.attach(report, run.pool(item.config))
+    return report
+
+
+@pytest.fixture(name=NAME)
+def _name(pytestconfig: pytest.Config) -> str:
+    """The name of the engine that the test is aimed at."""
+    return run.settings(pytestconfig).engines[0]
+
+
+@pytest.fixture
+def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
+    """Opens any engine by name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
+    from pytest_llmengine.plugin.use import Use  # noqa: PLC0415 - imported when used
+
+    with ExitStack() as stack:
+        yield Use(request.node, run.pool(request.config), stack)
+    fail_on_misses(request.node)
+
+
+@pytest.fixture
+def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judge:
+    """Runs a check of the contract on the engine and keeps the verdict for the report."""
+    from pytest_llmengine.plugin.judge import Judge  # noqa: PLC0415 - imported when used
+
+    config = request.config
+    return Judge(request.node, run.pool(config), run.settings(config), llmengine_name)
+
+
+@pytest.fixture
+def engine(llmengine_name: str, llmengine_use: Use) -> Engine:
+    """The engine that ``--engine`` names, ``embedded`` if nothing does."""
+    return llmengine_use(llmengine_name).engine
+
+
+@pytest.fixture
+def embedded_engine(llmengine_use: Use) -> Engine:
+    """llama.cpp in this process, with a small real model."""
+    return llmengine_use.meant_by("embedded").engine
+
+
+@pytest.fixture
+def ollama_engine(llmengine_use: Use) -> Engine:
+    """A model behind Ollama."""
+    return llmengine_use.meant_by("ollama_api").engine
+
+
+@pytest.fixture
+def vllm_engine(llmengine_use: Use) -> Engine:
+    """A model behind vLLM's HTTP server."""
+    return llmengine_use.meant_by("vllm_api").engine
+
+
+@pytest.fixture
+def openai_engine(llmengine_use: Use) -> Engine:
+    """A model of OpenAI's."""
+    return llmengine_use.meant_by("openai").engine
+
+
+@pytest.fixture
+def vllm_local_engine(llmengine_use: Use) -> Engine:
+    """A model in vLLM in this process."""
+    return llmengine_use.meant_by("vllm_local").engine
+
+
+@pytest.fixture
+def mock_server() -> Iterator[MockServer]:
+    """A mock server of the test's own: ``.play(Script(...))`` says what it answers."""
+    from llmengine.mock import MockServer  # noqa: PLC0415 - imported when used
+
+    with MockServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
+    """A client of `mock_server`."""
+    from llmengine import EngineConfig  # noqa: PLC0415 - imported when used
+
+    config = EngineConfig.model_validate(
+        {
+            "name": "mock",
+            "backend": "mock",
+            "model": mock_server.model,
+            "endpoint": mock_server.base_url,
+        }
+    )
+    with config.engine as engine:
+        yield engine

@@ -1,0 +1,36 @@
+"""Runs checks of the contract inside a test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.plugin.verdicts import keep
+from pytest_llmengine.targets import TargetError, judge
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.runner import CheckResult
+    from pytest_llmengine.plugin.pool import Pool
+    from pytest_llmengine.targets import Settings
+
+
+class Judge:
+    """Gives the verdict of a check on one engine, and keeps it for the report."""
+
+    def __init__(self, item: pytest.Item, pool: Pool, settings: Settings, name: str) -> None:
+        self._item = item
+        self._pool = pool
+        self._settings = settings
+        self._name = name
+
+    def __call__(self, check: Check) -> CheckResult:
+        """The verdict; the test fails in one line where there is no engine to talk to."""
+        try:
+            session = self._pool.open(self._name)
+        except TargetError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        result = judge(check, session)
+        keep(self._item, result, session, self._settings)
+        return result

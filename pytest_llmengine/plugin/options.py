@@ -1,0 +1,184 @@
+"""The plugin's options: one table, read from the command line, the environment and the ini file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmengine.targets import Settings
+
+Kind = Literal["text", "list", "flag", "path"]
+
+_INI_TYPES: dict[Kind, Any] = {"text": "string", "list": "args", "flag": "bool", "path": "string"}
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice: ``llmengine_<name>`` in the ini file, ``LLMENGINE_<NAME>`` in the environment."""
+
+    name: str
+    flags: tuple[str, ...]
+    help: str
+    kind: Kind = "text"
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def key(self) -> str:
+        """Where pytest keeps it, on the command line and in the ini file."""
+        return f"llmengine_{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the same meaning."""
+        return f"LLMENGINE_{self.name.upper()}"
+
+
+ENGINE = Option(
+    "engine",
+    ("--engine", "--llmengine"),
+    "aim the tests at this engine: a backend or a name from the engines file; repeatable",
+    "list",
+    "NAME",
+)
+URL = Option("url", ("--engine-url",), "the server's address", metavar="URL")
+MODEL = Option("model", ("--engine-model",), "the model to ask for")
+CONFIG = Option("config", ("--engine-config",), "the engines file (YAML)", "path", "PATH")
+MODE = Option(
+    "mode",
+    ("--engine-mode",),
+    "where answers come from; left out: live where an address is configured or none is needed, "
+    "else replay where there are cassettes",
+    choices=("live", "record", "replay", "docker"),
+)
+CASSETTES = Option(
+    "cassettes",
+    ("--engine-cassettes",),
+    "the folder with one folder of recordings an engine (default: cassettes in the rootdir)",
+    "path",
+    "DIR",
+)
+REWRITE = Option("rewrite", ("--rewrite",), "when recording, replace what is there", "flag")
+TIER = Option(
+    "tier",
+    ("--engine-tier",),
+    "how deep the contract suite goes (default: extended)",
+    choices=("smoke", "core", "extended"),
+)
+REPORT = Option(
+    "report",
+    ("--engine-report",),
+    "also write the contract's verdicts there, as .json or .md",
+    "path",
+    "PATH",
+)
+OPTIONS = (ENGINE, URL, MODEL, CONFIG, MODE, CASSETTES, REWRITE, TIER, REPORT)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Tell pytest of every option, with its ini key."""
+    group = parser.getgroup("llmengine", "LLM engines")
+    for option in OPTIONS:
+        ways = f"{option.help} (env {option.variable}, ini {option.key})"
+        group.addoption(*option.flags, dest=option.key, help=ways, **_how(option))
+        parser.addini(option.key, option.help, type=_INI_TYPES[option.kind], default=None)
+
+
+def _how(option: Option) -> dict[str, Any]:
+    if option.kind == "flag":
+        return {"action": "store_true", "default": None}
+    how: dict[str, Any] = {"default": None, "metavar": option.metavar, "choices": option.choices}
+    if option.kind == "list":
+        how["action"] = "append"
+    return how
+
+
+def given(config: pytest.Config, option: Option) -> Any:
+    """What the command line says, else the environment; None where neither does."""
+    value = config.getoption(option.key)
+    if value is None and (text := os.environ.get(option.variable)):
+        value = _parsed(option, text)
+    return _absolute(value, config.invocation_params.dir) if option.kind == "path" else value
+
+
+def written(config: pytest.Config, option: Option) -> Any:
+    """What the ini file says; None where it does not. Its paths start at its own folder."""
+    value = config.getini(option.key) or None
+    if option.choices and value is not None:
+        _check_choice(option, value, f"ini option {option.key}")
+    folder = config.inipath.parent if config.inipath else config.rootpath
+    return _absolute(value, folder) if option.kind == "path" else value
+
+
+def chosen(config: pytest.Config, option: Option) -> Any:
+    """The choice: command line before environment before ini file; None where nobody chose."""
+    value = given(config, option)
+    return written(config, option) if value is None else value
+
+
+def values_of(config: pytest.Config) -> dict[str, Any]:
+    """Every choice as a plain value; raises UsageError that names the option for what cannot be."""
+    engines = tuple(dict.fromkeys(chosen(config, ENGINE) or ()))
+    url, fallback_url = given(config, URL), written(config, URL)
+    if (url or fallback_url) and len(engines) > 1:
+        raise pytest.UsageError(
+            f"one address is for one engine, and there are {len(engines)} ({', '.join(engines)}); "
+            "give each its endpoint in an engines file (--engine-config)"
+        )
+    return {
+        "engines": engines or (("openai_compatible" if url or fallback_url else "embedded"),),
+        "url": url,
+        "fallback_url": fallback_url,
+        "model": given(config, MODEL),
+        "fallback_model": written(config, MODEL),
+        "config": chosen(config, CONFIG),
+        "mode": chosen(config, MODE),
+        "cassettes": chosen(config, CASSETTES) or config.rootpath / "cassettes",
+        "rewrite": bool(chosen(config, REWRITE)),
+        "tier": chosen(config, TIER) or "extended",
+    }
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """The run's settings, from `values_of`."""
+    from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - the same
+
+    values = values_of(config)
+    values["mode"] = Mode(values["mode"]) if values["mode"] else None
+    values["tier"] = Tier[values["tier"].upper()]
+    return Settings(**values)
+
+
+def _parsed(option: Option, text: str) -> Any:
+    if option.kind == "list":
+        return text.replace(",", " ").split()
+    if option.kind == "flag":
+        return _flag(option, text.lower())
+    if option.choices:
+        _check_choice(option, text, option.variable)
+    return text
+
+
+def _flag(option: Option, text: str) -> bool:
+    if text not in _TRUE | _FALSE:
+        raise pytest.UsageError(f"{option.variable} is {text!r}; write 1 or 0")
+    return text in _TRUE
+
+
+def _check_choice(option: Option, value: str, where: str) -> None:
+    assert option.choices is not None
+    if value not in option.choices:
+        raise pytest.UsageError(f"{where} is {value!r}; it is one of {', '.join(option.choices)}")
+
+
+def _absolute(value: Any, folder: Path) -> Path | None:
+    return None if value is None else folder / value

@@ -1,0 +1,61 @@
+"""The engines of a run, each opened when it is first used and closed at the end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.targets import TargetError, config_named, open_session
+
+if TYPE_CHECKING:
+    from pytest_llmengine.targets import Session, Settings
+    from pytest_llmengine.targets.session import Played
+
+
+class Pool:
+    """Open sessions by engine name; one that could not be opened is not tried again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._sessions: dict[str, Session | TargetError] = {}
+        self._backends: dict[str, str] = {}
+
+    def backend(self, name: str) -> str:
+        """The backend of an engine; raises TargetError if there is no such engine."""
+        if name not in self._backends:
+            self._backends[name] = config_named(name, self._settings.config).backend
+        return self._backends[name]
+
+    def meant_by(self, backend: str) -> str:
+        """The engine that a backend's own fixture means: one the run is aimed at, if it can be."""
+        aimed_at = self._settings.engines
+        return next((name for name in aimed_at if self.backend(name) == backend), backend)
+
+    def open(self, name: str) -> Session:
+        """The session of an engine; raises the TargetError that the first attempt ended with."""
+        if name not in self._sessions:
+            self._sessions[name] = self._try(name)
+        session = self._sessions[name]
+        if isinstance(session, TargetError):
+            raise session
+        return session
+
+    def take_played(self) -> list[Played]:
+        """The cassettes that were played since the last time."""
+        taken = []
+        for session in self._sessions.values():
+            if not isinstance(session, TargetError):
+                taken += session.played
+                session.played.clear()
+        return taken
+
+    def close(self) -> None:
+        """Close every session, the last one first."""
+        self._stack.close()
+
+    def _try(self, name: str) -> Session | TargetError:
+        try:
+            return self._stack.enter_context(open_session(name, self._settings))
+        except TargetError as error:
+            return error

@@ -1,0 +1,160 @@
+"""What belongs to one run of pytest: its settings, its open engines, its verdicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
+from pytest_llmengine.plugin.options import (
+    ENGINE,
+    REPORT,
+    URL,
+    chosen,
+    given,
+    settings_of,
+    values_of,
+)
+from pytest_llmengine.plugin.recordings import Recordings
+from pytest_llmengine.plugin.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from pytest_llmengine.plugin.pool import Pool
+    from pytest_llmengine.targets import Settings
+
+_settings = pytest.StashKey["Settings"]()
+_pool = pytest.StashKey["Pool"]()
+
+
+def begin(config: pytest.Config) -> None:
+    """Look at what was asked for: a wrong value is told before any test runs.
+
+    The engine's name is looked up only where the command line or the environment gives it, since
+    that imports the library.
+    """
+    values_of(config)
+    report = chosen(config, REPORT)
+    config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
+    config.pluginmanager.register(Recordings(config), "llmengine-recordings")
+    if report is not None:
+        _check_report(report)
+    if given(config, ENGINE):
+        _check_names(config)
+
+
+def end(config: pytest.Config) -> None:
+    """Close what was opened."""
+    if _pool in config.stash:
+        config.stash[_pool].close()
+
+
+def settings(config: pytest.Config) -> Settings:
+    """The run's settings, read when they are first needed."""
+    if _settings not in config.stash:
+        config.stash[_settings] = settings_of(config)
+    return config.stash[_settings]
+
+
+def pool(config: pytest.Config) -> Pool:
+    """The run's engines."""
+    if _pool not in config.stash:
+        from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
+
+        config.stash[_pool] = Pool(settings(config))
+    return config.stash[_pool]
+
+
+def backends_of(item: pytest.Item) -> list[str]:
+    """The backends that a test uses through our fixtures."""
+    fixtures = fixtures_of(item)
+    backends = backends_by_name(fixtures)
+    if "mock_server" in fixtures:
+        backends.append("mock")
+    if NAME in fixtures and (backend := _backend(item.config, _aimed_at(item))):
+        backends.append(backend)
+    return backends
+
+
+def contract_rows(config: pytest.Config) -> Iterator[Any]:
+    """Every check of the tier with every engine that the run is aimed at."""
+    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
+
+    now = settings(config)
+    for name in now.engines:
+        for check in select(tier=now.tier):
+            yield pytest.param(check, name, id=f"{name}-{check.id}")
+
+
+def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
+    """A line for each engine that the tests use.
+
+    An engine that the run was aimed at and that cannot be opened ends the run here: every one of
+    its tests would fail for the same reason. Of others the tests tell.
+    """
+    names = dict.fromkeys(name for item in items for name in _names(item))
+    return [line for name in names if (line := _line(config, name))]
+
+
+def _line(config: pytest.Config, name: str) -> str | None:
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        session = pool(config).open(name)
+    except TargetError as error:
+        if name in settings(config).engines and (chosen(config, ENGINE) or chosen(config, URL)):
+            raise pytest.UsageError(str(error)) from error
+        return None
+    tier = settings(config).tier.name.lower()
+    return f"llmengine: {session.name}, {session.describe()}; tier {tier}"
+
+
+def _names(item: pytest.Item) -> list[str]:
+    """The engines that a test opens; a mock server of its own is not among them."""
+    fixtures = fixtures_of(item)
+    named = [_meant(item.config, b) for b in backends_by_name(fixtures)]
+    aimed = [_aimed_at(item)] if NAME in fixtures else []
+    return [name for name in [*named, *aimed] if name is not None]
+
+
+def _meant(config: pytest.Config, backend: str) -> str | None:
+    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - unused runs stay light
+
+    return pool(config).meant_by(backend) if is_here(backend) else None
+
+
+def _aimed_at(item: pytest.Item) -> str:
+    return name_of(item) or settings(item.config).engines[0]
+
+
+def _backend(config: pytest.Config, name: str) -> str | None:
+    """The backend of an engine; None where there is no such engine, of which the tests tell."""
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        return pool(config).backend(name)
+    except TargetError:
+        return None
+
+
+def _check_names(config: pytest.Config) -> None:
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        for name in settings(config).engines:
+            pool(config).backend(name)
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _check_report(path: Path) -> None:
+    from llmengine.values.errors import ConfigError  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports import check_path  # noqa: PLC0415 - the same
+
+    try:
+        check_path(path)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -1,0 +1,78 @@
+"""The engines of one test, each at the test's own cassette."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.plugin.cassette_names import cassette_name
+from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
+from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
+from pytest_llmengine.recording.network import guarded
+from pytest_llmengine.targets import AlreadyRecorded, Mode, TargetError, is_here
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from pytest_llmengine.plugin.pool import Pool
+    from pytest_llmengine.recording import Tape
+    from pytest_llmengine.targets import Session
+
+_INSTALL = {
+    "openai": "pip install 'pytest-llmengine[openai]'",
+    "vllm_local": "pip install 'pytest-llmengine[vllm]'",
+}
+
+
+class Use:
+    """Opens engines for one test; one that is asked for twice is the same session."""
+
+    def __init__(self, item: pytest.Item, pool: Pool, stack: ExitStack) -> None:
+        self._item = item
+        self._pool = pool
+        self._stack = stack
+        self._sessions: dict[str, Session] = {}
+
+    def __call__(self, name: str) -> Session:
+        """The session of an engine; where there is none the test fails in one line."""
+        if name not in self._sessions:
+            self._sessions[name] = self._open(name)
+        return self._sessions[name]
+
+    def meant_by(self, backend: str) -> Session:
+        """The session of the engine that a backend's fixture means; skips where it is not here."""
+        if not is_here(backend):
+            how = _INSTALL.get(backend, "pip install -U pytest-llmengine")
+            pytest.skip(f"there is no backend {backend!r} here: {how}")
+        return self(self._pool.meant_by(backend))
+
+    def _open(self, name: str) -> Session:
+        try:
+            session = self._pool.open(name)
+        except TargetError as error:
+            raise _failed(str(error)) from None
+        if session.mode is Mode.REPLAY and self._item.get_closest_marker("live"):
+            pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
+        if session.mode is Mode.REPLAY and not is_guarded(self._item):
+            watch_network(self._item, self._stack.enter_context(guarded()))
+        tape = self._tape(session)
+        if tape is not None:
+            watch(self._item, session, tape)
+        return session
+
+    def _tape(self, session: Session) -> Tape | None:
+        try:
+            return self._stack.enter_context(session.cassette(cassette_name(self._item)))
+        except AlreadyRecorded as there:
+            pytest.skip(str(there))
+        except CassetteNotFoundError as error:
+            how = session.record_command(self._item.nodeid)
+            raise _failed(f"there is no cassette {error.path}; record it: {how}") from None
+        except CassetteError as error:
+            raise _failed(str(error)) from None
+
+
+def _failed(reason: str) -> BaseException:
+    """The end of a test in one line, without our own frames."""
+    return pytest.fail.Exception(reason, pytrace=False)

@@ -1,0 +1,138 @@
+"""Driving the ladder of structured output: asking step by step until an answer fits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from llmengine.engine.probes import first_step, server_of
+from llmengine.structured.checking import fitted, refuse_calls
+from llmengine.structured.ladder import after_misfit, after_refusal, possible, request_at
+from llmengine.structured.misfits import Misfit, broken_off, exhausted
+from llmengine.structured.shape import shape_of
+from llmengine.structured.verdicts import learn_refusal, refuses
+from llmengine.values.errors import (
+    BadRequestError,
+    CallError,
+    ContextLengthError,
+    StructuredOutputError,
+    TruncatedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from llmengine.engine.calls import Call
+    from llmengine.engine.tally import Tally
+    from llmengine.structured.ladder import Step
+    from llmengine.values.outputs import LLMOutput
+    from llmengine.values.request import ChatRequest
+
+    Send = Callable[[ChatRequest], Awaitable[LLMOutput]]
+
+log = logging.getLogger("llmengine")
+
+
+async def climb(call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
+    """The answer that fits the output model, from the first step that gives one.
+
+    Raises TruncatedError at once for an answer that was cut, since the next would be too, and
+    StructuredOutputError with all that was tried at the end of the ladder.
+    """
+
+    async def send(asked: ChatRequest) -> LLMOutput:
+        return await call.exchange(asked, tally)
+
+    climber = Climber(call, request)
+    misfits: list[Misfit] = []
+    step: Step | None = await climber.first_step()
+    while step is not None:
+        step, output = await climber.ask(step, send, misfits)
+        refuse_calls(output)
+        try:
+            return climber.fitted(output, step)
+        except TruncatedError:
+            raise
+        except StructuredOutputError as error:
+            misfits.append(Misfit(step, error))
+        step = after_misfit(step, climber.shape)
+    raise exhausted(misfits, climber.shape)
+
+
+async def climb_stream(call: Call, request: ChatRequest, send: Send) -> LLMOutput:
+    """The streamed answer, validated.
+
+    What was delivered cannot be taken back, so only a request that the server does not take is
+    followed by one a step below. Raises StructuredOutputError for an answer that does not fit.
+    """
+    climber = Climber(call, request)
+    step, output = await climber.ask(await climber.first_step(), send, [])
+    refuse_calls(output)
+    return climber.fitted(output, step)
+
+
+class Climber:
+    """One prompt on the ladder at one server."""
+
+    def __init__(self, call: Call, request: ChatRequest) -> None:
+        self._call = call
+        self._request = request
+        self._server = server_of(call, request)
+        self._strict = call.engine.schema_dialect == "openai_strict"
+        self.shape = shape_of(request.output_model)
+
+    async def first_step(self) -> Step:
+        """Where to begin."""
+        return possible(await first_step(self._call, self._server), self.shape)
+
+    async def ask(self, step: Step, send: Send, misfits: list[Misfit]) -> tuple[Step, LLMOutput]:
+        """The answer at that step, or at the first one below that the server takes."""
+        refused: dict[Step, CallError] = {}
+        while True:
+            step = self._taken(step)
+            last = misfits[-1] if misfits else None
+            asked = request_at(step, self._request, self.shape, last, strict=self._strict)
+            try:
+                output = await send(asked)
+            except CallError as error:
+                failed = error
+            else:
+                # Only now is it known that the format was refused, and not all the rest.
+                self._remember(refused, step)
+                return step, output
+            lower = after_refusal(step, self.shape)
+            if lower is None or not _may_refuse_format(failed):
+                raise broken_off(failed, step, misfits, self.shape)
+            refused[step] = failed
+            step = lower
+
+    def fitted(self, output: LLMOutput, step: Step) -> LLMOutput:
+        """The output, held against the output model; StructuredOutputError if it does not fit."""
+        return fitted(output, self.shape, step, strict=self._strict)
+
+    def _taken(self, step: Step) -> Step:
+        """The step, or the first below it that the server is not known to refuse."""
+        lower: Step | None = step
+        while lower is not None and refuses(self._server, lower, self.shape):
+            step, lower = lower, after_refusal(lower, self.shape)
+        return lower or step
+
+    def _remember(self, refused: dict[Step, CallError], taken: Step) -> None:
+        for step, error in refused.items():
+            if learn_refusal(self._server, step, self.shape):
+                log.warning(
+                    "engine %r: %s refuses %s for %s, so %s is used: %s",
+                    self._call.engine.name,
+                    self._server.url,
+                    step,
+                    self.shape.name,
+                    taken,
+                    error,
+                )
+
+
+def _may_refuse_format(error: CallError) -> bool:
+    """Whether the same question in another format may be taken."""
+    if error.final or isinstance(error, ContextLengthError):
+        return False
+    return isinstance(error, BadRequestError)

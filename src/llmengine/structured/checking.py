@@ -1,0 +1,115 @@
+"""Answers held against the output model; one that does not fit is never returned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from llmengine.structured.extract import first_json
+from llmengine.structured.nulls import without_added_nulls
+from llmengine.structured.whitespace import LONGEST, ends_in_loop
+from llmengine.values.errors import StructuredOutputError, TruncatedError, WhitespaceLoopError
+
+if TYPE_CHECKING:
+    from llmengine.structured.ladder import Step
+    from llmengine.structured.shape import Shape
+    from llmengine.values.outputs import CompletionOutput, LLMOutput
+
+_SHOWN = 200
+
+
+def fitted(output: LLMOutput, shape: Shape, step: Step, *, strict: bool) -> LLMOutput:
+    """The output with ``parsed`` set on every answer and ``schema_strategy`` on itself.
+
+    ``strict`` says that the schema was sent in OpenAI's strict dialect. Raises
+    WhitespaceLoopError or TruncatedError if an answer was cut, and StructuredOutputError if it
+    does not fit; all hold the output as ``partial``.
+    """
+    output = replace(output, schema_strategy=step)
+    undo_nulls = strict and step == "json_schema"
+    outputs = tuple(
+        replace(a, parsed=_parsed(a, _text(a, step), shape, output, undo_nulls=undo_nulls))
+        for a in output.outputs
+    )
+    return replace(output, outputs=outputs)
+
+
+def _text(answer: CompletionOutput, step: Step) -> str:
+    """What of the answer is to be JSON: all of it, if the server was told the schema."""
+    return answer.text if step == "json_schema" else first_json(answer.text)
+
+
+def _parsed(
+    answer: CompletionOutput, text: str, shape: Shape, output: LLMOutput, *, undo_nulls: bool
+) -> Any:
+    if answer.finish_reason == "length" and text.strip()[-1:].isdigit():
+        raise _cut(answer, shape, output)  # 12 may be the beginning of 123
+    try:
+        return shape.adapter.validate_json(_without_nulls(text, shape) if undo_nulls else text)
+    except ValueError as error:  # pydantic's, or of text that is no JSON
+        raise _misfit(answer, shape, output, _problem(error)) from error
+
+
+def _without_nulls(text: str, shape: Shape) -> str | bytes:
+    value = from_json(text)
+    kept = without_added_nulls(value, shape.schema)
+    return text if kept == value else to_json(kept)  # text as long as may be: it is exact
+
+
+def _problem(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return f"the answer: Invalid JSON: {error}"
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the answer"
+    return f"{where}: {first['msg']}"
+
+
+def _misfit(
+    answer: CompletionOutput, shape: Shape, output: LLMOutput, problem: str
+) -> StructuredOutputError:
+    """The error for an answer that does not fit: cut, empty, or simply wrong."""
+    if answer.finish_reason == "length":
+        return _cut(answer, shape, output)
+    if not answer.text.strip():
+        return StructuredOutputError(f"the answer is empty{_where_it_went(answer)}", partial=output)
+    msg = f"the answer is no {shape.name}: {problem}; it reads {answer.text[:_SHOWN]!r}"
+    return StructuredOutputError(msg, partial=output)
+
+
+def _cut(answer: CompletionOutput, shape: Shape, output: LLMOutput) -> TruncatedError:
+    if ends_in_loop(answer.text):
+        return whitespace_loop(output)
+    if answer.reasoning and not answer.text.strip():
+        msg = f"the answer is empty{_where_it_went(answer)}, up to the token limit"
+        return TruncatedError(f"{msg}; raise max_tokens or lower the reasoning", partial=output)
+    msg = f"the answer was cut by the token limit before it was a whole {shape.name}"
+    return TruncatedError(f"{msg}; raise max_tokens", partial=output)
+
+
+def _where_it_went(answer: CompletionOutput) -> str:
+    if not answer.reasoning:
+        return ""
+    return f", all that was generated is reasoning ({len(answer.reasoning)} characters)"
+
+
+def whitespace_loop(partial: LLMOutput) -> WhitespaceLoopError:
+    """The error for an answer that became nothing but blanks."""
+    msg = (
+        f"the answer runs on in whitespace (more than {LONGEST} characters of it in a row); more "
+        "max_tokens would not help: forbid free whitespace on the server (vLLM: "
+        "disable_any_whitespace) or set structured: prompt"
+    )
+    return WhitespaceLoopError(msg, partial=partial)
+
+
+def refuse_calls(output: LLMOutput) -> None:
+    """Raise StructuredOutputError for an answer that calls tools and says nothing."""
+    if any(a.tool_calls and not a.text.strip() for a in output.outputs):
+        msg = (
+            "the model called tools instead of answering; the calls are in .partial.tool_calls: "
+            "answer them, or leave the tools out of the call that shall give the output_model"
+        )
+        raise StructuredOutputError(msg, partial=output)

@@ -1,0 +1,86 @@
+"""What an answer shall be: any type that pydantic validates, with its schema."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic_core import to_json
+
+from llmengine.structured.refs import resolved
+from llmengine.values.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_-]+")
+_LONGEST_NAME = 64  # of a response_format; OpenAI's reference
+_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """An output model, ready for use: ``adapter`` validates and ``schema`` says what is wanted.
+
+    ``text`` is the schema as compact JSON. ``is_object`` says that every value of the shape is a
+    JSON object, which is all that JSON mode can give.
+    """
+
+    name: str
+    adapter: TypeAdapter[Any]
+    schema: Mapping[str, Any]
+    text: str
+    is_object: bool
+
+
+def shape_of(model: Any) -> Shape:
+    """The shape of a pydantic model, dataclass, TypedDict or any other type that pydantic knows.
+
+    Raises InvalidRequestError for what pydantic cannot validate or has no JSON schema for.
+    """
+    try:
+        hash(model)
+    except TypeError:  # such as an Annotated with a Field
+        return _shape(model)
+    return _kept_shape(model)
+
+
+def _shape(model: Any) -> Shape:
+    try:
+        if isinstance(model, str):  # pydantic would look for a type of that name
+            msg = "text is no type"
+            raise TypeError(msg)
+        adapter = TypeAdapter(model)
+        # A copy, because pydantic may give the same dictionary to somebody else.
+        schema = deepcopy(adapter.json_schema())
+    except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"output_model is {model!r}: {reason}; give a pydantic model, a dataclass, a TypedDict "
+            "or another type that pydantic can validate"
+        )
+        raise InvalidRequestError(msg) from error
+    return Shape(
+        _name(model), adapter, schema, to_json(schema).decode(), _is_object(schema, schema)
+    )
+
+
+_kept_shape = lru_cache(_KEPT)(_shape)
+
+
+def _name(model: Any) -> str:
+    name = getattr(model, "__name__", None) or "answer"
+    return _UNNAMEABLE.sub("_", name)[:_LONGEST_NAME]
+
+
+def _is_object(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    schema = resolved(schema, root)
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return all(_is_object(choice, root) for choice in choices)
+    return schema.get("type") == "object"

@@ -1,0 +1,150 @@
+"""OpenAI's dialect of JSON schema, in which a server promises to keep every word.
+
+The rules are those of OpenAI's guide "Structured Outputs", section "Supported schemas": an object
+at the root, no further properties, every property required, a short list of keywords.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from llmengine.structured.refs import allows_null, resolved
+from llmengine.values.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from llmengine.structured.shape import Shape
+
+# They explain and do not constrain, and OpenAI refuses some of them.
+_DROPPED = frozenset(
+    {
+        "$comment",
+        "$schema",
+        "default",
+        "deprecated",
+        "discriminator",
+        "examples",
+        "readOnly",
+        "writeOnly",
+    }
+)
+_COPIED = frozenset(
+    {
+        "const",
+        "description",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "maxItems",
+        "maxLength",
+        "maximum",
+        "minItems",
+        "minLength",
+        "minimum",
+        "multipleOf",
+        "pattern",
+        "title",
+        "type",
+    }
+)
+_REWRITTEN = frozenset({"anyOf", "format", "items", "properties", "required"})
+_FORMATS = frozenset(
+    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
+)
+_SAYS_SOMETHING = frozenset({"anyOf", "const", "enum", "type"})
+_KEPT = 256
+
+
+@lru_cache(_KEPT)
+def strict_schema(shape: Shape) -> dict[str, Any]:
+    """The schema of a shape in OpenAI's strict dialect; the shape's own stays as it is.
+
+    A property that may be left out becomes one that may be null, for strict answers hold every
+    property. Raises InvalidRequestError that names the keyword and its path for what the dialect
+    cannot say.
+    """
+    root = shape.schema
+    if not (shape.is_object and "properties" in resolved(root, root)):
+        _refuse(shape.name, "a root that is no object with fixed fields", "wrap it in a model")
+    top = {key: value for key, value in resolved(root, root).items() if key != "$defs"}
+    schema = _node(top, root, shape.name)
+    if root.get("$defs"):
+        defs = root["$defs"].items()
+        schema["$defs"] = {name: _node(d, root, f"{shape.name}.$defs.{name}") for name, d in defs}
+    return schema
+
+
+def _node(schema: Any, root: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """One schema, rewritten with all that is in it."""
+    told = _plain(schema, path)
+    if "$ref" in told:
+        return _reference(told)
+    _check(told, path)
+    node = {key: value for key, value in told.items() if key in _COPIED | {"format"}}
+    if "anyOf" in told:
+        choices = enumerate(told["anyOf"])
+        node["anyOf"] = [_node(choice, root, f"{path}.anyOf[{i}]") for i, choice in choices]
+    if "items" in told:
+        node["items"] = _node(told["items"], root, f"{path}.items")
+    if told.get("type") == "object":
+        node |= _object(told, root, path)
+    return node
+
+
+def _plain(schema: Any, path: str) -> dict[str, Any]:
+    """The schema without annotations and without the two ways pydantic has of wrapping others."""
+    if not isinstance(schema, dict):
+        _refuse(path, f"the schema {schema!r}", "give the field a type")
+    told = {key: value for key, value in schema.items() if key not in _DROPPED}
+    if "discriminator" in schema and "oneOf" in told:
+        # The tags keep the choices apart, so that one of them is all that can fit.
+        told["anyOf"] = told.pop("oneOf")
+    if len(told.get("allOf", ())) == 1:
+        told |= told.pop("allOf")[0]
+    return told
+
+
+def _reference(told: dict[str, Any]) -> dict[str, Any]:
+    """A reference, which may have no neighbours: a description goes around it."""
+    if len(told) == 1:
+        return told
+    around = {key: value for key, value in told.items() if key != "$ref"}
+    return {"anyOf": [{"$ref": told["$ref"]}], **around}
+
+
+def _check(told: Mapping[str, Any], path: str) -> None:
+    is_bare = told.get("type") == "object" and "properties" not in told
+    if is_bare or told.get("additionalProperties", False) is not False:
+        _refuse(
+            path,
+            "an object with free keys (additionalProperties)",
+            "its answer would always be empty; give a list of key and value pairs instead",
+        )
+    known = _COPIED | _REWRITTEN | {"additionalProperties"}
+    for keyword in sorted(told.keys() - known):
+        _refuse(path, f"the keyword {keyword!r}", "leave it out of the model")
+    if told.get("format", "date") not in _FORMATS:
+        _refuse(path, f"the keyword 'format' with {told['format']!r}", "leave it out of the model")
+    if not told.keys() & _SAYS_SOMETHING:
+        _refuse(path, "a field of any type", "give the field a type")
+
+
+def _object(told: Mapping[str, Any], root: Mapping[str, Any], path: str) -> dict[str, Any]:
+    required = told.get("required", ())
+    properties = {}
+    for name, schema in told.get("properties", {}).items():
+        node = _node(schema, root, f"{path}.{name}")
+        is_free = name not in required and not allows_null(schema, root)
+        properties[name] = {"anyOf": [node, {"type": "null"}]} if is_free else node
+    return {"properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _refuse(path: str, what: str, advice: str) -> NoReturn:
+    msg = (
+        f"output_model: {path}: OpenAI's strict schemas cannot say {what}; {advice}, or set "
+        "structured: json_object, where pydantic alone checks the answer"
+    )
+    raise InvalidRequestError(msg)

@@ -1,0 +1,99 @@
+"""Structured output of a real model behind a real server."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from llmengine import ConfigError, Engine, EngineConfig, SamplingParams
+from llmengine.embedded import models
+from llmengine.structured import verdicts
+
+GREEDY = SamplingParams(temperature=0, max_tokens=120)
+
+
+class Person(BaseModel):
+    """Short enough for a small model."""
+
+    name: str = Field(max_length=12)
+    age: int = Field(ge=0, le=99)
+
+
+class Team(BaseModel):
+    """Models in models, a list and a choice."""
+
+    lead: Person
+    members: list[Person] = Field(max_length=1)
+    mood: Literal["good", "bad"]
+
+
+class Cat(BaseModel):
+    """One of two."""
+
+    kind: Literal["cat"]
+    lives: int = Field(ge=0, le=9)
+
+
+class Dog(BaseModel):
+    """The other."""
+
+    kind: Literal["dog"]
+    name: str = Field(max_length=8)
+
+
+class Pet(BaseModel):
+    """A union that a tag decides."""
+
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Tree(BaseModel):
+    """A model of itself."""
+
+    label: str = Field(max_length=5)
+    children: list[Tree] = Field(default=[], max_length=1)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """The embedded engine, if its extra and its model are here."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        models.resolve("smollm2-135m")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return EngineConfig(backend="embedded", model="smollm2-135m").engine
+
+
+@pytest.mark.parametrize("model", [Team, Pet, Tree, list[Person]], ids=str)
+def test_probe_says_enforced_and_the_answer_is_parsed(engine: Engine, model: Any) -> None:
+    """A model of 135M parameters says the probe's token and fits a schema: it is made to."""
+    (result,) = engine.results("Tell me about a team.", GREEDY, output_model=model)
+
+    assert result.unwrap().parsed is not None
+    assert result.unwrap().schema_strategy == "json_schema"
+    assert result.attempts == 1
+    (verdict,) = verdicts.verdicts().values()
+    assert (verdict.enforced, verdict.requests) == (True, 1)
+
+
+def test_stream_ends_in_what_it_means(engine: Engine) -> None:
+    """The deltas join to the JSON of the last one's value."""
+    *texts, last = engine.stream("Tell me about a team.", GREEDY, output_model=Team)
+
+    assert Team.model_validate_json("".join(d.text for d in texts)) == last.parsed
+
+
+def test_what_a_small_model_says_freely_is_never_returned(engine: Engine) -> None:
+    """Without the constraint it cannot do it, and every step of the ladder says so."""
+    free = engine.config.model_copy(update={"structured": "prompt"}).engine
+
+    (result,) = free.results("Tell me about a team.", GREEDY, output_model=Team)
+
+    assert result.output is None
+    assert result.error is not None
+    assert "Team" in str(result.error)

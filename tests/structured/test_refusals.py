@@ -1,0 +1,188 @@
+"""Servers that answer a response_format with a 4xx: one step down, and remembered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmengine import (
+    APIConnectionError,
+    BadRequestError,
+    ContextLengthError,
+    InternalServerError,
+    SamplingParams,
+    StructuredOutputError,
+)
+from llmengine.structured import verdicts
+
+LYON = '{"name": "Lyon", "people": 520000}'
+TOLD = "Answer with one JSON value"
+
+
+class City(BaseModel):
+    """What is asked for."""
+
+    name: str
+    people: int
+
+
+def test_probe_finds_the_refusal(play: Any, caplog: Any) -> None:
+    """Every prompt then starts a step below, and the warning has the server's words."""
+    engine = play.engine(request=play.refusing("json_schema"), reply=play.saying(LYON, to=TOLD))
+
+    outputs = engine.generate(["One.", "Two."], output_model=City)
+
+    assert [o.schema_strategy for o in outputs] == ["json_object"] * 2
+    assert play.formats == ["json_object", "json_object"]
+    assert len(play.probes) == 2  # with the schema, and without to see what was refused
+    assert "refuses JSON schemas" in caplog.text
+    assert "not supported here" in caplog.text
+
+
+def test_each_refused_step_is_tried_once(play: Any, caplog: Any) -> None:
+    """LM Studio answers json_object with a 400 too; the prompt alone is left."""
+    engine = play.engine(
+        request=play.refusing("json_schema", "json_object"),
+        reply=play.saying(LYON, to=TOLD),
+        structured="json_schema",
+    )
+
+    first = engine.results("One.", output_model=City)[0]
+    second = engine.results("Two.", output_model=City)[0]
+
+    assert first.output.schema_strategy == second.output.schema_strategy == "prompt"
+    assert play.formats == ["json_schema", "json_object", None, None]
+    assert (first.attempts, second.attempts) == (3, 1)
+    assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 2
+
+
+def test_refusal_of_one_schema_is_not_of_all(play: Any) -> None:
+    """A server may lack a keyword that one model needs and take the next model's schema."""
+
+    class Other(BaseModel):
+        answer: str
+
+    def picky(body: Any, _: Any) -> Any:
+        if "people" in str(body.get("response_format")):
+            body["response_format"] = {"type": "not supported here"}
+        return body
+
+    engine = play.engine(request=picky, reply=play.saying(LYON, to=TOLD))
+
+    engine.generate("One.", output_model=City)
+    (output,) = engine.generate("Two.", output_model=Other)
+    engine.generate("Three.", output_model=City)
+
+    assert output.schema_strategy == "json_schema"
+    assert play.formats == ["json_schema", "json_object", "json_schema", "json_object"]
+
+
+def test_bad_request_for_another_reason_is_not_a_refusal(play: Any) -> None:
+    """What is refused on every step is the caller's, and nothing is learnt from it."""
+    engine = play.engine(structured="json_schema")
+
+    (result,) = engine.results("hi", SamplingParams(temperature=9.0), output_model=City)
+    (after,) = engine.results("hi", output_model=City)
+
+    assert type(result.error) is BadRequestError
+    assert "temperature" in str(result.error)
+    assert result.attempts == len(play.formats) - 1 == 3
+    assert after.output.schema_strategy == "json_schema"
+
+
+def test_prompt_that_is_too_long_is_not_a_refusal(play: Any) -> None:
+    """The schema in the prompt would only make it longer."""
+    engine = play.engine(structured="json_schema")
+
+    (result,) = engine.results("word " * 9000, output_model=City)
+
+    assert type(result.error) is ContextLengthError
+    assert result.attempts == len(play.asked) == 1
+
+
+def test_refused_repair_ends_the_ladder(play: Any) -> None:
+    """The misfits are told, and the refusal with them."""
+
+    def hook(body: Any, _: Any) -> Any:
+        if len(body["messages"]) > 2:
+            body["messages"] = "too many"
+        return body
+
+    engine = play.engine(request=hook, reply=play.saying("Lyon."), structured="prompt")
+
+    (result,) = engine.results("A city.", output_model=City)
+
+    assert type(result.error) is StructuredOutputError
+    assert "prompt: the answer is no City" in str(result.error)
+    assert "repair: HTTP 400" in str(result.error)
+    assert result.error.partial.outputs[0].text == "Lyon."
+
+
+def test_failure_on_the_way_keeps_what_was_paid_for(engine_for: Any, chat: Any) -> None:
+    """A server that dies after the first answer is its own error, with that answer."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if "json_schema" in str(request.json):
+            connection.reply(chat("Lyon."))
+        else:
+            connection.reply({"error": {"message": "gone"}}, status=501)
+
+    engine, server = engine_for(handler, structured="json_schema")
+
+    (result,) = engine.results("A city.", output_model=City)
+
+    assert type(result.error) is InternalServerError
+    assert "before that, json_schema: the answer is no City" in str(result.error)
+    assert result.error.partial.outputs[0].text == "Lyon."
+    assert result.attempts == result.error.attempts == len(server.requests) == 2
+    assert result.usage.total_tokens == 5
+
+
+def test_system_message_that_is_there_is_kept(play: Any) -> None:
+    """The schema joins it, whether it is text or parts, for many templates take only one."""
+    engine = play.engine(reply=play.saying(LYON), structured="json_object")
+    parts = [{"type": "text", "text": "Be brief."}]
+    user = {"role": "user", "content": "A city."}
+
+    engine.generate(
+        [[{"role": "system", "content": said}, user] for said in ("Be brief.", parts)],
+        output_model=City,
+    )
+
+    for body in play.asked:
+        assert [m["role"] for m in body["messages"]] == ["system", "user"]
+        said = str(body["messages"][0]["content"])
+        assert said.index("Be brief.") < said.index(TOLD) < said.index("people")
+
+
+def test_attempts_and_usage_of_all_steps_are_counted(engine_for: Any, chat: Any) -> None:
+    """Retries and misfits cost, and the result says so."""
+    replies = iter([503, "no", "no", 503, LYON])
+
+    def handler(_: Any, connection: Any) -> None:
+        said = next(replies)
+        if said == 503:
+            connection.reply({"error": {"message": "busy"}}, status=503)
+        else:
+            connection.reply(chat(said))
+
+    engine, server = engine_for(handler, structured="json_schema")
+
+    (result,) = engine.results("A city.", output_model=City)
+
+    assert result.output.schema_strategy == "repair"
+    assert result.attempts == len(server.requests) == 5
+    assert result.usage.total_tokens == 15
+
+
+def test_server_that_is_not_there_gives_no_verdict(engine_for: Any) -> None:
+    """The prompt fails as it would without a probe, and the next one probes again."""
+    engine, _ = engine_for(lambda _, c: c.reply({}))
+    nowhere = engine.config.model_copy(update={"endpoint": "http://127.0.0.1:9", "max_retries": 0})
+
+    (result,) = nowhere.engine.results("A city.", output_model=City)
+
+    assert type(result.error) is APIConnectionError
+    assert result.attempts == 1
+    assert all("127.0.0.1:9/" not in s.url for s in verdicts.verdicts())
