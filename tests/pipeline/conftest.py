@@ -34,6 +34,7 @@ def engines(server: MockServer) -> dict[str, EngineConfig]:
         endpoint=server.root_url,
         max_concurrency=1,
         max_retries=2,
+        structured="json_schema",  # no probe: scripted replies are for the steps
     )
     return {"main": config}
 

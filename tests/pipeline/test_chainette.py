@@ -91,6 +91,7 @@ def test_on_a_scripted_server(sampling: Any) -> None:
             model="mock",
             endpoint=server.root_url,
             max_concurrency=1,
+            structured="json_schema",  # no probe: the script is for the step
         )
         step = ChainetteStep("judge", config.engine, Verdict, sampling, emit_reasoning=True)
         answers = step.execute(CHATS)
