@@ -33,7 +33,11 @@ def _needs_the_model() -> None:
 
 @pytest.mark.parametrize(
     ("page", "place"),
-    [(page, i) for page in ("docs/library.md", "docs/mock.md") for i in range(len(_blocks(page)))],
+    [
+        (page, i)
+        for page in ("docs/library.md", "docs/mock.md", "docs/pipelines.md")
+        for i in range(len(_blocks(page)))
+    ],
 )
 def test_python_of_a_page_runs(page: str, place: int, tmp_path: Path) -> None:
     """Each block is a program of its own."""

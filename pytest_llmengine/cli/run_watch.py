@@ -46,5 +46,5 @@ def _bar(progress: StepProgress, bars: Progress, tasks: dict[str, TaskID]) -> No
 def _line(progress: StepProgress, console: Console) -> None:
     if progress.done == progress.total:
         answered = progress.done - progress.failed
-        text = f"{progress.step}: {answered} answered, {progress.failed} failed"
-        console.print(text, soft_wrap=True)
+        told = f"{answered} answered, {progress.failed} failed" if progress.total else "none to ask"
+        console.print(f"{progress.step}: {told}", soft_wrap=True)

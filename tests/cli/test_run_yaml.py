@@ -63,6 +63,7 @@ def test_a_failed_record_is_status_1_and_resume_mends_it(
     assert "failed: record a: step ask: BadRequestError: " in ran.out
     assert "2 records: 1 answered, 1 failed" in ran.out
     assert again.status == 0
+    assert again.err == "ask: 1 answered, 0 failed\n"
     assert [call.json["messages"][0]["content"] for call in server.calls] == ["one", "two", "one"]
 
 

@@ -189,6 +189,8 @@ def test_no_file_holds_a_key(
     assert "the key is [redacted]" in everything
     assert key not in everything
     assert "tenant-0815" not in everything
+    as_run = yaml.safe_load((folder / "pipeline.yaml").read_text("utf-8"))
+    assert "api_key" not in as_run["engines"][0]
 
 
 def test_a_missing_field_fails_its_record_alone(
