@@ -89,3 +89,15 @@ def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
 
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_tests_that_the_migration_table_names_exist() -> None:
+    """Each test or file that a row gives as its proof is there."""
+    text = (ROOT / "docs/migrating.md").read_text("utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert named
+    assert [
+        (path, name)
+        for path, name in named
+        if not (ROOT / path).exists() or f"def {name}" not in (ROOT / path).read_text("utf-8")
+    ] == []
