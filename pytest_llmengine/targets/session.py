@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.contract.profile import load_profile
@@ -126,14 +128,21 @@ def _serve(plan: Plan, stack: ExitStack) -> Session:
     """Aim at the real server, with a recorder between if one is wanted."""
     server = stack.enter_context(plan.config.engine)
     provenance = identify(server)
-    known = {"model": provenance.model}
+    known: dict[str, Any] = {"model": provenance.model}
     if plan.mode is Mode.LIVE:
         engine = server if server.model == provenance.model else _opened(plan, known, stack)
         return _session(stack, plan, engine, provenance, server.base_url)
     root, path = split_endpoint(server.endpoint)
     proxy = stack.enter_context(RecordServer(root, provenance))
-    engine = _opened(plan, known | {"endpoint": proxy.root_url + path}, stack)
-    return _session(stack, plan, engine, provenance, server.base_url, proxy)
+    known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
+    return _session(stack, plan, _opened(plan, known, stack), provenance, server.base_url, proxy)
+
+
+def _key_for_proxy(server: Engine) -> dict[str, Any]:
+    """A key that variables hold for the server's address goes to the proxy before it."""
+    if server.api_key is None or server.config.resolve_key() is not None:
+        return {}
+    return {"api_key": SecretStr(server.api_key)}
 
 
 def _replay(plan: Plan, stack: ExitStack) -> Session:

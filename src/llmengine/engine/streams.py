@@ -80,9 +80,8 @@ class Pump:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
 
     async def _exchange(self, call: Call, request: ChatRequest) -> LLMOutput:
-        return await with_retries(
-            lambda: self._attempt(call, request), self._engine.config.max_retries
-        )
+        attempt = call.when_awake(lambda: self._attempt(call, request))
+        return await with_retries(attempt, self._engine.config.max_retries)
 
     async def _attempt(self, call: Call, request: ChatRequest) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
