@@ -57,5 +57,6 @@ def _failure(record: dict[str, Any]) -> str:
 
 def _last_line(report: Report) -> str:
     counts = report.counts
-    told = f"{counts['records']} records: {counts['answered']} answered, {counts['failed']} failed"
-    return f"{told}; all of it is in {report.folder}"
+    records = "1 record" if counts["records"] == 1 else f"{counts['records']} records"
+    told = f"{counts['answered']} answered, {counts['failed']} failed"
+    return f"{records}: {told}; all of it is in {report.folder}"
