@@ -75,7 +75,7 @@ async def openai(in_flight: int, requests: int, url: str) -> float:
 
 
 async def litellm(in_flight: int, requests: int, url: str) -> float:
-    """litellm's OpenAI route."""
+    """The OpenAI route of litellm."""
     import litellm
 
     async def call() -> None:

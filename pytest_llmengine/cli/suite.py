@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.cli.console import stderr
 from pytest_llmengine.cli.fetch import fetch_missing
-from pytest_llmengine.cli.probe import probe
 from pytest_llmengine.cli.progress import run_all
 from pytest_llmengine.contract.profile import read_profile
-from pytest_llmengine.contract.target import Target
 from pytest_llmengine.reports import CheckRecord, Report
 from pytest_llmengine.reports.header import header_of
 from pytest_llmengine.targets import Mode, config_named, judge, open_session
@@ -33,7 +31,6 @@ def run_suite(
     _fetch_model(name, settings)
     console = stderr()
     with open_session(name, settings) as session:
-        _probe(session)
         header = header_of(session, settings.tier)
         run = partial(_record, session=session, profile=profile)
         return Report(header, tuple(run_all(checks, run, console, title=header.describe)))
@@ -44,14 +41,6 @@ def _fetch_model(name: str, settings: Settings) -> None:
     config = config_named(name, settings.config)
     if config.backend == "embedded" and settings.mode is not Mode.REPLAY and not settings.url:
         fetch_missing(settings.model or config.model or facts(config.backend).model)
-
-
-def _probe(session: Session) -> None:
-    """Ask the server itself: a recorder in between takes nothing outside a cassette."""
-    if session.upstream is not None:
-        target = session.target
-        with Target(session.upstream, target.model, target.api_key) as server:
-            probe(server, key_variable=session.key_variable)
 
 
 def _record(check: Check, *, session: Session, profile: Profile | None) -> CheckRecord:

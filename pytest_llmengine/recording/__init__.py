@@ -9,7 +9,6 @@ from pytest_llmengine.recording.files import unused_cassettes
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.record import RecordServer
 from pytest_llmengine.recording.replay import ReplayServer
-from pytest_llmengine.recording.serve import record_forever, replay_forever
 from pytest_llmengine.recording.tape import RecordTape, ReplayTape, Tape
 
 __all__ = [
@@ -21,7 +20,5 @@ __all__ = [
     "ReplayServer",
     "ReplayTape",
     "Tape",
-    "record_forever",
-    "replay_forever",
     "unused_cassettes",
 ]

@@ -68,16 +68,16 @@ class ReplayServer(Proxy[ReplayTape]):
         if answer is None:
             await client.error(_MISS, "cassette_miss", tape.misses[-1])
         else:
-            await self._play(answer, request.method, client, began)
+            await self._play(answer, client, began)
 
-    async def _play(self, answer: Answer, method: str, client: Client, began: float) -> None:
+    async def _play(self, answer: Answer, client: Client, began: float) -> None:
         line, head_ms = answer.timeline, answer.timeline.head_ms
         if head_ms is None:
             return  # the connection is closed, as every answer that was not ended is
         if self._rechunk is not None:
             line = line.rechunked(answer.body, self._rechunk)
         await self._wait(began, head_ms)
-        headers = _headers(answer, method, keep_length=self._rechunk is None)
+        headers = _headers(answer, keep_length=self._rechunk is None)
         await client.head(answer.status, answer.reason, headers)
         for data, at_ms in line.pieces(answer.body):
             await self._wait(began, at_ms)
@@ -91,14 +91,14 @@ class ReplayServer(Proxy[ReplayTape]):
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
 
 
-def _headers(answer: Answer, method: str, *, keep_length: bool) -> Headers:
+def _headers(answer: Answer, *, keep_length: bool) -> Headers:
     """The headers as recorded, with a Content-Length that is true of the body.
 
     It is right as recorded where there is no whole body: after HEAD, and in front of a cut. It is
     left out of a body that is cut into other chunks, so that these are seen on the wire.
     """
     headers = end_to_end(answer.headers)
-    if method == "HEAD" or answer.cut or not answer.body:
+    if answer.cut or not answer.body:
         return headers
     rest = tuple((k, v) for k, v in headers if k != "content-length")
     if keep_length and len(rest) < len(headers):

@@ -128,9 +128,12 @@ class ReplayTape(Tape):
         ]
 
     def _next(self, asked: VcrRequest) -> dict[str, Any] | None:
-        response: dict[str, Any] | None = None
+        response: dict[str, Any]
+        with contextlib.suppress(UnhandledHTTPRequestError):
+            response = self._cassette.play_response(asked)
+            return response
         with contextlib.suppress(UnhandledHTTPRequestError):
             if self.repeats:
                 response = self._cassette.responses_of(asked)[-1]
-            response = self._cassette.play_response(asked)
-        return response
+                return response
+        return None

@@ -66,6 +66,8 @@ class Wire:
             if self.http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
             self.http.receive_data(await self._reader.read(_READ_SIZE))
+        if event is h11.PAUSED:
+            raise h11.RemoteProtocolError("the connection was switched to another protocol")
         return event
 
     async def send(self, *events: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from llmengine.embedded.models import resolve
 from llmengine.engines.embedded import Embedded
 from llmengine.values.secrets import scrub
 from pytest_llmengine.recording import Provenance
@@ -51,11 +53,9 @@ def _model(client: httpx.Client, engine: Engine) -> str:
     if reply.status_code in _NO_KEY:
         raise TargetError(_key_is_refused(engine, reply))
     listed = _listed(reply)
-    if not engine.model:
-        return _only(listed, engine)
-    if listed is not None and engine.model not in listed:
-        _try(client, engine, listed)
-    return engine.model
+    model = engine.model or _only(listed, engine)
+    _try(client, engine, model, listed)
+    return model
 
 
 def _only(listed: list[str] | None, engine: Engine) -> str:
@@ -65,16 +65,29 @@ def _only(listed: list[str] | None, engine: Engine) -> str:
     raise TargetError(f"engine {engine.name!r} has no model: give --engine-model; {names}")
 
 
-def _try(client: httpx.Client, engine: Engine, listed: list[str]) -> None:
-    """Ask for one token: a server may know models that it does not list, such as aliases."""
+def _try(client: httpx.Client, engine: Engine, model: str, listed: list[str] | None) -> None:
+    """Ask for one token; whatever else is wrong with the answer is for the checks to judge.
+
+    A list is not enough: it may be open where the chat needs a key, and a server may know models
+    that it does not list, such as aliases.
+    """
     messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": engine.model, "messages": messages, "max_tokens": 1}
+    body = {"model": model, "messages": messages, "max_tokens": 1}
     reply = client.post(f"{engine.base_url}/chat/completions", json=body)
-    if reply.is_client_error:
+    if reply.status_code in _NO_KEY:
+        raise TargetError(_key_is_refused(engine, reply))
+    if not reply.is_client_error:
+        return
+    if listed is not None and model not in listed:
         names = ", ".join(listed) or "none at all"
         raise TargetError(
-            f"engine {engine.name!r}: {engine.base_url} has no model {engine.model!r} "
+            f"engine {engine.name!r}: {engine.base_url} has no model {model!r} "
             f"({_said(reply)}); it has {names}; give --engine-model"
+        )
+    if listed is None and reply.status_code == httpx.codes.NOT_FOUND:
+        raise TargetError(
+            f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
+            "the address of an OpenAI-style API usually ends in /v1"
         )
 
 
@@ -94,7 +107,10 @@ def _llama_cpp_build(version: str) -> str:
 
 
 def _digest(client: httpx.Client, engine: Engine, model: str) -> str | None:
-    """The hash of the weights; of the servers that are known, Ollama alone tells."""
+    """The hash of the weights, where the file is here or the server tells."""
+    if isinstance(engine, Embedded) and engine.config.endpoint is None:
+        with resolve(engine.model).open("rb") as weights:
+            return f"sha256:{hashlib.file_digest(weights, 'sha256').hexdigest()}"
     if engine.backend != "ollama_api":
         return None
     names = {model, f"{model}:latest"}

@@ -9,10 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmengine.batch.reading import read_batch as read_batch
+    from llmengine.batch.report import BatchReport as BatchReport
+    from llmengine.batch.report import Progress as Progress
+    from llmengine.batch.run import run_batch as run_batch
     from llmengine.config.engine_config import EngineConfig as EngineConfig
     from llmengine.config.files import load_engines as load_engines
     from llmengine.config.timeouts import Timeouts as Timeouts
     from llmengine.engine.engine import Engine as Engine
+    from llmengine.pool.pool import EnginePool as EnginePool
+    from llmengine.pool.registry import get_engine as get_engine
+    from llmengine.pool.registry import get_engine_config as get_engine_config
+    from llmengine.pool.registry import register_engine as register_engine
     from llmengine.values.capabilities import Capability as Capability
     from llmengine.values.errors import APIConnectionError as APIConnectionError
     from llmengine.values.errors import APITimeoutError as APITimeoutError
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
+    from llmengine.values.errors import UnknownEngineError as UnknownEngineError
     from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
     from llmengine.values.outputs import CompletionOutput as CompletionOutput
     from llmengine.values.outputs import Delta as Delta
@@ -42,12 +51,20 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import ToolCall as ToolCall
     from llmengine.values.outputs import Usage as Usage
     from llmengine.values.sampling import SamplingParams as SamplingParams
+    from llmengine.worker.factory import get_worker as get_worker
+    from llmengine.worker.worker import LLMWorker as LLMWorker
+    from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
 
 _HOMES = {
+    "batch.reading": ("read_batch",),
+    "batch.report": ("BatchReport", "Progress"),
+    "batch.run": ("run_batch",),
     "config.engine_config": ("EngineConfig",),
     "config.files": ("load_engines",),
     "config.timeouts": ("Timeouts",),
     "engine.engine": ("Engine",),
+    "pool.pool": ("EnginePool",),
+    "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
     "values.capabilities": ("Capability",),
     "values.errors": (
         "APIConnectionError",
@@ -69,6 +86,7 @@ _HOMES = {
         "StructuredOutputError",
         "TruncatedError",
         "UnexpectedResponseError",
+        "UnknownEngineError",
         "WhitespaceLoopError",
     ),
     "values.outputs": (
@@ -81,6 +99,8 @@ _HOMES = {
         "Usage",
     ),
     "values.sampling": ("SamplingParams",),
+    "worker.factory": ("get_worker",),
+    "worker.worker": ("LLMWorker", "OpenAICompatibleWorker"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

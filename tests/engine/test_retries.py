@@ -14,12 +14,15 @@ from llmengine import (
     AuthenticationError,
     BadRequestError,
     ContextLengthError,
+    EngineConfig,
     InternalServerError,
     NotFoundError,
     QuotaError,
     RateLimitError,
     UnexpectedResponseError,
 )
+from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.engines.openai_compatible import OpenAICompatible
 from llmengine.transport.retries import wait_before
 
 
@@ -127,6 +130,17 @@ def test_server_that_is_not_there_is_named(engine_for: Any) -> None:
     assert "cannot connect to http://127.0.0.1:9/v1/chat/completions" in str(result.error)
 
 
+def test_waits_between_attempts_are_configured(engine_for: Any, chat: Any) -> None:
+    """With a short retry_wait, retries and the common pause after a 429 are as short."""
+    engine, server = engine_for(failing(5, chat, status=429), max_retries=5, retry_wait=0.001)
+    started = time.monotonic()
+
+    (result,) = engine.results("hi")
+
+    assert result.attempts == len(server.requests) == 6
+    assert time.monotonic() - started < 0.5
+
+
 def test_retry_after_is_a_floor(engine_for: Any, chat: Any) -> None:
     """The next attempt does not come before the server said it may."""
     times: list[float] = []
@@ -189,3 +203,22 @@ def test_waits_grow_and_jitter_within_bounds() -> None:
         assert min(waits) >= 2.0
         assert max(waits) <= 2.0 + ceiling
         assert max(waits) - min(waits) > ceiling / 2
+
+
+def test_tokens_of_an_answer_that_was_no_use_are_counted(raw_server: Any, chat: Any) -> None:
+    """What an error knows of its cost is on the result."""
+
+    class Picky(OpenAIChat):
+        def decode(self, body: bytes, request: Any) -> Any:
+            raise UnexpectedResponseError("not to my taste", partial=super().decode(body, request))
+
+    class Engine(OpenAICompatible):
+        dialect = Picky()
+
+    server = raw_server(lambda _, c: c.reply(chat()))
+    config = EngineConfig(backend="openai_compatible", model="m", endpoint=server.url)
+
+    (result,) = Engine(config).results("hi")
+
+    assert isinstance(result.error, UnexpectedResponseError)
+    assert result.usage.total_tokens == 5

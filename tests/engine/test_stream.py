@@ -116,7 +116,7 @@ def test_error_in_the_stream_is_raised_with_the_text_so_far(engine_for: Any, chu
         connection.sse(chunk("Half"), {"error": {"message": "engine died", "code": 500}}, ...)
         connection.chunk(b"")
 
-    engine, _ = engine_for(handler)
+    engine, _ = engine_for(handler, max_retries=0)
 
     with pytest.raises(InternalServerError, match="engine died") as caught:
         list(engine.stream("hi"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -67,8 +67,3 @@ def told() -> Callable[[pytest.RunResult], str]:
         return text
 
     return line
-
-
-def pytest_make_parametrize_id(val: Any) -> str | None:
-    """Short ids for the option lists of these tests."""
-    return " ".join(val) or "nothing" if isinstance(val, tuple) else None

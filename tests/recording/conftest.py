@@ -20,15 +20,19 @@ PATIENCE = 10.0
 Ask = Callable[..., httpx.Response]
 ChunksOf = Callable[[str], list[bytes]]
 Kept = Callable[[Path], list[dict[str, Any]]]
+Step = bytes | threading.Event | None
 StreamOf = Callable[..., list[bytes]]
 Whole = Callable[..., bytes]
 
 
 class RawUpstream:
-    """Plays one script a connection: bytes are sent, an event is waited for; then it closes."""
+    """Plays one script a connection: bytes are sent, an event is waited for; then it closes.
+
+    None in a script waits until the other end has closed.
+    """
 
     def __init__(self) -> None:
-        self.scripts: list[list[bytes | threading.Event]] = []
+        self.scripts: list[list[Step]] = []
         self.requests: list[bytes] = []
         self.arrived = threading.Semaphore(0)
         self.left = threading.Semaphore(0)
@@ -41,7 +45,7 @@ class RawUpstream:
         """Its address."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def will_send(self, *script: bytes | threading.Event) -> None:
+    def will_send(self, *script: Step) -> None:
         """Play this on the next connection."""
         self.scripts.append(list(script))
 
@@ -63,19 +67,25 @@ class RawUpstream:
             self._threads.append(thread)
             thread.start()
 
-    def _play(self, connection: socket.socket, script: list[bytes | threading.Event]) -> None:
+    def _play(self, connection: socket.socket, script: list[Step]) -> None:
         with connection:
             self.requests.append(_read_request(connection))
             self.arrived.release()
             for step in script:
+                if step is None:
+                    self._wait_until_left(connection)
+                    return
                 if isinstance(step, threading.Event):
                     assert step.wait(PATIENCE)
                 else:
                     connection.sendall(step)
             connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass
-            self.left.release()
+            self._wait_until_left(connection)
+
+    def _wait_until_left(self, connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+        self.left.release()
 
 
 def _read_request(connection: socket.socket) -> bytes:

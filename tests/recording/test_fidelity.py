@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.recording.conftest import Ask, ChunksOf, Kept, RawUpstream, StreamOf, Whole
 
+NO_ANSWER = "disconnected without sending a response"
 EMOJI = "data: 😀\n\n".encode()
 SPLIT = [b"data: a\n\n", EMOJI[:8], EMOJI[8:], b"data: [DONE]\n\n"]
 
@@ -136,7 +137,11 @@ def test_a_body_shorter_than_its_length_is_a_cut(
     assert passed == played == [b"promi", b"<broken>"]
 
 
-@pytest.mark.parametrize("sent", [b"", b"SMTP, not HTTP\r\n\r\n"], ids=["nothing", "nonsense"])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"SMTP, not HTTP\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"],
+    ids=["nothing", "nonsense", "another protocol"],
+)
 def test_no_answer_is_replayed_as_no_answer(
     upstream: RawUpstream, path: Path, ask: Ask, kept: Kept, sent: bytes
 ) -> None:
@@ -145,10 +150,14 @@ def test_no_answer_is_replayed_as_no_answer(
     with (
         RecordServer(upstream.url) as recorder,
         recorder.cassette(path),
-        pytest.raises(httpx.RemoteProtocolError),
+        pytest.raises(httpx.RemoteProtocolError, match=NO_ANSWER),
     ):
         ask(recorder.root_url)
-    with ReplayServer() as player, player.cassette(path), pytest.raises(httpx.RemoteProtocolError):
+    with (
+        ReplayServer() as player,
+        player.cassette(path),
+        pytest.raises(httpx.RemoteProtocolError, match=NO_ANSWER),
+    ):
         ask(player.root_url)
     assert kept(path)[0]["response"]["status"]["code"] == 502
 
@@ -236,17 +245,15 @@ def test_a_chunked_request_stays_chunked(
 def test_a_client_that_leaves_is_kept_as_such(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path, kept: Kept
 ) -> None:
-    """What had passed is kept and marked, and the upstream is let go."""
-    never = threading.Event()
-    upstream.will_send(*stream_of(b"first")[:2], never)
+    """What had passed is kept and marked, and the upstream is let go at once."""
+    upstream.will_send(*stream_of(b"first")[:2], None)
     with (
         RecordServer(upstream.url) as recorder,
         recorder.cassette(path) as tape,
-        client.stream("GET", recorder.root_url) as response,
     ):
-        assert next(response.iter_raw()) == b"first"
-    never.set()
-    assert upstream.left.acquire(timeout=10)
+        with client.stream("GET", recorder.root_url) as response:
+            assert next(response.iter_raw()) == b"first"
+        assert upstream.left.acquire(timeout=10)
     extra = kept(path)[0]["response"]["llmengine"]
     assert (extra["sizes"], extra["cut"], tape.misses) == ([5], "client", [])
 
@@ -255,13 +262,11 @@ def test_a_client_that_stops_reading_does_not_hold_the_cassette(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path, kept: Kept
 ) -> None:
     """An answer still under way when the block ends is kept as far as it had come."""
-    never = threading.Event()
-    upstream.will_send(*stream_of(b"first")[:2], never)
+    upstream.will_send(*stream_of(b"first")[:2], None)
     with RecordServer(upstream.url) as recorder:
         with recorder.cassette(path):
             response = client.send(client.build_request("GET", recorder.root_url), stream=True)
         response.close()
-    never.set()
     assert kept(path)[0]["response"]["llmengine"]["cut"] == "client"
 
 

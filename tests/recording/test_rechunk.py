@@ -70,12 +70,12 @@ def test_pieces_are_due_when_their_last_byte_had_come() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sizes", "expected"),
     [
-        (b"same", b"same", (1, 3), (1, 3)),
-        (b"a KEY b", b"a * b", (3, 4), (3, 2)),
-        (b"KEY", b"*", (1, 1, 1), (1,)),
-        (b"a\nKEY KEY\nb", b"a\n* *\nb", (2, 3, 6), (2, 3, 2)),
-        (b"one\ntwo\n", b"one\nmore\nlines\ntwo\n", (4, 4), (4, 15)),
-        (b"gone\nstays\n", b"stays\n", (5, 6), (6,)),
+        pytest.param(b"same", b"same", (1, 3), (1, 3), id="no edit"),
+        pytest.param(b"a KEY b", b"a * b", (3, 4), (3, 2), id="boundary inside"),
+        pytest.param(b"KEY", b"*", (1, 1, 1), (1,), id="nothing but edit"),
+        pytest.param(b"a\nKEY KEY\nb", b"a\n* *\nb", (2, 3, 6), (2, 3, 2), id="twice in a line"),
+        pytest.param(b"one\ntwo\n", b"one\nmore\nlines\ntwo\n", (4, 4), (4, 15), id="lines added"),
+        pytest.param(b"gone\nstays\n", b"stays\n", (5, 6), (6,), id="line removed"),
     ],
 )
 def test_boundaries_move_with_an_edit(

@@ -146,7 +146,11 @@ def test_json_mode_is_left_out_where_the_root_is_no_object(play: Any) -> None:
     assert output.schema_strategy == "repair"
 
 
-@pytest.mark.parametrize("model", ["City", 7, Point(x=1, y=2), object()], ids=repr)
+@pytest.mark.parametrize(
+    "model",
+    ["City", 7, Point(x=1, y=2), object()],
+    ids=["name", "number", "instance", "object"],
+)
 def test_what_is_no_type_is_refused(model: Any) -> None:
     """An instance, a name or an arbitrary object is an error before anything is sent."""
     with EngineConfig(backend="mock", model="mock").engine as engine:

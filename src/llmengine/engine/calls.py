@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic_core import to_json
-
 from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.tally import Tally
-from llmengine.transport.base import HTTPRequest
+from llmengine.transport.base import HTTPRequest, Posted
 from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
@@ -27,14 +25,11 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
-    from llmengine.transport.base import Transport
+    from llmengine.transport.base import HTTPReply, Outgoing, Transport
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
 
 T = TypeVar("T")
-
-# A 429 without Retry-After still means: not now, none of you.
-_SHORTEST_COOLING = 0.5
 
 
 class Call:
@@ -75,7 +70,7 @@ class Call:
             error.attempts = tally.attempts
             return Result(error=error, attempts=tally.attempts, usage=tally.usage)
         except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-            return Result(error=_bug(error), attempts=tally.attempts, usage=tally.usage)
+            return Result(error=unforeseen(error), attempts=tally.attempts, usage=tally.usage)
         return Result(output=output, attempts=tally.attempts, usage=tally.usage)
 
     async def exchange(
@@ -95,7 +90,7 @@ class Call:
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
-        return await with_retries(self.when_awake(once), limit)
+        return await with_retries(self.when_awake(once), limit, self.engine.config.retry_wait)
 
     def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
         """The attempt `once`; of a server that may sleep, made when it is awake.
@@ -120,32 +115,37 @@ class Call:
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
         outgoing = engine.outgoing(self, request)
-        await self.pace.turn(engine.config.requests_per_minute)
         tally.attempts += 1
-        async with self.process_slots:
-            reply = await outgoing.fetch()
+        reply = await self.send(outgoing)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
         return engine.dialect.decode(reply.body, request)
 
-    def http(self, request: ChatRequest) -> HTTPRequest:
-        """The request as it goes over the wire."""
-        engine = self.engine
-        clocks = engine.config.timeout
-        body = to_json(engine.dialect.encode(request))
-        return HTTPRequest(self.url, engine.headers, body, clocks.connect, clocks.total)
+    async def send(self, outgoing: Outgoing) -> HTTPReply:
+        """Send one request when it is its turn; the answer, whatever its status."""
+        await self.pace.turn(self.engine.config.requests_per_minute)
+        async with self.process_slots:
+            return await outgoing.fetch()
+
+    def raw(self, body: bytes) -> Outgoing:
+        """A request with a body that is sent as it is, over our own connections."""
+        clocks, headers = self.engine.config.timeout, self.engine.headers
+        http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total)
+        return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
         """The error behind a status; a 429 cools everybody at this endpoint."""
         error = failure(status, headers, body)
         if isinstance(error, RateLimitError) and error.retryable:
-            self.pace.cool(max(error.retry_after or 0.0, _SHORTEST_COOLING))
+            # A 429 without Retry-After still means: not now, none of you.
+            self.pace.cool(max(error.retry_after or 0.0, self.engine.config.retry_wait))
         if isinstance(error, AuthenticationError):
             error.advise(self.engine.key_advice)
         return error
 
 
-def _bug(error: Exception) -> CallError:
+def unforeseen(error: Exception) -> CallError:
+    """A bug of ours as the result of the one prompt that met it."""
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )

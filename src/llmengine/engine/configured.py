@@ -25,9 +25,9 @@ class Configured:
     A backend sets the class attributes: the dialect that its server speaks, what it can do, the
     address it has by default, and the environment variables that move the address (the first
     that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
-    variable that does not go with ``key_env``. ``trusts_schema`` says that its server
-    is known to enforce JSON schemas, so that no probe is needed; ``schema_dialect`` is
-    "openai_strict" where it takes no others.
+    variable that does not go with ``key_env``. ``trusts_schema``
+    says that its server is known to enforce JSON schemas, so that no probe is needed;
+    ``schema_dialect`` is "openai_strict" where it takes no others.
     """
 
     backend: ClassVar[str]

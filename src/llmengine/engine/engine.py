@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from pydantic_core import to_json
+
 from llmengine.engine.batches import log_batch, run_batch, run_job, run_window
 from llmengine.engine.calls import Call
 from llmengine.engine.configured import Configured
@@ -11,7 +13,6 @@ from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
 from llmengine.transport.background import background
-from llmengine.transport.base import Posted
 from llmengine.values.errors import BatchError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Engine(Configured):
 
         Runs on the loop. Raises InvalidRequestError for what the server cannot be told.
         """
-        return Posted(call.transport, call.http(request))
+        return call.raw(to_json(self.dialect.encode(request)))
 
     # ---- life
 

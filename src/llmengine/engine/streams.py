@@ -80,8 +80,9 @@ class Pump:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
 
     async def _exchange(self, call: Call, request: ChatRequest) -> LLMOutput:
+        config = self._engine.config
         attempt = call.when_awake(lambda: self._attempt(call, request))
-        return await with_retries(attempt, self._engine.config.max_retries)
+        return await with_retries(attempt, config.max_retries, config.retry_wait)
 
     async def _attempt(self, call: Call, request: ChatRequest) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)

@@ -8,7 +8,7 @@ who run a program in its folder. A key without an address belongs to the backend
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ class Source:
     """Variables from one place; ``name`` is what messages call it. An empty value is none."""
 
     name: str
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
 
     def get(self, variable: str | None) -> str | None:
         """The value of a variable, None where it is not set."""
@@ -63,7 +63,7 @@ class Place:
     """An address as it was written, the key for it, and from which source and variable."""
 
     endpoint: str | None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     source: Source | None = None
     key_variable: str | None = None
 

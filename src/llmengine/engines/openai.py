@@ -51,9 +51,11 @@ class OpenAI(Engine):
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
+        _refuse_transport(config)
         self._api = _api_of(config)
         self.dialect = _DIALECTS[self._api]
         self._sdk = load_sdk()
+        self._sdk_headers = sdk_headers(self._key, config.headers)
         # A loop of its own for each process: a forked child makes clients of its own.
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
         self._has_warned = False
@@ -65,7 +67,7 @@ class OpenAI(Engine):
             client.responses if self._api == "responses" else client.chat.completions,
             self.dialect.encode(self._sayable(request)),
             call.url,
-            without_key(self._sdk, self.headers),
+            without_key(self._sdk, self._sdk_headers),
             self._sdk.Timeout(None, connect=clocks.connect),
             clocks.total,
         )
@@ -73,7 +75,9 @@ class OpenAI(Engine):
     def _client(self, loop: Background) -> Any:
         if loop not in self._clients:
             connections = loop.shared("openai", lambda: make_connections(self._sdk))
-            self._clients[loop] = make_client(self._sdk, self.base_url, self.headers, connections)
+            self._clients[loop] = make_client(
+                self._sdk, self.base_url, self._sdk_headers, connections
+            )
         return self._clients[loop]
 
     def _sayable(self, request: ChatRequest) -> ChatRequest:
@@ -100,9 +104,6 @@ class OpenAI(Engine):
             reasoning,
         )
 
-    def _headers(self) -> dict[str, str]:
-        return sdk_headers(self._key, self.config.headers)
-
 
 def _api_of(config: EngineConfig) -> str:
     """The API that the configuration asks for; ConfigError for options that are not ours."""
@@ -113,10 +114,13 @@ def _api_of(config: EngineConfig) -> str:
     if api not in _DIALECTS:
         msg = f"engine {config.name!r}: options: api is {api!r}; give responses or chat"
         raise ConfigError(msg)
+    return str(api)
+
+
+def _refuse_transport(config: EngineConfig) -> None:
     if config.transport != "auto":
         msg = (
             f"engine {config.name!r}: transport: the openai SDK sends by its own means; leave it "
             "out, or use backend openai_compatible"
         )
         raise ConfigError(msg)
-    return str(api)

@@ -14,7 +14,7 @@ from llmengine.mock import rules
 from llmengine.mock.admission import authorize, json_object, parsed
 from llmengine.mock.behaviour import Call
 from llmengine.mock.errors import ApiError, played
-from llmengine.mock.operations import NO_METHOD, NO_PATH, OPERATIONS
+from llmengine.mock.operations import NO_METHOD, NO_PATH, OPERATIONS, check_names
 from llmengine.mock.replies import Stream
 from llmengine.mock.wire import NO_FAULT, failure, spoiled, success
 
@@ -37,7 +37,8 @@ _PAUSE_AFTER_FIRST = 0.005
 
 
 def build(service: Service) -> Starlette:
-    """The application that serves this service."""
+    """The application that serves this service; ValueError for a name that is not there."""
+    check_names(service.behaviour)
     routes = [
         Route(o.path, _endpoint(o, service), methods=[o.method], name=o.name) for o in OPERATIONS
     ]

@@ -65,6 +65,11 @@ class Behaviour:
     - ``reply`` sees the JSON body of a successful whole answer, ``events`` the list of JSON
       objects of a successful stream (without ``[DONE]``), ``error`` the JSON body of a 4xx or 5xx;
     - ``wire`` sees status, headers and byte chunks just before they are sent.
+
+    ``disabled_routes`` are answered with 404: a path such as ``/v1/embeddings``, or a method and
+    a path such as ``GET /v1/models/{name:path}``, spelled as in ``llmengine.mock.operations``.
+    A rule or a route that does not exist is a ValueError when the server starts. What a hook
+    raises becomes a 500, and is raised again where the server's ``with`` block ends.
     """
 
     name: str = "reference"
@@ -83,7 +88,8 @@ class Fault:
 
     ``status`` answers with that error instead (with ``retry_after`` seconds in the header).
     ``delay`` and ``chunk_delay`` are seconds before the first byte and between chunks.
-    ``cut_after`` drops the connection after that many chunks of a stream (0: before any byte).
+    ``cut_after`` drops the connection after that many chunks of a stream, or of a body that
+    ``split_at`` has cut; 0 drops it before any byte.
     ``malformed_json`` sends a body that is no JSON, ``content_type`` another content type,
     ``drop_keepalive`` closes the connection after the answer without saying so in a header.
     ``split_at`` re-cuts the body's bytes: one number is a chunk size, several are positions.
@@ -104,8 +110,10 @@ class Fault:
 class Script:
     """Replies and faults to give in order; past the end the mock answers as the reference.
 
-    ``replies`` are texts, or JSON objects that become the assistant's message. ``faults`` pair
-    with the calls in order; None is no fault. Both may be any iterable, also endless.
+    ``replies`` are texts, or JSON objects that become the assistant's message: ``content``,
+    ``refusal``, ``reasoning`` and ``tool_calls`` in OpenAI's shape. Each call that generates
+    takes one; one that fails takes none. ``faults`` pair with all calls in order; None is no
+    fault. Both may be any iterable, also endless.
     """
 
     replies: Iterable[str | JSON] = field(default_factory=tuple)

@@ -12,11 +12,11 @@ from llmengine.mock.generation import answer
 from llmengine.mock.logprobs import chat_entries
 from llmengine.mock.reading import integer, mapping
 from llmengine.mock.replies import Stream, Whole, new_id
+from llmengine.mock.usage import usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON
     from llmengine.mock.generation import Said, SaidCall
     from llmengine.mock.replies import Answer
@@ -31,7 +31,7 @@ def chat_completion(body: JSON, service: Service) -> Answer:
     said = answer(ask, service.next_reply())
     top = top_logprobs(body)
     head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": service.echo(body)}
-    usage = usage_of(ask, said)
+    usage = usage_of(ask.prompt_tokens, said)
     if body.get("stream") is True:
         return Stream(list(_chunks(head, said, top, body, usage)))
     choices = [_choice(index, one, top) for index, one in enumerate(said)]
@@ -44,23 +44,6 @@ def top_logprobs(body: JSON) -> int | None:
     if body.get("logprobs") is not True:
         return None
     return max(0, integer(body.get("top_logprobs")) or 0)
-
-
-def usage_of(ask: Ask, said: list[Said]) -> JSON:
-    """Tokens of the prompt once, and of all the answers."""
-    completion = sum(s.completion_tokens for s in said)
-    return {
-        "prompt_tokens": ask.prompt_tokens,
-        "completion_tokens": completion,
-        "total_tokens": ask.prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": sum(len(s.reasoning) for s in said),
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
 
 
 def _choice(index: int, said: Said, top: int | None) -> JSON:

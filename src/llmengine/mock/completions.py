@@ -14,6 +14,7 @@ from llmengine.mock.logprobs import alternatives, chosen
 from llmengine.mock.reading import mapping
 from llmengine.mock.replies import Stream, Whole, new_id
 from llmengine.mock.text import tokenize
+from llmengine.mock.usage import usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,24 +36,20 @@ def text_completion(body: JSON, service: Service) -> Answer:
     asked = completion(body)
     scripted = service.next_reply()
     choices: list[_Choice] = []
-    prompt_tokens = completion_tokens = 0
+    generated: list[Said] = []
     for ask in asked.asks:
         said = answer(service.fitted(ask), scripted) if asked.generates else [Said(finish="length")]
-        kept = said[: asked.n]
-        choices += [_Choice(len(choices) + i, ask.turns[0].text, s) for i, s in enumerate(kept)]
-        prompt_tokens += ask.prompt_tokens
-        completion_tokens += sum(s.completion_tokens for s in said)
+        first = len(choices)
+        prompt = ask.turns[0].text
+        choices += [_Choice(first + i, prompt, s) for i, s in enumerate(said[: asked.n])]
+        generated += said
+    usage = usage_of(sum(a.prompt_tokens for a in asked.asks), generated)
     head = {
         "id": new_id("cmpl-"),
         "object": "text_completion",
         "created": int(time.time()),
         "model": service.echo(body),
         "system_fingerprint": FINGERPRINT,
-    }
-    usage = {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
     }
     if body.get("stream") is True:
         return Stream(list(_chunks(head, choices, asked, body, usage)))

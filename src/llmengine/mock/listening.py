@@ -14,15 +14,11 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from llmengine.mock.app import build
-
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine
 
-    from starlette.types import Receive, Scope, Send
-
-    from llmengine.mock.service import Service
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _KEEP_ALIVE_SECONDS = 75
 
@@ -35,11 +31,8 @@ class _Protocol(H11Protocol):
         self.app_state = {"transport": transport}
 
 
-async def listen(
-    service: Service, listener: socket.socket
-) -> Callable[[], Coroutine[Any, Any, None]]:
+async def listen(app: ASGIApp, listener: socket.socket) -> Callable[[], Coroutine[Any, Any, None]]:
     """Serve on a bound socket of the running loop; await what it returns to close everything."""
-    app = build(service)
 
     async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(asyncio.CancelledError):

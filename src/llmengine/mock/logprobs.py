@@ -37,6 +37,7 @@ def chosen(token: str, place: int) -> float:
 
 def alternatives(token: str, place: int, top: int) -> list[tuple[str, float]]:
     """The `top` most likely tokens at a place, most likely first, the chosen one among them."""
+    top = min(top, len(VOCABULARY))
     ranked = [(token, chosen(token, place))] if top else []
     left = 1 - _chance(token, place)
     first = crc32(f"{place} {token}".encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.mock import models, ollama, ollama_models, responses
+from llmengine.mock import models, ollama, ollama_models, responses, rules
 from llmengine.mock.chat import chat_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import embeddings
@@ -15,7 +15,7 @@ from llmengine.mock.replies import Answer, Whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.behaviour import JSON, Behaviour
     from llmengine.mock.service import Service
 
 
@@ -60,6 +60,17 @@ OPERATIONS = (
     Operation("GET", "/api/ps", ollama_models.running),
     Operation("GET", "/api/version", ollama_models.version),
 )
+
+
+def check_names(behaviour: Behaviour) -> None:
+    """Raise ValueError for a rule or a route that a behaviour names and that is not there."""
+    if unknown := behaviour.without_rules - set(rules.names()):
+        listed = ", ".join(sorted(unknown))
+        raise ValueError(f"no rule is called {listed}; llmengine.mock.rules.names() lists them")
+    routes = {n for o in OPERATIONS for n in (o.path, o.name)}
+    if unknown := behaviour.disabled_routes - routes:
+        listed = ", ".join(sorted(unknown))
+        raise ValueError(f"no route is called {listed}; there are {', '.join(sorted(routes))}")
 
 
 def _no_path(body: JSON, service: Service) -> Answer:

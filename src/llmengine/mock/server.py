@@ -6,7 +6,6 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from llmengine.mock.behaviour import Behaviour, Script
@@ -14,8 +13,9 @@ from llmengine.mock.service import Service
 from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
+
+    from starlette.types import ASGIApp
 
     from llmengine.mock.behaviour import Call
 
@@ -54,6 +54,7 @@ class MockServer:
         self._address = (host, port)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Lock()
 
     def __enter__(self) -> Self:
         self.start()
@@ -96,20 +97,15 @@ class MockServer:
 
     def start(self) -> None:
         """Listen, and return when the first request can be answered."""
-        from llmengine.mock.listening import listen  # noqa: PLC0415 - starlette is heavy
+        from llmengine.mock.app import build  # noqa: PLC0415 - starlette is heavy
 
+        app = build(self._service)
         listener = _bound(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         ready: Future[asyncio.AbstractEventLoop] = Future()
-
-        def run() -> None:
-            with asyncio.Runner() as runner:
-                close = runner.run(listen(self._service, listener))
-                ready.set_result(runner.get_loop())
-                runner.get_loop().run_forever()
-                runner.run(close())
-
-        self._thread = threading.Thread(target=run, name=f"mock {self.root_url}", daemon=True)
+        self._thread = threading.Thread(
+            target=_run, args=(app, listener, ready), name=f"mock {self.root_url}", daemon=True
+        )
         self._thread.start()
         self._loop = ready.result()
 
@@ -120,33 +116,11 @@ class MockServer:
 
     def stop(self) -> None:
         """Close every connection and end the thread; harmless where nothing runs."""
-        if self._loop is None or self._thread is None:
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop = self._thread = None
-
-
-def serve(  # noqa: PLR0913 - one server's settings
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    *,
-    model: str = "mock",
-    api_key: str | None = None,
-    context_length: int = DEFAULT_CONTEXT,
-    on_ready: Callable[[MockServer], None] | None = None,
-) -> None:
-    """Serve in the foreground until interrupted; ``on_ready`` gets the running server.
-
-    Raises ConfigError where the address cannot be bound.
-    """
-    server = MockServer(
-        model=model, api_key=api_key, host=host, port=port, context_length=context_length
-    )
-    with server, suppress(KeyboardInterrupt):
-        if on_ready is not None:
-            on_ready(server)
-        server.wait()
+        with self._stopping:
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
+        self.wait()
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -164,3 +138,18 @@ def _bound(host: str, port: int) -> socket.socket:
         ) from error
     listener.listen(_BACKLOG)
     return listener
+
+
+def _run(app: ASGIApp, listener: socket.socket, ready: Future[asyncio.AbstractEventLoop]) -> None:
+    """The server's thread: say when it listens, and close when the loop is stopped."""
+    from llmengine.mock.listening import listen  # noqa: PLC0415 - uvicorn is heavy
+
+    with asyncio.Runner() as runner:
+        try:
+            close = runner.run(listen(app, listener))
+        except BaseException as error:
+            ready.set_exception(error)
+            raise
+        ready.set_result(runner.get_loop())
+        runner.get_loop().run_forever()
+        runner.run(close())

@@ -66,6 +66,6 @@ class Service:
         return text(body.get("model")) or self.model
 
     def fitted(self, ask: Ask) -> Ask:
-        """The question with its token limit brought into what the context leaves."""
+        """The question with what the context leaves as its token limit, unless it has its own."""
         left = max(1, self.context_length - ask.prompt_tokens)
-        return replace(ask, max_tokens=min(ask.max_tokens or left, left))
+        return replace(ask, max_tokens=ask.max_tokens or left)

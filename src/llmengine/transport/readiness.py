@@ -102,9 +102,7 @@ class Readiness:
     def _found_asleep(self, trouble: str, bound: float) -> float:
         """The seconds that are left to wake up in."""
         self._awake = False
-        # A server that was given up is asked just once by each caller, until as much time again
-        # has gone: thousands of prompts behind the first ones must not wait one by one.
-        if self._asleep_since is None or _now() > self._asleep_since + 2 * bound:
+        if self._asleep_since is None or self._is_forgotten(bound):
             self._asleep_since = _now()
             log.info("%s is asleep (%s); waiting up to %g s", self._origin, trouble, bound)
         left = self._asleep_since + bound - _now()
@@ -114,6 +112,15 @@ class Readiness:
             self._gave_up_at, self._trouble = _now(), trouble
             raise self._never_woke(bound)
         return left
+
+    def _is_forgotten(self, bound: float) -> bool:
+        """Whether nobody has asked for so long that the wait may begin anew.
+
+        Until then a server that was given up is asked just once by each caller: the thousands of
+        prompts behind the first ones must not wait one by one.
+        """
+        assert self._asleep_since is not None
+        return _now() > max(self._asleep_since + bound, self._gave_up_at) + bound
 
     def _never_woke(self, bound: float) -> APITimeoutError:
         msg = (

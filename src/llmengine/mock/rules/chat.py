@@ -32,8 +32,10 @@ EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh"})
 
 
 def _messages(body: JSON) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The messages that are objects: another rule refuses the others."""
     for place, message in enumerate(items(body.get("messages"))):
-        yield f"messages[{place}]", mapping(message)
+        if isinstance(message, dict):
+            yield f"messages[{place}]", message
 
 
 def _empty(body: JSON, limits: Limits) -> Problem | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmengine.mock.rules.kinds import Limits
 
 _EFFORTS = ("high", "medium", "low", "max")
-_ROLES = frozenset({"system", "user", "assistant", "tool"})
+_ROLES = ("system", "user", "assistant", "tool")
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+|0")
 _NUMBERS = ("temperature", "top_p", "min_p", "repeat_penalty")
 _INTEGERS = ("num_predict", "seed", "num_ctx", "top_k")

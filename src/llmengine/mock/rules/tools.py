@@ -20,8 +20,10 @@ _CHOICES = frozenset({"none", "auto", "required"})
 
 
 def _functions(body: JSON) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The functions that are objects: another rule refuses what has none."""
     for place, tool in enumerate(items(body.get("tools"))):
-        yield f"tools[{place}].function", mapping(mapping(tool).get("function"))
+        if isinstance(function := mapping(tool).get("function"), dict):
+            yield f"tools[{place}].function", function
 
 
 def _empty(body: JSON, limits: Limits) -> Problem | None:

@@ -74,22 +74,18 @@ class _Walk:
         return "".join(self._node(kind, value) for kind, value in nodes)
 
     def _node(self, kind: Any, value: Any) -> str:
+        self.steps += 1
         if self.steps > _MAX_STEPS:
             return ""
-        self.steps += 1
         if kind is sre.LITERAL:
             return chr(value)
-        if kind is sre.ANY:
-            return self._pick(_PRINTABLE)
-        if kind is sre.NOT_LITERAL:
-            return self._pick(_PRINTABLE.replace(chr(value), ""))
-        if kind is sre.IN:
-            return self._pick(_members(value))
-        if kind is sre.BRANCH:
-            return self.sequence(value[1][self._branch % len(value[1])])
+        if (members := _members(kind, value)) is not None:
+            return self._pick(members)
         return self._compound(kind, value)
 
     def _compound(self, kind: Any, value: Any) -> str:
+        if kind is sre.BRANCH:
+            return self.sequence(value[1][self._branch % len(value[1])])
         if kind in _REPEATS:
             least, most, inner = value
             times = min(least + self._extra, int(most), _MAX_STEPS)
@@ -112,7 +108,16 @@ class _Walk:
         return characters[place % len(characters)]
 
 
-def _members(choices: Any) -> str:
+def _members(kind: Any, value: Any) -> str | None:
+    """Characters that a node stands for, or None for a node of another kind."""
+    if kind is sre.ANY:
+        return _PRINTABLE
+    if kind is sre.NOT_LITERAL:
+        return _PRINTABLE.replace(chr(value), "")
+    return _of_set(value) if kind is sre.IN else None
+
+
+def _of_set(choices: Any) -> str:
     """Characters of a set: printable ones, else what the set names first."""
     negated = choices[0][0] is sre.NEGATE
     found = "".join(c for c in _PRINTABLE if _contains(choices, c) is not negated)

@@ -1,0 +1,163 @@
+"""POST /v1/chat/completions, whole."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Api
+
+PATH = "/v1/chat/completions"
+
+
+def test_body_has_every_field_of_openai(reference: Api) -> None:
+    """The keys of the body, the choice, the message and the usage are OpenAI's."""
+    body = reference.chat().json()
+    (choice,) = body["choices"]
+
+    assert body.keys() >= {"id", "object", "created", "model", "choices", "usage"}
+    assert (body["object"], body["model"]) == ("chat.completion", "mock")
+    assert isinstance(body["created"], int)
+    assert abs(body["created"] - time.time()) < 60
+    assert choice.keys() == {"index", "message", "logprobs", "finish_reason"}
+    assert choice["message"].keys() == {"role", "content", "refusal", "annotations"}
+    assert (choice["finish_reason"], choice["logprobs"]) == ("stop", None)
+
+
+def test_same_request_same_answer_under_another_id(reference: Api) -> None:
+    """Only the id tells two answers to one request apart."""
+    one, two = reference.chat().json(), reference.chat().json()
+
+    assert one["id"] != two["id"]
+    assert one["choices"] == two["choices"]
+    assert one["usage"] == two["usage"]
+
+
+def test_default_answer_is_long_enough_to_be_cut(reference: Api) -> None:
+    """An answer to anything has more than twenty words."""
+    assert len(reference.text().split()) > 20
+
+
+def test_seed_changes_the_answer_unless_greedy(reference: Api) -> None:
+    """Another seed says something else, but not at temperature 0."""
+    assert reference.text(seed=1) == reference.text(seed=1)
+    assert reference.text(seed=1) != reference.text(seed=2)
+    assert reference.text(seed=1, temperature=0) == reference.text(seed=2, temperature=0)
+
+
+def test_n_choices_differ_unless_greedy(reference: Api) -> None:
+    """The choices are numbered, and sampled ones differ."""
+    choices = reference.chat(n=3).json()["choices"]
+    greedy = reference.chat(n=3, temperature=0).json()["choices"]
+
+    assert [c["index"] for c in choices] == [0, 1, 2]
+    assert len({c["message"]["content"] for c in choices}) == 3
+    assert len({c["message"]["content"] for c in greedy}) == 1
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_token_limit_cuts_to_the_token(reference: Api, name: str) -> None:
+    """The answer has exactly as many tokens as allowed, and says that it was cut."""
+    whole = reference.text()
+    body = reference.chat(logprobs=True, **{name: 5}).json()
+    (choice,) = body["choices"]
+
+    assert whole.startswith(choice["message"]["content"])
+    assert choice["finish_reason"] == "length"
+    assert body["usage"]["completion_tokens"] == len(choice["logprobs"]["content"]) == 5
+
+
+def test_limit_that_is_just_reached_is_reached(reference: Api) -> None:
+    """No token is left to say that the answer is at its end, so it counts as cut."""
+    tokens = reference.chat().json()["usage"]["completion_tokens"]
+    reached, spared = (reference.said(max_tokens=tokens + more) for more in (0, 1))
+
+    assert reached["message"] == spared["message"]
+    assert (reached["finish_reason"], spared["finish_reason"]) == ("length", "stop")
+
+
+def test_usage_adds_up_over_choices(reference: Api) -> None:
+    """The prompt is counted once, the answers all."""
+    one = reference.chat(max_tokens=6).json()["usage"]
+    three = reference.chat(max_tokens=6, n=3).json()["usage"]
+
+    assert three["prompt_tokens"] == one["prompt_tokens"] > 0
+    assert three["completion_tokens"] == 18
+    assert three["total_tokens"] == three["prompt_tokens"] + 18
+
+
+@pytest.mark.parametrize("form", [str, lambda s: [s], lambda s: ["zzz", s]])
+def test_stop_sequence_ends_the_answer(reference: Api, form: Any) -> None:
+    """The text ends before the stop sequence, in both forms."""
+    whole = reference.text()
+    word = whole.split()[5]
+    choice = reference.said(stop=form(word))
+
+    assert choice["message"]["content"] == whole[: whole.index(word)]
+    assert choice["finish_reason"] == "stop"
+
+
+def test_text_parts_are_one_message(reference: Api) -> None:
+    """An array of text parts says the same as one string."""
+    parts = [{"type": "text", "text": "Tell "}, {"type": "text", "text": "me."}]
+
+    assert reference.text([{"role": "user", "content": parts}]) == reference.text()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"logit_bias": {"7": -5}},
+        {"user": "me", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"},
+        {"frequency_penalty": 1, "presence_penalty": -1, "top_p": 0.5},
+        {"max_tokens": None, "stop": None, "tools": None, "stream": None},
+        {"a_field_of_tomorrow": {"x": 1}},
+    ],
+)
+def test_parameters_are_accepted(reference: Api, params: dict[str, Any]) -> None:
+    """Harmless and unknown parameters do no harm, and null is as good as absent."""
+    assert reference.text(**params)
+
+
+def test_strong_bias_forces_one_token(reference: Api) -> None:
+    """A bias of 100 leaves the model one token to say."""
+    words = reference.text(logit_bias={"5": 100}).split()
+
+    assert len(words) > 5
+    assert len(set(words)) == 1
+
+
+def test_reasoning_effort_brings_counted_reasoning(reference: Api) -> None:
+    """Reasoning has a field of its own, and its tokens count."""
+    body = reference.chat(reasoning_effort="high").json()
+    message = body["choices"][0]["message"]
+
+    assert message["reasoning"]
+    assert message["reasoning"] not in message["content"]
+    assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    assert "reasoning" not in reference.said(reasoning_effort="none")["message"]
+
+
+def test_logprobs_describe_every_token(reference: Api) -> None:
+    """Entries join to the text, alternatives are sorted, and all are no more likely than sure."""
+    choice = reference.said(logprobs=True, top_logprobs=4, max_tokens=8)
+    entries = choice["logprobs"]["content"]
+
+    assert choice["logprobs"]["refusal"] is None
+    spelled = b"".join(bytes(e["bytes"]) for e in entries).decode()
+    assert spelled == choice["message"]["content"]
+    for entry in entries:
+        tops = [t["logprob"] for t in entry["top_logprobs"]]
+        assert len(tops) == len({t["token"] for t in entry["top_logprobs"]}) == 4
+        assert tops == sorted(tops, reverse=True)
+        assert tops[0] == entry["logprob"] < 0
+
+
+def test_logprobs_without_top_have_no_alternatives(reference: Api) -> None:
+    """top_logprobs is there and empty unless asked for."""
+    entries = reference.said(logprobs=True)["logprobs"]["content"]
+
+    assert all(e["top_logprobs"] == [] for e in entries)

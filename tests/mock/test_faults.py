@@ -1,0 +1,223 @@
+"""Faults on request, as a raw client sees them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from llmengine.mock import Fault, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Api
+
+CHAT = "/v1/chat/completions"
+STREAM = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+
+
+@pytest.fixture
+def play(start: Callable[..., Api]) -> Callable[..., Api]:
+    """Starts a server that plays these faults."""
+    return lambda *faults: start(script=Script(faults=faults))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (429, "requests", "rate_limit_exceeded"),
+        (500, "server_error", None),
+        (503, "server_error", None),
+        (529, "server_error", None),
+        (401, "invalid_request_error", "invalid_api_key"),
+        (418, "invalid_request_error", None),
+    ],
+)
+def test_status_is_played_in_the_envelope(
+    play: Callable[..., Api], status: int, kind: str, code: str | None
+) -> None:
+    """A status comes with OpenAI's envelope, also where a stream was asked for."""
+    api = play(Fault(status=status), Fault(status=status))
+
+    for response in (api.chat(), api.post(CHAT, **STREAM)):
+        error = response.json()["error"]
+        assert response.status_code == status
+        assert (error["type"], error["code"], error["param"]) == (kind, code, None)
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(2, "2"), (0.25, "0.25"), (None, None)])
+def test_retry_after_is_in_the_header(
+    play: Callable[..., Api], seconds: float | None, header: str | None
+) -> None:
+    """Retry-After has the seconds, and is absent unless asked for."""
+    response = play(Fault(status=429, retry_after=seconds)).chat()
+
+    assert response.headers.get("retry-after") == header
+
+
+def test_status_on_ollamas_paths(play: Callable[..., Api]) -> None:
+    """There the envelope is Ollama's."""
+    response = play(Fault(status=503)).post("/api/chat", messages=[])
+
+    assert response.status_code == 503
+    assert isinstance(response.json()["error"], str)
+
+
+def test_faults_pair_with_calls(play: Callable[..., Api]) -> None:
+    """None is no fault, and past the end there are none."""
+    api = play(Fault(status=500), None, Fault(status=503))
+
+    assert [api.chat().status_code for _ in range(5)] == [500, 200, 503, 200, 200]
+
+
+def test_delay_holds_the_first_byte(play: Callable[..., Api]) -> None:
+    """The answer comes no sooner than the delay."""
+    api = play(Fault(delay=0.05))
+    began = time.perf_counter()
+
+    with pytest.raises(httpx.ReadTimeout):
+        api.http.post(CHAT, json={}, timeout=0.02)
+    assert api.chat().status_code == 200
+    assert time.perf_counter() - began > 0.02
+
+
+def test_chunk_delay_spreads_a_stream(play: Callable[..., Api]) -> None:
+    """Chunks come one by one, this far apart."""
+    api = play(Fault(chunk_delay=0.005))
+    at = []
+    body = {"model": "mock", "max_tokens": 4, **STREAM}
+    with api.http.stream("POST", CHAT, json=body) as response:
+        for _ in response.iter_raw():
+            at.append(time.perf_counter())  # noqa: PERF401 - the clock is the point
+
+    # The role, four tokens, the end and [DONE].
+    assert len(at) == 7
+    assert at[-1] - at[0] > 6 * 0.004
+
+
+def test_cut_before_any_byte(play: Callable[..., Api]) -> None:
+    """The connection is dropped without a status."""
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
+        play(Fault(cut_after=0)).chat()
+
+
+def test_cut_in_mid_stream(play: Callable[..., Api]) -> None:
+    """The stream stops after so many chunks, and is seen not to have ended."""
+    api = play(Fault(cut_after=3))
+    with api.http.stream("POST", CHAT, json={"model": "mock", **STREAM}) as response:
+        parts = response.iter_raw()
+        chunks = [next(parts) for _ in range(3)]
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            next(parts)
+
+    assert all(c.startswith(b"data: {") for c in chunks)
+
+
+def test_cut_of_a_whole_body(play: Callable[..., Api]) -> None:
+    """A whole body can be cut between the pieces that it is split into."""
+    with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
+        play(Fault(split_at=20, cut_after=2)).chat()
+
+
+def test_malformed_whole_body(play: Callable[..., Api]) -> None:
+    """A 200 whose body is no JSON."""
+    response = play(Fault(malformed_json=True)).chat()
+
+    assert response.status_code == 200
+    with pytest.raises(ValueError, match="line 1"):
+        response.json()
+
+
+def test_malformed_event(play: Callable[..., Api]) -> None:
+    """One event of the stream is no JSON, the others are."""
+    text = play(Fault(malformed_json=True)).post(CHAT, **STREAM).text
+    data = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
+    broken = [d for d in data if not _parses(d)]
+
+    assert len(broken) == 1
+    assert len(data) > 10
+
+
+def test_malformed_line(play: Callable[..., Api]) -> None:
+    """The same for Ollama's NDJSON."""
+    lines = play(Fault(malformed_json=True)).post("/api/chat", **STREAM).text.splitlines()
+
+    assert sum(not _parses(line) for line in lines) == 1
+
+
+def _parses(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_content_type_is_replaced(play: Callable[..., Api]) -> None:
+    """The body is right and the content type wrong."""
+    response = play(Fault(content_type="text/html")).chat()
+
+    assert response.headers["content-type"] == "text/html"
+    assert response.json()["choices"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_bytes_are_cut_anew(play: Callable[..., Api], stream: bool) -> None:
+    """Chunks are of the size asked for, also inside a character, and nothing is lost."""
+    api = play(None, Fault(split_at=7))
+    prompt = [{"role": "user", "content": "Repeat this: 日本語 🎉"}]
+    body = {"model": "mock", "messages": prompt, "stream": stream}
+    plain = api.http.post(CHAT, json=body).text
+    with api.http.stream("POST", CHAT, json=body) as response:
+        chunks = list(response.iter_raw())
+
+    if stream:
+        assert {len(c) for c in chunks[:-1]} == {7}
+    assert _said(b"".join(chunks).decode()) == _said(plain)
+    assert "日本語 🎉" in _said(plain)
+
+
+def _said(text: str) -> str:
+    """What is left of an answer without its id."""
+    events = [line.removeprefix("data: ") for line in text.splitlines()]
+    choices = [json.loads(e)["choices"][0] for e in events if e.startswith("{")]
+    return "".join((c.get("message") or c["delta"]).get("content") or "" for c in choices)
+
+
+def test_bytes_are_cut_at_positions(play: Callable[..., Api]) -> None:
+    """Several numbers are positions in the body; those past its end do nothing."""
+    api = play(Fault(split_at=(10, 3, 10_000_000)))
+    with api.http.stream("POST", CHAT, json={"model": "mock", **STREAM}) as response:
+        chunks = list(response.iter_raw())
+
+    assert [len(c) for c in chunks[:2]] == [3, 7]
+    assert len(chunks) == 3
+
+
+def test_keep_alive_is_dropped(play: Callable[..., Api]) -> None:
+    """The answer is whole and promises to keep the connection, which is then closed."""
+    api = play(Fault(drop_keepalive=True))
+    with socket.create_connection(api.server.root_url.removeprefix("http://").split(":")) as raw:
+        raw.settimeout(5)
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        received = b""
+        while piece := raw.recv(65536):
+            received += piece
+
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"}]}")
+    assert b"connection: close" not in received.lower()
+
+
+def test_calls_with_faults_are_recorded(play: Callable[..., Api]) -> None:
+    """A call that fails on purpose is among the calls."""
+    api = play(Fault(status=500), Fault(delay=0.001))
+    api.chat()
+    api.chat()
+
+    assert [c.path for c in api.server.calls] == [CHAT, CHAT]

@@ -1,0 +1,124 @@
+"""Junk in every field: never a 5xx with the rules on, and an answer with all of them off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Behaviour
+from llmengine.mock import rules as table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Api
+
+USER = [{"role": "user", "content": "What is the weather in Paris?"}]
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+
+# A body for each route in which every field is there to be spoilt, also inside of others.
+FULL: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "model": "mock",
+        "messages": [
+            *USER,
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "a", **TOOL}]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "x"}]},
+        ],
+        "temperature": 1,
+        "n": 2,
+        "seed": 3,
+        "stop": ["zz"],
+        "max_tokens": 9,
+        "max_completion_tokens": 9,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "logit_bias": {"5": 1},
+        "stream": False,
+        "tools": [TOOL],
+        "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
+        "parallel_tool_calls": True,
+        "response_format": FORMAT,
+        "reasoning_effort": "low",
+    },
+    "/v1/completions": {
+        "model": "mock",
+        "prompt": ["a", "b"],
+        "n": 1,
+        "best_of": 1,
+        "echo": True,
+        "logprobs": 2,
+        "max_tokens": 4,
+        "suffix": "x",
+        "stop": "zz",
+        "stream": False,
+    },
+    "/v1/embeddings": {
+        "model": "mock",
+        "input": ["a"],
+        "dimensions": 4,
+        "encoding_format": "float",
+    },
+    "/v1/responses": {
+        "model": "mock",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        "instructions": "x",
+        "max_output_tokens": 9,
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}}},
+        "reasoning": {"effort": "low"},
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 2,
+        "metadata": {"a": "b"},
+        "store": False,
+    },
+    "/api/chat": {
+        "model": "mock",
+        "messages": [{"role": "user", "content": "x", "tool_calls": [TOOL]}],
+        "options": {"temperature": 1, "seed": 1, "num_predict": 9, "stop": ["zz"]},
+        "format": {"type": "object"},
+        "tools": [TOOL],
+        "think": True,
+        "keep_alive": "5m",
+        "logprobs": True,
+        "top_logprobs": 1,
+        "stream": False,
+    },
+    "/api/generate": {"model": "mock", "prompt": "x", "system": "y", "raw": True, "stream": False},
+}
+JUNK: list[Any] = [None, -1, 10**400, "\U0001f600", [], [None, {}], {"type": 1}]
+
+
+def _spoilt(value: Any) -> list[Any]:
+    """Copies of the value with junk in one place each, at every depth."""
+    if isinstance(value, dict):
+        return [{**value, k: j} for k, v in value.items() for j in [*JUNK, *_spoilt(v)]]
+    if isinstance(value, list):
+        junk = ((i, j) for i, v in enumerate(value) for j in [*JUNK, *_spoilt(v)])
+        return [[*value[:i], j, *value[i + 1 :]] for i, j in junk]
+    return []
+
+
+def _worst(api: Api, route: str) -> dict[int, Any]:
+    """One body for each status that spoilt bodies come to."""
+    return {api.http.post(route, json=b).status_code: b for b in _spoilt(FULL[route])}
+
+
+@pytest.mark.parametrize("route", FULL)
+def test_junk_is_never_the_servers_fault(reference: Api, route: str) -> None:
+    """Whatever is in a field, the answer is a 200 or a 4xx."""
+    statuses = _worst(reference, route)
+
+    assert {s: b for s, b in statuses.items() if s not in {200, 400, 404}} == {}
+    assert {200, 400} <= statuses.keys()
+
+
+@pytest.mark.parametrize("route", FULL)
+def test_junk_is_answered_without_rules(start: Callable[..., Api], route: str) -> None:
+    """With every rule switched off, every body is answered."""
+    lenient = start(behaviour=Behaviour(without_rules=frozenset(table.names())))
+
+    assert _worst(lenient, route).keys() == {200}

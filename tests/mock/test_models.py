@@ -1,0 +1,39 @@
+"""GET /v1/models and the addresses that say that a server is up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Api
+
+
+def test_list_has_the_served_model(reference: Api) -> None:
+    """The list has OpenAI's shape and one model."""
+    body = reference.http.get("/v1/models").json()
+    (model,) = body["data"]
+
+    assert body.keys() == {"object", "data"}
+    assert body["object"] == "list"
+    assert model.keys() == {"id", "object", "created", "owned_by"}
+    assert (model["id"], model["object"]) == ("mock", "model")
+
+
+@pytest.mark.parametrize("name", ["mock", "org/model-1.5:tag"])
+def test_listed_model_can_be_retrieved_and_used(start: Callable[..., Api], name: str) -> None:
+    """A listed id works on its own route, with slashes too, and in a request."""
+    api = start(model=name)
+    listed = api.http.get("/v1/models").json()["data"][0]
+
+    assert api.http.get(f"/v1/models/{name}").json() == listed
+    assert api.chat().json()["model"] == name
+
+
+@pytest.mark.parametrize("path", ["/health", "/version"])
+def test_probes_answer_without_a_key(start: Callable[..., Api], path: str) -> None:
+    """A probe needs no key."""
+    assert start(api_key="secret-key").http.get(path).status_code == 200

@@ -1,0 +1,282 @@
+"""The table of rules: each refuses its bad input, and lets it pass when switched off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Behaviour
+from llmengine.mock import rules as table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Api
+
+CHAT, COMP, EMB, RESP = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+)
+GOOD: dict[str, dict[str, Any]] = {
+    CHAT: {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]},
+    COMP: {"model": "mock", "prompt": "Hi"},
+    EMB: {"model": "mock", "input": "Hi"},
+    RESP: {"model": "mock", "input": "Hi"},
+    "/api/chat": {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]},
+    "/api/generate": {"model": "mock", "prompt": "Hi"},
+}
+LONG = "word " * 9000
+TOOL = {"type": "function", "function": {"name": "f"}}
+FLAT = {"type": "function", "name": "f"}
+GONE = {"type": "function", "function": {"name": "gone"}}
+
+
+def _user(content: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}]}
+
+
+def _format(**wanted: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": wanted}}
+
+
+def _text(**wanted: Any) -> dict[str, Any]:
+    return {"text": {"format": {"type": "json_schema", "name": "x", **wanted}}}
+
+
+# (rule, route, what is wrong); a field set to ... is left out.
+BAD: list[tuple[str, str, dict[str, Any]]] = [
+    ("chat.model.required", CHAT, {"model": ...}),
+    ("chat.model.required", CHAT, {"model": 5}),
+    ("err.unknown_model", CHAT, {"model": "nope"}),
+    ("err.unknown_model", EMB, {"model": "nope"}),
+    ("chat.messages.required", CHAT, {"messages": ...}),
+    ("chat.messages.type", CHAT, {"messages": "Hi"}),
+    ("chat.messages.type", CHAT, {"messages": ["Hi"]}),
+    ("chat.messages.min1", CHAT, {"messages": []}),
+    ("chat.roles.unknown", CHAT, {"messages": [{"role": "wizard", "content": "x"}]}),
+    ("chat.roles.unknown", CHAT, {"messages": [{"content": "x"}]}),
+    ("chat.content.null_user", CHAT, _user(None)),
+    ("chat.content.null_user", CHAT, {"messages": [{"role": "assistant"}]}),
+    ("chat.content.type", CHAT, _user(5)),
+    ("chat.content.parts", CHAT, _user([{"type": "odd"}])),
+    ("chat.content.parts", CHAT, _user([{"type": "text", "text": 5}])),
+    ("chat.content.parts", CHAT, _user([{"type": "image_url"}])),
+    ("chat.content.parts", CHAT, _user(["text"])),
+    ("chat.wrong_type", CHAT, {"temperature": "hot"}),
+    ("chat.wrong_type", CHAT, {"n": 1.5}),
+    ("chat.wrong_type", CHAT, {"stream": "yes"}),
+    ("chat.wrong_type", CHAT, {"seed": True}),
+    ("chat.temperature.range", CHAT, {"temperature": 2.1}),
+    ("chat.temperature.range", CHAT, {"temperature": -1}),
+    ("chat.top_p.range", CHAT, {"top_p": 1.1}),
+    ("chat.penalties.range", CHAT, {"presence_penalty": 3}),
+    ("chat.penalties.range", CHAT, {"frequency_penalty": -3}),
+    ("chat.n.range", CHAT, {"n": 0}),
+    ("chat.n.range", CHAT, {"n": 129}),
+    ("chat.stop.nonstring", CHAT, {"stop": [1]}),
+    ("chat.stop.nonstring", CHAT, {"stop": 1}),
+    ("chat.stop.max4", CHAT, {"stop": list("abcde")}),
+    ("chat.logit_bias.range", CHAT, {"logit_bias": {"1": 101}}),
+    ("chat.logit_bias.range", CHAT, {"logit_bias": {"1": "x"}}),
+    ("chat.stream_options.without_stream", CHAT, {"stream_options": {"include_usage": True}}),
+    ("chat.max_tokens.zero_negative", CHAT, {"max_tokens": 0}),
+    ("chat.max_tokens.zero_negative", CHAT, {"max_completion_tokens": -5}),
+    ("chat.reasoning_effort", CHAT, {"reasoning_effort": "gigantic"}),
+    ("logprobs.top.requires_logprobs", CHAT, {"top_logprobs": 2}),
+    ("logprobs.top.max20", CHAT, {"logprobs": True, "top_logprobs": 21}),
+    ("chat.tools.empty_array", CHAT, {"tools": []}),
+    ("tools.shape", CHAT, {"tools": [{"type": "odd"}]}),
+    ("tools.shape", CHAT, {"tools": ["f"]}),
+    ("tools.name", CHAT, {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
+    ("tools.name", CHAT, {"tools": [{"type": "function", "function": {}}]}),
+    (
+        "tools.parameters",
+        CHAT,
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": 5}}}]},
+    ),
+    ("tools.choice.invalid_value", CHAT, {"tools": [TOOL], "tool_choice": "maybe"}),
+    ("tools.choice.without_tools", CHAT, {"tool_choice": "required"}),
+    ("tools.choice.named_unknown", CHAT, {"tools": [TOOL], "tool_choice": GONE}),
+    ("tools.parallel.without_tools", CHAT, {"parallel_tool_calls": True}),
+    ("struct.type.unknown", CHAT, {"response_format": {"type": "yaml"}}),
+    ("struct.json_schema.missing", CHAT, {"response_format": {"type": "json_schema"}}),
+    ("struct.json_schema.name", CHAT, _format(schema={})),
+    ("struct.schema.invalid", CHAT, _format(name="x", schema={"type": "strin"})),
+    ("struct.schema.unsupported", CHAT, _format(name="x", schema=False)),
+    ("struct.json_object.word", CHAT, {"response_format": {"type": "json_object"}}),
+    ("err.context_overflow", CHAT, _user(LONG)),
+    ("err.context_overflow", CHAT, {"max_tokens": 100_000}),
+    (
+        "chat.tool_result.orphan",
+        CHAT,
+        {"messages": [{"role": "tool", "content": "x", "tool_call_id": "a"}]},
+    ),
+    ("comp.model.required", COMP, {"model": ...}),
+    ("comp.missing_prompt", COMP, {"prompt": ...}),
+    ("comp.prompt.type", COMP, {"prompt": ["a", 5]}),
+    ("comp.prompt.type", COMP, {"prompt": {"a": 1}}),
+    ("comp.prompt.min1", COMP, {"prompt": []}),
+    ("comp.wrong_type", COMP, {"echo": "yes"}),
+    ("comp.temperature.range", COMP, {"temperature": 3}),
+    ("comp.top_p.range", COMP, {"top_p": -1}),
+    ("comp.penalties.range", COMP, {"presence_penalty": 3}),
+    ("comp.n.range", COMP, {"n": 0}),
+    ("comp.stop.nonstring", COMP, {"stop": [None]}),
+    ("comp.stop.max4", COMP, {"stop": list("abcde")}),
+    ("comp.logit_bias.range", COMP, {"logit_bias": {"1": -101}}),
+    ("comp.stream_options.without_stream", COMP, {"stream_options": {}}),
+    ("comp.max_tokens.negative", COMP, {"max_tokens": -1}),
+    ("comp.logprobs.max5", COMP, {"logprobs": 6}),
+    ("comp.best_of.range", COMP, {"best_of": 1, "n": 2}),
+    ("comp.best_of.range", COMP, {"best_of": 21}),
+    ("comp.best_of.stream", COMP, {"best_of": 2, "stream": True}),
+    ("err.context_overflow", COMP, {"prompt": LONG}),
+    ("emb.model.required", EMB, {"model": ...}),
+    ("emb.input.required", EMB, {"input": ...}),
+    ("emb.empty_input", EMB, {"input": ""}),
+    ("emb.empty_input", EMB, {"input": []}),
+    ("emb.empty_input", EMB, {"input": ["a", ""]}),
+    ("emb.input.type", EMB, {"input": {"a": 1}}),
+    ("emb.input.type", EMB, {"input": ["a", 1]}),
+    ("emb.input.max2048", EMB, {"input": ["a"] * 2049, "dimensions": 1}),
+    ("emb.wrong_type", EMB, {"dimensions": "3"}),
+    ("emb.encoding_format", EMB, {"encoding_format": "hex"}),
+    ("emb.dimensions.range", EMB, {"dimensions": 0}),
+    ("err.context_overflow", EMB, {"input": ["a", LONG]}),
+    ("resp.model.required", RESP, {"model": ...}),
+    ("resp.input.required", RESP, {"input": ...}),
+    ("resp.input.type", RESP, {"input": 5}),
+    ("resp.input.items", RESP, {"input": [{"role": "wizard", "content": "x"}]}),
+    ("resp.input.items", RESP, {"input": [{"type": "odd"}]}),
+    ("resp.input.items", RESP, {"input": [{"role": "user", "content": 5}]}),
+    ("resp.wrong_type", RESP, {"store": "yes"}),
+    ("resp.temperature.range", RESP, {"temperature": 3}),
+    ("resp.top_p.range", RESP, {"top_p": 3}),
+    ("resp.max_output_tokens.range", RESP, {"max_output_tokens": 0}),
+    ("resp.top_logprobs.max20", RESP, {"top_logprobs": 21}),
+    ("resp.reasoning.effort", RESP, {"reasoning": {"effort": "gigantic"}}),
+    ("resp.previous_response_id.unknown", RESP, {"previous_response_id": "resp_gone"}),
+    ("resp.tools.shape", RESP, {"tools": [{"type": "odd"}]}),
+    ("resp.tools.name", RESP, {"tools": [{"type": "function", "name": "a b"}]}),
+    ("resp.tools.parameters", RESP, {"tools": [FLAT | {"parameters": {"type": 5}}]}),
+    ("resp.tools.choice.invalid_value", RESP, {"tools": [FLAT], "tool_choice": "maybe"}),
+    ("resp.tools.choice.without_tools", RESP, {"tool_choice": "required"}),
+    (
+        "resp.tools.choice.named_unknown",
+        RESP,
+        {"tools": [FLAT], "tool_choice": FLAT | {"name": "gone"}},
+    ),
+    ("resp.struct.type.unknown", RESP, {"text": {"format": {"type": "yaml"}}}),
+    ("resp.struct.json_schema.missing", RESP, _text()),
+    ("resp.struct.json_schema.name", RESP, _text(schema={}, name="a b")),
+    ("resp.struct.schema.invalid", RESP, _text(schema={"type": "strin"})),
+    ("resp.struct.schema.unsupported", RESP, _text(schema=False)),
+    ("resp.struct.json_object.word", RESP, {"text": {"format": {"type": "json_object"}}}),
+    ("err.context_overflow", RESP, {"input": LONG}),
+    ("ollama.model.required", "/api/chat", {"model": ...}),
+    ("ollama.unknown_model", "/api/chat", {"model": "nope"}),
+    ("ollama.wrong_type", "/api/chat", {"messages": "Hi"}),
+    ("ollama.roles.unknown", "/api/chat", {"messages": [{"role": "wizard"}]}),
+    ("ollama.format", "/api/generate", {"format": "xml"}),
+    ("ollama.format.schema", "/api/generate", {"format": {"type": "strin"}}),
+    ("ollama.options.type", "/api/generate", {"options": {"seed": "x"}}),
+    ("ollama.think", "/api/chat", {"think": "bogus"}),
+    ("ollama.keep_alive", "/api/chat", {"keep_alive": "banana"}),
+    ("ollama.tools.shape", "/api/chat", {"tools": [5]}),
+    ("ollama.tools.name", "/api/chat", {"tools": [{"type": "function", "function": {}}]}),
+    (
+        "ollama.tools.parameters",
+        "/api/chat",
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": 5}}]},
+    ),
+    ("err.context_overflow", "/api/generate", {"prompt": LONG}),
+]
+# Rules that show only together with another one.
+TOGETHER = {
+    "chat.tool_result.tool_call_id": (
+        {"chat.tool_result.orphan"},
+        {"messages": [{"role": "tool", "content": "x"}]},
+    )
+}
+
+
+def _body(route: str, wrong: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in (GOOD[route] | wrong).items() if v is not ...}
+
+
+@pytest.mark.parametrize(("rule", "route", "wrong"), BAD)
+def test_rule_refuses_and_can_be_switched_off(
+    start: Callable[..., Api], reference: Api, rule: str, route: str, wrong: dict[str, Any]
+) -> None:
+    """Its bad input is a 4xx with the rule, and a 200 without it and with all others."""
+    lenient = start(behaviour=Behaviour(without_rules=frozenset({rule})))
+    body = _body(route, wrong)
+
+    assert 400 <= reference.http.post(route, json=body).status_code < 500
+    assert lenient.http.post(route, json=body).status_code == 200
+
+
+@pytest.mark.parametrize("rule", TOGETHER)
+def test_rule_behind_another_one(start: Callable[..., Api], rule: str) -> None:
+    """Where two rules refuse the same input, it passes once both are off."""
+    others, wrong = TOGETHER[rule]
+    first = start(behaviour=Behaviour(without_rules=frozenset(others)))
+    both = start(behaviour=Behaviour(without_rules=frozenset({*others, rule})))
+
+    assert first.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 400
+    assert both.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("rule", "method", "path", "content", "headers"),
+    [
+        ("err.not_found_path", "GET", "/v1/nothing", b"", {}),
+        ("err.method", "GET", CHAT, b"", {}),
+        ("err.wrong_content_type", "POST", COMP, b'{"model":"mock","prompt":"x"}', {}),
+        ("err.malformed_json", "POST", CHAT, b"{", {"content-type": "application/json"}),
+        ("err.nonobject_body", "POST", CHAT, b"[]", {"content-type": "application/json"}),
+        ("models.retrieve.unknown", "GET", "/v1/models/nope", b"", {}),
+        ("resp.get.unknown", "GET", "/v1/responses/nope", b"", {}),
+        ("auth.missing", "GET", "/v1/models", b"", {}),
+        ("auth.bad", "GET", "/v1/models", b"", {"authorization": "Bearer nope"}),
+        ("auth.models_protected", "GET", "/v1/models", b"", {}),
+    ],
+)
+def test_rule_on_more_than_the_body(
+    start: Callable[..., Api],
+    rule: str,
+    method: str,
+    path: str,
+    content: bytes,
+    headers: dict[str, str],
+) -> None:
+    """The rules on key, path, method, type and syntax can be switched off too."""
+    key = "secret-key" if rule.startswith("auth.") else None
+    request = {"content": content, "headers": headers}
+    strict = start(api_key=key)
+    lenient = start(api_key=key, behaviour=Behaviour(without_rules=frozenset({rule})))
+
+    assert 400 <= strict.http.request(method, path, **request).status_code < 500
+    assert lenient.http.request(method, path, **request).status_code == 200
+
+
+def test_every_rule_is_tried() -> None:
+    """The tables above leave no rule out."""
+    elsewhere = {name for name in table.OTHER_RULES if not name.startswith("resp.previous")}
+
+    assert {rule for rule, _, _ in BAD} | TOGETHER.keys() == set(table.names()) - elsewhere
+
+
+@pytest.mark.parametrize("route", GOOD)
+def test_good_bodies_break_no_rule(reference: Api, route: str) -> None:
+    """What the tables spoil is good to begin with."""
+    assert reference.http.post(route, json=GOOD[route]).status_code == 200
+
+
+def test_unknown_rule_is_an_error_of_the_caller(start: Callable[..., Api]) -> None:
+    """A rule that does not exist cannot be switched off without a word."""
+    with pytest.raises(ValueError, match=r"chat\.typo"):
+        start(behaviour=Behaviour(without_rules=frozenset({"chat.typo"})))

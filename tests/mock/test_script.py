@@ -1,0 +1,140 @@
+"""Scripted replies, and the record of calls."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Fault, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Api
+
+CALL = {"function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+
+
+def test_replies_come_in_order(start: Callable[..., Api]) -> None:
+    """Each call takes the next reply; past the end the reference answers."""
+    api = start(script=Script(replies=["one", "two"]))
+
+    assert [api.text(), api.text()] == ["one", "two"]
+    assert len(api.text().split()) > 20
+
+
+def test_script_may_be_endless(start: Callable[..., Api]) -> None:
+    """Any iterable will do."""
+    api = start(script=Script(replies=itertools.cycle(["a", "b"])))
+
+    assert [api.text() for _ in range(5)] == list("ababa")
+
+
+def test_script_is_replaced_while_running(start: Callable[..., Api]) -> None:
+    """Play takes the place of what was left."""
+    api = start(script=Script(replies=["old", "old"]))
+    assert api.text() == "old"
+    api.server.play(Script(replies=["new"]))
+
+    assert api.text() == "new"
+
+
+def test_failed_call_takes_no_reply(start: Callable[..., Api]) -> None:
+    """A fault and a refusal leave the reply to the next call: a retry gets it."""
+    api = start(script=Script(replies=["kept"], faults=[Fault(status=503)]))
+    statuses = [api.chat().status_code, api.chat([]).status_code]
+
+    assert statuses == [503, 400]
+    assert api.text() == "kept"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_scripted_message_is_sent_as_it_is(start: Callable[..., Api], stream: bool) -> None:
+    """A message may have text, reasoning and tool calls."""
+    scripted = {"content": "Hm.", "reasoning": "Let me think.", "tool_calls": [CALL]}
+    api = start(script=Script(replies=[scripted]))
+    if stream:
+        choices = [c["choices"][0] for c in api.chunks()]
+        deltas = [c["delta"] for c in choices]
+        text = "".join(d.get("content") or "" for d in deltas)
+        reasoning = "".join(d.get("reasoning", "") for d in deltas)
+        functions = [f["function"] for d in deltas for f in d.get("tool_calls", [])]
+        arguments = "".join(f["arguments"] for f in functions)
+        finish = choices[-1]["finish_reason"]
+    else:
+        choice = api.said()
+        text, reasoning = choice["message"]["content"], choice["message"]["reasoning"]
+        (call,) = choice["message"]["tool_calls"]
+        arguments, finish = call["function"]["arguments"], choice["finish_reason"]
+
+    assert (text, reasoning) == ("Hm.", "Let me think.")
+    assert json.loads(arguments) == {"city": "Paris"}
+    assert finish == "tool_calls"
+
+
+def test_scripted_refusal(start: Callable[..., Api]) -> None:
+    """A refusal has its own field, and no content."""
+    api = start(script=Script(replies=[{"refusal": "No."}] * 3))
+    message = api.said()["message"]
+    deltas = [c["choices"][0]["delta"] for c in api.chunks()]
+    response = api.post("/v1/responses", input="x").json()
+
+    assert (message["content"], message["refusal"]) == (None, "No.")
+    assert [d["refusal"] for d in deltas if d.get("refusal")] == ["No."]
+    assert response["output"][0]["content"] == [{"type": "refusal", "refusal": "No."}]
+
+
+def test_limits_hold_for_scripts(start: Callable[..., Api]) -> None:
+    """Token limit and stop sequences cut a scripted text as any other."""
+    api = start(script=Script(replies=["one two three four"] * 2))
+    cut = api.said(max_tokens=2)
+
+    assert (cut["message"]["content"], cut["finish_reason"]) == ("one two", "length")
+    assert api.text(stop=" three") == "one two"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "x"}),
+        ("/v1/responses", {"input": "x"}),
+        ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "stream": False}),
+        ("/api/generate", {"prompt": "x", "stream": False}),
+    ],
+)
+def test_every_generating_route_follows_the_script(
+    start: Callable[..., Api], path: str, body: dict[str, Any]
+) -> None:
+    """The script is one for all routes."""
+    api = start(script=Script(replies=["zebra"]))
+
+    assert '"zebra"' in api.post(path, **body).text
+
+
+def test_mistake_in_a_script_is_not_silent(start: Callable[..., Api]) -> None:
+    """A key that no message has is an error, at once and at the server's end."""
+    api = start(script=Script(replies=[{"contents": "typo"}]))
+    response = api.chat()
+
+    assert response.status_code == 500
+    assert "contents" in response.json()["error"]["message"]
+    with pytest.raises(ValueError, match="contents"):
+        api.server.__exit__(None, None, None)
+
+
+def test_calls_are_recorded(start: Callable[..., Api]) -> None:
+    """Method, path, query, headers, bytes and JSON, refused and unknown ones included."""
+    api = start()
+    api.http.post("/v1/completions?a=b", json={"prompt": "é"}, headers={"X-Test": "1"})
+    api.http.get("/v1/nothing")
+    api.http.post("/v1/completions", content=b"{")
+    posted, got, broken = api.server.calls
+
+    assert (posted.method, posted.path, posted.query) == ("POST", "/v1/completions", "a=b")
+    assert posted.headers["x-test"] == "1"
+    assert posted.json == json.loads(posted.body) == {"prompt": "é"}
+    assert (got.method, got.path, got.json) == ("GET", "/v1/nothing", None)
+    assert (broken.body, broken.json) == (b"{", None)
