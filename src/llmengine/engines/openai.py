@@ -58,7 +58,6 @@ class OpenAI(Engine):
         self._sdk_headers = sdk_headers(self._key, config.headers)
         # A loop of its own for each process: a forked child makes clients of its own.
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
-        self._has_warned = False
 
     def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
         """The request as a call of the SDK."""
@@ -94,9 +93,9 @@ class OpenAI(Engine):
         return request
 
     def _warn_once(self, reasoning: bool) -> None:
-        if self._has_warned:
+        if self._told:
             return
-        self._has_warned = True
+        self._told = True
         log.warning(
             "engine %r: reasoning=%s is not sent, for OpenAI has no such switch and the model "
             'decides; give an effort such as "low", or "none"',
