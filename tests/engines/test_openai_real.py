@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel, Field
 
-from llmengine import ConfigError, EngineConfig, SamplingParams
-from llmengine.embedded import models
+from llmengine import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine import Engine
+    from llmengine import Engine, EngineConfig
 
 
 class Person(BaseModel):
@@ -23,16 +21,9 @@ class Person(BaseModel):
 
 
 @pytest.fixture
-def engine(openai_engine: Any) -> Engine:
-    """An engine of the backend at the embedded server, if that is here."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    embedded = EngineConfig(backend="embedded", model="smollm2-135m").engine
-    made: Engine = openai_engine(embedded.base_url, "chat", model="smollm2-135m")
+def engine(embedded: EngineConfig, openai_engine: Any) -> Engine:
+    """An engine of the backend at the embedded server."""
+    made: Engine = openai_engine(embedded.engine.base_url, "chat", model=embedded.model)
     return made
 
 
