@@ -5,12 +5,14 @@ Names are loaded when they are first used, so importing the package costs next t
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig as EngineConfig
     from llmengine.config.files import load_engines as load_engines
+    from llmengine.config.price import Price as Price
     from llmengine.config.timeouts import Timeouts as Timeouts
     from llmengine.engine.engine import Engine as Engine
     from llmengine.values.capabilities import Capability as Capability
@@ -42,9 +44,13 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import Usage as Usage
     from llmengine.values.sampling import SamplingParams as SamplingParams
 
+# Whoever wants to read the log adds a handler; see docs/telemetry.md.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 _HOMES = {
     "config.engine_config": ("EngineConfig",),
     "config.files": ("load_engines",),
+    "config.price": ("Price",),
     "config.timeouts": ("Timeouts",),
     "engine.engine": ("Engine",),
     "values.capabilities": ("Capability",),

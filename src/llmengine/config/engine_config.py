@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from llmengine.config.backends import load_backend
+from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
 from llmengine.values.errors import ConfigError
 from llmengine.values.sampling import SamplingParams
@@ -40,6 +41,8 @@ class EngineConfig(BaseModel):
     own parameters go over. ``extra_body`` goes into every request's body as it is.
     ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
     "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
+    ``price`` is {input, output, cached_input} for a million tokens, or {gpu_hour}; left out, it is
+    looked up in genai-prices if that is installed, and else unknown.
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
     """
 
@@ -74,6 +77,7 @@ class EngineConfig(BaseModel):
         BeforeValidator(SamplingParams.of),
         PlainSerializer(lambda s: s.given(), return_type=dict),
     ] = SamplingParams()
+    price: Annotated[Price | None, BeforeValidator(Price.of)] = None
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
     options: dict[str, Any] = Field(default_factory=dict)

@@ -9,6 +9,8 @@ from pydantic_core import to_json
 from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.tally import Tally
+from llmengine.telemetry.metering import Who, meter
+from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
@@ -18,14 +20,13 @@ from llmengine.values.errors import (
     RateLimitError,
     UnexpectedResponseError,
 )
-from llmengine.values.outputs import Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.values.outputs import LLMOutput, Result
     from llmengine.values.request import ChatRequest
 
 # A 429 without Retry-After still means: not now, none of you.
@@ -49,24 +50,33 @@ class Call:
         self.process_slots = loop.process_slots
         self.pace = loop.pace(origin)
         self.transport = loop.transport(engine.config.transport)
+        self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
+        self.tracing = tracing_of(engine, url)
+
+    def tally(self, request: ChatRequest) -> Tally:
+        """What follows one prompt from its first request to its result."""
+        span = None if self.tracing is None else self.tracing.span(request)
+        return Tally(self.account, self.engine.tariff, span)
 
     async def result(self, request: ChatRequest) -> Result:
         """The prompt's result; only cancellation is raised."""
-        tally = Tally()
-        try:
-            async with self.slots:
-                if request.output_model is None:
-                    output = await self.exchange(request, tally)
-                else:
-                    output = await climb(self, request, tally)
-        except InvalidRequestError as error:
-            return Result(error=error, attempts=tally.attempts, usage=tally.usage)
-        except CallError as error:
-            error.attempts = tally.attempts
-            return Result(error=error, attempts=tally.attempts, usage=tally.usage)
-        except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-            return Result(error=_bug(error), attempts=tally.attempts, usage=tally.usage)
-        return Result(output=output, attempts=tally.attempts, usage=tally.usage)
+        async with self.slots:
+            with self.tally(request) as tally:
+                try:
+                    output = await self._answer(request, tally)
+                except InvalidRequestError as error:
+                    return tally.close(error=error)
+                except CallError as error:
+                    error.attempts = tally.attempts
+                    return tally.close(error=error)
+                except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
+                    return tally.close(error=unforeseen(error))
+                return tally.close(output)
+
+    async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
+        if request.output_model is None:
+            return await self.exchange(request, tally)
+        return await climb(self, request, tally)
 
     async def exchange(
         self, request: ChatRequest, tally: Tally, max_retries: int | None = None
@@ -77,11 +87,9 @@ class Call:
             try:
                 output = await self._attempt(request, tally)
             except CallError as error:
-                if error.usage is not None:
-                    tally.spent.append(error.usage)
+                tally.failed(error)
                 raise
-            if output.usage is not None:
-                tally.spent.append(output.usage)
+            tally.answered(output)
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
@@ -91,7 +99,7 @@ class Call:
         engine = self.engine
         http = self.http(request)
         await self.pace.turn(engine.config.requests_per_minute)
-        tally.attempts += 1
+        tally.attempt()
         async with self.process_slots:
             reply = await self.transport.fetch(http)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
@@ -115,7 +123,8 @@ class Call:
         return error
 
 
-def _bug(error: Exception) -> CallError:
+def unforeseen(error: Exception) -> CallError:
+    """A bug, as the error of the prompt that met it."""
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )

@@ -51,6 +51,7 @@ async def with_retries(once: Callable[[], Awaitable[T]], max_retries: int) -> T:
             if attempt > max_retries or not worth_retrying(error):
                 raise
             wait = wait_before(attempt + 1, error)
-            log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error)
+            log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error.label)
+            log.debug("attempt %d failed: %s", attempt, error)
         await asyncio.sleep(wait)
     raise AssertionError  # the loop ends by returning or raising
