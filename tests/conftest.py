@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import socketserver
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @dataclass
@@ -114,6 +116,31 @@ def chat_chunk(text: str = "", *, finish: str | None = None) -> dict[str, Any]:
         "model": "m",
         "choices": [choice],
     }
+
+
+_READ = ("OPENAI_", "OLLAMA_", "VLLM_", "HOSTED_VLLM_", "LLAMACPP_", "NEMOTRON_", "USE_OLLAMA")
+
+
+@pytest.fixture
+def clean_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: empty, and with no variable of the machine to decide a test."""
+    for name in list(os.environ):
+        if name.startswith(_READ):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def env_file(clean_folder: Path) -> Callable[..., Path]:
+    """Writes a .env file into the current folder."""
+
+    def write(**variables: str) -> Path:
+        path = clean_folder / ".env"
+        path.write_text("".join(f"{k}={v}\n" for k, v in variables.items()), "utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture

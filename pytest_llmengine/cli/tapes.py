@@ -41,10 +41,13 @@ def record(  # noqa: PLR0913 - one option each
     ):
         typer.echo(proxy.root_url)
         wait()
+    if len(tape):
+        # A tape with a miss leaves its file alone; of a whole session, what passed is worth it.
+        tape.write()
+        kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
+        stderr().print(f"{kept} kept in {file}", soft_wrap=True)
     if tape.misses:
         _complain(tape.misses, "not recorded")
-    kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
-    stderr().print(f"{kept} kept in {file}", soft_wrap=True)
 
 
 def replay(

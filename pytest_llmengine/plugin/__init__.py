@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine.plugin import markers, run
+from pytest_llmengine.plugin import markers, recordings, run, verdicts
 from pytest_llmengine.plugin.markers import CHECK, NAME
 from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
-from pytest_llmengine.plugin.verdicts import attach
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -79,9 +78,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the verdict of a contract test on its report."""
+    """Put on a test's report the verdict that it reached and the cassettes that it played."""
     report = yield
-    attach(item, report)
+    verdicts.attach(item, report)
+    if run.backends_of(item):
+        recordings.attach(report, run.pool(item.config))
     return report
 
 

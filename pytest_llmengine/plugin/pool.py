@@ -9,6 +9,7 @@ from pytest_llmengine.targets import TargetError, config_named, open_session
 
 if TYPE_CHECKING:
     from pytest_llmengine.targets import Session, Settings
+    from pytest_llmengine.targets.session import Played
 
 
 class Pool:
@@ -39,6 +40,15 @@ class Pool:
         if isinstance(session, TargetError):
             raise session
         return session
+
+    def take_played(self) -> list[Played]:
+        """The cassettes that were played since the last time."""
+        taken = []
+        for session in self._sessions.values():
+            if not isinstance(session, TargetError):
+                taken += session.played
+                session.played.clear()
+        return taken
 
     def close(self) -> None:
         """Close every session, the last one first."""

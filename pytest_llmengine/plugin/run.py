@@ -16,6 +16,7 @@ from pytest_llmengine.plugin.options import (
     settings_of,
     values_of,
 )
+from pytest_llmengine.plugin.recordings import Recordings
 from pytest_llmengine.plugin.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def begin(config: pytest.Config) -> None:
     values_of(config)
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
+    config.pluginmanager.register(Recordings(config), "llmengine-recordings")
     if report is not None:
         _check_report(report)
     if given(config, ENGINE):

@@ -6,6 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
+from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
@@ -19,6 +22,7 @@ from pytest_llmengine.targets.ways import record_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from llmengine.engine.engine import Engine
     from pytest_llmengine.contract.profile import Profile
@@ -28,11 +32,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Played:
+    """A cassette that a replay has closed, and the recorded requests that were not made."""
+
+    folder: Path
+    path: Path
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One engine, open: our client and the contract's target, both at one address.
 
     ``provenance`` says which server answers, or answered when it was recorded. ``upstream`` is
-    the real server's address, None in a replay.
+    the real server's address, None in a replay. ``played`` grows by every cassette that a replay
+    has closed.
     """
 
     engine: Engine
@@ -40,6 +54,7 @@ class Session:
     provenance: Provenance
     profile: Profile
     upstream: str | None
+    played: list[Played]
     _plan: Plan
     _proxy: RecordServer | ReplayServer | None
 
@@ -81,8 +96,12 @@ class Session:
         path = self._plan.folder / f"{name}.yaml"
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
+        # What a probe found out in an earlier test would be missing from this one's cassette.
+        verdicts.forget()
         with self._proxy.cassette(path) as tape:
             yield tape
+        if self.mode is Mode.REPLAY:
+            self.played.append(Played(self._plan.folder, path, tuple(tape.unused)))
 
 
 _WORDS = {Mode.LIVE: "live at", Mode.RECORD: "recording from"}
@@ -109,14 +128,21 @@ def _serve(plan: Plan, stack: ExitStack) -> Session:
     """Aim at the real server, with a recorder between if one is wanted."""
     server = stack.enter_context(plan.config.engine)
     provenance = identify(server)
-    known = {"model": provenance.model}
+    known: dict[str, Any] = {"model": provenance.model}
     if plan.mode is Mode.LIVE:
         engine = server if server.model == provenance.model else _opened(plan, known, stack)
         return _session(stack, plan, engine, provenance, server.base_url)
     root, path = split_endpoint(server.endpoint)
     proxy = stack.enter_context(RecordServer(root, provenance))
-    engine = _opened(plan, known | {"endpoint": proxy.root_url + path}, stack)
-    return _session(stack, plan, engine, provenance, server.base_url, proxy)
+    known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
+    return _session(stack, plan, _opened(plan, known, stack), provenance, server.base_url, proxy)
+
+
+def _key_for_proxy(server: Engine) -> dict[str, Any]:
+    """A key that variables hold for the server's address goes to the proxy before it."""
+    if server.api_key is None or server.config.resolve_key() is not None:
+        return {}
+    return {"api_key": SecretStr(server.api_key)}
 
 
 def _replay(plan: Plan, stack: ExitStack) -> Session:
@@ -152,7 +178,9 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         direct=proxy is None,
     )
     stack.enter_context(target)
-    return Session(engine, target, provenance, load_profile(engine.backend), upstream, plan, proxy)
+    return Session(
+        engine, target, provenance, load_profile(engine.backend), upstream, [], plan, proxy
+    )
 
 
 def _server(provenance: Provenance) -> str:

@@ -60,5 +60,5 @@ def record_command(
 
 
 def _give_address(engine: type[Engine]) -> str:
-    variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env))
+    variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
     return f"give --engine-url=http://host:port or set {variables}"

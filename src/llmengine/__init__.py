@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from llmengine.config.price import Price as Price
     from llmengine.config.timeouts import Timeouts as Timeouts
     from llmengine.engine.engine import Engine as Engine
+    from llmengine.pool.pool import EnginePool as EnginePool
+    from llmengine.pool.registry import get_engine as get_engine
+    from llmengine.pool.registry import get_engine_config as get_engine_config
+    from llmengine.pool.registry import register_engine as register_engine
     from llmengine.values.capabilities import Capability as Capability
     from llmengine.values.errors import APIConnectionError as APIConnectionError
     from llmengine.values.errors import APITimeoutError as APITimeoutError
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
+    from llmengine.values.errors import UnknownEngineError as UnknownEngineError
     from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
     from llmengine.values.outputs import CompletionOutput as CompletionOutput
     from llmengine.values.outputs import Delta as Delta
@@ -43,6 +48,9 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import ToolCall as ToolCall
     from llmengine.values.outputs import Usage as Usage
     from llmengine.values.sampling import SamplingParams as SamplingParams
+    from llmengine.worker.factory import get_worker as get_worker
+    from llmengine.worker.worker import LLMWorker as LLMWorker
+    from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
 
 # Whoever wants to read the log adds a handler; see docs/telemetry.md.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -53,6 +61,8 @@ _HOMES = {
     "config.price": ("Price",),
     "config.timeouts": ("Timeouts",),
     "engine.engine": ("Engine",),
+    "pool.pool": ("EnginePool",),
+    "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
     "values.capabilities": ("Capability",),
     "values.errors": (
         "APIConnectionError",
@@ -73,6 +83,7 @@ _HOMES = {
         "StructuredOutputError",
         "TruncatedError",
         "UnexpectedResponseError",
+        "UnknownEngineError",
         "WhitespaceLoopError",
     ),
     "values.outputs": (
@@ -85,6 +96,8 @@ _HOMES = {
         "Usage",
     ),
     "values.sampling": ("SamplingParams",),
+    "worker.factory": ("get_worker",),
+    "worker.worker": ("LLMWorker", "OpenAICompatibleWorker"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

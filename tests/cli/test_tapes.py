@@ -80,6 +80,22 @@ def test_upstream_that_is_gone_ends_the_recording_with_1(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_miss_does_not_lose_what_passed(serving: Callable[..., Any], tmp_path: Path) -> None:
+    """A session with one failed call keeps the others, and says what is missing."""
+    tape = tmp_path / "tape.yaml"
+    server = MockServer()
+    server.start()
+    with serving("record", "--upstream", server.root_url, tape) as (process, url):
+        assert ask(url, "One.").status_code == 200
+        server.stop()
+        assert ask(url, "Two.").status_code == 502
+        status, said = ended(process)
+    assert status == 1
+    assert f"1 exchange kept in {tape}" in said
+    assert "not recorded: " in said
+    assert "One." in tape.read_text("utf-8")
+
+
 def test_replay_of_nothing_is_one_line(llmengine: Callable[..., Any], tmp_path: Path) -> None:
     """A folder without recordings says how to record."""
     ran = llmengine("replay", tmp_path)

@@ -204,4 +204,4 @@ def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: M
     result = pytester.runpytest_inprocess("--engine=mock", f"--engine-url={upstream.base_url}")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["engine 'ollama_api' has nothing to talk to.*OLLAMA_HOST*"])
+    result.stdout.fnmatch_lines(["engine 'ollama_api' has nothing to talk to.*OLLAMA_API_URL*"])

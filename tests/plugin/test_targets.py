@@ -45,6 +45,16 @@ def test_live_session(upstream: MockServer) -> None:
             assert tape is None
 
 
+def test_recorder_is_given_the_servers_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that the environment holds for the server's address passes through the recorder."""
+    settings = Settings(engines=("vllm_api",), model="mock", mode=Mode.RECORD, cassettes=tmp_path)
+    with MockServer(api_key="vllm-server-key") as server:
+        monkeypatch.setenv("VLLM_BASE_URL", server.base_url)
+        monkeypatch.setenv("VLLM_API_KEY", "vllm-server-key")
+        with open_session("vllm_api", settings) as session, session.cassette("hello"):
+            assert session.engine.generate("Hello")
+
+
 @pytest.mark.parametrize("name", ["ollama_api", "vllm_api"])
 def test_server_says_its_version(upstream: MockServer, name: str, tmp_path: Path) -> None:
     """The version that Ollama and vLLM tell is in the provenance, and in what is recorded."""

@@ -44,6 +44,8 @@ class EngineConfig(BaseModel):
     ``price`` is {input, output, cached_input} for a million tokens, or {gpu_hour}; left out, it is
     looked up in genai-prices if that is installed, and else unknown.
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
+    ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
+    take; left out, a sleeping server is a failing one.
     """
 
     model_config = ConfigDict(
@@ -80,6 +82,7 @@ class EngineConfig(BaseModel):
     price: Annotated[Price | None, BeforeValidator(Price.of)] = None
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
+    cold_start: float | None = Field(None, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -110,17 +113,25 @@ class EngineConfig(BaseModel):
         made: Engine = load_backend(self.backend)(self)
         return made
 
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that is named as the key's, in either spelling."""
+        literal = self._literal_key
+        named = literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
+        return self.api_key_env or named
+
+    @property
+    def _literal_key(self) -> str:
+        return self.api_key.get_secret_value() if self.api_key is not None else ""
+
     def resolve_key(self) -> str | None:
         """The key as text, from here or from the environment; None where none is configured.
 
         Raises ConfigError that names the engine and the variable if that is not set.
         """
-        literal = self.api_key.get_secret_value() if self.api_key is not None else ""
-        variable = self.api_key_env or (
-            literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
-        )
+        variable = self.key_variable
         if variable is None:
-            return literal or None
+            return self._literal_key or None
         key = os.environ.get(variable)
         if not key:
             msg = (

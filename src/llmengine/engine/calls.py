@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic_core import to_json
 
@@ -12,6 +13,7 @@ from llmengine.engine.tally import Tally
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest
+from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
     AuthenticationError,
@@ -22,12 +24,14 @@ from llmengine.values.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
     from llmengine.values.outputs import LLMOutput, Result
     from llmengine.values.request import ChatRequest
+
+T = TypeVar("T")
 
 # A 429 without Retry-After still means: not now, none of you.
 _SHORTEST_COOLING = 0.5
@@ -49,6 +53,7 @@ class Call:
         self.slots = loop.slots(engine, self.concurrency)
         self.process_slots = loop.process_slots
         self.pace = loop.pace(origin)
+        self.readiness = loop.readiness(origin)
         self.transport = loop.transport(engine.config.transport)
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
         self.tracing = tracing_of(engine, url)
@@ -93,7 +98,27 @@ class Call:
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
-        return await with_retries(once, limit)
+        return await with_retries(self.when_awake(once), limit)
+
+    def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """The attempt `once`; of a server that may sleep, made when it is awake.
+
+        The wait is no part of the attempt, so that it takes nothing of its clocks.
+        """
+        config = self.engine.config
+        if config.cold_start is None:
+            return once
+        total = min(PROBE_TIMEOUT, config.cold_start)
+        knock = HTTPRequest(
+            self.engine.base_url + "/models",
+            self.engine.headers,
+            b"",
+            config.timeout.connect,
+            total,
+            method="GET",
+        )
+        probe = partial(trouble_at, self.transport, knock)
+        return partial(self.readiness.attempt, once, probe, config.cold_start)
 
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine

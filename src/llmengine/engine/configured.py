@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
+from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import register, scrub
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.telemetry.tariff import Tariff
@@ -24,9 +26,11 @@ class Configured:
     """Who an engine is and where its server is found.
 
     A backend sets the class attributes: the dialect that its server speaks, what it can do, the
-    address it has by default, and the environment variables that move the address and hold the
-    key. ``trusts_schema`` says that its server is known to enforce JSON schemas, so that no probe
-    is needed; ``schema_dialect`` is "openai_strict" where it takes no others.
+    address it has by default, and the environment variables that move the address (the first
+    that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
+    variable that does not go with ``key_env``. ``trusts_schema``
+    says that its server is known to enforce JSON schemas, so that no probe is needed;
+    ``schema_dialect`` is "openai_strict" where it takes no others.
     """
 
     backend: ClassVar[str]
@@ -34,6 +38,7 @@ class Configured:
     default_port: ClassVar[int | None] = None
     endpoint_env: ClassVar[tuple[str, ...]] = ()
     key_env: ClassVar[str | None] = None
+    endpoint_keys: ClassVar[Mapping[str, str | None]] = {}
     capabilities: ClassVar[frozenset[Capability]]
     dialect: Dialect
     trusts_schema: ClassVar[bool] = False
@@ -41,13 +46,20 @@ class Configured:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self._key = config.resolve_key() or (os.environ.get(self.key_env) if self.key_env else None)
+        self._place = locate(config, self.variables(), [ENVIRONMENT])
+        self._key = config.resolve_key() or self._place.key
         if self._key:
             register(self._key)
         for name, value in config.headers.items():
             if name.lower() in _SECRET_HEADERS:
                 register(value.removeprefix("Bearer "))
         self.headers = self._headers()
+
+    @classmethod
+    def variables(cls) -> Names:
+        """The variables that say where a server of this backend is and what opens it."""
+        pairs = tuple((v, cls.endpoint_keys.get(v, cls.key_env)) for v in cls.endpoint_env)
+        return Names(pairs, cls.default_endpoint, cls.key_env, cls.default_port)
 
     @property
     def name(self) -> str:
@@ -62,8 +74,7 @@ class Configured:
     @property
     def endpoint(self) -> str:
         """The configured address in its normal form; raises ConfigError where there is none."""
-        found = next((os.environ[v] for v in self.endpoint_env if os.environ.get(v)), None)
-        endpoint = self.config.endpoint or found or self.default_endpoint
+        endpoint = self._place.endpoint
         if not endpoint:
             msg = (
                 f"engine {self.name!r}: endpoint: backend {self.backend!r} has no default; "
@@ -102,6 +113,11 @@ class Configured:
         """What a user can do about a refused key."""
         if self._key:
             return f"the key of engine {self.name!r} was sent and not accepted"
+        if held := [v for v in self.variables().keys if ENVIRONMENT.get(v)]:
+            return (
+                f"{held[0]} is set, but for another address than that of engine {self.name!r}: "
+                f"set its api_key_env to {held[0]} if the key is meant for it"
+            )
         return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
 
     def _headers(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ class CallOptions:
     TypedDict or any other type that pydantic validates; ``tools`` and
     ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
     goes over the configuration's; ``step_id`` names the caller's step in the log.
+    ``json_mode`` asks for any JSON object; the answer is not held against anything.
     """
 
     output_model: Any = None
@@ -33,6 +34,7 @@ class CallOptions:
     reasoning: bool | str | None = None
     extra_body: Mapping[str, Any] | None = None
     step_id: str | None = None
+    json_mode: bool = False
 
 
 class Options(TypedDict, total=False):
@@ -44,6 +46,7 @@ class Options(TypedDict, total=False):
     reasoning: bool | str | None
     extra_body: Mapping[str, Any] | None
     step_id: str | None
+    json_mode: bool
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
@@ -87,7 +90,7 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
         messages=to_messages(prompt, index=index),
         sampling=config.sampling.merged(sampling),
         stream=stream,
-        response_format=_format(options.output_model),
+        response_format=_format(options.output_model, json_mode=options.json_mode),
         output_model=options.output_model,
         tools=tuple(options.tools),
         tool_choice=options.tool_choice,
@@ -96,8 +99,8 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
     )
 
 
-def _format(model: Any) -> ResponseFormat | None:
+def _format(model: Any, *, json_mode: bool) -> ResponseFormat | None:
     if model is None:
-        return None
+        return ResponseFormat() if json_mode else None
     shape = shape_of(model)
     return ResponseFormat(schema=shape.schema, name=shape.name)

@@ -91,9 +91,8 @@ class Pump:
         return output
 
     async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
-        return await with_retries(
-            lambda: self._attempt(call, request, tally), self._engine.config.max_retries
-        )
+        attempt = call.when_awake(lambda: self._attempt(call, request, tally))
+        return await with_retries(attempt, self._engine.config.max_retries)
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)

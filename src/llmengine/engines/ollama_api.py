@@ -18,14 +18,14 @@ class OllamaAPI(Engine):
     """A client of Ollama, by default on port 11434 of this machine.
 
     It speaks ``/api/chat``, which can say more than Ollama's ``/v1`` (the context size, for one).
-    An endpoint that ends in ``/v1`` asks for the OpenAI dialect. ``OLLAMA_HOST`` moves the
-    default.
+    An endpoint that ends in ``/v1`` asks for the OpenAI dialect. Variables move the default;
+    ``OLLAMA_HOST`` comes last of them, since Ollama's server listens by it too.
     """
 
     backend = "ollama_api"
     default_endpoint = "http://localhost:11434"
     default_port = 11434
-    endpoint_env = ("OLLAMA_HOST",)
+    endpoint_env = ("OLLAMA_API_URL", "OLLAMA_BASE_URL", "OLLAMA_API_BASE", "OLLAMA_HOST")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.N,
         Capability.LOGIT_BIAS,

@@ -10,8 +10,14 @@ from llmengine.values.capabilities import Capability
 
 
 class OpenAICompatible(Engine):
-    """A client of any OpenAI-compatible server; the configuration must say where it is."""
+    """A client of any OpenAI-compatible server.
+
+    The configuration says where it is, or ``OPENAI_BASE_URL``; there is no default.
+    ``OPENAI_API_KEY`` goes to the address in ``OPENAI_BASE_URL`` and to no other.
+    """
 
     backend = "openai_compatible"
+    endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+    key_env = "OPENAI_API_KEY"
     dialect = OpenAIChat(extras=VLLM_EXTRAS)
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)

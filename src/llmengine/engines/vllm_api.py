@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class VLLMAPI(Engine):
     """A client of ``vllm serve``, by default on port 8000 of this machine.
 
-    ``VLLM_BASE_URL`` moves the default; ``VLLM_API_KEY`` is the key, if the server wants one.
+    ``VLLM_BASE_URL`` moves the default, and so do the names that any-llm and litellm use;
+    ``VLLM_API_KEY`` is the key, if the server wants one. ``VLLM_PORT`` and ``VLLM_HOST_IP`` are
+    for vLLM's own processes and say nothing of where its API is.
     """
 
     backend = "vllm_api"
     default_endpoint = "http://localhost:8000/v1"
-    endpoint_env = ("VLLM_BASE_URL",)
+    endpoint_env = ("VLLM_BASE_URL", "VLLM_API_BASE", "HOSTED_VLLM_API_BASE")
     key_env = "VLLM_API_KEY"
+    endpoint_keys: ClassVar[Mapping[str, str | None]] = {
+        "HOSTED_VLLM_API_BASE": "HOSTED_VLLM_API_KEY"
+    }
     dialect = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)

@@ -43,7 +43,8 @@ class AiohttpTransport:
         """Send the request and read the whole answer within its clocks."""
         timeout = aiohttp.ClientTimeout(total=request.total, sock_connect=request.connect)
         with _mapped(request):
-            async with self._session.post(
+            async with self._session.request(
+                request.method,
                 request.url,
                 data=request.body,
                 headers=request.headers,
@@ -58,7 +59,8 @@ class AiohttpTransport:
         """Send the request; only the connect clock is kept here, the others by the reader."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=request.connect)
         with _mapped(request):
-            response = await self._session.post(
+            response = await self._session.request(
+                request.method,
                 request.url,
                 data=request.body,
                 headers=request.headers,

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from llmengine.transport.choice import make_transport, transport_name
 from llmengine.transport.limits import Pace
+from llmengine.transport.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -36,6 +37,7 @@ class Background:
         self.loop = asyncio.new_event_loop()
         self._transports: dict[str, Transport] = {}
         self._paces: dict[str, Pace] = {}
+        self._readiness: dict[str, Readiness] = {}
         self._slots: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
         self.process_slots = asyncio.Semaphore(PROCESS_CONCURRENCY)
         self._thread = threading.Thread(target=self._run, name="llmengine", daemon=True)
@@ -65,6 +67,10 @@ class Background:
     def pace(self, origin: str) -> Pace:
         """The rhythm of one server, shared by all its engines; on the loop only."""
         return self._paces.setdefault(origin, Pace())
+
+    def readiness(self, origin: str) -> Readiness:
+        """Whether one server is awake, shared by all its engines; on the loop only."""
+        return self._readiness.setdefault(origin, Readiness(origin))
 
     def stop(self) -> None:
         """Close the connections and end the thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
-    """One POST; ``connect`` and ``total`` are its clocks in seconds, None for none."""
+    """One request; ``connect`` and ``total`` are its clocks in seconds, None for none."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     connect: float | None
     total: float | None
+    method: Literal["POST", "GET"] = "POST"
 
 
 @dataclass(frozen=True, slots=True)

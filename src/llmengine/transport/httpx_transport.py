@@ -28,7 +28,8 @@ class HttpxTransport:
         """Send the request and read the whole answer within its clocks."""
         with _mapped(request):
             async with asyncio.timeout(request.total):
-                response = await self._client.post(
+                response = await self._client.request(
+                    request.method,
                     request.url,
                     content=request.body,
                     headers=dict(request.headers),
@@ -40,7 +41,7 @@ class HttpxTransport:
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
         """Send the request; only the connect clock is kept here, the others by the reader."""
         built = self._client.build_request(
-            "POST",
+            request.method,
             request.url,
             content=request.body,
             headers=dict(request.headers),

@@ -2,6 +2,7 @@
 
 LLMEngineError
 ├── ConfigError              a file, an engine or a field is wrong
+│   └── UnknownEngineError     no engine has that name
 ├── InvalidRequestError      a prompt or a parameter is wrong; nothing was sent
 ├── CallError                one call was sent and failed
 │   ├── APIConnectionError     no connection, or it broke
@@ -39,6 +40,14 @@ class LLMEngineError(Exception):
 
 class ConfigError(LLMEngineError):
     """A configuration is wrong; the message names the file, the engine and the field."""
+
+
+class UnknownEngineError(ConfigError, KeyError):
+    """No engine has that name; the message lists those that are known."""
+
+    def __str__(self) -> str:
+        """The message as it is; a KeyError would quote it."""
+        return str(self.args[0])
 
 
 class InvalidRequestError(LLMEngineError, ValueError):
@@ -121,7 +130,10 @@ class APIConnectionError(CallError):
 
 
 class APITimeoutError(CallError):
-    """A clock ran out: ``clock`` is ``connect``, ``first_token``, ``gap`` or ``total``."""
+    """A clock ran out: ``clock`` is ``connect``, ``first_token``, ``gap`` or ``total``.
+
+    It is ``cold_start`` where a sleeping server did not wake in time, and nothing was sent.
+    """
 
     _retryable = True
 

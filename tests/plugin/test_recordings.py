@@ -1,0 +1,94 @@
+"""What a replay says of recordings that it did not use."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine.mock import MockServer
+
+_AIM = "--engine=openai_compatible"
+TWO = """
+def test_two(engine):
+    for word in ("one", "two"):
+        engine.generate([word])
+
+
+def test_three(engine):
+    engine.generate(["three"])
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, upstream: MockServer) -> pytest.Pytester:
+    """A project whose two tests were recorded."""
+    pytester.makeini("[pytest]\ntestpaths = .")
+    pytester.makepyfile(test_words=TWO)
+    url = f"--engine-url={upstream.base_url}"
+    run = pytester.runpytest_inprocess(_AIM, url, "--engine-model=mock", "--engine-mode=record")
+    run.assert_outcomes(passed=2)
+    return pytester
+
+
+def test_all_used(project: pytest.Pytester) -> None:
+    """A run that plays everything has nothing to say."""
+    result = project.runpytest_inprocess(_AIM)
+
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*recordings not used*")
+
+
+def test_request_not_made(project: pytest.Pytester) -> None:
+    """A recorded request that the test no longer makes is named, with its file."""
+    project.makepyfile(test_words=TWO.replace('"one", "two"', '"one",'))
+
+    result = project.runpytest_inprocess(_AIM)
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_two.yaml: number 2, POST */chat/completions is recorded*"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_cassette_of_no_test(project: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """A cassette whose test is gone is named in a run of all tests."""
+    project.makepyfile(test_words=TWO.partition("def test_three")[0])
+
+    result = project.runpytest_subprocess(_AIM, *workers)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_three.yaml was played by no test*"])
+
+
+@pytest.mark.parametrize("narrowed", [("-k", "two"), ("test_words.py::test_two",)])
+def test_part_of_the_tests(project: pytest.Pytester, narrowed: tuple[str, ...]) -> None:
+    """A run of some tests does not know whether the other cassettes are in use."""
+    result = project.runpytest_inprocess(_AIM, *narrowed)
+
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("*recordings not used*")
+
+
+def test_failed_test(project: pytest.Pytester) -> None:
+    """What a failed test did not get to is not called unused."""
+    project.makepyfile(test_words=TWO.replace("engine.generate([word])", "assert word == 'two'"))
+
+    result = project.runpytest_inprocess(_AIM)
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*recordings not used*")
+
+
+def test_checks_of_another_run(project: pytest.Pytester) -> None:
+    """The contract's own cassettes stay, also when a run is of the project's tests alone."""
+    folder: Path = project.path / "cassettes" / "openai_compatible"
+    shutil.copy(folder / "test_words" / "test_two.yaml", folder / "chat.basic.id_unique.yaml")
+
+    result = project.runpytest_inprocess(_AIM)
+
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*recordings not used*")

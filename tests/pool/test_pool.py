@@ -1,0 +1,132 @@
+"""Engines by name: one a name, made when asked for, closed together."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from llmengine import (
+    ConfigError,
+    EngineConfig,
+    EnginePool,
+    UnknownEngineError,
+    get_engine,
+    get_engine_config,
+    register_engine,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine import Engine
+
+pytestmark = pytest.mark.usefixtures("clean_folder")
+
+MOCK = EngineConfig(name="a", backend="mock", model="mock")
+ENGINES = """
+- {name: laptop, backend: mock, model: mock}
+- {name: h100, backend: vllm_api, model: m, endpoint: https://h100.example/v1, api_key_env: A_KEY}
+"""
+
+
+def test_engine_is_made_once() -> None:
+    """The same name is the same client, and another name another."""
+    with EnginePool([MOCK, MOCK.model_copy(update={"name": "b"})]) as pool:
+        assert pool.get("a") is pool.get("a")
+        assert pool.get("a") is not pool.get("b")
+        assert pool.names() == ["a", "b"]
+
+
+def test_threads_get_the_same_engine() -> None:
+    """However many ask at once, one client is made."""
+    with EnginePool([MOCK]) as pool, ThreadPoolExecutor(8) as threads:
+        engines = list(threads.map(pool.get, ["a"] * 64))
+
+    assert len(set(map(id, engines))) == 1
+
+
+def test_pool_answers_from_a_file(clean_folder: Path) -> None:
+    """An engines file is all that a pool needs; nothing in it is made before it is asked for."""
+    path = clean_folder / "engines.yaml"
+    path.write_text(ENGINES, "utf-8")
+
+    with EnginePool.from_file(path) as pool:
+        assert pool.get("laptop").generate("Hello")[0].outputs[0].text
+        with pytest.raises(ConfigError, match=r"engine 'h100': .*A_KEY is not set"):
+            pool.get("h100")
+
+
+def test_close_releases_every_engine() -> None:
+    """The servers of closed engines are gone; the next call for the name makes a new engine."""
+    pool = EnginePool([MOCK])
+    before: Any = pool.get("a")
+    server = before.server
+    host, port = urlsplit(server.root_url).netloc.split(":")
+
+    pool.close()
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=5)
+    after: Any = pool.get("a")
+    assert after is not before
+    assert after.generate("x")[0].outputs[0].text
+    pool.close()
+
+
+def test_closing_leaves_the_callers_own_client_alone() -> None:
+    """The pool's client is not that of the configuration that it was given."""
+    own: Any = MOCK.engine
+    server = own.server
+    with EnginePool([MOCK]) as pool:
+        pool.get("a").generate("x")
+
+    assert own.server is server
+    own.close()
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    """The error is one of configuration and of a missing key, and its text is plain."""
+    pool = EnginePool({"a": MOCK})
+
+    with pytest.raises(UnknownEngineError) as caught:
+        pool.get("olama")
+
+    assert isinstance(caught.value, ConfigError)
+    assert isinstance(caught.value, KeyError)
+    assert str(caught.value) == (
+        "unknown engine 'olama'; registered: a; "
+        "from the environment: llamacpp, nemotron, ollama, openai, vllm"
+    )
+
+
+def test_name_is_taken_by_another_configuration() -> None:
+    """The same again is fine, another needs to be told; then its engine is a new one."""
+    with EnginePool([MOCK]) as pool:
+        pool.register(MOCK)
+        first = pool.get("a")
+        other = MOCK.model_copy(update={"max_retries": 0})
+        with pytest.raises(ConfigError, match="'a' is registered with another configuration"):
+            pool.register(other)
+
+        pool.register(other, replace=True)
+
+        assert pool.get("a") is not first
+        assert pool.config("a").max_retries == 0
+
+
+def test_process_has_a_registry() -> None:
+    """What one part of a program registers, another finds."""
+    config = MOCK.model_copy(update={"name": "test-of-the-registry"})
+
+    register_engine(config)
+
+    assert get_engine_config("test-of-the-registry") == config
+    engine: Engine = get_engine("test-of-the-registry")
+    assert engine.generate("x")[0].outputs[0].text
+    engine.close()
+    with pytest.raises(KeyError):
+        get_engine_config("nobody")

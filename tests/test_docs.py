@@ -1,0 +1,87 @@
+"""The documentation is true: its Python runs, its examples are the files, its commands are CI's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmengine import ConfigError
+from llmengine.embedded import models
+
+ROOT = Path(__file__).parents[1]
+
+
+def _blocks(page: str) -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+def _needs_the_model() -> None:
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        models.resolve("smollm2-135m")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [(page, i) for page in ("docs/library.md", "docs/mock.md") for i in range(len(_blocks(page)))],
+)
+def test_python_of_a_page_runs(page: str, place: int, tmp_path: Path) -> None:
+    """Each block is a program of its own."""
+    code = _blocks(page)[place]
+    if '"embedded"' in code:
+        _needs_the_model()
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("example", ["test_summary.py", "test_openai_sdk.py"])
+def test_example_of_the_readme_is_its_file_and_passes(
+    example: str, pytester: pytest.Pytester
+) -> None:
+    """What the README shows is what lies in examples, and it works as a user would run it."""
+    text = (ROOT / "examples" / example).read_text("utf-8")
+    shown = text.partition('"""\n\n')[2]
+    assert shown in _blocks("README.md")
+    if "embedded_engine" in text:
+        _needs_the_model()
+        pytest.importorskip("openai", reason="pip install 'pytest-llmengine[openai]'")
+    pytester.makepyfile(**{example.removesuffix(".py"): text})
+
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    """CI takes the README's line, and what it makes of it sets up first and tests last."""
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    lines = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if "dev" in line]
+    command = next(line for line in lines if "--group dev" in line)
+
+    assert "grep -m1 -- '--group dev' README.md" in script
+    assert command.startswith("python -m pip install")
+    assert command.endswith("&& python -m pytest")
+    assert command in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+)
+def test_links_lead_somewhere(page: str) -> None:
+    """A link to a file of the project is to one that exists."""
+    text = (ROOT / page).read_text("utf-8")
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []

@@ -1,0 +1,132 @@
+"""The worker that the environment, or a .env file, asks for."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import ConfigError, EngineConfig, OpenAICompatibleWorker, get_worker
+from llmengine.embedded import models
+from llmengine.mock import MockServer, Script
+from llmengine.worker import EngineWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.usefixtures("clean_folder")
+
+NEMOTRON = "nvidia/nemotron-3-8b-instruct"
+
+
+@pytest.fixture
+def mock() -> Iterator[MockServer]:
+    """A server that answers for Ollama."""
+    with MockServer(model="qwen2.5:3b-instruct") as server:
+        yield server
+
+
+@pytest.mark.parametrize("suffix", ["", "/v1"])
+@pytest.mark.parametrize(
+    ("use_openai_api", "path"), [(True, "/v1/chat/completions"), (False, "/api/chat")]
+)
+def test_documents_development_configuration(
+    mock: MockServer, env_file: Any, suffix: str, use_openai_api: bool, path: str
+) -> None:
+    """USE_OLLAMA, OLLAMA_API_URL and OLLAMA_MODEL in a .env file are all it takes."""
+    url = mock.root_url + suffix
+    env_file(USE_OLLAMA="true", OLLAMA_API_URL=url, OLLAMA_MODEL="qwen2.5:3b-instruct")
+    mock.play(Script(replies=["test"]))
+
+    worker = get_worker(use_openai_api=use_openai_api)
+
+    assert worker.generate("prompt") == "test"
+    assert [call.path for call in mock.calls] == [path]
+    assert isinstance(worker, OpenAICompatibleWorker) == use_openai_api
+
+
+@pytest.mark.parametrize("use_ollama", ["false", None])
+def test_documents_production_configuration(env_file: Any, use_ollama: str | None) -> None:
+    """Without Ollama it is Nemotron, which has a name, a cold start, and a key of its own."""
+    flag = {"USE_OLLAMA": use_ollama} if use_ollama else {}
+    env_file(**flag, NEMOTRON_API_URL="https://n.koyeb.app", NEMOTRON_API_KEY="koyeb-key")
+
+    worker = get_worker()
+
+    assert isinstance(worker, OpenAICompatibleWorker)
+    assert (worker.api_url, worker.model_name) == ("https://n.koyeb.app/v1", NEMOTRON)
+    assert worker.engine.api_key == "koyeb-key"
+    assert worker.engine.config.cold_start == 300
+
+
+def test_nemotron_that_sleeps_is_waited_for(
+    raw_server: Any, chat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first prompt after a night comes through."""
+    sleepy = iter([503, 503])
+
+    def handler(request: Any, connection: Any) -> None:
+        status = next(sleepy, 200)
+        connection.reply(chat("awake") if request.method == "POST" else {}, status=status)
+
+    server = raw_server(handler)
+    monkeypatch.setenv("NEMOTRON_API_URL", server.url)
+    monkeypatch.setenv("NEMOTRON_MODEL", "other")
+
+    assert get_worker(use_ollama=False).generate("hi") == "awake"
+    assert [r.method for r in server.requests] == ["GET", "GET", "GET", "POST"]
+    assert server.requests[-1].json["model"] == "other"
+
+
+def test_argument_goes_over_the_variable(mock: MockServer, env_file: Any) -> None:
+    """use_ollama in the call decides, whatever USE_OLLAMA says."""
+    env_file(USE_OLLAMA="false", OLLAMA_API_URL=mock.root_url, OLLAMA_MODEL=mock.model)
+
+    assert get_worker(use_ollama=True).generate("Hello")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"USE_OLLAMA": "true"}, "OLLAMA_MODEL is not set"),
+        ({}, "NEMOTRON_API_URL is not set"),
+        ({"USE_OLLAMA": "perhaps"}, "USE_OLLAMA is 'perhaps'; write true or false"),
+    ],
+)
+def test_missing_variable_is_named(env_file: Any, variables: dict[str, str], message: str) -> None:
+    """One line says which variable is wanting."""
+    env_file(**variables)
+
+    with pytest.raises(ConfigError, match=message):
+        get_worker()
+
+
+def test_key_of_openai_stays_at_home(env_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's OpenAI key goes neither to Ollama nor to Nemotron."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-developer")
+    env_file(OLLAMA_MODEL="q", NEMOTRON_API_URL="https://n.koyeb.app")
+
+    for use_ollama in (True, False):
+        assert get_worker(use_ollama=use_ollama).engine.api_key is None
+
+
+def test_worker_over_a_real_model() -> None:
+    """The embedded engine answers through the facade, as text and as JSON."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        models.resolve("smollm2-135m")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    engine = EngineConfig(backend="embedded", model="smollm2-135m").engine
+
+    text = EngineWorker(engine).generate("Say hello.", temperature=0, max_tokens=12)
+    over_http = OpenAICompatibleWorker(engine.root_url, "smollm2-135m")
+
+    assert text.strip()
+    assert over_http.generate("Say hello.", temperature=0, max_tokens=12) == text
+    answer = over_http.generate(
+        "Answer with JSON: your name.", "Short.", temperature=0, max_tokens=200, json_mode=True
+    )
+    assert answer.startswith("{")
