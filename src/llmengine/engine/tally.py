@@ -78,7 +78,7 @@ class Tally:
         result = Result(output, error, self.attempts, self.usage, cost, uncounted)
         self._account.add(result, cancelled=cancelled)
         if self.span is not None:
-            self.span.end(result, self._tariff.currency)
+            self.span.end(result, self._tariff.currency, cancelled=cancelled)
         return result
 
     def __enter__(self) -> Self:

@@ -20,7 +20,7 @@ from llmengine.telemetry.instruments import Instruments
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.values.errors import CallError
+    from llmengine.values.errors import CallError, LLMEngineError
     from llmengine.values.outputs import Result
     from llmengine.values.request import ChatRequest
 
@@ -110,21 +110,27 @@ class ChatSpan:
         if self._first_content is None:
             self._first_content = monotonic() - self._started
 
-    def end(self, result: Result, currency: str) -> None:
-        """The call is over."""
+    def end(self, result: Result, currency: str, *, cancelled: bool) -> None:
+        """The call is over; one that the caller gave up is no failure, and is not measured."""
         seconds = monotonic() - self._started
         span, error = self._span, result.error
         output = result.output or getattr(error, "partial", None)
         span.set_attributes(told(result, output, self._first_content, currency))
         if self._contents and output is not None:
             span.set_attributes(answer(output))
-        if error is not None:
-            span.set_attributes(failure_of(error))
-            # The message may quote the answer, so it goes where answers go.
-            words = str(error) if self._contents else getattr(error, "label", type(error).__name__)
-            span.set_status(Status(StatusCode.ERROR, words))
+        if cancelled:
+            span.add_event("cancelled")
+        elif error is not None:
+            self._fail(error)
         span.end()
-        self._measure(result, seconds)
+        if not cancelled:
+            self._measure(result, seconds)
+
+    def _fail(self, error: LLMEngineError) -> None:
+        self._span.set_attributes(failure_of(error))
+        # The message may quote the answer, so it goes where answers go.
+        words = str(error) if self._contents else getattr(error, "label", type(error).__name__)
+        self._span.set_status(Status(StatusCode.ERROR, words))
 
     def _measure(self, result: Result, seconds: float) -> None:
         common = dict(self._common)

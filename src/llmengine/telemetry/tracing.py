@@ -16,7 +16,7 @@ def tracing_of(engine: Engine, url: str) -> Tracing | None:
     Whoever has set a provider has imported OpenTelemetry, so that one look at the loaded modules
     is enough for everybody else.
     """
-    if "opentelemetry" not in sys.modules:
+    if sys.modules.get("opentelemetry") is None:
         return None
     from llmengine.telemetry.spans import tracing  # noqa: PLC0415 - needs opentelemetry
 
