@@ -183,6 +183,7 @@ def test_probe_is_counted(shop: Any) -> None:
 
     assert s.totals.usage == s.told
     assert result.attempts < s.totals.attempts == len(s.written)
+    assert (s.totals.calls, s.totals.cancelled) == (2, 0)
 
 
 def test_many_threads(shop: Any) -> None:
