@@ -33,7 +33,11 @@ def _needs_the_model() -> None:
 
 @pytest.mark.parametrize(
     ("page", "place"),
-    [(page, i) for page in ("docs/library.md", "docs/mock.md") for i in range(len(_blocks(page)))],
+    [
+        (page, i)
+        for page in ("docs/library.md", "docs/mock.md", "docs/pipelines.md")
+        for i in range(len(_blocks(page)))
+    ],
 )
 def test_python_of_a_page_runs(page: str, place: int, tmp_path: Path) -> None:
     """Each block is a program of its own."""
@@ -85,3 +89,15 @@ def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
 
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_tests_that_the_migration_table_names_exist() -> None:
+    """Each test or file that a row gives as its proof is there."""
+    text = (ROOT / "docs/migrating.md").read_text("utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert named
+    assert [
+        (path, name)
+        for path, name in named
+        if not (ROOT / path).exists() or f"def {name}" not in (ROOT / path).read_text("utf-8")
+    ] == []

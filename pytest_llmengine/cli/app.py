@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli import contract, errors, mock, models, tapes, verify
+from pytest_llmengine.cli import (
+    batch,
+    contract,
+    errors,
+    mock,
+    models,
+    run_yaml,
+    tapes,
+    verify,
+)
 from pytest_llmengine.cli.console import stderr
 from pytest_llmengine.reports.version import tool_version
 
@@ -21,8 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(verify.verify)
+app.command()(batch.batch)
 app.command()(tapes.record)
 app.command()(tapes.replay)
+app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(contract.app, name="contract")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")

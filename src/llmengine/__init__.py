@@ -10,6 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmengine.batch.reading import read_batch as read_batch
+    from llmengine.batch.report import BatchReport as BatchReport
+    from llmengine.batch.report import Progress as Progress
+    from llmengine.batch.run import run_batch as run_batch
     from llmengine.config.engine_config import EngineConfig as EngineConfig
     from llmengine.config.files import load_engines as load_engines
     from llmengine.config.price import Price as Price
@@ -56,6 +60,9 @@ if TYPE_CHECKING:
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
+    "batch.reading": ("read_batch",),
+    "batch.report": ("BatchReport", "Progress"),
+    "batch.run": ("run_batch",),
     "config.engine_config": ("EngineConfig",),
     "config.files": ("load_engines",),
     "config.price": ("Price",),

@@ -21,7 +21,7 @@ def test_help_lists_every_command(program: Callable[..., Any]) -> None:
     """`llmengine --help` names each command and succeeds."""
     ran = program("--help")
     assert ran.status == 0
-    for command in ("verify", "record", "replay", "contract", "mock", "models", "version"):
+    for command in ("verify", "batch", "record", "replay", "contract", "mock", "models", "version"):
         assert f"│ {command} " in ran.out
 
 

@@ -130,6 +130,17 @@ def test_server_that_is_not_there_is_named(engine_for: Any) -> None:
     assert "cannot connect to http://127.0.0.1:9/v1/chat/completions" in str(result.error)
 
 
+def test_waits_between_attempts_are_configured(engine_for: Any, chat: Any) -> None:
+    """With a short retry_wait, retries and the common pause after a 429 are as short."""
+    engine, server = engine_for(failing(5, chat, status=429), max_retries=5, retry_wait=0.001)
+    started = time.monotonic()
+
+    (result,) = engine.results("hi")
+
+    assert result.attempts == len(server.requests) == 6
+    assert time.monotonic() - started < 0.5
+
+
 def test_retry_after_is_a_floor(engine_for: Any, chat: Any) -> None:
     """The next attempt does not come before the server said it may."""
     times: list[float] = []

@@ -20,6 +20,7 @@ from pydantic import (
 from llmengine.config.backends import load_backend
 from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
+from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
 from llmengine.values.errors import ConfigError
 from llmengine.values.sampling import SamplingParams
 from llmengine.values.secrets import register
@@ -36,7 +37,8 @@ class EngineConfig(BaseModel):
     ``endpoint`` (also ``base_url``, ``api_base``, ``host``) is the server's address, with or
     without ``/v1``; left out, the backend's default. ``api_key_env`` names the environment
     variable that holds the key. ``timeout`` is the total in seconds, or a mapping of the four
-    clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first.
+    clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first;
+    ``retry_wait`` is the longest wait before the second, in seconds, and doubles each time.
     ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
     own parameters go over. ``extra_body`` goes into every request's body as it is.
     ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
@@ -69,6 +71,7 @@ class EngineConfig(BaseModel):
     max_retries: int = Field(
         default=3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries")
     )
+    retry_wait: float = Field(default=FIRST_WAIT, gt=0, le=LONGEST_WAIT)
     max_concurrency: int = Field(default=64, ge=1)
     requests_per_minute: float | None = Field(default=None, gt=0)
     reasoning: bool | str | None = None

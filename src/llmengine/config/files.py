@@ -23,8 +23,17 @@ def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
     ConfigError that names the file, the engine and the field.
     """
     source = Path(path)
+    data = read_yaml(source, "an engines file")
+    if not isinstance(data, list):
+        msg = f"{source}: an engines file is a list of engines ('- name: ...'), not {_kind(data)}"
+        raise ConfigError(msg)
+    return parse_engines(data, str(source))
+
+
+def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
+    """The engines of such a list by name; errors begin with `source`."""
     engines: dict[str, EngineConfig] = {}
-    for place, entry in enumerate(_read(source), start=1):
+    for place, entry in enumerate(entries, start=1):
         config = _parse(entry, f"{source}: engine {place}")
         if config.name in engines:
             msg = f"{source}: engine {place}: name: {config.name!r} is taken by an earlier engine"
@@ -33,21 +42,16 @@ def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
     return engines
 
 
-def _read(source: Path) -> list[Any]:
+def read_yaml(source: Path, what: str) -> Any:
+    """What a YAML file holds; raises ConfigError that names the file."""
     try:
-        data = yaml.safe_load(source.read_text("utf-8"))
+        return yaml.safe_load(source.read_text("utf-8"))
     except OSError as error:
-        msg = (
-            f"{source}: cannot be read: {error.strerror or error}; give the path of an engines file"
-        )
+        msg = f"{source}: cannot be read: {error.strerror or error}; give the path of {what}"
         raise ConfigError(msg) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         msg = f"{source}: not valid YAML: {' '.join(str(error).split())}"
         raise ConfigError(msg) from error
-    if not isinstance(data, list):
-        msg = f"{source}: an engines file is a list of engines ('- name: ...'), not {_kind(data)}"
-        raise ConfigError(msg)
-    return data
 
 
 def _parse(entry: Any, where: str) -> EngineConfig:

@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
+    from llmengine.transport.base import HTTPReply
     from llmengine.values.outputs import LLMOutput, Result
     from llmengine.values.request import ChatRequest
 
 T = TypeVar("T")
-
-# A 429 without Retry-After still means: not now, none of you.
-_SHORTEST_COOLING = 0.5
 
 
 class Call:
@@ -98,7 +96,7 @@ class Call:
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
-        return await with_retries(self.when_awake(once), limit)
+        return await with_retries(self.when_awake(once), limit, self.engine.config.retry_wait)
 
     def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
         """The attempt `once`; of a server that may sleep, made when it is awake.
@@ -123,33 +121,40 @@ class Call:
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
         http = self.http(request)
-        await self.pace.turn(engine.config.requests_per_minute)
         tally.attempt()
-        async with self.process_slots:
-            reply = await self.transport.fetch(http)
+        reply = await self.send(http)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
         return engine.dialect.decode(reply.body, request)
 
+    async def send(self, http: HTTPRequest) -> HTTPReply:
+        """Send one request when it is its turn; the answer, whatever its status."""
+        await self.pace.turn(self.engine.config.requests_per_minute)
+        async with self.process_slots:
+            return await self.transport.fetch(http)
+
     def http(self, request: ChatRequest) -> HTTPRequest:
         """The request as it goes over the wire."""
-        engine = self.engine
-        clocks = engine.config.timeout
-        body = to_json(engine.dialect.encode(request))
-        return HTTPRequest(self.url, engine.headers, body, clocks.connect, clocks.total)
+        return self.raw(to_json(self.engine.dialect.encode(request)))
+
+    def raw(self, body: bytes) -> HTTPRequest:
+        """A request with a body that is sent as it is."""
+        clocks = self.engine.config.timeout
+        return HTTPRequest(self.url, self.engine.headers, body, clocks.connect, clocks.total)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
         """The error behind a status; a 429 cools everybody at this endpoint."""
         error = failure(status, headers, body)
         if isinstance(error, RateLimitError) and error.retryable:
-            self.pace.cool(max(error.retry_after or 0.0, _SHORTEST_COOLING))
+            # A 429 without Retry-After still means: not now, none of you.
+            self.pace.cool(max(error.retry_after or 0.0, self.engine.config.retry_wait))
         if isinstance(error, AuthenticationError):
             error.advise(self.engine.key_advice)
         return error
 
 
 def unforeseen(error: Exception) -> CallError:
-    """A bug, as the error of the prompt that met it."""
+    """A bug of ours as the result of the one prompt that met it."""
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )

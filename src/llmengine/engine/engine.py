@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -13,6 +15,7 @@ from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, buil
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
 from llmengine.transport.background import background
+from llmengine.values.capabilities import Capability
 from llmengine.values.errors import BatchError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from llmengine.values.sampling import SamplingParams
 
 
+log = logging.getLogger("llmengine")
+
+
 class Engine(Configured):
     """A client of one model behind one server: configuration, and no state worth keeping.
 
@@ -44,6 +50,8 @@ class Engine(Configured):
 
     The keyword options of all calls are the fields of CallOptions.
     """
+
+    _told = False  # that reasoning was left out
 
     # ---- calls
 
@@ -144,7 +152,7 @@ class Engine(Configured):
     async def _results(
         self, wait: Wait, prompts: Any, sampling_params: object, options: Options
     ) -> list[Result]:
-        asked = CallOptions(**options)
+        asked = self._asked(options)
         listed = as_prompts(prompts)
         sampling = as_sampling(sampling_params, len(listed))
         jobs = [
@@ -165,7 +173,7 @@ class Engine(Configured):
         window: int | None,
         options: Options,
     ) -> AsyncGenerator[Result, None]:
-        asked = CallOptions(**options)
+        asked = self._asked(options)
         (params,) = as_sampling(sampling_params, 1)
         loop, url, origin = background(), self.url, self.root_url
 
@@ -179,7 +187,7 @@ class Engine(Configured):
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
     ) -> AsyncGenerator[Delta, None]:
         (params,) = as_sampling(sampling_params, 1)
-        request = build_request(self.config, prompt, params, CallOptions(**options), stream=True)
+        request = build_request(self.config, prompt, params, self._asked(options), stream=True)
         loop = background()
         pump = Pump(self, request)
         running = loop.submit(pump.run(loop, self.url, self.root_url))
@@ -194,6 +202,22 @@ class Engine(Configured):
                         return
         finally:
             running.cancel()
+
+    def _asked(self, options: Options) -> CallOptions:
+        """The call's options; reasoning is turned off where the server has none, once aloud."""
+        asked = CallOptions(**options)
+        wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
+        if Capability.REASONING in self.capabilities:
+            return replace(asked, reasoning=wanted)
+        if wanted and not self._told:
+            self._told = True
+            log.warning(
+                "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
+                self.name,
+                self.backend,
+                wanted,
+            )
+        return replace(asked, reasoning=None)
 
     def _job(
         self, prompt: Prompt, params: SamplingParams, options: CallOptions, place: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from llmengine.structured.shape import shape_of
+from llmengine.structured.tools import as_tools
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.messages import to_messages
 from llmengine.values.request import ChatRequest, ResponseFormat
@@ -14,6 +15,7 @@ from llmengine.values.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
+    from llmengine.structured.tools import Tool
     from llmengine.values.messages import Prompt
 
 
@@ -22,26 +24,30 @@ class CallOptions:
     """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
 
     ``output_model`` is what the answers are validated as: a pydantic model, a dataclass, a
-    TypedDict or any other type that pydantic validates; ``tools`` and
-    ``tool_choice`` are in OpenAI's spelling; ``reasoning`` is a bool or an effort; ``extra_body``
-    goes over the configuration's; ``step_id`` names the caller's step in the log.
-    ``json_mode`` asks for any JSON object; the answer is not held against anything.
+    TypedDict or any other type that pydantic validates. ``tools`` are functions, pydantic models
+    or schemas in OpenAI's spelling, ``tool_choice`` is in OpenAI's spelling. ``reasoning`` is a
+    bool or an effort. ``extra_body`` goes over the configuration's. ``step_id`` names the
+    caller's step in the log. ``json_mode`` asks for any JSON object; the answer is not held
+    against anything.
     """
 
     output_model: Any = None
-    tools: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Tool] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     reasoning: bool | str | None = None
     extra_body: Mapping[str, Any] | None = None
     step_id: str | None = None
     json_mode: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tools", as_tools(self.tools))
+
 
 class Options(TypedDict, total=False):
     """The fields of CallOptions as keyword arguments."""
 
     output_model: Any
-    tools: Sequence[Mapping[str, Any]]
+    tools: Sequence[Tool]
     tool_choice: str | Mapping[str, Any] | None
     reasoning: bool | str | None
     extra_body: Mapping[str, Any] | None
@@ -82,7 +88,6 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
     stream: bool = False,
 ) -> ChatRequest:
     """The request for one prompt; raises InvalidRequestError that names the prompt's place."""
-    reasoning = config.reasoning if options.reasoning is None else options.reasoning
     extra = {**config.extra_body, **(options.extra_body or {})}
     return ChatRequest(
         model=config.model,
@@ -92,9 +97,9 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
         stream=stream,
         response_format=_format(options.output_model, json_mode=options.json_mode),
         output_model=options.output_model,
-        tools=tuple(options.tools),
+        tools=options.tools,  # type: ignore[arg-type]  # as_tools made them mappings
         tool_choice=options.tool_choice,
-        reasoning=reasoning,
+        reasoning=options.reasoning,
         extra_body=extra,
     )
 

@@ -91,8 +91,9 @@ class Pump:
         return output
 
     async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
+        config = self._engine.config
         attempt = call.when_awake(lambda: self._attempt(call, request, tally))
-        return await with_retries(attempt, self._engine.config.max_retries)
+        return await with_retries(attempt, config.max_retries, config.retry_wait)
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)

@@ -20,6 +20,11 @@ class Pace:
         until = asyncio.get_running_loop().time() + seconds
         self._cool_until = max(self._cool_until, until)
 
+    @property
+    def pause(self) -> float:
+        """Seconds for which nobody sends to this endpoint; 0.0 when it may be asked."""
+        return max(0.0, self._cool_until - asyncio.get_running_loop().time())
+
     async def turn(self, requests_per_minute: float | None) -> None:
         """Wait until the endpoint may be asked again."""
         loop = asyncio.get_running_loop()
@@ -27,5 +32,5 @@ class Pace:
             mine = max(self._free_at, loop.time())
             self._free_at = mine + 60.0 / requests_per_minute
             await asyncio.sleep(mine - loop.time())
-        while (pause := self._cool_until - loop.time()) > 0:  # noqa: ASYNC110 - it may move on
+        while (pause := self.pause) > 0:  # noqa: ASYNC110 - it may move on
             await asyncio.sleep(pause)

@@ -30,15 +30,20 @@ def worth_retrying(error: Exception) -> bool:
     return (error.retry_after or 0.0) <= LONGEST_RETRY_AFTER
 
 
-def wait_before(attempt: int, error: CallError) -> float:
+def wait_before(attempt: int, error: CallError, first_wait: float = FIRST_WAIT) -> float:
     """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor."""
-    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 2))
+    ceiling = min(LONGEST_WAIT, first_wait * 2.0 ** (attempt - 2))
     jitter = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
     return (error.retry_after or 0.0) + jitter
 
 
-async def with_retries(once: Callable[[], Awaitable[T]], max_retries: int) -> T:
+async def with_retries(
+    once: Callable[[], Awaitable[T]], max_retries: int, first_wait: float = FIRST_WAIT
+) -> T:
     """What `once` gives, tried again as long as it is worth it; else its last error.
+
+    ``first_wait`` is the longest wait before the second attempt, in seconds; it doubles from
+    attempt to attempt.
 
     A plain loop, because stamina's costs more CPU an attempt than the request itself and warns
     in the log of every user; ``BENCHMARK.md`` has the numbers.
@@ -50,7 +55,7 @@ async def with_retries(once: Callable[[], Awaitable[T]], max_retries: int) -> T:
             error.attempts = attempt
             if attempt > max_retries or not worth_retrying(error):
                 raise
-            wait = wait_before(attempt + 1, error)
+            wait = wait_before(attempt + 1, error, first_wait)
             log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error.label)
             log.debug("attempt %d failed: %s", attempt, error)
         await asyncio.sleep(wait)

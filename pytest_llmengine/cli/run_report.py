@@ -1,0 +1,62 @@
+"""The summary of a run: a table of its steps, what failed, and where everything is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llmengine.pipeline import Chain, Report
+
+_SHOWN = 10
+_COLUMNS = {
+    "answered": "answered",
+    "failed": "failed",
+    "attempts": "attempts",
+    "prompt_tokens": "tokens in",
+    "completion_tokens": "tokens out",
+    "cost": "cost",
+}
+
+
+def print_report(report: Report, chain: Chain, console: Console) -> None:
+    """Print the table, the first failures, and the folder."""
+    console.print(_table(report, chain))
+    failed = [record for record in report.records if record["error"]]
+    for record in failed[:_SHOWN]:
+        console.print(_failure(record), soft_wrap=True)
+    if len(failed) > _SHOWN:
+        console.print(f"and {len(failed) - _SHOWN} more, in outputs.jsonl")
+    console.print(_last_line(report), soft_wrap=True)
+
+
+def _table(report: Report, chain: Chain) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("step")
+    table.add_column("engine")
+    for heading in _COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for step in chain.steps:
+        table.add_row(step.id, step.engine, *_cells(report.usage["steps"][step.id]))
+    table.add_row("all", "", *_cells(report.usage["total"]))
+    return table
+
+
+def _cells(counts: dict[str, Any]) -> list[str]:
+    return ["unknown" if counts[name] is None else str(counts[name]) for name in _COLUMNS]
+
+
+def _failure(record: dict[str, Any]) -> str:
+    error = record["error"]
+    words = " ".join(error["message"].split())
+    return f"failed: record {record['id']}: step {error['step']}: {error['type']}: {words}"
+
+
+def _last_line(report: Report) -> str:
+    counts = report.counts
+    records = "1 record" if counts["records"] == 1 else f"{counts['records']} records"
+    told = f"{counts['answered']} answered, {counts['failed']} failed"
+    return f"{records}: {told}; all of it is in {report.folder}"

@@ -1,0 +1,62 @@
+"""``llmengine run-yaml``: a chain of steps over records, from one YAML file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llmengine.pipeline import Pipeline, Record
+
+
+def run_yaml(  # noqa: PLR0913 - one option each
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline.")],
+    *,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Run every step on this: an engine of the files, or a backend."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="An engines file, over the engines of the pipeline.")
+    ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option("--input", help="JSON lines, in place of the pipeline's inputs.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many records.")] = None,
+) -> None:
+    """Ask every step of every record, and leave a folder that says what was done.
+
+    Exit status: 0 all records are answered, 1 some failed, 2 something in the files is wrong.
+    """
+    from llmengine import pipeline as pipelines
+    from pytest_llmengine.cli.aiming import aimed, close_engines, fetch_models
+    from pytest_llmengine.cli.console import stderr, stdout
+    from pytest_llmengine.cli.run_report import print_report
+    from pytest_llmengine.cli.run_watch import watching
+
+    if resume is not None and (inputs is not None or limit is not None):
+        raise typer.BadParameter("a resumed run has its inputs; leave --input and --limit out")
+    sys.path.insert(0, "")  # package.module:Class is looked for in the working directory too
+    pipeline = aimed(pipelines.load_pipeline(file), engine, config)
+    records = _records(pipeline, inputs)[:limit] if resume is None else []
+    fetch_models(pipeline)
+    with watching(stderr()) as watch:
+        report = (
+            pipelines.run(pipeline.chain, records, pipeline.engines, out=out, watch=watch)
+            if resume is None
+            else pipelines.resume(resume, pipeline.chain, pipeline.engines, watch=watch)
+        )
+    close_engines(pipeline)
+    print_report(report, pipeline.chain, stdout())
+    raise typer.Exit(report.exit_status)
+
+
+def _records(pipeline: Pipeline, file: Path | None) -> list[Record]:
+    from llmengine.pipeline import read_records
+
+    return pipeline.records() if file is None else read_records(file)

@@ -1,0 +1,125 @@
+"""One request of a batch: sent as it is, moved to another endpoint or retried, never lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmengine.batch.lines import ROUTES
+from llmengine.dialects.openai_answer import usage as chat_usage
+from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
+from llmengine.engine.calls import unforeseen
+from llmengine.transport.retries import with_retries
+from llmengine.values.errors import CallError
+from llmengine.values.outputs import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmengine.batch.balance import Balancer, Endpoint
+    from llmengine.batch.lines import BatchRequest
+    from llmengine.engine.engine import Engine
+    from llmengine.transport.base import HTTPReply
+
+_OK = 200
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of one request: ``error`` is None only for an answer that is whole.
+
+    ``reply`` is what the last attempt brought, answer or refusal, if anything; ``engine`` is who
+    was asked last. ``attempts`` counts all requests that were sent; ``usage`` is what the server
+    says that the answer took.
+    """
+
+    attempts: int = 0
+    reply: HTTPReply | None = None
+    engine: Engine | None = None
+    usage: Usage | None = None
+    error: CallError | None = None
+
+
+class Asker:
+    """Asks any of the engines; lives on the background loop."""
+
+    def __init__(self, balancer: Balancer, engines: Sequence[Engine]) -> None:
+        self._balancer = balancer
+        self._retries = max(e.config.max_retries for e in engines)
+        self._first_wait = max(e.config.retry_wait for e in engines)
+
+    async def ask(self, request: BatchRequest) -> Answer:
+        """The request's answer; only cancellation is raised."""
+        answer = Answer()
+        try:
+            await with_retries(
+                lambda: self._round(request, answer), self._retries, self._first_wait
+            )
+        except CallError as error:
+            error.attempts = answer.attempts
+            answer.error = error
+        except Exception as error:  # noqa: BLE001 - one request's bug must not lose the batch
+            answer.error = unforeseen(error)
+        return answer
+
+    async def _round(self, request: BatchRequest, answer: Answer) -> None:
+        """Ask one endpoint after another until one answers; each at most once.
+
+        Moving on costs no wait and none of the retries, so a server that dies costs no result.
+        """
+        failures: dict[Endpoint, CallError] = {}
+        while (turn := self._balancer.pick(failures)) is not None:
+            endpoint, trial = turn
+            try:
+                with endpoint.attempt(trial=trial):
+                    return await _attempt(endpoint, request, answer)
+            except CallError as error:
+                if not error.retryable and error.clock != "cold_start":
+                    raise
+                failures[endpoint] = error
+        # The soonest that any of them may be asked again decides about the next round.
+        raise min(failures.values(), key=lambda error: error.retry_after or 0.0)
+
+
+async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) -> None:
+    engine = answer.engine = endpoint.engine
+    call = endpoint.call(request.url)
+    http = call.raw(_body(request, engine.model))
+
+    async def once() -> HTTPReply:
+        answer.attempts += 1
+        answer.reply = None
+        answer.reply = reply = await call.send(http)
+        if reply.status != _OK:
+            raise call.refusal(reply.status, reply.headers, reply.body)
+        return reply
+
+    async with call.slots:
+        reply = await call.when_awake(once)()
+    data = read_object(reply.body)
+    answer.usage = _usage(data.get("usage"))
+    _check(data, request.url, reply.body)
+
+
+def _body(request: BatchRequest, model: str) -> bytes:
+    named = "model" in request.body or not model
+    body = request.body if named else {"model": model, **request.body}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _check(data: dict[str, Any], url: str, body: bytes) -> None:
+    """Raise UnexpectedResponseError for a 200 that holds no answer of that route."""
+    name = ROUTES[url]
+    if not isinstance(data.get(name), list) or not data[name]:
+        raise unexpected(f"an answer without {name}", body)
+
+
+def _usage(value: Any) -> Usage | None:
+    """The token counts, also under the names of the responses API; None where they are odd."""
+    try:
+        if value and "input_tokens" in value:
+            return Usage(value["input_tokens"], value["output_tokens"], value["total_tokens"])
+        return chat_usage(value)
+    except SHAPE_ERRORS:
+        return None

@@ -1,0 +1,140 @@
+"""Several endpoints of one model: who is asked next, and who has to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING
+
+from llmengine.engine.calls import Call
+from llmengine.values.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    CallError,
+    InternalServerError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from llmengine.engine.engine import Engine
+    from llmengine.transport.background import Background
+
+log = logging.getLogger("llmengine")
+
+EJECT_AFTER = 3
+FIRST_REST = 1.0
+LONGEST_REST = 60.0
+
+
+class Endpoint:
+    """One engine's server with its load and its health; lives on the background loop.
+
+    ``first_rest`` is how long it is left alone the first time, in seconds; each failed trial
+    doubles it, up to a minute.
+    """
+
+    def __init__(self, engine: Engine, loop: Background, *, first_rest: float = FIRST_REST) -> None:
+        self.engine = engine
+        # Found here, before the loop is entered, since it may start a server.
+        self._base_url, self._origin = engine.base_url, engine.root_url
+        self._loop = loop
+        self._outstanding = 0
+        self._asked = 0
+        self._failures = 0
+        self._first_rest = self._rest = first_rest
+        self._out_until: float | None = None
+        self._on_trial = False
+
+    def call(self, url: str) -> Call:
+        """How this endpoint is asked for a route of the batch format, such as ``/v1/...``."""
+        address = self._base_url + url.removeprefix("/v1")
+        return Call(self.engine, self._loop, address, self._origin)
+
+    @property
+    def out(self) -> bool:
+        """Whether it is left alone after failing too often."""
+        return self._out_until is not None
+
+    @property
+    def cooling(self) -> bool:
+        """Whether its server asked for a pause."""
+        return self._loop.pace(self._origin).pause > 0
+
+    @property
+    def load(self) -> tuple[float, int]:
+        """The share of its places that is taken; among equals, the turns it had."""
+        return self._outstanding / self.engine.config.max_concurrency, self._asked
+
+    def trial_in(self, now: float) -> float:
+        """Seconds until it deserves one request again; infinity while that is under way."""
+        if self._out_until is None or self._on_trial:
+            return inf
+        return self._out_until - now
+
+    @contextmanager
+    def attempt(self, *, trial: bool) -> Iterator[None]:
+        """Count one request in, and learn from how it ends.
+
+        A refusal shows that the server is alive. After three failures in a row it rests; what
+        was on its way by then says nothing new, so only a failed trial makes it rest longer.
+        """
+        self._outstanding += 1
+        self._asked += 1
+        self._on_trial = self._on_trial or trial
+        try:
+            yield
+        except CallError as error:
+            self._failed(error, trial=trial) if _is_dead(error) else self._answered()
+            raise
+        else:
+            self._answered()
+        finally:
+            self._outstanding -= 1
+            self._on_trial = self._on_trial and not trial
+
+    def _answered(self) -> None:
+        if self.out:
+            log.info("%s is back", self.engine)
+        self._failures, self._rest, self._out_until = 0, self._first_rest, None
+
+    def _failed(self, error: CallError, *, trial: bool) -> None:
+        self._failures += 1
+        if trial:
+            self._rest = min(self._rest * 2, LONGEST_REST)
+        elif self.out or self._failures < EJECT_AFTER:
+            return
+        self._out_until = asyncio.get_running_loop().time() + self._rest
+        log.info("%s rests for %g s: %s", self.engine, self._rest, type(error).__name__)
+
+
+class Balancer:
+    """Chooses the endpoint for each attempt; lives on the background loop."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
+
+    def pick(self, tried: Collection[Endpoint]) -> tuple[Endpoint, bool] | None:
+        """The endpoint to ask next, and whether this is its trial; None if there is no other.
+
+        ``tried`` are those that just failed with this prompt. One whose rest is over gets its
+        trial; else the least loaded that is not out; else, where all are out, the one that has
+        rested most, so that the retry rules alone say how long a prompt waits for a server.
+        """
+        now = asyncio.get_running_loop().time()
+        left = [e for e in self._endpoints if e not in tried]
+        due = next((e for e in left if e.trial_in(now) <= 0), None)
+        if due is not None:
+            return due, True
+        alive = [e for e in left if not e.out]
+        awake = [e for e in alive if not e.cooling]
+        if awake or (alive and not tried):
+            return min(awake or alive, key=lambda e: e.load), False
+        return None if tried else (min(left, key=lambda e: e.trial_in(now)), False)
+
+
+def _is_dead(error: CallError) -> bool:
+    """Whether a failure speaks against the server rather than against the request."""
+    return isinstance(error, (APIConnectionError, APITimeoutError, InternalServerError))

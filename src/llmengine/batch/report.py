@@ -1,0 +1,138 @@
+"""How far a batch is, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmengine.batch.asking import Answer
+    from llmengine.batch.lines import BadLine, BatchRequest, Entry
+    from llmengine.engine.engine import Engine
+    from llmengine.values.outputs import Usage
+
+    Price = Callable[[Engine, Usage], float | None]
+
+ERRORS_KEPT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A batch so far.
+
+    ``total`` is the number of input lines, None while that is unknown. ``answered`` and
+    ``failed`` count lines of the output, of which ``earlier`` were there before this run;
+    ``unasked`` lines were left out by ``only_failed``. ``attempts``, ``usage``, ``cost`` and
+    ``seconds`` are this run's alone. ``usage`` is None, and so is ``cost``, where a server or
+    price list did not say; a cost with a part that is unknown is unknown.
+    """
+
+    total: int | None = None
+    answered: int = 0
+    failed: int = 0
+    earlier: int = 0
+    unasked: int = 0
+    attempts: int = 0
+    usage: Usage | None = None
+    cost: float | None = None
+    seconds: float = 0.0
+    resting: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """Lines that need nothing more."""
+        return self.answered + self.failed + self.unasked
+
+    @property
+    def rate(self) -> float:
+        """Lines a second in this run."""
+        mine = self.answered + self.failed - self.earlier
+        return mine / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at this rate; None where nobody can tell."""
+        if self.total is None or not self.rate:
+            return None
+        return (self.total - self.done) / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """A batch at its end: ``progress`` has the counts, ``errors`` the first few failures' words."""
+
+    output: Path
+    progress: Progress
+    errors: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every line of the input has its answer in the output."""
+        return self.progress.answered == self.progress.total
+
+
+class Tally:
+    """Counts while a batch runs."""
+
+    def __init__(self, total: int | None, price: Price | None) -> None:
+        self.errors: list[str] = []
+        self._price = price
+        self._started = time.monotonic()
+        self._now = Progress(total=total)
+        self._unpriced = price is None
+
+    def earlier(self, *, ok: bool) -> None:
+        """A line that an earlier run has written."""
+        self._end(ok=ok, earlier=1)
+
+    def unasked(self) -> None:
+        """A line that this run was told to leave out."""
+        self._now = replace(self._now, unasked=self._now.unasked + 1)
+
+    def bad(self, entry: BadLine) -> None:
+        """A line that cannot be asked."""
+        self._complain(entry, entry.problem)
+        self._end(ok=False)
+
+    def asked(self, request: BatchRequest, answer: Answer) -> None:
+        """A line that was asked."""
+        if answer.error is not None:
+            self._complain(request, str(answer.error))
+        self._end(ok=answer.error is None, attempts=answer.attempts)
+        if answer.usage is not None and answer.engine is not None:
+            self._spend(answer.engine, answer.usage)
+
+    def progress(self, resting: tuple[str, ...] = ()) -> Progress:
+        """The batch so far."""
+        return replace(self._now, seconds=time.monotonic() - self._started, resting=resting)
+
+    def complete(self) -> None:
+        """The input is at its end, so that its length is known."""
+        self._now = replace(self._now, total=self._now.done)
+
+    def _end(self, *, ok: bool, earlier: int = 0, attempts: int = 0) -> None:
+        now = self._now
+        self._now = replace(
+            now,
+            answered=now.answered + ok,
+            failed=now.failed + (not ok),
+            earlier=now.earlier + earlier,
+            attempts=now.attempts + attempts,
+        )
+
+    def _spend(self, engine: Engine, usage: Usage) -> None:
+        now = self._now
+        price = self._price(engine, usage) if self._price is not None else None
+        self._unpriced = self._unpriced or price is None
+        cost = None if self._unpriced or price is None else (now.cost or 0.0) + price
+        spent = usage if now.usage is None else now.usage + usage
+        self._now = replace(now, usage=spent, cost=cost)
+
+    def _complain(self, entry: Entry, words: str) -> None:
+        if len(self.errors) < ERRORS_KEPT:
+            who = "" if entry.custom_id is None else f" ({entry.custom_id})"
+            self.errors.append(f"line {entry.line}{who}: {words}")

@@ -1,0 +1,169 @@
+"""Runs a chain over records, step by step, and leaves a folder that says what was done."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmengine.pipeline.as_run import as_data, check_same
+from llmengine.pipeline.folder import INPUTS, PIPELINE, RunFolder
+from llmengine.pipeline.records import Progress, read_records
+from llmengine.pipeline.reporting import Report, RunLog
+from llmengine.pipeline.rows import answer_of, answered_row, unsent_row
+from llmengine.values.errors import ConfigError, InvalidRequestError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.engine.engine import Engine
+    from llmengine.pipeline.chain import Chain
+    from llmengine.pipeline.records import Record
+    from llmengine.pipeline.rows import Row
+    from llmengine.pipeline.step import Step
+    from llmengine.values.request import Message
+
+    Watch = Callable[["StepProgress"], object]
+
+log = logging.getLogger("llmengine")
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far a step is: of ``total`` records to ask now, ``done`` are, and ``failed`` of these."""
+
+    step: str
+    total: int
+    done: int = 0
+    failed: int = 0
+
+
+def _unwatched(progress: StepProgress) -> None:
+    pass
+
+
+def run(
+    chain: Chain,
+    records: Sequence[Record],
+    engines: Mapping[str, EngineConfig],
+    *,
+    out: str | os.PathLike[str] = "runs",
+    watch: Watch = _unwatched,
+) -> Report:
+    """Ask every step of every record, in a new folder below `out`.
+
+    A record that fails at a step keeps its error, and the others go on. `watch` is told how far
+    each step is, at its start and after every record. Raises ConfigError before anything is sent
+    if an engine is missing or not usable.
+    """
+    opened = open_engines(chain, engines)
+    folder = RunFolder.create(out, chain.name)
+    folder.write_yaml(PIPELINE, as_data(chain, engines, INPUTS))
+    folder.write_lines(INPUTS, [record.fields for record in records])
+    begun = RunLog.begin(folder, chain, engines)
+    return _carry_out(begun, chain, opened, [Progress(record) for record in records], watch)
+
+
+def resume(
+    path: str | os.PathLike[str],
+    chain: Chain,
+    engines: Mapping[str, EngineConfig],
+    *,
+    watch: Watch = _unwatched,
+) -> Report:
+    """Go on with the run in the folder: ask what has no answer in it yet, failures included.
+
+    Raises ConfigError if the folder is none, or if the chain or what decides an engine's answers
+    is not what the run began with.
+    """
+    folder = RunFolder.open(path)
+    check_same(folder.read(PIPELINE), as_data(chain, engines, INPUTS), str(path))
+    opened = open_engines(chain, engines)
+    progress = {record.id: Progress(record) for record in read_records(folder.path / INPUTS)}
+    for step in chain.steps:
+        folder.mend(step.id)
+        for row in folder.rows(step.id):
+            if row["error"] is None and row["id"] in progress:
+                progress[row["id"]].outputs[step.id] = answer_of(step, row)
+    begun = RunLog.go_on(folder, chain, engines)
+    return _carry_out(begun, chain, opened, list(progress.values()), watch)
+
+
+def open_engines(chain: Chain, engines: Mapping[str, EngineConfig]) -> dict[str, Engine]:
+    """The clients of the engines that the steps name; raises ConfigError that names the step."""
+    for step in chain.steps:
+        if step.engine not in engines:
+            known = ", ".join(engines) or "none"
+            msg = f"step {step.id!r}: engine: {step.engine!r} is unknown; known are {known}"
+            raise ConfigError(msg)
+        if (engines[step.engine].sampling.merged(step.sampling).n or 1) > 1:
+            msg = f"step {step.id!r}: sampling: n: a step takes one answer a record; leave n out"
+            raise ConfigError(msg)
+    return {step.engine: engines[step.engine].engine for step in chain.steps}
+
+
+def _carry_out(
+    begun: RunLog,
+    chain: Chain,
+    engines: Mapping[str, Engine],
+    records: list[Progress],
+    watch: Watch,
+) -> Report:
+    try:
+        for step in chain.steps:
+            _run_step(begun.folder, step, engines[step.engine], records, watch)
+    except BaseException as error:
+        begun.end(records, stopped_by=error)
+        raise
+    return begun.end(records)
+
+
+def _run_step(
+    folder: RunFolder, step: Step, engine: Engine, records: list[Progress], watch: Watch
+) -> None:
+    todo = [p for p in records if p.error is None and step.id not in p.outputs]
+    failed = 0
+    watch(StepProgress(step.id, len(todo)))
+    for done, (progress, row) in enumerate(_rows(step, engine, todo), start=1):
+        folder.append(step.id, row)
+        if row["error"] is None:
+            progress.outputs[step.id] = answer_of(step, row)
+        else:
+            progress.error = {"step": step.id, **row["error"]}
+            failed += 1
+        watch(StepProgress(step.id, len(todo), done, failed))
+    log.info("step %s: %d of %d records answered", step.id, len(todo) - failed, len(todo))
+
+
+def _rows(step: Step, engine: Engine, todo: list[Progress]) -> Iterator[tuple[Progress, Row]]:
+    """The line of each record: first those that can be sent, as they are answered, then the rest.
+
+    Records run through the engine's bounded window, so that each is written as soon as its
+    answer and those before it are there, and none waits for a whole batch.
+    """
+    sent: deque[tuple[Progress, list[Message]]] = deque()
+    unsent: list[tuple[Progress, Row]] = []
+
+    def prompts() -> Iterator[list[Message]]:
+        for progress in todo:
+            record = progress.record
+            try:
+                prompt = step.messages(record.id, record.fields, progress.outputs)
+            except InvalidRequestError as error:
+                unsent.append((progress, unsent_row(record.id, error)))
+            else:
+                sent.append((progress, prompt))
+                yield prompt
+
+    options: dict[str, Any] = {
+        "output_model": step.output_model,
+        "reasoning": step.reasoning,
+        "step_id": step.id,
+    }
+    for result in engine.iter_results(prompts(), step.sampling, **options):
+        progress, prompt = sent.popleft()
+        yield progress, answered_row(step, progress.record.id, prompt, result)
+    yield from unsent

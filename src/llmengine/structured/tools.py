@@ -1,0 +1,73 @@
+"""Tools as callers have them: functions, pydantic models, schemas."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticUserError
+
+from llmengine.values.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Tool = Mapping[str, Any] | type[BaseModel] | Callable[..., Any]
+
+_NO_NAME = frozenset({"<lambda>", ""})
+
+
+def as_tools(tools: Sequence[Tool]) -> tuple[Mapping[str, Any], ...]:
+    """The tools in OpenAI's spelling.
+
+    A function becomes a tool of its name, docstring and parameters; a pydantic model one of its
+    name, docstring and fields; a mapping is taken as it is, or as the ``function`` part alone.
+    Raises InvalidRequestError that names the tool.
+    """
+    return tuple(_as_tool(tool, place) for place, tool in enumerate(tools))
+
+
+def _as_tool(tool: object, place: int) -> Mapping[str, Any]:
+    if isinstance(tool, Mapping):
+        return _checked(tool, place)
+    if isinstance(tool, type) and issubclass(tool, BaseModel):
+        return _tool(tool.__name__, tool.__doc__, tool.model_json_schema())
+    if callable(tool):
+        return _of_function(tool, place)
+    raise InvalidRequestError(
+        f"tool {place} is {tool!r}; give a function, a pydantic model, or a mapping like "
+        "{'type': 'function', 'function': {'name': ..., 'parameters': ...}}"
+    )
+
+
+def _of_function(function: Callable[..., Any], place: int) -> Mapping[str, Any]:
+    name = getattr(function, "__name__", "")
+    if name in _NO_NAME:
+        raise InvalidRequestError(f"tool {place} has no name; give a function made by `def`")
+    try:
+        schema = TypeAdapter[Any](function).json_schema()  # type: ignore[arg-type]  # it takes functions
+    except (PydanticUserError, NameError) as error:
+        raise InvalidRequestError(f"tool {place}, {name}(): {error}") from error
+    if schema.get("type") != "object":
+        raise InvalidRequestError(
+            f"tool {place}, {name}(): its parameters must be takeable by name, "
+            "without `/` and without *args"
+        )
+    return _tool(name, inspect.getdoc(function), schema)
+
+
+def _tool(name: str, doc: str | None, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    described = {"description": inspect.cleandoc(doc)} if doc else {}
+    function = {"name": name, **described, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def _checked(tool: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+    if "type" in tool and tool["type"] != "function":
+        return tool  # a kind of the server's own; it will judge
+    function = tool.get("function", tool)
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise InvalidRequestError(f"tool {place} has no function name: {tool!r}")
+    return tool if "function" in tool else {"type": "function", "function": tool}

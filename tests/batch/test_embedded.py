@@ -1,0 +1,52 @@
+"""A batch on a real model."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import ConfigError, Engine, EngineConfig, run_batch
+from llmengine.embedded import models
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.batch.conftest import Kit
+
+
+@pytest.fixture(scope="module")
+def real() -> Engine:
+    """The embedded engine, if its extra and its model are here."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        models.resolve("smollm2-135m")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return EngineConfig(backend="embedded", model="smollm2-135m").engine
+
+
+def test_twenty_lines_on_a_real_model(kit: Kit, real: Engine, output: Path) -> None:
+    """Every line has a text, the tokens add up, and a second run asks nothing."""
+    requests: list[dict[str, Any]] = [
+        kit.request(
+            f"r{i}",
+            body={
+                "messages": [{"role": "user", "content": f"What is {i} plus one?"}],
+                "max_tokens": 4,
+                "temperature": 0,
+            },
+        )
+        for i in range(20)
+    ]
+
+    report = run_batch(requests, output, real)
+
+    assert report.ok, report.errors
+    lines = kit.read(output)
+    assert all(kit.text(line).strip() for line in lines)
+    used = [line["response"]["body"]["usage"]["total_tokens"] for line in lines]
+    assert report.progress.usage.total_tokens == sum(used)
+    assert run_batch(requests, output, real).progress.attempts == 0

@@ -1,0 +1,63 @@
+"""A mock server, engines aimed at it, and readers of what a run leaves."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import ConfigError, EngineConfig
+from llmengine.embedded import models
+from llmengine.mock import MockServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server() -> Iterator[MockServer]:
+    """A mock server."""
+    with MockServer() as running:
+        yield running
+
+
+@pytest.fixture
+def engines(server: MockServer) -> dict[str, EngineConfig]:
+    """One engine, ``main``, that asks the mock server one record at a time."""
+    config = EngineConfig(
+        name="main",
+        backend="openai_compatible",
+        model="mock",
+        endpoint=server.root_url,
+        max_concurrency=1,
+        max_retries=2,
+        structured="json_schema",  # no probe: scripted replies are for the steps
+    )
+    return {"main": config}
+
+
+@pytest.fixture
+def asked(server: MockServer) -> Callable[[], list[str]]:
+    """The user prompts that the server saw, in order."""
+    return lambda: [call.json["messages"][-1]["content"] for call in server.calls]
+
+
+@pytest.fixture
+def lines() -> Callable[[Path], list[Any]]:
+    """The values of a file of JSON lines."""
+    return lambda path: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def embedded() -> EngineConfig:
+    """The real small model in llama.cpp; skipped where it cannot be had."""
+    if find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is missing; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        models.resolve("smollm2-135m")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return EngineConfig(name="embedded", backend="embedded", model="smollm2-135m")

@@ -1,0 +1,267 @@
+"""A chain is run over records, and its folder says what was done."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from llmengine import ConfigError, EngineConfig, SamplingParams
+from llmengine.mock import Fault, Script
+from llmengine.pipeline import Chain, Step, run, to_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmengine.mock import MockServer
+    from llmengine.pipeline import StepProgress
+
+
+class Summary(BaseModel):
+    """What a first step answers."""
+
+    summary: str
+
+
+EXTRACT = Step(id="extract", engine="main", user_prompt="Sum up {{ text }}", output_model=Summary)
+ANSWER = Step(
+    id="answer",
+    engine="main",
+    system_prompt="Be {{ mood }}.",
+    user_prompt="{{ text }}: {{ steps.extract.summary }}",
+)
+CHAIN = Chain("two steps", (EXTRACT, ANSWER))
+RECORDS = to_records([{"text": "one", "mood": "kind"}, {"text": "two", "mood": "brief"}])
+REPLIES = ['{"summary": "I"}', '{"summary": "II"}', "first", "second"]
+
+
+def test_a_step_reads_the_record_and_the_answers_before_it(
+    server: MockServer,
+    engines: dict[str, EngineConfig],
+    asked: Callable[[], list[str]],
+    tmp_path: Path,
+) -> None:
+    """Templates are filled from the record's fields and from earlier steps' outputs."""
+    server.play(Script(REPLIES))
+
+    report = run(CHAIN, RECORDS, engines, out=tmp_path)
+
+    assert asked() == ["Sum up one", "Sum up two", "one: I", "two: II"]
+    assert server.calls[3].json["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert [r["outputs"] for r in report.records] == [
+        {"extract": {"summary": "I"}, "answer": "first"},
+        {"extract": {"summary": "II"}, "answer": "second"},
+    ]
+    assert report.exit_status == 0
+
+
+def test_the_folder_holds_inputs_steps_outputs_usage_and_the_account(
+    server: MockServer,
+    engines: dict[str, EngineConfig],
+    lines: Callable[[Path], list[Any]],
+    tmp_path: Path,
+) -> None:
+    """Every file of a run is there and says what it should."""
+    server.play(Script(REPLIES))
+
+    folder = run(CHAIN, RECORDS, engines, out=tmp_path).folder
+
+    assert folder.parent == tmp_path
+    assert folder.name.endswith("Z-two-steps")
+    assert lines(folder / "inputs.jsonl")[0] == {"id": 1, "text": "one", "mood": "kind"}
+    row = lines(folder / "extract.jsonl")[1]
+    assert row["id"] == "2"
+    assert row["prompt"] == [{"role": "user", "content": "Sum up two"}]
+    assert row["text"] == '{"summary": "II"}'
+    assert row["parsed"] == {"summary": "II"}
+    assert (row["attempts"], row["schema_strategy"], row["error"]) == (1, "json_schema", None)
+    assert row["usage"]["total_tokens"] > 0
+    assert lines(folder / "outputs.jsonl")[0] == {
+        "id": "1",
+        "status": "answered",
+        "outputs": {"extract": {"summary": "I"}, "answer": "first"},
+        "error": None,
+    }
+    account = json.loads((folder / "run.json").read_text("utf-8"))
+    assert account["engines"] == {"main": {"backend": "openai_compatible", "model": "mock"}}
+    assert account["status"] == "finished"
+    assert account["exit_status"] == 0
+    assert account["started"] <= account["ended"]
+    assert account["counts"] == {"records": 2, "answered": 2, "failed": 0, "pending": 0}
+    as_run = yaml.safe_load((folder / "pipeline.yaml").read_text("utf-8"))
+    assert [step["id"] for step in as_run["steps"]] == ["extract", "answer"]
+
+
+def test_a_record_that_fails_keeps_its_error_and_the_others_go_on(
+    server: MockServer,
+    engines: dict[str, EngineConfig],
+    lines: Callable[[Path], list[Any]],
+    tmp_path: Path,
+) -> None:
+    """A failed record is asked no further; the outputs have what it had, and its error."""
+    server.play(Script([*REPLIES[:2], "first"], [None, None, Fault(status=400)]))
+
+    report = run(CHAIN, RECORDS, engines, out=tmp_path)
+
+    first, second = lines(report.folder / "outputs.jsonl")
+    assert first["status"] == "failed"
+    assert first["outputs"] == {"extract": {"summary": "I"}}
+    assert first["error"]["step"] == "answer"
+    assert (first["error"]["type"], first["error"]["status"]) == ("BadRequestError", 400)
+    assert second["outputs"]["answer"] == "first"
+    assert report.exit_status == 1
+
+
+def test_an_answer_that_does_not_fit_is_kept_as_text_and_never_used(
+    server: MockServer,
+    engines: dict[str, EngineConfig],
+    lines: Callable[[Path], list[Any]],
+    tmp_path: Path,
+) -> None:
+    """What a model wrote beside its schema is in the step's file, and no later step sees it."""
+
+    def nonsense() -> Any:
+        while True:
+            yield "no JSON"
+
+    server.play(Script(nonsense()))
+
+    report = run(CHAIN, RECORDS[:1], engines, out=tmp_path)
+
+    (row,) = lines(report.folder / "extract.jsonl")
+    assert (row["text"], row["parsed"]) == ("no JSON", None)
+    assert row["error"]["type"] == "StructuredOutputError"
+    assert not (report.folder / "answer.jsonl").exists()
+
+
+def test_usage_counts_what_the_server_saw(
+    server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """Attempts are the server's calls, retries and failures among them; an unknown cost is null."""
+    busy = Fault(status=503, retry_after=0)
+    server.play(Script(REPLIES, [busy, None, None, Fault(status=400), None]))
+
+    report = run(CHAIN, RECORDS, engines, out=tmp_path)
+
+    usage = json.loads((report.folder / "usage.json").read_text("utf-8"))
+    assert usage == report.usage
+    assert usage["total"]["attempts"] == len(server.calls) == 5
+    assert (usage["steps"]["extract"]["answered"], usage["steps"]["extract"]["failed"]) == (2, 0)
+    assert (usage["steps"]["answer"]["answered"], usage["steps"]["answer"]["failed"]) == (1, 1)
+    assert usage["total"]["without_usage"] == 1
+    assert usage["total"]["total_tokens"] > 0
+    assert usage["total"]["cost"] is None
+
+
+def test_tokens_that_no_server_told_are_null(
+    raw_server: Any, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """A server without usage gives nulls and a count of such lines, not zeros."""
+    message = {"role": "assistant", "content": "Hi"}
+    body = {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    silent = raw_server(lambda request, connection: connection.reply(body))
+    aimed = {"main": engines["main"].model_copy(update={"endpoint": silent.url})}
+
+    step = Step(id="greet", engine="main", user_prompt="Hello")
+    usage = run(Chain("c", (step,)), RECORDS, aimed, out=tmp_path).usage
+
+    assert usage["total"]["total_tokens"] is None
+    assert usage["total"]["without_usage"] == 2
+
+
+def test_no_file_holds_a_key(
+    server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """A key is in no file of the folder: not the configured one, and not one that a model says."""
+    key = "sk-pipeline-4711"
+    update = {"api_key": key, "headers": {"X-Tenant": "tenant-0815"}, "name": "main"}
+    config = EngineConfig.model_validate(engines["main"].model_dump() | update)
+    server.play(Script([f"the key is {key}"]))
+
+    step = Step(id="leak", engine="main", user_prompt="Tell {{ text }}")
+    folder = run(Chain("c", (step,)), RECORDS, {"main": config}, out=tmp_path).folder
+
+    everything = "".join(path.read_text("utf-8") for path in folder.iterdir())
+    assert "the key is [redacted]" in everything
+    assert key not in everything
+    assert "tenant-0815" not in everything
+    as_run = yaml.safe_load((folder / "pipeline.yaml").read_text("utf-8"))
+    assert "api_key" not in as_run["engines"][0]
+
+
+def test_a_missing_field_fails_its_record_alone(
+    engines: dict[str, EngineConfig], asked: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    """The error names step, field, record and the names that there are; nothing was sent."""
+    step = Step(id="ask", engine="main", user_prompt="{{ text }}")
+    records = to_records([{"id": "a", "txt": "typo"}, {"id": "b", "text": "fine"}])
+
+    report = run(Chain("c", (step,)), records, engines, out=tmp_path)
+
+    assert asked() == ["fine"]
+    assert [r["status"] for r in report.records] == ["failed", "answered"]
+    assert report.records[0]["error"]["message"] == (
+        "step 'ask': user_prompt: record 'a': 'text' is undefined; the names are id, txt, steps"
+    )
+
+
+def test_step_options_reach_the_server(
+    server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """Sampling and the output model's schema are in the request."""
+    sampling = SamplingParams(temperature=0, max_tokens=60, seed=3)
+    step = Step(id="ask", engine="main", user_prompt="Hi", sampling=sampling, output_model=Summary)
+
+    run(Chain("c", (step,)), RECORDS[:1], engines, out=tmp_path)
+
+    body = server.calls[-1].json
+    assert (body["temperature"], body["max_tokens"], body["seed"]) == (0, 60, 3)
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"].keys() == {"summary"}
+
+
+def test_two_runs_in_one_second_have_two_folders(
+    engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """No run writes into the folder of another."""
+    chain = Chain("c", (Step(id="ask", engine="main", user_prompt="Hi"),))
+    folders = {run(chain, RECORDS[:1], engines, out=tmp_path).folder for _ in range(3)}
+    assert len(folders) == 3
+
+
+def test_progress_is_told_from_the_start_to_the_end(
+    server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """Each step is told at its start and after every record."""
+    server.play(Script(REPLIES))
+    told: list[StepProgress] = []
+
+    run(CHAIN, RECORDS, engines, out=tmp_path, watch=told.append)
+
+    assert [(p.step, p.done, p.total) for p in told] == [
+        (step, done, 2) for step in ("extract", "answer") for done in (0, 1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Step(id="a", engine="man", user_prompt="x"), "engine: 'man' is unknown; known are main"),
+        (
+            Step(id="a", engine="main", user_prompt="x", sampling=SamplingParams(n=2)),
+            "sampling: n: a step takes one answer a record",
+        ),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_is_made(
+    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, said: str
+) -> None:
+    """A step that cannot run leaves no folder."""
+    with pytest.raises(ConfigError, match="step 'a': ") as caught:
+        run(Chain("c", (step,)), RECORDS, engines, out=tmp_path / "runs")
+    assert said in str(caught.value)
+    assert not (tmp_path / "runs").exists()
