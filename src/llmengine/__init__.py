@@ -5,6 +5,7 @@ Names are loaded when they are first used, so importing the package costs next t
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from llmengine.batch.run import run_batch as run_batch
     from llmengine.config.engine_config import EngineConfig as EngineConfig
     from llmengine.config.files import load_engines as load_engines
+    from llmengine.config.price import Price as Price
     from llmengine.config.timeouts import Timeouts as Timeouts
     from llmengine.engine.engine import Engine as Engine
     from llmengine.pool.pool import EnginePool as EnginePool
@@ -55,12 +57,16 @@ if TYPE_CHECKING:
     from llmengine.worker.worker import LLMWorker as LLMWorker
     from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
 
+# Whoever wants to read the log adds a handler; see docs/telemetry.md.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 _HOMES = {
     "batch.reading": ("read_batch",),
     "batch.report": ("BatchReport", "Progress"),
     "batch.run": ("run_batch",),
     "config.engine_config": ("EngineConfig",),
     "config.files": ("load_engines",),
+    "config.price": ("Price",),
     "config.timeouts": ("Timeouts",),
     "engine.engine": ("Engine",),
     "pool.pool": ("EnginePool",),

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from llmengine.config.backends import load_backend
+from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
 from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
 from llmengine.values.errors import ConfigError
@@ -42,6 +43,8 @@ class EngineConfig(BaseModel):
     own parameters go over. ``extra_body`` goes into every request's body as it is.
     ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
     "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
+    ``price`` is {input, output, cached_input} for a million tokens, or {gpu_hour}; left out, it is
+    looked up in genai-prices if that is installed, and else unknown.
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
     ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
     take; left out, a sleeping server is a failing one.
@@ -79,6 +82,7 @@ class EngineConfig(BaseModel):
         BeforeValidator(SamplingParams.of),
         PlainSerializer(lambda s: s.given(), return_type=dict),
     ] = SamplingParams()
+    price: Annotated[Price | None, BeforeValidator(Price.of)] = None
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
     cold_start: float | None = Field(None, gt=0)

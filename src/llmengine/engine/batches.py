@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import TaskGroup
 from collections import deque
 from typing import TYPE_CHECKING
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from llmengine.engine.doors import Wait
     from llmengine.values.messages import Prompt
     from llmengine.values.request import ChatRequest
-
-
-log = logging.getLogger("llmengine")
 
 
 async def run_batch(call: Call, jobs: list[ChatRequest | LLMEngineError]) -> list[Result]:
@@ -41,28 +37,8 @@ async def run_batch(call: Call, jobs: list[ChatRequest | LLMEngineError]) -> lis
 async def run_job(call: Call, job: ChatRequest | LLMEngineError) -> Result:
     """The result of one job."""
     if isinstance(job, LLMEngineError):
-        return Result(error=job, attempts=0)
+        return Result(error=job, attempts=0, cost=0.0)
     return await call.result(job)
-
-
-def log_batch(engine: str, step: str | None, results: list[Result]) -> None:
-    """One line a batch: how many were answered, in how many attempts, for how many tokens."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    log.info(
-        "%s%s: %d of %d prompts answered, %d attempts, %s tokens",
-        engine,
-        f" ({step})" if step else "",
-        sum(result.ok for result in results),
-        len(results),
-        sum(result.attempts for result in results),
-        _tokens(results),
-    )
-
-
-def _tokens(results: list[Result]) -> int | str:
-    counts = [r.usage.total_tokens for r in results if r.usage and r.usage.total_tokens]
-    return sum(counts) if counts else "unknown"
 
 
 async def run_window(

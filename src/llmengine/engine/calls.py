@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.tally import Tally
+from llmengine.telemetry.metering import Who, meter
+from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest, Posted
 from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
@@ -18,7 +20,6 @@ from llmengine.values.errors import (
     RateLimitError,
     UnexpectedResponseError,
 )
-from llmengine.values.outputs import Result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPReply, Outgoing, Transport
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.values.outputs import LLMOutput, Result
     from llmengine.values.request import ChatRequest
 
 T = TypeVar("T")
@@ -49,6 +50,13 @@ class Call:
         self.process_slots = loop.process_slots
         self.pace = loop.pace(origin)
         self.readiness = loop.readiness(origin)
+        self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
+        self.tracing = tracing_of(engine, url)
+
+    def tally(self, request: ChatRequest) -> Tally:
+        """What follows one prompt from its first request to its result."""
+        span = None if self.tracing is None else self.tracing.span(request)
+        return Tally(self.account, self.engine.tariff, span)
 
     @cached_property
     def transport(self) -> Transport:
@@ -57,21 +65,23 @@ class Call:
 
     async def result(self, request: ChatRequest) -> Result:
         """The prompt's result; only cancellation is raised."""
-        tally = Tally()
-        try:
-            async with self.slots:
-                if request.output_model is None:
-                    output = await self.exchange(request, tally)
-                else:
-                    output = await climb(self, request, tally)
-        except InvalidRequestError as error:
-            return Result(error=error, attempts=tally.attempts, usage=tally.usage)
-        except CallError as error:
-            error.attempts = tally.attempts
-            return Result(error=error, attempts=tally.attempts, usage=tally.usage)
-        except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-            return Result(error=unforeseen(error), attempts=tally.attempts, usage=tally.usage)
-        return Result(output=output, attempts=tally.attempts, usage=tally.usage)
+        async with self.slots:
+            with self.tally(request) as tally:
+                try:
+                    output = await self._answer(request, tally)
+                except InvalidRequestError as error:
+                    return tally.close(error=error)
+                except CallError as error:
+                    error.attempts = tally.attempts
+                    return tally.close(error=error)
+                except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
+                    return tally.close(error=unforeseen(error))
+                return tally.close(output)
+
+    async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
+        if request.output_model is None:
+            return await self.exchange(request, tally)
+        return await climb(self, request, tally)
 
     async def exchange(
         self, request: ChatRequest, tally: Tally, max_retries: int | None = None
@@ -82,11 +92,9 @@ class Call:
             try:
                 output = await self._attempt(request, tally)
             except CallError as error:
-                if error.usage is not None:
-                    tally.spent.append(error.usage)
+                tally.failed(error)
                 raise
-            if output.usage is not None:
-                tally.spent.append(output.usage)
+            tally.answered(output)
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
@@ -115,7 +123,7 @@ class Call:
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
         outgoing = engine.outgoing(self, request)
-        tally.attempts += 1
+        tally.attempt()
         reply = await self.send(outgoing)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)

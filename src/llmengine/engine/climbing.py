@@ -130,8 +130,9 @@ class Climber:
                     step,
                     self.shape.name,
                     taken,
-                    error,
+                    error.label,
                 )
+                log.debug("it says: %s", error)
 
 
 def _may_refuse_format(error: CallError) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
+from llmengine.telemetry.tariff import tariff_of
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import register, scrub
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
+    from llmengine.telemetry.tariff import Tariff
     from llmengine.values.capabilities import Capability
 
 _SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
@@ -94,6 +97,11 @@ class Configured:
     def url(self) -> str:
         """Where this engine's own requests go."""
         return self.base_url + self.dialect.path
+
+    @cached_property
+    def tariff(self) -> Tariff:
+        """How its calls are priced."""
+        return tariff_of(self.config.price, self.url, self.model)
 
     @property
     def api_key(self) -> str | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic_core import to_json
 
-from llmengine.engine.batches import log_batch, run_batch, run_job, run_window
+from llmengine.engine.batches import run_batch, run_job, run_window
 from llmengine.engine.calls import Call
 from llmengine.engine.configured import Configured
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
+from llmengine.telemetry.summary import log_batch
 from llmengine.transport.background import background
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import BatchError, InvalidRequestError
@@ -160,10 +162,10 @@ class Engine(Configured):
             self._job(prompt, params, asked, place)
             for place, (prompt, params) in enumerate(zip(listed, sampling, strict=True))
         ]
-        loop = background()
+        loop, started = background(), monotonic()
         work = _batch(self, loop, self.url, self.root_url, jobs)
         results: list[Result] = await wait(loop.submit(work))
-        log_batch(self.name, asked.step_id, results)
+        log_batch(self, asked.step_id, results, monotonic() - started)
         return results
 
     def _windowed(

@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 
-from llmengine.engine.tally import Tally
 from llmengine.structured.probe import BUDGETS, judged, question
 from llmengine.structured.verdicts import Server, Verdict, learn, verdict_on
 from llmengine.values.capabilities import Capability
@@ -17,6 +16,7 @@ from llmengine.values.errors import BadRequestError, CallError
 
 if TYPE_CHECKING:
     from llmengine.engine.calls import Call
+    from llmengine.engine.tally import Tally
     from llmengine.structured.ladder import Step
     from llmengine.transport.background import Background
     from llmengine.values.outputs import LLMOutput
@@ -64,12 +64,14 @@ async def _shared_probe(call: Call, server: Server) -> Verdict | None:
 
 async def _probe(call: Call, server: Server) -> Verdict | None:
     """The verdict, kept from now on; None if the server could not be asked."""
-    tally = Tally()
-    try:
-        enforced, reason = await _examine(call, server, tally)
-    except CallError as error:
-        log.info("engine %r: no probe of schemas: %s", call.engine.name, error)
-        return None
+    with call.tally(_question(call, server, BUDGETS[0])) as tally:
+        try:
+            enforced, reason = await _examine(call, server, tally)
+        except CallError as error:
+            tally.close(error=error)
+            log.info("engine %r: no probe of schemas: %s", call.engine.name, error.label)
+            return None
+        tally.close()
     first: Step = "json_object" if enforced is False else "json_schema"
     verdict = Verdict(first, enforced, reason, tally.attempts, tally.usage)
     learn(server, verdict)
@@ -110,14 +112,20 @@ async def _compare(
 async def _ask(
     call: Call, server: Server, tally: Tally, max_tokens: int, *, with_schema: bool = True
 ) -> LLMOutput:
-    asked = question(
+    asked = _question(call, server, max_tokens, with_schema=with_schema)
+    return await call.exchange(asked, tally, max_retries=0)
+
+
+def _question(
+    call: Call, server: Server, max_tokens: int, *, with_schema: bool = True
+) -> ChatRequest:
+    return question(
         server.model,
         server.reasoning,
         call.engine.config.extra_body,
         max_tokens=max_tokens,
         with_schema=with_schema,
     )
-    return await call.exchange(asked, tally, max_retries=0)
 
 
 def _tell(engine: str, server: Server, verdict: Verdict) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.engine.calls import Call
+from llmengine.engine.calls import Call, unforeseen
 from llmengine.engine.climbing import climb_stream
 from llmengine.structured.checking import whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.clocks import StreamClock
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import CallError, UnexpectedResponseError
+from llmengine.values.errors import CallError, LLMEngineError, UnexpectedResponseError
 from llmengine.values.outputs import Delta
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from llmengine.dialects.base import StreamDecoder
     from llmengine.engine.engine import Engine
+    from llmengine.engine.tally import Tally
     from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPStream
     from llmengine.values.outputs import LLMOutput
@@ -54,16 +55,25 @@ class Pump:
     async def run(self, loop: Background, url: str, origin: str) -> None:
         """Queue every delta, then an End."""
         call = Call(self._engine, loop, url, origin)
+        async with call.slots:
+            with call.tally(self._request) as tally:
+                end = await self._pump(call, tally)
+        await self._queue.put(end)
+
+    async def _pump(self, call: Call, tally: Tally) -> End:
         try:
-            async with call.slots:
-                if self._request.output_model is None:
-                    await self._exchange(call, self._request)
-                else:
-                    await self._structured(call)
+            if self._request.output_model is None:
+                output = await self._exchange(call, self._request, tally)
+            else:
+                output = await self._structured(call, tally)
+        except LLMEngineError as error:
+            tally.close(error=error)
+            return End(error)
         except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
-            await self._queue.put(End(error))
-        else:
-            await self._queue.put(End())
+            tally.close(error=unforeseen(error))
+            return End(error)
+        tally.close(output)
+        return End()
 
     async def take(self) -> list[Delta | End]:
         """Whatever is there, at least one item: a hop between threads for many deltas."""
@@ -72,34 +82,41 @@ class Pump:
             items.append(self._queue.get_nowait())
         return items
 
-    async def _structured(self, call: Call) -> None:
+    async def _structured(self, call: Call, tally: Tally) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is seen to fit, what it means."""
         self._watches = defaultdict(WhitespaceWatch)
-        output = await climb_stream(call, self._request, lambda r: self._exchange(call, r))
+        output = await climb_stream(call, self._request, lambda r: self._exchange(call, r, tally))
         for answer in output.outputs:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
+        return output
 
-    async def _exchange(self, call: Call, request: ChatRequest) -> LLMOutput:
+    async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         config = self._engine.config
-        attempt = call.when_awake(lambda: self._attempt(call, request))
+        attempt = call.when_awake(lambda: self._attempt(call, request, tally))
         return await with_retries(attempt, config.max_retries, config.retry_wait)
 
-    async def _attempt(self, call: Call, request: ChatRequest) -> LLMOutput:
+    async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
         try:
-            return await self._fetch(call, request, decoder)
+            output = await self._fetch(call, request, decoder, tally)
         except CallError as error:
             if error.partial is None:
                 error.partial = decoder.partial
             # What the caller has read cannot be taken back; a second attempt would repeat it.
             error.final = error.final or self._delivered
+            tally.failed(error)
             raise
+        tally.answered(output)
+        return output
 
-    async def _fetch(self, call: Call, request: ChatRequest, decoder: StreamDecoder) -> LLMOutput:
+    async def _fetch(
+        self, call: Call, request: ChatRequest, decoder: StreamDecoder, tally: Tally
+    ) -> LLMOutput:
         engine = self._engine
         clocks = engine.config.timeout
         now = asyncio.get_running_loop().time
         await call.pace.turn(engine.config.requests_per_minute)
+        tally.attempt()
         async with call.process_slots, AsyncExitStack() as stack:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
             opening = stack.enter_async_context(engine.outgoing(call, request).stream())
@@ -111,16 +128,19 @@ class Pump:
                 body = await _within(clock, _whole(reply.chunks))
                 raise self._no_stream(reply, body)
             while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
-                await self._deliver(deltas := decoder.feed(chunk), clock)
+                await self._deliver(deltas := decoder.feed(chunk), clock, tally)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
         return decoder.finish()
 
-    async def _deliver(self, deltas: list[Delta], clock: StreamClock) -> None:
+    async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: Tally) -> None:
+        has_content = any(delta.has_content for delta in deltas)
+        if has_content:
+            tally.content()
         for delta in deltas:
             self._delivered = self._delivered or delta.has_content
             await self._queue.put(delta)
-        if any(delta.has_content for delta in deltas):
+        if has_content:
             clock.content(asyncio.get_running_loop().time())
 
     def _loops(self, deltas: list[Delta]) -> bool:

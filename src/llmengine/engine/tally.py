@@ -2,21 +2,92 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from llmengine.values.errors import CallError
+from llmengine.values.outputs import Result, Usage
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import Usage
+    from llmengine.telemetry.metering import Account
+    from llmengine.telemetry.spans import ChatSpan
+    from llmengine.telemetry.tariff import Tariff
+    from llmengine.values.errors import LLMEngineError
+    from llmengine.values.outputs import LLMOutput
 
 
-@dataclass(slots=True)
 class Tally:
-    """Requests that were sent so far, and the usage that came back for them."""
+    """Follows one prompt: its requests, their usage, and their traces if somebody listens.
 
-    attempts: int = 0
-    spent: list[Usage] = field(default_factory=list)
+    Everything that is sent for a prompt is told to its tally, and `close` makes the result. One
+    that is left without being closed was cancelled, and is counted as such.
+    """
+
+    __slots__ = ("_account", "_begun", "_closed", "_free", "_spent", "_tariff", "attempts", "span")
+
+    def __init__(self, account: Account, tariff: Tariff, span: ChatSpan | None) -> None:
+        self.attempts = 0
+        self.span = span
+        self._account = account
+        self._tariff = tariff
+        self._spent: list[Usage] = []
+        self._free = 0  # requests that were refused, so that nothing was generated
+        self._closed = False
+        self._begun = account.begin()
+
+    def attempt(self) -> None:
+        """A request is about to be sent."""
+        self.attempts += 1
+        if self.span is not None:
+            self.span.attempt(self.attempts)
+
+    def answered(self, output: LLMOutput) -> None:
+        """The request was answered."""
+        if output.usage is not None:
+            self._spent.append(output.usage)
+
+    def failed(self, error: CallError) -> None:
+        """The request failed."""
+        if error.usage is not None:
+            self._spent.append(error.usage)
+        elif error.status is not None or error.clock == "connect":
+            self._free += 1
+        if self.span is not None:
+            self.span.attempt_failed(self.attempts, error)
+
+    def content(self) -> None:
+        """Generated content has arrived."""
+        if self.span is not None:
+            self.span.content()
 
     @property
     def usage(self) -> Usage | None:
         """The sum of what is known; None when nothing is."""
-        return sum(self.spent[1:], self.spent[0]) if self.spent else None
+        return sum(self._spent[1:], self._spent[0]) if self._spent else None
+
+    def close(self, output: LLMOutput | None = None, error: LLMEngineError | None = None) -> Result:
+        """The prompt's result, counted and told to whoever listens."""
+        return self._close(output, error, cancelled=False)
+
+    def _close(
+        self, output: LLMOutput | None, error: LLMEngineError | None, *, cancelled: bool
+    ) -> Result:
+        self._closed = True
+        uncounted = self.attempts - len(self._spent) - self._free
+        seconds = self._account.end(self._begun)
+        cost = self._tariff.cost(self._spent, uncounted, seconds)
+        result = Result(output, error, self.attempts, self.usage, cost, uncounted)
+        self._account.add(result, cancelled=cancelled)
+        if self.span is not None:
+            self.span.end(result, self._tariff.currency, cancelled=cancelled)
+        return result
+
+    def __enter__(self) -> Self:
+        if self.span is not None:
+            self.span.enter()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if not self._closed:
+            self._close(None, CallError("the caller gave the call up"), cancelled=True)
+        if self.span is not None:
+            self.span.leave()

@@ -56,6 +56,7 @@ async def with_retries(
             if attempt > max_retries or not worth_retrying(error):
                 raise
             wait = wait_before(attempt + 1, error, first_wait)
-            log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error)
+            log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error.label)
+            log.debug("attempt %d failed: %s", attempt, error)
         await asyncio.sleep(wait)
     raise AssertionError  # the loop ends by returning or raising

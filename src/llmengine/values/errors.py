@@ -107,6 +107,13 @@ class CallError(LLMEngineError):
         """Tokens that were counted before the failure, if the server said so."""
         return self.partial.usage if self.partial is not None else None
 
+    @property
+    def label(self) -> str:
+        """What kind of failure it was, without a word of the server's or the prompt's."""
+        kind = type(self).__name__
+        said = f"HTTP {self.status}" if self.status is not None else self.clock
+        return f"{kind} ({said})" if said else kind
+
     def advise(self, advice: str) -> None:
         """Add to the message what the user can do."""
         self.message = f"{self.message}; {advice}"

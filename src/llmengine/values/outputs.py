@@ -150,13 +150,18 @@ class Delta:
 class Result:
     """What became of one prompt: ``output`` or ``error``, never neither.
 
-    ``attempts`` counts the requests that were sent; ``usage`` sums the tokens of all of them.
+    ``attempts`` counts the requests that were sent, failed ones and repairs included. ``usage``
+    sums their tokens, except of the ``uncounted`` ones, for which no server told any and which may
+    have used some. ``cost`` is the money spent on all of them in the currency of the engine's
+    price; None where any part of it is unknown.
     """
 
     output: LLMOutput | None = None
     error: LLMEngineError | None = None
     attempts: int = 1
     usage: Usage | None = None
+    cost: float | None = None
+    uncounted: int = 0
 
     @property
     def ok(self) -> bool:

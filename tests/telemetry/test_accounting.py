@@ -1,0 +1,216 @@
+"""What results, batches and the meter say, held against what the server wrote down."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from llmengine import CallError, EngineConfig, Result, SamplingParams, Usage
+from llmengine.mock import Fault
+from llmengine.telemetry import BatchSummary
+
+PRICE = {"input": 1_000_000, "output": 1_000_000}  # one unit of money a token
+
+
+class City(BaseModel):
+    """What a repair is asked for."""
+
+    name: str
+
+
+def test_retried_calls_are_counted_once_a_generation(shop: Any) -> None:
+    """Refused attempts used no tokens, and all others are counted as the server did."""
+    s = shop(faults=[Fault(status=503), None, None, Fault(status=500)], price=PRICE)
+
+    results = s.engine.results(["a", "b", "c"], SamplingParams(max_tokens=5))
+    batch = BatchSummary.of(results)
+
+    assert batch.attempts == len(s.server.calls) == 5
+    assert batch.usage == s.told == s.totals.usage
+    assert batch.uncounted == 0
+    assert batch.cost == s.totals.cost == s.told.total_tokens
+
+
+def test_repair_attempts_are_counted(shop: Any) -> None:
+    """An answer that did not fit was paid for as well as the one that does."""
+    s = shop(replies=["no json", '{"name": "Oslo"}'], price=PRICE)
+
+    (result,) = s.engine.results("a city", output_model=City)
+
+    assert result.unwrap().parsed == City(name="Oslo")
+    assert result.attempts == len(s.written) == 2
+    assert result.usage == s.told == s.totals.usage
+    assert result.cost == s.told.total_tokens
+
+
+def test_misfits_are_counted_although_the_call_failed(shop: Any) -> None:
+    """A call that ends in an error has cost what its answers cost."""
+    s = shop(replies=["no json"] * 9, price=PRICE)
+
+    (result,) = s.engine.results("a city", output_model=City)
+
+    assert not result.ok
+    assert result.usage == s.told
+    assert result.cost == s.told.total_tokens > 0
+    assert s.totals.failed == 1
+
+
+def test_lost_answers_are_uncounted_and_make_the_cost_unknown(shop: Any) -> None:
+    """What was generated and never arrived is not known, so no total pretends to know it."""
+    s = shop(faults=[Fault(cut_after=0), None, None], price=PRICE)
+
+    results = s.engine.results(["a", "b"])
+    batch = BatchSummary.of(results)
+
+    assert batch.answered == 2
+    assert batch.uncounted == s.totals.uncounted == 1
+    assert batch.usage + s.written[0] == s.told
+    assert batch.cost is None
+    assert s.totals.cost is None
+    assert batch.known_cost == s.totals.known_cost == s.written[-1].total_tokens
+
+
+def test_cached_and_reasoning_tokens_are_kept(shop: Any) -> None:
+    """The parts of prompt and completion are summed too."""
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    s = shop(usage=details)
+
+    s.engine.results(["a", "b"])
+
+    assert (s.totals.usage.cached_tokens, s.totals.usage.reasoning_tokens) == (6, 4)
+
+
+def test_streams_are_counted(shop: Any) -> None:
+    """A stream that is read to its end counts like any call, with its failed attempt."""
+    s = shop(faults=[Fault(status=503)], price=PRICE)
+
+    list(s.engine.stream("a"))
+
+    assert s.totals.calls == 1
+    assert s.totals.attempts == 2
+    assert s.totals.usage == s.told
+    assert s.totals.cost == s.told.total_tokens
+
+
+def test_stream_that_breaks_off_is_uncounted(shop: Any) -> None:
+    """A stream without its end has used tokens that nobody told."""
+    s = shop(faults=[Fault(cut_after=3)], price=PRICE, max_retries=0)
+
+    with pytest.raises(CallError):
+        list(s.engine.stream("a"))
+
+    assert (s.totals.failed, s.totals.uncounted, s.totals.unpriced) == (1, 1, 1)
+
+
+def test_stream_that_is_left_is_cancelled(shop: Any) -> None:
+    """A reader who stops early is no failure, but the tokens are unknown."""
+    s = shop(faults=[Fault(chunk_delay=0.05)], price=PRICE)
+
+    stream = s.engine.stream("a")
+    next(stream)
+    stream.close()
+    s.engine.generate("b")  # runs on the same loop, after the cancellation
+
+    assert (s.totals.calls, s.totals.cancelled, s.totals.failed) == (2, 1, 0)
+    assert (s.totals.uncounted, s.totals.unpriced) == (1, 1)
+
+
+def test_nothing_sent_costs_nothing(shop: Any) -> None:
+    """A prompt that was refused here has a cost, and it is 0."""
+    s = shop(price=PRICE)
+
+    bad, good = s.engine.results([7, "good"])
+
+    assert (bad.attempts, bad.cost) == (0, 0.0)
+    assert BatchSummary.of([bad, good]).cost == good.cost
+
+
+def test_no_price_no_cost(shop: Any) -> None:
+    """Without a price every cost is None, and known tokens stay known."""
+    s = shop()
+
+    (result,) = s.engine.results("a")
+
+    assert result.cost is None
+    assert result.usage == s.told
+    assert s.totals.cost is None
+
+
+def test_silent_server_has_no_usage(raw_server: Any, chat: Any) -> None:
+    """A server that tells no usage leaves it unknown, and so the cost."""
+    body = {k: v for k, v in chat().items() if k != "usage"}
+    server = raw_server(lambda _, connection: connection.reply(body))
+    config = EngineConfig(
+        backend="openai_compatible", model="m", endpoint=server.url, price={"input": 1, "output": 1}
+    )
+
+    (result,) = config.engine.results("a")
+
+    assert (result.ok, result.usage, result.uncounted, result.cost) == (True, None, 1, None)
+
+
+def test_hours_are_shared_among_the_calls_under_way(shop: Any) -> None:
+    """Calls at the same time share the hour: together they cost the time that passed."""
+    s = shop(faults=[Fault(delay=0.1)] * 8, price={"gpu_hour": 3600}, max_concurrency=8)
+
+    results = s.engine.results(["a"] * 8)
+
+    assert sum(r.cost for r in results) == pytest.approx(s.totals.seconds)
+    assert s.totals.cost == pytest.approx(s.totals.seconds)
+    assert 0.1 <= s.totals.seconds < 8 * 0.1
+
+
+def test_iterated_results_are_counted(shop: Any) -> None:
+    """The window over many prompts feeds the meter as a batch does."""
+    s = shop(price=PRICE)
+
+    results = list(s.engine.iter_results(f"{n}" for n in range(5)))
+
+    assert BatchSummary.of(results).usage == s.told == s.totals.usage
+
+
+def test_probe_is_counted(shop: Any) -> None:
+    """What the probe of a server's schemas used is on the engine's account, and on no prompt's."""
+    s = shop(structured="auto", replies=['{"name": "Oslo"}'], price=PRICE)
+
+    (result,) = s.engine.results("a city", output_model=City)
+
+    assert s.totals.usage == s.told
+    assert result.attempts < s.totals.attempts == len(s.written)
+    assert (s.totals.calls, s.totals.cancelled) == (2, 0)
+
+
+def test_many_threads(shop: Any) -> None:
+    """Calls from many threads are all counted, while others read the meter."""
+    s = shop(price=PRICE)
+    threads = [threading.Thread(target=s.engine.results, args=(["a"] * 5,)) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    s.engine.generate("b")
+    assert s.totals.calls >= 1
+    for thread in threads:
+        thread.join()
+
+    assert s.totals.calls == 41
+    assert s.totals.usage == s.told
+
+
+def test_summary_of_nothing() -> None:
+    """An empty batch costs nothing."""
+    batch = BatchSummary.of([])
+
+    assert (batch.cost, batch.usage, batch.prompts) == (0.0, Usage(), 0)
+
+
+def test_summary_keeps_what_is_known() -> None:
+    """One unknown cost makes the whole unknown; the known part is told apart."""
+    batch = BatchSummary.of([Result(cost=1.5), Result(cost=None), Result(cost=0.5)])
+
+    assert (batch.cost, batch.known_cost, batch.unpriced) == (None, 2.0, 1)

@@ -1,0 +1,42 @@
+"""Usage, cost and traces of a real model behind a real server."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from llmengine import ConfigError, EngineConfig, SamplingParams
+from llmengine.embedded import models
+from llmengine.telemetry import BatchSummary
+
+MODEL = "smollm2-135m"
+GREEDY = SamplingParams(temperature=0, max_tokens=6)
+
+
+@pytest.fixture
+def engine() -> Any:
+    """The embedded engine, rented by the hour."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is missing; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        models.resolve(MODEL)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return EngineConfig(backend="embedded", model=MODEL, price={"gpu_hour": 3600}).engine
+
+
+def test_batch_and_stream(engine: Any, told: Any) -> None:
+    """A real server's batch and stream are counted alike, priced by time, and traced."""
+    batch = BatchSummary.of(engine.results(["Say hello.", "Name a colour."], GREEDY))
+    *_, last = engine.stream("Say hello.", GREEDY)
+
+    first, _, streamed = (span.attributes for span in told.spans)
+    assert batch.answered == batch.attempts == 2
+    assert batch.usage.completion_tokens == 12
+    assert batch.cost is not None
+    assert batch.cost > 0
+    assert last.usage.prompt_tokens == streamed["gen_ai.usage.input_tokens"] > 0
+    assert streamed["gen_ai.response.time_to_first_chunk"] > 0
+    assert first["gen_ai.provider.name"] == "llama.cpp"
