@@ -197,7 +197,8 @@ def _read(stream: Any) -> Request | None:
         headers: dict[str, str] = {}
         while line := stream.readline().decode().strip():
             name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
+            sent_before = headers.get(name.lower())
+            headers[name.lower()] = ", ".join(filter(None, [sent_before, value.strip()]))
         body = stream.read(int(headers.get("content-length", 0)))
     except OSError:
         return None

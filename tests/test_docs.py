@@ -35,7 +35,13 @@ def _needs_the_model() -> None:
     ("page", "place"),
     [
         (page, i)
-        for page in ("docs/library.md", "docs/mock.md", "docs/pipelines.md")
+        for page in (
+            "docs/library.md",
+            "docs/mock.md",
+            "docs/openai.md",
+            "docs/pipelines.md",
+            "docs/telemetry.md",
+        )
         for i in range(len(_blocks(page)))
     ],
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import NotFoundError as NotFoundError
     from llmengine.values.errors import QuotaError as QuotaError
     from llmengine.values.errors import RateLimitError as RateLimitError
+    from llmengine.values.errors import RefusedError as RefusedError
     from llmengine.values.errors import StreamIncompleteError as StreamIncompleteError
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
@@ -86,6 +87,7 @@ _HOMES = {
         "NotFoundError",
         "QuotaError",
         "RateLimitError",
+        "RefusedError",
         "StreamIncompleteError",
         "StructuredOutputError",
         "TruncatedError",

@@ -15,6 +15,7 @@ _BUILT_IN = {
     "embedded": "llmengine.engines.embedded:Embedded",
     "mock": "llmengine.engines.mock:Mock",
     "ollama_api": "llmengine.engines.ollama_api:OllamaAPI",
+    "openai": "llmengine.engines.openai:OpenAI",
     "openai_compatible": "llmengine.engines.openai_compatible:OpenAICompatible",
     "vllm_api": "llmengine.engines.vllm_api:VLLMAPI",
 }

@@ -26,6 +26,7 @@ class AnswerParts:
         "_text",
         "finish_reason",
         "index",
+        "refused",
         "stop_reason",
         "token_ids",
     )
@@ -33,6 +34,7 @@ class AnswerParts:
     def __init__(self, index: int) -> None:
         self.index = index
         self.finish_reason: str | None = None
+        self.refused = False
         self.stop_reason: int | str | None = None
         self.token_ids: list[int] = []
         self._text: list[str] = []

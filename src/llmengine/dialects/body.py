@@ -23,11 +23,15 @@ def with_extra(
 
 
 def sampling_fields(
-    sampling: SamplingParams, names: Mapping[str, str], format_name: str
+    sampling: SamplingParams,
+    names: Mapping[str, str],
+    format_name: str,
+    advice: str = "leave it out, or put what this server calls it into extra_body",
 ) -> dict[str, Any]:
     """The sampling parameters that are set, under the wire names in `names`.
 
-    Raises InvalidRequestError for one that has no wire name, unless it asks for nothing.
+    Raises InvalidRequestError for one that has no wire name, unless it asks for nothing; the
+    message ends in ``advice``.
     """
     fields = {}
     for name, value in sampling.given().items():
@@ -35,12 +39,11 @@ def sampling_fields(
         if wire_name is not None:
             fields[wire_name] = list(value) if isinstance(value, tuple) else value
         elif not is_neutral(name, value):
-            raise InvalidRequestError(_cannot_say(name, value, format_name))
+            raise InvalidRequestError(_cannot_say(name, value, format_name, advice))
     return fields
 
 
-def _cannot_say(name: str, value: object, format_name: str) -> str:
+def _cannot_say(name: str, value: object, format_name: str, advice: str) -> str:
     return (
-        f"sampling parameter {name!r} is {value!r}, which {format_name} has no field for; "
-        "leave it out, or put what this server calls it into extra_body"
+        f"sampling parameter {name!r} is {value!r}, which {format_name} has no field for; {advice}"
     )

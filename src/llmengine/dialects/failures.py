@@ -56,6 +56,8 @@ _CONTEXT_PHRASES = (
     "context window",
     "exceeds the context length",
 )
+# How codes of ResponseErrorCode (openai-openapi) begin that speak of what was sent.
+_REFUSED_INPUT = ("invalid_", "image_", "empty_image", "failed_to_download_image", "unsupported_")
 _QUOTA_CODES = frozenset(
     {
         "insufficient_quota",
@@ -78,13 +80,20 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
 def stream_failure(event: Mapping[str, Any]) -> CallError:
     """The error that an event of a stream means, where the status says 200 already.
 
-    A code that is a status counts as one; without it the server is taken to have failed.
+    A code that is a status counts as one, and so does one that OpenAI gives for a status; without
+    it the server is taken to have failed.
     """
     said = envelope_of(event)
     code = said.code or str(event.get("status_code") or "")
     is_status = code.isdigit() and _FIRST_CLIENT_ERROR <= int(code) <= _LAST
-    status = int(code) if is_status else _FIRST_SERVER_ERROR
+    status = int(code) if is_status else _status_of(code)
     return _error(status, said, None, None, where=" in the stream")
+
+
+def _status_of(code: str) -> int:
+    if code.startswith(_REFUSED_INPUT):
+        return _FIRST_CLIENT_ERROR
+    return _TOO_MANY if code in _QUOTA_CODES | {"rate_limit_exceeded"} else _FIRST_SERVER_ERROR
 
 
 def _error(

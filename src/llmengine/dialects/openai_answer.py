@@ -55,11 +55,17 @@ def _output(choice: Mapping[str, Any], place: int) -> CompletionOutput:
         token_ids(choice.get("token_ids")) or (),
         cumulative(tokens),
         tokens,
-        choice.get("finish_reason"),
+        finish_reason(choice, refused=bool(message.get("refusal"))),
         choice.get("stop_reason"),
         reasoning,
         tuple([_tool_call(c) for c in calls]) if calls else (),
     )
+
+
+def finish_reason(choice: Mapping[str, Any], *, refused: bool) -> str | None:
+    """Why the answer ended: a refusal, which OpenAI ends with "stop", is told from an answer."""
+    given: str | None = choice.get("finish_reason")
+    return "refusal" if refused and given == "stop" else given
 
 
 def content(message: Mapping[str, Any]) -> str:

@@ -158,12 +158,14 @@ class OpenAIChatDecoder:
         if choice.get("token_ids"):
             parts.token_ids.extend(choice["token_ids"])
         delta, given = choice.get("delta") or {}, choice.get("logprobs")
+        if delta.get("refusal"):
+            parts.refused = True
         return parts.add(
             openai_answer.content(delta),
             delta.get("reasoning") or delta.get("reasoning_content") or "",
             delta.get("tool_calls") or (),
             logprobs(given["content"]) if given and given.get("content") else (),
-            choice.get("finish_reason"),
+            openai_answer.finish_reason(choice, refused=parts.refused),
         )
 
     def _end(self, deltas: list[Delta]) -> None:

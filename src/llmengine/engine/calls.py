@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
-
-from pydantic_core import to_json
 
 from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.tally import Tally
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
-from llmengine.transport.base import HTTPRequest
+from llmengine.transport.base import HTTPRequest, Posted
 from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
-    from llmengine.transport.base import HTTPReply
+    from llmengine.transport.base import HTTPReply, Outgoing, Transport
     from llmengine.values.outputs import LLMOutput, Result
     from llmengine.values.request import ChatRequest
 
@@ -52,13 +50,19 @@ class Call:
         self.process_slots = loop.process_slots
         self.pace = loop.pace(origin)
         self.readiness = loop.readiness(origin)
-        self.transport = loop.transport(engine.config.transport)
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
         self.tracing = tracing_of(engine, url)
 
-    def tally(self, request: ChatRequest) -> Tally:
-        """What follows one prompt from its first request to its result."""
-        span = None if self.tracing is None else self.tracing.span(request)
+    @cached_property
+    def transport(self) -> Transport:
+        """Our own connections, for engines that send through them."""
+        return self.loop.transport(self.engine.config.transport)
+
+    def tally(self, request: ChatRequest | None = None) -> Tally:
+        """What follows one prompt from its first request to its result; traced if it is given."""
+        if self.tracing is None or request is None:
+            return Tally(self.account, self.engine.tariff, None)
+        span = self.tracing.span(request)
         return Tally(self.account, self.engine.tariff, span)
 
     async def result(self, request: ChatRequest) -> Result:
@@ -92,7 +96,7 @@ class Call:
             except CallError as error:
                 tally.failed(error)
                 raise
-            tally.answered(output)
+            tally.answered(output.usage)
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
@@ -120,27 +124,24 @@ class Call:
 
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
-        http = self.http(request)
+        outgoing = engine.outgoing(self, request)
         tally.attempt()
-        reply = await self.send(http)
+        reply = await self.send(outgoing)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
         return engine.dialect.decode(reply.body, request)
 
-    async def send(self, http: HTTPRequest) -> HTTPReply:
+    async def send(self, outgoing: Outgoing) -> HTTPReply:
         """Send one request when it is its turn; the answer, whatever its status."""
         await self.pace.turn(self.engine.config.requests_per_minute)
         async with self.process_slots:
-            return await self.transport.fetch(http)
+            return await outgoing.fetch()
 
-    def http(self, request: ChatRequest) -> HTTPRequest:
-        """The request as it goes over the wire."""
-        return self.raw(to_json(self.engine.dialect.encode(request)))
-
-    def raw(self, body: bytes) -> HTTPRequest:
-        """A request with a body that is sent as it is."""
-        clocks = self.engine.config.timeout
-        return HTTPRequest(self.url, self.engine.headers, body, clocks.connect, clocks.total)
+    def raw(self, body: bytes) -> Outgoing:
+        """A request with a body that is sent as it is, over our own connections."""
+        clocks, headers = self.engine.config.timeout, self.engine.headers
+        http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total)
+        return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
         """The error behind a status; a 429 cools everybody at this endpoint."""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from llmengine.engine.probes import first_step, server_of
-from llmengine.structured.checking import fitted, refuse_calls
+from llmengine.structured.checking import fitted, refuse_calls, refuse_refusal
 from llmengine.structured.ladder import after_misfit, after_refusal, possible, request_at
 from llmengine.structured.misfits import Misfit, broken_off, exhausted
 from llmengine.structured.shape import shape_of
@@ -36,8 +36,9 @@ log = logging.getLogger("llmengine")
 async def climb(call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
     """The answer that fits the output model, from the first step that gives one.
 
-    Raises TruncatedError at once for an answer that was cut, since the next would be too, and
-    StructuredOutputError with all that was tried at the end of the ladder.
+    Raises TruncatedError at once for an answer that was cut, since the next would be too,
+    RefusedError at once for one that the model declines to give, and StructuredOutputError with
+    all that was tried at the end of the ladder.
     """
 
     async def send(asked: ChatRequest) -> LLMOutput:
@@ -48,6 +49,7 @@ async def climb(call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
     step: Step | None = await climber.first_step()
     while step is not None:
         step, output = await climber.ask(step, send, misfits)
+        refuse_refusal(output)
         refuse_calls(output)
         try:
             return climber.fitted(output, step)
@@ -67,6 +69,7 @@ async def climb_stream(call: Call, request: ChatRequest, send: Send) -> LLMOutpu
     """
     climber = Climber(call, request)
     step, output = await climber.ask(await climber.first_step(), send, [])
+    refuse_refusal(output)
     refuse_calls(output)
     return climber.fitted(output, step)
 

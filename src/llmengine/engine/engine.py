@@ -7,6 +7,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from pydantic_core import to_json
+
 from llmengine.engine.batches import run_batch, run_job, run_window
 from llmengine.engine.calls import Call
 from llmengine.engine.configured import Configured
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from llmengine.engine.doors import Wait
     from llmengine.engine.requests import Options
     from llmengine.transport.background import Background
+    from llmengine.transport.base import Outgoing
     from llmengine.values.errors import LLMEngineError
     from llmengine.values.messages import Prompt
     from llmengine.values.outputs import Delta, LLMOutput, Result
@@ -226,6 +229,15 @@ class Engine(Configured):
             return build_request(self.config, prompt, params, options, index=place)
         except InvalidRequestError as error:
             return error
+
+    # ---- one request
+
+    def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
+        """The request, encoded and ready; a backend that sends by other means overrides this.
+
+        Runs on the loop. Raises InvalidRequestError for what the server cannot be told.
+        """
+        return call.raw(to_json(self.dialect.encode(request)))
 
     # ---- life
 

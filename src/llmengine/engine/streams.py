@@ -106,7 +106,7 @@ class Pump:
             error.final = error.final or self._delivered
             tally.failed(error)
             raise
-        tally.answered(output)
+        tally.answered(output.usage)
         return output
 
     async def _fetch(
@@ -119,7 +119,7 @@ class Pump:
         tally.attempt()
         async with call.process_slots, AsyncExitStack() as stack:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
-            opening = stack.enter_async_context(call.transport.stream(call.http(request)))
+            opening = stack.enter_async_context(engine.outgoing(call, request).stream())
             reply = await _within(clock, opening)
             if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
                 body = await _within(clock, _whole(reply.chunks))

@@ -11,7 +11,12 @@ from pydantic_core import from_json, to_json
 from llmengine.structured.extract import first_json
 from llmengine.structured.nulls import without_added_nulls
 from llmengine.structured.whitespace import LONGEST, ends_in_loop
-from llmengine.values.errors import StructuredOutputError, TruncatedError, WhitespaceLoopError
+from llmengine.values.errors import (
+    RefusedError,
+    StructuredOutputError,
+    TruncatedError,
+    WhitespaceLoopError,
+)
 
 if TYPE_CHECKING:
     from llmengine.structured.ladder import Step
@@ -113,3 +118,13 @@ def refuse_calls(output: LLMOutput) -> None:
             "answer them, or leave the tools out of the call that shall give the output_model"
         )
         raise StructuredOutputError(msg, partial=output)
+
+
+def refuse_refusal(output: LLMOutput) -> None:
+    """Raise RefusedError for an answer in which the model declines, or that a filter stopped."""
+    for answer in output.outputs:
+        if answer.finish_reason == "refusal":
+            raise RefusedError(f"the model refuses: {answer.text[:_SHOWN]!r}", partial=output)
+        if answer.finish_reason == "content_filter":
+            msg = f"the content filter stopped the answer after {answer.text[:_SHOWN]!r}"
+            raise RefusedError(msg, partial=output)

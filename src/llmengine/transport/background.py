@@ -11,7 +11,7 @@ import asyncio
 import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from llmengine.transport.choice import make_transport, transport_name
@@ -19,12 +19,23 @@ from llmengine.transport.limits import Pace
 from llmengine.transport.readiness import Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import Future
 
     from llmengine.transport.base import Transport
 
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """What holds connections."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
 
 # Sockets are the process's scarcest resource: 1024 file descriptors is the usual soft limit.
 PROCESS_CONCURRENCY = int(os.environ.get("LLMENGINE_MAX_CONCURRENCY", "1000"))
@@ -35,7 +46,7 @@ class Background:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._transports: dict[str, Transport] = {}
+        self._shared: dict[str, Any] = {}
         self._paces: dict[str, Pace] = {}
         self._readiness: dict[str, Readiness] = {}
         self._slots: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
@@ -54,9 +65,14 @@ class Background:
     def transport(self, setting: str) -> Transport:
         """The shared transport of that setting; on the loop only."""
         name = transport_name(setting)
-        if name not in self._transports:
-            self._transports[name] = make_transport(name)
-        return self._transports[name]
+        return self.shared(name, lambda: make_transport(name))
+
+    def shared(self, name: str, make: Callable[[], C]) -> C:
+        """The one holder of connections of that name, closed with the loop; on the loop only."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        kept: C = self._shared[name]
+        return kept
 
     def slots(self, owner: object, count: int) -> asyncio.Semaphore:
         """How many calls of one engine may be under way; on the loop only."""
@@ -80,8 +96,8 @@ class Background:
         self.loop.close()
 
     async def _close(self) -> None:
-        for transport in self._transports.values():
-            await transport.aclose()
+        for kept in self._shared.values():
+            await kept.aclose()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

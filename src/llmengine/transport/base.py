@@ -40,6 +40,21 @@ class HTTPStream:
     chunks: AsyncIterator[bytes]
 
 
+class Outgoing(Protocol):
+    """One request, encoded and ready; each use sends it once.
+
+    Failures are raised as APIConnectionError and APITimeoutError; a status is never a failure.
+    """
+
+    async def fetch(self) -> HTTPReply:
+        """Send it and read the whole answer within the connect and total clocks."""
+        ...
+
+    def stream(self) -> AbstractAsyncContextManager[HTTPStream]:
+        """Send it; only the connect clock is kept here, the others by the reader."""
+        ...
+
+
 class Transport(Protocol):
     """An HTTP client: failures are raised as APIConnectionError and APITimeoutError."""
 
@@ -54,3 +69,19 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close every connection."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An Outgoing that goes over one of our transports."""
+
+    transport: Transport
+    request: HTTPRequest
+
+    async def fetch(self) -> HTTPReply:
+        """Send the request and read the whole answer within its clocks."""
+        return await self.transport.fetch(self.request)
+
+    def stream(self) -> AbstractAsyncContextManager[HTTPStream]:
+        """Send the request and let the reader take the answer as it comes."""
+        return self.transport.stream(self.request)

@@ -17,6 +17,7 @@ LLMEngineError
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema
+│       ├── RefusedError         the model declined, or the content filter stopped it
 │       └── TruncatedError       it was cut by the token limit
 │           └── WhitespaceLoopError  it became nothing but whitespace
 └── BatchError               at least one prompt of a batch failed; holds every result
@@ -184,6 +185,10 @@ class StreamIncompleteError(CallError):
 
 class StructuredOutputError(CallError):
     """The answer does not fit the output model, after every step of the ladder."""
+
+
+class RefusedError(StructuredOutputError):
+    """The model declined to answer, or the content filter did; what came is in ``partial``."""
 
 
 class TruncatedError(StructuredOutputError):

@@ -1,0 +1,125 @@
+"""OpenAI's own API, by OpenAI's own SDK."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.dialects.openai_responses import OpenAIResponses
+from llmengine.engine.engine import Engine
+from llmengine.openai_sdk.client import make_client, make_connections, sdk_headers, without_key
+from llmengine.openai_sdk.exchange import Exchange
+from llmengine.openai_sdk.loading import load_sdk
+from llmengine.values.capabilities import Capability
+from llmengine.values.errors import ConfigError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from llmengine.config.engine_config import EngineConfig
+    from llmengine.dialects.base import Dialect
+    from llmengine.engine.calls import Call
+    from llmengine.transport.background import Background
+    from llmengine.values.request import ChatRequest
+
+log = logging.getLogger("llmengine")
+
+_DIALECTS: dict[str, Dialect] = {
+    "responses": OpenAIResponses(
+        advice="leave it out, or use the chat API (options: {api: chat}) if that has it"
+    ),
+    "chat": OpenAIChat(max_tokens_field="max_completion_tokens"),
+}
+
+
+class OpenAI(Engine):
+    """A client of OpenAI through the official SDK (extra ``openai``, 2.x and 3.x).
+
+    It asks the responses API, or chat completions with ``options: {api: chat}``.
+    ``OPENAI_BASE_URL`` moves the default address. ``OPENAI_API_KEY`` goes to that address and to
+    no other ``endpoint``, unless ``api_key_env`` says so.
+    """
+
+    backend = "openai"
+    default_endpoint = "https://api.openai.com/v1"
+    endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+    key_env = "OPENAI_API_KEY"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    trusts_schema = True
+    schema_dialect = "openai_strict"
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        _refuse_transport(config)
+        self._api = _api_of(config)
+        self.dialect = _DIALECTS[self._api]
+        self._sdk = load_sdk()
+        self._sdk_headers = sdk_headers(self._key, config.headers)
+        # A loop of its own for each process: a forked child makes clients of its own.
+        self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
+
+    def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
+        """The request as a call of the SDK."""
+        client, clocks = self._client(call.loop), self.config.timeout
+        return Exchange(
+            client.responses if self._api == "responses" else client.chat.completions,
+            self.dialect.encode(self._sayable(request)),
+            call.url,
+            without_key(self._sdk, self._sdk_headers),
+            self._sdk.Timeout(None, connect=clocks.connect),
+            clocks.total,
+        )
+
+    def _client(self, loop: Background) -> Any:
+        if loop not in self._clients:
+            connections = loop.shared("openai", lambda: make_connections(self._sdk))
+            self._clients[loop] = make_client(
+                self._sdk, self.base_url, self._sdk_headers, connections
+            )
+        return self._clients[loop]
+
+    def _sayable(self, request: ChatRequest) -> ChatRequest:
+        """The request without what OpenAI has no switch for."""
+        if request.sampling.structured_outputs:
+            msg = (
+                "sampling parameter 'structured_outputs' is vLLM's guided decoding, which OpenAI "
+                "does not have; give the call an output_model instead"
+            )
+            raise InvalidRequestError(msg)
+        if isinstance(request.reasoning, bool):
+            self._warn_once(request.reasoning)
+            return replace(request, reasoning=None)
+        return request
+
+    def _warn_once(self, reasoning: bool) -> None:
+        if self._told:
+            return
+        self._told = True
+        log.warning(
+            "engine %r: reasoning=%s is not sent, for OpenAI has no such switch and the model "
+            'decides; give an effort such as "low", or "none"',
+            self.name,
+            reasoning,
+        )
+
+
+def _api_of(config: EngineConfig) -> str:
+    """The API that the configuration asks for; ConfigError for options that are not ours."""
+    if unknown := sorted(config.options.keys() - {"api"}):
+        msg = f"engine {config.name!r}: options: {unknown[0]!r} is unknown; known is api"
+        raise ConfigError(msg)
+    api = config.options.get("api", "responses")
+    if api not in _DIALECTS:
+        msg = f"engine {config.name!r}: options: api is {api!r}; give responses or chat"
+        raise ConfigError(msg)
+    return str(api)
+
+
+def _refuse_transport(config: EngineConfig) -> None:
+    if config.transport != "auto":
+        msg = (
+            f"engine {config.name!r}: transport: the openai SDK sends by its own means; leave it "
+            "out, or use backend openai_compatible"
+        )
+        raise ConfigError(msg)

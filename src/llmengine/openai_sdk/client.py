@@ -1,0 +1,47 @@
+"""The SDK's client of one engine."""
+
+from __future__ import annotations
+
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_KEY = "EMPTY"  # the SDK wants one
+
+
+def sdk_headers(key: str | None, given: Mapping[str, str]) -> dict[str, str]:
+    """The configured headers and the key, with one spelling of Authorization."""
+    ours = {"Authorization": f"Bearer {key}"} if key else {}
+    spelled = {"Authorization" if k.lower() == "authorization" else k: v for k, v in given.items()}
+    return ours | spelled
+
+
+def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+    """What every request says for there to be no Authorization header, if there is none."""
+    return {} if "Authorization" in headers else {"Authorization": sdk.Omit()}
+
+
+def make_client(sdk: Any, base_url: str, headers: Mapping[str, str], connections: Any) -> Any:
+    """An AsyncOpenAI that sends to `base_url` through `connections`, never twice.
+
+    Address and key are always given, or else the SDK would look for them in the environment,
+    where they may be meant for another server. What it sends as the key is in `headers`.
+    """
+    return sdk.AsyncOpenAI(
+        base_url=base_url,
+        api_key=_NO_KEY,
+        default_headers=headers,
+        max_retries=0,  # the engine's own retries count every attempt; two layers would multiply
+        http_client=connections,
+    )
+
+
+def make_connections(sdk: Any) -> Any:
+    """The connections of all such clients of one loop: without cookies and without redirects.
+
+    A redirect would carry the key to another address.
+    """
+    nobody = DefaultCookiePolicy(allowed_domains=[])
+    return sdk.DefaultAsyncHttpxClient(follow_redirects=False, cookies=CookieJar(nobody))

@@ -1,0 +1,40 @@
+"""Engines of the openai backend, with the machine's own OpenAI settings out of the way."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import EngineConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine import Engine
+
+
+@pytest.fixture
+def no_openai_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No OPENAI variable of the machine decides a test."""
+    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=["responses", "chat"])
+def api(request: pytest.FixtureRequest) -> str:
+    """Each of the two APIs in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def openai_engine(no_openai_variables: None) -> Callable[..., Engine]:
+    """Makes an engine of the openai backend for an address."""
+    pytest.importorskip("openai")
+
+    def make(endpoint: str | None, api: str = "responses", **config: Any) -> Engine:
+        fields = {"model": "gpt-test", "endpoint": endpoint, "options": {"api": api}} | config
+        return EngineConfig(backend="openai", **fields).engine
+
+    return make
