@@ -62,7 +62,15 @@ def main() -> None:
         return
     print("mock: no OPENAI_API_KEY is set, so the mock server answers")
     with MockServer(model="gpt-mock", script=Script([MOCKED.model_dump_json()])) as server:
-        ask(EngineConfig(backend="openai", model="gpt-mock", endpoint=server.base_url))
+        # Elsewhere than at OpenAI a probe asks first whether schemas are kept; the mock keeps them.
+        ask(
+            EngineConfig(
+                backend="openai",
+                model="gpt-mock",
+                endpoint=server.base_url,
+                structured="json_schema",
+            )
+        )
 
 
 if __name__ == "__main__":

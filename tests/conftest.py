@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -12,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import ConfigError, EngineConfig
+from llmengine.embedded import models
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+MODEL = "smollm2-135m"
 
 
 @dataclass
@@ -141,6 +147,24 @@ def env_file(clean_folder: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def gguf() -> Path:
+    """The real model's file, pulled into the user's cache if it is not there yet."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is missing; run: pip install 'pytest-llmengine[embedded]'")
+    try:
+        return models.resolve(MODEL)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def embedded(gguf: Path) -> EngineConfig:
+    """The real small model in llama.cpp; skipped where it cannot be had."""
+    assert gguf.exists()
+    return EngineConfig(backend="embedded", model=MODEL)
 
 
 @pytest.fixture

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from llmengine import ConfigError
-from llmengine.embedded import models
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,15 +16,6 @@ def _blocks(page: str) -> list[str]:
     return re.findall(
         r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-
-
-def _needs_the_model() -> None:
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(
@@ -45,11 +32,13 @@ def _needs_the_model() -> None:
         for i in range(len(_blocks(page)))
     ],
 )
-def test_python_of_a_page_runs(page: str, place: int, tmp_path: Path) -> None:
+def test_python_of_a_page_runs(
+    page: str, place: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Each block is a program of its own."""
     code = _blocks(page)[place]
     if '"embedded"' in code:
-        _needs_the_model()
+        request.getfixturevalue("gguf")
 
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
@@ -60,14 +49,14 @@ def test_python_of_a_page_runs(page: str, place: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", ["test_summary.py", "test_openai_sdk.py"])
 def test_example_of_the_readme_is_its_file_and_passes(
-    example: str, pytester: pytest.Pytester
+    example: str, pytester: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
     """What the README shows is what lies in examples, and it works as a user would run it."""
     text = (ROOT / "examples" / example).read_text("utf-8")
     shown = text.partition('"""\n\n')[2]
     assert shown in _blocks("README.md")
     if "embedded_engine" in text:
-        _needs_the_model()
+        request.getfixturevalue("gguf")
         pytest.importorskip("openai", reason="pip install 'pytest-llmengine[openai]'")
     pytester.makepyfile(**{example.removesuffix(".py"): text})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from llmengine.config.backends import backends
@@ -12,6 +13,8 @@ from pytest_llmengine.targets.errors import TargetError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_STANDS_ON = {"openai": "openai"}  # backends of ours that an extra brings: the package to import
 
 
 def config_named(name: str, file: Path | None) -> EngineConfig:
@@ -33,8 +36,9 @@ def config_named(name: str, file: Path | None) -> EngineConfig:
 
 
 def is_here(backend: str) -> bool:
-    """Whether this installation has such a backend."""
-    return backend in backends()
+    """Whether this installation has such a backend, with the package that it stands on."""
+    package = _STANDS_ON.get(backend)
+    return backend in backends() and (package is None or find_spec(package) is not None)
 
 
 def _engines(file: Path | None) -> dict[str, EngineConfig]:

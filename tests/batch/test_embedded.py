@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import ConfigError, Engine, EngineConfig, run_batch
-from llmengine.embedded import models
+from llmengine import Engine, EngineConfig, run_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +15,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def real() -> Engine:
-    """The embedded engine, if its extra and its model are here."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return EngineConfig(backend="embedded", model="smollm2-135m").engine
+def real(embedded: EngineConfig) -> Engine:
+    """The embedded engine."""
+    return embedded.engine
 
 
 def test_twenty_lines_on_a_real_model(kit: Kit, real: Engine, output: Path) -> None:

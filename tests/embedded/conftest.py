@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import random
@@ -20,24 +19,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from llmengine.embedded import models, server
-from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MODEL = "smollm2-135m"
-
-
-@pytest.fixture(scope="session")
-def gguf() -> Path:
-    """The real model's file, pulled into the user's cache if it is not there yet."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("xllamacpp is missing; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        return models.resolve(MODEL)
-    except ConfigError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -30,11 +30,12 @@ def api(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def openai_engine(no_openai_variables: None) -> Callable[..., Engine]:
-    """Makes an engine of the openai backend for an address."""
+    """Makes an engine of the openai backend for an address, which is taken to enforce schemas."""
     pytest.importorskip("openai")
 
     def make(endpoint: str | None, api: str = "responses", **config: Any) -> Engine:
-        fields = {"model": "gpt-test", "endpoint": endpoint, "options": {"api": api}} | config
+        fields = {"model": "gpt-test", "endpoint": endpoint, "options": {"api": api}}
+        fields |= {"structured": "json_schema"} | config
         return EngineConfig(backend="openai", **fields).engine
 
     return make

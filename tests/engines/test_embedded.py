@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 from pydantic import BaseModel, Field
 
 from llmengine import ConfigError, Engine, EngineConfig, SamplingParams
-from llmengine.embedded import models
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    """The embedded engine, if its extra and its model are here."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return EngineConfig(backend="embedded", model="smollm2-135m").engine
+def engine(embedded: EngineConfig) -> Engine:
+    """The embedded engine."""
+    return embedded.engine
 
 
 def test_real_model_answers(engine: Engine) -> None:

@@ -216,6 +216,28 @@ def test_answer_that_never_fits_is_never_returned(
     assert result.error.partial.outputs[0].text == "prose"
 
 
+def test_schemas_are_trusted_at_openai_and_probed_elsewhere(openai_engine: Any, api: str) -> None:
+    """A gateway that takes a schema and ignores it is found out by one question."""
+
+    def forget_the_schema(body: dict[str, Any], _: Any) -> dict[str, Any]:
+        body.pop("text", None)
+        if body.get("response_format", {}).get("type") == "json_schema":
+            del body["response_format"]
+        return body
+
+    behaviour = Behaviour(request=forget_the_schema)
+    script = Script(replies=["prose", f"Here it is: {PLAN}"])
+    with MockServer(model="gpt-test", behaviour=behaviour, script=script) as server:
+        engine = openai_engine(server.base_url, api, structured="auto")
+        (result,) = engine.results("Plan", output_model=Plan)
+
+    assert result.output.schema_strategy == "json_object"
+    assert result.output.parsed.title == "Soup"
+    assert (result.attempts, len(server.calls)) == (1, 2)
+    assert openai_engine(None, api).trusts_schema
+    assert not engine.trusts_schema
+
+
 WEATHER = {
     "type": "function",
     "function": {

@@ -42,9 +42,10 @@ def test_without_a_key_the_mock_answers_and_it_says_so() -> None:
 
 def test_with_a_key_it_asks_the_address_of_the_environment() -> None:
     """The live way, against a server that wants the key."""
-    script = Script(replies=[RECIPE])
+    script = Script(replies=["what the probe is told", RECIPE])
     with MockServer(model="gpt-4.1-mini", api_key="sk-live-key", script=script) as server:
         said = _run(OPENAI_API_KEY="sk-live-key", OPENAI_BASE_URL=server.base_url)
 
     assert said.startswith(f"live: {server.base_url}, gpt-4.1-mini\nSoup (hard)\n")
+    assert "asked by json_object" in said
     assert "sk-live-key" not in said

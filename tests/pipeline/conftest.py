@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import ConfigError, EngineConfig
-from llmengine.embedded import models
+from llmengine import EngineConfig
 from llmengine.mock import MockServer
 
 if TYPE_CHECKING:
@@ -49,15 +47,3 @@ def asked(server: MockServer) -> Callable[[], list[str]]:
 def lines() -> Callable[[Path], list[Any]]:
     """The values of a file of JSON lines."""
     return lambda path: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-@pytest.fixture(scope="session")
-def embedded() -> EngineConfig:
-    """The real small model in llama.cpp; skipped where it cannot be had."""
-    if find_spec("xllamacpp") is None:
-        pytest.skip("xllamacpp is missing; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return EngineConfig(name="embedded", backend="embedded", model="smollm2-135m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,8 +100,11 @@ def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> Non
         ("vllm_local_engine", "pip install 'pytest-llmengine[[]vllm]'"),
     ],
 )
-def test_backend_that_is_not_here(pytester: pytest.Pytester, fixture: str, command: str) -> None:
+def test_backend_that_is_not_here(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str, command: str
+) -> None:
     """A test that needs a missing backend is skipped with what to install."""
+    monkeypatch.setitem(sys.modules, "openai", None)
     pytester.makepyfile(f"def test_it({fixture}): pass")
 
     result = pytester.runpytest_inprocess("-rs")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 
-from llmengine import ConfigError, Engine, EngineConfig, SamplingParams
-from llmengine.embedded import models
+from llmengine import Engine, EngineConfig, SamplingParams
 from llmengine.structured import verdicts
 
 GREEDY = SamplingParams(temperature=0, max_tokens=120)
@@ -58,15 +56,9 @@ class Tree(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    """The embedded engine, if its extra and its model are here."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return EngineConfig(backend="embedded", model="smollm2-135m").engine
+def engine(embedded: EngineConfig) -> Engine:
+    """The embedded engine."""
+    return embedded.engine
 
 
 @pytest.mark.parametrize("model", [Team, Pet, Tree, list[Person]], ids=str)

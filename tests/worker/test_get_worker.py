@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmengine import ConfigError, EngineConfig, OpenAICompatibleWorker, get_worker
-from llmengine.embedded import models
 from llmengine.mock import MockServer, Script
 from llmengine.worker import EngineWorker
 
@@ -111,15 +109,9 @@ def test_key_of_openai_stays_at_home(env_file: Any, monkeypatch: pytest.MonkeyPa
         assert get_worker(use_ollama=use_ollama).engine.api_key is None
 
 
-def test_worker_over_a_real_model() -> None:
+def test_worker_over_a_real_model(embedded: EngineConfig) -> None:
     """The embedded engine answers through the facade, as text and as JSON."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve("smollm2-135m")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    engine = EngineConfig(backend="embedded", model="smollm2-135m").engine
+    engine = embedded.engine
 
     text = EngineWorker(engine).generate("Say hello.", temperature=0, max_tokens=12)
     over_http = OpenAICompatibleWorker(engine.root_url, "smollm2-135m")

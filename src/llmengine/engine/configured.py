@@ -41,7 +41,7 @@ class Configured:
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {}
     capabilities: ClassVar[frozenset[Capability]]
     dialect: Dialect
-    trusts_schema: ClassVar[bool] = False
+    trusts_schema: bool = False
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
 
     def __init__(self, config: EngineConfig) -> None:

@@ -46,7 +46,6 @@ class OpenAI(Engine):
     endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
     key_env = "OPENAI_API_KEY"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
-    trusts_schema = True
     schema_dialect = "openai_strict"
 
     def __init__(self, config: EngineConfig) -> None:
@@ -54,6 +53,7 @@ class OpenAI(Engine):
         _refuse_transport(config)
         self._api = _api_of(config)
         self.dialect = _DIALECTS[self._api]
+        self.trusts_schema = self.endpoint == self.default_endpoint
         self._sdk = load_sdk()
         self._sdk_headers = sdk_headers(self._key, config.headers)
         # A loop of its own for each process: a forked child makes clients of its own.
