@@ -22,7 +22,13 @@ def _blocks(page: str) -> list[str]:
     ("page", "place"),
     [
         (page, i)
-        for page in ("docs/library.md", "docs/mock.md", "docs/openai.md", "docs/pipelines.md")
+        for page in (
+            "docs/library.md",
+            "docs/mock.md",
+            "docs/openai.md",
+            "docs/pipelines.md",
+            "docs/telemetry.md",
+        )
         for i in range(len(_blocks(page)))
     ],
 )

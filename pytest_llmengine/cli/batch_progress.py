@@ -66,7 +66,9 @@ def summary(progress: Progress) -> str:
 def _spent(progress: Progress) -> list[str]:
     tokens = progress.usage.total_tokens if progress.usage is not None else None
     spent = [] if tokens is None else [f"{tokens:,} tokens"]
-    return spent if progress.cost is None else [*spent, f"${progress.cost:,.4f}"]
+    if progress.cost is not None and progress.currency is not None:
+        spent.append(f"{progress.cost:,.4f} {progress.currency}")
+    return spent
 
 
 def _bar(bar: Bar) -> Callable[[Progress], None]:

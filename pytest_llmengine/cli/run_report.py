@@ -46,7 +46,15 @@ def _table(report: Report, chain: Chain) -> Table:
 
 
 def _cells(counts: dict[str, Any]) -> list[str]:
-    return ["unknown" if counts[name] is None else str(counts[name]) for name in _COLUMNS]
+    return [_cell(counts, name) for name in _COLUMNS]
+
+
+def _cell(counts: dict[str, Any], name: str) -> str:
+    if counts[name] is None:
+        return "unknown"
+    if name == "cost":
+        return f"{counts['cost']:.4g} {counts['currency'] or ''}".strip()
+    return str(counts[name])
 
 
 def _failure(record: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import run_batch
+from llmengine import Price, run_batch
 from llmengine.mock import Fault, Script
 
 if TYPE_CHECKING:
@@ -180,16 +180,21 @@ def test_key_never_reaches_the_output(
 
 
 def test_unknown_price_is_none_and_a_known_one_is_summed(
-    kit: Kit, engine: Engine, output: Path
+    kit: Kit, server: MockServer, engine: Engine, output: Path
 ) -> None:
     """A cost with an unknown part is unknown, never a smaller number and never 0."""
     requests = [kit.request(name) for name in "abc"]
-    prices = iter([0.5, 0.25, 0.25, 0.5, None, 0.25])
+    price = Price(input=1_000_000, output=1_000_000, currency="EUR")
+    priced = engine.config.model_copy(update={"price": price}).engine
 
-    whole = run_batch(requests, output, engine, price=lambda *_: next(prices))
-    partly = run_batch(requests, output, engine, price=lambda *_: next(prices), resume=False)
+    whole = run_batch(requests, output, priced)
+    server.play(Script(faults=[Fault(cut_after=0)]))
+    partly = run_batch(requests, output, priced, resume=False)
     never = run_batch(requests, output, engine, resume=False)
 
-    assert whole.progress.cost == 1.0
+    assert whole.progress.usage is not None
+    assert whole.progress.cost == whole.progress.usage.total_tokens
+    assert whole.progress.currency == "EUR"
+    assert partly.ok
     assert partly.progress.cost is None
     assert never.progress.cost is None

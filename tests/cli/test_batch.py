@@ -190,17 +190,18 @@ def test_words_of_progress() -> None:
     usage = Usage(total_tokens=12_345)
     known = Progress(
         total=1000, answered=290, failed=10, earlier=100, attempts=250, usage=usage, cost=0.5,
+        currency="EUR",
         seconds=20.0, resting=("b",),
     )  # fmt: skip
     unknown = Progress(answered=5, attempts=5, seconds=2.0)
 
     assert pace(known) == (
-        "10 failed, 10 lines/s, 12,345 tokens, $0.5000, 0:01:10 left, not answering: b"
+        "10 failed, 10 lines/s, 12,345 tokens, 0.5000 EUR, 0:01:10 left, not answering: b"
     )
     assert pace(unknown) == "2.5 lines/s"
     assert summary(known) == (
         "290 of 1000 lines answered, 10 failed, 100 of them in earlier runs, "
-        "250 requests in 0:00:20, 12,345 tokens, $0.5000"
+        "250 requests in 0:00:20, 12,345 tokens, 0.5000 EUR"
     )
 
 

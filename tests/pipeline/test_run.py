@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from llmengine import ConfigError, EngineConfig, SamplingParams
+from llmengine import ConfigError, EngineConfig, Price, SamplingParams
 from llmengine.mock import Fault, Script
 from llmengine.pipeline import Chain, Step, run, to_records
 
@@ -155,6 +155,21 @@ def test_usage_counts_what_the_server_saw(
     assert usage["total"]["without_usage"] == 1
     assert usage["total"]["total_tokens"] > 0
     assert usage["total"]["cost"] is None
+
+
+def test_cost_of_a_run(
+    server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """A run costs what its steps cost, in the currency of the engine's price."""
+    price = Price(input=1_000_000, output=1_000_000, currency="EUR")
+    paid = {"main": engines["main"].model_copy(update={"price": price})}
+    server.play(Script(REPLIES))
+
+    usage = run(CHAIN, RECORDS, paid, out=tmp_path).usage
+
+    for counts in (usage["total"], *usage["steps"].values()):
+        assert counts["cost"] == counts["total_tokens"] > 0
+        assert counts["currency"] == "EUR"
 
 
 def test_tokens_that_no_server_told_are_null(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmengine import CallError, EngineConfig, Result, SamplingParams, Usage
+from llmengine import CallError, EngineConfig, Result, SamplingParams, Usage, run_batch
 from llmengine.mock import Fault
 from llmengine.telemetry import BatchSummary
 
@@ -173,6 +173,24 @@ def test_iterated_results_are_counted(shop: Any) -> None:
     results = list(s.engine.iter_results(f"{n}" for n in range(5)))
 
     assert BatchSummary.of(results).usage == s.told == s.totals.usage
+
+
+def test_batch_files_are_counted(shop: Any, tmp_path: Any) -> None:
+    """Lines of a batch file are on the engine's account, with their lost answers."""
+    s = shop(faults=[Fault(cut_after=0), Fault(status=503)], price=PRICE, retry_wait=0.001)
+    body = {"model": "mock", "messages": [{"role": "user", "content": "a"}]}
+    lines = [
+        {"custom_id": f"{n}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for n in range(3)
+    ]
+
+    progress = run_batch(lines, tmp_path / "out.jsonl", s.engine).progress
+
+    assert progress.answered == 3
+    assert progress.attempts == s.totals.attempts == 5
+    assert progress.usage == s.totals.usage
+    assert progress.usage + s.written[0] == s.told
+    assert (progress.cost, s.totals.cost, s.totals.uncounted) == (None, None, 1)
 
 
 def test_probe_is_counted(shop: Any) -> None:

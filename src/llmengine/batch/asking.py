@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.lines import ROUTES
 from llmengine.dialects.openai_answer import usage as chat_usage
 from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
 from llmengine.engine.calls import unforeseen
+from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import CallError
 from llmengine.values.outputs import Usage
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 
     from llmengine.batch.balance import Balancer, Endpoint
     from llmengine.batch.lines import BatchRequest
+    from llmengine.engine.calls import Call
     from llmengine.engine.engine import Engine
-    from llmengine.transport.base import HTTPReply
+    from llmengine.engine.tally import Tally
+    from llmengine.transport.base import HTTPReply, Outgoing
+    from llmengine.values.outputs import Result
 
 _OK = 200
 
@@ -30,8 +35,8 @@ class Answer:
     """What became of one request: ``error`` is None only for an answer that is whole.
 
     ``reply`` is what the last attempt brought, answer or refusal, if anything; ``engine`` is who
-    was asked last. ``attempts`` counts all requests that were sent; ``usage`` is what the server
-    says that the answer took.
+    was asked last. ``attempts`` counts all requests that were sent; ``usage`` and ``cost`` (in
+    ``currency``) are of all of them, the cost None where any part of it is unknown.
     """
 
     attempts: int = 0
@@ -39,6 +44,15 @@ class Answer:
     engine: Engine | None = None
     usage: Usage | None = None
     error: CallError | None = None
+    cost: float | None = 0.0
+    currency: str | None = None
+
+    def pay(self, result: Result) -> None:
+        """Add what was spent at one endpoint."""
+        if result.usage is not None:
+            self.usage = result.usage if self.usage is None else self.usage + result.usage
+        both = [(self.cost, self.currency), (result.cost, result.currency)]
+        self.cost, self.currency = total_cost(both)
 
 
 class Asker:
@@ -85,21 +99,33 @@ class Asker:
 async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) -> None:
     engine = answer.engine = endpoint.engine
     call = endpoint.call(request.url)
-    http = call.raw(_body(request, engine.model))
+    outgoing = call.raw(_body(request, engine.model))
+    async with call.slots:
+        with call.tally() as tally:
+            once = partial(_send, call, outgoing, answer, tally)
+            try:
+                reply = await call.when_awake(once)()
+                data = read_object(reply.body)
+                tally.answered(_usage(data.get("usage")))
+                _check(data, request.url, reply.body)
+            except CallError as error:
+                answer.pay(tally.close(error=error))
+                raise
+            answer.pay(tally.close())
 
-    async def once() -> HTTPReply:
-        answer.attempts += 1
-        answer.reply = None
-        answer.reply = reply = await call.send(http)
+
+async def _send(call: Call, outgoing: Outgoing, answer: Answer, tally: Tally) -> HTTPReply:
+    answer.attempts += 1
+    answer.reply = None
+    tally.attempt()
+    try:
+        answer.reply = reply = await call.send(outgoing)
         if reply.status != _OK:
             raise call.refusal(reply.status, reply.headers, reply.body)
-        return reply
-
-    async with call.slots:
-        reply = await call.when_awake(once)()
-    data = read_object(reply.body)
-    answer.usage = _usage(data.get("usage"))
-    _check(data, request.url, reply.body)
+    except CallError as error:
+        tally.failed(error)
+        raise
+    return reply
 
 
 def _body(request: BatchRequest, model: str) -> bytes:

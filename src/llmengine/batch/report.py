@@ -6,16 +6,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from llmengine.telemetry.money import total_cost
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from llmengine.batch.asking import Answer
     from llmengine.batch.lines import BadLine, BatchRequest, Entry
-    from llmengine.engine.engine import Engine
     from llmengine.values.outputs import Usage
-
-    Price = Callable[[Engine, Usage], float | None]
 
 ERRORS_KEPT = 5
 
@@ -27,8 +25,8 @@ class Progress:
     ``total`` is the number of input lines, None while that is unknown. ``answered`` and
     ``failed`` count lines of the output, of which ``earlier`` were there before this run;
     ``unasked`` lines were left out by ``only_failed``. ``attempts``, ``usage``, ``cost`` and
-    ``seconds`` are this run's alone. ``usage`` is None, and so is ``cost``, where a server or
-    price list did not say; a cost with a part that is unknown is unknown.
+    ``seconds`` are this run's alone. ``usage`` is None where no server told any. ``cost`` is in
+    ``currency``, by the engines' prices; one with a part that is unknown is None.
     """
 
     total: int | None = None
@@ -38,7 +36,8 @@ class Progress:
     unasked: int = 0
     attempts: int = 0
     usage: Usage | None = None
-    cost: float | None = None
+    cost: float | None = 0.0
+    currency: str | None = None
     seconds: float = 0.0
     resting: tuple[str, ...] = ()
 
@@ -78,12 +77,10 @@ class BatchReport:
 class Tally:
     """Counts while a batch runs."""
 
-    def __init__(self, total: int | None, price: Price | None) -> None:
+    def __init__(self, total: int | None) -> None:
         self.errors: list[str] = []
-        self._price = price
         self._started = time.monotonic()
         self._now = Progress(total=total)
-        self._unpriced = price is None
 
     def earlier(self, *, ok: bool) -> None:
         """A line that an earlier run has written."""
@@ -103,8 +100,7 @@ class Tally:
         if answer.error is not None:
             self._complain(request, str(answer.error))
         self._end(ok=answer.error is None, attempts=answer.attempts)
-        if answer.usage is not None and answer.engine is not None:
-            self._spend(answer.engine, answer.usage)
+        self._spend(answer)
 
     def progress(self, resting: tuple[str, ...] = ()) -> Progress:
         """The batch so far."""
@@ -124,13 +120,13 @@ class Tally:
             attempts=now.attempts + attempts,
         )
 
-    def _spend(self, engine: Engine, usage: Usage) -> None:
-        now = self._now
-        price = self._price(engine, usage) if self._price is not None else None
-        self._unpriced = self._unpriced or price is None
-        cost = None if self._unpriced or price is None else (now.cost or 0.0) + price
-        spent = usage if now.usage is None else now.usage + usage
-        self._now = replace(now, usage=spent, cost=cost)
+    def _spend(self, answer: Answer) -> None:
+        now, usage = self._now, answer.usage
+        if usage is not None and now.usage is not None:
+            usage = now.usage + usage
+        both = [(now.cost, now.currency), (answer.cost, answer.currency)]
+        cost, currency = total_cost(both)
+        self._now = replace(now, usage=usage or now.usage, cost=cost, currency=currency)
 
     def _complain(self, entry: Entry, words: str) -> None:
         if len(self.errors) < ERRORS_KEPT:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from llmengine.batch.asking import Answer
     from llmengine.batch.lines import BatchRequest, Entry
-    from llmengine.batch.report import Price, Progress
+    from llmengine.batch.report import Progress
     from llmengine.batch.source import Source
 
 
@@ -39,7 +39,6 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     resume: bool = True,
     only_failed: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
-    price: Price | None = None,
 ) -> BatchReport:
     """Ask every request of the source and append its line to the output as the answer comes.
 
@@ -49,7 +48,7 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
 
     With ``resume``, what the output holds already is not asked again; without, the output starts
     empty. ``only_failed`` asks only what the output holds as failed. ``on_progress`` is called
-    in this thread, after each line and once a second. ``price`` gives the cost of one answer.
+    in this thread, after each line and once a second.
 
     Raises InvalidRequestError for a ``custom_id`` that is taken or too long, and ConfigError for
     an output that is not a batch's or is being written by another run.
@@ -59,7 +58,7 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     _check(source, path, fleet, resume=resume, only_failed=only_failed)
     length = _length(source)
     endpoints = [Endpoint(engine, background()) for engine in fleet]
-    tally = Tally(length, price)
+    tally = Tally(length)
     with sole_writer(path), Journal(path, keep=resume) as journal:
         entries = _selected(source, journal, tally, only_failed=only_failed)
         _run(entries, endpoints, journal, tally, on_progress or _no_progress)

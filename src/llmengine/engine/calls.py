@@ -53,15 +53,17 @@ class Call:
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
         self.tracing = tracing_of(engine, url)
 
-    def tally(self, request: ChatRequest) -> Tally:
-        """What follows one prompt from its first request to its result."""
-        span = None if self.tracing is None else self.tracing.span(request)
-        return Tally(self.account, self.engine.tariff, span)
-
     @cached_property
     def transport(self) -> Transport:
         """Our own connections, for engines that send through them."""
         return self.loop.transport(self.engine.config.transport)
+
+    def tally(self, request: ChatRequest | None = None) -> Tally:
+        """What follows one prompt from its first request to its result; traced if it is given."""
+        if self.tracing is None or request is None:
+            return Tally(self.account, self.engine.tariff, None)
+        span = self.tracing.span(request)
+        return Tally(self.account, self.engine.tariff, span)
 
     async def result(self, request: ChatRequest) -> Result:
         """The prompt's result; only cancellation is raised."""
@@ -94,7 +96,7 @@ class Call:
             except CallError as error:
                 tally.failed(error)
                 raise
-            tally.answered(output)
+            tally.answered(output.usage)
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries

@@ -106,7 +106,7 @@ class Pump:
             error.final = error.final or self._delivered
             tally.failed(error)
             raise
-        tally.answered(output)
+        tally.answered(output.usage)
         return output
 
     async def _fetch(

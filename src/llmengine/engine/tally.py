@@ -40,10 +40,10 @@ class Tally:
         if self.span is not None:
             self.span.attempt(self.attempts)
 
-    def answered(self, output: LLMOutput) -> None:
-        """The request was answered."""
-        if output.usage is not None:
-            self._spent.append(output.usage)
+    def answered(self, usage: Usage | None) -> None:
+        """The request was answered, and this is what the server says that it took."""
+        if usage is not None:
+            self._spent.append(usage)
 
     def failed(self, error: CallError) -> None:
         """The request failed."""
@@ -75,10 +75,11 @@ class Tally:
         uncounted = self.attempts - len(self._spent) - self._free
         seconds = self._account.end(self._begun)
         cost = self._tariff.cost(self._spent, uncounted, seconds)
-        result = Result(output, error, self.attempts, self.usage, cost, uncounted)
+        currency = None if cost is None else self._tariff.currency
+        result = Result(output, error, self.attempts, self.usage, cost, uncounted, currency)
         self._account.add(result, cancelled=cancelled)
         if self.span is not None:
-            self.span.end(result, self._tariff.currency, cancelled=cancelled)
+            self.span.end(result, cancelled=cancelled)
         return result
 
     def __enter__(self) -> Self:

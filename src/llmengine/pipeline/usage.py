@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from llmengine.telemetry.money import total_cost
 from llmengine.values.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmengine.pipeline.rows import Row
+    from llmengine.telemetry.money import Money
 
 _TOKENS = tuple(field.name for field in fields(Usage))
 _COUNTS = ("answered", "failed", "attempts", "without_usage")
@@ -22,7 +24,8 @@ def usage_of(steps: Mapping[str, Iterable[Row]]) -> dict[str, Any]:
     ``answered`` and ``failed`` count records by their last line; ``attempts`` and tokens count
     all lines, so that failures which a resumed run mended are paid for. ``without_usage`` counts
     lines that were sent and whose tokens no server told: where it is not 0, tokens are a lower
-    bound. Tokens are None where nothing is known, and so is ``cost``.
+    bound. Tokens are None where nothing is known. ``cost`` is in ``currency``, and None where any
+    part of it is unknown or in another currency.
     """
     counted = {step: _count(rows) for step, rows in steps.items()}
     return {"steps": counted, "total": _total(list(counted.values()))}
@@ -30,13 +33,16 @@ def usage_of(steps: Mapping[str, Iterable[Row]]) -> dict[str, Any]:
 
 def _count(rows: Iterable[Row]) -> dict[str, Any]:
     ended: dict[str, bool] = {}
-    counts: dict[str, Any] = dict.fromkeys(_COUNTS, 0) | dict.fromkeys(_TOKENS) | {"cost": None}
+    counts: dict[str, Any] = dict.fromkeys(_COUNTS, 0) | dict.fromkeys(_TOKENS)
+    money: Money = (0.0, None)
     for row in rows:
+        money = total_cost([money, (row.get("cost"), row.get("currency"))])
         ended[row["id"]] = row["error"] is None
         counts["attempts"] += row["attempts"]
         counts["without_usage"] += bool(row["attempts"]) and not row["usage"]
         for name in _TOKENS:
             counts[name] = _sum([counts[name], (row["usage"] or {}).get(name)])
+    counts["cost"], counts["currency"] = money
     counts["answered"] = sum(ended.values())
     counts["failed"] = len(ended) - counts["answered"]
     return counts
@@ -45,7 +51,8 @@ def _count(rows: Iterable[Row]) -> dict[str, Any]:
 def _total(counts: list[dict[str, Any]]) -> dict[str, Any]:
     summed = {name: sum(count[name] for count in counts) for name in _COUNTS}
     tokens = {name: _sum(count[name] for count in counts) for name in _TOKENS}
-    return summed | tokens | {"cost": None}
+    cost, currency = total_cost((count["cost"], count["currency"]) for count in counts)
+    return summed | tokens | {"cost": cost, "currency": currency}
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

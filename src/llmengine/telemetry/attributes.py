@@ -35,9 +35,7 @@ def asked(request: ChatRequest) -> dict[str, Any]:
     return _given(said)
 
 
-def told(
-    result: Result, output: LLMOutput | None, first_content: float | None, currency: str
-) -> dict[str, Any]:
+def told(result: Result, output: LLMOutput | None, first_content: float | None) -> dict[str, Any]:
     """What is known at the end: the answer's particulars, and the usage of all attempts."""
     usage = result.usage
     said: dict[str, Any] = {
@@ -45,7 +43,7 @@ def told(
         "llmengine.attempts": result.attempts,
         "llmengine.uncounted_attempts": result.uncounted or None,
         "llmengine.cost": result.cost,
-        "llmengine.currency": None if result.cost is None else currency,
+        "llmengine.currency": result.currency,
     }
     if usage is not None:
         said["gen_ai.usage.input_tokens"] = usage.prompt_tokens

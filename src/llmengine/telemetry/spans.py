@@ -110,12 +110,12 @@ class ChatSpan:
         if self._first_content is None:
             self._first_content = monotonic() - self._started
 
-    def end(self, result: Result, currency: str, *, cancelled: bool) -> None:
+    def end(self, result: Result, *, cancelled: bool) -> None:
         """The call is over; one that the caller gave up is no failure, and is not measured."""
         seconds = monotonic() - self._started
         span, error = self._span, result.error
         output = result.output or getattr(error, "partial", None)
-        span.set_attributes(told(result, output, self._first_content, currency))
+        span.set_attributes(told(result, output, self._first_content))
         if self._contents and output is not None:
             span.set_attributes(answer(output))
         if cancelled:

@@ -152,8 +152,8 @@ class Result:
 
     ``attempts`` counts the requests that were sent, failed ones and repairs included. ``usage``
     sums their tokens, except of the ``uncounted`` ones, for which no server told any and which may
-    have used some. ``cost`` is the money spent on all of them in the currency of the engine's
-    price; None where any part of it is unknown.
+    have used some. ``cost`` is the money spent on all of them in ``currency``; None where
+    any part of it is unknown.
     """
 
     output: LLMOutput | None = None
@@ -162,6 +162,7 @@ class Result:
     usage: Usage | None = None
     cost: float | None = None
     uncounted: int = 0
+    currency: str | None = None
 
     @property
     def ok(self) -> bool:
