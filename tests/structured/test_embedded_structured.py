@@ -48,20 +48,13 @@ class Pet(BaseModel):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
 
 
-class Tree(BaseModel):
-    """A model of itself."""
-
-    label: str = Field(max_length=5)
-    children: list[Tree] = Field(default=[], max_length=1)
-
-
 @pytest.fixture(scope="module")
 def engine(embedded: EngineConfig) -> Engine:
     """The embedded engine."""
     return embedded.engine
 
 
-@pytest.mark.parametrize("model", [Team, Pet, Tree, list[Person]], ids=str)
+@pytest.mark.parametrize("model", [Team, Pet, list[Person]], ids=str)
 def test_probe_says_enforced_and_the_answer_is_parsed(engine: Engine, model: Any) -> None:
     """A model of 135M parameters says the probe's token and fits a schema: it is made to."""
     (result,) = engine.results("Tell me about a team.", GREEDY, output_model=model)
