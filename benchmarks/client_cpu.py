@@ -32,7 +32,7 @@ PACKAGES = {
     "openai": "openai",
     "litellm": "litellm",
 }
-LIMIT_S = 120
+LIMIT_S = 60
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _HEAVY = ["httpx", "aiohttp", "vcr", "yaml", "starlette", "pydantic", "rich", "jsonschema"]
 # Other plugins that are installed here import some of these themselves.
-_ALONE = ("-p", "no:recording", "-p", "no:respx", "-p", "no:anyio", "-p", "no:xdist")
+_OTHERS = ("recording", "respx", "pytest_httpx2", "anyio", "xdist")
+_ALONE = tuple(word for name in _OTHERS for word in ("-p", f"no:{name}"))
 
 
 def test_unused_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
