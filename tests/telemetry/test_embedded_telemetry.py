@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import pytest
 
-from llmengine import ConfigError, EngineConfig, SamplingParams
-from llmengine.embedded import models
+from llmengine import Price, SamplingParams
 from llmengine.telemetry import BatchSummary
 
-MODEL = "smollm2-135m"
 GREEDY = SamplingParams(temperature=0, max_tokens=6)
 
 
 @pytest.fixture
-def engine() -> Any:
+def engine(embedded: Any) -> Any:
     """The embedded engine, rented by the hour."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("xllamacpp is missing; run: pip install 'pytest-llmengine[embedded]'")
-    try:
-        models.resolve(MODEL)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return EngineConfig(backend="embedded", model=MODEL, price={"gpu_hour": 3600}).engine
+    return embedded.model_copy(update={"price": Price(gpu_hour=3600)}).engine
 
 
 def test_batch_and_stream(engine: Any, told: Any) -> None:
