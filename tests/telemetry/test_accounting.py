@@ -108,6 +108,34 @@ def test_stream_that_breaks_off_is_uncounted(shop: Any) -> None:
     assert (s.totals.failed, s.totals.uncounted, s.totals.unpriced) == (1, 1, 1)
 
 
+def test_answer_that_cannot_be_read_is_uncounted(shop: Any) -> None:
+    """A 200 whose body is no JSON was generated and paid for; nobody can tell how much."""
+    s = shop(faults=[Fault(malformed_json=True)], price=PRICE)
+
+    (result,) = s.engine.results("a")
+
+    assert (result.ok, result.uncounted, result.cost) == (False, 1, None)
+
+
+@pytest.mark.parametrize("last", [None, {"error": {"message": "no", "code": 500}}])
+def test_stream_without_its_end_is_uncounted(
+    raw_server: Any, chunk: Any, last: Any, shop: Any
+) -> None:
+    """A stream that stops, or ends in an error, after some content has used tokens."""
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        connection.sse(chunk("some"), *([last] if last else []))
+        connection.chunk(b"")
+
+    s = shop(endpoint=raw_server(handler).url, price=PRICE, max_retries=0)
+
+    with pytest.raises(CallError):
+        list(s.engine.stream("a"))
+
+    assert (s.totals.attempts, s.totals.uncounted, s.totals.cost) == (1, 1, None)
+
+
 def test_stream_that_is_left_is_cancelled(shop: Any) -> None:
     """A reader who stops early is no failure, but the tokens are unknown."""
     s = shop(faults=[Fault(chunk_delay=0.05)], price=PRICE)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from llmengine.values.errors import LLMEngineError
     from llmengine.values.outputs import LLMOutput
 
+_OK = 200  # also the status of an answer that broke off or cannot be read
+
 
 class Tally:
     """Follows one prompt: its requests, their usage, and their traces if somebody listens.
@@ -49,7 +51,7 @@ class Tally:
         """The request failed."""
         if error.usage is not None:
             self._spent.append(error.usage)
-        elif error.status is not None or error.clock == "connect":
+        elif _refused(error):
             self._free += 1
         if self.span is not None:
             self.span.attempt_failed(self.attempts, error)
@@ -92,3 +94,12 @@ class Tally:
             self._close(None, CallError("the caller gave the call up"), cancelled=True)
         if self.span is not None:
             self.span.leave()
+
+
+def _refused(error: CallError) -> bool:
+    """Whether nothing can have been generated: no connection, or a status before any content."""
+    if error.clock == "connect":
+        return True
+    begun = error.partial.outputs if error.partial is not None else ()
+    content = any(o.text or o.reasoning or o.tool_calls for o in begun)
+    return error.status not in {None, _OK} and not content
