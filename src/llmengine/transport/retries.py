@@ -45,8 +45,8 @@ async def with_retries(
     ``first_wait`` is the longest wait before the second attempt, in seconds; it doubles from
     attempt to attempt.
 
-    A plain loop, because stamina's costs more CPU an attempt than the request itself and warns
-    in the log of every user; ``BENCHMARK.md`` has the numbers.
+    A plain loop, because stamina's costs a hundred times its CPU, on calls that never fail too,
+    and warns in the log of every user; ``BENCHMARK.md`` has the numbers.
     """
     for attempt in itertools.count(1):
         try:
