@@ -2,7 +2,7 @@
 
     python benchmarks/import_time.py
 
-Each number is the median of fresh processes that take turns.
+Each number is the median of fresh processes that take turns, forwards and backwards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROUNDS = 15
+ROUNDS = 25
 STATEMENTS = {
     "nothing": "pass",
     "import httpx": "import httpx",
@@ -37,8 +37,9 @@ def main() -> None:
         commands["pytest without the plugin"] = [*pytest, "-p", "no:llmengine"]
         commands["pytest with the plugin, unused"] = pytest
         times: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(ROUNDS):
-            for name, command in commands.items():
+        for turn in range(ROUNDS):
+            order = list(commands.items())
+            for name, command in order if turn % 2 else reversed(order):
                 start = time.perf_counter()
                 done = subprocess.run(command, capture_output=True, check=False, cwd=folder)
                 if done.returncode == 0:
