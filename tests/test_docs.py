@@ -71,7 +71,7 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
     assert "grep -m1 -- '--group dev' README.md" in script
     assert command.startswith("python -m pip install")
-    assert command.endswith("&& python -m pytest")
+    assert command.endswith("&& python -m pytest -n 2")
     assert command in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
