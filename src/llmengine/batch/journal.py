@@ -29,19 +29,16 @@ class Journal:
 
     def __init__(self, path: Path, *, keep: bool) -> None:
         self._path = path
-        self._index = temporary()
-        self._index.execute(
-            "CREATE TABLE lines (key BLOB PRIMARY KEY, ok INT, start INT, size INT) WITHOUT ROWID"
-        )
         self._replaced = 0
         self._synced_at = time.monotonic()
         self._dirty = False
         fresh = os.O_TRUNC if not keep else 0
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | fresh, 0o666)
+        self._index = temporary()
         try:
             self._end = self._load()
         except BaseException:
-            os.close(self._fd)
+            self._close()
             raise
 
     def ok(self, entry: Entry) -> bool | None:
@@ -77,10 +74,16 @@ class Journal:
             if self._replaced and kind is None:
                 self._compact()
         finally:
-            os.close(self._fd)
-            self._index.close()
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._fd)
+        self._index.close()
 
     def _load(self) -> int:
+        self._index.execute(
+            "CREATE TABLE lines (key BLOB PRIMARY KEY, ok INT, start INT, size INT) WITHOUT ROWID"
+        )
         mend(self._path)
         end = 0
         for found in scan(self._path):
