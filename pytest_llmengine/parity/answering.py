@@ -33,7 +33,7 @@ def _of_output(id: str, output: LLMOutput) -> Answer:  # noqa: A002 - the prompt
     return Answer(
         id=id,
         text=first.text,
-        token_ids=tuple(first.token_ids) or None,
+        token_ids=first.token_ids,
         prompt_token_ids=output.prompt_token_ids,
         tokens=None if first.logprobs is None else tuple(_token(t) for t in first.logprobs),
         finish_reason=first.finish_reason,
@@ -59,4 +59,6 @@ def _judged(answer: Answer, prompt: Prompt) -> Answer:
         parsed = json.loads(answer.text)
     except ValueError:
         return replace(answer, valid=False)
-    return replace(answer, valid=Draft202012Validator(prompt.schema).is_valid(parsed), parsed=parsed)
+    return replace(
+        answer, valid=Draft202012Validator(prompt.schema).is_valid(parsed), parsed=parsed
+    )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Watch = Callable[[int], None]
 
+# Backends whose server tells token ids when asked; in-process vLLM tells them anyway.
+_TELL_IDS = frozenset({"vllm_api"})
+
 
 def ask(
     engine: Engine, prompts: Sequence[Prompt], batch: int, watch: Watch = lambda _: None
@@ -48,18 +51,17 @@ def _ask_at_once(engine: Engine, prompts: Sequence[Prompt]) -> list[Answer]:
 
 def _call(engine: Engine, prompts: Sequence[Prompt]) -> list[Answer]:
     logprobs = Capability.LOGPROBS in engine.capabilities
+    token_ids = engine.backend in _TELL_IDS
     results = engine.results(
         [list(prompt.messages) for prompt in prompts],
-        [pinned(prompt, logprobs=logprobs) for prompt in prompts],
-        **_options(engine, prompts[0]),
+        [pinned(prompt, logprobs=logprobs, token_ids=token_ids) for prompt in prompts],
+        **_options(prompts[0]),
     )
     return [answer_of(p, result) for p, result in zip(prompts, results, strict=True)]
 
 
-def _options(engine: Engine, prompt: Prompt) -> Options:
+def _options(prompt: Prompt) -> Options:
     options: Options = {"json_schema": prompt.schema, "tools": prompt.tools}
     if prompt.tool_choice is not None:
         options["tool_choice"] = prompt.tool_choice
-    if engine.backend == "vllm_api":
-        options["extra_body"] = {"return_token_ids": True}
     return options

@@ -34,7 +34,6 @@ class Cause:
 
 
 NAMES = (
-    "prompts",
     "model",
     "version",
     "dtype",
@@ -45,7 +44,7 @@ NAMES = (
     "chat_template",
     "max_tokens",
 )
-"""Every cause that is looked at."""
+"""The causes that a user may allow to differ; other prompts can never be compared."""
 
 
 def of_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
@@ -88,7 +87,9 @@ def _model(baseline: Facts, candidate: Facts) -> Cause:
     """A name that a server was given says nothing of its weights, unless it is another name."""
     if baseline.weights is not None and candidate.weights is not None:
         return _compared("model", baseline.weights, candidate.weights, "the name of the weights")
-    cause = _compared("model", baseline.model, candidate.model, "the name that the server was given")
+    cause = _compared(
+        "model", baseline.model, candidate.model, "the name that the server was given"
+    )
     if cause.standing is not Standing.EQUAL:
         return cause
     note = "the same name; which weights are behind it cannot be seen"

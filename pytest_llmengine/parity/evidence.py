@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.side import Side
 
 _TIE = 1e-4  # two log-probabilities as close as this are one
+_SHOWN = 5
 
 
 def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
@@ -72,22 +73,22 @@ def _lengths(pairs: Sequence[tuple[Answer, Answer]], id: str) -> tuple[str, str]
 
 def _sampling(baseline: Side, candidate: Side) -> Cause:
     """Greedy answers hold nothing but the likeliest token: whoever sampled shows."""
-    ours, theirs = _chosen(baseline), _chosen(candidate)
-    standings = {ours[0], theirs[0]}
-    note = "; ".join(dict.fromkeys(text for _, text in (ours, theirs)))
+    found = [_chosen("baseline", baseline), _chosen("candidate", candidate)]
+    note = "; ".join(dict.fromkeys(text for _, text in found))
+    shown = (_said(baseline.facts), _said(candidate.facts))
     for worst in (Standing.MISMATCH, Standing.UNKNOWN):
-        if worst in standings:
-            return Cause("sampling", worst, _said(baseline.facts), _said(candidate.facts), note)
-    return Cause("sampling", Standing.EQUAL, "greedy", "greedy", note)
+        if worst in [standing for standing, _ in found]:
+            return Cause("sampling", worst, *shown, note)
+    return Cause("sampling", Standing.EQUAL, *shown, note)
 
 
 def _said(facts: Facts) -> str:
-    return ", ".join(f"{k}={v}" for k, v in facts.overrides.items()) or "greedy was asked"
+    return ", ".join(f"{k}={v}" for k, v in facts.overrides.items()) or "greedy, as asked"
 
 
-def _chosen(side: Side) -> tuple[Standing, str]:
+def _chosen(role: str, side: Side) -> tuple[Standing, str]:
     if side.facts.overrides:
-        return Standing.MISMATCH, f"{side.name}: its configuration sends {_said(side.facts)}"
+        return Standing.MISMATCH, f"the {role}'s configuration sends {_said(side.facts)}"
     checked, unlikely = 0, []
     for prompt, answer in zip(side.prompts, side.answers, strict=True):
         if prompt.is_plain and answer.tokens:
@@ -95,10 +96,10 @@ def _chosen(side: Side) -> tuple[Standing, str]:
             if any(_is_unlikely(token) for token in answer.tokens):
                 unlikely.append(prompt.id)
     if unlikely:
-        what = f"chose a token that was not its likeliest in {len(unlikely)} of {checked} answers"
-        return Standing.MISMATCH, f"{side.name}: {what}: {_listed(unlikely)}"
+        what = f"chose another token than its likeliest in {len(unlikely)} of {checked} answers"
+        return Standing.MISMATCH, f"the {role} {what}: {_listed(unlikely)}"
     if not checked:
-        return Standing.UNKNOWN, f"{side.name}: no log-probabilities to tell it by"
+        return Standing.UNKNOWN, f"the {role} gave no log-probabilities to tell it by"
     return Standing.EQUAL, "every token was the likeliest of its place"
 
 
@@ -108,11 +109,12 @@ def _is_unlikely(token: Token) -> bool:
 
 def _max_tokens(baseline: Side, candidate: Side) -> Cause:
     """An answer that was cut has as many tokens as were asked for, or somebody changed that."""
-    wrong = {side.name: _cut_elsewhere(side) for side in (baseline, candidate)}
-    for name, found in wrong.items():
-        if found:
-            shown = ", ".join(f"{id}: {text}" for id, text in list(found.items())[:3])
-            note = f"{name}: another limit than was asked for in {len(found)} answers ({shown})"
+    for role, side in (("baseline", baseline), ("candidate", candidate)):
+        if found := _cut_elsewhere(side):
+            shown = "; ".join(f"{id}: {text}" for id, text in list(found.items())[:_SHOWN])
+            note = (
+                f"the {role} has another limit than was asked for in {len(found)} answers: {shown}"
+            )
             return Cause("max_tokens", Standing.MISMATCH, note=note)
     if not (_was_cut(baseline) and _was_cut(candidate)):
         note = "no answer of one side reached its limit with its tokens counted"
@@ -149,6 +151,6 @@ def _count(answer: Answer) -> int | None:
     return len(answer.token_ids) if answer.token_ids is not None else None
 
 
-def _listed(ids: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(ids) - most} more" if len(ids) > most else ""
-    return ", ".join(ids[:most]) + more
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return ", ".join(ids[:_SHOWN]) + more

@@ -53,7 +53,9 @@ class Facts:
 
     def describe(self) -> str:
         """Engine, version and model in a few words."""
-        words = " ".join(word for word in (self.engine or "an unnamed engine", self.version) if word)
+        words = " ".join(
+            word for word in (self.engine or "an unnamed engine", self.version) if word
+        )
         return f"{words} ({self.weights or self.model or 'unknown model'})"
 
 

@@ -76,6 +76,12 @@ class Pair:
         """Whether both sides answered."""
         return self.status in (Status.SAME, Status.DIVERGED)
 
+    @property
+    def within_top(self) -> bool:
+        """Whether the answers part where each side held the other's token for likely too."""
+        parts = self.divergence
+        return parts is not None and None not in (parts.baseline.rank, parts.candidate.rank)
+
     def to_dict(self) -> dict[str, Any]:
         """The pair as a JSON object; what is not known is left out."""
         row = {k: v for k, v in asdict(self).items() if v is not None and v != (None, None)}

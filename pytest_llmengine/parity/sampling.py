@@ -29,7 +29,11 @@ TOP = 5
 """How many alternatives of each token are asked for."""
 
 
-def pinned(prompt: Prompt, *, logprobs: bool) -> SamplingParams:
+def pinned(prompt: Prompt, *, logprobs: bool, token_ids: bool) -> SamplingParams:
     """The sampling parameters for a prompt, with nothing left to a default."""
-    top = TOP if logprobs else None
-    return SamplingParams(**PINNED, max_tokens=prompt.max_tokens, logprobs=top)
+    return SamplingParams(
+        **PINNED,
+        max_tokens=prompt.max_tokens,
+        logprobs=TOP if logprobs else None,
+        return_token_ids=token_ids or None,
+    )

@@ -90,7 +90,9 @@ def _line(row: dict[str, Any]) -> str:
 
 def _check_head(head: Any, path: Path) -> None:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ParityError(f"saved side {path}: this is no file that `llmengine parity --save` wrote")
+        raise ParityError(
+            f"saved side {path}: this is no file that `llmengine parity --save` wrote"
+        )
     if head.get("version") != VERSION:
         raise ParityError(
             f"saved side {path}: format version {head.get('version')}, and this package reads "

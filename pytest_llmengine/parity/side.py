@@ -41,9 +41,14 @@ class Side:
         return digest_of(self.prompts)
 
     def only(self, ids: Iterable[str]) -> Self:
-        """The same for some of the prompts, in its own order."""
-        wanted = frozenset(ids)
-        kept = [pair for pair in zip(self.prompts, self.answers, strict=True) if pair[0].id in wanted]
+        """The same for some of the prompts, in the order of `ids`; those it was not asked fall out.
+
+        The noise floor keeps the side's own order.
+        """
+        both = zip(self.prompts, self.answers, strict=True)
+        asked = {prompt.id: (prompt, answer) for prompt, answer in both}
+        kept = [asked[id] for id in ids if id in asked]
+        wanted = frozenset(prompt.id for prompt, _ in kept)
         return replace(
             self,
             prompts=tuple(prompt for prompt, _ in kept),

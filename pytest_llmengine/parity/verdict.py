@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.measures import COUNTS, DIFFERENCES
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.noise import Variation
     from pytest_llmengine.parity.pair import Pair
 
+
+class Verdict(StrEnum):
+    """How a comparison ended."""
+
+    EQUAL = "equal within noise"
+    DIVERGES = "diverges"
+    NONE = "cannot be compared"
+
+
 DEVIATIONS = 2.0
 TIMES = 2.0
 ROUNDING = 1e-4
@@ -35,14 +45,14 @@ class Criterion:
     """One number of the candidate with what it may be.
 
     ``noise`` is the baseline's own, ``allowed`` the largest value that is accepted. All of a count
-    are ``of`` as many; a difference of log-probabilities has no ``of``. ``measured`` is None where
-    there was nothing to measure.
+    are ``of`` as many; a difference of log-probabilities has no ``of``. Where there was nothing to
+    measure on one of both, all are None.
     """
 
     name: str
-    measured: float | None
-    noise: float | None
-    allowed: float | None
+    measured: float | None = None
+    noise: float | None = None
+    allowed: float | None = None
     of: int | None = None
 
     @property
@@ -51,6 +61,14 @@ class Criterion:
         if self.measured is None or self.allowed is None:
             return None
         return self.measured <= self.allowed
+
+    def describe(self) -> str:
+        """The criterion in one line."""
+        if self.measured is None or self.allowed is None:
+            return f"{self.name}: not measured"
+        if self.of is not None:
+            return f"{self.name}: {self.measured:g} of {self.of}, {self.allowed:g} allowed"
+        return f"{self.name}: {self.measured:.2g}, {self.allowed:.2g} allowed"
 
 
 def criteria(
@@ -81,7 +99,7 @@ def _counted(
     found, of = count(pairs)
     rates = [bad / n for bad, n in map(count, variations) if n]
     if not of or not rates:
-        return Criterion(name=name, measured=None, noise=None, allowed=None)
+        return Criterion(name=name)
     rate = max(rates)
     allowed = allowed_count(of, rate, margin)
     return Criterion(name=name, measured=found, noise=rate * of, allowed=allowed, of=of)
@@ -93,7 +111,7 @@ def _measured(
     found = measure(pairs)
     floors = [value for value in map(measure, variations) if value is not None]
     if found is None or not floors:
-        return Criterion(name=name, measured=found, noise=None, allowed=None)
+        return Criterion(name=name)
     floor = max(floors)
     allowed = max(TIMES * floor, ROUNDING)
     return Criterion(name=name, measured=found, noise=floor, allowed=allowed)
