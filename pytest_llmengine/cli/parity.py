@@ -1,9 +1,9 @@
-"""``llmengine parity``: does a candidate answer as a baseline does, but for its own noise?"""
+"""``llmengine parity``: whether a candidate answers as a baseline does, but for its noise."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,7 +67,7 @@ def parity(  # noqa: PLR0913 - one option each
 
     Exit status: 0 equal within noise, 1 diverges, 2 cannot be compared.
     """
-    from pytest_llmengine.cli.sides import Aim, open_side
+    from pytest_llmengine.cli.sides import Aim, Way, open_side
     from pytest_llmengine.parity import Choices, Selection
 
     _check_paths(save, report or ())
@@ -75,12 +75,13 @@ def parity(  # noqa: PLR0913 - one option each
     choices = Choices(allowed=_causes(allow or ()), margin=margin, rounds=rounds)
     ours = Aim(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
     with ExitStack() as stack:
-        first = open_side(ours, config, batch, stack)
+        way = Way(config, batch, stack.enter_context(stderr().status("parity")).update, stack)
+        first = open_side(ours, way)
         if candidate is None:
             _only_save(first, selection, save)
             return
         theirs = Aim(candidate, candidate_url, candidate_model, tuple(candidate_fact or ()))
-        second = open_side(theirs, config, batch, stack)
+        second = open_side(theirs, way)
         found = _compared(first, second, selection, choices, save)
     _tell(found, report or ())
 
@@ -100,8 +101,7 @@ def _compared(
         if save is not None:
             sides.save(side, save)
 
-    with stderr().status("parity") as status:
-        return sides.compare(baseline, candidate, prompts, choices, status.update, keep)
+    return sides.compare(baseline, candidate, prompts, choices, keep)
 
 
 def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
@@ -113,8 +113,7 @@ def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -
             "answers of a live baseline"
         )
     prompts = sides.choose(baseline, None, selection)
-    with stderr().status("parity") as status:
-        side = baseline.measure(prompts, status.update, noise=True)
+    side = baseline.measure(prompts, noise=True)
     sides.save(side, save)
     failed = sum(not answer.ok for answer in side.answers)
     typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")

@@ -11,6 +11,7 @@ from pytest_llmengine.parity.saved import is_saved
 from pytest_llmengine.targets import Mode, Settings, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
 
@@ -24,7 +25,17 @@ class Aim:
     stated: tuple[str, ...] = ()
 
 
-def open_side(aim: Aim, config: Path | None, batch: int, stack: ExitStack) -> Live | Side:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How sides are opened: the engines file, the batch, who is told, and who closes them."""
+
+    config: Path | None
+    batch: int
+    watch: Callable[[str], None]
+    stack: ExitStack
+
+
+def open_side(aim: Aim, way: Way) -> Live | Side:
     """The side, read or opened for as long as the stack lasts.
 
     Raises ParityError or TargetError, in one line that says what to do.
@@ -32,10 +43,10 @@ def open_side(aim: Aim, config: Path | None, batch: int, stack: ExitStack) -> Li
     if is_saved(aim.name):
         return _read(aim)
     settings = Settings(
-        engines=(aim.name,), url=aim.url, model=aim.model, config=config, mode=Mode.LIVE
+        engines=(aim.name,), url=aim.url, model=aim.model, config=way.config, mode=Mode.LIVE
     )
-    session = stack.enter_context(open_session(aim.name, settings))
-    return Live(session, aim.stated, batch)
+    session = way.stack.enter_context(open_session(aim.name, settings))
+    return Live(session, aim.stated, way.batch, way.watch)
 
 
 def _read(aim: Aim) -> Side:

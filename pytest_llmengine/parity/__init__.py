@@ -1,4 +1,4 @@
-"""Does a candidate answer as a baseline does, but for the baseline's own noise?"""
+"""Whether a candidate answers as a baseline does, but for the baseline's own noise."""
 
 from pytest_llmengine.parity.choosing import Selection, choose
 from pytest_llmengine.parity.errors import ParityError

@@ -27,7 +27,8 @@ class Answer:
     """One answer; ``error`` says why there is none.
 
     ``tokens`` is None where no log-probabilities came, and ``token_ids`` and
-    ``prompt_token_ids`` where no ids did. ``tool_calls`` are (name, arguments as JSON text).
+    ``prompt_token_ids`` where no ids did. ``tool_calls`` are (name, arguments as JSON text); None
+    where no tools were offered, or the engine leaves calls in the text.
     ``valid`` says whether the text fits the prompt's schema, None where it has none; ``parsed`` is
     the text as a JSON value, where it is one and a schema was given.
     """
@@ -41,7 +42,7 @@ class Answer:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning: str | None = None
-    tool_calls: tuple[tuple[str, str], ...] = ()
+    tool_calls: tuple[tuple[str, str], ...] | None = None
     valid: bool | None = None
     parsed: Any = None
     error: str | None = None
@@ -56,7 +57,7 @@ class Answer:
         row = {name: getattr(self, name) for name in self.__slots__}
         if self.tokens is not None:
             row["tokens"] = [[t.text, t.logprob, t.top] for t in self.tokens]
-        return {name: value for name, value in row.items() if value not in (None, ())}
+        return {name: value for name, value in row.items() if value is not None}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
@@ -67,7 +68,8 @@ class Answer:
                 known[name] = tuple(known[name])
         if "tokens" in known:
             known["tokens"] = tuple(_token(*entry) for entry in known["tokens"])
-        known["tool_calls"] = tuple((n, a) for n, a in known.get("tool_calls", ()))
+        if "tool_calls" in known:
+            known["tool_calls"] = tuple((name, text) for name, text in known["tool_calls"])
         return cls(**known)
 
 

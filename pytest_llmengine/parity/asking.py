@@ -57,7 +57,9 @@ def _call(engine: Engine, prompts: Sequence[Prompt]) -> list[Answer]:
         [pinned(prompt, logprobs=logprobs, token_ids=token_ids) for prompt in prompts],
         **_options(prompts[0]),
     )
-    return [answer_of(p, result) for p, result in zip(prompts, results, strict=True)]
+    tells = Capability.TOOLS in engine.capabilities
+    both = zip(prompts, results, strict=True)
+    return [answer_of(prompt, result, tells_calls=tells) for prompt, result in both]
 
 
 def _options(prompt: Prompt) -> Options:

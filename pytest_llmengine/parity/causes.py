@@ -104,7 +104,14 @@ def _release(facts: Facts) -> str | None:
 
 
 def _generation_config(baseline: Facts, candidate: Facts) -> Cause:
-    ours, theirs = baseline.generation_config, candidate.generation_config
-    note = "every sampling value is sent with every request, so that no default counts"
-    shown = (ours or "unknown", theirs or "unknown")
-    return Cause("generation_config", Standing.PINNED, *shown, note)
+    """Defaults of the model cannot matter where every request says all."""
+    ours, theirs = _defaults(baseline), _defaults(candidate)
+    if baseline.unsent or candidate.unsent:
+        note = "what is not sent is left to the server's own defaults"
+        return Cause("generation_config", Standing.UNKNOWN, ours, theirs, note)
+    note = "every sampling value is sent with every request"
+    return Cause("generation_config", Standing.PINNED, ours, theirs, note)
+
+
+def _defaults(facts: Facts) -> str:
+    return f"not sent: {', '.join(facts.unsent)}" if facts.unsent else "overruled"

@@ -27,7 +27,7 @@ class Selection:
 
 
 def choose(
-    baseline: Live | Side, candidate: Live | Side | None, selection: Selection
+    baseline: Live | Side | None, candidate: Live | Side | None, selection: Selection
 ) -> list[Prompt]:
     """The prompts for a comparison; a saved side brings those that it was asked.
 
@@ -38,8 +38,8 @@ def choose(
         return _fresh(selection)
     if selection.file is not None or selection.max_tokens is not None:
         raise ParityError(
-            f"{saved[0].source} holds the prompts and limits that it was asked; leave --prompts and "
-            "--max-tokens out"
+            f"{saved[0].source} holds the prompts that it was asked, with limits; leave a file "
+            "of prompts and --max-tokens out"
         )
     chosen = {p.id: p for s in reversed(saved) for p in _selected(s.prompts, selection)}
     return list(chosen.values())

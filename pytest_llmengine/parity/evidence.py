@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.parity.answer import Answer, Token
     from pytest_llmengine.parity.facts import Facts
-    from pytest_llmengine.parity.prompt import Prompt
     from pytest_llmengine.parity.side import Side
 
 _TIE = 1e-4  # two log-probabilities as close as this are one
@@ -111,7 +110,7 @@ def _max_tokens(baseline: Side, candidate: Side) -> Cause:
     """An answer that was cut has as many tokens as were asked for, or somebody changed that."""
     for role, side in (("baseline", baseline), ("candidate", candidate)):
         if found := _cut_elsewhere(side):
-            shown = "; ".join(f"{id}: {text}" for id, text in list(found.items())[:_SHOWN])
+            shown = "; ".join(f"{name}: {text}" for name, text in list(found.items())[:_SHOWN])
             note = (
                 f"the {role} has another limit than was asked for in {len(found)} answers: {shown}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_llmengine.parity.errors import ParityError
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 class Facts:
     """What a side says of itself; None is not known, and is never taken for a value.
 
-    ``weights`` names what was loaded, without the folder it lies in. ``generation_config`` holds
-    the defaults that the server would fill in. ``overrides`` are sampling values that the engine's
-    own configuration sends in place of the pinned ones, ``options`` the flags of an engine that we
-    start ourselves. ``stated`` are the names of facts that a person gave.
+    ``weights`` names what was loaded, without the folder it lies in. ``overrides`` are sampling
+    values that the engine's own configuration sends in place of the pinned ones, ``unsent`` those
+    that its protocol has no field for. ``options`` are the flags of an engine that we start
+    ourselves. ``stated`` are the names of facts that a person gave.
     """
 
     engine: str | None = None
@@ -28,9 +28,9 @@ class Facts:
     dtype: str | None = None
     prefix_caching: str | None = None
     batch_invariance: str | None = None
-    generation_config: str | None = None
     context: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    unsent: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     stated: tuple[str, ...] = ()
 
@@ -41,14 +41,15 @@ class Facts:
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """The facts that `to_dict` wrote."""
-        return cls(**{**row, "stated": tuple(row.get("stated", ()))})
+        lists = {name: tuple(row.get(name, ())) for name in ("unsent", "stated")}
+        return cls(**{**row, **lists})
 
     def with_stated(self, given: Iterable[str]) -> Facts:
         """These, with what a person says: ``name=value`` each, over what was seen.
 
         Raises ParityError for anything else.
         """
-        stated = dict(_stated(text) for text in given)
+        stated: dict[str, Any] = dict(_stated(text) for text in given)
         return replace(self, **stated, stated=(*self.stated, *stated))
 
     def describe(self) -> str:
@@ -66,6 +67,5 @@ STATEABLE = ("version", "weights", "dtype", "prefix_caching", "batch_invariance"
 def _stated(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if name not in STATEABLE or not separator or not value:
-        names = ", ".join(f.name for f in fields(Facts) if f.name in STATEABLE)
-        raise ParityError(f"fact {text!r}: write name=value; names are {names}")
+        raise ParityError(f"fact {text!r}: write name=value; names are {', '.join(STATEABLE)}")
     return name, value

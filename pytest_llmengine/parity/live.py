@@ -18,27 +18,39 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.prompt import Prompt
     from pytest_llmengine.targets import Session
 
-    Watch = Callable[[str], None]
-
 BATCH = 16
 """How many prompts are under way at once where nothing else is said."""
 
 
 class Live:
-    """An open engine in the place of one side."""
+    """An open engine in the place of one side.
 
-    def __init__(self, session: Session, stated: Iterable[str] = (), batch: int = BATCH) -> None:
+    ``stated`` are facts that a person gives; ``watch`` is told what is under way.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stated: Iterable[str] = (),
+        batch: int = BATCH,
+        watch: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.name = session.name
         self.engine = session.engine
         self.facts = facts_of(session).with_stated(stated)
         self.batch = batch
+        self.watch = watch
 
-    def measure(self, prompts: Sequence[Prompt], watch: Watch, *, noise: bool) -> Side:
+    def measure(self, prompts: Sequence[Prompt], *, noise: bool) -> Side:
         """The engine's answers; with ``noise``, also how far it is from itself."""
 
         def asked(what: str, some: Sequence[Prompt], batch: int) -> list[Answer]:
             label = f"{self.name}, {what}"
-            return ask(self.engine, some, batch, lambda n: watch(f"{label}: {n} of {len(some)}"))
+
+            def tell(done: int) -> None:
+                self.watch(f"{label}: {done} of {len(some)}")
+
+            return ask(self.engine, some, batch, tell)
 
         answers = asked("answers", prompts, self.batch)
         return Side(

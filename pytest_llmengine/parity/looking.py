@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from llmengine.values.errors import InvalidRequestError
+from llmengine.values.request import ChatRequest
+from llmengine.values.sampling import SamplingParams
 from pytest_llmengine.parity.facts import Facts
 from pytest_llmengine.parity.sampling import PINNED
 
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 _SECONDS = 20.0
+# Values that ask for something, of the parameters that not every server takes.
+_TRIALS: dict[str, Any] = {
+    "top_k": 5,
+    "min_p": 0.5,
+    "repetition_penalty": 1.5,
+    "presence_penalty": 1.0,
+    "frequency_penalty": 1.0,
+}
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 _CACHING = re.compile(
     r'^vllm:cache_config_info\{.*\benable_prefix_caching="(True|False)"', re.MULTILINE
@@ -35,6 +46,7 @@ def facts_of(session: Session) -> Facts:
         "model": session.provenance.model,
         "weights": session.provenance.model_digest,
         "overrides": _overrides(engine.config.extra_body),
+        "unsent": _unsent(engine),
         "options": dict(engine.config.options),
     }
     look = {"vllm_api": _vllm_server, "vllm_local": _vllm_here}.get(engine.backend)
@@ -47,6 +59,25 @@ def _overrides(extra_body: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in extra_body.items() if k in named and v != PINNED.get(k)}
 
 
+def _unsent(engine: Engine) -> tuple[str, ...]:
+    """The pinned values that the engine's protocol has no field for.
+
+    A value that asks for nothing is left out in silence then, so one that asks for something is
+    tried. Nothing is sent.
+    """
+    return tuple(name for name, value in _TRIALS.items() if not _can_say(engine, name, value))
+
+
+def _can_say(engine: Engine, name: str, value: float) -> bool:
+    messages = ({"role": "user", "content": "Hi"},)
+    trial = ChatRequest("", "Hi", messages, SamplingParams.of({name: value}))
+    try:
+        engine.dialect.encode(trial)
+    except InvalidRequestError:
+        return False
+    return True
+
+
 def _vllm_server(engine: Engine) -> dict[str, Any]:
     """What vLLM's server tells: the model's folder or hub name, its context, its caching.
 
@@ -54,7 +85,7 @@ def _vllm_server(engine: Engine) -> dict[str, Any]:
     """
     with httpx.Client(headers=engine.headers, timeout=_SECONDS, trust_env=False) as client:
         models = _json(client.get(f"{engine.base_url}/models")).get("data", [])
-        row = next((m for m in models if m.get("id") == engine.model), {})
+        row: dict[str, Any] = next((m for m in models if m.get("id") == engine.model), {})
         caching = _CACHING.search(client.get(f"{engine.root_url}/metrics").text)
         info = _json(client.get(f"{engine.root_url}/server_info", params={"config_format": "json"}))
     seen = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +9,7 @@ from pytest_llmengine.parity.pair import Pair
 from pytest_llmengine.parity.pairing import pairs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_llmengine.parity.answer import Answer
     from pytest_llmengine.parity.prompt import Prompt

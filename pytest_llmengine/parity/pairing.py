@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.answer import Answer, Token
     from pytest_llmengine.parity.prompt import Prompt
 
+    ToolCalls = Sequence[tuple[str, str]]
+
 
 def pairs_of(
     prompts: Sequence[Prompt], baseline: Iterable[Answer], candidate: Iterable[Answer]
@@ -39,17 +41,17 @@ def pair_of(prompt: Prompt, baseline: Answer, candidate: Answer) -> Pair:
         divergence=divergence,
         same_text=baseline.text == candidate.text,
         difference=_difference(baseline.tokens, candidate.tokens, shared),
-        finish_reasons=(baseline.finish_reason, candidate.finish_reason),
+        finish_reasons=_finish_reasons(baseline, candidate),
         completion_tokens=(baseline.completion_tokens, candidate.completion_tokens),
         valid=(baseline.valid, candidate.valid),
-        calls=_calls(baseline, candidate) if prompt.tools else None,
+        calls=_calls(baseline.tool_calls, candidate.tool_calls),
     )
 
 
 def first_divergence(baseline: Answer, candidate: Answer) -> Divergence | None:
     """Where two answers part, by token ids if both sides have them, else by characters."""
     ours, theirs = _pieces(baseline, candidate)
-    position = _first_difference(ours, theirs)
+    position = first_difference(ours, theirs)
     if position is None:
         return None
     if baseline.token_ids is None or candidate.token_ids is None:
@@ -73,7 +75,8 @@ def _pieces(baseline: Answer, candidate: Answer) -> tuple[Sequence[object], Sequ
     return baseline.token_ids, candidate.token_ids
 
 
-def _first_difference(ours: Sequence[object], theirs: Sequence[object]) -> int | None:
+def first_difference(ours: Sequence[object], theirs: Sequence[object]) -> int | None:
+    """The first place where two sequences are not the same; None if they are in all."""
     for position, (one, other) in enumerate(zip(ours, theirs, strict=False)):
         if one != other:
             return position
@@ -117,13 +120,24 @@ def _difference(
     return round(max(found), 6) if found else None
 
 
-def _calls(baseline: Answer, candidate: Answer) -> Calls:
-    ours, theirs = _counted(baseline), _counted(candidate)
-    return Calls((ours & theirs).total(), ours.total(), theirs.total())
+def _finish_reasons(baseline: Answer, candidate: Answer) -> tuple[str | None, str | None]:
+    """Why each answer ended; where one side leaves calls in the text, calling is stopping."""
+    reasons = (baseline.finish_reason, candidate.finish_reason)
+    if None not in (baseline.tool_calls, candidate.tool_calls):
+        return reasons
+    ours, theirs = ("stop" if reason == "tool_calls" else reason for reason in reasons)
+    return ours, theirs
 
 
-def _counted(answer: Answer) -> Counter[tuple[str, str]]:
-    return Counter((name, _normal(arguments)) for name, arguments in answer.tool_calls)
+def _calls(ours: ToolCalls | None, theirs: ToolCalls | None) -> Calls | None:
+    if ours is None or theirs is None:
+        return None
+    one, other = _counted(ours), _counted(theirs)
+    return Calls((one & other).total(), one.total(), other.total())
+
+
+def _counted(calls: ToolCalls) -> Counter[tuple[str, str]]:
+    return Counter((name, _normal(arguments)) for name, arguments in calls)
 
 
 def _normal(arguments: str) -> str:

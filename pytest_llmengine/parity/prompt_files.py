@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +16,7 @@ from pytest_llmengine.parity.prompt import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 KINDS = ("chat", "long", "multilingual", "code", "json", "tools")
 """The kinds of the set that comes with this package, one file each."""

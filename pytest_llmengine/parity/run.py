@@ -17,31 +17,28 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.report import Report
     from pytest_llmengine.parity.side import Side
 
-    Watch = Callable[[str], None]
-
 
 def compare(
     baseline: Live | Side,
     candidate: Live | Side,
     prompts: Sequence[Prompt],
     choices: Choices,
-    watch: Watch = lambda _: None,
     keep: Callable[[Side], None] = lambda _: None,
 ) -> Report:
     """The report on two sides, each live or saved, over these prompts.
 
-    ``watch`` is told what is under way, ``keep`` is given the baseline once it is measured: what
-    happens to the candidate then loses nothing.
+    ``keep`` is given the baseline once it is measured: what happens to the candidate then loses
+    nothing.
     """
-    refused = _refused(baseline, candidate, prompts, choices, watch)
+    refused = _refused(baseline, candidate, prompts, choices)
     if refused is not None:
         return refused
-    ours = _measured(baseline, prompts, watch, noise=True)
+    ours = _measured(baseline, prompts, noise=True)
     keep(ours)
-    theirs = _measured(candidate, prompts, watch, noise=False)
+    theirs = _measured(candidate, prompts, noise=False)
     throughput = None
     if isinstance(baseline, Live) and isinstance(candidate, Live):
-        throughput = in_turns(baseline.engine, candidate.engine, prompts, choices.rounds, watch)
+        throughput = in_turns(baseline, candidate, prompts, choices.rounds)
     return judge(ours, theirs, choices, throughput)
 
 
@@ -50,17 +47,16 @@ def _refused(
     candidate: Live | Side,
     prompts: Sequence[Prompt],
     choices: Choices,
-    watch: Watch,
 ) -> Report | None:
     """The report on a mismatch that one prompt of each kind shows; None if there is none."""
     sample = list({prompt.kind: prompt for prompt in reversed(prompts)}.values())
-    ours = _measured(baseline, sample, watch, noise=False)
-    theirs = _measured(candidate, sample, watch, noise=False)
+    ours = _measured(baseline, sample, noise=False)
+    theirs = _measured(candidate, sample, noise=False)
     causes = causes_of(ours, theirs, choices)
     return not_comparable(ours, theirs, causes) if mismatches(causes) else None
 
 
-def _measured(side: Live | Side, prompts: Sequence[Prompt], watch: Watch, *, noise: bool) -> Side:
+def _measured(side: Live | Side, prompts: Sequence[Prompt], *, noise: bool) -> Side:
     if isinstance(side, Live):
-        return side.measure(prompts, watch, noise=noise)
+        return side.measure(prompts, noise=noise)
     return side.only(prompt.id for prompt in prompts)

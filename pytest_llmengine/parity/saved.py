@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.parity.answer import Answer
@@ -20,6 +19,7 @@ from pytest_llmengine.parity.side import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FORMAT = "llmengine-parity"
 VERSION = 1

@@ -47,7 +47,7 @@ class Side:
         """
         both = zip(self.prompts, self.answers, strict=True)
         asked = {prompt.id: (prompt, answer) for prompt, answer in both}
-        kept = [asked[id] for id in ids if id in asked]
+        kept = [asked[name] for name in ids if name in asked]
         wanted = frozenset(prompt.id for prompt, _ in kept)
         return replace(
             self,

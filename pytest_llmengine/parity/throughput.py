@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmengine.parity.asking import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from llmengine.engine.engine import Engine
+    from pytest_llmengine.parity.live import Live
     from pytest_llmengine.parity.prompt import Prompt
 
 _MOST = 64
@@ -49,11 +50,7 @@ class Throughput:
 
 
 def in_turns(
-    baseline: Engine,
-    candidate: Engine,
-    prompts: Sequence[Prompt],
-    rounds: int,
-    watch: Callable[[str], None],
+    baseline: Live, candidate: Live, prompts: Sequence[Prompt], rounds: int
 ) -> Throughput | None:
     """The throughput of both, the first place changing from round to round.
 
@@ -64,9 +61,9 @@ def in_turns(
     rates: dict[str, list[float]] = {"baseline": [], "candidate": []}
     turns = [("baseline", baseline), ("candidate", candidate)]
     for number in range(rounds if asked else 0):
-        watch(f"throughput, round {number + 1} of {rounds}")
-        for name, engine in turns:
-            rates[name].append(_rate(engine, asked))
+        baseline.watch(f"throughput, round {number + 1} of {rounds}")
+        for name, side in turns:
+            rates[name].append(_rate(side.engine, asked))
         turns.reverse()
     if not asked or not rounds or min(rates["baseline"] + rates["candidate"]) == 0:
         return None

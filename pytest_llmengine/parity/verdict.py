@@ -1,4 +1,4 @@
-"""The verdict: does a candidate differ from the baseline more than the baseline from itself?
+"""The verdict: whether a candidate differs from the baseline more than the baseline from itself.
 
 Every count is held against the worst of the baseline's variations. With n prompts, and r the share
 in which the baseline differed from itself, a candidate may differ in

@@ -80,7 +80,39 @@ REPORT = Option(
     "path",
     "PATH",
 )
-OPTIONS = (ENGINE, URL, MODEL, CONFIG, MODE, CASSETTES, REWRITE, TIER, REPORT)
+PARITY_BASELINE = Option(
+    "parity_baseline",
+    ("--parity-baseline",),
+    "compare with this: an engine's name, or a file that `llmengine parity --save` wrote",
+    metavar="NAME|FILE",
+)
+PARITY_CANDIDATE = Option(
+    "parity_candidate",
+    ("--parity-candidate",),
+    "what is compared: an engine's name, or such a file (default: the engine)",
+    metavar="NAME|FILE",
+)
+PARITY_PROMPTS = Option(
+    "parity_prompts",
+    ("--parity-prompts",),
+    "prompts of your own to compare by (JSON Lines)",
+    "path",
+    "PATH",
+)
+OPTIONS = (
+    ENGINE,
+    URL,
+    MODEL,
+    CONFIG,
+    MODE,
+    CASSETTES,
+    REWRITE,
+    TIER,
+    REPORT,
+    PARITY_BASELINE,
+    PARITY_CANDIDATE,
+    PARITY_PROMPTS,
+)
 
 
 def add_options(parser: pytest.Parser) -> None:

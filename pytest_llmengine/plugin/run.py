@@ -9,6 +9,7 @@ import pytest
 from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
+    PARITY_BASELINE,
     REPORT,
     URL,
     chosen,
@@ -87,6 +88,15 @@ def contract_rows(config: pytest.Config) -> Iterator[Any]:
     for name in now.engines:
         for check in select(tier=now.tier):
             yield pytest.param(check, name, id=f"{name}-{check.id}")
+
+
+def parity_kinds(config: pytest.Config) -> list[str]:
+    """The kinds of prompts by which the run compares two sides."""
+    if chosen(config, PARITY_BASELINE) is None:
+        return []
+    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
+
+    return kinds_of(config)
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.parity.pairing import first_difference
 from pytest_llmengine.parity.reports.plot import plot_of
 from pytest_llmengine.parity.reports.words import (
     CAUSE_HEADS,
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.answer import Answer
     from pytest_llmengine.parity.pair import Pair, Place
     from pytest_llmengine.parity.report import Report
+
+    Row = tuple[str, ...]
+    Table = tuple[Row, list[Row]]
 
 _TEMPLATE = "report.html.jinja"
 
@@ -68,8 +71,8 @@ def to_html(report: Report) -> str:
     )
 
 
-def _tables(report: Report) -> dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]]:
-    tables = {"What may change answers": (CAUSE_HEADS, list(cause_rows(report)))}
+def _tables(report: Report) -> dict[str, Table]:
+    tables: dict[str, Table] = {"What may change answers": (CAUSE_HEADS, list(cause_rows(report)))}
     if report.pairs:
         tables["Held against the noise floor"] = (CRITERION_HEADS, list(criterion_rows(report)))
         tables["By kind"] = (KIND_HEADS, list(kind_rows(report)))
@@ -84,7 +87,8 @@ def _shown(report: Report, pair: Pair) -> Shown:
     if pair.divergence is None:
         cuts = (_whole(ours), _whole(theirs))
         return Shown(pair.id, pair.status.value, "", asked, cuts)
-    shared = len(commonprefix([ours.text, theirs.text]))
+    parted = first_difference(ours.text, theirs.text)
+    shared = len(ours.text) if parted is None else parted
     parts = pair.divergence
     cuts = (_cut(ours.text, shared, parts.baseline), _cut(theirs.text, shared, parts.candidate))
     return Shown(pair.id, pair.status.value, parting(parts), asked, cuts)
