@@ -1,13 +1,13 @@
-"""Environments of their own, for what cannot share one: the generations of DSPy.
+"""Environments of their own, for what cannot share one or is too big for every run.
 
-Each session installs this project and one DSPy, and runs what drives that DSPy for real.
+Each session installs this project and one framework, and runs the tests that drive it for real.
 """
 
 from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest"]
+nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients"]
 
 # Later releases of litellm need other pins, and pip walks back through dozens of wheels to them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
@@ -36,3 +36,11 @@ def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     # In one step, so that no later one replaces what DSPy needs.
     session.install(".[embedded]", *TESTS, *requirements)
     session.run("pytest", "-n", "2", "tests/integrations/dspy", *session.posargs)
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """LangChain's clients, which leave their shared connections open at the end."""
+    session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
+    options = ("-p", "no:unraisableexception", *session.posargs)
+    session.run("pytest", "tests/integrations/clients", *options)
