@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
     from llmengine.values.errors import UnknownEngineError as UnknownEngineError
     from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
+    from llmengine.values.fingerprint import Fingerprint as Fingerprint
     from llmengine.values.outputs import CompletionOutput as CompletionOutput
     from llmengine.values.outputs import Delta as Delta
     from llmengine.values.outputs import LLMOutput as LLMOutput
@@ -95,6 +96,7 @@ _HOMES = {
         "UnknownEngineError",
         "WhitespaceLoopError",
     ),
+    "values.fingerprint": ("Fingerprint",),
     "values.outputs": (
         "CompletionOutput",
         "Delta",

@@ -28,9 +28,10 @@ class Configured:
     A backend sets the class attributes: the dialect that its server speaks, what it can do, the
     address it has by default, and the environment variables that move the address (the first
     that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
-    variable that does not go with ``key_env``. ``trusts_schema``
-    says that its server is known to enforce JSON schemas, so that no probe is needed;
-    ``schema_dialect`` is "openai_strict" where it takes no others.
+    variable that does not go with ``key_env``. ``version_path`` is a route under the root that
+    answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
+    schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
+    others.
     """
 
     backend: ClassVar[str]
@@ -39,6 +40,7 @@ class Configured:
     endpoint_env: ClassVar[tuple[str, ...]] = ()
     key_env: ClassVar[str | None] = None
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {}
+    version_path: ClassVar[str | None] = None
     capabilities: ClassVar[frozenset[Capability]]
     dialect: Dialect
     trusts_schema: bool = False

@@ -11,8 +11,8 @@ from pydantic_core import to_json
 
 from llmengine.engine.batches import run_batch, run_job, run_window
 from llmengine.engine.calls import Call
-from llmengine.engine.configured import Configured
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
+from llmengine.engine.inquiries import Inquiries
 from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmengine")
 
 
-class Engine(Configured):
+class Engine(Inquiries):
     """A client of one model behind one server: configuration, and no state worth keeping.
 
     Safe to share between threads, in a running event loop, after a fork, and to pickle. A

@@ -24,6 +24,7 @@ class VLLMAPI(Engine):
     default_endpoint = "http://localhost:8000/v1"
     endpoint_env = ("VLLM_BASE_URL", "VLLM_API_BASE", "HOSTED_VLLM_API_BASE")
     key_env = "VLLM_API_KEY"
+    version_path = "/version"
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {
         "HOSTED_VLLM_API_BASE": "HOSTED_VLLM_API_KEY"
     }
