@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import ToolCall as ToolCall
     from llmengine.values.outputs import Usage as Usage
     from llmengine.values.sampling import SamplingParams as SamplingParams
+    from llmengine.values.tokens import Tokens as Tokens
     from llmengine.worker.factory import get_worker as get_worker
     from llmengine.worker.worker import LLMWorker as LLMWorker
     from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
@@ -107,6 +108,7 @@ _HOMES = {
         "Usage",
     ),
     "values.sampling": ("SamplingParams",),
+    "values.tokens": ("Tokens",),
     "worker.factory": ("get_worker",),
     "worker.worker": ("LLMWorker", "OpenAICompatibleWorker"),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
+from llmengine.vllm_server.tokenizer import ServerTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,3 +31,4 @@ class VLLMAPI(Engine):
     }
     dialect = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    tokenizer = ServerTokenizer()
