@@ -80,6 +80,7 @@ EXTRAS = {
     "bad_words": ["x"],
     "structured_outputs": {"regex": "a+"},
     "prompt_logprobs": 1,
+    "return_token_ids": True,
 }
 
 
@@ -111,6 +112,13 @@ def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:
     }
     assert _sent(chat(**neutral)) == {}
     assert _sent(chat(top_k=-1)) == {}
+
+
+def test_prompt_logprobs_are_refused_for_streams(chat: Chat) -> None:
+    """VLLM takes them there, answers 200 and leaves them out."""
+    dialect = OpenAIChat(extras=VLLM_EXTRAS)
+    with pytest.raises(InvalidRequestError, match=r"prompt_logprobs.*on a stream"):
+        dialect.encode(chat(prompt_logprobs=0, stream=True))
 
 
 def test_a_neutral_value_is_sent_where_it_can_be(chat: Chat) -> None:

@@ -52,7 +52,7 @@ def _output(choice: Mapping[str, Any], place: int) -> CompletionOutput:
     return CompletionOutput(
         choice.get("index", place),
         text,
-        token_ids(choice.get("token_ids")) or (),
+        token_ids(choice.get("token_ids")),
         cumulative(tokens),
         tokens,
         finish_reason(choice, refused=bool(message.get("refusal"))),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from llmengine.dialects import openai_answer
 from llmengine.dialects.body import sampling_fields, with_extra
 from llmengine.dialects.openai_stream import OpenAIChatDecoder
+from llmengine.values.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,7 @@ VLLM_EXTRAS: Mapping[str, str] = {
         "bad_words",
         "structured_outputs",
         "prompt_logprobs",
+        "return_token_ids",
     )
 }
 """Sampling fields that vLLM's chat route takes besides OpenAI's."""
@@ -56,6 +58,12 @@ LLAMACPP_EXTRAS: Mapping[str, str] = {
     "ignore_eos": "ignore_eos",
 }
 """Sampling fields that llama.cpp's chat route takes besides OpenAI's, under its names."""
+
+# vLLM 0.32 takes the field on a stream, answers 200, and never sends what was asked for.
+_NOT_IN_STREAMS = (
+    "sampling parameter 'prompt_logprobs' does nothing on a stream: servers leave them out of it; "
+    "use generate or results"
+)
 
 _JOINED = frozenset({"chat_template_kwargs", "stream_options"})
 
@@ -112,6 +120,8 @@ class OpenAIChat:
     def _sampling(self, request: ChatRequest) -> dict[str, Any]:
         names = {**_STANDARD, "max_tokens": self.max_tokens_field, **self.extras}
         fields = sampling_fields(request.sampling, names, "the OpenAI chat format of this server")
+        if request.stream and fields.get("prompt_logprobs") is not None:
+            raise InvalidRequestError(_NOT_IN_STREAMS)
         count = fields.pop("logprobs", None)
         if count is not None:
             fields["logprobs"] = True

@@ -38,6 +38,7 @@ NEUTRAL: dict[str, Any] = {
     "ignore_eos": False,
     "skip_special_tokens": True,
     "include_stop_str_in_output": False,
+    "return_token_ids": False,
 }
 
 
@@ -55,8 +56,9 @@ class SamplingParams:
     """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
 
     ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
-    (0 gives the chosen token alone). ``stop`` is one string or several. A wrong value raises
-    InvalidRequestError that names the field and the range.
+    (0 gives the chosen token alone). ``stop`` is one string or several. ``return_token_ids`` is a
+    field of vLLM's server, for in-process vLLM always gives the ids of prompt and answer. A wrong
+    value raises InvalidRequestError that names the field and the range.
     """
 
     n: int | None = None
@@ -80,6 +82,7 @@ class SamplingParams:
     bad_words: Sequence[str] | None = None
     logit_bias: Mapping[int | str, float] | None = None
     structured_outputs: Mapping[str, Any] | None = None
+    return_token_ids: bool | None = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
