@@ -114,7 +114,7 @@ def _error(
 
 def _kind(status: int, said: Envelope) -> type[CallError]:
     words = {said.code, said.type}
-    if words & _CONTEXT_CODES or (status in _REFUSALS and _speaks_of_context(said)):
+    if words & _CONTEXT_CODES or (status in _REFUSALS and speaks_of_context(said.message or "")):
         return ContextLengthError
     if status == _TOO_MANY and words & _QUOTA_CODES:
         return QuotaError
@@ -123,9 +123,9 @@ def _kind(status: int, said: Envelope) -> type[CallError]:
     return _BY_STATUS.get(status, BadRequestError)
 
 
-def _speaks_of_context(said: Envelope) -> bool:
-    message = (said.message or "").lower()
-    return any(phrase in message for phrase in _CONTEXT_PHRASES)
+def speaks_of_context(message: str) -> bool:
+    """Whether a refusal in a server's words means that the prompt is too long."""
+    return any(phrase in message.lower() for phrase in _CONTEXT_PHRASES)
 
 
 def _hint(status: int, said: Envelope) -> str | None:
