@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmengine.telemetry.tariff import Tariff
     from llmengine.values.capabilities import Capability
 
-_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
+SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
 
 class Configured:
@@ -51,7 +51,7 @@ class Configured:
         if self._key:
             register(self._key)
         for name, value in config.headers.items():
-            if name.lower() in _SECRET_HEADERS:
+            if name.lower() in SECRET_HEADERS:
                 register(value.removeprefix("Bearer "))
         self.headers = self._headers()
 
