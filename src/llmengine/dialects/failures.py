@@ -55,6 +55,8 @@ _CONTEXT_PHRASES = (
     "prompt is too long",
     "context window",
     "exceeds the context length",
+    "max context length",
+    "longer than the context length",
 )
 # How codes of ResponseErrorCode (openai-openapi) begin that speak of what was sent.
 _REFUSED_INPUT = ("invalid_", "image_", "empty_image", "failed_to_download_image", "unsupported_")
@@ -114,13 +116,19 @@ def _error(
 
 def _kind(status: int, said: Envelope) -> type[CallError]:
     words = {said.code, said.type}
-    if words & _CONTEXT_CODES or (status in _REFUSALS and _speaks_of_context(said)):
+    if words & _CONTEXT_CODES or (_refuses(status, said) and _speaks_of_context(said)):
         return ContextLengthError
     if status == _TOO_MANY and words & _QUOTA_CODES:
         return QuotaError
     if status >= _FIRST_SERVER_ERROR:
         return InternalServerError
     return _BY_STATUS.get(status, BadRequestError)
+
+
+def _refuses(status: int, said: Envelope) -> bool:
+    """Whether the request was at fault: Ollama says 500 of some prompts that are too long."""
+    message = (said.message or "").lower()
+    return status in _REFUSALS or (status == _FIRST_SERVER_ERROR and "exceed" in message)
 
 
 def _speaks_of_context(said: Envelope) -> bool:

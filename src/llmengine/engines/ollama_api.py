@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.dialects.ollama_chat import OllamaChat
-from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.dialects.ollama_openai import OllamaOpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
 
@@ -34,7 +34,7 @@ class OllamaAPI(Engine):
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self._openai = self.endpoint.endswith("/v1")
-        self.dialect: Dialect = OpenAIChat() if self._openai else OllamaChat()
+        self.dialect: Dialect = OllamaOpenAIChat() if self._openai else OllamaChat()
 
     @property
     def url(self) -> str:
