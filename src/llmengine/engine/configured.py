@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmengine")
 
-_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
+SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
 
 class Configured:
@@ -63,7 +63,7 @@ class Configured:
         if self._key:
             register(self._key)
         for name, value in config.headers.items():
-            if name.lower() in _SECRET_HEADERS:
+            if name.lower() in SECRET_HEADERS:
                 register(value.removeprefix("Bearer "))
         self.headers = self._headers()
 
