@@ -10,7 +10,7 @@ import dspy
 from llmengine.integrations.dspy.asker import Asker
 from llmengine.integrations.dspy.chat_body import chat_body
 from llmengine.integrations.dspy.prompt_schema import asked_schema
-from llmengine.integrations.dspy.question import read_question, schema_type
+from llmengine.integrations.dspy.question import read_question
 from llmengine.integrations.dspy.source import engine_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         if asked.get("output_model") or self.output_model:
             return {"output_model": self.output_model} | asked
         schema = asked_schema(prompt)
-        return asked if schema is None else asked | {"output_model": schema_type(schema)}
+        return asked if schema is None else asked | {"output_model": schema}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import WithJsonSchema
+from typing import TYPE_CHECKING, Any
 
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.sampling import SamplingParams
@@ -65,14 +63,6 @@ def read_question(prompt: Prompt, arguments: Mapping[str, Any]) -> Question:
     return Question(prompt, SamplingParams.of(sampling), options, count)  # type: ignore[arg-type]  # by name
 
 
-def schema_type(schema: Mapping[str, Any]) -> Any:
-    """A type that pydantic takes for ``schema`` and that holds any JSON object.
-
-    The engine constrains the answer by it; whether it fits is for DSPy's own parser.
-    """
-    return Annotated[dict[str, Any], WithJsonSchema(dict(schema))]
-
-
 def _logprobs(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Chat completions' pair of fields, or the number of alternatives alone, as one number."""
     asked, top = arguments.get("logprobs"), arguments.get("top_logprobs")
@@ -90,7 +80,7 @@ def _format(wanted: Any) -> dict[str, Any]:
     if kind == "json_object":
         return {"json_mode": True}
     if kind == "json_schema":
-        return {"output_model": schema_type(wanted.get("json_schema", wanted)["schema"])}
+        return {"output_model": wanted.get("json_schema", wanted)["schema"]}
     if kind == "text":
         return {}
     raise InvalidRequestError(
