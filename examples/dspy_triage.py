@@ -18,6 +18,8 @@ except ImportError:
 
 
 class Ticket(BaseModel):
+    """What support has to know."""
+
     category: Literal["billing", "bug", "question"]
     urgent: bool
     summary: str = Field(max_length=60)

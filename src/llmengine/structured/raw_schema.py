@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 
 from llmengine.values.errors import InvalidRequestError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-
-def schema_adapter(schema: Mapping[str, Any]) -> TypeAdapter[Any]:
+def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
     """What validates JSON by a schema, of the draft that it names, and gives plain values.
 
     Raises InvalidRequestError for what is no JSON schema.

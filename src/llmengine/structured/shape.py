@@ -63,8 +63,8 @@ def _shape(model: Any) -> Shape:
     except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
         reason = str(error).partition("\n")[0]
         msg = (
-            f"output_model is {model!r}: {reason}; give a pydantic model, a dataclass, a TypedDict, "
-            "another type that pydantic can validate, or a JSON schema"
+            f"output_model is {model!r}: {reason}; give a pydantic model, a dataclass, a "
+            "TypedDict, another type that pydantic can validate, or a JSON schema"
         )
         raise InvalidRequestError(msg) from error
     return _made(getattr(model, "__name__", None) or "answer", adapter, schema)
