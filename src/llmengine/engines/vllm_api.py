@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
+from llmengine.vllm_server.tokenizer import ServerTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,10 @@ class VLLMAPI(Engine):
     default_endpoint = "http://localhost:8000/v1"
     endpoint_env = ("VLLM_BASE_URL", "VLLM_API_BASE", "HOSTED_VLLM_API_BASE")
     key_env = "VLLM_API_KEY"
+    version_path = "/version"
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {
         "HOSTED_VLLM_API_BASE": "HOSTED_VLLM_API_KEY"
     }
     dialect = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    tokenizer = ServerTokenizer()

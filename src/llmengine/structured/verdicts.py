@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class Server:
     """What a verdict holds for: one route, one model, one way of reasoning.
 
-    ``extra`` is the configuration's ``extra_body`` as JSON, for reasoning is often set there.
+    ``extra`` is the configuration's ``extra_body`` as JSON, for reasoning is often set there. The
+    server's version is not in it: asking for it would cost every batch a request, and an answer is
+    validated whatever the verdict.
     """
 
     url: str
