@@ -164,7 +164,9 @@ class OpenAIChatDecoder:
             delta.get("reasoning") or delta.get("reasoning_content") or "",
             delta.get("tool_calls") or (),
             logprobs(given["content"]) if given and given.get("content") else (),
-            openai_answer.finish_reason(choice, refused=parts.refused),
+            openai_answer.finish_reason(
+                choice, refused=parts.refused, called=parts.called or bool(delta.get("tool_calls"))
+            ),
             token_ids=choice.get("token_ids"),
         )
 
