@@ -29,9 +29,9 @@ _WINDOW = 2048
 class VLLMLocal(Engine):
     """``vllm.LLM`` of this process (vLLM 0.12 or later), loaded when it is first needed.
 
-    ``model`` is a folder or a name as vLLM takes it, ``options`` are the arguments of
-    ``vllm.LLM``. Engines of one model with the same options share one LLM, which is released when
-    the last of them is closed, and at exit.
+    ``model`` is a folder or a name as vLLM takes it. ``options`` are the arguments of
+    ``vllm.LLM``, and ``tool_call_parser``, which is one of its server's. Engines of one model with
+    the same options share one LLM, which is released when the last of them is closed, and at exit.
 
     vLLM's scheduler decides what runs at once, so there is no limit of calls here, and no time
     limit, unless the configuration sets ``max_concurrency`` or ``timeout``.
@@ -44,7 +44,6 @@ class VLLMLocal(Engine):
         Capability.COMPLETIONS,
         Capability.EMBEDDINGS,
         Capability.RESPONSES,
-        Capability.TOOLS,
     }
     trusts_schema = True
     in_process = True
@@ -95,14 +94,24 @@ class VLLMLocal(Engine):
 
     def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
         """The request as a job for the LLM."""
-        if request.stream and request.sampling.prompt_logprobs is not None:
-            raise InvalidRequestError("prompt_logprobs do not come in a stream; use generate")
+        self._refuse_what_would_be_lost(request)
         return Exchange(self._share.thread(call.loop), request, self.clocks.total)
 
     def close(self) -> None:
         """Release the LLM if no other engine uses it; the next call loads it again."""
         loop = background()
         loop.submit(self._share.leave(loop)).result()
+
+    def _refuse_what_would_be_lost(self, request: ChatRequest) -> None:
+        if request.stream and request.sampling.prompt_logprobs is not None:
+            raise InvalidRequestError("prompt_logprobs do not come in a stream; use generate")
+        calls = request.tools and request.tool_choice != "none"
+        if calls and "tool_call_parser" not in self.config.options:
+            msg = (
+                f"engine {self.name!r} has no tool_call_parser, so that tool calls would come as "
+                "text; name the model's in options, such as {tool_call_parser: hermes}"
+            )
+            raise InvalidRequestError(msg)
 
     def _configures(self, field: str) -> bool:
         return field in self.config.model_fields_set

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def load_llm(model: str, options: Mapping[str, Any]) -> Any:
         return llm_class(model=model, **options)
     except Exception as error:
         msg = (
-            f"vLLM cannot load model {model!r} with options {dict(options)}: "
+            f"vLLM cannot load model {model!r} with the options {', '.join(options) or 'none'}: "
             f"{type(error).__name__}: {error}"
         )
         raise ConfigError(msg) from error
@@ -68,12 +69,8 @@ def _llm_class() -> Any:
     return LLM
 
 
-def release_llm(llm: Any) -> None:
-    """Stop its workers and free the memory of the device; the caller must hold no other name."""
-    llm.llm_engine.engine_core.shutdown()
-    del llm
+def free_memory() -> None:
+    """Give the memory of an LLM that nobody holds any more back to the device."""
     gc.collect()
-    import torch  # noqa: PLC0415 - vLLM brought it
-
-    if torch.accelerator.is_available():
+    if (torch := sys.modules.get("torch")) is not None and torch.accelerator.is_available():
         torch.accelerator.empty_cache()
