@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.targets import Settings
 
-Kind = Literal["text", "list", "flag", "path"]
+Kind = Literal["text", "list", "flag", "path", "seconds"]
 
-_INI_TYPES: dict[Kind, Any] = {"text": "string", "list": "args", "flag": "bool", "path": "string"}
+_INI_TYPES: dict[Kind, Any] = {
+    "text": "string",
+    "list": "args",
+    "flag": "bool",
+    "path": "string",
+    "seconds": "string",
+}
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 
@@ -80,7 +86,39 @@ REPORT = Option(
     "path",
     "PATH",
 )
-OPTIONS = (ENGINE, URL, MODEL, CONFIG, MODE, CASSETTES, REWRITE, TIER, REPORT)
+IMAGE = Option(
+    "image",
+    ("--engine-image",),
+    "the image to run with --engine-mode=docker, or to record from (default: a pinned official one)",
+    metavar="IMAGE",
+)
+GPUS = Option(
+    "gpus",
+    ("--engine-gpus",),
+    "the GPUs that a container sees: all, a number, or device=0,1 (default: none)",
+    metavar="GPUS",
+)
+STARTUP_TIMEOUT = Option(
+    "startup_timeout",
+    ("--engine-startup-timeout",),
+    "how long a container may take to its first token, downloads aside (default: 600)",
+    "seconds",
+    "SECONDS",
+)
+OPTIONS = (
+    ENGINE,
+    URL,
+    MODEL,
+    CONFIG,
+    MODE,
+    CASSETTES,
+    REWRITE,
+    TIER,
+    REPORT,
+    IMAGE,
+    GPUS,
+    STARTUP_TIMEOUT,
+)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -99,6 +137,16 @@ def _how(option: Option) -> dict[str, Any]:
     if option.kind == "list":
         how["action"] = "append"
     return how
+
+
+def _seconds(option: Option, text: str, where: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:
+        raise pytest.UsageError(f"{where} is {text!r}; give seconds above 0")
+    return seconds
 
 
 def given(config: pytest.Config, option: Option) -> Any:

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 from llmengine.config.backends import load_backend
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.backends import facts
+from pytest_llmengine.targets.docker import container_for, in_container
 from pytest_llmengine.targets.errors import TargetError
 from pytest_llmengine.targets.naming import config_named
 from pytest_llmengine.targets.settings import Mode
-from pytest_llmengine.targets.ways import docker_is_not_here, no_address, no_cassettes, no_source
+from pytest_llmengine.targets.ways import no_address, no_cassettes, no_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.config.engine_config import EngineConfig
     from llmengine.engine.engine import Engine
+    from pytest_llmengine.containers.spec import ContainerSpec
     from pytest_llmengine.targets.settings import Settings
 
 OWN_KEY = "LLMENGINE_API_KEY"
+_NO_KEY = {"api_key": None, "api_key_env": None}  # for servers that are our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,15 @@ class Plan:
     """What is to be opened: a configuration, a mode, and the folder of the engine's cassettes.
 
     ``config.endpoint`` is the configured address, if any; a replay does not go there.
-    ``config.model`` is empty where only the server, or the cassettes, can tell.
+    ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
+    what is to be started first, if anything.
     """
 
     config: EngineConfig
     mode: Mode
     folder: Path
     rewrite: bool
+    container: ContainerSpec | None = None
 
 
 def make_plan(name: str, settings: Settings) -> Plan:
@@ -51,15 +56,18 @@ def make_plan(name: str, settings: Settings) -> Plan:
     folder = settings.cassettes / config.name
     url = configured_url(config, engine, settings)
     mode = settings.mode or _mode(config, engine, url, folder)
-    if mode is Mode.DOCKER:
-        raise TargetError(docker_is_not_here(config.name, engine))
+    change: dict[str, Any] = {"endpoint": url, "model": _model(config, settings)}
+    if in_container(mode, url, settings):
+        change |= _NO_KEY
+        spec = container_for(config.model_copy(update=change), settings)
+        change["model"] = spec.model
+        return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, spec)
     if mode is Mode.REPLAY:
         _need_cassettes(config, engine, folder)
-        key: dict[str, Any] = {"api_key": None, "api_key_env": None}
+        change |= _NO_KEY
     else:
         _need_address(config, engine, url)
-        key = _own_key(config, settings)
-    change = {"endpoint": url, "model": _model(config, settings)} | key
+        change |= _own_key(config, settings)
     return Plan(config.model_copy(update=change), mode, folder, settings.rewrite)
 
 

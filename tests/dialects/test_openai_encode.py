@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, VLLM_EXTRAS, OpenAIChat
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.request import ResponseFormat
+from llmengine.values.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,6 +98,14 @@ def test_what_a_server_cannot_be_told_is_refused(name: str, value: Any, chat: Ch
     """A field that would be dropped raises an error that names it and the way out."""
     with pytest.raises(InvalidRequestError, match=rf"'{name}'.*extra_body"):
         OpenAIChat().encode(chat(**{name: value}))
+
+
+def test_what_only_vllms_own_object_says_is_refused(chat: Chat) -> None:
+    """A field of a vllm.SamplingParams that no server takes is not dropped on the way."""
+    given = SimpleNamespace(temperature=1.0, allowed_token_ids=[1])
+    request = replace(chat(), sampling=SamplingParams.of(given))
+    with pytest.raises(InvalidRequestError, match="allowed_token_ids is"):
+        OpenAIChat(extras=VLLM_EXTRAS).encode(request)
 
 
 def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:

@@ -74,6 +74,21 @@ def test_think_tags_over_chunks(chat: Chat) -> None:
     assert "".join(d.reasoning for d in deltas) == output.reasoning == "1 < 2"
 
 
+def test_a_closing_tag_alone_parts_the_whole_answer(chat: Chat) -> None:
+    """The deltas have gone out before it could be known; the answer at the end is right."""
+    deltas, output = _read(chat(), _text("hm"), _text("</think>\n\nHi"), _text(".", "stop"), DONE)
+    assert "".join(d.text for d in deltas) == "hm</think>\n\nHi."
+    assert (output.reasoning, output.outputs[0].text) == ("hm", "Hi.")
+
+
+def test_thinking_parts_in_a_stream(chat: Chat) -> None:
+    """Mistral's deltas hold lists of parts."""
+    thought = {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]}
+    deltas, output = _read(chat(), _chunk(thought), _text("b", "stop"), DONE)
+    assert [(d.reasoning, d.text) for d in deltas] == [("a", ""), ("", "b")]
+    assert (output.reasoning, output.outputs[0].text) == ("a", "b")
+
+
 def test_text_held_back_comes_with_the_end(chat: Chat) -> None:
     """An answer that ends in half a tag keeps it, in the deltas too."""
     deltas, output = _read(chat(), _text("<thi"), _chunk(finish="length"), DONE)

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from llmengine.batch.ids import key_of, line_key, temporary
-from llmengine.batch.scan import Found, mend, scan
+from llmengine.batch.scan import Found, mend, read_line, scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,15 +49,17 @@ class Journal:
         """Whether the entry's line was not even a request in an earlier run."""
         return self._ok(line_key(entry.line)) is not None
 
+    def mended(self, entry: Entry) -> None:
+        """Forget what was wrong with the line of an entry that has an id now."""
+        self._forget(line_key(entry.line))
+
     def add(self, entry: Entry, record: bytes, *, ok: bool) -> None:
         """Append the entry's line."""
-        self._write(record)
-        self._note(Found(key_of(entry), ok, self._end, len(record)))
-        self._end += len(record)
-        if entry.custom_id is not None:
-            self._forget(line_key(entry.line))
-        self._dirty = True
-        self.sync()
+        self._append(Found(key_of(entry), ok, self._end, len(record)), record)
+
+    def take(self, record: bytes) -> None:
+        """Append a line that another journal of the same batch has written."""
+        self._append(read_line(record, self._end, self._path, "a line to take in"), record)
 
     def sync(self) -> None:
         """Have what was appended on the disk, unless that was done within the last second."""
@@ -90,6 +92,13 @@ class Journal:
             self._note(found)
             end = found.start + found.size
         return end
+
+    def _append(self, found: Found, record: bytes) -> None:
+        self._write(record)
+        self._note(found)
+        self._end += len(record)
+        self._dirty = True
+        self.sync()
 
     def _ok(self, key: bytes) -> bool | None:
         row = self._index.execute("SELECT ok FROM lines WHERE key = ?", (key,)).fetchone()

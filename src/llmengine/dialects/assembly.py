@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.reasoning import ThinkSplitter
+from llmengine.dialects.reasoning import ThinkSplitter, split_unopened
 from llmengine.dialects.tool_calls import ToolCallJoiner
 from llmengine.dialects.wire import cumulative
 from llmengine.values.outputs import CompletionOutput, Delta
@@ -97,17 +97,21 @@ class AnswerParts:
 
     def output(self) -> CompletionOutput:
         """All that has arrived, what is held back included."""
-        reasoning, text = self._pending()
+        held_reasoning, held_text = self._pending()
+        text = "".join(self._text) + held_text
+        reasoning = ("".join(self._reasoning) + held_reasoning) or None
+        if reasoning is None:
+            reasoning, text = split_unopened(text)
         tokens = tuple(self._logprobs) or None
         return CompletionOutput(
             self.index,
-            "".join(self._text) + text,
+            text,
             None if self._token_ids is None else tuple(self._token_ids),
             cumulative(tokens),
             tokens,
             self.finish_reason,
             self.stop_reason,
-            ("".join(self._reasoning) + reasoning) or None,
+            reasoning,
             self._calls.joined() if self._calls else (),
         )
 

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from llmengine.dialects import openai_answer
 from llmengine.dialects.assembly import AnswerParts
 from llmengine.dialects.failures import stream_failure
+from llmengine.dialects.openai_content import content, reasoning
 from llmengine.dialects.sse import SSEDecoder
 from llmengine.dialects.wire import SHAPE_ERRORS, incomplete, logprobs, unexpected
 from llmengine.values.outputs import Delta, LLMOutput
@@ -160,8 +161,8 @@ class OpenAIChatDecoder:
         if delta.get("refusal"):
             parts.refused = True
         return parts.add(
-            openai_answer.content(delta),
-            delta.get("reasoning") or delta.get("reasoning_content") or "",
+            content(delta),
+            reasoning(delta),
             delta.get("tool_calls") or (),
             logprobs(given["content"]) if given and given.get("content") else (),
             openai_answer.finish_reason(

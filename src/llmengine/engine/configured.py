@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.timeouts import Timeouts
     from llmengine.dialects.base import Dialect
     from llmengine.engine.requests import Options
     from llmengine.telemetry.tariff import Tariff
 
 log = logging.getLogger("llmengine")
 
-_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
+SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
 
 class Configured:
@@ -37,7 +38,8 @@ class Configured:
     variable that does not go with ``key_env``. ``version_path`` is a route under the root that
     answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
     schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
-    others.
+    others. ``in_process`` says that there is no server: it answers in this process and takes no
+    connection.
     """
 
     backend: ClassVar[str]
@@ -51,6 +53,7 @@ class Configured:
     dialect: Dialect
     trusts_schema: bool = False
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
+    in_process: ClassVar[bool] = False
     _told = False  # that reasoning was left out
 
     def __init__(self, config: EngineConfig) -> None:
@@ -60,7 +63,7 @@ class Configured:
         if self._key:
             register(self._key)
         for name, value in config.headers.items():
-            if name.lower() in _SECRET_HEADERS:
+            if name.lower() in SECRET_HEADERS:
                 register(value.removeprefix("Bearer "))
         self.headers = self._headers()
 
@@ -79,6 +82,21 @@ class Configured:
     def model(self) -> str:
         """The model that answers."""
         return self.config.model
+
+    @property
+    def concurrency(self) -> int:
+        """How many of its calls may be under way at once."""
+        return self.config.max_concurrency
+
+    @property
+    def window(self) -> int:
+        """How many calls `iter_results` starts ahead of its reader."""
+        return 2 * self.concurrency
+
+    @property
+    def clocks(self) -> Timeouts:
+        """How long each phase of a call may take."""
+        return self.config.timeout
 
     @property
     def endpoint(self) -> str:

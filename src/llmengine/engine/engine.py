@@ -101,7 +101,7 @@ class Engine(Inquiries):
         """Results in order over any iterable, in constant memory.
 
         The prompts are drawn as results are read; ``window`` is how many may be started and not
-        yet read (twice the engine's concurrency if left out).
+        yet read (the engine's own ``window`` if left out).
         """
         return iterate(self._windowed(wait_blocking, prompts, sampling_params, window, options))
 
@@ -176,7 +176,7 @@ class Engine(Inquiries):
             job = self._job(prompt, params, asked, place)
             return loop.submit(_single(self, loop, url, origin, job))
 
-        return run_window(prompts, start, wait, window or 2 * self.config.max_concurrency)
+        return run_window(prompts, start, wait, window or self.window)
 
     async def _stream(
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
@@ -207,6 +207,12 @@ class Engine(Inquiries):
             return error
 
     # ---- one request
+
+    async def ready(self, call: Call) -> None:
+        """Wait until it can be asked, which takes nothing of the call's clocks.
+
+        A server is taken to be there. Runs on the loop, before each attempt.
+        """
 
     def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
         """The request, encoded and ready; a backend that sends by other means overrides this.

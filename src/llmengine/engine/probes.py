@@ -49,10 +49,11 @@ async def insist(call: Call, request: ChatRequest) -> None:
     """Raise StructuredOutputError where the request's ``structured_outputs`` would be ignored.
 
     Nothing in a text shows that a regex or a grammar was kept to, so it is the server that is
-    probed, once, unless the configuration names a step and thereby says that it knows the server.
+    probed, once, unless the backend knows its server or the configuration names a step.
     """
     engine = call.engine
-    if not request.sampling.structured_outputs or engine.config.structured != "auto":
+    is_known = engine.trusts_schema or engine.config.structured != "auto"
+    if not request.sampling.structured_outputs or is_known:
         return
     server = server_of(call, request, "structured_outputs")
     verdict = verdict_on(server) or await _shared_probe(call, server)

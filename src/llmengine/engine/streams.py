@@ -115,7 +115,7 @@ class Pump:
         self, call: Call, request: ChatRequest, decoder: StreamDecoder, tally: Tally
     ) -> LLMOutput:
         engine = self._engine
-        clocks = engine.config.timeout
+        clocks = engine.clocks
         now = asyncio.get_running_loop().time
         await call.pace.turn(engine.config.requests_per_minute)
         tally.attempt()

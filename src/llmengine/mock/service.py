@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.behaviour import Behaviour, Script
@@ -24,7 +23,8 @@ class Service:
     """One served model, how it behaves, and what it saw.
 
     ``key`` is the bearer token that requests must bring, or None. ``responses`` are the stored
-    ones of the responses API, with the conversation that led to them.
+    ones of the responses API, with the conversation that led to them. ``pulled`` are the names of
+    further models that clients had Ollama's API pull.
     """
 
     model: str = "mock"
@@ -36,6 +36,7 @@ class Service:
     started: int = field(default_factory=lambda: int(time.time()))
     responses: dict[str, Any] = field(default_factory=dict)
     _tokens: dict[int, str] = field(default_factory=dict)
+    pulled: set[str] = field(default_factory=set)
     _replies: Iterator[str | JSON] = field(default=iter(()))
     _faults: Iterator[Fault | None] = field(default=iter(()))
 
@@ -65,13 +66,17 @@ class Service:
     @property
     def limits(self) -> Limits:
         """What requests are held against."""
-        names = frozenset(chain([self.model], [self.tag]))
-        return Limits(names, self.context_length)
+        return Limits(frozenset([self.model, *self.pulled, *self.tags]), self.context_length)
 
     @property
     def tag(self) -> str:
         """The model's name as Ollama spells it, with a tag."""
-        return self.model if ":" in self.model else f"{self.model}:latest"
+        return tagged(self.model)
+
+    @property
+    def tags(self) -> list[str]:
+        """The models that Ollama's API has, the pulled ones last."""
+        return list(dict.fromkeys([self.tag, *sorted(map(tagged, self.pulled))]))
 
     def echo(self, body: JSON) -> str:
         """The model that an answer names: the one asked for."""
@@ -81,3 +86,8 @@ class Service:
         """The question with what the context leaves as its token limit, unless it has its own."""
         left = max(1, self.context_length - ask.prompt_tokens)
         return replace(ask, max_tokens=ask.max_tokens or left)
+
+
+def tagged(name: str) -> str:
+    """A model's name as Ollama lists it: without a tag it is the latest."""
+    return name if ":" in name else f"{name}:latest"

@@ -13,7 +13,12 @@ from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES
 from llmengine.mock.rules.completions import COMPLETION_RULES
 from llmengine.mock.rules.embeddings import EMBEDDING_RULES
 from llmengine.mock.rules.kinds import Limits, Problem, Rule
-from llmengine.mock.rules.ollama import OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_SHOW
+from llmengine.mock.rules.ollama import (
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
+    OLLAMA_PULL,
+    OLLAMA_SHOW,
+)
 from llmengine.mock.rules.responses import RESPONSE_RULES
 from llmengine.mock.rules.structured import STRUCTURED_RULES
 from llmengine.mock.rules.tools import TOOL_RULES
@@ -47,6 +52,7 @@ BY_ROUTE: dict[str, tuple[Rule, ...]] = {
     "/api/chat": OLLAMA_CHAT,
     "/api/generate": OLLAMA_GENERATE,
     "/api/show": OLLAMA_SHOW,
+    "/api/pull": OLLAMA_PULL,
 }
 
 # Rules on what is not a field of a body; `admission` and the routes themselves apply them.
