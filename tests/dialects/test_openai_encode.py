@@ -220,3 +220,31 @@ def test_encoding_leaves_the_request_as_it_was(chat: Chat) -> None:
     dialect = OpenAIChat(thinking_kwarg="b")
     assert dialect.encode(request) == dialect.encode(request)
     assert extra == {"chat_template_kwargs": {"a": 1}}
+
+
+TOOLS = (
+    {"type": "function", "function": {"name": "a", "parameters": {}}},
+    {"type": "function", "function": {"name": "b", "parameters": {}, "strict": False}},
+    {"type": "web_search"},
+)
+
+
+@pytest.mark.parametrize(
+    ("choice", "strict"),
+    [
+        (None, [None, False]),
+        ("auto", [None, False]),
+        ("none", [None, False]),
+        ("required", [True, False]),
+        ({"type": "function", "function": {"name": "a"}}, [True, False]),
+        ({"type": "function", "function": {"name": "b"}}, [None, False]),
+    ],
+)
+def test_tools_that_must_be_called_are_strict(choice: Any, strict: Any, chat: Chat) -> None:
+    """VLLM constrains arguments only of strict functions; what a tool says itself stays."""
+    request = chat(tools=TOOLS, tool_choice=choice)
+    sent = OpenAIChat(strict_tools=True).encode(request)["tools"]
+    assert [t["function"].get("strict") for t in sent[:2]] == strict
+    assert sent[2] == TOOLS[2]
+    assert OpenAIChat().encode(request)["tools"] == list(TOOLS)
+    assert "strict" not in TOOLS[0]["function"]

@@ -48,6 +48,11 @@ class AnswerParts:
         """Whether anything that a model generated has arrived."""
         return bool(self._text or self._reasoning or self._calls or any(self._pending()))
 
+    @property
+    def called(self) -> bool:
+        """Whether a tool call has begun."""
+        return self._calls is not None
+
     def add(  # noqa: PLR0913 - the parts of one piece
         self,
         text: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +12,6 @@ from llmengine.dialects.openai_stream import OpenAIChatDecoder
 from llmengine.values.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest, ResponseFormat
 
@@ -78,7 +77,8 @@ class OpenAIChat:
     template variable that turns reasoning on and off (vLLM, SGLang: often "enable_thinking");
     without one, a bool is said as an effort. ``done_completes``: take ``[DONE]`` after some
     content as the end of an answer that never got a finish_reason (Ollama sends null there);
-    off, such a stream is incomplete.
+    off, such a stream is incomplete. ``strict_tools``: say "strict" of tools that must be called,
+    without which vLLM leaves their arguments to the model.
     """
 
     path: str = "/chat/completions"
@@ -87,6 +87,7 @@ class OpenAIChat:
     stream_usage: bool = True
     thinking_kwarg: str | None = None
     done_completes: bool = False
+    strict_tools: bool = False
     stream_type: str = "text/event-stream"
 
     def encode(self, request: ChatRequest) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class OpenAIChat:
         if request.response_format is not None:
             body["response_format"] = _response_format(request.response_format)
         if request.tools:
-            body["tools"] = list(request.tools)
+            body["tools"] = self._tools(request)
         if request.tool_choice is not None:
             body["tool_choice"] = request.tool_choice
         body |= self._reasoning(request.reasoning)
@@ -131,6 +132,14 @@ class OpenAIChat:
             fields["logit_bias"] = {str(k): v for k, v in fields["logit_bias"].items()}
         return fields
 
+    def _tools(self, request: ChatRequest) -> list[Mapping[str, Any]]:
+        """The tools, strict where one must be called; what a tool says itself stays."""
+        choice = request.tool_choice
+        if not self.strict_tools or not (choice == "required" or isinstance(choice, Mapping)):
+            return list(request.tools)
+        wanted = None if isinstance(choice, str) else choice.get("function", {}).get("name")
+        return [_strict(tool, wanted) for tool in request.tools]
+
     def _reasoning(self, reasoning: bool | str | None) -> dict[str, Any]:
         if reasoning is None:
             return {}
@@ -140,6 +149,16 @@ class OpenAIChat:
             return {"chat_template_kwargs": {self.thinking_kwarg: reasoning}}
         # OpenAI has no plain switch: "none" is off, "medium" is what it does when left alone.
         return {"reasoning_effort": "medium" if reasoning else "none"}
+
+
+def _strict(tool: Mapping[str, Any], wanted: str | None) -> Mapping[str, Any]:
+    """The tool, marked as strict if it is a function that may be the one that is called."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or "strict" in function:
+        return tool
+    if wanted is not None and function.get("name") != wanted:
+        return tool
+    return {**tool, "function": {**function, "strict": True}}
 
 
 def _response_format(wanted: ResponseFormat) -> dict[str, Any]:

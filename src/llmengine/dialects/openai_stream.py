@@ -165,7 +165,9 @@ class OpenAIChatDecoder:
             reasoning(delta),
             delta.get("tool_calls") or (),
             logprobs(given["content"]) if given and given.get("content") else (),
-            openai_answer.finish_reason(choice, refused=parts.refused),
+            openai_answer.finish_reason(
+                choice, refused=parts.refused, called=parts.called or bool(delta.get("tool_calls"))
+            ),
             token_ids=choice.get("token_ids"),
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
+from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
@@ -83,6 +84,7 @@ class Call:
 
     async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         if request.output_model is None:
+            await insist(self, request)
             return await self.exchange(request, tally)
         return await climb(self, request, tally)
 

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from llmengine.values.messages import Prompt
 
 
+_TWO_SHAPES = (
+    "sampling parameter 'structured_outputs' is {given!r} beside an output_model or json_mode: an "
+    "answer can be held to one of them; leave the other out"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class CallOptions:
     """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
@@ -89,11 +95,14 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
 ) -> ChatRequest:
     """The request for one prompt; raises InvalidRequestError that names the prompt's place."""
     extra = {**config.extra_body, **(options.extra_body or {})}
+    sampling = config.sampling.merged(sampling)
+    if sampling.structured_outputs and (options.output_model is not None or options.json_mode):
+        raise InvalidRequestError(_TWO_SHAPES.format(given=sampling.structured_outputs))
     return ChatRequest(
         model=config.model,
         prompt=prompt,
         messages=to_messages(prompt, index=index),
-        sampling=config.sampling.merged(sampling),
+        sampling=sampling,
         stream=stream,
         response_format=_format(options.output_model, json_mode=options.json_mode),
         output_model=options.output_model,

@@ -54,8 +54,9 @@ class CompletionOutput:
     """One answer to one prompt, with vLLM's field names and what HTTP servers add.
 
     ``token_ids`` is None where the server did not tell them; see SamplingParams.return_token_ids.
-    ``finish_reason`` is the server's ("stop", "length", "tool_calls", "content_filter"), or
-    "refusal" where ``text`` is what the model said in refusing.
+    ``finish_reason`` is the server's ("stop", "length", "content_filter"), "tool_calls" for every
+    answer that calls tools and is whole, or "refusal" where ``text`` is what the model said in
+    refusing.
     """
 
     index: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from llmengine.values.errors import InvalidRequestError
+from llmengine.values.structured_outputs import checked
 
 # field: (lowest, highest) that vLLM's SamplingParams and OpenAI's reference allow; None is open.
 _RANGES: dict[str, tuple[float | None, float | None]] = {
@@ -55,11 +56,13 @@ def is_neutral(name: str, value: object) -> bool:
 class SamplingParams:
     """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
 
-    ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
-    (0 gives the chosen token alone). ``stop`` is one string or several. ``return_token_ids`` is a
-    field of vLLM's server, for in-process vLLM always gives the ids of prompt and answer.
-    ``native`` is the ``vllm.SamplingParams`` that these were read from, for the engine that samples
-    by it as it is. A wrong value raises InvalidRequestError that names the field and the range.
+        ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
+        (0 gives the chosen token alone). ``stop`` is one string or several. ``structured_outputs``
+    holds the answer to one of {json, regex, choice, grammar, json_object, structural_tag} where the
+    server is vLLM; an ``output_model`` does so everywhere. ``return_token_ids`` is a field of
+    vLLM's server, for in-process vLLM always gives the ids of prompt and answer. ``native`` is the
+    ``vllm.SamplingParams`` that these were read from, for the engine that samples by it as it is. A
+    wrong value raises InvalidRequestError that names the field and the range.
     """
 
     n: int | None = None
@@ -93,6 +96,7 @@ class SamplingParams:
             object.__setattr__(self, "stop", (self.stop,))
         for name, kind in _LISTS.items():
             object.__setattr__(self, name, _items(name, getattr(self, name), kind))
+        object.__setattr__(self, "structured_outputs", checked(self.structured_outputs))
 
     @classmethod
     def of(cls, params: object) -> Self:
@@ -121,9 +125,7 @@ class SamplingParams:
         values = {name: getattr(params, name, None) for name in _NAMES}
         structured = values["structured_outputs"]
         if structured is not None and not isinstance(structured, Mapping):
-            values["structured_outputs"] = {
-                k: v for k, v in _attributes(structured).items() if v not in (None, False)
-            }
+            values["structured_outputs"] = _attributes(structured)
         return cls(**{k: v for k, v in values.items() if v not in (None, [], ())}, native=params)
 
     def merged(self, over: SamplingParams) -> SamplingParams:
