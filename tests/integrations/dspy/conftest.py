@@ -49,7 +49,7 @@ def dspy(generation: Generation) -> Iterator[Any]:
     """DSPy itself, with the settings that it was imported with."""
     module = pytest.importorskip("dspy", reason=_MISSING)
     if generation is not Generation.LEGACY:
-        module.cache.reset_memory_cache()
+        module.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     with module.settings.context(lm=None):
         yield module
 
