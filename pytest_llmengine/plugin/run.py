@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.plugin import containers
 from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
@@ -48,15 +50,16 @@ def begin(config: pytest.Config) -> None:
 
 
 def end(config: pytest.Config) -> None:
-    """Close what was opened."""
+    """Close what was opened, and remove the containers of the run."""
     if _pool in config.stash:
         config.stash[_pool].close()
+    containers.end(config)
 
 
 def settings(config: pytest.Config) -> Settings:
     """The run's settings, read when they are first needed."""
     if _settings not in config.stash:
-        config.stash[_settings] = settings_of(config)
+        config.stash[_settings] = replace(settings_of(config), owner=containers.owner(config))
     return config.stash[_settings]
 
 
@@ -65,7 +68,7 @@ def pool(config: pytest.Config) -> Pool:
     if _pool not in config.stash:
         from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
 
-        config.stash[_pool] = Pool(settings(config))
+        config.stash[_pool] = Pool(settings(config), containers.teller(config))
     return config.stash[_pool]
 
 

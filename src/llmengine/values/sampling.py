@@ -56,19 +56,13 @@ def is_neutral(name: str, value: object) -> bool:
 class SamplingParams:
     """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
 
-    ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
-<<<<<<< HEAD
-    (0 gives the chosen token alone). ``stop`` is one string or several. ``structured_outputs``
+        ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
+        (0 gives the chosen token alone). ``stop`` is one string or several. ``structured_outputs``
     holds the answer to one of {json, regex, choice, grammar, json_object, structural_tag} where the
     server is vLLM; an ``output_model`` does so everywhere. ``return_token_ids`` is a field of
-    vLLM's server, for in-process vLLM always gives the ids of prompt and answer. A wrong value
-    raises InvalidRequestError that names the field and the range.
-=======
-    (0 gives the chosen token alone). ``stop`` is one string or several. ``return_token_ids`` is a
-    field of vLLM's server, for in-process vLLM always gives the ids of prompt and answer.
-    ``native`` is the ``vllm.SamplingParams`` that these were read from, for the engine that samples
-    by it as it is. A wrong value raises InvalidRequestError that names the field and the range.
->>>>>>> main
+    vLLM's server, for in-process vLLM always gives the ids of prompt and answer. ``native`` is the
+    ``vllm.SamplingParams`` that these were read from, for the engine that samples by it as it is. A
+    wrong value raises InvalidRequestError that names the field and the range.
     """
 
     n: int | None = None
