@@ -82,6 +82,8 @@ def _llm_class() -> Any:
 
 def free_memory() -> None:
     """Give the memory of an LLM that nobody holds any more back to the device."""
+    if (torch := sys.modules.get("torch")) is None:
+        return  # no LLM was ever loaded
     gc.collect()
-    if (torch := sys.modules.get("torch")) is not None and torch.accelerator.is_available():
+    if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
