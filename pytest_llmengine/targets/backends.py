@@ -28,6 +28,7 @@ _BACKENDS = (
     Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
     Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL"),
     Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
+    Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
     Backend("openai", "OpenAI", model_variable="OPENAI_MODEL"),
 )
 

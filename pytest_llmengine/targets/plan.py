@@ -13,7 +13,13 @@ from pytest_llmengine.targets.docker import container_for, in_container
 from pytest_llmengine.targets.errors import TargetError
 from pytest_llmengine.targets.naming import config_named
 from pytest_llmengine.targets.settings import Mode
-from pytest_llmengine.targets.ways import no_address, no_cassettes, no_source
+from pytest_llmengine.targets.ways import (
+    in_this_process,
+    no_address,
+    no_cassettes,
+    no_model,
+    no_source,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +39,7 @@ class Plan:
 
     ``config.endpoint`` is the configured address, if any; a replay does not go there.
     ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
-    what is to be started first, if anything.
+    what is to be started first, if anything. ``in_process`` says that there is no server.
     """
 
     config: EngineConfig
@@ -41,6 +47,7 @@ class Plan:
     folder: Path
     rewrite: bool
     container: ContainerSpec | None = None
+    in_process: bool = False
 
 
 def make_plan(name: str, settings: Settings) -> Plan:
@@ -55,6 +62,8 @@ def make_plan(name: str, settings: Settings) -> Plan:
     engine: type[Engine] = load_backend(config.backend)
     folder = settings.cassettes / config.name
     url = configured_url(config, engine, settings)
+    if engine.in_process:
+        return _plan_here(config, url, settings, folder)
     mode = settings.mode or _mode(config, engine, url, folder)
     change: dict[str, Any] = {"endpoint": url, "model": _model(config, settings)}
     if in_container(mode, url, settings):
@@ -69,6 +78,19 @@ def make_plan(name: str, settings: Settings) -> Plan:
         _need_address(config, engine, url)
         change |= _own_key(config, settings)
     return Plan(config.model_copy(update=change), mode, folder, settings.rewrite)
+
+
+def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder: Path) -> Plan:
+    """The plan for an engine without a server: it answers live, by a model that is named."""
+    if settings.mode not in {None, Mode.LIVE}:
+        raise TargetError(in_this_process(config.name, f"there is no mode {settings.mode}"))
+    if url is not None:
+        raise TargetError(in_this_process(config.name, f"it cannot be asked at {url}"))
+    model = _model(config, settings)
+    if not model:
+        raise TargetError(no_model(config.name, facts(config.backend).model_variable))
+    config = config.model_copy(update={"model": model})
+    return Plan(config, Mode.LIVE, folder, rewrite=False, in_process=True)
 
 
 def recorded(folder: Path) -> list[Path]:

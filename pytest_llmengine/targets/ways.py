@@ -35,6 +35,16 @@ def no_address(name: str, engine: type[Engine]) -> str:
     return f"engine {name!r} has no address: {_give_address(engine)}"
 
 
+def in_this_process(name: str, consequence: str) -> str:
+    """Something was asked that needs a server."""
+    return f"engine {name!r} runs in this process and has no server; {consequence}"
+
+
+def no_model(name: str, variable: str) -> str:
+    """Nobody can be asked which model is there."""
+    return f"engine {name!r} has no model: give --engine-model or set {variable}"
+
+
 def record_command(
     name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
 ) -> str:

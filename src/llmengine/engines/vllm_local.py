@@ -12,8 +12,9 @@ from llmengine.engine.engine import Engine
 from llmengine.transport.background import background
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.values.fingerprint import Fingerprint
 from llmengine.vllm_local.exchange import Exchange
-from llmengine.vllm_local.loading import require_vllm
+from llmengine.vllm_local.loading import require_vllm, vllm_version
 from llmengine.vllm_local.sharing import Share
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class VLLMLocal(Engine):
             "at; start `vllm serve` and use backend 'vllm_api' for that"
         )
         raise ConfigError(msg)
+
+    async def identified(self, call: Call) -> Fingerprint:  # noqa: ARG002 - nobody is asked
+        """What is known without loading the model."""
+        return Fingerprint(self.url, vllm_version(), self.model, (self.model,), root=self.model)
 
     async def ready(self, call: Call) -> None:
         """Wait until the model is loaded; raises ConfigError if it cannot be."""

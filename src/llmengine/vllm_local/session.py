@@ -70,11 +70,8 @@ class Session:
     def abort(self, job: Job) -> None:
         """Stop generating for a job that nobody waits for; one that is over is left alone."""
         for name in [n for n, running in self._running.items() if running.job is job]:
-            self._give_up(name)
-
-    def _give_up(self, name: str) -> None:
-        self._engine.abort_request([name])
-        del self._running[name]
+            self._engine.abort_request([name])
+            del self._running[name]
 
     def step(self) -> News:
         """Let every running job go on by a step; raises if vLLM's engine fails."""
@@ -86,14 +83,13 @@ class Session:
         return news
 
     def _read(self, running: _Running, output: Any) -> News:
-        try:
-            news = [(running.job, answer) for answer in running.answers.of(output)]
-        except Exception as error:  # noqa: BLE001 - one bad answer fails alone
-            self._give_up(output.request_id)
-            return [(running.job, unreadable(error))]
         if output.finished:
             del self._running[output.request_id]
-        return news
+        try:
+            return [(running.job, answer) for answer in running.answers.of(output)]
+        except Exception as error:  # noqa: BLE001 - one bad answer fails alone
+            self.abort(running.job)
+            return [(running.job, unreadable(error))]
 
 
 @contextmanager
