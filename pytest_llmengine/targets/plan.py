@@ -65,7 +65,7 @@ def make_plan(name: str, settings: Settings) -> Plan:
     if engine.in_process:
         return _plan_here(config, url, settings, folder)
     mode = settings.mode or _mode(config, engine, url, folder)
-    change: dict[str, Any] = {"endpoint": url, "model": _model(config, settings)}
+    change: dict[str, Any] = {"endpoint": url, "model": model_of(config, settings)}
     if in_container(mode, url, settings):
         change |= _NO_KEY
         spec = container_for(config.model_copy(update=change), settings)
@@ -126,7 +126,8 @@ def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:
     return {"api_key_env": OWN_KEY} if usable else {}
 
 
-def _model(config: EngineConfig, settings: Settings) -> str:
+def model_of(config: EngineConfig, settings: Settings) -> str:
+    """The model that an engine is to be asked for; empty where the server is to tell."""
     backend = facts(config.backend)
     from_variable = os.environ.get(backend.model_variable, "") if backend.model_variable else ""
     given = settings.model or config.model or from_variable or settings.fallback_model
