@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients"]
+nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray"]
 
 # Later releases of litellm need other pins, and pip walks back through dozens of wheels to them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
@@ -44,3 +44,10 @@ def clients(session: nox.Session) -> None:
     session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
     options = ("-p", "no:unraisableexception", *session.posargs)
     session.run("pytest", "tests/integrations/clients", *options)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Ray Data on this machine alone: a head and its workers, two actors, no network."""
+    session.install(".", *TESTS, "ray[data]>=2.40")
+    session.run("pytest", "tests/integrations/ray", *session.posargs)
