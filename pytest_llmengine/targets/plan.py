@@ -86,7 +86,7 @@ def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder
         raise TargetError(in_this_process(config.name, f"there is no mode {settings.mode}"))
     if url is not None:
         raise TargetError(in_this_process(config.name, f"it cannot be asked at {url}"))
-    model = _model(config, settings)
+    model = model_of(config, settings)
     if not model:
         raise TargetError(no_model(config.name, facts(config.backend).model_variable))
     config = config.model_copy(update={"model": model})

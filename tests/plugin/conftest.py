@@ -23,7 +23,10 @@ _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 # each, and no inner run asks for one.
 for _package in (llmengine, pytest_llmengine):
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
-        if _module.name.endswith(("__main__", ".test_contract")) or ".integrations." in _module.name:
+        if (
+            _module.name.endswith(("__main__", ".test_contract"))
+            or ".integrations." in _module.name
+        ):
             continue
         import_module(_module.name)
 
