@@ -48,7 +48,8 @@ def identify(engine: Engine) -> Provenance:
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
     server = facts(engine.backend).server
-    return Provenance(server, found.version, found.model, found.model_digest)
+    auth = "bearer" if engine.api_key else None
+    return Provenance(server, found.version, found.model, found.model_digest, auth)
 
 
 def _needs_model(engine: Engine, found: Fingerprint) -> str:
