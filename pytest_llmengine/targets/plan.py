@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
+from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.docker import container_for, in_container
@@ -96,6 +97,12 @@ def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder
 def recorded(folder: Path) -> list[Path]:
     """The cassettes in a folder and those below it, sorted."""
     return sorted(folder.rglob("*.yaml"))
+
+
+def with_contract(cassettes: Path) -> list[str]:
+    """The engines that have a recording of any check, by name."""
+    checks = catalogue()
+    return sorted({p.parent.name for p in cassettes.glob("*/*.yaml") if p.stem in checks})
 
 
 def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: Path) -> Mode:
