@@ -14,20 +14,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS = {"engine", "capabilities", "deviation"}
-_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link"}
+_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on"}
 _DEVIANT = {str(o) for o in (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)}
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """A known way in which an engine breaks a rule; it fails loudly once it is gone."""
+    """A known way in which an engine breaks a rule; it fails loudly once it is gone.
+
+    One that names what it ``depends_on``, such as a flag of the server or its chat template, may
+    be gone on another server, and is then a pass.
+    """
 
     check: str
     outcome: Outcome
     version: str
     reason: str
     link: str = ""
+    depends_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +118,5 @@ def _deviation(row: dict[str, str], where: str) -> Deviation:
     if row["outcome"] not in _DEVIANT:
         msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(_DEVIANT)}"
         raise ProfileError(msg)
-    outcome = Outcome(row["outcome"])
-    return Deviation(row["check"], outcome, row["version"], row["reason"], row.get("link", ""))
+    known: dict[str, Any] = {**row, "outcome": Outcome(row["outcome"])}
+    return Deviation(**known)
