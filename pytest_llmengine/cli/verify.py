@@ -9,7 +9,12 @@ from typing import Annotated
 import typer
 
 from pytest_llmengine.cli.console import stdout
-from pytest_llmengine.cli.options import TierName
+from pytest_llmengine.cli.options import (
+    GpusOption,
+    ImageOption,
+    StartupTimeoutOption,
+    TierName,
+)
 
 
 class ModeName(StrEnum):
@@ -18,6 +23,7 @@ class ModeName(StrEnum):
     LIVE = "live"
     RECORD = "record"
     REPLAY = "replay"
+    DOCKER = "docker"
 
 
 def verify(  # noqa: PLR0913 - one option each
@@ -42,7 +48,9 @@ def verify(  # noqa: PLR0913 - one option each
     report: Annotated[
         Path | None, typer.Option(help="Also write the report, as .json or .md.")
     ] = None,
-    mode: Annotated[ModeName, typer.Option(help="Where the answers come from.")] = ModeName.LIVE,
+    mode: Annotated[
+        ModeName, typer.Option("--mode", "--engine-mode", help="Where the answers come from.")
+    ] = ModeName.LIVE,
     config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
     cassettes: Annotated[Path, typer.Option(help="The folder of recordings.")] = Path("cassettes"),
     rewrite: Annotated[
@@ -51,6 +59,9 @@ def verify(  # noqa: PLR0913 - one option each
     profile: Annotated[
         Path | None, typer.Option(help="Known deviations (TOML), in place of the shipped ones.")
     ] = None,
+    image: ImageOption = None,
+    gpus: GpusOption = None,
+    startup_timeout: StartupTimeoutOption = None,
 ) -> None:
     """Hold a server to the contract and print where it keeps it.
 
@@ -62,6 +73,8 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.reports.terminal import print_report
     from pytest_llmengine.targets import Mode, Settings
 
+    if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
+        raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
     if report is not None:
         check_path(report)
     depth = Tier[tier.name]
@@ -75,6 +88,9 @@ def verify(  # noqa: PLR0913 - one option each
         cassettes=cassettes,
         rewrite=rewrite,
         tier=depth,
+        image=image,
+        gpus=gpus,
+        startup_timeout=startup_timeout,
     )
     found = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
     print_report(found, stdout())

@@ -7,11 +7,11 @@ those that need a client or a recorder are imported when a test asks for an engi
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.plugin import markers, recordings, run, verdicts
+from pytest_llmengine.plugin import containers, markers, recordings, run, verdicts
 from pytest_llmengine.plugin.markers import CHECK, NAME
 from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
@@ -84,6 +84,12 @@ def pytest_runtest_makereport(
     if run.backends_of(item):
         recordings.attach(report, run.pool(item.config))
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Have the workers of pytest-xdist share the containers of the run."""
+    containers.tell_worker(node)
 
 
 @pytest.fixture(name=NAME)

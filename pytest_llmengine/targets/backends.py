@@ -12,8 +12,7 @@ class Backend:
     ``server`` is what people call the server. ``own_server`` says that the engine starts its
     server itself, ``instant`` that this costs nothing, so that it is never replayed unasked.
     ``model`` is what such a server serves. ``model_variable`` is an environment variable that
-    users set anyway. ``version_path`` is a route under the root that answers
-    ``{"version": ...}``.
+    users set anyway.
     """
 
     name: str
@@ -22,14 +21,14 @@ class Backend:
     instant: bool = False
     model: str = ""
     model_variable: str = ""
-    version_path: str = ""
 
 
 _BACKENDS = (
     Backend("mock", "mock", own_server=True, instant=True, model="mock"),
     Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
-    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL", version_path="/api/version"),
-    Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL", version_path="/version"),
+    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL"),
+    Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
+    Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
     Backend("openai", "OpenAI", model_variable="OPENAI_MODEL"),
 )
 

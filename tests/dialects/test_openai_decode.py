@@ -39,7 +39,7 @@ def test_a_plain_answer(sample: Samples, chat: Chat) -> None:
     assert (answer.index, answer.text) == (0, "The capital of France is Paris.")
     assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
     assert (answer.logprobs, answer.cumulative_logprob, answer.reasoning) == (None, None, None)
-    assert (answer.token_ids, answer.tool_calls) == ((), ())
+    assert (answer.token_ids, answer.tool_calls) == (None, ())
 
 
 def test_usage_details(sample: Samples, chat: Chat) -> None:

@@ -116,7 +116,8 @@ def _error(
 
 def _kind(status: int, said: Envelope) -> type[CallError]:
     words = {said.code, said.type}
-    if words & _CONTEXT_CODES or (_refuses(status, said) and _speaks_of_context(said)):
+    too_long = _refuses(status, said) and speaks_of_context(said.message or "")
+    if words & _CONTEXT_CODES or too_long:
         return ContextLengthError
     if status == _TOO_MANY and words & _QUOTA_CODES:
         return QuotaError
@@ -131,9 +132,9 @@ def _refuses(status: int, said: Envelope) -> bool:
     return status in _REFUSALS or (status == _FIRST_SERVER_ERROR and "exceed" in message)
 
 
-def _speaks_of_context(said: Envelope) -> bool:
-    message = (said.message or "").lower()
-    return any(phrase in message for phrase in _CONTEXT_PHRASES)
+def speaks_of_context(message: str) -> bool:
+    """Whether a refusal in a server's words means that the prompt is too long."""
+    return any(phrase in message.lower() for phrase in _CONTEXT_PHRASES)
 
 
 def _hint(status: int, said: Envelope) -> str | None:

@@ -58,7 +58,7 @@ def _output(data: Mapping[str, Any]) -> CompletionOutput:
     return CompletionOutput(
         0,
         text,
-        (),
+        None,
         cumulative(tokens),
         tokens,
         finish_reason(data, has_calls=bool(calls)),

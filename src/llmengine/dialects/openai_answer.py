@@ -52,20 +52,25 @@ def _output(choice: Mapping[str, Any], place: int) -> CompletionOutput:
     return CompletionOutput(
         choice.get("index", place),
         text,
-        token_ids(choice.get("token_ids")) or (),
+        token_ids(choice.get("token_ids")),
         cumulative(tokens),
         tokens,
-        finish_reason(choice, refused=bool(message.get("refusal"))),
+        finish_reason(choice, refused=bool(message.get("refusal")), called=bool(calls)),
         choice.get("stop_reason"),
         thought,
         tuple([_tool_call(c) for c in calls]) if calls else (),
     )
 
 
-def finish_reason(choice: Mapping[str, Any], *, refused: bool) -> str | None:
-    """Why the answer ended: a refusal, which OpenAI ends with "stop", is told from an answer."""
+def finish_reason(choice: Mapping[str, Any], *, refused: bool, called: bool) -> str | None:
+    """Why the answer ended, with what servers end with "stop" told apart.
+
+    OpenAI does so for refusals, and OpenAI and vLLM for a call of the tool that was named.
+    """
     given: str | None = choice.get("finish_reason")
-    return "refusal" if refused and given == "stop" else given
+    if given != "stop":
+        return given
+    return "refusal" if refused else "tool_calls" if called else given
 
 
 def _tool_call(call: Mapping[str, Any]) -> ToolCall:

@@ -27,6 +27,11 @@ class Generation(Enum):
         return cls.FORWARD if (major, minor) >= _NEW_LM else cls.LEGACY
 
 
+def installed() -> Generation:
+    """The generation of the installed DSPy; raises ConfigError where there is none."""
+    return Generation.of(installed_version())
+
+
 def installed_version() -> str:
     """The version of the installed DSPy, from its metadata: 2.4.9 has no ``__version__``.
 
