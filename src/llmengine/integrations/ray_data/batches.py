@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Config = EngineConfig | Mapping[str, Any]
 
-ROWS_PER_PART = 256
+ROWS_PER_PART = 512
 
 
 def run_batch(  # noqa: PLR0913 - one batch's settings
