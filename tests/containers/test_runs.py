@@ -13,7 +13,7 @@ import pytest
 from pytest_llmengine.containers import labels
 from pytest_llmengine.containers.errors import ContainerError
 from pytest_llmengine.containers.owner import Owner
-from pytest_llmengine.containers.removal import end_run
+from pytest_llmengine.containers.removal import end_run, ours, remove, sweep
 from pytest_llmengine.containers.shared import Served, once
 from pytest_llmengine.targets import open_session
 
@@ -102,54 +102,45 @@ def test_living_runs_are_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("change", "started", "stays"),
+    ("change", "stays"),
     [
-        ({"pid": 2**22 + 1}, True, False),
-        ({"started": "1"}, True, False),
-        ({"host": "elsewhere", "pid": 2**22 + 1}, True, True),
-        ({"boot": "an earlier start", "pid": 2**22 + 1}, True, True),
+        ({"pid": 2**22 + 1}, False),
+        ({"started": "1"}, False),
+        ({"host": "elsewhere", "pid": 2**22 + 1}, True),
+        ({"boot": "an earlier start", "pid": 2**22 + 1}, True),
     ],
     ids=["dead", "number used again", "other machine", "other start, running"],
 )
 def test_who_is_dead(
-    contained: Callable[..., Engine],
-    client: DockerClient,
-    image: str,
-    change: dict[str, object],
-    started: bool,
-    stays: bool,
+    client: DockerClient, image: str, change: dict[str, object], stays: bool
 ) -> None:
     """Only what this machine knows to be dead is removed."""
     owner = replace(Owner.here(), **change)
-    engine = contained("vllm_api")
-    given = {labels.ENGINE: "an-owned-one", **owner.to_labels()}
-    left = client.containers.run(image, ["--model", "tiny"], labels=given, detach=True)
-    try:
-        with open_session(engine.name, engine.settings):
-            found = client.containers.list(all=True, filters={"label": f"{labels.RUN}={owner.run}"})
-        assert bool(found) == stays
-    finally:
-        if stays:
-            left.remove(force=True)
+    left = client.containers.run(
+        image, ["--model", "sleeps"], labels=owner.to_labels(), detach=True
+    )
+
+    sweep(client)
+
+    assert [c.id for c in ours(client, {labels.RUN: owner.run})] == [left.id] * stays
+    remove(left)
 
 
-def test_containers_of_an_earlier_start_of_the_machine(
-    contained: Callable[..., Engine], client: DockerClient, image: str
-) -> None:
+def test_containers_of_an_earlier_start_of_the_machine(client: DockerClient, image: str) -> None:
     """After a restart a container stands still, and its owner's number means nothing."""
     owner = replace(Owner.here(), boot="an earlier start")
-    engine = contained("vllm_api")
     left = client.containers.run(image, ["--model", "dies"], labels=owner.to_labels(), detach=True)
     left.wait()
 
-    with open_session(engine.name, engine.settings):
-        assert not client.containers.list(all=True, filters={"label": f"{labels.RUN}={owner.run}"})
+    sweep(client)
+
+    assert not ours(client, {labels.RUN: owner.run})
 
 
 def test_workers_share_one_container(
     contained: Callable[..., Engine], pytester: pytest.Pytester
 ) -> None:
-    """Both workers of pytest-xdist get the same address, and the run's end removes the container."""
+    """Both workers of pytest-xdist get one address, and the run's end removes the container."""
     engine = contained("vllm_api")
     pytester.makepyfile(_TESTS)
 

@@ -103,9 +103,7 @@ def test_image_that_cannot_be_pulled(contained: Callable[..., Engine]) -> None:
 def test_container_is_as_wanted_and_no_more(
     contained: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Command and variables are those of the engines file, the port is open on loopback alone,
-    the model cache is a volume of its own, and no GPU is given unasked.
-    """
+    """Its command, variables, port and volume are as documented; no GPU is given unasked."""
     monkeypatch.setenv("HF_TOKEN", "hf-not-a-real-one")
     engine = contained(
         "vllm_api", "tiny", args=["--max-model-len", 2048], env={"HF_TOKEN": None, "A": 1}

@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGES = ("llmengine", "starlette", "uvicorn", "anyio", "sniffio", "h11", "idna", "click",
             "typing_extensions", "jsonschema", "jsonschema_specifications", "referencing", "rpds",
             "attr", "attrs")  # fmt: skip
-UNUSED = {"__pycache__", "test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
+UNUSED = {"test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
           "lib2to3", "tkinter", "turtledemo", "pydoc_data"}  # fmt: skip
 APP = "app"
 
