@@ -24,11 +24,11 @@ class CallOptions:
     """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
 
     ``output_model`` is what the answers are validated as: a pydantic model, a dataclass, a
-    TypedDict or any other type that pydantic validates. ``tools`` are functions, pydantic models
-    or schemas in OpenAI's spelling, ``tool_choice`` is in OpenAI's spelling. ``reasoning`` is a
-    bool or an effort. ``extra_body`` goes over the configuration's. ``step_id`` names the
-    caller's step in the log. ``json_mode`` asks for any JSON object; the answer is not held
-    against anything.
+    TypedDict, any other type that pydantic validates, or a JSON schema. ``tools`` are functions,
+    pydantic models or schemas in OpenAI's spelling, ``tool_choice`` is in OpenAI's spelling.
+    ``reasoning`` is a bool or an effort. ``extra_body`` goes over the configuration's.
+    ``step_id`` names the caller's step in the log. ``json_mode`` asks for any JSON object; the
+    answer is not held against anything.
     """
 
     output_model: Any = None
