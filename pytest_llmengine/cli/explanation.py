@@ -45,6 +45,7 @@ def _facts(check: Check) -> list[tuple[str, str]]:
         ("tier", check.tier.name.lower()),
         ("source", check.source),
         ("needs", f"{needs}; without it a refusal is a fair answer" if needs else "nothing"),
+        *([("drives", f"{check.package}")] if check.package else []),
         ("clock", "only a live run can measure it" if check.timing else "no"),
         *(("mutant", name) for name in broken),
         *(("profile", line) for line in _profiles(check)),

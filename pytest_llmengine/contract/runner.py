@@ -34,10 +34,12 @@ class CheckResult:
 
 def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
     """The verdict of one check on a target, held against the profile's known deviations."""
+    if check.missing:
+        return not_run(check, Outcome.UNMEASURED, check.missing)
     target.begin(timing=check.timing)
     outcome, reason = _observe(check, target)
     reason = scrub(reason)
-    deviation = profile.deviations.get(check.id)
+    deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
     claimed = check.needs <= profile.capabilities
@@ -45,6 +47,12 @@ def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
         outcome is Outcome.REFUSED and not claimed
     )
     return CheckResult(check, outcome, reason, target.exchanges, target.seconds, accepted)
+
+
+def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
+    """The verdict of a check that could not be run, accepted where nothing can be known."""
+    accepted = outcome is Outcome.UNMEASURED
+    return CheckResult(check, outcome, reason, exchanges=(), seconds=0.0, accepted=accepted)
 
 
 def _observe(check: Check, target: Target) -> tuple[Outcome, str]:

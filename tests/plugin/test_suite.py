@@ -112,6 +112,7 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         """
         from llmengine.values.capabilities import Capability
         from pytest_llmengine.contract.outcomes import Refused, Unmeasured
+        from pytest_llmengine.contract.packages import Package
         from pytest_llmengine.contract.registry import QUIRK, SMOKE, check
 
         def row(id, **more):
@@ -126,6 +127,11 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         def unmeasured(target):
             '''A check that cannot know.'''
             raise Unmeasured("no clock here")
+
+        @row("odd.undriven", package=Package("no-such-client", (1, 0)))
+        def undriven(target):
+            '''A check of a client library that is not here.'''
+            1 / 0
 
         @row("odd.refused", needs={Capability.VISION})
         def refused(target):
@@ -142,12 +148,13 @@ def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServe
 
     result = odd_checks.runpytest_subprocess(*_SUITE, *aim, "-rs", "-k", "odd")
 
-    result.assert_outcomes(failed=1, skipped=2)
+    result.assert_outcomes(failed=1, skipped=3)
     result.stdout.fnmatch_lines(
         [
             "error: the check itself broke: ZeroDivisionError: division by zero",
             "The harness broke: this is no verdict on the engine.",
             "SKIPPED *unmeasured: no clock here",
+            "SKIPPED *unmeasured: no-such-client>=1.0 is not installed*",
             "SKIPPED *refused: no tools here",
         ]
     )
