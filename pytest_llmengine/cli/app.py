@@ -9,6 +9,7 @@ import typer
 from pytest_llmengine.cli import (
     batch,
     contract,
+    engines,
     errors,
     mock,
     models,
@@ -37,6 +38,7 @@ app.command()(tapes.record)
 app.command()(tapes.replay)
 app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(contract.app, name="contract")
+app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")
 

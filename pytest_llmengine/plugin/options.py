@@ -86,7 +86,7 @@ TIER = Option(
 REPORT = Option(
     "report",
     ("--engine-report",),
-    "also write the contract's verdicts there, as .json or .md",
+    "also write the contract's verdicts there, as .json, .md or .html",
     "path",
     "PATH",
 )

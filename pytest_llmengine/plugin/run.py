@@ -88,17 +88,17 @@ def backends_of(item: pytest.Item) -> list[str]:
 def contract_rows(config: pytest.Config) -> Iterator[Any]:
     """Every check of the tier with every engine that the run is aimed at.
 
-    Those of an engine without a server are skipped, since they are about HTTP.
+    A run that is aimed at none takes every engine whose contract is recorded. Those of an engine
+    without a server are skipped, since they are about HTTP.
     """
     from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
     from pytest_llmengine.targets import has_server  # noqa: PLC0415 - the same
 
-    now = settings(config)
     skip = pytest.mark.skip("the contract is about HTTP, and this engine has no server")
-    for name in now.engines:
+    for name in _under_contract(config):
         backend = _backend(config, name)
         marks = [] if backend is None or has_server(backend) else [skip]
-        for check in select(tier=now.tier):
+        for check in select(tier=settings(config).tier):
             yield pytest.param(check, name, id=f"{name}-{check.id}", marks=marks)
 
 
@@ -109,6 +109,15 @@ def parity_kinds(config: pytest.Config) -> list[str]:
     from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
 
     return kinds_of(config)
+
+
+def _under_contract(config: pytest.Config) -> Iterable[str]:
+    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - unused runs stay light
+
+    now = settings(config)
+    if chosen(config, ENGINE) or chosen(config, URL):
+        return now.engines
+    return with_contract(now.cassettes) or now.engines
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:

@@ -33,15 +33,16 @@ def to_markdown(report: Report) -> str:
 def _matrix(report: Report) -> str:
     shown = columns(report)
     rows = [
-        _row(["group", *shown]),
-        _row(["---", *("---:" for _ in shown)]),
-        *(_row([g, *(n[o] or "" for o in shown)]) for g, n in report.groups.items()),
-        _row(["**all**", *(report.outcomes[o] for o in shown)]),
+        row(["group", *shown]),
+        row(["---", *("---:" for _ in shown)]),
+        *(row([g, *(n[o] or "" for o in shown)]) for g, n in report.groups.items()),
+        row(["**all**", *(report.outcomes[o] for o in shown)]),
     ]
     return "\n".join(rows)
 
 
-def _row(cells: Iterable[object]) -> str:
+def row(cells: Iterable[object]) -> str:
+    """One row of a table."""
     return f"| {' | '.join(str(c) for c in cells)} |"
 
 

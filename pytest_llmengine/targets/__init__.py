@@ -2,6 +2,7 @@
 
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.naming import config_named, has_server, is_here
+from pytest_llmengine.targets.plan import with_contract
 from pytest_llmengine.targets.session import Session, open_session
 from pytest_llmengine.targets.settings import Mode, Settings
 from pytest_llmengine.targets.verdicts import judge
@@ -17,4 +18,5 @@ __all__ = [
     "is_here",
     "judge",
     "open_session",
+    "with_contract",
 ]

@@ -116,6 +116,7 @@ class Session:
             self.played.append(Played(self._plan.folder, path, tuple(tape.unused)))
 
 
+_NO_ONES_KEY = "stands-in-for-the-recorded-key"
 _WORDS = {Mode.LIVE: "live at", Mode.RECORD: "recording from", Mode.DOCKER: "live at"}
 
 
@@ -195,8 +196,13 @@ def _replay(plan: Plan, stack: ExitStack) -> Session:
     known = {
         "model": plan.config.model or provenance.model or "",
         "endpoint": proxy.root_url + path,
-    }
+    } | _stand_in(provenance)
     return _session(stack, plan, _opened(plan, known, stack), provenance, None, proxy)
+
+
+def _stand_in(provenance: Provenance) -> dict[str, Any]:
+    """A key where one was recorded with: rules about keys are looked at only if there is one."""
+    return {"api_key": SecretStr(_NO_ONES_KEY)} if provenance.auth else {}
 
 
 def _opened(plan: Plan, known: dict[str, Any], stack: ExitStack) -> Engine:

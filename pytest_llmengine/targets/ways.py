@@ -70,4 +70,5 @@ def _start_container(engine: type[Engine]) -> str:
 
 def _give_address(engine: type[Engine]) -> str:
     variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
-    return f"give --engine-url=http://host:port or set {variables}"
+    key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
+    return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

@@ -248,3 +248,14 @@ def test_tools_that_must_be_called_are_strict(choice: Any, strict: Any, chat: Ch
     assert sent[2] == TOOLS[2]
     assert OpenAIChat().encode(request)["tools"] == list(TOOLS)
     assert "strict" not in TOOLS[0]["function"]
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_reasoning_of_earlier_answers_has_both_names(name: str, chat: Chat) -> None:
+    """VLLM took the one before it took the other; a message without reasoning stays as it is."""
+    asked = {"role": "user", "content": "Hi"}
+    said = {"role": "assistant", "content": "Ho", name: "hm"}
+    request = chat((asked, said, asked))
+    twins = OpenAIChat(twin_reasoning=True).encode(request)["messages"]
+    assert twins == [asked, said | {"reasoning": "hm", "reasoning_content": "hm"}, asked]
+    assert OpenAIChat().encode(request)["messages"] == [asked, said, asked]

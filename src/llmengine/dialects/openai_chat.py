@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmengine.dialects import openai_answer
 from llmengine.dialects.body import sampling_fields, with_extra
+from llmengine.dialects.openai_content import with_twin_reasoning
 from llmengine.dialects.openai_stream import OpenAIChatDecoder
 from llmengine.values.errors import InvalidRequestError
 
@@ -78,7 +79,8 @@ class OpenAIChat:
     without one, a bool is said as an effort. ``done_completes``: take ``[DONE]`` after some
     content as the end of an answer that never got a finish_reason (Ollama sends null there);
     off, such a stream is incomplete. ``strict_tools``: say "strict" of tools that must be called,
-    without which vLLM leaves their arguments to the model.
+    without which vLLM leaves their arguments to the model. ``twin_reasoning``: say the reasoning
+    of earlier answers under both its names, for old and new versions of vLLM.
     """
 
     path: str = "/chat/completions"
@@ -88,6 +90,7 @@ class OpenAIChat:
     thinking_kwarg: str | None = None
     done_completes: bool = False
     strict_tools: bool = False
+    twin_reasoning: bool = False
     stream_type: str = "text/event-stream"
 
     def encode(self, request: ChatRequest) -> dict[str, Any]:
@@ -95,7 +98,10 @@ class OpenAIChat:
 
         Raises InvalidRequestError for a sampling parameter that the server has no field for.
         """
-        body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
+        messages = list(request.messages)
+        if self.twin_reasoning:
+            messages = [with_twin_reasoning(message) for message in messages]
+        body: dict[str, Any] = {"model": request.model, "messages": messages}
         body |= self._sampling(request)
         if request.response_format is not None:
             body["response_format"] = _response_format(request.response_format)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from llmengine.values.request import Message
+
     Parts = Iterable[Mapping[str, Any]]
 
 _TEXT_FIELDS = {"text": "text", "output_text": "text", "refusal": "refusal"}
@@ -38,6 +40,12 @@ def reasoning(message: Mapping[str, Any]) -> str:
     if said or not isinstance(parts, list):
         return said
     return "".join([_thought(p["thinking"]) for p in parts if p["type"] == "thinking"])
+
+
+def with_twin_reasoning(message: Message) -> Message:
+    """The message with the reasoning that it has under one of its two names under both."""
+    said = message.get("reasoning") or message.get("reasoning_content")
+    return {**message, "reasoning": said, "reasoning_content": said} if said else message
 
 
 def _thought(thinking: str | Parts) -> str:

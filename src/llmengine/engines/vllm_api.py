@@ -34,7 +34,12 @@ class VLLMAPI(Engine):
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {
         "HOSTED_VLLM_API_BASE": "HOSTED_VLLM_API_KEY"
     }
-    dialect = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking", strict_tools=True)
+    dialect = OpenAIChat(
+        extras=VLLM_EXTRAS,
+        thinking_kwarg="enable_thinking",
+        strict_tools=True,
+        twin_reasoning=True,
+    )
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     tokenizer = ServerTokenizer()
 

@@ -59,6 +59,8 @@ def judged(output: LLMOutput) -> Judgement:
     text = "".join(answer.text.split())
     if text == _EXPECTED:
         return "enforced"
-    if answer.finish_reason == "length" and _EXPECTED.startswith(text):
+    is_begun = answer.finish_reason == "length" and _EXPECTED.startswith(text)
+    # Constraints hold from the end of the reasoning on, which such an answer never came to.
+    if is_begun or (answer.reasoning and not text):
         return "cut"
     return "ignored"

@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGES = ("llmengine", "starlette", "uvicorn", "anyio", "sniffio", "h11", "idna", "click",
             "typing_extensions", "jsonschema", "jsonschema_specifications", "referencing", "rpds",
             "attr", "attrs")  # fmt: skip
-UNUSED = {"__pycache__", "test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
+UNUSED = {"test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
           "lib2to3", "tkinter", "turtledemo", "pydoc_data"}  # fmt: skip
 APP = "app"
 
@@ -48,7 +48,8 @@ def located(package: str) -> Path:
 def libraries(binaries: list[Path]) -> set[Path]:
     """The shared libraries that the dynamic linker finds for these, itself included."""
     listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False)
-    return {Path(name) for name in re.findall(r"(?:^\s|=> )\s*(/\S+) \(", listed.stdout, re.M)}
+    found = re.findall(r"(?:^\s|=> )\s*(/\S+) \(", listed.stdout, re.MULTILINE)
+    return {Path(name) for name in found}
 
 
 def without_unused(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -37,7 +37,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         # Adapters look capabilities up by the model's name, and litellm knows the prefix.
         name = f"openai/{asker.identity}"
         _declare(name, asker.engine.capabilities)
-        super().__init__(name, num_retries=0, provider=Provider(), **arguments)
+        super().__init__(name, num_retries=0, **{"provider": Provider()} | arguments)
         self.asker = asker
 
     def forward(
