@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from llmengine import (
     ContextLengthError,
     InternalServerError,
     SamplingParams,
+    UnexpectedResponseError,
 )
 from llmengine.vllm_local import watch
 
@@ -48,6 +51,14 @@ def test_an_answer_that_vllm_gave_up_is_tried_again(make_engine: Callable[..., E
     assert result.attempts == 2
 
 
+def test_an_answer_that_cannot_be_read_fails_alone(engine: Engine, stand_in: Any) -> None:
+    """It is aborted, and the others go on."""
+    with pytest.raises(UnexpectedResponseError, match="TypeError"):
+        list(engine.stream("odd", ENDLESS))
+    assert engine.results("y", SHORT)[0].ok
+    assert stand_in.loaded[-1].llm_engine.aborted == ["odd"]
+
+
 def test_the_death_of_vllm_ends_all_calls(engine: Engine, stand_in: Any) -> None:
     """They are not tried again by themselves; the next call loads the model anew."""
     results = engine.results(["a", "die", "b"], SHORT)
@@ -58,6 +69,15 @@ def test_the_death_of_vllm_ends_all_calls(engine: Engine, stand_in: Any) -> None
     assert dead.llm_engine.is_shut_down
     assert engine.results("a", SHORT)[0].ok
     assert stand_in.loaded[-1] is not dead
+
+
+def test_a_failure_does_not_hold_the_model(engine: Engine, stand_in: Any) -> None:
+    """Whoever keeps the error keeps no memory of the device."""
+    results = engine.results("die", SHORT)
+    dead = weakref.ref(stand_in.loaded.pop())
+    gc.collect()
+    assert dead() is None
+    assert not results[0].ok
 
 
 def test_the_death_of_vllms_own_process_is_noticed(

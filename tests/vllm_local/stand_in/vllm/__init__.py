@@ -1,7 +1,7 @@
 """Stands in for vLLM where that is not installed: an LLM that counts, a word a step.
 
 It has what ``vllm_local`` uses of vLLM and keeps a record of it. A model named "missing" cannot be
-loaded; prompts that begin with "too long", "broken", "die" or "vanish" do what they say.
+loaded; prompts that begin with "too long", "broken", "odd", "die" or "vanish" do what they say.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Engine:
 def _output(name: str, running: Any, *, finished: bool) -> Any:
     is_delta = running.params.output_kind is RequestOutputKind.DELTA
     places = range(running.done - 1 if is_delta else 0, running.done)
-    broken = running.prompt["prompt"].startswith("broken")
+    broken, odd = (running.prompt["prompt"].startswith(word) for word in ("broken", "odd"))
     answer = SimpleNamespace(
         index=0,
         text="".join(WORDS[place % len(WORDS)] for place in places),
-        token_ids=[100 + place for place in places],
+        token_ids=None if odd else [100 + place for place in places],
         logprobs=None,
         finish_reason=("error" if broken else "length") if finished else None,
         stop_reason=None,
