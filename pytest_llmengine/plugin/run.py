@@ -11,6 +11,7 @@ from pytest_llmengine.plugin import containers
 from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
+    PARITY_BASELINE,
     REPORT,
     URL,
     chosen,
@@ -106,6 +107,15 @@ def _under_contract(config: pytest.Config) -> Iterable[str]:
     if chosen(config, ENGINE) or chosen(config, URL):
         return now.engines
     return with_contract(now.cassettes) or now.engines
+
+
+def parity_kinds(config: pytest.Config) -> list[str]:
+    """The kinds of prompts by which the run compares two sides."""
+    if chosen(config, PARITY_BASELINE) is None:
+        return []
+    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
+
+    return kinds_of(config)
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
