@@ -5,6 +5,9 @@ Each session installs this project and one framework, and runs the tests that dr
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray"]
@@ -51,3 +54,14 @@ def ray(session: nox.Session) -> None:
     """Ray Data on this machine alone: a head and its workers, two actors, no network."""
     session.install(".", *TESTS, "ray[data]>=2.40")
     session.run("pytest", "tests/integrations/ray", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def vllm(session: nox.Session) -> None:
+    """VLLM in this process, in the environment that nox runs in: its build is the machine's."""
+    env = {}
+    if "LLMENGINE_VLLM_MODEL" not in os.environ:
+        folder = str(Path(session.create_tmp()) / "smollm2")
+        session.run("python", "tests/vllm_local/make_model.py", folder)
+        env["LLMENGINE_VLLM_MODEL"] = folder
+    session.run("python", "-m", "pytest", "tests/vllm_local", *session.posargs, env=env)
