@@ -39,7 +39,7 @@ class Registry:
     def __call__(self, request: Request, connection: Connection) -> None:
         """Answer one request."""
         *_, kind, name = request.path.split("/")
-        manifests = {TAG: self.manifest}
+        manifests = {TAG: self.manifest, _digest(self.manifest): self.manifest}
         body = manifests.get(name) if kind == "manifests" else self.blobs.get(name)
         if request.path == "/v2/":
             connection.reply({})
