@@ -13,6 +13,7 @@ from pytest_llmengine.cli import (
     errors,
     mock,
     models,
+    parity,
     run_yaml,
     tapes,
     verify,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(verify.verify)
 app.command()(batch.batch)
+app.command()(parity.parity)
 app.command()(tapes.record)
 app.command()(tapes.replay)
 app.command("run-yaml")(run_yaml.run_yaml)

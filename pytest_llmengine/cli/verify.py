@@ -46,7 +46,8 @@ def verify(  # noqa: PLR0913 - one option each
         typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also write the report, as .json or .md.")
+        list[Path] | None,
+        typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
     ] = None,
     mode: Annotated[
         ModeName, typer.Option("--mode", "--engine-mode", help="Where the answers come from.")
@@ -75,8 +76,8 @@ def verify(  # noqa: PLR0913 - one option each
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
-    if report is not None:
-        check_path(report)
+    for path in report or ():
+        check_path(path)
     depth = Tier[tier.name]
     name = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
@@ -94,6 +95,6 @@ def verify(  # noqa: PLR0913 - one option each
     )
     found = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
     print_report(found, stdout())
-    if report is not None:
-        write_report(found, report)
+    for path in report or ():
+        write_report(found, path)
     raise typer.Exit(0 if found.accepted else 1)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, Field, RootModel, TypeAdapter
 from typing_extensions import TypedDict
 
-from llmengine import EngineConfig, InvalidRequestError
+from llmengine import EngineConfig, InvalidRequestError, StructuredOutputError
 from llmengine.structured.shape import shape_of
 
 
@@ -133,6 +133,38 @@ def test_every_type_is_asked_for_and_parsed(model: Any) -> None:
     adapter = TypeAdapter(model)
     assert sent["schema"] == adapter.json_schema()
     assert output.parsed == adapter.validate_json(output.outputs[0].text)
+
+
+def test_a_schema_is_an_output_model_as_well() -> None:
+    """What fits it is given as plain values, references followed."""
+    schema = Nested.model_json_schema()
+    with EngineConfig(backend="mock", model="mock").engine as engine:
+        (output,) = engine.generate("Anything.", output_model=schema)
+
+        sent = engine.server.calls[0].json["response_format"]["json_schema"]
+
+    assert sent == {"name": "Nested", "schema": schema, "strict": True}
+    assert output.parsed == json.loads(output.outputs[0].text)
+    assert Nested.model_validate(output.parsed)
+
+
+def test_what_does_not_fit_a_schema_is_said(play: Any) -> None:
+    """The ladder is climbed for a schema too, and its end names the place and the reason."""
+    schema = {"type": "object", "properties": {"age": {"type": "integer", "maximum": 120}}}
+    engine = play.engine('{"age": 130}', '{"age": 131}', '{"age": 132}', structured="json_schema")
+
+    (result,) = engine.results("Old?", output_model=schema)
+
+    assert isinstance(result.error, StructuredOutputError)
+    assert "$.age: 132 is greater than the maximum of 120" in str(result.error)
+    assert play.formats == ["json_schema", "json_object", "json_object"]
+
+
+@pytest.mark.parametrize("schema", [{"type": "objekt"}, {"const": object()}], ids=["type", "value"])
+def test_what_is_no_schema_is_refused(schema: Any) -> None:
+    """A mapping that is no JSON schema is an error before anything is sent."""
+    with pytest.raises(InvalidRequestError, match="output_model is no JSON schema"):
+        shape_of(schema)
 
 
 def test_json_mode_is_left_out_where_the_root_is_no_object(play: Any) -> None:

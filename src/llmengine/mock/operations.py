@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.mock import models, ollama, ollama_models, ollama_pull, responses, rules
+from llmengine.mock import models, ollama, ollama_models, ollama_pull, responses, rules, vllm
 from llmengine.mock.chat import chat_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import embeddings
@@ -43,6 +43,9 @@ def _version(body: JSON, service: Service) -> Answer:
 
 OPERATIONS = (
     Operation("POST", "/v1/chat/completions", chat_completion),
+    Operation("POST", "/v1/chat/completions/batch", vllm.chat_batch),
+    Operation("POST", "/tokenize", vllm.tokenize),
+    Operation("POST", "/detokenize", vllm.detokenize),
     Operation("POST", "/v1/completions", text_completion),
     Operation("POST", "/v1/embeddings", embeddings),
     Operation("POST", "/v1/responses", responses.create_response),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.reading import text
 from llmengine.mock.rules import Limits
+from llmengine.mock.text import token_id, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON, Call, Fault
@@ -34,6 +35,7 @@ class Service:
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
     responses: dict[str, Any] = field(default_factory=dict)
+    _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _replies: Iterator[str | JSON] = field(default=iter(()))
     _faults: Iterator[Fault | None] = field(default=iter(()))
@@ -50,6 +52,16 @@ class Service:
     def next_fault(self) -> Fault | None:
         """The fault to play on this call, or None."""
         return next(self._faults, None)
+
+    def token_ids(self, pieces: Iterable[str]) -> list[int]:
+        """The ids of tokens, which the service then knows by them."""
+        known = [(token_id(piece), piece) for piece in pieces]
+        self._tokens.update(known)
+        return [number for number, _ in known]
+
+    def text_of(self, token_ids: Iterable[int]) -> str:
+        """The text of ids that were given out; for any other, a word that stands for it."""
+        return "".join(self._tokens.get(number) or word(number) for number in token_ids)
 
     @property
     def limits(self) -> Limits:

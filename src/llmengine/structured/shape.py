@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from llmengine.structured.raw_schema import schema_adapter
 from llmengine.structured.refs import resolved
 from llmengine.values.errors import InvalidRequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_-]+")
 _LONGEST_NAME = 64  # of a response_format; OpenAI's reference
@@ -39,10 +38,13 @@ class Shape:
 
 
 def shape_of(model: Any) -> Shape:
-    """The shape of a pydantic model, dataclass, TypedDict or any other type that pydantic knows.
+    """The shape of a pydantic model, dataclass, TypedDict or any type that pydantic knows.
 
-    Raises InvalidRequestError for what pydantic cannot validate or has no JSON schema for.
+    A JSON schema is a shape too. Raises InvalidRequestError for what pydantic cannot validate or
+    has no JSON schema for.
     """
+    if isinstance(model, Mapping):
+        return _of_schema(_text(model))
     try:
         hash(model)
     except TypeError:  # such as an Annotated with a Field
@@ -61,21 +63,32 @@ def _shape(model: Any) -> Shape:
     except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
         reason = str(error).partition("\n")[0]
         msg = (
-            f"output_model is {model!r}: {reason}; give a pydantic model, a dataclass, a TypedDict "
-            "or another type that pydantic can validate"
+            f"output_model is {model!r}: {reason}; give a pydantic model, a dataclass, a "
+            "TypedDict, another type that pydantic can validate, or a JSON schema"
         )
         raise InvalidRequestError(msg) from error
-    return Shape(
-        _name(model), adapter, schema, to_json(schema).decode(), _is_object(schema, schema)
-    )
+    return _made(getattr(model, "__name__", None) or "answer", adapter, schema)
+
+
+@lru_cache(_KEPT)
+def _of_schema(text: str) -> Shape:
+    schema = from_json(text)
+    return _made(schema.get("title") or "answer", schema_adapter(schema), schema)
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    try:
+        return to_json(schema).decode()
+    except ValueError as error:
+        raise InvalidRequestError(f"output_model is no JSON schema: {error}") from error
+
+
+def _made(name: str, adapter: TypeAdapter[Any], schema: Mapping[str, Any]) -> Shape:
+    sayable = _UNNAMEABLE.sub("_", name)[:_LONGEST_NAME]
+    return Shape(sayable, adapter, schema, _text(schema), _is_object(schema, schema))
 
 
 _kept_shape = lru_cache(_KEPT)(_shape)
-
-
-def _name(model: Any) -> str:
-    name = getattr(model, "__name__", None) or "answer"
-    return _UNNAMEABLE.sub("_", name)[:_LONGEST_NAME]
 
 
 def _is_object(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:

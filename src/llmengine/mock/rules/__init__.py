@@ -22,6 +22,12 @@ from llmengine.mock.rules.ollama import (
 from llmengine.mock.rules.responses import RESPONSE_RULES
 from llmengine.mock.rules.structured import STRUCTURED_RULES
 from llmengine.mock.rules.tools import TOOL_RULES
+from llmengine.mock.rules.vllm import (
+    BATCH_RULES,
+    CONSTRAINT_RULES,
+    DETOKENIZE_RULES,
+    TOKENIZE_RULES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,10 +36,19 @@ if TYPE_CHECKING:
 
 # The rules of each route that takes a body, in the order in which they are applied.
 BY_ROUTE: dict[str, tuple[Rule, ...]] = {
-    "/v1/chat/completions": (*CHAT_RULES, *TOOL_RULES, *STRUCTURED_RULES, CHAT_CONTEXT),
+    "/v1/chat/completions": (
+        *CHAT_RULES,
+        *TOOL_RULES,
+        *STRUCTURED_RULES,
+        *CONSTRAINT_RULES,
+        CHAT_CONTEXT,
+    ),
+    "/v1/chat/completions/batch": BATCH_RULES,
     "/v1/completions": COMPLETION_RULES,
     "/v1/embeddings": EMBEDDING_RULES,
     "/v1/responses": RESPONSE_RULES,
+    "/tokenize": TOKENIZE_RULES,
+    "/detokenize": DETOKENIZE_RULES,
     "/api/chat": OLLAMA_CHAT,
     "/api/generate": OLLAMA_GENERATE,
     "/api/show": OLLAMA_SHOW,

@@ -1,0 +1,53 @@
+"""Environments of their own, for what cannot share one or is too big for every run.
+
+Each session installs this project and one framework, and runs the tests that drive it for real.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray"]
+
+# Later releases of litellm need other pins, and pip walks back through dozens of wheels to them.
+LITELLM = ("litellm==1.106.2", "openai==2.54.0")
+TESTS = ("anyio>=4.4", "pytest>=8", "pytest-xdist>=3.6")
+
+
+@nox.session(name="dspy-2.4.9")
+def dspy_legacy(session: nox.Session) -> None:
+    """DSPy before it was rewritten: its own classes for each provider, openai 1.x."""
+    _drive_dspy(session, "dspy-ai==2.4.9")
+
+
+@nox.session(name="dspy-3.1.2")
+def dspy_litellm(session: nox.Session) -> None:
+    """DSPy over litellm; mcp is what litellm wants for native tool calls."""
+    _drive_dspy(session, "dspy[optuna]==3.1.2", "mcp", *LITELLM)
+
+
+@nox.session(name="dspy-latest")
+def dspy_latest(session: nox.Session) -> None:
+    """DSPy with engines of its own, and MLflow to see it by."""
+    _drive_dspy(session, "dspy[optuna]==3.4.1", "numpy", "mlflow==3.17.2", *LITELLM)
+
+
+def _drive_dspy(session: nox.Session, *requirements: str) -> None:
+    # In one step, so that no later one replaces what DSPy needs.
+    session.install(".[embedded]", *TESTS, *requirements)
+    session.run("pytest", "-n", "2", "tests/integrations/dspy", *session.posargs)
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """LangChain's clients, which leave their shared connections open at the end."""
+    session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
+    options = ("-p", "no:unraisableexception", *session.posargs)
+    session.run("pytest", "tests/integrations/clients", *options)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Ray Data on this machine alone: a head and its workers, two actors, no network."""
+    session.install(".", *TESTS, "ray[data]>=2.40")
+    session.run("pytest", "tests/integrations/ray", *session.posargs)
