@@ -54,6 +54,7 @@ def checked(name: str, file: Path | None) -> Checked:
             known = identify(engine)
             address = engine.base_url
         with config.model_copy(update={"model": known.model}).engine as engine:
+            engine.results(["Hi"], ONE_TOKEN)[0].unwrap()  # opens the connection
             started = time.perf_counter()
             engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
             return Checked(name, known.who(), address, time.perf_counter() - started)
