@@ -9,9 +9,11 @@ import typer
 from pytest_llmengine.cli import (
     batch,
     contract,
+    engines,
     errors,
     mock,
     models,
+    parity,
     run_yaml,
     tapes,
     verify,
@@ -31,10 +33,12 @@ app = typer.Typer(
 )
 app.command()(verify.verify)
 app.command()(batch.batch)
+app.command()(parity.parity)
 app.command()(tapes.record)
 app.command()(tapes.replay)
 app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(contract.app, name="contract")
+app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")
 

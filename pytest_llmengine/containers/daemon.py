@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ def docker_engine() -> Iterator[DockerClient]:
     where = _address()
     _check_local(where)
     try:
+        _knock(where)
         connected = _connect()
     except (DockerException, OSError) as error:
         raise ContainerError(_no_answer(where, error)) from error
@@ -74,20 +76,17 @@ def _check_local(where: str) -> None:
         )
 
 
+def _knock(where: str) -> None:
+    """Raise OSError if nothing listens at a Unix socket; the SDK would leave its own end open."""
+    parts = urlsplit(where)
+    if parts.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as door:
+            door.connect(parts.path)
+
+
 def _no_answer(where: str, error: Exception) -> str:
-    cause = _system_error(error)
-    said = cause.strerror if cause is not None else reason(error)
+    said = getattr(error, "strerror", None) or reason(error)
     advice = "start Docker, or set DOCKER_HOST to where it listens"
-    if isinstance(cause, PermissionError):
+    if isinstance(error, PermissionError):
         advice = "this user may not use it: join the group docker, or run as root"
     return f"Docker does not answer at {where} ({said}); {advice}"
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    """The error of the operating system at the bottom, below those of the HTTP client."""
-    found = None
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            found = error
-        error = error.__cause__ or error.__context__
-    return found

@@ -6,6 +6,7 @@ ENGINE = "llmengine.engine"
 MODEL = "llmengine.model"
 FINGERPRINT = "llmengine.fingerprint"
 KEPT = "llmengine.kept"  # stays until it is stopped by name; one without it belongs to a run
+YES = "1"
 CACHE = "llmengine.cache"  # of a volume: the models that containers have downloaded
 RUN = "llmengine.run"
 HOST = "llmengine.owner.host"

@@ -32,7 +32,7 @@ def launch(
 
     Raises ContainerError where Docker does not start it, and leaves none behind then.
     """
-    cache = docker.volumes.create(spec.recipe.volume, labels={labels.CACHE: "1"})
+    cache = docker.volumes.create(spec.recipe.volume, labels={labels.CACHE: labels.YES})
     container = docker.containers.create(
         spec.image,
         list(spec.command),
@@ -52,11 +52,10 @@ def launch(
     return container
 
 
-def root_url(container: Container, spec: ContainerSpec) -> str | None:
-    """The server's address on this machine; None for a container that does not run."""
-    container.reload()
-    published = container.ports.get(f"{spec.recipe.port}/tcp") or []
-    return next((f"http://{_LOOPBACK}:{p['HostPort']}" for p in published), None)
+def root_url(container: Container) -> str | None:
+    """The address of the one port that is published; None for a container that does not run."""
+    published = (p["HostPort"] for ports in container.ports.values() for p in ports or ())
+    return next((f"http://{_LOOPBACK}:{port}" for port in published), None)
 
 
 def _labels(spec: ContainerSpec) -> dict[str, str]:

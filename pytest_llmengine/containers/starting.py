@@ -31,7 +31,8 @@ class Starting:
         self.spec = spec
         self._deadline = time.monotonic() + spec.startup_timeout
         self._pause = _FIRST_PAUSE
-        self._url = root_url(container, spec)
+        container.reload()
+        self._url = root_url(container)
 
     @property
     def url(self) -> str:

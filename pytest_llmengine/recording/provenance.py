@@ -19,16 +19,17 @@ KEY = "llmengine"  # the entry of vcrpy's cassette metadata that holds it
 class Provenance:
     """Which engine answered, and when; None is not known.
 
-    ``model_digest`` names the weights (a hash). ``recorded_at`` is a date in UTC, ``tool`` the
-    version of this package, ``upstream`` the address without a port on loopback; the recorder
-    fills these three in where they are None. ``image`` is the container image that the server ran
-    in, if it did.
+    ``model_digest`` names the weights (a hash). ``auth`` is "bearer" where the server was given a
+    key. ``recorded_at`` is a date in UTC, ``tool`` the version of this package, ``upstream`` the
+    address without a port on loopback; the recorder fills these three in where they are None.
+    ``image`` is the container image that the server ran in, if it did.
     """
 
     engine: str | None = None
     version: str | None = None
     model: str | None = None
     model_digest: str | None = None
+    auth: str | None = None
     recorded_at: str | None = None
     tool: str | None = None
     upstream: str | None = None

@@ -12,7 +12,8 @@ class Backend:
     ``server`` is what people call the server. ``own_server`` says that the engine starts its
     server itself, ``instant`` that this costs nothing, so that it is never replayed unasked.
     ``model`` is what such a server serves. ``model_variable`` is an environment variable that
-    users set anyway.
+    users set anyway. ``one_address`` says that there is one server for all, so that a key is all
+    that it takes to ask it.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Backend:
     instant: bool = False
     model: str = ""
     model_variable: str = ""
+    one_address: bool = False
 
 
 _BACKENDS = (
@@ -28,7 +30,8 @@ _BACKENDS = (
     Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
     Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL"),
     Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
-    Backend("openai", "OpenAI", model_variable="OPENAI_MODEL"),
+    Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
+    Backend("openai", "OpenAI", model_variable="OPENAI_MODEL", one_address=True),
 )
 
 _BY_NAME = {b.name: b for b in _BACKENDS}

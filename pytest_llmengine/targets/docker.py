@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.containers.owner import Owner
 from pytest_llmengine.containers.removal import end_run
-from pytest_llmengine.containers.service import serve
+from pytest_llmengine.containers.runs import serve
 from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.targets.errors import TargetError
 from pytest_llmengine.targets.settings import Mode

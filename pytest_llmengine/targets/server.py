@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import httpx
@@ -48,7 +49,8 @@ def identify(engine: Engine) -> Provenance:
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
     server = facts(engine.backend).server
-    return Provenance(server, found.version, found.model, found.model_digest)
+    auth = "bearer" if engine.api_key else None
+    return Provenance(server, found.version, found.model, found.model_digest, auth)
 
 
 def _needs_model(engine: Engine, found: Fingerprint) -> str:
@@ -84,12 +86,20 @@ def _try(engine: Engine, found: Fingerprint) -> None:
 
 
 def _key_is_refused(engine: Engine, status: int | None, body: str) -> str:
-    own = "LLMENGINE_API_KEY (with --engine-url), or api_key_env in the engines file"
-    variables = f"{engine.key_env} or {own}" if engine.key_env else own
     what = "does not accept the key" if engine.api_key else "asks for a key"
-    return (
-        f"engine {engine.name!r}: {engine.base_url} {what} ({_said(status, body)}); set {variables}"
-    )
+    words = f"{what} ({_said(status, body)}); {_key_advice(engine)}"
+    return f"engine {engine.name!r}: {engine.base_url} {words}"
+
+
+def _key_advice(engine: Engine) -> str:
+    own = "LLMENGINE_API_KEY (with --engine-url), or api_key_env in the engines file"
+    variable = engine.key_env
+    if variable is None:
+        return f"set {own}"
+    if engine.api_key is None and os.environ.get(variable):
+        beside = engine.endpoint_env[0]
+        return f"{variable} goes to the address in {beside}: set that to this one, or set {own}"
+    return f"set {variable} or {own}"
 
 
 def _said(status: int | None, body: str) -> str:

@@ -35,6 +35,16 @@ def no_address(name: str, engine: type[Engine]) -> str:
     return f"engine {name!r} has no address: {_give_address(engine)}"
 
 
+def in_this_process(name: str, consequence: str) -> str:
+    """Something was asked that needs a server."""
+    return f"engine {name!r} runs in this process and has no server; {consequence}"
+
+
+def no_model(name: str, variable: str) -> str:
+    """Nobody can be asked which model is there."""
+    return f"engine {name!r} has no model: give --engine-model or set {variable}"
+
+
 def record_command(
     name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
 ) -> str:
@@ -60,4 +70,5 @@ def _start_container(engine: type[Engine]) -> str:
 
 def _give_address(engine: type[Engine]) -> str:
     variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
-    return f"give --engine-url=http://host:port or set {variables}"
+    key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
+    return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

@@ -11,6 +11,7 @@ from llmengine.batch.ids import key_of, line_key, temporary
 from llmengine.batch.scan import Found, mend, read_line, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from llmengine.batch.lines import Entry
@@ -57,9 +58,14 @@ class Journal:
         """Append the entry's line."""
         self._append(Found(key_of(entry), ok, self._end, len(record)), record)
 
-    def take(self, record: bytes) -> None:
-        """Append a line that another journal of the same batch has written."""
-        self._append(read_line(record, self._end, self._path, "a line to take in"), record)
+    def take(self, lines: Iterable[bytes], source: Path) -> None:
+        """Append the lines of another journal of the same batch, and have them on the disk.
+
+        Raises ConfigError that names the source and the line if one is none.
+        """
+        for number, record in enumerate(lines, start=1):
+            self._append(read_line(record, self._end, source, f"line {number}"), record)
+        self._sync()
 
     def sync(self) -> None:
         """Have what was appended on the disk, unless that was done within the last second."""

@@ -12,8 +12,9 @@ from llmengine.engine.engine import Engine
 from llmengine.transport.background import background
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.values.fingerprint import Fingerprint
 from llmengine.vllm_local.exchange import Exchange
-from llmengine.vllm_local.loading import require_vllm
+from llmengine.vllm_local.loading import require_vllm, vllm_version
 from llmengine.vllm_local.sharing import Share
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ _WINDOW = 2048
 class VLLMLocal(Engine):
     """``vllm.LLM`` of this process (vLLM 0.12 or later), loaded when it is first needed.
 
-    ``model`` is a folder or a name as vLLM takes it, ``options`` are the arguments of
-    ``vllm.LLM``. Engines of one model with the same options share one LLM, which is released when
-    the last of them is closed, and at exit.
+    ``model`` is a folder or a name as vLLM takes it. ``options`` are the arguments of
+    ``vllm.LLM``, and ``tool_call_parser``, which is one of its server's. Engines of one model with
+    the same options share one LLM, which is released when the last of them is closed, and at exit.
 
     vLLM's scheduler decides what runs at once, so there is no limit of calls here, and no time
     limit, unless the configuration sets ``max_concurrency`` or ``timeout``.
@@ -44,7 +45,6 @@ class VLLMLocal(Engine):
         Capability.COMPLETIONS,
         Capability.EMBEDDINGS,
         Capability.RESPONSES,
-        Capability.TOOLS,
     }
     trusts_schema = True
     in_process = True
@@ -89,20 +89,34 @@ class VLLMLocal(Engine):
         )
         raise ConfigError(msg)
 
+    async def identified(self, call: Call) -> Fingerprint:  # noqa: ARG002 - nobody is asked
+        """What is known without loading the model."""
+        return Fingerprint(self.url, vllm_version(), self.model, (self.model,), root=self.model)
+
     async def ready(self, call: Call) -> None:
         """Wait until the model is loaded; raises ConfigError if it cannot be."""
         await self._share.loaded(call.loop)
 
     def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
         """The request as a job for the LLM."""
-        if request.stream and request.sampling.prompt_logprobs is not None:
-            raise InvalidRequestError("prompt_logprobs do not come in a stream; use generate")
+        self._refuse_what_would_be_lost(request)
         return Exchange(self._share.thread(call.loop), request, self.clocks.total)
 
     def close(self) -> None:
         """Release the LLM if no other engine uses it; the next call loads it again."""
         loop = background()
         loop.submit(self._share.leave(loop)).result()
+
+    def _refuse_what_would_be_lost(self, request: ChatRequest) -> None:
+        if request.stream and request.sampling.prompt_logprobs is not None:
+            raise InvalidRequestError("prompt_logprobs do not come in a stream; use generate")
+        calls = request.tools and request.tool_choice != "none"
+        if calls and "tool_call_parser" not in self.config.options:
+            msg = (
+                f"engine {self.name!r} has no tool_call_parser, so that tool calls would come as "
+                "text; name the model's in options, such as {tool_call_parser: hermes}"
+            )
+            raise InvalidRequestError(msg)
 
     def _configures(self, field: str) -> bool:
         return field in self.config.model_fields_set

@@ -5,77 +5,88 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.values.errors import InternalServerError
+from llmengine.vllm_local.job import END
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from llmengine.values.request import ChatRequest
+    from llmengine.vllm_local.reading import Message, Reader
 
 # What vLLM's server says for a probability of nothing, since JSON has no infinity.
 _LOWEST = -9999.0
 
 
-def whole(output: Any, request: ChatRequest) -> dict[str, Any]:
-    """The chat completion of a finished ``vllm.RequestOutput``."""
-    return {
-        "id": output.request_id,
-        "model": request.model,
-        "choices": [_choice(o, request) | {"message": {"content": o.text}} for o in output.outputs],
-        "prompt_token_ids": output.prompt_token_ids,
-        "prompt_logprobs": _prompt_logprobs(output.prompt_logprobs),
-        "usage": usage(output, sum(len(o.token_ids) for o in output.outputs)),
-    }
+class Answers:
+    """Puts what vLLM brings for one request into the words of its server."""
+
+    def __init__(self, request: ChatRequest, reader: Reader) -> None:
+        self._request = request
+        self._reader = reader
+        self._generated = 0
+
+    def of(self, output: Any) -> Iterator[Any]:
+        """The bodies for a ``vllm.RequestOutput``: a whole answer, or what it adds to a stream.
+
+        Raises InternalServerError for an answer that vLLM ended by an error of its own.
+        """
+        self._generated += sum(len(o.token_ids) for o in output.outputs)
+        if not self._request.stream:
+            yield self._whole(output)
+            return
+        yield self._chunk(output)
+        if output.finished:
+            yield self._common(output) | {"choices": [], "usage": self._usage(output)}
+            yield END
+
+    def _whole(self, output: Any) -> dict[str, Any]:
+        read, prompt = self._reader.message, output.prompt_token_ids
+        return self._common(output) | {
+            "choices": [self._choice(o, {"message": read(o, prompt)}) for o in output.outputs],
+            "prompt_logprobs": _prompt_logprobs(output.prompt_logprobs),
+            "usage": self._usage(output),
+        }
+
+    def _chunk(self, output: Any) -> dict[str, Any]:
+        read, prompt = self._reader.delta, output.prompt_token_ids
+        choices = [self._choice(o, {"delta": read(o, prompt)}) for o in output.outputs]
+        return self._common(output) | {"choices": choices}
+
+    def _common(self, output: Any) -> dict[str, Any]:
+        return {
+            "id": output.request_id,
+            "model": self._request.model,
+            "prompt_token_ids": output.prompt_token_ids,
+        }
+
+    def _choice(self, answer: Any, said: Message) -> dict[str, Any]:
+        if answer.finish_reason == "error":
+            raise InternalServerError("vLLM ended the answer by an error of its own")
+        return said | {
+            "index": answer.index,
+            "token_ids": list(answer.token_ids),
+            "logprobs": _logprobs(answer, self._request.sampling.logprobs or 0),
+            "finish_reason": self._reader.finish_reason(answer),
+            "stop_reason": answer.stop_reason,
+        }
+
+    def _usage(self, output: Any) -> dict[str, Any]:
+        prompt = len(output.prompt_token_ids or ())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._generated,
+            "total_tokens": prompt + self._generated,
+            "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self._reader.reasoning_tokens},
+        }
 
 
-def piece(output: Any, request: ChatRequest) -> dict[str, Any]:
-    """The chunk of a stream for what one step added to the answers."""
-    return {
-        "id": output.request_id,
-        "model": request.model,
-        "choices": [_choice(o, request) | {"delta": {"content": o.text}} for o in output.outputs],
-        "prompt_token_ids": output.prompt_token_ids,
-    }
-
-
-def last(output: Any, request: ChatRequest, generated: int) -> dict[str, Any]:
-    """The chunk that ends a stream: no choices, and the usage of all of them."""
-    return {
-        "id": output.request_id,
-        "model": request.model,
-        "choices": [],
-        "usage": usage(output, generated),
-    }
-
-
-def usage(output: Any, generated: int) -> dict[str, Any]:
-    """The tokens that vLLM counted."""
-    prompt = len(output.prompt_token_ids or ())
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": generated,
-        "total_tokens": prompt + generated,
-        "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens},
-    }
-
-
-def _choice(output: Any, request: ChatRequest) -> dict[str, Any]:
-    if output.finish_reason == "error":
-        raise InternalServerError("vLLM ended the answer by an error of its own")
-    return {
-        "index": output.index,
-        "token_ids": list(output.token_ids),
-        "logprobs": _logprobs(output, request.sampling.logprobs or 0),
-        "finish_reason": output.finish_reason,
-        "stop_reason": output.stop_reason,
-    }
-
-
-def _logprobs(output: Any, count: int) -> dict[str, Any] | None:
+def _logprobs(answer: Any, count: int) -> dict[str, Any] | None:
     """The chosen tokens, each with as many of the most likely as were asked for."""
-    if output.logprobs is None:
+    if answer.logprobs is None:
         return None
     content = []
-    for token_id, place in zip(output.token_ids, output.logprobs, strict=True):
+    for token_id, place in zip(answer.token_ids, answer.logprobs, strict=True):
         # vLLM puts the chosen token first, likely or not.
         top = sorted(place.values(), key=lambda logprob: logprob.rank)[:count]
         content.append(_logprob(place[token_id]) | {"top_logprobs": [_logprob(t) for t in top]})

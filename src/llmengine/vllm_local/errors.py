@@ -9,6 +9,7 @@ from llmengine.values.errors import (
     ContextLengthError,
     InternalServerError,
     LLMEngineError,
+    UnexpectedResponseError,
 )
 
 
@@ -17,7 +18,18 @@ def refusal(error: Exception) -> LLMEngineError:
     if isinstance(error, LLMEngineError):
         return error
     kind = ContextLengthError if speaks_of_context(str(error)) else BadRequestError
-    return kind(f"vLLM refuses the request: {type(error).__name__}: {error}")
+    refused = kind(f"vLLM refuses the request: {type(error).__name__}: {error}")
+    refused.__cause__ = error
+    return refused
+
+
+def unreadable(error: Exception) -> LLMEngineError:
+    """The error of an answer that could not be read, by a parser of vLLM's for one."""
+    if isinstance(error, LLMEngineError):
+        return error
+    failed = UnexpectedResponseError(f"an answer of vLLM's: {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
 
 
 def death(error: BaseException) -> CallError:

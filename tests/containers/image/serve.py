@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     elif argv[1] == "dies":
         sys.exit("RuntimeError: no kernel image is available for execution on the device")
     elif argv[1] == "sleeps":
-        print("loading weights, 0 %", flush=True)
+        sys.stderr.write("loading weights, 0 %\n")
         time.sleep(600)
     elif argv[1] == "wakes":
         serve("wakes", 8000, Script(faults=[Fault(status=503)] * 3))

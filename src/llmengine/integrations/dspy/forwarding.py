@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from copy import deepcopy
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import dspy
@@ -38,7 +37,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         # Adapters look capabilities up by the model's name, and litellm knows the prefix.
         name = f"openai/{asker.identity}"
         _declare(name, asker.engine.capabilities)
-        super().__init__(name, num_retries=0, provider=Provider(), **arguments)
+        super().__init__(name, num_retries=0, **{"provider": Provider()} | arguments)
         self.asker = asker
 
     def forward(
@@ -64,11 +63,12 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
     def dump_state(self) -> dict[str, Any]:
         """What DSPy saves: its own LM at the same server, since it loads no other class."""
         log.warning(
-            "engine %r: this DSPy saves and loads only its own LM; after load() give the program "
-            "the engine again: program.set_lm(to_lm(...))",
+            "engine %r: this DSPy saves and loads only its own LM, and no key; after load() give "
+            "the program the engine again: program.set_lm(to_lm(...))",
             self.asker.engine.name,
         )
         state: dict[str, Any] = native_lm(self.asker.engine, **self.kwargs).dump_state()
+        state.pop("extra_headers", None)  # they may hold a secret
         return state
 
     def _request(self, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
 
 make = EngineLM
 
-_cached = partial(request_cache, cache_arg_name="request")
+_cached = request_cache(cache_arg_name="request")
 
 
 def _question(request: dict[str, Any]) -> Question:
