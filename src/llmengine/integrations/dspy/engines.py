@@ -136,6 +136,5 @@ def make(asker: Asker, **arguments: Any) -> Any:
         engine=SyncEngine(asker),
         async_engine=AsyncEngine(asker),
         num_retries=0,
-        provider=dspy.clients.Provider(),
-        **arguments,
+        **{"provider": dspy.clients.Provider()} | arguments,
     )

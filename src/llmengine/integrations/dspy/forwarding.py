@@ -36,7 +36,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
     def __init__(self, asker: Asker, **arguments: Any) -> None:
         # Adapters look capabilities up by the model's name, and litellm knows the prefix.
         name = declare(asker.engine, f"openai/{asker.identity}", has_schemas=True)
-        super().__init__(name, num_retries=0, provider=Provider(), **arguments)
+        super().__init__(name, num_retries=0, **{"provider": Provider()} | arguments)
         self.asker = asker
 
     def forward(
