@@ -13,6 +13,7 @@ from pytest_llmengine.cli import (
     errors,
     mock,
     models,
+    report,
     run_yaml,
     tapes,
     verify,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(verify.verify)
+app.command()(report.report)
 app.command()(batch.batch)
 app.command()(tapes.record)
 app.command()(tapes.replay)
