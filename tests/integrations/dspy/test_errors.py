@@ -205,9 +205,7 @@ def test_a_program_may_retry_inside_a_module(
     assert len(server.calls) == 2
 
 
-def test_our_error_is_behind_dspys(
-    modern: Any, server: MockServer, config: EngineConfig
-) -> None:
+def test_our_error_is_behind_dspys(modern: Any, server: MockServer, config: EngineConfig) -> None:
     """The cause says how often it was tried and what the server said."""
     _failing(server, {"status": 500})
 

@@ -22,7 +22,9 @@ def test_an_evaluation_asks_from_many_threads(
 ) -> None:
     """Every example is answered once, by the engine of the caller's context."""
     answering(*[{"answer": "Paris"}] * 8)
-    examples = [dspy.Example(question=f"q{i}", answer="Paris").with_inputs("question") for i in range(8)]
+    examples = [
+        dspy.Example(question=f"q{i}", answer="Paris").with_inputs("question") for i in range(8)
+    ]
     evaluate = dspy.evaluate.Evaluate(
         devset=examples, metric=_same, num_threads=4, display_progress=False, display_table=0
     )
