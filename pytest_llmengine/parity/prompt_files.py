@@ -77,7 +77,9 @@ def read_prompts(path: Path) -> list[Prompt]:
     """
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParityError(f"prompts {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise ParityError(f"prompts {path}: {error}") from error
     prompts = _read(text, str(path))
     if not prompts:

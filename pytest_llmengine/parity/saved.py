@@ -56,8 +56,10 @@ def load(path: Path) -> Side:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
         head, *rows = [json.loads(line) for line in text.splitlines()]
-    except (OSError, EOFError, ValueError) as error:
-        raise ParityError(f"saved side {path}: {error or type(error).__name__}") from error
+    except OSError as error:
+        raise ParityError(f"saved side {path}: {error.strerror or error}") from error
+    except (EOFError, ValueError) as error:
+        raise ParityError(f"saved side {path}: {error}") from error
     _check_head(head, path)
     try:
         side = _side(head, rows, path)

@@ -190,3 +190,12 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     )
     with config.engine as engine:
         yield engine
+
+
+@pytest.fixture
+def dspy_lm(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A language model of DSPy over `engine`, in DSPy's settings while the test runs."""
+    from pytest_llmengine.plugin.dspy_lm import in_settings  # noqa: PLC0415 - imported when used
+
+    with in_settings(engine, tmp_path_factory) as lm:
+        yield lm

@@ -47,6 +47,8 @@ def begin(config: pytest.Config) -> None:
         _check_report(report)
     if given(config, ENGINE):
         _check_names(config)
+    if given(config, PARITY_BASELINE):
+        parity_kinds(config)
 
 
 def end(config: pytest.Config) -> None:

@@ -98,10 +98,8 @@ def _unlike(report: Report) -> list[RenderableType]:
 
 
 def _pair(report: Report, pair: Pair) -> list[RenderableType]:
-    where = f"  {parting(pair.divergence)}" if pair.divergence is not None else ""
-    lines: list[RenderableType] = [
-        Text.assemble((pair.id, "bold"), f"  {pair.status}{printable(where)}")
-    ]
+    where = f"  {printable(parting(pair.divergence))}" if pair.divergence is not None else ""
+    lines: list[RenderableType] = [Text.assemble((pair.id, "bold"), f"  {pair.status}{where}")]
     for mark, answer in zip("-+", report.answers(pair.id), strict=True):
         said = answer.error if pair.status is not Status.DIVERGED else answer.text
         lines.append(Text(f"  {mark} {clipped(printable(said or 'answered'), _LONGEST)}"))
