@@ -27,7 +27,7 @@ STARTING_S = 600
 STOPPING_S = 30
 # As they were given: importing vllm adds more.
 SETTINGS = {k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_"))}
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:

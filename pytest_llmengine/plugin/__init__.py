@@ -127,7 +127,8 @@ def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: Use) -> Comp
     """Compares the run's two sides by the prompts of one kind."""
     from pytest_llmengine.plugin.parity import Comparer  # noqa: PLC0415 - imported when used
 
-    return Comparer(request.config, llmengine_use)
+    engine = run.settings(request.config).engines[0]
+    return Comparer(request.config, llmengine_use, engine)
 
 
 @pytest.fixture

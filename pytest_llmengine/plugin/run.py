@@ -102,15 +102,6 @@ def contract_rows(config: pytest.Config) -> Iterator[Any]:
             yield pytest.param(check, name, id=f"{name}-{check.id}", marks=marks)
 
 
-def _under_contract(config: pytest.Config) -> Iterable[str]:
-    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - unused runs stay light
-
-    now = settings(config)
-    if chosen(config, ENGINE) or chosen(config, URL):
-        return now.engines
-    return with_contract(now.cassettes) or now.engines
-
-
 def parity_kinds(config: pytest.Config) -> list[str]:
     """The kinds of prompts by which the run compares two sides."""
     if chosen(config, PARITY_BASELINE) is None:
@@ -118,6 +109,15 @@ def parity_kinds(config: pytest.Config) -> list[str]:
     from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
 
     return kinds_of(config)
+
+
+def _under_contract(config: pytest.Config) -> Iterable[str]:
+    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - unused runs stay light
+
+    now = settings(config)
+    if chosen(config, ENGINE) or chosen(config, URL):
+        return now.engines
+    return with_contract(now.cassettes) or now.engines
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
