@@ -86,6 +86,7 @@ def _row(check: Check) -> dict[str, Any]:
         "source": check.source,
         "needs": sorted(check.needs),
         "timing": check.timing,
+        "package": str(check.package) if check.package else None,
     }
 
 

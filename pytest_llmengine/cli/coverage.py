@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock import MockServer
@@ -14,7 +14,7 @@ from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
@@ -42,10 +42,14 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Every trial: one a check on the reference, one a mutant."""
+    """Every trial: one a check on the reference, one a mutant.
+
+    ``left_out`` says why a check could not be tried here, by its id.
+    """
 
     reference: tuple[Trial, ...]
     mutants: tuple[Trial, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def survivors(self) -> list[Trial]:
@@ -74,6 +78,7 @@ class Coverage:
             "passed_on_reference": len(self.reference) - len(self.failed_on_reference),
             "survivors": [_row(t) for t in self.survivors],
             "failed_on_reference": [_row(t) for t in self.failed_on_reference],
+            "left_out": dict(self.left_out),
         }
 
     def lines(self) -> list[str]:
@@ -87,16 +92,21 @@ class Coverage:
             told,
             *(f"fails on the reference: {_line(t)}" for t in self.failed_on_reference),
             *(f"survives: {_line(t)}" for t in self.survivors),
+            *(f"left out: {check}: {why}" for check, why in self.left_out.items()),
         ]
 
 
 def measure(checks: Sequence[Check]) -> Coverage:
-    """Run the checks on the reference, and each on its own mutants, in this process."""
-    by_id = {check.id: check for check in checks}
+    """Run the checks on the reference, and each on its own mutants, in this process.
+
+    Those that drive a client library which is not installed are left out.
+    """
+    by_id = {check.id: check for check in checks if not check.missing}
     wanted = [m for m in mutants() if m.check in by_id]
     return Coverage(
-        reference=tuple(_try(checks, Behaviour())),
+        reference=tuple(_try(list(by_id.values()), Behaviour())),
         mutants=tuple(t for m in wanted for t in _try([by_id[m.check]], m.behaviour)),
+        left_out={check.id: check.missing for check in checks if check.missing},
     )
 
 

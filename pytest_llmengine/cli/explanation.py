@@ -45,6 +45,7 @@ def _facts(check: Check) -> list[tuple[str, str]]:
         ("tier", check.tier.name.lower()),
         ("source", check.source),
         ("needs", f"{needs}; without it a refusal is a fair answer" if needs else "nothing"),
+        *([("drives", f"{check.package}")] if check.package else []),
         ("clock", "only a live run can measure it" if check.timing else "no"),
         *(("mutant", name) for name in broken),
         *(("profile", line) for line in _profiles(check)),
@@ -58,7 +59,9 @@ def _profiles(check: Check) -> list[str]:
         deviation = profile.deviations.get(check.id)
         if deviation is not None:
             link = f" {deviation.link}" if deviation.link else ""
-            known = f"{deviation.outcome} since {deviation.version}: {deviation.reason}{link}"
+            depends = f" Depends on: {deviation.depends_on}." if deviation.depends_on else ""
+            seen = f"{deviation.outcome} since {deviation.version}"
+            known = f"{seen}: {deviation.reason}{depends}{link}"
             lines.append(f"{name}: {known}")
         elif missing := check.needs - profile.capabilities:
             lines.append(f"{name}: does not claim {', '.join(sorted(missing))}")

@@ -9,25 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.packages import Package
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS = {"engine", "capabilities", "deviation"}
-_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link"}
+_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package"}
 _DEVIANT = {str(o) for o in (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)}
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """A known way in which an engine breaks a rule; it fails loudly once it is gone."""
+    """A known way in which an engine breaks a rule; it fails loudly once it is gone.
+
+    One that names what it ``depends_on``, such as a flag of the server or its chat template, may
+    be gone on another server, and is then a pass.
+    ``package`` is the client library that shows it, where an earlier version does not.
+    """
 
     check: str
     outcome: Outcome
     version: str
     reason: str
     link: str = ""
+    depends_on: str = ""
+    package: Package | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,12 @@ class Profile:
     engine: str
     capabilities: frozenset[Capability] = frozenset(Capability)
     deviations: dict[str, Deviation] = field(default_factory=dict)
+
+    def deviation(self, check: str) -> Deviation | None:
+        """The known deviation from a check that shows in this installation."""
+        known = self.deviations.get(check)
+        hidden = known is not None and known.package is not None and known.package.missing
+        return None if hidden else known
 
 
 class ProfileError(ValueError):
@@ -113,5 +127,16 @@ def _deviation(row: dict[str, str], where: str) -> Deviation:
     if row["outcome"] not in _DEVIANT:
         msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(_DEVIANT)}"
         raise ProfileError(msg)
-    outcome = Outcome(row["outcome"])
-    return Deviation(row["check"], outcome, row["version"], row["reason"], row.get("link", ""))
+    package = _package(row, where)
+    known: dict[str, Any] = {**row, "outcome": Outcome(row["outcome"]), "package": package}
+    return Deviation(**known)
+
+
+def _package(row: dict[str, str], where: str) -> Package | None:
+    if "package" not in row:
+        return None
+    try:
+        return Package.parse(row["package"])
+    except ValueError as error:
+        msg = f"{where}: package: {error}"
+        raise ProfileError(msg) from error

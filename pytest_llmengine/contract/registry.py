@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmengine.values.capabilities import Capability
+    from pytest_llmengine.contract.packages import Package
     from pytest_llmengine.contract.target import Target
 
 CheckFunction = Callable[["Target"], None]
@@ -43,7 +44,7 @@ class Check:
 
     ``id`` is never reused or renamed. ``source`` says where the rule comes from. ``needs`` are
     the capabilities without which a refusal is a fair answer. ``timing`` marks a rule that only
-    a clock can see.
+    a clock can see. ``package`` is a client library that the check drives.
     """
 
     id: str
@@ -53,6 +54,17 @@ class Check:
     source: str
     needs: frozenset[Capability] = frozenset()
     timing: bool = False
+    package: Package | None = None
+
+    @property
+    def missing(self) -> str:
+        """Why the check cannot be run in this installation, "" where it can."""
+        return self.package.missing if self.package else ""
+
+    @property
+    def cassette(self) -> str:
+        """The name of its recording: what a client library sends changes with its releases."""
+        return f"{self.package.installed}/{self.id}" if self.package else self.id
 
     @property
     def group(self) -> str:
@@ -76,6 +88,7 @@ def check(  # noqa: PLR0913 - one row of the catalogue
     source: str,
     needs: Iterable[Capability] = (),
     timing: bool = False,
+    package: Package | None = None,
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function of a target as a check; its docstring's first line is the rule."""
 
@@ -86,7 +99,7 @@ def check(  # noqa: PLR0913 - one row of the catalogue
         if not run.__doc__:
             msg = f"check {id!r} has no docstring; its first line is the rule that reports print"
             raise ValueError(msg)
-        _catalogue[id] = Check(id, run, level, tier, source, frozenset(needs), timing)
+        _catalogue[id] = Check(id, run, level, tier, source, frozenset(needs), timing, package)
         return run
 
     return register

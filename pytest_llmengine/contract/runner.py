@@ -34,10 +34,12 @@ class CheckResult:
 
 def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
     """The verdict of one check on a target, held against the profile's known deviations."""
+    if check.missing:
+        return not_run(check, Outcome.UNMEASURED, check.missing)
     target.begin(timing=check.timing)
     outcome, reason = _observe(check, target)
     reason = scrub(reason)
-    deviation = profile.deviations.get(check.id)
+    deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
     claimed = check.needs <= profile.capabilities
@@ -45,6 +47,12 @@ def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
         outcome is Outcome.REFUSED and not claimed
     )
     return CheckResult(check, outcome, reason, target.exchanges, target.seconds, accepted)
+
+
+def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
+    """The verdict of a check that could not be run, accepted where nothing can be known."""
+    accepted = outcome is Outcome.UNMEASURED
+    return CheckResult(check, outcome, reason, exchanges=(), seconds=0.0, accepted=accepted)
 
 
 def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
@@ -65,9 +73,12 @@ def _judge(
     if outcome is deviation.outcome:
         known = f"{outcome} as known of {deviation.version}"
         return Outcome.DEVIATES, f"{deviation.reason} ({known}; seen: {reason})"
+    if outcome is Outcome.PASS and deviation.depends_on:
+        return outcome, reason
     if outcome is Outcome.PASS:
-        gone = (
-            f"the deviation of {profile.engine} ({deviation.outcome}: {deviation.reason}) is gone"
+        gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
+        return Outcome.FAIL, (
+            f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile, or "
+            "give a profile of your own without it"
         )
-        return Outcome.FAIL, f"{gone}; take it out of the profile"
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

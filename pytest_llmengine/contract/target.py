@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -112,6 +112,16 @@ class Target:
     def exchanges(self) -> tuple[Exchange, ...]:
         """Every exchange since `begin`."""
         return tuple(self._exchanges)
+
+    def note(self, exchange: Exchange) -> None:
+        """Add what a client of its own asked and got, its keys scrubbed here."""
+        self._exchanges.append(
+            replace(
+                exchange,
+                request_body=scrub(exchange.request_body),
+                response_body=scrub(exchange.response_body),
+            )
+        )
 
     @property
     def seconds(self) -> float:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.runner import CheckResult, run_check
-from pytest_llmengine.recording import CassetteError
+from pytest_llmengine.contract.runner import CheckResult, not_run, run_check
+from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets.errors import AlreadyRecorded
 from pytest_llmengine.targets.settings import Mode
@@ -24,22 +24,24 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
 
     A request that was not recorded is an error of the harness whatever the check made of the
     answer: a rule about error answers would pass on it. A check that is recorded already and not
-    to be recorded again is unmeasured. In a replay no socket of this process leaves the machine.
+    to be recorded again is unmeasured, and so is one whose client library is missing, or was not
+    recorded in this release. In a replay no socket of this process leaves the machine.
     """
+    if check.missing:
+        return not_run(check, Outcome.UNMEASURED, check.missing)
     guard = guarded() if session.mode is Mode.REPLAY else nullcontext()
     try:
-        with guard, session.cassette(check.id) as tape:
+        with guard, session.cassette(check.cassette) as tape:
             result = run_check(check, session.target, profile or session.profile)
     except AlreadyRecorded as there:
-        return _without(check, Outcome.UNMEASURED, str(there))
+        return not_run(check, Outcome.UNMEASURED, str(there))
+    except CassetteNotFoundError as error:
+        other_release = check.package is not None
+        outcome = Outcome.UNMEASURED if other_release else Outcome.ERROR
+        return not_run(check, outcome, str(error))
     except CassetteError as error:
-        return _without(check, Outcome.ERROR, str(error))
+        return not_run(check, Outcome.ERROR, str(error))
     if tape is None or not tape.misses:
         return result
     reason = "; ".join(tape.misses)
     return replace(result, outcome=Outcome.ERROR, reason=reason, accepted=False)
-
-
-def _without(check: Check, outcome: Outcome, reason: str) -> CheckResult:
-    accepted = outcome is Outcome.UNMEASURED
-    return CheckResult(check, outcome, reason, exchanges=(), seconds=0.0, accepted=accepted)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.cli.coverage import Coverage, Trial
+from pytest_llmengine.cli.coverage import Coverage, Trial, measure
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.packages import Package
+from pytest_llmengine.contract.registry import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +37,7 @@ def test_mutant_is_killed_by_a_verdict_that_fails_the_run(outcome: Outcome) -> N
         "passed_on_reference": 1,
         "survivors": [],
         "failed_on_reference": [],
+        "left_out": {},
     }
 
 
@@ -78,5 +82,16 @@ def test_coverage_counts_checks_and_mutants(llmengine: Callable[..., Any]) -> No
         "passed_on_reference": 1,
         "survivors": [],
         "failed_on_reference": [],
+        "left_out": {},
     }
     assert (ran.status, ran.err) == (0, "")
+
+
+def test_a_check_without_its_client_library_is_left_out() -> None:
+    """What cannot be tried here is named with its reason, and fails nothing."""
+    package = Package("no-such-client", (1, 0))
+    row = replace(select(ids=["models.list.shape"])[0], package=package)
+    found = measure([row])
+    assert found.to_dict()["left_out"] == {"models.list.shape": package.missing}
+    assert found.lines()[-1].startswith("left out: models.list.shape: no-such-client>=1.0")
+    assert not found.survivors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,14 @@ CHECKS = catalogue()
 MUTANTS = mutants()
 NO_CLAIMS = Profile("mock")
 
-each_check = pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+
+def _param(check: Check, value: object = None, suffix: str = "") -> Any:
+    """A check, or its mutant, which is skipped where the client that it drives is missing."""
+    skip = pytest.mark.skipif(bool(check.missing), reason=check.missing)
+    return pytest.param(value or check, id=f"{check.id}{suffix}", marks=skip)
+
+
+each_check = pytest.mark.parametrize("check", [_param(c) for c in CHECKS.values()])
 
 
 def _target(server: MockServer) -> Target:
@@ -50,7 +57,7 @@ def test_the_reference_passes(check: Check, reference: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "mutant", [pytest.param(m, id=f"{m.check}-{m.behaviour.name}") for m in MUTANTS]
+    "mutant", [_param(CHECKS[m.check], m, f"-{m.behaviour.name}") for m in MUTANTS]
 )
 def test_the_mutant_is_killed(mutant: Mutant) -> None:
     """A check ends the run on a server that breaks its rule, and does not break itself."""

@@ -31,6 +31,7 @@ outcome = "fail"
 version = "tiny 1.0"
 reason = "The error has no param."
 link = "https://example.org/1"
+depends_on = "--params"
 """
 ROW = '[[deviation]]\ncheck = "err.shape"\nversion = "1"\nreason = "r"\n'
 
@@ -47,6 +48,7 @@ def test_a_profile_holds_claims_and_deviations() -> None:
             "tiny 1.0",
             "The error has no param.",
             "https://example.org/1",
+            "--params",
         )
     }
 
@@ -62,6 +64,7 @@ def test_a_profile_holds_claims_and_deviations() -> None:
         ('[[deviation]]\ncheck = "a"', ["deviation 1", "'outcome' is missing"]),
         (f'{ROW}outcome = "fail"\ncolor = 1', ["deviation 1", "unknown key 'color'"]),
         (f'{ROW}outcome = "broken"', ["deviation 1", "'broken'", "ignored"]),
+        (f'{ROW}outcome = "fail"\npackage = "dspy"', ["deviation 1", "package", "dspy>=3.4"]),
         (f'{ROW}outcome = "pass"', ["deviation 1", "'pass'", "ignored"]),
         (f'{ROW}outcome = "fail"\n{ROW}outcome = "fail"', ["deviation 2", "err.shape", "already"]),
     ],
@@ -72,6 +75,14 @@ def test_a_wrong_profile_says_where_and_what(text: str, words: list[str]) -> Non
         parse_profile(text, source="tiny.toml")
     for word in ("tiny.toml", *words):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(("package", "shows"), [("pytest>=8.0", True), ("pytest>=99.0", False)])
+def test_a_deviation_may_show_with_one_version_of_a_client(package: str, shows: bool) -> None:
+    """A deviation that a client library shows counts where that version is installed."""
+    row = f'{ROW}outcome = "fail"\npackage = "{package}"'
+    profile = parse_profile(row, source="tiny.toml")
+    assert (profile.deviation("err.shape") is not None) is shows
 
 
 def test_a_profile_of_the_users_own_is_read(tmp_path: Path) -> None:

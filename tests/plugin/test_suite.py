@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _SMOKE = len(select(tier=Tier.SMOKE))
+_AUTH = len(select(ids=["auth"]))
+_KEY = "sk-of-the-suite-1234567890"
 
 
 def _without_created(body: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         """
         from llmengine.values.capabilities import Capability
         from pytest_llmengine.contract.outcomes import Refused, Unmeasured
+        from pytest_llmengine.contract.packages import Package
         from pytest_llmengine.contract.registry import QUIRK, SMOKE, check
 
         def row(id, **more):
@@ -124,6 +127,11 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         def unmeasured(target):
             '''A check that cannot know.'''
             raise Unmeasured("no clock here")
+
+        @row("odd.undriven", package=Package("no-such-client", (1, 0)))
+        def undriven(target):
+            '''A check of a client library that is not here.'''
+            1 / 0
 
         @row("odd.refused", needs={Capability.VISION})
         def refused(target):
@@ -140,12 +148,13 @@ def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServe
 
     result = odd_checks.runpytest_subprocess(*_SUITE, *aim, "-rs", "-k", "odd")
 
-    result.assert_outcomes(failed=1, skipped=2)
+    result.assert_outcomes(failed=1, skipped=3)
     result.stdout.fnmatch_lines(
         [
             "error: the check itself broke: ZeroDivisionError: division by zero",
             "The harness broke: this is no verdict on the engine.",
             "SKIPPED *unmeasured: no clock here",
+            "SKIPPED *unmeasured: no-such-client>=1.0 is not installed*",
             "SKIPPED *refused: no tools here",
         ]
     )
@@ -168,6 +177,44 @@ def test_record_and_replay_agree(pytester: pytest.Pytester) -> None:
     assert _outcomes(pytester.path / "replayed.json") == _outcomes(pytester.path / "recorded.json")
     folder = pytester.path / "cassettes" / "openai_compatible"
     assert len(list(folder.glob("*.yaml"))) == _SMOKE
+
+
+def test_rules_about_keys_are_replayed_too(pytester: pytest.Pytester) -> None:
+    """What a server that wants a key was seen to do is seen again without the key."""
+    arguments = (*_SUITE, "--engine=openai_compatible", "-k", "auth")
+    with pytest.MonkeyPatch.context() as shell, MockServer(api_key=_KEY) as server:
+        shell.setenv("LLMENGINE_API_KEY", _KEY)
+        url = f"--engine-url={server.base_url}"
+        pytester.runpytest_inprocess(*arguments, url, "--engine-mode=record").assert_outcomes(
+            passed=_AUTH
+        )
+
+    result = pytester.runpytest_inprocess(*arguments)
+
+    result.assert_outcomes(passed=_AUTH)
+    for tape in (pytester.path / "cassettes").rglob("*.yaml"):
+        assert _KEY not in tape.read_text()
+
+
+def test_without_an_engine_every_recorded_contract_is_replayed(pytester: pytest.Pytester) -> None:
+    """Engines whose checks are recorded all run; one with recordings of tests alone does not."""
+    pytester.path.joinpath("engines.yaml").write_text(
+        "- {name: a, backend: openai_compatible, model: mock}\n"
+        "- {name: b, backend: openai_compatible, model: mock}\n"
+    )
+    only = (*_SUITE, "--engine-config=engines.yaml", "-k", "chat.basic.object_const")
+    with MockServer() as server:
+        for name in ("a", "b"):
+            record = (f"--engine={name}", f"--engine-url={server.base_url}")
+            pytester.runpytest_inprocess(*only, *record, "--engine-mode=record")
+    tests = pytester.path / "cassettes" / "embedded" / "tests"
+    tests.mkdir(parents=True)
+    tests.joinpath("test_a.yaml").write_text("version: 1\ninteractions: []\n")
+
+    result = pytester.runpytest_inprocess(*only, "-v")
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*contract[[]a-chat*PASSED*", "*contract[[]b-chat*PASSED*"])
 
 
 def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) -> None:

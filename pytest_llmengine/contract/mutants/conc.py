@@ -6,30 +6,19 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.changes import put
+from pytest_llmengine.contract.mutants.edits import mixing_up
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON, Call
-    from pytest_llmengine.contract.mutants.changes import Hook
-
-
-def _mixing_up(*, after: int) -> Hook:
-    """Give each caller the answer of the one before, once so many have been served."""
-    served: list[JSON] = []
-
-    def hook(body: JSON, call: Call) -> JSON:
-        served.append(body)
-        return served[-2] if len(served) > after else body
-
-    return hook
 
 
 def _never_ending(events: list[JSON], call: Call) -> list[JSON]:
     return events[:-1]
 
 
-mutant("conc.isolation", Behaviour("mixes answers up", reply=_mixing_up(after=1)))
-mutant("conc.isolation", Behaviour("mixes up when busy", reply=_mixing_up(after=5)))
+mutant("conc.isolation", Behaviour("mixes answers up", reply=mixing_up(after=1)))
+mutant("conc.isolation", Behaviour("mixes up when busy", reply=mixing_up(after=5)))
 mutant("conc.unique_ids", Behaviour("one id for all", reply=put("chatcmpl-1", "id")))
 mutant("conc.stream_and_json_mixed", Behaviour("streams never end", events=_never_ending))
 mutant(

@@ -95,3 +95,14 @@ def crashes_on(part: bytes) -> WireHook:
         return reply
 
     return hook
+
+
+def mixing_up(*, after: int) -> Hook:
+    """A ``reply`` hook that gives each caller the answer before, once so many were served."""
+    served: list[JSON] = []
+
+    def hook(body: JSON, call: Call) -> JSON:
+        served.append(body)
+        return served[-2] if len(served) > after else body
+
+    return hook

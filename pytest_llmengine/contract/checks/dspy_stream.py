@@ -1,0 +1,49 @@
+"""dspy.stream: programs whose fields are seen while the model writes them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.driving.dspy_program import programs
+from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
+from pytest_llmengine.contract.outcomes import expect, fail
+from pytest_llmengine.contract.packages import DSPY
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.target import Target
+
+LINE = "one two three four five six seven eight nine ten"
+SHOWN = ("red red blue green red blue red blue", "a b c d e f g h i j", "two four six eight ten")
+
+
+@check(
+    "dspy.stream.listener",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="dspy.streamify with a StreamListener, which reads a field from the deltas",
+    needs={Capability.STREAMING},
+    package=DSPY,
+)
+def listener(target: Target) -> None:
+    """A listener on a field gets it in pieces, which join to what the program says at its end."""
+    with programs(target) as made:
+        seen = made.run(lambda: asyncio.run(_streamed(made)))
+    if not seen or not isinstance(seen[-1], made.dspy.Prediction):
+        fail(f"the stream ended without a prediction: {quote(seen[-1:])}")
+    *pieces, said = seen
+    expect(len(pieces) > 1, f"the field {quote(said.answer)} came in {len(pieces)} pieces")
+    joined = "".join(piece.chunk for piece in pieces).strip()
+    expect(joined == said.answer, f"pieces join to {quote(joined)}, not to {quote(said.answer)}")
+
+
+async def _streamed(made: Programs) -> list[Any]:
+    """The pieces of the field, then the prediction."""
+    listening = made.dspy.streaming.StreamListener(signature_field_name="answer")
+    repeater = rehearsed(made.dspy.Predict("question -> answer"), *({"answer": s} for s in SHOWN))
+    program = made.dspy.streamify(repeater, stream_listeners=[listening])
+    return [seen async for seen in program(question=repeating(answer=LINE))]

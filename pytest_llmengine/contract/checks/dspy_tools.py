@@ -1,0 +1,107 @@
+"""dspy.tools: agents that call Python functions, natively and in DSPy's own text."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.driving.dspy_program import programs
+from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
+from pytest_llmengine.contract.packages import DSPY
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reading.chat import CALL_MARKUP
+from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.samples import ASK_WEATHER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmengine.contract.driving.dspy_answers import Answer
+    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.target import Target
+
+_SUNNY = "It is sunny in"
+_SHOWN = ("Lyon", "Nice", "Brest")
+
+row = partial(check, level=QUIRK, package=DSPY)
+
+
+def get_weather(city: str) -> str:
+    """The weather of a city."""
+    return f"{_SUNNY} {city}."
+
+
+@row(
+    "dspy.tools.native",
+    tier=CORE,
+    source="dspy.ToolCalls: tools in the request, tool_calls in the answer",
+    needs={Capability.TOOLS},
+)
+def native(target: Target) -> None:
+    """A program with a ToolCalls field gets the call that the model made, with its arguments."""
+    with programs(target, "tools") as made:
+        program = made.dspy.Predict(_calling(made.dspy))
+        tools = [made.dspy.Tool(get_weather)]
+        said = _called(made, lambda: program(question=ASK_WEATHER, tools=tools))
+    call = said.calls.tool_calls[0]
+    expect(call.name == "get_weather", f"the name is {call.name!r}")
+    expect(isinstance(call.args.get("city"), str), f"the arguments are {quote(call.args)}")
+
+
+def _calling(dspy: Any) -> Any:
+    """A signature with tools in and calls out."""
+    fields = {
+        "question": (str, dspy.InputField()),
+        "tools": (GenericAlias(list, dspy.Tool), dspy.InputField()),
+        "calls": (dspy.ToolCalls, dspy.OutputField()),
+    }
+    return dspy.Signature(fields, "Answer by a tool.")
+
+
+def _called(made: Programs, program: Callable[[], Any]) -> Any:
+    """What the program says, if there was a call; without one nothing can be known."""
+    try:
+        said = made.run(program)
+    except Unmeasured:
+        _expect_call(made.answers[0])
+        fail(f"DSPy cannot read the call {quote(made.answers[0].tool_calls[0])}")
+    _expect_call(made.answers[0])
+    return said
+
+
+def _expect_call(answer: Answer) -> None:
+    if answer.tool_calls[0]:
+        return
+    text = answer.texts[0]
+    if answer.cut:
+        raise Unmeasured(f"the token cap cut the answer: {quote(text)}")
+    leaked = [marker for marker in CALL_MARKUP if marker in text]
+    expect(not leaked, f"a call came as text: {quote(text)}")
+    raise Unmeasured(f"no tool call to look at; the model said {quote(text)}")
+
+
+@row("dspy.tools.react", tier=EXTENDED, source="dspy.ReAct: tools are called by text")
+def react(target: Target) -> None:
+    """A ReAct agent gets through a turn that calls a tool and one that reads what it said."""
+    with programs(target) as made:
+        agent = made.dspy.ReAct("question -> answer", tools=[get_weather], max_iters=1)
+        rehearsed(agent.react, *map(_step, _SHOWN), trajectory="")
+        rehearsed(agent.extract.predict, *map(_end, _SHOWN), trajectory="")
+        question = repeating(**_step("Paris"), **_end("Paris"))
+        said = made.run(lambda: agent(question=question))
+    seen = said.trajectory.get("observation_0", "no tool")
+    if not seen.startswith(_SUNNY):
+        raise Unmeasured(f"the model called no tool, or wrongly; the agent saw {quote(seen)}")
+    expect(isinstance(said.answer, str) and said.answer, f"the answer is {quote(said.answer)}")
+
+
+def _step(city: str) -> dict[str, Any]:
+    call = {"next_tool_name": "get_weather", "next_tool_args": {"city": city}}
+    return {"next_thought": "I look.", **call}
+
+
+def _end(city: str) -> dict[str, Any]:
+    return {"reasoning": "The tool says so.", "answer": f"{_SUNNY} {city}."}

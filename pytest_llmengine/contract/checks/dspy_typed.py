@@ -1,0 +1,132 @@
+"""dspy.typed: typed fields, by the model's text alone, in JSON mode and by a schema."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import jsonschema
+from pydantic import BaseModel
+
+from llmengine.values.capabilities import Capability
+from pytest_llmengine.contract.driving.dspy_program import programs
+from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
+from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, expect_effect
+from pytest_llmengine.contract.packages import DSPY
+from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.registry import CORE, EXTENDED, OPTIONAL, QUIRK, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmengine.contract.driving.dspy_answers import Answer
+    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.target import Target
+
+row = partial(check, package=DSPY)
+
+ASK = "Which colour has the sky?"
+
+
+class Colour(BaseModel):
+    """A colour by its name."""
+
+    name: str
+    warm: bool
+
+
+class Vermilion(Colour):
+    """The colour that no model names by chance."""
+
+    name: Literal["vermilion"]
+
+
+@row(
+    "dspy.typed.chat",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="dspy.ChatAdapter: a pydantic field is JSON within the text",
+)
+def chat(target: Target) -> None:
+    """A pydantic field of a program over the ChatAdapter is read from the text."""
+    shown = [{"colour": Colour(name=name, warm=False)} for name in ("blue", "green", "white")]
+    asked = repeating(colour=Colour(name="red", warm=True))
+    with programs(target) as made:
+        program = rehearsed(made.dspy.Predict(_naming_a_colour(made, Colour)), *shown)
+        said = made.run(partial(program, question=asked))
+    expect(isinstance(said.colour, Colour), f"the field is {quote(said.colour)}")
+
+
+@row(
+    "dspy.typed.json_object",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source="dspy.JSONAdapter: response_format json_object",
+    needs={Capability.JSON_OBJECT},
+)
+def json_object(target: Target) -> None:
+    """JSON mode gives a program over the JSONAdapter one JSON object."""
+    with programs(target, "json_object", json=True) as made:
+        _held(made, "question -> answer", _expect_object)
+
+
+@row(
+    "dspy.typed.json_schema",
+    level=OPTIONAL,
+    tier=CORE,
+    source="dspy.JSONAdapter: response_format json_schema, for a model declared to support it",
+    needs={Capability.JSON_SCHEMA},
+)
+def json_schema(target: Target) -> None:
+    """A schema gives a program over the JSONAdapter its pydantic field, whatever the model."""
+    with programs(target, "json_schema", json=True) as made:
+        said = _held(made, _naming_a_colour(made, Vermilion), _expect_schema)
+        _expect_sent(made.answers[0])
+    expect(isinstance(said.colour, Vermilion), f"the field is {quote(said.colour)}")
+
+
+def _held(made: Programs, signature: Any, expect_held: Callable[[Answer], None]) -> Any:
+    """What the program says; where DSPy cannot read the text, the server should have held it."""
+    try:
+        return made.run(lambda: made.dspy.Predict(signature)(question=ASK))
+    except Unmeasured:
+        if made.answers[0].cut:
+            raise Unmeasured(f"the token cap cut it: {quote(made.answers[0].texts[0])}") from None
+        expect_held(made.answers[0])
+        raise
+
+
+def _expect_object(answer: Answer) -> None:
+    said = quote(answer.texts[0])
+    expect_effect(isinstance(_json(answer), dict), f"json_object was accepted, and it says {said}")
+
+
+def _expect_schema(answer: Answer) -> None:
+    _expect_sent(answer)
+    schema = {
+        "type": "object",
+        "properties": {"colour": Vermilion.model_json_schema()},
+        "required": ["colour"],
+    }
+    fits = jsonschema.Draft202012Validator(schema).is_valid(_json(answer))
+    expect_effect(fits, f"the schema was accepted, and the answer is {quote(answer.texts[0])}")
+
+
+def _expect_sent(answer: Answer) -> None:
+    """DSPy up to 3.3 asks again in JSON mode where a schema was turned down, and says nothing."""
+    if not answer.schema:
+        raise Refused("the schema was turned down, and DSPy fell back to JSON mode")
+
+
+def _json(answer: Answer) -> Any:
+    try:
+        return json.loads(answer.texts[0])
+    except ValueError:
+        return None
+
+
+def _naming_a_colour(made: Programs, kind: type[Colour]) -> Any:
+    dspy = made.dspy
+    fields = {"question": (str, dspy.InputField()), "colour": (kind, dspy.OutputField())}
+    return dspy.Signature(fields)

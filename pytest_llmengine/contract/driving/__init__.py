@@ -1,0 +1,1 @@
+"""Client libraries run against a target, so that what breaks is laid at the right door."""
