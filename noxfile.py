@@ -5,6 +5,8 @@ Each session installs this project and one DSPy, and runs what drives that DSPy 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest"]
@@ -35,4 +37,7 @@ def dspy_latest(session: nox.Session) -> None:
 def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     # In one step, so that no later one replaces what DSPy needs.
     session.install(".[embedded]", *TESTS, *requirements)
-    session.run("pytest", "-n", "2", "tests/integrations/dspy", *session.posargs)
+    report = Path(".nox") / f"{session.name}.xml"  # for tools/dspy_table.py
+    session.run(
+        "pytest", "-n", "2", "tests/integrations/dspy", f"--junitxml={report}", *session.posargs
+    )

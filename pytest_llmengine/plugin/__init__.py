@@ -7,7 +7,7 @@ those that need a client or a recorder are imported when a test asks for an engi
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -171,3 +171,12 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     )
     with config.engine as engine:
         yield engine
+
+
+@pytest.fixture
+def dspy_lm(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A language model of DSPy over `engine`, in DSPy's settings while the test runs."""
+    from pytest_llmengine.plugin.dspy_lm import in_settings  # noqa: PLC0415 - imported when used
+
+    with in_settings(engine, tmp_path_factory) as lm:
+        yield lm

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.integrations.dspy import Generation, purge_dead_threads, to_lm
-from llmengine.mock import MockServer, Script
+from llmengine.mock import MockServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
