@@ -1,15 +1,16 @@
-"""Environments of their own, for what cannot share one: the generations of DSPy.
+"""Environments of their own, for what cannot share one or is too big for every run.
 
-Each session installs this project and one DSPy, and runs what drives that DSPy for real.
+Each session installs this project and one framework, and runs the tests that drive it for real.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest"]
+nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray"]
 
 # Later releases of litellm need other pins, and pip walks back through dozens of wheels to them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
@@ -41,3 +42,29 @@ def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     session.run(
         "pytest", "-n", "2", "tests/integrations/dspy", f"--junitxml={report}", *session.posargs
     )
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """LangChain's clients, which leave their shared connections open at the end."""
+    session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
+    options = ("-p", "no:unraisableexception", *session.posargs)
+    session.run("pytest", "tests/integrations/clients", *options)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Ray Data on this machine alone: a head and its workers, two actors, no network."""
+    session.install(".", *TESTS, "ray[data]>=2.40")
+    session.run("pytest", "tests/integrations/ray", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def vllm(session: nox.Session) -> None:
+    """VLLM in this process, in the environment that nox runs in: its build is the machine's."""
+    env = {}
+    if "LLMENGINE_VLLM_MODEL" not in os.environ:
+        folder = str(Path(session.create_tmp()) / "smollm2")
+        session.run("python", "tests/vllm_local/make_model.py", folder)
+        env["LLMENGINE_VLLM_MODEL"] = folder
+    session.run("python", "-m", "pytest", "tests/vllm_local", *session.posargs, env=env)

@@ -9,9 +9,12 @@ import typer
 from pytest_llmengine.cli import (
     batch,
     contract,
+    engines,
     errors,
     mock,
     models,
+    parity,
+    report,
     run_yaml,
     tapes,
     verify,
@@ -30,11 +33,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(verify.verify)
+app.command()(report.report)
 app.command()(batch.batch)
+app.command()(parity.parity)
 app.command()(tapes.record)
 app.command()(tapes.replay)
 app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(contract.app, name="contract")
+app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")
 

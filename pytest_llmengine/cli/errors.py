@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from llmengine.values.errors import LLMEngineError
+from pytest_llmengine.containers.errors import ContainerError
 from pytest_llmengine.contract.profile import ProfileError
 
 USER_ERROR = 2
@@ -12,11 +13,16 @@ INTERRUPTED = 130
 
 
 def one_line(error: Exception) -> str | None:
-    """What to tell the user, on one line; None for a bug, which deserves its traceback."""
+    """What to tell the user, on one line; None for a bug, which deserves its traceback.
+
+    The last words of a container that failed keep the lines that they came in.
+    """
     if _is_usage_error(error):
         return _usage(error)
     if isinstance(error, OSError):
         return _os_error(error)
+    if isinstance(error, ContainerError):
+        return str(error)
     if isinstance(error, (LLMEngineError, ProfileError)) or type(error) is LookupError:
         return " ".join(str(error).split())
     return None

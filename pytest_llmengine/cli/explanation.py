@@ -59,7 +59,9 @@ def _profiles(check: Check) -> list[str]:
         deviation = profile.deviations.get(check.id)
         if deviation is not None:
             link = f" {deviation.link}" if deviation.link else ""
-            known = f"{deviation.outcome} since {deviation.version}: {deviation.reason}{link}"
+            depends = f" Depends on: {deviation.depends_on}." if deviation.depends_on else ""
+            seen = f"{deviation.outcome} since {deviation.version}"
+            known = f"{seen}: {deviation.reason}{depends}{link}"
             lines.append(f"{name}: {known}")
         elif missing := check.needs - profile.capabilities:
             lines.append(f"{name}: does not claim {', '.join(sorted(missing))}")

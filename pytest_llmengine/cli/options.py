@@ -3,6 +3,38 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        "--engine-image",
+        help="The image of a container, or to record from.",
+        show_default="a pinned one",
+    ),
+]
+GpusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        "--engine-gpus",
+        help="The GPUs that a container sees: all, a number, or device=0,1.",
+        show_default="none",
+    ),
+]
+StartupTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--startup-timeout",
+        "--engine-startup-timeout",
+        min=0.001,
+        help="How many seconds a container may take to its first token, downloads aside.",
+        show_default="600",
+    ),
+]
 
 
 class TierName(StrEnum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.cli.console import stderr
 from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.cli.progress import run_all
+from pytest_llmengine.cli.start_progress import start_progress
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.reports import CheckRecord, Report
 from pytest_llmengine.reports.header import header_of
@@ -30,7 +32,9 @@ def run_suite(
     profile = read_profile(profile_file) if profile_file else None
     _fetch_model(name, settings)
     console = stderr()
-    with open_session(name, settings) as session:
+    with ExitStack() as stack:
+        with start_progress(console) as on_progress:
+            session = stack.enter_context(open_session(name, settings, on_progress))
         header = header_of(session, settings.tier)
         run = partial(_record, session=session, profile=profile)
         return Report(header, tuple(run_all(checks, run, console, title=header.describe)))

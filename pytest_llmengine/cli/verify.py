@@ -9,7 +9,12 @@ from typing import Annotated
 import typer
 
 from pytest_llmengine.cli.console import stdout
-from pytest_llmengine.cli.options import TierName
+from pytest_llmengine.cli.options import (
+    GpusOption,
+    ImageOption,
+    StartupTimeoutOption,
+    TierName,
+)
 
 
 class ModeName(StrEnum):
@@ -18,6 +23,7 @@ class ModeName(StrEnum):
     LIVE = "live"
     RECORD = "record"
     REPLAY = "replay"
+    DOCKER = "docker"
 
 
 def verify(  # noqa: PLR0913 - one option each
@@ -40,9 +46,12 @@ def verify(  # noqa: PLR0913 - one option each
         typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also write the report, as .json or .md.")
+        list[Path] | None,
+        typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
     ] = None,
-    mode: Annotated[ModeName, typer.Option(help="Where the answers come from.")] = ModeName.LIVE,
+    mode: Annotated[
+        ModeName, typer.Option("--mode", "--engine-mode", help="Where the answers come from.")
+    ] = ModeName.LIVE,
     config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
     cassettes: Annotated[Path, typer.Option(help="The folder of recordings.")] = Path("cassettes"),
     rewrite: Annotated[
@@ -51,6 +60,9 @@ def verify(  # noqa: PLR0913 - one option each
     profile: Annotated[
         Path | None, typer.Option(help="Known deviations (TOML), in place of the shipped ones.")
     ] = None,
+    image: ImageOption = None,
+    gpus: GpusOption = None,
+    startup_timeout: StartupTimeoutOption = None,
 ) -> None:
     """Hold a server to the contract and print where it keeps it.
 
@@ -62,8 +74,10 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.reports.terminal import print_report
     from pytest_llmengine.targets import Mode, Settings
 
-    if report is not None:
-        check_path(report)
+    if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
+        raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
+    for path in report or ():
+        check_path(path)
     depth = Tier[tier.name]
     name = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
@@ -75,9 +89,12 @@ def verify(  # noqa: PLR0913 - one option each
         cassettes=cassettes,
         rewrite=rewrite,
         tier=depth,
+        image=image,
+        gpus=gpus,
+        startup_timeout=startup_timeout,
     )
     found = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
     print_report(found, stdout())
-    if report is not None:
-        write_report(found, report)
+    for path in report or ():
+        write_report(found, path)
     raise typer.Exit(0 if found.accepted else 1)

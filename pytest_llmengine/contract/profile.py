@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS = {"engine", "capabilities", "deviation"}
-_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "package"}
+_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package"}
 _DEVIANT = {str(o) for o in (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)}
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
@@ -24,6 +24,8 @@ _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 class Deviation:
     """A known way in which an engine breaks a rule; it fails loudly once it is gone.
 
+    One that names what it ``depends_on``, such as a flag of the server or its chat template, may
+    be gone on another server, and is then a pass.
     ``package`` is the client library that shows it, where an earlier version does not.
     """
 
@@ -32,6 +34,7 @@ class Deviation:
     version: str
     reason: str
     link: str = ""
+    depends_on: str = ""
     package: Package | None = None
 
 
@@ -124,14 +127,9 @@ def _deviation(row: dict[str, str], where: str) -> Deviation:
     if row["outcome"] not in _DEVIANT:
         msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(_DEVIANT)}"
         raise ProfileError(msg)
-    return Deviation(
-        check=row["check"],
-        outcome=Outcome(row["outcome"]),
-        version=row["version"],
-        reason=row["reason"],
-        link=row.get("link", ""),
-        package=_package(row, where),
-    )
+    package = _package(row, where)
+    known: dict[str, Any] = {**row, "outcome": Outcome(row["outcome"]), "package": package}
+    return Deviation(**known)
 
 
 def _package(row: dict[str, str], where: str) -> Package | None:

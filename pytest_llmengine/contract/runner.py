@@ -73,9 +73,12 @@ def _judge(
     if outcome is deviation.outcome:
         known = f"{outcome} as known of {deviation.version}"
         return Outcome.DEVIATES, f"{deviation.reason} ({known}; seen: {reason})"
+    if outcome is Outcome.PASS and deviation.depends_on:
+        return outcome, reason
     if outcome is Outcome.PASS:
-        gone = (
-            f"the deviation of {profile.engine} ({deviation.outcome}: {deviation.reason}) is gone"
+        gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
+        return Outcome.FAIL, (
+            f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile, or "
+            "give a profile of your own without it"
         )
-        return Outcome.FAIL, f"{gone}; take it out of the profile"
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -13,11 +16,18 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.targets import Settings
 
-Kind = Literal["text", "list", "flag", "path"]
+Kind = Literal["text", "list", "flag", "path", "seconds"]
 
-_INI_TYPES: dict[Kind, Any] = {"text": "string", "list": "args", "flag": "bool", "path": "string"}
+_INI_TYPES: dict[Kind, Any] = {
+    "text": "string",
+    "list": "args",
+    "flag": "bool",
+    "path": "string",
+    "seconds": "string",
+}
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
+_OF_IMAGES = frozenset({"docker", "record"})  # the modes that start containers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +86,65 @@ TIER = Option(
 REPORT = Option(
     "report",
     ("--engine-report",),
-    "also write the contract's verdicts there, as .json or .md",
+    "also write the contract's verdicts there, as .json, .md or .html",
     "path",
     "PATH",
 )
-OPTIONS = (ENGINE, URL, MODEL, CONFIG, MODE, CASSETTES, REWRITE, TIER, REPORT)
+PARITY_BASELINE = Option(
+    "parity_baseline",
+    ("--parity-baseline",),
+    "compare with this: an engine's name, or a file that `llmengine parity --save` wrote",
+    metavar="NAME|FILE",
+)
+PARITY_CANDIDATE = Option(
+    "parity_candidate",
+    ("--parity-candidate",),
+    "what is compared: an engine's name, or such a file (default: the engine)",
+    metavar="NAME|FILE",
+)
+PARITY_PROMPTS = Option(
+    "parity_prompts",
+    ("--parity-prompts",),
+    "prompts of your own to compare by (JSON Lines)",
+    "path",
+    "PATH",
+)
+IMAGE = Option(
+    "image",
+    ("--engine-image",),
+    "the image to run with --engine-mode=docker, or to record from (default: a pinned one)",
+    metavar="IMAGE",
+)
+GPUS = Option(
+    "gpus",
+    ("--engine-gpus",),
+    "the GPUs that a container sees: all, a number, or device=0,1 (default: none)",
+    metavar="GPUS",
+)
+STARTUP_TIMEOUT = Option(
+    "startup_timeout",
+    ("--engine-startup-timeout",),
+    "how long a container may take to its first token, downloads aside (default: 600)",
+    "seconds",
+    "SECONDS",
+)
+OPTIONS = (
+    ENGINE,
+    URL,
+    MODEL,
+    CONFIG,
+    MODE,
+    CASSETTES,
+    REWRITE,
+    TIER,
+    REPORT,
+    IMAGE,
+    GPUS,
+    STARTUP_TIMEOUT,
+    PARITY_BASELINE,
+    PARITY_CANDIDATE,
+    PARITY_PROMPTS,
+)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -98,6 +162,8 @@ def _how(option: Option) -> dict[str, Any]:
     how: dict[str, Any] = {"default": None, "metavar": option.metavar, "choices": option.choices}
     if option.kind == "list":
         how["action"] = "append"
+    if option.kind == "seconds":
+        how["type"] = _seconds
     return how
 
 
@@ -112,8 +178,8 @@ def given(config: pytest.Config, option: Option) -> Any:
 def written(config: pytest.Config, option: Option) -> Any:
     """What the ini file says; None where it does not. Its paths start at its own folder."""
     value = config.getini(option.key) or None
-    if option.choices and value is not None:
-        _check_choice(option, value, f"ini option {option.key}")
+    if value is not None:
+        value = _checked(option, value, f"ini option {option.key}")
     folder = config.inipath.parent if config.inipath else config.rootpath
     return _absolute(value, folder) if option.kind == "path" else value
 
@@ -127,6 +193,7 @@ def chosen(config: pytest.Config, option: Option) -> Any:
 def values_of(config: pytest.Config) -> dict[str, Any]:
     """Every choice as a plain value; raises UsageError that names the option for what cannot be."""
     engines = tuple(dict.fromkeys(chosen(config, ENGINE) or ()))
+    _check_image(config, engines)
     url, fallback_url = given(config, URL), written(config, URL)
     if (url or fallback_url) and len(engines) > 1:
         raise pytest.UsageError(
@@ -144,6 +211,9 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
         "cassettes": chosen(config, CASSETTES) or config.rootpath / "cassettes",
         "rewrite": bool(chosen(config, REWRITE)),
         "tier": chosen(config, TIER) or "extended",
+        "image": chosen(config, IMAGE),
+        "gpus": chosen(config, GPUS),
+        "startup_timeout": chosen(config, STARTUP_TIMEOUT),
     }
 
 
@@ -163,9 +233,26 @@ def _parsed(option: Option, text: str) -> Any:
         return text.replace(",", " ").split()
     if option.kind == "flag":
         return _flag(option, text.lower())
-    if option.choices:
-        _check_choice(option, text, option.variable)
-    return text
+    return _checked(option, text, option.variable)
+
+
+def _checked(option: Option, value: Any, where: str) -> Any:
+    """A value from the environment or the ini file, held to the rules of the command line."""
+    if option.kind == "seconds":
+        try:
+            return _seconds(value)
+        except ArgumentTypeError as error:
+            raise pytest.UsageError(f"{where} is {error}") from error
+    if option.choices is not None and value not in option.choices:
+        raise pytest.UsageError(f"{where} is {value!r}; it is one of {', '.join(option.choices)}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) < inf:
+            return seconds
+    raise ArgumentTypeError(f"{text!r}; give seconds above 0")
 
 
 def _flag(option: Option, text: str) -> bool:
@@ -174,10 +261,14 @@ def _flag(option: Option, text: str) -> bool:
     return text in _TRUE
 
 
-def _check_choice(option: Option, value: str, where: str) -> None:
-    assert option.choices is not None
-    if value not in option.choices:
-        raise pytest.UsageError(f"{where} is {value!r}; it is one of {', '.join(option.choices)}")
+def _check_image(config: pytest.Config, engines: tuple[str, ...]) -> None:
+    """Refuse an image that nothing would be run from."""
+    if chosen(config, IMAGE) and len(engines) != 1:
+        raise pytest.UsageError("an image is for one engine: name it by --engine")
+    if given(config, IMAGE) and chosen(config, MODE) not in _OF_IMAGES:
+        raise pytest.UsageError(
+            f"{IMAGE.flags[0]} (or {IMAGE.variable}) goes with --engine-mode=docker, or =record"
+        )
 
 
 def _absolute(value: Any, folder: Path) -> Path | None:

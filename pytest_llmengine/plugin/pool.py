@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmengine.targets import TargetError, config_named, open_session
 
 if TYPE_CHECKING:
+    from pytest_llmengine.containers.progress import OnProgress
     from pytest_llmengine.targets import Session, Settings
     from pytest_llmengine.targets.session import Played
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 class Pool:
     """Open sessions by engine name; one that could not be opened is not tried again."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_progress: OnProgress) -> None:
         self._settings = settings
+        self._on_progress = on_progress
         self._stack = ExitStack()
         self._sessions: dict[str, Session | TargetError] = {}
         self._backends: dict[str, str] = {}
@@ -56,6 +58,6 @@ class Pool:
 
     def _try(self, name: str) -> Session | TargetError:
         try:
-            return self._stack.enter_context(open_session(name, self._settings))
+            return self._stack.enter_context(open_session(name, self._settings, self._on_progress))
         except TargetError as error:
             return error

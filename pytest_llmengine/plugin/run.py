@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.plugin import containers
 from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
+    PARITY_BASELINE,
     REPORT,
     URL,
     chosen,
@@ -44,18 +47,21 @@ def begin(config: pytest.Config) -> None:
         _check_report(report)
     if given(config, ENGINE):
         _check_names(config)
+    if given(config, PARITY_BASELINE):
+        parity_kinds(config)
 
 
 def end(config: pytest.Config) -> None:
-    """Close what was opened."""
+    """Close what was opened, and remove the containers of the run."""
     if _pool in config.stash:
         config.stash[_pool].close()
+    containers.end(config)
 
 
 def settings(config: pytest.Config) -> Settings:
     """The run's settings, read when they are first needed."""
     if _settings not in config.stash:
-        config.stash[_settings] = settings_of(config)
+        config.stash[_settings] = replace(settings_of(config), owner=containers.owner(config))
     return config.stash[_settings]
 
 
@@ -64,7 +70,7 @@ def pool(config: pytest.Config) -> Pool:
     if _pool not in config.stash:
         from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
 
-        config.stash[_pool] = Pool(settings(config))
+        config.stash[_pool] = Pool(settings(config), containers.teller(config))
     return config.stash[_pool]
 
 
@@ -80,13 +86,38 @@ def backends_of(item: pytest.Item) -> list[str]:
 
 
 def contract_rows(config: pytest.Config) -> Iterator[Any]:
-    """Every check of the tier with every engine that the run is aimed at."""
+    """Every check of the tier with every engine that the run is aimed at.
+
+    A run that is aimed at none takes every engine whose contract is recorded. Those of an engine
+    without a server are skipped, since they are about HTTP.
+    """
     from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import has_server  # noqa: PLC0415 - the same
+
+    skip = pytest.mark.skip("the contract is about HTTP, and this engine has no server")
+    for name in _under_contract(config):
+        backend = _backend(config, name)
+        marks = [] if backend is None or has_server(backend) else [skip]
+        for check in select(tier=settings(config).tier):
+            yield pytest.param(check, name, id=f"{name}-{check.id}", marks=marks)
+
+
+def parity_kinds(config: pytest.Config) -> list[str]:
+    """The kinds of prompts by which the run compares two sides."""
+    if chosen(config, PARITY_BASELINE) is None:
+        return []
+    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
+
+    return kinds_of(config)
+
+
+def _under_contract(config: pytest.Config) -> Iterable[str]:
+    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - unused runs stay light
 
     now = settings(config)
-    for name in now.engines:
-        for check in select(tier=now.tier):
-            yield pytest.param(check, name, id=f"{name}-{check.id}")
+    if chosen(config, ENGINE) or chosen(config, URL):
+        return now.engines
+    return with_contract(now.cassettes) or now.engines
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:

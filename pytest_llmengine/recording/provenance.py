@@ -19,18 +19,21 @@ KEY = "llmengine"  # the entry of vcrpy's cassette metadata that holds it
 class Provenance:
     """Which engine answered, and when; None is not known.
 
-    ``model_digest`` names the weights (a hash). ``recorded_at`` is a date in UTC, ``tool`` the
-    version of this package, ``upstream`` the address without a port on loopback; the recorder
-    fills these three in where they are None.
+    ``model_digest`` names the weights (a hash). ``auth`` is "bearer" where the server was given a
+    key. ``recorded_at`` is a date in UTC, ``tool`` the version of this package, ``upstream`` the
+    address without a port on loopback; the recorder fills these three in where they are None.
+    ``image`` is the container image that the server ran in, if it did.
     """
 
     engine: str | None = None
     version: str | None = None
     model: str | None = None
     model_digest: str | None = None
+    auth: str | None = None
     recorded_at: str | None = None
     tool: str | None = None
     upstream: str | None = None
+    image: str | None = None
 
     def completed(self, upstream: str) -> Provenance:
         """These facts with today's date, this package's version and `upstream` filled in."""
@@ -54,9 +57,14 @@ class Provenance:
 
     def describe(self) -> str:
         """One line for a report: ``llama.cpp b11549 (smollm2-135m), recorded 2026-11-21``."""
+        return f"{self.who()}, recorded {self.recorded_at or 'at an unknown time'}"
+
+    def who(self) -> str:
+        """The engine, its model, and its image: ``Ollama 0.32.15 (m), docker image mine:1``."""
         engine = " ".join(p for p in (self.engine or "an unnamed engine", self.version) if p)
         model = f" ({self.model})" if self.model else ""
-        return f"{engine}{model}, recorded {self.recorded_at or 'at an unknown time'}"
+        image = f", docker image {self.image}" if self.image else ""
+        return f"{engine}{model}{image}"
 
 
 def _tool() -> str:

@@ -19,8 +19,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~@&])")
 def to_markdown(report: Report) -> str:
     """The report as GitHub-flavoured Markdown, what servers said escaped."""
     blocks = [
-        f"# Contract report: {_escape(report.header.engine)}",
-        "  \n".join(_escape(line) for line in header_lines(report)),
+        f"# Contract report: {escape(report.header.engine)}",
+        "  \n".join(escape(line) for line in header_lines(report)),
         f"**{summary_line(report)}**",
         _matrix(report),
     ]
@@ -33,22 +33,24 @@ def to_markdown(report: Report) -> str:
 def _matrix(report: Report) -> str:
     shown = columns(report)
     rows = [
-        _row(["group", *shown]),
-        _row(["---", *("---:" for _ in shown)]),
-        *(_row([g, *(n[o] or "" for o in shown)]) for g, n in report.groups.items()),
-        _row(["**all**", *(report.outcomes[o] for o in shown)]),
+        row(["group", *shown]),
+        row(["---", *("---:" for _ in shown)]),
+        *(row([g, *(n[o] or "" for o in shown)]) for g, n in report.groups.items()),
+        row(["**all**", *(report.outcomes[o] for o in shown)]),
     ]
     return "\n".join(rows)
 
 
-def _row(cells: Iterable[object]) -> str:
+def row(cells: Iterable[object]) -> str:
+    """One row of a table."""
     return f"| {' | '.join(str(c) for c in cells)} |"
 
 
 def _item(record: CheckRecord) -> str:
-    reason = f": {_escape(record.reason)}" if record.reason else ""
+    reason = f": {escape(record.reason)}" if record.reason else ""
     return f"- **{record.outcome}** `{record.id}` ({record.level}){reason}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text on one line that Markdown shows as it is."""
     return _SPECIAL.sub(r"\\\1", printable(text))

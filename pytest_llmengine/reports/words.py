@@ -1,9 +1,10 @@
-"""Words that the terminal and the Markdown report share."""
+"""Words that the forms of a report share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmengine.values.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ def summary_line(report: Report) -> str:
 
 
 def header_lines(report: Report) -> list[str]:
-    """What was tested, how and when."""
+    """What was tested, how and when.
+
+    It is scrubbed here, before any form escapes what a key is made of.
+    """
     header = report.header
     return [
-        header.describe,
+        scrub(header.describe),
         f"tier {header.tier}, {header.date}, pytest-llmengine {header.tool_version}",
     ]
 
@@ -44,3 +48,12 @@ def printable(text: str) -> str:
     """The text on one line, without the control characters that a server may have sent."""
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+def visible(text: str) -> str:
+    """The text with its lines and indentation, and other control characters spelt out."""
+    kept = {"\n", "\t"}
+    spelt = (
+        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
+    )
+    return "".join(spelt)

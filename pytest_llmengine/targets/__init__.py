@@ -1,7 +1,8 @@
 """From an engine's name and a run's settings to something that answers at an address."""
 
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
-from pytest_llmengine.targets.naming import config_named, is_here
+from pytest_llmengine.targets.naming import config_named, has_server, is_here
+from pytest_llmengine.targets.plan import with_contract
 from pytest_llmengine.targets.session import Session, open_session
 from pytest_llmengine.targets.settings import Mode, Settings
 from pytest_llmengine.targets.verdicts import judge
@@ -13,7 +14,9 @@ __all__ = [
     "Settings",
     "TargetError",
     "config_named",
+    "has_server",
     "is_here",
     "judge",
     "open_session",
+    "with_contract",
 ]

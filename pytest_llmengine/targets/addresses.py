@@ -17,14 +17,30 @@ if TYPE_CHECKING:
 
 
 def configured_url(config: EngineConfig, engine: type[Engine], settings: Settings) -> str | None:
-    """The address that was configured, or None.
+    """The address that was configured, or None."""
+    found = located(config, engine, settings)
+    return found[0] if found is not None else None
+
+
+def located(
+    config: EngineConfig, engine: type[Engine], settings: Settings
+) -> tuple[str, str] | None:
+    """The address that was configured and who says so, or None.
 
     What is said for one engine goes over what is said for all of a backend: the run's own URL,
     the engine's entry in the file, the backend's variable (OLLAMA_HOST), the project's default.
     """
-    from_variable = next((os.environ[v] for v in engine.endpoint_env if os.environ.get(v)), None)
-    url = settings.url or config.endpoint or from_variable or settings.fallback_url
-    return _checked(url, engine.default_port) if url else None
+    variable = next((v for v in engine.endpoint_env if os.environ.get(v)), "")
+    said = (
+        (settings.url, "the command line"),
+        (config.endpoint, "the engines file"),
+        (os.environ.get(variable), variable),
+        (settings.fallback_url, "the ini file"),
+    )
+    for url, who in said:
+        if url:
+            return _checked(url, engine.default_port), who
+    return None
 
 
 def split_endpoint(endpoint: str) -> tuple[str, str]:

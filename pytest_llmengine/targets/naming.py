@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from llmengine.config.backends import backends
+from llmengine.config.backends import backends, load_backend
 from llmengine.config.engine_config import EngineConfig
 from llmengine.config.files import load_engines
 from llmengine.values.errors import ConfigError
@@ -14,7 +14,12 @@ from pytest_llmengine.targets.errors import TargetError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_STANDS_ON = {"openai": "openai"}  # backends of ours that an extra brings: the package to import
+    from llmengine.engine.engine import Engine
+
+_STANDS_ON = {
+    "openai": "openai",
+    "vllm_local": "vllm",
+}  # backends of ours that an extra brings: the package to import
 
 
 def config_named(name: str, file: Path | None) -> EngineConfig:
@@ -39,6 +44,12 @@ def is_here(backend: str) -> bool:
     """Whether this installation has such a backend, with the package that it stands on."""
     package = _STANDS_ON.get(backend)
     return backend in backends() and (package is None or find_spec(package) is not None)
+
+
+def has_server(backend: str) -> bool:
+    """Whether a backend's engines talk to a server; others run in this process."""
+    engine: type[Engine] = load_backend(backend)
+    return not engine.in_process
 
 
 def _engines(file: Path | None) -> dict[str, EngineConfig]:

@@ -7,21 +7,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
+from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.backends import facts
+from pytest_llmengine.targets.docker import container_for, in_container
 from pytest_llmengine.targets.errors import TargetError
 from pytest_llmengine.targets.naming import config_named
 from pytest_llmengine.targets.settings import Mode
-from pytest_llmengine.targets.ways import docker_is_not_here, no_address, no_cassettes, no_source
+from pytest_llmengine.targets.ways import (
+    in_this_process,
+    no_address,
+    no_cassettes,
+    no_model,
+    no_source,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.config.engine_config import EngineConfig
     from llmengine.engine.engine import Engine
+    from pytest_llmengine.containers.spec import ContainerSpec
     from pytest_llmengine.targets.settings import Settings
 
 OWN_KEY = "LLMENGINE_API_KEY"
+_NO_KEY = {"api_key": None, "api_key_env": None}  # for servers that are our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,43 +39,71 @@ class Plan:
     """What is to be opened: a configuration, a mode, and the folder of the engine's cassettes.
 
     ``config.endpoint`` is the configured address, if any; a replay does not go there.
-    ``config.model`` is empty where only the server, or the cassettes, can tell.
+    ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
+    what is to be started first, if anything. ``in_process`` says that there is no server.
     """
 
     config: EngineConfig
     mode: Mode
     folder: Path
     rewrite: bool
+    container: ContainerSpec | None = None
+    in_process: bool = False
 
 
 def make_plan(name: str, settings: Settings) -> Plan:
     """The plan for an engine by its name.
 
     The mode is the one that was asked for; else live where an address is configured or none is
-    needed; else replay where there are cassettes. Raises TargetError that names the three ways if
-    none of these holds.
+    needed; else replay where there are cassettes; else live where a key is enough. Cassettes go
+    before a key, for many shells hold one and a run must not cost money unasked. Raises
+    TargetError that names the three ways if none of these holds.
     """
     settings = settings.for_engine(name)
     config = config_named(name, settings.config)
     engine: type[Engine] = load_backend(config.backend)
     folder = settings.cassettes / config.name
     url = configured_url(config, engine, settings)
+    if engine.in_process:
+        return _plan_here(config, url, settings, folder)
     mode = settings.mode or _mode(config, engine, url, folder)
-    if mode is Mode.DOCKER:
-        raise TargetError(docker_is_not_here(config.name, engine))
+    change: dict[str, Any] = {"endpoint": url, "model": model_of(config, settings)}
+    if in_container(mode, url, settings):
+        change |= _NO_KEY
+        spec = container_for(config.model_copy(update=change), settings)
+        change["model"] = spec.model
+        return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, spec)
     if mode is Mode.REPLAY:
         _need_cassettes(config, engine, folder)
-        key: dict[str, Any] = {"api_key": None, "api_key_env": None}
+        change |= _NO_KEY
     else:
         _need_address(config, engine, url)
-        key = _own_key(config, settings)
-    change = {"endpoint": url, "model": _model(config, settings)} | key
+        change |= _own_key(config, settings)
     return Plan(config.model_copy(update=change), mode, folder, settings.rewrite)
+
+
+def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder: Path) -> Plan:
+    """The plan for an engine without a server: it answers live, by a model that is named."""
+    if settings.mode not in {None, Mode.LIVE}:
+        raise TargetError(in_this_process(config.name, f"there is no mode {settings.mode}"))
+    if url is not None:
+        raise TargetError(in_this_process(config.name, f"it cannot be asked at {url}"))
+    model = model_of(config, settings)
+    if not model:
+        raise TargetError(no_model(config.name, facts(config.backend).model_variable))
+    config = config.model_copy(update={"model": model})
+    return Plan(config, Mode.LIVE, folder, rewrite=False, in_process=True)
 
 
 def recorded(folder: Path) -> list[Path]:
     """The cassettes in a folder and those below it, sorted."""
     return sorted(folder.rglob("*.yaml"))
+
+
+def with_contract(cassettes: Path) -> list[str]:
+    """The engines that have a recording of any check, by name."""
+    checks = catalogue()
+    return sorted({p.parent.name for p in cassettes.glob("*/*.yaml") if p.stem in checks})
 
 
 def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: Path) -> Mode:
@@ -74,9 +112,17 @@ def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: P
         return Mode.LIVE
     if recorded(folder):
         return Mode.REPLAY
-    if backend.own_server:
+    if backend.own_server or (backend.one_address and _has_key(config, engine)):
         return Mode.LIVE
     raise TargetError(no_source(config.name, engine, folder))
+
+
+def _has_key(config: EngineConfig, engine: type[Engine]) -> bool:
+    return _names_a_key(config) or bool(engine.key_env and os.environ.get(engine.key_env))
+
+
+def _names_a_key(config: EngineConfig) -> bool:
+    return config.api_key is not None or config.api_key_env is not None
 
 
 def _need_cassettes(config: EngineConfig, engine: type[Engine], folder: Path) -> None:
@@ -91,12 +137,12 @@ def _need_address(config: EngineConfig, engine: type[Engine], url: str | None) -
 
 def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:
     """The run's own key goes to the run's own URL, and to no other host."""
-    named = config.api_key is not None or config.api_key_env is not None
-    usable = settings.url and not named and os.environ.get(OWN_KEY)
+    usable = settings.url and not _names_a_key(config) and os.environ.get(OWN_KEY)
     return {"api_key_env": OWN_KEY} if usable else {}
 
 
-def _model(config: EngineConfig, settings: Settings) -> str:
+def model_of(config: EngineConfig, settings: Settings) -> str:
+    """The model that an engine is to be asked for; empty where the server is to tell."""
     backend = facts(config.backend)
     from_variable = os.environ.get(backend.model_variable, "") if backend.model_variable else ""
     given = settings.model or config.model or from_variable or settings.fallback_model

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
+from pytest_llmengine.containers.progress import silent
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
-from pytest_llmengine.recording import RecordServer, ReplayServer
+from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
 from pytest_llmengine.targets.addresses import split_endpoint
+from pytest_llmengine.targets.backends import facts
+from pytest_llmengine.targets.docker import served
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
 from pytest_llmengine.targets.server import identify
 from pytest_llmengine.targets.settings import Mode
-from pytest_llmengine.targets.ways import record_command
+from pytest_llmengine.targets.ways import in_this_process, record_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from llmengine.engine.engine import Engine
+    from pytest_llmengine.containers.progress import OnProgress
     from pytest_llmengine.contract.profile import Profile
-    from pytest_llmengine.recording import Provenance, Tape
+    from pytest_llmengine.recording import Tape
     from pytest_llmengine.targets.plan import Plan
     from pytest_llmengine.targets.settings import Settings
 
@@ -44,13 +48,13 @@ class Played:
 class Session:
     """One engine, open: our client and the contract's target, both at one address.
 
-    ``provenance`` says which server answers, or answered when it was recorded. ``upstream`` is
-    the real server's address, None in a replay. ``played`` grows by every cassette that a replay
-    has closed.
+    An engine that runs in this process has no address, and no target. ``provenance`` says which
+    server answers, or answered when it was recorded. ``upstream`` is the real server's address,
+    None where there is none. ``played`` grows by every cassette that a replay has closed.
     """
 
     engine: Engine
-    target: Target
+    _target: Target | None
     provenance: Provenance
     profile: Profile
     upstream: str | None
@@ -62,6 +66,13 @@ class Session:
     def name(self) -> str:
         """The engine's name, which is also that of its folder of cassettes."""
         return self.engine.name
+
+    @property
+    def target(self) -> Target:
+        """What the contract talks to; raises TargetError for an engine without a server."""
+        if self._target is None:
+            raise TargetError(in_this_process(self.name, "the contract is about HTTP servers"))
+        return self._target
 
     @property
     def mode(self) -> Mode:
@@ -77,7 +88,8 @@ class Session:
         """Where the answers come from, in one line and without a key."""
         if self.mode is Mode.REPLAY:
             return f"replayed from {self.provenance.describe()}"
-        return f"{_WORDS[self.mode]} {self.upstream}, {_server(self.provenance)}"
+        where = f"{_WORDS[self.mode]} {self.upstream}" if self.upstream else "in this process"
+        return f"{where}, {self.provenance.who()}"
 
     def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
         """The command that records this engine's answers to a test, or to all."""
@@ -104,19 +116,23 @@ class Session:
             self.played.append(Played(self._plan.folder, path, tuple(tape.unused)))
 
 
-_WORDS = {Mode.LIVE: "live at", Mode.RECORD: "recording from"}
+_NO_ONES_KEY = "stands-in-for-the-recorded-key"
+_WORDS = {Mode.LIVE: "live at", Mode.RECORD: "recording from", Mode.DOCKER: "live at"}
 
 
 @contextmanager
-def open_session(name: str, settings: Settings) -> Iterator[Session]:
+def open_session(
+    name: str, settings: Settings, on_progress: OnProgress = silent
+) -> Iterator[Session]:
     """Open an engine by its name, for as long as the block lasts.
 
-    Raises TargetError, in one line that says what to do, if there is nothing to talk to.
+    `on_progress` hears how the start of a container goes. Raises TargetError, in words that say
+    what to do, if there is nothing to talk to.
     """
-    plan = make_plan(name, settings)
     with ExitStack() as stack:
         try:
-            session = _replay(plan, stack) if plan.mode is Mode.REPLAY else _serve(plan, stack)
+            plan = make_plan(name, settings)
+            session = _opened_by(plan, settings, on_progress, stack)
         except TargetError:
             raise
         except LLMEngineError as error:
@@ -124,12 +140,38 @@ def open_session(name: str, settings: Settings) -> Iterator[Session]:
         yield session
 
 
-def _serve(plan: Plan, stack: ExitStack) -> Session:
+def _opened_by(
+    plan: Plan, settings: Settings, on_progress: OnProgress, stack: ExitStack
+) -> Session:
+    if plan.mode is Mode.REPLAY:
+        return _replay(plan, stack)
+    if plan.in_process:
+        return _run_here(plan, stack)
+    if plan.container is None:
+        return _serve(plan, stack)
+    container = stack.enter_context(served(plan.container, settings.owner, on_progress))
+    _, path = split_endpoint(plan.config.endpoint or container.root_url)
+    change = {"endpoint": container.root_url + path}
+    plan = replace(plan, config=plan.config.model_copy(update=change))
+    return _serve(plan, stack, image=container.image)
+
+
+def _run_here(plan: Plan, stack: ExitStack) -> Session:
+    """An engine without a server; it is not asked for a token, since that may load a model."""
+    engine = stack.enter_context(plan.config.engine)
+    provenance = Provenance(
+        facts(engine.backend).server, engine.fingerprint().version, engine.model
+    )
+    profile = load_profile(engine.backend)
+    return Session(engine, None, provenance, profile, None, [], plan, None)
+
+
+def _serve(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
     """Aim at the real server, with a recorder between if one is wanted."""
     server = stack.enter_context(plan.config.engine)
-    provenance = identify(server)
+    provenance = replace(identify(server), image=image)
     known: dict[str, Any] = {"model": provenance.model}
-    if plan.mode is Mode.LIVE:
+    if plan.mode is not Mode.RECORD:
         engine = server if server.model == provenance.model else _opened(plan, known, stack)
         return _session(stack, plan, engine, provenance, server.base_url)
     root, path = split_endpoint(server.endpoint)
@@ -154,8 +196,13 @@ def _replay(plan: Plan, stack: ExitStack) -> Session:
     known = {
         "model": plan.config.model or provenance.model or "",
         "endpoint": proxy.root_url + path,
-    }
+    } | _stand_in(provenance)
     return _session(stack, plan, _opened(plan, known, stack), provenance, None, proxy)
+
+
+def _stand_in(provenance: Provenance) -> dict[str, Any]:
+    """A key where one was recorded with: rules about keys are looked at only if there is one."""
+    return {"api_key": SecretStr(_NO_ONES_KEY)} if provenance.auth else {}
 
 
 def _opened(plan: Plan, known: dict[str, Any], stack: ExitStack) -> Engine:
@@ -181,8 +228,3 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
     return Session(
         engine, target, provenance, load_profile(engine.backend), upstream, [], plan, proxy
     )
-
-
-def _server(provenance: Provenance) -> str:
-    name = " ".join(part for part in (provenance.engine, provenance.version) if part)
-    return f"{name} ({provenance.model})"

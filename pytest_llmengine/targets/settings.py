@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pytest_llmengine.contract.registry import Tier
+
+if TYPE_CHECKING:
+    from pytest_llmengine.containers.owner import Owner
 
 
 class Mode(StrEnum):
@@ -28,6 +31,8 @@ class Settings:
     engine's entry in the file and to its environment, such as OLLAMA_HOST. ``config`` is the
     engines file. ``cassettes`` holds one folder an engine; with ``rewrite``, recording replaces
     what is there. No key is held here: keys come from the environment.
+    ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
+    is the run that containers belong to, None for a run of one process and one session.
     """
 
     engines: tuple[str, ...] = ()
@@ -40,9 +45,15 @@ class Settings:
     cassettes: Path = Path("cassettes")
     rewrite: bool = False
     tier: Tier = Tier.EXTENDED
+    image: str | None = None
+    gpus: str | None = None
+    startup_timeout: float | None = None
+    owner: Owner | None = None
 
     def for_engine(self, name: str) -> Self:
-        """The same without URL and model where they were meant for other engines."""
+        """The same without URL, model and image where they were meant for other engines."""
         if not self.engines or name in self.engines:
             return self
-        return replace(self, url=None, fallback_url=None, model=None, fallback_model=None)
+        return replace(
+            self, url=None, fallback_url=None, model=None, fallback_model=None, image=None
+        )

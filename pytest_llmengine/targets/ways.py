@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.containers.recipes import recipe_of
 from pytest_llmengine.targets.backends import facts
 
 if TYPE_CHECKING:
@@ -11,15 +12,13 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
 
-_NO_DOCKER = "not in this version, it comes with the containers work"
-
 
 def no_source(name: str, engine: type[Engine], folder: Path) -> str:
     """Neither address nor recordings: the three ways."""
     return (
         f"engine {name!r} has nothing to talk to. Live: {_give_address(engine)}. "
         f"Replay: there are no cassettes in {folder}; record some first: "
-        f"{record_command(name, engine)}. Docker: {_NO_DOCKER}."
+        f"{record_command(name, engine)}. Docker: {_start_container(engine)}."
     )
 
 
@@ -36,12 +35,14 @@ def no_address(name: str, engine: type[Engine]) -> str:
     return f"engine {name!r} has no address: {_give_address(engine)}"
 
 
-def docker_is_not_here(name: str, engine: type[Engine]) -> str:
-    """A container was asked for."""
-    return (
-        f"engine {name!r}: mode docker is {_NO_DOCKER}; "
-        f"until then start the server yourself and {_give_address(engine)}"
-    )
+def in_this_process(name: str, consequence: str) -> str:
+    """Something was asked that needs a server."""
+    return f"engine {name!r} runs in this process and has no server; {consequence}"
+
+
+def no_model(name: str, variable: str) -> str:
+    """Nobody can be asked which model is there."""
+    return f"engine {name!r} has no model: give --engine-model or set {variable}"
 
 
 def record_command(
@@ -59,6 +60,15 @@ def record_command(
     return " ".join(word for word in words if word)
 
 
+def _start_container(engine: type[Engine]) -> str:
+    recipe = recipe_of(engine.backend)
+    if recipe is None:
+        return f"no image of {facts(engine.backend).server} is known"
+    gpus = " --engine-gpus=all" if recipe.needs_gpu else ""
+    return f"--engine-mode=docker{gpus} starts {recipe.image}"
+
+
 def _give_address(engine: type[Engine]) -> str:
     variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
-    return f"give --engine-url=http://host:port or set {variables}"
+    key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
+    return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
     from llmengine.values.errors import UnknownEngineError as UnknownEngineError
     from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
+    from llmengine.values.fingerprint import Fingerprint as Fingerprint
     from llmengine.values.outputs import CompletionOutput as CompletionOutput
     from llmengine.values.outputs import Delta as Delta
     from llmengine.values.outputs import LLMOutput as LLMOutput
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import ToolCall as ToolCall
     from llmengine.values.outputs import Usage as Usage
     from llmengine.values.sampling import SamplingParams as SamplingParams
+    from llmengine.values.tokens import Tokens as Tokens
     from llmengine.worker.factory import get_worker as get_worker
     from llmengine.worker.worker import LLMWorker as LLMWorker
     from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
@@ -95,6 +97,7 @@ _HOMES = {
         "UnknownEngineError",
         "WhitespaceLoopError",
     ),
+    "values.fingerprint": ("Fingerprint",),
     "values.outputs": (
         "CompletionOutput",
         "Delta",
@@ -105,6 +108,7 @@ _HOMES = {
         "Usage",
     ),
     "values.sampling": ("SamplingParams",),
+    "values.tokens": ("Tokens",),
     "worker.factory": ("get_worker",),
     "worker.worker": ("LLMWorker", "OpenAICompatibleWorker"),
 }

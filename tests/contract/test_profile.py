@@ -31,6 +31,7 @@ outcome = "fail"
 version = "tiny 1.0"
 reason = "The error has no param."
 link = "https://example.org/1"
+depends_on = "--params"
 """
 ROW = '[[deviation]]\ncheck = "err.shape"\nversion = "1"\nreason = "r"\n'
 
@@ -47,6 +48,7 @@ def test_a_profile_holds_claims_and_deviations() -> None:
             "tiny 1.0",
             "The error has no param.",
             "https://example.org/1",
+            "--params",
         )
     }
 

@@ -111,6 +111,15 @@ def test_a_deviation_that_is_gone_fails(target: Target) -> None:
     result = _run(target, None, _known(Outcome.IGNORED))
     assert (result.outcome, result.failed) == (Outcome.FAIL, True)
     assert "is gone; take it out" in result.reason
+    assert "engine 1.0" in result.reason
+
+
+def test_a_deviation_that_depends_on_the_server_may_be_gone(target: Target) -> None:
+    """What another flag or template mends is a pass there, and still excused where it is not."""
+    deviation = Deviation("a.rule", Outcome.FAIL, "engine 1.0", "no id", depends_on="--ids")
+    profile = Profile("engine", deviations={"a.rule": deviation})
+    assert _run(target, None, profile).outcome is Outcome.PASS
+    assert _run(target, Fail("no"), profile).outcome is Outcome.DEVIATES
 
 
 @pytest.mark.parametrize("error", [Fail("now it crashes"), Unmeasured("no clock")])

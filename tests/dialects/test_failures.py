@@ -86,6 +86,8 @@ TOO_LONG: dict[str, tuple[int, Any]] = {
     "anthropic": (400, _openai("prompt is too long: 9 tokens > 8 maximum")),
     "llama.cpp's words alone": (400, {"error": _TOO_LONG}),
     "413": (413, _openai("input is larger than the context window")),
+    "ollama": (400, {"error": "prompt too long; exceeded max context length by 12 tokens"}),
+    "ollama's 500": (500, {"error": "the input length exceeds the context length"}),
 }
 
 

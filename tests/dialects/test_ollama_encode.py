@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.ollama_chat import OllamaChat
+from llmengine.dialects.ollama_prompt import WHOLE
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.request import ResponseFormat
 
@@ -32,11 +33,18 @@ def _fields(request: ChatRequest) -> dict[str, Any]:
     """The fields besides model and messages."""
     body = _sent(request)
     del body["messages"]
-    return body
+    return {name: value for name, value in body.items() if name not in WHOLE}
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
     return list(_sent(request)["messages"])
+
+
+def test_the_prompt_is_to_stay_whole(chat: Chat) -> None:
+    """Left out, Ollama would cut what does not fit; who accepts that says so."""
+    sent = _sent(chat())
+    assert (sent["truncate"], sent["shift"]) == (False, False)
+    assert _sent(chat(extra_body={"truncate": True}))["truncate"] is True
 
 
 @pytest.mark.parametrize("stream", [True, False])

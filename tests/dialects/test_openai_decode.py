@@ -39,7 +39,7 @@ def test_a_plain_answer(sample: Samples, chat: Chat) -> None:
     assert (answer.index, answer.text) == (0, "The capital of France is Paris.")
     assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
     assert (answer.logprobs, answer.cumulative_logprob, answer.reasoning) == (None, None, None)
-    assert (answer.token_ids, answer.tool_calls) == ((), ())
+    assert (answer.token_ids, answer.tool_calls) == (None, ())
 
 
 def test_usage_details(sample: Samples, chat: Chat) -> None:
@@ -99,6 +99,9 @@ def test_tool_calls(sample: Samples, chat: Chat) -> None:
     assert output.outputs[0].finish_reason == "tool_calls"
 
 
+MISTRAL_THINKS = {"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}
+
+
 @pytest.mark.parametrize(
     ("message", "reasoning", "text"),
     [
@@ -110,6 +113,9 @@ def test_tool_calls(sample: Samples, chat: Chat) -> None:
         ({"content": "<think>a", "reasoning": ""}, "a", ""),
         ({"content": "<think>b", "reasoning": "a"}, "a", "<think>b"),
         ({"content": "x<think>a</think>"}, None, "x<think>a</think>"),
+        ({"content": "a\n</think>\n\nb"}, "a\n", "b"),
+        ({"content": [MISTRAL_THINKS, {"type": "text", "text": "b"}]}, "a", "b"),
+        ({"content": [{"type": "thinking", "thinking": "a"}]}, "a", ""),
         ({"content": "b", "reasoning": ""}, None, "b"),
     ],
 )
@@ -129,9 +135,10 @@ def test_reasoning_is_parted_from_the_text(
         ({}, ""),
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "ab"),
         ({"content": None, "refusal": "I will not."}, "I will not."),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, "No."),
         ({"content": "é漢😀\u0000"}, "é漢😀\u0000"),
     ],
-    ids=["null", "missing", "parts", "refusal", "unicode"],
+    ids=["null", "missing", "parts", "refusal", "refusal as a part", "unicode"],
 )
 def test_content_in_all_its_forms(message: dict[str, Any], text: str, chat: Chat) -> None:
     """Content may be null, parts, or a refusal in its place."""
@@ -159,6 +166,7 @@ def test_an_answer_without_an_id_has_that_of_the_request(chat: Chat) -> None:
         b'{"choices": [{}]}',
         b'{"choices": [{"message": null}]}',
         b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": {"content": [{"type": "image", "image": "x"}]}}]}',
         b'{"choices": [{"message": {"content": "a", "tool_calls": [{}]}}]}',
         b'{"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{}]}}]}',
         b'{"choices": [{"message": {"content": "a"}}], "usage": 5}',

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, VLLM_EXTRAS, OpenAIChat
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.request import ResponseFormat
+from llmengine.values.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,6 +83,7 @@ EXTRAS = {
     "bad_words": ["x"],
     "structured_outputs": {"regex": "a+"},
     "prompt_logprobs": 1,
+    "return_token_ids": True,
 }
 
 
@@ -94,6 +98,14 @@ def test_what_a_server_cannot_be_told_is_refused(name: str, value: Any, chat: Ch
     """A field that would be dropped raises an error that names it and the way out."""
     with pytest.raises(InvalidRequestError, match=rf"'{name}'.*extra_body"):
         OpenAIChat().encode(chat(**{name: value}))
+
+
+def test_what_only_vllms_own_object_says_is_refused(chat: Chat) -> None:
+    """A field of a vllm.SamplingParams that no server takes is not dropped on the way."""
+    given = SimpleNamespace(temperature=1.0, allowed_token_ids=[1])
+    request = replace(chat(), sampling=SamplingParams.of(given))
+    with pytest.raises(InvalidRequestError, match="allowed_token_ids is"):
+        OpenAIChat(extras=VLLM_EXTRAS).encode(request)
 
 
 def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:
@@ -111,6 +123,13 @@ def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:
     }
     assert _sent(chat(**neutral)) == {}
     assert _sent(chat(top_k=-1)) == {}
+
+
+def test_prompt_logprobs_are_refused_for_streams(chat: Chat) -> None:
+    """VLLM takes them there, answers 200 and leaves them out."""
+    dialect = OpenAIChat(extras=VLLM_EXTRAS)
+    with pytest.raises(InvalidRequestError, match=r"prompt_logprobs.*on a stream"):
+        dialect.encode(chat(prompt_logprobs=0, stream=True))
 
 
 def test_a_neutral_value_is_sent_where_it_can_be(chat: Chat) -> None:
@@ -201,3 +220,42 @@ def test_encoding_leaves_the_request_as_it_was(chat: Chat) -> None:
     dialect = OpenAIChat(thinking_kwarg="b")
     assert dialect.encode(request) == dialect.encode(request)
     assert extra == {"chat_template_kwargs": {"a": 1}}
+
+
+TOOLS = (
+    {"type": "function", "function": {"name": "a", "parameters": {}}},
+    {"type": "function", "function": {"name": "b", "parameters": {}, "strict": False}},
+    {"type": "web_search"},
+)
+
+
+@pytest.mark.parametrize(
+    ("choice", "strict"),
+    [
+        (None, [None, False]),
+        ("auto", [None, False]),
+        ("none", [None, False]),
+        ("required", [True, False]),
+        ({"type": "function", "function": {"name": "a"}}, [True, False]),
+        ({"type": "function", "function": {"name": "b"}}, [None, False]),
+    ],
+)
+def test_tools_that_must_be_called_are_strict(choice: Any, strict: Any, chat: Chat) -> None:
+    """VLLM constrains arguments only of strict functions; what a tool says itself stays."""
+    request = chat(tools=TOOLS, tool_choice=choice)
+    sent = OpenAIChat(strict_tools=True).encode(request)["tools"]
+    assert [t["function"].get("strict") for t in sent[:2]] == strict
+    assert sent[2] == TOOLS[2]
+    assert OpenAIChat().encode(request)["tools"] == list(TOOLS)
+    assert "strict" not in TOOLS[0]["function"]
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_reasoning_of_earlier_answers_has_both_names(name: str, chat: Chat) -> None:
+    """VLLM took the one before it took the other; a message without reasoning stays as it is."""
+    asked = {"role": "user", "content": "Hi"}
+    said = {"role": "assistant", "content": "Ho", name: "hm"}
+    request = chat((asked, said, asked))
+    twins = OpenAIChat(twin_reasoning=True).encode(request)["messages"]
+    assert twins == [asked, said | {"reasoning": "hm", "reasoning_content": "hm"}, asked]
+    assert OpenAIChat().encode(request)["messages"] == [asked, said, asked]

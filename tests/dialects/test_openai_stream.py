@@ -74,6 +74,21 @@ def test_think_tags_over_chunks(chat: Chat) -> None:
     assert "".join(d.reasoning for d in deltas) == output.reasoning == "1 < 2"
 
 
+def test_a_closing_tag_alone_parts_the_whole_answer(chat: Chat) -> None:
+    """The deltas have gone out before it could be known; the answer at the end is right."""
+    deltas, output = _read(chat(), _text("hm"), _text("</think>\n\nHi"), _text(".", "stop"), DONE)
+    assert "".join(d.text for d in deltas) == "hm</think>\n\nHi."
+    assert (output.reasoning, output.outputs[0].text) == ("hm", "Hi.")
+
+
+def test_thinking_parts_in_a_stream(chat: Chat) -> None:
+    """Mistral's deltas hold lists of parts."""
+    thought = {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]}
+    deltas, output = _read(chat(), _chunk(thought), _text("b", "stop"), DONE)
+    assert [(d.reasoning, d.text) for d in deltas] == [("a", ""), ("", "b")]
+    assert (output.reasoning, output.outputs[0].text) == ("a", "b")
+
+
 def test_text_held_back_comes_with_the_end(chat: Chat) -> None:
     """An answer that ends in half a tag keeps it, in the deltas too."""
     deltas, output = _read(chat(), _text("<thi"), _chunk(finish="length"), DONE)
@@ -149,15 +164,32 @@ def test_several_answers_at_once(chat: Chat) -> None:
     ]
 
 
+def test_a_token_may_come_before_its_text(chat: Chat) -> None:
+    """A server that holds text back for a stop string has told the token already."""
+    held = {"index": 0, "delta": {}, "token_ids": [5]}
+    deltas, output = _read(chat(), _event({"choices": [held]}), _text("a", "stop"))
+    assert deltas[0] == Delta(token_ids=(5,))
+    assert not deltas[0].has_content
+    assert output.outputs[0].token_ids == (5,)
+
+
+def test_token_ids_that_nobody_told_are_unknown(chat: Chat) -> None:
+    """An answer without ids has None, which is not the same as an answer of no tokens."""
+    _, output = _read(chat(), _text("a", "stop"))
+    assert (output.prompt_token_ids, output.outputs[0].token_ids) == (None, None)
+
+
 def test_token_ids_and_the_stop_reason(chat: Chat) -> None:
     """What vLLM adds to chunks is joined: ids of the prompt and the answer, what stopped it."""
     first = {"index": 0, "delta": {"content": "a"}, "token_ids": [5, 6]}
     last = {"index": 0, "delta": {}, "token_ids": [7], "finish_reason": "stop", "stop_reason": 7}
-    _, output = _read(
+    deltas, output = _read(
         chat(),
         _event({"choices": [first], "prompt_token_ids": [1, 2]}),
         _event({"choices": [last]}),
     )
+    assert [d.prompt_token_ids for d in deltas] == [(1, 2), None, None]
+    assert [d.token_ids for d in deltas] == [(), (5, 6), (7,)]
     assert output.prompt_token_ids == (1, 2)
     assert output.outputs[0].token_ids == (5, 6, 7)
     assert output.outputs[0].stop_reason == 7

@@ -6,13 +6,14 @@ import random
 
 import pytest
 
-from llmengine.dialects.reasoning import ThinkSplitter, split_think
+from llmengine.dialects.reasoning import ThinkSplitter, split_think, split_unopened
 
 
 def _joined(*pieces: str) -> tuple[str | None, str]:
     splitter = ThinkSplitter()
     parts = [splitter.feed(piece) for piece in pieces] + [splitter.finish()]
-    return "".join(r for r, _ in parts) or None, "".join(t for _, t in parts)
+    reasoning, text = "".join(r for r, _ in parts), "".join(t for _, t in parts)
+    return (reasoning, text) if reasoning else split_unopened(text)
 
 
 CASES = {
@@ -22,7 +23,6 @@ CASES = {
     "empty reasoning": ("<think>\n</think>\n\nHello.", ("\n", "Hello.")),
     "nothing thought": ("<think></think>Hello.", (None, "Hello.")),
     "unclosed": ("<think>hm, let me", ("hm, let me", "")),
-    "closed only": ("hm</think>Hello.", (None, "hm</think>Hello.")),
     "tag later": ("Say <think>x</think>", (None, "Say <think>x</think>")),
     "a second tag": ("<think>a</think>b<think>c</think>", ("a", "b<think>c</think>")),
     "a tag in the reasoning": ("<think>a<think>b</think>c", ("a<think>b", "c")),
@@ -45,6 +45,23 @@ def test_reasoning_does_not_depend_on_the_cuts(text: str, expected: tuple[str | 
     assert _joined(*text) == expected
     for at in range(len(text) + 1):
         assert _joined(text[:at], text[at:]) == expected, at
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hm\n</think>\n\nHello.", ("hm\n", "Hello.")),
+        ("</think>Hello.", (None, "Hello.")),
+        ("a</think>b</think>c", ("a", "b</think>c")),
+        ("a</think>b<think>c", ("a", "b<think>c")),
+        ("a <think>b</think>c", (None, "a <think>b</think>c")),
+    ],
+)
+def test_the_opening_tag_may_stand_in_the_prompt(
+    text: str, expected: tuple[str | None, str]
+) -> None:
+    """What comes before a closing tag that nothing opened is reasoning."""
+    assert split_unopened(text) == expected
 
 
 def test_any_mixture_of_tag_fragments_is_parted_alike() -> None:

@@ -194,3 +194,28 @@ def test_root_and_version_answer(reference: Api) -> None:
     """What clients probe is there."""
     assert reference.http.get("/").text == "Ollama is running"
     assert reference.http.get("/api/version").json().keys() == {"version"}
+
+
+def test_pulled_model_answers(start: Any) -> None:
+    """A pull reports its bytes and its end, and from then on the model is there."""
+    api = start()
+    lines = _lines(api.post("/api/pull", model="tiny"))
+    sizes = [(x["completed"], x["total"]) for x in lines if "completed" in x]
+    names = [m["name"] for m in api.http.get("/api/tags").json()["models"]]
+
+    assert lines[-1] == {"status": "success"}
+    assert sizes[-1][0] == sizes[-1][1] > 0
+    assert names == ["mock:latest", "tiny:latest"]
+    assert api.said(model="tiny")["message"]["content"]
+    assert api.post("/api/pull", model="small:1b", stream=False).json() == {"status": "success"}
+
+
+def test_failed_pull_says_so_inside_its_stream(reference: Api) -> None:
+    """What the registry does not have is an error line under status 200, or a 500 if whole."""
+    *_, last = _lines(reference.post("/api/pull", model="no-such-model"))
+    whole = reference.post("/api/pull", model="no-such-model", stream=False)
+
+    assert "does not exist" in last["error"]
+    assert (whole.status_code, whole.json()) == (500, last)
+    assert reference.post("/api/show", model="no-such-model").status_code == 404
+    assert reference.post("/api/pull", model="").status_code == 400

@@ -20,11 +20,15 @@ CHAT, COMP, EMB, RESP = (
     "/v1/embeddings",
     "/v1/responses",
 )
+BATCH, TOK, DETOK = "/v1/chat/completions/batch", "/tokenize", "/detokenize"
 GOOD: dict[str, dict[str, Any]] = {
     CHAT: {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]},
     COMP: {"model": "mock", "prompt": "Hi"},
     EMB: {"model": "mock", "input": "Hi"},
     RESP: {"model": "mock", "input": "Hi"},
+    BATCH: {"model": "mock", "messages": [[{"role": "user", "content": "Hi"}]]},
+    TOK: {"model": "mock", "prompt": "Hi"},
+    DETOK: {"model": "mock", "tokens": [1]},
     "/api/chat": {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]},
     "/api/generate": {"model": "mock", "prompt": "Hi"},
 }
@@ -40,6 +44,10 @@ def _user(content: Any) -> dict[str, Any]:
 
 def _format(**wanted: Any) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": wanted}}
+
+
+def _held(**wanted: Any) -> dict[str, Any]:
+    return {"structured_outputs": wanted}
 
 
 def _text(**wanted: Any) -> dict[str, Any]:
@@ -176,6 +184,25 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("resp.struct.schema.unsupported", RESP, _text(schema=False)),
     ("resp.struct.json_object.word", RESP, {"text": {"format": {"type": "json_object"}}}),
     ("err.context_overflow", RESP, {"input": LONG}),
+    ("vllm.structured_outputs", CHAT, _held()),
+    ("vllm.structured_outputs", CHAT, _held(regex="a", choice=["b"])),
+    ("vllm.structured_outputs", CHAT, {"structured_outputs": "a"}),
+    ("vllm.structured_outputs.kind", CHAT, _held(choice=[])),
+    ("vllm.structured_outputs.kind", CHAT, _held(regex="([")),
+    ("vllm.structured_outputs.kind", CHAT, _held(grammar="root ::= [a-z]+")),
+    ("vllm.structured_outputs.kind", CHAT, _held(structural_tag="{}")),
+    ("vllm.structured_outputs.kind", CHAT, _held(json={"type": "strin"})),
+    ("vllm.batch.model.required", BATCH, {"model": ...}),
+    ("vllm.batch.messages", BATCH, {"messages": []}),
+    ("vllm.batch.messages", BATCH, {"messages": [{"role": "user", "content": "Hi"}]}),
+    ("vllm.batch.messages", BATCH, {"messages": [["Hi"]]}),
+    ("vllm.batch.n", BATCH, {"n": 2}),
+    ("vllm.batch.stream", BATCH, {"stream": True}),
+    ("vllm.batch.tools", BATCH, {"tools": [TOOL]}),
+    ("vllm.tokenize.model.required", TOK, {"model": ...}),
+    ("vllm.tokenize.prompt", TOK, {"prompt": ...}),
+    ("vllm.detokenize.model.required", DETOK, {"model": ...}),
+    ("vllm.detokenize.tokens", DETOK, {"tokens": ["a"]}),
     ("ollama.model.required", "/api/chat", {"model": ...}),
     ("ollama.unknown_model", "/api/chat", {"model": "nope"}),
     ("ollama.wrong_type", "/api/chat", {"messages": "Hi"}),

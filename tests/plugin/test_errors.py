@@ -33,7 +33,19 @@ def test_nothing_to_talk_to(hello: pytest.Pytester, told: Told) -> None:
     assert "Live: give --engine-url=http://host:port or set LLMENGINE_URL or OLLAMA_API_URL" in line
     assert f"Replay: there are no cassettes in {hello.path / 'cassettes' / 'ollama_api'}" in line
     assert "pytest --engine=ollama_api --engine-mode=record --engine-url=URL" in line
-    assert "Docker:" in line
+    assert "Docker: --engine-mode=docker starts ollama/ollama:" in line
+
+
+def test_vllm_with_nothing_configured(hello: pytest.Pytester, told: Told) -> None:
+    """The three ways to a vLLM: where it is, what was recorded of one, a container."""
+    line = told(hello.runpytest_inprocess("--engine=vllm_api"))
+
+    assert "engine 'vllm_api' has nothing to talk to" in line
+    live, replay, docker = line.index("Live: "), line.index("Replay: "), line.index("Docker: ")
+    assert live < replay < docker
+    for way in ("--engine-url=", "LLMENGINE_URL", "VLLM_BASE_URL", "llmengine_url (ini)"):
+        assert way in line[live:replay]
+    assert "pytest --engine=vllm_api --engine-mode=record" in line[replay:docker]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +54,7 @@ def test_nothing_to_talk_to(hello: pytest.Pytester, told: Told) -> None:
         ("replay", "cannot be replayed: there are no cassettes in"),
         ("live", "has no address: give --engine-url"),
         ("record", "has no address: give --engine-url"),
-        ("docker", "mode docker is not in this version"),
+        ("docker", "is not run in a container; ollama_api and vllm_api are"),
     ],
 )
 def test_mode_that_cannot_be(hello: pytest.Pytester, told: Told, mode: str, words: str) -> None:
@@ -91,6 +103,21 @@ def test_key(
     assert words in line
     assert "LLMENGINE_API_KEY" in line
     assert "4711" not in line
+
+
+def test_backends_key_is_for_another_address(
+    hello: pytest.Pytester, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend's key is not sent to the run's own address, and the line says what is."""
+    monkeypatch.setenv("VLLM_API_KEY", "sk-right-4711")
+
+    with MockServer(api_key="sk-right-4711") as server:
+        aim = ("--engine=vllm_api", f"--engine-url={server.base_url}")
+        line = told(hello.runpytest_inprocess(*aim))
+
+    assert "asks for a key (401 " in line
+    assert "VLLM_API_KEY goes to the address in VLLM_BASE_URL" in line
+    assert "LLMENGINE_API_KEY (with --engine-url)" in line
 
 
 def test_key_goes_to_its_own_host_alone(
@@ -158,17 +185,15 @@ def test_report_that_cannot_be_written(
     assert words in told(hello.runpytest_inprocess(f"--engine-report={name}"))
 
 
-def test_engine_of_one_test(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize(
+    ("fixture", "name"), [("ollama_engine", "ollama_api"), ("vllm_engine", "vllm_api")]
+)
+def test_engine_of_one_test(pytester: pytest.Pytester, fixture: str, name: str) -> None:
     """An engine that only some tests use fails those, in one line, and not the run."""
-    pytester.makepyfile(
-        """
-        def test_ollama(ollama_engine): pass
-        def test_other(): pass
-        """
-    )
+    pytester.makepyfile(f"def test_it({fixture}): pass\ndef test_other(): pass")
 
     result = pytester.runpytest_inprocess()
 
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["engine 'ollama_api' has nothing to talk to. Live: *"])
+    result.stdout.fnmatch_lines([f"engine {name!r} has nothing to talk to. Live: *Docker: *"])
     assert "Traceback" not in result.stdout.str()

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llmengine.mock import MockServer
+from pytest_llmengine.contract.registry import select
+from pytest_llmengine.recording.network import guarded
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from llmengine.mock import MockServer
 
 _ENGINES = "- {name: small, backend: mock, model: from-file}\n"
 _ASKS_MODEL = """
@@ -17,6 +19,7 @@ import os
 def test_model(engine):
     assert engine.model == os.environ["EXPECTED"]
 """
+_KEY = "sk-of-the-options-1234567890"
 _NOTHING_LISTENS = "http://127.0.0.1:9/v1"
 
 
@@ -119,6 +122,63 @@ def test_backends_own_variable(
     result.stdout.fnmatch_lines(
         [f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"]
     )
+
+
+def test_server_anywhere(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VLLM_BASE_URL and VLLM_API_KEY are all that a whole run against a server needs."""
+    pytester.makepyfile(
+        """
+        import httpx
+
+        def test_ours(engine):
+            assert engine.generate("x")[0].finished
+
+        def test_an_application(vllm_engine):
+            key = {"Authorization": f"Bearer {vllm_engine.api_key}"}
+            assert httpx.get(f"{vllm_engine.base_url}/models", headers=key).is_success
+        """
+    )
+    with MockServer(api_key=_KEY) as server:
+        monkeypatch.setenv("VLLM_BASE_URL", server.root_url)
+        monkeypatch.setenv("VLLM_API_KEY", _KEY)
+        ours = pytester.runpytest_inprocess("--engine=vllm_api")
+        contract = pytester.runpytest_inprocess(
+            "--pyargs", "pytest_llmengine.contract", "--engine=vllm_api", "-k", "chat.basic"
+        )
+
+    ours.assert_outcomes(passed=2)
+    contract.assert_outcomes(passed=len(select(ids=["chat.basic"])))
+    assert _KEY not in ours.stdout.str() + contract.stdout.str()
+
+
+def test_key_alone_is_enough_for_openai(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI has one address, so OPENAI_API_KEY makes a run live; here it may not leave."""
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", _KEY)
+
+    with guarded() as guard:
+        result = hello.runpytest_inprocess("--engine=openai", "--engine-model=gpt-9")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "nothing answers at https://api.openai.com/v1" in result.stderr.str()
+    assert any("api.openai.com" in refused for refused in guard.refused)
+
+
+def test_recordings_go_before_a_key_alone(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer
+) -> None:
+    """A key that happens to be in the shell does not make a recorded run cost money."""
+    pytest.importorskip("openai")
+    aim = ("--engine=openai", f"--engine-url={upstream.base_url}")
+    hello.runpytest_inprocess(*aim, "--engine-mode=record").assert_outcomes(passed=1)
+    monkeypatch.setenv("OPENAI_API_KEY", _KEY)
+
+    result = hello.runpytest_inprocess("--engine=openai")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["llmengine: openai, replayed from OpenAI (mock)*"])
 
 
 def test_address_alone_is_an_openai_compatible_server(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _SMOKE = len(select(tier=Tier.SMOKE))
+_AUTH = len(select(ids=["auth"]))
+_KEY = "sk-of-the-suite-1234567890"
 
 
 def _without_created(body: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -175,6 +177,44 @@ def test_record_and_replay_agree(pytester: pytest.Pytester) -> None:
     assert _outcomes(pytester.path / "replayed.json") == _outcomes(pytester.path / "recorded.json")
     folder = pytester.path / "cassettes" / "openai_compatible"
     assert len(list(folder.glob("*.yaml"))) == _SMOKE
+
+
+def test_rules_about_keys_are_replayed_too(pytester: pytest.Pytester) -> None:
+    """What a server that wants a key was seen to do is seen again without the key."""
+    arguments = (*_SUITE, "--engine=openai_compatible", "-k", "auth")
+    with pytest.MonkeyPatch.context() as shell, MockServer(api_key=_KEY) as server:
+        shell.setenv("LLMENGINE_API_KEY", _KEY)
+        url = f"--engine-url={server.base_url}"
+        pytester.runpytest_inprocess(*arguments, url, "--engine-mode=record").assert_outcomes(
+            passed=_AUTH
+        )
+
+    result = pytester.runpytest_inprocess(*arguments)
+
+    result.assert_outcomes(passed=_AUTH)
+    for tape in (pytester.path / "cassettes").rglob("*.yaml"):
+        assert _KEY not in tape.read_text()
+
+
+def test_without_an_engine_every_recorded_contract_is_replayed(pytester: pytest.Pytester) -> None:
+    """Engines whose checks are recorded all run; one with recordings of tests alone does not."""
+    pytester.path.joinpath("engines.yaml").write_text(
+        "- {name: a, backend: openai_compatible, model: mock}\n"
+        "- {name: b, backend: openai_compatible, model: mock}\n"
+    )
+    only = (*_SUITE, "--engine-config=engines.yaml", "-k", "chat.basic.object_const")
+    with MockServer() as server:
+        for name in ("a", "b"):
+            record = (f"--engine={name}", f"--engine-url={server.base_url}")
+            pytester.runpytest_inprocess(*only, *record, "--engine-mode=record")
+    tests = pytester.path / "cassettes" / "embedded" / "tests"
+    tests.mkdir(parents=True)
+    tests.joinpath("test_a.yaml").write_text("version: 1\ninteractions: []\n")
+
+    result = pytester.runpytest_inprocess(*only, "-v")
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*contract[[]a-chat*PASSED*", "*contract[[]b-chat*PASSED*"])
 
 
 def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) -> None:

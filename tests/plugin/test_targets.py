@@ -40,7 +40,7 @@ def test_live_session(upstream: MockServer) -> None:
         assert session.mode is Mode.LIVE
         assert session.engine.base_url == session.target.base_url == upstream.base_url
         assert session.engine.model == session.target.model == "mock"
-        assert session.describe() == f"live at {upstream.base_url}, openai_compatible (mock)"
+        assert session.describe() == f"live at {upstream.base_url}, openai_compatible mock (mock)"
         with session.cassette("any") as tape:
             assert tape is None
 

@@ -13,9 +13,11 @@ import pytest
 from llmengine.values.errors import ConfigError
 from pytest_llmengine.reports import CheckRecord, Report, check_path, write_report
 from pytest_llmengine.reports.as_json import to_json, to_object
+from pytest_llmengine.reports.html import to_html
 from pytest_llmengine.reports.markdown import to_markdown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 EXCHANGE = {
@@ -140,18 +142,26 @@ def test_markdown_escapes_what_servers_say(report: Report) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["report.json", "report.md"])
-def test_suffix_chooses_the_format(report: Report, tmp_path: Path, name: str) -> None:
-    """`.json` gets JSON and `.md` gets Markdown."""
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("report.json", to_json), ("report.md", to_markdown), ("report.html", to_html)],
+)
+def test_suffix_chooses_the_format(
+    report: Report, tmp_path: Path, name: str, form: Callable[[Report], str]
+) -> None:
+    """`.json` gets JSON, `.md` gets Markdown and `.html` gets a page."""
     path = tmp_path / name
     write_report(report, path)
-    expected = {"report.json": to_json, "report.md": to_markdown}[name](report)
+    expected = form(report)
     assert path.read_text("utf-8") == expected
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("report.html", "must end in .json or .md"), ("none/report.json", "there is no directory")],
+    [
+        ("report.txt", "must end in .json, .md, .html"),
+        ("none/report.json", "there is no directory"),
+    ],
 )
 def test_impossible_path_is_said_before_the_run(tmp_path: Path, name: str, said: str) -> None:
     """A path that cannot be written is one line that names it."""

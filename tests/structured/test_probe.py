@@ -138,6 +138,22 @@ def test_verdict_follows_from_the_answer(
     assert verdict.requests == len(limits)
 
 
+def test_answer_that_is_all_reasoning_proves_nothing(engine_for: Any, chat: Any) -> None:
+    """A constraint holds from the end of the reasoning on, and this one never came to it."""
+
+    def handler(request: Any, connection: Any) -> None:
+        is_probe = "kzzub-7" in json.dumps(request.json)
+        thought = {"role": "assistant", "content": None, "reasoning": "Paris?"}
+        connection.reply(chat(message=thought) if is_probe else chat(LYON))
+
+    engine, _ = engine_for(handler)
+
+    (output,) = engine.generate("A city.", output_model=City)
+
+    (verdict,) = verdicts.verdicts().values()
+    assert (verdict.enforced, output.schema_strategy) == (None, "json_schema")
+
+
 def test_probe_that_is_refused_with_and_without_a_schema_proves_nothing(
     engine_for: Any, chat: Any
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from llmengine import CallError, SamplingParams
+from llmengine.batch.run import run_batch
 from llmengine.mock import Fault
 
 SAMPLING = SamplingParams(
@@ -195,3 +196,47 @@ def test_a_stream_that_is_left_is_no_error(shop: Any, told: Any) -> None:
     assert names(left) == ["attempt", "cancelled"]
     assert left.status.status_code.name == "UNSET"
     assert "error.type" not in left.attributes
+
+
+def test_a_line_of_a_batch_is_a_span(shop: Any, told: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    """A chat line is told as a call is, with its prompt and answer where those are wanted."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+    s = shop(replies=["Fine."])
+    body = {"messages": [{"role": "user", "content": "How?"}], "seed": 3, "max_tokens": 50}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+    with told.tracer.start_as_current_span("the batch") as parent:
+        run_batch([line], tmp_path / "out.jsonl", s.engine)
+
+    (span,) = [x for x in told.spans if x.name == "chat mock"]
+    assert span.parent.span_id == parent.get_span_context().span_id
+    assert span.attributes["gen_ai.request.seed"] == 3
+    assert span.attributes["gen_ai.usage.output_tokens"] == s.told.completion_tokens
+    assert "How?" in span.attributes["gen_ai.input.messages"]
+    assert "Fine." in span.attributes["gen_ai.output.messages"]
+
+
+def test_a_line_that_is_wrong_is_still_a_span(shop: Any, told: Any, tmp_path: Any) -> None:
+    """The server's refusal ends the span, and nothing of ours gets in its way."""
+    s = shop()
+    bodies = [{"messages": "none"}, {"messages": [{"role": "user"}], "temperature": "hot"}]
+    lines = [
+        {"custom_id": str(place), "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for place, body in enumerate(bodies)
+    ]
+
+    report = run_batch(lines, tmp_path / "out.jsonl", s.engine)
+
+    assert report.progress.failed == 2
+    assert [x.attributes["error.type"] for x in told.spans] == ["BadRequestError"] * 2
+
+
+def test_lines_of_other_routes_have_no_span(shop: Any, told: Any, tmp_path: Any) -> None:
+    """Completions are asked and answered as ever."""
+    s = shop()
+    body = {"model": "mock", "prompt": "a", "max_tokens": 4}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body}
+
+    report = run_batch([line], tmp_path / "out.jsonl", s.engine)
+
+    assert (report.progress.failed, told.spans) == (0, [])

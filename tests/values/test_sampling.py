@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmengine.values.errors import InvalidRequestError
-from llmengine.values.sampling import NEUTRAL, SamplingParams, is_neutral
+from llmengine.values.sampling import NEUTRAL, SamplingParams, is_neutral, refuse_what_is_lost
 
 
 @dataclass
@@ -153,9 +153,19 @@ def test_vllms_structured_outputs_become_a_mapping() -> None:
     [("allowed_token_ids", [1]), ("extra_args", {"a": 1}), ("detokenize", False)],
 )
 def test_a_field_that_would_be_lost_is_refused(name: str, value: Any) -> None:
-    """A vLLM field that no server takes raises an error that names it."""
+    """A vLLM field that no server takes raises an error that names it, where it is to be sent."""
+    params = SamplingParams.of(VLLMSamplingParams(**{name: value}))
     with pytest.raises(InvalidRequestError, match=name):
-        SamplingParams.of(VLLMSamplingParams(**{name: value}))
+        refuse_what_is_lost(params)
+
+
+def test_vllms_object_is_kept_until_ours_goes_over_it() -> None:
+    """An engine that can sample by the object as it is finds it, unless something was changed."""
+    native = VLLMSamplingParams()
+    params = SamplingParams.of(native)
+    assert params.native is native
+    assert SamplingParams(seed=1).merged(params).native is native
+    assert params.merged(SamplingParams(seed=1)).native is None
 
 
 @pytest.mark.parametrize("other", [5, "temperature=0", [SamplingParams()]])

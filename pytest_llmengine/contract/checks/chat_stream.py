@@ -146,7 +146,8 @@ def finish_once(target: Target) -> None:
 )
 def finish_empty_delta(target: Target) -> None:
     """The chunk with the finish reason carries nothing else."""
-    entries = choices(stream_chat(target, max_tokens=8))
+    # The cap must cut: a stop token has no text that could stand beside the finish reason.
+    entries = choices(stream_chat(target, COUNT, max_tokens=8))
     last = [entry for entry in entries if entry.get("finish_reason") is not None]
     if not last:
         fail(f"no finish reason in {len(entries)} chunks")

@@ -8,7 +8,7 @@ from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.fields import missing, objects, pick
-from pytest_llmengine.contract.reading.responses import items, output_text, respond
+from pytest_llmengine.contract.reading.responses import LONG, items, output_text, respond
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SPEC = "openai-openapi: Response"
 NEEDS = {Capability.RESPONSES}
-LONG = "Write a long story about the sea."
 TOOL = {"type": "function", **WEATHER["function"]}
 _KEYS = (
     *("id", "object", "created_at", "error", "incomplete_details", "instructions", "model"),

@@ -8,7 +8,13 @@ from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import expect
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.fields import missing, pick
-from pytest_llmengine.contract.reading.responses import TERMINAL, of_type, stream_response
+from pytest_llmengine.contract.reading.responses import (
+    LONG,
+    TERMINAL,
+    Events,
+    of_type,
+    stream_response,
+)
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:
@@ -99,7 +105,11 @@ def delta_logprobs_key(target: Target) -> None:
 )
 def terminal_once(target: Target) -> None:
     """A stream ends with exactly one of completed, incomplete and failed, as its status says."""
-    events = stream_response(target)
+    for prompt in ("Say hello.", LONG):  # an answer that may be whole, and one that the cap cuts
+        _expect_one_end(stream_response(target, prompt))
+
+
+def _expect_one_end(events: Events) -> None:
     ends = of_type(events, *TERMINAL)
     expect(len(ends) == 1, f"{len(ends)} events end the stream")
     expect(events[-1] is ends[0], f"after the end came {quote(events[-1])}")

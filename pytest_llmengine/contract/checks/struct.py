@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SPEC = "openai-openapi: ResponseFormatJsonSchema"
 SCHEMA = {Capability.JSON_SCHEMA}
 ASK = "Which colour has the sky?"
+ASK_NUMBER = "What is 2 + 2? Say the number, not in JSON."  # small models soon end this one
 FORMAT = constrained_to(COLOUR_SCHEMA)
 TOKENS = 64
 
@@ -48,7 +49,7 @@ TOKENS = 64
 def json_object(target: Target) -> None:
     """response_format json_object gives a JSON object, though the prompt asks for prose."""
     reply = target.chat(
-        "Say yes, not in JSON.",
+        ASK_NUMBER,
         response_format={"type": "json_object"},
         max_tokens=TOKENS,
     )

@@ -34,6 +34,10 @@ def _goes_on_after_the_end(found: list[JSON]) -> list[JSON]:
     return [*found, found[0]]
 
 
+def _always_completed(found: list[JSON]) -> list[JSON]:
+    return [*found[:-1], {**found[-1], "type": "response.completed"}]
+
+
 mutant("resp.stream.order", Behaviour("no start", events=events(_without_the_start)))
 mutant("resp.stream.order", Behaviour("events swapped", events=events(_swapped)))
 mutant(
@@ -62,3 +66,6 @@ mutant(
 mutant("resp.stream.terminal_once", Behaviour("ends twice", events=events(_ends_twice)))
 mutant("resp.stream.terminal_once", Behaviour("never ends", events=events(_never_ends)))
 mutant("resp.stream.terminal_once", Behaviour("goes on", events=events(_goes_on_after_the_end)))
+mutant(
+    "resp.stream.terminal_once", Behaviour("completed though cut", events=events(_always_completed))
+)

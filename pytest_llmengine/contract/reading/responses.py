@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Events = list[dict[str, Any]]
 
+LONG = "Write a long story about the sea."  # sixteen tokens do not hold it
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 
 

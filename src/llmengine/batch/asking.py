@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.lines import ROUTES
+from llmengine.batch.tracing import output_of, traced
 from llmengine.dialects.openai_answer import usage as chat_usage
 from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
 from llmengine.engine.calls import unforeseen
@@ -101,7 +102,8 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
     call = endpoint.call(request.url)
     outgoing = call.raw(_body(request, engine.model))
     async with call.slots:
-        with call.tally() as tally:
+        asked = None if call.tracing is None else traced(request, engine.model)
+        with call.tally(asked) as tally:
             once = partial(_send, call, outgoing, answer, tally)
             try:
                 reply = await call.when_awake(once)()
@@ -111,7 +113,7 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
             except CallError as error:
                 answer.pay(tally.close(error=error))
                 raise
-            answer.pay(tally.close())
+            answer.pay(tally.close(output_of(reply.body, asked) if asked else None))
 
 
 async def _send(call: Call, outgoing: Outgoing, answer: Answer, tally: Tally) -> HTTPReply:

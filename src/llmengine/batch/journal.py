@@ -8,9 +8,10 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from llmengine.batch.ids import key_of, line_key, temporary
-from llmengine.batch.scan import Found, mend, scan
+from llmengine.batch.scan import Found, mend, read_line, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from llmengine.batch.lines import Entry
@@ -49,15 +50,22 @@ class Journal:
         """Whether the entry's line was not even a request in an earlier run."""
         return self._ok(line_key(entry.line)) is not None
 
+    def mended(self, entry: Entry) -> None:
+        """Forget what was wrong with the line of an entry that has an id now."""
+        self._forget(line_key(entry.line))
+
     def add(self, entry: Entry, record: bytes, *, ok: bool) -> None:
         """Append the entry's line."""
-        self._write(record)
-        self._note(Found(key_of(entry), ok, self._end, len(record)))
-        self._end += len(record)
-        if entry.custom_id is not None:
-            self._forget(line_key(entry.line))
-        self._dirty = True
-        self.sync()
+        self._append(Found(key_of(entry), ok, self._end, len(record)), record)
+
+    def take(self, lines: Iterable[bytes], source: Path) -> None:
+        """Append the lines of another journal of the same batch, and have them on the disk.
+
+        Raises ConfigError that names the source and the line if one is none.
+        """
+        for number, record in enumerate(lines, start=1):
+            self._append(read_line(record, self._end, source, f"line {number}"), record)
+        self._sync()
 
     def sync(self) -> None:
         """Have what was appended on the disk, unless that was done within the last second."""
@@ -90,6 +98,13 @@ class Journal:
             self._note(found)
             end = found.start + found.size
         return end
+
+    def _append(self, found: Found, record: bytes) -> None:
+        self._write(record)
+        self._note(found)
+        self._end += len(record)
+        self._dirty = True
+        self.sync()
 
     def _ok(self, key: bytes) -> bool | None:
         row = self._index.execute("SELECT ok FROM lines WHERE key = ?", (key,)).fetchone()

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def sole_writer(output: Path) -> Iterator[None]:
-    """Hold ``<output>.lock``; raises ConfigError at once if another run holds it.
+def sole_writer(output: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold ``<output>.lock``; raises ConfigError if another run holds it for `patience` seconds.
 
     The system frees it with its process, however that ends. The empty file stays: removing it
     would let a third run lock a new one while the second still holds the old.
     """
     lock = FileLock(f"{output}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise ConfigError(
             f"{output}: another run is writing to it; wait for its end, or give another output"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmengine.telemetry.money import total_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from llmengine.batch.asking import Answer
@@ -86,6 +87,11 @@ class Tally:
         """A line that an earlier run has written."""
         self._end(ok=ok, earlier=1)
 
+    def again(self, *, ok: bool) -> None:
+        """A line that a process of this very run has written and died, its costs unknown."""
+        self._end(ok=ok)
+        self._now = replace(self._now, cost=None, currency=None)
+
     def unasked(self) -> None:
         """A line that this run was told to leave out."""
         self._now = replace(self._now, unasked=self._now.unasked + 1)
@@ -101,6 +107,18 @@ class Tally:
             self._complain(request, str(answer.error))
         self._end(ok=answer.error is None, attempts=answer.attempts)
         self._spend(answer)
+
+    def elsewhere(self, run: Progress, errors: Sequence[str]) -> None:
+        """Lines that another process has asked, with what it spent and complained of."""
+        self.errors += errors[: ERRORS_KEPT - len(self.errors)]
+        now = self._now
+        self._now = replace(
+            now,
+            answered=now.answered + run.answered,
+            failed=now.failed + run.failed,
+            attempts=now.attempts + run.attempts,
+        )
+        self._spend(run)
 
     def progress(self, resting: tuple[str, ...] = ()) -> Progress:
         """The batch so far."""
@@ -120,7 +138,7 @@ class Tally:
             attempts=now.attempts + attempts,
         )
 
-    def _spend(self, answer: Answer) -> None:
+    def _spend(self, answer: Answer | Progress) -> None:
         now, usage = self._now, answer.usage
         if usage is not None and now.usage is not None:
             usage = now.usage + usage

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,22 +10,20 @@ from llmengine.batch.asking import Asker
 from llmengine.batch.balance import Balancer, Endpoint
 from llmengine.batch.flight import ask_all
 from llmengine.batch.journal import Journal
-from llmengine.batch.lines import BadLine
 from llmengine.batch.lock import sole_writer
-from llmengine.batch.records import answer_record, bad_line_record
+from llmengine.batch.records import answer_record
 from llmengine.batch.report import BatchReport, Tally
-from llmengine.batch.source import checked, path_of, read_entries
+from llmengine.batch.selection import check_run, length_of, selected
 from llmengine.engine.engine import Engine
 from llmengine.transport.background import background
-from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
 
     from llmengine.batch.asking import Answer
-    from llmengine.batch.lines import BatchRequest, Entry
+    from llmengine.batch.lines import BatchRequest
     from llmengine.batch.report import Progress
     from llmengine.batch.source import Source
 
@@ -55,73 +52,25 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     """
     fleet = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
-    _check(source, path, fleet, resume=resume, only_failed=only_failed)
-    length = _length(source)
+    check_run(source, path, fleet, resume=resume, only_failed=only_failed)
+    length = length_of(source)
     endpoints = [Endpoint(engine, background()) for engine in fleet]
     tally = Tally(length)
     with sole_writer(path), Journal(path, keep=resume) as journal:
-        entries = _selected(source, journal, tally, only_failed=only_failed)
-        _run(entries, endpoints, journal, tally, on_progress or _no_progress)
+        requests = selected(source, journal, tally, only_failed=only_failed)
+        answer_all(requests, endpoints, journal, tally, on_progress or no_progress)
         tally.complete()
     return BatchReport(path, tally.progress(), tuple(tally.errors))
 
 
-def _check(
-    source: Source, output: Path, engines: Sequence[Engine], *, resume: bool, only_failed: bool
-) -> None:
-    if not engines:
-        raise ConfigError("a batch needs at least one engine")
-    file = path_of(source)
-    if file is not None and file.exists() and output.exists() and file.samefile(output):
-        raise ConfigError(f"{output}: the output would be written over the input; give another")
-    if output.exists() and not output.is_file():
-        raise ConfigError(f"{output}: the output of a batch is a file; this is none")
-    if only_failed and not resume:
-        raise ConfigError("only_failed goes on with an output; it cannot start without resume")
-    if only_failed and not output.exists():
-        raise ConfigError(f"{output}: there is no such output whose failures could be asked again")
-
-
-def _length(source: Source) -> int | None:
-    """The number of lines, all of them checked; None for a source that can be read only once."""
-    if path_of(source) is None and not isinstance(source, Sequence):
-        return None
-    return sum(1 for _ in checked(source, read_entries(source)))
-
-
-def _selected(
-    source: Source, journal: Journal, tally: Tally, *, only_failed: bool
-) -> Iterator[BatchRequest | None]:
-    """The requests to ask; None for each other line, which is counted and recorded here."""
-    for entry in checked(source, read_entries(source)):
-        ok = journal.ok(entry)
-        wanted = ok is None
-        if only_failed:
-            wanted = ok is False or (ok is None and journal.was_bad(entry))
-        if wanted and not isinstance(entry, BadLine):
-            yield entry
-            continue
-        _settle(entry, journal, tally, ok=ok, wanted=wanted)
-        yield None
-
-
-def _settle(entry: Entry, journal: Journal, tally: Tally, *, ok: bool | None, wanted: bool) -> None:
-    if wanted and isinstance(entry, BadLine):
-        journal.add(entry, bad_line_record(entry), ok=False)
-        tally.bad(entry)
-    elif ok is None:
-        tally.unasked()
-    else:
-        tally.earlier(ok=ok)
-
-
-def _run(
-    requests: Iterator[BatchRequest | None],
+def answer_all(
+    requests: Iterable[BatchRequest | None],
     endpoints: Sequence[Endpoint],
     journal: Journal,
     tally: Tally,
     on_progress: Callable[[Progress], None],
 ) -> None:
+    """Ask the requests and append each line to the journal as its answer comes."""
     engines = [endpoint.engine for endpoint in endpoints]
     asker = Asker(Balancer(endpoints), engines)
     window = sum(engine.config.max_concurrency for engine in engines)
@@ -140,5 +89,5 @@ def _run(
             on_progress(tally.progress(tuple(e.engine.name for e in endpoints if e.out)))
 
 
-def _no_progress(_progress: Progress) -> None:
+def no_progress(_progress: Progress) -> None:
     """Nobody watches."""

@@ -51,11 +51,19 @@ def scan(path: Path) -> Iterator[Found]:
     start = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            value = _object(raw)
-            if value is None or not {"custom_id", "response", "error"} <= value.keys():
-                raise ConfigError(_foreign(path, f"line {number}"))
-            yield Found(_key(value, path, number), _is_answer(value), start, len(raw))
+            yield read_line(raw, start, path, f"line {number}")
             start += len(raw)
+
+
+def read_line(raw: bytes, start: int, path: Path, where: str) -> Found:
+    """What one line of an output says; raises ConfigError that names path and place if nothing."""
+    value = _object(raw)
+    if value is None or not {"custom_id", "response", "error"} <= value.keys():
+        raise ConfigError(_foreign(path, where))
+    key = _key(value)
+    if key is None:
+        raise ConfigError(_foreign(path, where))
+    return Found(key, _is_answer(value), start, len(raw))
 
 
 def _start_of_tail(file: BufferedRandom) -> int:
@@ -78,14 +86,14 @@ def _object(raw: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _key(value: dict[str, Any], path: Path, number: int) -> bytes:
+def _key(value: dict[str, Any]) -> bytes | None:
     custom_id, error = value["custom_id"], value["error"]
     if isinstance(custom_id, str):
         return id_key(custom_id)
     extra = error.get(EXTRA) if isinstance(error, dict) else None
     if isinstance(extra, dict) and isinstance(extra.get("line"), int):
         return line_key(extra["line"])
-    raise ConfigError(_foreign(path, f"line {number}"))
+    return None
 
 
 def _is_answer(value: dict[str, Any]) -> bool:

@@ -18,6 +18,7 @@ _BUILT_IN = {
     "openai": "llmengine.engines.openai:OpenAI",
     "openai_compatible": "llmengine.engines.openai_compatible:OpenAICompatible",
     "vllm_api": "llmengine.engines.vllm_api:VLLMAPI",
+    "vllm_local": "llmengine.engines.vllm_local:VLLMLocal",
 }
 
 

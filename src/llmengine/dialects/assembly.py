@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.reasoning import ThinkSplitter
+from llmengine.dialects.reasoning import ThinkSplitter, split_unopened
 from llmengine.dialects.tool_calls import ToolCallJoiner
 from llmengine.dialects.wire import cumulative
 from llmengine.values.outputs import CompletionOutput, Delta
@@ -24,11 +24,11 @@ class AnswerParts:
         "_reasoning",
         "_splitter",
         "_text",
+        "_token_ids",
         "finish_reason",
         "index",
         "refused",
         "stop_reason",
-        "token_ids",
     )
 
     def __init__(self, index: int) -> None:
@@ -36,10 +36,10 @@ class AnswerParts:
         self.finish_reason: str | None = None
         self.refused = False
         self.stop_reason: int | str | None = None
-        self.token_ids: list[int] = []
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[Logprob] = []
+        self._token_ids: list[int] | None = None
         self._calls: ToolCallJoiner | None = None
         self._splitter: ThinkSplitter | None = ThinkSplitter()
 
@@ -48,13 +48,20 @@ class AnswerParts:
         """Whether anything that a model generated has arrived."""
         return bool(self._text or self._reasoning or self._calls or any(self._pending()))
 
-    def add(
+    @property
+    def called(self) -> bool:
+        """Whether a tool call has begun."""
+        return self._calls is not None
+
+    def add(  # noqa: PLR0913 - the parts of one piece
         self,
         text: str,
         reasoning: str = "",
         calls: Iterable[Mapping[str, Any]] = (),
         logprobs: Sequence[Logprob] = (),
         finish_reason: str | None = None,
+        *,
+        token_ids: Sequence[int] | None = None,
     ) -> Delta | None:
         """Take in one piece; the delta that it completes, if any."""
         if self._splitter is not None:
@@ -64,10 +71,20 @@ class AnswerParts:
         fragments = tuple([self._call(c) for c in calls])
         if finish_reason is not None:
             self.finish_reason = finish_reason
-        elif not (text or reasoning or fragments or logprobs):
+        elif not (text or reasoning or fragments or logprobs or token_ids):
             return None
         self._keep(text, reasoning, logprobs)
-        return Delta(text, self.index, reasoning, fragments, tuple(logprobs), finish_reason)
+        if token_ids is not None:
+            self._keep_ids(token_ids)
+        return Delta(
+            text,
+            self.index,
+            reasoning,
+            fragments,
+            tuple(logprobs),
+            finish_reason,
+            token_ids=tuple(token_ids or ()),
+        )
 
     def end(self) -> Delta | None:
         """The delta of what was held back as a tag that did not come, if anything was."""
@@ -80,17 +97,21 @@ class AnswerParts:
 
     def output(self) -> CompletionOutput:
         """All that has arrived, what is held back included."""
-        reasoning, text = self._pending()
+        held_reasoning, held_text = self._pending()
+        text = "".join(self._text) + held_text
+        reasoning = ("".join(self._reasoning) + held_reasoning) or None
+        if reasoning is None:
+            reasoning, text = split_unopened(text)
         tokens = tuple(self._logprobs) or None
         return CompletionOutput(
             self.index,
-            "".join(self._text) + text,
-            tuple(self.token_ids),
+            text,
+            None if self._token_ids is None else tuple(self._token_ids),
             cumulative(tokens),
             tokens,
             self.finish_reason,
             self.stop_reason,
-            ("".join(self._reasoning) + reasoning) or None,
+            reasoning,
             self._calls.joined() if self._calls else (),
         )
 
@@ -117,6 +138,11 @@ class AnswerParts:
         if self._calls is None:
             self._calls = ToolCallJoiner()
         return self._calls.feed(fragment)
+
+    def _keep_ids(self, token_ids: Sequence[int]) -> None:
+        if self._token_ids is None:
+            self._token_ids = []
+        self._token_ids.extend(token_ids)
 
     def _keep(self, text: str, reasoning: str, logprobs: Sequence[Logprob]) -> None:
         if text:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmengine.values.errors import InvalidRequestError
-from llmengine.values.sampling import SamplingParams, is_neutral
+from llmengine.values.sampling import SamplingParams, is_neutral, refuse_what_is_lost
 
 
 def with_extra(
@@ -33,6 +33,7 @@ def sampling_fields(
     Raises InvalidRequestError for one that has no wire name, unless it asks for nothing; the
     message ends in ``advice``.
     """
+    refuse_what_is_lost(sampling)
     fields = {}
     for name, value in sampling.given().items():
         wire_name = names.get(name)

@@ -55,6 +55,8 @@ _CONTEXT_PHRASES = (
     "prompt is too long",
     "context window",
     "exceeds the context length",
+    "max context length",
+    "longer than the context length",
 )
 # How codes of ResponseErrorCode (openai-openapi) begin that speak of what was sent.
 _REFUSED_INPUT = ("invalid_", "image_", "empty_image", "failed_to_download_image", "unsupported_")
@@ -114,7 +116,8 @@ def _error(
 
 def _kind(status: int, said: Envelope) -> type[CallError]:
     words = {said.code, said.type}
-    if words & _CONTEXT_CODES or (status in _REFUSALS and _speaks_of_context(said)):
+    too_long = _refuses(status, said) and speaks_of_context(said.message or "")
+    if words & _CONTEXT_CODES or too_long:
         return ContextLengthError
     if status == _TOO_MANY and words & _QUOTA_CODES:
         return QuotaError
@@ -123,9 +126,15 @@ def _kind(status: int, said: Envelope) -> type[CallError]:
     return _BY_STATUS.get(status, BadRequestError)
 
 
-def _speaks_of_context(said: Envelope) -> bool:
+def _refuses(status: int, said: Envelope) -> bool:
+    """Whether the request was at fault: Ollama says 500 of some prompts that are too long."""
     message = (said.message or "").lower()
-    return any(phrase in message for phrase in _CONTEXT_PHRASES)
+    return status in _REFUSALS or (status == _FIRST_SERVER_ERROR and "exceed" in message)
+
+
+def speaks_of_context(message: str) -> bool:
+    """Whether a refusal in a server's words means that the prompt is too long."""
+    return any(phrase in message.lower() for phrase in _CONTEXT_PHRASES)
 
 
 def _hint(status: int, said: Envelope) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
+from llmengine.dialects.ollama_prompt import refuse_a_cut_prompt
 from llmengine.dialects.reasoning import split_think
 from llmengine.dialects.wire import SHAPE_ERRORS, cumulative, logprobs, read_object, unexpected
 from llmengine.values.outputs import CompletionOutput, LLMOutput, ToolCall, Usage
@@ -22,7 +23,8 @@ _NO_ANSWER = frozenset({"load", "unload"})
 def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     """The answer in the body of a chat that was not streamed.
 
-    Raises UnexpectedResponseError, with a quote of the body, for anything else.
+    Raises UnexpectedResponseError, with a quote of the body, for anything else, and
+    ContextLengthError if the server read less than the whole prompt.
     """
     data = read_object(body)
     if data.get("error"):
@@ -32,7 +34,7 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     if only_loaded(data):
         raise unexpected("the server only loaded or unloaded the model", body)
     try:
-        return LLMOutput(
+        output = LLMOutput(
             request.request_id,
             request.prompt,
             (_output(data),),
@@ -41,6 +43,8 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
         )
     except SHAPE_ERRORS as exc:
         raise unexpected("the answer is not a chat", body) from exc
+    refuse_a_cut_prompt(output, request)
+    return output
 
 
 def _output(data: Mapping[str, Any]) -> CompletionOutput:
@@ -54,7 +58,7 @@ def _output(data: Mapping[str, Any]) -> CompletionOutput:
     return CompletionOutput(
         0,
         text,
-        (),
+        None,
         cumulative(tokens),
         tokens,
         finish_reason(data, has_calls=bool(calls)),

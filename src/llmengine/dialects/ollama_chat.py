@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.dialects import ollama_answer
 from llmengine.dialects.body import sampling_fields, with_extra
 from llmengine.dialects.ollama_messages import to_ollama
+from llmengine.dialects.ollama_prompt import WHOLE
 from llmengine.dialects.ollama_stream import OllamaChatDecoder
 from llmengine.values.errors import InvalidRequestError
 
@@ -39,7 +40,8 @@ class OllamaChat:
     """The native chat format; its route lies under the server's root, not under ``/v1``.
 
     ``extra_body`` may hold ``keep_alive`` and ``options`` (``num_ctx`` and others), which are
-    joined with the options that the sampling parameters make.
+    joined with the options that the sampling parameters make. The prompt is never cut to the
+    context, unless ``extra_body`` says ``truncate: true``.
     """
 
     path: str = "/api/chat"
@@ -53,6 +55,7 @@ class OllamaChat:
         """
         body: dict[str, Any] = {"model": request.model, "messages": to_ollama(request.messages)}
         body["stream"] = request.stream  # left out, Ollama streams
+        body |= WHOLE
         body |= _sampling(request)
         if request.response_format is not None:
             schema = request.response_format.schema

@@ -10,6 +10,7 @@ from llmengine.dialects import ollama_answer
 from llmengine.dialects.assembly import AnswerParts
 from llmengine.dialects.failures import stream_failure
 from llmengine.dialects.ndjson import NDJSONDecoder
+from llmengine.dialects.ollama_prompt import refuse_a_cut_prompt
 from llmengine.dialects.wire import SHAPE_ERRORS, incomplete, logprobs, unexpected
 from llmengine.values.outputs import Delta, LLMOutput
 
@@ -54,7 +55,11 @@ class OllamaChatDecoder:
         return deltas
 
     def finish(self) -> LLMOutput:
-        """The whole answer; StreamIncompleteError, with `partial`, if its end has not come."""
+        """The whole answer.
+
+        Raises StreamIncompleteError, with `partial`, if its end has not come, and
+        ContextLengthError if the server read less than the whole prompt.
+        """
         for line in self._lines.finish():
             try:
                 value = from_json(line)
@@ -65,6 +70,7 @@ class OllamaChatDecoder:
             self._line(value, line, [])
         if not self._done:
             raise incomplete(self.partial)
+        refuse_a_cut_prompt(self.partial, self._request)
         return self.partial
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmengine.dialects.openai_content import content, reasoning
 from llmengine.dialects.reasoning import split_think
 from llmengine.dialects.wire import SHAPE_ERRORS, cumulative, logprobs, read_object, unexpected
 from llmengine.values.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall, Usage
@@ -43,41 +44,33 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
 
 def _output(choice: Mapping[str, Any], place: int) -> CompletionOutput:
     message = choice["message"]
-    text = content(message)
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    if not reasoning:
-        reasoning, text = split_think(text)
+    text, thought = content(message), reasoning(message) or None
+    if thought is None:
+        thought, text = split_think(text)
     calls, given = message.get("tool_calls"), choice.get("logprobs")
     tokens = logprobs(given["content"]) if given and given.get("content") else None
     return CompletionOutput(
         choice.get("index", place),
         text,
-        token_ids(choice.get("token_ids")) or (),
+        token_ids(choice.get("token_ids")),
         cumulative(tokens),
         tokens,
-        finish_reason(choice, refused=bool(message.get("refusal"))),
+        finish_reason(choice, refused=bool(message.get("refusal")), called=bool(calls)),
         choice.get("stop_reason"),
-        reasoning,
+        thought,
         tuple([_tool_call(c) for c in calls]) if calls else (),
     )
 
 
-def finish_reason(choice: Mapping[str, Any], *, refused: bool) -> str | None:
-    """Why the answer ended: a refusal, which OpenAI ends with "stop", is told from an answer."""
+def finish_reason(choice: Mapping[str, Any], *, refused: bool, called: bool) -> str | None:
+    """Why the answer ended, with what servers end with "stop" told apart.
+
+    OpenAI does so for refusals, and OpenAI and vLLM for a call of the tool that was named.
+    """
     given: str | None = choice.get("finish_reason")
-    return "refusal" if refused and given == "stop" else given
-
-
-def content(message: Mapping[str, Any]) -> str:
-    """The text of a message or a delta: a string, parts, or, in their place, a refusal."""
-    text = message.get("content")
-    if text is None:
-        text = message.get("refusal") or ""
-    elif isinstance(text, list):
-        text = "".join([p["text"] for p in text if p["type"] == "text"])
-    if not isinstance(text, str):
-        raise TypeError("content is neither text nor null")
-    return text
+    if given != "stop":
+        return given
+    return "refusal" if refused else "tool_calls" if called else given
 
 
 def _tool_call(call: Mapping[str, Any]) -> ToolCall:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmengine.dialects import openai_answer
 from llmengine.dialects.body import sampling_fields, with_extra
+from llmengine.dialects.openai_content import with_twin_reasoning
 from llmengine.dialects.openai_stream import OpenAIChatDecoder
+from llmengine.values.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest, ResponseFormat
 
@@ -45,6 +46,7 @@ VLLM_EXTRAS: Mapping[str, str] = {
         "bad_words",
         "structured_outputs",
         "prompt_logprobs",
+        "return_token_ids",
     )
 }
 """Sampling fields that vLLM's chat route takes besides OpenAI's."""
@@ -56,6 +58,12 @@ LLAMACPP_EXTRAS: Mapping[str, str] = {
     "ignore_eos": "ignore_eos",
 }
 """Sampling fields that llama.cpp's chat route takes besides OpenAI's, under its names."""
+
+# vLLM 0.32 takes the field on a stream, answers 200, and never sends what was asked for.
+_NOT_IN_STREAMS = (
+    "sampling parameter 'prompt_logprobs' does nothing on a stream: servers leave them out of it; "
+    "use generate or results"
+)
 
 _JOINED = frozenset({"chat_template_kwargs", "stream_options"})
 
@@ -70,7 +78,9 @@ class OpenAIChat:
     template variable that turns reasoning on and off (vLLM, SGLang: often "enable_thinking");
     without one, a bool is said as an effort. ``done_completes``: take ``[DONE]`` after some
     content as the end of an answer that never got a finish_reason (Ollama sends null there);
-    off, such a stream is incomplete.
+    off, such a stream is incomplete. ``strict_tools``: say "strict" of tools that must be called,
+    without which vLLM leaves their arguments to the model. ``twin_reasoning``: say the reasoning
+    of earlier answers under both its names, for old and new versions of vLLM.
     """
 
     path: str = "/chat/completions"
@@ -79,6 +89,8 @@ class OpenAIChat:
     stream_usage: bool = True
     thinking_kwarg: str | None = None
     done_completes: bool = False
+    strict_tools: bool = False
+    twin_reasoning: bool = False
     stream_type: str = "text/event-stream"
 
     def encode(self, request: ChatRequest) -> dict[str, Any]:
@@ -86,12 +98,15 @@ class OpenAIChat:
 
         Raises InvalidRequestError for a sampling parameter that the server has no field for.
         """
-        body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
+        messages = list(request.messages)
+        if self.twin_reasoning:
+            messages = [with_twin_reasoning(message) for message in messages]
+        body: dict[str, Any] = {"model": request.model, "messages": messages}
         body |= self._sampling(request)
         if request.response_format is not None:
             body["response_format"] = _response_format(request.response_format)
         if request.tools:
-            body["tools"] = list(request.tools)
+            body["tools"] = self._tools(request)
         if request.tool_choice is not None:
             body["tool_choice"] = request.tool_choice
         body |= self._reasoning(request.reasoning)
@@ -112,6 +127,8 @@ class OpenAIChat:
     def _sampling(self, request: ChatRequest) -> dict[str, Any]:
         names = {**_STANDARD, "max_tokens": self.max_tokens_field, **self.extras}
         fields = sampling_fields(request.sampling, names, "the OpenAI chat format of this server")
+        if request.stream and fields.get("prompt_logprobs") is not None:
+            raise InvalidRequestError(_NOT_IN_STREAMS)
         count = fields.pop("logprobs", None)
         if count is not None:
             fields["logprobs"] = True
@@ -120,6 +137,14 @@ class OpenAIChat:
         if "logit_bias" in fields:
             fields["logit_bias"] = {str(k): v for k, v in fields["logit_bias"].items()}
         return fields
+
+    def _tools(self, request: ChatRequest) -> list[Mapping[str, Any]]:
+        """The tools, strict where one must be called; what a tool says itself stays."""
+        choice = request.tool_choice
+        if not self.strict_tools or not (choice == "required" or isinstance(choice, Mapping)):
+            return list(request.tools)
+        wanted = None if isinstance(choice, str) else choice.get("function", {}).get("name")
+        return [_strict(tool, wanted) for tool in request.tools]
 
     def _reasoning(self, reasoning: bool | str | None) -> dict[str, Any]:
         if reasoning is None:
@@ -130,6 +155,16 @@ class OpenAIChat:
             return {"chat_template_kwargs": {self.thinking_kwarg: reasoning}}
         # OpenAI has no plain switch: "none" is off, "medium" is what it does when left alone.
         return {"reasoning_effort": "medium" if reasoning else "none"}
+
+
+def _strict(tool: Mapping[str, Any], wanted: str | None) -> Mapping[str, Any]:
+    """The tool, marked as strict if it is a function that may be the one that is called."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or "strict" in function:
+        return tool
+    if wanted is not None and function.get("name") != wanted:
+        return tool
+    return {**tool, "function": {**function, "strict": True}}
 
 
 def _response_format(wanted: ResponseFormat) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from llmengine.dialects import openai_answer
 from llmengine.dialects.assembly import AnswerParts
 from llmengine.dialects.failures import stream_failure
+from llmengine.dialects.openai_content import content, reasoning
 from llmengine.dialects.sse import SSEDecoder
 from llmengine.dialects.wire import SHAPE_ERRORS, incomplete, logprobs, unexpected
 from llmengine.values.outputs import Delta, LLMOutput
@@ -135,8 +136,9 @@ class OpenAIChatDecoder:
     def _take(self, chunk: Mapping[str, Any], deltas: list[Delta]) -> None:
         self._id = self._id or chunk.get("id") or ""
         self._model = self._model or chunk.get("model")
-        if chunk.get("prompt_token_ids") is not None:
+        if self._prompt_token_ids is None and chunk.get("prompt_token_ids") is not None:
             self._prompt_token_ids = tuple(chunk["prompt_token_ids"])
+            deltas.append(Delta(prompt_token_ids=self._prompt_token_ids))
         usage = chunk.get("usage")
         if usage:
             self._usage = openai_answer.usage(usage)
@@ -155,17 +157,18 @@ class OpenAIChatDecoder:
             parts = self._choices[index] = AnswerParts(index)
         if choice.get("stop_reason") is not None:
             parts.stop_reason = choice["stop_reason"]
-        if choice.get("token_ids"):
-            parts.token_ids.extend(choice["token_ids"])
         delta, given = choice.get("delta") or {}, choice.get("logprobs")
         if delta.get("refusal"):
             parts.refused = True
         return parts.add(
-            openai_answer.content(delta),
-            delta.get("reasoning") or delta.get("reasoning_content") or "",
+            content(delta),
+            reasoning(delta),
             delta.get("tool_calls") or (),
             logprobs(given["content"]) if given and given.get("content") else (),
-            openai_answer.finish_reason(choice, refused=parts.refused),
+            openai_answer.finish_reason(
+                choice, refused=parts.refused, called=parts.called or bool(delta.get("tool_calls"))
+            ),
+            token_ids=choice.get("token_ids"),
         )
 
     def _end(self, deltas: list[Delta]) -> None:

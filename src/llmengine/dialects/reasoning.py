@@ -101,8 +101,21 @@ def _tag_begun(piece: str) -> int:
 def split_think(text: str) -> tuple[str | None, str]:
     """The (reasoning, answer) of a whole text; reasoning is None where there is none."""
     if _OPEN not in text:
-        return None, text
+        return split_unopened(text)
     splitter = ThinkSplitter()
     reasoning, answer = splitter.feed(text)
     more_reasoning, more_answer = splitter.finish()
-    return (reasoning + more_reasoning) or None, answer + more_answer
+    reasoning, answer = reasoning + more_reasoning, answer + more_answer
+    return (reasoning, answer) if reasoning else split_unopened(answer)
+
+
+def split_unopened(text: str) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a text whose opening tag stands in the prompt.
+
+    So do the chat templates of DeepSeek R1 and others. A stream that is read piece by piece
+    cannot know of it before the closing tag comes.
+    """
+    reasoning, tag, answer = text.partition(_CLOSE)
+    if not tag or _OPEN in reasoning:
+        return None, text
+    return reasoning or None, answer.lstrip()

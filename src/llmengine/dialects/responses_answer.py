@@ -63,7 +63,7 @@ def _output(data: Mapping[str, Any], request: ChatRequest) -> LLMOutput:
         calls=bool(calls),
     )
     answer = CompletionOutput(
-        0, text, (), cumulative(tokens), tokens, finish, None, thought or None, calls
+        0, text, None, cumulative(tokens), tokens, finish, None, thought or None, calls
     )
     return LLMOutput(
         data.get("id") or request.request_id,

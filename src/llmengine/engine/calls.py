@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
+from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
@@ -16,7 +18,7 @@ from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
     AuthenticationError,
     CallError,
-    InvalidRequestError,
+    LLMEngineError,
     RateLimitError,
     UnexpectedResponseError,
 )
@@ -45,9 +47,9 @@ class Call:
         self.engine = engine
         self.loop = loop
         self.url = url
-        self.concurrency = engine.config.max_concurrency
+        self.concurrency = engine.concurrency
         self.slots = loop.slots(engine, self.concurrency)
-        self.process_slots = loop.process_slots
+        self.process_slots = nullcontext() if engine.in_process else loop.process_slots
         self.pace = loop.pace(origin)
         self.readiness = loop.readiness(origin)
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
@@ -71,10 +73,10 @@ class Call:
             with self.tally(request) as tally:
                 try:
                     output = await self._answer(request, tally)
-                except InvalidRequestError as error:
-                    return tally.close(error=error)
                 except CallError as error:
                     error.attempts = tally.attempts
+                    return tally.close(error=error)
+                except LLMEngineError as error:  # a request or an engine that cannot be sent to
                     return tally.close(error=error)
                 except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
                     return tally.close(error=unforeseen(error))
@@ -82,6 +84,7 @@ class Call:
 
     async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         if request.output_model is None:
+            await insist(self, request)
             return await self.exchange(request, tally)
         return await climb(self, request, tally)
 
@@ -103,24 +106,28 @@ class Call:
         return await with_retries(self.when_awake(once), limit, self.engine.config.retry_wait)
 
     def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-        """The attempt `once`; of a server that may sleep, made when it is awake.
+        """The attempt `once`, made when the engine is ready and its server awake.
 
         The wait is no part of the attempt, so that it takes nothing of its clocks.
         """
         config = self.engine.config
         if config.cold_start is None:
-            return once
+            return partial(self._when_ready, once)
         total = min(PROBE_TIMEOUT, config.cold_start)
         knock = HTTPRequest(
             self.engine.base_url + "/models",
             self.engine.headers,
             b"",
-            config.timeout.connect,
+            self.engine.clocks.connect,
             total,
             method="GET",
         )
         probe = partial(trouble_at, self.transport, knock)
         return partial(self.readiness.attempt, once, probe, config.cold_start)
+
+    async def _when_ready(self, once: Callable[[], Awaitable[T]]) -> T:
+        await self.engine.ready(self)
+        return await once()
 
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
@@ -139,7 +146,7 @@ class Call:
 
     def raw(self, body: bytes) -> Outgoing:
         """A request with a body that is sent as it is, over our own connections."""
-        clocks, headers = self.engine.config.timeout, self.engine.headers
+        clocks, headers = self.engine.clocks, self.engine.headers
         http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total)
         return Posted(self.transport, http)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
+from llmengine.engine.requests import CallOptions
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
+from llmengine.values.capabilities import Capability
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import register, scrub
 
@@ -15,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.timeouts import Timeouts
     from llmengine.dialects.base import Dialect
+    from llmengine.engine.requests import Options
     from llmengine.telemetry.tariff import Tariff
-    from llmengine.values.capabilities import Capability
 
-_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
+log = logging.getLogger("llmengine")
+
+SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
 
 class Configured:
@@ -28,9 +35,11 @@ class Configured:
     A backend sets the class attributes: the dialect that its server speaks, what it can do, the
     address it has by default, and the environment variables that move the address (the first
     that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
-    variable that does not go with ``key_env``. ``trusts_schema``
-    says that its server is known to enforce JSON schemas, so that no probe is needed;
-    ``schema_dialect`` is "openai_strict" where it takes no others.
+    variable that does not go with ``key_env``. ``version_path`` is a route under the root that
+    answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
+    schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
+    others. ``in_process`` says that there is no server: it answers in this process and takes no
+    connection.
     """
 
     backend: ClassVar[str]
@@ -39,10 +48,13 @@ class Configured:
     endpoint_env: ClassVar[tuple[str, ...]] = ()
     key_env: ClassVar[str | None] = None
     endpoint_keys: ClassVar[Mapping[str, str | None]] = {}
+    version_path: ClassVar[str | None] = None
     capabilities: ClassVar[frozenset[Capability]]
     dialect: Dialect
     trusts_schema: bool = False
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
+    in_process: ClassVar[bool] = False
+    _told = False  # that reasoning was left out
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -51,7 +63,7 @@ class Configured:
         if self._key:
             register(self._key)
         for name, value in config.headers.items():
-            if name.lower() in _SECRET_HEADERS:
+            if name.lower() in SECRET_HEADERS:
                 register(value.removeprefix("Bearer "))
         self.headers = self._headers()
 
@@ -70,6 +82,21 @@ class Configured:
     def model(self) -> str:
         """The model that answers."""
         return self.config.model
+
+    @property
+    def concurrency(self) -> int:
+        """How many of its calls may be under way at once."""
+        return self.config.max_concurrency
+
+    @property
+    def window(self) -> int:
+        """How many calls `iter_results` starts ahead of its reader."""
+        return 2 * self.concurrency
+
+    @property
+    def clocks(self) -> Timeouts:
+        """How long each phase of a call may take."""
+        return self.config.timeout
 
     @property
     def endpoint(self) -> str:
@@ -119,6 +146,22 @@ class Configured:
                 f"set its api_key_env to {held[0]} if the key is meant for it"
             )
         return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
+
+    def _asked(self, options: Options) -> CallOptions:
+        """The call's options; reasoning is turned off where the server has none, once aloud."""
+        asked = CallOptions(**options)
+        wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
+        if Capability.REASONING in self.capabilities:
+            return replace(asked, reasoning=wanted)
+        if wanted and not self._told:
+            self._told = True
+            log.warning(
+                "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
+                self.name,
+                self.backend,
+                wanted,
+            )
+        return replace(asked, reasoning=None)
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -11,13 +9,12 @@ from pydantic_core import to_json
 
 from llmengine.engine.batches import run_batch, run_job, run_window
 from llmengine.engine.calls import Call
-from llmengine.engine.configured import Configured
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
-from llmengine.engine.requests import CallOptions, as_prompts, as_sampling, build_request
+from llmengine.engine.inquiries import Inquiries
+from llmengine.engine.requests import as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
 from llmengine.transport.background import background
-from llmengine.values.capabilities import Capability
 from llmengine.values.errors import BatchError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from llmengine.engine.doors import Wait
-    from llmengine.engine.requests import Options
+    from llmengine.engine.requests import CallOptions, Options
     from llmengine.transport.background import Background
     from llmengine.transport.base import Outgoing
     from llmengine.values.errors import LLMEngineError
@@ -42,10 +39,7 @@ if TYPE_CHECKING:
     from llmengine.values.sampling import SamplingParams
 
 
-log = logging.getLogger("llmengine")
-
-
-class Engine(Configured):
+class Engine(Inquiries):
     """A client of one model behind one server: configuration, and no state worth keeping.
 
     Safe to share between threads, in a running event loop, after a fork, and to pickle. A
@@ -53,8 +47,6 @@ class Engine(Configured):
 
     The keyword options of all calls are the fields of CallOptions.
     """
-
-    _told = False  # that reasoning was left out
 
     # ---- calls
 
@@ -109,7 +101,7 @@ class Engine(Configured):
         """Results in order over any iterable, in constant memory.
 
         The prompts are drawn as results are read; ``window`` is how many may be started and not
-        yet read (twice the engine's concurrency if left out).
+        yet read (the engine's own ``window`` if left out).
         """
         return iterate(self._windowed(wait_blocking, prompts, sampling_params, window, options))
 
@@ -184,7 +176,7 @@ class Engine(Configured):
             job = self._job(prompt, params, asked, place)
             return loop.submit(_single(self, loop, url, origin, job))
 
-        return run_window(prompts, start, wait, window or 2 * self.config.max_concurrency)
+        return run_window(prompts, start, wait, window or self.window)
 
     async def _stream(
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
@@ -206,22 +198,6 @@ class Engine(Configured):
         finally:
             running.cancel()
 
-    def _asked(self, options: Options) -> CallOptions:
-        """The call's options; reasoning is turned off where the server has none, once aloud."""
-        asked = CallOptions(**options)
-        wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
-        if Capability.REASONING in self.capabilities:
-            return replace(asked, reasoning=wanted)
-        if wanted and not self._told:
-            self._told = True
-            log.warning(
-                "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
-                self.name,
-                self.backend,
-                wanted,
-            )
-        return replace(asked, reasoning=None)
-
     def _job(
         self, prompt: Prompt, params: SamplingParams, options: CallOptions, place: int
     ) -> ChatRequest | LLMEngineError:
@@ -231,6 +207,12 @@ class Engine(Configured):
             return error
 
     # ---- one request
+
+    async def ready(self, call: Call) -> None:
+        """Wait until it can be asked, which takes nothing of the call's clocks.
+
+        A server is taken to be there. Runs on the loop, before each attempt.
+        """
 
     def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
         """The request, encoded and ready; a backend that sends by other means overrides this.

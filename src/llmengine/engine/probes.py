@@ -1,4 +1,4 @@
-"""Finding out, once a server, whether it enforces the schemas that it takes."""
+"""Finding out, once a server, whether it enforces the constraints that it takes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pydantic_core import to_json
 from llmengine.structured.probe import BUDGETS, judged, question
 from llmengine.structured.verdicts import Server, Verdict, learn, verdict_on
 from llmengine.values.capabilities import Capability
-from llmengine.values.errors import BadRequestError, CallError
+from llmengine.values.errors import BadRequestError, CallError, StructuredOutputError
 
 if TYPE_CHECKING:
     from llmengine.engine.calls import Call
     from llmengine.engine.tally import Tally
     from llmengine.structured.ladder import Step
+    from llmengine.structured.verdicts import Field
     from llmengine.transport.background import Background
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
@@ -32,10 +33,35 @@ _running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Verdict | None
 )
 
 
-def server_of(call: Call, request: ChatRequest) -> Server:
+_WORDS: dict[Field, tuple[str, str]] = {
+    "response_format": ("JSON schemas", "a JSON schema"),
+    "structured_outputs": ("structured_outputs", "structured_outputs"),
+}
+
+
+def server_of(call: Call, request: ChatRequest, field: Field = "response_format") -> Server:
     """What a verdict on this call's server is kept under."""
     extra = to_json(call.engine.config.extra_body).decode()
-    return Server(call.url, request.model, request.reasoning, extra)
+    return Server(call.url, request.model, field, request.reasoning, extra)
+
+
+async def insist(call: Call, request: ChatRequest) -> None:
+    """Raise StructuredOutputError where the request's ``structured_outputs`` would be ignored.
+
+    Nothing in a text shows that a regex or a grammar was kept to, so it is the server that is
+    probed, once, unless the backend knows its server or the configuration names a step.
+    """
+    engine = call.engine
+    is_known = engine.trusts_schema or engine.config.structured != "auto"
+    if not request.sampling.structured_outputs or is_known:
+        return
+    server = server_of(call, request, "structured_outputs")
+    verdict = verdict_on(server) or await _shared_probe(call, server)
+    if verdict is not None and verdict.enforced is False:
+        raise StructuredOutputError(
+            f"engine {engine.name!r}: {server.url}: {verdict.reason}; give an output_model, which "
+            "is validated, or ask vLLM"
+        )
 
 
 async def first_step(call: Call, server: Server) -> Step:
@@ -64,12 +90,12 @@ async def _shared_probe(call: Call, server: Server) -> Verdict | None:
 
 async def _probe(call: Call, server: Server) -> Verdict | None:
     """The verdict, kept from now on; None if the server could not be asked."""
-    with call.tally(_question(call, server, BUDGETS[0])) as tally:
+    with call.tally(_question(call, server, BUDGETS[0], server.field)) as tally:
         try:
             enforced, reason = await _examine(call, server, tally)
         except CallError as error:
             tally.close(error=error)
-            log.info("engine %r: no probe of schemas: %s", call.engine.name, error.label)
+            log.info("engine %r: no probe of %s: %s", call.engine.name, server.field, error.label)
             return None
         tally.close()
     first: Step = "json_object" if enforced is False else "json_schema"
@@ -80,7 +106,7 @@ async def _probe(call: Call, server: Server) -> Verdict | None:
 
 
 async def _examine(call: Call, server: Server, tally: Tally) -> tuple[bool | None, str]:
-    """Whether schemas are enforced (None: not to be seen) and what shows it.
+    """Whether the constraint is enforced (None: not to be seen) and what shows it.
 
     Raises CallError if the server could not be asked.
     """
@@ -90,41 +116,39 @@ async def _examine(call: Call, server: Server, tally: Tally) -> tuple[bool | Non
         except BadRequestError as refusal:
             return await _compare(call, server, tally, refusal)
         judgement = judged(output)
+        many, one = _WORDS[server.field]
         if judgement == "enforced":
-            return True, "it enforces JSON schemas"
+            return True, f"it enforces {many}"
         if judgement == "ignored":
             text = output.outputs[0].text[:_SHOWN]
-            return False, f"it takes a JSON schema and does not enforce it: {text!r}"
+            return False, f"it takes {one} and does not enforce it: {text!r}"
     return None, f"the probe was not answered within {BUDGETS[-1]} tokens"
 
 
 async def _compare(
     call: Call, server: Server, tally: Tally, refusal: BadRequestError
 ) -> tuple[bool | None, str]:
-    """What a refused probe means, by the same request without the schema."""
+    """What a refused probe means, by the same request without the constraint."""
+    many, one = _WORDS[server.field]
     try:
-        await _ask(call, server, tally, BUDGETS[0], with_schema=False)
+        await call.exchange(_question(call, server, BUDGETS[0], None), tally, max_retries=0)
     except BadRequestError:
-        return None, f"it refuses the probe, with and without a schema: {refusal}"
-    return False, f"it refuses JSON schemas: {refusal}"
+        return None, f"it refuses the probe, with and without {one}: {refusal}"
+    return False, f"it refuses {many}: {refusal}"
 
 
-async def _ask(
-    call: Call, server: Server, tally: Tally, max_tokens: int, *, with_schema: bool = True
-) -> LLMOutput:
-    asked = _question(call, server, max_tokens, with_schema=with_schema)
+async def _ask(call: Call, server: Server, tally: Tally, max_tokens: int) -> LLMOutput:
+    asked = _question(call, server, max_tokens, server.field)
     return await call.exchange(asked, tally, max_retries=0)
 
 
-def _question(
-    call: Call, server: Server, max_tokens: int, *, with_schema: bool = True
-) -> ChatRequest:
+def _question(call: Call, server: Server, max_tokens: int, field: Field | None) -> ChatRequest:
     return question(
         server.model,
         server.reasoning,
         call.engine.config.extra_body,
         max_tokens=max_tokens,
-        with_schema=with_schema,
+        field=field,
     )
 
 
@@ -132,13 +156,14 @@ def _tell(engine: str, server: Server, verdict: Verdict) -> None:
     """One line a server: a warning unless all is as it should be."""
     log.log(
         logging.INFO if verdict.enforced else logging.WARNING,
-        "engine %r: %s with model %r: %s; structured output starts with %s "
-        "(probe: %d requests, %s tokens)",
+        "engine %r: %s with model %r: %s%s (probe: %d requests, %s tokens)",
         engine,
         server.url,
         server.model,
         verdict.reason,
-        verdict.first,
+        f"; structured output starts with {verdict.first}"
+        if server.field == "response_format"
+        else "",
         verdict.requests,
         (verdict.usage and verdict.usage.total_tokens) or "unknown",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.engine.calls import Call, unforeseen
 from llmengine.engine.climbing import climb_stream
+from llmengine.engine.probes import insist
 from llmengine.structured.checking import whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.clocks import StreamClock
@@ -63,6 +64,7 @@ class Pump:
     async def _pump(self, call: Call, tally: Tally) -> End:
         try:
             if self._request.output_model is None:
+                await insist(call, self._request)
                 output = await self._exchange(call, self._request, tally)
             else:
                 output = await self._structured(call, tally)
@@ -113,7 +115,7 @@ class Pump:
         self, call: Call, request: ChatRequest, decoder: StreamDecoder, tally: Tally
     ) -> LLMOutput:
         engine = self._engine
-        clocks = engine.config.timeout
+        clocks = engine.clocks
         now = asyncio.get_running_loop().time
         await call.pace.turn(engine.config.requests_per_minute)
         tally.attempt()

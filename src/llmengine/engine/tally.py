@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from llmengine.values.errors import CallError
+from llmengine.values.errors import BadRequestError, CallError
 from llmengine.values.outputs import Result, Usage
 
 if TYPE_CHECKING:
@@ -97,9 +97,10 @@ class Tally:
 
 
 def _refused(error: CallError) -> bool:
-    """Whether nothing can have been generated: no connection, or a status before any content."""
+    """Whether nothing can have been generated: no connection, or a refusal before any content."""
     if error.clock == "connect":
         return True
     begun = error.partial.outputs if error.partial is not None else ()
     content = any(o.text or o.reasoning or o.tool_calls for o in begun)
-    return error.status not in {None, _OK} and not content
+    refused = error.status not in {None, _OK} or isinstance(error, BadRequestError)
+    return refused and not content

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import ClassVar
+import asyncio
+import hashlib
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
 from llmengine.embedded.models import resolve
@@ -11,6 +13,12 @@ from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
 from llmengine.engine.engine import Engine
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmengine.engine.calls import Call
+    from llmengine.values.fingerprint import Fingerprint
 
 _OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
 
@@ -41,7 +49,22 @@ class Embedded(Engine):
             raise ConfigError(msg) from error
         return shared(resolve(self.model), alias=self.model, options=options)
 
+    async def identified(self, call: Call) -> Fingerprint:
+        """The fingerprint with llama.cpp's build and the hash of the file, if they are ours."""
+        found = await super().identified(call)
+        if self.config.endpoint:
+            return found
+        # llama.cpp's own build number is the last part of xllamacpp's version.
+        build = f"b{self.server.version.rpartition('.')[2]}"
+        digest = await asyncio.to_thread(_sha256, resolve(self.model))
+        return replace(found, version=build, model_digest=f"sha256:{digest}")
+
     @property
     def endpoint(self) -> str:
         """The configured address, or that of the process's own server."""
         return super().endpoint if self.config.endpoint else self.server.root_url
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,5 +19,6 @@ class OpenAICompatible(Engine):
     backend = "openai_compatible"
     endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
     key_env = "OPENAI_API_KEY"
+    version_path = "/version"  # vLLM has it, and so have some gateways
     dialect = OpenAIChat(extras=VLLM_EXTRAS)
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)

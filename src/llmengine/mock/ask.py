@@ -6,15 +6,17 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.text import count
+from llmengine.mock.text import tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmengine.mock.answers import Turn
 
-_TOKENS_A_MESSAGE = 3
-_TOKENS_OF_THE_REPLY_HEADER = 3
+
+def _header(role: str) -> tuple[str, str, str]:
+    """The tokens before a turn."""
+    return "<|", role, "|>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Tool:
 class Ask:
     """A question with all that changes its answer.
 
-    ``schema`` is the JSON schema that the text must fit. ``tool_choice`` is ``none``, ``auto``,
+    ``schema`` is the JSON schema that the text must fit, or with ``plain`` the schema of a string
+    that the text is. ``tool_choice`` is ``none``, ``auto``,
     ``required``, or with ``named`` the name of a tool. ``template`` is whether a chat template
     adds its own tokens to the prompt. ``extra`` is anything more that the answer hangs on.
     """
@@ -46,20 +49,27 @@ class Ask:
     named: bool = False
     parallel: bool = True
     schema: Any = None
+    plain: bool = False
     reasoning: bool = False
     logit_bias: Mapping[str, Any] = field(default_factory=dict)
     extra: str = ""
     template: bool = True
 
     @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the conversation and of the tools, with what a chat template adds."""
-        said = sum(count(t.text) for t in self.turns)
+    def pieces(self) -> tuple[str, ...]:
+        """The tokens of the conversation and of the tools, with what a chat template adds."""
         if not self.template:
-            return said
-        added = _TOKENS_A_MESSAGE * len(self.turns) + _TOKENS_OF_THE_REPLY_HEADER
-        tools = sum(count(t.name) + count(json.dumps(t.parameters)) for t in self.tools)
-        return said + added + tools
+            return tuple(token for turn in self.turns for token in tokenize(turn.text))
+        tools = (
+            p for t in self.tools for s in (t.name, json.dumps(t.parameters)) for p in tokenize(s)
+        )
+        turns = (p for t in self.turns for p in (*_header(t.role), *tokenize(t.text)))
+        return (*tools, *turns, *_header("assistant"))
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the prompt has."""
+        return len(self.pieces)
 
     def fingerprint(self, index: int) -> str:
         """What the answer hangs on: at temperature 0 neither the seed nor the choice's index."""

@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.answers import Turn
 from llmengine.mock.ask import Ask, Tool
+from llmengine.mock.constraints import ANY_OBJECT, is_plain, schema_of
 from llmengine.mock.reading import integer, items, mapping, number, strings, text
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
 
-# What JSON mode answers with where no schema is given.
-ANY_OBJECT: JSON = {
-    "type": "object",
-    "properties": {"answer": {"type": "string"}},
-    "required": ["answer"],
-}
 _MAX_CHOICES = 128
 _QUIET = frozenset({"", "none", "minimal"})
 
@@ -27,6 +22,7 @@ def chat_ask(body: JSON) -> Ask:
     choice = body.get("tool_choice")
     named = text(mapping(mapping(choice).get("function")).get("name"))
     limit = integer(body.get("max_completion_tokens"))
+    constraint = mapping(body.get("structured_outputs"))
     return Ask(
         turns=chat_turns(body.get("messages")),
         temperature=number(body.get("temperature"), 1.0),
@@ -38,7 +34,8 @@ def chat_ask(body: JSON) -> Ask:
         tool_choice=named or text(choice) or "auto",
         named=bool(named),
         parallel=body.get("parallel_tool_calls") is not False,
-        schema=wanted_schema(mapping(body.get("response_format"))),
+        schema=wanted_schema(mapping(body.get("response_format"))) or schema_of(constraint),
+        plain=bool(constraint) and is_plain(constraint),
         reasoning=text(body.get("reasoning_effort")) not in _QUIET,
         logit_bias=mapping(body.get("logit_bias")),
     )

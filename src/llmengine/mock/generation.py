@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ class SaidCall:
     name: str
     arguments: tuple[str, ...]
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The tokens of the whole call."""
+        return (*tokenize(self.name), *self.arguments)
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -40,10 +46,15 @@ class Said:
         return "".join(self.tokens)
 
     @property
-    def completion_tokens(self) -> int:
+    def pieces(self) -> tuple[str, ...]:
         """Every token that was generated, reasoning and calls included."""
-        calls = sum(len(c.arguments) + count(c.name) for c in self.calls)
-        return len(self.tokens) + len(self.reasoning) + calls
+        calls = (token for call in self.calls for token in call.pieces)
+        return (*self.reasoning, *self.tokens, *calls)
+
+    @property
+    def completion_tokens(self) -> int:
+        """How many tokens were generated."""
+        return len(self.pieces)
 
 
 def answer(ask: Ask, scripted: Any = None) -> list[Said]:
@@ -65,7 +76,8 @@ def _whole(ask: Ask, index: int, scripted: Any) -> Said:
 
 def _text(ask: Ask, fingerprint: str) -> str:
     if ask.schema is not None and (fitting := fitting_json(ask.schema, ask.turns, fingerprint)):
-        return fitting
+        value = json.loads(fitting) if ask.plain else None
+        return value if isinstance(value, str) else fitting
     forced = [k for k, v in ask.logit_bias.items() if v == _FORCING_BIAS and k.isdecimal()]
     if forced and obeyed(ask.turns) is None:
         return " ".join([word(int(forced[0]))] * _TOKENS_OF_ONE_FORCED_WORD)

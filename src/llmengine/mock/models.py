@@ -1,4 +1,4 @@
-"""GET /v1/models: the one model that is served."""
+"""GET /v1/models: the one model that is served, and those that were pulled."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 def list_models(body: JSON, service: Service) -> Answer:
-    """List the model."""
-    return Whole({"object": "list", "data": [_model(service.model, service)]})
+    """List the models."""
+    names = [service.model, *sorted(service.pulled)]
+    return Whole({"object": "list", "data": [_model(name, service) for name in names]})
 
 
 def retrieve_model(body: JSON, service: Service, name: str) -> Answer:
     """Describe one model by its id."""
-    known = name == service.model
+    known = name == service.model or name in service.pulled
     if not known and "models.retrieve.unknown" not in service.behaviour.without_rules:
         message = f"The model '{name}' does not exist or you do not have access to it."
         raise ApiError(message, status=404, param="model", code="model_not_found")

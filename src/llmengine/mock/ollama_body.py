@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.chat_body import ANY_OBJECT
+from llmengine.mock.constraints import ANY_OBJECT
 from llmengine.mock.reading import integer, items, mapping, strings, text
 
 if TYPE_CHECKING:

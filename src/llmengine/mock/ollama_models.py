@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Newer than every feature that clients ask the version for.
 VERSION = "0.99.0-mock"
-_SIZE = 1_000_000
+SIZE = 1_000_000  # bytes
 _CAPABILITIES = ["completion", "tools", "thinking", "vision"]
 _DETAILS: JSON = {
     "parent_model": "",
@@ -38,21 +38,16 @@ def version(body: JSON, service: Service) -> Answer:
 
 
 def tags(body: JSON, service: Service) -> Answer:
-    """List the model as stored."""
+    """List the model, and those that were pulled, as stored."""
     details = {**_DETAILS, "context_length": service.context_length, "embedding_length": 384}
-    entry = {
-        **_entry(service),
-        "modified_at": timestamp(),
-        "details": details,
-        "capabilities": _CAPABILITIES,
-    }
-    return Whole({"models": [entry]})
+    stored = {"modified_at": timestamp(), "details": details, "capabilities": _CAPABILITIES}
+    return Whole({"models": [_entry(tag) | stored for tag in service.tags]})
 
 
 def running(body: JSON, service: Service) -> Answer:
     """List the model as loaded."""
     loaded = {
-        **_entry(service),
+        **_entry(service.tag),
         "details": _DETAILS,
         "expires_at": timestamp(),
         "size_vram": 0,
@@ -80,6 +75,10 @@ def show(body: JSON, service: Service) -> Answer:
     )
 
 
-def _entry(service: Service) -> JSON:
-    digest = hashlib.sha256(service.tag.encode()).hexdigest()
-    return {"name": service.tag, "model": service.tag, "size": _SIZE, "digest": digest}
+def _entry(tag: str) -> JSON:
+    return {"name": tag, "model": tag, "size": SIZE, "digest": digest_of(tag)}
+
+
+def digest_of(tag: str) -> str:
+    """The hash that stands for the weights of a model of that name."""
+    return hashlib.sha256(tag.encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.mock import models, ollama, ollama_models, responses, rules
+from llmengine.mock import models, ollama, ollama_models, ollama_pull, responses, rules, vllm
 from llmengine.mock.chat import chat_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import embeddings
@@ -43,6 +43,9 @@ def _version(body: JSON, service: Service) -> Answer:
 
 OPERATIONS = (
     Operation("POST", "/v1/chat/completions", chat_completion),
+    Operation("POST", "/v1/chat/completions/batch", vllm.chat_batch),
+    Operation("POST", "/tokenize", vllm.tokenize),
+    Operation("POST", "/detokenize", vllm.detokenize),
     Operation("POST", "/v1/completions", text_completion),
     Operation("POST", "/v1/embeddings", embeddings),
     Operation("POST", "/v1/responses", responses.create_response),
@@ -56,6 +59,7 @@ OPERATIONS = (
     Operation("POST", "/api/chat", ollama.chat),
     Operation("POST", "/api/generate", ollama.generate),
     Operation("POST", "/api/show", ollama_models.show),
+    Operation("POST", "/api/pull", ollama_pull.pull),
     Operation("GET", "/api/tags", ollama_models.tags),
     Operation("GET", "/api/ps", ollama_models.running),
     Operation("GET", "/api/version", ollama_models.version),

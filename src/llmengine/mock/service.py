@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.reading import text
 from llmengine.mock.rules import Limits
+from llmengine.mock.text import token_id, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON, Call, Fault
@@ -23,7 +23,8 @@ class Service:
     """One served model, how it behaves, and what it saw.
 
     ``key`` is the bearer token that requests must bring, or None. ``responses`` are the stored
-    ones of the responses API, with the conversation that led to them.
+    ones of the responses API, with the conversation that led to them. ``pulled`` are the names of
+    further models that clients had Ollama's API pull.
     """
 
     model: str = "mock"
@@ -34,6 +35,8 @@ class Service:
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
     responses: dict[str, Any] = field(default_factory=dict)
+    _tokens: dict[int, str] = field(default_factory=dict)
+    pulled: set[str] = field(default_factory=set)
     _replies: Iterator[str | JSON] = field(default=iter(()))
     _faults: Iterator[Fault | None] = field(default=iter(()))
 
@@ -50,16 +53,30 @@ class Service:
         """The fault to play on this call, or None."""
         return next(self._faults, None)
 
+    def token_ids(self, pieces: Iterable[str]) -> list[int]:
+        """The ids of tokens, which the service then knows by them."""
+        known = [(token_id(piece), piece) for piece in pieces]
+        self._tokens.update(known)
+        return [number for number, _ in known]
+
+    def text_of(self, token_ids: Iterable[int]) -> str:
+        """The text of ids that were given out; for any other, a word that stands for it."""
+        return "".join(self._tokens.get(number) or word(number) for number in token_ids)
+
     @property
     def limits(self) -> Limits:
         """What requests are held against."""
-        names = frozenset(chain([self.model], [self.tag]))
-        return Limits(names, self.context_length)
+        return Limits(frozenset([self.model, *self.pulled, *self.tags]), self.context_length)
 
     @property
     def tag(self) -> str:
         """The model's name as Ollama spells it, with a tag."""
-        return self.model if ":" in self.model else f"{self.model}:latest"
+        return tagged(self.model)
+
+    @property
+    def tags(self) -> list[str]:
+        """The models that Ollama's API has, the pulled ones last."""
+        return list(dict.fromkeys([self.tag, *sorted(map(tagged, self.pulled))]))
 
     def echo(self, body: JSON) -> str:
         """The model that an answer names: the one asked for."""
@@ -69,3 +86,8 @@ class Service:
         """The question with what the context leaves as its token limit, unless it has its own."""
         left = max(1, self.context_length - ask.prompt_tokens)
         return replace(ask, max_tokens=ask.max_tokens or left)
+
+
+def tagged(name: str) -> str:
+    """A model's name as Ollama lists it: without a tag it is the latest."""
+    return name if ":" in name else f"{name}:latest"

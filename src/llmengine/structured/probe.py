@@ -1,4 +1,4 @@
-"""A request that shows whether a server holds a model to a schema, or only takes the schema."""
+"""A request that shows whether a server holds a model to a constraint, or only takes it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from llmengine.values.sampling import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmengine.structured.verdicts import Field
     from llmengine.values.outputs import LLMOutput
 
 # Tokens for the answer; the second is for models that reason first and were cut in doing so.
@@ -35,15 +36,18 @@ def question(
     extra_body: Mapping[str, Any],
     *,
     max_tokens: int,
-    with_schema: bool = True,
+    field: Field | None,
 ) -> ChatRequest:
-    """The probe, or without the schema the same request for comparison."""
+    """The probe of a field, or without one the same request for comparison."""
+    constraint = {"choice": [_EXPECTED]} if field == "structured_outputs" else None
     return ChatRequest(
         model=model,
         prompt=_PROMPT,
         messages=({"role": "user", "content": _PROMPT},),
-        sampling=SamplingParams(temperature=0, max_tokens=max_tokens),
-        response_format=ResponseFormat(_SCHEMA, "probe") if with_schema else None,
+        sampling=SamplingParams(
+            temperature=0, max_tokens=max_tokens, structured_outputs=constraint
+        ),
+        response_format=ResponseFormat(_SCHEMA, "probe") if field == "response_format" else None,
         reasoning=reasoning,
         extra_body=extra_body,
     )
@@ -55,6 +59,8 @@ def judged(output: LLMOutput) -> Judgement:
     text = "".join(answer.text.split())
     if text == _EXPECTED:
         return "enforced"
-    if answer.finish_reason == "length" and _EXPECTED.startswith(text):
+    is_begun = answer.finish_reason == "length" and _EXPECTED.startswith(text)
+    # Constraints hold from the end of the reasoning on, which such an answer never came to.
+    if is_begun or (answer.reasoning and not text):
         return "cut"
     return "ignored"

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from llmengine.structured.ladder import Step
     from llmengine.structured.shape import Shape
     from llmengine.values.outputs import Usage
 
+Field = Literal["response_format", "structured_outputs"]
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a verdict holds for: one route, one model, one way of reasoning.
+    """What a verdict holds for: one route, one model, one field, one way of reasoning.
 
-    ``extra`` is the configuration's ``extra_body`` as JSON, for reasoning is often set there.
+    ``field`` is what the server is asked with: OpenAI's, or vLLM's own for regex and the like.
+    ``extra`` is the configuration's ``extra_body`` as JSON, for reasoning is often set there. The
+    server's version is not in it: asking for it would cost every batch a request, and an answer is
+    validated whatever the verdict.
     """
 
     url: str
     model: str
+    field: Field = "response_format"
     reasoning: bool | str | None = None
     extra: str = "{}"
 

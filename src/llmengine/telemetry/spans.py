@@ -48,13 +48,11 @@ class Tracing:
 
     def __init__(self, engine: Engine, url: str, instruments: Instruments) -> None:
         self._instruments = instruments
-        parts = urlsplit(url)
         self._common = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": _PROVIDERS.get(engine.backend, engine.backend),
             "gen_ai.request.model": engine.model,
-            "server.address": parts.hostname or "",
-            "server.port": parts.port or {"https": 443}.get(parts.scheme, 80),
+            **_server(url),
         }
         self._engine = engine.name
 
@@ -68,6 +66,15 @@ class Tracing:
             f"chat {request.model}", kind=SpanKind.CLIENT, attributes=attributes
         )
         return ChatSpan(span, self._common, self._instruments, contents=contents)
+
+
+def _server(url: str) -> dict[str, Any]:
+    """Where the server is; an engine in this process has none."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return {}
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return {"server.address": parts.hostname, "server.port": port}
 
 
 class ChatSpan:

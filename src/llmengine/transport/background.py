@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """What holds connections."""
+    """What holds connections, or other things that must be given back."""
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Give everything back."""
         ...
 
 
@@ -68,11 +68,19 @@ class Background:
         return self.shared(name, lambda: make_transport(name))
 
     def shared(self, name: str, make: Callable[[], C]) -> C:
-        """The one holder of connections of that name, closed with the loop; on the loop only."""
+        """The one holder of that name, closed with the loop; on the loop only."""
         if name not in self._shared:
             self._shared[name] = make()
         kept: C = self._shared[name]
         return kept
+
+    def kept(self, name: str) -> Any:
+        """What is shared under that name, None where nothing is; on the loop only."""
+        return self._shared.get(name)
+
+    def drop(self, name: str) -> None:
+        """Forget what is shared under that name, which is over; on the loop only."""
+        del self._shared[name]
 
     def slots(self, owner: object, count: int) -> asyncio.Semaphore:
         """How many calls of one engine may be under way; on the loop only."""

@@ -53,13 +53,15 @@ class Logprob:
 class CompletionOutput:
     """One answer to one prompt, with vLLM's field names and what HTTP servers add.
 
-    ``finish_reason`` is the server's ("stop", "length", "tool_calls", "content_filter"), or
-    "refusal" where ``text`` is what the model said in refusing.
+    ``token_ids`` is None where the server did not tell them; see SamplingParams.return_token_ids.
+    ``finish_reason`` is the server's ("stop", "length", "content_filter"), "tool_calls" for every
+    answer that calls tools and is whole, or "refusal" where ``text`` is what the model said in
+    refusing.
     """
 
     index: int
     text: str
-    token_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] | None = None
     cumulative_logprob: float | None = None
     logprobs: tuple[Logprob, ...] | None = None
     finish_reason: str | None = None
@@ -126,8 +128,10 @@ class ToolCallDelta:
 class Delta:
     """One step of a stream: new text, reasoning or tool call fragments of one answer.
 
-    The last delta of an answer has its ``finish_reason``; ``usage`` comes on the last delta of
-    the stream, with ``index`` 0 and no text. With an ``output_model`` one more delta an answer
+    ``token_ids`` are the answer's own where they were asked for; a token may come before its text.
+    ``prompt_token_ids`` come on a first delta that has nothing else. The last delta of an answer
+    has its ``finish_reason``; ``usage`` comes on the last delta of the stream, with ``index`` 0 and
+    no text. With an ``output_model`` one more delta an answer
     follows, once it is whole and has been validated: it has nothing but ``parsed``.
     """
 
@@ -139,6 +143,8 @@ class Delta:
     finish_reason: str | None = None
     usage: Usage | None = None
     parsed: Any = None
+    token_ids: tuple[int, ...] = ()
+    prompt_token_ids: tuple[int, ...] | None = None
 
     @property
     def has_content(self) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from llmengine.values.errors import InvalidRequestError
+from llmengine.values.structured_outputs import checked
 
 # field: (lowest, highest) that vLLM's SamplingParams and OpenAI's reference allow; None is open.
 _RANGES: dict[str, tuple[float | None, float | None]] = {
@@ -38,6 +39,7 @@ NEUTRAL: dict[str, Any] = {
     "ignore_eos": False,
     "skip_special_tokens": True,
     "include_stop_str_in_output": False,
+    "return_token_ids": False,
 }
 
 
@@ -54,9 +56,13 @@ def is_neutral(name: str, value: object) -> bool:
 class SamplingParams:
     """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
 
-    ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
-    (0 gives the chosen token alone). ``stop`` is one string or several. A wrong value raises
-    InvalidRequestError that names the field and the range.
+        ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
+        (0 gives the chosen token alone). ``stop`` is one string or several. ``structured_outputs``
+    holds the answer to one of {json, regex, choice, grammar, json_object, structural_tag} where the
+    server is vLLM; an ``output_model`` does so everywhere. ``return_token_ids`` is a field of
+    vLLM's server, for in-process vLLM always gives the ids of prompt and answer. ``native`` is the
+    ``vllm.SamplingParams`` that these were read from, for the engine that samples by it as it is. A
+    wrong value raises InvalidRequestError that names the field and the range.
     """
 
     n: int | None = None
@@ -80,6 +86,8 @@ class SamplingParams:
     bad_words: Sequence[str] | None = None
     logit_bias: Mapping[int | str, float] | None = None
     structured_outputs: Mapping[str, Any] | None = None
+    return_token_ids: bool | None = None
+    native: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -88,24 +96,24 @@ class SamplingParams:
             object.__setattr__(self, "stop", (self.stop,))
         for name, kind in _LISTS.items():
             object.__setattr__(self, name, _items(name, getattr(self, name), kind))
+        object.__setattr__(self, "structured_outputs", checked(self.structured_outputs))
 
     @classmethod
     def of(cls, params: object) -> Self:
         """Ours from anything with vLLM's attributes, a mapping, or None.
 
         A ``vllm.SamplingParams`` is read by its attributes, its defaults included (vLLM's
-        ``max_tokens`` is 16), because they are what in-process vLLM would have done. A field of
-        it that would be lost on the way raises InvalidRequestError.
+        ``max_tokens`` is 16), because they are what in-process vLLM would have done. What we have
+        no field for is in ``native`` alone; see `refuse_what_is_lost`.
         """
         if params is None:
             return cls()
         if isinstance(params, cls):
             return params
-        names = [f.name for f in fields(cls)]
         if isinstance(params, Mapping):
-            unknown = [name for name in params if name not in names]
+            unknown = [name for name in params if name not in _NAMES]
             if unknown:
-                msg = f"unknown sampling parameters {unknown}; known are {names}"
+                msg = f"unknown sampling parameters {unknown}; known are {list(_NAMES)}"
                 raise InvalidRequestError(msg)
             return cls(**params)
         if not hasattr(params, "temperature"):
@@ -114,23 +122,23 @@ class SamplingParams:
                 "a vllm.SamplingParams, a mapping of its fields, or a list with one a prompt"
             )
             raise InvalidRequestError(msg)
-        _refuse_what_is_not_ours(params)
-        values = {name: getattr(params, name, None) for name in names}
+        values = {name: getattr(params, name, None) for name in _NAMES}
         structured = values["structured_outputs"]
         if structured is not None and not isinstance(structured, Mapping):
-            values["structured_outputs"] = {
-                k: v for k, v in _attributes(structured).items() if v not in (None, False)
-            }
-        return cls(**{k: v for k, v in values.items() if v not in (None, [], ())})
+            values["structured_outputs"] = _attributes(structured)
+        return cls(**{k: v for k, v in values.items() if v not in (None, [], ())}, native=params)
 
     def merged(self, over: SamplingParams) -> SamplingParams:
         """These as defaults, with every field that `over` sets taken from it."""
         chosen = over.given()
-        return SamplingParams(**(self.given() | chosen)) if chosen else self
+        return SamplingParams(**(self.given() | chosen), native=over.native) if chosen else self
 
     def given(self) -> dict[str, Any]:
         """The fields that are set, as a new dictionary."""
-        return {n: v for n in self.__slots__ if (v := getattr(self, n)) is not None}
+        return {n: v for n in _NAMES if (v := getattr(self, n)) is not None}
+
+
+_NAMES = tuple(f.name for f in fields(SamplingParams) if f.name != "native")
 
 
 _WHOLE = frozenset(
@@ -179,9 +187,10 @@ def _items(name: str, value: Any, kind: type) -> tuple[Any, ...] | None:
     return tuple(value)
 
 
-def _refuse_what_is_not_ours(params: object) -> None:
+def refuse_what_is_lost(params: SamplingParams) -> None:
+    """Raise InvalidRequestError for a field of ``native`` that cannot be sent to a server."""
     for name, nothing in _NOT_OURS.items():
-        value = getattr(params, name, nothing)
+        value = getattr(params.native, name, nothing)
         if value not in (nothing, None, [], {}):
             msg = (
                 f"vllm.SamplingParams.{name} is {value!r}, which servers take in no common field; "

@@ -13,10 +13,21 @@ from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES
 from llmengine.mock.rules.completions import COMPLETION_RULES
 from llmengine.mock.rules.embeddings import EMBEDDING_RULES
 from llmengine.mock.rules.kinds import Limits, Problem, Rule
-from llmengine.mock.rules.ollama import OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_SHOW
+from llmengine.mock.rules.ollama import (
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
+    OLLAMA_PULL,
+    OLLAMA_SHOW,
+)
 from llmengine.mock.rules.responses import RESPONSE_RULES
 from llmengine.mock.rules.structured import STRUCTURED_RULES
 from llmengine.mock.rules.tools import TOOL_RULES
+from llmengine.mock.rules.vllm import (
+    BATCH_RULES,
+    CONSTRAINT_RULES,
+    DETOKENIZE_RULES,
+    TOKENIZE_RULES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,13 +36,23 @@ if TYPE_CHECKING:
 
 # The rules of each route that takes a body, in the order in which they are applied.
 BY_ROUTE: dict[str, tuple[Rule, ...]] = {
-    "/v1/chat/completions": (*CHAT_RULES, *TOOL_RULES, *STRUCTURED_RULES, CHAT_CONTEXT),
+    "/v1/chat/completions": (
+        *CHAT_RULES,
+        *TOOL_RULES,
+        *STRUCTURED_RULES,
+        *CONSTRAINT_RULES,
+        CHAT_CONTEXT,
+    ),
+    "/v1/chat/completions/batch": BATCH_RULES,
     "/v1/completions": COMPLETION_RULES,
     "/v1/embeddings": EMBEDDING_RULES,
     "/v1/responses": RESPONSE_RULES,
+    "/tokenize": TOKENIZE_RULES,
+    "/detokenize": DETOKENIZE_RULES,
     "/api/chat": OLLAMA_CHAT,
     "/api/generate": OLLAMA_GENERATE,
     "/api/show": OLLAMA_SHOW,
+    "/api/pull": OLLAMA_PULL,
 }
 
 # Rules on what is not a field of a body; `admission` and the routes themselves apply them.

@@ -162,6 +162,7 @@ _TYPES = typed(
     tools="an array",
     parallel_tool_calls="a boolean",
     response_format="an object",
+    return_token_ids="a boolean",  # noqa: S106 - tokens of a text
 )
 
 CHAT_RULES: tuple[Rule, ...] = (

@@ -101,7 +101,8 @@ def _types(**fields: Any) -> Rule:
     )
 
 
-MODEL = (Rule("ollama.model.required", _model), Rule("ollama.unknown_model", _unknown_model))
+_REQUIRED = Rule("ollama.model.required", _model)
+MODEL = (_REQUIRED, Rule("ollama.unknown_model", _unknown_model))
 _SHARED = (
     Rule("ollama.format", _format),
     Rule("ollama.format.schema", _schema),
@@ -126,3 +127,4 @@ OLLAMA_GENERATE = (
     Rule("err.context_overflow", _overflow(generate_as_chat)),
 )
 OLLAMA_SHOW = MODEL
+OLLAMA_PULL = (_REQUIRED, Rule("ollama.wrong_type", typed(model="a string", stream="a boolean")))

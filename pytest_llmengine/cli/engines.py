@@ -1,0 +1,117 @@
+"""``llmengine engines``: which engines there are, whether they answer, and keeping them warm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_llmengine.cli.console import listing, stderr
+from pytest_llmengine.cli.options import (
+    GpusOption,  # noqa: TC001 - typer reads the annotations
+    ImageOption,  # noqa: TC001 - typer reads the annotations
+    StartupTimeoutOption,  # noqa: TC001 - typer reads the annotations
+)
+
+app = typer.Typer(help="The engines that are configured, and their servers.", no_args_is_help=True)
+
+_Config = Annotated[Path | None, typer.Option(help="The engines file (YAML).")]
+_Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A backend, or a name of the engines file.")
+]
+
+
+@app.command("list")
+def list_engines(*, config: _Config = None) -> None:
+    """List the engines of the file, or else the backends, and where their servers are."""
+    from rich.table import Table
+
+    from pytest_llmengine.cli.engine_rows import rows
+
+    found, note = rows(config)
+    columns = ("name", "backend", "address", "said by", "model", "container")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for row in found:
+        table.add_row(*row)
+    listing().print(table)
+    if note:
+        stderr().print(note, soft_wrap=True)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", show_default="all of the file")
+    ] = None,
+    *,
+    config: _Config = None,
+) -> None:
+    """Ask each engine for one token, and print its version, its model and how long it took.
+
+    Exit status: 1 when one of them does not answer.
+    """
+    from rich.table import Table
+
+    from llmengine.config.files import load_engines
+    from pytest_llmengine.cli.engine_check import checked
+
+    if not names and config is None:
+        raise typer.BadParameter("name the engines, or give their file by --config")
+    wanted = names or (list(load_engines(config)) if config else [])
+    found = [checked(name, config) for name in wanted]
+    table = Table("name", "answers", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for one in found:
+        table.add_row(one.name, one.describe())
+    listing().print(table)
+    raise typer.Exit(0 if all(one.trouble is None for one in found) else 1)
+
+
+@app.command()
+def warmup(  # noqa: PLR0913 - one option each
+    name: _Name,
+    *,
+    config: _Config = None,
+    url: Annotated[
+        str | None, typer.Option("--url", "--engine-url", help="The address of a server to wake.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "--engine-model", help="The model to ask for.")
+    ] = None,
+    image: ImageOption = None,
+    gpus: GpusOption = None,
+    startup_timeout: StartupTimeoutOption = None,
+) -> None:
+    """Start the engine's container, or wake its server, and print the address once it answers.
+
+    A container is started where no address is configured, or an image is given; it stays until
+    `llmengine engines stop NAME`.
+    """
+    from pytest_llmengine.cli.start_progress import start_progress
+    from pytest_llmengine.cli.warming import warm
+    from pytest_llmengine.targets import Settings
+
+    settings = Settings(
+        engines=(name,),
+        url=url,
+        model=model,
+        config=config,
+        image=image,
+        gpus=gpus,
+        startup_timeout=startup_timeout,
+    )
+    with start_progress(stderr()) as on_progress:
+        address = warm(name, settings, on_progress)
+    typer.echo(address)
+
+
+@app.command()
+def stop(name: _Name) -> None:
+    """Remove the container that was started for an engine by `warmup`."""
+    from pytest_llmengine.containers.errors import ContainerError
+    from pytest_llmengine.containers.kept import stop as stop_kept
+
+    if not stop_kept(name):
+        raise ContainerError(
+            f"no container is kept for {name!r}; `llmengine engines list` shows those that are"
+        )

@@ -1,0 +1,134 @@
+"""vLLM in this process: ``vllm.LLM`` behind the interface of every other engine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from llmengine.config.engine_config import EngineConfig
+from llmengine.config.timeouts import Timeouts
+from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
+from llmengine.engine.engine import Engine
+from llmengine.transport.background import background
+from llmengine.values.capabilities import Capability
+from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.values.fingerprint import Fingerprint
+from llmengine.vllm_local.exchange import Exchange
+from llmengine.vllm_local.loading import require_vllm, vllm_version
+from llmengine.vllm_local.sharing import Share
+
+if TYPE_CHECKING:
+    from llmengine.engine.calls import Call
+    from llmengine.values.request import ChatRequest
+
+# Fields of a configuration that are about a server.
+_OF_SERVERS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "cold_start")
+# Twice what vLLM runs at once where it has room.
+_WINDOW = 2048
+
+
+class VLLMLocal(Engine):
+    """``vllm.LLM`` of this process (vLLM 0.12 or later), loaded when it is first needed.
+
+    ``model`` is a folder or a name as vLLM takes it. ``options`` are the arguments of
+    ``vllm.LLM``, and ``tool_call_parser``, which is one of its server's. Engines of one model with
+    the same options share one LLM, which is released when the last of them is closed, and at exit.
+
+    vLLM's scheduler decides what runs at once, so there is no limit of calls here, and no time
+    limit, unless the configuration sets ``max_concurrency`` or ``timeout``.
+    """
+
+    backend = "vllm_local"
+    dialect = OpenAIChat(extras=VLLM_EXTRAS)
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
+        Capability.AUTH,
+        Capability.COMPLETIONS,
+        Capability.EMBEDDINGS,
+        Capability.RESPONSES,
+    }
+    trusts_schema = True
+    in_process = True
+
+    def __init__(self, config: EngineConfig) -> None:
+        _refuse_server_fields(config)
+        require_vllm()
+        super().__init__(config)
+        self._share = Share(self, self.model, config.options)
+
+    @property
+    def concurrency(self) -> int:
+        """As many calls as there are prompts, unless ``max_concurrency`` is configured."""
+        return super().concurrency if self._configures("max_concurrency") else sys.maxsize
+
+    @property
+    def window(self) -> int:
+        """Enough for vLLM to be busy, unless ``max_concurrency`` is configured."""
+        return super().window if self._configures("max_concurrency") else _WINDOW
+
+    @property
+    def clocks(self) -> Timeouts:
+        """None, unless ``timeout`` is configured: waiting for vLLM's scheduler counts as well."""
+        return super().clocks if self._configures("timeout") else Timeouts(total=None)
+
+    @property
+    def url(self) -> str:
+        """A name for messages; there is no address."""
+        return f"vllm_local:{self.model}"
+
+    @property
+    def root_url(self) -> str:
+        """The same name, by which engines of one model keep one pace."""
+        return self.url
+
+    @property
+    def endpoint(self) -> NoReturn:
+        """Raises ConfigError: there is no server."""
+        msg = (
+            f"engine {self.name!r} runs vLLM in this process and has no address to point a client "
+            "at; start `vllm serve` and use backend 'vllm_api' for that"
+        )
+        raise ConfigError(msg)
+
+    async def identified(self, call: Call) -> Fingerprint:  # noqa: ARG002 - nobody is asked
+        """What is known without loading the model."""
+        return Fingerprint(self.url, vllm_version(), self.model, (self.model,), root=self.model)
+
+    async def ready(self, call: Call) -> None:
+        """Wait until the model is loaded; raises ConfigError if it cannot be."""
+        await self._share.loaded(call.loop)
+
+    def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
+        """The request as a job for the LLM."""
+        self._refuse_what_would_be_lost(request)
+        return Exchange(self._share.thread(call.loop), request, self.clocks.total)
+
+    def close(self) -> None:
+        """Release the LLM if no other engine uses it; the next call loads it again."""
+        loop = background()
+        loop.submit(self._share.leave(loop)).result()
+
+    def _refuse_what_would_be_lost(self, request: ChatRequest) -> None:
+        if request.stream and request.sampling.prompt_logprobs is not None:
+            raise InvalidRequestError("prompt_logprobs do not come in a stream; use generate")
+        calls = request.tools and request.tool_choice != "none"
+        if calls and "tool_call_parser" not in self.config.options:
+            msg = (
+                f"engine {self.name!r} has no tool_call_parser, so that tool calls would come as "
+                "text; name the model's in options, such as {tool_call_parser: hermes}"
+            )
+            raise InvalidRequestError(msg)
+
+    def _configures(self, field: str) -> bool:
+        return field in self.config.model_fields_set
+
+
+def _refuse_server_fields(config: EngineConfig) -> None:
+    for name in _OF_SERVERS:
+        if getattr(config, name) != EngineConfig.model_fields[name].get_default(
+            call_default_factory=True
+        ):
+            msg = (
+                f"engine {config.name!r}: {name}: backend 'vllm_local' runs vLLM in this process "
+                f"and has no server; leave it out, or use backend 'vllm_api'"
+            )
+            raise ConfigError(msg)

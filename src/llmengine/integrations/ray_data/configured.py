@@ -1,0 +1,60 @@
+"""An engine from what travels in Ray's plan, which is no place for keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from llmengine.config.engine_config import EngineConfig
+from llmengine.config.files import load_engines, parse_engines
+from llmengine.engine.configured import SECRET_HEADERS
+from llmengine.pool.registry import get_engine
+from llmengine.values.errors import ConfigError, UnknownEngineError
+
+if TYPE_CHECKING:
+    import os
+
+    from llmengine.engine.engine import Engine
+
+EngineSpec = EngineConfig | Mapping[str, Any] | str
+
+
+def engine_of(spec: EngineSpec, engines_file: str | os.PathLike[str] | None = None) -> Engine:
+    """The engine of a configuration, of its fields, or of a name, made where this is called.
+
+    A name is looked up in the engines file; without one, among those that the environment
+    describes, such as "vllm". Raises ConfigError for a wrong one, and for one with a key in it.
+    """
+    if isinstance(spec, str):
+        return get_engine(spec) if engines_file is None else _named(spec, engines_file)
+    return config_of(spec).engine
+
+
+def config_of(spec: EngineConfig | Mapping[str, Any]) -> EngineConfig:
+    """The configuration, or that of such fields; raises ConfigError if it has a key in it.
+
+    Ray keeps the arguments of a plan in its store and sends them to its nodes as they are.
+    """
+    config = spec if isinstance(spec, EngineConfig) else _parsed(spec)
+    literal = config.api_key is not None and config.key_variable is None
+    headers = [name for name in config.headers if name.lower() in SECRET_HEADERS]
+    if literal or headers:
+        raise ConfigError(
+            f"engine {config.name!r}: {headers[0] if headers else 'api_key'}: a key would travel "
+            "in Ray's plan as it is; name the variable that holds it on every node in api_key_env"
+        )
+    return config
+
+
+def _named(name: str, engines_file: str | os.PathLike[str]) -> Engine:
+    engines = load_engines(engines_file)
+    if name not in engines:
+        raise UnknownEngineError(
+            f"{engines_file}: unknown engine {name!r}; its engines are {', '.join(engines)}"
+        )
+    return engines[name].engine
+
+
+def _parsed(fields: Mapping[str, Any]) -> EngineConfig:
+    (config,) = parse_engines([dict(fields)], "engine").values()
+    return config

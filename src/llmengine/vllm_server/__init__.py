@@ -1,0 +1,1 @@
+"""What vLLM's server has beyond chat: its tokenizer, and words that it takes and ignores."""

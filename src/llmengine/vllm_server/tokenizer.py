@@ -1,0 +1,88 @@
+"""VLLM's ``/tokenize`` and ``/detokenize``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
+from llmengine.engine.asides import post
+from llmengine.engine.requests import CallOptions, build_request
+from llmengine.values.errors import InvalidRequestError, NotFoundError
+from llmengine.values.sampling import SamplingParams
+from llmengine.values.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from llmengine.engine.calls import Call
+    from llmengine.values.messages import Prompt
+
+# Fields of a chat that decide its prompt; see TokenizeChatRequest in vLLM's openapi.json.
+_OF_A_PROMPT = (
+    "model",
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "continue_final_message",
+    "add_special_tokens",
+    "chat_template",
+    "chat_template_kwargs",
+    "media_io_kwargs",
+    "mm_processor_kwargs",
+)
+
+
+class ServerTokenizer:
+    """The tokenizer of the served model; see ``inquiries.Tokenizer``."""
+
+    async def tokenize(self, call: Call, prompt: Prompt, options: CallOptions) -> Tokens:
+        """The tokens of a text as it is, or of messages as a chat with these options.
+
+        Raises InvalidRequestError for options beside a text, and NotFoundError where the server
+        has no such route or model.
+        """
+        answer = await _asked(call, "/tokenize", _body(call, prompt, options))
+        try:
+            told = read_object(answer)
+            return Tokens(tuple(told["tokens"]), told["max_model_len"])
+        except SHAPE_ERRORS as error:
+            raise unexpected("the answer holds no tokens", answer) from error
+
+    async def detokenize(self, call: Call, token_ids: Iterable[int]) -> str:
+        """The text of token ids; NotFoundError where the server has no such route or model."""
+        body = {"model": call.engine.model, "tokens": list(token_ids)}
+        answer = await _asked(call, "/detokenize", body)
+        try:
+            return str(read_object(answer)["prompt"])
+        except SHAPE_ERRORS as error:
+            raise unexpected("the answer holds no text", answer) from error
+
+
+def _body(call: Call, prompt: Prompt, options: CallOptions) -> dict[str, Any]:
+    engine = call.engine
+    if not isinstance(prompt, str):
+        request = build_request(engine.config, prompt, SamplingParams(), options)
+        return _of_a_prompt(engine.dialect.encode(request))
+    if options != CallOptions(reasoning=engine.config.reasoning):
+        raise InvalidRequestError(
+            "a text is tokenized as it is, without tools or reasoning; give it as a message, "
+            "[{'role': 'user', 'content': ...}], to tokenize it as a chat"
+        )
+    return {"model": engine.model, "prompt": prompt}
+
+
+def _of_a_prompt(chat: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a chat's body that makes its prompt."""
+    body = {name: chat[name] for name in _OF_A_PROMPT if name in chat}
+    if "reasoning_effort" in chat:  # a chat hands it to the template, this route does not know it
+        given = body.get("chat_template_kwargs", {})
+        body["chat_template_kwargs"] = {"reasoning_effort": chat["reasoning_effort"], **given}
+    return body
+
+
+async def _asked(call: Call, path: str, body: Mapping[str, Any]) -> bytes:
+    try:
+        return await post(call, call.engine.root_url + path, body)
+    except NotFoundError as error:
+        error.advise(f"{call.engine.root_url}{path} is a route of vLLM's server")
+        raise

@@ -1,0 +1,190 @@
+"""One container a run: shared by its workers, removed at its end, or by the next run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.containers import labels
+from pytest_llmengine.containers.errors import ContainerError
+from pytest_llmengine.containers.owner import Owner
+from pytest_llmengine.containers.removal import end_run, ours, remove, sweep
+from pytest_llmengine.containers.shared import Served, once
+from pytest_llmengine.targets import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from docker import DockerClient
+
+    from conftest import Engine
+
+pytestmark = pytest.mark.docker
+
+_RUN = """
+import sys
+from pathlib import Path
+from pytest_llmengine.targets import Mode, Settings, open_session
+
+name, file = sys.argv[1:]
+with open_session(name, Settings(engines=(name,), config=Path(file), mode=Mode.DOCKER)):
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+_TESTS = """
+import os, pathlib, time, pytest
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_both_workers_answer(engine, place):
+    here = pathlib.Path(__file__).parent
+    (here / f"{os.environ['PYTEST_XDIST_WORKER']}.url").write_text(engine.base_url)
+    assert engine.generate("Hi")[0].outputs[0].text
+    while len(list(here.glob("*.url"))) < 2:  # or one worker would take both tests
+        time.sleep(0.05)
+"""
+
+
+@contextmanager
+def _other_run(engine: Engine) -> Iterator[subprocess.Popen[str]]:
+    """Another process with a run of its own, once its engine answers."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUN, engine.name, str(engine.file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_killed_run_is_cleaned_up_by_the_next(contained: Callable[..., Engine]) -> None:
+    """Kill -9 leaves a container; the next run, of another engine, removes it."""
+    killed, next_one = contained("vllm_api"), contained("vllm_api", "other")
+
+    with _other_run(killed) as process:
+        process.kill()
+        process.wait()
+        (left,) = killed.containers
+        assert left.status == "running"
+
+    with open_session(next_one.name, next_one.settings):
+        assert not killed.containers
+        assert next_one.containers
+
+
+def test_living_runs_are_left_alone(
+    contained: Callable[..., Engine], client: DockerClient, image: str
+) -> None:
+    """A run removes neither the container of another one that lives, nor one that is not ours."""
+    living, next_one = contained("vllm_api"), contained("vllm_api", "other")
+    foreign = client.containers.create(image, ["--model", "foreign"])
+    try:
+        with _other_run(living) as process, open_session(next_one.name, next_one.settings):
+            assert [c.status for c in living.containers] == ["running"]
+            assert client.containers.get(foreign.id)
+            process.communicate("")
+        assert not living.containers
+        assert client.containers.get(foreign.id)
+    finally:
+        foreign.remove()
+
+
+@pytest.mark.parametrize(
+    ("change", "stays"),
+    [
+        ({"pid": 2**22 + 1}, False),
+        ({"started": "1"}, False),
+        ({"host": "elsewhere", "pid": 2**22 + 1}, True),
+        ({"boot": "an earlier start", "pid": 2**22 + 1}, True),
+    ],
+    ids=["dead", "number used again", "other machine", "other start, running"],
+)
+def test_who_is_dead(
+    client: DockerClient, image: str, change: dict[str, object], stays: bool
+) -> None:
+    """Only what this machine knows to be dead is removed."""
+    owner = replace(Owner.here(), **change)
+    left = client.containers.run(
+        image, ["--model", "sleeps"], labels=owner.to_labels(), detach=True
+    )
+
+    sweep(client)
+
+    assert [c.id for c in ours(client, {labels.RUN: owner.run})] == [left.id] * stays
+    remove(left)
+
+
+def test_containers_of_an_earlier_start_of_the_machine(client: DockerClient, image: str) -> None:
+    """After a restart a container stands still, and its owner's number means nothing."""
+    owner = replace(Owner.here(), boot="an earlier start")
+    left = client.containers.run(image, ["--model", "dies"], labels=owner.to_labels(), detach=True)
+    left.wait()
+
+    sweep(client)
+
+    assert not ours(client, {labels.RUN: owner.run})
+
+
+def test_workers_share_one_container(
+    contained: Callable[..., Engine], pytester: pytest.Pytester
+) -> None:
+    """Both workers of pytest-xdist get one address, and the run's end removes the container."""
+    engine = contained("vllm_api")
+    pytester.makepyfile(_TESTS)
+
+    result = pytester.runpytest_subprocess(
+        "-n2", f"--engine={engine.name}", f"--engine-config={engine.file}", "--engine-mode=docker"
+    )
+
+    addresses = [file.read_text() for file in pytester.path.glob("*.url")]
+    result.assert_outcomes(passed=2)
+    assert len(addresses) == 2
+    assert addresses[0] == addresses[1]
+    assert not engine.containers
+
+
+def test_failure_is_shared_too(tmp_path: Path) -> None:
+    """What the first process failed with, the others are told without trying again."""
+    tried = []
+
+    def start() -> Served:
+        tried.append(1)
+        raise ContainerError("no such image")
+
+    for _ in range(2):
+        with pytest.raises(ContainerError, match="no such image"):
+            once(tmp_path, "engine", start)
+
+    assert len(tried) == 1
+
+
+def test_start_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:
+    """A process that ended while it started leaves the others to try."""
+
+    def interrupted() -> Served:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path, "engine", interrupted)
+
+    served = Served("id", "http://127.0.0.1:1", "image")
+    assert once(tmp_path, "engine", lambda: served) == served
+    assert once(tmp_path, "engine", interrupted) == served
+
+
+def test_run_without_containers_ends_without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that started nothing does not ask for Docker at its end."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+
+    end_run(Owner.here())

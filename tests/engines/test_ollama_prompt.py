@@ -1,0 +1,76 @@
+"""An Ollama that reads only the end of a long prompt, as one of before ``truncate`` does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine import ContextLengthError, EngineConfig
+from llmengine.mock import Behaviour, MockServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmengine.mock.behaviour import JSON, Call
+
+LONG = "word " * 400
+_READ = 100
+
+
+def _cut(body: JSON, call: Call) -> JSON:
+    """The counts of a server that read the last tokens of its prompt."""
+    if "prompt_eval_count" in body:
+        body["prompt_eval_count"] = min(body["prompt_eval_count"], _READ)
+    if usage := body.get("usage"):
+        usage["prompt_tokens"] = min(usage["prompt_tokens"], _READ)
+    return body
+
+
+def _cut_events(events: list[JSON], call: Call) -> list[JSON]:
+    return [_cut(event, call) for event in events]
+
+
+@pytest.fixture(scope="module")
+def cutting() -> Iterator[MockServer]:
+    """A server that answers to what it kept of the prompt, and says 200."""
+    with MockServer(behaviour=Behaviour("cutting", reply=_cut, events=_cut_events)) as server:
+        yield server
+
+
+@pytest.fixture(params=["", "/v1"], ids=["native", "v1"])
+def config(request: pytest.FixtureRequest, cutting: MockServer) -> EngineConfig:
+    """An engine at that server, by either of Ollama's APIs."""
+    return EngineConfig(
+        backend="ollama_api", model="mock", endpoint=cutting.root_url + request.param
+    )
+
+
+def test_a_cut_prompt_is_an_error(config: EngineConfig) -> None:
+    """The answer is kept on the error, and nothing is asked again."""
+    (result,) = config.engine.results(LONG)
+
+    assert isinstance(result.error, ContextLengthError)
+    assert "100 tokens were read" in str(result.error)
+    assert result.error.partial.outputs[0].text
+    assert result.attempts == 1
+
+
+def test_a_cut_prompt_ends_a_stream_in_an_error(config: EngineConfig) -> None:
+    """A stream tells of it at its end, when the count comes."""
+    with pytest.raises(ContextLengthError, match="400 words"):
+        list(config.engine.stream([{"role": "user", "content": [{"type": "text", "text": LONG}]}]))
+
+
+def test_who_accepts_the_cut_gets_the_answer(config: EngineConfig) -> None:
+    """``truncate: true`` is the caller's word for it."""
+    (output,) = config.engine.generate(LONG, extra_body={"truncate": True})
+
+    assert output.outputs[0].text
+
+
+def test_a_whole_prompt_is_answered(config: EngineConfig) -> None:
+    """What fits is no error."""
+    (output,) = config.engine.generate("word " * 50)
+
+    assert output.outputs[0].text

@@ -1,0 +1,102 @@
+"""Each kind of failure, as an error of its own, of its own prompt."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import (
+    APITimeoutError,
+    BadRequestError,
+    ContextLengthError,
+    InternalServerError,
+    SamplingParams,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine import Engine
+
+SHORT = SamplingParams(max_tokens=2)
+ENDLESS = SamplingParams(max_tokens=10**6)
+
+
+def test_a_prompt_that_is_too_long_fails_alone(engine: Engine) -> None:
+    """It is not tried again, and nothing is counted as spent."""
+    fine, long, also_fine = engine.results(["a", "too long", "b"], SHORT)
+    assert fine.ok
+    assert also_fine.ok
+    assert isinstance(long.error, ContextLengthError)
+    assert (long.attempts, long.uncounted) == (1, 0)
+
+
+def test_wrong_sampling_is_a_bad_request(engine: Engine) -> None:
+    """The words are vLLM's."""
+    result = engine.results("a", SamplingParams(temperature=3.0))[0]
+    assert type(result.error) is BadRequestError
+    assert "temperature must not be 3.0" in str(result.error)
+
+
+def test_an_answer_that_vllm_gave_up_is_tried_again(make_engine: Callable[..., Engine]) -> None:
+    """It calls such an error one of its own, which may pass."""
+    result = make_engine(max_retries=1, retry_wait=0.001).results("broken", SHORT)[0]
+    assert isinstance(result.error, InternalServerError)
+    assert result.attempts == 2
+
+
+def test_the_death_of_vllm_ends_all_calls(engine: Engine, stand_in: Any) -> None:
+    """They are not tried again by themselves; the next call loads the model anew."""
+    results = engine.results(["a", "die", "b"], SHORT)
+    assert {type(r.error) for r in results} == {InternalServerError}
+    assert {r.attempts for r in results} == {1}
+    assert "RuntimeError: out of memory" in str(results[0].error)
+    dead = stand_in.loaded[-1]
+    assert dead.llm_engine.is_shut_down
+    assert engine.results("a", SHORT)[0].ok
+    assert stand_in.loaded[-1] is not dead
+
+
+def test_a_call_that_takes_too_long_is_aborted(
+    make_engine: Callable[..., Engine], stand_in: Any
+) -> None:
+    """Nothing works on it any more, and others go on."""
+    engine = make_engine(timeout=0.05)
+    result = engine.results("x", ENDLESS)[0]
+    assert isinstance(result.error, APITimeoutError)
+    assert (result.error.clock, result.attempts) == ("total", 1)
+    assert engine.results("y", SHORT)[0].ok
+    assert stand_in.loaded[-1].llm_engine.aborted == ["x"]
+
+
+def test_a_call_without_a_time_limit_has_none(engine: Engine) -> None:
+    """Waiting for vLLM's scheduler would count, so that there is none by default."""
+    assert engine.clocks.total is None
+
+
+def test_a_cancelled_call_is_aborted(engine: Engine, stand_in: Any) -> None:
+    """Also while others go on."""
+
+    async def cancel_one() -> Any:
+        call = asyncio.create_task(engine.agenerate("x", ENDLESS))
+        await engine.agenerate("y", SHORT)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        return await engine.agenerate("z", SHORT)
+
+    asyncio.run(cancel_one())
+    llm_engine = stand_in.loaded[-1].llm_engine
+    assert llm_engine.aborted == ["x"]
+    assert llm_engine.steps[-1] == ["z"]
+
+
+def test_a_stream_that_is_left_is_aborted(engine: Engine, stand_in: Any) -> None:
+    """Whoever stops reading stops the work."""
+    answer = engine.stream("x", ENDLESS)
+    assert [next(answer).text, next(answer).text] == ["", "one "]
+    answer.close()
+    engine.generate("y", SHORT)
+    assert stand_in.loaded[-1].llm_engine.aborted == ["x"]
