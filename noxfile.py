@@ -27,12 +27,14 @@ def dspy_legacy(session: nox.Session) -> None:
 def dspy_litellm(session: nox.Session) -> None:
     """DSPy over litellm; mcp is what litellm wants for native tool calls."""
     _drive_dspy(session, "dspy[optuna]==3.1.2", "mcp", *LITELLM)
+    _hold_to_contract(session)
 
 
 @nox.session(name="dspy-latest")
 def dspy_latest(session: nox.Session) -> None:
     """DSPy with engines of its own, and MLflow to see it by."""
     _drive_dspy(session, "dspy[optuna]==3.4.1", "numpy", "mlflow==3.17.2", *LITELLM)
+    _hold_to_contract(session)
 
 
 def _drive_dspy(session: nox.Session, *requirements: str) -> None:
@@ -42,6 +44,13 @@ def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     session.run(
         "pytest", "-n", "2", "tests/integrations/dspy", f"--junitxml={report}", *session.posargs
     )
+
+
+def _hold_to_contract(session: nox.Session) -> None:
+    """The checks that drive DSPy: on what was recorded with its release, and on their mutants."""
+    replay = ("--pyargs", "pytest_llmengine.contract", "--engine=embedded", "--engine=vllm_api")
+    session.run("pytest", "-n", "2", *replay, "--engine-mode=replay", "-k", "dspy")
+    session.run("pytest", "-n", "2", "tests/contract/test_catalogue.py", "-k", "dspy or one_answer")
 
 
 @nox.session
