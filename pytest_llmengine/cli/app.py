@@ -13,6 +13,8 @@ from pytest_llmengine.cli import (
     errors,
     mock,
     models,
+    parity,
+    report,
     run_yaml,
     tapes,
     verify,
@@ -31,7 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(verify.verify)
+app.command()(report.report)
 app.command()(batch.batch)
+app.command()(parity.parity)
 app.command()(tapes.record)
 app.command()(tapes.replay)
 app.command("run-yaml")(run_yaml.run_yaml)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine.plugin import containers, markers, recordings, run, verdicts
-from pytest_llmengine.plugin.markers import CHECK, NAME
+from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
 from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
 
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from llmengine import Engine
     from llmengine.mock import MockServer
     from pytest_llmengine.plugin.judge import Judge
+    from pytest_llmengine.plugin.parity import Comparer
     from pytest_llmengine.plugin.use import Use
 
-pytest.register_assert_rewrite("pytest_llmengine.contract.test_contract")
+pytest.register_assert_rewrite(
+    "pytest_llmengine.contract.test_contract", "pytest_llmengine.parity.test_parity"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,9 +47,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give tests their engines, and those of the contract their checks."""
+    """Give tests their engines, and those of the contract and of parity what they run on."""
     if CHECK in metafunc.fixturenames:
         metafunc.parametrize((CHECK, NAME), list(run.contract_rows(metafunc.config)))
+    elif KIND in metafunc.fixturenames:
+        metafunc.parametrize(KIND, run.parity_kinds(metafunc.config) or [None])
     elif NAME in metafunc.fixturenames:
         engines = run.settings(metafunc.config).engines
         if len(engines) > 1:
@@ -118,6 +123,15 @@ def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judg
 
 
 @pytest.fixture
+def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: Use) -> Comparer:
+    """Compares the run's two sides by the prompts of one kind."""
+    from pytest_llmengine.plugin.parity import Comparer  # noqa: PLC0415 - imported when used
+
+    engine = run.settings(request.config).engines[0]
+    return Comparer(request.config, llmengine_use, engine)
+
+
+@pytest.fixture
 def engine(llmengine_name: str, llmengine_use: Use) -> Engine:
     """The engine that ``--engine`` names, ``embedded`` if nothing does."""
     return llmengine_use(llmengine_name).engine
@@ -177,3 +191,12 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     )
     with config.engine as engine:
         yield engine
+
+
+@pytest.fixture
+def dspy_lm(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A language model of DSPy over `engine`, in DSPy's settings while the test runs."""
+    from pytest_llmengine.plugin.dspy_lm import in_settings  # noqa: PLC0415 - imported when used
+
+    with in_settings(engine, tmp_path_factory) as lm:
+        yield lm

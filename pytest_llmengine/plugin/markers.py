@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 NAME = "llmengine_name"
 # The parameter that holds the check of the contract that a test runs.
 CHECK = "llmengine_check"
+# The parameter that holds the kind of prompts that a test compares two sides by.
+KIND = "llmengine_kind"
 
 BACKEND_OF_FIXTURE = {
     "embedded_engine": "embedded",

@@ -90,6 +90,25 @@ REPORT = Option(
     "path",
     "PATH",
 )
+PARITY_BASELINE = Option(
+    "parity_baseline",
+    ("--parity-baseline",),
+    "compare with this: an engine's name, or a file that `llmengine parity --save` wrote",
+    metavar="NAME|FILE",
+)
+PARITY_CANDIDATE = Option(
+    "parity_candidate",
+    ("--parity-candidate",),
+    "what is compared: an engine's name, or such a file (default: the engine)",
+    metavar="NAME|FILE",
+)
+PARITY_PROMPTS = Option(
+    "parity_prompts",
+    ("--parity-prompts",),
+    "prompts of your own to compare by (JSON Lines)",
+    "path",
+    "PATH",
+)
 IMAGE = Option(
     "image",
     ("--engine-image",),
@@ -122,6 +141,9 @@ OPTIONS = (
     IMAGE,
     GPUS,
     STARTUP_TIMEOUT,
+    PARITY_BASELINE,
+    PARITY_CANDIDATE,
+    PARITY_PROMPTS,
 )
 
 

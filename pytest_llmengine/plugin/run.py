@@ -11,6 +11,7 @@ from pytest_llmengine.plugin import containers
 from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
+    PARITY_BASELINE,
     REPORT,
     URL,
     chosen,
@@ -46,6 +47,8 @@ def begin(config: pytest.Config) -> None:
         _check_report(report)
     if given(config, ENGINE):
         _check_names(config)
+    if given(config, PARITY_BASELINE):
+        parity_kinds(config)
 
 
 def end(config: pytest.Config) -> None:
@@ -97,6 +100,15 @@ def contract_rows(config: pytest.Config) -> Iterator[Any]:
         marks = [] if backend is None or has_server(backend) else [skip]
         for check in select(tier=settings(config).tier):
             yield pytest.param(check, name, id=f"{name}-{check.id}", marks=marks)
+
+
+def parity_kinds(config: pytest.Config) -> list[str]:
+    """The kinds of prompts by which the run compares two sides."""
+    if chosen(config, PARITY_BASELINE) is None:
+        return []
+    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
+
+    return kinds_of(config)
 
 
 def _under_contract(config: pytest.Config) -> Iterable[str]:

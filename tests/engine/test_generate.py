@@ -239,3 +239,16 @@ def test_option_that_nobody_knows_is_refused(echo: Any) -> None:
 
     with pytest.raises(TypeError, match="output_modle"):
         engine.generate("hi", output_modle=City)
+
+
+def test_json_schema_constrains_and_judges_nothing(echo: Any) -> None:
+    """The server is told the schema; an answer that does not fit it is an answer all the same."""
+    engine, server = echo
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
+
+    (output,) = engine.generate(["no json"], json_schema=schema)
+
+    sent = server.requests[0].json["response_format"]
+    assert sent["json_schema"]["schema"] == schema
+    assert output.outputs[0].text == "NO JSON"
+    assert output.parsed is None

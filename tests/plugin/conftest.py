@@ -24,7 +24,7 @@ _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 for _package in (llmengine, pytest_llmengine):
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
         if (
-            _module.name.endswith(("__main__", ".test_contract"))
+            _module.name.endswith(("__main__", ".test_contract", ".test_parity"))
             or ".integrations." in _module.name
         ):
             continue

@@ -33,8 +33,9 @@ class CallOptions:
     TypedDict, any other type that pydantic validates, or a JSON schema. ``tools`` are functions,
     pydantic models or schemas in OpenAI's spelling, ``tool_choice`` is in OpenAI's spelling.
     ``reasoning`` is a bool or an effort. ``extra_body`` goes over the configuration's.
-    ``step_id`` names the caller's step in the log. ``json_mode`` asks for any JSON object; the
-    answer is not held against anything.
+    ``step_id`` names the caller's step in the log. ``json_mode`` asks for any JSON object,
+    ``json_schema`` for one that fits a schema, by the server's own constraint; the answer is not
+    held against anything.
     """
 
     output_model: Any = None
@@ -44,6 +45,7 @@ class CallOptions:
     extra_body: Mapping[str, Any] | None = None
     step_id: str | None = None
     json_mode: bool = False
+    json_schema: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tools", as_tools(self.tools))
@@ -59,6 +61,7 @@ class Options(TypedDict, total=False):
     extra_body: Mapping[str, Any] | None
     step_id: str | None
     json_mode: bool
+    json_schema: Mapping[str, Any] | None
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
@@ -104,7 +107,7 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
         messages=to_messages(prompt, index=index),
         sampling=sampling,
         stream=stream,
-        response_format=_format(options.output_model, json_mode=options.json_mode),
+        response_format=_format(options),
         output_model=options.output_model,
         tools=options.tools,  # type: ignore[arg-type]  # as_tools made them mappings
         tool_choice=options.tool_choice,
@@ -113,8 +116,10 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
     )
 
 
-def _format(model: Any, *, json_mode: bool) -> ResponseFormat | None:
-    if model is None:
-        return ResponseFormat() if json_mode else None
-    shape = shape_of(model)
-    return ResponseFormat(schema=shape.schema, name=shape.name)
+def _format(options: CallOptions) -> ResponseFormat | None:
+    if options.output_model is not None:
+        shape = shape_of(options.output_model)
+        return ResponseFormat(schema=shape.schema, name=shape.name)
+    if options.json_schema is not None:
+        return ResponseFormat(schema=options.json_schema)
+    return ResponseFormat() if options.json_mode else None

@@ -155,7 +155,7 @@ def test_dspys_own_word_for_retries_sets_the_engines(
     """``num_retries`` is what counts, and nobody adds to it."""
     _failing(server, {"status": 500})
 
-    with dspy.settings.context(lm=to_lm(config, num_retries=num_retries)), pytest.raises(Exception):  # noqa: B017, PT011, E501 - its kind is tested above
+    with dspy.settings.context(lm=to_lm(config, num_retries=num_retries)), pytest.raises(Exception):  # noqa: B017, PT011 - its kind is tested above
         dspy.Predict("question -> answer")(question="Where?")
 
     assert len(server.calls) == num_retries + 1
@@ -205,9 +205,7 @@ def test_a_program_may_retry_inside_a_module(
     assert len(server.calls) == 2
 
 
-def test_our_error_is_behind_dspys(
-    modern: Any, server: MockServer, config: EngineConfig
-) -> None:
+def test_our_error_is_behind_dspys(modern: Any, server: MockServer, config: EngineConfig) -> None:
     """The cause says how often it was tried and what the server said."""
     _failing(server, {"status": 500})
 

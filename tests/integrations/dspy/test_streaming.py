@@ -64,9 +64,7 @@ def test_a_schema_is_enforced_in_a_stream(
     """JSONAdapter's answers are streamed too."""
     server.play(Script(replies=[f'{{"answer": "{_LONG}"}}']))
 
-    *pieces, prediction = asyncio.run(
-        _read(modern, to_lm(config), adapter=modern.JSONAdapter())
-    )
+    *pieces, prediction = asyncio.run(_read(modern, to_lm(config), adapter=modern.JSONAdapter()))
 
     assert server.calls[0].json["response_format"]["type"] == "json_schema"
     assert "".join(piece.chunk for piece in pieces).strip(' "') == _LONG

@@ -14,10 +14,10 @@ from dspy.clients.provider import Provider
 from llmengine.integrations.dspy.chat_body import chat_body
 from llmengine.integrations.dspy.fallbacks import failing_once
 from llmengine.integrations.dspy.forward_errors import dspy_errors
+from llmengine.integrations.dspy.forward_model import declare
 from llmengine.integrations.dspy.forward_stream import asend_all, send_all
 from llmengine.integrations.dspy.native import native_lm
 from llmengine.integrations.dspy.question import read_question
-from llmengine.values.capabilities import Capability
 
 if TYPE_CHECKING:
     from llmengine.integrations.dspy.asker import Asker
@@ -35,8 +35,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
 
     def __init__(self, asker: Asker, **arguments: Any) -> None:
         # Adapters look capabilities up by the model's name, and litellm knows the prefix.
-        name = f"openai/{asker.identity}"
-        _declare(name, asker.engine.capabilities)
+        name = declare(asker.engine, f"openai/{asker.identity}", has_schemas=True)
         super().__init__(name, num_retries=0, **{"provider": Provider()} | arguments)
         self.asker = asker
 
@@ -113,16 +112,3 @@ _cached = request_cache(cache_arg_name="request")
 def _question(request: dict[str, Any]) -> Question:
     arguments = dict(request)
     return read_question(arguments.pop("messages"), arguments)
-
-
-def _declare(name: str, capabilities: frozenset[Capability]) -> None:
-    """Tell litellm, whom DSPy's adapters ask, what the server can do."""
-    facts = {
-        "litellm_provider": "openai",
-        "mode": "chat",
-        "supports_function_calling": Capability.TOOLS in capabilities,
-        "supports_reasoning": Capability.REASONING in capabilities,
-        # On any server: where it ignores or refuses a schema, the engine has its ladder.
-        "supports_response_schema": True,
-    }
-    litellm.register_model({name: facts})

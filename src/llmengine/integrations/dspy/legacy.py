@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import dspy
@@ -66,8 +67,7 @@ class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
 
     def copy(self, **kwargs: Any) -> Self:
         """A copy with other parameters, and the same engine."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
+        twin = copy(self)
         twin.kwargs = self.kwargs | kwargs
         twin.history = []
         return twin

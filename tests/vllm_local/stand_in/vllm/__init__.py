@@ -6,6 +6,7 @@ loaded; prompts that begin with "too long", "broken", "odd", "die" or "vanish" d
 
 from __future__ import annotations
 
+import json
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -34,6 +35,8 @@ class LLM:
 
     def _preprocess_chat(self, conversations: list[Any], **arguments: Any) -> list[Any]:
         self.rendered.append(arguments)
+        for call in (c for m in conversations[0] for c in m.get("tool_calls", ())):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
         return [{"prompt": c[-1]["content"], "prompt_token_ids": [1, 2]} for c in conversations]
 
 

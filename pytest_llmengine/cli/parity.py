@@ -1,0 +1,150 @@
+"""``llmengine parity``: whether a candidate answers as a baseline does, but for its noise."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmengine.cli.console import stderr, stdout
+
+if TYPE_CHECKING:
+    from pytest_llmengine.parity import Choices, Live, Report, Selection, Side
+
+_SIDE = "A backend, a name of the engines file, or a file that --save wrote."
+_FACT = "What a server does not tell: version, weights, dtype, prefix_caching, batch_invariance."
+
+
+def parity(  # noqa: PLR0913 - one option each
+    *,
+    baseline: Annotated[str, typer.Option(help=_SIDE)],
+    candidate: Annotated[
+        str | None, typer.Option(help=f"{_SIDE} Left out, the baseline is only saved.")
+    ] = None,
+    baseline_url: Annotated[str | None, typer.Option(help="The baseline's address.")] = None,
+    candidate_url: Annotated[str | None, typer.Option(help="The candidate's address.")] = None,
+    baseline_model: Annotated[str | None, typer.Option(help="The baseline's model.")] = None,
+    candidate_model: Annotated[str | None, typer.Option(help="The candidate's model.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own (JSON Lines).")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only prompts of this kind; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many prompts, spread over the kinds.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The token limit of every prompt.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts under way at once.")] = 16,
+    save: Annotated[
+        Path | None, typer.Option(help="Save the baseline there, as .jsonl or .jsonl.gz.")
+    ] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CAUSE", help="Compare although this differs; repeatable."),
+    ] = None,
+    baseline_fact: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help=f"{_FACT} Repeatable.")
+    ] = None,
+    candidate_fact: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same of the candidate.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of prompts that may differ beyond the noise.")
+    ] = 0.0,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds of the throughput, where both sides are live.")
+    ] = 3,
+) -> None:
+    """Compare two engines answer by answer, relative to the baseline's own noise.
+
+    Exit status: 0 equal within noise, 1 diverges, 2 cannot be compared.
+    """
+    from pytest_llmengine.cli.sides import Aim, Way, open_side
+    from pytest_llmengine.parity import Choices, Selection
+
+    _check_paths(save, report or ())
+    selection = Selection(file=prompts, kinds=tuple(kind or ()), limit=limit, max_tokens=max_tokens)
+    choices = Choices(allowed=_causes(allow or ()), margin=margin, rounds=rounds)
+    ours = Aim(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
+    with ExitStack() as stack:
+        way = Way(config, batch, stack.enter_context(stderr().status("parity")).update, stack)
+        first = open_side(ours, way)
+        if candidate is None:
+            _only_save(first, selection, save)
+            return
+        theirs = Aim(candidate, candidate_url, candidate_model, tuple(candidate_fact or ()))
+        second = open_side(theirs, way)
+        found = _compared(first, second, selection, choices, save)
+    _tell(found, report or ())
+
+
+def _compared(
+    baseline: Live | Side,
+    candidate: Live | Side,
+    selection: Selection,
+    choices: Choices,
+    save: Path | None,
+) -> Report:
+    from pytest_llmengine import parity as sides
+
+    prompts = sides.choose(baseline, candidate, selection)
+
+    def keep(side: Side) -> None:
+        if save is not None:
+            sides.save(side, save)
+
+    return sides.compare(baseline, candidate, prompts, choices, keep)
+
+
+def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
+    from pytest_llmengine import parity as sides
+
+    if save is None or not isinstance(baseline, sides.Live):
+        raise sides.ParityError(
+            "there is nothing to compare with: give --candidate, or --save FILE to keep the "
+            "answers of a live baseline"
+        )
+    prompts = sides.choose(baseline, None, selection)
+    side = baseline.measure(prompts, noise=True)
+    sides.save(side, save)
+    failed = sum(not answer.ok for answer in side.answers)
+    typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
+
+
+def _tell(found: Report, paths: list[Path] | tuple[Path, ...]) -> None:
+    from pytest_llmengine.parity import Verdict
+    from pytest_llmengine.parity.reports import write_report
+    from pytest_llmengine.parity.reports.terminal import print_report
+
+    print_report(found, stdout())
+    for path in paths:
+        write_report(found, path)
+    raise typer.Exit({Verdict.EQUAL: 0, Verdict.DIVERGES: 1, Verdict.NONE: 2}[found.verdict])
+
+
+def _check_paths(save: Path | None, reports: list[Path] | tuple[Path, ...]) -> None:
+    from pytest_llmengine.parity.reports import check_path
+    from pytest_llmengine.parity.saved import check_path as check_saved
+
+    if save is not None:
+        check_saved(save)
+    for path in reports:
+        check_path(path)
+
+
+def _causes(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    from pytest_llmengine.parity import ParityError
+    from pytest_llmengine.parity.causes import NAMES
+
+    for name in names:
+        if name not in NAMES:
+            raise ParityError(f"no cause is called {name!r}; causes are {', '.join(NAMES)}")
+    return tuple(names)

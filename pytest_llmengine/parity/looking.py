@@ -1,0 +1,141 @@
+"""Looks at a live engine for whatever may change its answers; what it cannot see stays unknown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from llmengine.values.errors import InvalidRequestError
+from llmengine.values.request import ChatRequest
+from llmengine.values.sampling import SamplingParams
+from pytest_llmengine.parity.facts import Facts
+from pytest_llmengine.parity.sampling import PINNED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmengine.engine.engine import Engine
+    from pytest_llmengine.targets import Session
+
+_SECONDS = 20.0
+# Values that ask for something, of the parameters that not every server takes.
+_TRIALS: dict[str, Any] = {
+    "top_k": 5,
+    "min_p": 0.5,
+    "repetition_penalty": 1.5,
+    "presence_penalty": 1.0,
+    "frequency_penalty": 1.0,
+}
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+_CACHING = re.compile(
+    r'^vllm:cache_config_info\{.*\benable_prefix_caching="(True|False)"', re.MULTILINE
+)
+
+
+def facts_of(session: Session) -> Facts:
+    """What can be known of a live engine."""
+    engine = session.engine
+    known: dict[str, Any] = {
+        "engine": session.provenance.engine,
+        "version": session.provenance.version,
+        "model": session.provenance.model,
+        "weights": session.provenance.model_digest,
+        "overrides": _overrides(engine.config.extra_body),
+        "unsent": _unsent(engine),
+        "options": dict(engine.config.options),
+    }
+    look = {"vllm_api": _vllm_server, "vllm_local": _vllm_here}.get(engine.backend)
+    return Facts(**known | (look(engine) if look is not None else {}))
+
+
+def _overrides(extra_body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the configuration sends in place of a pinned value."""
+    named = PINNED.keys() | _LIMITS
+    return {k: v for k, v in extra_body.items() if k in named and v != PINNED.get(k)}
+
+
+def _unsent(engine: Engine) -> tuple[str, ...]:
+    """The pinned values that the engine's protocol has no field for.
+
+    A value that asks for nothing is left out in silence then, so one that asks for something is
+    tried. Nothing is sent.
+    """
+    return tuple(name for name, value in _TRIALS.items() if not _can_say(engine, name, value))
+
+
+def _can_say(engine: Engine, name: str, value: float) -> bool:
+    messages = ({"role": "user", "content": "Hi"},)
+    trial = ChatRequest("", "Hi", messages, SamplingParams.of({name: value}))
+    try:
+        engine.dialect.encode(trial)
+    except InvalidRequestError:
+        return False
+    return True
+
+
+def _vllm_server(engine: Engine) -> dict[str, Any]:
+    """What vLLM's server tells: the model's folder or hub name, its context, its caching.
+
+    ``/server_info`` has the rest, but only where VLLM_SERVER_DEV_MODE is 1.
+    """
+    with httpx.Client(headers=engine.headers, timeout=_SECONDS, trust_env=False) as client:
+        models = _json(client.get(f"{engine.base_url}/models")).get("data", [])
+        row: dict[str, Any] = next((m for m in models if m.get("id") == engine.model), {})
+        caching = _CACHING.search(client.get(f"{engine.root_url}/metrics").text)
+        info = _json(client.get(f"{engine.root_url}/server_info", params={"config_format": "json"}))
+    seen = {
+        "weights": _last_part(row.get("root")),
+        "context": row.get("max_model_len"),
+        "prefix_caching": _switch(caching[1] == "True") if caching else None,
+    }
+    return seen | _server_info(info)
+
+
+def _server_info(info: Mapping[str, Any]) -> dict[str, Any]:
+    config, variables = info.get("vllm_config"), info.get("vllm_env")
+    if not isinstance(config, dict) or not isinstance(variables, dict):
+        return {}
+    seen = {}
+    if dtype := config.get("model_config", {}).get("dtype"):
+        seen["dtype"] = str(dtype).removeprefix("torch.")
+    if (invariant := variables.get("VLLM_BATCH_INVARIANT")) is not None:
+        seen["batch_invariance"] = _switch(bool(invariant))
+    return seen
+
+
+def _vllm_here(engine: Engine) -> dict[str, Any]:
+    """What we tell vLLM in this process; a flag that is left out is vLLM's own to decide."""
+    options = engine.config.options
+    caching = options.get("enable_prefix_caching")
+    return {
+        "weights": _last_part(engine.model),
+        "dtype": options.get("dtype"),
+        "prefix_caching": None if caching is None else _switch(caching),
+        "batch_invariance": _switch(os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1"),
+        "context": options.get("max_model_len"),
+    }
+
+
+def _last_part(path: str | None) -> str | None:
+    """A folder or a hub's name without what is in front: it differs from machine to machine."""
+    return PurePath(path).name if path else None
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _json(reply: httpx.Response) -> Mapping[str, Any]:
+    """The object in a reply; an empty one where the server has no such route."""
+    if not reply.is_success:
+        return {}
+    try:
+        value = reply.json()
+    except json.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

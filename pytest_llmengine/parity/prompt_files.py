@@ -1,0 +1,137 @@
+"""Prompt sets: the one that comes with this package, and users' own, in JSON Lines."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from llmengine.values.errors import InvalidRequestError
+from llmengine.values.messages import to_messages
+from pytest_llmengine.parity.errors import ParityError
+from pytest_llmengine.parity.prompt import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+KINDS = ("chat", "long", "multilingual", "code", "json", "tools")
+"""The kinds of the set that comes with this package, one file each."""
+
+_MAX_TOKENS = 64
+
+
+class _Line(BaseModel):
+    """What a line of a prompt file may hold: ``prompt`` for one user message, or ``messages``."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    id: Annotated[str, Field(min_length=1)]
+    kind: str = "own"
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    max_tokens: int = Field(default=_MAX_TOKENS, ge=1)
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    tools: list[dict[str, Any]] = Field(default_factory=list)
+    tool_choice: str | dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> _Line:
+        if (self.prompt is None) == (self.messages is None):
+            msg = "give either prompt (a text) or messages (a list)"
+            raise ValueError(msg)
+        return self
+
+    def prompt_value(self) -> Prompt:
+        """The line as a prompt."""
+        asked = self.messages if self.prompt is None else self.prompt
+        assert asked is not None
+        return Prompt(
+            self.id,
+            self.kind,
+            to_messages(asked),
+            self.max_tokens,
+            self.json_schema,
+            tuple(self.tools),
+            self.tool_choice,
+        )
+
+
+def built_in() -> list[Prompt]:
+    """The set that comes with this package, kind by kind."""
+    folder = files("pytest_llmengine.parity").joinpath("prompts")
+    found = []
+    for kind in KINDS:
+        name = f"{kind}.jsonl"
+        found += _read(folder.joinpath(name).read_text("utf-8"), name)
+    return found
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """The prompts of a file of JSON Lines.
+
+    Raises ParityError that names the file, the line and the field for what is not a prompt.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ParityError(f"prompts {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ParityError(f"prompts {path}: {error}") from error
+    prompts = _read(text, str(path))
+    if not prompts:
+        raise ParityError(f"prompts {path}: the file holds no prompt; give one JSON object a line")
+    return prompts
+
+
+def select(
+    prompts: Sequence[Prompt], kinds: Sequence[str] = (), limit: int | None = None
+) -> list[Prompt]:
+    """The prompts of these kinds; at most `limit` of them, as many of each kind as can be.
+
+    Raises ParityError for a kind that no prompt has.
+    """
+    by_kind: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_kind.setdefault(prompt.kind, []).append(prompt)
+    for kind in kinds:
+        if kind not in by_kind:
+            raise ParityError(f"no prompt is of kind {kind!r}; kinds are {', '.join(by_kind)}")
+    chosen = [by_kind[kind] for kind in kinds] if kinds else list(by_kind.values())
+    turns = [prompt for turn in zip_longest(*chosen) for prompt in turn if prompt is not None]
+    kept = {prompt.id for prompt in turns[:limit]}
+    return [prompt for prompt in prompts if prompt.id in kept]
+
+
+def _read(text: str, name: str) -> list[Prompt]:
+    prompts = list(_prompts(text.splitlines(), name))
+    _refuse_twins(prompts, name)
+    return prompts
+
+
+def _prompts(lines: Iterable[str], name: str) -> Iterator[Prompt]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield _Line.model_validate(json.loads(line)).prompt_value()
+            except (ValueError, InvalidRequestError) as error:
+                raise ParityError(f"prompts {name}, line {number}: {_problem(error)}") from error
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _refuse_twins(prompts: Iterable[Prompt], name: str) -> None:
+    seen: set[str] = set()
+    for prompt in prompts:
+        if prompt.id in seen:
+            raise ParityError(f"prompts {name}: the id {prompt.id!r} is there twice")
+        seen.add(prompt.id)

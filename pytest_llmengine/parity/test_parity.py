@@ -1,0 +1,44 @@
+"""The comparison as tests: ``pytest --pyargs pytest_llmengine.parity --parity-baseline FILE``.
+
+The plugin gives each test a kind of prompts. Each measures what it needs, so that pytest-xdist may
+spread them.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from pytest_llmengine.parity.reports.terminal import print_report
+from pytest_llmengine.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmengine.parity import Report
+
+pytestmark = pytest.mark.parity
+
+_WIDTH = 100
+_NOTHING = (
+    "there is nothing to compare with: give --parity-baseline an engine's name, or a file that "
+    "`llmengine parity --save` wrote"
+)
+
+
+def test_parity(llmengine_kind: str | None, llmengine_parity: Callable[[str], Report]) -> None:
+    """The candidate's answers differ from the baseline's no more than those from themselves."""
+    if llmengine_kind is None:
+        pytest.skip(_NOTHING)
+    report = llmengine_parity(llmengine_kind)
+    if report.verdict is not Verdict.EQUAL:
+        pytest.fail(_shown(report), pytrace=False)
+
+
+def _shown(report: Report) -> str:
+    text = StringIO()
+    print_report(report, Console(file=text, width=_WIDTH))
+    return text.getvalue()

@@ -1,0 +1,80 @@
+"""The two sides of a comparison, from the run's options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.parity import Choices, Live, ParityError, Selection, choose, compare, load
+from pytest_llmengine.parity.saved import is_saved
+from pytest_llmengine.plugin.options import (
+    PARITY_BASELINE,
+    PARITY_CANDIDATE,
+    PARITY_PROMPTS,
+    chosen,
+    given,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmengine.parity import Report, Side
+    from pytest_llmengine.plugin.options import Option
+    from pytest_llmengine.plugin.use import Use
+
+_loaded = pytest.StashKey[dict["Path", "Side"]]()
+
+
+def kinds_of(config: pytest.Config) -> list[str]:
+    """The kinds of the prompts that the run compares by; UsageError for a file that is wrong."""
+    try:
+        saved = [_saved(config, option) for option in (PARITY_BASELINE, PARITY_CANDIDATE)]
+        known = next((side for side in saved if side is not None), None)
+        prompts = choose(known, None, _selection(config))
+    except ParityError as error:
+        raise pytest.UsageError(str(error)) from error
+    return list(dict.fromkeys(prompt.kind for prompt in prompts))
+
+
+class Comparer:
+    """Compares the run's baseline with its candidate, kind by kind.
+
+    ``engine`` is the candidate where none is named. The throughput is left to the command: a kind
+    is too little to measure it by.
+    """
+
+    def __init__(self, config: pytest.Config, use: Use, engine: str) -> None:
+        self._config = config
+        self._use = use
+        self._engine = engine
+
+    def __call__(self, kind: str) -> Report:
+        """The report on the prompts of a kind; an engine that is missing fails the test."""
+        baseline, candidate = self._side(PARITY_BASELINE), self._side(PARITY_CANDIDATE)
+        prompts = choose(baseline, candidate, _selection(self._config, kind))
+        return compare(baseline, candidate, prompts, Choices(rounds=0))
+
+    def _side(self, option: Option) -> Live | Side:
+        saved = _saved(self._config, option)
+        if saved is not None:
+            return saved
+        return Live(self._use(chosen(self._config, option) or self._engine))
+
+
+def _selection(config: pytest.Config, *kinds: str) -> Selection:
+    return Selection(file=chosen(config, PARITY_PROMPTS), kinds=kinds)
+
+
+def _saved(config: pytest.Config, option: Option) -> Side | None:
+    """The side in the file that an option names, read once; None where it names an engine."""
+    name = chosen(config, option)
+    if name is None or not is_saved(name):
+        return None
+    written_in_ini = given(config, option) is None and config.inipath is not None
+    folder = config.rootpath if written_in_ini else config.invocation_params.dir
+    loaded = config.stash.setdefault(_loaded, {})
+    path = folder / name
+    if path not in loaded:
+        loaded[path] = load(path)
+    return loaded[path]

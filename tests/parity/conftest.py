@@ -1,0 +1,126 @@
+"""Sides to compare: built by hand, or a mock server that speaks as vLLM does."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Behaviour, MockServer, Script
+from pytest_llmengine.parity import Live, Prompt, Side
+from pytest_llmengine.parity.answer import Answer, Token
+from pytest_llmengine.parity.facts import Facts
+from pytest_llmengine.parity.noise import Variation
+from pytest_llmengine.parity.pairing import pairs_of
+from pytest_llmengine.targets import Mode, Settings, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_OURS = ("LLMENGINE_", "VLLM_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell says of engines is not what a test says."""
+    for name in list(os.environ):
+        if name.startswith(_OURS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def recorded() -> Path:
+    """The folder of recorded candidates."""
+    return Path(__file__).parent / "recorded"
+
+
+def make_prompt(number: int = 1, **fields: Any) -> Prompt:
+    """A prompt; two with other numbers are two."""
+    asked = ({"role": "user", "content": f"Question {number}?"},)
+    known = {"id": f"p{number}", "kind": "chat", "messages": asked, "max_tokens": 8}
+    return Prompt(**{**known, **fields})
+
+
+def make_answer(text: str = "one two three", number: int = 1, **fields: Any) -> Answer:
+    """An answer whose tokens are its words, each held likeliest with a sensible second."""
+    words = text.split()
+    logprobs = fields.pop("logprobs", [-0.1] * len(words))
+    known = {
+        "id": f"p{number}",
+        "text": text,
+        "token_ids": tuple(sum(word.encode()) for word in words),
+        "prompt_token_ids": (1, 2, number),
+        "tokens": tuple(
+            Token(word, value, ((word, value), ("other", -3.0)))
+            for word, value in zip(words, logprobs, strict=True)
+        ),
+        "finish_reason": "stop",
+        "prompt_tokens": 3,
+        "completion_tokens": len(words),
+    }
+    return Answer(**{**known, **fields})
+
+
+def make_side(
+    answers: Sequence[Answer],
+    prompts: Sequence[Prompt] = (),
+    again: Sequence[Answer] = (),
+    **facts: Any,
+) -> Side:
+    """A measured side; ``again`` is what it said when it was asked a second time."""
+    asked = tuple(prompts) or tuple(make_prompt(n) for n in range(1, len(answers) + 1))
+    pairs = pairs_of(asked, answers, again or answers)
+    return Side(
+        name="hand-made",
+        facts=Facts(**facts),
+        prompts=asked,
+        answers=tuple(answers),
+        noise=(Variation("again", 16, pairs),),
+        batch=16,
+        date="2026-11-22",
+        tool_version="test",
+    )
+
+
+@pytest.fixture
+def prompt() -> Callable[..., Prompt]:
+    """Makes prompts."""
+    return make_prompt
+
+
+@pytest.fixture
+def answer() -> Callable[..., Answer]:
+    """Makes answers."""
+    return make_answer
+
+
+@pytest.fixture
+def side() -> Callable[..., Side]:
+    """Makes measured sides."""
+    return make_side
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., MockServer]]:
+    """Starts mock servers, which answer vLLM's routes too."""
+    with ExitStack() as stack:
+
+        def start(behaviour: Behaviour | None = None, script: Script | None = None) -> MockServer:
+            return stack.enter_context(MockServer(behaviour=behaviour, script=script))
+
+        yield start
+
+
+@pytest.fixture
+def live() -> Iterator[Callable[..., Live]]:
+    """Opens a mock server as a vLLM."""
+    with ExitStack() as stack:
+
+        def aim(server: MockServer, **options: Any) -> Live:
+            settings = Settings(engines=("vllm_api",), url=server.base_url, mode=Mode.LIVE)
+            return Live(stack.enter_context(open_session("vllm_api", settings)), **options)
+
+        yield aim

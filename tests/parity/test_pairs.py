@@ -1,0 +1,128 @@
+"""Two answers to one prompt: where they part, and by how much they differ before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmengine.parity.pair import Calls, Divergence, Pair, Place, Status
+from pytest_llmengine.parity.pairing import pair_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmengine.parity import Prompt
+    from pytest_llmengine.parity.answer import Answer
+
+    Prompts = Callable[..., Prompt]
+    Answers = Callable[..., Answer]
+
+
+def test_equal_answers_are_the_same(prompt: Prompts, answer: Answers) -> None:
+    """Nothing differs, and the difference of log-probabilities is measured all the same."""
+    pair = pair_of(prompt(), answer(), answer(logprobs=[-0.1, -0.3, -0.1]))
+
+    assert (pair.status, pair.divergence, pair.same_text) == (Status.SAME, None, True)
+    assert pair.difference == 0.2
+
+
+def test_where_answers_part(prompt: Prompts, answer: Answers) -> None:
+    """The position is in tokens, with each side's token and its rank on the other side."""
+    pair = pair_of(prompt(), answer("one two three"), answer("one other three"))
+
+    assert pair.divergence == Divergence(
+        1, "token", Place("two", -0.1, rank=None), Place("other", -0.1, rank=2)
+    )
+    assert not pair.within_top
+
+
+def test_the_end_of_an_answer_is_a_place(prompt: Prompts, answer: Answers) -> None:
+    """An answer that goes on parts from one that ends there."""
+    pair = pair_of(prompt(), answer("one two"), answer("one two three"))
+
+    assert pair.status is Status.DIVERGED
+    assert pair.divergence.position == 2
+    assert (pair.divergence.baseline.token, pair.divergence.candidate.token) == (None, "three")
+
+
+def test_without_ids_the_text_is_compared(prompt: Prompts, answer: Answers) -> None:
+    """The position is in characters then."""
+    pair = pair_of(prompt(), answer("one two", token_ids=None), answer("one too"))
+
+    assert pair.divergence == Divergence(5, "character", Place("w"), Place("o"))
+
+
+def test_other_tokens_with_the_same_text_are_not_the_same(prompt: Prompts, answer: Answers) -> None:
+    """Token ids decide where both sides have them."""
+    pair = pair_of(prompt(), answer(), answer(token_ids=(1, 2, 3)))
+
+    assert (pair.status, pair.same_text) == (Status.DIVERGED, True)
+
+
+def test_behind_the_parting_nothing_is_measured(prompt: Prompts, answer: Answers) -> None:
+    """After another token the two sides were asked different questions."""
+    ours, theirs = answer("a b c"), answer("a x c", logprobs=[-0.1, -5.0, -9.0])
+
+    assert pair_of(prompt(), ours, theirs).difference == 0.0
+    assert pair_of(prompt(), answer("a"), answer("x")).difference is None
+    unnamed = answer("a x c", token_ids=None, logprobs=[-0.1, -5.0, -9.0])
+    assert pair_of(prompt(), ours, unnamed).difference == 0.0
+    spelt_alike = answer("a b c", token_ids=(97, 0, 0), logprobs=[-0.1, -5.0, -9.0])
+    assert pair_of(prompt(), ours, spelt_alike).difference == 0.0
+    assert pair_of(prompt(), ours, answer("a b c", tokens=None)).difference is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "status"),
+    [
+        (None, "BadRequestError: no", Status.ONE_FAILED),
+        ("BadRequestError: no", None, Status.ONE_FAILED),
+        ("BadRequestError: no", "BadRequestError: no", Status.BOTH_FAILED),
+    ],
+)
+def test_a_failure_is_no_answer(
+    prompt: Prompts, answer: Answers, ours: str | None, theirs: str | None, status: Status
+) -> None:
+    """A prompt that failed is told by its status, on one side or both."""
+    pair = pair_of(prompt(), answer(error=ours), answer(error=theirs))
+
+    assert (pair.status, pair.compared) == (status, False)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "calls"),
+    [
+        ([("f", '{"a": 1, "b": 2}')], [("f", '{"b":2,"a":1}')], Calls(1, 1, 1)),
+        ([("f", '{"a": 1}')], [("f", '{"a": 2}')], Calls(0, 1, 1)),
+        ([("f", "{"), ("f", "{")], [("f", "{")], Calls(1, 2, 1)),
+        ([], [("g", "{}")], Calls(0, 0, 1)),
+        (None, [("g", "{}")], None),
+    ],
+)
+def test_calls_match_by_name_and_value(
+    prompt: Prompts, answer: Answers, ours: Any, theirs: Any, calls: Calls | None
+) -> None:
+    """The order of keys means nothing; calls that a side leaves in the text cannot be matched."""
+    pair = pair_of(prompt(), answer(tool_calls=ours), answer(tool_calls=theirs))
+
+    assert pair.calls == calls
+
+
+def test_calling_is_stopping_where_a_side_leaves_calls_in_the_text(
+    prompt: Prompts, answer: Answers
+) -> None:
+    """Why it ended is compared in the words that both sides have."""
+    calling = answer(finish_reason="tool_calls", tool_calls=())
+
+    assert pair_of(prompt(), answer(), calling).finish_reasons == ("stop", "stop")
+    both = pair_of(prompt(), answer(tool_calls=()), calling)
+    assert both.finish_reasons == ("stop", "tool_calls")
+
+
+@pytest.mark.parametrize("theirs", ["one two three", "one other three", "one"])
+def test_a_pair_survives_json(prompt: Prompts, answer: Answers, theirs: str) -> None:
+    """What is saved of a noise floor is what was measured."""
+    pair = pair_of(prompt(), answer(), answer(theirs, tool_calls=(), valid=True))
+
+    assert Pair.from_dict(pair.to_dict()) == pair

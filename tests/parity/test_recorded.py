@@ -1,0 +1,94 @@
+"""Real runs of vLLM, replayed without it: each deliberately different candidate is caught.
+
+``baselines/README.md`` says how they were made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.parity import Choices, Selection, Verdict, choose, compare, load
+from pytest_llmengine.parity.prompt_files import built_in
+
+if TYPE_CHECKING:
+    from pytest_llmengine.parity import Report, Side
+
+pytestmark = pytest.mark.parity
+
+BASELINE = Path(__file__).parents[2] / "baselines" / "vllm-0.32.0-cpu-float32-smollm2-135m.jsonl.gz"
+RECORDED = 24  # prompts that candidates were asked, four of each kind
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Side:
+    """In-process vLLM, on a CPU, in float32, asked every prompt."""
+    return load(BASELINE)
+
+
+def judged(baseline: Side, candidate: Path, *allowed: str) -> Report:
+    """The report on a recorded candidate."""
+    side = load(candidate)
+    prompts = choose(baseline, side, Selection(limit=RECORDED))
+    return compare(baseline, side, prompts, Choices(allowed=allowed))
+
+
+def test_the_baseline_holds_every_prompt(baseline: Side) -> None:
+    """The whole set, as it is today, with its noise floor, and not one failure."""
+    assert {p.id: p.digest for p in baseline.prompts} == {p.id: p.digest for p in built_in()}
+    assert [len(variation.pairs) for variation in baseline.noise] == [len(baseline.prompts)] * 3
+    assert all(answer.ok for answer in baseline.answers)
+
+
+def test_vllm_over_http_is_equal(baseline: Side, recorded: Path) -> None:
+    """The same model in the same dtype behind vLLM's server answers as it does in process."""
+    report = judged(baseline, recorded / "http.jsonl.gz")
+
+    assert report.verdict is Verdict.EQUAL, report.reason
+    assert len(report.pairs) == RECORDED
+    assert all(pair.same_text for pair in report.pairs)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "cause"),
+    [
+        ("template", "chat_template"),
+        ("temperature", "sampling"),
+        ("model", "model"),
+        ("max_tokens", "max_tokens"),
+    ],
+)
+def test_another_setup_is_named(baseline: Side, recorded: Path, candidate: str, cause: str) -> None:
+    """The cause is named instead of a verdict; compared all the same, the answers diverge."""
+    path = recorded / f"{candidate}.jsonl.gz"
+
+    report = judged(baseline, path)
+    compared = judged(baseline, path, cause)
+
+    assert report.verdict is Verdict.NONE
+    assert report.reason.startswith(f"mismatch of {cause} ")
+    assert compared.verdict is Verdict.DIVERGES
+
+
+def test_another_dtype_diverges(baseline: Side, recorded: Path) -> None:
+    """A server does not tell its dtype, and the numbers do: texts and log-probabilities."""
+    report = judged(baseline, recorded / "dtype.jsonl.gz")
+
+    assert report.verdict is Verdict.DIVERGES
+    broken = {criterion.name for criterion in report.criteria if criterion.holds is False}
+    assert broken >= {"other tokens or text", "logprob difference, 90%"}
+
+
+def test_a_stated_dtype_is_a_mismatch(baseline: Side, recorded: Path) -> None:
+    """Where a person says what the server does not, the cause is named before any number."""
+    side = load(recorded / "dtype.jsonl.gz")
+    told = replace(side, facts=side.facts.with_stated(["dtype=bfloat16"]))
+    prompts = choose(baseline, told, Selection(limit=RECORDED))
+
+    report = compare(baseline, told, prompts, Choices())
+
+    assert report.verdict is Verdict.NONE
+    assert report.reason.startswith("mismatch of dtype (float32 / bfloat16")

@@ -1,0 +1,133 @@
+"""A side in a file: all of it, the same bytes each time, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmengine.parity import ParityError, Side, load, save
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytest_llmengine.parity import Prompt
+    from pytest_llmengine.parity.answer import Answer
+
+
+@pytest.fixture
+def full(
+    prompt: Callable[..., Prompt], answer: Callable[..., Answer], side: Callable[..., Side]
+) -> Side:
+    """A side with everything that a file has to hold."""
+    tool = {"type": "function", "function": {"name": "f"}}
+    prompts = [
+        prompt(1, schema={"type": "object"}),
+        prompt(2, tools=(tool,), tool_choice="required"),
+        prompt(3),
+    ]
+    answers = [
+        answer('{"é": 1}', 1, valid=True, parsed={"é": 1}),
+        answer(number=2, tool_calls=(("f", "{}"),), reasoning="hm"),
+        answer(number=3, error="BadRequestError: no"),
+    ]
+    again = [answer("other", 1, valid=False), *answers[1:]]
+    facts = {"engine": "vLLM", "options": {"a": 1}, "overrides": {"seed": 1}, "stated": ("dtype",)}
+    return side(answers, prompts, again, **facts)
+
+
+@pytest.mark.parametrize("name", ["side.jsonl", "side.jsonl.gz"])
+def test_what_is_saved_is_read_back(full: Side, tmp_path: Path, name: str) -> None:
+    """Prompts, answers, facts and noise floor survive, compressed or not."""
+    file = tmp_path / name
+
+    save(full, file)
+
+    assert load(file) == replace(full, source=name)
+
+
+def test_the_same_side_gives_the_same_bytes(full: Side, tmp_path: Path) -> None:
+    """A file that is saved again does not change in version control."""
+    one, other = tmp_path / "one.jsonl.gz", tmp_path / "other.jsonl.gz"
+    save(full, one)
+
+    save(load(one), other)
+
+    assert one.read_bytes() == other.read_bytes()
+    assert one.read_bytes()[4:8] == bytes(4)  # no time in the archive's head
+
+
+def test_a_part_of_a_side_has_the_noise_of_that_part(full: Side) -> None:
+    """Prompts, answers and noise floor are cut alike, in the order that was asked for."""
+    part = full.only(["p3", "p1", "unknown"])
+
+    assert [p.id for p in part.prompts] == [a.id for a in part.answers] == ["p3", "p1"]
+    assert {pair.id for pair in part.noise[0].pairs} == {"p1", "p3"}
+
+
+def _other_version(text: str) -> str:
+    return text.replace('"version":1', '"version":2', 1)
+
+
+def _other_prompt(text: str) -> str:
+    return text.replace("Question 2?", "Question two?")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_other_version, "format version 2, and this package reads 1"),
+        (_other_prompt, "its prompts are not those that were saved in it"),
+        (lambda text: text[: len(text) // 2], "saved side"),
+        (lambda _: '{"id": "a", "prompt": "Hi"}\n', "no file that `llmengine parity --save` wrote"),
+        (lambda _: "", "saved side"),
+        (lambda text: text.replace('"noise"', '"noises"'), "KeyError: 'noise'"),
+    ],
+)
+def test_a_file_that_is_wrong_says_so(
+    full: Side, tmp_path: Path, change: Callable[[str], str], problem: str
+) -> None:
+    """The error names the file and what is wrong with it."""
+    file = tmp_path / "side.jsonl"
+    save(full, file)
+    file.write_text(change(file.read_text("utf-8")), encoding="utf-8")
+
+    with pytest.raises(ParityError) as raised:
+        load(file)
+
+    assert str(file) in str(raised.value)
+    assert problem in str(raised.value)
+
+
+def test_a_cut_archive_says_so(full: Side, tmp_path: Path) -> None:
+    """Half an archive is an error, not half a side."""
+    file = tmp_path / "side.jsonl.gz"
+    save(full, file)
+    file.write_bytes(file.read_bytes()[:200])
+
+    with pytest.raises(ParityError, match="end-of-stream"):
+        load(file)
+
+
+def test_a_wrong_name_is_refused_before_the_run(full: Side, tmp_path: Path) -> None:
+    """The ending and the folder are checked."""
+    with pytest.raises(ParityError, match=r"must end in \.jsonl or \.jsonl\.gz"):
+        save(full, tmp_path / "side.json")
+    with pytest.raises(ParityError, match="there is no directory"):
+        save(full, tmp_path / "gone" / "side.jsonl")
+
+
+def test_a_file_is_lines_of_json(full: Side, tmp_path: Path) -> None:
+    """A head, and one line a prompt: other tools can read it."""
+    file = tmp_path / "side.jsonl.gz"
+    save(full, file)
+
+    head, *rows = map(json.loads, gzip.decompress(file.read_bytes()).decode().splitlines())
+
+    assert (head["format"], head["version"], head["prompts"]["count"]) == ("llmengine-parity", 1, 3)
+    assert [row["prompt"]["id"] for row in rows] == ["p1", "p2", "p3"]
+    assert rows[0]["answer"]["text"] == '{"é": 1}'

@@ -1,0 +1,173 @@
+"""The verdict: relative to the baseline's own noise, by the documented formula."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmengine.parity import Choices, Verdict, judge
+from pytest_llmengine.parity.verdict import allowed_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmengine.parity import Report, Side
+    from pytest_llmengine.parity.answer import Answer
+
+    Answers = Callable[..., Answer]
+    Sides = Callable[..., Side]
+
+FACTS = {"engine": "vLLM", "version": "1", "weights": "w"}
+MANY = 100
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "margin", "allowed"),
+    [
+        (228, 0.0, 0.0, 0),
+        (228, 0.0, 0.01, 2),
+        (16, 0.25, 0.0, 7),  # 4 expected, and twice 1.73
+        (200, 0.25, 0.0, 62),  # 50 expected, and twice 6.12
+        (64, 1.0, 0.0, 64),
+    ],
+)
+def test_the_formula(n: int, rate: float, margin: float, allowed: int) -> None:
+    """What the noise leads to expect, two standard deviations of it, and the margin."""
+    assert allowed_count(n, rate, margin) == allowed
+
+
+def said(answer: Answers, changed: int, **fields: Any) -> list[Answer]:
+    """A hundred answers, so many of them changed."""
+    return [
+        answer("one two" if n > changed else "one other", n, **fields) for n in range(1, MANY + 1)
+    ]
+
+
+def criterion(report: Report, name: str) -> Any:
+    """The criterion of that name."""
+    return next(c for c in report.criteria if c.name == name)
+
+
+@pytest.mark.parametrize(
+    ("noise", "changed", "verdict"),
+    [
+        (0, 0, Verdict.EQUAL),
+        (0, 1, Verdict.DIVERGES),
+        (25, 33, Verdict.EQUAL),  # 25 + 2 * 4.33
+        (25, 34, Verdict.DIVERGES),
+    ],
+)
+def test_a_candidate_may_differ_as_the_noise_does(
+    answer: Answers, side: Sides, noise: int, changed: int, verdict: Verdict
+) -> None:
+    """The same number of other answers is within the noise of one baseline and beyond another's."""
+    baseline = side(said(answer, 0), again=said(answer, noise), **FACTS)
+
+    report = judge(baseline, side(said(answer, changed), **FACTS), Choices())
+
+    assert report.verdict is verdict
+    assert criterion(report, "other tokens or text").measured == changed
+    assert criterion(report, "other tokens or text").noise == noise
+
+
+def test_the_worst_variation_counts(answer: Answers, side: Sides) -> None:
+    """What the baseline does in any company is its noise."""
+    quiet, loud = side(said(answer, 0), **FACTS), side(said(answer, 0), again=said(answer, 9))
+    baseline = replace(quiet, noise=(*quiet.noise, *loud.noise, *quiet.noise))
+
+    report = judge(baseline, side(said(answer, 9), **FACTS), Choices())
+
+    assert report.verdict is Verdict.EQUAL
+    assert criterion(report, "other tokens or text").noise == 9
+
+
+def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
+    """A share of the prompts may differ beyond the noise if the user says so."""
+    baseline, candidate = side(said(answer, 0), **FACTS), side(said(answer, 2), **FACTS)
+
+    assert judge(baseline, candidate, Choices(margin=0.01)).verdict is Verdict.DIVERGES
+    assert judge(baseline, candidate, Choices(margin=0.02)).verdict is Verdict.EQUAL
+
+
+@pytest.mark.parametrize(
+    ("noise", "moved", "verdict"),
+    [
+        (0.0, 0.00009, Verdict.EQUAL),  # what float32 rounds away
+        (0.0, 0.0002, Verdict.DIVERGES),
+        (0.1, 0.19, Verdict.EQUAL),
+        (0.1, 0.21, Verdict.DIVERGES),
+    ],
+)
+def test_logprobs_may_differ_by_twice_the_noise(
+    answer: Answers, side: Sides, noise: float, moved: float, verdict: Verdict
+) -> None:
+    """The texts are the same, and the numbers behind them tell of another computation."""
+    ours = [answer()]
+    baseline = side(ours, again=[answer(logprobs=[-0.1, -0.1 - noise, -0.1])], **FACTS)
+    candidate = side([answer(logprobs=[-0.1, -0.1, -0.1 - moved])], **FACTS)
+
+    report = judge(baseline, candidate, Choices())
+
+    assert report.verdict is verdict
+    assert report.pairs[0].same_text
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"error": "BadRequestError: no"}, "failed on one side"),
+        ({"finish_reason": "content_filter"}, "other finish reason"),
+        ({"completion_tokens": 7}, "other number of tokens"),
+        ({"valid": False}, "no longer fits its schema"),
+        ({"tool_calls": ()}, "tool calls without a match"),
+    ],
+)
+def test_each_number_can_fail_alone(
+    answer: Answers, side: Sides, change: dict[str, Any], name: str
+) -> None:
+    """One prompt that differs in one thing is beyond the noise of a baseline that never differs."""
+    known = {"valid": True, "tool_calls": (("f", "{}"),)}
+    ours = [answer(number=n, **known) for n in (1, 2)]
+    theirs = [ours[0], answer(number=2, **known | change)]
+
+    report = judge(side(ours, **FACTS), side(theirs, **FACTS), Choices())
+
+    assert report.verdict is Verdict.DIVERGES
+    assert [c.name for c in report.criteria if c.holds is False] == [name]
+    assert name in report.reason
+
+
+def test_what_was_not_measured_is_not_held(answer: Answers, side: Sides) -> None:
+    """Without log-probabilities, schemas and tools there is nothing to say of them."""
+    plain = side([answer(tokens=None)], **FACTS)
+
+    report = judge(plain, plain, Choices())
+
+    assert {c.name for c in report.criteria if c.holds is None} == {
+        "no longer fits its schema",
+        "tool calls without a match",
+        "logprob difference, 90%",
+        "logprob difference, largest",
+    }
+
+
+def test_no_answer_is_no_verdict(answer: Answers, side: Sides) -> None:
+    """Two sides that both fail are not equal."""
+    failing = side([answer(error="APIConnectionError: nobody there")], **FACTS)
+
+    report = judge(failing, failing, Choices())
+
+    assert report.verdict is Verdict.NONE
+    assert "nobody there" in report.reason
+
+
+def test_no_noise_floor_is_no_verdict(answer: Answers, side: Sides) -> None:
+    """A baseline that does not know itself cannot judge another."""
+    unknown = replace(side([answer()], **FACTS), noise=())
+
+    report = judge(unknown, unknown, Choices())
+
+    assert report.verdict is Verdict.NONE
+    assert "noise floor" in report.reason

@@ -1,0 +1,112 @@
+"""The comparison as tests: one a kind, from files and from live engines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.mock import MockServer
+from pytest_llmengine.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUITE = "--pyargs", "pytest_llmengine.parity", "-p", "no:cacheprovider", "--import-mode=importlib"
+PROMPTS = """
+{"id": "a", "kind": "chat", "prompt": "Hi", "max_tokens": 4}
+{"id": "b", "kind": "odd", "prompt": "Bye", "max_tokens": 4}
+"""
+
+
+@pytest.fixture
+def saved(pytester: pytest.Pytester, upstream: MockServer) -> Path:
+    """A baseline that was saved from a server."""
+    prompts = pytester.makefile(".jsonl", prompts=PROMPTS)
+    file = pytester.path / "saved.jsonl.gz"
+    aim = ["--baseline", "vllm_api", "--baseline-url", upstream.base_url]
+    assert main(["parity", *aim, "--prompts", str(prompts), "--save", str(file)]) == 0
+    return file
+
+
+def test_a_run_without_a_baseline_skips(pytester: pytest.Pytester) -> None:
+    """Unused, it says what it needs."""
+    result = pytester.runpytest_inprocess(*SUITE, "-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines("*nothing to compare with: give --parity-baseline*")
+
+
+def test_two_files_are_compared_kind_by_kind(pytester: pytest.Pytester, saved: Path) -> None:
+    """One test a kind, which -m parity selects, without any server; paths are the run's own."""
+    result = pytester.runpytest_inprocess(
+        *SUITE,
+        f"--parity-baseline={saved.name}",
+        f"--parity-candidate={saved}",
+        "-m",
+        "parity",
+        "-v",
+    )
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_parity?chat? PASSED*", "*test_parity?odd? PASSED*"])
+
+
+def test_an_engine_is_held_to_a_file(
+    pytester: pytest.Pytester, saved: Path, upstream: MockServer
+) -> None:
+    """The engine that the run is aimed at is the candidate."""
+    aim = "--engine=vllm_api", f"--engine-url={upstream.base_url}"
+
+    result = pytester.runpytest_inprocess(*SUITE, f"--parity-baseline={saved}", *aim)
+
+    result.assert_outcomes(passed=2)
+
+
+def test_a_mismatch_fails_with_its_cause(pytester: pytest.Pytester, saved: Path) -> None:
+    """The failure is the report of that kind, without our frames."""
+    with MockServer(model="another") as other:
+        aim = "--engine=vllm_api", f"--engine-url={other.base_url}"
+        result = pytester.runpytest_inprocess(*SUITE, f"--parity-baseline={saved}", *aim)
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines("*cannot be compared: mismatch of model (mock / another*")
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_own_prompts_of_two_live_engines(pytester: pytest.Pytester) -> None:
+    """The baseline may be live too, and prompts come from a file."""
+    prompts = pytester.makefile(".jsonl", prompts=PROMPTS)
+
+    result = pytester.runpytest_inprocess(
+        *SUITE, "--parity-baseline=mock", "--engine=mock", f"--parity-prompts={prompts}"
+    )
+
+    result.assert_outcomes(passed=2)
+
+
+def test_the_ini_file_names_a_baseline_beside_itself(
+    pytester: pytest.Pytester, saved: Path
+) -> None:
+    """A path in the ini file starts at the file's folder."""
+    pytester.makeini("[pytest]\nllmengine_parity_baseline = saved.jsonl.gz\n")
+    elsewhere = pytester.mkdir("elsewhere")
+
+    result = pytester.runpytest_inprocess(
+        *SUITE,
+        f"--parity-candidate={saved}",
+        f"--rootdir={pytester.path}",
+        "-c",
+        "tox.ini",
+        str(elsewhere),
+    )
+
+    result.assert_outcomes(passed=2)
+
+
+def test_a_file_that_is_wrong_ends_the_run(pytester: pytest.Pytester) -> None:
+    """Before any test, in one line."""
+    result = pytester.runpytest_inprocess(*SUITE, "--parity-baseline=gone.jsonl")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines("*gone.jsonl*No such file*")
