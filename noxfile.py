@@ -47,9 +47,13 @@ def _drive_dspy(session: nox.Session, *requirements: str) -> None:
 
 
 def _hold_to_contract(session: nox.Session) -> None:
-    """The contract's programs of DSPy, against the reference and a real model."""
-    engines = ("--engine=mock", "--engine=embedded", "--engine-mode=live")
-    session.run("pytest", "--pyargs", "pytest_llmengine.contract", *engines, "-k", "dspy")
+    """The contract's programs of DSPy: on a real model, on recordings, and on their mutants."""
+    contract = ("pytest", "--pyargs", "pytest_llmengine.contract", "-k", "dspy")
+    session.run(*contract, "--engine=mock", "--engine=embedded", "--engine-mode=live")
+    session.run(
+        *contract, "--engine=embedded", "--engine=vllm_api", "--engine-mode=replay", "-n", "2"
+    )
+    session.run("pytest", "-n", "2", "tests/contract/test_catalogue.py", "-k", "dspy or one_answer")
 
 
 @nox.session

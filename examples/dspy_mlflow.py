@@ -65,8 +65,12 @@ def start_tracing(store: Path) -> None:
 def ask(name: str, review: str) -> None:
     """Run the program under a span that says which language model it was over."""
     try:
-        with mlflow.start_span(name):
-            print(f"{name}: {dspy.Predict(Review)(review=review).mood}")
+        with mlflow.start_span(name) as span:
+            mlflow.update_current_trace(tags={"lm": name})
+            span.set_inputs({"review": review})
+            mood = dspy.Predict(Review)(review=review).mood
+            span.set_outputs({"mood": mood})
+        print(f"{name}: {mood}")
     except Exception as error:  # noqa: BLE001 - DSPy's own LM has errors of each of its engines
         print(f"{name}: {type(error).__name__}: {str(error)[:90]}")
 

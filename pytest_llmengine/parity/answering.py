@@ -22,7 +22,7 @@ _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infini
 
 
 def answer_of(prompt: Prompt, result: Result, *, tells_calls: bool) -> Answer:
-    """The answer in a result, or the error that took its place, without a key in it.
+    """The answer in a result, or the error that took its place, any key taken out.
 
     ``tells_calls`` says that the engine takes tool calls out of the text.
     """
@@ -40,7 +40,7 @@ def _of_output(id: str, output: LLMOutput) -> Answer:  # noqa: A002 - the prompt
     first, usage = output.outputs[0], output.usage
     return Answer(
         id=id,
-        text=first.text,
+        text=scrub(first.text),
         token_ids=first.token_ids,
         prompt_token_ids=output.prompt_token_ids,
         tokens=None if first.logprobs is None else tuple(_token(t) for t in first.logprobs),

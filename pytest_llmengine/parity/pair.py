@@ -57,7 +57,8 @@ class Pair:
 
     ``status`` looks at token ids where both sides gave them, else at the text. ``difference`` is
     the largest difference of the log-probabilities of the tokens that both answers begin with;
-    None where there are none. ``valid`` says whether each answer fits the prompt's schema.
+    None where there are none. ``valid`` says whether each answer fits the prompt's schema, and
+    ``errors`` why there is none.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Pair:
     completion_tokens: tuple[int | None, int | None] = (None, None)
     valid: tuple[bool | None, bool | None] = (None, None)
     calls: Calls | None = None
+    errors: tuple[str | None, str | None] = (None, None)
 
     @property
     def compared(self) -> bool:
@@ -92,7 +94,7 @@ class Pair:
         """The pair that `to_dict` wrote."""
         known = dict(row)
         known["status"] = Status(known["status"])
-        for name in ("finish_reasons", "completion_tokens", "valid"):
+        for name in ("finish_reasons", "completion_tokens", "valid", "errors"):
             if name in known:
                 known[name] = tuple(known[name])
         if "divergence" in known:

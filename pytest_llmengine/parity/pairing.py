@@ -31,7 +31,8 @@ def pair_of(prompt: Prompt, baseline: Answer, candidate: Answer) -> Pair:
     """What becomes of one prompt on two sides."""
     if not (baseline.ok and candidate.ok):
         failed = Status.ONE_FAILED if baseline.ok or candidate.ok else Status.BOTH_FAILED
-        return Pair(id=prompt.id, kind=prompt.kind, status=failed)
+        errors = (baseline.error, candidate.error)
+        return Pair(id=prompt.id, kind=prompt.kind, status=failed, errors=errors)
     divergence = first_divergence(baseline, candidate)
     shared = None if divergence is None else divergence.position
     return Pair(

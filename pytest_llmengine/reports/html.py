@@ -16,6 +16,8 @@ from pytest_llmengine.reports.words import (
 if TYPE_CHECKING:
     from pytest_llmengine.reports.report import Report
 
+_HERE = "pytest_llmengine.reports"
+
 
 def to_html(report: Report) -> str:
     """The report as a self-contained page, what servers said escaped."""
@@ -31,12 +33,12 @@ def to_html(report: Report) -> str:
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """One of the templates beside this file, filled."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only HTML needs it
+def render(template: str, *, package: str = _HERE, **values: Any) -> str:
+    """A template filled: one of a package's own, or of those beside this file."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only HTML needs it
 
     made = Environment(
-        loader=PackageLoader("pytest_llmengine.reports"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(_HERE)]),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,

@@ -66,6 +66,10 @@ def test_behind_the_parting_nothing_is_measured(prompt: Prompts, answer: Answers
 
     assert pair_of(prompt(), ours, theirs).difference == 0.0
     assert pair_of(prompt(), answer("a"), answer("x")).difference is None
+    unnamed = answer("a x c", token_ids=None, logprobs=[-0.1, -5.0, -9.0])
+    assert pair_of(prompt(), ours, unnamed).difference == 0.0
+    spelt_alike = answer("a b c", token_ids=(97, 0, 0), logprobs=[-0.1, -5.0, -9.0])
+    assert pair_of(prompt(), ours, spelt_alike).difference == 0.0
     assert pair_of(prompt(), ours, answer("a b c", tokens=None)).difference is None
 
 

@@ -11,8 +11,11 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from llmengine import BadRequestError
+from llmengine.values.outputs import CompletionOutput, LLMOutput, Result
 from llmengine.values.secrets import register
 from pytest_llmengine.parity import Choices, ParityError, judge
+from pytest_llmengine.parity.answering import answer_of
 from pytest_llmengine.parity.reports import write_report
 from pytest_llmengine.parity.reports.terminal import print_report
 
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llmengine.parity import Report, Side
+    from pytest_llmengine.parity import Prompt, Report, Side
     from pytest_llmengine.parity.answer import Answer
 
+REFUSED = Result(error=BadRequestError("no such key: sk_parity_secret"))
 EVIL = "one <script>alert(1)</script> | *three*"
 
 
@@ -91,7 +95,7 @@ def test_html_is_one_file(report: Report, tmp_path: Path) -> None:
     assert not re.search(r"(?:src|href|url|@import)\s*[=(]|https?://", text)
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
-    body = re.sub(r"<(meta|!doctype)[^>]*>", "", text).replace("&ensp;", " ")
+    body = re.sub(r"<(meta|!doctype)[^>]*>", "", text).replace("<details open>", "<details>")
     assert ET.fromstring(body).tag == "html"
 
 
@@ -149,15 +153,19 @@ def test_the_terminal_has_80_columns(report: Report) -> None:
 
 
 def test_keys_are_taken_out(
-    answer: Callable[..., Answer], side: Callable[..., Side], tmp_path: Path
+    prompt: Callable[..., Prompt], side: Callable[..., Side], tmp_path: Path
 ) -> None:
-    """A key that a server's answer repeats is in no report."""
-    register("sk-parity-secret")
-    leaky = side([answer("the key is sk-parity-secret")])
-    report = judge(side([answer()]), leaky, Choices())
+    """A key that a model repeats is in no report, however the form would have spelt it."""
+    register("sk_parity_secret")
+    said = CompletionOutput(0, "the key is sk_parity_secret", finish_reason="stop")
+    result = Result(output=LLMOutput("r1", "x", (said,)))
+    leaky = side([answer_of(prompt(), result, tells_calls=False)])
+    report = judge(leaky, side([answer_of(prompt(), REFUSED, tells_calls=False)]), Choices())
 
     for name in ("report.json", "report.md", "report.html"):
-        assert "sk-parity-secret" not in written(report, tmp_path / name)
+        text = written(report, tmp_path / name)
+        assert "secret" not in text
+        assert "redacted" in text
 
 
 def test_a_wrong_name_is_refused(report: Report, tmp_path: Path) -> None:

@@ -7,16 +7,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.mock import Behaviour
-from pytest_llmengine.parity import Choices, Side, Verdict, compare, load, save
+from pytest_llmengine.parity import (
+    Choices,
+    Selection,
+    Side,
+    Verdict,
+    choose,
+    compare,
+    load,
+    save,
+)
 from pytest_llmengine.parity.causes import Standing
+from pytest_llmengine.parity.noise import noise_floor
 from pytest_llmengine.parity.pair import Status
+from pytest_llmengine.parity.throughput import Throughput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from llmengine.mock import MockServer
     from pytest_llmengine.parity import Live, Prompt
+    from pytest_llmengine.parity.answer import Answer
 
     Serve = Callable[..., MockServer]
     Open = Callable[..., Live]
@@ -146,9 +158,30 @@ def test_the_noise_floor_is_measured_in_other_company(
         ("all at once, reversed", 64),
     ]
     assert len(asked(server)) == 4 * len(prompts)
-    alone = [body["messages"][0]["content"] for body in asked(server)[8:12]]
-    assert alone == [f"Question {n}?" for n in (1, 2, 3, 4)]
     assert all(pair.status is Status.SAME for v in side.noise for pair in v.pairs)
+
+
+def test_a_variation_is_another_batch_or_order(
+    prompts: list[Prompt], answer: Callable[..., Answer]
+) -> None:
+    """Again as before, one at a time, and many at once from the end; held against each other."""
+    seen: list[tuple[str, list[str], int]] = []
+
+    def ask(name: str, some: Sequence[Prompt], batch: int) -> list[Answer]:
+        seen.append((name, [p.id for p in some], batch))
+        return [answer(p.id, id=p.id) for p in some]
+
+    ids = [p.id for p in prompts]
+    first = [answer(name, id=name) for name in ids]
+
+    floor = noise_floor(prompts, first, 3, ask)
+
+    assert seen == [
+        ("again", ids, 3),
+        ("one by one", ids, 1),
+        ("all at once, reversed", ids[::-1], 64),
+    ]
+    assert [p.same_text for variation in floor for p in variation.pairs] == [True] * 3 * len(ids)
 
 
 def test_a_mismatch_is_found_before_all_is_asked(
@@ -184,9 +217,38 @@ def test_a_saved_baseline_judges_without_its_server(
     assert later.throughput is None
 
 
+def test_a_prompt_of_one_file_alone_is_a_mismatch(
+    answer: Callable[..., Answer], side: Callable[..., Side]
+) -> None:
+    """Nothing that either side was asked falls out of sight."""
+    one, two = side([answer()]), side([answer(), answer(number=2)])
+
+    for sides in ((one, two), (two, one)):
+        report = compare(*sides, choose(*sides, Selection()), QUICK)
+        assert report.reason.startswith("mismatch of prompts (")
+    limited = choose(one, two, Selection(limit=1))
+    assert compare(one, two, limited, QUICK).verdict is Verdict.EQUAL
+
+
+def test_the_ratio_is_candidate_over_baseline() -> None:
+    """Round by round, and the median of them."""
+    measured = Throughput(4, baseline=(10.0, 20.0, 10.0), candidate=(20.0, 20.0, 30.0))
+
+    assert (measured.ratios, measured.ratio) == ([2.0, 1.0, 3.0], 2.0)
+
+
 def test_throughput_is_measured_in_turns(serve: Serve, live: Open, prompts: list[Prompt]) -> None:
-    """Two live sides answer the plain prompts again, so many rounds, and the ratio is told."""
-    baseline, candidate = serve(), serve()
+    """Two live sides answer the plain prompts again, and the first place changes every round."""
+    order: list[str] = []
+
+    def named(name: str) -> Behaviour:
+        def request(body: dict[str, Any], call: Any) -> dict[str, Any]:
+            order.append(name)
+            return body
+
+        return Behaviour(request=request)
+
+    baseline, candidate = serve(named("ours")), serve(named("theirs"))
     sides = live(baseline), live(candidate)
 
     report = compare(*sides, prompts, Choices(rounds=2))
@@ -194,5 +256,5 @@ def test_throughput_is_measured_in_turns(serve: Serve, live: Open, prompts: list
     assert report.throughput is not None
     assert report.throughput.prompts == 2
     assert len(report.throughput.baseline) == len(report.throughput.candidate) == 2
-    assert report.throughput.ratio > 0
     assert len(asked(candidate)) == 3 + 4 + 2 * 2
+    assert order[-8:] == ["ours"] * 2 + ["theirs"] * 4 + ["ours"] * 2

@@ -72,6 +72,17 @@ def test_a_candidate_may_differ_as_the_noise_does(
     assert criterion(report, "other tokens or text").noise == noise
 
 
+def test_the_worst_variation_counts(answer: Answers, side: Sides) -> None:
+    """What the baseline does in any company is its noise."""
+    quiet, loud = side(said(answer, 0), **FACTS), side(said(answer, 0), again=said(answer, 9))
+    baseline = replace(quiet, noise=(*quiet.noise, *loud.noise, *quiet.noise))
+
+    report = judge(baseline, side(said(answer, 9), **FACTS), Choices())
+
+    assert report.verdict is Verdict.EQUAL
+    assert criterion(report, "other tokens or text").noise == 9
+
+
 def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
     """A share of the prompts may differ beyond the noise if the user says so."""
     baseline, candidate = side(said(answer, 0), **FACTS), side(said(answer, 2), **FACTS)

@@ -14,6 +14,7 @@ from llmengine import (
     InternalServerError,
     SamplingParams,
 )
+from llmengine.vllm_local import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,16 @@ def test_the_death_of_vllm_ends_all_calls(engine: Engine, stand_in: Any) -> None
     assert dead.llm_engine.is_shut_down
     assert engine.results("a", SHORT)[0].ok
     assert stand_in.loaded[-1] is not dead
+
+
+def test_the_death_of_vllms_own_process_is_noticed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed says nothing; whoever waits for it is woken."""
+    monkeypatch.setattr(watch, "_SECONDS", 0.01)
+    result = engine.results("vanish", SHORT)[0]
+    assert isinstance(result.error, InternalServerError)
+    assert "is dead" in str(result.error)
 
 
 def test_a_call_that_takes_too_long_is_aborted(

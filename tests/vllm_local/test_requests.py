@@ -41,6 +41,18 @@ def test_what_is_given_reaches_vllm(engine: Engine, stand_in: Any) -> None:
     assert (params.stop, params.stop_token_ids, params.logit_bias) == (["x"], [3], {5: 1.0})
 
 
+def test_messages_stay_as_they_were_given(engine: Engine) -> None:
+    """What vLLM does to a conversation is not done to the caller's, so it can be asked again."""
+    function = {"name": "weather", "arguments": '{"city": "Lyon"}'}
+    call = {"id": "c1", "type": "function", "function": function}
+    told = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    for _ in range(2):
+        engine.generate(
+            [[*told, {"role": "user", "content": "Now?"}]], SamplingParams(max_tokens=1)
+        )
+    assert told[0]["tool_calls"][0]["function"]["arguments"] == '{"city": "Lyon"}'
+
+
 def test_vllms_own_parameters_are_taken_as_they_are(engine: Engine, stand_in: Any) -> None:
     """With their defaults, with fields that no server takes, and left unchanged."""
     from vllm import SamplingParams as Native  # noqa: PLC0415 - the stand-in's
@@ -103,16 +115,11 @@ def test_reasoning_is_told_to_the_chat_template(
     [
         ({"tools": [weather]}, "no tool_call_parser"),
         ({"extra_body": {"top_logprobs": 3}}, "'top_logprobs', which is no argument of LLM.chat"),
-        (
-            {"output_model": int, "sampling_params": {"structured_outputs": {"regex": "a"}}},
-            "give one of them",
-        ),
     ],
 )
 def test_what_would_be_lost_is_refused(options: dict[str, Any], said: str, engine: Engine) -> None:
     """The call fails for that prompt, before vLLM works on it."""
-    sampling = options.pop("sampling_params", None)
-    result = engine.results("x", sampling, **options)[0]
+    result = engine.results("x", **options)[0]
     assert isinstance(result.error, InvalidRequestError)
     assert said in str(result.error)
 

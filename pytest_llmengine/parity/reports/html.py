@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.pairing import first_difference
@@ -19,8 +18,11 @@ from pytest_llmengine.parity.reports.words import (
     parting,
     side_lines,
     summary_line,
+    title_of,
     unlike,
 )
+from pytest_llmengine.parity.verdict import Verdict
+from pytest_llmengine.reports.html import render
 
 if TYPE_CHECKING:
     from pytest_llmengine.parity.answer import Answer
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     Row = tuple[str, ...]
     Table = tuple[Row, list[Row]]
 
-_TEMPLATE = "report.html.jinja"
+_HERE = "pytest_llmengine.parity.reports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,13 @@ class Shown:
 
 def to_html(report: Report) -> str:
     """The report as a self-contained page, what models said escaped."""
-    from jinja2 import Environment  # noqa: PLC0415 - only this form needs it
-
-    source = files("pytest_llmengine.parity.reports").joinpath(_TEMPLATE).read_text("utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        source
-    )
-    return template.render(
-        report=report,
+    return render(
+        "parity.html.jinja",
+        package=_HERE,
+        title=title_of(report),
+        lines=side_lines(report),
+        equal=report.verdict is Verdict.EQUAL,
         summary=summary_line(report),
-        sides=side_lines(report),
         tables=_tables(report),
         plot=plot_of(report),
         unlike=[_shown(report, pair) for pair in unlike(report)],

@@ -15,9 +15,10 @@ from pytest_llmengine.parity.reports.words import (
     parting,
     side_lines,
     summary_line,
+    title_of,
     unlike,
 )
-from pytest_llmengine.reports.markdown import escape
+from pytest_llmengine.reports.markdown import escape, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ def to_markdown(report: Report) -> str:
 
 
 def _blocks(report: Report) -> Iterator[str]:
-    yield f"# Parity: {escape(report.baseline.name)} and {escape(report.candidate.name)}"
+    yield f"# {escape(title_of(report))}"
     yield f"**{escape(summary_line(report))}**"
     yield "  \n".join(escape(line) for line in side_lines(report))
     yield "## What may change answers"
@@ -60,9 +61,5 @@ def _item(report: Report, pair: Pair) -> str:
 
 def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
     listed = list(heads)
-    lines = [_row(listed), _row("---" for _ in listed)]
-    return "\n".join([*lines, *(_row(escape(cell) for cell in row) for row in rows)])
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    lines = [row(listed), row("---" for _ in listed)]
+    return "\n".join([*lines, *(row(escape(cell) for cell in cells) for cells in rows)])

@@ -19,6 +19,11 @@ CRITERION_HEADS = ("what", "candidate", "noise", "allowed", "")
 CAUSE_HEADS = ("cause", "standing", "baseline", "candidate", "what was seen")
 
 
+def title_of(report: Report) -> str:
+    """What a report is headed with."""
+    return f"Parity: {report.baseline.name} and {report.candidate.name}"
+
+
 def summary_line(report: Report) -> str:
     """The verdict in one sentence."""
     return f"{report.verdict}: {report.reason}"

@@ -138,12 +138,18 @@ class ParsedReader:
         return said
 
     def finish_reason(self, answer: Any) -> str | None:
-        """Why the answer ended; as in OpenAI's API, calls of a tool named by the caller "stop"."""
-        named = not isinstance(self._asked.tool_choice, (str, type(None)))
-        if answer.index in self._called and answer.finish_reason == "stop" and not named:
+        """Why the answer ended, in the words of vLLM's server.
+
+        As in OpenAI's API, calls of a tool named by the caller "stop". Where the model chose to
+        call and the answer is no stream, calls count for more than the limit that cut the rest.
+        """
+        choice, reason = self._asked.tool_choice, answer.finish_reason
+        named = not isinstance(choice, (str, type(None)))
+        chosen = choice in (None, "auto") and not self._asked.stream
+        if answer.index in self._called and not named and (chosen or reason == "stop"):
             return "tool_calls"
-        reason: str | None = answer.finish_reason
-        return reason
+        ended: str | None = reason
+        return ended
 
     @property
     def reasoning_tokens(self) -> int:

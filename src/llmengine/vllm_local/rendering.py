@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from llmengine.values.errors import ConfigError, InvalidRequestError
@@ -31,9 +32,10 @@ def render(llm: Any, request: ChatRequest) -> Any:
     Raises ConfigError where this vLLM has no such step, and what vLLM raises for messages that it
     does not take.
     """
+    messages = deepcopy(list(request.messages))  # vLLM turns the arguments of calls into values
     for name in _RENDERERS:
         if (renderer := getattr(llm, name, None)) is not None:
-            (prompt,) = renderer([list(request.messages)], **chat_arguments(request))
+            (prompt,) = renderer([messages], **chat_arguments(request))
             return prompt
     import vllm  # noqa: PLC0415 - for the message alone
 

@@ -1,11 +1,13 @@
 """Stands in for vLLM where that is not installed: an LLM that counts, a word a step.
 
 It has what ``vllm_local`` uses of vLLM and keeps a record of it. A model named "missing" cannot be
-loaded; prompts that begin with "too long", "broken" or "die" do what their words say.
+loaded; prompts that begin with "too long", "broken", "die" or "vanish" do what they say.
 """
 
 from __future__ import annotations
 
+import json
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -33,6 +35,8 @@ class LLM:
 
     def _preprocess_chat(self, conversations: list[Any], **arguments: Any) -> list[Any]:
         self.rendered.append(arguments)
+        for call in (c for m in conversations[0] for c in m.get("tool_calls", ())):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
         return [{"prompt": c[-1]["content"], "prompt_token_ids": [1, 2]} for c in conversations]
 
 
@@ -40,7 +44,11 @@ class Engine:
     """Looks like vLLM's ``LLMEngine``: ``steps`` has the prompts that each step went on with."""
 
     def __init__(self) -> None:
-        self.engine_core = SimpleNamespace(shutdown=self._shut_down)
+        self.engine_core = SimpleNamespace(
+            shutdown=self._shut_down,
+            resources=SimpleNamespace(engine_dead=False),
+            outputs_queue=SimpleQueue(),
+        )
         self.is_shut_down = False
         self.params: list[SamplingParams] = []
         self.steps: list[list[str]] = []
@@ -63,6 +71,9 @@ class Engine:
         self.steps.append([r.prompt["prompt"] for r in self._running.values()])
         if any(prompt.startswith("die") for prompt in self.steps[-1]):
             raise RuntimeError("out of memory")
+        if any(prompt.startswith("vanish") for prompt in self.steps[-1]):
+            self.engine_core.resources.engine_dead = True
+            raise self.engine_core.outputs_queue.get()
         outputs = [self._go_on(name) for name in list(self._running)]
         return [output for output in outputs if output is not None]
 

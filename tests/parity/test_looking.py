@@ -1,0 +1,142 @@
+"""What is known of a live engine, and what of its answers."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Behaviour
+from llmengine.values.outputs import CompletionOutput, LLMOutput, Logprob, Result, ToolCall, Usage
+from pytest_llmengine.parity import Live
+from pytest_llmengine.parity.answering import answer_of
+from pytest_llmengine.targets import Mode, Settings, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmengine.mock import MockServer
+    from llmengine.mock.behaviour import Call, RawReply
+    from pytest_llmengine.parity import Prompt
+    from pytest_llmengine.parity.facts import Facts
+
+    Serve = Callable[..., MockServer]
+
+ROUTES = {
+    "/metrics": b'# HELP\nvllm:cache_config_info{a="1",enable_prefix_caching="False",b="2"} 1.0\n',
+    "/server_info": b'{"vllm_config": {"model_config": {"dtype": "torch.bfloat16"}}, '
+    b'"vllm_env": {"VLLM_BATCH_INVARIANT": true}}',
+    "/v1/models": b'{"data": [{"id": "mock", "root": "/models/Small-1B", "max_model_len": 512}]}',
+}
+
+
+def telling(*paths: str) -> Behaviour:
+    """A server that answers these routes as vLLM does."""
+
+    def wire(reply: RawReply, call: Call) -> RawReply:
+        if call.path in paths:
+            reply.status, reply.chunks = 200, [ROUTES[call.path]]
+            reply.headers["content-length"] = str(len(ROUTES[call.path]))
+        return reply
+
+    return Behaviour(wire=wire)
+
+
+def facts(server: MockServer, **engine: Any) -> Facts:
+    """What is known of a server."""
+    settings = Settings(engines=("vllm_api",), url=server.base_url, mode=Mode.LIVE, **engine)
+    with ExitStack() as stack:
+        return Live(stack.enter_context(open_session("vllm_api", settings))).facts
+
+
+def test_a_server_tells_what_it_tells(serve: Serve) -> None:
+    """Weights without their folder, context, caching; with its developers' route, the rest."""
+    seen = facts(serve(telling(*ROUTES)))
+
+    assert (seen.weights, seen.context, seen.prefix_caching) == ("Small-1B", 512, "off")
+    assert (seen.dtype, seen.batch_invariance) == ("bfloat16", "on")
+
+
+def test_a_server_that_tells_less_leaves_it_unknown(serve: Serve) -> None:
+    """Without the routes nothing is guessed."""
+    seen = facts(serve(telling("/v1/models")))
+
+    assert (seen.weights, seen.prefix_caching) == ("Small-1B", None)
+    assert (seen.dtype, seen.batch_invariance) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("extra", "overrides"),
+    [
+        ("{temperature: 0.7, max_tokens: 5, priority: 1}", {"temperature": 0.7, "max_tokens": 5}),
+        ("{temperature: 0.0, seed: 0}", {}),
+    ],
+)
+def test_what_a_configuration_sends_is_known(
+    serve: Serve, tmp_path: Path, extra: str, overrides: dict[str, Any]
+) -> None:
+    """A value in the place of a pinned one, unless it is the same."""
+    file = tmp_path / "engines.yaml"
+    file.write_text(
+        f"- {{name: v, backend: vllm_api, model: mock, extra_body: {extra}}}\n", "utf-8"
+    )
+
+    assert facts(serve(), config=file).overrides == overrides
+
+
+def test_what_a_protocol_cannot_say_is_known(serve: Serve) -> None:
+    """A value that is left out in silence is left to the server's defaults."""
+    assert facts(serve()).unsent == ()
+    with open_session("mock", Settings(engines=("mock",), mode=Mode.LIVE)) as session:
+        assert Live(session).facts.unsent == ("top_k", "min_p", "repetition_penalty")
+
+
+def output(text: str = "x", **fields: Any) -> Result:
+    """A result with one answer."""
+    answer = CompletionOutput(0, text, finish_reason="stop", **fields)
+    return Result(output=LLMOutput("r", "x", (answer,), usage=Usage(3, 1, 4)))
+
+
+def test_an_impossible_token_has_a_number(prompt: Callable[..., Prompt]) -> None:
+    """JSON has no infinity: the lowest number that vLLM writes stands for it."""
+    entry = Logprob("x", -math.inf, top=(Logprob("y", -0.1234567),))
+
+    answer = answer_of(prompt(), output(logprobs=(entry,)), tells_calls=True)
+
+    assert answer.tokens[0].logprob == -9999.0
+    assert answer.tokens[0].top == (("y", -0.123457),)
+
+
+@pytest.mark.parametrize(
+    ("tools", "tells", "calls"),
+    [
+        (({"type": "function"},), True, (("f", "{}"),)),
+        (({"type": "function"},), False, None),
+        ((), True, None),
+    ],
+)
+def test_calls_are_known_where_they_are_told(
+    prompt: Callable[..., Prompt], tools: Any, tells: bool, calls: Any
+) -> None:
+    """An engine that leaves calls in the text has not made none."""
+    result = output(tool_calls=(ToolCall("1", "f", "{}"),))
+
+    assert answer_of(prompt(tools=tools), result, tells_calls=tells).tool_calls == calls
+
+
+@pytest.mark.parametrize(
+    ("text", "valid", "parsed"),
+    [('{"age": 3}', True, {"age": 3}), ('{"age": "3"}', False, {"age": "3"}), ("{", False, None)],
+)
+def test_an_answer_is_held_to_its_schema(
+    prompt: Callable[..., Prompt], text: str, valid: bool, parsed: Any
+) -> None:
+    """The whole text must be JSON that fits."""
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
+
+    answer = answer_of(prompt(schema=schema), output(text), tells_calls=True)
+
+    assert (answer.valid, answer.parsed) == (valid, parsed)
