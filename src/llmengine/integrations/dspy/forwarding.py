@@ -12,6 +12,7 @@ from dspy.clients.cache import request_cache
 from dspy.clients.provider import Provider
 
 from llmengine.integrations.dspy.chat_body import chat_body
+from llmengine.integrations.dspy.cut import warn_if_cut
 from llmengine.integrations.dspy.fallbacks import failing_once
 from llmengine.integrations.dspy.forward_errors import dspy_errors
 from llmengine.integrations.dspy.forward_model import declare
@@ -47,7 +48,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         request = self._request(prompt, messages, kwargs)
         answer = _cached(self._answer) if use_cache else self._answer
         with failing_once(dspy.settings.caller_modules), dspy_errors(self.model):
-            return self._accounted(answer(request=request))
+            return self._accounted(answer(request=request), request)
 
     async def aforward(
         self, prompt: str | None = None, messages: list[dict[str, Any]] | None = None, **kwargs: Any
@@ -57,7 +58,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         request = self._request(prompt, messages, kwargs)
         answer = _cached(self._aanswer) if use_cache else self._aanswer
         with failing_once(dspy.settings.caller_modules), dspy_errors(self.model):
-            return self._accounted(await answer(request=request))
+            return self._accounted(await answer(request=request), request)
 
     def dump_state(self) -> dict[str, Any]:
         """What DSPy saves: its own LM at the same server, since it loads no other class."""
@@ -67,7 +68,8 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
             self.asker.engine.name,
         )
         state: dict[str, Any] = native_lm(self.asker.engine, **self.kwargs).dump_state()
-        state.pop("extra_headers", None)  # they may hold a secret
+        for secret in ("api_key", "extra_headers"):
+            state.pop(secret, None)
         return state
 
     def _request(self, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -90,8 +92,9 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
     def _body(self, output: LLMOutput) -> Any:
         return litellm.ModelResponse(**chat_body(output, model=self.asker.engine.model))
 
-    def _accounted(self, response: Any) -> Any:
-        self._check_truncation(response)
+    def _accounted(self, response: Any, request: dict[str, Any]) -> Any:
+        reasons = [choice.finish_reason for choice in response.choices]
+        warn_if_cut(self.asker.engine.name, reasons, request.get("max_tokens"))
         tracker = dspy.settings.usage_tracker
         if tracker is not None and not getattr(response, "cache_hit", False):
             tracker.add_usage(self.model, dict(response.usage))
