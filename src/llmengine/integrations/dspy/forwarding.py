@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import litellm
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import LLMOutput
 
 log = logging.getLogger("llmengine")
+
+_cached = request_cache(cache_arg_name="request")
 
 
 class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
@@ -100,16 +101,8 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
             tracker.add_usage(self.model, dict(response.usage))
         return response
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        twin = object.__new__(type(self))
-        memo[id(self)] = twin
-        twin.__dict__.update(deepcopy(self.__dict__, memo))
-        return twin
-
 
 make = EngineLM
-
-_cached = request_cache(cache_arg_name="request")
 
 
 def _question(request: dict[str, Any]) -> Question:
