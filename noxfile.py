@@ -27,18 +27,34 @@ def dspy_legacy(session: nox.Session) -> None:
 def dspy_litellm(session: nox.Session) -> None:
     """DSPy over litellm; mcp is what litellm wants for native tool calls."""
     _drive_dspy(session, "dspy[optuna]==3.1.2", "mcp", *LITELLM)
+    _hold_to_contract(session)
 
 
 @nox.session(name="dspy-latest")
 def dspy_latest(session: nox.Session) -> None:
     """DSPy with engines of its own, and MLflow to see it by."""
     _drive_dspy(session, "dspy[optuna]==3.4.1", "numpy", "mlflow==3.17.2", *LITELLM)
+    _hold_to_contract(session)
 
 
 def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     # In one step, so that no later one replaces what DSPy needs.
     session.install(".[embedded]", *TESTS, *requirements)
-    session.run("pytest", "-n", "2", "tests/integrations/dspy", *session.posargs)
+    version = requirements[0].partition("==")[2]
+    report = Path(".nox") / f"dspy-{version}.xml"  # for tools/dspy_table.py
+    session.run(
+        "pytest", "-n", "2", "tests/integrations/dspy", f"--junitxml={report}", *session.posargs
+    )
+
+
+def _hold_to_contract(session: nox.Session) -> None:
+    """The contract's programs of DSPy: on a real model, on recordings, and on their mutants."""
+    contract = ("pytest", "--pyargs", "pytest_llmengine.contract", "-k", "dspy")
+    session.run(*contract, "--engine=mock", "--engine=embedded", "--engine-mode=live")
+    session.run(
+        *contract, "--engine=embedded", "--engine=vllm_api", "--engine-mode=replay", "-n", "2"
+    )
+    session.run("pytest", "-n", "2", "tests/contract/test_catalogue.py", "-k", "dspy or one_answer")
 
 
 @nox.session

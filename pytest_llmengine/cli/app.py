@@ -14,6 +14,7 @@ from pytest_llmengine.cli import (
     mock,
     models,
     parity,
+    report,
     run_yaml,
     tapes,
     verify,
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(verify.verify)
+app.command()(report.report)
 app.command()(batch.batch)
 app.command()(parity.parity)
 app.command()(tapes.record)

@@ -50,6 +50,19 @@ def explain(
 
 
 @app.command()
+def profile(
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="A backend, such as vllm_api.")],
+) -> None:
+    """Print the known deviations of an engine, to be changed and given to `verify --profile`."""
+    from pytest_llmengine.contract.profile import shipped_profiles
+
+    shipped = shipped_profiles()
+    if engine not in shipped:
+        raise LookupError(f"no profile is shipped for {engine!r}; there are {', '.join(shipped)}")
+    typer.echo(shipped[engine], nl=False)
+
+
+@app.command()
 def coverage(
     *,
     check: Annotated[

@@ -21,7 +21,7 @@ from pytest_llmengine.targets.server import identify
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine import Engine, EngineConfig
     from pytest_llmengine.containers.listing import Listed
 
 ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1)
@@ -31,11 +31,10 @@ _AT_ONCE = {"max_retries": 0, "cold_start": None}
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What an engine answered: ``who`` and ``seconds``, or the ``trouble`` that it had."""
+    """What an engine answered: ``who`` and where, in ``seconds``; or the ``trouble`` it had."""
 
     name: str
     who: str = ""
-    address: str = ""
     seconds: float = 0.0
     trouble: str | None = None
 
@@ -43,33 +42,42 @@ class Checked:
         """One line."""
         if self.trouble is not None:
             return f"no: {' '.join(self.trouble.split())}"
-        return f"yes, in {1000 * self.seconds:.0f} ms: {self.who} at {self.address}"
+        return f"yes, in {1000 * self.seconds:.0f} ms: {self.who}"
 
 
 def checked(name: str, file: Path | None) -> Checked:
     """Whether the engine answers a token at its address, or in the container kept for it."""
     try:
-        config = _config(name, file)
+        plan = make_plan(name, _settings(name, file))
+        config = plan.config.model_copy(update=_AT_ONCE)
+        who = f"{config.model} in this process"
+        if not plan.in_process:
+            with config.engine as engine:
+                known = identify(engine)
+                who = f"{known.who()} at {engine.base_url}"
+            config = config.model_copy(update={"model": known.model})
         with config.engine as engine:
-            known = identify(engine)
-            address = engine.base_url
-        with config.model_copy(update={"model": known.model}).engine as engine:
-            started = time.perf_counter()
-            engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
-            return Checked(name, known.who(), address, time.perf_counter() - started)
+            return Checked(name, who, _seconds_for_a_token(engine))
     except LLMEngineError as error:
         return Checked(name, trouble=str(error))
 
 
-def _config(name: str, file: Path | None) -> EngineConfig:
+def _seconds_for_a_token(engine: Engine) -> float:
+    engine.results(["Hi"], ONE_TOKEN)[0].unwrap()  # opens the connection, or loads the model
+    started = time.perf_counter()
+    engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
+    return time.perf_counter() - started
+
+
+def _settings(name: str, file: Path | None) -> Settings:
     """The engine where it is configured to be, else in its kept container, else at its default."""
     settings = Settings(engines=(name,), config=file, mode=Mode.LIVE)
     config = config_named(name, file)
     if configured_url(config, load_backend(config.backend), settings) is None:
         container = _kept(config)
         if container is not None:
-            settings = replace(settings, url=container.root_url, model=container.model)
-    return make_plan(name, settings).config.model_copy(update=_AT_ONCE)
+            return replace(settings, url=container.root_url, model=container.model)
+    return settings
 
 
 def _kept(config: EngineConfig) -> Listed | None:

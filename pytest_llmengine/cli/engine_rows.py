@@ -60,6 +60,8 @@ def _address(config: EngineConfig, settings: Settings) -> tuple[str, str]:
         return "its own server", _NONE
     try:
         engine = load_backend(config.backend)
+        if engine.in_process:
+            return "in this process", _NONE
         found = located(config, engine, settings)
     except (LLMEngineError, ImportError) as error:
         return str(error), _NONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from inspect import cleandoc
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_llmengine.contract.mutants.registry import mutants
-from pytest_llmengine.contract.profile import load_profile
+from pytest_llmengine.contract.profile import load_profile, shipped_profiles
 from pytest_llmengine.contract.registry import Level
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def _facts(check: Check) -> list[tuple[str, str]]:
 
 def _profiles(check: Check) -> list[str]:
     lines = []
-    for name in _shipped():
+    for name in shipped_profiles():
         profile = load_profile(name)
         deviation = profile.deviations.get(check.id)
         if deviation is not None:
@@ -68,11 +67,3 @@ def _profiles(check: Check) -> list[str]:
         else:
             lines.append(f"{name}: claims to keep it")
     return lines
-
-
-def _shipped() -> list[str]:
-    folder = resources.files("pytest_llmengine.contract") / "profiles"
-    if not folder.is_dir():
-        return []
-    names = (file.name for file in folder.iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))

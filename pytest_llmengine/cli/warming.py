@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmengine.config.backends import load_backend
-from llmengine.values.errors import APITimeoutError
 from pytest_llmengine.cli.engine_check import ONE_TOKEN
 from pytest_llmengine.containers.kept import keep
 from pytest_llmengine.containers.options import STARTUP_TIMEOUT
@@ -32,12 +31,12 @@ def warm(name: str, settings: Settings, on_progress: OnProgress) -> str:
         plan = make_plan(name, replace(settings, mode=Mode.DOCKER))
         assert plan.container is not None
         return keep(plan.container, on_progress).root_url
-    if facts(config.backend).own_server and not (settings.url or config.endpoint):
-        raise TargetError(
-            f"engine {config.name!r} starts its own server in each process that uses it; there is "
-            "nothing to keep warm"
-        )
     plan = make_plan(name, replace(settings, mode=Mode.LIVE))
+    if plan.in_process or (facts(config.backend).own_server and plan.config.endpoint is None):
+        raise TargetError(
+            f"engine {config.name!r} starts anew in each process that uses it; there is nothing "
+            "to keep warm"
+        )
     bound = settings.startup_timeout or plan.config.cold_start or STARTUP_TIMEOUT
     on_progress(f"waiting for {plan.config.name} to answer", 0, 0)
     return _woken(plan.config.model_copy(update={"cold_start": bound}))
@@ -53,17 +52,8 @@ def _is_contained(config: EngineConfig, settings: Settings) -> bool:
 
 def _woken(config: EngineConfig) -> str:
     """The address of a server that may be asleep, once it has answered a token."""
-    if not config.model:
-        config = config.model_copy(update={"model": _model_when_awake(config)})
     with config.engine as engine:
+        known = identify(engine)
+    with config.model_copy(update={"model": known.model}).engine as engine:
         engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
         return engine.root_url
-
-
-def _model_when_awake(config: EngineConfig) -> str | None:
-    """The model that the server lists; a server that refuses a call without one is awake."""
-    with config.engine as engine:
-        error = engine.results(["Hi"], ONE_TOKEN)[0].error
-        if isinstance(error, APITimeoutError):
-            raise error
-        return identify(engine).model

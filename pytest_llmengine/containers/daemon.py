@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
 
-_SECONDS = 60  # for one answer of Docker's, and between two lines of a longer one
+# For one answer, and between two lines of a pull: a large layer is unpacked without a word.
+_SECONDS = 300
 _OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

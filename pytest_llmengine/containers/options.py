@@ -22,7 +22,8 @@ class ContainerOptions:
     ``image`` replaces the pinned one. ``gpus`` is written as for ``docker run --gpus``: "all", a
     number, or "device=0,1"; without it the container sees no GPU. ``args`` are further arguments
     of the server, ``env`` further variables; one whose value is null is taken from this process.
-    ``startup_timeout`` is in seconds, from the container's start to its first token.
+    ``startup_timeout`` is in seconds, for the server to come up, and for its first token once it
+    has its model.
     """
 
     image: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +59,6 @@ class Owner:
             labels.PID: str(self.pid),
             labels.STARTED: self.started,
         }
-
-    @property
-    def folder(self) -> Path:
-        """Where the processes of the run tell each other what they started; made when needed."""
-        return Path(tempfile.gettempdir()) / f"llmengine-{self.run}"
 
     @property
     def is_this_process(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmengine.containers import labels
 from pytest_llmengine.containers.daemon import docker_engine
 from pytest_llmengine.containers.owner import Owner
+from pytest_llmengine.containers.run_folder import folder_of, remove_left_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +40,13 @@ def ours(docker: DockerClient, given: Mapping[str, str]) -> list[Container]:
 
 def end_run(owner: Owner) -> None:
     """Remove what a run has started; it costs nothing where the run started nothing."""
-    if not owner.folder.exists():
+    folder = folder_of(owner)
+    if not folder.exists():
         return
     with docker_engine() as docker:
         for container in ours(docker, {labels.RUN: owner.run}):
             remove(container)
-    shutil.rmtree(owner.folder)
+    shutil.rmtree(folder)
 
 
 def sweep(docker: DockerClient) -> None:
@@ -53,6 +55,7 @@ def sweep(docker: DockerClient) -> None:
         owner = Owner.from_labels(container.labels)
         if owner is not None and _is_abandoned(container, owner):
             remove(container)
+    remove_left_folders()
 
 
 def _is_abandoned(container: Container, owner: Owner) -> bool:

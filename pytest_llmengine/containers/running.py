@@ -34,6 +34,7 @@ def start(
     if spec.gpus is not None:
         check_gpus(docker, spec.gpus)
     image_named(docker, spec.image, on_progress)
+    on_progress(f"starting {spec.image}", 0, 0)
     container = launch(docker, spec, prefix, owner)
     try:
         return answering(docker, container, spec, on_progress)
@@ -46,7 +47,6 @@ def answering(
     docker: DockerClient, container: Container, spec: ContainerSpec, on_progress: OnProgress
 ) -> Served:
     """The container's server once it has answered a token; it has its model by then."""
-    on_progress(f"starting {spec.image}", 0, 0)
     if spec.recipe.model_flag is None:
         ensure_model(Starting(container, spec), on_progress)
     on_progress(f"waiting for the first token of {spec.model}", 0, 0)

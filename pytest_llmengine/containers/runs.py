@@ -9,6 +9,7 @@ from pytest_llmengine.containers import labels
 from pytest_llmengine.containers.daemon import docker_engine
 from pytest_llmengine.containers.kept import is_same, kept
 from pytest_llmengine.containers.removal import ours, remove, sweep
+from pytest_llmengine.containers.run_folder import made_folder
 from pytest_llmengine.containers.running import answering, start
 from pytest_llmengine.containers.shared import Served, once
 from pytest_llmengine.containers.starting import Starting
@@ -33,7 +34,7 @@ def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> Served:
             if container.status == "running" and is_same(container, spec):
                 return answering(docker, container, spec, on_progress)
         first = partial(_start_for_run, docker, spec, owner, on_progress)
-        served = once(owner.folder, spec.fingerprint, first)
+        served = once(made_folder(owner), spec.fingerprint, first)
         Starting(docker.containers.get(served.container), spec).check_alive()
         return served
 

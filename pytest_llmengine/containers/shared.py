@@ -29,7 +29,6 @@ def once(folder: Path, name: str, start: Callable[[], Served]) -> Served:
 
     A process that was killed while it started leaves no result: the next one starts anew.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
     result = folder / f"{name}.json"
     with FileLock(folder / f"{name}.lock"):
         if not result.exists():

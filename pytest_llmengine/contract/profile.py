@@ -59,10 +59,15 @@ class ProfileError(ValueError):
 
 def load_profile(engine: str) -> Profile:
     """The shipped profile of a backend; an engine without one claims everything."""
-    path = resources.files("pytest_llmengine.contract") / "profiles" / f"{engine}.toml"
-    if not path.is_file():
-        return Profile(engine)
-    return parse_profile(path.read_text("utf-8"), source=f"profiles/{engine}.toml")
+    text = shipped_profiles().get(engine)
+    return Profile(engine) if text is None else parse_profile(text, source=f"{engine}.toml")
+
+
+def shipped_profiles() -> dict[str, str]:
+    """The text of every profile in this package, by its engine."""
+    folder = resources.files("pytest_llmengine.contract") / "profiles"
+    files = sorted(folder.iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in files}
 
 
 def read_profile(path: Path) -> Profile:

@@ -78,7 +78,8 @@ def _judge(
     if outcome is Outcome.PASS:
         gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
         return Outcome.FAIL, (
-            f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile, or "
-            "give a profile of your own without it"
+            f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile: "
+            f"`llmengine contract profile {profile.engine}` prints it, `llmengine verify "
+            "--profile FILE` takes a copy without the entry"
         )
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

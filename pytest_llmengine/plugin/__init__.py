@@ -127,7 +127,8 @@ def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: Use) -> Comp
     """Compares the run's two sides by the prompts of one kind."""
     from pytest_llmengine.plugin.parity import Comparer  # noqa: PLC0415 - imported when used
 
-    return Comparer(request.config, llmengine_use)
+    engine = run.settings(request.config).engines[0]
+    return Comparer(request.config, llmengine_use, engine)
 
 
 @pytest.fixture
@@ -190,3 +191,12 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     )
     with config.engine as engine:
         yield engine
+
+
+@pytest.fixture
+def dspy_lm(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A language model of DSPy over `engine`, in DSPy's settings while the test runs."""
+    from pytest_llmengine.plugin.dspy_lm import in_settings  # noqa: PLC0415 - imported when used
+
+    with in_settings(engine, tmp_path_factory) as lm:
+        yield lm

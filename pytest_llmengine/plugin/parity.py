@@ -8,7 +8,6 @@ import pytest
 
 from pytest_llmengine.parity import Choices, Live, ParityError, Selection, choose, compare, load
 from pytest_llmengine.parity.saved import is_saved
-from pytest_llmengine.plugin import run
 from pytest_llmengine.plugin.options import (
     PARITY_BASELINE,
     PARITY_CANDIDATE,
@@ -41,12 +40,14 @@ def kinds_of(config: pytest.Config) -> list[str]:
 class Comparer:
     """Compares the run's baseline with its candidate, kind by kind.
 
-    The throughput is left to the command: a kind is too little to measure it by.
+    ``engine`` is the candidate where none is named. The throughput is left to the command: a kind
+    is too little to measure it by.
     """
 
-    def __init__(self, config: pytest.Config, use: Use) -> None:
+    def __init__(self, config: pytest.Config, use: Use, engine: str) -> None:
         self._config = config
         self._use = use
+        self._engine = engine
 
     def __call__(self, kind: str) -> Report:
         """The report on the prompts of a kind; an engine that is missing fails the test."""
@@ -58,8 +59,7 @@ class Comparer:
         saved = _saved(self._config, option)
         if saved is not None:
             return saved
-        name = chosen(self._config, option) or run.settings(self._config).engines[0]
-        return Live(self._use(name))
+        return Live(self._use(chosen(self._config, option) or self._engine))
 
 
 def _selection(config: pytest.Config, *kinds: str) -> Selection:

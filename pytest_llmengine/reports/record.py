@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from llmengine.values.secrets import MASK, scrub
@@ -71,10 +71,11 @@ class CheckRecord:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """The record that ``to_dict`` wrote."""
+        """The record that ``to_dict`` wrote; what a later version has added is passed over."""
+        known = {field.name: row[field.name] for field in fields(cls) if field.name in row}
         return cls(
             **{
-                **row,
+                **known,
                 "outcome": Outcome(row["outcome"]),
                 "exchanges": tuple(row.get("exchanges", ())),
             }

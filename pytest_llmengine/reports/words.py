@@ -28,7 +28,10 @@ def summary_line(report: Report) -> str:
 
 
 def header_lines(report: Report) -> list[str]:
-    """What was tested, how and when; scrubbed here, before any form escapes what a key is made of."""
+    """What was tested, how and when.
+
+    It is scrubbed here, before any form escapes what a key is made of.
+    """
     header = report.header
     return [
         scrub(header.describe),

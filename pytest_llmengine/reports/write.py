@@ -11,7 +11,7 @@ from pytest_llmengine.reports.html import to_html
 from pytest_llmengine.reports.markdown import to_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pytest_llmengine.reports.report import Report
@@ -23,10 +23,10 @@ _FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, forms: Iterable[str] = tuple(_FORMATS)) -> None:
     """Raise ConfigError unless a report can be written there: ask before the run, not after."""
-    if path.suffix not in _FORMATS:
-        raise ConfigError(f"report {path}: the name must end in {', '.join(_FORMATS)}")
+    if path.suffix not in forms:
+        raise ConfigError(f"report {path}: the name must end in {', '.join(forms)}")
     if not path.parent.is_dir():
         raise ConfigError(f"report {path}: there is no directory {path.parent}; make it first")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmengine.contract.profile import load_profile, read_profile
 from pytest_llmengine.contract.registry import Tier, catalogue, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def test_list_has_one_line_a_check(llmengine: Callable[..., Any]) -> None:
@@ -40,6 +42,7 @@ def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> N
         "source": "openai-openapi: CreateChatCompletionResponse.required",
         "needs": [],
         "timing": False,
+        "package": None,
     }
 
 
@@ -70,3 +73,21 @@ def test_explain_unknown_check_says_what_to_do(llmengine: Callable[..., Any]) ->
     assert ran.err == (
         "llmengine: no check is called 'chat.nonsense'; `llmengine contract list` shows them all\n"
     )
+
+
+def test_profile_can_be_changed_and_given_back(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What is printed is a file that `verify --profile` takes, as it is or with a row less."""
+    shown = llmengine("contract", "profile", "vllm_api").out
+    mine = tmp_path / "mine.toml"
+    mine.write_text(shown, encoding="utf-8")
+
+    assert read_profile(mine) == load_profile("vllm_api")
+
+
+def test_profile_of_an_engine_without_one(llmengine: Callable[..., Any]) -> None:
+    """A name without a profile is answered with those that have one."""
+    ran = llmengine("contract", "profile", "olama")
+    assert ran.status == 2
+    assert "no profile is shipped for 'olama'; there are embedded, vllm_api" in ran.err

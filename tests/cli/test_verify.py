@@ -85,12 +85,18 @@ def test_json_report_has_every_verdict_and_the_exchange_of_a_failure(
     assert checks[RULE]["exchanges"][0]["path"] == "/chat/completions"
 
 
-def test_markdown_report_is_written(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """A name that ends in .md gets Markdown."""
-    path = tmp_path / "report.md"
-    with MockServer() as server:
-        llmengine("verify", "--url", server.root_url, "--check", RULE, "--report", path)
-    assert path.read_text("utf-8").startswith("# Contract report: openai\\_compatible\n")
+def test_every_report_that_is_asked_for_is_written(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Each in the form that its name says; the page shows the exchange of the failure."""
+    markdown, page = tmp_path / "report.md", tmp_path / "report.html"
+    asked = ("--check", RULE, "--report", markdown, "--report", page)
+    with MockServer(behaviour=broken(RULE)) as server:
+        llmengine("verify", "--url", server.root_url, *asked)
+    assert markdown.read_text("utf-8").startswith("# Contract report: openai\\_compatible\n")
+    html = page.read_text("utf-8")
+    assert f'<details id="{RULE}" open>' in html
+    assert "POST /chat/completions" in html
 
 
 def test_check_deeper_than_the_default_tier_can_be_asked_for(

@@ -200,6 +200,7 @@ def contained(client: DockerClient, image: str, tmp_path: Path) -> Iterator[Call
             "name": name,
             "backend": backend,
             "model": model,
+            "max_retries": 0,
             "options": {"docker": {"image": image, **options}},
         }
         file = tmp_path / f"{name}.yaml"

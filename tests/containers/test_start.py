@@ -129,13 +129,14 @@ def test_container_is_as_wanted_and_no_more(
 def test_gpus_that_docker_does_not_have(contained: Callable[..., Engine]) -> None:
     """They are refused before an image is looked for, and the probe leaves nothing."""
     engine = contained("vllm_api", image="127.0.0.1:9/nothing/here:1", gpus="device=99")
-    before = len(engine.client.images.list(all=True))
+    nameless = {"dangling": True}
+    before = engine.client.images.list(filters=nameless)
 
     with pytest.raises(TargetError) as raised, open_session(engine.name, engine.settings):
         pass
 
     assert "Docker has no GPU to give for 'device=99'" in str(raised.value)
-    assert len(engine.client.images.list(all=True)) == before
+    assert engine.client.images.list(filters=nameless) == before
 
 
 def test_server_that_dies_later_is_an_error_of_its_engine(

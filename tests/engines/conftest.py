@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine import EngineConfig
+from llmengine.mock import MockServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from llmengine import Engine
 
@@ -39,3 +40,10 @@ def openai_engine(no_openai_variables: None) -> Callable[..., Engine]:
         return EngineConfig(backend="openai", **fields).engine
 
     return make
+
+
+@pytest.fixture
+def mock() -> Iterator[MockServer]:
+    """A mock server that knows one model."""
+    with MockServer(model="gpt-test") as server:
+        yield server

@@ -33,7 +33,7 @@ def test_nothing_to_talk_to(hello: pytest.Pytester, told: Told) -> None:
     assert "Live: give --engine-url=http://host:port or set LLMENGINE_URL or OLLAMA_API_URL" in line
     assert f"Replay: there are no cassettes in {hello.path / 'cassettes' / 'ollama_api'}" in line
     assert "pytest --engine=ollama_api --engine-mode=record --engine-url=URL" in line
-    assert "Docker:" in line
+    assert "Docker: --engine-mode=docker starts ollama/ollama:" in line
 
 
 def test_vllm_with_nothing_configured(hello: pytest.Pytester, told: Told) -> None:
@@ -54,7 +54,7 @@ def test_vllm_with_nothing_configured(hello: pytest.Pytester, told: Told) -> Non
         ("replay", "cannot be replayed: there are no cassettes in"),
         ("live", "has no address: give --engine-url"),
         ("record", "has no address: give --engine-url"),
-        ("docker", "mode docker is not in this version"),
+        ("docker", "is not run in a container; ollama_api and vllm_api are"),
     ],
 )
 def test_mode_that_cannot_be(hello: pytest.Pytester, told: Told, mode: str, words: str) -> None:

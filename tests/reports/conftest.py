@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_llmengine.contract.outcomes import Outcome
@@ -9,6 +12,14 @@ from pytest_llmengine.contract.registry import CORE, REQUIRED, Check
 from pytest_llmengine.contract.runner import CheckResult
 from pytest_llmengine.contract.target import Exchange
 from pytest_llmengine.reports import CheckRecord, Header, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FETCHING = frozenset(
+    ["link", "script", "img", "iframe", "object", "embed", "audio", "video", "source", "base"]
+)
+POINTING = frozenset({"src", "href", "srcset", "style", "onclick", "onload", "onerror"})
 
 HEADER = Header(
     engine="embedded",
@@ -72,3 +83,56 @@ def clean_report() -> Report:
     """A run in which all passed."""
     passed = CheckRecord.of(result("chat.basic.id", Outcome.PASS, "", True))
     return Report(HEADER, (passed,))
+
+
+class Page(HTMLParser):
+    """A page in parts: tags, text by the ids of the details that it stands in, and cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {"": ""}
+        self.pres: dict[str, list[str]] = {}
+        self.open: set[str] = set()
+        self._within: list[str] = [""]
+        self._pre = False
+        self.feed(html)
+        self.close()
+
+    @property
+    def fetches(self) -> list[str]:
+        """Every tag and attribute by which a page fetches something, or runs it."""
+        tags = [tag for tag, _ in self.tags if tag in FETCHING]
+        return tags + [name for _, given in self.tags for name in given if name in POINTING]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Follow the details, and keep every tag."""
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        if tag == "details":
+            self._within.append(given.get("id") or self._within[-1])
+            self.texts.setdefault(self._within[-1], "")
+            if "open" in given:
+                self.open.add(self._within[-1])
+        if tag == "pre":
+            self._pre = True
+            self.pres.setdefault(self._within[-1], []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave the details."""
+        if tag == "details":
+            self._within.pop()
+        if tag == "pre":
+            self._pre = False
+
+    def handle_data(self, data: str) -> None:
+        """Text, as a person sees it."""
+        self.texts[self._within[-1]] += data
+        if self._pre:
+            self.pres[self._within[-1]][-1] += data
+
+
+@pytest.fixture
+def read_page() -> Callable[[str], Page]:
+    """Reads a page as a browser does."""
+    return Page

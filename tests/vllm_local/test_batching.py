@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from llmengine import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from llmengine import Engine
 
@@ -15,10 +18,23 @@ SHORT = SamplingParams(max_tokens=2)
 PROMPTS = [f"prompt {number}" for number in range(100)]
 
 
+@pytest.fixture(autouse=True)
+def _nervous_threads() -> Iterator[None]:
+    """Threads take turns so often that one could take a batch prompt by prompt."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 def test_a_batch_is_there_before_the_first_step(engine: Engine, stand_in: Any) -> None:
-    """All prompts that arrive together are batched together, in order, as by LLM.chat."""
-    engine.generate(PROMPTS, SHORT)
-    assert stand_in.loaded[-1].llm_engine.steps == [PROMPTS, PROMPTS]
+    """All prompts that arrive together are batched together, in order, as by LLM.chat.
+
+    More than there are connections in a process, since none are used.
+    """
+    prompts = [f"prompt {number}" for number in range(1200)]
+    engine.generate(prompts, SHORT)
+    assert stand_in.loaded[-1].llm_engine.steps == [prompts, prompts]
 
 
 def test_so_is_a_batch_that_came_while_the_model_was_loaded(engine: Engine, stand_in: Any) -> None:

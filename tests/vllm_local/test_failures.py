@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,9 @@ from llmengine import (
     ContextLengthError,
     InternalServerError,
     SamplingParams,
+    UnexpectedResponseError,
 )
+from llmengine.vllm_local import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +51,14 @@ def test_an_answer_that_vllm_gave_up_is_tried_again(make_engine: Callable[..., E
     assert result.attempts == 2
 
 
+def test_an_answer_that_cannot_be_read_fails_alone(engine: Engine, stand_in: Any) -> None:
+    """It is aborted, and the others go on."""
+    with pytest.raises(UnexpectedResponseError, match="TypeError"):
+        list(engine.stream("odd", ENDLESS))
+    assert engine.results("y", SHORT)[0].ok
+    assert stand_in.loaded[-1].llm_engine.aborted == ["odd"]
+
+
 def test_the_death_of_vllm_ends_all_calls(engine: Engine, stand_in: Any) -> None:
     """They are not tried again by themselves; the next call loads the model anew."""
     results = engine.results(["a", "die", "b"], SHORT)
@@ -57,6 +69,25 @@ def test_the_death_of_vllm_ends_all_calls(engine: Engine, stand_in: Any) -> None
     assert dead.llm_engine.is_shut_down
     assert engine.results("a", SHORT)[0].ok
     assert stand_in.loaded[-1] is not dead
+
+
+def test_a_failure_does_not_hold_the_model(engine: Engine, stand_in: Any) -> None:
+    """Whoever keeps the error keeps no memory of the device."""
+    results = engine.results("die", SHORT)
+    dead = weakref.ref(stand_in.loaded.pop())
+    gc.collect()
+    assert dead() is None
+    assert not results[0].ok
+
+
+def test_the_death_of_vllms_own_process_is_noticed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed says nothing; whoever waits for it is woken."""
+    monkeypatch.setattr(watch, "_SECONDS", 0.01)
+    result = engine.results("vanish", SHORT)[0]
+    assert isinstance(result.error, InternalServerError)
+    assert "is dead" in str(result.error)
 
 
 def test_a_call_that_takes_too_long_is_aborted(

@@ -6,6 +6,9 @@ import asyncio
 import pickle
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +85,25 @@ def test_calls_under_way_end_when_the_engine_is_closed(engine: Engine) -> None:
     result = asyncio.run(call_and_close())
     assert result.attempts == 1
     assert "was closed" in str(result.error)
+
+
+def test_a_call_while_it_is_closed_waits_for_another_model(engine: Engine, stand_in: Any) -> None:
+    """Two models at once might not fit the device; the call is not lost either."""
+    engine.generate("x", SHORT)
+    core = stand_in.loaded[-1].llm_engine.engine_core
+    begun, may_end = threading.Event(), threading.Event()
+    core.shutdown = lambda: (begun.set(), may_end.wait(10))
+    loaded = len(stand_in.loaded)
+    with ThreadPoolExecutor() as threads:
+        closing = threads.submit(engine.close)
+        assert begun.wait(10)
+        call = threads.submit(engine.results, "y", SHORT)
+        time.sleep(0.05)
+        assert len(stand_in.loaded) == loaded
+        may_end.set()
+        assert call.result(10)[0].ok
+        closing.result(10)
+    assert len(stand_in.loaded) == loaded + 1
 
 
 def test_a_model_that_cannot_be_loaded_is_told_for_every_prompt(

@@ -115,16 +115,11 @@ def test_reasoning_is_told_to_the_chat_template(
     [
         ({"tools": [weather]}, "no tool_call_parser"),
         ({"extra_body": {"top_logprobs": 3}}, "'top_logprobs', which is no argument of LLM.chat"),
-        (
-            {"output_model": int, "sampling_params": {"structured_outputs": {"regex": "a"}}},
-            "give one of them",
-        ),
     ],
 )
 def test_what_would_be_lost_is_refused(options: dict[str, Any], said: str, engine: Engine) -> None:
     """The call fails for that prompt, before vLLM works on it."""
-    sampling = options.pop("sampling_params", None)
-    result = engine.results("x", sampling, **options)[0]
+    result = engine.results("x", **options)[0]
     assert isinstance(result.error, InvalidRequestError)
     assert said in str(result.error)
 

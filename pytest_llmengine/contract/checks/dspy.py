@@ -59,7 +59,8 @@ def _reasoned(word: str) -> dict[str, str]:
 def n(target: Target) -> None:
     """A language model that is asked for two completions gives two."""
     with programs(target) as made:
-        got = made.run(lambda: made.lm("Say hello.", n=2, max_tokens=16))
+        # Not greedy, at which vLLM refuses two choices.
+        got = made.run(lambda: made.lm("Say hello.", n=2, temperature=0.7, max_tokens=16))
     expect_effect(len(got) == 2, f"n=2 was accepted and gave {len(got)} completions")
 
 

@@ -76,6 +76,8 @@ def _expect_call(answer: Answer) -> None:
     if answer.tool_calls[0]:
         return
     text = answer.texts[0]
+    if answer.cut:
+        raise Unmeasured(f"the token cap cut the answer: {quote(text)}")
     leaked = [marker for marker in CALL_MARKUP if marker in text]
     expect(not leaked, f"a call came as text: {quote(text)}")
     raise Unmeasured(f"no tool call to look at; the model said {quote(text)}")

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from llmengine.values.request import ChatRequest
 
 # Names that the conventions, or else their readers, know these servers by.
-_PROVIDERS = {"embedded": "llama.cpp", "ollama_api": "ollama", "vllm_api": "vllm"}
+_PROVIDERS = {
+    "embedded": "llama.cpp",
+    "ollama_api": "ollama",
+    "vllm_api": "vllm",
+    "vllm_local": "vllm",
+}
 # The API's own providers are stand-ins that record nothing.
 _STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
 

@@ -98,7 +98,7 @@ class Background:
 
     def stop(self) -> None:
         """Close the connections and end the thread."""
-        self.submit(self._close()).result(timeout=5)
+        self.submit(self._close()).result(timeout=30)  # a model takes a while
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
         self.loop.close()

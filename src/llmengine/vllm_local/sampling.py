@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
-
-from llmengine.values.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.request import ChatRequest, ResponseFormat
+    from llmengine.values.request import ChatRequest
     from llmengine.values.sampling import SamplingParams
 
 # What ``vllm serve`` takes from the model's generation_config.json where a request is silent.
@@ -23,19 +22,19 @@ def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
     """The ``vllm.SamplingParams`` of a request.
 
     One that the caller gave is taken as it is. Of ours, what is left out means what ``vllm serve``
-    takes it for: the model's own default, and no token limit but the context's. Raises
-    InvalidRequestError for two constraints of the output at once.
+    takes it for: the model's own default, and no token limit but the context's.
     """
     from vllm import SamplingParams  # noqa: PLC0415 - optional, and seconds to import
     from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415 - as above
 
     native: Any = request.sampling.native
     if native is None:
-        params = SamplingParams.from_optional(**sampling_fields(request.sampling, model_defaults))
+        fields = sampling_fields(request.sampling, model_defaults)
+        params = SamplingParams.from_optional(**fields, structured_outputs=_constraint(request))
     else:
-        params = native.clone()
-    if (constraint := _constraint(request)) is not None:
-        params.structured_outputs = constraint
+        params = copy(native)
+        if request.response_format is not None:
+            params.structured_outputs = _constraint(request)
     kinds = RequestOutputKind
     params.output_kind = kinds.DELTA if request.stream else kinds.FINAL_ONLY
     return params
@@ -54,25 +53,12 @@ def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> 
 
 
 def _constraint(request: ChatRequest) -> Any:
-    """What holds the output to a form, as vLLM has it; None where nothing is asked for."""
-    given, wanted = request.sampling.structured_outputs, request.response_format
-    if given and wanted is not None:
-        msg = (
-            "structured_outputs and an output_model (or json_mode) both constrain the answer; "
-            "give one of them"
-        )
-        raise InvalidRequestError(msg)
-    if request.sampling.native is not None and wanted is None:
-        return None  # it has its own, as it is
-    fields = given or _format_fields(wanted)
+    """What holds the answer to a form, as vLLM has it; None where nothing is asked for."""
+    fields = request.sampling.structured_outputs
+    if (wanted := request.response_format) is not None:
+        fields = {"json_object": True} if wanted.schema is None else {"json": dict(wanted.schema)}
     if not fields:
         return None
     from vllm.sampling_params import StructuredOutputsParams  # noqa: PLC0415 - as above
 
     return StructuredOutputsParams(**fields)
-
-
-def _format_fields(wanted: ResponseFormat | None) -> dict[str, Any]:
-    if wanted is None:
-        return {}
-    return {"json_object": True} if wanted.schema is None else {"json": dict(wanted.schema)}

@@ -47,6 +47,12 @@ class Session:
         """Whether there is anything to step."""
         return bool(self._running)
 
+    @property
+    def process(self) -> Any:
+        """Client of the process that vLLM works in; None where that is this one."""
+        client = self._engine.engine_core
+        return client if hasattr(client, "resources") else None
+
     def start(self, jobs: list[Job]) -> News:
         """Hand the jobs to vLLM's scheduler, all before the next step.
 

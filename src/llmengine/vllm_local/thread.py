@@ -16,6 +16,7 @@ from llmengine.vllm_local.errors import closed, death
 from llmengine.vllm_local.job import Job
 from llmengine.vllm_local.loading import free_memory
 from llmengine.vllm_local.session import open_session
+from llmengine.vllm_local.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,7 @@ class LLMThread:
         self.ended = asyncio.Event()
         self._loaded = asyncio.Event()
         self._error: Exception | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._jobs: set[Job] = set()
         self._arrived: list[Job] = []
         self._notes: SimpleQueue[Note | None] = SimpleQueue()
@@ -97,7 +99,7 @@ class LLMThread:
 
     def _live(self, model: str, options: Mapping[str, Any]) -> None:
         with open_session(model, options) as session:
-            self._tell(self._loaded.set)
+            self._tell(self._begin, session.process)
             while self._carry_out_notes(session):
                 self._spread(session.step())
 
@@ -122,7 +124,14 @@ class LLMThread:
 
     # ---- what the thread tells the loop
 
+    def _begin(self, process: Any) -> None:
+        self._loaded.set()
+        if process is not None:
+            self._watch = self._loop.create_task(watch(process))
+
     def _end(self, error: Exception) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
         if not self._loaded.is_set():
             self._error = error
             self._loaded.set()

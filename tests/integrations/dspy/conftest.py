@@ -22,7 +22,12 @@ os.environ.setdefault("DSPY_CACHEDIR", tempfile.mkdtemp(prefix="dspy-"))
 os.environ.setdefault("DSP_CACHEBOOL", "false")
 
 # What the libraries below DSPy warn of; it is nothing that a test of ours could mend.
-_NOISE = ("ignore:.* using the `ReadOnly` qualifier:UserWarning",)
+_NOISE = (
+    "ignore:.* using the `ReadOnly` qualifier:UserWarning",
+    "ignore:The inplace keyword in DataFrame",
+    # litellm's clients hold their connections beyond the end of the server.
+    "ignore:.*<(socket|function _SelectorTransport):pytest.PytestUnraisableExceptionWarning",
+)
 
 _MISSING = "DSPy is missing; run: nox -s dspy-2.4.9 dspy-3.1.2 dspy-latest"
 

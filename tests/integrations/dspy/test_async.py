@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_a_program_is_awaited(
     modern: Any, config: EngineConfig, answering: Callable[..., None]
 ) -> None:
-    """acall gives what a call gives."""
+    """Acall gives what a call gives."""
     answering({"reasoning": "It is known.", "answer": "Paris"})
 
     async def ask() -> Any:

@@ -135,6 +135,21 @@ def test_the_same_holds_for_async_programs(
     assert len(server.calls) == 3
 
 
+def test_a_prompt_that_is_too_long_is_named_so(
+    dspy: Any, aim: Callable[..., EngineConfig], kind_of: Callable[[str, str, str], Any]
+) -> None:
+    """It is the one error that programs of DSPy mend by themselves."""
+    window = "ContextWindowExceededError"
+    with MockServer(context_length=64) as server:
+        lm = to_lm(aim(server), max_tokens=10)
+        kind = kind_of("ContextLengthError", window, window)
+
+        with dspy.settings.context(lm=lm), pytest.raises(kind):
+            dspy.Predict("question -> answer")(question="Where? " * 99)
+
+        assert len(server.calls) == 1
+
+
 def test_what_passes_is_not_seen(
     dspy: Any, server: MockServer, config: EngineConfig, says: Callable[..., str]
 ) -> None:
@@ -155,7 +170,7 @@ def test_dspys_own_word_for_retries_sets_the_engines(
     """``num_retries`` is what counts, and nobody adds to it."""
     _failing(server, {"status": 500})
 
-    with dspy.settings.context(lm=to_lm(config, num_retries=num_retries)), pytest.raises(Exception):  # noqa: B017, PT011, E501 - its kind is tested above
+    with dspy.settings.context(lm=to_lm(config, num_retries=num_retries)), pytest.raises(Exception):  # noqa: B017, PT011 - its kind is tested above
         dspy.Predict("question -> answer")(question="Where?")
 
     assert len(server.calls) == num_retries + 1
@@ -205,9 +220,7 @@ def test_a_program_may_retry_inside_a_module(
     assert len(server.calls) == 2
 
 
-def test_our_error_is_behind_dspys(
-    modern: Any, server: MockServer, config: EngineConfig
-) -> None:
+def test_our_error_is_behind_dspys(modern: Any, server: MockServer, config: EngineConfig) -> None:
     """The cause says how often it was tried and what the server said."""
     _failing(server, {"status": 500})
 

@@ -72,7 +72,7 @@ def test_ollama_is_asked_by_what_dspy_has_for_it(
     generation: Generation,
     answering: Callable[..., None],
 ) -> None:
-    """litellm knows Ollama's own chat; DSPy's own client only its OpenAI-compatible one."""
+    """Litellm knows Ollama's own chat; DSPy's own client only its OpenAI-compatible one."""
     answering({"answer": "Paris"})
     config = aim(server, backend="ollama_api", endpoint=server.root_url)
     lm = native_lm(config)
@@ -122,7 +122,7 @@ def test_2_4_has_one_address_a_process(legacy: Any, aim: Callable[..., EngineCon
         first, second = native_lm(aim(here)), native_lm(aim(there))
 
         assert second("Say the word: yes") == ["yes"]
-        with pytest.raises(ConfigError, match="DSPy 2.4 keeps one address a process"):
+        with pytest.raises(ConfigError, match="keeps one address a process"):
             first("Say the word: yes")
 
         assert here.calls == []
@@ -138,3 +138,19 @@ def test_2_4_keys_its_cache_by_the_address(
     native_lm(config)("Say the word: yes")
 
     assert server.calls[0].headers["x-llmengine-server"] == server.root_url
+
+
+def test_a_declared_server_is_sent_schemas(modern: Any, aim: Callable[..., EngineConfig]) -> None:
+    """DSPy asks a model that it does not know for no schema, unless it is told."""
+    sent = []
+    with MockServer(model="unheard-of") as server:
+        for declared in (False, True):
+            server.play(Script(replies=['{"answer": 7}']))
+            lm = native_lm(aim(server), declared=declared)
+            with modern.context(lm=lm, adapter=modern.JSONAdapter()):
+                answer = modern.Predict("question -> answer: int")(question="How many?").answer
+            assert answer == 7
+            sent.append((server.calls[-1].json.get("response_format") or {}).get("type"))
+
+    assert sent[0] in {None, "json_object"}
+    assert sent[1] == "json_schema"

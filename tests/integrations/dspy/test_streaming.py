@@ -64,9 +64,7 @@ def test_a_schema_is_enforced_in_a_stream(
     """JSONAdapter's answers are streamed too."""
     server.play(Script(replies=[f'{{"answer": "{_LONG}"}}']))
 
-    *pieces, prediction = asyncio.run(
-        _read(modern, to_lm(config), adapter=modern.JSONAdapter())
-    )
+    *pieces, prediction = asyncio.run(_read(modern, to_lm(config), adapter=modern.JSONAdapter()))
 
     assert server.calls[0].json["response_format"]["type"] == "json_schema"
     assert "".join(piece.chunk for piece in pieces).strip(' "') == _LONG
@@ -119,13 +117,15 @@ def test_reasoning_and_tool_calls_are_streamed(newest: Any, config: EngineConfig
         Delta(reasoning="Hm."),
         Delta(text="I look."),
         Delta(tool_calls=(ToolCallDelta(0, "c1", "look", '{"at"'),)),
-        Delta(tool_calls=(ToolCallDelta(0, None, None, ': "sky"}'),), finish_reason="tool_calls"),
+        Delta(tool_calls=(ToolCallDelta(0, None, None, ': "sky"}'),)),
+        Delta(tool_calls=(ToolCallDelta(1, "c2", "stop", "{}"),), finish_reason="tool_calls"),
     ]
     listed = [events.start(), *(e for d in deltas for e in events.of(d)), events.end()]
 
     request = lm15.Request(model="m", messages=(lm15.Message.user("Look."),))
     response = lm15.ResponseStream(iter(listed), request).response
 
-    assert [part.type for part in response.message.parts] == ["thinking", "text", "tool_call"]
-    assert response.tool_calls[0].input == {"at": "sky"}
+    kinds = [part.type for part in response.message.parts]
+    assert kinds == ["thinking", "text", "tool_call", "tool_call"]
+    assert [call.input for call in response.tool_calls] == [{"at": "sky"}, {}]
     assert response.finish_reason == "tool_call"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.integrations.dspy import Generation, purge_dead_threads, to_lm
-from llmengine.mock import MockServer, Script
+from llmengine.mock import MockServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,10 @@ def test_an_evaluation_asks_from_many_threads(
 ) -> None:
     """Every example is answered once, by the engine of the caller's context."""
     answering(*[{"answer": "Paris"}] * 8)
-    examples = [dspy.Example(question=f"q{i}", answer="Paris").with_inputs("question") for i in range(8)]
-    evaluate = dspy.evaluate.Evaluate(
+    examples = [
+        dspy.Example(question=f"q{i}", answer="Paris").with_inputs("question") for i in range(8)
+    ]
+    evaluate = pytest.importorskip("dspy.evaluate").Evaluate(
         devset=examples, metric=_same, num_threads=4, display_progress=False, display_table=0
     )
     purge_dead_threads()

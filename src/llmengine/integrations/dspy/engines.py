@@ -82,9 +82,6 @@ class _Pair:
         body = chat_body(output, model=self.asker.engine.model)
         return lm15.response_from_openai_chat(body)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
 
 class SyncEngine(_Pair):
     """Answers DSPy's requests by an engine; it sends each once and retries as the engine does."""

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 _NO_KEY = "EMPTY"  # DSPy's clients refuse to send nothing
 
 
-def native_lm(source: Source, **arguments: Any) -> Any:
+def native_lm(source: Source, *, declared: bool = False, **arguments: Any) -> Any:
     """DSPy's own LM for the server, the model and the key of an engine or its configuration.
 
     It is ``openai/<model>``, and ``ollama_chat/<model>`` for an engine that speaks Ollama's native
     chat; on 2.4 it is ``dspy.OpenAI``. Time limit, retries, sampling, ``extra_body`` and headers
     of the configuration go with it; ``arguments`` are the LM's own and go over them. ``cache`` is
     off unless asked for, since DSPy's does not look at the address.
+
+    DSPy sends schemas and tools only to models that it knows. With ``declared`` it is told what
+    the engine's server can do; from 3.4 on that makes the server a provider of its own name. 2.4
+    sends neither, and has nothing to be told.
     """
     engine = engine_of(source)
     if installed() is Generation.LEGACY:
@@ -31,6 +35,8 @@ def native_lm(source: Source, **arguments: Any) -> Any:
     import dspy  # noqa: PLC0415 - only where it is used
 
     model, base = _route(engine)
+    if declared:
+        model = _declaring()(engine, model)
     settings: dict[str, Any] = {
         "api_base": base,
         "api_key": engine.api_key or _NO_KEY,
@@ -38,6 +44,15 @@ def native_lm(source: Source, **arguments: Any) -> Any:
         "cache": False,
     }
     return dspy.LM(model, **settings | _carried(engine) | arguments)
+
+
+def _declaring() -> Any:
+    """What tells the installed DSPy of a server's capabilities, and gives the model's name then."""
+    if installed() is Generation.ENGINE:
+        from llmengine.integrations.dspy.lm15_provider import declare  # noqa: PLC0415 - dspy
+    else:
+        from llmengine.integrations.dspy.forward_model import declare  # noqa: PLC0415 - litellm
+    return declare
 
 
 def _carried(engine: Engine) -> dict[str, Any]:

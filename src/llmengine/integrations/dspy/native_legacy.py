@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 import openai
@@ -46,3 +47,14 @@ class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
                 "to_lm(), which keeps its own"
             )
         return super().basic_request(prompt, **kwargs)
+
+    def copy(self, **kwargs: Any) -> Self:
+        """A copy with other parameters, at the same server."""
+        twin = copy(self)
+        twin.kwargs = self.kwargs | kwargs
+        twin.history = []
+        return twin
+
+    def __json__(self) -> str:
+        """What `module.save` writes of it: nothing, so that a loaded program asks the settings."""
+        return "null"

@@ -1,12 +1,13 @@
 """Stands in for vLLM where that is not installed: an LLM that counts, a word a step.
 
 It has what ``vllm_local`` uses of vLLM and keeps a record of it. A model named "missing" cannot be
-loaded; prompts that begin with "too long", "broken" or "die" do what their words say.
+loaded; prompts that begin with "too long", "broken", "odd", "die" or "vanish" do what they say.
 """
 
 from __future__ import annotations
 
 import json
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -43,7 +44,11 @@ class Engine:
     """Looks like vLLM's ``LLMEngine``: ``steps`` has the prompts that each step went on with."""
 
     def __init__(self) -> None:
-        self.engine_core = SimpleNamespace(shutdown=self._shut_down)
+        self.engine_core = SimpleNamespace(
+            shutdown=self._shut_down,
+            resources=SimpleNamespace(engine_dead=False),
+            outputs_queue=SimpleQueue(),
+        )
         self.is_shut_down = False
         self.params: list[SamplingParams] = []
         self.steps: list[list[str]] = []
@@ -66,6 +71,9 @@ class Engine:
         self.steps.append([r.prompt["prompt"] for r in self._running.values()])
         if any(prompt.startswith("die") for prompt in self.steps[-1]):
             raise RuntimeError("out of memory")
+        if any(prompt.startswith("vanish") for prompt in self.steps[-1]):
+            self.engine_core.resources.engine_dead = True
+            raise self.engine_core.outputs_queue.get()
         outputs = [self._go_on(name) for name in list(self._running)]
         return [output for output in outputs if output is not None]
 
@@ -87,11 +95,11 @@ class Engine:
 def _output(name: str, running: Any, *, finished: bool) -> Any:
     is_delta = running.params.output_kind is RequestOutputKind.DELTA
     places = range(running.done - 1 if is_delta else 0, running.done)
-    broken = running.prompt["prompt"].startswith("broken")
+    broken, odd = (running.prompt["prompt"].startswith(word) for word in ("broken", "odd"))
     answer = SimpleNamespace(
         index=0,
         text="".join(WORDS[place % len(WORDS)] for place in places),
-        token_ids=[100 + place for place in places],
+        token_ids=None if odd else [100 + place for place in places],
         logprobs=None,
         finish_reason=("error" if broken else "length") if finished else None,
         stop_reason=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -46,7 +46,3 @@ class SamplingParams:
         if (temperature := fields.get("temperature")) is not None and temperature > 2:
             raise ValueError(f"temperature must not be {temperature}")
         return cls(**fields)
-
-    def clone(self) -> SamplingParams:
-        """A copy."""
-        return replace(self)

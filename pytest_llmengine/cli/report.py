@@ -1,0 +1,49 @@
+"""``llmengine report``: several reports as one matrix, or what changed between two."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from pytest_llmengine.cli.console import listing
+
+
+def report(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.json...", help="Reports of llmengine verify.")
+    ],
+    *,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="What changed from the first file to the second.")
+    ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also print the rules that all servers pass.")
+    ] = False,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="Also write it, as .md or .html; repeatable."),
+    ] = None,
+) -> None:
+    """Put reports side by side, rule by rule.
+
+    Exit status: 0, or 1 with --changes if a rule is no longer accepted; 2 if a file is no report.
+    """
+    from pytest_llmengine.reports import check_path
+    from pytest_llmengine.reports.changes import changes_page
+    from pytest_llmengine.reports.matrix import matrix_page
+    from pytest_llmengine.reports.page_forms import PAGE_FORMS, page_for_terminal, write_page
+    from pytest_llmengine.reports.reading import read_report
+
+    if changes and len(files) != len(("old", "new")):
+        raise typer.BadParameter("--changes takes two reports, the older first")
+    for path in output or ():
+        check_path(path, tuple(PAGE_FORMS))
+    reports = [read_report(path) for path in files]
+    whole = changes_page(*reports) if changes else matrix_page(reports, every=True)
+    shown = whole if changes or every else matrix_page(reports, every=False)
+    listing().print(page_for_terminal(shown))
+    for path in output or ():
+        write_page(whole, path)
+    raise typer.Exit(1 if whole.good is False else 0)

@@ -1,0 +1,41 @@
+"""An engine as the language model of DSPy, for one test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.integrations.dspy import purge_dead_threads, to_lm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmengine import Engine
+
+
+@contextmanager
+def in_settings(engine: Engine, folders: pytest.TempPathFactory) -> Iterator[Any]:
+    """DSPy's settings with a language model over the engine; skips where there is no DSPy."""
+    if importlib.util.find_spec("dspy") is None:
+        pytest.skip("DSPy is missing; run: pip install 'pytest-llmengine[dspy]'")
+    if "dspy" not in sys.modules:
+        _keep_to_itself(folders)
+    import dspy  # noqa: PLC0415 - only where it is used
+
+    purge_dead_threads()
+    with dspy.settings.context(lm=(lm := to_lm(engine))):
+        yield lm
+    purge_dead_threads()
+
+
+def _keep_to_itself(folders: pytest.TempPathFactory) -> None:
+    """What DSPy reads when it is imported: no prices from the network, no cache in the home."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("DSP_CACHEBOOL", "false")
+    if "DSPY_CACHEDIR" not in os.environ:
+        os.environ["DSPY_CACHEDIR"] = str(folders.mktemp("dspy"))

@@ -1,0 +1,145 @@
+"""What the keyword arguments of DSPy's language models mean to an engine; no DSPy is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
+from llmengine.engines.mock import Mock
+from llmengine.integrations.dspy.asker import Asker
+from llmengine.integrations.dspy.prompt_schema import asked_schema
+from llmengine.integrations.dspy.question import read_question
+from llmengine.integrations.dspy.source import engine_of
+
+
+class Answer(BaseModel):
+    """What is wanted."""
+
+    text: str
+
+
+_SCHEMA = {"type": "object", "title": "Answer"}
+_NESTED = {"type": "json_schema", "json_schema": {"name": "Answer", "schema": _SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sampling"),
+    [
+        ({"temperature": 0.5, "max_tokens": 9}, {"temperature": 0.5, "max_tokens": 9}),
+        ({"max_completion_tokens": 9}, {"max_tokens": 9}),
+        ({"temperature": None, "rollout_id": 3, "cache": True, "model": "m"}, {}),
+        ({"logprobs": True, "top_logprobs": 2}, {"logprobs": 2}),
+        ({"logprobs": True}, {"logprobs": 0}),
+        ({"logprobs": 3}, {"logprobs": 3}),
+        ({"logprobs": False}, {}),
+        ({"n": 2, "stop": ["a"]}, {"n": 2, "stop": ("a",)}),
+    ],
+    ids=str,
+)
+def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -> None:
+    """OpenAI's names are ours where they are the same, and translated where not."""
+    assert read_question("Hi", arguments).sampling == SamplingParams(**sampling)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ({"response_format": Answer}, {"output_model": Answer}),
+        ({"response_format": _NESTED}, {"output_model": _SCHEMA}),
+        (
+            {"response_format": {"type": "json_schema", "schema": _SCHEMA}},
+            {"output_model": _SCHEMA},
+        ),
+        ({"response_format": {"type": "json_object"}}, {"json_mode": True}),
+        ({"response_format": {"type": "text"}}, {}),
+        ({"reasoning_effort": "low"}, {"reasoning": "low"}),
+        ({"user": "ann", "extra_body": {"a": 1}}, {"extra_body": {"user": "ann", "a": 1}}),
+        ({"tools": [], "tool_choice": "auto"}, {"tools": [], "tool_choice": "auto"}),
+    ],
+    ids=["model", "nested", "flat", "object", "text", "effort", "body", "tools"],
+)
+def test_options_are_read(arguments: dict[str, Any], options: dict[str, Any]) -> None:
+    """A schema in any of its spellings is an output model."""
+    assert read_question("Hi", arguments).options == options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"temprature": 1}, "extra_body={'temprature': ...}"),
+        ({"api_key": "k"}, "'api_key' is no parameter"),
+        ({"response_format": "json"}, "response_format is 'json'"),
+        ({"response_format": {"type": "xml"}}, "give a pydantic model"),
+        ({"temperature": -1}, "from 0"),
+    ],
+    ids=["typo", "key", "text", "kind", "range"],
+)
+def test_what_means_nothing_is_refused(arguments: dict[str, Any], said: str) -> None:
+    """The error says what to do instead."""
+    with pytest.raises(InvalidRequestError) as caught:
+        read_question("Hi", arguments)
+
+    assert said in str(caught.value)
+
+
+_FIELD = "Ticket: ${ticket}. Respond with a single JSON object. JSON Schema: "
+_PROMPT = "Sort it.\n\n---\n\nFollow the following format.\n\nText: ${{text}}\n{}\n\n---\n\n{}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "opening", "schema"),
+    [
+        (f'{_FIELD}{{"type": "object"}}', "Text: a\nTicket:", {"type": "object"}),
+        (f'{_FIELD}```json\n{{"a": 1}}\n```', "Text: a\nTicket:", {"a": 1}),
+        (f'{_FIELD}{{"a": 1}}\nNote: ${{note}}', "Text: a\nTicket:", None),
+        (f'{_FIELD}{{"a": 1}}', "Text: a\nReasoning: Let's think in order to", None),
+        ("Ticket: ${ticket}", "Text: a\nTicket:", None),
+        (f"{_FIELD}[1]", "Text: a\nTicket:", None),
+        (f'{_FIELD}{{"a": 1}}', "Text: JSON Schema: {}\nOther:", None),
+    ],
+    ids=["last", "fenced", "another follows", "reasoning", "plain", "a list", "another opens"],
+)
+def test_the_schema_of_a_prompt_of_2_4_is_that_of_its_last_field(
+    fields: str, opening: str, schema: Any
+) -> None:
+    """And only where the answer is that field and nothing else."""
+    assert asked_schema(_PROMPT.format(fields, opening)) == schema
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"endpoint": "http://other:1/v1"}, {"model": "n"}, {"reasoning": "low"}],
+    ids=["address", "model", "reasoning"],
+)
+def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, Any]) -> None:
+    """The name that caches know them by; the key does not count."""
+    known: dict[str, Any] = {"backend": "vllm_api", "model": "m", "endpoint": "http://host:1/v1"}
+
+    def identity(**changed: Any) -> str:
+        return Asker(EngineConfig.model_validate(known | changed).engine).identity
+
+    assert identity() == "m@host:1"
+    assert identity(api_key="secret-key-3", timeout=5) == identity()
+    assert identity(**fields) != identity()
+
+
+class InProcess(Mock):
+    """An engine without a server, as vLLM in this process is."""
+
+    in_process = True
+
+    @property
+    def endpoint(self) -> str:
+        """There is none."""
+        raise ConfigError("no address")
+
+
+def test_an_engine_without_a_server_is_known_by_its_backend() -> None:
+    """It has no address, neither for its identity nor for the one that retries otherwise."""
+    engine = InProcess(EngineConfig(backend="mock", model="m"))
+
+    assert Asker(engine).identity == "m@mock"
+    assert engine_of(engine, num_retries=1).config.max_retries == 1
