@@ -117,10 +117,10 @@ def _max_tokens(baseline: Side, candidate: Side) -> Cause:
     """An answer that was cut has as many tokens as were asked for, or somebody changed that."""
     found = [_cut_elsewhere(baseline), _cut_elsewhere(candidate)]
     if any(found):
-        shown = ["another limit" if wrong else "as asked" for wrong in found]
+        ours, theirs = ("another limit" if wrong else "as asked" for wrong in found)
         listed = [f"{name}: {text}" for wrong in found for name, text in wrong.items()]
         note = f"{len(listed)} answers have another length: {_listed(listed)}"
-        return Cause("max_tokens", Standing.MISMATCH, *shown, note)
+        return Cause("max_tokens", Standing.MISMATCH, ours, theirs, note)
     if not (_was_cut(baseline) and _was_cut(candidate)):
         note = "no answer of one side reached its limit with its tokens counted"
         return Cause("max_tokens", Standing.UNKNOWN, note=note)
