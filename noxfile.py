@@ -40,7 +40,8 @@ def dspy_latest(session: nox.Session) -> None:
 def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     # In one step, so that no later one replaces what DSPy needs.
     session.install(".[embedded]", *TESTS, *requirements)
-    report = Path(".nox") / f"{session.name}.xml"  # for tools/dspy_table.py
+    version = requirements[0].partition("==")[2]
+    report = Path(".nox") / f"dspy-{version}.xml"  # for tools/dspy_table.py
     session.run(
         "pytest", "-n", "2", "tests/integrations/dspy", f"--junitxml={report}", *session.posargs
     )

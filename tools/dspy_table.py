@@ -14,7 +14,9 @@ from xml.etree import ElementTree as ET
 
 ENGINES = ("mock", "embedded", "vllm_api")
 ROUTES = {"ours": "`to_lm`", "native": "`native_lm`"}
-DOCUMENT = Path(__file__).parents[1] / "docs" / "dspy.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "dspy.md"
+TESTS = ROOT / "tests" / "integrations" / "dspy" / "test_features.py"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 
 _CASE = re.compile(r"test_(\w+)\[(\w+)-(\w+)\]")
@@ -27,6 +29,7 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+NOT_RUN = Outcome("·", "not run")
 Outcomes = dict[tuple[str, str, str], Outcome]
 
 
@@ -55,7 +58,7 @@ def table(runs: dict[str, Outcomes]) -> str:
     """The Markdown table of all runs by DSPy version, with its notes."""
     columns = [(version, route) for version in runs for route in ROUTES]
     head = [f"{version} {ROUTES[route]}" for version, route in columns]
-    features = list(dict.fromkeys(key[0] for run in runs.values() for key in run))
+    features = re.findall(r"^def test_(\w+)", TESTS.read_text("utf-8"), re.MULTILINE)
     notes: dict[str, int] = {}
     lines = [_row("feature", head), _row("---", ["---"] * len(columns))]
     for feature in features:
@@ -70,13 +73,17 @@ def _row(first: str, cells: list[str]) -> str:
 
 
 def _cell(run: Outcomes, feature: str, route: str, notes: dict[str, int]) -> str:
-    """A mark an engine, each with the number of its note."""
-    marks = []
-    for engine in ENGINES:
-        outcome = run.get((feature, engine, route), Outcome("·", "not run"))
-        number = notes.setdefault(outcome.reason, len(notes) + 1) if outcome.reason else ""
-        marks.append(f"{outcome.mark}<sup>{number}</sup>" if number else outcome.mark)
-    return " ".join(marks)
+    """A mark an engine, each with the number of its note; one where that holds for all."""
+    outcomes = [run.get((feature, engine, route), NOT_RUN) for engine in ENGINES]
+    if outcomes[0].reason and len(set(outcomes)) == 1:
+        outcomes = outcomes[:1]
+    return " ".join(_noted(outcome, notes) for outcome in outcomes)
+
+
+def _noted(outcome: Outcome, notes: dict[str, int]) -> str:
+    if not outcome.reason:
+        return outcome.mark
+    return f"{outcome.mark}<sup>{notes.setdefault(outcome.reason, len(notes) + 1)}</sup>"
 
 
 def main() -> None:

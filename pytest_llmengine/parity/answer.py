@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One generated token with its natural-log probability and the most likely alternatives."""
+    """One generated token with its natural-log probability and the most likely alternatives.
+
+    ``top`` has the token itself and need not be sorted: vLLM puts the chosen one first.
+    """
 
     text: str
     logprob: float
@@ -19,7 +22,13 @@ class Token:
 
     def rank_of(self, text: str) -> int | None:
         """The place of a token among the alternatives here, 1 the likeliest; None if outside."""
-        return next((n for n, (other, _) in enumerate(self.top, 1) if other == text), None)
+        chance = next((value for other, value in self.top if other == text), None)
+        return None if chance is None else 1 + sum(value > chance for _, value in self.top)
+
+    @property
+    def best(self) -> float:
+        """The log-probability of the likeliest token here."""
+        return max((value for _, value in self.top), default=self.logprob)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

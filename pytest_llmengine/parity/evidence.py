@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.causes import Cause, Standing
@@ -72,22 +73,27 @@ def _lengths(pairs: Sequence[tuple[Answer, Answer]], id: str) -> tuple[str, str]
 
 def _sampling(baseline: Side, candidate: Side) -> Cause:
     """Greedy answers hold nothing but the likeliest token: whoever sampled shows."""
-    found = [_chosen("baseline", baseline), _chosen("candidate", candidate)]
-    note = "; ".join(dict.fromkeys(text for _, text in found))
-    shown = (_said(baseline.facts), _said(candidate.facts))
+    ours, theirs = _chosen("baseline", baseline), _chosen("candidate", candidate)
     for worst in (Standing.MISMATCH, Standing.UNKNOWN):
-        if worst in [standing for standing, _ in found]:
-            return Cause("sampling", worst, *shown, note)
-    return Cause("sampling", Standing.EQUAL, *shown, note)
+        if notes := [seen.note for seen in (ours, theirs) if seen.standing is worst]:
+            return Cause("sampling", worst, ours.shown, theirs.shown, "; ".join(notes))
+    note = "every token was the likeliest of its place"
+    return Cause("sampling", Standing.EQUAL, ours.shown, theirs.shown, note)
 
 
-def _said(facts: Facts) -> str:
-    return ", ".join(f"{k}={v}" for k, v in facts.overrides.items()) or "greedy, as asked"
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one side's answers show of its sampling."""
+
+    standing: Standing
+    shown: str
+    note: str = ""
 
 
-def _chosen(role: str, side: Side) -> tuple[Standing, str]:
-    if side.facts.overrides:
-        return Standing.MISMATCH, f"the {role}'s configuration sends {_said(side.facts)}"
+def _chosen(role: str, side: Side) -> _Seen:
+    if overrides := side.facts.overrides:
+        sent = ", ".join(f"{name}={value}" for name, value in overrides.items())
+        return _Seen(Standing.MISMATCH, sent, f"the {role}'s configuration sends {sent}")
     checked, unlikely = 0, []
     for prompt, answer in zip(side.prompts, side.answers, strict=True):
         if prompt.is_plain and answer.tokens:
@@ -96,25 +102,25 @@ def _chosen(role: str, side: Side) -> tuple[Standing, str]:
                 unlikely.append(prompt.id)
     if unlikely:
         what = f"chose another token than its likeliest in {len(unlikely)} of {checked} answers"
-        return Standing.MISMATCH, f"the {role} {what}: {_listed(unlikely)}"
+        return _Seen(Standing.MISMATCH, "not greedy", f"the {role} {what}: {_listed(unlikely)}")
     if not checked:
-        return Standing.UNKNOWN, f"the {role} gave no log-probabilities to tell it by"
-    return Standing.EQUAL, "every token was the likeliest of its place"
+        note = f"the {role} gave no log-probabilities to tell it by"
+        return _Seen(Standing.UNKNOWN, "greedy was asked", note)
+    return _Seen(Standing.EQUAL, "greedy")
 
 
 def _is_unlikely(token: Token) -> bool:
-    return bool(token.top) and token.logprob < token.top[0][1] - _TIE
+    return token.logprob < token.best - _TIE
 
 
 def _max_tokens(baseline: Side, candidate: Side) -> Cause:
     """An answer that was cut has as many tokens as were asked for, or somebody changed that."""
-    for role, side in (("baseline", baseline), ("candidate", candidate)):
-        if found := _cut_elsewhere(side):
-            shown = "; ".join(f"{name}: {text}" for name, text in list(found.items())[:_SHOWN])
-            note = (
-                f"the {role} has another limit than was asked for in {len(found)} answers: {shown}"
-            )
-            return Cause("max_tokens", Standing.MISMATCH, note=note)
+    found = [_cut_elsewhere(baseline), _cut_elsewhere(candidate)]
+    if any(found):
+        ours, theirs = ("another limit" if wrong else "as asked" for wrong in found)
+        listed = [f"{name}: {text}" for wrong in found for name, text in wrong.items()]
+        note = f"{len(listed)} answers have another length: {_listed(listed)}"
+        return Cause("max_tokens", Standing.MISMATCH, ours, theirs, note)
     if not (_was_cut(baseline) and _was_cut(candidate)):
         note = "no answer of one side reached its limit with its tokens counted"
         return Cause("max_tokens", Standing.UNKNOWN, note=note)

@@ -183,7 +183,7 @@ def test_missing_profile(llmengine: Callable[..., Any]) -> None:
     assert "none.toml: No such file" in said
 
 
-@pytest.mark.parametrize("name", ["report.html", "nowhere/report.json"])
+@pytest.mark.parametrize("name", ["report.xml", "nowhere/report.json"])
 def test_impossible_report(llmengine: Callable[..., Any], name: str) -> None:
     """A report that could not be written is said before the run, not after it."""
     assert name in one_line(llmengine("verify", "--engine", "mock", "--report", name))

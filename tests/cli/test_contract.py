@@ -42,6 +42,7 @@ def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> N
         "source": "openai-openapi: CreateChatCompletionResponse.required",
         "needs": [],
         "timing": False,
+        "package": None,
     }
 
 

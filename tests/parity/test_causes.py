@@ -136,7 +136,7 @@ def test_the_template_is_seen_in_prompt_tokens(
 def sampled(answer: Answer) -> Answer:
     """The answer with a token that was not the likeliest."""
     assert answer.tokens is not None
-    token = replace(answer.tokens[0], top=(("likelier", -0.01), *answer.tokens[0].top))
+    token = replace(answer.tokens[0], top=(*answer.tokens[0].top, ("likelier", -0.01)))
     return replace(answer, tokens=(token, *answer.tokens[1:]))
 
 

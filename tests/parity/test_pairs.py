@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.parity.answer import Token
 from pytest_llmengine.parity.pair import Calls, Divergence, Pair, Place, Status
 from pytest_llmengine.parity.pairing import pair_of
 
@@ -126,3 +127,11 @@ def test_a_pair_survives_json(prompt: Prompts, answer: Answers, theirs: str) -> 
     pair = pair_of(prompt(), answer(), answer(theirs, tool_calls=(), valid=True))
 
     assert Pair.from_dict(pair.to_dict()) == pair
+
+
+def test_a_rank_is_a_place_by_likelihood() -> None:
+    """Servers put the chosen token first, likely or not."""
+    token = Token("chosen", -2.0, (("chosen", -2.0), ("best", -0.2), ("second", -1.9)))
+
+    assert [token.rank_of(text) for text in ("best", "second", "chosen", "x")] == [1, 2, 3, None]
+    assert token.best == -0.2

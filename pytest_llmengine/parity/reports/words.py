@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.report import Report
     from pytest_llmengine.parity.verdict import Criterion
 
-KIND_HEADS = ("kind", "prompts", "same", "diverged", "one failed", "both failed", "largest logprob")
+KIND_HEADS = ("kind", "prompts", "same", "other", "one failed", "both failed", "logprob")
 CRITERION_HEADS = ("what", "candidate", "noise", "allowed", "")
 CAUSE_HEADS = ("cause", "standing", "baseline", "candidate", "what was seen")
 

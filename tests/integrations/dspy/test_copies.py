@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_saved_program_finds_its_server_again(
 
     program.save(path)
     loaded = _program(modern)
-    loaded.load(path, **_trusting(generation))
+    loaded.load(path, **_trusting(loaded))
 
     assert "secret-key-1" not in (tmp_path / "program.json").read_text()
     if generation is Generation.FORWARD:
@@ -112,9 +113,10 @@ def test_a_saved_program_finds_its_server_again(
     assert server.calls[-1].json["temperature"] == 0.5
 
 
-def _trusting(generation: Generation) -> dict[str, bool]:
-    """Loading a class from a file is something that DSPy wants to be told to do."""
-    return {"allow_unsafe_lm_state": True} if generation is Generation.ENGINE else {}
+def _trusting(program: Any) -> dict[str, bool]:
+    """From 3.3 on DSPy wants to be told to take an address, or a class, from a file."""
+    word = "allow_unsafe_lm_state"
+    return {word: True} if word in signature(program.load).parameters else {}
 
 
 def test_what_is_saved_without_its_secrets_is_said(

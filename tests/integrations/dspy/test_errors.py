@@ -135,6 +135,21 @@ def test_the_same_holds_for_async_programs(
     assert len(server.calls) == 3
 
 
+def test_a_prompt_that_is_too_long_is_named_so(
+    dspy: Any, aim: Callable[..., EngineConfig], kind_of: Callable[[str, str, str], Any]
+) -> None:
+    """It is the one error that programs of DSPy mend by themselves."""
+    window = "ContextWindowExceededError"
+    with MockServer(context_length=64) as server:
+        lm = to_lm(aim(server), max_tokens=10)
+        kind = kind_of("ContextLengthError", window, window)
+
+        with dspy.settings.context(lm=lm), pytest.raises(kind):
+            dspy.Predict("question -> answer")(question="Where? " * 99)
+
+        assert len(server.calls) == 1
+
+
 def test_what_passes_is_not_seen(
     dspy: Any, server: MockServer, config: EngineConfig, says: Callable[..., str]
 ) -> None:

@@ -52,11 +52,36 @@ class Known(NamedTuple):
 _2_4, _2_5, _3_4 = Generation.LEGACY, Generation.FORWARD, Generation.ENGINE
 _NO_SCHEMA = "dspy.OpenAI sends no schema, and the small model needs one"
 KNOWN = [
-    Known("test_truncation_is_seen", _2_4, "native", "dspy.OpenAI says nothing of it"),
-    Known("test_errors_retried_by_one", _2_4, "native", "the openai SDK retries as it likes"),
-    Known("test_errors_retried_by_one", _2_5, "native", "litellm, its SDK and adapters all retry"),
-    Known("test_two_servers_apart", _2_5, "native", "DSPy's cache ignores the address"),
-    Known("test_two_servers_apart", _3_4, "native", "DSPy's cache ignores the address"),
+    Known(
+        "test_truncation_is_seen",
+        _2_4,
+        "native",
+        "dspy.OpenAI says nothing of an answer that was cut",
+    ),
+    Known(
+        "test_errors_retried_by_one",
+        _2_4,
+        "native",
+        "the openai SDK retries twice, whatever is configured",
+    ),
+    Known(
+        "test_errors_retried_by_one",
+        _2_5,
+        "native",
+        "litellm, the SDK beneath it and the adapters all retry",
+    ),
+    Known(
+        "test_two_servers_apart",
+        _2_5,
+        "native",
+        "with cache=True: DSPy's cache ignores the address",
+    ),
+    Known(
+        "test_two_servers_apart",
+        _3_4,
+        "native",
+        "with cache=True: DSPy's cache ignores the address",
+    ),
     Known("test_typed_fields", _2_4, "native", _NO_SCHEMA, real_only=True),
     Known("test_pydantic_answer", _2_4, "native", _NO_SCHEMA, real_only=True),
     Known(

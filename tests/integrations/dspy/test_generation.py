@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from llmengine.integrations.dspy import Generation, installed_version
@@ -27,3 +30,10 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     """The metadata knows it, whatever the distribution is called."""
     dspy = pytest.importorskip("dspy", reason="DSPy is missing; run: nox -s dspy-latest")
     assert installed_version() == getattr(dspy, "__version__", "2.4.9")
+
+
+def test_dspy_is_imported_when_the_first_model_is_made() -> None:
+    """The integration can be imported where DSPy's slow import is not wanted yet."""
+    code = "import sys, llmengine.integrations.dspy; sys.exit('dspy' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -140,17 +140,17 @@ def test_2_4_keys_its_cache_by_the_address(
     assert server.calls[0].headers["x-llmengine-server"] == server.root_url
 
 
-def test_a_declared_server_is_sent_schemas(
-    modern: Any, config: EngineConfig, server: MockServer
-) -> None:
+def test_a_declared_server_is_sent_schemas(modern: Any, aim: Callable[..., EngineConfig]) -> None:
     """DSPy asks a model that it does not know for no schema, unless it is told."""
     sent = []
-    for declared in (False, True):
-        server.play(Script(replies=['{"answer": 7}']))
-        lm = native_lm(config, declared=declared)
-        with modern.context(lm=lm, adapter=modern.JSONAdapter()):
-            assert modern.Predict("question -> answer: int")(question="How many?").answer == 7
-        sent.append((server.calls[-1].json.get("response_format") or {}).get("type"))
+    with MockServer(model="unheard-of") as server:
+        for declared in (False, True):
+            server.play(Script(replies=['{"answer": 7}']))
+            lm = native_lm(aim(server), declared=declared)
+            with modern.context(lm=lm, adapter=modern.JSONAdapter()):
+                answer = modern.Predict("question -> answer: int")(question="How many?").answer
+            assert answer == 7
+            sent.append((server.calls[-1].json.get("response_format") or {}).get("type"))
 
     assert sent[0] in {None, "json_object"}
     assert sent[1] == "json_schema"

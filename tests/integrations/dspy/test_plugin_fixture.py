@@ -55,7 +55,10 @@ def test_without_dspy_it_says_how_to_get_it(pytester: pytest.Pytester, server: M
     pytester.makepyfile("def test_program(dspy_lm): pass")
 
     result = pytester.runpytest_subprocess(
-        "-rs", "--engine=openai_compatible", f"--engine-url={server.base_url}", "--engine-model=m"
+        "-rs",
+        "--engine=openai_compatible",
+        f"--engine-url={server.base_url}",
+        f"--engine-model={server.model}",
     )
 
     result.assert_outcomes(skipped=1)

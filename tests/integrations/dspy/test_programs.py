@@ -192,3 +192,17 @@ def test_usage_is_tracked(
     assert sent == 1
     assert usage["prompt_tokens"] > 100
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_logprobs_reach_the_program(
+    modern: Any, config: EngineConfig, answering: Callable[..., None]
+) -> None:
+    """Each token with its probability and its rivals', as OpenAI spells them."""
+    answering({"answer": "Paris"})
+
+    with modern.context(lm=to_lm(config, logprobs=True, top_logprobs=2)):
+        prediction = modern.Predict("question -> answer")(question="Where?")
+
+    first = prediction.logprobs["content"][0]
+    assert first["logprob"] <= 0.0
+    assert len(first["top_logprobs"]) == 2

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmengine import EngineConfig, InvalidRequestError, SamplingParams
+from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
+from llmengine.engines.mock import Mock
 from llmengine.integrations.dspy.asker import Asker
-from llmengine.integrations.dspy.prompt_schema import asked_schema
+from llmengine.integrations.dspy.legacy.prompt_schema import asked_schema
 from llmengine.integrations.dspy.question import read_question
+from llmengine.integrations.dspy.source import engine_of
 
 
 class Answer(BaseModel):
@@ -122,3 +124,22 @@ def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, A
     assert identity() == "m@host:1"
     assert identity(api_key="secret-key-3", timeout=5) == identity()
     assert identity(**fields) != identity()
+
+
+class InProcess(Mock):
+    """An engine without a server, as vLLM in this process is."""
+
+    in_process = True
+
+    @property
+    def endpoint(self) -> str:
+        """There is none."""
+        raise ConfigError("no address")
+
+
+def test_an_engine_without_a_server_is_known_by_its_backend() -> None:
+    """It has no address, neither for its identity nor for the one that retries otherwise."""
+    engine = InProcess(EngineConfig(backend="mock", model="m"))
+
+    assert Asker(engine).identity == "m@mock"
+    assert engine_of(engine, num_retries=1).config.max_retries == 1

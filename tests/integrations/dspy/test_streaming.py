@@ -106,7 +106,7 @@ def test_a_stream_that_never_begins_is_retried(
 
 def test_reasoning_and_tool_calls_are_streamed(newest: Any, config: EngineConfig) -> None:
     """DSPy's events hold all that a model may say, in their order."""
-    from llmengine.integrations.dspy.lm15_stream import Events  # noqa: PLC0415 - needs DSPy 3.4
+    from llmengine.integrations.dspy.lm15.stream import Events  # noqa: PLC0415 - needs DSPy 3.4
     from llmengine.values.outputs import Delta, ToolCallDelta  # noqa: PLC0415 - as above
 
     assert newest
@@ -117,13 +117,15 @@ def test_reasoning_and_tool_calls_are_streamed(newest: Any, config: EngineConfig
         Delta(reasoning="Hm."),
         Delta(text="I look."),
         Delta(tool_calls=(ToolCallDelta(0, "c1", "look", '{"at"'),)),
-        Delta(tool_calls=(ToolCallDelta(0, None, None, ': "sky"}'),), finish_reason="tool_calls"),
+        Delta(tool_calls=(ToolCallDelta(0, None, None, ': "sky"}'),)),
+        Delta(tool_calls=(ToolCallDelta(1, "c2", "stop", "{}"),), finish_reason="tool_calls"),
     ]
     listed = [events.start(), *(e for d in deltas for e in events.of(d)), events.end()]
 
     request = lm15.Request(model="m", messages=(lm15.Message.user("Look."),))
     response = lm15.ResponseStream(iter(listed), request).response
 
-    assert [part.type for part in response.message.parts] == ["thinking", "text", "tool_call"]
-    assert response.tool_calls[0].input == {"at": "sky"}
+    kinds = [part.type for part in response.message.parts]
+    assert kinds == ["thinking", "text", "tool_call", "tool_call"]
+    assert [call.input for call in response.tool_calls] == [{"at": "sky"}, {}]
     assert response.finish_reason == "tool_call"

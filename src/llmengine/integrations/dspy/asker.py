@@ -46,7 +46,8 @@ class Asker:
         DSPy's caches key answers by the model's name and know nothing of addresses, so this is
         what keeps those of two servers apart.
         """
-        where = urlsplit(self.engine.root_url).netloc
+        in_process = self.engine.in_process
+        where = self.engine.backend if in_process else urlsplit(self.engine.root_url).netloc
         changed = self.engine.config.model_dump(include=set(_TELLING), exclude_defaults=True)
         mark = f"#{hashlib.sha256(to_json(changed)).hexdigest()[:8]}" if changed else ""
         return f"{self.engine.model}@{where}{mark}"

@@ -68,9 +68,9 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _logprob(token: Logprob) -> dict[str, Any]:
-    alone = {
-        "token": token.token,
-        "logprob": token.logprob,
-        "bytes": None if token.bytes is None else list(token.bytes),
-    }
-    return {**alone, "top_logprobs": [_logprob(other) | {} for other in token.top]}
+    return {**_alone(token), "top_logprobs": [_alone(other) for other in token.top]}
+
+
+def _alone(token: Logprob) -> dict[str, Any]:
+    spelled = None if token.bytes is None else list(token.bytes)
+    return {"token": token.token, "logprob": token.logprob, "bytes": spelled}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -33,8 +33,10 @@ def engine_of(source: Source, *, num_retries: int | None = None) -> Engine:
 
 
 def _retrying(engine: Engine, num_retries: int) -> Engine:
+    change: dict[str, Any] = {"max_retries": num_retries}
     # The address and the key as they were found, so that the other finds the same server.
-    change = {"max_retries": num_retries, "endpoint": engine.endpoint}
+    if not engine.in_process:
+        change["endpoint"] = engine.endpoint
     if engine.api_key:
         change["api_key"] = SecretStr(engine.api_key)
     return engine.config.model_copy(update=change).engine

@@ -36,10 +36,10 @@ def dspy_errors(backend: str) -> Iterator[None]:
     try:
         yield
     except ours.LLMEngineError as error:
-        raise _spelled(error, backend) from error
+        raise _as_dspys(error, backend) from error
 
 
-def _spelled(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
+def _as_dspys(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
     kind = next((theirs for mine, theirs in _KINDS if isinstance(error, mine)), lm15.LM15Error)
     if not isinstance(error, ours.CallError):
         return kind(str(error), provider=backend)

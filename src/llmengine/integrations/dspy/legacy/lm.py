@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,14 +9,13 @@ import dspy
 
 from llmengine.integrations.dspy.asker import Asker
 from llmengine.integrations.dspy.chat_body import chat_body
-from llmengine.integrations.dspy.prompt_schema import asked_schema
+from llmengine.integrations.dspy.cut import warn_if_cut
+from llmengine.integrations.dspy.legacy.prompt_schema import asked_schema
 from llmengine.integrations.dspy.question import read_question
 from llmengine.integrations.dspy.source import engine_of
 
 if TYPE_CHECKING:
     from llmengine.integrations.dspy.source import Source
-
-log = logging.getLogger("llmengine")
 
 # Enough for a typed answer; 2.4's own 150 cuts most of them.
 _MAX_TOKENS = 1000
@@ -49,9 +47,8 @@ class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
     ) -> list[str]:
         """The texts of the answers; raises llmengine's CallError."""
         choices = self.request(prompt, **kwargs)["choices"]
-        if any(choice["finish_reason"] == "length" for choice in choices):
-            limit = kwargs.get("max_tokens", self.kwargs["max_tokens"])
-            log.warning("%s: an answer was cut at %s tokens", self.asker.engine.name, limit)
+        limit = kwargs.get("max_tokens", self.kwargs["max_tokens"])
+        warn_if_cut(self.asker.engine.name, [c["finish_reason"] for c in choices], limit)
         return [choice["text"] for choice in choices]
 
     def basic_request(self, prompt: str, **kwargs: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from dspy import lm15
 
 from llmengine.integrations.dspy.asker import Asker
 from llmengine.integrations.dspy.chat_body import chat_body
-from llmengine.integrations.dspy.lm15_errors import dspy_errors
-from llmengine.integrations.dspy.lm15_request import question_of
-from llmengine.integrations.dspy.lm15_stream import Events
+from llmengine.integrations.dspy.lm15.errors import dspy_errors
+from llmengine.integrations.dspy.lm15.request import question_of
+from llmengine.integrations.dspy.lm15.stream import Events
 from llmengine.values.capabilities import Capability
 
 if TYPE_CHECKING:
@@ -81,9 +81,6 @@ class _Pair:
     def _read(self, output: Any) -> lm15.Response:
         body = chat_body(output, model=self.asker.engine.model)
         return lm15.response_from_openai_chat(body)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
 
 class SyncEngine(_Pair):
