@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.integrations.dspy.factory import to_lm
 from llmengine.integrations.dspy.generation import Generation, installed, installed_version
+from llmengine.integrations.dspy.legacy.threads import purge_dead_threads
 from llmengine.integrations.dspy.native import native_lm
-from llmengine.integrations.dspy.threads import purge_dead_threads
 
 if TYPE_CHECKING:
-    from llmengine.integrations.dspy.legacy import DSPyLLMWrapper as DSPyLLMWrapper
+    from llmengine.integrations.dspy.legacy.lm import DSPyLLMWrapper as DSPyLLMWrapper
 
 __all__ = [
     "DSPyLLMWrapper",
@@ -28,6 +28,6 @@ def __getattr__(name: str) -> Any:
     # A class of 2.4's own kind, to be subclassed; later DSPys make theirs by the same call.
     if installed() is not Generation.LEGACY:
         return to_lm
-    from llmengine.integrations.dspy import legacy  # noqa: PLC0415 - it imports dspy
+    from llmengine.integrations.dspy.legacy import lm  # noqa: PLC0415 - it imports dspy
 
-    return legacy.DSPyLLMWrapper
+    return lm.DSPyLLMWrapper

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from llmengine.integrations.dspy.source import Source
 
 _HOMES = {
-    Generation.LEGACY: "legacy",
-    Generation.FORWARD: "forwarding",
-    Generation.ENGINE: "engines",
+    Generation.LEGACY: "legacy.lm",
+    Generation.FORWARD: "forward.lm",
+    Generation.ENGINE: "lm15.lm",
 }
 
 

@@ -29,7 +29,7 @@ def native_lm(source: Source, *, declared: bool = False, **arguments: Any) -> An
     """
     engine = engine_of(source)
     if installed() is Generation.LEGACY:
-        from llmengine.integrations.dspy.native_legacy import NativeOpenAI  # noqa: PLC0415 - dspy
+        from llmengine.integrations.dspy.legacy.native import NativeOpenAI  # noqa: PLC0415 - dspy
 
         return NativeOpenAI(engine, **_carried(engine) | arguments)
     import dspy  # noqa: PLC0415 - only where it is used
@@ -49,9 +49,9 @@ def native_lm(source: Source, *, declared: bool = False, **arguments: Any) -> An
 def _declaring() -> Any:
     """What tells the installed DSPy of a server's capabilities, and gives the model's name then."""
     if installed() is Generation.ENGINE:
-        from llmengine.integrations.dspy.lm15_provider import declare  # noqa: PLC0415 - dspy
+        from llmengine.integrations.dspy.lm15.provider import declare  # noqa: PLC0415 - dspy
     else:
-        from llmengine.integrations.dspy.forward_model import declare  # noqa: PLC0415 - litellm
+        from llmengine.integrations.dspy.forward.declaring import declare  # noqa: PLC0415 - litellm
     return declare
 
 

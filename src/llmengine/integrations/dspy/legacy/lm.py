@@ -10,7 +10,7 @@ import dspy
 from llmengine.integrations.dspy.asker import Asker
 from llmengine.integrations.dspy.chat_body import chat_body
 from llmengine.integrations.dspy.cut import warn_if_cut
-from llmengine.integrations.dspy.prompt_schema import asked_schema
+from llmengine.integrations.dspy.legacy.prompt_schema import asked_schema
 from llmengine.integrations.dspy.question import read_question
 from llmengine.integrations.dspy.source import engine_of
 

@@ -9,9 +9,9 @@ from dspy import lm15
 
 from llmengine.integrations.dspy.asker import Asker
 from llmengine.integrations.dspy.chat_body import chat_body
-from llmengine.integrations.dspy.lm15_errors import dspy_errors
-from llmengine.integrations.dspy.lm15_request import question_of
-from llmengine.integrations.dspy.lm15_stream import Events
+from llmengine.integrations.dspy.lm15.errors import dspy_errors
+from llmengine.integrations.dspy.lm15.request import question_of
+from llmengine.integrations.dspy.lm15.stream import Events
 from llmengine.values.capabilities import Capability
 
 if TYPE_CHECKING:

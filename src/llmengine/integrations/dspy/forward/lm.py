@@ -12,10 +12,10 @@ from dspy.clients.provider import Provider
 
 from llmengine.integrations.dspy.chat_body import chat_body
 from llmengine.integrations.dspy.cut import warn_if_cut
-from llmengine.integrations.dspy.fallbacks import failing_once
-from llmengine.integrations.dspy.forward_errors import dspy_errors
-from llmengine.integrations.dspy.forward_model import declare
-from llmengine.integrations.dspy.forward_stream import asend_all, send_all
+from llmengine.integrations.dspy.forward.declaring import declare
+from llmengine.integrations.dspy.forward.errors import dspy_errors
+from llmengine.integrations.dspy.forward.fallbacks import failing_once
+from llmengine.integrations.dspy.forward.stream import asend_all, send_all
 from llmengine.integrations.dspy.native import native_lm
 from llmengine.integrations.dspy.question import read_question
 
