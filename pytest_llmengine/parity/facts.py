@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_llmengine.parity.errors import ParityError
+from pytest_llmengine.reports.words import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_LONGEST = 40  # of a name in a line; a hash is longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class Facts:
         words = " ".join(
             word for word in (self.engine or "an unnamed engine", self.version) if word
         )
-        return f"{words} ({self.weights or self.model or 'unknown model'})"
+        return f"{words} ({clipped(self.weights or self.model or 'unknown model', _LONGEST)})"
 
 
 STATEABLE = ("version", "weights", "dtype", "prefix_caching", "batch_invariance")

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pytest_llmengine.parity.pair import Pair, Status
 
 Count = Callable[[Sequence[Pair]], tuple[int, int]]
 """How many of how many."""
 
-Measure = Callable[[Sequence[Pair]], float | None]
-"""A number, None where nothing gives one."""
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A quantile of the prompts' differences, and how many times that of the noise it may be."""
+
+    name: str
+    share: float
+    times: float
+
+    def of(self, pairs: Sequence[Pair]) -> float | None:
+        """The quantile over these pairs; None where nobody gave log-probabilities."""
+        return quantile(differences(pairs), self.share)
 
 
 def _failed_on_one_side(pairs: Sequence[Pair]) -> tuple[int, int]:
@@ -70,7 +81,7 @@ COUNTS: dict[str, Count] = {
     "tool calls without a match": _tool_calls,
 }
 
-DIFFERENCES: dict[str, Measure] = {
-    "logprob difference, 90%": lambda pairs: quantile(differences(pairs), 0.9),
-    "logprob difference, largest": lambda pairs: quantile(differences(pairs), 1.0),
-}
+DIFFERENCES = (
+    Difference("logprob difference, 90%", 0.9, times=2.0),
+    Difference("logprob difference, largest", 1.0, times=4.0),
+)

@@ -114,6 +114,20 @@ def test_logprobs_may_differ_by_twice_the_noise(
     assert report.pairs[0].same_text
 
 
+@pytest.mark.parametrize(("moved", "verdict"), [(0.39, Verdict.EQUAL), (0.41, Verdict.DIVERGES)])
+def test_one_prompt_may_differ_by_four_times_the_noise(
+    answer: Answers, side: Sides, moved: float, verdict: Verdict
+) -> None:
+    """The largest difference is that of a single prompt, and says less than that of most."""
+    ours = said(answer, 0)
+    again = [answer("one two", 1, logprobs=[-0.1, -0.2]), *ours[1:]]
+    theirs = [answer("one two", 1, logprobs=[-0.1, -0.1 - moved]), *ours[1:]]
+
+    report = judge(side(ours, again=again, **FACTS), side(theirs, **FACTS), Choices())
+
+    assert report.verdict is verdict
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

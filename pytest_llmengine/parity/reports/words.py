@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.pair import Status
 from pytest_llmengine.parity.reports.as_json import numbers
+from pytest_llmengine.reports.words import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 KIND_HEADS = ("kind", "prompts", "same", "other", "one failed", "both failed", "logprob")
 CRITERION_HEADS = ("what", "candidate", "noise", "allowed", "")
+_LONGEST = 40  # of a value in a row; a hash is longer
 CAUSE_HEADS = ("cause", "standing", "baseline", "candidate", "what was seen")
 
 
@@ -66,7 +68,8 @@ def criterion_rows(report: Report) -> Iterator[tuple[str, ...]]:
 def cause_rows(report: Report) -> Iterator[tuple[str, ...]]:
     """A row a cause."""
     for cause in report.causes:
-        yield (cause.name, cause.standing.value, cause.baseline, cause.candidate, cause.note)
+        values = (clipped(value, _LONGEST) for value in (cause.baseline, cause.candidate))
+        yield (cause.name, cause.standing.value, *values, cause.note)
 
 
 def unlike(report: Report) -> list[Pair]:
