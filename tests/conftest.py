@@ -7,18 +7,20 @@ import json
 import os
 import socket
 import socketserver
+import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmengine import ConfigError, EngineConfig
 from llmengine.embedded import models
+from llmengine.vllm_local import loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 MODEL = "smollm2-135m"
 
@@ -165,6 +167,20 @@ def embedded(gguf: Path) -> EngineConfig:
     """The real small model in llama.cpp; skipped where it cannot be had."""
     assert gguf.exists()
     return EngineConfig(backend="embedded", model=MODEL)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The class LLM of a stand-in for vLLM, on which backend vllm_local runs in this test."""
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("vLLM itself is here; tests/vllm_local/test_real.py runs on it")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "vllm_local" / "stand_in"))
+    monkeypatch.setattr(loading, "_loaded_by", None)
+    from vllm import LLM  # noqa: PLC0415 - found only now
+
+    yield LLM
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
-
-from llmengine.vllm_local import loading
-
-STAND_IN = Path(__file__).parents[1] / "vllm_local" / "stand_in"
-
-pytestmark = pytest.mark.skipif(
-    find_spec("vllm") is not None, reason="a stand-in for vLLM is used, and vLLM itself is here"
-)
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, stand_in: object
+) -> pytest.Pytester:
     """A project with a test of vLLM in this process, and a model for it."""
-    monkeypatch.syspath_prepend(str(STAND_IN))
-    monkeypatch.setattr(loading, "_loaded_by", None)
     monkeypatch.setenv("LLMENGINE_VLLM_MODEL", "counting")
     pytester.makepyfile(
         """

@@ -1,24 +1,19 @@
-"""vLLM itself where it is installed, and a stand-in for it where it is not."""
+"""Engines on vLLM itself where it is installed, and on its stand-in where it is not."""
 
 from __future__ import annotations
 
 import os
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmengine import EngineConfig
-from llmengine.vllm_local import loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from llmengine import Engine
-
-STAND_IN = Path(__file__).parent / "stand_in"
 
 # One process, one thread, little memory: see docs/vllm_local.md.
 _SMALL = {
@@ -38,20 +33,6 @@ _OPTIONS = {
     # A model this small fills a schema with blanks where it may.
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
 }
-
-
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The class LLM of the stand-in, which `make_engine` then runs on."""
-    if find_spec("vllm") is not None:
-        pytest.skip("vLLM itself is here; test_real.py runs on it")
-    monkeypatch.syspath_prepend(str(STAND_IN))
-    monkeypatch.setattr(loading, "_loaded_by", None)
-    from vllm import LLM  # noqa: PLC0415 - found only now
-
-    yield LLM
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
-        del sys.modules[name]
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ os.environ.setdefault("DSP_CACHEBOOL", "false")
 _NOISE = (
     "ignore:.* using the `ReadOnly` qualifier:UserWarning",
     "ignore:The inplace keyword in DataFrame",
-    # litellm's clients hold their connections beyond the end of the server.
-    "ignore:.*<(socket|function _SelectorTransport):pytest.PytestUnraisableExceptionWarning",
+    # litellm leaves connections and event loops to the garbage collector.
+    "ignore:.*(socket|_SelectorTransport|BaseEventLoop):pytest.PytestUnraisableExceptionWarning",
 )
 
 _MISSING = "DSPy is missing; run: nox -s dspy-2.4.9 dspy-3.1.2 dspy-latest"
