@@ -9,6 +9,7 @@ from pytest_llmengine.containers import labels
 from pytest_llmengine.containers.daemon import reason
 from pytest_llmengine.containers.errors import ContainerError
 from pytest_llmengine.containers.gpus import devices
+from pytest_llmengine.containers.recipes import MODELS
 from pytest_llmengine.containers.removal import remove
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def launch(
         labels={**_labels(spec), **owner},
         environment=dict(spec.env),
         ports={f"{spec.recipe.port}/tcp": (_LOOPBACK, _ANY_PORT)},
-        volumes={cache.name: {"bind": spec.recipe.cache, "mode": "rw"}},
+        volumes={cache.name: {"bind": MODELS, "mode": "rw"}},
         device_requests=devices(spec.gpus),
         shm_size=_SHARED_MEMORY,
     )

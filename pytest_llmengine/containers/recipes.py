@@ -1,12 +1,15 @@
-"""How the server of a backend is run in a container: its image, port, command and cache."""
+"""How the server of a backend is run in a container: its image, port, command and models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+MODELS = "/models"
+"""The folder in every container that keeps its models; it suits images with any user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,21 +17,20 @@ class Recipe:
     """What an image of this kind of server expects; another image must expect the same.
 
     ``image`` is pinned, so that two runs test the same server. ``port`` is the one that it listens
-    on inside. ``cache`` is the folder inside that keeps models, and ``volume`` Docker's named
-    volume that is mounted there. ``model`` is a small one, for who names none. ``command`` follows
-    the image's entry point. ``model_flag`` is the server's option for its model; one without gets
-    the model by its own API, after it has started. ``needs_gpu`` says that ``image`` does not start
-    without a GPU.
+    on inside the container. ``volume`` is the Docker volume that is mounted at MODELS; a variable
+    of ``environment`` tells the server to keep its models there. ``model`` is the default, a small
+    one. ``command`` follows the image's entry point. ``model_flag`` is the server's option for its
+    model; a server without one gets the model by its own API, after it has started. ``needs_gpu``
+    says that ``image`` does not start without a GPU.
     """
 
     image: str
     port: int
     volume: str
-    cache: str
+    environment: Mapping[str, str]
     model: str
     command: tuple[str, ...] = ()
     model_flag: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
     needs_gpu: bool = False
 
     def command_for(self, model: str, args: Sequence[str]) -> tuple[str, ...]:
@@ -42,17 +44,16 @@ _RECIPES = {
         image="ollama/ollama:0.32.15",
         port=11434,
         volume="llmengine-ollama",
-        cache="/root/.ollama",
+        # Pruning, a second server on the volume would delete what the first one is downloading.
+        environment={"OLLAMA_MODELS": MODELS, "OLLAMA_NOPRUNE": "1"},
         model="smollm2:135m",
         command=("serve",),
-        # A second server on the same volume would delete what the first one is downloading.
-        environment={"OLLAMA_NOPRUNE": "1"},
     ),
     "vllm_api": Recipe(
         image="vllm/vllm-openai:v0.32.0",
         port=8000,
         volume="llmengine-huggingface",
-        cache="/root/.cache/huggingface",
+        environment={"HF_HOME": MODELS},
         model="HuggingFaceTB/SmolLM2-135M-Instruct",
         # Understood by images that run `vllm serve` and by older ones alike.
         model_flag="--model",

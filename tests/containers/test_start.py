@@ -116,12 +116,9 @@ def test_container_is_as_wanted_and_no_more(
     volume = engine.client.volumes.get(mount["Name"])
 
     assert found["Config"]["Cmd"] == ["--model", "tiny", "--max-model-len", "2048"]
-    assert {"HF_TOKEN=hf-not-a-real-one", "A=1"} <= set(found["Config"]["Env"])
+    assert {"HF_TOKEN=hf-not-a-real-one", "A=1", "HF_HOME=/models"} <= set(found["Config"]["Env"])
     assert [p["HostIp"] for ports in container.ports.values() for p in ports] == ["127.0.0.1"]
-    assert (mount["Name"], mount["Destination"]) == (
-        "llmengine-huggingface",
-        "/root/.cache/huggingface",
-    )
+    assert (mount["Name"], mount["Destination"]) == ("llmengine-huggingface", "/models")
     assert volume.attrs["Labels"] == {"llmengine.cache": "1"}
     assert not found["HostConfig"]["DeviceRequests"]
 
