@@ -131,13 +131,14 @@ def _tell(found: Report, paths: list[Path] | tuple[Path, ...]) -> None:
 
 
 def _check_paths(save: Path | None, reports: list[Path] | tuple[Path, ...]) -> None:
-    from pytest_llmengine.parity.reports import check_path
+    from pytest_llmengine.parity.reports import FORMS
     from pytest_llmengine.parity.saved import check_path as check_saved
+    from pytest_llmengine.reports import check_path
 
     if save is not None:
         check_saved(save)
     for path in reports:
-        check_path(path)
+        check_path(path, FORMS)
 
 
 def _causes(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from llmengine import BadRequestError
+from llmengine.values.errors import ConfigError
 from llmengine.values.outputs import CompletionOutput, LLMOutput, Result
 from llmengine.values.secrets import register
-from pytest_llmengine.parity import Choices, ParityError, judge
+from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answering import answer_of
 from pytest_llmengine.parity.reports import write_report
 from pytest_llmengine.parity.reports.terminal import print_report
@@ -170,7 +171,7 @@ def test_keys_are_taken_out(
 
 def test_a_wrong_name_is_refused(report: Report, tmp_path: Path) -> None:
     """The ending says the form, and the folder must be there."""
-    with pytest.raises(ParityError, match=r"must end in \.json, \.md, \.html"):
+    with pytest.raises(ConfigError, match=r"must end in \.json, \.md, \.html"):
         write_report(report, tmp_path / "report.txt")
-    with pytest.raises(ParityError, match="there is no directory"):
+    with pytest.raises(ConfigError, match="there is no directory"):
         write_report(report, tmp_path / "gone" / "report.md")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.values.secrets import scrub
-from pytest_llmengine.parity.errors import ParityError
 from pytest_llmengine.parity.reports.as_json import to_json
 from pytest_llmengine.parity.reports.html import to_html
 from pytest_llmengine.parity.reports.markdown import to_markdown
+from pytest_llmengine.reports import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,22 +16,17 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.parity.report import Report
 
-_FORMATS: dict[str, Callable[[Report], str]] = {
+FORMS: dict[str, Callable[[Report], str]] = {
     ".json": to_json,
     ".md": to_markdown,
     ".html": to_html,
 }
 
 
-def check_path(path: Path) -> None:
-    """Raise ParityError unless a report can be written there: ask before the run, not after."""
-    if path.suffix not in _FORMATS:
-        raise ParityError(f"report {path}: the name must end in {', '.join(_FORMATS)}")
-    if not path.parent.is_dir():
-        raise ParityError(f"report {path}: there is no directory {path.parent}; make it first")
-
-
 def write_report(report: Report, path: Path) -> None:
-    """Write the report as JSON, Markdown or HTML, without any key in it."""
-    check_path(path)
-    path.write_text(scrub(_FORMATS[path.suffix](report)), encoding="utf-8")
+    """Write the report as JSON, Markdown or HTML, without any key in it.
+
+    Raises ConfigError for a name or a folder that cannot be.
+    """
+    check_path(path, FORMS)
+    path.write_text(scrub(FORMS[path.suffix](report)), encoding="utf-8")
