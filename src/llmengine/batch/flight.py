@@ -37,6 +37,7 @@ def ask_all(
                 while flight.has_landed or flight.size >= window:
                     yield flight.next()
         except Exception:
+            # Raised again below: what was asked is paid for, so its answers are given first.
             while flight.size:
                 yield flight.next()
             raise
