@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -9,6 +10,9 @@ import socket
 import socketserver
 import sys
 import threading
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,7 @@ import pytest
 
 from llmengine import ConfigError, EngineConfig
 from llmengine.embedded import models
+from llmengine.transport import background
 from llmengine.vllm_local import loading
 
 if TYPE_CHECKING:
@@ -89,6 +94,90 @@ class Connection:
     def drop(self) -> None:
         """Break the connection."""
         self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class MovedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still until a test moves it on."""
+
+    _moment = 1000.0
+
+    def time(self) -> float:
+        """The present moment, in seconds."""
+        return self._moment
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on, from any thread."""
+        self._moment += seconds
+        self.call_soon_threadsafe(int)  # the loop looks at its clock when it is woken
+
+    def settle(self) -> None:
+        """Return when the loop has done all that it can do at this moment, but for I/O."""
+        asyncio.run_coroutine_threadsafe(_turns(50), self).result(30)
+
+    @contextmanager
+    def passing(self, step: float) -> Iterator[None]:
+        """Time passes, in such steps and as fast as it can."""
+        over = threading.Event()
+
+        def pass_on() -> None:
+            while not over.wait(0.001):
+                self.advance(step)
+
+        thread = threading.Thread(target=pass_on)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
+    """The time of the background loop, which stands still unless the test moves it on."""
+    background.shutdown()
+    loop = MovedLoop()
+    monkeypatch.setattr(background, "_current", background.Background(loop))
+    yield loop
+    background.shutdown()
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:
+    """Return when it has happened; fails after a while that only a hang takes."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Waits until something has happened."""
+    return wait_until
+
+
+@pytest.fixture
+def aside() -> Callable[..., Future[Any]]:
+    """Calls something in a thread that does not keep a failed test from ending."""
+
+    def start(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - raised where the result is read
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    return start
 
 
 @dataclass

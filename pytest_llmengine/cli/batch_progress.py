@@ -34,7 +34,7 @@ def watching(
 
 
 def pace(progress: Progress) -> str:
-    """Rate, tokens, cost where it is known, and time left where it can be told."""
+    """Rate, tokens, cost where it is known, time left where it can be told, and who holds it up."""
     parts = [f"{progress.rate:.3g} lines/s", *_spent(progress)]
     if progress.failed:
         parts.insert(0, f"{progress.failed} failed")
@@ -42,6 +42,7 @@ def pace(progress: Progress) -> str:
         parts.append(f"{timedelta(seconds=round(progress.seconds_left))} left")
     if progress.resting:
         parts.append(f"not answering: {', '.join(progress.resting)}")
+    parts += [f"{name} asks to wait {left:.0f} s" for name, left in progress.pauses.items()]
     return ", ".join(parts)
 
 

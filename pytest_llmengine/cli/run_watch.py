@@ -5,17 +5,36 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from llmengine import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
     from llmengine.pipeline import StepProgress
 
     Watch = Callable[[StepProgress], object]
+
+
+class PauseColumn(ProgressColumn):
+    """Which servers asked for a pause, and for how long yet; shown by the step that runs."""
+
+    def render(self, task: Task) -> Text:
+        """The pauses of this moment; nothing beside a step that is done."""
+        shown = {} if task.finished else pauses()
+        return Text(", ".join(f"{origin} asks to wait {s:.0f} s" for origin, s in shown.items()))
 
 
 @contextmanager
@@ -30,6 +49,7 @@ def watching(console: Console) -> Iterator[Watch]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[failed]}"),
+        PauseColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}

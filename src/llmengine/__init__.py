@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmengine.pool.registry import get_engine as get_engine
     from llmengine.pool.registry import get_engine_config as get_engine_config
     from llmengine.pool.registry import register_engine as register_engine
+    from llmengine.transport.background import pauses as pauses
     from llmengine.values.capabilities import Capability as Capability
     from llmengine.values.errors import APIConnectionError as APIConnectionError
     from llmengine.values.errors import APITimeoutError as APITimeoutError
@@ -73,6 +74,7 @@ _HOMES = {
     "engine.engine": ("Engine",),
     "pool.pool": ("EnginePool",),
     "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
+    "transport.background": ("pauses",),
     "values.capabilities": ("Capability",),
     "values.errors": (
         "APIConnectionError",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -134,37 +133,38 @@ def test_whole_answer_instead_of_a_stream_is_kept(engine_for: Any, chat: Any) ->
     assert caught.value.partial.outputs[0].text == "All at once"
 
 
-@pytest.mark.parametrize(
-    ("clock", "pauses"),
-    [("first_token", (0.6, 0)), ("gap", (0, 0.6)), ("total", (0.0, 0.6))],
-)
+@pytest.mark.parametrize("name", ["first_token", "gap", "total"])
 def test_each_clock_of_a_stream_runs_out(
-    engine_for: Any, chunk: Any, clock: str, pauses: tuple[float, float]
+    engine_for: Any, chunk: Any, clock: Any, aside: Any, until: Any, name: str
 ) -> None:
     """Keep-alive comments do not wind a clock up, and the error names the clock."""
-
-    def silence(connection: Any, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            connection.sse(": keep-alive")
-            connection.pause(0.05)
+    comments = 0
 
     def handler(_: Any, connection: Any) -> None:
+        nonlocal comments
         connection.start_sse()
-        silence(connection, pauses[0])
-        connection.sse(chunk("Half"))
-        silence(connection, pauses[1])
-        connection.sse(chunk(finish="stop"), ...)
-        connection.chunk(b"")
+        if name != "first_token":
+            connection.sse(chunk("Half"))
+        while True:
+            connection.sse(": keep-alive")
+            comments += 1
+            connection.pause(0.005)
 
-    engine, server = engine_for(handler, timeout={clock: 0.25})
+    engine, server = engine_for(handler, timeout={"total": None} | {name: 20})
+    read: list[Any] = []
+    reading = aside(lambda: read.extend(engine.stream("hi")))
+    until(lambda: comments)
+    if name != "first_token":
+        until(lambda: read)
+    clock.settle()
 
-    with pytest.raises(APITimeoutError) as caught:
-        list(engine.stream("hi"))
+    with clock.passing(1):
+        error = reading.exception(60)
 
-    assert caught.value.clock == clock
-    texts = [o.text for o in caught.value.partial.outputs]
-    assert texts == ([] if clock == "first_token" else ["Half"])
+    assert isinstance(error, APITimeoutError)
+    assert error.clock == name
+    texts = [o.text for o in error.partial.outputs]
+    assert texts == ([] if name == "first_token" else ["Half"])
     assert len(server.requests) == 1
 
 

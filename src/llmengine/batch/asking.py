@@ -11,7 +11,7 @@ from llmengine.batch.lines import ROUTES
 from llmengine.batch.tracing import output_of, traced
 from llmengine.dialects.openai_answer import usage as chat_usage
 from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
-from llmengine.engine.calls import unforeseen
+from llmengine.engine.calls import patience_of, unforeseen
 from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import CallError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import Result
 
 _OK = 200
+# Clocks that run out before anything is sent, so that another endpoint may be asked.
+_NOT_SENT = frozenset({"cold_start", "wait"})
 
 
 @dataclass(slots=True)
@@ -63,13 +65,17 @@ class Asker:
         self._balancer = balancer
         self._retries = max(e.config.max_retries for e in engines)
         self._first_wait = max(e.config.retry_wait for e in engines)
+        self._patience = max(patience_of(e) for e in engines)
 
     async def ask(self, request: BatchRequest) -> Answer:
         """The request's answer; only cancellation is raised."""
         answer = Answer()
         try:
             await with_retries(
-                lambda: self._round(request, answer), self._retries, self._first_wait
+                lambda: self._round(request, answer),
+                self._retries,
+                self._first_wait,
+                self._patience,
             )
         except CallError as error:
             error.attempts = answer.attempts
@@ -90,7 +96,7 @@ class Asker:
                 with endpoint.attempt(trial=trial):
                     return await _attempt(endpoint, request, answer)
             except CallError as error:
-                if not error.retryable and error.clock != "cold_start":
+                if not error.retryable and error.clock not in _NOT_SENT:
                     raise
                 failures[endpoint] = error
         # The soonest that any of them may be asked again decides about the next round.

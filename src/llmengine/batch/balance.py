@@ -59,9 +59,9 @@ class Endpoint:
         return self._out_until is not None
 
     @property
-    def cooling(self) -> bool:
-        """Whether its server asked for a pause."""
-        return self._loop.pace(self._origin).pause > 0
+    def pause(self) -> float:
+        """The seconds left of a pause that its server asked for; from any thread."""
+        return self._loop.pause(self._origin, self.engine.credential)
 
     @property
     def load(self) -> tuple[float, int]:
@@ -87,7 +87,10 @@ class Endpoint:
         try:
             yield
         except CallError as error:
-            self._failed(error, trial=trial) if _is_dead(error) else self._answered()
+            if _is_dead(error):
+                self._failed(error, trial=trial)
+            elif error.clock != "wait":  # else nothing was sent
+                self._answered()
             raise
         else:
             self._answered()
@@ -129,7 +132,7 @@ class Balancer:
         if due is not None:
             return due, True
         alive = [e for e in left if not e.out]
-        awake = [e for e in alive if not e.cooling]
+        awake = [e for e in alive if not e.pause]
         if awake or (alive and not tried):
             return min(awake or alive, key=lambda e: e.load), False
         return None if tried else (min(left, key=lambda e: e.trial_in(now)), False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmengine.telemetry.money import total_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from llmengine.batch.asking import Answer
@@ -27,7 +27,9 @@ class Progress:
     ``failed`` count lines of the output, of which ``earlier`` were there before this run;
     ``unasked`` lines were left out by ``only_failed``. ``attempts``, ``usage``, ``cost`` and
     ``seconds`` are this run's alone. ``usage`` is None where no server told any. ``cost`` is in
-    ``currency``, by the engines' prices; one with a part that is unknown is None.
+    ``currency``, by the engines' prices; one with a part that is unknown is None. ``resting``
+    names engines that do not answer, ``pauses`` those whose server asked for a pause (HTTP 429),
+    with the seconds left of it.
     """
 
     total: int | None = None
@@ -41,6 +43,7 @@ class Progress:
     currency: str | None = None
     seconds: float = 0.0
     resting: tuple[str, ...] = ()
+    pauses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -120,9 +123,12 @@ class Tally:
         )
         self._spend(run)
 
-    def progress(self, resting: tuple[str, ...] = ()) -> Progress:
+    def progress(
+        self, resting: tuple[str, ...] = (), pauses: Mapping[str, float] | None = None
+    ) -> Progress:
         """The batch so far."""
-        return replace(self._now, seconds=time.monotonic() - self._started, resting=resting)
+        seconds = time.monotonic() - self._started
+        return replace(self._now, seconds=seconds, resting=resting, pauses=pauses or {})
 
     def complete(self) -> None:
         """The input is at its end, so that its length is known."""

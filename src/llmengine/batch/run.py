@@ -86,7 +86,9 @@ def answer_all(
                 request, answer = item
                 journal.add(request, answer_record(request, answer), ok=answer.error is None)
                 tally.asked(request, answer)
-            on_progress(tally.progress(tuple(e.engine.name for e in endpoints if e.out)))
+            resting = tuple(e.engine.name for e in endpoints if e.out)
+            pauses = {e.engine.name: left for e in endpoints if (left := e.pause)}
+            on_progress(tally.progress(resting, pauses))
 
 
 def no_progress(_progress: Progress) -> None:

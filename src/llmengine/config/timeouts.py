@@ -1,9 +1,11 @@
-"""The four clocks of a call."""
+"""The clocks of a call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
+
+from llmengine.transport.retries import LONGEST_RETRY_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,13 +14,17 @@ class Timeouts:
 
     ``connect`` is for the connection. ``first_token`` and ``gap`` hold for streams: until the
     first generated content, and between two pieces of it (keep-alive comments do not count).
-    ``total`` starts when the request is sent, not while it waits for its turn.
+    ``total`` starts when the request is sent, not while it waits for its turn. ``wait`` is how
+    long a call waits before one attempt because the server asks for it: for its own
+    ``Retry-After``, and for the pause after a 429 to another call. A server that asks for longer
+    ends the call at once.
     """
 
     connect: float | None = 10.0
     first_token: float | None = None
     gap: float | None = None
     total: float | None = 60.0
+    wait: float | None = LONGEST_RETRY_AFTER
 
     def __post_init__(self) -> None:
         for field in fields(self):

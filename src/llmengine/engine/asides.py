@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json, to_json
 
 from llmengine.transport.base import HTTPRequest, Posted
-from llmengine.transport.retries import with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +37,7 @@ async def post(call: Call, url: str, body: Mapping[str, Any]) -> bytes:
             raise call.refusal(reply.status, reply.headers, reply.body)
         return reply.body
 
-    config = call.engine.config
-    return await with_retries(call.when_awake(once), config.max_retries, config.retry_wait)
+    return await call.retried(once, call.engine.config.max_retries)
 
 
 def object_in(reply: HTTPReply) -> dict[str, Any]:

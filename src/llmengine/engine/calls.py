@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import cached_property, partial
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.dialects.failures import failure
@@ -50,7 +51,8 @@ class Call:
         self.concurrency = engine.concurrency
         self.slots = loop.slots(engine, self.concurrency)
         self.process_slots = nullcontext() if engine.in_process else loop.process_slots
-        self.pace = loop.pace(origin)
+        self.pace = loop.pace(origin, engine.credential)
+        self.patience = patience_of(engine)
         self.readiness = loop.readiness(origin)
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
         self.tracing = tracing_of(engine, url)
@@ -103,10 +105,15 @@ class Call:
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
-        return await with_retries(self.when_awake(once), limit, self.engine.config.retry_wait)
+        return await self.retried(once, limit)
+
+    async def retried(self, once: Callable[[], Awaitable[T]], max_retries: int) -> T:
+        """What `once` gives, in as many attempts as the engine makes, each when it may be made."""
+        first_wait = self.engine.config.retry_wait
+        return await with_retries(self.when_awake(once), max_retries, first_wait, self.patience)
 
     def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-        """The attempt `once`, made when the engine is ready and its server awake.
+        """The attempt `once`, made when the engine is ready, its server awake, and it is its turn.
 
         The wait is no part of the attempt, so that it takes nothing of its clocks.
         """
@@ -123,10 +130,15 @@ class Call:
             method="GET",
         )
         probe = partial(trouble_at, self.transport, knock)
-        return partial(self.readiness.attempt, once, probe, config.cold_start)
+        in_turn = partial(self._in_turn, once)
+        return partial(self.readiness.attempt, in_turn, probe, config.cold_start)
 
     async def _when_ready(self, once: Callable[[], Awaitable[T]]) -> T:
         await self.engine.ready(self)
+        return await self._in_turn(once)
+
+    async def _in_turn(self, once: Callable[[], Awaitable[T]]) -> T:
+        await self.pace.turn(self.engine.config.requests_per_minute, self.patience)
         return await once()
 
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
@@ -139,8 +151,7 @@ class Call:
         return engine.dialect.decode(reply.body, request)
 
     async def send(self, outgoing: Outgoing) -> HTTPReply:
-        """Send one request when it is its turn; the answer, whatever its status."""
-        await self.pace.turn(self.engine.config.requests_per_minute)
+        """Send one request; the answer, whatever its status."""
         async with self.process_slots:
             return await outgoing.fetch()
 
@@ -151,14 +162,26 @@ class Call:
         return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
-        """The error behind a status; a 429 cools everybody at this endpoint."""
+        """The error behind a status; a 429 pauses everybody with this address and key.
+
+        One that asks for longer than this call would wait itself pauses nobody, so that a single
+        odd answer cannot stop all calls of a day: the next call asks anew.
+        """
         error = failure(status, headers, body)
         if isinstance(error, RateLimitError) and error.retryable:
             # A 429 without Retry-After still means: not now, none of you.
-            self.pace.cool(max(error.retry_after or 0.0, self.engine.config.retry_wait))
+            pause = max(error.retry_after or 0.0, self.engine.config.retry_wait)
+            if pause <= self.patience:
+                self.pace.cool(pause)
         if isinstance(error, AuthenticationError):
             error.advise(self.engine.key_advice)
         return error
+
+
+def patience_of(engine: Engine) -> float:
+    """How many seconds a call waits before one attempt because the server asks for it."""
+    wait = engine.clocks.wait
+    return inf if wait is None else wait
 
 
 def unforeseen(error: Exception) -> CallError:

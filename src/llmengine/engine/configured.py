@@ -66,6 +66,8 @@ class Configured:
             if name.lower() in SECRET_HEADERS:
                 register(value.removeprefix("Bearer "))
         self.headers = self._headers()
+        shown = {(k.lower(), v) for k, v in self.headers.items() if k.lower() in SECRET_HEADERS}
+        self.credential = hash(frozenset(shown))  # tells keys apart without holding one
 
     @classmethod
     def variables(cls) -> Names:

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +16,6 @@ from llmengine.engine.probes import insist
 from llmengine.structured.checking import whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.clocks import StreamClock
-from llmengine.transport.retries import with_retries
 from llmengine.values.errors import CallError, LLMEngineError, UnexpectedResponseError
 from llmengine.values.outputs import Delta
 
@@ -69,6 +69,8 @@ class Pump:
             else:
                 output = await self._structured(call, tally)
         except LLMEngineError as error:
+            if isinstance(error, CallError):
+                error.attempts = tally.attempts
             tally.close(error=error)
             return End(error)
         except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
@@ -93,9 +95,8 @@ class Pump:
         return output
 
     async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
-        config = self._engine.config
-        attempt = call.when_awake(lambda: self._attempt(call, request, tally))
-        return await with_retries(attempt, config.max_retries, config.retry_wait)
+        once = partial(self._attempt, call, request, tally)
+        return await call.retried(once, self._engine.config.max_retries)
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
@@ -117,7 +118,6 @@ class Pump:
         engine = self._engine
         clocks = engine.clocks
         now = asyncio.get_running_loop().time
-        await call.pace.turn(engine.config.requests_per_minute)
         tally.attempt()
         async with call.process_slots, AsyncExitStack() as stack:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)

@@ -44,10 +44,10 @@ PROCESS_CONCURRENCY = int(os.environ.get("LLMENGINE_MAX_CONCURRENCY", "1000"))
 class Background:
     """An event loop on a daemon thread, with the connections and limits that live on it."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.loop = asyncio.new_event_loop() if loop is None else loop
         self._shared: dict[str, Any] = {}
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[tuple[str, int], Pace] = {}
         self._readiness: dict[str, Readiness] = {}
         self._slots: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
         self.process_slots = asyncio.Semaphore(PROCESS_CONCURRENCY)
@@ -88,9 +88,25 @@ class Background:
             self._slots[owner] = asyncio.Semaphore(count)
         return self._slots[owner]
 
-    def pace(self, origin: str) -> Pace:
-        """The rhythm of one server, shared by all its engines; on the loop only."""
-        return self._paces.setdefault(origin, Pace())
+    def pace(self, origin: str, credential: int) -> Pace:
+        """The rhythm of one server for one key, shared by all its engines; on the loop only."""
+        key = (origin, credential)
+        if key not in self._paces:
+            self._paces[key] = Pace(origin)
+        return self._paces[key]
+
+    def pause(self, origin: str, credential: int) -> float:
+        """The seconds left of a pause that the server asked for with that key; from any thread."""
+        pace = self._paces.get((origin, credential))
+        return 0.0 if pace is None else pace.pause
+
+    def pauses(self) -> dict[str, float]:
+        """The servers that asked for a pause, each with the seconds left; from any thread."""
+        left: dict[str, float] = {}
+        for (origin, _), pace in list(self._paces.items()):
+            if pause := pace.pause:
+                left[origin] = max(pause, left.get(origin, 0.0))
+        return left
 
     def readiness(self, origin: str) -> Readiness:
         """Whether one server is awake, shared by all its engines; on the loop only."""
@@ -125,6 +141,14 @@ def background() -> Background:
         if _current is None:
             _current = Background()
         return _current
+
+
+def pauses() -> dict[str, float]:
+    """The servers that asked this process to wait (HTTP 429), each with the seconds left.
+
+    Calls to them wait for that long, or end at once if that is longer than their ``timeout.wait``.
+    """
+    return {} if _current is None else _current.pauses()
 
 
 def shutdown() -> None:

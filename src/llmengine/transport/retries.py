@@ -23,27 +23,31 @@ LONGEST_WAIT = 30.0
 LONGEST_RETRY_AFTER = 120.0
 
 
-def worth_retrying(error: Exception) -> bool:
-    """Whether the same request may be answered later."""
-    if not isinstance(error, CallError) or not error.retryable:
-        return False
-    return (error.retry_after or 0.0) <= LONGEST_RETRY_AFTER
+def wait_before(
+    attempt: int,
+    error: CallError,
+    first_wait: float = FIRST_WAIT,
+    patience: float = LONGEST_RETRY_AFTER,
+) -> float:
+    """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor.
 
-
-def wait_before(attempt: int, error: CallError, first_wait: float = FIRST_WAIT) -> float:
-    """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor."""
+    It is never more than `patience`.
+    """
     ceiling = min(LONGEST_WAIT, first_wait * 2.0 ** (attempt - 2))
     jitter = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
-    return (error.retry_after or 0.0) + jitter
+    return min((error.retry_after or 0.0) + jitter, patience)
 
 
 async def with_retries(
-    once: Callable[[], Awaitable[T]], max_retries: int, first_wait: float = FIRST_WAIT
+    once: Callable[[], Awaitable[T]],
+    max_retries: int,
+    first_wait: float = FIRST_WAIT,
+    patience: float = LONGEST_RETRY_AFTER,
 ) -> T:
     """What `once` gives, tried again as long as it is worth it; else its last error.
 
     ``first_wait`` is the longest wait before the second attempt, in seconds; it doubles from
-    attempt to attempt.
+    attempt to attempt. A server that asks to wait longer than ``patience`` seconds is given up.
 
     A plain loop, because stamina's costs a hundred times its CPU, on calls that never fail too,
     and warns in the log of every user; ``BENCHMARK.md`` has the numbers.
@@ -53,9 +57,17 @@ async def with_retries(
             return await once()
         except CallError as error:
             error.attempts = attempt
-            if attempt > max_retries or not worth_retrying(error):
+            if not error.retryable:
                 raise
-            wait = wait_before(attempt + 1, error, first_wait)
+            if error.retry_after is not None and error.retry_after > patience:
+                error.advise(
+                    f"the server asks to wait {error.retry_after:g} s, more than the "
+                    f"{patience:g} s that timeout.wait allows"
+                )
+                raise
+            if attempt > max_retries:
+                raise
+            wait = wait_before(attempt + 1, error, first_wait, patience)
             log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error.label)
             log.debug("attempt %d failed: %s", attempt, error)
         await asyncio.sleep(wait)

@@ -6,7 +6,7 @@ LLMEngineError
 ├── InvalidRequestError      a prompt or a parameter is wrong; nothing was sent
 ├── CallError                one call was sent and failed
 │   ├── APIConnectionError     no connection, or it broke
-│   ├── APITimeoutError        one of the four clocks ran out (``clock`` says which)
+│   ├── APITimeoutError        one of the clocks ran out (``clock`` says which)
 │   ├── BadRequestError        400, 413, 415, 422
 │   │   └── ContextLengthError   the prompt does not fit the model
 │   ├── AuthenticationError    401, 403
@@ -156,7 +156,11 @@ class NotFoundError(CallError):
 
 
 class RateLimitError(CallError):
-    """The server asks for fewer requests (429)."""
+    """The server asks for fewer requests (429).
+
+    ``clock`` is ``wait`` where it said so to another call, and asks for a longer pause than this
+    one was to wait; nothing was sent then.
+    """
 
     _retryable = True
 
