@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from llmengine.pool.registry import get_engine as get_engine
     from llmengine.pool.registry import get_engine_config as get_engine_config
     from llmengine.pool.registry import register_engine as register_engine
+    from llmengine.transport.answer_limits import AnswerLimits as AnswerLimits
     from llmengine.transport.background import pauses as pauses
     from llmengine.values.capabilities import Capability as Capability
+    from llmengine.values.errors import AnswerTooLargeError as AnswerTooLargeError
     from llmengine.values.errors import APIConnectionError as APIConnectionError
     from llmengine.values.errors import APITimeoutError as APITimeoutError
     from llmengine.values.errors import AuthenticationError as AuthenticationError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import QuotaError as QuotaError
     from llmengine.values.errors import RateLimitError as RateLimitError
     from llmengine.values.errors import RefusedError as RefusedError
+    from llmengine.values.errors import ResponseIncompleteError as ResponseIncompleteError
     from llmengine.values.errors import StreamIncompleteError as StreamIncompleteError
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
@@ -74,11 +77,13 @@ _HOMES = {
     "engine.engine": ("Engine",),
     "pool.pool": ("EnginePool",),
     "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
+    "transport.answer_limits": ("AnswerLimits",),
     "transport.background": ("pauses",),
     "values.capabilities": ("Capability",),
     "values.errors": (
         "APIConnectionError",
         "APITimeoutError",
+        "AnswerTooLargeError",
         "AuthenticationError",
         "BadRequestError",
         "BatchError",
@@ -92,6 +97,7 @@ _HOMES = {
         "QuotaError",
         "RateLimitError",
         "RefusedError",
+        "ResponseIncompleteError",
         "StreamIncompleteError",
         "StructuredOutputError",
         "TruncatedError",

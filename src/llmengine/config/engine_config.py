@@ -20,6 +20,7 @@ from pydantic import (
 from llmengine.config.backends import load_backend
 from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
+from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
 from llmengine.values.errors import ConfigError
 from llmengine.values.sampling import SamplingParams
@@ -48,6 +49,7 @@ class EngineConfig(BaseModel):
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
     ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
     take; left out, a sleeping server is a failing one.
+    ``limits`` bounds what is read of one answer, as a mapping of the fields of AnswerLimits.
     """
 
     model_config = ConfigDict(
@@ -86,6 +88,7 @@ class EngineConfig(BaseModel):
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
     cold_start: float | None = Field(None, gt=0)
+    limits: Annotated[AnswerLimits, BeforeValidator(AnswerLimits.of)] = DEFAULT_LIMITS
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

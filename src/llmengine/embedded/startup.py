@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from llmengine.embedded.process import ChildProcess
 
 
+_ENOUGH = 2**20
+
+
 class _NotServingError(Exception):
     """The child said that it cannot serve, or its first answer was no token."""
 
@@ -62,7 +65,7 @@ def _answer_one_token(url: str) -> None:
         headers = {"Content-Type": "application/json"}
         connection.request("POST", "/v1/completions", body, headers)
         response = connection.getresponse()
-        answer = response.read().decode(errors="replace")
+        answer = response.read(_ENOUGH).decode(errors="replace")
     finally:
         connection.close()
     if response.status != HTTPStatus.OK:

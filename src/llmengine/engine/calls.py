@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from functools import cached_property, partial
 from math import inf
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from llmengine.values.request import ChatRequest
 
 T = TypeVar("T")
+
+_LARGE = 2**20
 
 
 class Call:
@@ -128,6 +131,7 @@ class Call:
             self.engine.clocks.connect,
             total,
             method="GET",
+            limits=config.limits,
         )
         probe = partial(trouble_at, self.transport, knock)
         in_turn = partial(self._in_turn, once)
@@ -148,17 +152,22 @@ class Call:
         reply = await self.send(outgoing)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
+        if len(reply.body) > _LARGE:  # reading it takes a while, in which others get their turn
+            return await asyncio.to_thread(engine.dialect.decode, reply.body, request)
         return engine.dialect.decode(reply.body, request)
 
     async def send(self, outgoing: Outgoing) -> HTTPReply:
         """Send one request; the answer, whatever its status."""
         async with self.process_slots:
-            return await outgoing.fetch()
+            reply = await outgoing.fetch()
+        if not self.engine.in_process:
+            self.engine.config.limits.hold_values(reply.body)
+        return reply
 
     def raw(self, body: bytes) -> Outgoing:
         """A request with a body that is sent as it is, over our own connections."""
-        clocks, headers = self.engine.clocks, self.engine.headers
-        http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total)
+        clocks, headers, limits = self.engine.clocks, self.engine.headers, self.engine.config.limits
+        http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total, limits=limits)
         return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:

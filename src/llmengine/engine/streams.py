@@ -15,6 +15,7 @@ from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
 from llmengine.structured.checking import whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
+from llmengine.transport.answer_limits import EventMeter
 from llmengine.transport.clocks import StreamClock
 from llmengine.values.errors import CallError, LLMEngineError, UnexpectedResponseError
 from llmengine.values.outputs import Delta
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LARGE = 2**14
 # Deltas that may wait for a slow reader before the server is held up in turn.
 _AHEAD = 256
 
@@ -125,11 +127,18 @@ class Pump:
             reply = await _within(clock, opening)
             if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
                 body = await _within(clock, _whole(reply.chunks))
+                engine.config.limits.hold_values(body)
                 raise call.refusal(reply.status, reply.headers, body)
             if engine.dialect.stream_type not in reply.headers.get("Content-Type", ""):
                 body = await _within(clock, _whole(reply.chunks))
+                engine.config.limits.hold_values(body)
                 raise self._no_stream(reply, body)
+            meter = EventMeter(engine.config.limits, engine.dialect.stream_type)
             while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
+                clock.check(now())
+                meter.feed(chunk)
+                if len(chunk) > _LARGE:
+                    await asyncio.sleep(0)  # many events: the other calls get their turn
                 await self._deliver(deltas := decoder.feed(chunk), clock, tally)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)

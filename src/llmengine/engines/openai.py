@@ -73,7 +73,10 @@ class OpenAI(Engine):
 
     def _client(self, loop: Background) -> Any:
         if loop not in self._clients:
-            connections = loop.shared("openai", lambda: make_connections(self._sdk))
+            limits = self.config.limits
+            connections = loop.shared(
+                f"openai {limits}", lambda: make_connections(self._sdk, limits)
+            )
             self._clients[loop] = make_client(
                 self._sdk, self.base_url, self._sdk_headers, connections
             )

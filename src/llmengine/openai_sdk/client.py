@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
+from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
+
+    from llmengine.transport.answer_limits import AnswerLimits
 
 _NO_KEY = "EMPTY"  # the SDK wants one
 
@@ -38,10 +43,43 @@ def make_client(sdk: Any, base_url: str, headers: Mapping[str, str], connections
     )
 
 
-def make_connections(sdk: Any) -> Any:
+def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
     """The connections of all such clients of one loop: without cookies and without redirects.
 
-    A redirect would carry the key to another address.
+    A redirect would carry the key to another address. Answers are read within the limits.
     """
     nobody = DefaultCookiePolicy(allowed_domains=[])
-    return sdk.DefaultAsyncHttpxClient(follow_redirects=False, cookies=CookieJar(nobody))
+    return sdk.DefaultAsyncHttpxClient(
+        follow_redirects=False,
+        cookies=CookieJar(nobody),
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
+        event_hooks={"response": [partial(_bound, limits)]},
+    )
+
+
+async def _bound(limits: AnswerLimits, response: Any) -> None:
+    """Put our own reading of the body in the place of the HTTP client's, before it begins."""
+    if response.is_stream_consumed:
+        return  # the answer of a mock, which is whole already
+    encoding = response.headers.pop("Content-Encoding", "")
+    kinds = type(response.stream).__mro__
+    kind = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
+    response.stream = _bounded(kind)(response.stream, encoding, limits)
+
+
+@lru_cache(2)
+def _bounded(kind: Any) -> Any:
+    """The class of our streams, for one generation of the HTTP client (httpx or httpx2)."""
+
+    class BoundedStream(kind):  # type: ignore[misc]  # found by name
+        def __init__(self, source: Any, encoding: str, limits: AnswerLimits) -> None:
+            self._source = source
+            self._pieces = unpacked(source, encoding, limits)
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._pieces
+
+        async def aclose(self) -> None:
+            await self._source.aclose()
+
+    return BoundedStream

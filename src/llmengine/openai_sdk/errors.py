@@ -45,6 +45,9 @@ def reply_in(error: Exception) -> HTTPReply | None:
 
 def ours(error: Exception, url: str) -> CallError | None:
     """The error of ours that an exception means; None if it is not of the SDK."""
+    for found in (error, error.__cause__):
+        if isinstance(found, CallError):  # raised while we read, which the SDK wraps
+            return found
     kind = next((_OURS[name] for name in _ancestors(error) if name in _OURS), None)
     if kind is None:
         return None

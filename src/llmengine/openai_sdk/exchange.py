@@ -81,7 +81,7 @@ class Exchange:
 
     def _fail(self, error: Exception) -> NoReturn:
         meant = ours(error, self.url)
-        if meant is None:
+        if meant is None or meant is error:
             raise error
         raise meant from error
 

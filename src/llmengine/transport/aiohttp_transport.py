@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.transport.decompression import ACCEPT_ENCODING, PIECE, unpacked
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             read_bufsize=_READ_BUFFER,
-            auto_decompress=True,
+            auto_decompress=False,
+            headers={"Accept-Encoding": ACCEPT_ENCODING},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._proxies = getproxies()
@@ -52,7 +54,8 @@ class AiohttpTransport:
                 allow_redirects=False,
                 proxy=self._proxy(request.url),
             ) as response:
-                return HTTPReply(response.status, response.headers, await response.read())
+                body = b"".join([piece async for piece in _pieces(response, request)])
+                return HTTPReply(response.status, response.headers, body)
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
@@ -87,8 +90,13 @@ class AiohttpTransport:
 
 async def _chunks(response: aiohttp.ClientResponse, request: HTTPRequest) -> AsyncIterator[bytes]:
     with _mapped(request):
-        async for chunk in response.content.iter_any():
-            yield chunk
+        async for piece in _pieces(response, request):
+            yield piece
+
+
+def _pieces(response: aiohttp.ClientResponse, request: HTTPRequest) -> AsyncIterator[bytes]:
+    encoding = response.headers.get("Content-Encoding", "")
+    return unpacked(response.content.iter_chunked(PIECE), encoding, request.limits)
 
 
 @contextmanager
@@ -103,6 +111,10 @@ def _mapped(request: HTTPRequest) -> Iterator[None]:
         raise APITimeoutError(msg, clock="total") from error
     except aiohttp.ClientConnectorError as error:
         msg = f"cannot connect to {request.url}: {error.os_error.strerror or error}"
+        raise APIConnectionError(msg) from error
+    except aiohttp.ClientResponseError as error:
+        said = " ".join(error.message.split())
+        msg = f"{request.url} did not answer in HTTP that can be read: {said}"
         raise APIConnectionError(msg) from error
     except (aiohttp.ClientError, OSError) as error:
         msg = f"the connection to {request.url} broke: {error or type(error).__name__}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
-    """One request; ``connect`` and ``total`` are its clocks in seconds, None for none."""
+    """One request; ``connect`` and ``total`` are its clocks in seconds, None for none.
+
+    ``limits`` bounds what is read of the answer.
+    """
 
     url: str
     headers: Mapping[str, str]
@@ -20,6 +25,7 @@ class HTTPRequest:
     connect: float | None
     total: float | None
     method: Literal["POST", "GET"] = "POST"
+    limits: AnswerLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class HTTPStream:
 class Outgoing(Protocol):
     """One request, encoded and ready; each use sends it once.
 
-    Failures are raised as APIConnectionError and APITimeoutError; a status is never a failure.
+    Failures are raised as CallErrors; a status is never a failure.
     """
 
     async def fetch(self) -> HTTPReply:
@@ -56,7 +62,10 @@ class Outgoing(Protocol):
 
 
 class Transport(Protocol):
-    """An HTTP client: failures are raised as APIConnectionError and APITimeoutError."""
+    """An HTTP client: failures are raised as CallErrors, and an answer is read within its limits.
+
+    They are APIConnectionError, APITimeoutError, AnswerTooLargeError and UnexpectedResponseError.
+    """
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""

@@ -37,6 +37,12 @@ class StreamClock:
             name = "gap"
         return (silence, name) if silence < end else (end, "total")
 
+    def check(self, now: float) -> None:
+        """Raise APITimeoutError if a clock has run out: timers fire only while nothing arrives."""
+        when, name = self.deadline()
+        if now >= when:
+            raise self.expired(name)
+
     def expired(self, name: str) -> APITimeoutError:
         """The error of the clock of that name."""
         limit = getattr(self, name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -22,24 +23,29 @@ class HttpxTransport:
 
     def __init__(self) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            limits=limits, follow_redirects=False, headers={"Accept-Encoding": ACCEPT_ENCODING}
+        )
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
         with _mapped(request):
-            async with asyncio.timeout(request.total):
-                response = await self._client.request(
-                    request.method,
-                    request.url,
-                    content=request.body,
-                    headers=dict(request.headers),
-                    timeout=httpx.Timeout(None, connect=request.connect),
-                )
-        return HTTPReply(response.status_code, response.headers, response.content)
+            async with asyncio.timeout(request.total), self._sent(request) as response:
+                body = b"".join([piece async for piece in _pieces(response, request)])
+                return HTTPReply(response.status_code, response.headers, body)
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
         """Send the request; only the connect clock is kept here, the others by the reader."""
+        async with self._sent(request) as response:
+            yield HTTPStream(response.status_code, response.headers, _chunks(response, request))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _sent(self, request: HTTPRequest) -> AsyncIterator[httpx.Response]:
         built = self._client.build_request(
             request.method,
             request.url,
@@ -50,19 +56,22 @@ class HttpxTransport:
         with _mapped(request):
             response = await self._client.send(built, stream=True)
         try:
-            yield HTTPStream(response.status_code, response.headers, _chunks(response, request))
+            yield response
         finally:
             await response.aclose()
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._client.aclose()
 
 
 async def _chunks(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:
     with _mapped(request):
-        async for chunk in response.aiter_bytes():
-            yield chunk
+        async for piece in _pieces(response, request):
+            yield piece
+
+
+def _pieces(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:
+    if response.is_stream_consumed:  # the answer of a mock, which is whole and decompressed
+        return unpacked(response.aiter_bytes(), "", request.limits)
+    encoding = response.headers.get("Content-Encoding", "")
+    return unpacked(response.aiter_raw(), encoding, request.limits)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ LLMEngineError
 │   │   └── QuotaError           429 that no waiting mends
 │   ├── InternalServerError    5xx
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
+│   │   └── ResponseIncompleteError  an answer that is empty or cut, so that it may come whole
+│   ├── AnswerTooLargeError    an answer beyond the engine's limits
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema
 │       ├── RefusedError         the model declined, or the content filter stopped it
@@ -179,6 +181,16 @@ class InternalServerError(CallError):
 
 class UnexpectedResponseError(CallError):
     """The answer is not the protocol's: no JSON, no choices, a redirect, a wrong content type."""
+
+
+class ResponseIncompleteError(UnexpectedResponseError):
+    """A successful answer whose body is empty, cut or damaged, so that nothing in it is of use."""
+
+    _retryable = True
+
+
+class AnswerTooLargeError(CallError):
+    """The answer passes one of the engine's limits, and was given up there."""
 
 
 class StreamIncompleteError(CallError):

@@ -1,0 +1,123 @@
+"""The body of an answer, decompressed in pieces and counted.
+
+The HTTP clients would decompress each piece that arrives at one stroke, on the loop: a megabyte of
+zeros is a kilobyte on the wire. Only what can be taken apart here is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING
+
+from llmengine.values.errors import ResponseIncompleteError, UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
+
+    from llmengine.transport.answer_limits import AnswerLimits
+
+ACCEPT_ENCODING = "gzip, deflate"
+PIECE = 2**16
+
+_GZIP_BEGIN = b"\x1f\x8b"
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # wbits, as zlib calls the container
+
+
+async def unpacked(
+    chunks: AsyncIterable[bytes], encoding: str, limits: AnswerLimits
+) -> AsyncIterator[bytes]:
+    """The body as it was before it was compressed, in pieces; ``encoding`` is Content-Encoding.
+
+    Raises AnswerTooLargeError beyond a limit, ResponseIncompleteError for compressed data that is
+    cut or damaged, and UnexpectedResponseError for an encoding that was not asked for.
+    """
+    unpacker = _unpacker(encoding)
+    wire = size = 0
+    async for chunk in chunks:
+        wire += len(chunk)
+        limits.hold("wire_bytes", wire)
+        if unpacker is None:
+            limits.hold("body_bytes", wire)
+            yield chunk
+            continue
+        for piece in unpacker.feed(chunk):
+            size += len(piece)
+            limits.hold("body_bytes", size)
+            yield piece
+            await asyncio.sleep(0)  # the other calls of the process get their turn
+    if unpacker is not None:
+        unpacker.finish()
+
+
+class Unpacker:
+    """Decompresses one body, in pieces of a bounded size."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._head = b""
+        self._stream: zlib._Decompress | None = None
+        self._plain = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What `data` holds."""
+        if self._stream is None:
+            data = self._head + data
+            if len(data) < len(_GZIP_BEGIN) and not self._plain:
+                self._head = data
+                return
+            self._begin(data)
+        if self._plain:
+            yield data
+            return
+        yield from self._inflated(data)
+
+    def finish(self) -> None:
+        """Raise ResponseIncompleteError if the end of the data has not come."""
+        if self._head or (self._stream is not None and not self._stream.eof):
+            msg = f"the answer is cut: its {self._encoding} data has no end"
+            raise ResponseIncompleteError(msg, status=200)
+
+    def _begin(self, data: bytes) -> None:
+        self._head = b""
+        if self._encoding == "gzip":
+            # vcrpy's cassettes hold a body unpacked, under the header of the packed one.
+            self._plain = not data.startswith(_GZIP_BEGIN)
+            wbits = _GZIP
+        else:
+            # "deflate" is data in a zlib container (RFC 9110), which some servers leave out.
+            wbits = _ZLIB if data[0] & 0x0F == zlib.DEFLATED else _RAW
+        if not self._plain:
+            self._stream = zlib.decompressobj(wbits)
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        assert self._stream is not None
+        while True:
+            try:
+                piece = self._stream.decompress(data, PIECE)
+            except zlib.error as error:
+                msg = f"the answer is damaged: its {self._encoding} data cannot be read ({error})"
+                raise ResponseIncompleteError(msg, status=200) from error
+            data = self._stream.unconsumed_tail
+            if piece:
+                yield piece
+            if self._stream.eof:
+                data = self._stream.unused_data
+                if not data.startswith(_GZIP_BEGIN):
+                    return  # what comes after the end says nothing
+                self._stream = zlib.decompressobj(_GZIP)
+            elif not data and len(piece) < PIECE:
+                return
+
+
+def _unpacker(encoding: str) -> Unpacker | None:
+    name = encoding.strip().lower().removeprefix("x-")
+    if name in {"", "identity"}:
+        return None
+    if name in {"gzip", "deflate"}:
+        return Unpacker(name)
+    msg = (
+        f"the answer has the Content-Encoding {encoding!r}; only {ACCEPT_ENCODING} are read, "
+        "and a header Accept-Encoding of the engine must not ask for more"
+    )
+    raise UnexpectedResponseError(msg)
