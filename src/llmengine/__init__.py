@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from llmengine.values.errors import QuotaError as QuotaError
     from llmengine.values.errors import RateLimitError as RateLimitError
     from llmengine.values.errors import RefusedError as RefusedError
-    from llmengine.values.errors import ResponseIncompleteError as ResponseIncompleteError
     from llmengine.values.errors import StreamIncompleteError as StreamIncompleteError
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
@@ -97,7 +96,6 @@ _HOMES = {
         "QuotaError",
         "RateLimitError",
         "RefusedError",
-        "ResponseIncompleteError",
         "StreamIncompleteError",
         "StructuredOutputError",
         "TruncatedError",

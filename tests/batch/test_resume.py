@@ -113,7 +113,7 @@ def test_broken_answer_counts_as_failed_later_too(
     kit: Kit, engine: Engine, server: MockServer, output: Path
 ) -> None:
     """A 200 that was no answer is not taken for one when the output is read again."""
-    server.play(Script(faults=[Fault(malformed_json=True)]))
+    server.play(Script(faults=[Fault(malformed_json=True)] * (1 + engine.config.max_retries)))
     run_batch([kit.request("a")], output, engine)
 
     assert run_batch([kit.request("a")], output, engine).progress.failed == 1

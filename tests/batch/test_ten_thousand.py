@@ -24,8 +24,9 @@ FEWER = 1_000  # the same path again; what only shows in numbers was seen above
 RETRIES = 2
 
 ANSWERED = {"content_type", "delay", None}
-FATAL = {"malformed"}
+FATAL = {"403"}
 FAULTS: dict[str, Fault] = {
+    "403": Fault(status=403),
     "429": Fault(status=429, retry_after=0.001),
     "500": Fault(status=500),
     "503": Fault(status=503),

@@ -17,7 +17,6 @@ from llmengine import (
     APITimeoutError,
     CallError,
     EngineConfig,
-    ResponseIncompleteError,
     UnexpectedResponseError,
     load_engines,
     run_batch,
@@ -150,7 +149,8 @@ def test_packed_answer_that_is_cut_or_damaged(sent: Any, chat: Any, harm: Any) -
 
     (result,) = engine.results("hi")
 
-    assert type(result.error) is ResponseIncompleteError
+    assert type(result.error) is UnexpectedResponseError
+    assert result.error.cut
     assert "gzip data" in str(result.error)
 
 

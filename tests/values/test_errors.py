@@ -42,13 +42,12 @@ def test_a_batch_error_survives_pickling_with_every_result() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_worth_a_retry(kind: type[errors.CallError]) -> None:
-    """Connections, time-outs, rate limits, server errors and cut answers; nothing else."""
+    """Connections, time-outs, rate limits, server errors and cut streams; nothing else."""
     worth = {
         errors.APIConnectionError,
         errors.APITimeoutError,
         errors.RateLimitError,
         errors.InternalServerError,
-        errors.ResponseIncompleteError,
         errors.StreamIncompleteError,
     }
     assert kind("boom").retryable is (kind in worth)

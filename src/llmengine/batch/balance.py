@@ -14,6 +14,7 @@ from llmengine.values.errors import (
     APITimeoutError,
     CallError,
     InternalServerError,
+    UnexpectedResponseError,
 )
 
 if TYPE_CHECKING:
@@ -140,4 +141,6 @@ class Balancer:
 
 def _is_dead(error: CallError) -> bool:
     """Whether a failure speaks against the server rather than against the request."""
+    if isinstance(error, UnexpectedResponseError):
+        return error.cut
     return isinstance(error, (APIConnectionError, APITimeoutError, InternalServerError))

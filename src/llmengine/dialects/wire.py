@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import LLMOutput
 
 _OK = 200
+_TOO_DEEP = "recursion limit"  # the parser's words for more than 200 levels
 # What reading a JSON value of another shape than expected raises.
 SHAPE_ERRORS = (AttributeError, KeyError, IndexError, TypeError, ValueError)
 
@@ -24,17 +25,40 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a successful body; anything else is an UnexpectedResponseError."""
     try:
         value = from_json(body)
-    except ValueError:
-        raise unexpected("the answer is not JSON", body) from None
+    except ValueError as error:
+        raise unexpected(_no_json(body, str(error)), body) from None
     if not isinstance(value, dict):
         raise unexpected("the answer is not a JSON object", body)
     return value
 
 
 def unexpected(what: str, body: bytes) -> UnexpectedResponseError:
-    """The error that says `what` is wrong with a body of a successful answer, and quotes it."""
+    """The error that says `what` is wrong with a body of a successful answer, and quotes it.
+
+    It counts as cut unless it is JSON, which is whole whatever it says.
+    """
     shown = quote(body)
-    return UnexpectedResponseError(f"{what}: {shown}", status=_OK, body=shown)
+    cut = not _is_json(body)
+    return UnexpectedResponseError(f"{what}: {shown}", status=_OK, body=shown, cut=cut)
+
+
+def _no_json(body: bytes, said: str) -> str:
+    """What is wrong with a body, by what the parser said."""
+    if not body.strip():
+        return "the answer is empty"
+    if said.startswith("EOF"):
+        return "the answer is cut, for its JSON has no end"
+    if _TOO_DEEP in said:
+        return "the answer is JSON that is nested too deeply to be read"
+    return "the answer is not JSON"
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        from_json(body)
+    except ValueError as error:
+        return _TOO_DEEP in str(error)
+    return True
 
 
 def logprobs(entries: Iterable[dict[str, Any]]) -> tuple[Logprob, ...]:

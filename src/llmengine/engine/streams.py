@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -107,8 +107,9 @@ class Pump:
         except CallError as error:
             if error.partial is None:
                 error.partial = decoder.partial
-            # What the caller has read cannot be taken back; a second attempt would repeat it.
-            error.final = error.final or self._delivered
+            # What the caller has read cannot be taken back; a second attempt would repeat it. What
+            # came with the failure is kept for the caller too, however the bytes were cut.
+            error.final = error.final or self._delivered or _has_content(error.partial)
             tally.failed(error)
             raise
         tally.answered(output.usage)
@@ -160,13 +161,24 @@ class Pump:
         return any(self._watches[d.index].loops(d.text) for d in deltas)
 
     def _no_stream(self, reply: HTTPStream, body: bytes) -> CallError:
-        """A stream was asked for and something else came; a whole answer is kept as partial."""
-        partial = None
-        with suppress(CallError):
+        """A stream was asked for and something else came; a whole answer is kept as partial.
+
+        An error that the server reports is that error.
+        """
+        partial, cut = None, False
+        try:
             partial = self._engine.dialect.decode(body, self._request)
+        except UnexpectedResponseError as error:
+            partial, cut = error.partial, error.cut
+        except CallError as error:
+            return error
         found = reply.headers.get("Content-Type", "no content type")
         msg = f"asked for a stream ({self._engine.dialect.stream_type}), got {found}"
-        return UnexpectedResponseError(msg, partial=partial)
+        return UnexpectedResponseError(msg, status=reply.status, partial=partial, cut=cut)
+
+
+def _has_content(output: LLMOutput) -> bool:
+    return any(o.text or o.reasoning or o.tool_calls for o in output.outputs)
 
 
 async def _within(clock: StreamClock, work: Awaitable[T]) -> T:

@@ -10,7 +10,7 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import ResponseIncompleteError, UnexpectedResponseError
+from llmengine.values.errors import UnexpectedResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ACCEPT_ENCODING = "gzip, deflate"
 PIECE = 2**16
 
+_OK = 200
 _GZIP_BEGIN = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # wbits, as zlib calls the container
 
@@ -29,8 +30,8 @@ async def unpacked(
 ) -> AsyncIterator[bytes]:
     """The body as it was before it was compressed, in pieces; ``encoding`` is Content-Encoding.
 
-    Raises AnswerTooLargeError beyond a limit, ResponseIncompleteError for compressed data that is
-    cut or damaged, and UnexpectedResponseError for an encoding that was not asked for.
+    Raises AnswerTooLargeError beyond a limit, and UnexpectedResponseError for compressed data that
+    is cut or damaged, and for an encoding that was not asked for.
     """
     unpacker = _unpacker(encoding)
     wire = size = 0
@@ -73,10 +74,10 @@ class Unpacker:
         yield from self._inflated(data)
 
     def finish(self) -> None:
-        """Raise ResponseIncompleteError if the end of the data has not come."""
+        """Raise UnexpectedResponseError if the end of the data has not come."""
         if self._head or (self._stream is not None and not self._stream.eof):
             msg = f"the answer is cut: its {self._encoding} data has no end"
-            raise ResponseIncompleteError(msg, status=200)
+            raise UnexpectedResponseError(msg, status=_OK, cut=True)
 
     def _begin(self, data: bytes) -> None:
         self._head = b""
@@ -97,7 +98,7 @@ class Unpacker:
                 piece = self._stream.decompress(data, PIECE)
             except zlib.error as error:
                 msg = f"the answer is damaged: its {self._encoding} data cannot be read ({error})"
-                raise ResponseIncompleteError(msg, status=200) from error
+                raise UnexpectedResponseError(msg, status=_OK, cut=True) from error
             data = self._stream.unconsumed_tail
             if piece:
                 yield piece

@@ -15,7 +15,6 @@ LLMEngineError
 │   │   └── QuotaError           429 that no waiting mends
 │   ├── InternalServerError    5xx
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
-│   │   └── ResponseIncompleteError  an answer that is empty or cut, so that it may come whole
 │   ├── AnswerTooLargeError    an answer beyond the engine's limits
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema
@@ -180,13 +179,25 @@ class InternalServerError(CallError):
 
 
 class UnexpectedResponseError(CallError):
-    """The answer is not the protocol's: no JSON, no choices, a redirect, a wrong content type."""
+    """The answer is not the protocol's: no JSON, no choices, a redirect, a wrong content type.
 
+    ``cut`` says that the body of a successful answer is empty, cut, damaged or no JSON at all: a
+    gateway's failure, as which it is tried again.
+    """
 
-class ResponseIncompleteError(UnexpectedResponseError):
-    """A successful answer whose body is empty, cut or damaged, so that nothing in it is of use."""
+    def __init__(self, message: str, *, cut: bool = False, **said: Any) -> None:
+        super().__init__(message, **said)
+        self.cut = cut
 
-    _retryable = True
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request, sent again, may bring a whole answer."""
+        return self.cut and not self.final
+
+    @property
+    def label(self) -> str:
+        """What kind of failure it was, without a word of the server's or the prompt's."""
+        return f"{super().label}, empty or cut" if self.cut else super().label
 
 
 class AnswerTooLargeError(CallError):

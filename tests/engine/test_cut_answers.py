@@ -1,0 +1,241 @@
+"""A 200 whose body is empty or cut: tried again like a 5xx, counted and said."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from llmengine import (
+    APIConnectionError,
+    EngineConfig,
+    StreamIncompleteError,
+    UnexpectedResponseError,
+    run_batch,
+)
+
+SENDERS: dict[str, dict[str, Any]] = {
+    "aiohttp": {"transport": "aiohttp"},
+    "httpx": {"transport": "httpx"},
+    "openai": {"backend": "openai", "options": {"api": "chat"}},
+}
+
+
+@pytest.fixture(params=SENDERS)
+def sent(request: pytest.FixtureRequest, engine_for: Any) -> Any:
+    """Makes an engine that hardly waits and its server, once for each way of sending."""
+    fields = {"retry_wait": 0.001} | SENDERS[request.param]
+    return lambda handler, **config: engine_for(handler, **(fields | config))
+
+
+def first(times: int, fail: Any, answer: Any) -> Any:
+    """A handler that fails so often and then answers."""
+    count = itertools.count()
+
+    def handler(request: Any, connection: Any) -> None:
+        (fail if next(count) < times else answer)(request, connection)
+
+    return handler
+
+
+def whole(text: str, chat: Any, chunk: Any) -> Any:
+    """Answers, streamed if that was asked."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if request.json.get("stream"):
+            connection.start_sse()
+            connection.sse(chunk(text), chunk(finish="stop"), ...)
+            connection.chunk(b"")
+        else:
+            connection.reply(chat(text))
+
+    return handler
+
+
+def with_body(body: bytes, **headers: str) -> Any:
+    """Sends a 200 with that body, of the type that was asked for."""
+
+    def handler(request: Any, connection: Any) -> None:
+        streamed = request.json.get("stream")
+        kind = "text/event-stream" if streamed else "application/json"
+        connection.reply(body, headers={"Content-Type": kind} | headers)
+
+    return handler
+
+
+def shorter_than_said(_: Any, connection: Any) -> None:
+    """Sends less than its Content-Length."""
+    connection.head(200, {"Content-Type": "application/json", "Content-Length": "500"})
+    connection.send(b'{"id": "half')
+    connection.drop()
+
+
+def closed_early(_: Any, connection: Any) -> None:
+    """Sends half an answer of no said length and closes."""
+    connection.head(200, {"Content-Type": "application/json", "Connection": "close"})
+    connection.send(b'{"id": "half')
+    connection.drop()
+
+
+HALF = b'{"id": "chatcmpl-1", "choices": [{"index": 0, "mess'
+CUT = {
+    "empty": with_body(b""),
+    "blank": with_body(b" \r\n "),
+    "half": with_body(HALF),
+    "text": with_body(b"upstream timed out"),
+    "page": with_body(b"<html>502 Bad Gateway</html>"),
+    "packed half": with_body(
+        gzip.compress(HALF + bytes(range(256)) * 9)[:-40], **{"Content-Encoding": "gzip"}
+    ),
+    "short": shorter_than_said,
+    "closed": closed_early,
+}
+
+
+@pytest.mark.parametrize("fault", CUT.values(), ids=CUT)
+def test_cut_answer_is_tried_again(
+    sent: Any, chat: Any, chunk: Any, fault: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each attempt is counted and logged, and the answer comes."""
+    caplog.set_level(logging.INFO, "llmengine")
+    engine, server = sent(first(2, fault, whole("at last", chat, chunk)))
+
+    (result,) = engine.results("hi")
+
+    assert result.unwrap().outputs[0].text == "at last"
+    assert result.attempts == len(server.requests) == 3
+    assert len([r for r in caplog.records if "failed, the next in" in r.msg]) == 2
+
+
+@pytest.mark.parametrize("fault", CUT.values(), ids=CUT)
+def test_stream_that_brings_nothing_is_tried_again(
+    sent: Any, chat: Any, chunk: Any, fault: Any
+) -> None:
+    """Headers and then nothing, or something that is no stream."""
+    engine, server = sent(first(2, fault, whole("at last", chat, chunk)))
+
+    assert "".join(d.text for d in engine.stream("hi")) == "at last"
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b": keep-alive\n\n",
+        b"data: [DONE]\n\n",
+        b'data: {"id": "chatcmpl-1", "choi',
+        b'data: {"id": "chatcmpl-1", "choi\n\n',
+        b'data: {"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant"}}]}\n\n',
+    ],
+)
+def test_stream_without_content_and_end_is_tried_again(
+    sent: Any, chat: Any, chunk: Any, body: bytes
+) -> None:
+    """As long as nothing of use came, another attempt repeats nothing."""
+    engine, server = sent(first(2, with_body(body), whole("at last", chat, chunk)))
+
+    assert "".join(d.text for d in engine.stream("hi")) == "at last"
+    assert len(server.requests) == 3
+
+
+def test_stream_that_is_cut_after_content_is_not(sent: Any, chunk: Any) -> None:
+    """What was read cannot be taken back."""
+    body = b"data: " + json.dumps(chunk("Half")).encode() + b'\n\ndata: {"id": "c\n\n'
+    engine, server = sent(with_body(body))
+
+    with pytest.raises((UnexpectedResponseError, StreamIncompleteError)) as caught:
+        list(engine.stream("hi"))
+
+    assert caught.value.partial.outputs[0].text == "Half"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "the answer is empty"),
+        (HALF, "the answer is cut, for its JSON has no end"),
+        (b"oops", "the answer is not JSON: oops"),
+    ],
+)
+def test_last_error_says_what_came(sent: Any, body: bytes, said: str) -> None:
+    """After the last attempt the error is that of the answer, with the attempts."""
+    engine, server = sent(with_body(body), max_retries=2)
+
+    (result,) = engine.results("hi")
+
+    assert type(result.error) is UnexpectedResponseError
+    assert said in str(result.error)
+    assert result.error.label == "UnexpectedResponseError (HTTP 200), empty or cut"
+    assert result.attempts == result.error.attempts == len(server.requests) == 3
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'{"choices": []}', b'"text"', b"[" * 500])
+def test_json_that_is_another_is_not_tried_again(sent: Any, body: bytes) -> None:
+    """It is whole, and the same will come again."""
+    engine, server = sent(with_body(body))
+
+    (result,) = engine.results("hi")
+
+    assert type(result.error) is UnexpectedResponseError
+    assert result.attempts == len(server.requests) == 1
+
+
+def test_cut_lines_of_a_batch_are_asked_again(engine_for: Any, chat: Any, tmp_path: Any) -> None:
+    """By the same rule; a server that sends nothing else is left alone like one that is dead."""
+    engine, server = engine_for(
+        first(2, with_body(HALF), lambda _, c: c.reply(chat())), retry_wait=0.001
+    )
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+    report = run_batch([line], tmp_path / "out.jsonl", engine)
+
+    assert report.ok
+    assert report.progress.attempts == len(server.requests) == 3
+
+
+def test_cut_stream_of_ollama_is_tried_again(raw_server: Any) -> None:
+    """Its lines are held to the same rule."""
+    end = {"message": {"content": "at last"}, "done": True, "done_reason": "stop"}
+    kind = {"Content-Type": "application/x-ndjson"}
+    bodies = itertools.chain(
+        [b"", b'{"message": {"cont', b"upstream timed out\n"],
+        itertools.repeat(json.dumps(end).encode() + b"\n"),
+    )
+    server = raw_server(lambda _, c: c.reply(next(bodies), headers=kind))
+    engine = EngineConfig(
+        backend="ollama_api", model="m", endpoint=server.url, retry_wait=0.001
+    ).engine
+
+    assert "".join(d.text for d in engine.stream("hi")) == "at last"
+    assert len(server.requests) == 4
+
+
+def test_one_answer_in_five_is_lost_on_the_way(engine_for: Any, chat: Any) -> None:
+    """With six retries two thousand prompts are all answered."""
+    faults = itertools.cycle([None] * 4 + [fault] for fault in CUT.values())
+    turns = itertools.chain.from_iterable(faults)
+
+    def handler(request: Any, connection: Any) -> None:
+        (next(turns) or (lambda _, c: c.reply(chat())))(request, connection)
+
+    engine, server = engine_for(handler, max_retries=6, retry_wait=0.001)
+
+    results = engine.results(["hi"] * 2000)
+
+    assert [type(r.error) for r in results if not r.ok] == []
+    assert sum(r.attempts for r in results) == len(server.requests) > 2400
+
+
+def test_connection_that_breaks_is_still_one(sent: Any) -> None:
+    """A body shorter than its Content-Length is a broken connection."""
+    engine, _ = sent(shorter_than_said, max_retries=0)
+
+    (result,) = engine.results("hi")
+
+    assert type(result.error) is APIConnectionError

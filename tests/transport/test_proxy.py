@@ -1,0 +1,74 @@
+"""An HTTP proxy named by the environment, which both transports keep to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import EngineConfig
+from llmengine.transport import background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def through(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets the proxy of the environment for connections that are made from now on."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def use(proxy: str, no_proxy: str = "") -> None:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", no_proxy)
+        background.shutdown()
+
+    yield use
+    background.shutdown()
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_requests_go_through_the_proxy(
+    raw_server: Any, through: Any, chat: Any, chunk: Any, transport: str
+) -> None:
+    """It is told the whole address, and whole answers and streams come back through it."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if request.json.get("stream"):
+            connection.start_sse()
+            connection.sse(chunk("by proxy"), chunk(finish="stop"), ...)
+            connection.chunk(b"")
+        else:
+            connection.reply(chat("by proxy"))
+
+    proxy = raw_server(handler)
+    through(proxy.url)
+    engine = EngineConfig(
+        backend="openai_compatible",
+        model="m",
+        endpoint="http://model.invalid:8000/v1",
+        transport=transport,
+    ).engine
+
+    assert engine.generate("hi")[0].outputs[0].text == "by proxy"
+    assert "".join(d.text for d in engine.stream("hi")) == "by proxy"
+    assert [r.path for r in proxy.requests] == ["http://model.invalid:8000/v1/chat/completions"] * 2
+    assert proxy.requests[0].headers["host"] == "model.invalid:8000"
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+def test_hosts_of_no_proxy_are_asked_directly(
+    raw_server: Any, through: Any, chat: Any, transport: str
+) -> None:
+    """A server of this machine is not asked for by way of the proxy."""
+    proxy = raw_server(lambda _, c: c.reply({}, status=502))
+    server = raw_server(lambda _, c: c.reply(chat("directly")))
+    through(proxy.url, no_proxy="127.0.0.1,localhost")
+    engine = EngineConfig(
+        backend="openai_compatible", model="m", endpoint=server.url, transport=transport
+    ).engine
+
+    assert engine.generate("hi")[0].outputs[0].text == "directly"
+    assert not proxy.requests
