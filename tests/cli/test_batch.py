@@ -191,12 +191,13 @@ def test_words_of_progress() -> None:
     known = Progress(
         total=1000, answered=290, failed=10, earlier=100, attempts=250, usage=usage, cost=0.5,
         currency="EUR",
-        seconds=20.0, resting=("b",),
+        seconds=20.0, resting=("b",), pauses={"c": 36.6},
     )  # fmt: skip
     unknown = Progress(answered=5, attempts=5, seconds=2.0)
 
     assert pace(known) == (
-        "10 failed, 10 lines/s, 12,345 tokens, 0.5000 EUR, 0:01:10 left, not answering: b"
+        "10 failed, 10 lines/s, 12,345 tokens, 0.5000 EUR, 0:01:10 left, not answering: b, "
+        "c asks to wait 37 s"
     )
     assert pace(unknown) == "2.5 lines/s"
     assert summary(known) == (

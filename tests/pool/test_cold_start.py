@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from llmengine import APIConnectionError, APITimeoutError, EngineConfig, InternalServerError
+from llmengine import (
+    AnswerLimits,
+    APIConnectionError,
+    APITimeoutError,
+    EngineConfig,
+    InternalServerError,
+)
 from llmengine.mock import MockServer
 from llmengine.pool.presets import nemotron_koyeb
 
@@ -182,6 +188,23 @@ def test_refused_connection_is_sleep() -> None:
         assert [result.ok for result in pending] == [True, True]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("odd", [b"0" * 2_000_000, b"\x1f\x8b damaged"])
+def test_server_with_an_odd_list_of_models_is_awake(raw_server: Any, chat: Any, odd: bytes) -> None:
+    """Whatever it answers to the probe, it answers."""
+    packed = {"Content-Encoding": "gzip"} if odd.startswith(b"\x1f\x8b") else {}
+
+    def handler(request: Any, connection: Any) -> None:
+        if request.path == MODELS:
+            connection.reply(odd, headers=packed)
+        else:
+            connection.reply(chat("good morning"))
+
+    limits = AnswerLimits(body_bytes=1_000_000)
+    engine = nemotron_koyeb(raw_server(handler).url, limits=limits).engine
+
+    assert engine.generate("hi")[0].outputs[0].text == "good morning"
 
 
 def test_host_that_does_not_exist_is_no_sleep() -> None:

@@ -40,6 +40,8 @@ async def trouble_at(transport: Transport, request: HTTPRequest) -> str | None:
         reply = await transport.fetch(request)
     except (APIConnectionError, APITimeoutError) as error:
         return None if _lasting(error) else error.message
+    except CallError:  # it answers, though not in a way that can be read
+        return None
     return f"HTTP {reply.status} from {request.url}" if reply.status in _ASLEEP else None
 
 
