@@ -303,10 +303,13 @@ def test_the_death_of_ollamas_runner_is_incomplete(chat: Chat) -> None:
 
 
 def test_an_answer_that_never_began_is_missed(chat: Chat) -> None:
-    """Of two answers asked for, one alone without [DONE] is not all."""
+    """Of two answers asked for, one alone is not all; with [DONE] the server ignores n."""
     with pytest.raises(StreamIncompleteError):
         _read(chat(n=2), _text("a", "stop"))
-    assert len(_read(chat(n=2), _text("a", "stop"), DONE)[1].outputs) == 1
+    with pytest.raises(UnexpectedResponseError, match=r"2 answers were asked for .* 1 came") as few:
+        _read(chat(n=2), _text("a", "stop"), DONE)
+    assert not few.value.retryable
+    assert _partial(few.value).outputs[0].text == "a"
 
 
 def test_one_of_two_answers_that_is_cut_is_incomplete(chat: Chat) -> None:

@@ -73,13 +73,11 @@ class Call:
             with self.tally(request) as tally:
                 try:
                     output = await self._answer(request, tally)
-                except CallError as error:
-                    error.attempts = tally.attempts
+                except Exception as raised:  # noqa: BLE001 - one prompt's bug must not lose the batch
+                    error = ours(raised)
+                    if isinstance(error, CallError):
+                        error.attempts = tally.attempts
                     return tally.close(error=error)
-                except LLMEngineError as error:  # a request or an engine that cannot be sent to
-                    return tally.close(error=error)
-                except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-                    return tally.close(error=unforeseen(error))
                 return tally.close(output)
 
     async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
@@ -96,10 +94,13 @@ class Call:
         async def once() -> LLMOutput:
             try:
                 output = await self._attempt(request, tally)
-            except CallError as error:
-                tally.failed(error)
-                raise
+            except Exception as raised:  # noqa: BLE001 - raised as ours
+                error = ours(raised)
+                if isinstance(error, CallError):
+                    tally.failed(error)
+                raise error from error.__cause__
             tally.answered(output.usage)
+            self.engine.tell_unread(output.warnings)
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
@@ -159,6 +160,11 @@ class Call:
         if isinstance(error, AuthenticationError):
             error.advise(self.engine.key_advice)
         return error
+
+
+def ours(error: Exception) -> LLMEngineError:
+    """The error as it is if it is one of ours, else ours for it."""
+    return error if isinstance(error, LLMEngineError) else unforeseen(error)
 
 
 def unforeseen(error: Exception) -> CallError:

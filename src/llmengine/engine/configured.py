@@ -55,6 +55,7 @@ class Configured:
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
     in_process: ClassVar[bool] = False
     _told = False  # that reasoning was left out
+    _told_unread = False  # that a part of an answer cannot be read
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -162,6 +163,12 @@ class Configured:
                 wanted,
             )
         return replace(asked, reasoning=None)
+
+    def tell_unread(self, warnings: tuple[str, ...]) -> None:
+        """Log what the server sent beside an answer that cannot be read, once per engine."""
+        if warnings and not self._told_unread:
+            self._told_unread = True
+            log.warning("engine %r: %s", self.name, "; ".join(warnings))
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.engine.calls import Call, unforeseen
+from llmengine.engine.calls import Call, ours
 from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
 from llmengine.structured.checking import whitespace_loop
@@ -40,7 +40,7 @@ _AHEAD = 256
 class End:
     """The stream is over: as it should be, or by an error."""
 
-    error: BaseException | None = None
+    error: LLMEngineError | None = None
 
 
 class Pump:
@@ -54,11 +54,14 @@ class Pump:
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # of structured answers
 
     async def run(self, loop: Background, url: str, origin: str) -> None:
-        """Queue every delta, then an End."""
-        call = Call(self._engine, loop, url, origin)
-        async with call.slots:
-            with call.tally(self._request) as tally:
-                end = await self._pump(call, tally)
+        """Queue every delta, then an End, whatever happens."""
+        try:
+            call = Call(self._engine, loop, url, origin)
+            async with call.slots:
+                with call.tally(self._request) as tally:
+                    end = await self._pump(call, tally)
+        except Exception as error:  # noqa: BLE001 - without an End the reader would wait for ever
+            end = End(ours(error))
         await self._queue.put(end)
 
     async def _pump(self, call: Call, tally: Tally) -> End:
@@ -68,11 +71,9 @@ class Pump:
                 output = await self._exchange(call, self._request, tally)
             else:
                 output = await self._structured(call, tally)
-        except LLMEngineError as error:
+        except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
+            error = ours(raised)
             tally.close(error=error)
-            return End(error)
-        except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
-            tally.close(error=unforeseen(error))
             return End(error)
         tally.close(output)
         return End()
@@ -101,14 +102,17 @@ class Pump:
         decoder = self._engine.dialect.decoder(request)
         try:
             output = await self._fetch(call, request, decoder, tally)
-        except CallError as error:
-            if error.partial is None:
-                error.partial = decoder.partial
-            # What the caller has read cannot be taken back; a second attempt would repeat it.
-            error.final = error.final or self._delivered
-            tally.failed(error)
-            raise
+        except Exception as raised:  # noqa: BLE001 - raised as ours
+            error = ours(raised)
+            if isinstance(error, CallError):
+                if error.partial is None:
+                    error.partial = decoder.partial
+                # What the caller has read cannot be taken back; another attempt would repeat it.
+                error.final = error.final or self._delivered
+                tally.failed(error)
+            raise error from error.__cause__
         tally.answered(output.usage)
+        self._engine.tell_unread(output.warnings)
         return output
 
     async def _fetch(
@@ -133,6 +137,7 @@ class Pump:
                 await self._deliver(deltas := decoder.feed(chunk), clock, tally)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
+        await self._deliver(decoder.end(), clock, tally)
         return decoder.finish()
 
     async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: Tally) -> None:
