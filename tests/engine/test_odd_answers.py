@@ -313,3 +313,56 @@ def test_every_error_that_leaves_is_ours(engine_for: Any) -> None:
 
     assert isinstance(result.error, LLMEngineError)
     assert "5: 7; 3; null" in str(result.error)
+
+
+# ---- streams that end in their own way
+
+
+def _streamed(body: bytes) -> Any:
+    """A handler that streams those bytes and ends the body."""
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        connection.chunk(body)
+        connection.chunk(b"")
+
+    return handler
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+END = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+ENDS: dict[str, list[dict[str, Any]]] = {
+    "in the last chunk": [{**END, "usage": USAGE}],  # as transformers serve does
+    "in a chunk of its own": [END, {"choices": [], "usage": USAGE}],
+}
+
+
+@pytest.mark.parametrize("blank_line", [b"\n\n", b""], ids=["whole", "without its blank line"])
+@pytest.mark.parametrize("chunks", ENDS.values(), ids=list(ENDS))
+def test_the_usage_of_a_stream_without_done_is_told(
+    engine_for: Any, chunks: list[dict[str, Any]], blank_line: bytes
+) -> None:
+    """A finish_reason is the end; what the last event brings reaches the reader."""
+    body = b"\n\n".join(b"data: " + json.dumps(c).encode() for c in chunks) + blank_line
+    engine, _ = engine_for(_streamed(body))
+
+    deltas = list(engine.stream("hi"))
+
+    assert "".join(d.text for d in deltas) == "Hi"
+    assert [d.usage.total_tokens for d in deltas if d.usage] == [5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"data: oops\n\n", b"<html>", b'data: {"error": "x"}\n\n'],
+    ids=["empty", "oops", "page", "error"],
+)
+def test_the_partial_of_a_stream_always_has_an_answer(engine_for: Any, body: bytes) -> None:
+    """It is empty if nothing has come, so that nobody has to look before reading it."""
+    engine, _ = engine_for(_streamed(body), max_retries=0)
+
+    with pytest.raises(CallError) as failed:
+        list(engine.stream("hi"))
+
+    assert [o.text for o in failed.value.partial.outputs] == [""]
+    assert failed.value.partial.reasoning is None

@@ -10,6 +10,7 @@ from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally
+from llmengine.structured.checking import refuse_uncalled
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest, Posted
@@ -83,7 +84,9 @@ class Call:
     async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         if request.output_model is None:
             await insist(self, request)
-            return await self.exchange(request, tally)
+            output = await self.exchange(request, tally)
+            refuse_uncalled(output, request)
+            return output
         return await climb(self, request, tally)
 
     async def exchange(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from llmengine.dialects.reasoning import is_off
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.requests import CallOptions
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
@@ -154,7 +155,7 @@ class Configured:
         wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
         if Capability.REASONING in self.capabilities:
             return replace(asked, reasoning=wanted)
-        if wanted and not self._told:
+        if wanted and not is_off(wanted) and not self._told:
             self._told = True
             log.warning(
                 "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
@@ -162,7 +163,8 @@ class Configured:
                 self.backend,
                 wanted,
             )
-        return replace(asked, reasoning=None)
+        # Where it is not wanted, no text of the answer is taken for it.
+        return replace(asked, reasoning=False if is_off(wanted) else None)
 
     def tell_unread(self, warnings: tuple[str, ...]) -> None:
         """Log what the server sent beside an answer that cannot be read, once per engine."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from llmengine.engine.calls import Call, ours
 from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
-from llmengine.structured.checking import whitespace_loop
+from llmengine.structured.checking import refuse_uncalled, whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.clocks import StreamClock
 from llmengine.transport.retries import with_retries
@@ -69,6 +69,7 @@ class Pump:
             if self._request.output_model is None:
                 await insist(call, self._request)
                 output = await self._exchange(call, self._request, tally)
+                refuse_uncalled(output, self._request)
             else:
                 output = await self._structured(call, tally)
         except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
@@ -88,15 +89,22 @@ class Pump:
     async def _structured(self, call: Call, tally: Tally) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is seen to fit, what it means."""
         self._watches = defaultdict(WhitespaceWatch)
-        output = await climb_stream(call, self._request, lambda r: self._exchange(call, r, tally))
+
+        async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
+            return await self._exchange(call, asked, tally, max_retries)
+
+        output = await climb_stream(call, self._request, send)
         for answer in output.outputs:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
         return output
 
-    async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
+    async def _exchange(
+        self, call: Call, request: ChatRequest, tally: Tally, max_retries: int | None = None
+    ) -> LLMOutput:
         config = self._engine.config
         attempt = call.when_awake(lambda: self._attempt(call, request, tally))
-        return await with_retries(attempt, config.max_retries, config.retry_wait)
+        limit = config.max_retries if max_retries is None else max_retries
+        return await with_retries(attempt, limit, config.retry_wait)
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)

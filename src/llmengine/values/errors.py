@@ -16,7 +16,7 @@ LLMEngineError
 │   ├── InternalServerError    5xx
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
 │   ├── StreamIncompleteError  the stream ended without its terminal event
-│   └── StructuredOutputError  the answer does not fit the schema
+│   └── StructuredOutputError  the answer does not fit the schema, or lacks the tool call
 │       ├── RefusedError         the model declined, or the content filter stopped it
 │       └── TruncatedError       it was cut by the token limit
 │           └── WhitespaceLoopError  it became nothing but whitespace
@@ -184,7 +184,10 @@ class StreamIncompleteError(CallError):
 
 
 class StructuredOutputError(CallError):
-    """The answer does not fit the output model, after every step of the ladder."""
+    """The answer does not fit the output model, after every step of the ladder.
+
+    Or it does not call a tool that ``tool_choice`` demands.
+    """
 
 
 class RefusedError(StructuredOutputError):
