@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from llmengine.dialects.reasoning import ThinkSplitter, split_think, split_unopened
@@ -98,17 +96,6 @@ def test_reasoning_that_was_asked_for_may_end_inside_of_a_line() -> None:
 def test_no_text_is_reasoning_where_none_was_asked_for(text: str, asked: bool | str) -> None:
     """The text stays as the server sent it, tags included."""
     assert split_think(text, asked) == (None, text)
-
-
-def test_any_mixture_of_tag_fragments_is_parted_alike() -> None:
-    """Random texts made of fragments of tags, cut at random, agree with the whole text."""
-    chance = random.Random(7)
-    fragments = ["<", ">", "/", "think", "<think>", "</think>", " ", "\n", "a", "<th", "</t"]
-    for _ in range(2000):
-        text = "".join(chance.choices(fragments, k=chance.randrange(8)))
-        cuts = sorted(chance.choices(range(len(text) + 1), k=3))
-        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-        assert _joined(*pieces) == split_think(text), pieces
 
 
 def test_a_sign_that_is_no_tag_is_given_at_once() -> None:

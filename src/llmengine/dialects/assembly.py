@@ -74,6 +74,8 @@ class AnswerParts:
                 self._splitter, text, reasoning, ended=finish_reason is not None
             )
         fragments = tuple([self._call(c) for c in calls])
+        if self.finish_reason is not None:
+            finish_reason = None  # some servers repeat it; the first one is told
         if finish_reason is not None:
             self.finish_reason = finish_reason
         elif not (text or reasoning or fragments or logprobs or token_ids):

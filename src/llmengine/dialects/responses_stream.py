@@ -159,12 +159,13 @@ class ResponsesDecoder:
         return self._parts.add("", "\n\n") if count(event, "summary_index") else None
 
     def _item(self, event: Mapping[str, Any]) -> Delta | None:
-        item, place = required_mapping(event, "item"), _place(event)
+        item = required_mapping(event, "item")
         kind = required_text(item, "type", "item.")
         if kind == "message" and not is_answer(item):
-            self._commentary.add(place)
-        if kind not in CALLS:
+            self._commentary.add(_place(event))
+        if kind not in CALLS:  # llama.cpp leaves the output_index out of all items
             return None
+        place = _place(event)
         self._unwritten.add(place)
         name = required_text(item, "name", "item.")
         return self._call(place, {"name": name}, text(item, "call_id", "item."))
@@ -176,7 +177,7 @@ class ResponsesDecoder:
 
     def _item_done(self, event: Mapping[str, Any]) -> Delta | None:
         """The arguments of a call that were not streamed: servers may give them at the end."""
-        item, place = required_mapping(event, "item"), _place(event)
+        item, place = required_mapping(event, "item"), count(event, "output_index")
         if place not in self._unwritten:
             return None
         self._unwritten.discard(place)
