@@ -37,6 +37,14 @@ def dspy_latest(session: nox.Session) -> None:
     _hold_to_contract(session)
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The decoders under mutated answers, for some seconds: ``nox -s fuzz -- 3600``."""
+    session.install(".", "atheris>=3")
+    seconds = session.posargs[0] if session.posargs else "300"
+    session.run("python", "tools/fuzz/decoders.py", seconds)
+
+
 def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     # In one step, so that no later one replaces what DSPy needs.
     session.install(".[embedded]", *TESTS, *requirements)

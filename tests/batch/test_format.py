@@ -160,10 +160,10 @@ def test_success_without_an_answer_is_a_failure(
     body = {"error": {"message": "busy"}, "usage": {"total_tokens": 7}}
     server = raw_server(lambda _, connection: connection.reply(body))
 
-    report = run_batch([kit.request("a")], output, engine_at(server.url))
+    report = run_batch([kit.request("a")], output, engine_at(server.url, max_retries=0))
 
     (line,) = kit.read(output)
-    assert line["error"]["code"] == "unexpected_response_error"
+    assert line["error"]["code"] == "internal_server_error"
     assert line["error"]["llmengine"]["usage"]["total_tokens"] == 7
     assert report.progress.usage.total_tokens == 7
 

@@ -175,7 +175,7 @@ def test_a_rate_limit_that_speaks_of_billing_is_still_one() -> None:
         (b"[]", "an empty body"),
         (b"{broken", "{broken"),
         (b"\xff\xfe", "\ufffd\ufffd"),
-        (b'{"error": {"message": {"a": 1}}}', "{'a': 1}"),
+        (b'{"error": {"message": {"a": 1}}}', '{"a":1}'),
     ],
 )
 def test_every_kind_of_body_is_read(body: bytes, words: str) -> None:

@@ -118,7 +118,6 @@ def test_a_count_that_is_missing_stays_unknown(chat: Chat) -> None:
         b"<html>",
         b"[]",
         b"{}",
-        b'{"error": "boom"}',
         b'{"done": false, "message": {"content": "a"}}',
         b'{"done": true}',
         b'{"done": true, "message": {"content": 5}}',

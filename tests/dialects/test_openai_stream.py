@@ -131,6 +131,60 @@ def test_tool_calls_without_an_index(chat: Chat) -> None:
     assert output.tool_calls == (ToolCall("x", "f", "{}"), ToolCall("", "g", "[]"))
 
 
+@pytest.mark.parametrize(
+    ("fragments", "calls"),
+    [
+        # No ids: a second name under one index is a second call.
+        (
+            [(None, 0, "f", "{}"), (None, 0, "g", "[]")],
+            [("", "f", "{}"), ("", "g", "[]")],
+        ),
+        # No ids and one name: a whole call is not added to.
+        (
+            [(None, 0, "f", '{"a":1}'), (None, 0, "f", '{"a":2}')],
+            [("", "f", '{"a":1}'), ("", "f", '{"a":2}')],
+        ),
+        # The name on every fragment of one call.
+        ([("x", 0, "f", '{"a"'), (None, 0, "f", ":1}")], [("x", "f", '{"a":1}')]),
+        # One id for two calls.
+        (
+            [("x", 0, "f", "{}"), ("x", 1, "g", "[]"), (None, 1, None, " ")],
+            [("x", "f", "{}"), ("x", "g", "[] ")],
+        ),
+        # The id after the name.
+        ([(None, 0, "f", ""), ("x", 0, None, "{}")], [("x", "f", "{}")]),
+        # Two ids under one index, each in pieces.
+        (
+            [
+                ("x", 0, "f", ""),
+                (None, 0, None, "{}"),
+                ("y", 0, "g", ""),
+                (None, 0, None, "[]"),
+            ],
+            [("x", "f", "{}"), ("y", "g", "[]")],
+        ),
+        # Arguments as an object.
+        ([("x", 0, "f", {"a": 1})], [("x", "f", '{"a":1}')]),
+    ],
+)
+def test_calls_are_told_apart_however_they_are_numbered(
+    fragments: list[tuple[Any, ...]], calls: list[tuple[str, str, str]], chat: Chat
+) -> None:
+    """Two calls are never joined into one, and one is never cut in two."""
+    pieces = [
+        {"id": i, "index": n, "function": {"name": name, "arguments": arguments}}
+        for i, n, name, arguments in fragments
+    ]
+    deltas, output = _read(
+        chat(), *(_chunk({"tool_calls": [p]}) for p in pieces), _chunk(finish="tool_calls"), DONE
+    )
+
+    assert output.tool_calls == tuple([ToolCall(*call) for call in calls])
+    for place, (_, _, arguments) in enumerate(calls):
+        own = [c for d in deltas for c in d.tool_calls if c.index == place]
+        assert "".join(c.arguments for c in own) == arguments
+
+
 def test_interleaved_tool_calls(chat: Chat) -> None:
     """Fragments join by index; id and name come on the first fragment only."""
     fragments: list[dict[str, Any]] = [
@@ -303,10 +357,13 @@ def test_the_death_of_ollamas_runner_is_incomplete(chat: Chat) -> None:
 
 
 def test_an_answer_that_never_began_is_missed(chat: Chat) -> None:
-    """Of two answers asked for, one alone without [DONE] is not all."""
+    """Of two answers asked for, one alone is not all; with [DONE] the server ignores n."""
     with pytest.raises(StreamIncompleteError):
         _read(chat(n=2), _text("a", "stop"))
-    assert len(_read(chat(n=2), _text("a", "stop"), DONE)[1].outputs) == 1
+    with pytest.raises(UnexpectedResponseError, match=r"2 answers were asked for .* 1 came") as few:
+        _read(chat(n=2), _text("a", "stop"), DONE)
+    assert not few.value.retryable
+    assert _partial(few.value).outputs[0].text == "a"
 
 
 def test_one_of_two_answers_that_is_cut_is_incomplete(chat: Chat) -> None:

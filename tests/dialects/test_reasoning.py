@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from llmengine.dialects.reasoning import ThinkSplitter, split_think, split_unopened
@@ -47,32 +45,57 @@ def test_reasoning_does_not_depend_on_the_cuts(text: str, expected: tuple[str | 
         assert _joined(text[:at], text[at:]) == expected, at
 
 
+@pytest.mark.parametrize("asked", [None, True, "low"])
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("hm\n</think>\n\nHello.", ("hm\n", "Hello.")),
+        ("hm</think>\nHello.", ("hm", "Hello.")),
+        ("hm\n</think>", ("hm\n", "")),
         ("</think>Hello.", (None, "Hello.")),
-        ("a</think>b</think>c", ("a", "b</think>c")),
-        ("a</think>b<think>c", ("a", "b<think>c")),
-        ("a <think>b</think>c", (None, "a <think>b</think>c")),
+        ("I end it by `</think>`.\n</think>\n\nHello.", ("I end it by `</think>`.\n", "Hello.")),
+        ("a\n</think>\nb</think>c", ("a\n", "b</think>c")),
+        ("a\n</think>\nb<think>c", ("a\n", "b<think>c")),
+        ("a <think>b\n</think>\nc", (None, "a <think>b\n</think>\nc")),
     ],
 )
 def test_the_opening_tag_may_stand_in_the_prompt(
-    text: str, expected: tuple[str | None, str]
+    text: str, expected: tuple[str | None, str], asked: bool | str | None
 ) -> None:
     """What comes before a closing tag that nothing opened is reasoning."""
-    assert split_unopened(text) == expected
+    assert split_unopened(text, asked) == expected
 
 
-def test_any_mixture_of_tag_fragments_is_parted_alike() -> None:
-    """Random texts made of fragments of tags, cut at random, agree with the whole text."""
-    chance = random.Random(7)
-    fragments = ["<", ">", "/", "think", "<think>", "</think>", " ", "\n", "a", "<th", "</t"]
-    for _ in range(2000):
-        text = "".join(chance.choices(fragments, k=chance.randrange(8)))
-        cuts = sorted(chance.choices(range(len(text) + 1), k=3))
-        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-        assert _joined(*pieces) == split_think(text), pieces
+PROSE = [
+    "Models end their reasoning with `</think>`, then they answer.",
+    'The tag is written "</think>".',
+    "Models end their reasoning with </think>, then they answer.",
+    "A model writes:\n```\nhm\n</think>\nHello.\n```\n",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_a_text_that_speaks_of_the_tag_is_all_answer(text: str) -> None:
+    """A tag in quotes, in a line or in a block of code does not take the text before it away."""
+    assert split_think(text) == (None, text)
+
+
+@pytest.mark.parametrize("text", PROSE[:2])
+def test_a_tag_in_quotes_is_never_the_end_of_reasoning(text: str) -> None:
+    """Not even where reasoning was asked for."""
+    assert split_think(text, asked=True) == (None, text)
+
+
+def test_reasoning_that_was_asked_for_may_end_inside_of_a_line() -> None:
+    """Then a closing tag that nothing opened can be believed."""
+    assert split_think("a</think>b</think>c", asked=True) == ("a", "b</think>c")
+
+
+@pytest.mark.parametrize("asked", [False, "none"])
+@pytest.mark.parametrize("text", ["<think>a</think>b", "a\n</think>\n\nb", "<think>\n</think>b"])
+def test_no_text_is_reasoning_where_none_was_asked_for(text: str, asked: bool | str) -> None:
+    """The text stays as the server sent it, tags included."""
+    assert split_think(text, asked) == (None, text)
 
 
 def test_a_sign_that_is_no_tag_is_given_at_once() -> None:

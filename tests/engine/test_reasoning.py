@@ -40,11 +40,37 @@ def test_reasoning_is_left_out_aloud_where_there_is_none(
 def test_reasoning_that_is_not_wanted_needs_no_warning(
     raw_server: Any, chat: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Off is what such a backend does anyway."""
-    server = raw_server(lambda _, c: c.reply(chat()))
+    """Off is what such a backend does anyway; no text is taken for reasoning then."""
+    server = raw_server(lambda _, c: c.reply(chat("<think>a</think>b")))
     config = EngineConfig(backend="embedded", model="smollm2-135m", endpoint=server.url)
 
-    config.engine.generate("a", reasoning=False)
+    (output,) = config.engine.generate("a", reasoning=False)
 
     assert b"reason" not in server.requests[0].body
+    assert output.outputs[0].text == "<think>a</think>b"
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("text", ["a\n</think>\n\nb", "<think>a</think>b"])
+def test_no_text_is_moved_where_no_reasoning_was_asked_for(
+    engine_for: Any, chat: Any, chunk: Any, text: str
+) -> None:
+    """With ``reasoning=False`` the text is the text, whole and streamed."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if not request.json.get("stream"):
+            connection.reply(chat(text))
+            return
+        connection.start_sse()
+        connection.sse(*(chunk(c) for c in text), chunk(finish="stop"), ...)
+        connection.chunk(b"")
+
+    engine, _ = engine_for(handler)
+
+    (output,) = engine.generate("hi", reasoning=False)
+    deltas = list(engine.stream("hi", reasoning=False))
+
+    assert (output.outputs[0].text, output.reasoning) == (text, None)
+    assert "".join(d.text for d in deltas) == text
+    assert not any(d.reasoning for d in deltas)
+    assert engine.generate("hi", reasoning=True)[0].reasoning is not None

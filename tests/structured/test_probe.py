@@ -82,7 +82,7 @@ def test_step_that_nobody_knows_is_refused(tmp_path: Any) -> None:
     assert EngineConfig(backend="mock", model="m").structured == "auto"
 
 
-@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 404, 429, 502, 503])
 def test_failed_probe_is_no_verdict(engine_for: Any, chat: Any, status: int) -> None:
     """The answer is validated all the same, and the next call probes again."""
     first = itertools.count()
@@ -99,6 +99,24 @@ def test_failed_probe_is_no_verdict(engine_for: Any, chat: Any, status: int) -> 
     (output,) = engine.generate("A city.", output_model=City)
     assert output.parsed == City(name="Lyon", people=520000)
     assert verdicts.verdicts() == {}
+    engine.generate("A city.", output_model=City)
+
+    assert [v.enforced for v in verdicts.verdicts().values()] == [True]
+
+
+def test_a_500_that_passes_costs_no_verdict(engine_for: Any, chat: Any) -> None:
+    """The probe is asked again before a server is said to fail at schemas."""
+    first = itertools.count()
+
+    def handler(request: Any, connection: Any) -> None:
+        is_probe = "kzzub-7" in json.dumps(request.json)
+        if is_probe and next(first) < 2:
+            connection.reply({"error": {"message": "not now"}}, status=500)
+        else:
+            connection.reply(chat(PROOF if is_probe else LYON))
+
+    engine, _ = engine_for(handler, retry_wait=0.001)
+
     engine.generate("A city.", output_model=City)
 
     assert [v.enforced for v in verdicts.verdicts().values()] == [True]

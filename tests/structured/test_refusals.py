@@ -1,9 +1,10 @@
-"""Servers that answer a response_format with a 4xx: one step down, and remembered."""
+"""Servers that refuse a response_format, or crash at it: one step down, and remembered."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from llmengine import (
@@ -186,3 +187,108 @@ def test_server_that_is_not_there_gives_no_verdict(engine_for: Any) -> None:
     assert type(result.error) is APIConnectionError
     assert result.attempts == 1
     assert all("127.0.0.1:9/" not in s.url for s in verdicts.verdicts())
+
+
+def _crashes_at(schema: str, text: str, chat: Any) -> Any:
+    """What llama-cpp-python does: a 500 for a format that it does not have, a 200 for others."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if schema in str(request.json.get("response_format")):
+            connection.reply({"error": {"message": "Unsupported response_format"}}, status=500)
+        else:
+            connection.reply(chat(text))
+
+    return handler
+
+
+def test_server_that_crashes_at_schemas_is_found_by_the_probe(
+    engine_for: Any, chat: Any, caplog: Any
+) -> None:
+    """A 500 with a schema and a 200 without it is a step down; a batch pays for it once."""
+    engine, server = engine_for(_crashes_at("json_schema", LYON, chat), retry_wait=0.001)
+
+    outputs = engine.generate(["A city."] * 5, output_model=City)
+
+    assert {o.schema_strategy for o in outputs} == {"json_object"}
+    assert [v.first for v in verdicts.verdicts().values()] == ["json_object"]
+    assert "it fails at JSON schemas" in caplog.text
+    # The probe, the same without a schema, the probe again with its retries, and the prompts.
+    assert len(server.requests) == 1 + 1 + 3 + 5
+
+
+def test_server_that_crashes_at_one_schema_is_remembered(engine_for: Any, chat: Any) -> None:
+    """Once it has failed in every attempt; the next prompt does not ask for the schema."""
+    engine, server = engine_for(
+        _crashes_at("json_schema", LYON, chat),
+        structured="json_schema",
+        max_retries=1,
+        retry_wait=0.001,
+    )
+
+    (first,) = engine.results("A city.", output_model=City)
+    (second,) = engine.results("A city.", output_model=City)
+
+    assert [first.attempts, second.attempts] == [3, 1]
+    assert first.unwrap().schema_strategy == "json_object"
+    assert len(server.requests) == 4
+
+
+def test_one_crash_is_no_proof(engine_for: Any, chat: Any) -> None:
+    """Without retries the step below answers, and the next prompt tries the schema again."""
+    engine, _ = engine_for(
+        _crashes_at("json_schema", LYON, chat), structured="json_schema", max_retries=0
+    )
+
+    results = [engine.results("A city.", output_model=City)[0] for _ in range(2)]
+
+    assert [r.attempts for r in results] == [2, 2]
+    assert all(r.ok for r in results)
+
+
+def test_server_that_crashes_at_everything_is_asked_once_more(engine_for: Any) -> None:
+    """Then it is the server and not the format; the first failure is the error."""
+
+    def handler(request: Any, connection: Any) -> None:
+        kind = str((request.json.get("response_format") or {}).get("type"))
+        connection.reply({"error": {"message": f"out of memory at {kind}"}}, status=500)
+
+    engine, server = engine_for(handler, structured="json_schema", max_retries=1, retry_wait=0.001)
+
+    (result,) = engine.results("A city.", output_model=City)
+
+    assert type(result.error) is InternalServerError
+    assert "out of memory at json_schema" in str(result.error)
+    assert result.attempts == len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [501, 502, 503, 504])
+def test_busy_gateway_says_nothing_of_the_format(engine_for: Any, status: int) -> None:
+    """No step down, and nothing learnt."""
+    engine, server = engine_for(
+        lambda _, c: c.reply({"error": {"message": "busy"}}, status=status),
+        structured="json_schema",
+        max_retries=0,
+    )
+
+    (result,) = engine.results("A city.", output_model=City)
+
+    assert type(result.error) is InternalServerError
+    assert len(server.requests) == 1
+
+
+def test_stream_of_a_server_that_crashes_at_schemas(engine_for: Any, chunk: Any) -> None:
+    """A stream takes the same step down, since nothing was delivered yet."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if "json_schema" in str(request.json.get("response_format")):
+            connection.reply({"error": {"message": "Unsupported"}}, status=500)
+            return
+        connection.start_sse()
+        connection.sse(chunk(LYON, finish="stop"), ...)
+        connection.chunk(b"")
+
+    engine, _ = engine_for(handler, structured="json_schema", max_retries=0)
+
+    deltas = list(engine.stream("A city.", output_model=City))
+
+    assert deltas[-1].parsed == City(name="Lyon", people=520000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,6 +167,15 @@ def test_vllms_object_is_kept_until_ours_goes_over_it() -> None:
     assert params.native is native
     assert SamplingParams(seed=1).merged(params).native is native
     assert params.merged(SamplingParams(seed=1)).native is None
+
+
+def test_a_field_that_only_vllms_own_class_has_is_not_lost_in_merging() -> None:
+    """Not where nothing else is set, and not where the defaults hold it."""
+    guided = SamplingParams.of(SimpleNamespace(temperature=None, guided_decoding={"regex": "a"}))
+    with pytest.raises(InvalidRequestError, match="guided_decoding"):
+        refuse_what_is_lost(SamplingParams(seed=1).merged(guided))
+    with pytest.raises(InvalidRequestError, match="guided_decoding"):
+        guided.merged(SamplingParams(seed=1))
 
 
 @pytest.mark.parametrize("other", [5, "temperature=0", [SamplingParams()]])

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llmengine.batch.lines import ROUTES
 from llmengine.batch.tracing import output_of, traced
-from llmengine.dialects.openai_answer import usage as chat_usage
-from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
+from llmengine.batch.whole import refuse_what_is_not_whole, usage_of
+from llmengine.dialects.wire import read_object
 from llmengine.engine.calls import patience_of, unforeseen
 from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import CallError
-from llmengine.values.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.engine.tally import Tally
     from llmengine.transport.base import HTTPReply, Outgoing
-    from llmengine.values.outputs import Result
+    from llmengine.values.outputs import Result, Usage
 
 _OK = 200
 # Clocks that run out before anything is sent, so that another endpoint may be asked.
@@ -114,8 +112,8 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
             try:
                 reply = await call.when_awake(once)()
                 data = read_object(reply.body)
-                tally.answered(_usage(data.get("usage")))
-                _check(data, request.url, reply.body)
+                tally.answered(usage_of(data))
+                refuse_what_is_not_whole(data, request, reply.body)
             except CallError as error:
                 answer.pay(tally.close(error=error))
                 raise
@@ -140,20 +138,3 @@ def _body(request: BatchRequest, model: str) -> bytes:
     named = "model" in request.body or not model
     body = request.body if named else {"model": model, **request.body}
     return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _check(data: dict[str, Any], url: str, body: bytes) -> None:
-    """Raise UnexpectedResponseError for a 200 that holds no answer of that route."""
-    name = ROUTES[url]
-    if not isinstance(data.get(name), list) or not data[name]:
-        raise unexpected(f"an answer without {name}", body)
-
-
-def _usage(value: Any) -> Usage | None:
-    """The token counts, also under the names of the responses API; None where they are odd."""
-    try:
-        if value and "input_tokens" in value:
-            return Usage(value["input_tokens"], value["output_tokens"], value["total_tokens"])
-        return chat_usage(value)
-    except SHAPE_ERRORS:
-        return None

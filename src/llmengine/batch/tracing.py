@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.dialects.openai_answer import decode
-from llmengine.values.errors import InvalidRequestError, UnexpectedResponseError
+from llmengine.values.errors import CallError, InvalidRequestError
 from llmengine.values.messages import to_messages
 from llmengine.values.request import ChatRequest, ResponseFormat
 from llmengine.values.sampling import SamplingParams
@@ -60,5 +60,5 @@ def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
     """The answer for the span; None for one that the batch keeps and we cannot read."""
     try:
         return decode(body, request)
-    except UnexpectedResponseError:
+    except CallError:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.reasoning import ThinkSplitter, split_unopened
+from llmengine.dialects.reasoning import ThinkSplitter, is_off, split_unopened
 from llmengine.dialects.tool_calls import ToolCallJoiner
 from llmengine.dialects.wire import cumulative
 from llmengine.values.outputs import CompletionOutput, Delta
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 class AnswerParts:
-    """What has arrived of one answer: pieces go in, deltas and at last the whole come out."""
+    """What has arrived of one answer: pieces go in, deltas and at last the whole come out.
+
+    ``asked`` is the request's ``reasoning``; where that is off, no text is taken for reasoning.
+    """
 
     __slots__ = (
+        "_asked",
         "_calls",
         "_logprobs",
         "_reasoning",
@@ -31,7 +35,7 @@ class AnswerParts:
         "stop_reason",
     )
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, asked: bool | str | None) -> None:
         self.index = index
         self.finish_reason: str | None = None
         self.refused = False
@@ -41,7 +45,8 @@ class AnswerParts:
         self._logprobs: list[Logprob] = []
         self._token_ids: list[int] | None = None
         self._calls: ToolCallJoiner | None = None
-        self._splitter: ThinkSplitter | None = ThinkSplitter()
+        self._asked = asked
+        self._splitter: ThinkSplitter | None = None if is_off(asked) else ThinkSplitter()
 
     @property
     def has_content(self) -> bool:
@@ -69,6 +74,8 @@ class AnswerParts:
                 self._splitter, text, reasoning, ended=finish_reason is not None
             )
         fragments = tuple([self._call(c) for c in calls])
+        if self.finish_reason is not None:
+            finish_reason = None  # some servers repeat it; the first one is told
         if finish_reason is not None:
             self.finish_reason = finish_reason
         elif not (text or reasoning or fragments or logprobs or token_ids):
@@ -101,7 +108,7 @@ class AnswerParts:
         text = "".join(self._text) + held_text
         reasoning = ("".join(self._reasoning) + held_reasoning) or None
         if reasoning is None:
-            reasoning, text = split_unopened(text)
+            reasoning, text = split_unopened(text, self._asked)
         tokens = tuple(self._logprobs) or None
         return CompletionOutput(
             self.index,

@@ -20,16 +20,27 @@ class StreamDecoder(Protocol):
         """
         ...
 
-    def finish(self) -> LLMOutput:
-        """The whole answer, once the body has ended.
+    def end(self) -> list[Delta]:
+        """The deltas that the end of the body completes: what its last event brought.
 
-        Raises StreamIncompleteError, holding what had arrived, if no terminal event came.
+        Raises as `feed` does.
+        """
+        ...
+
+    def finish(self) -> LLMOutput:
+        """The whole answer, once the body has ended; calls `end` if nobody has.
+
+        Raises StreamIncompleteError, holding what had arrived, if no terminal event came, and
+        UnexpectedResponseError for an end that is not the whole answer to the request.
         """
         ...
 
     @property
     def partial(self) -> LLMOutput:
-        """What has arrived so far, with ``finished`` False until the terminal event."""
+        """What has arrived so far, with ``finished`` False until the terminal event.
+
+        It has at least one answer, empty if nothing has arrived.
+        """
         ...
 
 

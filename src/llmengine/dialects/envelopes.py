@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
+
+from llmengine.dialects.quote import quote
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _MAX_NESTING = 4
+_TITLE_WITHIN = 4096  # characters; the search takes quadratic time on a page made for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ def read_envelope(body: bytes) -> Envelope:
     value = _json(text)
     if value is not None:
         return envelope_of(value)
-    title = _TITLE.search(text)
+    title = _TITLE.search(text[:_TITLE_WITHIN])
     if title is not None:
         return Envelope(f"an HTML page titled {title.group(1).strip()!r}")
     if text.startswith("<"):
@@ -43,20 +46,20 @@ def envelope_of(value: Any, depth: int = 0) -> Envelope:
     of a message (Ollama passing on what its runner said).
     """
     if not isinstance(value, dict):
-        return Envelope(str(value) if value else None)
+        return Envelope(as_text(value) if value else None)
     error = value.get("error")
     if isinstance(error, dict):
         return _fields(error, depth)
     if error:
-        return _nested(Envelope(str(error), _text(value.get("error_type"))), depth)
+        return _nested(Envelope(as_text(error), as_text(value.get("error_type"))), depth)
     if value.get("detail"):
         return Envelope(_detail(value["detail"]))
     return _fields(value, depth)
 
 
 def _fields(error: dict[str, Any], depth: int) -> Envelope:
-    read = Envelope(_text(error.get("message")), _text(error.get("type")), _text(error.get("code")))
-    return _nested(read, depth)
+    message, kind, code = (as_text(error.get(name)) for name in ("message", "type", "code"))
+    return _nested(Envelope(message, kind, code), depth)
 
 
 def _nested(outer: Envelope, depth: int) -> Envelope:
@@ -70,15 +73,16 @@ def _nested(outer: Envelope, depth: int) -> Envelope:
 
 def _detail(detail: Any) -> str:
     if not isinstance(detail, list):
-        return str(detail)
+        return as_text(detail) or ""
     return "; ".join(_problem(d) for d in detail)
 
 
 def _problem(item: Any) -> str:
     if not isinstance(item, dict):
-        return str(item)
-    place = ".".join(str(p) for p in item.get("loc") or ())
-    return f"{place}: {item.get('msg')}" if place else str(item.get("msg"))
+        return as_text(item) or "null"
+    place, said = item.get("loc"), as_text(item.get("msg")) or "null"
+    parts = place if isinstance(place, list) else [place] if place else []
+    return ": ".join(filter(None, [".".join(as_text(p) or "null" for p in parts), said]))
 
 
 def _json(text: str) -> Any:
@@ -90,5 +94,6 @@ def _json(text: str) -> Any:
         return None
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def as_text(value: Any) -> str | None:
+    """Text as it is, anything else as short JSON, None for null."""
+    return value if value is None or isinstance(value, str) else quote(to_json(value))

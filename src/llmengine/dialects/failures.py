@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.envelopes import Envelope, envelope_of, read_envelope
+from llmengine.dialects.envelopes import Envelope, as_text, envelope_of, read_envelope
 from llmengine.dialects.quote import quote
 from llmengine.dialects.retry_after import header, retry_after
 from llmengine.values.errors import (
@@ -41,6 +42,11 @@ _ROUTE_MESSAGES = frozenset(
     {"", "404 page not found", "not found", "405 method not allowed", "method not allowed"}
 )
 _FIRST_REDIRECT, _FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR, _LAST = 300, 400, 500, 599
+_OK = 200
+_STATUS = re.compile("[45][0-9][0-9]")
+
+# A finish_reason of vLLM and SGLang for an answer that broke off on the server.
+_FAILED = frozenset({"error", "abort"})
 
 # Codes and types of OpenAI and llama.cpp.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
@@ -85,11 +91,30 @@ def stream_failure(event: Mapping[str, Any]) -> CallError:
     A code that is a status counts as one, and so does one that OpenAI gives for a status; without
     it the server is taken to have failed.
     """
-    said = envelope_of(event)
-    code = said.code or str(event.get("status_code") or "")
-    is_status = code.isdigit() and _FIRST_CLIENT_ERROR <= int(code) <= _LAST
-    status = int(code) if is_status else _status_of(code)
-    return _error(status, said, None, None, where=" in the stream")
+    return _reported(event, None, " in the stream")
+
+
+def reported_failure(data: Mapping[str, Any], body: bytes) -> CallError:
+    """The error that a successful answer holds, in its place or beside choices."""
+    return _reported(data, quote(body), " in a successful answer")
+
+
+def failed_reason(reason: str | None) -> CallError | None:
+    """The error behind a finish_reason that means a failure; None for any other reason."""
+    if reason not in _FAILED:
+        return None
+    return InternalServerError(
+        f"the server ended the answer with finish_reason {reason!r}, so it is not whole; what came "
+        "is in .partial",
+        status=_OK,
+    )
+
+
+def _reported(holder: Mapping[str, Any], body: str | None, where: str) -> CallError:
+    said = envelope_of(holder)
+    code = said.code or as_text(holder.get("status_code")) or ""
+    status = int(code) if _STATUS.fullmatch(code) else _status_of(code)
+    return _error(status, said, body, None, where)
 
 
 def _status_of(code: str) -> int:

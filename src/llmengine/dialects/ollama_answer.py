@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
-
+from llmengine.dialects.failures import failed_reason, reported_failure
+from llmengine.dialects.fields import (
+    OLLAMA_USAGE,
+    FieldError,
+    json_text,
+    label,
+    objects,
+    read_usage,
+    required_mapping,
+    required_text,
+    text,
+)
 from llmengine.dialects.ollama_prompt import refuse_a_cut_prompt
 from llmengine.dialects.reasoning import split_think
-from llmengine.dialects.wire import SHAPE_ERRORS, cumulative, logprobs, read_object, unexpected
-from llmengine.values.outputs import CompletionOutput, LLMOutput, ToolCall, Usage
+from llmengine.dialects.wire import cumulative, logprobs, not_read, read_object, unexpected
+from llmengine.values.outputs import CompletionOutput, LLMOutput, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,46 +29,55 @@ if TYPE_CHECKING:
 
 # Answers to a request without messages: the model was only loaded or unloaded.
 _NO_ANSWER = frozenset({"load", "unload"})
+PATH = "message."
+_CALL = f"{PATH}tool_calls[]."
 
 
 def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     """The answer in the body of a chat that was not streamed.
 
-    Raises UnexpectedResponseError, with a quote of the body, for anything else, and
-    ContextLengthError if the server read less than the whole prompt.
+    Raises the error that the server reports in the body, UnexpectedResponseError, with a quote of
+    the body, for anything else that is not an answer, and ContextLengthError if the server read
+    less than the whole prompt.
     """
     data = read_object(body)
     if data.get("error"):
-        raise unexpected("an error in a successful answer", body)
+        raise reported_failure(data, body)
     if data.get("done") is not True:
         raise unexpected("the answer is not a finished chat", body)
     if only_loaded(data):
         raise unexpected("the server only loaded or unloaded the model", body)
+    warnings: dict[str, str] = {}
     try:
         output = LLMOutput(
             request.request_id,
             request.prompt,
-            (_output(data),),
-            usage=usage(data),
-            model=data.get("model"),
+            (_output(data, request),),
+            usage=read_usage(data, OLLAMA_USAGE, warnings),
+            model=label(data, "model", warnings),
+            warnings=tuple(warnings.values()),
         )
-    except SHAPE_ERRORS as exc:
-        raise unexpected("the answer is not a chat", body) from exc
+    except FieldError as error:
+        raise not_read("the answer is not a chat", error, body) from None
+    failed = failed_reason(output.outputs[0].finish_reason)
+    if failed is not None:
+        failed.partial = replace(output, finished=False)
+        raise failed
     refuse_a_cut_prompt(output, request)
     return output
 
 
-def _output(data: Mapping[str, Any]) -> CompletionOutput:
-    message = data["message"]
-    text, reasoning = content(message), message.get("thinking")
-    if not reasoning:
-        reasoning, text = split_think(text)
-    calls = tuple([_tool_call(c, place) for place, c in enumerate(message.get("tool_calls") or ())])
-    given = data.get("logprobs")
-    tokens = logprobs(given) if given else None
+def _output(data: Mapping[str, Any], request: ChatRequest) -> CompletionOutput:
+    message = required_mapping(data, "message")
+    said, reasoning = content(message), thinking(message) or None
+    if reasoning is None:
+        reasoning, said = split_think(said, request.reasoning)
+    found = enumerate(objects(message, "tool_calls", PATH))
+    calls = tuple([_tool_call(call, place) for place, call in found])
+    tokens = logprobs(data, "logprobs", "") or None
     return CompletionOutput(
         0,
-        text,
+        said,
         None,
         cumulative(tokens),
         tokens,
@@ -70,25 +90,28 @@ def _output(data: Mapping[str, Any]) -> CompletionOutput:
 
 def content(message: Mapping[str, Any]) -> str:
     """The text of a message, which Ollama leaves out when there is none."""
-    text = message.get("content") or ""
-    if not isinstance(text, str):
-        raise TypeError("content is not text")
-    return text
+    return text(message, "content", PATH) or ""
+
+
+def thinking(message: Mapping[str, Any]) -> str:
+    """The reasoning of a message, which Ollama leaves out when there is none."""
+    return text(message, "thinking", PATH) or ""
 
 
 def call_id(call: Mapping[str, Any], place: int) -> str:
     """The id of a call; older servers give none, and a result must be able to name its call."""
-    return call.get("id") or f"call_{place}"
+    return text(call, "id", _CALL) or f"call_{place}"
 
 
-def arguments(function: Mapping[str, Any]) -> str:
-    """The arguments of a call as JSON text; Ollama sends the object itself."""
-    return to_json(function.get("arguments") or {}).decode()
+def call_function(call: Mapping[str, Any]) -> tuple[str, str]:
+    """The name and the arguments of a call; the arguments are JSON text, Ollama sends an object."""
+    function = required_mapping(call, "function", _CALL)
+    name = required_text(function, "name", f"{_CALL}function.")
+    return name, json_text(function, "arguments", f"{_CALL}function.") or "{}"
 
 
 def _tool_call(call: Mapping[str, Any], place: int) -> ToolCall:
-    function = call["function"]
-    return ToolCall(call_id(call, place), function["name"], arguments(function))
+    return ToolCall(call_id(call, place), *call_function(call))
 
 
 def finish_reason(data: Mapping[str, Any], *, has_calls: bool) -> str:
@@ -96,19 +119,11 @@ def finish_reason(data: Mapping[str, Any], *, has_calls: bool) -> str:
 
     Ollama does not count calls of tools as a reason, and older servers give none at all.
     """
-    reason: str = data.get("done_reason") or "stop"
+    reason = text(data, "done_reason") or "stop"
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 
 def only_loaded(data: Mapping[str, Any]) -> bool:
     """Whether an end says that nothing was asked: the model was only loaded or unloaded."""
-    return data.get("done_reason") in _NO_ANSWER
-
-
-def usage(data: Mapping[str, Any]) -> Usage | None:
-    """The token counts of an answer; a count that is missing stays None."""
-    prompt, completion = data.get("prompt_eval_count"), data.get("eval_count")
-    if prompt is None and completion is None:
-        return None
-    total = prompt + completion if prompt is not None and completion is not None else None
-    return Usage(prompt, completion, total)
+    reason = data.get("done_reason")
+    return isinstance(reason, str) and reason in _NO_ANSWER

@@ -78,9 +78,10 @@ class OpenAIChat:
     template variable that turns reasoning on and off (vLLM, SGLang: often "enable_thinking");
     without one, a bool is said as an effort. ``done_completes``: take ``[DONE]`` after some
     content as the end of an answer that never got a finish_reason (Ollama sends null there);
-    off, such a stream is incomplete. ``strict_tools``: say "strict" of tools that must be called,
-    without which vLLM leaves their arguments to the model. ``twin_reasoning``: say the reasoning
-    of earlier answers under both its names, for old and new versions of vLLM.
+    off, such an answer is incomplete, whole or streamed. ``strict_tools``: say "strict" of tools
+    that must be called, without which vLLM leaves their arguments to the model.
+    ``twin_reasoning``: say the reasoning of earlier answers under both its names, for old and new
+    versions of vLLM.
     """
 
     path: str = "/chat/completions"
@@ -118,7 +119,7 @@ class OpenAIChat:
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
         """The answer in a whole, successful body; UnexpectedResponseError if it is none."""
-        return openai_answer.decode(body, request)
+        return openai_answer.decode(body, request, null_completes=self.done_completes)
 
     def decoder(self, request: ChatRequest) -> OpenAIChatDecoder:
         """A new decoder for the streamed answer to `request`."""

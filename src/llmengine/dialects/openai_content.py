@@ -4,42 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmengine.dialects.fields import FieldError, objects, required_text, text
+from llmengine.dialects.quote import quote
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from llmengine.values.request import Message
-
-    Parts = Iterable[Mapping[str, Any]]
 
 _TEXT_FIELDS = {"text": "text", "output_text": "text", "refusal": "refusal"}
 
 
-def content(message: Mapping[str, Any]) -> str:
+def content(message: Mapping[str, Any], path: str) -> str:
     """The text of a message or a delta: a string, parts, or, in their place, a refusal.
 
-    Raises TypeError for a part that is neither text nor reasoning, since it would be lost.
+    Raises FieldError for a part that is neither text nor reasoning, since it would be lost.
     """
-    text = message.get("content")
-    if text is None:
-        text = message.get("refusal") or ""
-    elif isinstance(text, list):
-        text = _text(part for part in text if part["type"] != "thinking")
-    if not isinstance(text, str):
-        raise TypeError("content is neither text nor null")
-    return text
+    said = message.get("content")
+    if isinstance(said, str):
+        return said
+    if said is None:
+        return text(message, "refusal", path) or ""
+    where = f"{path}content"
+    parts = objects(message, "content", path)
+    return "".join([_text(part, where) for part in parts if part.get("type") != "thinking"])
 
 
-def reasoning(message: Mapping[str, Any]) -> str:
+def reasoning(message: Mapping[str, Any], path: str) -> str:
     """The reasoning of a message or a delta, where the server parts it from the text.
 
     vLLM says ``reasoning``, older versions and other servers ``reasoning_content``; Mistral sends
     parts of type ``thinking``, which hold parts of text in turn.
     """
-    said: str = message.get("reasoning") or message.get("reasoning_content") or ""
-    parts = message.get("content")
-    if said or not isinstance(parts, list):
-        return said
-    return "".join([_thought(p["thinking"]) for p in parts if p["type"] == "thinking"])
+    said = text(message, "reasoning", path) or text(message, "reasoning_content", path)
+    if said or not isinstance(message.get("content"), list):
+        return said or ""
+    where = f"{path}content."
+    parts = objects(message, "content", path)
+    return "".join([_thought(part, where) for part in parts if part.get("type") == "thinking"])
 
 
 def with_twin_reasoning(message: Message) -> Message:
@@ -48,15 +50,14 @@ def with_twin_reasoning(message: Message) -> Message:
     return {**message, "reasoning": said, "reasoning_content": said} if said else message
 
 
-def _thought(thinking: str | Parts) -> str:
-    return thinking if isinstance(thinking, str) else _text(thinking)
+def _thought(part: Mapping[str, Any], path: str) -> str:
+    if isinstance(part.get("thinking"), list):
+        return "".join([_text(p, f"{path}thinking") for p in objects(part, "thinking", path)])
+    return required_text(part, "thinking", path)
 
 
-def _text(parts: Parts) -> str:
-    return "".join([part[_field(part["type"])] for part in parts])
-
-
-def _field(kind: str) -> str:
+def _text(part: Mapping[str, Any], where: str) -> str:
+    kind = required_text(part, "type", f"an item of {where}.")
     if kind not in _TEXT_FIELDS:
-        raise TypeError(f"a part of the content is of type {kind!r}, which is not read yet")
-    return _TEXT_FIELDS[kind]
+        raise FieldError(f"a part of {where} is of type {quote(kind)!r}, which is not read yet")
+    return required_text(part, _TEXT_FIELDS[kind], f"{where}.")

@@ -6,6 +6,8 @@ from enum import Enum, auto
 
 _OPEN = "<think>"
 _CLOSE = "</think>"
+_QUOTES = ("`", "'", '"', "\u201c", "\u201d", "\u2018", "\u2019", "\u00ab", "\u00bb")
+_FENCE = "```"
 # More blanks than this are text: a model that loops on whitespace must be seen while it does.
 _MAX_BLANKS = 16
 
@@ -98,24 +100,53 @@ def _tag_begun(piece: str) -> int:
     return len(piece) - at if at >= 0 and _CLOSE.startswith(piece[at:]) else 0
 
 
-def split_think(text: str) -> tuple[str | None, str]:
-    """The (reasoning, answer) of a whole text; reasoning is None where there is none."""
+def is_off(reasoning: bool | str | None) -> bool:
+    """Whether a request asks for no reasoning; "none" is OpenAI's word for it."""
+    return reasoning is False or reasoning == "none"
+
+
+def split_think(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a whole text; reasoning is None where there is none.
+
+    ``asked`` is the request's ``reasoning``; where that is off, all of the text is the answer.
+    """
+    if is_off(asked):
+        return None, text
     if _OPEN not in text:
-        return split_unopened(text)
+        return split_unopened(text, asked)
     splitter = ThinkSplitter()
     reasoning, answer = splitter.feed(text)
     more_reasoning, more_answer = splitter.finish()
     reasoning, answer = reasoning + more_reasoning, answer + more_answer
-    return (reasoning, answer) if reasoning else split_unopened(answer)
+    return (reasoning, answer) if reasoning else split_unopened(answer, asked)
 
 
-def split_unopened(text: str) -> tuple[str | None, str]:
+def split_unopened(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
     """The (reasoning, answer) of a text whose opening tag stands in the prompt.
 
     So do the chat templates of DeepSeek R1 and others. A stream that is read piece by piece
     cannot know of it before the closing tag comes.
+
+    A text that speaks of the tag is not parted: a tag in quotes never counts, and unless
+    reasoning was asked for, neither does one inside of a line or of a block of code. Models end
+    the line after the tag.
     """
-    reasoning, tag, answer = text.partition(_CLOSE)
-    if not tag or _OPEN in reasoning:
+    if is_off(asked):
         return None, text
-    return reasoning or None, answer.lstrip()
+    at = text.find(_CLOSE)
+    while at >= 0 and not _ends_reasoning(text, at, asked=asked is not None):
+        at = text.find(_CLOSE, at + len(_CLOSE))
+    if at < 0 or _OPEN in text[:at]:
+        return None, text
+    return text[:at] or None, text[at + len(_CLOSE) :].lstrip()
+
+
+def _ends_reasoning(text: str, at: int, *, asked: bool) -> bool:
+    """Whether the closing tag at that place is one, and not a word of the answer."""
+    before, after = text[at - 1 : at], text[at + len(_CLOSE) :]
+    if before in _QUOTES and after.startswith(_QUOTES):
+        return False
+    if asked or not before:
+        return True
+    ends_line = not after.partition("\n")[0].strip()
+    return ends_line and text.count(_FENCE, 0, at) % 2 == 0

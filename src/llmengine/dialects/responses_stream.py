@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic_core import from_json
 
 from llmengine.dialects.assembly import AnswerParts
 from llmengine.dialects.failures import stream_failure
-from llmengine.dialects.responses_answer import failed, finish_reason, is_answer, usage
+from llmengine.dialects.fields import (
+    RESPONSES_USAGE,
+    FieldError,
+    count,
+    json_text,
+    label,
+    read_usage,
+    required_mapping,
+    required_text,
+    text,
+)
+from llmengine.dialects.responses_answer import CALLS, failed, finish_reason, is_answer
 from llmengine.dialects.sse import SSEDecoder
-from llmengine.dialects.wire import SHAPE_ERRORS, incomplete, logprobs, unexpected
+from llmengine.dialects.wire import incomplete, logprobs, not_read, unexpected
 from llmengine.values.outputs import Delta, LLMOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import NoReturn
 
+    from llmengine.values.errors import CallError
     from llmengine.values.outputs import Usage
     from llmengine.values.request import ChatRequest
 
 _DONE = b"[DONE]"  # gateways end every stream with it; it says nothing here
-_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
 class ResponsesDecoder:
@@ -39,17 +50,19 @@ class ResponsesDecoder:
         "_request",
         "_unwritten",
         "_usage",
+        "_warnings",
     )
 
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
         self._events = SSEDecoder()
-        self._parts = AnswerParts(0)
+        self._parts = AnswerParts(0, request.reasoning)
         self._commentary: set[int] = set()  # output_index of messages that are no answer
         self._unwritten: set[int] = set()  # output_index of calls without a fragment yet
         self._id = ""
         self._model: str | None = None
         self._usage: Usage | None = None
+        self._warnings: dict[str, str] = {}
 
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas that `data` completes.
@@ -59,64 +72,60 @@ class ResponsesDecoder:
         """
         deltas: list[Delta] = []
         for raw in self._events.feed(data):
-            if raw != _DONE:
+            if raw.strip() != _DONE:
                 self._event(self._parsed(raw), raw, deltas)
+        return deltas
+
+    def end(self) -> list[Delta]:
+        """The deltas of an event without its blank line; one that is cut is dropped."""
+        deltas: list[Delta] = []
+        for raw in self._events.finish():
+            if isinstance(event := _json(raw), dict):
+                self._event(event, raw, deltas)
         return deltas
 
     def finish(self) -> LLMOutput:
         """The whole answer; StreamIncompleteError, with `partial`, if its end has not come."""
-        for raw in self._events.finish():
-            self._last(raw)
+        self.end()
         partial = self.partial
         if partial.finished:
             return partial
         if not self._id and self._events.stray is not None:
-            raise unexpected("the answer is not an event stream", self._events.stray)
+            raise self._holding(unexpected("the answer is not an event stream", self._events.stray))
         raise incomplete(partial)
 
     @property
     def partial(self) -> LLMOutput:
         """What has arrived so far; ``finished`` once its end has come."""
-        begun = self._parts.has_content or self._parts.finish_reason is not None
         return LLMOutput(
             self._id or self._request.request_id,
             self._request.prompt,
-            (self._parts.output(),) if begun else (),
+            (self._parts.output(),),
             self._parts.finish_reason is not None,
             usage=self._usage,
             model=self._model,
+            warnings=tuple(self._warnings.values()),
         )
 
     def _parsed(self, raw: bytes) -> dict[str, Any]:
-        try:
-            event = from_json(raw)
-        except ValueError:
-            event = None
+        event = _json(raw)
         if not isinstance(event, dict):
-            self._refuse("an event of the stream is not a JSON object", raw)
+            raise self._holding(unexpected("an event of the stream is not a JSON object", raw))
         return event
 
-    def _last(self, raw: bytes) -> None:
-        """Take in an event whose end is missing: all there is of it, or it is cut and dropped."""
-        try:
-            event = from_json(raw)
-        except ValueError:
-            return
-        if isinstance(event, dict):
-            self._event(event, raw, [])
-
     def _event(self, event: dict[str, Any], raw: bytes, deltas: list[Delta]) -> None:
+        if self._parts.finish_reason is not None:
+            return  # nothing counts after the end
         if event.get("type") == "error" or event.get("error"):
-            error = stream_failure(event)
-            error.partial = self.partial
-            raise error
+            raise self._holding(stream_failure(event))
         try:
             self._take(event, deltas)
-        except SHAPE_ERRORS:
-            self._refuse("an event of the stream is not one of a response", raw)
+        except FieldError as error:
+            what = "an event of the stream is not one of a response"
+            raise self._holding(not_read(what, error, raw)) from None
 
     def _take(self, event: dict[str, Any], deltas: list[Delta]) -> None:
-        kind = event["type"].removeprefix("response.")
+        kind = required_text(event, "type").removeprefix("response.")
         reader = self._READERS.get(kind)
         if reader is not None:
             delta = reader(self, event)
@@ -128,44 +137,52 @@ class ResponsesDecoder:
     # ---- one reader an event
 
     def _begun(self, event: Mapping[str, Any]) -> None:
-        self._id = event["response"].get("id") or ""
-        self._model = event["response"].get("model")
+        response = required_mapping(event, "response")
+        self._id = label(response, "id", self._warnings) or ""
+        self._model = label(response, "model", self._warnings)
 
     def _text(self, event: Mapping[str, Any]) -> Delta | None:
-        if event.get("output_index") in self._commentary:
+        if count(event, "output_index") in self._commentary:
             return self._reasoning(event)
-        return self._parts.add(event["delta"], logprobs=logprobs(event.get("logprobs") or ()))
+        return self._parts.add(
+            required_text(event, "delta"), logprobs=logprobs(event, "logprobs", "")
+        )
 
     def _refusal(self, event: Mapping[str, Any]) -> Delta | None:
         self._parts.refused = True
-        return self._parts.add(event["delta"])
+        return self._parts.add(required_text(event, "delta"))
 
     def _reasoning(self, event: Mapping[str, Any]) -> Delta | None:
-        return self._parts.add("", event["delta"])
+        return self._parts.add("", required_text(event, "delta"))
 
     def _summary_part(self, event: Mapping[str, Any]) -> Delta | None:
-        return self._parts.add("", "\n\n") if event.get("summary_index") else None
+        return self._parts.add("", "\n\n") if count(event, "summary_index") else None
 
     def _item(self, event: Mapping[str, Any]) -> Delta | None:
-        item, place = event["item"], event["output_index"]
-        if item["type"] == "message" and not is_answer(item):
-            self._commentary.add(place)
-        if item["type"] not in _CALLS:
+        item = required_mapping(event, "item")
+        kind = required_text(item, "type", "item.")
+        if kind == "message" and not is_answer(item):
+            self._commentary.add(_place(event))
+        if kind not in CALLS:  # llama.cpp leaves the output_index out of all items
             return None
+        place = _place(event)
         self._unwritten.add(place)
-        return self._call(place, {"name": item["name"]}, item.get("call_id"))
+        name = required_text(item, "name", "item.")
+        return self._call(place, {"name": name}, text(item, "call_id", "item."))
 
     def _arguments(self, event: Mapping[str, Any]) -> Delta | None:
-        self._unwritten.discard(event["output_index"])
-        return self._call(event["output_index"], {"arguments": event["delta"]})
+        place = _place(event)
+        self._unwritten.discard(place)
+        return self._call(place, {"arguments": required_text(event, "delta")})
 
     def _item_done(self, event: Mapping[str, Any]) -> Delta | None:
         """The arguments of a call that were not streamed: servers may give them at the end."""
-        item, place = event["item"], event["output_index"]
+        item, place = required_mapping(event, "item"), count(event, "output_index")
         if place not in self._unwritten:
             return None
         self._unwritten.discard(place)
-        return self._call(place, {"arguments": item.get("arguments") or item.get("input") or ""})
+        arguments = json_text(item, "arguments", "item.") or json_text(item, "input", "item.")
+        return self._call(place, {"arguments": arguments})
 
     def _call(
         self, place: int, function: dict[str, Any], call_id: str | None = None
@@ -173,23 +190,23 @@ class ResponsesDecoder:
         return self._parts.add("", "", [{"id": call_id, "index": place, "function": function}])
 
     def _ended(self, event: Mapping[str, Any]) -> Delta | None:
-        response = event["response"]
+        response = dict(required_mapping(event, "response"))
+        if event["type"].endswith("incomplete"):
+            response["status"] = "incomplete"  # whatever else it says: the answer was cut
         self._begun(event)
-        self._usage = usage(response.get("usage"))
-        calls = bool(self._parts.output().tool_calls)
-        reason = finish_reason(response, refused=self._parts.refused, calls=calls)
+        self._usage = read_usage(response.get("usage"), RESPONSES_USAGE, self._warnings)
+        reason = finish_reason(response, refused=self._parts.refused, calls=self._parts.called)
         return self._parts.add("", finish_reason=reason)
 
     def _failed(self, event: Mapping[str, Any]) -> None:
-        error = failed(event["response"], self._request)
+        error = failed(required_mapping(event, "response"), self._request)
         self._usage = error.usage
-        error.partial = self.partial
-        raise error
+        raise self._holding(error)
 
-    def _refuse(self, what: str, raw: bytes) -> NoReturn:
-        error = unexpected(what, raw)
-        error.partial = self.partial
-        raise error from None
+    def _holding(self, error: CallError) -> CallError:
+        """The error with all that has arrived."""
+        error.partial = replace(self.partial, finished=False)
+        return error
 
     _READERS: ClassVar[dict[str, Callable[[ResponsesDecoder, Mapping[str, Any]], Delta | None]]] = {
         "created": _begun,
@@ -206,3 +223,17 @@ class ResponsesDecoder:
         "incomplete": _ended,
         "failed": _failed,
     }
+
+
+def _place(event: Mapping[str, Any]) -> int:
+    place = count(event, "output_index")
+    if place is None:
+        raise FieldError("output_index is missing")
+    return place
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return from_json(raw)
+    except ValueError:
+        return None

@@ -53,5 +53,5 @@ def _until(value: str | None, now: str | None) -> float | None:
 def _timestamp(value: str | None) -> float | None:
     try:
         return parsedate_to_datetime(value or "").timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, IndexError, TypeError):  # the parser lets all of them out
         return None

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
+from llmengine.dialects.fields import FieldError, number, objects, required_text, whole_numbers
 from llmengine.dialects.quote import quote
 from llmengine.values.errors import StreamIncompleteError, UnexpectedResponseError
 from llmengine.values.outputs import Logprob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmengine.values.outputs import LLMOutput
+    from llmengine.values.request import ChatRequest
 
 _OK = 200
 _TOO_DEEP = "recursion limit"  # the parser's words for more than 200 levels
-# What reading a JSON value of another shape than expected raises.
-SHAPE_ERRORS = (AttributeError, KeyError, IndexError, TypeError, ValueError)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -61,18 +62,22 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def logprobs(entries: Iterable[dict[str, Any]]) -> tuple[Logprob, ...]:
+def not_read(what: str, error: FieldError, body: bytes) -> UnexpectedResponseError:
+    """The error for an answer with a field that cannot be read, which names the field."""
+    return unexpected(f"{what}, since {error}", body)
+
+
+def logprobs(data: Mapping[str, Any], key: str, path: str) -> tuple[Logprob, ...]:
     """Log-probabilities of tokens; servers leave ``bytes`` and ``top_logprobs`` out or null."""
-    return tuple([_logprob(e) for e in entries])
+    return tuple([_logprob(entry, f"{path}{key}.") for entry in objects(data, key, path)])
 
 
-def _logprob(entry: dict[str, Any]) -> Logprob:
-    raw, top = entry.get("bytes"), entry.get("top_logprobs")
+def _logprob(entry: Mapping[str, Any], path: str) -> Logprob:
     return Logprob(
-        entry["token"],
-        entry["logprob"],
-        tuple(raw) if raw is not None else None,
-        logprobs(top) if top else (),
+        required_text(entry, "token", path),
+        number(entry, "logprob", path),
+        whole_numbers(entry, "bytes", path),
+        logprobs(entry, "top_logprobs", path) if entry.get("top_logprobs") else (),
     )
 
 
@@ -89,3 +94,21 @@ def incomplete(partial: LLMOutput) -> StreamIncompleteError:
         "what had arrived is in .partial"
     )
     return StreamIncompleteError(message, status=_OK, partial=partial)
+
+
+def unfinished(output: LLMOutput, body: bytes) -> UnexpectedResponseError:
+    """The error for a whole answer that does not say why it ended."""
+    return _kept("the answer has no finish_reason, so it may be cut", output, body)
+
+
+def too_few(output: LLMOutput, request: ChatRequest, body: bytes) -> UnexpectedResponseError:
+    """The error for fewer answers than were asked for."""
+    came, asked = len(output.outputs), request.sampling.n
+    what = f"{asked} answers were asked for (sampling parameter 'n') and {came} came"
+    return _kept(f"{what}; a server that ignores n must be asked several times", output, body)
+
+
+def _kept(what: str, output: LLMOutput, body: bytes) -> UnexpectedResponseError:
+    error = unexpected(f"{what} (what came is in .partial)", body)
+    error.partial = replace(output, finished=False)
+    return error

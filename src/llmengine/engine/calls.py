@@ -12,6 +12,7 @@ from llmengine.dialects.failures import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally
+from llmengine.structured.checking import refuse_uncalled
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest, Posted
@@ -78,19 +79,19 @@ class Call:
             with self.tally(request) as tally:
                 try:
                     output = await self._answer(request, tally)
-                except CallError as error:
-                    error.attempts = tally.attempts
+                except Exception as raised:  # noqa: BLE001 - one prompt's bug must not lose the batch
+                    error = ours(raised)
+                    if isinstance(error, CallError):
+                        error.attempts = tally.attempts
                     return tally.close(error=error)
-                except LLMEngineError as error:  # a request or an engine that cannot be sent to
-                    return tally.close(error=error)
-                except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
-                    return tally.close(error=unforeseen(error))
                 return tally.close(output)
 
     async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         if request.output_model is None:
             await insist(self, request)
-            return await self.exchange(request, tally)
+            output = await self.exchange(request, tally)
+            refuse_uncalled(output, request)
+            return output
         return await climb(self, request, tally)
 
     async def exchange(
@@ -101,10 +102,13 @@ class Call:
         async def once() -> LLMOutput:
             try:
                 output = await self._attempt(request, tally)
-            except CallError as error:
-                tally.failed(error)
-                raise
+            except Exception as raised:  # noqa: BLE001 - raised as ours
+                error = ours(raised)
+                if isinstance(error, CallError):
+                    tally.failed(error)
+                raise error from error.__cause__
             tally.answered(output.usage)
+            self.engine.tell_unread(output.warnings)
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
@@ -191,6 +195,11 @@ def patience_of(engine: Engine) -> float:
     """How many seconds a call waits before one attempt because the server asks for it."""
     wait = engine.clocks.wait
     return inf if wait is None else wait
+
+
+def ours(error: Exception) -> LLMEngineError:
+    """The error as it is if it is one of ours, else ours for it."""
+    return error if isinstance(error, LLMEngineError) else unforeseen(error)
 
 
 def unforeseen(error: Exception) -> CallError:

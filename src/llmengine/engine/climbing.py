@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from llmengine.engine.probes import first_step, server_of
+from llmengine.engine.probes import first_step, may_crash_at_format, server_of
 from llmengine.structured.checking import fitted, refuse_calls, refuse_refusal
 from llmengine.structured.ladder import after_misfit, after_refusal, possible, request_at
 from llmengine.structured.misfits import Misfit, broken_off, exhausted
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from llmengine.values.outputs import LLMOutput
     from llmengine.values.request import ChatRequest
 
-    Send = Callable[[ChatRequest], Awaitable[LLMOutput]]
+    # Sends a request, in as many attempts as the retries allow.
+    Send = Callable[[ChatRequest, int | None], Awaitable[LLMOutput]]
 
 log = logging.getLogger("llmengine")
 
@@ -41,8 +42,8 @@ async def climb(call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
     all that was tried at the end of the ladder.
     """
 
-    async def send(asked: ChatRequest) -> LLMOutput:
-        return await call.exchange(asked, tally)
+    async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
+        return await call.exchange(asked, tally, max_retries)
 
     climber = Climber(call, request)
     misfits: list[Misfit] = []
@@ -89,14 +90,19 @@ class Climber:
         return possible(await first_step(self._call, self._server), self.shape)
 
     async def ask(self, step: Step, send: Send, misfits: list[Misfit]) -> tuple[Step, LLMOutput]:
-        """The answer at that step, or at the first one below that the server takes."""
+        """The answer at that step, or at the first one below that the server takes.
+
+        A server that fails at a format (llama-cpp-python: 500 for every schema) is asked once for
+        each format below; if it fails there too, it is the server and not the format.
+        """
         refused: dict[Step, CallError] = {}
+        crashed: CallError | None = None
         while True:
             step = self._taken(step)
             last = misfits[-1] if misfits else None
             asked = request_at(step, self._request, self.shape, last, strict=self._strict)
             try:
-                output = await send(asked)
+                output = await send(asked, None if crashed is None else 0)
             except CallError as error:
                 failed = error
             else:
@@ -104,8 +110,12 @@ class Climber:
                 self._remember(refused, step)
                 return step, output
             lower = after_refusal(step, self.shape)
-            if lower is None or not _may_refuse_format(failed):
+            crashes = may_crash_at_format(failed)
+            if crashed is not None and (crashes or failed.retryable):
+                raise broken_off(crashed, step, misfits, self.shape)
+            if lower is None or not (crashes or _may_refuse_format(failed)):
                 raise broken_off(failed, step, misfits, self.shape)
+            crashed = crashed or (failed if crashes else None)
             refused[step] = failed
             step = lower
 
@@ -122,6 +132,8 @@ class Climber:
 
     def _remember(self, refused: dict[Step, CallError], taken: Step) -> None:
         for step, error in refused.items():
+            if may_crash_at_format(error) and error.attempts == 1:
+                continue  # one crash may have had any cause
             if learn_refusal(self._server, step, self.shape):
                 log.warning(
                     "engine %r: %s refuses %s for %s, so %s is used: %s",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from llmengine.dialects.reasoning import is_off
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.requests import CallOptions
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
@@ -55,6 +56,7 @@ class Configured:
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
     in_process: ClassVar[bool] = False
     _told = False  # that reasoning was left out
+    _told_unread = False  # that a part of an answer cannot be read
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -155,7 +157,7 @@ class Configured:
         wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
         if Capability.REASONING in self.capabilities:
             return replace(asked, reasoning=wanted)
-        if wanted and not self._told:
+        if wanted and not is_off(wanted) and not self._told:
             self._told = True
             log.warning(
                 "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
@@ -163,7 +165,14 @@ class Configured:
                 self.backend,
                 wanted,
             )
-        return replace(asked, reasoning=None)
+        # Where it is not wanted, no text of the answer is taken for it.
+        return replace(asked, reasoning=False if is_off(wanted) else None)
+
+    def tell_unread(self, warnings: tuple[str, ...]) -> None:
+        """Log what the server sent beside an answer that cannot be read, once per engine."""
+        if warnings and not self._told_unread:
+            self._told_unread = True
+            log.warning("engine %r: %s", self.name, "; ".join(warnings))
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -15,6 +16,7 @@ from llmengine.engine.requests import as_prompts, as_sampling, build_request
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
 from llmengine.transport.background import background
+from llmengine.values.capabilities import Capability
 from llmengine.values.errors import BatchError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -219,6 +221,8 @@ class Engine(Inquiries):
 
         Runs on the loop. Raises InvalidRequestError for what the server cannot be told.
         """
+        if Capability.REASONING not in self.capabilities:
+            request = replace(request, reasoning=None)
         return call.raw(to_json(self.dialect.encode(request)))
 
     # ---- life

@@ -12,7 +12,12 @@ from pydantic_core import to_json
 from llmengine.structured.probe import BUDGETS, judged, question
 from llmengine.structured.verdicts import Server, Verdict, learn, verdict_on
 from llmengine.values.capabilities import Capability
-from llmengine.values.errors import BadRequestError, CallError, StructuredOutputError
+from llmengine.values.errors import (
+    BadRequestError,
+    CallError,
+    InternalServerError,
+    StructuredOutputError,
+)
 
 if TYPE_CHECKING:
     from llmengine.engine.calls import Call
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmengine")
 
 _SHOWN = 100
+_CRASH = 500
+_AGAIN = 2  # retries of a probe that was answered with a 500, before that counts as an answer
 
 # Probes under way; a loop that has ended, or that a fork left behind, takes its own along.
 _running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Verdict | None]]] = (
@@ -110,13 +117,20 @@ async def _examine(call: Call, server: Server, tally: Tally) -> tuple[bool | Non
 
     Raises CallError if the server could not be asked.
     """
+    many, one = _WORDS[server.field]
     for budget in BUDGETS:
         try:
             output = await _ask(call, server, tally, budget)
         except BadRequestError as refusal:
             return await _compare(call, server, tally, refusal)
+        except InternalServerError as crash:
+            if not may_crash_at_format(crash):
+                raise
+            answer = await _after_crash(call, server, tally, budget)
+            if answer is None:
+                return False, f"it fails at {many}: {crash}"
+            output = answer
         judgement = judged(output)
-        many, one = _WORDS[server.field]
         if judgement == "enforced":
             return True, f"it enforces {many}"
         if judgement == "ignored":
@@ -137,9 +151,33 @@ async def _compare(
     return False, f"it refuses {many}: {refusal}"
 
 
-async def _ask(call: Call, server: Server, tally: Tally, max_tokens: int) -> LLMOutput:
+async def _after_crash(
+    call: Call, server: Server, tally: Tally, max_tokens: int
+) -> LLMOutput | None:
+    """The answer after a 500; None if the server fails at the constraint and at nothing else.
+
+    Raises the CallError of a server that fails without the constraint too.
+    """
+    await call.exchange(_question(call, server, max_tokens, None), tally, max_retries=0)
+    try:
+        return await _ask(call, server, tally, max_tokens, max_retries=_AGAIN)
+    except InternalServerError:
+        return None
+
+
+def may_crash_at_format(error: CallError) -> bool:
+    """Whether the server failed in a way in which some fail at a format that they do not have.
+
+    A gateway's 502 and 504, and 503 for a server that is busy, say nothing of the request.
+    """
+    return isinstance(error, InternalServerError) and error.status == _CRASH and not error.final
+
+
+async def _ask(
+    call: Call, server: Server, tally: Tally, max_tokens: int, max_retries: int = 0
+) -> LLMOutput:
     asked = _question(call, server, max_tokens, server.field)
-    return await call.exchange(asked, tally, max_retries=0)
+    return await call.exchange(asked, tally, max_retries=max_retries)
 
 
 def _question(call: Call, server: Server, max_tokens: int, field: Field | None) -> ChatRequest:

@@ -10,10 +10,10 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.engine.calls import Call, unforeseen
+from llmengine.engine.calls import Call, ours
 from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
-from llmengine.structured.checking import whitespace_loop
+from llmengine.structured.checking import refuse_uncalled, whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.answer_limits import EventMeter
 from llmengine.transport.clocks import StreamClock
@@ -42,7 +42,7 @@ _AHEAD = 256
 class End:
     """The stream is over: as it should be, or by an error."""
 
-    error: BaseException | None = None
+    error: LLMEngineError | None = None
 
 
 class Pump:
@@ -56,11 +56,14 @@ class Pump:
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # of structured answers
 
     async def run(self, loop: Background, url: str, origin: str) -> None:
-        """Queue every delta, then an End."""
-        call = Call(self._engine, loop, url, origin)
-        async with call.slots:
-            with call.tally(self._request) as tally:
-                end = await self._pump(call, tally)
+        """Queue every delta, then an End, whatever happens."""
+        try:
+            call = Call(self._engine, loop, url, origin)
+            async with call.slots:
+                with call.tally(self._request) as tally:
+                    end = await self._pump(call, tally)
+        except Exception as error:  # noqa: BLE001 - without an End the reader would wait for ever
+            end = End(ours(error))
         await self._queue.put(end)
 
     async def _pump(self, call: Call, tally: Tally) -> End:
@@ -68,15 +71,14 @@ class Pump:
             if self._request.output_model is None:
                 await insist(call, self._request)
                 output = await self._exchange(call, self._request, tally)
+                refuse_uncalled(output, self._request)
             else:
                 output = await self._structured(call, tally)
-        except LLMEngineError as error:
+        except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
+            error = ours(raised)
             if isinstance(error, CallError):
                 error.attempts = tally.attempts
             tally.close(error=error)
-            return End(error)
-        except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
-            tally.close(error=unforeseen(error))
             return End(error)
         tally.close(output)
         return End()
@@ -91,28 +93,39 @@ class Pump:
     async def _structured(self, call: Call, tally: Tally) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is seen to fit, what it means."""
         self._watches = defaultdict(WhitespaceWatch)
-        output = await climb_stream(call, self._request, lambda r: self._exchange(call, r, tally))
+
+        async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
+            return await self._exchange(call, asked, tally, max_retries)
+
+        output = await climb_stream(call, self._request, send)
         for answer in output.outputs:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
         return output
 
-    async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
+    async def _exchange(
+        self, call: Call, request: ChatRequest, tally: Tally, max_retries: int | None = None
+    ) -> LLMOutput:
         once = partial(self._attempt, call, request, tally)
-        return await call.retried(once, self._engine.config.max_retries)
+        return await call.retried(
+            once, self._engine.config.max_retries if max_retries is None else max_retries
+        )
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
         try:
             output = await self._fetch(call, request, decoder, tally)
-        except CallError as error:
-            if error.partial is None:
-                error.partial = decoder.partial
-            # What the caller has read cannot be taken back; a second attempt would repeat it. What
-            # came with the failure is kept for the caller too, however the bytes were cut.
-            error.final = error.final or self._delivered or _has_content(error.partial)
-            tally.failed(error)
-            raise
+        except Exception as raised:  # noqa: BLE001 - raised as ours
+            error = ours(raised)
+            if isinstance(error, CallError):
+                if error.partial is None:
+                    error.partial = decoder.partial
+                # What the caller has read cannot be taken back; a second attempt would repeat it.
+                # What came with the failure is kept for the caller too, however it was cut.
+                error.final = error.final or self._delivered or _has_content(error.partial)
+                tally.failed(error)
+            raise error from error.__cause__
         tally.answered(output.usage)
+        self._engine.tell_unread(output.warnings)
         return output
 
     async def _fetch(
@@ -143,6 +156,7 @@ class Pump:
                 await self._deliver(deltas := decoder.feed(chunk), clock, tally)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
+        await self._deliver(decoder.end(), clock, tally)
         return decoder.finish()
 
     async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: Tally) -> None:

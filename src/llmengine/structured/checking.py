@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from llmengine.structured.extract import first_json
 from llmengine.structured.nulls import without_added_nulls
+from llmengine.structured.tools import demanded_tools
 from llmengine.structured.whitespace import LONGEST, ends_in_loop
 from llmengine.values.errors import (
     RefusedError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llmengine.structured.ladder import Step
     from llmengine.structured.shape import Shape
     from llmengine.values.outputs import CompletionOutput, LLMOutput
+    from llmengine.values.request import ChatRequest
 
 _SHOWN = 200
 
@@ -128,3 +130,38 @@ def refuse_refusal(output: LLMOutput) -> None:
         if answer.finish_reason == "content_filter":
             msg = f"the content filter stopped the answer after {answer.text[:_SHOWN]!r}"
             raise RefusedError(msg, partial=output)
+
+
+def refuse_uncalled(output: LLMOutput, request: ChatRequest) -> None:
+    """Raise StructuredOutputError for an answer without the tool call that ``tool_choice`` demands.
+
+    It is a RefusedError if the model declined, and a TruncatedError if the answer was cut before
+    the call. Servers take ``tool_choice`` and ignore it, so each answer is looked at.
+    """
+    names = demanded_tools(request)
+    if names is None:
+        return
+    refuse_refusal(output)
+    for answer in output.outputs:
+        if not answer.tool_calls:
+            raise _uncalled(answer, request, output)
+        for call in answer.tool_calls:
+            if names and call.name not in names:
+                msg = (
+                    f"the answer calls {call.name!r}, and tool_choice allows only "
+                    f"{', '.join(sorted(names))}; the calls are in .partial.tool_calls"
+                )
+                raise StructuredOutputError(msg, partial=output)
+
+
+def _uncalled(
+    answer: CompletionOutput, request: ChatRequest, output: LLMOutput
+) -> StructuredOutputError:
+    if answer.finish_reason == "length":
+        msg = "the answer was cut by the token limit before it called a tool; raise max_tokens"
+        return TruncatedError(msg, partial=output)
+    msg = (
+        f"tool_choice is {request.tool_choice!r}, and the answer calls no tool: the server or the "
+        f"model ignores it; the answer reads {answer.text[:_SHOWN]!r}"
+    )
+    return StructuredOutputError(msg, partial=output)

@@ -15,14 +15,16 @@ _decoder = JSONDecoder()
 def first_json(text: str) -> str:
     """The first whole JSON value in an answer, as it is written there.
 
-    What stands before a closing ``</think>`` is reasoning. A text that is JSON as a whole is
-    taken whole. Else a fenced block goes before what stands around it, and of the objects and
+    A text that is JSON as a whole is taken whole. Else what stands before a closing ``</think>``
+    is reasoning, and a fenced block goes before what stands around it, and of the objects and
     arrays found there (numbers and strings may be prose) the first one counts. A text without
     any comes back as it is.
     """
+    whole = text.strip()  # may speak of the tag inside of a string
     text = text.rpartition(_THOUGHT_ENDS)[2].strip()
-    if _end_of_value(text, 0) == len(text):
-        return text
+    for candidate in (whole, text):
+        if _end_of_value(candidate, 0) == len(candidate):
+            return candidate
     for part in (*_FENCE.findall(text), text):
         found = _first_in(part)
         if found is not None:

@@ -12,10 +12,14 @@ from pydantic.errors import PydanticUserError
 from llmengine.values.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from llmengine.values.request import ChatRequest
 
 Tool = Mapping[str, Any] | type[BaseModel] | Callable[..., Any]
 
+# OpenAI says "required", Mistral "any".
+_DEMANDS = frozenset({"required", "any"})
 _NO_NAME = frozenset({"<lambda>", ""})
 
 
@@ -71,3 +75,32 @@ def _checked(tool: Mapping[str, Any], place: int) -> Mapping[str, Any]:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidRequestError(f"tool {place} has no function name: {tool!r}")
     return tool if "function" in tool else {"type": "function", "function": tool}
+
+
+def demanded_tools(request: ChatRequest) -> frozenset[str] | None:
+    """The names of the tools of which ``tool_choice`` demands a call; None if it demands none.
+
+    Without any name a call of any tool will do: tools of a server's own have no names.
+    """
+    choice = request.tool_choice
+    if isinstance(choice, str):
+        return _names(request.tools) if choice in _DEMANDS else None
+    if choice is None:
+        return None
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools", choice)
+        return _names(allowed.get("tools", ())) if allowed.get("mode") == "required" else None
+    name = _name(choice)
+    return None if name is None else frozenset({name})
+
+
+def _names(tools: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    names = [_name(tool) for tool in tools]
+    return frozenset() if None in names else frozenset(filter(None, names))
+
+
+def _name(tool: Mapping[str, Any]) -> str | None:
+    """The name of a tool, or of the tool that a choice is of, in chat's spelling or flat."""
+    inner = tool.get("function") or tool.get("custom") or tool
+    name = inner.get("name") if isinstance(inner, Mapping) else None
+    return name if isinstance(name, str) else None

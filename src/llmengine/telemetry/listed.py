@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from llmengine.telemetry.harmless import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,6 +31,7 @@ def listed_price(url: str, model: str) -> Callable[[Usage], float | None] | None
     except ImportError:
         return None
 
+    @harmless
     def cost(usage: Usage) -> float | None:
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None

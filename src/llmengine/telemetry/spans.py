@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from llmengine.telemetry.attributes import asked, failure_of, tokens, told
 from llmengine.telemetry.contents import answer, conversation, wanted
+from llmengine.telemetry.harmless import harmless
 from llmengine.telemetry.instruments import Instruments
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _PROVIDERS = {
 _STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
 
 
+@harmless
 def tracing(engine: Engine, url: str) -> Tracing | None:
     """What the engine's spans are made by; None where nothing would be recorded."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
@@ -61,6 +63,7 @@ class Tracing:
         }
         self._engine = engine.name
 
+    @harmless
     def span(self, request: ChatRequest) -> ChatSpan:
         """A span that starts now, as the child of the caller's."""
         attributes = {**self._common, "llmengine.engine": self._engine, **asked(request)}
@@ -100,28 +103,34 @@ class ChatSpan:
         self._started = monotonic()
         self._first_content: float | None = None
 
+    @harmless
     def enter(self) -> None:
         """Make the span the parent of what an instrumented HTTP client records."""
         self._token = context.attach(trace.set_span_in_context(self._span))
 
+    @harmless
     def leave(self) -> None:
         """Make the caller's span the current one again."""
         context.detach(self._token)
 
+    @harmless
     def attempt(self, number: int) -> None:
         """A request is about to be sent."""
         self._span.add_event("attempt", {"llmengine.attempt": number})
 
+    @harmless
     def attempt_failed(self, number: int, error: CallError) -> None:
         """A request failed."""
         attributes = {"llmengine.attempt": number, **failure_of(error)}
         self._span.add_event("attempt failed", attributes)
 
+    @harmless
     def content(self) -> None:
         """Generated content has arrived; of a stream, the first is timed."""
         if self._first_content is None:
             self._first_content = monotonic() - self._started
 
+    @harmless
     def end(self, result: Result, *, cancelled: bool) -> None:
         """The call is over; one that the caller gave up is no failure, and is not measured."""
         seconds = monotonic() - self._started

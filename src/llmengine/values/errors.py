@@ -17,7 +17,7 @@ LLMEngineError
 │   ├── UnexpectedResponseError  an answer that is not the protocol's
 │   ├── AnswerTooLargeError    an answer beyond the engine's limits
 │   ├── StreamIncompleteError  the stream ended without its terminal event
-│   └── StructuredOutputError  the answer does not fit the schema
+│   └── StructuredOutputError  the answer does not fit the schema, or lacks the tool call
 │       ├── RefusedError         the model declined, or the content filter stopped it
 │       └── TruncatedError       it was cut by the token limit
 │           └── WhitespaceLoopError  it became nothing but whitespace
@@ -211,7 +211,10 @@ class StreamIncompleteError(CallError):
 
 
 class StructuredOutputError(CallError):
-    """The answer does not fit the output model, after every step of the ladder."""
+    """The answer does not fit the output model, after every step of the ladder.
+
+    Or it does not call a tool that ``tool_choice`` demands.
+    """
 
 
 class RefusedError(StructuredOutputError):

@@ -81,6 +81,8 @@ class LLMOutput:
     """All answers to one prompt: the shape of ``vllm.RequestOutput``.
 
     ``prompt_logprobs`` has one mapping of token id to Logprob a prompt token, None for the first.
+    ``warnings`` says what the server sent beside the answer that could not be read, such as a
+    usage that is not made of numbers; what cannot be read is None.
     """
 
     request_id: str
@@ -92,6 +94,7 @@ class LLMOutput:
     model: str | None = None
     schema_strategy: str | None = None
     prompt_logprobs: tuple[Mapping[int, Logprob] | None, ...] | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def parsed(self) -> Any:

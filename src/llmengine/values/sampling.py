@@ -129,9 +129,17 @@ class SamplingParams:
         return cls(**{k: v for k, v in values.items() if v not in (None, [], ())}, native=params)
 
     def merged(self, over: SamplingParams) -> SamplingParams:
-        """These as defaults, with every field that `over` sets taken from it."""
+        """These as defaults, with every field that `over` sets taken from it.
+
+        ``native`` comes along, since it may have a field that we have none for, such as
+        ``guided_decoding``. Raises InvalidRequestError if such a field of these would be lost.
+        """
         chosen = over.given()
-        return SamplingParams(**(self.given() | chosen), native=over.native) if chosen else self
+        if over.native is None:
+            if not chosen:
+                return self
+            refuse_what_is_lost(self)
+        return SamplingParams(**(self.given() | chosen), native=over.native)
 
     def given(self) -> dict[str, Any]:
         """The fields that are set, as a new dictionary."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
+from llmengine.dialects.fields import FieldError, count, required_text, whole_numbers
+from llmengine.dialects.wire import not_read, read_object
 from llmengine.engine.asides import post
 from llmengine.engine.requests import CallOptions, build_request
 from llmengine.values.errors import InvalidRequestError, NotFoundError
@@ -42,20 +43,23 @@ class ServerTokenizer:
         has no such route or model.
         """
         answer = await _asked(call, "/tokenize", _body(call, prompt, options))
+        told = read_object(answer)
         try:
-            told = read_object(answer)
-            return Tokens(tuple(told["tokens"]), told["max_model_len"])
-        except SHAPE_ERRORS as error:
-            raise unexpected("the answer holds no tokens", answer) from error
+            ids = whole_numbers(told, "tokens")
+            if ids is None:
+                raise FieldError("tokens is missing")
+            return Tokens(ids, count(told, "max_model_len"))
+        except FieldError as error:
+            raise not_read("the answer holds no tokens", error, answer) from None
 
     async def detokenize(self, call: Call, token_ids: Iterable[int]) -> str:
         """The text of token ids; NotFoundError where the server has no such route or model."""
         body = {"model": call.engine.model, "tokens": list(token_ids)}
         answer = await _asked(call, "/detokenize", body)
         try:
-            return str(read_object(answer)["prompt"])
-        except SHAPE_ERRORS as error:
-            raise unexpected("the answer holds no text", answer) from error
+            return required_text(read_object(answer), "prompt")
+        except FieldError as error:
+            raise not_read("the answer holds no text", error, answer) from None
 
 
 def _body(call: Call, prompt: Prompt, options: CallOptions) -> dict[str, Any]:

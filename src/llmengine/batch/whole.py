@@ -1,0 +1,93 @@
+"""Whether the answer to one line of a batch is whole.
+
+The server's own text goes into the output as it came, so only what would make it a failure is
+looked at here; what the text says is the reader's to judge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmengine.batch.lines import ROUTES
+from llmengine.dialects.failures import reported_failure
+from llmengine.dialects.fields import (
+    CHAT_USAGE,
+    RESPONSES_USAGE,
+    FieldError,
+    objects,
+    read_usage,
+    required_mapping,
+    required_text,
+)
+from llmengine.dialects.openai_answer import failure_in
+from llmengine.dialects.wire import not_read, unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmengine.batch.lines import BatchRequest
+    from llmengine.values.outputs import Usage
+
+
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """The token counts, also under the names of the responses API; None if they are broken."""
+    value = data.get("usage")
+    is_response = isinstance(value, dict) and "input_tokens" in value
+    return read_usage(value, RESPONSES_USAGE if is_response else CHAT_USAGE, {})
+
+
+def refuse_what_is_not_whole(data: Mapping[str, Any], request: BatchRequest, body: bytes) -> None:
+    """Raise the CallError behind a 200 that holds no whole answer to that request.
+
+    It is the error that the server reports, or UnexpectedResponseError with a quote of the body.
+    """
+    name = ROUTES[request.url]
+    try:
+        if (error := failure_in(data, body)) is not None:
+            raise error
+        items = objects(data, name)
+        if not items:
+            raise unexpected(f"an answer without {name}", body)
+        if name == "choices":
+            for choice in items:
+                _refuse_unfinished(choice, request.url, body)
+    except FieldError as error:
+        raise not_read("the answer is not one of this route", error, body) from None
+    if request.url == "/v1/responses":
+        _refuse_unfinished_response(data, body)
+    elif (wanted := _wanted(request)) > len(items):
+        raise unexpected(f"{wanted} {name} were asked for and {len(items)} came", body)
+
+
+def _refuse_unfinished(choice: Mapping[str, Any], url: str, body: bytes) -> None:
+    if url == "/v1/completions":
+        required_text(choice, "text", "choices[].")
+    else:
+        required_mapping(choice, "message", "choices[].")
+    if not choice.get("finish_reason"):
+        raise unexpected("a choice has no finish_reason, so it may be cut", body)
+
+
+def _refuse_unfinished_response(data: Mapping[str, Any], body: bytes) -> None:
+    status = data.get("status")
+    if status == "failed":
+        raise reported_failure({"error": {"message": "the response failed"}}, body)
+    if status not in ("completed", "incomplete"):
+        raise unexpected("the answer is not a finished response", body)
+
+
+def _wanted(request: BatchRequest) -> int:
+    """How many items the request asked for; 1 if that cannot be told."""
+    body = request.body
+    if request.url == "/v1/embeddings":
+        return _prompts(body.get("input"))
+    n = body.get("n")
+    several = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
+    return several * (_prompts(body.get("prompt")) if request.url == "/v1/completions" else 1)
+
+
+def _prompts(given: Any) -> int:
+    """How many prompts a field holds: one text, one list of tokens, or a list of either."""
+    if not isinstance(given, list) or not given or isinstance(given[0], int):
+        return 1
+    return len(given)

@@ -1,0 +1,213 @@
+"""Typed readers for the JSON that a server sends.
+
+Every value that a dialect takes from the wire goes through one of these, so that no value of
+another type gets any further. A field that is null counts as missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from llmengine.dialects.quote import quote
+from llmengine.values.outputs import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Larger counts cannot be multiplied by a price or stored by a tracing backend.
+_LARGEST_COUNT = 2**53
+
+
+class FieldError(ValueError):
+    """A field of an answer has the wrong type; the message names the field and its value."""
+
+
+def wrong(where: str, wanted: str, value: object) -> FieldError:
+    """The error for a field that is not what is ``wanted``, such as "text"."""
+    shown = "missing" if value is None else f"not {wanted}: {quote(to_json(value))}"
+    return FieldError(f"{where} is {shown}")
+
+
+def text(data: Mapping[str, Any], key: str, path: str = "") -> str | None:
+    """The text in a field, None if it is missing."""
+    value = data.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise wrong(path + key, "text", value)
+
+
+def required_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
+    """The text in a field that must be there."""
+    value = data.get(key)
+    if isinstance(value, str):
+        return value
+    raise wrong(path + key, "text", value)
+
+
+def json_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
+    """The text in a field, or the object in it as JSON; "" if it is missing."""
+    value = data.get(key)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return to_json(value).decode()
+    raise wrong(path + key, "text", value)
+
+
+def count(data: Mapping[str, Any], key: str, path: str = "") -> int | None:
+    """The whole number from 0 in a field, None if it is missing."""
+    value = data.get(key)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():  # inf and nan are not
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(path + key, "a whole number", value)
+    if not 0 <= value <= _LARGEST_COUNT:
+        raise wrong(path + key, "a plausible number", value)
+    return value
+
+
+def number(data: Mapping[str, Any], key: str, path: str = "") -> float:
+    """The number in a field that must be there."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong(path + key, "a number", value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise wrong(path + key, "a plausible number", value) from None
+
+
+def mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any] | None:
+    """The object in a field, None if it is missing."""
+    value = data.get(key)
+    if value is None or isinstance(value, dict):
+        return value
+    raise wrong(path + key, "an object", value)
+
+
+def required_mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
+    """The object in a field that must be there."""
+    value = data.get(key)
+    if isinstance(value, dict):
+        return value
+    raise wrong(path + key, "an object", value)
+
+
+def objects(data: Mapping[str, Any], key: str, path: str = "") -> list[dict[str, Any]]:
+    """The objects in a list, none if it is missing."""
+    value = data.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise wrong(path + key, "a list", value)
+    for item in value:
+        if not isinstance(item, dict):
+            raise wrong(f"an item of {path}{key}", "an object", item)
+    return value
+
+
+def whole_numbers(data: Mapping[str, Any], key: str, path: str = "") -> tuple[int, ...] | None:
+    """The whole numbers in a list, None if it is missing."""
+    value = data.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise wrong(path + key, "a list", value)
+    for item in value:
+        if not isinstance(item, int) or isinstance(item, bool):
+            raise wrong(f"an item of {path}{key}", "a whole number", item)
+    return tuple(value)
+
+
+# ---- what an answer can be read without; `warnings` says by field what was left out
+
+
+def label(data: Mapping[str, Any], key: str, warnings: dict[str, str]) -> str | None:
+    """The text in a field of no weight, such as the answer's id; one of another type is dropped."""
+    try:
+        return text(data, key)
+    except FieldError as error:
+        warnings[key] = f"{error}; it was left out"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFields:
+    """What a format calls the counts of its usage; ``where`` is the object that holds them."""
+
+    where: str
+    prompt: str
+    completion: str
+    total: str | None = None
+    prompt_details: str | None = None
+    completion_details: str | None = None
+
+
+CHAT_USAGE = UsageFields(
+    "usage.",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "prompt_tokens_details",
+    "completion_tokens_details",
+)
+RESPONSES_USAGE = UsageFields(
+    "usage.",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "input_tokens_details",
+    "output_tokens_details",
+)
+OLLAMA_USAGE = UsageFields("", "prompt_eval_count", "eval_count")
+
+
+def read_usage(value: Any, names: UsageFields, warnings: dict[str, str]) -> Usage | None:
+    """The token counts of an answer; None if they are missing, or if any of them is broken.
+
+    A broken count does not cost the answer, so it is a warning and not an error.
+    """
+    if not value:
+        return None
+    try:
+        usage = _usage(value, names)
+    except FieldError as error:
+        warnings["usage"] = f"{error}; the usage of the answer is unknown"
+        return None
+    warnings.pop("usage", None)  # a later count of a stream replaces an earlier one
+    return usage
+
+
+def _usage(value: Any, names: UsageFields) -> Usage | None:
+    if not isinstance(value, dict):
+        raise wrong(names.where.rstrip("."), "an object", value)
+    where = names.where
+    prompt, completion = count(value, names.prompt, where), count(value, names.completion, where)
+    if names.total is None:
+        if prompt is None and completion is None:
+            return None
+        total = None if prompt is None or completion is None else prompt + completion
+        return Usage(prompt, completion, total)
+    return Usage(
+        prompt,
+        completion,
+        count(value, names.total, where),
+        _detail(value, names.prompt_details, "cached_tokens", where),
+        _detail(value, names.completion_details, "reasoning_tokens", where),
+    )
+
+
+def _detail(value: dict[str, Any], details: str | None, key: str, where: str) -> int | None:
+    found = value.get(details) if details is not None else None
+    if not found:  # servers leave the details out, or send null or nothing
+        return None
+    if not isinstance(found, dict):
+        raise wrong(f"{where}{details}", "an object", found)
+    return count(found, key, f"{where}{details}.")

@@ -1,0 +1,39 @@
+"""Telemetry that fails never costs an answer."""
+
+from __future__ import annotations
+
+import logging
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("llmengine")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_told: set[str] = set()
+
+
+def harmless(method: Callable[P, T]) -> Callable[P, T | None]:
+    """The function, which logs what it raises, once per process, and returns None then.
+
+    What it calls is a tracing backend or a price list: code of others, with a user's exporters
+    and processors in it.
+    """
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            name = f"{method.__module__}.{method.__qualname__}"
+            if name not in _told:
+                _told.add(name)
+                kind = type(error).__name__
+                log.warning("%s failed and is left out: %s: %s", name, kind, error, exc_info=True)
+            return None
+
+    return call

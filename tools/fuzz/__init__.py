@@ -1,0 +1,1 @@
+"""Fuzzing of the decoders; run it by ``nox -s fuzz``."""
