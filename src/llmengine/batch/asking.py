@@ -14,7 +14,7 @@ from llmengine.dialects.wire import SHAPE_ERRORS, read_object, unexpected
 from llmengine.engine.calls import unforeseen
 from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import CallError
+from llmengine.values.errors import CallError, detached
 from llmengine.values.outputs import Usage
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Asker:
             )
         except CallError as error:
             error.attempts = answer.attempts
-            answer.error = error
+            answer.error = detached(error)
         except Exception as error:  # noqa: BLE001 - one request's bug must not lose the batch
             answer.error = unforeseen(error)
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,9 @@ from llmengine.values.errors import (
     LLMEngineError,
     RateLimitError,
     UnexpectedResponseError,
+    detached,
 )
+from llmengine.values.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -75,9 +78,9 @@ class Call:
                     output = await self._answer(request, tally)
                 except CallError as error:
                     error.attempts = tally.attempts
-                    return tally.close(error=error)
+                    return tally.close(error=detached(error))
                 except LLMEngineError as error:  # a request or an engine that cannot be sent to
-                    return tally.close(error=error)
+                    return tally.close(error=detached(error))
                 except Exception as error:  # noqa: BLE001 - one prompt's bug must not lose the batch
                     return tally.close(error=unforeseen(error))
                 return tally.close(output)
@@ -166,5 +169,6 @@ def unforeseen(error: Exception) -> CallError:
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )
+    wrapped.add_note(scrub("".join(traceback.format_exception(error))))
     wrapped.__cause__ = error
-    return wrapped
+    return detached(wrapped)

@@ -13,7 +13,7 @@ from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import register, scrub
+from llmengine.values.secrets import Secret, register, scrub, secret_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from llmengine.telemetry.tariff import Tariff
 
 log = logging.getLogger("llmengine")
-
-SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
 
 class Configured:
@@ -59,12 +57,10 @@ class Configured:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self._place = locate(config, self.variables(), [ENVIRONMENT])
-        self._key = config.resolve_key() or self._place.key
+        key = config.resolve_key() or self._place.key
+        self._key = Secret(key) if key else None
         if self._key:
             register(self._key)
-        for name, value in config.headers.items():
-            if name.lower() in SECRET_HEADERS:
-                register(value.removeprefix("Bearer "))
         self.headers = self._headers()
 
     @classmethod
@@ -123,7 +119,7 @@ class Configured:
     @property
     def url(self) -> str:
         """Where this engine's own requests go."""
-        return self.base_url + self.dialect.path
+        return secret_address(self.base_url + self.dialect.path)
 
     @cached_property
     def tariff(self) -> Tariff:
@@ -164,7 +160,7 @@ class Configured:
         return replace(asked, reasoning=None)
 
     def _headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        key = {"Authorization": Secret(f"Bearer {self._key}")} if self._key else {}
         fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
         return {**fixed, **key, **self.config.headers}
 

@@ -16,7 +16,12 @@ from llmengine.structured.checking import whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.clocks import StreamClock
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import CallError, LLMEngineError, UnexpectedResponseError
+from llmengine.values.errors import (
+    CallError,
+    LLMEngineError,
+    UnexpectedResponseError,
+    detached,
+)
 from llmengine.values.outputs import Delta
 
 if TYPE_CHECKING:
@@ -70,10 +75,11 @@ class Pump:
                 output = await self._structured(call, tally)
         except LLMEngineError as error:
             tally.close(error=error)
-            return End(error)
-        except Exception as error:  # noqa: BLE001 - raised again where the deltas are read
-            tally.close(error=unforeseen(error))
-            return End(error)
+            return End(detached(error))
+        except Exception as error:  # noqa: BLE001 - raised where the deltas are read
+            failed = unforeseen(error)
+            tally.close(error=failed)
+            return End(failed)
         tally.close(output)
         return End()
 

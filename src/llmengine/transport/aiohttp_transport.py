@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.transport.logs import scrub_logs
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class AiohttpTransport:
     """One aiohttp session; made on the loop it lives on."""
 
     def __init__(self) -> None:
+        scrub_logs()
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE)
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -25,18 +25,26 @@ LLMEngineError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from llmengine.values.secrets import scrub
+from llmengine.values.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmengine.values.outputs import LLMOutput, Result, Usage
 
+E = TypeVar("E", bound=BaseException)
+
+# Their exceptions hold the request, and so the key.
+_HTTP_CLIENTS = frozenset({"aiohttp", "h11", "httpcore", "httpcore2", "httpx", "httpx2", "openai"})
+
 
 class LLMEngineError(Exception):
-    """Base class of all errors raised by llmengine."""
+    """Base class of all errors raised by llmengine; no key is in their texts."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(scrub(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(LLMEngineError):
@@ -78,7 +86,7 @@ class CallError(LLMEngineError):
         partial: LLMOutput | None = None,
         clock: str | None = None,
     ) -> None:
-        message = scrub(message)
+        message = mask_logins(scrub(message))
         super().__init__(message)
         self.message = message
         self.status = status
@@ -215,3 +223,31 @@ class BatchError(LLMEngineError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.results,))
+
+
+class HTTPClientError(Exception):
+    """What the HTTP client below raised, in its own words; the cause of a CallError."""
+
+
+def detached(error: E) -> E:
+    """The error without the frames of the call, which hold requests, keys and bodies.
+
+    Tools that report errors show what frames hold, and a kept error would keep all of it alive.
+    Its causes are treated likewise; those of HTTP clients become an HTTPClientError.
+    """
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    error.__traceback__ = error.__context__ = None
+    error.__cause__ = None if cause is None else _without_request(cause)
+    for inner in getattr(error, "exceptions", ()):
+        detached(inner)
+    return error
+
+
+def _without_request(error: BaseException) -> BaseException:
+    detached(error)
+    kind = type(error)
+    if kind.__module__.partition(".")[0] not in _HTTP_CLIENTS:
+        return error
+    words = HTTPClientError(mask_logins(scrub(f"{kind.__module__}.{kind.__qualname__}: {error}")))
+    words.__cause__ = error.__cause__
+    return words
