@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from llmengine.values.printable import printable
 from llmengine.values.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
@@ -41,10 +42,13 @@ _HTTP_CLIENTS = frozenset({"aiohttp", "h11", "httpcore", "httpcore2", "httpx", "
 
 
 class LLMEngineError(Exception):
-    """Base class of all errors raised by llmengine; no key is in their texts."""
+    """Base class of all errors raised by llmengine.
+
+    No key is in their texts, and nothing that a terminal would obey: they quote servers and models.
+    """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(scrub(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_safe(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(LLMEngineError):
@@ -86,7 +90,7 @@ class CallError(LLMEngineError):
         partial: LLMOutput | None = None,
         clock: str | None = None,
     ) -> None:
-        message = mask_logins(scrub(message))
+        message = _safe(message)
         super().__init__(message)
         self.message = message
         self.status = status
@@ -251,3 +255,7 @@ def _without_request(error: BaseException) -> BaseException:
     words = HTTPClientError(mask_logins(scrub(f"{kind.__module__}.{kind.__qualname__}: {error}")))
     words.__cause__ = error.__cause__
     return words
+
+
+def _safe(text: str) -> str:
+    return printable(mask_logins(scrub(text)))
