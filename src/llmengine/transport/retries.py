@@ -33,7 +33,7 @@ def worth_retrying(error: Exception) -> bool:
 def wait_before(attempt: int, error: CallError, first_wait: float = FIRST_WAIT) -> float:
     """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor."""
     ceiling = min(LONGEST_WAIT, first_wait * 2.0 ** (attempt - 2))
-    jitter = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
+    jitter = random.uniform(0.0, ceiling)  # nosec B311  # noqa: S311 - not a secret
     return (error.retry_after or 0.0) + jitter
 
 
