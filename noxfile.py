@@ -5,8 +5,10 @@ Each session installs this project and one framework, and runs the tests that dr
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any, NoReturn
 
 import nox
 
@@ -91,3 +93,38 @@ def vllm(session: nox.Session) -> None:
         session.run("python", "tests/vllm_local/make_model.py", folder)
         env["LLMENGINE_VLLM_MODEL"] = folder
     session.run("python", "-m", "pytest", "tests/vllm_local", *session.posargs, env=env)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities in what is installed with this project, and bandit on its own code.
+
+    The database of vulnerabilities is asked over the network. If it cannot be reached, or the
+    registry is a mirror that does not serve it, nothing was audited, though pip-audit reports that
+    there are none: then the session is skipped, and fails in CI, where CI=true is set.
+    """
+    session.install(".[all]", "bandit>=1.8", "pip-audit>=2.7")
+    session.run("bandit", "-q", "-c", "pyproject.toml", "-r", "src", "pytest_llmengine")
+    report = Path(session.create_tmp()) / "audit.json"
+    report.unlink(missing_ok=True)
+    options = ("--progress-spinner=off", "--format=json", f"--output={report}")
+    session.run("pip-audit", *options, success_codes=[0, 1])
+    if not report.exists():
+        _not_audited(session, "the database of vulnerabilities cannot be reached")
+    packages = json.loads(report.read_text("utf-8"))["dependencies"]
+    unknown = [p["name"] for p in packages if "skip_reason" in p]
+    if len(unknown) == len(packages):
+        _not_audited(session, "the registry here serves no vulnerabilities")
+    if unaudited := set(unknown) - {"pytest-llmengine"}:  # itself may be unpublished
+        session.error(f"not audited: {', '.join(sorted(unaudited))}")
+    if found := [p for p in packages if p.get("vulns")]:
+        session.error("; ".join(f"{p['name']} {p['version']}: {_ids(p)}" for p in found))
+
+
+def _not_audited(session: nox.Session, why: str) -> NoReturn:
+    end = session.error if os.environ.get("CI") == "true" else session.skip
+    end(f"nothing was audited: {why}")
+
+
+def _ids(package: dict[str, Any]) -> str:
+    return ", ".join(vulnerability["id"] for vulnerability in package["vulns"])

@@ -1,4 +1,4 @@
-"""Consoles that print what they are given: no markup, no guessed highlights."""
+"""The consoles of the command line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _PIPED_WIDTH = 400
 
 def stdout() -> Console:
     """For results."""
-    from rich.console import Console
+    from pytest_llmengine.reports.console import SafeConsole
 
-    return Console(highlight=False, markup=False, emoji=False)
+    return SafeConsole(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
     """For progress and errors, so that results can be piped."""
-    from rich.console import Console
+    from pytest_llmengine.reports.console import SafeConsole
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def listing() -> Console:

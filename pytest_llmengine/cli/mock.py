@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pytest_llmengine.cli.options import (
+    AllowHostOption,  # noqa: TC001 - typer reads the annotations
+    CorsOption,  # noqa: TC001 - typer reads the annotations
+)
+
 app = typer.Typer(help="The reference server of the contract.", no_args_is_help=True)
 
 
@@ -31,6 +36,8 @@ def serve(  # noqa: PLR0913 - one option each
         Path | None,
         typer.Option(help="Answers to give in order: one JSON string or message a line."),
     ] = None,
+    allow_host: AllowHostOption = None,
+    cors: CorsOption = None,
 ) -> None:
     """Serve until Ctrl-C, and print the base URL first."""
     from itertools import cycle
@@ -44,7 +51,15 @@ def serve(  # noqa: PLR0913 - one option each
         replies=read_replies(replies) if replies else (),
         faults=cycle([parse_fault(text) for text in fault or ()]),
     )
-    server = MockServer(script=script, api_key=api_key, model=model, host=host, port=port)
+    server = MockServer(
+        script=script,
+        api_key=api_key,
+        model=model,
+        host=host,
+        port=port,
+        allowed_hosts=allow_host or (),
+        cors=cors or (),
+    )
     with until_signal() as wait, server:
         typer.echo(server.base_url)
         wait()

@@ -35,6 +35,24 @@ StartupTimeoutOption = Annotated[
         show_default="600",
     ),
 ]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Answer requests for this host name too; may be given several times.",
+        show_default="localhost and loopback addresses",
+    ),
+]
+CorsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cors",
+        metavar="ORIGIN",
+        help="Let web pages of this origin, such as http://localhost:3000, read the answers.",
+        show_default="none",
+    ),
+]
 
 
 class TierName(StrEnum):

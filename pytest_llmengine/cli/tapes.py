@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from pytest_llmengine.cli.console import stderr
+from pytest_llmengine.cli.options import (
+    AllowHostOption,  # noqa: TC001 - typer reads the annotations
+    CorsOption,  # noqa: TC001 - typer reads the annotations
+)
 
 Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")]
 
@@ -24,6 +28,8 @@ def record(  # noqa: PLR0913 - one option each
     engine: Annotated[str | None, typer.Option(help="What the server is, for the file.")] = None,
     version: Annotated[str | None, typer.Option(help="Its version, for the file.")] = None,
     model: Annotated[str | None, typer.Option(help="Its model, for the file.")] = None,
+    allow_host: AllowHostOption = None,
+    cors: CorsOption = None,
 ) -> None:
     """Forward to a server until Ctrl-C and keep what passes, keys taken out.
 
@@ -34,9 +40,12 @@ def record(  # noqa: PLR0913 - one option each
 
     facts = Provenance(engine=engine, version=version, model=model)
     file = _file(to)
+    server = RecordServer(
+        upstream, facts, port=port, allowed_hosts=allow_host or (), cors=cors or ()
+    )
     with (
         until_signal() as wait,
-        RecordServer(upstream, facts, port=port) as proxy,
+        server as proxy,
         proxy.cassette(file) as tape,
     ):
         typer.echo(proxy.root_url)
@@ -59,6 +68,8 @@ def replay(
     repeats: Annotated[
         bool, typer.Option("--repeats", help="Give the last answer again when all were given.")
     ] = False,
+    allow_host: AllowHostOption = None,
+    cors: CorsOption = None,
 ) -> None:
     """Answer from recordings until Ctrl-C; nothing is sent anywhere.
 
@@ -67,9 +78,12 @@ def replay(
     from pytest_llmengine.cli.serving import until_signal
     from pytest_llmengine.recording import ReplayServer
 
+    server = ReplayServer(
+        repeats=repeats, port=port, allowed_hosts=allow_host or (), cors=cors or ()
+    )
     with (
         until_signal() as wait,
-        ReplayServer(repeats=repeats, port=port) as proxy,
+        server as proxy,
         proxy.cassette(recordings) as tape,
     ):
         stderr().print(f"replays {tape.provenance.describe()}", soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import httpx
@@ -31,8 +31,8 @@ class Reply:
     method: str
     path: str
     status: int
-    headers: httpx.Headers
-    chunks: tuple[Chunk, ...]
+    headers: httpx.Headers = field(repr=False)
+    chunks: tuple[Chunk, ...] = field(repr=False)  # a server may send the key back
     cut: bool = False
     port: int = 0
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from llmengine.values.secrets import register, scrub
+from llmengine.values.secrets import (
+    Secret,
+    mask_logins,
+    register,
+    scrub,
+    secret_address,
+    secret_headers,
+)
 from pytest_llmengine.contract.outcomes import Fail, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
 
@@ -70,6 +77,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.api_key:
             register(self.api_key)
+            self.api_key = Secret(self.api_key)
+        self.base_url = secret_address(self.base_url)
         self._client = self._new_client(kept=0)
 
     def __enter__(self) -> Self:
@@ -188,7 +197,7 @@ class Target:
         sends the content with Transfer-Encoding instead of Content-Length.
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        merged = {k: v for k, v in {**key, **(headers or {})}.items() if v}
+        merged = secret_headers({k: v for k, v in {**key, **(headers or {})}.items() if v})
         url = self.base_url.rstrip("/") + path
         body = _pieces(content) if chunked else content
         attempt = _Attempt(method, path, content, time.perf_counter())
@@ -196,13 +205,14 @@ class Target:
             with self._client.stream(method, url, content=body, headers=merged) as response:
                 return self._read(attempt, response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            raise TargetUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        except httpx.TimeoutException as error:
+            words = f"nothing answers at {mask_logins(self.base_url)}: {error}"
+            raise TargetUnreachable(words) from None
+        except httpx.TimeoutException:
             self._keep(attempt, None)
-            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from error
+            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from None
         except httpx.TransportError as error:
             self._keep(attempt, None)
-            raise Fail(f"{method} {path}: the server closed the connection: {error}") from error
+            raise Fail(f"{method} {path}: the server closed the connection: {error}") from None
 
     def _read(self, attempt: _Attempt, response: httpx.Response) -> Reply:
         """The reply with its whole body; one that stalls or never ends fails the check."""

@@ -10,10 +10,10 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
 
 from pytest_llmengine.parity.reports.terminal import print_report
 from pytest_llmengine.parity.verdict import Verdict
+from pytest_llmengine.reports.console import SafeConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,5 +40,5 @@ def test_parity(llmengine_kind: str | None, llmengine_parity: Callable[[str], Re
 
 def _shown(report: Report) -> str:
     text = StringIO()
-    print_report(report, Console(file=text, width=_WIDTH))
+    print_report(report, SafeConsole(file=text, width=_WIDTH))
     return text.getvalue()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.plugin import containers, markers, recordings, run, verdicts
+from pytest_llmengine.plugin import containers, markers, recordings, report_text, run, verdicts
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
 from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
@@ -79,15 +79,25 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         fail_on_misses(item)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put on a test's report the verdict that it reached and the cassettes that it played."""
+    """Put on a test's report its verdict and the cassettes that it played; take out keys."""
     report = yield
     verdicts.attach(item, report)
+    report_text.scrub_report(report)
     if run.backends_of(item):
         recordings.attach(report, run.pool(item.config))
+        report_text.make_printable(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Take keys out of what is said of a module that cannot be imported."""
+    report = yield
+    report_text.scrub_report(report)
     return report
 
 

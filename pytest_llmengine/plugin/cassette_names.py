@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from llmengine.values.file_names import file_name
 from pytest_llmengine.plugin.markers import NAME
 
 if TYPE_CHECKING:
     import pytest
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9._=+\[\]-]+")
-_LONGEST = 120  # file names end at 255 bytes on most systems, at 143 on encrypted ones
-_HASH = 8
 
 
 def cassette_name(item: pytest.Item) -> str:
@@ -27,7 +22,7 @@ def cassette_name(item: pytest.Item) -> str:
         return str(marker.args[0])
     file, *names = _without_engine(item).split("::")
     parts = [*file.removesuffix(".py").split("/"), ".".join(names)]
-    return "/".join(_safe(part) for part in parts if part)
+    return "/".join(file_name(part) for part in parts if part)
 
 
 def _without_engine(item: pytest.Item) -> str:
@@ -45,11 +40,3 @@ def _drop(tokens: list[str], name: list[str]) -> list[str]:
         if tokens[start : start + len(name)] == name:
             return tokens[:start] + tokens[start + len(name) :]
     return tokens
-
-
-def _safe(part: str) -> str:
-    """A file name anywhere; a hash keeps apart what would become the same."""
-    safe = _UNSAFE.sub("-", part) if part.strip(".") else "-"
-    if safe == part and len(safe) <= _LONGEST:
-        return safe
-    return f"{safe[:_LONGEST]}-{sha256(part.encode()).hexdigest()[:_HASH]}"

@@ -44,6 +44,8 @@ def end(config: pytest.Config) -> None:
 
 def teller(config: pytest.Config) -> OnProgress:
     """Prints a line for each step of a start, which may take minutes; a worker prints nothing."""
+    from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+
     told = ""
 
     def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - lines have no bar
@@ -55,6 +57,6 @@ def teller(config: pytest.Config) -> OnProgress:
         capture = config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             terminal.ensure_newline()
-            terminal.write_line(f"llmengine: {what}")
+            terminal.write_line(printable(f"llmengine: {what}"))
 
     return tell

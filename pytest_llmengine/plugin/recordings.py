@@ -59,9 +59,11 @@ class Recordings:
         """List recorded requests that were not made, and cassettes that no test plays."""
         lines = [*self._unmade(), *self._outdated()]
         if lines:
+            from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+
             terminalreporter.section("LLM engine recordings not used")
             for line in lines:
-                terminalreporter.write_line(line)
+                terminalreporter.write_line(printable(line))
 
     def _unmade(self) -> Iterator[str]:
         for path, requests in sorted(self._left.items()):

@@ -131,7 +131,8 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
 
 
 def _line(config: pytest.Config, name: str) -> str | None:
-    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+    from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - the same
 
     try:
         session = pool(config).open(name)
@@ -140,7 +141,7 @@ def _line(config: pytest.Config, name: str) -> str | None:
             raise pytest.UsageError(str(error)) from error
         return None
     tier = settings(config).tier.name.lower()
-    return f"llmengine: {session.name}, {session.describe()}; tier {tier}"
+    return printable(f"llmengine: {session.name}, {session.describe()}; tier {tier}")
 
 
 def _names(item: pytest.Item) -> list[str]:

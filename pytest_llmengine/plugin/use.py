@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llmengine.values.errors import ConfigError
 from pytest_llmengine.plugin.cassette_names import cassette_name
 from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
@@ -69,7 +70,7 @@ class Use:
         except CassetteNotFoundError as error:
             how = session.record_command(self._item.nodeid)
             raise _failed(f"there is no cassette {error.path}; record it: {how}") from None
-        except CassetteError as error:
+        except (CassetteError, ConfigError) as error:
             raise _failed(str(error)) from None
 
 

@@ -82,26 +82,27 @@ class Verdicts:
 
     def _write(self, path: Path) -> Iterator[str]:
         """Write the report, one file an engine where there are several, and say so."""
-        from pytest_llmengine.reports import write_report  # noqa: PLC0415 - unused runs stay light
+        from llmengine.values.file_names import file_name  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.reports import write_report  # noqa: PLC0415 - the same
 
         reports = list(self._reports())
         if not reports:
             yield f"nothing to write to {path}: no check of the contract was run"
         for report in reports:
             alone = len(reports) == 1
-            file = path if alone else path.with_stem(f"{path.stem}-{report.header.engine}")
+            engine = file_name(report.header.engine)
+            file = path if alone else path.with_stem(f"{path.stem}-{engine}")
             write_report(report, file)
             yield f"written to {file}"
 
 
 def _rendered(report: Report, terminal: pytest.TerminalReporter) -> str:
-    from rich.console import Console  # noqa: PLC0415 - unused runs stay light
-
+    from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - unused runs stay light
     from pytest_llmengine.reports.terminal import print_report  # noqa: PLC0415 - the same
 
     text = StringIO()
     writer = terminal.config.get_terminal_writer()
-    console = Console(
+    console = SafeConsole(
         file=text,
         width=writer.fullwidth,
         force_terminal=writer.hasmarkup,

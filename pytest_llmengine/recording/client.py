@@ -22,6 +22,8 @@ from pytest_llmengine.recording.wire import (
 if TYPE_CHECKING:
     import asyncio
 
+ASKED_METHOD = "access-control-request-method"  # has it: a browser's question, not a request
+
 
 class ClientGone(Exception):  # noqa: N818 - reads as what happened
     """The client closed its connection before the answer had ended."""
@@ -33,6 +35,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._wire = Wire(h11.SERVER, reader, writer)
         self._wants_body = True
+        self.reader_origin: str | None = None  # of a web page that may read the answer
 
     async def request(self) -> Request | None:
         """The next request with its whole body; None when the client has closed."""
@@ -53,7 +56,13 @@ class Client:
         return self._wire.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}
 
     async def head(self, status: int, reason: str, headers: Headers) -> None:
-        """Send the status line and the headers, with today's date when they have none."""
+        """Send the status line and the headers, with today's date when they have none.
+
+        Which web pages may read an answer is not for the recorded server to say, but for ours.
+        """
+        headers = tuple((k, v) for k, v in headers if not k.startswith("access-control-"))
+        if self.reader_origin is not None:
+            headers = (*headers, ("access-control-allow-origin", self.reader_origin))
         if not any(name == "date" for name, _ in headers):
             headers = (*headers, ("date", formatdate(usegmt=True)))
         await self._send(
@@ -84,6 +93,18 @@ class Client:
         )
         await self.head(status, HTTPStatus(status).phrase, headers)
         await self.chunk(body)
+        await self.end()
+
+    async def permit(self, request: Request) -> None:
+        """Answer a browser's question whether a page may send what it wants to."""
+        asked = dict(request.headers)
+        allowed = {
+            "access-control-allow-origin": self.reader_origin or "null",
+            "access-control-allow-methods": asked[ASKED_METHOD],
+            "access-control-allow-headers": asked.get("access-control-request-headers", "*"),
+        }
+        headers = [*allowed.items(), ("content-length", "0")]
+        await self._send(h11.Response(status_code=204, headers=raw_headers(tuple(headers))))
         await self.end()
 
     async def gone(self) -> None:

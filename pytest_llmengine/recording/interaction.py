@@ -12,7 +12,7 @@ and does not read, so that the body is there as a whole for it:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmengine.recording.timeline import Timeline
@@ -38,15 +38,15 @@ class Answer:
 
     status: int
     reason: str
-    headers: Headers
-    body: bytes
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
     timeline: Timeline
     cut: Cut | None = None
 
 
 def redacted(answer: Answer, redaction: Redaction) -> Answer:
     """The answer as it may be kept; a Content-Length follows the body."""
-    body = redaction.body(answer.body)
+    body = redaction.body(answer.body, dict(answer.headers).get("content-type", ""))
     grown = len(body) - len(answer.body)
     headers = tuple(
         (name, str(int(value) + grown) if name == "content-length" else value)

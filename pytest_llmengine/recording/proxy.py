@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from llmengine.values.hosts import Visitors
 from llmengine.values.secrets import scrub
-from pytest_llmengine.recording.client import Client, ClientGone
+from pytest_llmengine.recording.client import ASKED_METHOD, Client, ClientGone
 from pytest_llmengine.recording.loopback import LoopbackServer
 from pytest_llmengine.recording.redaction import Redaction
 from pytest_llmengine.recording.tape import Tape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pytest_llmengine.recording.redaction import Redact
     from pytest_llmengine.recording.wire import Request
@@ -32,7 +33,15 @@ class Proxy(ABC, Generic[TapeT]):
     ``strays`` holds, in words, the requests that came while no cassette was open.
     """
 
-    def __init__(self, *, redact: Redact | None, port: int) -> None:
+    def __init__(
+        self,
+        *,
+        redact: Redact | None,
+        port: int,
+        allowed_hosts: Iterable[str] = (),
+        cors: Iterable[str] = (),
+    ) -> None:
+        self._visitors = Visitors.of(allowed_hosts, cors)
         self.redaction = Redaction(redact)
         self.strays: list[str] = []
         self._tape: TapeT | None = None
@@ -85,6 +94,11 @@ class Proxy(ABC, Generic[TapeT]):
         self._close(tape)
 
     async def _answer_or_say_why(self, request: Request, client: Client) -> None:
+        with suppress(ClientGone):  # it has what it wanted
+            if not await self._turned_away(request, client):
+                await self._answer_from_tape(request, client)
+
+    async def _answer_from_tape(self, request: Request, client: Client) -> None:
         tape = self._tape
         asked = f"{request.method} {scrub(request.target.partition('?')[0])}"
         if tape is None:
@@ -94,11 +108,25 @@ class Proxy(ABC, Generic[TapeT]):
         try:
             await self._answer(tape, request, client)
         except ClientGone:
-            pass  # it has what it wanted
+            raise
         except Exception as error:  # noqa: BLE001 - a redaction hook may raise anything
             tape.misses.append(f"{asked} was not handled: {type(error).__name__}: {error}")
             if not client.answered:
                 await client.error(500, "recording_failed", tape.misses[-1])
+
+    async def _turned_away(self, request: Request, client: Client) -> bool:
+        """Whether the request is none for the cassette, and was answered here."""
+        headers = dict(request.headers)
+        refusal = self._visitors.refusal(headers.get("host"))
+        if refusal is not None:
+            await client.error(403, "host_not_allowed", refusal)
+            return True
+        origin = headers.get("origin")
+        client.reader_origin = origin if self._visitors.may_read(origin) else None
+        if client.reader_origin and request.method == "OPTIONS" and ASKED_METHOD in headers:
+            await client.permit(request)
+            return True
+        return False
 
     @abstractmethod
     def _open(self, path: Path) -> TapeT:

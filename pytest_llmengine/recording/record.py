@@ -17,6 +17,7 @@ from pytest_llmengine.recording.tape import RecordTape
 from pytest_llmengine.recording.upstream import Upstream, UpstreamUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_llmengine.recording.client import Client
@@ -35,18 +36,21 @@ class RecordServer(Proxy[RecordTape]):
 
     Every chunk is passed on as it comes. A cassette is written anew with what this run saw.
     `redact` takes further texts out of URLs and bodies before they are kept; keys are taken out
-    without it. Raises ConfigError when `upstream` is not an address.
+    without it. ``allowed_hosts`` and ``cors`` are as of the mock server. Raises ConfigError when
+    `upstream` is not an address.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword options
         self,
         upstream: str,
         provenance: Provenance | None = None,
         *,
         redact: Redact | None = None,
         port: int = 0,
+        allowed_hosts: Iterable[str] = (),
+        cors: Iterable[str] = (),
     ) -> None:
-        super().__init__(redact=redact, port=port)
+        super().__init__(redact=redact, port=port, allowed_hosts=allowed_hosts, cors=cors)
         self._upstream = Upstream.parse(upstream)
         self._provenance = provenance or Provenance()
 

@@ -2,19 +2,27 @@
 
 Request headers are kept by name (a short list), response headers dropped by name. In bodies, URLs
 and the headers that are kept, every registered key is replaced by its value, and so is every key
-that a request carried in its headers.
+that a request carried in its headers. What stands under the name of a key in a query, a form or a
+JSON body goes too; `llmengine.values.secrets` says which names these are.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
-from vcr.filters import AVAILABLE_DECOMPRESSORS, replace_query_parameters
+from vcr.filters import AVAILABLE_DECOMPRESSORS
 from vcr.request import Request as VcrRequest
 
-from llmengine.values.secrets import MASK, register, scrub
+from llmengine.values.secrets import (
+    MASK,
+    is_secret_name,
+    keys_in,
+    mask_pairs,
+    register,
+    scrub,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,14 +33,11 @@ if TYPE_CHECKING:
 
 # What tells two requests apart, or a reader what the body is. Everything else is the client's own.
 _KEPT_REQUEST_HEADERS = frozenset({"accept", "content-type"})
-_CREDENTIAL_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
-_CREDENTIAL_PARAMETERS = ("access_token", "api-key", "api_key", "key", "sig", "token")
 _DROPPED_RESPONSE_HEADERS = frozenset(
     {
         # who asked
         "openai-organization",
         "openai-project",
-        "set-cookie",
         # different on every run
         "age",
         "cf-ray",
@@ -45,6 +50,17 @@ _DROPPED_RESPONSE_HEADERS = frozenset(
 )
 # Shorter bearer tokens are placeholders ("unused", "sk-local"), and words that bodies contain.
 _MIN_KEY_LENGTH = 12
+_FORM = "application/x-www-form-urlencoded"
+# A field of JSON with a text as its value; the quotes have a backslash if the JSON stands in a
+# string of other JSON. Bodies may be cut or be events, so that no parser could read all of them.
+_FIELD = re.compile(
+    r"""(?P<quote>\\?")(?P<name>[\w.-]{3,64})(?P=quote)(?P<colon>\s*:\s*)(?P=quote)"""
+    r"""(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\]))+)(?P=quote)""",
+    re.DOTALL,
+)
+_PART = re.compile(
+    r"""(name="(?P<name>[^"\r\n]{3,64})"\r\n(?:[^\r\n]+\r\n)*\r\n)(?P<value>[^\r\n]+)"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +77,66 @@ class Redaction:
         """The text without keys, and without what the hook takes out."""
         return scrub(self.hook(text) if self.hook else text)
 
-    def body(self, body: bytes) -> bytes:
-        """The body likewise; bytes that are not UTF-8 pass the hook as surrogate escapes."""
-        return self.text(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    def body(self, body: bytes, kind: str = "") -> bytes:
+        """The body likewise, and without the fields of keys; `kind` is its media type.
+
+        Bytes that are not UTF-8 pass the hook as surrogate escapes.
+        """
+        text = body.decode("utf-8", "surrogateescape")
+        if kind.lower().startswith(_FORM):
+            text = mask_pairs(text, _learn)
+        elif kind.lower().startswith("multipart/"):
+            text = _PART.sub(_masked_part, text)
+        return self.text(_FIELD.sub(_masked_field, text)).encode("utf-8", "surrogateescape")
 
     def request(self, request: Request, origin: str) -> VcrRequest:
         """A request to `origin` as a cassette keeps it."""
         learn_keys(request.headers)
+        path, mark, query = request.target.partition("?")
+        target = path + mark + mask_pairs(query, _learn)
+        kind = dict(request.headers).get("content-type", "")
+        body = self.body(_decoded(request), kind) or None
         kept = {k: self.text(v) for k, v in request.headers if k in _KEPT_REQUEST_HEADERS}
-        body = self.body(_decoded(request)) or None
-        redacted = VcrRequest(request.method, origin + self.text(request.target), body, kept)
-        names = {name for name, _ in parse_qsl(redacted.parsed_uri.query)}
-        if names.intersection(_CREDENTIAL_PARAMETERS):
-            replace_query_parameters(redacted, [(n, MASK) for n in _CREDENTIAL_PARAMETERS])
-        return redacted
+        return VcrRequest(request.method, origin + self.text(target), body, kept)
 
     def response_headers(self, headers: Headers) -> Headers:
         """The response headers that are kept."""
-        return tuple((k, self.text(v)) for k, v in headers if k not in _DROPPED_RESPONSE_HEADERS)
+        return tuple((k, self.text(v)) for k, v in headers if _is_kept(k))
+
+
+def _is_kept(response_header: str) -> bool:
+    known = response_header in _DROPPED_RESPONSE_HEADERS
+    return not known and not is_secret_name(response_header, "header")
 
 
 def learn_keys(headers: Headers) -> None:
     """Register the keys that a request carries, so that an echo of them is redacted too."""
     for name, value in headers:
-        if name in _CREDENTIAL_HEADERS:
-            key = value.rsplit(" ", 1)[-1]
-            if len(key) >= _MIN_KEY_LENGTH:
-                register(key)
+        if is_secret_name(name, "header"):
+            for key in keys_in(name, value):
+                _learn(key)
+
+
+def _learn(key: str) -> None:
+    if len(key) >= _MIN_KEY_LENGTH:
+        register(key)
+
+
+def _masked_field(found: re.Match[str]) -> str:
+    quote, value = found["quote"], found["value"]
+    if is_secret_name(found["name"]):
+        _learn(value)
+        value = MASK
+    else:
+        value = _FIELD.sub(_masked_field, value)  # it may be JSON itself, as arguments of tools are
+    return f"{quote}{found['name']}{quote}{found['colon']}{quote}{value}{quote}"
+
+
+def _masked_part(found: re.Match[str]) -> str:
+    if not is_secret_name(found["name"], "pair"):
+        return found[0]
+    _learn(found["value"])
+    return found[1] + MASK
 
 
 def _decoded(request: Request) -> bytes:

@@ -10,7 +10,7 @@ from pytest_llmengine.recording.tape import ReplayTape
 from pytest_llmengine.recording.wire import end_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pytest_llmengine.recording.client import Client
@@ -34,6 +34,7 @@ class ReplayServer(Proxy[ReplayTape]):
     "bytes" (one by one), "whole", "inside-characters" (within every character of several bytes),
     a chunk size, or a sequence of byte positions. ``repeats`` gives the last answer again when a
     request is made more often than it was recorded. ``redact`` must be what the recorder had.
+    ``allowed_hosts`` and ``cors`` are as of the mock server.
     """
 
     def __init__(  # noqa: PLR0913 - keyword options
@@ -45,8 +46,10 @@ class ReplayServer(Proxy[ReplayTape]):
         repeats: bool = False,
         redact: Redact | None = None,
         port: int = 0,
+        allowed_hosts: Iterable[str] = (),
+        cors: Iterable[str] = (),
     ) -> None:
-        super().__init__(redact=redact, port=port)
+        super().__init__(redact=redact, port=port, allowed_hosts=allowed_hosts, cors=cors)
         if speed <= 0 or (isinstance(rechunk, int) and rechunk <= 0):
             raise ValueError(f"speed ({speed}) and a chunk size ({rechunk}) must be above 0")
         self.timing = timing

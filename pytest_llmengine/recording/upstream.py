@@ -12,7 +12,7 @@ import h11
 import httpx
 
 from llmengine.values.errors import ConfigError
-from pytest_llmengine.recording.addresses import is_loopback
+from llmengine.values.hosts import is_loopback
 from pytest_llmengine.recording.wire import Wire, raw_headers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ those places are what a recording is about.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -40,13 +40,14 @@ _HOP_BY_HOP = frozenset(
 class Request:
     """A request as it came: header names in lower case, the target as path and query.
 
-    ``chunked`` says that the body came with Transfer-Encoding instead of Content-Length.
+    ``chunked`` says that the body came with Transfer-Encoding instead of Content-Length. Keys may
+    stand in all but the method, so that the repr shows nothing else.
     """
 
     method: str
-    target: str
-    headers: Headers
-    body: bytes = b""
+    target: str = field(repr=False)
+    headers: Headers = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
     chunked: bool = False
 
 

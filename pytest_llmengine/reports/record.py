@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from llmengine.values.secrets import MASK, scrub
+from llmengine.values.secrets import MASK, is_secret_name, scrub
 from pytest_llmengine.contract.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # Enough for any answer that a person reads; the overlong prompts of some checks are far longer.
 _MAX_BODY = 10_000
-_SECRET_HEADERS = frozenset({"set-cookie", "authorization", "x-api-key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {k: MASK if k.lower() in _SECRET_HEADERS else scrub(v) for k, v in headers.items()}
+    return {k: MASK if is_secret_name(k, "header") else scrub(v) for k, v in headers.items()}
 
 
 def _cut(body: str) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
+from llmengine.values.errors import ConfigError
+from llmengine.values.file_names import path_below
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.backends import facts
@@ -62,7 +64,7 @@ def make_plan(name: str, settings: Settings) -> Plan:
     settings = settings.for_engine(name)
     config = config_named(name, settings.config)
     engine: type[Engine] = load_backend(config.backend)
-    folder = settings.cassettes / config.name
+    folder = _folder_of(config, settings)
     url = configured_url(config, engine, settings)
     if engine.in_process:
         return _plan_here(config, url, settings, folder)
@@ -93,6 +95,14 @@ def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder
         raise TargetError(no_model(config.name, facts(config.backend).model_variable))
     config = config.model_copy(update={"model": model})
     return Plan(config, Mode.LIVE, folder, rewrite=False, in_process=True)
+
+
+def _folder_of(config: EngineConfig, settings: Settings) -> Path:
+    """Where the engine's cassettes are; TargetError for a name that is not one of a folder."""
+    try:
+        return path_below(settings.cassettes, config.name, "the name of an engine")
+    except ConfigError as error:
+        raise TargetError(str(error)) from None
 
 
 def recorded(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
+from llmengine.values.file_names import path_below
 from pytest_llmengine.containers.progress import silent
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
@@ -99,13 +100,13 @@ class Session:
     def cassette(self, name: str) -> Iterator[Tape | None]:
         """Record to, or replay from, the engine's cassette of that name; None where it is live.
 
-        Raises AlreadyRecorded where there is a recording that is not to be replaced, and
-        CassetteError where there is none to be replayed.
+        Raises AlreadyRecorded where there is a recording that is not to be replaced, CassetteError
+        where there is none to be replayed, and ConfigError for a name that leaves the folder.
         """
         if self._proxy is None:
             yield None
             return
-        path = self._plan.folder / f"{name}.yaml"
+        path = path_below(self._plan.folder, f"{name}.yaml", "the name of a cassette")
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
         # What a probe found out in an earlier test would be missing from this one's cassette.

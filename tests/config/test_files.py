@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,3 +90,31 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
     """A path that leads nowhere says so."""
     with pytest.raises(ConfigError, match=r"engines\.yaml: cannot be read: No such file"):
         load_engines(tmp_path / "engines.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- name: a\n  api_key: {key}: x",
+        "- name: a\n  api_key: '{key}",
+        "- api_key: *{key}",
+        "- api_key: !{key} x",
+        "- api_key: !!int {key}",
+        "- api_key: !!timestamp {key}",
+        "- &{key} a\n- &{key} b",
+        "- [api_key: {key}",
+        "{key}\n---\n- a",
+        "- {{name: a, backend: b, model: m, api_key: {key}, wrong: 1}}",
+    ],
+)
+def test_wrong_file_is_told_without_its_keys(tmp_path: Path, text: str) -> None:
+    """The line with the mistake may be that with the key, which nothing has registered yet."""
+    key = f"k3y-{tmp_path.name}"
+    path = _write(tmp_path, text.format(key=key))
+
+    with pytest.raises(ConfigError) as caught:
+        load_engines(path)
+
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [line for line in told.format() if "test_files.py" not in line]
+    assert key not in "".join(ours).replace(str(path), "")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from llmengine import AuthenticationError, UnexpectedResponseError
+import pytest
+
+from llmengine import (
+    APIConnectionError,
+    AuthenticationError,
+    EngineConfig,
+    UnexpectedResponseError,
+)
+from llmengine.engines.openai_compatible import OpenAICompatible
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
 KEY = "k3y-without-any-usual-prefix"
 
@@ -59,3 +68,55 @@ def test_redirect_is_not_followed(engine_for: Any, chat: Any) -> None:
 
     assert isinstance(result.error, UnexpectedResponseError)
     assert other.requests == []
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/9 what\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"]
+)
+def test_error_holds_no_request(engine_for: Any, transport: str, answer: bytes) -> None:
+    """The HTTP client's own error would hold the request with its headers, and so would frames."""
+
+    def broken(_: Any, connection: Any) -> None:
+        connection.send(answer)
+        connection.drop()
+
+    engine, _ = engine_for(broken, api_key=KEY, transport=transport, max_retries=0)
+
+    (result,) = engine.results("hi")
+
+    assert isinstance(result.error, APIConnectionError)
+    assert result.error.__cause__ is not None
+    for error in _chain(result.error):
+        assert error.__traceback__ is None
+        assert KEY not in repr(vars(error))
+        assert type(error).__module__.split(".")[0] in {"llmengine", "builtins"}
+    assert KEY.encode() not in pickle.dumps(result.error)
+
+
+@pytest.mark.parametrize("call", ["generate", "stream"])
+def test_bug_of_ours_is_told_with_its_traceback_in_words(call: str) -> None:
+    """What broke is needed to mend it; the frames, which hold requests, are not."""
+
+    class Broken(OpenAICompatible):
+        def outgoing(self, *_: Any) -> Any:
+            raise ZeroDivisionError(f"with {self.api_key}")
+
+    config = EngineConfig(backend="openai_compatible", model="m", endpoint="http://h", api_key=KEY)
+
+    with pytest.raises(Exception, match="ZeroDivisionError") as caught:
+        list(getattr(Broken(config), call)("hi"))
+
+    (result, *_) = getattr(caught.value, "results", [None])
+    error = result.error if result else caught.value
+    (note,) = error.__notes__
+    assert "raise ZeroDivisionError" in note
+    assert KEY not in note
+    assert isinstance(error.__cause__, ZeroDivisionError)
+    assert error.__cause__.__traceback__ is None

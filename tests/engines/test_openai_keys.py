@@ -180,6 +180,20 @@ def test_traceback_in_a_log_record_is_scrubbed_too() -> None:
     assert KEY not in written.getvalue()
 
 
+def test_logger_that_is_made_later_shows_no_key_either() -> None:
+    """The loggers of httpcore are made when the first connection is opened."""
+    _ = EngineConfig(backend="openai", model="m", api_key=KEY).engine
+    logger, written = logging.getLogger("httpcore2.made_after_the_engine"), io.StringIO()
+    handler = logging.StreamHandler(written)
+    logger.addHandler(handler)
+    try:
+        logger.warning("sent %s to %s", [("x-echo", KEY)], "http://me:password@h")
+    finally:
+        logger.removeHandler(handler)
+
+    assert written.getvalue() == "sent [('x-echo', '[redacted]')] to http://[redacted]@h\n"
+
+
 def test_refused_key_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, raw_server: Any, openai_engine: Any
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -101,6 +102,47 @@ def test_response_headers_are_dropped_by_name(
     """Who asked, and what changes on every run, is not kept."""
     text = recorded(whole(b"{}", headers=f"{name}: tell-nobody-about-this\r\n"))
     assert "tell-nobody" not in text
+
+
+@pytest.mark.parametrize("name", ["X-Amz-Security-Token", "X-Session", "Cookie"])
+def test_any_header_with_the_name_of_a_key_is_learned(
+    recorded: Callable[..., str], whole: Whole, name: str
+) -> None:
+    """A server that echoes it finds it taken out, in base64 as well."""
+    value = f"{name.lower()}-1234567"
+    in_base64 = b64encode(value.encode()).decode()
+    sent = f"id={value}; theme=dark" if name == "Cookie" else value
+    text = recorded(whole(f"{value} {in_base64}".encode()), headers={name: sent})
+    assert value not in text
+    assert in_base64 not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", '{"apiKey": "f1eld-of-the-body", "model": "m"}'),
+        ("application/json", '{"auth": {"client_secret": "f1eld-of-the-body"}, "max_tokens": 5}'),
+        ("application/json", r'{"text": "{\"password\": \"f1eld-of-the-body\"}"}'),
+        ("application/x-www-form-urlencoded", "grant=x&client_secret=f1eld-of-the-body&model=m"),
+        (
+            "multipart/form-data; boundary=b",
+            '--b\r\nContent-Disposition: form-data; name="api_key"\r\n\r\nf1eld-of-the-body\r\n',
+        ),
+    ],
+)
+def test_fields_with_the_name_of_a_key_go(
+    recorded: Callable[..., str], whole: Whole, kind: str, body: str, path: Path, ask: Ask
+) -> None:
+    """In requests and answers of every kind of body, and in a replay as well."""
+    answer = whole(b'{"access_token": "t0ken-of-the-answer", "token": "Hello"} f1eld-of-the-body')
+    sent = {"content": body.encode(), "headers": {"Content-Type": kind}}
+    text = recorded(answer, **sent)
+    assert "f1eld" not in text
+    assert "t0ken" not in text
+    assert '"token": "Hello"' in text
+    sent["content"] = body.replace("f1eld-of-the-body", "another-key").encode()
+    with ReplayServer() as player, player.cassette(path):
+        assert ask(player.root_url, **sent).status_code == 200
 
 
 def test_a_key_in_a_query_parameter_goes_by_its_name(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import pickle
 import threading
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
 from llmengine.values import secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine.values.secrets import Where
 
 
 def test_a_registered_key_is_masked_wherever_it_is() -> None:
@@ -50,3 +59,129 @@ def test_keys_can_be_registered_while_others_scrub() -> None:
         thread.join()
     assert failures == []
     assert secrets.scrub(" ".join(keys)) == " ".join(["[redacted]"] * 200)
+
+
+SECRET = "sk-sp3lled/in+many=ways"
+
+
+@pytest.mark.parametrize(
+    "around", ["{}", "me:{}", "Bearer {}", "x{}yz", "Authorization: Bearer {}"]
+)
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_key_in_base64_is_masked_wherever_it_begins(
+    around: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """Base64 of a text around the key shifts its bits; nothing of the key can be decoded."""
+    secrets.register(SECRET)
+
+    text = secrets.scrub(encode(around.format(SECRET).encode()).decode())
+
+    assert "[redacted]" in text
+    for piece in text.split("[redacted]"):
+        decoded = base64.urlsafe_b64decode(piece.rstrip("=") + "A" * (-len(piece.rstrip("=")) % 4))
+        assert SECRET[:3].encode() not in decoded
+        assert SECRET[-3:].encode() not in decoded
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
+        quote(SECRET, safe=""),
+        SECRET.replace("/", r"\/"),
+    ],
+)
+def test_a_key_in_another_spelling_is_masked(spelled: str) -> None:
+    """In hex, in a URL, in a JSON string."""
+    secrets.register(SECRET)
+    assert secrets.scrub(f"<{spelled}>") == "<[redacted]>"
+
+
+def test_encodings_of_a_short_key_are_not_masked() -> None:
+    """They are short enough to stand in any text by chance."""
+    secrets.register("k-7f3b")
+    assert secrets.scrub(b"k-7f3b".hex()) == b"k-7f3b".hex()
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("field", "api_key apiKey openai-api-key accessToken client_secret PASSWORD secretKey"),
+        ("pair", "key subscription-key api-version-key sig access_token X-Amz-Signature auth"),
+        ("header", "Authorization X-API-Key api-key Ocp-Apim-Subscription-Key Cookie Set-Cookie"),
+    ],
+)
+def test_names_that_hold_keys(where: Where, names: str) -> None:
+    """In any spelling."""
+    assert all(secrets.is_secret_name(name, where) for name in names.split())
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("field", "max_tokens token bos_token prompt_cache_key seed model api_key_env keys"),
+        ("pair", "model version config design tokens"),
+        ("header", "content-type x-ratelimit-remaining-tokens x-request-id"),
+    ],
+)
+def test_names_that_hold_none(where: Where, names: str) -> None:
+    """A model's token is no key in a body, a limit of tokens nowhere."""
+    assert not any(secrets.is_secret_name(name, where) for name in names.split())
+
+
+def test_a_secret_is_the_text_with_another_repr() -> None:
+    """It goes over the wire, into other texts and through pickle as what it is."""
+    secret = secrets.Secret("plain-text")
+
+    assert (secret, f"{secret}", str(secret)) == ("plain-text",) * 3
+    assert pickle.loads(pickle.dumps(secret)) == "plain-text"
+    assert {repr(secret), repr([secret])[1:-1], repr(secret[:5])} == {"'[redacted]'"}
+
+
+def test_headers_that_say_nothing_of_who_asks_stay_readable() -> None:
+    """All others are hidden; only those that look like keys are masked in other texts."""
+    headers = {
+        "Content-Type": "text/plain",
+        "X-Team": "a-team-of-mine",
+        "X-Trace": "1a2b3c4d5e6f7a8b9c0d",
+    }
+    headers |= {"Cookie": "a=c00kie-one; b=c00kie-two", "Authorization": "Basic bWU6cDRzc3dvcmQh"}
+    secrets.learn_headers(headers)
+
+    shown = repr(secrets.secret_headers(headers))
+
+    assert shown.count("[redacted]") == 4
+    assert "text/plain" in shown
+    assert secrets.scrub("a-team-of-mine") == "a-team-of-mine"
+    for learned in (
+        "c00kie-one",
+        "c00kie-two",
+        "bWU6cDRzc3dvcmQh",
+        "p4ssword!",
+        "1a2b3c4d5e6f7a8b9c0d",
+    ):
+        assert secrets.scrub(learned) == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:pass-word-1@h:1/v1", "http://[redacted]@h:1/v1"),
+        ("http://me:p@ss-word-2@h", "http://[redacted]@h"),
+        ("me:pass-word-3@h:11434", "[redacted]@h:11434"),
+        ("https://t0ken-as-a-user@h/v1", "https://[redacted]@h/v1"),
+        (
+            "https://h/v1?subscription-key=query-key-1&v=2",
+            "https://h/v1?subscription-key=[redacted]&v=2",
+        ),
+        ("https://h/v1?mail=me@example.com", None),
+        ("http://127.0.0.1:8000/v1", None),
+    ],
+)
+def test_addresses_are_shown_without_logins_and_keys(address: str, shown: str | None) -> None:
+    """An address without any is the plain text that it was."""
+    secret = secrets.secret_address(address)
+
+    assert secret == address
+    assert repr(secret) == repr(shown or address)

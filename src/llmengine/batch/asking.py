@@ -13,7 +13,7 @@ from llmengine.dialects.wire import read_object
 from llmengine.engine.calls import patience_of, unforeseen
 from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import CallError
+from llmengine.values.errors import CallError, detached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ class Asker:
             )
         except CallError as error:
             error.attempts = answer.attempts
-            answer.error = error
+            answer.error = detached(error)
         except Exception as error:  # noqa: BLE001 - one request's bug must not lose the batch
             answer.error = unforeseen(error)
         return answer

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    field_serializer,
     model_validator,
 )
 
@@ -24,12 +25,14 @@ from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
 from llmengine.values.errors import ConfigError
 from llmengine.values.sampling import SamplingParams
-from llmengine.values.secrets import register
+from llmengine.values.secrets import as_shown, conceal, register
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
 
 _ENV_PREFIX = "os.environ/"  # litellm's spelling of a key that the environment holds
+# Fields that may hold keys, beside api_key.
+_CONCEALED = ("endpoint", "headers", "extra_body", "options")
 
 
 class EngineConfig(BaseModel):
@@ -50,6 +53,9 @@ class EngineConfig(BaseModel):
     ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
     take; left out, a sleeping server is a failing one.
     ``limits`` bounds what is read of one answer, as a mapping of the fields of AnswerLimits.
+
+    Keys are shown nowhere: not by repr, and not in the JSON of ``model_dump_json``, in which
+    headers, passwords in ``endpoint``, and fields named after keys are masked. Pickle keeps them.
     """
 
     model_config = ConfigDict(
@@ -91,9 +97,17 @@ class EngineConfig(BaseModel):
     limits: Annotated[AnswerLimits, BeforeValidator(AnswerLimits.of)] = DEFAULT_LIMITS
     options: dict[str, Any] = Field(default_factory=dict)
 
+    if not TYPE_CHECKING:  # a type checker knows the fields only without it
+
+        def __init__(self, **fields: Any) -> None:
+            # Before pydantic sees them: tools that report errors show the locals of its frames.
+            fields = conceal(fields)
+            super().__init__(**fields)
+
     @model_validator(mode="before")
     @classmethod
-    def _deprecated_names(cls, data: Any) -> Any:
+    def _concealed_input(cls, data: Any) -> Any:
+        data = conceal(data)  # before anything can fail: errors quote what they were given
         if isinstance(data, dict) and "enable_reasoning" in data:
             import warnings  # noqa: PLC0415 - rare path
 
@@ -107,11 +121,18 @@ class EngineConfig(BaseModel):
         return data
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Name an unnamed engine after its backend, and keep its key out of every text."""
+        """Name an unnamed engine after its backend, and keep its keys out of every text."""
         if not self.name:
             object.__setattr__(self, "name", self.backend)
         if self.api_key is not None:
             register(self.api_key.get_secret_value())
+        # Here and not only on the way in, because pydantic makes plain texts of validated ones.
+        for field in _CONCEALED:
+            object.__setattr__(self, field, conceal(getattr(self, field), field))
+
+    @field_serializer(*_CONCEALED, when_used="json")
+    def _masked(self, value: Any) -> Any:
+        return as_shown(value)
 
     @cached_property
     def engine(self) -> Engine:
@@ -152,9 +173,14 @@ class EngineConfig(BaseModel):
         """A copy with some fields changed, and with an engine of its own."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("engine", None)
+        copied.model_post_init(None)
         return copied
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         state["__dict__"] = {k: v for k, v in state["__dict__"].items() if k != "engine"}
         return state
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.model_post_init(None)  # in this process nobody knows its keys yet

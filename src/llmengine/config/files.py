@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,15 @@ from pydantic import ValidationError
 from llmengine.config.backends import backends
 from llmengine.config.engine_config import EngineConfig
 from llmengine.values.errors import ConfigError
+from llmengine.values.secrets import conceal
 
 if TYPE_CHECKING:
     import os
+
+# The last ones are from values that do not fit the tag before them, and from deep nesting.
+YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError)
+# What a message of PyYAML quotes of the file (an alias, a tag), but not a character or a token.
+_QUOTED = re.compile(r"'(?!<[a-z ]+>'|\\.')[^'\s]{2,}'|\"[^\"]{2,}\"")
 
 
 def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
@@ -43,18 +50,31 @@ def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
 
 
 def read_yaml(source: Path, what: str) -> Any:
-    """What a YAML file holds; raises ConfigError that names the file."""
+    """What a YAML file holds, its keys as Secrets; raises ConfigError that names the file."""
     try:
-        return yaml.safe_load(source.read_text("utf-8"))
+        return conceal(yaml.safe_load(source.read_text("utf-8")))
     except OSError as error:
-        msg = f"{source}: cannot be read: {error.strerror or error}; give the path of {what}"
-        raise ConfigError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{source}: not valid YAML: {' '.join(str(error).split())}"
-        raise ConfigError(msg) from error
+        problem = f"cannot be read: {error.strerror or error}; give the path of {what}"
+    except YAML_ERRORS as error:
+        problem = f"not valid YAML: {yaml_problem(error)}"
+    # Not from the parser's error, which holds the file, and so the keys in it.
+    raise ConfigError(f"{source}: {problem}")
+
+
+def yaml_problem(error: Exception) -> str:
+    """What is wrong and where, without quoting the file: the line may hold a key."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"the byte at position {error.start} is not UTF-8"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return _QUOTED.sub("'...'", str(error).partition("\n")[0])
+    said = ", ".join(filter(None, [error.context, error.problem])) or "cannot be parsed"
+    mark = error.problem_mark or error.context_mark
+    where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    return _QUOTED.sub("'...'", said) + where
 
 
 def _parse(entry: Any, where: str) -> EngineConfig:
+    entry = conceal(entry)  # it may come from a program and not from a file
     if not isinstance(entry, dict):
         msg = f"{where}: an engine is a mapping with name, backend and model, not {_kind(entry)}"
         raise ConfigError(msg)
@@ -63,7 +83,8 @@ def _parse(entry: Any, where: str) -> EngineConfig:
     try:
         config = EngineConfig.model_validate(entry)
     except ValidationError as error:
-        raise ConfigError("; ".join(_problem(where, e) for e in error.errors())) from error
+        problem = "; ".join(_problem(where, e) for e in error.errors())
+        raise ConfigError(problem) from None
     if config.backend not in backends():
         msg = f"{where}: backend: {config.backend!r} is unknown; known are {', '.join(backends())}"
         raise ConfigError(msg)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from llmengine.values.errors import ConfigError
+from llmengine.values.errors import ConfigError, detached
+from llmengine.values.secrets import secret_address
 
 
 def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
     """An endpoint with a scheme and without a trailing slash.
 
     OLLAMA_HOST may lack scheme and port, and may be the wildcard address that a server binds to
-    but no client can call. Raises ConfigError for what is no address.
+    but no client can call. Raises ConfigError for what is no address. A password in it is not
+    shown by the repr of the result, and not by the error.
     """
+    endpoint = secret_address(endpoint)
+    try:
+        return secret_address(_normal(endpoint, default_port))
+    except ConfigError as error:
+        wrong = detached(error)
+    raise wrong  # from here, because the frames below hold the address as plain text
+
+
+def _normal(endpoint: str, default_port: int | None) -> str:
     text = endpoint if "://" in endpoint else f"http://{endpoint}"
     try:
         parts = urlsplit(text)
@@ -34,9 +45,9 @@ def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
 
 def base_of(endpoint: str) -> str:
     """The OpenAI-style base URL: ``/v1`` is added where the endpoint has no path of its own."""
-    return endpoint if urlsplit(endpoint).path else f"{endpoint}/v1"
+    return endpoint if urlsplit(endpoint).path else secret_address(f"{endpoint}/v1")
 
 
 def root_of(endpoint: str) -> str:
     """The server's root: the endpoint without a closing ``/v1``."""
-    return endpoint.removesuffix("/v1")
+    return secret_address(endpoint.removesuffix("/v1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from contextlib import nullcontext
 from functools import cached_property, partial
 from math import inf
@@ -24,7 +25,9 @@ from llmengine.values.errors import (
     LLMEngineError,
     RateLimitError,
     UnexpectedResponseError,
+    detached,
 )
+from llmengine.values.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -83,7 +86,7 @@ class Call:
                     error = ours(raised)
                     if isinstance(error, CallError):
                         error.attempts = tally.attempts
-                    return tally.close(error=error)
+                    return tally.close(error=detached(error))
                 return tally.close(output)
 
     async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
@@ -207,5 +210,6 @@ def unforeseen(error: Exception) -> CallError:
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )
+    wrapped.add_note(scrub("".join(traceback.format_exception(error))))
     wrapped.__cause__ = error
-    return wrapped
+    return detached(wrapped)

@@ -14,7 +14,7 @@ from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import register, scrub
+from llmengine.values.secrets import Secret, register, scrub, secret_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from llmengine.telemetry.tariff import Tariff
 
 log = logging.getLogger("llmengine")
-
-SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "proxy-authorization"}
 
 
 class Configured:
@@ -61,15 +59,13 @@ class Configured:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self._place = locate(config, self.variables(), [ENVIRONMENT])
-        self._key = config.resolve_key() or self._place.key
+        key = config.resolve_key() or self._place.key
+        self._key = Secret(key) if key else None
         if self._key:
             register(self._key)
-        for name, value in config.headers.items():
-            if name.lower() in SECRET_HEADERS:
-                register(value.removeprefix("Bearer "))
         self.headers = self._headers()
-        shown = {(k.lower(), v) for k, v in self.headers.items() if k.lower() in SECRET_HEADERS}
-        self.credential = hash(frozenset(shown))  # tells keys apart without holding one
+        keys = {(k.lower(), v) for k, v in self.headers.items() if isinstance(v, Secret)}
+        self.credential = hash(frozenset(keys))  # tells keys apart without holding one
 
     @classmethod
     def variables(cls) -> Names:
@@ -127,7 +123,7 @@ class Configured:
     @property
     def url(self) -> str:
         """Where this engine's own requests go."""
-        return self.base_url + self.dialect.path
+        return secret_address(self.base_url + self.dialect.path)
 
     @cached_property
     def tariff(self) -> Tariff:
@@ -175,7 +171,7 @@ class Configured:
             log.warning("engine %r: %s", self.name, "; ".join(warnings))
 
     def _headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        key = {"Authorization": Secret(f"Bearer {self._key}")} if self._key else {}
         fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
         return {**fixed, **key, **self.config.headers}
 

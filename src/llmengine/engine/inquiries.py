@@ -9,7 +9,7 @@ from llmengine.engine.configured import Configured
 from llmengine.engine.doors import run, wait_asyncio, wait_blocking
 from llmengine.engine.fingerprints import fingerprint_of
 from llmengine.transport.background import background
-from llmengine.values.errors import InvalidRequestError
+from llmengine.values.errors import InvalidRequestError, LLMEngineError, detached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -98,7 +98,10 @@ class Inquiries(Configured):
         loop, url, origin = background(), self.url, self.root_url
 
         async def asked() -> T:
-            return await ask(Call(engine, loop, url, origin))
+            try:
+                return await ask(Call(engine, loop, url, origin))
+            except LLMEngineError as error:
+                raise detached(error)  # noqa: B904 - it is the error itself
 
         answer: T = await wait(loop.submit(asked()))
         return answer

@@ -17,7 +17,12 @@ from llmengine.structured.checking import refuse_uncalled, whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.answer_limits import EventMeter
 from llmengine.transport.clocks import StreamClock
-from llmengine.values.errors import CallError, LLMEngineError, UnexpectedResponseError
+from llmengine.values.errors import (
+    CallError,
+    LLMEngineError,
+    UnexpectedResponseError,
+    detached,
+)
 from llmengine.values.outputs import Delta
 
 if TYPE_CHECKING:
@@ -79,7 +84,7 @@ class Pump:
             if isinstance(error, CallError):
                 error.attempts = tally.attempts
             tally.close(error=error)
-            return End(error)
+            return End(detached(error))
         tally.close(output)
         return End()
 

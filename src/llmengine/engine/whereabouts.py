@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from llmengine.engine.addresses import normal_endpoint
 from llmengine.values.errors import ConfigError
+from llmengine.values.secrets import Secret, conceal, is_secret_name, learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +33,14 @@ class Source:
     values: Mapping[str, str] = field(repr=False)
 
     def get(self, variable: str | None) -> str | None:
-        """The value of a variable, None where it is not set."""
-        return (self.values.get(variable) or None) if variable else None
+        """The value of a variable, None if it is not set; a key in it is not shown by repr."""
+        value = self.values.get(variable) if variable else None
+        if not variable or not value:
+            return None
+        if is_secret_name(variable, "pair"):
+            learn(value)
+            return Secret(value)
+        return conceal(value, variable)  # type: ignore[no-any-return]  # text stays text
 
 
 ENVIRONMENT = Source("the environment", os.environ)

@@ -17,6 +17,7 @@ from llmengine.mock.errors import ApiError, played
 from llmengine.mock.operations import NO_METHOD, NO_PATH, OPERATIONS, check_names
 from llmengine.mock.replies import Stream
 from llmengine.mock.wire import NO_FAULT, failure, spoiled, success
+from llmengine.values.secrets import secret_headers, secret_query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,7 +95,8 @@ async def _seen(request: Request) -> Call:
     except ValueError:
         value = None
     url = request.url
-    return Call(request.method, url.path, url.query, dict(request.headers), body, value)
+    headers = secret_headers(request.headers)
+    return Call(request.method, url.path, secret_query(url.query), headers, body, value)
 
 
 def _answer(call: Call, operation: Operation, service: Service, params: dict[str, Any]) -> Answer:

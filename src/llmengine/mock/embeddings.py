@@ -45,7 +45,7 @@ def embeddings(body: JSON, service: Service) -> Answer:
 
 def _vector(text: str, dimensions: int) -> bytes:
     """A unit vector as little-endian 32-bit floats, so that both encodings say the same."""
-    chance = random.Random(f"embed {text}")  # noqa: S311 - repeatable on purpose
+    chance = random.Random(f"embed {text}")  # nosec B311  # noqa: S311 - repeatable on purpose
     drawn = [chance.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*drawn)
     return struct.pack(f"<{dimensions}f", *(x / length for x in drawn))

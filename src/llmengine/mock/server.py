@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Self
 from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.service import Service
 from llmengine.values.errors import ConfigError
+from llmengine.values.hosts import Visitors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from starlette.types import ASGIApp
@@ -27,7 +29,9 @@ class MockServer:
     """The reference implementation of the contract, over real HTTP on loopback.
 
     ``port`` 0 takes any free one. With an ``api_key`` every request must bring it as a bearer
-    token. ``context_length`` is in tokens of the mock's own tokenizer. A behaviour changes what
+    token. ``context_length`` is in tokens of the mock's own tokenizer. ``allowed_hosts`` and
+    ``cors`` are names of this machine and origins of web pages that it answers for besides those
+    of loopback (see `Visitors`). A behaviour changes what
     the server does, a script what it says and which faults it plays. Leaving the ``with`` block
     raises what broke inside the server or a hook, so that no defect passes for an answer.
     Raises ConfigError where the address cannot be bound.
@@ -43,6 +47,8 @@ class MockServer:
         host: str = "127.0.0.1",
         port: int = 0,
         context_length: int = DEFAULT_CONTEXT,
+        allowed_hosts: Iterable[str] = (),
+        cors: Iterable[str] = (),
     ) -> None:
         self._service = Service(
             model=model,
@@ -52,6 +58,7 @@ class MockServer:
         )
         self.play(script or Script())
         self._address = (host, port)
+        self._visitors = Visitors.of(allowed_hosts, cors, listens_on=host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Lock()
@@ -98,8 +105,9 @@ class MockServer:
     def start(self) -> None:
         """Listen, and return when the first request can be answered."""
         from llmengine.mock.app import build  # noqa: PLC0415 - starlette is heavy
+        from llmengine.mock.guard import guarded  # noqa: PLC0415 - the same
 
-        app = build(self._service)
+        app = guarded(build(self._service), self._visitors)
         listener = _bound(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         ready: Future[asyncio.AbstractEventLoop] = Future()

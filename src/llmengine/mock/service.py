@@ -10,6 +10,7 @@ from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.reading import text
 from llmengine.mock.rules import Limits
 from llmengine.mock.text import token_id, word
+from llmengine.values.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,6 +40,9 @@ class Service:
     pulled: set[str] = field(default_factory=set)
     _replies: Iterator[str | JSON] = field(default=iter(()))
     _faults: Iterator[Fault | None] = field(default=iter(()))
+
+    def __post_init__(self) -> None:
+        self.key = Secret(self.key) if self.key else None
 
     def play(self, script: Script) -> None:
         """Follow this script from now on."""

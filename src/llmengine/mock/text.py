@@ -44,6 +44,6 @@ def word(number: int) -> str:
 
 def prose(seed: str) -> str:
     """Four sentences of seven words, the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    chance = random.Random(seed)  # nosec B311  # noqa: S311 - repeatable on purpose
     drawn = (chance.sample(VOCABULARY, _WORDS_A_SENTENCE) for _ in range(_SENTENCES))
     return " ".join(" ".join(words).capitalize() + "." for words in drawn)

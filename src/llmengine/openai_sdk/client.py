@@ -7,6 +7,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.values.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -18,7 +19,7 @@ _NO_KEY = "EMPTY"  # the SDK wants one
 
 def sdk_headers(key: str | None, given: Mapping[str, str]) -> dict[str, str]:
     """The configured headers and the key, with one spelling of Authorization."""
-    ours = {"Authorization": f"Bearer {key}"} if key else {}
+    ours = {"Authorization": Secret(f"Bearer {key}")} if key else {}
     spelled = {"Authorization" if k.lower() == "authorization" else k: v for k, v in given.items()}
     return ours | spelled
 

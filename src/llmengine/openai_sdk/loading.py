@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmengine.openai_sdk.logs import scrub_logs
+from llmengine.transport.logs import scrub_logs
 from llmengine.values.errors import ConfigError
 
 _OLDEST = 2

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from llmengine.config.files import YAML_ERRORS, yaml_problem
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import scrub
 
@@ -79,9 +80,9 @@ class RunFolder:
         path = self.path / name
         try:
             return yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            msg = f"{path}: is broken: {' '.join(str(error).split())}"
-            raise ConfigError(msg) from error
+        except YAML_ERRORS as error:
+            problem = yaml_problem(error)
+        raise ConfigError(f"{path}: is broken: {problem}")
 
     def _replace(self, name: str, text: str) -> None:
         beside = self.path / f".{name}.new"

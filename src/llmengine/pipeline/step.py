@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from llmengine.pipeline import templates
 from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.values.file_names import file_name
 from llmengine.values.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ class Step:
     reasoning: bool | str | None = None
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id) or self.id in RESERVED_IDS:
+        is_file_name = file_name(self.id) == self.id  # not of a device of Windows, such as con
+        if not _ID.fullmatch(self.id) or self.id in RESERVED_IDS or not is_file_name:
             msg = (
                 f"step {self.id!r}: id: give a name of letters, digits and _ that templates can "
-                f"say, other than {' and '.join(sorted(RESERVED_IDS))}"
+                f"say and a file can have, other than {' and '.join(sorted(RESERVED_IDS))}"
             )
             raise ConfigError(msg)
         for name in ("input_model", "output_model"):

@@ -15,6 +15,7 @@ import aiohttp
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, PIECE, unpacked
+from llmengine.transport.logs import scrub_logs
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class AiohttpTransport:
     """One aiohttp session; made on the loop it lives on."""
 
     def __init__(self) -> None:
+        scrub_logs()
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE)
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
@@ -12,11 +12,23 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 
+class Body(bytes):
+    """A body, which is sent as it is and shown by its length: keys may be in it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+    __str__ = __repr__
+
+
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
     """One request; ``connect`` and ``total`` are its clocks in seconds, None for none.
 
-    ``limits`` bounds what is read of the answer.
+    ``limits`` bounds what is read of the answer. Those headers that may be keys are `Secret`s,
+    which their repr does not show.
     """
 
     url: str
@@ -27,14 +39,20 @@ class HTTPRequest:
     method: Literal["POST", "GET"] = "POST"
     limits: AnswerLimits = DEFAULT_LIMITS
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "body", Body(self.body))
+
 
 @dataclass(frozen=True, slots=True)
 class HTTPReply:
-    """A whole answer."""
+    """A whole answer; its repr does not show the headers, since a server may set a cookie."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "body", Body(self.body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +60,7 @@ class HTTPStream:
     """An answer whose body is still to come, in the pieces in which it arrives."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     chunks: AsyncIterator[bytes]
 
 

@@ -10,6 +10,7 @@ import httpx
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.transport.logs import scrub_logs
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class HttpxTransport:
     """One httpx.AsyncClient; made on the loop it lives on."""
 
     def __init__(self) -> None:
+        scrub_logs()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._client = httpx.AsyncClient(
             limits=limits, follow_redirects=False, headers={"Accept-Encoding": ACCEPT_ENCODING}

@@ -34,7 +34,7 @@ def wait_before(
     It is never more than `patience`.
     """
     ceiling = min(LONGEST_WAIT, first_wait * 2.0 ** (attempt - 2))
-    jitter = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
+    jitter = random.uniform(0.0, ceiling)  # nosec B311  # noqa: S311 - not a secret
     return min((error.retry_after or 0.0) + jitter, patience)
 
 

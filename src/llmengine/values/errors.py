@@ -26,18 +26,30 @@ LLMEngineError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from llmengine.values.secrets import scrub
+from llmengine.values.printable import printable
+from llmengine.values.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmengine.values.outputs import LLMOutput, Result, Usage
 
+E = TypeVar("E", bound=BaseException)
+
+# Their exceptions hold the request, and so the key.
+_HTTP_CLIENTS = frozenset({"aiohttp", "h11", "httpcore", "httpcore2", "httpx", "httpx2", "openai"})
+
 
 class LLMEngineError(Exception):
-    """Base class of all errors raised by llmengine."""
+    """Base class of all errors raised by llmengine.
+
+    No key is in their texts, and nothing that a terminal would obey: they quote servers and models.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_safe(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(LLMEngineError):
@@ -79,7 +91,7 @@ class CallError(LLMEngineError):
         partial: LLMOutput | None = None,
         clock: str | None = None,
     ) -> None:
-        message = scrub(message)
+        message = _safe(message)
         super().__init__(message)
         self.message = message
         self.status = status
@@ -245,3 +257,35 @@ class BatchError(LLMEngineError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.results,))
+
+
+class HTTPClientError(Exception):
+    """What the HTTP client below raised, in its own words; the cause of a CallError."""
+
+
+def detached(error: E) -> E:
+    """The error without the frames of the call, which hold requests, keys and bodies.
+
+    Tools that report errors show what frames hold, and a kept error would keep all of it alive.
+    Its causes are treated likewise; those of HTTP clients become an HTTPClientError.
+    """
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    error.__traceback__ = error.__context__ = None
+    error.__cause__ = None if cause is None else _without_request(cause)
+    for inner in getattr(error, "exceptions", ()):
+        detached(inner)
+    return error
+
+
+def _without_request(error: BaseException) -> BaseException:
+    detached(error)
+    kind = type(error)
+    if kind.__module__.partition(".")[0] not in _HTTP_CLIENTS:
+        return error
+    words = HTTPClientError(mask_logins(scrub(f"{kind.__module__}.{kind.__qualname__}: {error}")))
+    words.__cause__ = error.__cause__
+    return words
+
+
+def _safe(text: str) -> str:
+    return printable(mask_logins(scrub(text)))

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from llmengine.config.engine_config import EngineConfig
 from llmengine.values.capabilities import Capability
 from llmengine.values.errors import StructuredOutputError
+from llmengine.values.secrets import holds_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # Fields of a configuration that change what the same prompt is answered with.
 _TELLING = frozenset({"sampling", "extra_body", "reasoning", "structured", "options"})
 _SECRET = frozenset({"api_key", "headers"})
+# Fields that are saved with the keys in them masked.
+_MASKED = ("endpoint", "extra_body", "options")
 
 log = logging.getLogger("llmengine")
 
@@ -47,7 +50,8 @@ class Asker:
         what keeps those of two servers apart.
         """
         in_process = self.engine.in_process
-        where = self.engine.backend if in_process else urlsplit(self.engine.root_url).netloc
+        place = urlsplit(self.engine.root_url).netloc.rpartition("@")[2]
+        where = self.engine.backend if in_process else place
         changed = self.engine.config.model_dump(include=set(_TELLING), exclude_defaults=True)
         mark = f"#{hashlib.sha256(to_json(changed)).hexdigest()[:8]}" if changed else ""
         return f"{self.engine.model}@{where}{mark}"
@@ -90,8 +94,10 @@ class Asker:
     def dump(self) -> dict[str, Any]:
         """The configuration as JSON values, without what may hold a secret."""
         config = self.engine.config
-        if held := sorted(name for name in _SECRET if getattr(config, name)):
-            log.warning("engine %r: saved without its %s", config.name, " and ".join(held))
+        held = {name for name in _SECRET if getattr(config, name)}
+        held |= {f"keys in {name}" for name in _MASKED if holds_secret(getattr(config, name))}
+        if held:
+            log.warning("engine %r: saved without its %s", config.name, " and ".join(sorted(held)))
         return config.model_dump(mode="json", exclude=set(_SECRET), exclude_defaults=True)
 
     @classmethod

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.config.engine_config import EngineConfig
 from llmengine.config.files import load_engines, parse_engines
-from llmengine.engine.configured import SECRET_HEADERS
 from llmengine.pool.registry import get_engine
 from llmengine.values.errors import ConfigError, UnknownEngineError
+from llmengine.values.secrets import is_secret_name
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +37,7 @@ def config_of(spec: EngineConfig | Mapping[str, Any]) -> EngineConfig:
     """
     config = spec if isinstance(spec, EngineConfig) else _parsed(spec)
     literal = config.api_key is not None and config.key_variable is None
-    headers = [name for name in config.headers if name.lower() in SECRET_HEADERS]
+    headers = [name for name in config.headers if is_secret_name(name, "header")]
     if literal or headers:
         raise ConfigError(
             f"engine {config.name!r}: {headers[0] if headers else 'api_key'}: a key would travel "

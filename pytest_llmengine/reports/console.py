@@ -1,0 +1,31 @@
+"""A console for texts of models and servers, which could otherwise act on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.segment import Segment
+
+from llmengine.values.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import ConsoleOptions, RenderableType
+
+
+class SafeConsole(Console):
+    """Prints what it is given, no markup and no guessed highlights, control characters shown.
+
+    It is done where text becomes segments, because below that the console's own colours and cursor
+    movements stand between them.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of what is printed; those that control the cursor are the console's own."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)

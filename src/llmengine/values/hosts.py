@@ -1,0 +1,73 @@
+"""Names of hosts: which are this machine's own, and for which a local server answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address never leaves this machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """Who may talk to a server on this machine: clients by its own names, and no web page.
+
+    A page can have a name of its own lead to 127.0.0.1 (DNS rebinding) and then reads what a
+    local server answers; the Host header tells. ``hosts`` are further names, without a port.
+    ``origins`` are those of web pages that may read answers (CORS); by default there are none.
+    A server that listens on another address than loopback is open to its network: it takes every
+    name, unless ``hosts`` says which.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+    listens_on: str = "127.0.0.1"
+
+    @classmethod
+    def of(
+        cls, hosts: Iterable[str] = (), origins: Iterable[str] = (), listens_on: str = "127.0.0.1"
+    ) -> Visitors:
+        """The visitors of a server; names count in any case."""
+        names = frozenset(host.lower().rstrip(".") for host in hosts)
+        return cls(names, frozenset(origins), listens_on)
+
+    def refusal(self, host: str | None) -> str | None:
+        """Why a request with that Host header is not answered; None if it is.
+
+        A request without one (HTTP/1.0) is not a browser's.
+        """
+        if host is None or self._takes(host):
+            return None
+        return (
+            f"the Host header is {host!r}, and this server answers only for localhost and loopback "
+            "addresses, so that no web page reaches it by a name of its own; to accept the name, "
+            "start it with --allow-host"
+        )
+
+    def may_read(self, origin: str | None) -> bool:
+        """Whether a page of that origin may read answers."""
+        return origin is not None and bool(self.origins & {origin, "*"})
+
+    def _takes(self, host: str) -> bool:
+        if not self.hosts and not is_loopback(self.listens_on):
+            return True
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        return name in self.hosts or is_loopback(name) or name.endswith(".localhost")
