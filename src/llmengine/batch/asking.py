@@ -106,7 +106,7 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
         with call.tally(asked) as tally:
             once = partial(_send, call, outgoing, answer, tally)
             try:
-                reply = await call.when_awake(once)()
+                reply = await call.when_awake(call.in_turn(once))()
                 data = read_object(reply.body)
                 tally.answered(_usage(data.get("usage")))
                 _check(data, request.url, reply.body)

@@ -52,6 +52,7 @@ class Call:
         self.process_slots = nullcontext() if engine.in_process else loop.process_slots
         self.pace = loop.pace(origin)
         self.readiness = loop.readiness(origin)
+        self.queue = loop.queue(origin, engine.model)
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
         self.tracing = tracing_of(engine, url)
 
@@ -103,7 +104,12 @@ class Call:
             return output
 
         limit = self.engine.config.max_retries if max_retries is None else max_retries
-        return await with_retries(self.when_awake(once), limit, self.engine.config.retry_wait)
+        attempt = self.when_awake(self.in_turn(once))
+        return await with_retries(attempt, limit, self.engine.config.retry_wait)
+
+    def in_turn(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """The attempt `once`, made again if it ran out of time in the queue of such a server."""
+        return partial(self.queue.attempt, once, again=self.engine.queues_calls)
 
     def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
         """The attempt `once`, made when the engine is ready and its server awake.

@@ -39,7 +39,9 @@ class Configured:
     answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
     schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
     others. ``in_process`` says that there is no server: it answers in this process and takes no
-    connection.
+    connection. ``default_concurrency`` is how many calls its server gets at once if the
+    configuration does not say. ``queues_calls`` says that its server answers a few calls at a time
+    and lets others wait: a call that ran out of time there is sent again, with fewer at once.
     """
 
     backend: ClassVar[str]
@@ -54,6 +56,8 @@ class Configured:
     trusts_schema: bool = False
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
     in_process: ClassVar[bool] = False
+    default_concurrency: ClassVar[int] = 64
+    queues_calls: ClassVar[bool] = False
     _told = False  # that reasoning was left out
 
     def __init__(self, config: EngineConfig) -> None:
@@ -86,7 +90,7 @@ class Configured:
     @property
     def concurrency(self) -> int:
         """How many of its calls may be under way at once."""
-        return self.config.max_concurrency
+        return self.config.max_concurrency or self.default_concurrency
 
     @property
     def window(self) -> int:

@@ -94,7 +94,7 @@ class Pump:
 
     async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         config = self._engine.config
-        attempt = call.when_awake(lambda: self._attempt(call, request, tally))
+        attempt = call.when_awake(call.in_turn(lambda: self._attempt(call, request, tally)))
         return await with_retries(attempt, config.max_retries, config.retry_wait)
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:

@@ -31,6 +31,8 @@ class OllamaAPI(Engine):
     default_endpoint = "http://localhost:11434"
     default_port = 11434
     version_path = "/api/version"
+    default_concurrency = 4  # one is answered at a time (OLLAMA_NUM_PARALLEL), the others wait
+    queues_calls = True
     endpoint_env = ("OLLAMA_API_URL", "OLLAMA_BASE_URL", "OLLAMA_API_BASE", "OLLAMA_HOST")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.N,
