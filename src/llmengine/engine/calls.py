@@ -99,6 +99,7 @@ class Call:
                 output = await self._attempt(request, tally)
             except CallError as error:
                 tally.failed(error)
+                await self.engine.explain(self, error)
                 raise
             tally.answered(output.usage)
             return output
@@ -142,7 +143,9 @@ class Call:
         reply = await self.send(outgoing)
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
-        return engine.dialect.decode(reply.body, request)
+        output = engine.dialect.decode(reply.body, request)
+        await engine.check_answer(self, request, output)
+        return output
 
     async def send(self, outgoing: Outgoing) -> HTTPReply:
         """Send one request when it is its turn; the answer, whatever its status."""

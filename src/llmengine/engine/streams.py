@@ -107,6 +107,7 @@ class Pump:
             # What the caller has read cannot be taken back; a second attempt would repeat it.
             error.final = error.final or self._delivered
             tally.failed(error)
+            await self._engine.explain(call, error)
             raise
         tally.answered(output.usage)
         return output
@@ -133,7 +134,9 @@ class Pump:
                 await self._deliver(deltas := decoder.feed(chunk), clock, tally)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
-        return decoder.finish()
+        output = decoder.finish()
+        await engine.check_answer(call, request, output)
+        return output
 
     async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: Tally) -> None:
         has_content = any(delta.has_content for delta in deltas)
