@@ -17,6 +17,7 @@ from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
     AuthenticationError,
+    BadRequestError,
     CallError,
     LLMEngineError,
     RateLimitError,
@@ -93,7 +94,24 @@ class Call:
         self, request: ChatRequest, tally: Tally, max_retries: int | None = None
     ) -> LLMOutput:
         """The answer to one request, in as many attempts as it takes; each is counted."""
+        send = partial(self._exchange, tally=tally, max_retries=max_retries)
+        return await self.with_or_without_reasoning(request, send)
 
+    async def with_or_without_reasoning(
+        self, request: ChatRequest, send: Callable[[ChatRequest], Awaitable[T]]
+    ) -> T:
+        """What `send` gives, asked again without reasoning if the server refuses that."""
+        request = self.engine.without_refused_reasoning(request)
+        try:
+            return await send(request)
+        except BadRequestError as error:
+            if not self.engine.notes_refused_reasoning(request, error):
+                raise
+        return await send(self.engine.without_refused_reasoning(request))
+
+    async def _exchange(
+        self, request: ChatRequest, tally: Tally, max_retries: int | None
+    ) -> LLMOutput:
         async def once() -> LLMOutput:
             try:
                 output = await self._attempt(request, tally)

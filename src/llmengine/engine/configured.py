@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from llmengine.dialects.failures import refuses_reasoning
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.requests import CallOptions
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import Dialect
     from llmengine.engine.requests import Options
     from llmengine.telemetry.tariff import Tariff
+    from llmengine.values.errors import CallError
+    from llmengine.values.request import ChatRequest
 
 log = logging.getLogger("llmengine")
 
@@ -59,6 +62,7 @@ class Configured:
     default_concurrency: ClassVar[int] = 64
     queues_calls: ClassVar[bool] = False
     _told = False  # that reasoning was left out
+    _refuses_reasoning = False  # the server said so of the model
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -152,20 +156,40 @@ class Configured:
         return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
 
     def _asked(self, options: Options) -> CallOptions:
-        """The call's options; reasoning is turned off where the server has none, once aloud."""
+        """The call's options, without reasoning if the backend has none; one warning says so."""
         asked = CallOptions(**options)
         wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
         if Capability.REASONING in self.capabilities:
             return replace(asked, reasoning=wanted)
-        if wanted and not self._told:
-            self._told = True
-            log.warning(
-                "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
-                self.name,
-                self.backend,
-                wanted,
-            )
+        if wanted:
+            self._tell_once(f"backend {self.backend!r}", wanted)
         return replace(asked, reasoning=None)
+
+    def without_refused_reasoning(self, request: ChatRequest) -> ChatRequest:
+        """The request, without reasoning if the server has refused it for this model."""
+        if self._refuses_reasoning and request.reasoning is not None:
+            return replace(request, reasoning=None)
+        return request
+
+    def notes_refused_reasoning(self, request: ChatRequest, error: CallError) -> bool:
+        """Whether the refusal says that the model does not reason; from then on it is known."""
+        if request.reasoning is None or error.final or not refuses_reasoning(error):
+            return False
+        self._refuses_reasoning = True
+        if request.reasoning not in {False, "none"}:
+            self._tell_once(f"model {self.model!r}", request.reasoning)
+        return True
+
+    def _tell_once(self, who: str, wanted: bool | str) -> None:
+        if self._told:
+            return
+        self._told = True
+        log.warning(
+            "engine %r: %s has no reasoning; what was asked for (%r) is left out",
+            self.name,
+            who,
+            wanted,
+        )
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}

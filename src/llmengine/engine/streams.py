@@ -93,6 +93,11 @@ class Pump:
         return output
 
     async def _exchange(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
+        return await call.with_or_without_reasoning(
+            request, lambda asked: self._retried(call, asked, tally)
+        )
+
+    async def _retried(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         config = self._engine.config
         attempt = call.when_awake(call.in_turn(lambda: self._attempt(call, request, tally)))
         return await with_retries(attempt, config.max_retries, config.retry_wait)
