@@ -40,7 +40,9 @@ def batch(  # noqa: PLR0913 - one option each
     config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Requests under way at once, for each server.", show_default="64"),
+        typer.Option(
+            min=1, help="Requests under way at once, for each server.", show_default="the engine's"
+        ),
     ] = None,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Start anew: empty the output first.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.short_names import MARKER_OF_BACKEND
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,16 +24,6 @@ BACKEND_OF_FIXTURE = {
     "vllm_engine": "vllm_api",
     "openai_engine": "openai",
     "vllm_local_engine": "vllm_local",
-}
-
-MARKER_OF_BACKEND = {
-    "mock": "mock",
-    "embedded": "embedded",
-    "ollama_api": "ollama",
-    "vllm_api": "vllm",
-    "openai": "openai",
-    "openai_compatible": "openai_compatible",
-    "vllm_local": "vllm_local",
 }
 
 _OTHERS = {

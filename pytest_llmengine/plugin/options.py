@@ -55,7 +55,8 @@ class Option:
 ENGINE = Option(
     "engine",
     ("--engine", "--llmengine"),
-    "aim the tests at this engine: a backend or a name from the engines file; repeatable",
+    "aim the tests at this engine: a backend, its marker (ollama), or a name from the engines "
+    "file; repeatable",
     "list",
     "NAME",
 )
@@ -66,7 +67,7 @@ MODE = Option(
     "mode",
     ("--engine-mode",),
     "where answers come from; left out: live where an address is configured or none is needed, "
-    "else replay where there are cassettes",
+    "else replay where there are cassettes, else live where a server is at its default address",
     choices=("live", "record", "replay", "docker"),
 )
 CASSETTES = Option(

@@ -11,7 +11,7 @@ from pytest_llmengine.plugin.cassette_names import cassette_name
 from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
-from pytest_llmengine.targets import AlreadyRecorded, Mode, TargetError, is_here
+from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_here
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -46,7 +46,14 @@ class Use:
         if not is_here(backend):
             how = _INSTALL.get(backend, "pip install -U pytest-llmengine")
             pytest.skip(f"there is no backend {backend!r} here: {how}")
-        return self(self._pool.meant_by(backend))
+        name = self._pool.meant_by(backend)
+        try:
+            self._pool.open(name)
+        except NotInstalled as error:
+            pytest.skip(str(error))
+        except TargetError as error:
+            raise _failed(str(error)) from None
+        return self(name)
 
     def _open(self, name: str) -> Session:
         try:

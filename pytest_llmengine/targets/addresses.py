@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from llmengine.engine.addresses import normal_endpoint, root_of
+import httpx
+
+from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.values.errors import ConfigError
 from pytest_llmengine.targets.errors import TargetError
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from llmengine.engine.engine import Engine
     from pytest_llmengine.targets.settings import Settings
+
+
+COMMAND_LINE = "the command line"
+
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+_SECONDS = 2.0  # a server on this machine answers at once, or is too busy to be tested
 
 
 def configured_url(config: EngineConfig, engine: type[Engine], settings: Settings) -> str | None:
@@ -32,7 +40,7 @@ def located(
     """
     variable = next((v for v in engine.endpoint_env if os.environ.get(v)), "")
     said = (
-        (settings.url, "the command line"),
+        (settings.url, COMMAND_LINE),
         (config.endpoint, "the engines file"),
         (os.environ.get(variable), variable),
         (settings.fallback_url, "the ini file"),
@@ -41,6 +49,26 @@ def located(
         if url:
             return _checked(url, engine.default_port), who
     return None
+
+
+def answers_by_default(engine: type[Engine]) -> bool:
+    """Whether a server answers at the backend's default address, if that is on this machine.
+
+    It is asked for its version, which neither needs a key nor loads a model.
+    """
+    if engine.default_endpoint is None:
+        return False
+    endpoint = normal_endpoint(engine.default_endpoint, default_port=engine.default_port)
+    if urlsplit(endpoint).hostname not in _HERE:
+        return False
+    version = root_of(endpoint) + engine.version_path if engine.version_path else None
+    try:
+        with httpx.stream(
+            "GET", version or f"{base_of(endpoint)}/models", timeout=_SECONDS, trust_env=False
+        ) as reply:
+            return reply.is_success
+    except httpx.HTTPError:
+        return False
 
 
 def split_endpoint(endpoint: str) -> tuple[str, str]:

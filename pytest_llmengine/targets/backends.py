@@ -12,8 +12,8 @@ class Backend:
     ``server`` is what people call the server. ``own_server`` says that the engine starts its
     server itself, ``instant`` that this costs nothing, so that it is never replayed unasked.
     ``model`` is what such a server serves. ``model_variable`` is an environment variable that
-    users set anyway. ``one_address`` says that there is one server for all, so that a key is all
-    that it takes to ask it.
+    users set anyway, and ``get_model`` the command that fetches one. ``one_address`` says that
+    there is one server for all, so that a key is all that it takes to ask it.
     """
 
     name: str
@@ -22,13 +22,14 @@ class Backend:
     instant: bool = False
     model: str = ""
     model_variable: str = ""
+    get_model: str = ""
     one_address: bool = False
 
 
 _BACKENDS = (
     Backend("mock", "mock", own_server=True, instant=True, model="mock"),
     Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
-    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL"),
+    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL", get_model="ollama pull"),
     Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
     Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
     Backend("openai", "OpenAI", model_variable="OPENAI_MODEL", one_address=True),

@@ -10,11 +10,11 @@ from llmengine.config.backends import load_backend
 from llmengine.values.errors import ConfigError
 from llmengine.values.file_names import path_below
 from pytest_llmengine.contract.registry import catalogue
-from pytest_llmengine.targets.addresses import configured_url
+from pytest_llmengine.targets.addresses import answers_by_default, located
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.docker import container_for, in_container
-from pytest_llmengine.targets.errors import TargetError
-from pytest_llmengine.targets.naming import config_named
+from pytest_llmengine.targets.errors import NotInstalled, TargetError
+from pytest_llmengine.targets.naming import can_start, config_named
 from pytest_llmengine.targets.settings import Mode
 from pytest_llmengine.targets.ways import (
     in_this_process,
@@ -22,6 +22,7 @@ from pytest_llmengine.targets.ways import (
     no_cassettes,
     no_model,
     no_source,
+    not_installed,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Plan:
     ``config.endpoint`` is the configured address, if any; a replay does not go there.
     ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
     what is to be started first, if anything. ``in_process`` says that there is no server.
+    ``source`` is who says the address.
     """
 
     config: EngineConfig
@@ -51,21 +53,23 @@ class Plan:
     rewrite: bool
     container: ContainerSpec | None = None
     in_process: bool = False
+    source: str = ""
 
 
 def make_plan(name: str, settings: Settings) -> Plan:
     """The plan for an engine by its name.
 
     The mode is the one that was asked for; else live where an address is configured or none is
-    needed; else replay where there are cassettes; else live where a key is enough. Cassettes go
-    before a key, for many shells hold one and a run must not cost money unasked. Raises
-    TargetError that names the three ways if none of these holds.
+    needed; else replay where there are cassettes; else live where a key is enough, or where a
+    server answers at the backend's default address. Cassettes go before a key, for many shells
+    hold one and a run must not cost money unasked. Raises TargetError that names the three ways if
+    none of these holds, and NotInstalled where the engine's own server is not installed.
     """
     settings = settings.for_engine(name)
     config = config_named(name, settings.config)
     engine: type[Engine] = load_backend(config.backend)
     folder = _folder_of(config, settings)
-    url = configured_url(config, engine, settings)
+    url, source = located(config, engine, settings) or (None, _default_of(engine))
     if engine.in_process:
         return _plan_here(config, url, settings, folder)
     mode = settings.mode or _mode(config, engine, url, folder)
@@ -81,7 +85,7 @@ def make_plan(name: str, settings: Settings) -> Plan:
     else:
         _need_address(config, engine, url)
         change |= _own_key(config, settings)
-    return Plan(config.model_copy(update=change), mode, folder, settings.rewrite)
+    return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, source=source)
 
 
 def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder: Path) -> Plan:
@@ -124,7 +128,13 @@ def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: P
         return Mode.REPLAY
     if backend.own_server or (backend.one_address and _has_key(config, engine)):
         return Mode.LIVE
+    if answers_by_default(engine):
+        return Mode.LIVE
     raise TargetError(no_source(config.name, engine, folder))
+
+
+def _default_of(engine: type[Engine]) -> str:
+    return "" if engine.default_endpoint is None else "the default address"
 
 
 def _has_key(config: EngineConfig, engine: type[Engine]) -> bool:
@@ -143,6 +153,8 @@ def _need_cassettes(config: EngineConfig, engine: type[Engine], folder: Path) ->
 def _need_address(config: EngineConfig, engine: type[Engine], url: str | None) -> None:
     if url is None and engine.default_endpoint is None and not facts(config.backend).own_server:
         raise TargetError(no_address(config.name, engine))
+    if url is None and not can_start(config.backend):
+        raise NotInstalled(not_installed(config.name, config.backend))
 
 
 def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:

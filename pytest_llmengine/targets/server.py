@@ -18,6 +18,7 @@ from llmengine.values.secrets import scrub
 from pytest_llmengine.recording import Provenance
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.errors import TargetError
+from pytest_llmengine.targets.ways import choose_model
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
@@ -28,11 +29,12 @@ _MAX_SHOWN = 200
 _NO_KEY = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
 
 
-def identify(engine: Engine) -> Provenance:
+def identify(engine: Engine, otherwise: str = "") -> Provenance:
     """What the server says of itself, once it has answered a question with a token.
 
     An engine without a model gets the only one that the server lists. Raises TargetError when
-    nothing answers, the key is refused, or there is no such model.
+    nothing answers (``otherwise`` is what else can be done then), the key is refused, or there is
+    no such model.
     """
     try:
         found = engine.fingerprint()
@@ -45,6 +47,7 @@ def identify(engine: Engine) -> Provenance:
         raise TargetError(
             f"engine {engine.name!r}: nothing answers at {engine.base_url} "
             f"({error or type(error).__name__}); start the server, or correct the address"
+            f"{otherwise}"
         ) from error
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
@@ -55,7 +58,7 @@ def identify(engine: Engine) -> Provenance:
 
 def _needs_model(engine: Engine, found: Fingerprint) -> str:
     names = f"it has {', '.join(found.models)}" if found.models else "the server lists none"
-    return f"engine {engine.name!r} has no model: give --engine-model; {names}"
+    return f"engine {engine.name!r} has no model: {choose_model(engine)}; {names}"
 
 
 def _try(engine: Engine, found: Fingerprint) -> None:
@@ -76,13 +79,19 @@ def _try(engine: Engine, found: Fingerprint) -> None:
         names = ", ".join(found.models) or "none at all"
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no model {found.model!r} "
-            f"({_said(reply.status_code, reply.text)}); it has {names}; give --engine-model"
+            f"({_said(reply.status_code, reply.text)}); it has {names}; "
+            f"{choose_model(engine)}{_pull(engine, found)}"
         )
     if found.models is None and reply.status_code == httpx.codes.NOT_FOUND:
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
             "the address of an OpenAI-style API usually ends in /v1"
         )
+
+
+def _pull(engine: Engine, found: Fingerprint) -> str:
+    command = facts(engine.backend).get_model
+    return f", or get it by `{command} {found.model}`" if command else ""
 
 
 def _key_is_refused(engine: Engine, status: int | None, body: str) -> str:

@@ -15,14 +15,14 @@ from pytest_llmengine.containers.progress import silent
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
-from pytest_llmengine.targets.addresses import split_endpoint
+from pytest_llmengine.targets.addresses import COMMAND_LINE, split_endpoint
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.docker import served
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
 from pytest_llmengine.targets.server import identify
 from pytest_llmengine.targets.settings import Mode
-from pytest_llmengine.targets.ways import in_this_process, record_command
+from pytest_llmengine.targets.ways import in_this_process, or_replay, record_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +90,9 @@ class Session:
         if self.mode is Mode.REPLAY:
             return f"replayed from {self.provenance.describe()}"
         where = f"{_WORDS[self.mode]} {self.upstream}" if self.upstream else "in this process"
+        source = self._plan.source
+        if self.upstream and source and source != COMMAND_LINE:
+            where = f"{where} ({source})"
         return f"{where}, {self.provenance.who()}"
 
     def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
@@ -170,7 +173,7 @@ def _run_here(plan: Plan, stack: ExitStack) -> Session:
 def _serve(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
     """Aim at the real server, with a recorder between if one is wanted."""
     server = stack.enter_context(plan.config.engine)
-    provenance = replace(identify(server), image=image)
+    provenance = replace(identify(server, _otherwise(plan)), image=image)
     known: dict[str, Any] = {"model": provenance.model}
     if plan.mode is not Mode.RECORD:
         engine = server if server.model == provenance.model else _opened(plan, known, stack)
@@ -179,6 +182,10 @@ def _serve(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
     proxy = stack.enter_context(RecordServer(root, provenance))
     known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
     return _session(stack, plan, _opened(plan, known, stack), provenance, server.base_url, proxy)
+
+
+def _otherwise(plan: Plan) -> str:
+    return or_replay(plan.folder) if plan.mode is Mode.LIVE and recorded(plan.folder) else ""
 
 
 def _key_for_proxy(server: Engine) -> dict[str, Any]:

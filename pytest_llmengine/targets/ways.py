@@ -35,6 +35,11 @@ def no_address(name: str, engine: type[Engine]) -> str:
     return f"engine {name!r} has no address: {_give_address(engine)}"
 
 
+def not_installed(name: str, extra: str) -> str:
+    """The server that the engine would start is not there."""
+    return f"engine {name!r} needs an extra: pip install 'pytest-llmengine[{extra}]'"
+
+
 def in_this_process(name: str, consequence: str) -> str:
     """Something was asked that needs a server."""
     return f"engine {name!r} runs in this process and has no server; {consequence}"
@@ -42,7 +47,22 @@ def in_this_process(name: str, consequence: str) -> str:
 
 def no_model(name: str, variable: str) -> str:
     """Nobody can be asked which model is there."""
-    return f"engine {name!r} has no model: give --engine-model or set {variable}"
+    return (
+        f"engine {name!r} has no model: give --engine={name} --engine-model=MODEL or set {variable}"
+    )
+
+
+def choose_model(engine: Engine) -> str:
+    """How to say which model is meant; an option alone is for the engine that --engine names."""
+    variable = facts(engine.backend).model_variable
+    return f"give --engine={engine.name} --engine-model=MODEL" + (
+        f" or set {variable}" if variable else ""
+    )
+
+
+def or_replay(folder: Path) -> str:
+    """What can be done without a server, if there are recordings."""
+    return f"; or replay what is recorded in {folder}: --engine-mode=replay"
 
 
 def record_command(
@@ -71,4 +91,6 @@ def _start_container(engine: type[Engine]) -> str:
 def _give_address(engine: type[Engine]) -> str:
     variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
     key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
+    if engine.default_endpoint is not None and not key:
+        key = f"nothing answers at {engine.default_endpoint}; start the server there, "
     return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.ollama_chat import OllamaChat
+from llmengine.dialects.ollama_openai import OllamaOpenAIChat
 from llmengine.dialects.ollama_prompt import WHOLE
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.request import ResponseFormat
@@ -15,6 +16,7 @@ from llmengine.values.request import ResponseFormat
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llmengine.dialects.base import Dialect
     from llmengine.values.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]
@@ -44,7 +46,10 @@ def test_the_prompt_is_to_stay_whole(chat: Chat) -> None:
     """Left out, Ollama would cut what does not fit; who accepts that says so."""
     sent = _sent(chat())
     assert (sent["truncate"], sent["shift"]) == (False, False)
-    assert _sent(chat(extra_body={"truncate": True}))["truncate"] is True
+
+    accepted = _sent(chat(extra_body={"truncate": True}))
+    assert accepted["truncate"] is True
+    assert "shift" not in accepted, "an answer that is too long would still be refused"
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -86,8 +91,6 @@ def test_logprobs(count: int, sent: Mapping[str, Any], chat: Chat) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n", 2),
-        ("logit_bias", {1: 5.0}),
         ("stop_token_ids", [7]),
         ("ignore_eos", True),
         ("min_tokens", 3),
@@ -102,6 +105,56 @@ def test_what_ollama_cannot_be_told_is_refused(name: str, value: Any, chat: Chat
     """A field that would be dropped raises an error that names it and the way out."""
     with pytest.raises(InvalidRequestError, match=rf"'{name}'.*extra_body"):
         OllamaChat().encode(chat(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field", "value", "advice"),
+    [
+        (OllamaChat(), "n", 2, "send the prompt several times"),
+        (OllamaChat(), "logit_bias", {"1": 5.0}, "leave it out"),
+        (OllamaChat(), "max_tokens", 5, "num_predict in options"),
+        (OllamaChat(), "num_ctx", 8192, "put it into options"),
+        (OllamaChat(), "tool_choice", "required", "leave it out"),
+        (OllamaOpenAIChat(), "n", 2, "send the prompt several times"),
+        (OllamaOpenAIChat(), "logit_bias", {"1": 5.0}, "leave it out"),
+        (OllamaOpenAIChat(), "tool_choice", "required", "leave it out"),
+        (OllamaOpenAIChat(), "max_completion_tokens", 5, "max_tokens"),
+        (OllamaOpenAIChat(), "options", {"num_ctx": 8192}, "endpoint without /v1"),
+        (OllamaOpenAIChat(), "keep_alive", "5m", "endpoint without /v1"),
+    ],
+)
+def test_fields_that_ollama_ignores_are_refused(
+    dialect: Dialect, field: str, value: Any, advice: str, chat: Chat
+) -> None:
+    """What would be ignored without a word is named, with what to do instead."""
+    with pytest.raises(InvalidRequestError, match=rf"^{field} is .* ignores it; .*{advice}"):
+        dialect.encode(chat(extra_body={field: value}))
+
+
+@pytest.mark.parametrize("dialect", [OllamaChat(), OllamaOpenAIChat()])
+@pytest.mark.parametrize(("field", "value"), [("n", 2), ("logit_bias", {1: 5.0})])
+def test_sampling_parameters_that_ollama_ignores_are_refused(
+    dialect: Dialect, field: str, value: Any, chat: Chat
+) -> None:
+    """They are refused by either route, and a value that asks for nothing is not."""
+    with pytest.raises(InvalidRequestError, match=f"^{field} is .* takes {field} and ignores it"):
+        dialect.encode(chat(**{field: value}))
+
+    assert dialect.encode(chat(n=1, logit_bias={}))
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered"), [(None, True), ("auto", True), ("none", False), ("required", None)]
+)
+def test_tool_choice_at_v1(choice: str | None, offered: bool | None, chat: Chat) -> None:
+    """Ollama's /v1 ignores tool_choice, so it is done or refused as on /api/chat."""
+    request = chat(tools=(TOOL,), tool_choice=choice)
+    if offered is None:
+        with pytest.raises(InvalidRequestError, match="tool_choice is 'required'"):
+            OllamaOpenAIChat().encode(request)
+    else:
+        body = OllamaOpenAIChat().encode(request)
+        assert ("tools" in body, "tool_choice" in body) == (offered, False)
 
 
 def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:

@@ -17,6 +17,8 @@ from llmengine.engine.addresses import base_of, normal_endpoint, root_of
         ("https://g.example/openai/v1", "https://g.example/openai", "https://g.example/openai/v1"),
         ("https://g.example/api/v3", "https://g.example/api/v3", "https://g.example/api/v3"),
         ("localhost", "http://localhost:11434", "http://localhost:11434/v1"),
+        (":11501", "http://127.0.0.1:11501", "http://127.0.0.1:11501/v1"),
+        (":11501/v1", "http://127.0.0.1:11501", "http://127.0.0.1:11501/v1"),
         ("0.0.0.0:5", "http://127.0.0.1:5", "http://127.0.0.1:5/v1"),
         ("[::1]:5", "http://[::1]:5", "http://[::1]:5/v1"),
     ],

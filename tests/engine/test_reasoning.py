@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmengine import EngineConfig
+from llmengine import BadRequestError, EngineConfig
 
 
 def test_reasoning_is_asked_for_and_read(engine_for: Any, chat: Any) -> None:
@@ -35,6 +35,87 @@ def test_reasoning_is_left_out_aloud_where_there_is_none(
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "backend 'embedded' has no reasoning" in warnings[0]
+
+
+REFUSALS = {
+    "Ollama, native": {"error": '"m" does not support thinking'},
+    "Ollama, /v1": {"error": {"message": '"m" does not support thinking'}},
+    "OpenAI": {
+        "error": {
+            "message": "Unsupported parameter: 'reasoning_effort' is not supported.",
+            "code": "unsupported_parameter",
+        }
+    },
+    "OpenAI, older": {
+        "error": {"message": "Unrecognized request argument supplied: reasoning_effort"}
+    },
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("output_model", [None, dict[str, int]], ids=["text", "structured"])
+def test_reasoning_is_left_out_where_the_model_has_none(
+    engine_for: Any,
+    chat: Any,
+    caplog: pytest.LogCaptureFixture,
+    refusal: dict[str, Any],
+    output_model: Any,
+) -> None:
+    """A server that refuses it is asked again without, from then on at once; one warning."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if "reasoning_effort" in request.json:
+            connection.reply(refusal, status=400)
+        else:
+            connection.reply(chat('{"a": 1}'))
+
+    engine, server = engine_for(handler, reasoning=True, structured="json_schema")
+
+    first = engine.results("a", output_model=output_model)
+    engine.generate(["b", "c"], output_model=output_model)
+
+    assert [r.output.outputs[0].text for r in first] == ['{"a": 1}']
+    assert first[0].attempts == 2
+    assert ["reasoning_effort" in r.json for r in server.requests] == [True] + [False] * 3
+    assert all("response_format" in r.json for r in server.requests if output_model)
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "model 'm' has no reasoning; what was asked for (True) is left out" in warnings[0]
+
+
+def test_a_stream_leaves_reasoning_out_as_well(engine_for: Any, chunk: Any) -> None:
+    """The refusal comes before the first content, so that nothing is said twice."""
+
+    def handler(request: Any, connection: Any) -> None:
+        if "reasoning_effort" in request.json:
+            connection.reply(REFUSALS["Ollama, /v1"], status=400)
+        else:
+            connection.start_sse()
+            connection.sse(chunk("Hi"), chunk(finish="stop"), ...)
+            connection.chunk(b"")
+
+    engine, server = engine_for(handler)
+
+    assert [d.text for d in engine.stream("a", reasoning="low") if d.text] == ["Hi"]
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "invalid reasoning value: 'bogus' (must be 'low', 'medium' or 'high')",
+        "Unsupported value: 'reasoning_effort' does not support 'bogus' with this model.",
+        "this model does not support tools",
+    ],
+)
+def test_a_wrong_effort_is_the_callers_mistake(engine_for: Any, message: str) -> None:
+    """Only a model without reasoning is asked again: any other refusal is told."""
+    engine, server = engine_for(lambda _, c: c.reply({"error": {"message": message}}, status=400))
+
+    (result,) = engine.results("a", reasoning="bogus")
+
+    assert isinstance(result.error, BadRequestError)
+    assert len(server.requests) == 1
 
 
 def test_reasoning_that_is_not_wanted_needs_no_warning(

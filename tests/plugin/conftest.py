@@ -11,11 +11,13 @@ import pytest
 
 import llmengine
 import pytest_llmengine
+from llmengine.config.backends import load_backend
 from llmengine.mock import MockServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_NOBODY = "http://127.0.0.1:9"  # no server answers there, whatever runs on this machine
 _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 
 # An inner run in this process forgets the modules that it was the first to import. Imported again,
@@ -43,6 +45,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
+    for backend in ("ollama_api", "vllm_api"):
+        monkeypatch.setattr(load_backend(backend), "default_endpoint", _NOBODY)
 
 
 @pytest.fixture

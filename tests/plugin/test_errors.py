@@ -30,7 +30,8 @@ def test_nothing_to_talk_to(hello: pytest.Pytester, told: Told) -> None:
     """Without address and recordings the three ways are named."""
     line = told(hello.runpytest_inprocess("--engine=ollama_api"))
 
-    assert "Live: give --engine-url=http://host:port or set LLMENGINE_URL or OLLAMA_API_URL" in line
+    assert "Live: nothing answers at http://127.0.0.1:9; start the server there, give " in line
+    assert "--engine-url=http://host:port or set LLMENGINE_URL or OLLAMA_API_URL" in line
     assert f"Replay: there are no cassettes in {hello.path / 'cassettes' / 'ollama_api'}" in line
     assert "pytest --engine=ollama_api --engine-mode=record --engine-url=URL" in line
     assert "Docker: --engine-mode=docker starts ollama/ollama:" in line

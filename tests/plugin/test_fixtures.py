@@ -96,6 +96,7 @@ def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> Non
 @pytest.mark.parametrize(
     ("fixture", "command"),
     [
+        ("embedded_engine", "pip install 'pytest-llmengine[[]embedded]'"),
         ("openai_engine", "pip install 'pytest-llmengine[[]openai]'"),
         ("vllm_local_engine", "pip install 'pytest-llmengine[[]vllm]'"),
     ],
@@ -104,13 +105,42 @@ def test_backend_that_is_not_here(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str, command: str
 ) -> None:
     """A test that needs a missing backend is skipped with what to install."""
-    monkeypatch.setitem(sys.modules, "openai", None)
+    for package in ("openai", "xllamacpp"):
+        monkeypatch.setitem(sys.modules, package, None)
     pytester.makepyfile(f"def test_it({fixture}): pass")
 
     result = pytester.runpytest_inprocess("-rs")
 
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines([f"SKIPPED*{command}*"])
+
+
+def test_embedded_engine_elsewhere_needs_no_extra(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer
+) -> None:
+    """At an address, and replayed, the embedded engine starts no server of its own."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    pytester.makepyfile(
+        "def test_it(embedded_engine): assert embedded_engine.generate('x')[0].finished"
+    )
+    aim = ("--engine=embedded", f"--engine-url={upstream.base_url}", "--engine-model=mock")
+
+    pytester.runpytest_inprocess(*aim, "--engine-mode=record").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("--engine=embedded", "--engine-model=mock").assert_outcomes(
+        passed=1
+    )
+
+
+def test_engine_that_is_not_installed_is_no_skipped_test(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that asks for `engine` and has none does not end green."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+
+    result = hello.runpytest_inprocess()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["engine 'embedded' needs an extra: pip install *"])
 
 
 def test_any_engine_by_name(pytester: pytest.Pytester) -> None:

@@ -51,7 +51,9 @@ def test_a_model_has_to_be_named(project: pytest.Pytester, monkeypatch: pytest.M
     monkeypatch.delenv("LLMENGINE_VLLM_MODEL")
     result = project.runpytest_inprocess("--engine=vllm_local")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*give --engine-model or set LLMENGINE_VLLM_MODEL"])
+    result.stderr.fnmatch_lines(
+        ["*give --engine=vllm_local --engine-model=MODEL or set LLMENGINE_VLLM_MODEL"]
+    )
 
 
 def test_the_contract_has_nothing_to_talk_to(project: pytest.Pytester) -> None:

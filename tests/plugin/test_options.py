@@ -120,7 +120,7 @@ def test_backends_own_variable(
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        [f"llmengine: vllm_api, live at {upstream.base_url}, vLLM * (mock)*"]
+        [f"llmengine: vllm_api, live at {upstream.base_url} (VLLM_BASE_URL), vLLM * (mock)*"]
     )
 
 

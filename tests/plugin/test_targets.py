@@ -174,7 +174,9 @@ def test_model_must_be_named_where_there_are_several() -> None:
 
     with (
         MockServer(behaviour=Behaviour("two models", reply=two)) as server,
-        pytest.raises(TargetError, match="give --engine-model; it has small, large"),
+        pytest.raises(
+            TargetError, match="--engine-model=MODEL or set VLLM_MODEL; it has small, large"
+        ),
         open_session("vllm_api", _aimed("vllm_api", server)),
     ):
         pass

@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import ConfigError, EngineConfig, OpenAICompatibleWorker, get_worker
-from llmengine.mock import MockServer, Script
+from llmengine import (
+    ConfigError,
+    ContextLengthError,
+    EngineConfig,
+    OpenAICompatibleWorker,
+    get_worker,
+)
+from llmengine.mock import Behaviour, MockServer, Script
 from llmengine.worker import EngineWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from llmengine.mock.behaviour import JSON, Call
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 
@@ -42,6 +50,32 @@ def test_documents_development_configuration(
     assert worker.generate("prompt") == "test"
     assert [call.path for call in mock.calls] == [path]
     assert isinstance(worker, OpenAICompatibleWorker) == use_openai_api
+
+
+@pytest.mark.parametrize("use_openai_api", [True, False])
+def test_a_prompt_that_ollama_cuts_is_an_error(env_file: Any, use_openai_api: bool) -> None:
+    """By either route the worker is one of Ollama's: it sees what the server left unread."""
+
+    def cut(body: JSON, call: Call) -> JSON:
+        body |= {"prompt_eval_count": 100} if "done" in body else {}
+        return body | (
+            {"usage": {**body["usage"], "prompt_tokens": 100}} if "usage" in body else {}
+        )
+
+    with MockServer(behaviour=Behaviour("cutting", reply=cut)) as server:
+        env_file(OLLAMA_API_URL=server.root_url, OLLAMA_MODEL="mock")
+        worker = get_worker(use_ollama=True, use_openai_api=use_openai_api)
+
+        with pytest.raises(ContextLengthError, match="100 tokens were read"):
+            worker.generate("word " * 400)
+
+
+@pytest.mark.parametrize(("use_ollama", "backend"), [(True, "ollama_api"), (False, "vllm_api")])
+def test_engine_is_the_one_that_was_told(env_file: Any, use_ollama: bool, backend: str) -> None:
+    """The worker's engine is of the server's own backend."""
+    env_file(OLLAMA_MODEL="q", NEMOTRON_API_URL="https://n.koyeb.app")
+
+    assert get_worker(use_ollama=use_ollama).engine.config.backend == backend
 
 
 @pytest.mark.parametrize("use_ollama", ["false", None])

@@ -110,7 +110,7 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
         with call.tally(asked) as tally:
             once = partial(_send, call, outgoing, answer, tally)
             try:
-                reply = await call.when_awake(once)()
+                reply = await call.when_awake(once, queued=True)()
                 data = read_object(reply.body)
                 tally.answered(usage_of(data))
                 refuse_what_is_not_whole(data, request, reply.body)

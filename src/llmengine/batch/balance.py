@@ -67,7 +67,7 @@ class Endpoint:
     @property
     def load(self) -> tuple[float, int]:
         """The share of its places that is taken; among equals, the turns it had."""
-        return self._outstanding / self.engine.config.max_concurrency, self._asked
+        return self._outstanding / self.engine.concurrency, self._asked
 
     def trial_in(self, now: float) -> float:
         """Seconds until it deserves one request again; infinity while that is under way."""

@@ -73,7 +73,7 @@ def answer_all(
     """Ask the requests and append each line to the journal as its answer comes."""
     engines = [endpoint.engine for endpoint in endpoints]
     asker = Asker(Balancer(endpoints), engines)
-    window = sum(engine.config.max_concurrency for engine in engines)
+    window = sum(engine.concurrency for engine in engines)
 
     def start(request: BatchRequest) -> Future[Answer]:
         return background().submit(asker.ask(request))

@@ -43,6 +43,7 @@ class EngineConfig(BaseModel):
     variable that holds the key. ``timeout`` is the total in seconds, or a mapping of the four
     clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first;
     ``retry_wait`` is the longest wait before the second, in seconds, and doubles each time.
+    ``max_concurrency`` is how many calls may be under way at once; left out, what fits the backend.
     ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
     own parameters go over. ``extra_body`` goes into every request's body as it is.
     ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
@@ -80,7 +81,7 @@ class EngineConfig(BaseModel):
         default=3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries")
     )
     retry_wait: float = Field(default=FIRST_WAIT, gt=0, le=LONGEST_WAIT)
-    max_concurrency: int = Field(default=64, ge=1)
+    max_concurrency: int | None = Field(default=None, ge=1)
     requests_per_minute: float | None = Field(default=None, gt=0)
     reasoning: bool | str | None = None
     headers: dict[str, str] = Field(default_factory=dict)

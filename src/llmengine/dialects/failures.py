@@ -64,6 +64,16 @@ _CONTEXT_PHRASES = (
     "max context length",
     "longer than the context length",
 )
+# What Ollama says under status 500 of a request that is wrong.
+_REFUSED_AS_500 = ("must be of type", "invalid format:")
+# Words with which servers refuse to reason for a model that cannot, and those for a wrong effort.
+_NO_REASONING = (
+    "not support",
+    "unsupported parameter",
+    "unrecognized request argument",
+    "not permitted",
+)
+_WRONG_EFFORT = ("unsupported value", "supported values", "invalid think", "invalid reasoning")
 # How codes of ResponseErrorCode (openai-openapi) begin that speak of what was sent.
 _REFUSED_INPUT = ("invalid_", "image_", "empty_image", "failed_to_download_image", "unsupported_")
 _QUOTA_CODES = frozenset(
@@ -147,7 +157,7 @@ def _kind(status: int, said: Envelope) -> type[CallError]:
     if status == _TOO_MANY and words & _QUOTA_CODES:
         return QuotaError
     if status >= _FIRST_SERVER_ERROR:
-        return InternalServerError
+        return BadRequestError if _refuses_as_500(status, said) else InternalServerError
     return _BY_STATUS.get(status, BadRequestError)
 
 
@@ -155,6 +165,19 @@ def _refuses(status: int, said: Envelope) -> bool:
     """Whether the request was at fault: Ollama says 500 of some prompts that are too long."""
     message = (said.message or "").lower()
     return status in _REFUSALS or (status == _FIRST_SERVER_ERROR and "exceed" in message)
+
+
+def _refuses_as_500(status: int, said: Envelope) -> bool:
+    message = said.message or ""
+    return status == _FIRST_SERVER_ERROR and any(p in message for p in _REFUSED_AS_500)
+
+
+def refuses_reasoning(error: CallError) -> bool:
+    """Whether a server refused the request because its model does not reason."""
+    said = error.message.lower()
+    if error.status not in _REFUSALS or not ("thinking" in said or "reasoning" in said):
+        return False
+    return any(p in said for p in _NO_REASONING) and not any(p in said for p in _WRONG_EFFORT)
 
 
 def speaks_of_context(message: str) -> bool:

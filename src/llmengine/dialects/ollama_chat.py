@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.dialects import ollama_answer
 from llmengine.dialects.body import sampling_fields, with_extra
+from llmengine.dialects.ollama_ignored import IN_NATIVE, offers_tools, refuse_ignored
 from llmengine.dialects.ollama_messages import to_ollama
 from llmengine.dialects.ollama_prompt import WHOLE
 from llmengine.dialects.ollama_stream import OllamaChatDecoder
-from llmengine.values.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from llmengine.values.outputs import LLMOutput
@@ -33,6 +33,7 @@ _OPTIONS = {
 }
 _NAMES = {**_OPTIONS, "logprobs": "logprobs"}
 _JOINED = frozenset({"options"})
+_ROUTE = "Ollama's /api/chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class OllamaChat:
 
     ``extra_body`` may hold ``keep_alive`` and ``options`` (``num_ctx`` and others), which are
     joined with the options that the sampling parameters make. The prompt is never cut to the
-    context, unless ``extra_body`` says ``truncate: true``.
+    context, unless ``extra_body`` says ``truncate: true``; then Ollama does as it does by itself.
     """
 
     path: str = "/api/chat"
@@ -53,14 +54,16 @@ class OllamaChat:
         Raises InvalidRequestError for what the format cannot say: several answers, biased
         tokens, a forced tool, an image that is not inline, and others.
         """
+        refuse_ignored(request, IN_NATIVE, _ROUTE)
         body: dict[str, Any] = {"model": request.model, "messages": to_ollama(request.messages)}
         body["stream"] = request.stream  # left out, Ollama streams
-        body |= WHOLE
+        if request.extra_body.get("truncate") is not True:
+            body |= WHOLE
         body |= _sampling(request)
         if request.response_format is not None:
             schema = request.response_format.schema
             body["format"] = "json" if schema is None else schema
-        if _offers_tools(request):
+        if offers_tools(request, _ROUTE):
             body["tools"] = list(request.tools)
         if request.reasoning is not None:
             # "none" is OpenAI's word for off.
@@ -77,7 +80,7 @@ class OllamaChat:
 
 
 def _sampling(request: ChatRequest) -> dict[str, Any]:
-    options = sampling_fields(request.sampling, _NAMES, "Ollama's /api/chat")
+    options = sampling_fields(request.sampling, _NAMES, _ROUTE)
     fields: dict[str, Any] = {}
     count = options.pop("logprobs", None)
     if count is not None:
@@ -87,14 +90,3 @@ def _sampling(request: ChatRequest) -> dict[str, Any]:
     if options:
         fields["options"] = options
     return fields
-
-
-def _offers_tools(request: ChatRequest) -> bool:
-    """Whether to send the tools; not sending them is how ``tool_choice: none`` is said."""
-    choice = request.tool_choice
-    if choice not in (None, "auto", "none"):
-        raise InvalidRequestError(
-            f"tool_choice is {choice!r}, but Ollama's /api/chat has no field for it; "
-            "leave it out, or give it only the tool that it shall call"
-        )
-    return bool(request.tools) and choice != "none"

@@ -109,6 +109,7 @@ def too_few(output: LLMOutput, request: ChatRequest, body: bytes) -> UnexpectedR
 
 
 def _kept(what: str, output: LLMOutput, body: bytes) -> UnexpectedResponseError:
-    error = unexpected(f"{what} (what came is in .partial)", body)
-    error.partial = replace(output, finished=False)
-    return error
+    shown = quote(body)
+    said = f"{what} (what came is in .partial): {shown}"
+    partial = replace(output, finished=False)
+    return UnexpectedResponseError(said, status=_OK, body=shown, partial=partial)

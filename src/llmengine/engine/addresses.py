@@ -11,9 +11,9 @@ from llmengine.values.secrets import secret_address
 def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
     """An endpoint with a scheme and without a trailing slash.
 
-    OLLAMA_HOST may lack scheme and port, and may be the wildcard address that a server binds to
-    but no client can call. Raises ConfigError for what is no address. A password in it is not
-    shown by the repr of the result, and not by the error.
+    OLLAMA_HOST may lack scheme, host and port, and may be the wildcard address that a server binds
+    to but no client can call. Raises ConfigError for what is not an address. A password in it is
+    not shown by the repr of the result, and not by the error.
     """
     endpoint = secret_address(endpoint)
     try:
@@ -24,7 +24,8 @@ def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
 
 
 def _normal(endpoint: str, default_port: int | None) -> str:
-    text = endpoint if "://" in endpoint else f"http://{endpoint}"
+    text = f"127.0.0.1{endpoint}" if endpoint.startswith(":") else endpoint
+    text = text if "://" in text else f"http://{text}"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port

@@ -20,9 +20,10 @@ _PATIENCE = 20.0
 _OK = 200
 
 
-async def get(call: Call, url: str) -> HTTPReply:
-    """The answer to a GET, whatever its status; asked once."""
-    return await call.when_awake(lambda: call.send(_request(call, url)))()
+async def ask(call: Call, url: str, body: Mapping[str, Any] | None = None) -> HTTPReply:
+    """The answer to a GET, or to a POST of the body, whatever its status; asked once."""
+    data = None if body is None else to_json(body)
+    return await call.when_awake(lambda: call.send(_request(call, url, data)))()
 
 
 async def post(call: Call, url: str, body: Mapping[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
 from llmengine.values.errors import (
     AuthenticationError,
+    BadRequestError,
     CallError,
     LLMEngineError,
     RateLimitError,
@@ -61,6 +62,7 @@ class Call:
         self.pace = loop.pace(origin, engine.credential)
         self.patience = patience_of(engine)
         self.readiness = loop.readiness(origin)
+        self.queue = loop.queue(origin, engine.model)
         self.account = meter.account(Who(engine.name, engine.model, engine.tariff.currency))
         self.tracing = tracing_of(engine, url)
 
@@ -101,7 +103,24 @@ class Call:
         self, request: ChatRequest, tally: Tally, max_retries: int | None = None
     ) -> LLMOutput:
         """The answer to one request, in as many attempts as it takes; each is counted."""
+        send = partial(self._exchange, tally=tally, max_retries=max_retries)
+        return await self.with_or_without_reasoning(request, send)
 
+    async def with_or_without_reasoning(
+        self, request: ChatRequest, send: Callable[[ChatRequest], Awaitable[T]]
+    ) -> T:
+        """What `send` gives, asked again without reasoning if the server refuses that."""
+        request = self.engine.without_refused_reasoning(request)
+        try:
+            return await send(request)
+        except BadRequestError as error:
+            if not self.engine.notes_refused_reasoning(request, error):
+                raise
+        return await send(self.engine.without_refused_reasoning(request))
+
+    async def _exchange(
+        self, request: ChatRequest, tally: Tally, max_retries: int | None
+    ) -> LLMOutput:
         async def once() -> LLMOutput:
             try:
                 output = await self._attempt(request, tally)
@@ -109,6 +128,7 @@ class Call:
                 error = ours(raised)
                 if isinstance(error, CallError):
                     tally.failed(error)
+                    await self.engine.explain(self, error)
                 raise error from error.__cause__
             tally.answered(output.usage)
             self.engine.tell_unread(output.warnings)
@@ -120,16 +140,21 @@ class Call:
     async def retried(self, once: Callable[[], Awaitable[T]], max_retries: int) -> T:
         """What `once` gives, in as many attempts as the engine makes, each when it may be made."""
         first_wait = self.engine.config.retry_wait
-        return await with_retries(self.when_awake(once), max_retries, first_wait, self.patience)
+        attempt = self.when_awake(once, queued=True)
+        return await with_retries(attempt, max_retries, first_wait, self.patience)
 
-    def when_awake(self, once: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    def when_awake(
+        self, once: Callable[[], Awaitable[T]], *, queued: bool = False
+    ) -> Callable[[], Awaitable[T]]:
         """The attempt `once`, made when the engine is ready, its server awake, and it is its turn.
 
-        The wait is no part of the attempt, so that it takes nothing of its clocks.
+        The wait is no part of the attempt, so that it takes nothing of its clocks. ``queued`` is
+        for chats, which the server may let wait in a queue of its own.
         """
         config = self.engine.config
+        in_turn = partial(self._queued if queued else self._in_turn, once)
         if config.cold_start is None:
-            return partial(self._when_ready, once)
+            return partial(self._when_ready, in_turn)
         total = min(PROBE_TIMEOUT, config.cold_start)
         knock = HTTPRequest(
             self.engine.base_url + "/models",
@@ -141,16 +166,21 @@ class Call:
             limits=config.limits,
         )
         probe = partial(trouble_at, self.transport, knock)
-        in_turn = partial(self._in_turn, once)
         return partial(self.readiness.attempt, in_turn, probe, config.cold_start)
 
     async def _when_ready(self, once: Callable[[], Awaitable[T]]) -> T:
         await self.engine.ready(self)
-        return await self._in_turn(once)
+        return await once()
+
+    async def _turn(self) -> None:
+        await self.pace.turn(self.engine.config.requests_per_minute, self.patience)
 
     async def _in_turn(self, once: Callable[[], Awaitable[T]]) -> T:
-        await self.pace.turn(self.engine.config.requests_per_minute, self.patience)
+        await self._turn()
         return await once()
+
+    async def _queued(self, once: Callable[[], Awaitable[T]]) -> T:
+        return await self.queue.attempt(once, self._turn, again=self.engine.queues_calls)
 
     async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
         engine = self.engine
@@ -160,8 +190,11 @@ class Call:
         if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
             raise self.refusal(reply.status, reply.headers, reply.body)
         if len(reply.body) > _LARGE:  # reading it takes a while, in which others get their turn
-            return await asyncio.to_thread(engine.dialect.decode, reply.body, request)
-        return engine.dialect.decode(reply.body, request)
+            output = await asyncio.to_thread(engine.dialect.decode, reply.body, request)
+        else:
+            output = engine.dialect.decode(reply.body, request)
+        await engine.check_answer(self, request, output)
+        return output
 
     async def send(self, outgoing: Outgoing) -> HTTPReply:
         """Send one request; the answer, whatever its status."""

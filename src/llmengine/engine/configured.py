@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from llmengine.dialects.failures import refuses_reasoning
 from llmengine.dialects.reasoning import is_off
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
 from llmengine.engine.requests import CallOptions
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import Dialect
     from llmengine.engine.requests import Options
     from llmengine.telemetry.tariff import Tariff
+    from llmengine.values.errors import CallError
+    from llmengine.values.request import ChatRequest
 
 log = logging.getLogger("llmengine")
 
@@ -38,7 +41,9 @@ class Configured:
     answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
     schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
     others. ``in_process`` says that there is no server: it answers in this process and takes no
-    connection.
+    connection. ``default_concurrency`` is how many calls its server gets at once if the
+    configuration does not say. ``queues_calls`` says that its server answers a few calls at a time
+    and lets others wait: a call that ran out of time there is sent again, with fewer at once.
     """
 
     backend: ClassVar[str]
@@ -53,8 +58,11 @@ class Configured:
     trusts_schema: bool = False
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
     in_process: ClassVar[bool] = False
+    default_concurrency: ClassVar[int] = 64
+    queues_calls: ClassVar[bool] = False
     _told = False  # that reasoning was left out
     _told_unread = False  # that a part of an answer cannot be read
+    _refuses_reasoning = False  # the server said so of the model
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -86,7 +94,7 @@ class Configured:
     @property
     def concurrency(self) -> int:
         """How many of its calls may be under way at once."""
-        return self.config.max_concurrency
+        return self.config.max_concurrency or self.default_concurrency
 
     @property
     def window(self) -> int:
@@ -148,19 +156,13 @@ class Configured:
         return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
 
     def _asked(self, options: Options) -> CallOptions:
-        """The call's options; reasoning is turned off where the server has none, once aloud."""
+        """The call's options, without reasoning if the backend has none; one warning says so."""
         asked = CallOptions(**options)
         wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
         if Capability.REASONING in self.capabilities:
             return replace(asked, reasoning=wanted)
-        if wanted and not is_off(wanted) and not self._told:
-            self._told = True
-            log.warning(
-                "engine %r: backend %r has no reasoning; what was asked for (%r) is left out",
-                self.name,
-                self.backend,
-                wanted,
-            )
+        if wanted and not is_off(wanted):
+            self._tell_once(f"backend {self.backend!r}", wanted)
         # Where it is not wanted, no text of the answer is taken for it.
         return replace(asked, reasoning=False if is_off(wanted) else None)
 
@@ -169,6 +171,32 @@ class Configured:
         if warnings and not self._told_unread:
             self._told_unread = True
             log.warning("engine %r: %s", self.name, "; ".join(warnings))
+
+    def without_refused_reasoning(self, request: ChatRequest) -> ChatRequest:
+        """The request, without reasoning if the server has refused it for this model."""
+        if self._refuses_reasoning and request.reasoning is not None:
+            return replace(request, reasoning=None)
+        return request
+
+    def notes_refused_reasoning(self, request: ChatRequest, error: CallError) -> bool:
+        """Whether the refusal says that the model does not reason; from then on it is known."""
+        if request.reasoning is None or error.final or not refuses_reasoning(error):
+            return False
+        self._refuses_reasoning = True
+        if request.reasoning not in {False, "none"}:
+            self._tell_once(f"model {self.model!r}", request.reasoning)
+        return True
+
+    def _tell_once(self, who: str, wanted: bool | str) -> None:
+        if self._told:
+            return
+        self._told = True
+        log.warning(
+            "engine %r: %s has no reasoning; what was asked for (%r) is left out",
+            self.name,
+            who,
+            wanted,
+        )
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": Secret(f"Bearer {self._key}")} if self._key else {}

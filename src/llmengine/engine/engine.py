@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llmengine.engine.requests import CallOptions, Options
     from llmengine.transport.background import Background
     from llmengine.transport.base import Outgoing
-    from llmengine.values.errors import LLMEngineError
+    from llmengine.values.errors import CallError, LLMEngineError
     from llmengine.values.messages import Prompt
     from llmengine.values.outputs import Delta, LLMOutput, Result
     from llmengine.values.request import ChatRequest
@@ -224,6 +224,15 @@ class Engine(Inquiries):
         if Capability.REASONING not in self.capabilities:
             request = replace(request, reasoning=None)
         return call.raw(to_json(self.dialect.encode(request)))
+
+    async def check_answer(self, call: Call, request: ChatRequest, output: LLMOutput) -> None:
+        """Raise a CallError for an answer that what else the server tells shows to be wrong.
+
+        Runs on the loop, after each answer that could be read.
+        """
+
+    async def explain(self, call: Call, error: CallError) -> None:
+        """Add to an error what the server can tell about it. Runs on the loop."""
 
     # ---- life
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.engine.asides import get, object_in
+from llmengine.engine.asides import ask, object_in
 from llmengine.values.errors import BadRequestError, NotFoundError
 from llmengine.values.fingerprint import Fingerprint
 
@@ -45,7 +45,7 @@ def rows(body: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 async def _models(call: Call) -> list[dict[str, Any]] | None:
-    reply = await get(call, f"{call.engine.base_url}/models")
+    reply = await ask(call, f"{call.engine.base_url}/models")
     if reply.status == _OK:
         return [row for row in rows(object_in(reply), "data") if "id" in row]
     error = call.refusal(reply.status, reply.headers, reply.body)
@@ -59,7 +59,7 @@ async def _version(call: Call) -> str | None:
     path = call.engine.version_path
     if path is None:
         return None
-    return _text(object_in(await get(call, call.engine.root_url + path)).get("version"))
+    return _text(object_in(await ask(call, call.engine.root_url + path)).get("version"))
 
 
 def _text(value: object) -> str | None:

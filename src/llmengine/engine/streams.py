@@ -110,10 +110,12 @@ class Pump:
     async def _exchange(
         self, call: Call, request: ChatRequest, tally: Tally, max_retries: int | None = None
     ) -> LLMOutput:
-        once = partial(self._attempt, call, request, tally)
-        return await call.retried(
-            once, self._engine.config.max_retries if max_retries is None else max_retries
-        )
+        limit = self._engine.config.max_retries if max_retries is None else max_retries
+
+        async def send(asked: ChatRequest) -> LLMOutput:
+            return await call.retried(partial(self._attempt, call, asked, tally), limit)
+
+        return await call.with_or_without_reasoning(request, send)
 
     async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
@@ -128,6 +130,7 @@ class Pump:
                 # What came with the failure is kept for the caller too, however it was cut.
                 error.final = error.final or self._delivered or _has_content(error.partial)
                 tally.failed(error)
+                await self._engine.explain(call, error)
             raise error from error.__cause__
         tally.answered(output.usage)
         self._engine.tell_unread(output.warnings)
@@ -162,7 +165,9 @@ class Pump:
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
         await self._deliver(decoder.end(), clock, tally)
-        return decoder.finish()
+        output = decoder.finish()
+        await engine.check_answer(call, request, output)
+        return output
 
     async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: Tally) -> None:
         has_content = any(delta.has_content for delta in deltas)

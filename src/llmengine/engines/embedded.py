@@ -32,6 +32,8 @@ class Embedded(Engine):
     """
 
     backend = "embedded"
+    default_concurrency = 8  # for two slots, so that the next prompt is always at hand
+    queues_calls = True
     dialect = OpenAIChat(extras=LLAMACPP_EXTRAS)
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.TOOLS,

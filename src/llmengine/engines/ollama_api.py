@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.ollama_openai import OllamaOpenAIChat
-from llmengine.engine.asides import get, object_in
+from llmengine.dialects.ollama_prompt import may_be_cut, refuse_half_a_context
+from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine
 from llmengine.engine.fingerprints import rows
 from llmengine.values.capabilities import Capability
+from llmengine.values.errors import CallError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.calls import Call
     from llmengine.values.fingerprint import Fingerprint
+    from llmengine.values.outputs import LLMOutput
+    from llmengine.values.request import ChatRequest
+
+log = logging.getLogger("llmengine")
+
+_NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 
 
 class OllamaAPI(Engine):
@@ -31,6 +43,8 @@ class OllamaAPI(Engine):
     default_endpoint = "http://localhost:11434"
     default_port = 11434
     version_path = "/api/version"
+    default_concurrency = 4  # one is answered at a time (OLLAMA_NUM_PARALLEL), the others wait
+    queues_calls = True
     endpoint_env = ("OLLAMA_API_URL", "OLLAMA_BASE_URL", "OLLAMA_API_BASE", "OLLAMA_HOST")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.N,
@@ -43,14 +57,61 @@ class OllamaAPI(Engine):
         self.dialect: Dialect = OllamaOpenAIChat() if self._openai else OllamaChat()
 
     async def identified(self, call: Call) -> Fingerprint:
-        """The fingerprint with the digest of the model, which ``/api/tags`` lists."""
+        """The fingerprint with what ``/api/tags`` and ``/api/show`` tell of the model."""
         found = await super().identified(call)
-        names = {found.model, f"{found.model}:latest"}
-        listed = rows(object_in(await get(call, f"{self.root_url}/api/tags")), "models")
-        digest = next((row.get("digest") for row in listed if row.get("name") in names), None)
-        return replace(found, model_digest=digest)
+        row = _row(await self._rows(call, "/api/tags"), found.model)
+        body = {"model": found.model}
+        shown = object_in(await ask(call, f"{self.root_url}/api/show", body)) if row else {}
+        return replace(found, model_digest=row.get("digest"), max_model_len=_context(shown))
+
+    async def check_answer(self, call: Call, request: ChatRequest, output: LLMOutput) -> None:
+        """Refuse an answer of ``/v1`` for which as much was read as is left of a cut prompt."""
+        if not self._openai or not may_be_cut(output, request):
+            return
+        try:
+            running = _row(await self._rows(call, "/api/ps"), self.model)
+        except CallError as error:
+            log.info("engine %r: its context is not known: %s", self.name, error.label)
+            return
+        if isinstance(context := running.get("context_length"), int):
+            refuse_half_a_context(output, request, context)
+
+    async def explain(self, call: Call, error: CallError) -> None:
+        """Say which models there are if the one that was asked for is not."""
+        if not isinstance(error, NotFoundError) or "model" not in error.message:
+            return
+        try:
+            there = [str(row.get("name")) for row in await self._rows(call, "/api/tags")]
+        except CallError as failed:
+            log.info("engine %r: its models are not listed: %s", self.name, failed.label)
+            return
+        names = ", ".join(there) or "no model at all"
+        error.advise(f"the server has {names}; `ollama pull {self.model}` gets this one")
+
+    async def _rows(self, call: Call, path: str) -> list[dict[str, Any]]:
+        return rows(object_in(await ask(call, self.root_url + path)), "models")
 
     @property
     def url(self) -> str:
         """Where this engine's own requests go."""
         return (self.base_url if self._openai else self.root_url) + self.dialect.path
+
+
+def _row(rows: list[dict[str, Any]], model: str | None) -> dict[str, Any]:
+    """What is told of a model, whose tag may be left out; empty if it is not listed."""
+    names = {model, f"{model}:latest"}
+    return next((row for row in rows if row.get("name") in names), {})
+
+
+def _context(shown: Mapping[str, Any]) -> int | None:
+    """The context that the model's file sets, else the longest that it was made for."""
+    told = _NUM_CTX.search(str(shown.get("parameters") or ""))
+    if told is not None:
+        return int(told[1])
+    info = shown.get("model_info")
+    found = (
+        []
+        if not isinstance(info, dict)
+        else [value for name, value in info.items() if name.endswith(".context_length")]
+    )
+    return found[0] if found and isinstance(found[0], int) else None

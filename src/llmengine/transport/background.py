@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from llmengine.transport.choice import make_transport, transport_name
 from llmengine.transport.limits import Pace
 from llmengine.transport.readiness import Readiness
+from llmengine.transport.server_queue import ServerQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -49,6 +50,7 @@ class Background:
         self._shared: dict[str, Any] = {}
         self._paces: dict[tuple[str, int], Pace] = {}
         self._readiness: dict[str, Readiness] = {}
+        self._queues: dict[tuple[str, str], ServerQueue] = {}
         self._slots: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
         self.process_slots = asyncio.Semaphore(PROCESS_CONCURRENCY)
         self._thread = threading.Thread(target=self._run, name="llmengine", daemon=True)
@@ -111,6 +113,13 @@ class Background:
     def readiness(self, origin: str) -> Readiness:
         """Whether one server is awake, shared by all its engines; on the loop only."""
         return self._readiness.setdefault(origin, Readiness(origin))
+
+    def queue(self, origin: str, model: str) -> ServerQueue:
+        """The queue of one server for one model, shared by all its engines; on the loop only."""
+        key = (origin, model)
+        if key not in self._queues:
+            self._queues[key] = ServerQueue(origin)
+        return self._queues[key]
 
     def stop(self) -> None:
         """Close the connections and end the thread."""

@@ -22,7 +22,8 @@ def get_worker(
     ``use_ollama`` left out is ``USE_OLLAMA``, and no if that is not set. Ollama is
     ``OLLAMA_MODEL`` at ``OLLAMA_API_URL``; Nemotron is ``NEMOTRON_MODEL`` at ``NEMOTRON_API_URL``
     with ``NEMOTRON_API_KEY`` if it wants one. Without ``use_openai_api`` Ollama is asked by its
-    native route; vLLM has no other. Raises ConfigError that names the variable that is missing.
+    native route; vLLM has no other. Either way the engine is of the backend ``ollama_api`` or
+    ``vllm_api``. Raises ConfigError that names the variable that is missing.
     """
     sources = read_variables(env_file)
     if use_ollama is None:
@@ -37,6 +38,6 @@ def _native(config: EngineConfig) -> EngineWorker:
 
 
 def _openai(config: EngineConfig) -> OpenAICompatibleWorker:
-    kept = {"name", "api_key", "cold_start"}
-    fields = {name: getattr(config, name) for name in kept}
+    given = config.model_fields_set - {"endpoint", "model"}
+    fields = {name: getattr(config, name) for name in given}
     return OpenAICompatibleWorker(config.engine.base_url, config.model, **fields)

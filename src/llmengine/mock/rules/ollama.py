@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
     from llmengine.mock.rules.kinds import Limits
 
+_AS_IF_IT_FAILED = 500  # what Ollama answers to some requests that are wrong
 _EFFORTS = ("high", "medium", "low", "max")
 _ROLES = ("system", "user", "assistant", "tool")
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+|0")
@@ -50,7 +51,8 @@ def _format(body: JSON, limits: Limits) -> Problem | None:
     if given in (None, "", "json") or isinstance(given, dict):
         return None
     said = json.dumps(given)
-    return Problem(f'invalid format: {said}; expected "json" or a valid JSON Schema object')
+    message = f'invalid format: {said}; expected "json" or a valid JSON Schema object'
+    return Problem(message, status=_AS_IF_IT_FAILED)
 
 
 def _schema(body: JSON, limits: Limits) -> Problem | None:
@@ -67,7 +69,8 @@ def _options(body: JSON, limits: Limits) -> Problem | None:
     ):
         for name in names:
             if name in options and not fits(options[name]):
-                return Problem(f'option "{name}" must be of type {kind}')
+                message = f'option "{name}" must be of type {kind}'
+                return Problem(message, status=_AS_IF_IT_FAILED)
     return None
 
 
