@@ -95,9 +95,10 @@ class ChainetteClient:
 def _readable(output: LLMOutput, model: type[BaseModel] | None) -> SimpleNamespace:
     """The answer as Chainette parses it; raises StructuredOutputError if it could not."""
     answer = output.outputs[0]
-    text = answer.text if model is None else _json_text(output, model)
-    # Chainette takes the attribute's presence for reasoning, and would keep the word "None".
-    return SimpleNamespace(text=text, **({"reasoning": answer.reasoning} if answer.reasoning else {}))
+    readable = SimpleNamespace(text=answer.text if model is None else _json_text(output, model))
+    if answer.reasoning:  # Chainette would keep an attribute that is None as the word "None"
+        readable.reasoning = answer.reasoning
+    return readable
 
 
 def _json_text(output: LLMOutput, model: type[BaseModel]) -> str:

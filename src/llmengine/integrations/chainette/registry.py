@@ -37,6 +37,7 @@ class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette 
             **registration.server,
         )
         self._registration = registration
+        self._engine: ChainetteClient | None = None
 
     @property
     def engine(self) -> ChainetteClient:

@@ -83,7 +83,7 @@ def leave_skipped_items_out() -> None:
     Chainette drops only the item's answer and keeps its history, so that the next step stops: on a
     name that the template misses, or on as many histories as there are inputs no longer.
     """
-    from chainette.core.chain import Chain  # noqa: PLC0415 - imported before use, not before
+    from chainette.core.chain import Chain  # noqa: PLC0415 - Chainette is optional
     from chainette.core.step import Step  # noqa: PLC0415
 
     if not hasattr(Step.execute, "__wrapped__"):
@@ -150,7 +150,7 @@ def _tell(chain: str, items: list[SkippedItem], total: int, folder: Path | None)
         (folder / FILE).write_text("".join(lines), "utf-8")
         where = f"; every one is in {folder / FILE}"
     warnings.warn(
-        f"chain {chain!r}: {rows} of {total} items were skipped, first {items[0]}{where}",
+        f"chain {chain!r} skipped {rows} of {total} items, the first is {items[0]}{where}",
         SkippedItemsWarning,
         stacklevel=3,
     )
