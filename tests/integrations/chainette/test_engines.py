@@ -64,7 +64,7 @@ def test_step_s_sampling_and_model_arrive(
 def test_defaults_of_vllm_s_sampling_are_not_sent(
     chain: Callable[..., Any], server: MockServer, questions: list[BaseModel]
 ) -> None:
-    """vLLM's own class has max_tokens=16, which would cut every answer."""
+    """VLLM's own class has max_tokens=16, which would cut every answer."""
 
     @dataclass
     class VLLMSamplingParams:
@@ -98,9 +98,11 @@ def test_fields_that_change_nothing_are_named_in_a_warning(
         )
 
     assert [str(w.message) for w in caught] == [
-        "engine 'llama3': these fields change nothing: devices: known neither to Chainette nor to "
-        "llmengine; dtype, gpu_memory_utilization, lazy: for a vLLM server that Chainette starts, "
-        "and it starts none for this engine of backend 'vllm_api'"
+        (
+            "engine 'llama3': these fields change nothing: devices: known to neither Chainette nor "
+            "llmengine; dtype, gpu_memory_utilization, lazy: for a vLLM server that Chainette "
+            "starts, and it starts none for this engine of backend 'vllm_api'"
+        )
     ]
     assert caught[0].filename == __file__
     assert chainette.get_engine_config("llama3") is entry
@@ -183,7 +185,7 @@ def test_openai_s_variables(
 def test_openai_s_default_address_takes_openai_s_key(
     chainette: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an address it is OpenAI's own; the key of the environment goes there, too if named."""
+    """OpenAI's own address, named or not, is given the key of the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
     for endpoint in (None, "https://api.openai.com/v1"):
         engine = register_engine("x", backend="openai", model="m", endpoint=endpoint).engine.engine
@@ -221,6 +223,21 @@ def test_vllm_without_an_address_is_the_default_one(chainette: Any) -> None:
     assert entry.endpoint == "http://localhost:8000/v1"
 
 
+@pytest.mark.parametrize("config", [True, False])
+def test_vllm_at_an_address_is_not_started(
+    chainette: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: bool
+) -> None:
+    """Also the default address is an address, where it is named; so is one of ours."""
+    (tmp_path / "vllm.py").write_text("", "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if config:
+        entry = register_engine(EngineConfig(name="main", backend="vllm_api", model="m"))
+    else:
+        entry = register_engine("main", model="m", endpoint="http://localhost:8000/v1")
+
+    assert entry.endpoint == "http://localhost:8000/v1"
+
+
 def test_server_that_chainette_starts(
     chainette: Any,
     chain: Callable[..., Any],
@@ -253,7 +270,7 @@ def test_install_takes_chainette_s_own_call(
     questions: list[BaseModel],
     rows: Callable[[str], list[Any]],
 ) -> None:
-    """A program that imports register_engine from Chainette gets ours, wherever it takes it from."""
+    """A program that imports register_engine from any module of Chainette gets ours."""
     install()
     from chainette.engine.registry import register_engine as theirs  # noqa: PLC0415
 
@@ -295,12 +312,18 @@ def test_release_stops_what_the_engine_started(
     entry.release_engine()
 
 
-def test_registering_again_replaces(chainette: Any, server: MockServer) -> None:
-    """As in Chainette, the last call of one name holds."""
-    register_engine("main", backend="openai", model="one", endpoint=server.root_url)
-    register_engine("main", backend="openai", model="two", endpoint=server.root_url)
+def test_registering_again_replaces(
+    chain: Callable[..., Any], server: MockServer, questions: list[BaseModel]
+) -> None:
+    """The last call of one name holds, also if the engine before it has been asked already."""
+    with MockServer() as other:
+        register_engine("main", backend="openai", model="mock", endpoint=other.root_url)
+        chain().run(questions[:1], output_dir="out")
+    register_engine("main", backend="openai", model="mock", endpoint=server.root_url)
 
-    assert chainette.get_engine_config("main").engine.engine.model == "two"
+    chain().run(questions[1:2], output_dir="out")
+
+    assert [body["messages"][1]["content"] for body in _asked(server)] == ["two"]
 
 
 @pytest.mark.parametrize("heading", ["", "engines:\n"])
@@ -327,9 +350,7 @@ def test_engines_of_a_yaml_file(
         ("- {name: x, backend: openai}", r"engine 1 \(x\): model: is missing"),
     ],
 )
-def test_engines_file_that_is_wrong(
-    chainette: Any, tmp_path: Path, text: str, said: str
-) -> None:
+def test_engines_file_that_is_wrong(chainette: Any, tmp_path: Path, text: str, said: str) -> None:
     """One line says what is wrong."""
     path = tmp_path / "engines.yml"
     path.write_text(text, "utf-8")

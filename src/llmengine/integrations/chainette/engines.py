@@ -90,10 +90,10 @@ class Registration:
 
     @property
     def endpoint(self) -> str | None:
-        """What Chainette is told of the address: it starts a vLLM server if that is not known."""
-        if self.starts_server or self.names is None:
+        """What Chainette is told of the address: without one it would start a vLLM server."""
+        if self.starts_server:
             return None
-        return locate(self.config, self.names, read_variables()).endpoint
+        return locate(self.config, self.names or _names(self.config), read_variables()).endpoint
 
 
 def registration(name: str, fields: Mapping[str, Any]) -> Registration:
@@ -145,8 +145,7 @@ def _is_started(config: EngineConfig) -> bool:
     """Whether Chainette starts the server: vLLM is installed here and no address is known."""
     if config.backend != DEFAULT_BACKEND or find_spec("vllm") is None:
         return False
-    names = _names(config)
-    return locate(config, names, read_variables()).endpoint == names.default
+    return not config.endpoint and locate(config, _names(config), read_variables()).source is None
 
 
 def _names(config: EngineConfig) -> Names:
@@ -157,7 +156,7 @@ def _names(config: EngineConfig) -> Names:
 def _warn(name: str, unknown: Iterable[str], idle: Iterable[str], backend: str) -> None:
     parts = []
     if unknown:
-        parts.append(f"{', '.join(unknown)}: known neither to Chainette nor to llmengine")
+        parts.append(f"{', '.join(unknown)}: known to neither Chainette nor llmengine")
     if idle:
         parts.append(
             f"{', '.join(idle)}: for a vLLM server that Chainette starts, and it starts none for "

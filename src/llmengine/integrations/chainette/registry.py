@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import chainette
 import chainette.engine
 from chainette.engine import registry as theirs
+from chainette.engine.engine_pool import ENGINE_POOL
 from chainette.utils.events import EngineStarted, publish
 
 from llmengine.integrations.chainette.client import ChainetteClient
@@ -76,6 +77,7 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine
     earlier = theirs._REGISTRY.get(entry.name)  # noqa: SLF001 - Chainette has no way to replace
     theirs._REGISTRY[entry.name] = entry  # noqa: SLF001
     if earlier is not None:
+        ENGINE_POOL.pop(entry.name)  # it would go on handing out the earlier client
         earlier.release_engine()
     leave_skipped_items_out()
     return entry

@@ -12,7 +12,11 @@ class ApplyNode:
     """A function of one item that returns a list of items."""
 
     def __init__(
-        self, fn: Callable[[Any], list[Any]], *, id: str, input_model: Any = None
+        self,
+        fn: Callable[[Any], list[Any]],
+        *,
+        id: str,  # noqa: A002 - Chainette's own name
+        input_model: Any = None,
     ) -> None:
         self.fn = fn
         self.id = id

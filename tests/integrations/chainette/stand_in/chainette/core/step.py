@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chainette.engine.broker import EngineBroker
 from jinja2 import Environment, StrictUndefined
+
+from chainette.engine.broker import EngineBroker
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,7 +31,7 @@ class Step:
     def __init__(
         self,
         *,
-        id: str,
+        id: str,  # noqa: A002 - Chainette's own name
         name: str,
         output_model: type[BaseModel],
         engine_name: str,
@@ -91,7 +92,7 @@ class Step:
         return [parsed for _, parsed in outputs], histories
 
     def _messages(self, history: dict[str, Any]) -> list[dict[str, str]]:
-        environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
+        environment = Environment(undefined=StrictUndefined, autoescape=False)
         return [
             {"role": role, "content": environment.from_string(text).render(history)}
             for role, text in (("system", self.system_prompt), ("user", self.user_prompt))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from chainette.engine.registry import _REGISTRY, get_engine_config
+from chainette.engine.engine_pool import ENGINE_POOL
+from chainette.engine.registry import _REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +19,11 @@ class EngineBroker:
     @contextmanager
     def acquire(name: str) -> Iterator[Any]:
         """The live engine of that name."""
-        yield get_engine_config(name).engine
+        yield ENGINE_POOL.acquire(name)
 
     @staticmethod
     def flush(*, force: bool = False) -> None:
         """Release every engine."""
-        for config in _REGISTRY.values() if force else ():
+        for name, config in _REGISTRY.items() if force else ():
+            ENGINE_POOL.pop(name)
             config.release_engine()
