@@ -80,7 +80,7 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
 ) -> int:
     """Run a chain of Chainette; returns the exit status."""
     from llmengine.config.files import load_engines
-    from llmengine.integrations.chainette import chains, install, register_engine
+    from llmengine.integrations.chainette import chains, register_engine
     from llmengine.pipeline.records import read_objects
     from pytest_llmengine.cli.aiming import engine_named, fetch_model
     from pytest_llmengine.cli.console import stdout
@@ -92,8 +92,7 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
         )
     engines = {} if config is None else load_engines(config)
     chosen = None if engine is None else engine_named(engine, engines)
-    install(chosen)
-    chain = chains.load_chain(file, symbols_module)
+    chain = chains.load_chain(file, symbols_module, chosen)
     if chosen is not None:
         fetch_model(chosen)
     else:

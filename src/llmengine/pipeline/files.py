@@ -106,7 +106,9 @@ def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
 def names_objects(data: Any) -> bool:
     """Whether the steps of a file are names, or lists of names: a chain of Chainette."""
     steps = data.get("steps") if isinstance(data, dict) else None
-    return isinstance(steps, list) and any(isinstance(step, (str, list)) for step in steps)
+    if not isinstance(steps, list) or not steps:
+        return False
+    return all(isinstance(step, (str, list)) for step in steps)
 
 
 def _engines(entries: str | list[Any], source: Path) -> dict[str, EngineConfig]:

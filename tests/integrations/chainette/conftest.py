@@ -23,6 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # What Chainette and the libraries below it warn of; it is nothing that a test of ours could mend.
 _NOISE = ("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 _REAL = find_spec("chainette") is not None
+_SOURCE = Path(os.environ.get("CHAINETTE_SOURCE", "")).absolute()  # before a test changes folders
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,10 +77,9 @@ def chainette(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture
 def real(chainette: Any) -> Path:
     """The checkout that the real Chainette was installed from; skips where it is a stand-in."""
-    source = os.environ.get("CHAINETTE_SOURCE")
-    if not _REAL or source is None:
+    if not _REAL or "CHAINETTE_SOURCE" not in os.environ:
         pytest.skip("needs Chainette itself; run: CHAINETTE_SOURCE=<checkout> nox -s chainette")
-    return Path(source)
+    return _SOURCE
 
 
 @pytest.fixture

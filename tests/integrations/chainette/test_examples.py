@@ -98,7 +98,7 @@ def test_example_on_the_embedded_engine(
     rows: Callable[[str], list[Any]],
     file: str,
 ) -> None:
-    """A real model: each item is answered by every step, or told as skipped; none is lost."""
+    """A real model: each item is answered by every step, or reported as skipped; none is lost."""
     name, steps = EXAMPLES[file]
     sampling = {"max_tokens": 120, "seed": 1}
     install(EngineConfig(backend="embedded", model="smollm2-135m", sampling=sampling))

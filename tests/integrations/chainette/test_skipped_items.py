@@ -1,4 +1,4 @@
-"""One bad item is skipped and told, and the others go on."""
+"""One bad item is skipped and reported, and the others go on."""
 
 from __future__ import annotations
 
@@ -159,7 +159,10 @@ def test_skipped_items_are_collected(
 def test_nothing_skipped_tells_nothing(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """No warning, which is an error in these tests, and no file."""
+    """No warning, which is an error in these tests, and no file, also not that of a run before."""
+    Path("out").mkdir()
+    Path("out/skipped.jsonl").write_text("{}", "utf-8")
+
     chain().run(questions, output_dir="out")
 
     assert not Path("out/skipped.jsonl").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +189,19 @@ def test_name_that_is_not_there(
 
     assert status == 2
     assert err.startswith(f"llmengine: chain.yml: cannot be loaded: {said}")
+
+
+@pytest.mark.skipif(find_spec("chainette") is not None, reason="Chainette is installed")
+def test_without_chainette(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """The file is known for what it is, and the error says what is missing."""
+    path = tmp_path / "chain.yml"
+    path.write_text(CHAIN, "utf-8")
+
+    status, _, err = run(str(path), "--input", "in.jsonl")
+
+    assert status == 2
+    assert "chain.yml: its steps are names, so it is a chain of Chainette: " in err
+    assert "chainette is not installed" in err
 
 
 def test_symbols_module_is_for_chains_of_chainette(

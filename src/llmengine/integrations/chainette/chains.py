@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from llmengine.config.files import read_yaml
-from llmengine.integrations.chainette.engines import require_chainette
-from llmengine.integrations.chainette.skipped import (
+from llmengine.integrations.chainette import (
     SkippedItem,
     SkippedItemsWarning,
     collect_skipped,
+    install,
 )
 from llmengine.pipeline.files import names_objects
 from llmengine.pipeline.folder import RunFolder
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic import BaseModel
+
+    from llmengine.config.engine_config import EngineConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,21 @@ def is_chain_file(path: str | os.PathLike[str]) -> bool:
     return names_objects(read_yaml(Path(path), "a pipeline"))
 
 
-def load_chain(path: str | os.PathLike[str], symbols_module: str | None = None) -> Any:
-    """Chainette's Chain of such a file.
+def load_chain(
+    path: str | os.PathLike[str],
+    symbols_module: str | None = None,
+    engine: EngineConfig | None = None,
+) -> Any:
+    """Chainette's Chain of such a file, on our engines; see `install` for ``engine``.
 
     Its names are ``package.module:name``, or names of ``symbols_module``. Raises ConfigError that
     says which part of it cannot be loaded.
     """
-    require_chainette()
+    try:
+        install(engine)
+    except ConfigError as error:
+        msg = f"{path}: its steps are names, so it is a chain of Chainette: {error}"
+        raise ConfigError(msg) from error
     from chainette.yaml_loader import load_chain as load  # noqa: PLC0415 - Chainette is optional
 
     symbols: Mapping[str, Any] = {}
@@ -87,7 +97,7 @@ def run_chain(
         raise ConfigError("there are no inputs; give at least one")
     folder = RunFolder.create(out, chain.name).path
     with collect_skipped() as skipped, warnings.catch_warnings(), redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore", SkippedItemsWarning)  # the report tells of them
+        warnings.simplefilter("ignore", SkippedItemsWarning)  # they are in the report
         try:
             chain.run(inputs, output_dir=folder)
         finally:

@@ -70,7 +70,7 @@ class ChainetteClient:
         know the model.
         """
         results = self.engine.results(
-            list(prompts), _changed(sampling_params), output_model=output_model, step_id=step_id
+            list(prompts), _non_default(sampling_params), output_model=output_model, step_id=step_id
         )
         for result in results:
             if isinstance(result.error, _ENDING):
@@ -121,7 +121,7 @@ def _json_text(output: LLMOutput, model: type[BaseModel]) -> str:
     ) from problem
 
 
-def _changed(params: Any) -> Any:
+def _non_default(params: Any) -> Any:
     """What differs from the defaults of its class.
 
     ``vllm.SamplingParams`` has max_tokens=16 by itself, which Chainette sends to no server.

@@ -78,7 +78,7 @@ class Registration:
     @classmethod
     def of(cls, name: str, config: EngineConfig) -> Registration:
         """An engine that is configured in our own way."""
-        return cls(name, config, _told(config.backend))
+        return cls(name, config, _chainette_backend(config.backend))
 
     def resolved(self, endpoint: str | None) -> EngineConfig:
         """The configuration with its address and its key, as the variables of now have them."""
@@ -113,7 +113,9 @@ def registration(name: str, fields: Mapping[str, Any]) -> Registration:
     server = {key: given[key] for key in sorted(SERVER_FIELDS & set(given))}
     unknown = [key for key in given if key not in _OURS and key not in SERVER_FIELDS]
     _warn(name, unknown, [] if starts else list(server), backend)
-    return Registration(name, config, _told(backend), names, starts, server if starts else {})
+    return Registration(
+        name, config, _chainette_backend(backend), names, starts, server if starts else {}
+    )
 
 
 def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -133,10 +135,10 @@ def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return entries
 
 
-def _told(backend: str) -> str:
-    """Chainette's own backend that comes next: it must send messages and start no server.
+def _chainette_backend(backend: str) -> str:
+    """The backend that Chainette is told: one for which it passes messages on as they are.
 
-    For any name that Chainette does not know it would fetch a tokenizer of that model.
+    For a backend that it does not know, Chainette would download the model's tokenizer.
     """
     return backend if backend in {"vllm_api", "ollama_api"} else "openai"
 

@@ -12,7 +12,7 @@ from chainette.utils.events import EngineStarted, publish
 
 from llmengine.integrations.chainette.client import ChainetteClient
 from llmengine.integrations.chainette.engines import Registration, registration
-from llmengine.integrations.chainette.skipped import leave_skipped_items_out
+from llmengine.integrations.chainette.skipped import drop_skipped_items
 from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette 
             client.close()
 
 
-class _Instead:
+class _Override:
     """The engine that answers for every one that is registered, if `install` was told of one."""
 
     config: EngineConfig | None = None
@@ -64,8 +64,8 @@ class _Instead:
 
 def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine:
     """Put an engine of ours into Chainette's registry; see the package's function."""
-    if _Instead.config is not None:
-        made = Registration.of(name if isinstance(name, str) else name.name, _Instead.config)
+    if _Override.config is not None:
+        made = Registration.of(name if isinstance(name, str) else name.name, _Override.config)
     elif isinstance(name, str):
         made = registration(name, fields)
     elif fields:
@@ -79,7 +79,7 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine
     if earlier is not None:
         ENGINE_POOL.pop(entry.name)  # it would go on handing out the earlier client
         earlier.release_engine()
-    leave_skipped_items_out()
+    drop_skipped_items()
     return entry
 
 
@@ -87,7 +87,7 @@ def install(
     register: Callable[..., Any], load: Callable[..., Any], engine: EngineConfig | None
 ) -> None:
     """Put our functions where Chainette's own are imported from."""
-    _Instead.config = engine
+    _Override.config = engine
     for module in (chainette, chainette.engine, theirs):
         module.register_engine = register
         module.load_engines_from_yaml = load

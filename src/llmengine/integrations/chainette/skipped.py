@@ -1,4 +1,4 @@
-"""Items that a chain leaves out: they leave at the step that failed, and are told."""
+"""Items that a chain skips: they leave it at the step that failed, and are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "skipped.jsonl"
 
 
 class SkippedItemsWarning(UserWarning):
-    """A chain left items out."""
+    """A chain skipped items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ _collected: ContextVar[list[SkippedItem] | None] = ContextVar("collected", defau
 
 
 def note_failure(place: int, engine_name: str, error: LLMEngineError) -> None:
-    """Tell the step that runs now that an item of its batch has no answer."""
+    """Note for the step that runs now that an item of its batch has no answer."""
     if (failures := _failures.get()) is not None:
         failures[place] = (engine_name, error)
 
 
 @contextmanager
 def collect_skipped() -> Iterator[list[SkippedItem]]:
-    """Collect the items that the chains run inside of this block leave out."""
+    """Collect the items that chains skip while they run inside this block."""
     items: list[SkippedItem] = []
     outer = _collected.get()
     token = _collected.set(items)
@@ -77,31 +77,31 @@ def collect_skipped() -> Iterator[list[SkippedItem]]:
             outer.extend(items)
 
 
-def leave_skipped_items_out() -> None:
-    """Make Chainette's steps drop an item that they skip, and its chains tell of it.
+def drop_skipped_items() -> None:
+    """Make Chainette's steps drop an item that they skip, and its chains report it.
 
-    Chainette drops only the item's answer and keeps its history, so that the next step stops: on a
-    name that the template misses, or on as many histories as there are inputs no longer.
+    Chainette itself drops the answer only and keeps the history, so the next step raises: its
+    template misses a name, or the numbers of inputs and histories differ.
     """
     from chainette.core.chain import Chain  # noqa: PLC0415 - Chainette is optional
     from chainette.core.step import Step  # noqa: PLC0415
 
     if not hasattr(Step.execute, "__wrapped__"):
-        Step.execute = _dropping(Step.execute)
-        Chain.run = _telling(Chain.run)
+        Step.execute = _without_failed(Step.execute)
+        Chain.run = _with_report(Chain.run)
 
 
 class _Answered(list[Any]):
     """Outputs that are true even if there are none.
 
-    Chainette's executor takes an empty list for "nothing was parsed" and keeps the inputs.
+    Chainette's executor keeps the inputs of a batch whose list of outputs is false.
     """
 
     def __bool__(self) -> bool:
         return True
 
 
-def _dropping(execute: Callable[..., Any]) -> Callable[..., Any]:
+def _without_failed(execute: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(execute)
     def wrapper(step: Any, inputs: Any, item_histories: Any, *args: Any, **options: Any) -> Any:
         failures: dict[int, tuple[str, LLMEngineError]] = {}
@@ -123,15 +123,18 @@ def _dropping(execute: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _telling(run: Callable[..., Any]) -> Callable[..., Any]:
+def _with_report(run: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(run)
     def wrapper(chain: Any, inputs: Any, **options: Any) -> Any:
+        folder = _folder(options)
+        if folder is not None:
+            (folder / FILE).unlink(missing_ok=True)  # of an earlier run into the same folder
         with collect_skipped() as items:
             try:
                 return run(chain, inputs, **options)
             finally:
                 if items:
-                    _tell(chain.name, items, len(inputs), _folder(options))
+                    _report(chain.name, items, len(inputs), folder)
 
     return wrapper
 
@@ -142,7 +145,7 @@ def _folder(options: dict[str, Any]) -> Path | None:
     return None if root is None else Path(root)
 
 
-def _tell(chain: str, items: list[SkippedItem], total: int, folder: Path | None) -> None:
+def _report(chain: str, items: list[SkippedItem], total: int, folder: Path | None) -> None:
     rows = len({item.row_id for item in items})
     where = ""
     if folder is not None:
