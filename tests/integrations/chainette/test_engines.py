@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -225,11 +226,10 @@ def test_vllm_without_an_address_is_the_default_one(chainette: Any) -> None:
 
 @pytest.mark.parametrize("config", [True, False])
 def test_vllm_at_an_address_is_not_started(
-    chainette: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: bool
+    chainette: Any, monkeypatch: pytest.MonkeyPatch, config: bool
 ) -> None:
     """Also the default address is an address, where it is named; so is one of ours."""
-    (tmp_path / "vllm.py").write_text("", "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))  # installed, as far as we know
     if config:
         entry = register_engine(EngineConfig(name="main", backend="vllm_api", model="m"))
     else:
