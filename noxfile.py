@@ -78,6 +78,19 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session
+def chainette(session: nox.Session) -> None:
+    """Chainette from the checkout in CHAINETTE_SOURCE, since no package index has it."""
+    source = os.environ.get("CHAINETTE_SOURCE")
+    if not source:
+        session.error("set CHAINETTE_SOURCE to a checkout of Chainette")
+    # The last line is what Chainette's own pins need, which they do not say themselves.
+    session.install(
+        ".[embedded]", *TESTS, source, "click<8.2", "pandas<3", "pyarrow<22", "jsonschema"
+    )
+    session.run("pytest", "tests/integrations/chainette", *session.posargs)
+
+
+@nox.session
 def ray(session: nox.Session) -> None:
     """Ray Data on this machine alone: a head and its workers, two actors, no network."""
     session.install(".", *TESTS, "ray[data]>=2.40")

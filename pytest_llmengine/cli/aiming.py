@@ -11,6 +11,7 @@ from pytest_llmengine.targets import config_named
 from pytest_llmengine.targets.backends import facts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from llmengine.config.engine_config import EngineConfig
@@ -21,15 +22,21 @@ def aimed(pipeline: Pipeline, engine: str | None, file: Path | None) -> Pipeline
     """The pipeline with the engines of the file over its own, all on `engine` if one is named."""
     if file is not None:
         pipeline = pipeline.with_engines(load_engines(file))
-    return pipeline if engine is None else pipeline.on(_named(engine, pipeline))
+    return pipeline if engine is None else pipeline.on(engine_named(engine, pipeline.engines))
 
 
 def fetch_models(pipeline: Pipeline) -> None:
     """Download with a bar what embedded engines would else download in silence."""
     for step in pipeline.chain.steps:
         config = pipeline.engines.get(step.engine)
-        if config is not None and config.backend == "embedded" and not config.endpoint:
-            fetch_missing(config.model)
+        if config is not None:
+            fetch_model(config)
+
+
+def fetch_model(config: EngineConfig) -> None:
+    """Download with a bar what the engine would else download in silence, if anything."""
+    if config.backend == "embedded" and not config.endpoint:
+        fetch_missing(config.model)
 
 
 def close_engines(pipeline: Pipeline) -> None:
@@ -38,10 +45,10 @@ def close_engines(pipeline: Pipeline) -> None:
         pipeline.engines[step.engine].engine.close()
 
 
-def _named(name: str, pipeline: Pipeline) -> EngineConfig:
-    """The pipeline's engine of that name, else the backend with the model that it has anyway."""
-    if name in pipeline.engines:
-        return pipeline.engines[name]
+def engine_named(name: str, engines: Mapping[str, EngineConfig]) -> EngineConfig:
+    """The engine of that name, else the backend with the model that it has anyway."""
+    if name in engines:
+        return engines[name]
     bare = config_named(name, None)
     model = facts(bare.backend).model
     if not model:

@@ -9,6 +9,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from llmengine.integrations.chainette.chains import ChainReport
     from llmengine.pipeline import Chain, Report
 
 _SHOWN = 10
@@ -31,6 +32,17 @@ def print_report(report: Report, chain: Chain, console: Console) -> None:
     if len(failed) > _SHOWN:
         console.print(f"and {len(failed) - _SHOWN} more, in outputs.jsonl")
     console.print(_last_line(report), soft_wrap=True)
+
+
+def print_chain_report(report: ChainReport, console: Console) -> None:
+    """Print the first items that a chain of Chainette skipped, and the folder."""
+    for item in report.skipped[:_SHOWN]:
+        console.print(f"skipped: {' '.join(str(item).split())}", soft_wrap=True)
+    if len(report.skipped) > _SHOWN:
+        console.print(f"and {len(report.skipped) - _SHOWN} more, in skipped.jsonl")
+    items = "1 item" if report.items == 1 else f"{report.items} items"
+    told = f"{report.answered} answered, {report.items - report.answered} skipped"
+    console.print(f"{items}: {told}; all of it is in {report.folder}", soft_wrap=True)
 
 
 def _table(report: Report, chain: Chain) -> Table:

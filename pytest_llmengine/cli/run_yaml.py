@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,12 +29,18 @@ def run_yaml(  # noqa: PLR0913 - one option each
     out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many records.")] = None,
+    symbols_module: Annotated[
+        str | None, typer.Option(help="Of a chain of Chainette: the module that has its steps.")
+    ] = None,
 ) -> None:
     """Ask every step of every record, and leave a folder that says what was done.
+
+    The file is a pipeline, or a chain of Chainette, which Chainette runs on our engines.
 
     Exit status: 0 all records are answered, 1 some failed, 2 something in the files is wrong.
     """
     from llmengine import pipeline as pipelines
+    from llmengine.integrations.chainette.chains import is_chain_file
     from pytest_llmengine.cli.aiming import aimed, close_engines, fetch_models
     from pytest_llmengine.cli.console import stderr, stdout
     from pytest_llmengine.cli.run_report import print_report
@@ -42,6 +49,12 @@ def run_yaml(  # noqa: PLR0913 - one option each
     if resume is not None and (inputs is not None or limit is not None):
         raise typer.BadParameter("a resumed run has its inputs; leave --input and --limit out")
     sys.path.insert(0, "")  # package.module:Class is looked for in the working directory too
+    if is_chain_file(file):
+        if resume is not None:
+            raise typer.BadParameter(f"{file} is a chain of Chainette, which cannot be resumed")
+        raise typer.Exit(_run_chain(file, engine, config, inputs, out, limit, symbols_module))
+    if symbols_module is not None:
+        raise typer.BadParameter(f"--symbols-module is for a chain of Chainette; {file} is none")
     pipeline = aimed(pipelines.load_pipeline(file), engine, config)
     records = _records(pipeline, inputs)[:limit] if resume is None else []
     fetch_models(pipeline)
@@ -54,6 +67,40 @@ def run_yaml(  # noqa: PLR0913 - one option each
     close_engines(pipeline)
     print_report(report, pipeline.chain, stdout())
     raise typer.Exit(report.exit_status)
+
+
+def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
+    file: Path,
+    engine: str | None,
+    config: Path | None,
+    inputs: Path | None,
+    out: Path,
+    limit: int | None,
+    symbols_module: str | None,
+) -> int:
+    """Run a chain of Chainette; returns the exit status."""
+    from llmengine.config.files import load_engines
+    from llmengine.integrations.chainette import chains, register_engine
+    from llmengine.pipeline.records import read_objects
+    from pytest_llmengine.cli.aiming import engine_named, fetch_model
+    from pytest_llmengine.cli.console import stdout
+    from pytest_llmengine.cli.run_report import print_chain_report
+
+    if inputs is None:
+        raise typer.BadParameter(
+            f"{file} is a chain of Chainette, which has no inputs; add --input"
+        )
+    engines = {} if config is None else load_engines(config)
+    chosen = None if engine is None else engine_named(engine, engines)
+    chain = chains.load_chain(file, symbols_module, chosen)
+    if chosen is not None:
+        fetch_model(chosen)
+    else:
+        for over in engines.values():
+            register_engine(over)
+    report = chains.run_chain(chain, islice(read_objects(inputs), limit), out)
+    print_chain_report(report, stdout())
+    return report.exit_status
 
 
 def _records(pipeline: Pipeline, file: Path | None) -> list[Record]:

@@ -103,6 +103,14 @@ def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
     return Pipeline(source, chain, _engines(data.engines, source), data.inputs)
 
 
+def names_objects(data: Any) -> bool:
+    """Whether the steps of a file are names, or lists of names: a chain of Chainette."""
+    steps = data.get("steps") if isinstance(data, dict) else None
+    if not isinstance(steps, list) or not steps:
+        return False
+    return all(isinstance(step, (str, list)) for step in steps)
+
+
 def _engines(entries: str | list[Any], source: Path) -> dict[str, EngineConfig]:
     if isinstance(entries, str):
         return load_engines(source.parent / entries)
@@ -113,6 +121,12 @@ def _parsed(source: Path) -> _File:
     data = read_yaml(source, "a pipeline")
     if not isinstance(data, dict):
         msg = f"{source}: a pipeline is a mapping with engines, steps and inputs"
+        raise ConfigError(msg)
+    if names_objects(data):
+        msg = (
+            f"{source}: steps: are names of Python objects, as in a chain of Chainette; run it by "
+            "`llmengine run-yaml`, where Chainette is installed too"
+        )
         raise ConfigError(msg)
     try:
         return _File.model_validate(data)

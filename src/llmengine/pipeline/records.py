@@ -12,7 +12,7 @@ from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,20 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
     Raises ConfigError that names the file and the line.
     """
+    return to_records((fields for _, fields in read_objects(path)), str(path))
+
+
+def read_objects(path: str | os.PathLike[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects of such a file, each with the file and line that messages name it by."""
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror or error}; give a file of JSON lines"
         raise ConfigError(msg) from error
-    parsed = (_parse(x, f"{path}: line {n}") for n, x in enumerate(lines, start=1) if x.strip())
-    return to_records(parsed, str(path))
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"{path}: line {number}"
+            yield where, _parse(line, where)
 
 
 def _parse(line: bytes, where: str) -> Mapping[str, Any]:

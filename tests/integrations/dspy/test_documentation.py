@@ -1,4 +1,4 @@
-"""The programs of docs/dspy.md run, on the DSPy that they are written for."""
+"""The programs of docs/dspy.md and docs/migrating.md run, on the DSPy they are written for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from llmengine import EngineConfig
 
 _PAGE = Path(__file__).parents[3] / "docs" / "dspy.md"
-_BLOCKS = re.findall(r"^```python\n(.*?)^```", _PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+_MIGRATING = _PAGE.with_name("migrating.md").read_text("utf-8").partition("\n## DSPy")[2]
+_TEXT = _PAGE.read_text("utf-8") + _MIGRATING
+_BLOCKS = re.findall(r"^```python\n(.*?)^```", _TEXT, re.MULTILINE | re.DOTALL)
 _PROGRAMS = [block for block in _BLOCKS if not block.startswith("# a test file")]
 _WRITTEN_FOR = {
     "# DSPy 3.x": {Generation.FORWARD, Generation.ENGINE},

@@ -1,0 +1,136 @@
+"""Chainette's YAML chains, loaded by Chainette and run on our engines."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from llmengine.config.files import read_yaml
+from llmengine.integrations.chainette import (
+    SkippedItem,
+    SkippedItemsWarning,
+    collect_skipped,
+    install,
+)
+from llmengine.pipeline.files import names_objects
+from llmengine.pipeline.folder import RunFolder
+from llmengine.values.errors import ConfigError, LLMEngineError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pydantic import BaseModel
+
+    from llmengine.config.engine_config import EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What a run left: its folder, how many items it was given, and which it skipped."""
+
+    folder: Path
+    items: int
+    skipped: list[SkippedItem]
+
+    @property
+    def answered(self) -> int:
+        """How many items have an answer of every step."""
+        return self.items - len({item.row_id for item in self.skipped})
+
+    @property
+    def exit_status(self) -> int:
+        """0 if nothing was skipped, else 1."""
+        return 1 if self.skipped else 0
+
+
+def is_chain_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a YAML file is a chain of Chainette; raises ConfigError if it cannot be read."""
+    return names_objects(read_yaml(Path(path), "a pipeline"))
+
+
+def load_chain(
+    path: str | os.PathLike[str],
+    symbols_module: str | None = None,
+    engine: EngineConfig | None = None,
+) -> Any:
+    """Chainette's Chain of such a file, on our engines; see `install` for ``engine``.
+
+    Its names are ``package.module:name``, or names of ``symbols_module``. Raises ConfigError that
+    says which part of it cannot be loaded.
+    """
+    try:
+        install(engine)
+    except ConfigError as error:
+        msg = f"{path}: its steps are names, so it is a chain of Chainette: {error}"
+        raise ConfigError(msg) from error
+    from chainette.yaml_loader import load_chain as load  # noqa: PLC0415 - Chainette is optional
+
+    symbols: Mapping[str, Any] = {}
+    if symbols_module is not None:
+        with _explained(f"{path}: the module {symbols_module!r}"):
+            symbols = vars(import_module(symbols_module))
+    with _explained(str(path)):
+        return load(path, symbols=symbols)
+
+
+def run_chain(
+    chain: Any, rows: Iterable[tuple[str, Mapping[str, Any]]], out: str | os.PathLike[str]
+) -> ChainReport:
+    """Run a chain of Chainette over rows, each with where it is from, in a new folder below `out`.
+
+    The folder holds what Chainette writes, and the skipped items. Raises ConfigError that names
+    the row if the first step does not take it, or if there is none.
+    """
+    from chainette.engine.broker import EngineBroker  # noqa: PLC0415 - Chainette is optional
+
+    model = _input_model(chain)
+    inputs = [_input(model, fields, where) for where, fields in rows]
+    if not inputs:
+        raise ConfigError("there are no inputs; give at least one")
+    folder = RunFolder.create(out, chain.name).path
+    with collect_skipped() as skipped, warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore", SkippedItemsWarning)  # they are in the report
+        try:
+            chain.run(inputs, output_dir=folder)
+        finally:
+            EngineBroker.flush(force=True)
+    return ChainReport(folder, len(inputs), skipped)
+
+
+def _input_model(chain: Any) -> type[BaseModel] | None:
+    """What the first node takes; None if it does not say."""
+    first = chain.steps[0]
+    while isinstance(first, list) or hasattr(first, "steps"):
+        first = first[0] if isinstance(first, list) else first.steps[0]
+    return getattr(first, "input_model", None)
+
+
+def _input(model: type[BaseModel] | None, fields: Mapping[str, Any], where: str) -> Any:
+    if model is None:
+        return fields
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or model.__name__
+        raise ConfigError(f"{where}: is not a {model.__name__}: {place}: {first['msg']}") from error
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Say where it was if Python code that a user wrote fails while it is loaded."""
+    try:
+        yield
+    except LLMEngineError:
+        raise
+    except Exception as error:
+        msg = f"{where}: cannot be loaded: {type(error).__name__}: {error}"
+        raise ConfigError(msg) from error

@@ -1,0 +1,176 @@
+"""Chainette's description of an engine, read as one of our configurations."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmengine.config.backends import load_backend
+from llmengine.config.engine_config import EngineConfig
+from llmengine.config.files import parse_engines, read_yaml
+from llmengine.engine.whereabouts import locate
+from llmengine.pool.named import NAMED
+from llmengine.pool.settled import settled
+from llmengine.pool.variables import read_variables
+from llmengine.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
+    from llmengine.engine.whereabouts import Names
+
+DEFAULT_BACKEND = "vllm_api"  # what Chainette takes if none is named
+
+# Chainette's backends that are ours under another name. Its pin of the openai package rules out our
+# backend on that package, and OpenAI's server needs none.
+_BACKENDS = {"openai": "openai_compatible", "ollama": "ollama_api"}
+
+# Chainette's fields that say how it starts `vllm serve`.
+SERVER_FIELDS = frozenset(
+    {
+        "dtype",
+        "extra_env",
+        "extra_serve_flags",
+        "gpu_ids",
+        "gpu_memory_utilization",
+        "lazy",
+        "max_model_len",
+        "port",
+        "reasoning_parser",
+        "startup_timeout",
+        "tensor_parallel_size",
+    }
+)
+_ALIASES = {"base_url", "api_base", "host", "num_retries"}
+_OURS = frozenset({*EngineConfig.model_fields, *_ALIASES})
+
+
+def require_chainette() -> None:
+    """Raise ConfigError that says how to install Chainette if it is not there."""
+    if not _is_installed("chainette"):
+        msg = (
+            "the package chainette is not installed; no package index has it, so install it from "
+            "a checkout of its repository: pip install ./chainette (see docs/migrating.md)"
+        )
+        raise ConfigError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One engine as it was registered.
+
+    ``backend`` is the name that Chainette is told. ``names`` are the variables of its address and
+    key; without them the configuration is taken as it is. ``server`` holds the fields that start a
+    vLLM server; ``starts_server`` says that Chainette starts it, and so knows where it is.
+    """
+
+    name: str
+    config: EngineConfig
+    backend: str
+    names: Names | None = None
+    starts_server: bool = False
+    server: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, config: EngineConfig) -> Registration:
+        """An engine that is configured in our own way."""
+        return cls(name, config, _chainette_backend(config.backend))
+
+    def resolved(self, endpoint: str | None) -> EngineConfig:
+        """The configuration with its address and its key, as the variables of now have them."""
+        if self.starts_server:
+            return self.config.model_copy(update={"endpoint": endpoint})
+        if self.names is None:
+            return self.config
+        return settled(self.config, read_variables(), self.names)
+
+    @property
+    def endpoint(self) -> str | None:
+        """What Chainette is told of the address: without one it would start a vLLM server."""
+        if self.starts_server:
+            return None
+        return locate(self.config, self.names or _names(self.config), read_variables()).endpoint
+
+
+def registration(name: str, fields: Mapping[str, Any]) -> Registration:
+    """What a call of ``register_engine`` says; warns of every field that changes nothing.
+
+    Raises ConfigError that names the engine and the field.
+    """
+    given = {key: value for key, value in fields.items() if value is not None}
+    backend = given.pop("backend", DEFAULT_BACKEND)
+    if given.pop("enable_reasoning", False):
+        given.setdefault("reasoning", True)
+    ours = {key: value for key, value in given.items() if key in _OURS}
+    entry = {"name": name, "backend": _BACKENDS.get(backend, backend), **ours}
+    (config,) = parse_engines([entry], "register_engine").values()
+    names = NAMED["openai"].names if backend == "openai" else _names(config)
+    starts = _is_started(config)
+    server = {key: given[key] for key in sorted(SERVER_FIELDS & set(given))}
+    unknown = [key for key in given if key not in _OURS and key not in SERVER_FIELDS]
+    _warn(name, unknown, [] if starts else list(server), backend)
+    return Registration(
+        name, config, _chainette_backend(backend), names, starts, server if starts else {}
+    )
+
+
+def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The engines of Chainette's YAML: a list, or a mapping with the list as ``engines``.
+
+    Raises ConfigError that names the file and the engine.
+    """
+    data = read_yaml(Path(path), "an engines file")
+    entries = data.get("engines") if isinstance(data, dict) else data
+    if not isinstance(entries, list):
+        msg = f"{path}: an engines file is a list of engines, or a mapping with one as 'engines'"
+        raise ConfigError(msg)
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            msg = f"{path}: engine {place}: is not a mapping with a name"
+            raise ConfigError(msg)
+    return entries
+
+
+def _chainette_backend(backend: str) -> str:
+    """The backend that Chainette is told: one for which it passes messages on as they are.
+
+    For a backend that it does not know, Chainette would download the model's tokenizer.
+    """
+    return backend if backend in {"vllm_api", "ollama_api"} else "openai"
+
+
+def _is_started(config: EngineConfig) -> bool:
+    """Whether Chainette starts the server: vLLM is installed here and no address is known."""
+    if config.backend != DEFAULT_BACKEND or not _is_installed("vllm"):
+        return False
+    return not config.endpoint and locate(config, _names(config), read_variables()).source is None
+
+
+def _is_installed(package: str) -> bool:
+    # find_spec raises for a module that a test made by hand, which has no spec.
+    return sys.modules.get(package) is not None or find_spec(package) is not None
+
+
+def _names(config: EngineConfig) -> Names:
+    names: Names = load_backend(config.backend).variables()
+    return names
+
+
+def _warn(name: str, unknown: Iterable[str], idle: Iterable[str], backend: str) -> None:
+    parts = []
+    if unknown:
+        parts.append(f"{', '.join(unknown)}: known to neither Chainette nor llmengine")
+    if idle:
+        parts.append(
+            f"{', '.join(idle)}: for a vLLM server that Chainette starts, and it starts none for "
+            f"this engine of backend {backend!r}"
+        )
+    if parts:
+        warnings.warn(
+            f"engine {name!r}: these fields change nothing: {'; '.join(parts)}", stacklevel=5
+        )

@@ -1,0 +1,93 @@
+"""Our engines in Chainette's registry; this module imports Chainette."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import chainette
+import chainette.engine
+from chainette.engine import registry as theirs
+from chainette.engine.engine_pool import ENGINE_POOL
+from chainette.utils.events import EngineStarted, publish
+
+from llmengine.integrations.chainette.client import ChainetteClient
+from llmengine.integrations.chainette.engines import Registration, registration
+from llmengine.integrations.chainette.skipped import drop_skipped_items
+from llmengine.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine.config.engine_config import EngineConfig
+
+
+class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette has no types
+    """An entry of Chainette's registry whose engine is ours.
+
+    It has no key: that is in our configuration alone, which shows it to nobody.
+    """
+
+    def __init__(self, registration: Registration) -> None:
+        config = registration.config
+        super().__init__(
+            name=registration.name,
+            model=config.model,
+            backend=registration.backend,
+            endpoint=registration.endpoint,
+            enable_reasoning=bool(config.reasoning),
+            **registration.server,
+        )
+        self._registration = registration
+        self._engine: ChainetteClient | None = None
+
+    @property
+    def engine(self) -> ChainetteClient:
+        """The client, made when it is first asked for and again after a release."""
+        if self._engine is None:
+            self._engine = ChainetteClient(self._registration.resolved(self.endpoint).engine)
+            publish(EngineStarted(engine_name=self.name, backend=self.backend))
+        return self._engine
+
+    def release_engine(self) -> None:
+        """Close the client, and stop the server if Chainette started it."""
+        client = self._engine
+        super().release_engine()
+        if client is not None:
+            client.close()
+
+
+class _Override:
+    """The engine that answers for every one that is registered, if `install` was told of one."""
+
+    config: EngineConfig | None = None
+
+
+def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine:
+    """Put an engine of ours into Chainette's registry; see the package's function."""
+    if _Override.config is not None:
+        made = Registration.of(name if isinstance(name, str) else name.name, _Override.config)
+    elif isinstance(name, str):
+        made = registration(name, fields)
+    elif fields:
+        msg = f"engine {name.name!r}: {', '.join(fields)}: put these into the EngineConfig"
+        raise ConfigError(msg)
+    else:
+        made = Registration.of(name.name, name)
+    entry = RegisteredEngine(made)
+    earlier = theirs._REGISTRY.get(entry.name)  # noqa: SLF001 - Chainette has no way to replace
+    theirs._REGISTRY[entry.name] = entry  # noqa: SLF001
+    if earlier is not None:
+        ENGINE_POOL.pop(entry.name)  # it would go on handing out the earlier client
+        earlier.release_engine()
+    drop_skipped_items()
+    return entry
+
+
+def install(
+    register: Callable[..., Any], load: Callable[..., Any], engine: EngineConfig | None
+) -> None:
+    """Put our functions where Chainette's own are imported from."""
+    _Override.config = engine
+    for module in (chainette, chainette.engine, theirs):
+        module.register_engine = register
+        module.load_engines_from_yaml = load
