@@ -258,14 +258,25 @@ def test_a_failure_in_a_stream_is_not_an_answer(engine_for: Any, name: str) -> N
 
 def test_fewer_answers_than_asked_for_is_an_error(engine_for: Any, chat: Any) -> None:
     """The one that came is kept; the server is not asked again, since it ignores n."""
-    engine, server = engine_for(lambda _, connection: connection.reply(chat("One")))
+
+    def handler(request: Any, connection: Any) -> None:
+        if not request.json.get("stream"):
+            connection.reply(chat("One"))
+            return
+        connection.start_sse()
+        connection.sse({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, ...)
+        connection.chunk(b"")
+
+    engine, server = engine_for(handler)
 
     (result,) = engine.results("hi", SamplingParams(n=3))
 
+    with pytest.raises(UnexpectedResponseError, match="3 answers were asked for"):
+        list(engine.stream("hi", SamplingParams(n=3)))
     assert isinstance(result.error, UnexpectedResponseError)
     assert "3 answers were asked for (sampling parameter 'n') and 1 came" in str(result.error)
     assert [o.text for o in result.error.partial.outputs] == ["One"]
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2
 
 
 BATCH_FAILURES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Larger counts cannot be multiplied by a price or stored by a tracing backend.
 _LARGEST_COUNT = 2**53
+_WHOLE = frozenset({int})
 
 
 class FieldError(ValueError):
@@ -76,7 +77,9 @@ def count(data: Mapping[str, Any], key: str, path: str = "") -> int | None:
 def number(data: Mapping[str, Any], key: str, path: str = "") -> float:
     """The number in a field that must be there."""
     value = data.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, float):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
         raise wrong(path + key, "a number", value)
     try:
         return float(value)
@@ -120,9 +123,9 @@ def whole_numbers(data: Mapping[str, Any], key: str, path: str = "") -> tuple[in
         return None
     if not isinstance(value, list):
         raise wrong(path + key, "a list", value)
-    for item in value:
-        if not isinstance(item, int) or isinstance(item, bool):
-            raise wrong(f"an item of {path}{key}", "a whole number", item)
+    if not {*map(type, value)} <= _WHOLE:
+        item = next(item for item in value if type(item) is not int)
+        raise wrong(f"an item of {path}{key}", "a whole number", item)
     return tuple(value)
 
 

@@ -36,9 +36,11 @@ def reasoning(message: Mapping[str, Any], path: str) -> str:
     vLLM says ``reasoning``, older versions and other servers ``reasoning_content``; Mistral sends
     parts of type ``thinking``, which hold parts of text in turn.
     """
-    said = text(message, "reasoning", path) or text(message, "reasoning_content", path)
-    if said or not isinstance(message.get("content"), list):
-        return said or ""
+    for name in ("reasoning", "reasoning_content"):
+        if name in message and (said := text(message, name, path)):
+            return said
+    if not isinstance(message.get("content"), list):
+        return ""
     where = f"{path}content."
     parts = objects(message, "content", path)
     return "".join([_thought(part, where) for part in parts if part.get("type") == "thinking"])

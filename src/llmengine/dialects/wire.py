@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmengine.values.request import ChatRequest
 
 _OK = 200
+_ENTRY = "logprobs[]."
 _TOO_DEEP = "recursion limit"  # the parser's words for more than 200 levels
 
 
@@ -69,15 +70,16 @@ def not_read(what: str, error: FieldError, body: bytes) -> UnexpectedResponseErr
 
 def logprobs(data: Mapping[str, Any], key: str, path: str) -> tuple[Logprob, ...]:
     """Log-probabilities of tokens; servers leave ``bytes`` and ``top_logprobs`` out or null."""
-    return tuple([_logprob(entry, f"{path}{key}.") for entry in objects(data, key, path)])
+    return tuple([_logprob(entry) for entry in objects(data, key, path)])
 
 
-def _logprob(entry: Mapping[str, Any], path: str) -> Logprob:
+def _logprob(entry: Mapping[str, Any]) -> Logprob:
+    top = entry.get("top_logprobs")
     return Logprob(
-        required_text(entry, "token", path),
-        number(entry, "logprob", path),
-        whole_numbers(entry, "bytes", path),
-        logprobs(entry, "top_logprobs", path) if entry.get("top_logprobs") else (),
+        required_text(entry, "token", _ENTRY),
+        number(entry, "logprob", _ENTRY),
+        whole_numbers(entry, "bytes", _ENTRY),
+        logprobs(entry, "top_logprobs", _ENTRY) if top else (),
     )
 
 
