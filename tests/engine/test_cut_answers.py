@@ -12,7 +12,13 @@ import pytest
 
 from llmengine import (
     APIConnectionError,
+    AuthenticationError,
+    BadRequestError,
+    CallError,
     EngineConfig,
+    InternalServerError,
+    QuotaError,
+    RateLimitError,
     StreamIncompleteError,
     UnexpectedResponseError,
     run_batch,
@@ -183,6 +189,36 @@ def test_json_that_is_another_is_not_tried_again(sent: Any, body: bytes) -> None
 
     assert type(result.error) is UnexpectedResponseError
     assert result.attempts == len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "attempts"),
+    [
+        ({"message": "boom"}, InternalServerError, 3),
+        ({"message": "boom", "code": 503}, InternalServerError, 3),
+        ({"message": "slow down", "code": 429}, RateLimitError, 3),
+        ({"message": "no", "code": 400}, BadRequestError, 1),
+        ({"message": "who?", "code": "401"}, AuthenticationError, 1),
+        ({"message": "paid up?", "code": "insufficient_quota"}, QuotaError, 1),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_error_in_a_200_follows_its_status(
+    sent: Any, error: Any, kind: type, attempts: int, streamed: bool
+) -> None:
+    """A gateway's 200 around an error is that error, also where a stream was asked for."""
+    engine, server = sent(lambda _, c: c.reply({"error": error}), max_retries=2)
+
+    if streamed:
+        with pytest.raises(CallError) as caught:
+            list(engine.stream("hi"))
+        found = caught.value
+    else:
+        found = engine.results("hi")[0].error
+
+    assert type(found) is kind
+    assert error["message"] in str(found)
+    assert found.attempts == len(server.requests) == attempts
 
 
 def test_cut_lines_of_a_batch_are_asked_again(engine_for: Any, chat: Any, tmp_path: Any) -> None:
