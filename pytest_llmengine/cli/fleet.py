@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.values.errors import ConfigError
+from llmengine.values.secrets import as_shown
 from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.targets import Mode, Settings
 from pytest_llmengine.targets.plan import make_plan
@@ -37,7 +38,7 @@ def fleet(
     else:
         configs = [_config(n, None, model, file) for n in names or [name]]
     if len(urls) > 1:
-        configs = [c.model_copy(update={"name": c.endpoint}) for c in configs]
+        configs = [c.model_copy(update={"name": as_shown(c.endpoint)}) for c in configs]
     if concurrency is not None:
         configs = [c.model_copy(update={"max_concurrency": concurrency}) for c in configs]
     return [_ready(config) for config in configs]

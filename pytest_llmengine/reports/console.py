@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.segment import Segment
 
 from llmengine.values.printable import printable
+from llmengine.values.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SafeConsole(Console):
-    """Prints what it is given, no markup and no guessed highlights, control characters shown.
+    """Prints texts with control characters shown, and known keys taken out.
 
     It is done where text becomes segments, because below that the console's own colours and cursor
     movements stand between them.
@@ -27,5 +28,5 @@ class SafeConsole(Console):
     ) -> Iterable[Segment]:
         """The segments of what is printed; those that control the cursor are the console's own."""
         for segment in super().render(renderable, options):
-            text = segment.text if segment.control else printable(segment.text)
+            text = segment.text if segment.control else printable(scrub(segment.text))
             yield segment if text == segment.text else Segment(text, segment.style)

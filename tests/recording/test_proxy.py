@@ -123,13 +123,13 @@ def test_requests_sent_ahead_are_answered_in_turn(
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         host, port = recorder.root_url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
             assert upstream.arrived.acquire(timeout=10)
             connection.sendall(b"GET / HTTP/1.1\r\n")
             time.sleep(0.02)  # for the server to read it while it is answering
             go_on.set()
             upstream.will_send(whole(b"third"))
-            connection.sendall(b"Host: x\r\n\r\n")
+            connection.sendall(b"Host: localhost\r\n\r\n")
             data = b""
             while b"third" not in data:
                 data += connection.recv(65536)
@@ -143,7 +143,7 @@ def test_expect_100_continue_is_answered(recorded: Path) -> None:
         host, port = player.root_url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(
-                b"POST /v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n"
+                b"POST /v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n"
                 b"Expect: 100-continue\r\n\r\n"
             )
             assert connection.recv(65536).startswith(b"HTTP/1.1 100")

@@ -16,6 +16,7 @@ from llmengine.values.errors import (
     InternalServerError,
     UnexpectedResponseError,
 )
+from llmengine.values.secrets import secret_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -51,7 +52,7 @@ class Endpoint:
 
     def call(self, url: str) -> Call:
         """How this endpoint is asked for a route of the batch format, such as ``/v1/...``."""
-        address = self._base_url + url.removeprefix("/v1")
+        address = secret_address(self._base_url + url.removeprefix("/v1"))
         return Call(self.engine, self._loop, address, self._origin)
 
     @property

@@ -72,12 +72,12 @@ def _base64(data: bytes) -> set[str]:
     Base64 takes three bytes at a time, so a text around the key shifts it in one of three ways.
     The characters that the key shares with its neighbours are left out.
     """
-    whole = {encode(data).decode() for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+    found = set()
     for before in range(3):
         first, end = (0, 2, 3)[before], (before + len(data)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            whole.add(encode(bytes(before) + data).decode()[first:end])
-    return whole
+            found.add(encode(bytes(before) + data).decode()[first:end])
+    return found
 
 
 def scrub(text: str) -> str:
