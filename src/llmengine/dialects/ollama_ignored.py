@@ -39,18 +39,19 @@ IN_NATIVE: Mapping[str, str] = {
 """Fields that Ollama's ``/api/chat`` ignores, with what to do instead."""
 
 _SAMPLING = ("n", "logit_bias")
+_DEFAULTS = [("tool_choice", "auto"), ("parallel_tool_calls", True)]
 
 
 def refuse_ignored(request: ChatRequest, ignored: Mapping[str, str], route: str) -> None:
     """Raise InvalidRequestError for a field of the request that the route would ignore.
 
-    A value that asks for nothing is none.
+    A value that asks for what Ollama does anyway is taken.
     """
     sampling = request.sampling.given()
     asked = {name: sampling[name] for name in _SAMPLING if name in sampling}
     for name, value in {**request.extra_body, **asked}.items():
-        neutral = value is None or value == "auto" or is_neutral(name, value)
-        if name in ignored and not neutral:
+        as_ever = value is None or (name, value) in _DEFAULTS or is_neutral(name, value)
+        if name in ignored and not as_ever:
             raise InvalidRequestError(_message(name, value, route, ignored[name]))
 
 

@@ -7,6 +7,7 @@ counted shows the cut.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from llmengine.values.errors import ContextLengthError
@@ -84,4 +85,5 @@ def _texts(request: ChatRequest) -> Iterator[str]:
         if isinstance(content, str):
             yield content
         elif isinstance(content, (list, tuple)):
-            yield from (part["text"] for part in content if part.get("type") == "text")
+            texts = (part.get("text") for part in content if isinstance(part, Mapping))
+            yield from (text for text in texts if isinstance(text, str))

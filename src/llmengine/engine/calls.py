@@ -103,6 +103,8 @@ class Call:
         self, request: ChatRequest, tally: Tally, max_retries: int | None = None
     ) -> LLMOutput:
         """The answer to one request, in as many attempts as it takes; each is counted."""
+        if request.reasoning is None:
+            return await self._exchange(request, tally, max_retries)
         send = partial(self._exchange, tally=tally, max_retries=max_retries)
         return await self.with_or_without_reasoning(request, send)
 

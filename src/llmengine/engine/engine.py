@@ -226,7 +226,7 @@ class Engine(Inquiries):
         return call.raw(to_json(self.dialect.encode(request)))
 
     async def check_answer(self, call: Call, request: ChatRequest, output: LLMOutput) -> None:
-        """Raise a CallError for an answer that what else the server tells shows to be wrong.
+        """Raise a CallError if something else that the server tells shows that the answer is wrong.
 
         Runs on the loop, after each answer that could be read.
         """

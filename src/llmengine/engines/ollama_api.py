@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.ollama_openai import OllamaOpenAIChat
 from llmengine.dialects.ollama_prompt import may_be_cut, refuse_half_a_context
+from llmengine.dialects.quote import quote
 from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine
 from llmengine.engine.fingerprints import rows
@@ -85,7 +86,7 @@ class OllamaAPI(Engine):
         except CallError as failed:
             log.info("engine %r: its models are not listed: %s", self.name, failed.label)
             return
-        names = ", ".join(there) or "no model at all"
+        names = quote(", ".join(there) or "no model at all")
         error.advise(f"the server has {names}; `ollama pull {self.model}` gets this one")
 
     async def _rows(self, call: Call, path: str) -> list[dict[str, Any]]:
@@ -109,9 +110,7 @@ def _context(shown: Mapping[str, Any]) -> int | None:
     if told is not None:
         return int(told[1])
     info = shown.get("model_info")
-    found = (
-        []
-        if not isinstance(info, dict)
-        else [value for name, value in info.items() if name.endswith(".context_length")]
-    )
-    return found[0] if found and isinstance(found[0], int) else None
+    if not isinstance(info, dict):
+        return None
+    length = info.get(f"{info.get('general.architecture')}.context_length")
+    return length if isinstance(length, int) else None

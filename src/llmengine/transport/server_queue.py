@@ -27,7 +27,7 @@ _CLOCKS = frozenset({"total", "first_token"})
 _ANSWERS_TO_RAISE = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, since that makes it four times as slow to make
 class _Sent:
     """One call, and the state of the queue when it was sent.
 
@@ -74,7 +74,10 @@ class ServerQueue:
         tried: float | None = None
         while True:
             await turn()
-            sent = await self._enter()
+            while self._under_way >= self._limit:
+                self._room.clear()
+                await self._room.wait()
+            sent = self._send()
             try:
                 answer = await once()
             except APITimeoutError as error:
@@ -93,10 +96,7 @@ class ServerQueue:
                 self._under_way -= 1
                 self._room.set()
 
-    async def _enter(self) -> _Sent:
-        while self._under_way >= self._limit:
-            self._room.clear()
-            await self._room.wait()
+    def _send(self) -> _Sent:
         self._sent += 1
         self._under_way += 1
         return _Sent(self._sent, self._answered, self._under_way, self._limit)
