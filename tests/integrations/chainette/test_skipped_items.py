@@ -174,10 +174,10 @@ def test_server_s_failure_of_one_item(
     questions: list[BaseModel],
     rows: Callable[[str], list[Any]],
 ) -> None:
-    """Also an item that the server fails on is one bad item."""
-    main.play(Script(faults=[None, Fault(status=500)]))
+    """An item that the server fails on is one bad item, too."""
+    main.play(Script(faults=[None, Fault(malformed_json=True)]))
 
-    with pytest.warns(SkippedItemsWarning, match="row 1 at step 'answer': InternalServerError"):
+    with pytest.warns(SkippedItemsWarning, match="row 1 at step 'answer': UnexpectedResponseError"):
         chain(batch_size=4).run(questions, output_dir="out")
 
     assert [row["row_id"] for row in rows("grade")] == [0, 2, 3]
