@@ -63,12 +63,27 @@ def verify(  # noqa: PLR0913 - one option each
     image: ImageOption = None,
     gpus: GpusOption = None,
     startup_timeout: StartupTimeoutOption = None,
+    answer_timeout: Annotated[
+        float, typer.Option(min=0.001, help="How many seconds one whole answer may take.")
+    ] = 120,
+    check_timeout: Annotated[
+        float, typer.Option(min=0.001, help="How many seconds all requests of a check may take.")
+    ] = 300,
+    run_timeout: Annotated[
+        float, typer.Option(min=0.001, help="How many seconds the checks may take together.")
+    ] = 7200,
+    max_unanswered: Annotated[
+        int, typer.Option(min=1, help="Stop after so many checks in a row without an answer.")
+    ] = 3,
 ) -> None:
     """Hold a server to the contract and print where it keeps it.
 
-    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked.
+    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked, 130 interrupted;
+    what was checked before an interrupt is printed and written.
     """
+    from pytest_llmengine.cli.errors import INTERRUPTED
     from pytest_llmengine.cli.suite import run_suite
+    from pytest_llmengine.contract.limits import Limits
     from pytest_llmengine.contract.registry import Tier, select
     from pytest_llmengine.reports import check_path, write_report
     from pytest_llmengine.reports.terminal import print_report
@@ -92,9 +107,15 @@ def verify(  # noqa: PLR0913 - one option each
         image=image,
         gpus=gpus,
         startup_timeout=startup_timeout,
+        limits=Limits(
+            answer=answer_timeout,
+            check=check_timeout,
+            run=run_timeout,
+            unanswered=max_unanswered,
+        ),
     )
-    found = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
+    found, interrupted = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
     print_report(found, stdout())
     for path in report or ():
         write_report(found, path)
-    raise typer.Exit(0 if found.accepted else 1)
+    raise typer.Exit(INTERRUPTED if interrupted else 0 if found.accepted else 1)

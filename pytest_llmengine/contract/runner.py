@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.values.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome, Verdict
-from pytest_llmengine.contract.target import TargetUnreachable
+from pytest_llmengine.contract.parallel import within
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Deviation, Profile
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The verdict of one check, with its reason and what went over the wire."""
+    """The verdict of one check, with its reason and what went over the wire.
+
+    ``answered`` is whether the server answered any of its requests, None if there was none.
+    """
 
     check: Check
     outcome: Outcome
@@ -25,6 +29,7 @@ class CheckResult:
     exchanges: tuple[Exchange, ...]
     seconds: float
     accepted: bool
+    answered: bool | None = None
 
     @property
     def failed(self) -> bool:
@@ -32,11 +37,16 @@ class CheckResult:
         return not self.accepted
 
 
-def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
-    """The verdict of one check on a target, held against the profile's known deviations."""
+def run_check(
+    check: Check, target: Target, profile: Profile, *, seconds: float | None = None
+) -> CheckResult:
+    """The verdict of one check on a target, held against the profile's known deviations.
+
+    The check may take so many seconds, else as long as the target's limits say.
+    """
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
-    target.begin(timing=check.timing)
+    target.begin(timing=check.timing, seconds=seconds)
     outcome, reason = _observe(check, target)
     reason = scrub(reason)
     deviation = profile.deviation(check.id)
@@ -46,7 +56,9 @@ def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
     accepted = outcome in {Outcome.PASS, Outcome.DEVIATES, Outcome.UNMEASURED} or (
         outcome is Outcome.REFUSED and not claimed
     )
-    return CheckResult(check, outcome, reason, target.exchanges, target.seconds, accepted)
+    return CheckResult(
+        check, outcome, reason, target.exchanges, target.seconds, accepted, target.answered
+    )
 
 
 def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
@@ -57,11 +69,12 @@ def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
 
 def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
     try:
-        check.run(target)
+        if check.package is None:
+            check.run(target)
+        else:  # a client library waits by clocks of its own
+            within(target.may_take, partial(check.run, target))
     except Verdict as verdict:
         return verdict.outcome, str(verdict)
-    except TargetUnreachable as error:
-        return Outcome.ERROR, str(error)
     except Exception as error:  # noqa: BLE001 - whatever breaks in a check is the harness's fault
         return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"
     return Outcome.PASS, ""

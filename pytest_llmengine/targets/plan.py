@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
+from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.backends import facts
@@ -41,6 +42,7 @@ class Plan:
     ``config.endpoint`` is the configured address, if any; a replay does not go there.
     ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
     what is to be started first, if anything. ``in_process`` says that there is no server.
+    ``limits`` bound the checks of the contract.
     """
 
     config: EngineConfig
@@ -49,6 +51,7 @@ class Plan:
     rewrite: bool
     container: ContainerSpec | None = None
     in_process: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 def make_plan(name: str, settings: Settings) -> Plan:

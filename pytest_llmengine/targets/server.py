@@ -15,6 +15,9 @@ from llmengine.values.errors import (
     CallError,
 )
 from llmengine.values.secrets import scrub
+from pytest_llmengine.contract.limits import Limits
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict
+from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.errors import TargetError
@@ -41,7 +44,7 @@ def identify(engine: Engine) -> Provenance:
         _try(engine, found)
     except AuthenticationError as error:
         raise TargetError(_key_is_refused(engine, error.status, error.body or "")) from error
-    except (APIConnectionError, APITimeoutError, httpx.TransportError) as error:
+    except (APIConnectionError, APITimeoutError, NoVerdict) as error:
         raise TargetError(
             f"engine {engine.name!r}: nothing answers at {engine.base_url} "
             f"({error or type(error).__name__}); start the server, or correct the address"
@@ -66,19 +69,22 @@ def _try(engine: Engine, found: Fingerprint) -> None:
     """
     messages = [{"role": "user", "content": "Hi"}]
     body = {"model": found.model, "messages": messages, "max_tokens": 1}
-    url = f"{engine.base_url}/chat/completions"
-    reply = httpx.post(url, json=body, headers=engine.headers, timeout=_SECONDS, trust_env=False)
-    if reply.status_code in _NO_KEY:
-        raise TargetError(_key_is_refused(engine, reply.status_code, reply.text))
-    if not reply.is_client_error:
+    with Target(engine.base_url, str(found.model), limits=Limits(answer=_SECONDS)) as target:
+        try:
+            reply = target.post("/chat/completions", body, headers=engine.headers)
+        except Fail:
+            return  # an answer that broke off, or had no end
+    if reply.status in _NO_KEY:
+        raise TargetError(_key_is_refused(engine, reply.status, reply.text))
+    if not httpx.codes.is_client_error(reply.status):
         return
     if found.models is not None and found.model not in found.models:
         names = ", ".join(found.models) or "none at all"
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no model {found.model!r} "
-            f"({_said(reply.status_code, reply.text)}); it has {names}; give --engine-model"
+            f"({_said(reply.status, reply.text)}); it has {names}; give --engine-model"
         )
-    if found.models is None and reply.status_code == httpx.codes.NOT_FOUND:
+    if found.models is None and reply.status == httpx.codes.NOT_FOUND:
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
             "the address of an OpenAI-style API usually ends in /v1"

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.containers.progress import silent
+from pytest_llmengine.contract.limits import RunBudget
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
@@ -51,6 +52,7 @@ class Session:
     An engine that runs in this process has no address, and no target. ``provenance`` says which
     server answers, or answered when it was recorded. ``upstream`` is the real server's address,
     None where there is none. ``played`` grows by every cassette that a replay has closed.
+    ``budget`` is what is left of the run of the contract's checks.
     """
 
     engine: Engine
@@ -59,6 +61,7 @@ class Session:
     profile: Profile
     upstream: str | None
     played: list[Played]
+    budget: RunBudget
     _plan: Plan
     _proxy: RecordServer | ReplayServer | None
 
@@ -131,7 +134,7 @@ def open_session(
     """
     with ExitStack() as stack:
         try:
-            plan = make_plan(name, settings)
+            plan = replace(make_plan(name, settings), limits=settings.limits)
             session = _opened_by(plan, settings, on_progress, stack)
         except TargetError:
             raise
@@ -163,7 +166,7 @@ def _run_here(plan: Plan, stack: ExitStack) -> Session:
         facts(engine.backend).server, engine.fingerprint().version, engine.model
     )
     profile = load_profile(engine.backend)
-    return Session(engine, None, provenance, profile, None, [], plan, None)
+    return Session(engine, None, provenance, profile, None, [], RunBudget(plan.limits), plan, None)
 
 
 def _serve(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
@@ -223,8 +226,9 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         engine.api_key,
         clock=plan.mode is not Mode.REPLAY,
         direct=proxy is None,
+        limits=plan.limits,
     )
     stack.enter_context(target)
-    return Session(
-        engine, target, provenance, load_profile(engine.backend), upstream, [], plan, proxy
-    )
+    profile = load_profile(engine.backend)
+    budget = RunBudget(plan.limits)
+    return Session(engine, target, provenance, profile, upstream, [], budget, plan, proxy)

@@ -25,14 +25,15 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
     A request that was not recorded is an error of the harness whatever the check made of the
     answer: a rule about error answers would pass on it. A check that is recorded already and not
     to be recorded again is unmeasured, and so is one whose client library is missing, or was not
-    recorded in this release. In a replay no socket of this process leaves the machine.
+    recorded in this release. In a replay no socket of this process leaves the machine. A check is
+    not run once the session's budget is over.
     """
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
-    guard = guarded() if session.mode is Mode.REPLAY else nullcontext()
+    if session.budget.over:
+        return not_run(check, Outcome.NOT_RUN, session.budget.over)
     try:
-        with guard, session.cassette(check.cassette) as tape:
-            result = run_check(check, session.target, profile or session.profile)
+        return _judged(check, session, profile or session.profile)
     except AlreadyRecorded as there:
         return not_run(check, Outcome.UNMEASURED, str(there))
     except CassetteNotFoundError as error:
@@ -41,6 +42,14 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
         return not_run(check, outcome, str(error))
     except CassetteError as error:
         return not_run(check, Outcome.ERROR, str(error))
+
+
+def _judged(check: Check, session: Session, profile: Profile) -> CheckResult:
+    guard = guarded() if session.mode is Mode.REPLAY else nullcontext()
+    with guard, session.cassette(check.cassette) as tape:
+        seconds = session.budget.begin()
+        result = run_check(check, session.target, profile, seconds=seconds)
+    session.budget.count(result.answered)
     if tape is None or not tape.misses:
         return result
     reason = "; ".join(tape.misses)
