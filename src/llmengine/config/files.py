@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from llmengine.config.backends import backends
+from llmengine.config.documents import DocumentError, load_yaml, read_text
 from llmengine.config.engine_config import EngineConfig
 from llmengine.values.errors import ConfigError
 
@@ -45,12 +45,12 @@ def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
 def read_yaml(source: Path, what: str) -> Any:
     """What a YAML file holds; raises ConfigError that names the file."""
     try:
-        return yaml.safe_load(source.read_text("utf-8"))
+        return load_yaml(read_text(source))
     except OSError as error:
         msg = f"{source}: cannot be read: {error.strerror or error}; give the path of {what}"
         raise ConfigError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{source}: not valid YAML: {' '.join(str(error).split())}"
+    except DocumentError as error:
+        msg = f"{source}: {error}"
         raise ConfigError(msg) from error
 
 
