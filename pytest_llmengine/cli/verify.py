@@ -12,6 +12,7 @@ from pytest_llmengine.cli.console import stdout
 from pytest_llmengine.cli.options import (
     GpusOption,
     ImageOption,
+    LevelName,
     StartupTimeoutOption,
     TierName,
 )
@@ -43,7 +44,15 @@ def verify(  # noqa: PLR0913 - one option each
     ] = TierName.EXTENDED,
     check: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
+        typer.Option(metavar="NAME", help="Only this group or check; repeatable."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="All but this group or check; repeatable."),
+    ] = None,
+    level: Annotated[
+        list[LevelName] | None,
+        typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
     ] = None,
     report: Annotated[
         list[Path] | None,
@@ -84,7 +93,7 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.cli.errors import INTERRUPTED
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
-    from pytest_llmengine.contract.registry import Tier, select
+    from pytest_llmengine.contract.registry import Level, Tier, select
     from pytest_llmengine.reports import check_path, write_report
     from pytest_llmengine.reports.terminal import print_report
     from pytest_llmengine.targets import Mode, Settings
@@ -114,7 +123,10 @@ def verify(  # noqa: PLR0913 - one option each
             unanswered=max_unanswered,
         ),
     )
-    found, interrupted = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
+    checks = select(
+        tier=depth, ids=check or (), skip=skip or (), levels=[Level(name) for name in level or ()]
+    )
+    found, interrupted = run_suite(name, settings, checks, profile)
     print_report(found, stdout())
     for path in report or ():
         write_report(found, path)

@@ -59,7 +59,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test with the engines that it uses."""
+    """Mark a test with the engines that it uses, and name the group of its check."""
+    markers.name_group(item)
     markers.mark(item, run.backends_of(item))
 
 

@@ -77,6 +77,17 @@ def test_broken_rule(pytester: pytest.Pytester) -> None:
     assert "runner.py" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("group", ["completions", "net", "responses.stream"])
+def test_a_group_selects_by_keyword(pytester: pytest.Pytester, group: str) -> None:
+    """`-k` takes the groups that reports print, whatever the ids of their checks are."""
+    result = pytester.runpytest_inprocess(
+        *_SUITE, "--engine=mock", "-k", group, "--collect-only", "-q"
+    )
+
+    collected = {line.partition("[mock-")[2].rstrip("]") for line in result.outlines}
+    assert {check.id for check in select(ids=[group])} <= collected
+
+
 def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None:
     """What the profile knows is an xfail with its reason; what it knows wrongly is a failure."""
     with MockServer(behaviour=Behaviour("no refusal", reply=_without_refusal)) as server:
