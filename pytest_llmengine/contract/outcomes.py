@@ -7,7 +7,11 @@ from typing import NoReturn
 
 
 class Outcome(StrEnum):
-    """The verdict of one check on one target; the last two are no verdict, and fail the run."""
+    """The verdict of one check on one target.
+
+    The last three are no verdicts: an error and a check that was not run fail the run, and a check
+    of which there is no recording yet does not.
+    """
 
     PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
@@ -17,6 +21,7 @@ class Outcome(StrEnum):
     UNMEASURED = "unmeasured"
     ERROR = "error"
     NOT_RUN = "not_run"
+    UNRECORDED = "unrecorded"
 
 
 class Verdict(Exception):  # noqa: N818 - a verdict is not an error of ours

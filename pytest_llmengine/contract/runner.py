@@ -63,7 +63,7 @@ def run_check(
 
 def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
     """The verdict of a check that could not be run, accepted where nothing can be known."""
-    accepted = outcome is Outcome.UNMEASURED
+    accepted = outcome in {Outcome.UNMEASURED, Outcome.UNRECORDED}
     return CheckResult(check, outcome, reason, exchanges=(), seconds=0.0, accepted=accepted)
 
 

@@ -41,6 +41,7 @@ class Section(StrEnum):
     REFUSED = "Refused, and not claimed by the profile"
     UNMEASURED = "Not measured"
     NOT_RUN = "Not run"
+    UNRECORDED = "Not recorded yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ STYLES = {
     Outcome.UNMEASURED: "blue",
     Outcome.ERROR: "bold white on red",
     Outcome.NOT_RUN: "red",
+    Outcome.UNRECORDED: "blue",
 }
 
 # Characters of a reason: five lines of 80 columns where something is to be done, else two.

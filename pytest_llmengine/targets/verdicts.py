@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.targets.session import Session
+_NOT_YET = (
+    "there is no recording of it yet; where the engine is at hand: "
+    "llmengine verify --engine {} --mode record --check {}"
+)
 
 
 def judge(check: Check, session: Session, profile: Profile | None = None) -> CheckResult:
@@ -25,7 +29,8 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
     A request that was not recorded is an error of the harness whatever the check made of the
     answer: a rule about error answers would pass on it. A check that is recorded already and not
     to be recorded again is unmeasured, and so is one whose client library is missing, or was not
-    recorded in this release. In a replay no socket of this process leaves the machine. A check is
+    recorded in this release. A check of which the engine has no recording at all is unrecorded: a
+    new rule can be added without every engine at hand. In a replay no socket of this process leaves the machine. A check is
     not run once the session's budget is over.
     """
     if check.missing:
@@ -37,9 +42,9 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
     except AlreadyRecorded as there:
         return not_run(check, Outcome.UNMEASURED, str(there))
     except CassetteNotFoundError as error:
-        other_release = check.package is not None
-        outcome = Outcome.UNMEASURED if other_release else Outcome.ERROR
-        return not_run(check, outcome, str(error))
+        if check.package is not None:
+            return not_run(check, Outcome.UNMEASURED, str(error))
+        return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, check.id))
     except CassetteError as error:
         return not_run(check, Outcome.ERROR, str(error))
 

@@ -243,6 +243,31 @@ def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) 
     assert _outcomes(pytester.path / "report.json") == {"err.shape": "error"}
 
 
+def test_a_rule_that_is_not_recorded_yet_fails_nobody(pytester: pytest.Pytester) -> None:
+    """A check without a cassette is listed with the command that records it, and skipped.
+
+    The same run still fails for one that is recorded and asks for something else.
+    """
+    arguments = (*_SUITE, "--engine=openai_compatible", "--engine-report=report.json", "-rs")
+    recorded, changed, new = (f"chat.basic.{n}" for n in ("object_const", "id_unique", "model_echo"))
+    with MockServer() as server:
+        live = (f"--engine-url={server.base_url}", "--engine-mode=record")
+        pytester.runpytest_inprocess(*arguments, *live, "-k", f"{recorded} or {changed}")
+
+    result = pytester.runpytest_inprocess(*arguments, "-k", f"{recorded} or {new}")
+
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=1, skipped=1)
+    command = f"llmengine verify --engine openai_compatible --mode record --check {new}"
+    result.stdout.fnmatch_lines(["Not recorded yet (1)", f"SKIPPED *{command}"])
+    (tape,) = (pytester.path / "cassettes").rglob(f"*{changed}.yaml")
+    tape.write_text(tape.read_text().replace("Say hello.", "Say something else."))
+    result = pytester.runpytest_inprocess(*arguments, "-k", f"{changed} or {new}")
+    result.assert_outcomes(failed=1, skipped=1)
+    outcomes = _outcomes(pytester.path / "report.json")
+    assert outcomes == {changed: "error", new: "unrecorded"}
+
+
 def test_several_engines_and_their_reports(pytester: pytest.Pytester) -> None:
     """Every engine has its matrix, and its file when a report is asked for."""
     entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"

@@ -105,6 +105,7 @@ def test_json_counts_what_it_lists(report: Report) -> None:
             "unmeasured": 1,
             "error": 1,
             "not_run": 0,
+            "unrecorded": 0,
         },
         "seconds": 2.25,
     }
