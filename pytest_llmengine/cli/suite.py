@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,27 +25,46 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.runner import CheckResult
     from pytest_llmengine.targets import Session, Settings
 
 _INTERRUPTED = "the run was interrupted"
 
 
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """What came of a run: the report, and what a profile is made of.
+
+    ``results`` are the verdicts of the checks that were run; their exchanges are in the records of
+    the report. ``profile`` is what they were held against.
+    """
+
+    report: Report
+    results: tuple[CheckResult, ...]
+    profile: Profile
+    interrupted: bool
+
+
 def run_suite(
     name: str, settings: Settings, checks: Sequence[Check], profile_file: Path | None
-) -> tuple[Report, bool]:
-    """The report of the checks on the engine of that name, and whether the run was interrupted.
+) -> SuiteRun:
+    """Run the checks on the engine of that name, with progress on standard error.
 
-    Progress goes to standard error. The checks that an interrupt left are in the report as not run.
+    The checks that an interrupt left are in the report as not run.
     """
-    profile = read_profile(profile_file) if profile_file else None
+    given = read_profile(profile_file) if profile_file else None
     _fetch_model(name, settings)
     console = stderr()
     with ExitStack() as stack:
         with start_progress(console) as on_progress:
             session = stack.enter_context(open_session(name, settings, on_progress))
+        if session.advice and given is None:
+            console.print(session.advice, soft_wrap=True)
         header = header_of(session, settings.tier)
-        run = partial(_record, session=session, profile=profile)
+        profile = given or session.profile
+        results: list[CheckResult] = []
         records: list[CheckRecord] = []
+        run = partial(_record, session=session, profile=profile, results=results)
         interrupted = False
         try:
             for record in run_all(checks, run, console, title=header.describe):
@@ -53,7 +73,8 @@ def run_suite(
             interrupted = True
         left = checks[len(records) :]
         records += (CheckRecord.of(not_run(c, Outcome.NOT_RUN, _INTERRUPTED)) for c in left)
-        return Report(header, tuple(records)), interrupted
+        report = Report(header, tuple(records))
+        return SuiteRun(report, tuple(results), profile, interrupted)
 
 
 def _fetch_model(name: str, settings: Settings) -> None:
@@ -63,5 +84,9 @@ def _fetch_model(name: str, settings: Settings) -> None:
         fetch_missing(settings.model or config.model or facts(config.backend).model)
 
 
-def _record(check: Check, *, session: Session, profile: Profile | None) -> CheckRecord:
-    return CheckRecord.of(judge(check, session, profile))
+def _record(
+    check: Check, *, session: Session, profile: Profile, results: list[CheckResult]
+) -> CheckRecord:
+    result = judge(check, session, profile)
+    results.append(replace(result, exchanges=()))  # they can be large, and the record cuts them
+    return CheckRecord.of(result)

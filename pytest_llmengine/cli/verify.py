@@ -69,6 +69,10 @@ def verify(  # noqa: PLR0913 - one option each
     profile: Annotated[
         Path | None, typer.Option(help="Known deviations (TOML), in place of the shipped ones.")
     ] = None,
+    write_profile: Annotated[
+        Path | None,
+        typer.Option(help="Write what was seen as a profile that accepts it (TOML)."),
+    ] = None,
     image: ImageOption = None,
     gpus: GpusOption = None,
     startup_timeout: StartupTimeoutOption = None,
@@ -94,7 +98,7 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
     from pytest_llmengine.contract.registry import Level, Tier, select
-    from pytest_llmengine.reports import check_path, write_report
+    from pytest_llmengine.reports import as_profile, check_path, write_report
     from pytest_llmengine.reports.terminal import print_report
     from pytest_llmengine.targets import Mode, Settings
 
@@ -102,6 +106,8 @@ def verify(  # noqa: PLR0913 - one option each
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
     for path in report or ():
         check_path(path)
+    if write_profile is not None:
+        as_profile.check_profile_path(write_profile, profile)
     depth = Tier[tier.name]
     name = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
@@ -126,8 +132,11 @@ def verify(  # noqa: PLR0913 - one option each
     checks = select(
         tier=depth, ids=check or (), skip=skip or (), levels=[Level(name) for name in level or ()]
     )
-    found, interrupted = run_suite(name, settings, checks, profile)
-    print_report(found, stdout())
+    ran = run_suite(name, settings, checks, profile)
+    print_report(ran.report, stdout())
     for path in report or ():
-        write_report(found, path)
-    raise typer.Exit(INTERRUPTED if interrupted else 0 if found.accepted else 1)
+        write_report(ran.report, path)
+    if write_profile is not None:
+        seen = as_profile.write_profile(ran.results, ran.profile, ran.report, write_profile)
+        stdout().print(f"written to {write_profile}: {seen} deviations; --profile takes it")
+    raise typer.Exit(INTERRUPTED if ran.interrupted else 0 if ran.report.accepted else 1)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _KEYS = {"engine", "capabilities", "deviation"}
 _DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package"}
-_DEVIANT = {str(o) for o in (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)}
+DEVIANT = (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)
+"""The outcomes that a profile may know of."""
+
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
 
@@ -142,8 +144,8 @@ def _deviation(row: object, where: str) -> Deviation:
         if not isinstance(value, str):
             msg = f"{where}: {name}: {value!r} is not a text"
             raise ProfileError(msg)
-    if row["outcome"] not in _DEVIANT:
-        msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(_DEVIANT)}"
+    if row["outcome"] not in DEVIANT:
+        msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(map(str, DEVIANT))}"
         raise ProfileError(msg)
     package = _package(row, where)
     known: dict[str, Any] = {**row, "outcome": Outcome(row["outcome"]), "package": package}

@@ -21,6 +21,7 @@ class CheckResult:
     """The verdict of one check, with its reason and what went over the wire.
 
     ``answered`` is whether the server answered any of its requests, None if there was none.
+    ``observed`` and ``observed_reason`` are the verdict before a profile was held against it.
     """
 
     check: Check
@@ -29,6 +30,8 @@ class CheckResult:
     exchanges: tuple[Exchange, ...]
     seconds: float
     accepted: bool
+    observed: Outcome
+    observed_reason: str
     answered: bool | None = None
 
     @property
@@ -47,8 +50,8 @@ def run_check(
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
     target.begin(timing=check.timing, seconds=seconds)
-    outcome, reason = _observe(check, target)
-    reason = scrub(reason)
+    observed, words = _observe(check, target)
+    outcome, reason = observed, scrub(words)
     deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
@@ -57,14 +60,22 @@ def run_check(
         outcome is Outcome.REFUSED and not claimed
     )
     return CheckResult(
-        check, outcome, reason, target.exchanges, target.seconds, accepted, target.answered
+        check,
+        outcome,
+        reason,
+        target.exchanges,
+        target.seconds,
+        accepted,
+        observed,
+        scrub(words),
+        target.answered,
     )
 
 
 def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
     """The verdict of a check that could not be run, accepted where nothing can be known."""
     accepted = outcome in {Outcome.UNMEASURED, Outcome.UNRECORDED}
-    return CheckResult(check, outcome, reason, exchanges=(), seconds=0.0, accepted=accepted)
+    return CheckResult(check, outcome, reason, (), 0.0, accepted, outcome, reason)
 
 
 def _observe(check: Check, target: Target) -> tuple[Outcome, str]:

@@ -120,7 +120,8 @@ def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judg
     from pytest_llmengine.plugin.judge import Judge  # noqa: PLC0415 - imported when used
 
     config = request.config
-    return Judge(request.node, run.pool(config), run.settings(config), llmengine_name)
+    profile = run.profile(config)
+    return Judge(request.node, run.pool(config), run.settings(config), llmengine_name, profile)
 
 
 @pytest.fixture

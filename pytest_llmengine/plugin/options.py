@@ -111,6 +111,14 @@ PARITY_PROMPTS = Option(
     "path",
     "PATH",
 )
+PROFILE = Option(
+    "profile",
+    ("--engine-profile",),
+    "known deviations (TOML) in place of the shipped ones; `llmengine verify --write-profile` "
+    "makes one",
+    "path",
+    "PATH",
+)
 IMAGE = Option(
     "image",
     ("--engine-image",),
@@ -168,6 +176,7 @@ OPTIONS = (
     REWRITE,
     TIER,
     REPORT,
+    PROFILE,
     IMAGE,
     GPUS,
     STARTUP_TIMEOUT,

@@ -21,10 +21,12 @@ from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.errors import TargetError
+from pytest_llmengine.targets.recognition import recognised
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.values.fingerprint import Fingerprint
+    from pytest_llmengine.contract.reply import Reply
 
 _SECONDS = 20.0
 _MAX_SHOWN = 200
@@ -41,7 +43,7 @@ def identify(engine: Engine) -> Provenance:
         found = engine.fingerprint()
         if not found.model:
             raise TargetError(_needs_model(engine, found))
-        _try(engine, found)
+        reply = _try(engine, found)
     except AuthenticationError as error:
         raise TargetError(_key_is_refused(engine, error.status, error.body or "")) from error
     except (APIConnectionError, APITimeoutError, NoVerdict) as error:
@@ -52,6 +54,8 @@ def identify(engine: Engine) -> Provenance:
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
     server = facts(engine.backend).server
+    if server == engine.backend and reply is not None:  # it may be any program that speaks so
+        server = recognised(engine, found, reply) or server
     auth = "bearer" if engine.api_key else None
     return Provenance(server, found.version, found.model, found.model_digest, auth)
 
@@ -61,8 +65,10 @@ def _needs_model(engine: Engine, found: Fingerprint) -> str:
     return f"engine {engine.name!r} has no model: give --engine-model; {names}"
 
 
-def _try(engine: Engine, found: Fingerprint) -> None:
-    """Ask for one token; whatever else is wrong with the answer is for the checks to judge.
+def _try(engine: Engine, found: Fingerprint) -> Reply | None:
+    """The answer to a question of one token; None if it broke off.
+
+    Whatever else is wrong with it is for the checks to judge.
 
     A list is not enough: it may be open where the chat needs a key, and a server may know models
     that it does not list, such as aliases.
@@ -73,11 +79,11 @@ def _try(engine: Engine, found: Fingerprint) -> None:
         try:
             reply = target.post("/chat/completions", body, headers=engine.headers)
         except Fail:
-            return  # an answer that broke off, or had no end
+            return None  # an answer that broke off, or had no end
     if reply.status in _NO_KEY:
         raise TargetError(_key_is_refused(engine, reply.status, reply.text))
     if not httpx.codes.is_client_error(reply.status):
-        return
+        return reply
     if found.models is not None and found.model not in found.models:
         names = ", ".join(found.models) or "none at all"
         raise TargetError(
@@ -89,6 +95,7 @@ def _try(engine: Engine, found: Fingerprint) -> None:
             f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
             "the address of an OpenAI-style API usually ends in /v1"
         )
+    return reply
 
 
 def _key_is_refused(engine: Engine, status: int | None, body: str) -> str:

@@ -20,6 +20,7 @@ from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.docker import served
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
+from pytest_llmengine.targets.recognition import advice
 from pytest_llmengine.targets.server import identify
 from pytest_llmengine.targets.settings import Mode
 from pytest_llmengine.targets.ways import in_this_process, record_command
@@ -93,6 +94,13 @@ class Session:
             return f"replayed from {self.provenance.describe()}"
         where = f"{_WORDS[self.mode]} {self.upstream}" if self.upstream else "in this process"
         return f"{where}, {self.provenance.who()}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about a server that was recognised and has no profile here; "" if nothing."""
+        if self.mode is Mode.REPLAY:
+            return ""
+        return advice(self.engine.backend, self.provenance.engine)
 
     def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
         """The command that records this engine's answers to a test, or to all."""

@@ -30,8 +30,8 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
     answer: a rule about error answers would pass on it. A check that is recorded already and not
     to be recorded again is unmeasured, and so is one whose client library is missing, or was not
     recorded in this release. A check of which the engine has no recording at all is unrecorded: a
-    new rule can be added without every engine at hand. In a replay no socket of this process leaves the machine. A check is
-    not run once the session's budget is over.
+    new rule can be added without every engine at hand. A check is not run once the session's budget
+    is over. In a replay no socket of this process leaves the machine.
     """
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
@@ -42,11 +42,15 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
     except AlreadyRecorded as there:
         return not_run(check, Outcome.UNMEASURED, str(there))
     except CassetteNotFoundError as error:
-        if check.package is not None:
-            return not_run(check, Outcome.UNMEASURED, str(error))
-        return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, check.id))
+        return _unrecorded(check, session, error)
     except CassetteError as error:
         return not_run(check, Outcome.ERROR, str(error))
+
+
+def _unrecorded(check: Check, session: Session, error: CassetteNotFoundError) -> CheckResult:
+    if check.package is not None:  # another release of the library may be recorded
+        return not_run(check, Outcome.UNMEASURED, str(error))
+    return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, check.id))
 
 
 def _judged(check: Check, session: Session, profile: Profile) -> CheckResult:
@@ -58,4 +62,11 @@ def _judged(check: Check, session: Session, profile: Profile) -> CheckResult:
     if tape is None or not tape.misses:
         return result
     reason = "; ".join(tape.misses)
-    return replace(result, outcome=Outcome.ERROR, reason=reason, accepted=False)
+    return replace(
+        result,
+        outcome=Outcome.ERROR,
+        reason=reason,
+        accepted=False,
+        observed=Outcome.ERROR,
+        observed_reason=reason,
+    )

@@ -249,7 +249,9 @@ def test_a_rule_that_is_not_recorded_yet_fails_nobody(pytester: pytest.Pytester)
     The same run still fails for one that is recorded and asks for something else.
     """
     arguments = (*_SUITE, "--engine=openai_compatible", "--engine-report=report.json", "-rs")
-    recorded, changed, new = (f"chat.basic.{n}" for n in ("object_const", "id_unique", "model_echo"))
+    recorded, changed, new = (
+        f"chat.basic.{n}" for n in ("object_const", "id_unique", "model_echo")
+    )
     with MockServer() as server:
         live = (f"--engine-url={server.base_url}", "--engine-mode=record")
         pytester.runpytest_inprocess(*arguments, *live, "-k", f"{recorded} or {changed}")

@@ -62,7 +62,7 @@ def result(id: str, outcome: Outcome, reason: str, accepted: bool) -> CheckResul
         """A rule."""
 
     row = Check(id, rule, REQUIRED, CORE, "a source", group=id.rpartition(".")[0])
-    return CheckResult(row, outcome, reason, (EXCHANGE,), 0.25, accepted)
+    return CheckResult(row, outcome, reason, (EXCHANGE,), 0.25, accepted, outcome, reason)
 
 
 @pytest.fixture
