@@ -138,5 +138,6 @@ def verify(  # noqa: PLR0913 - one option each
         write_report(ran.report, path)
     if write_profile is not None:
         seen = as_profile.write_profile(ran.results, ran.profile, ran.report, write_profile)
-        stdout().print(f"written to {write_profile}: {seen} deviations; --profile takes it")
+        told = f"written to {write_profile}, with what was seen of {seen} rules; --profile takes it"
+        stdout().print(told, soft_wrap=True)
     raise typer.Exit(INTERRUPTED if ran.interrupted else 0 if ran.report.accepted else 1)

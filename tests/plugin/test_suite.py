@@ -105,6 +105,24 @@ def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None
     result.stdout.fnmatch_lines(["fail: the deviation of * is gone*", "XFAIL *refusal*"])
 
 
+def test_profile_of_the_projects_own(pytester: pytest.Pytester) -> None:
+    """`llmengine_profile` takes the place of the shipped one; a wrong file ends the run at once."""
+    pytester.makeini("[pytest]\nllmengine_profile = mine.toml\n")
+    profile = pytester.path / "mine.toml"
+    rule = "chat.message.required"
+    profile.write_text(
+        f'[[deviation]]\ncheck = "{rule}"\noutcome = "fail"\nversion = "1"\nreason = "my words"\n'
+    )
+    with MockServer(behaviour=Behaviour("no refusal", reply=_without_refusal)) as server:
+        aim = (*_SUITE, f"--engine-url={server.base_url}", "-k", rule)
+        pytester.runpytest_inprocess(*aim).assert_outcomes(xfailed=1)
+        profile.write_text("engine = ")
+        wrong = pytester.runpytest_inprocess(*aim)
+
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    wrong.stderr.fnmatch_lines(["*mine.toml: not TOML*"])
+
+
 def test_ignored_parameter_fails(pytester: pytest.Pytester) -> None:
     """A parameter that is accepted and has no effect is a failure that says so."""
     with MockServer(behaviour=_ignoring("tool_choice")) as server:
