@@ -103,7 +103,7 @@ def _judge(
         gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
         return Outcome.FAIL, (
             f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile: "
-            f"`llmengine contract profile {profile.engine}` prints a shipped one, `llmengine verify "
-            "--profile FILE` takes a copy, and with `--write-profile FILE` brings it up to date"
+            f"`llmengine contract profile {profile.engine}` prints a shipped one, `llmengine "
+            "verify --profile FILE` takes a copy, and `--write-profile FILE` with it mends that"
         )
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

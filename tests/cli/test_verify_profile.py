@@ -49,10 +49,10 @@ def test_a_written_profile_accepts_what_was_seen_and_no_more(
     assert f"  fail       {KEPT}" in other.out
     text = profile.read_text("utf-8")
     (row,) = tomllib.loads(text)["deviation"]
-    assert (row["check"], row["outcome"], row["reason"]) == (RULE, "fail", "missing: created")
+    assert (row["check"], row["outcome"], row["reason"]) == (RULE, "fail", "missing: id")
     assert "# The rule: A chat completion has id, object, created, model and choices." in text
     assert "# > POST /chat/completions {" in text
-    assert '# < 200 {"id":' in text
+    assert "# < 200 {" in text
 
 
 def test_a_profile_is_brought_up_to_date(llmengine: Callable[..., Any], tmp_path: Path) -> None:
