@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pytest_llmengine.cli.console import listing, stderr, stdout
-from pytest_llmengine.cli.options import TierName
+from pytest_llmengine.cli.options import LevelName, TierName
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.registry import Check
@@ -22,12 +22,21 @@ def list_checks(
     tier: Annotated[
         TierName, typer.Option(help="Only this tier and those below it.")
     ] = TierName.EXTENDED,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this group; repeatable."),
+    ] = None,
+    level: Annotated[
+        list[LevelName] | None,
+        typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List every check with its level, tier and rule."""
-    from pytest_llmengine.contract.registry import Tier, select
+    from pytest_llmengine.contract.registry import Level, Tier, select
 
-    checks = select(tier=Tier[tier.name])
+    levels = [Level(name) for name in level or ()]
+    checks = select(tier=Tier[tier.name], ids=group or (), levels=levels)
     if as_json:
         typer.echo(json.dumps([_row(check) for check in checks], indent=2, ensure_ascii=False))
     else:
@@ -37,7 +46,7 @@ def list_checks(
 @app.command()
 def explain(
     id: Annotated[  # noqa: A002 - the row's own name
-        str, typer.Argument(metavar="ID", help="A check's id, or the start of several.")
+        str, typer.Argument(metavar="ID", help="A check, a group, or the start of several ids.")
     ],
 ) -> None:
     """Say what a check asks, why, and what breaks it."""
@@ -67,7 +76,7 @@ def coverage(
     *,
     check: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
+        typer.Option(metavar="NAME", help="Only this group or check; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -6,7 +6,6 @@ import errno
 
 from llmengine.values.errors import LLMEngineError
 from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.contract.profile import ProfileError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -23,7 +22,7 @@ def one_line(error: Exception) -> str | None:
         return _os_error(error)
     if isinstance(error, ContainerError):
         return str(error)
-    if isinstance(error, (LLMEngineError, ProfileError)) or type(error) is LookupError:
+    if isinstance(error, LLMEngineError) or type(error) is LookupError:
         return " ".join(str(error).split())
     return None
 

@@ -55,6 +55,15 @@ CorsOption = Annotated[
 ]
 
 
+class LevelName(StrEnum):
+    """What a rule rests on."""
+
+    REQUIRED = "required"
+    EXPECTED = "expected"
+    OPTIONAL = "optional"
+    QUIRK = "quirk"
+
+
 class TierName(StrEnum):
     """How deep to go; a tier includes those before it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ from pytest_llmengine.cli.console import stderr
 from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.cli.progress import run_all
 from pytest_llmengine.cli.start_progress import start_progress
+from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import read_profile
+from pytest_llmengine.contract.runner import not_run
 from pytest_llmengine.reports import CheckRecord, Report
 from pytest_llmengine.reports.header import header_of
 from pytest_llmengine.targets import Mode, config_named, judge, open_session
@@ -22,22 +25,56 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.runner import CheckResult
     from pytest_llmengine.targets import Session, Settings
+
+_INTERRUPTED = "the run was interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """What came of a run: the report, and what a profile is made of.
+
+    ``results`` are the verdicts of the checks that were run; their exchanges are in the records of
+    the report. ``profile`` is what they were held against.
+    """
+
+    report: Report
+    results: tuple[CheckResult, ...]
+    profile: Profile
+    interrupted: bool
 
 
 def run_suite(
     name: str, settings: Settings, checks: Sequence[Check], profile_file: Path | None
-) -> Report:
-    """The report of the checks on the engine of that name, with progress on standard error."""
-    profile = read_profile(profile_file) if profile_file else None
+) -> SuiteRun:
+    """Run the checks on the engine of that name, with progress on standard error.
+
+    The checks that an interrupt left are in the report as not run.
+    """
+    given = read_profile(profile_file) if profile_file else None
     _fetch_model(name, settings)
     console = stderr()
     with ExitStack() as stack:
         with start_progress(console) as on_progress:
             session = stack.enter_context(open_session(name, settings, on_progress))
+        if session.advice and given is None:
+            console.print(session.advice, soft_wrap=True)
         header = header_of(session, settings.tier)
-        run = partial(_record, session=session, profile=profile)
-        return Report(header, tuple(run_all(checks, run, console, title=header.describe)))
+        profile = given or session.profile
+        results: list[CheckResult] = []
+        records: list[CheckRecord] = []
+        run = partial(_record, session=session, profile=profile, results=results)
+        interrupted = False
+        try:
+            for record in run_all(checks, run, console, title=header.describe):
+                records.append(record)  # noqa: PERF402 - an interrupt keeps what was made
+        except KeyboardInterrupt:
+            interrupted = True
+        left = checks[len(records) :]
+        records += (CheckRecord.of(not_run(c, Outcome.NOT_RUN, _INTERRUPTED)) for c in left)
+        report = Report(header, tuple(records))
+        return SuiteRun(report, tuple(results), profile, interrupted)
 
 
 def _fetch_model(name: str, settings: Settings) -> None:
@@ -47,5 +84,9 @@ def _fetch_model(name: str, settings: Settings) -> None:
         fetch_missing(settings.model or config.model or facts(config.backend).model)
 
 
-def _record(check: Check, *, session: Session, profile: Profile | None) -> CheckRecord:
-    return CheckRecord.of(judge(check, session, profile))
+def _record(
+    check: Check, *, session: Session, profile: Profile, results: list[CheckResult]
+) -> CheckRecord:
+    result = judge(check, session, profile)
+    results.append(replace(result, exchanges=()))  # they can be large, and the record cuts them
+    return CheckRecord.of(result)

@@ -12,6 +12,7 @@ from pytest_llmengine.cli.console import stdout
 from pytest_llmengine.cli.options import (
     GpusOption,
     ImageOption,
+    LevelName,
     StartupTimeoutOption,
     TierName,
 )
@@ -43,7 +44,15 @@ def verify(  # noqa: PLR0913 - one option each
     ] = TierName.EXTENDED,
     check: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Only this check, or those that begin so; repeatable."),
+        typer.Option(metavar="NAME", help="Only this group or check; repeatable."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="All but this group or check; repeatable."),
+    ] = None,
+    level: Annotated[
+        list[LevelName] | None,
+        typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
     ] = None,
     report: Annotated[
         list[Path] | None,
@@ -60,17 +69,36 @@ def verify(  # noqa: PLR0913 - one option each
     profile: Annotated[
         Path | None, typer.Option(help="Known deviations (TOML), in place of the shipped ones.")
     ] = None,
+    write_profile: Annotated[
+        Path | None,
+        typer.Option(help="Write what was seen as a profile that accepts it (TOML)."),
+    ] = None,
     image: ImageOption = None,
     gpus: GpusOption = None,
     startup_timeout: StartupTimeoutOption = None,
+    answer_timeout: Annotated[
+        float, typer.Option(min=0.001, help="How many seconds one whole answer may take.")
+    ] = 120,
+    check_timeout: Annotated[
+        float, typer.Option(min=0.001, help="How many seconds all requests of a check may take.")
+    ] = 300,
+    run_timeout: Annotated[
+        float, typer.Option(min=0.001, help="How many seconds the checks may take together.")
+    ] = 7200,
+    max_unanswered: Annotated[
+        int, typer.Option(min=1, help="Stop after so many checks in a row without an answer.")
+    ] = 3,
 ) -> None:
     """Hold a server to the contract and print where it keeps it.
 
-    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked.
+    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked, 130 interrupted;
+    what was checked before an interrupt is printed and written.
     """
+    from pytest_llmengine.cli.errors import INTERRUPTED
     from pytest_llmengine.cli.suite import run_suite
-    from pytest_llmengine.contract.registry import Tier, select
-    from pytest_llmengine.reports import check_path, write_report
+    from pytest_llmengine.contract.limits import Limits
+    from pytest_llmengine.contract.registry import Level, Tier, select
+    from pytest_llmengine.reports import as_profile, check_path, write_report
     from pytest_llmengine.reports.terminal import print_report
     from pytest_llmengine.targets import Mode, Settings
 
@@ -78,6 +106,8 @@ def verify(  # noqa: PLR0913 - one option each
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
     for path in report or ():
         check_path(path)
+    if write_profile is not None:
+        as_profile.check_profile_path(write_profile, profile)
     depth = Tier[tier.name]
     name = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
@@ -92,9 +122,22 @@ def verify(  # noqa: PLR0913 - one option each
         image=image,
         gpus=gpus,
         startup_timeout=startup_timeout,
+        limits=Limits(
+            answer=answer_timeout,
+            check=check_timeout,
+            run=run_timeout,
+            unanswered=max_unanswered,
+        ),
     )
-    found = run_suite(name, settings, select(tier=depth, ids=check or ()), profile)
-    print_report(found, stdout())
+    checks = select(
+        tier=depth, ids=check or (), skip=skip or (), levels=[Level(name) for name in level or ()]
+    )
+    ran = run_suite(name, settings, checks, profile)
+    print_report(ran.report, stdout())
     for path in report or ():
-        write_report(found, path)
-    raise typer.Exit(0 if found.accepted else 1)
+        write_report(ran.report, path)
+    if write_profile is not None:
+        seen = as_profile.write_profile(ran.results, ran.profile, ran.report, write_profile)
+        told = f"written to {write_profile}, with what was seen of {seen} rules; --profile takes it"
+        stdout().print(told, soft_wrap=True)
+    raise typer.Exit(INTERRUPTED if ran.interrupted else 0 if ran.report.accepted else 1)

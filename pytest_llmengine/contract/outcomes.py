@@ -7,7 +7,11 @@ from typing import NoReturn
 
 
 class Outcome(StrEnum):
-    """The verdict of one check on one target."""
+    """The verdict of one check on one target.
+
+    The last three are no verdicts: an error and a check that was not run fail the run, and a check
+    of which there is no recording yet does not.
+    """
 
     PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
@@ -16,6 +20,8 @@ class Outcome(StrEnum):
     DEVIATES = "deviates"
     UNMEASURED = "unmeasured"
     ERROR = "error"
+    NOT_RUN = "not_run"
+    UNRECORDED = "unrecorded"
 
 
 class Verdict(Exception):  # noqa: N818 - a verdict is not an error of ours
@@ -44,6 +50,12 @@ class Unmeasured(Verdict):
     """It cannot be known in this mode."""
 
     outcome = Outcome.UNMEASURED
+
+
+class NoVerdict(Verdict):
+    """Nothing can be said of the rule: no answer came, or not in time. The run fails."""
+
+    outcome = Outcome.ERROR
 
 
 def fail(reason: str) -> NoReturn:

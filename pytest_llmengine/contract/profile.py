@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from llmengine.config.documents import DocumentError, load_toml, read_text
 from llmengine.values.capabilities import Capability
+from llmengine.values.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.packages import Package
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 _KEYS = {"engine", "capabilities", "deviation"}
 _DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package"}
-_DEVIANT = {str(o) for o in (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)}
+DEVIANT = (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)
+"""The outcomes that a profile may know of."""
+
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
 
@@ -53,7 +56,7 @@ class Profile:
         return None if hidden else known
 
 
-class ProfileError(ValueError):
+class ProfileError(ConfigError, ValueError):
     """A profile file is wrong; the message names the file, the entry and the field."""
 
 
@@ -71,16 +74,21 @@ def shipped_profiles() -> dict[str, str]:
 
 
 def read_profile(path: Path) -> Profile:
-    """The profile in a file of the user's own."""
-    return parse_profile(path.read_text("utf-8"), source=str(path))
+    """The profile in a file of the user's own; raises ProfileError and OSError."""
+    try:
+        text = read_text(path)
+    except DocumentError as error:
+        msg = f"{path}: {error}"
+        raise ProfileError(msg) from error
+    return parse_profile(text, source=str(path))
 
 
 def parse_profile(text: str, *, source: str) -> Profile:
     """A profile from TOML; raises ProfileError that names file, entry and field."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        msg = f"{source}: not TOML: {error}"
+        data = load_toml(text)
+    except DocumentError as error:
+        msg = f"{source}: {error}"
         raise ProfileError(msg) from error
     if unknown := sorted(set(data) - _KEYS):
         msg = f"{source}: unknown key {unknown[0]!r}; known are {sorted(_KEYS)}"
@@ -122,15 +130,22 @@ def _deviations(data: dict[str, Any], source: str) -> dict[str, Deviation]:
     return found
 
 
-def _deviation(row: dict[str, str], where: str) -> Deviation:
+def _deviation(row: object, where: str) -> Deviation:
+    if not isinstance(row, dict):
+        msg = f"{where}: write [[deviation]], with two brackets, for each one"
+        raise ProfileError(msg)
     if missing := sorted(_DEVIATION_REQUIRED - set(row)):
         msg = f"{where}: {missing[0]!r} is missing; a deviation needs {sorted(_DEVIATION_REQUIRED)}"
         raise ProfileError(msg)
     if unknown := sorted(set(row) - _DEVIATION_KEYS):
         msg = f"{where}: unknown key {unknown[0]!r}; known are {sorted(_DEVIATION_KEYS)}"
         raise ProfileError(msg)
-    if row["outcome"] not in _DEVIANT:
-        msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(_DEVIANT)}"
+    for name, value in row.items():
+        if not isinstance(value, str):
+            msg = f"{where}: {name}: {value!r} is not a text"
+            raise ProfileError(msg)
+    if row["outcome"] not in DEVIANT:
+        msg = f"{where}: the outcome {row['outcome']!r} is not one of {sorted(map(str, DEVIANT))}"
         raise ProfileError(msg)
     package = _package(row, where)
     known: dict[str, Any] = {**row, "outcome": Outcome(row["outcome"]), "package": package}

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ class Check:
 
     ``id`` is never reused or renamed. ``source`` says where the rule comes from. ``needs`` are
     the capabilities without which a refusal is a fair answer. ``timing`` marks a rule that only
-    a clock can see. ``package`` is a client library that the check drives.
+    a clock can see. ``package`` is a client library that the check drives. ``group`` is what
+    reports group by and people select by, such as ``chat.stream``.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Check:
     needs: frozenset[Capability] = frozenset()
     timing: bool = False
     package: Package | None = None
+    group: str = ""
 
     @property
     def missing(self) -> str:
@@ -65,11 +68,6 @@ class Check:
     def cassette(self) -> str:
         """The name of its recording: what a client library sends changes with its releases."""
         return f"{self.package.installed}/{self.id}" if self.package else self.id
-
-    @property
-    def group(self) -> str:
-        """What reports group by, such as ``chat.stream``: the file that the check stands in."""
-        return self.run.__module__.rpartition(".")[2].replace("_", ".")
 
     @property
     def title(self) -> str:
@@ -89,8 +87,12 @@ def check(  # noqa: PLR0913 - one row of the catalogue
     needs: Iterable[Capability] = (),
     timing: bool = False,
     package: Package | None = None,
+    group: str = "",
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """Register a function of a target as a check; its docstring's first line is the rule."""
+    """Register a function of a target as a check; its docstring's first line is the rule.
+
+    Its group is named after its file if none is given: ``chat_stream.py`` holds ``chat.stream``.
+    """
 
     def register(run: CheckFunction) -> CheckFunction:
         if id in _catalogue:
@@ -99,7 +101,8 @@ def check(  # noqa: PLR0913 - one row of the catalogue
         if not run.__doc__:
             msg = f"check {id!r} has no docstring; its first line is the rule that reports print"
             raise ValueError(msg)
-        _catalogue[id] = Check(id, run, level, tier, source, frozenset(needs), timing, package)
+        own = group or run.__module__.rpartition(".")[2].replace("_", ".")
+        _catalogue[id] = Check(id, run, level, tier, source, frozenset(needs), timing, package, own)
         return run
 
     return register
@@ -113,14 +116,54 @@ def catalogue() -> dict[str, Check]:
     return dict(_catalogue)
 
 
-def select(*, tier: Tier = EXTENDED, ids: Iterable[str] = ()) -> list[Check]:
-    """The checks of a tier and those below it, or the ones named (an id or the start of one)."""
-    wanted = tuple(ids)
+def groups() -> list[str]:
+    """The groups of the catalogue, in its order."""
+    return list(dict.fromkeys(c.group for c in catalogue().values()))
+
+
+def select(
+    *,
+    tier: Tier = EXTENDED,
+    ids: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    levels: Iterable[Level] = (),
+) -> list[Check]:
+    """The checks of a tier and those below it, of some levels, by names and without others.
+
+    A name is a group, which stands for the groups under it too, or an id, or the start of ids.
+    Raises LookupError for a name that no check has, and where nothing is left.
+    """
+    wanted, unwanted, kept = list(ids), list(skip), frozenset(levels or Level)
     rows = [c for c in catalogue().values() if c.tier <= tier]
-    if not wanted:
-        return rows
-    unknown = [w for w in wanted if not any(c.id == w or c.id.startswith(f"{w}.") for c in rows)]
-    if unknown:
-        msg = f"no check is called {unknown[0]!r}; `llmengine contract list` shows them all"
-        raise LookupError(msg)
-    return [c for c in rows if any(c.id == w or c.id.startswith(f"{w}.") for w in wanted)]
+    known = set(groups())
+    for name in (*wanted, *unwanted):
+        if not any(_is_named(c, name, known) for c in rows):
+            raise LookupError(_unknown(name, known, tier))
+    found = [
+        c
+        for c in rows
+        if c.level in kept
+        and (not wanted or any(_is_named(c, name, known) for name in wanted))
+        and not any(_is_named(c, name, known) for name in unwanted)
+    ]
+    if not found:
+        raise LookupError("no check is left: what is selected is all skipped, or of other levels")
+    return found
+
+
+def _is_named(check: Check, name: str, known: set[str]) -> bool:
+    """A group goes over the start of an id: ``chat.messages`` is what reports print under it."""
+    here = check.group if name in known else check.id
+    return check.id == name or f"{here}.".startswith(f"{name}.")
+
+
+def _unknown(name: str, known: set[str], tier: Tier) -> str:
+    every = catalogue()
+    if any(_is_named(c, name, known) for c in every.values()):
+        return f"no check of {name!r} is in the tier {tier.name.lower()}; give a deeper --tier"
+    close = get_close_matches(name, [*known, *every], n=1)
+    meant = f" (did you mean {close[0]!r}?)" if close else ""
+    return (
+        f"no check or group is called {name!r}{meant}; `llmengine contract list` shows the checks, "
+        f"and the groups are {', '.join(sorted(known))}"
+    )

@@ -11,6 +11,10 @@ import httpx
 from pytest_llmengine.contract.outcomes import Fail, Refused
 from pytest_llmengine.contract.quote import quote
 
+_TO_ANYTHING = frozenset(
+    {httpx.codes.UNAUTHORIZED, httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -55,8 +59,8 @@ class Reply:
         """The body as JSON; a body that is none fails the check."""
         try:
             return json.loads(self.body)
-        except ValueError:
-            raise Fail(f"{self._name}: the body is not JSON: {quote(self.text)}") from None
+        except (ValueError, RecursionError):
+            raise Fail(f"{self._name}: {self._what} is not JSON: {quote(self.text)}") from None
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; anything else fails the check."""
@@ -79,16 +83,15 @@ class Reply:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the server said no in words: a 4xx or 501 with a message."""
-        refused = 400 <= self.status < 500 or self.status == httpx.codes.NOT_IMPLEMENTED
-        return refused and bool(self.error_message)
+        """Whether the server said no to what was asked, in words."""
+        return refuses(self.status) and bool(self.error_message)
 
     @property
     def error_message(self) -> str:
         """The words of an error, whatever the envelope; "" when there are none."""
         try:
             value = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         while isinstance(value, dict | list):
             value = _next_inside(value)
@@ -123,7 +126,7 @@ class Reply:
     def _event_object(self, event: Event) -> dict[str, Any]:
         try:
             value = json.loads(event.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Fail(f"{self._name}: an event is not JSON: {quote(event.data)}") from None
         if not isinstance(value, dict):
             raise Fail(f"{self._name}: an event is not a JSON object: {quote(event.data)}")
@@ -132,6 +135,13 @@ class Reply:
     @property
     def _name(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def _what(self) -> str:
+        """The body by its coding, if the server used one: "identity" was asked for."""
+        coding = str(self.headers.get("content-encoding", "")).strip().lower()
+        asked_for = coding in {"", "identity"}
+        return "the body" if asked_for else f"the body, in {quote(coding)} that was not asked for,"
 
     def _not_ok(self) -> NoReturn:
         raise Fail(f"{self._name}: {self.status} instead of 200: {quote(self.text)}")
@@ -143,6 +153,15 @@ class Event:
 
     data: str
     name: str = ""
+
+
+def refuses(status: int) -> bool:
+    """Whether a status says no to what was asked: a 4xx or 501.
+
+    A 401, 408 or 429 says no to the client, whatever it asks.
+    """
+    refused = 400 <= status < 500 or status == httpx.codes.NOT_IMPLEMENTED
+    return refused and status not in _TO_ANYTHING
 
 
 def parse_events(body: bytes) -> list[Event]:

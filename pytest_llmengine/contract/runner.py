@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.values.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome, Verdict
-from pytest_llmengine.contract.target import TargetUnreachable
+from pytest_llmengine.contract.parallel import within
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Deviation, Profile
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The verdict of one check, with its reason and what went over the wire."""
+    """The verdict of one check, with its reason and what went over the wire.
+
+    ``answered`` is whether the server answered any of its requests, None if there was none.
+    ``observed`` and ``observed_reason`` are the verdict before a profile was held against it.
+    """
 
     check: Check
     outcome: Outcome
@@ -25,6 +30,9 @@ class CheckResult:
     exchanges: tuple[Exchange, ...]
     seconds: float
     accepted: bool
+    observed: Outcome
+    observed_reason: str
+    answered: bool | None = None
 
     @property
     def failed(self) -> bool:
@@ -32,13 +40,18 @@ class CheckResult:
         return not self.accepted
 
 
-def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
-    """The verdict of one check on a target, held against the profile's known deviations."""
+def run_check(
+    check: Check, target: Target, profile: Profile, *, seconds: float | None = None
+) -> CheckResult:
+    """The verdict of one check on a target, held against the profile's known deviations.
+
+    The check may take so many seconds, else as long as the target's limits say.
+    """
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
-    target.begin(timing=check.timing)
-    outcome, reason = _observe(check, target)
-    reason = scrub(reason)
+    target.begin(timing=check.timing, seconds=seconds)
+    observed, words = _observe(check, target)
+    outcome, reason = observed, scrub(words)
     deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
@@ -46,22 +59,33 @@ def run_check(check: Check, target: Target, profile: Profile) -> CheckResult:
     accepted = outcome in {Outcome.PASS, Outcome.DEVIATES, Outcome.UNMEASURED} or (
         outcome is Outcome.REFUSED and not claimed
     )
-    return CheckResult(check, outcome, reason, target.exchanges, target.seconds, accepted)
+    return CheckResult(
+        check,
+        outcome,
+        reason,
+        target.exchanges,
+        target.seconds,
+        accepted,
+        observed,
+        scrub(words),
+        target.answered,
+    )
 
 
 def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
     """The verdict of a check that could not be run, accepted where nothing can be known."""
-    accepted = outcome is Outcome.UNMEASURED
-    return CheckResult(check, outcome, reason, exchanges=(), seconds=0.0, accepted=accepted)
+    accepted = outcome in {Outcome.UNMEASURED, Outcome.UNRECORDED}
+    return CheckResult(check, outcome, reason, (), 0.0, accepted, outcome, reason)
 
 
 def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
     try:
-        check.run(target)
+        if check.package is None:
+            check.run(target)
+        else:  # a client library waits by clocks of its own
+            within(target.may_take, partial(check.run, target))
     except Verdict as verdict:
         return verdict.outcome, str(verdict)
-    except TargetUnreachable as error:
-        return Outcome.ERROR, str(error)
     except Exception as error:  # noqa: BLE001 - whatever breaks in a check is the harness's fault
         return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"
     return Outcome.PASS, ""
@@ -79,7 +103,7 @@ def _judge(
         gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
         return Outcome.FAIL, (
             f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile: "
-            f"`llmengine contract profile {profile.engine}` prints it, `llmengine verify "
-            "--profile FILE` takes a copy without the entry"
+            f"`llmengine contract profile {profile.engine}` prints a shipped one, `llmengine "
+            "verify --profile FILE` takes a copy, and `--write-profile FILE` with it mends that"
         )
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

@@ -6,8 +6,10 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
+import httpcore
 import httpx
 
 from llmengine.values.secrets import (
@@ -18,15 +20,29 @@ from llmengine.values.secrets import (
     secret_address,
     secret_headers,
 )
-from pytest_llmengine.contract.outcomes import Fail, Unmeasured
+from pytest_llmengine.contract.connections import Connections
+from pytest_llmengine.contract.limits import Limits
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-class TargetUnreachable(Exception):  # noqa: N818 - reads as what happened
+# What a server may send to one check, which asks 50 times at most. A long list of models has 1 MB.
+MAX_BYTES = 16 * 1024 * 1024
+MAX_CHUNKS = 100_000
+
+
+class TargetUnreachable(NoVerdict):
     """Nothing answers at the target's address: no verdict on any rule can be given."""
+
+
+_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",  # bodies are read as they came
+    "User-Agent": "pytest-llmengine",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +60,17 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A request on its way, `start` by the performance counter."""
+    """A request on its way, `start` and `deadline` by the monotonic clock."""
 
     method: str
     path: str
     content: bytes | None
     start: float
+    deadline: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 @dataclass(slots=True)
@@ -60,7 +81,9 @@ class Target:
     arrival times mean nothing, as in a replay without recorded offsets. ``direct`` is False where
     a recorder or replayer stands between, whose connections are not the server's. Every request
     has a connection of its own, so a server that closes one early fails one rule and not others.
-    ``timeout`` is in seconds, for the connection and for a whole answer.
+    ``limits`` bound each answer, from the connection to the last byte, and each check; the whole
+    run is not the target's concern. ``may_take`` is the seconds of the current check. The answers
+    to one check are read up to 16 MiB in all.
     """
 
     base_url: str
@@ -68,18 +91,23 @@ class Target:
     api_key: str | None = None
     clock: bool = True
     direct: bool = True
-    timeout: float = 120.0
+    limits: Limits = field(default_factory=Limits)
+    may_take: float = field(default=inf, init=False)
     _exchanges: list[Exchange] = field(default_factory=list)
-    _client: httpx.Client = field(init=False)
+    _connections: Connections = field(default_factory=Connections, init=False)
     _timing: bool = field(default=False, init=False)
     _began: float = field(default=0.0, init=False)
+    _ends: float = field(default=inf, init=False)
+    _bytes: int = field(default=0, init=False)
+    _chunks: int = field(default=0, init=False)
+    _asked: bool = field(default=False, init=False)
+    _answered: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.api_key:
             register(self.api_key)
             self.api_key = Secret(self.api_key)
         self.base_url = secret_address(self.base_url)
-        self._client = self._new_client(kept=0)
 
     def __enter__(self) -> Self:
         return self
@@ -89,33 +117,28 @@ class Target:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
-
-    def _new_client(self, *, kept: int) -> httpx.Client:
-        return httpx.Client(
-            headers={"Accept-Encoding": "identity"},  # bodies are read as they came
-            limits=httpx.Limits(max_keepalive_connections=kept),
-            timeout=self.timeout,
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._connections.close()
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
         """Send the requests of this block over one connection, as long as the server keeps it."""
-        own = self._client
-        self._client = self._new_client(kept=1)
+        own = self._connections
+        self._connections = Connections(kept=1)
         try:
             yield
         finally:
-            self._client.close()
-            self._client = own
+            self._connections.close()
+            self._connections = own
 
-    def begin(self, *, timing: bool = False) -> None:
-        """Forget the exchanges of the last check."""
+    def begin(self, *, timing: bool = False, seconds: float | None = None) -> None:
+        """Forget the last check; the one that begins may take so long, else what ``limits`` say."""
         self._exchanges = []
         self._timing = timing
-        self._began = time.perf_counter()
+        self._asked = self._answered = False
+        self._bytes = self._chunks = 0
+        self._began = time.monotonic()
+        self.may_take = self.limits.check if seconds is None else seconds
+        self._ends = self._began + self.may_take
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -124,6 +147,8 @@ class Target:
 
     def note(self, exchange: Exchange) -> None:
         """Add what a client of its own asked and got, its keys scrubbed here."""
+        self._asked = True
+        self._answered = self._answered or exchange.status is not None
         self._exchanges.append(
             replace(
                 exchange,
@@ -135,7 +160,12 @@ class Target:
     @property
     def seconds(self) -> float:
         """Time since `begin`."""
-        return time.perf_counter() - self._began
+        return time.monotonic() - self._began
+
+    @property
+    def answered(self) -> bool | None:
+        """Whether a request since `begin` got its whole answer; None if there was no request."""
+        return self._answered if self._asked else None
 
     def need_clock(self) -> None:
         """End the check as unmeasured where arrival times mean nothing."""
@@ -197,46 +227,67 @@ class Target:
         sends the content with Transfer-Encoding instead of Content-Length.
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        merged = secret_headers({k: v for k, v in {**key, **(headers or {})}.items() if v})
+        sent = {**_HEADERS, **key, **(headers or {})}
+        merged = secret_headers({k: v for k, v in sent.items() if v})
         url = self.base_url.rstrip("/") + path
         body = _pieces(content) if chunked else content
-        attempt = _Attempt(method, path, content, time.perf_counter())
+        start = time.monotonic()
+        attempt = _Attempt(
+            method, path, content, start, min(start + self.limits.answer, self._ends)
+        )
+        self._asked = True
         try:
-            with self._client.stream(method, url, content=body, headers=merged) as response:
+            with self._connections.stream(
+                method, url, content=body, headers=merged, deadline=attempt.deadline
+            ) as response:
                 return self._read(attempt, response)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+        except httpcore.TimeoutException:
+            self._keep(attempt, None)
+            raise self._late(attempt, "no answer") from None
+        except (httpcore.ConnectError, httpcore.UnsupportedProtocol) as error:
             words = f"nothing answers at {mask_logins(self.base_url)}: {error}"
             raise TargetUnreachable(words) from None
-        except httpx.TimeoutException:
+        except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
             self._keep(attempt, None)
-            raise Fail(f"{method} {path}: no answer within {self.timeout:g} s") from None
-        except httpx.TransportError as error:
-            self._keep(attempt, None)
-            raise Fail(f"{method} {path}: the server closed the connection: {error}") from None
+            raise Fail(f"{attempt.name}: the server closed the connection: {error}") from None
 
-    def _read(self, attempt: _Attempt, response: httpx.Response) -> Reply:
-        """The reply with its whole body; one that stalls or never ends fails the check."""
+    def _read(self, attempt: _Attempt, response: httpcore.Response) -> Reply:
+        """The reply with its whole body; one that stalls or never ends is no reply."""
         port = _local_port(response)  # no longer known once the body has ended
         chunks: list[Chunk] = []
-        cut = stalled = False
+        cut = late = endless = False
         try:
-            for data in response.iter_raw():
-                chunks.append(Chunk(time.perf_counter() - attempt.start, data))
-                if stalled := chunks[-1].at > self.timeout:
+            for data in response.iter_stream():
+                chunks.append(Chunk(time.monotonic() - attempt.start, data))
+                self._bytes += len(data)
+                self._chunks += 1
+                if endless := self._bytes > MAX_BYTES or self._chunks > MAX_CHUNKS:
                     break
-        except httpx.TimeoutException:
-            stalled = True
-        except httpx.TransportError:
+        except httpcore.TimeoutException:
+            late = True
+        except (httpcore.NetworkError, httpcore.ProtocolError):
             cut = True
-        status, headers = response.status_code, response.headers
+        headers = httpx.Headers(response.headers)
+        status = response.status
         reply = Reply(attempt.method, attempt.path, status, headers, tuple(chunks), cut, port)
         self._keep(attempt, reply)
-        if stalled:
+        if late:
+            raise self._late(attempt, "no end of the answer", f"; {len(reply.body)} bytes came")
+        if endless:
             raise Fail(
-                f"{attempt.method} {attempt.path}: no end of the answer within {self.timeout:g} s; "
-                f"{len(reply.body)} bytes came"
+                f"{attempt.name}: no end of the answer; {self._bytes} bytes in {self._chunks} "
+                f"chunks came to this check, and {MAX_BYTES} and {MAX_CHUNKS} are the most"
             )
+        self._answered = True
         return reply
+
+    def _late(self, attempt: _Attempt, what: str, more: str = "") -> NoVerdict:
+        """Slow is not broken: no verdict, and the words say whose time it was."""
+        if attempt.deadline < self._ends:
+            return NoVerdict(f"{attempt.name}: {what} within {self.limits.answer:g} s{more}")
+        return NoVerdict(
+            f"{attempt.name}: {what} before the {self.may_take:.3g} s of the check were over{more}"
+        )
 
     def _keep(self, attempt: _Attempt, reply: Reply | None) -> None:
         self._exchanges.append(
@@ -247,7 +298,7 @@ class Target:
                 reply.status if reply else None,
                 {k: scrub(v) for k, v in reply.headers.items()} if reply else {},
                 scrub(reply.text) if reply else "",
-                time.perf_counter() - attempt.start,
+                time.monotonic() - attempt.start,
             )
         )
 
@@ -259,5 +310,5 @@ def _pieces(content: bytes | None) -> Iterator[bytes]:
     yield data[middle:]
 
 
-def _local_port(response: httpx.Response) -> int:
+def _local_port(response: httpcore.Response) -> int:
     return int(response.extensions["network_stream"].get_extra_info("client_addr")[1])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llmengine.config.documents import DocumentError, check_values, load_json, read_text
 from llmengine.values.errors import InvalidRequestError
 from llmengine.values.messages import to_messages
 from pytest_llmengine.parity.errors import ParityError
@@ -76,10 +76,11 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises ParityError that names the file, the line and the field for what is not a prompt.
     """
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
+        check_values(text)
     except OSError as error:
         raise ParityError(f"prompts {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
+    except DocumentError as error:
         raise ParityError(f"prompts {path}: {error}") from error
     prompts = _read(text, str(path))
     if not prompts:
@@ -116,7 +117,7 @@ def _prompts(lines: Iterable[str], name: str) -> Iterator[Prompt]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield _Line.model_validate(json.loads(line)).prompt_value()
+                yield _Line.model_validate(load_json(line)).prompt_value()
             except (ValueError, InvalidRequestError) as error:
                 raise ParityError(f"prompts {name}, line {number}: {_problem(error)}") from error
 

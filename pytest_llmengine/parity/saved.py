@@ -10,6 +10,7 @@ import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
+from llmengine.config.documents import check_values, load_json, read_bytes, read_text, unzip
 from pytest_llmengine.parity.answer import Answer
 from pytest_llmengine.parity.errors import ParityError
 from pytest_llmengine.parity.facts import Facts
@@ -53,19 +54,20 @@ def load(path: Path) -> Side:
     been changed since it was written.
     """
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-        head, *rows = [json.loads(line) for line in text.splitlines()]
+        text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
+        check_values(text)
+        head, *rows = [load_json(line) for line in text.splitlines()]
     except OSError as error:
         raise ParityError(f"saved side {path}: {error.strerror or error}") from error
-    except (EOFError, ValueError) as error:
+    except ValueError as error:
         raise ParityError(f"saved side {path}: {error}") from error
     _check_head(head, path)
     try:
         side = _side(head, rows, path)
-    except (KeyError, TypeError, ValueError) as error:
+        digest, saved = side.digest, head["prompts"]["digest"]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ParityError(f"saved side {path}: {type(error).__name__}: {error}") from error
-    if side.digest != head["prompts"]["digest"]:
+    if digest != saved:
         raise ParityError(f"saved side {path}: its prompts are not those that were saved in it")
     return side
 

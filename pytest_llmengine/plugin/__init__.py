@@ -59,7 +59,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test with the engines that it uses."""
+    """Mark a test with the engines that it uses, and name the group of its check."""
+    markers.name_group(item)
     markers.mark(item, run.backends_of(item))
 
 
@@ -129,7 +130,8 @@ def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judg
     from pytest_llmengine.plugin.judge import Judge  # noqa: PLC0415 - imported when used
 
     config = request.config
-    return Judge(request.node, run.pool(config), run.settings(config), llmengine_name)
+    profile = run.profile(config)
+    return Judge(request.node, run.pool(config), run.settings(config), llmengine_name, profile)
 
 
 @pytest.fixture

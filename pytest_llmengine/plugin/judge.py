@@ -10,6 +10,7 @@ from pytest_llmengine.plugin.verdicts import keep
 from pytest_llmengine.targets import TargetError, judge
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
     from pytest_llmengine.plugin.pool import Pool
@@ -19,8 +20,16 @@ if TYPE_CHECKING:
 class Judge:
     """Gives the verdict of a check on one engine, and keeps it for the report."""
 
-    def __init__(self, item: pytest.Item, pool: Pool, settings: Settings, name: str) -> None:
+    def __init__(
+        self,
+        item: pytest.Item,
+        pool: Pool,
+        settings: Settings,
+        name: str,
+        profile: Profile | None,
+    ) -> None:
         self._item = item
+        self._profile = profile
         self._pool = pool
         self._settings = settings
         self._name = name
@@ -31,6 +40,6 @@ class Judge:
             session = self._pool.open(self._name)
         except TargetError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        result = judge(check, session)
+        result = judge(check, session, self._profile)
         keep(self._item, result, session, self._settings)
         return result

@@ -54,6 +54,13 @@ def backends_by_name(fixtures: set[str]) -> list[str]:
     return [backend for fixture, backend in BACKEND_OF_FIXTURE.items() if fixture in fixtures]
 
 
+def name_group(item: pytest.Item) -> None:
+    """Let ``-k`` select a check by its group, which need not be the start of its id."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and CHECK in callspec.params:
+        item.extra_keyword_matches.add(callspec.params[CHECK].group)
+
+
 def name_of(item: pytest.Item) -> str | None:
     """The engine that a test is parametrised with, if it is."""
     callspec = getattr(item, "callspec", None)

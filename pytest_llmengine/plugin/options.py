@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_llmengine.targets import Settings
 
-Kind = Literal["text", "list", "flag", "path", "seconds"]
+Kind = Literal["text", "list", "flag", "path", "seconds", "count"]
 
 _INI_TYPES: dict[Kind, Any] = {
     "text": "string",
@@ -24,6 +25,7 @@ _INI_TYPES: dict[Kind, Any] = {
     "flag": "bool",
     "path": "string",
     "seconds": "string",
+    "count": "string",
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -110,6 +112,14 @@ PARITY_PROMPTS = Option(
     "path",
     "PATH",
 )
+PROFILE = Option(
+    "profile",
+    ("--engine-profile",),
+    "known deviations (TOML) in place of the shipped ones; `llmengine verify --write-profile` "
+    "makes one",
+    "path",
+    "PATH",
+)
 IMAGE = Option(
     "image",
     ("--engine-image",),
@@ -129,6 +139,34 @@ STARTUP_TIMEOUT = Option(
     "seconds",
     "SECONDS",
 )
+ANSWER_TIMEOUT = Option(
+    "answer_timeout",
+    ("--engine-answer-timeout",),
+    "how long one whole answer to a check of the contract may take (default: 120)",
+    "seconds",
+    "SECONDS",
+)
+CHECK_TIMEOUT = Option(
+    "check_timeout",
+    ("--engine-check-timeout",),
+    "how long all requests of a check may take together (default: 300)",
+    "seconds",
+    "SECONDS",
+)
+RUN_TIMEOUT = Option(
+    "run_timeout",
+    ("--engine-run-timeout",),
+    "how long the checks on one engine may take together (default: 7200)",
+    "seconds",
+    "SECONDS",
+)
+MAX_UNANSWERED = Option(
+    "max_unanswered",
+    ("--engine-max-unanswered",),
+    "stop asking an engine after so many checks in a row without an answer (default: 3)",
+    "count",
+    "N",
+)
 OPTIONS = (
     ENGINE,
     URL,
@@ -139,13 +177,24 @@ OPTIONS = (
     REWRITE,
     TIER,
     REPORT,
+    PROFILE,
     IMAGE,
     GPUS,
     STARTUP_TIMEOUT,
+    ANSWER_TIMEOUT,
+    CHECK_TIMEOUT,
+    RUN_TIMEOUT,
+    MAX_UNANSWERED,
     PARITY_BASELINE,
     PARITY_CANDIDATE,
     PARITY_PROMPTS,
 )
+_LIMITS = {
+    "answer": ANSWER_TIMEOUT,
+    "check": CHECK_TIMEOUT,
+    "run": RUN_TIMEOUT,
+    "unanswered": MAX_UNANSWERED,
+}
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -163,8 +212,8 @@ def _how(option: Option) -> dict[str, Any]:
     how: dict[str, Any] = {"default": None, "metavar": option.metavar, "choices": option.choices}
     if option.kind == "list":
         how["action"] = "append"
-    if option.kind == "seconds":
-        how["type"] = _seconds
+    if option.kind in _NUMBERS:
+        how["type"] = _NUMBERS[option.kind]
     return how
 
 
@@ -215,17 +264,24 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
         "image": chosen(config, IMAGE),
         "gpus": chosen(config, GPUS),
         "startup_timeout": chosen(config, STARTUP_TIMEOUT),
+        "limits": {
+            name: value
+            for name, option in _LIMITS.items()
+            if (value := chosen(config, option)) is not None
+        },
     }
 
 
 def settings_of(config: pytest.Config) -> Settings:
     """The run's settings, from `values_of`."""
-    from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - the same
     from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - the same
 
     values = values_of(config)
     values["mode"] = Mode(values["mode"]) if values["mode"] else None
     values["tier"] = Tier[values["tier"].upper()]
+    values["limits"] = Limits(**values["limits"])
     return Settings(**values)
 
 
@@ -239,9 +295,9 @@ def _parsed(option: Option, text: str) -> Any:
 
 def _checked(option: Option, value: Any, where: str) -> Any:
     """A value from the environment or the ini file, held to the rules of the command line."""
-    if option.kind == "seconds":
+    if option.kind in _NUMBERS:
         try:
-            return _seconds(value)
+            return _NUMBERS[option.kind](value)
         except ArgumentTypeError as error:
             raise pytest.UsageError(f"{where} is {error}") from error
     if option.choices is not None and value not in option.choices:
@@ -254,6 +310,16 @@ def _seconds(text: str) -> float:
         if 0 < (seconds := float(text)) < inf:
             return seconds
     raise ArgumentTypeError(f"{text!r}; give seconds above 0")
+
+
+def _count(text: str) -> int:
+    with suppress(ValueError):
+        if (count := int(text)) > 0:
+            return count
+    raise ArgumentTypeError(f"{text!r}; give a whole number above 0")
+
+
+_NUMBERS: dict[str, Callable[[str], float]] = {"seconds": _seconds, "count": _count}
 
 
 def _flag(option: Option, text: str) -> bool:

@@ -52,6 +52,11 @@ class Pool:
                 session.played.clear()
         return taken
 
+    def advice(self) -> list[str]:
+        """What to do about open engines whose server was recognised and has no profile."""
+        open_ones = [s for s in self._sessions.values() if not isinstance(s, TargetError)]
+        return [session.advice for session in open_ones if session.advice]
+
     def close(self) -> None:
         """Close every session, the last one first."""
         self._stack.close()

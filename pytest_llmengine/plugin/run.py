@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine.plugin import containers
-from pytest_llmengine.plugin.markers import NAME, backends_by_name, fixtures_of, name_of
+from pytest_llmengine.plugin.markers import CHECK, NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
     PARITY_BASELINE,
+    PROFILE,
     REPORT,
     URL,
     chosen,
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.plugin.pool import Pool
     from pytest_llmengine.targets import Settings
 
 _settings = pytest.StashKey["Settings"]()
 _pool = pytest.StashKey["Pool"]()
+_profile = pytest.StashKey["Profile | None"]()
 
 
 def begin(config: pytest.Config) -> None:
@@ -45,6 +48,7 @@ def begin(config: pytest.Config) -> None:
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
     if report is not None:
         _check_report(report)
+    profile(config)
     if given(config, ENGINE):
         _check_names(config)
     if given(config, PARITY_BASELINE):
@@ -72,6 +76,14 @@ def pool(config: pytest.Config) -> Pool:
 
         config.stash[_pool] = Pool(settings(config), containers.teller(config))
     return config.stash[_pool]
+
+
+def profile(config: pytest.Config) -> Profile | None:
+    """The profile that the run was given; None where each engine has its own."""
+    if _profile not in config.stash:
+        path = chosen(config, PROFILE)
+        config.stash[_profile] = None if path is None else _read_profile(path)
+    return config.stash[_profile]
 
 
 def backends_of(item: pytest.Item) -> list[str]:
@@ -126,8 +138,12 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
     An engine that the run was aimed at and that cannot be opened ends the run here: every one of
     its tests would fail for the same reason. Of others the tests tell.
     """
-    names = dict.fromkeys(name for item in items for name in _names(item))
-    return [line for name in names if (line := _line(config, name))]
+    chosen_items = list(items)
+    names = dict.fromkeys(name for item in chosen_items for name in _names(item))
+    lines = [line for name in names if (line := _line(config, name))]
+    if profile(config) is None and any(CHECK in fixtures_of(item) for item in chosen_items):
+        lines += (f"llmengine: {told}" for told in pool(config).advice())
+    return lines
 
 
 def _line(config: pytest.Config, name: str) -> str | None:
@@ -180,6 +196,17 @@ def _check_names(config: pytest.Config) -> None:
             pool(config).backend(name)
     except TargetError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _read_profile(path: Path) -> Profile:
+    from pytest_llmengine.contract.profile import ProfileError, read_profile  # noqa: PLC0415 - unused runs stay light
+
+    try:
+        return read_profile(path)
+    except ProfileError as error:
+        raise pytest.UsageError(str(error)) from error
+    except OSError as error:
+        raise pytest.UsageError(f"profile {path}: {error.strerror}") from error
 
 
 def _check_report(path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pytest_llmengine.contract.runner import CheckResult
-    from pytest_llmengine.reports import Report
+    from pytest_llmengine.reports import CheckRecord, Report
     from pytest_llmengine.targets import Session
     from pytest_llmengine.targets.settings import Settings
 
@@ -48,15 +48,38 @@ class Verdicts:
         self._path = path
         self._headers: dict[str, dict[str, Any]] = {}
         self._records: dict[str, dict[str, dict[str, Any]]] = {}
+        self._collected: dict[str, None] = {}
+        self._cut_short = False
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what is to be run."""
+        self._collected |= dict.fromkeys(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Note what the workers of pytest-xdist are to run."""
+        self._collected |= dict.fromkeys(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a verdict from a test's report; a test that is run again replaces its first one."""
+        self._collected.pop(report.nodeid, None)
         verdict = getattr(report, _ATTRIBUTE, None)
         if verdict is None:
             return
         engine = verdict["header"]["engine"]
         self._headers.setdefault(engine, verdict["header"])
         self._records.setdefault(engine, {})[verdict["record"]["id"]] = verdict["record"]
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Fail a run that stopped before its last check, which skipped tests alone would not."""
+        self._cut_short = bool(
+            exitstatus == pytest.ExitCode.INTERRUPTED or session.shouldstop or session.shouldfail
+        )
+        rows = (row for records in self._records.values() for row in records.values())
+        if session.exitstatus == pytest.ExitCode.OK and any(
+            r["outcome"] == "not_run" for r in rows
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix of each engine, and write the report that was asked for."""
@@ -76,9 +99,22 @@ class Verdicts:
 
         order = list(catalogue())
         for engine, records in self._records.items():
-            rows = sorted(records.values(), key=lambda row: order.index(row["id"]))
-            checks = tuple(CheckRecord.from_dict(row) for row in rows)
-            yield Report(Header(**self._headers[engine]), checks)
+            rows = [CheckRecord.from_dict(row) for row in records.values()]
+            rows += self._left(engine)
+            rows.sort(key=lambda row: order.index(row.id))
+            yield Report(Header(**self._headers[engine]), tuple(rows))
+
+    def _left(self, engine: str) -> Iterator[CheckRecord]:
+        """The checks that a run which was cut short did not come to."""
+        from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - the same
+        from pytest_llmengine.contract.runner import not_run  # noqa: PLC0415 - the same
+        from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - the same
+
+        ends = tuple(self._collected) if self._cut_short else ()
+        for check in catalogue().values():
+            if any(nodeid.endswith(f"[{engine}-{check.id}]") for nodeid in ends):
+                yield CheckRecord.of(not_run(check, Outcome.NOT_RUN, "the run was interrupted"))
 
     def _write(self, path: Path) -> Iterator[str]:
         """Write the report, one file an engine where there are several, and say so."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import yaml
 from vcr.serialize import deserialize, serialize
 
+from llmengine.config.documents import read_text
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.interaction import from_vcr
+from pytest_llmengine.recording.matching import pretty
 from pytest_llmengine.recording.provenance import KEY, Provenance
 
 if TYPE_CHECKING:
@@ -62,20 +63,28 @@ def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[
 
 def _load(path: Path, serializer: Any) -> Loaded:
     try:
-        loaded = deserialize(path.read_text(encoding="utf-8"), serializer)
-        for response in loaded[1]:
-            from_vcr(response)
+        return _loaded(read_text(path), serializer)
     except FileNotFoundError:
         raise CassetteNotFoundError(path) from None
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CassetteError(
             f"{path} is not a cassette that can be replayed: {error}; "
             "nothing in it was run; mend it, or delete it and record again"
         ) from error
+
+
+def _loaded(text: str, serializer: Any) -> Loaded:
+    """A cassette's requests, responses and metadata, each looked at once before any is played."""
+    loaded = deserialize(text, serializer)
+    requests, responses = loaded[0], loaded[1]
     metadata = loaded[2] if len(loaded) > 2 else {}  # noqa: PLR2004 - vcrpy's optional third
-    for request in loaded[0]:
-        _strip_prefix(request, Provenance.from_metadata(metadata))
-    return loaded[0], loaded[1], metadata
+    provenance = Provenance.from_metadata(metadata)
+    for response in responses:
+        from_vcr(response)
+    for request in requests:
+        _strip_prefix(request, provenance)
+        pretty(request)
+    return requests, responses, metadata
 
 
 def _strip_prefix(request: VcrRequest, provenance: Provenance) -> None:

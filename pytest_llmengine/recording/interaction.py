@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Cut = Literal["upstream", "client"]
 
 KEY = "llmengine"
+_STATUSES = range(100, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +73,26 @@ def to_vcr(answer: Answer) -> dict[str, Any]:
 def from_vcr(response: Mapping[str, Any]) -> Answer:
     """The answer in a cassette's response, ours or one that vcrpy recorded.
 
-    Raises ValueError when the chunk sizes do not add up to the body.
+    Raises ValueError when the chunk sizes do not add up to the body, or a value is of a wrong type.
     """
     body = response["body"]["string"] or b""
+    code, reason = response["status"]["code"], response["status"]["message"] or ""
+    _expect(isinstance(body, bytes), "the body is not a text")
+    _expect(type(code) is int and code in _STATUSES, f"the status {code!r} is not one of HTTP's")
+    _expect(isinstance(reason, str), f"the status message {reason!r} is not a text")
     headers = tuple(
         (name.lower(), value)
         for name, values in response["headers"].items()
         for value in ([values] if isinstance(values, str) else values)
     )
+    _expect(
+        all(isinstance(v, str) for _, v in headers),
+        "a header is neither a text nor a list of texts",
+    )
     extra = response.get(KEY)
     return Answer(
-        response["status"]["code"],
-        response["status"]["message"] or "",
+        code,
+        reason,
         headers,
         body,
         Timeline.whole(body) if extra is None else _timeline(extra, body),
@@ -98,8 +107,17 @@ def _extra(answer: Answer) -> dict[str, Any]:
     return extra if answer.cut is None else extra | {"cut": answer.cut}
 
 
+def _expect(condition: bool, wrong: str) -> None:
+    if not condition:
+        raise ValueError(wrong)
+
+
 def _timeline(extra: Mapping[str, Any], body: bytes) -> Timeline:
     sizes, at_ms = tuple(extra.get("sizes", ())), tuple(extra.get("at_ms", ()))
+    times = (extra.get("head_ms") or 0, *sizes, *at_ms)
+    _expect(
+        all(type(n) is int and n >= 0 for n in times), "head_ms, sizes and at_ms are whole numbers"
+    )
     if sum(sizes) != len(body) or len(sizes) != len(at_ms):
         raise ValueError(
             f"the body has {len(body)} bytes, but its chunk sizes add up to {sum(sizes)} "

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from vcr.serializers import yamlserializer
 
-deserialize = yamlserializer.deserialize
+from llmengine.config.documents import load_yaml
 
 # Text that a YAML block gives back as it was: no control characters, and none of the line breaks
 # that YAML has beside the line feed.
@@ -44,6 +44,11 @@ def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.SequenceN
 
 _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(list, _represent_list)
+
+
+def deserialize(text: str) -> Any:
+    """The file's value; raises DocumentError."""
+    return load_yaml(text, yamlserializer.deserialize)
 
 
 def serialize(cassette: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from llmengine.config.documents import DocumentError, load_json, read_text
 from llmengine.values.errors import ConfigError
+from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports.as_json import SCHEMA_VERSION
 from pytest_llmengine.reports.record import CheckRecord
 from pytest_llmengine.reports.report import Header, Report
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRITE_ONE = "write one with `llmengine verify --report FILE.json`"
+_NEVER_ACCEPTED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.ERROR, Outcome.NOT_RUN})
 
 
 def read_report(path: Path) -> Report:
@@ -23,8 +25,8 @@ def read_report(path: Path) -> Report:
     Raises ConfigError that names the file if it is none, or one of another schema version.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        data = load_json(read_text(path))
+    except DocumentError as error:
         raise ConfigError(f"{path}: not a JSON report: {error}; {_WRITE_ONE}") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version is None:
@@ -35,12 +37,32 @@ def read_report(path: Path) -> Report:
             "run the check again with this version"
         )
     try:
-        checks = tuple(CheckRecord.from_dict(row) for row in data["checks"])
+        checks = tuple(_record(row) for row in data["checks"])
         return Report(_header(data["provenance"]), checks)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: not a whole report: {error!r}; {_WRITE_ONE}") from error
 
 
 def _header(provenance: dict[str, Any]) -> Header:
-    names = [field.name for field in fields(Header)]
-    return Header(**{name: provenance[name] for name in names})
+    named = {field.name: provenance[field.name] for field in fields(Header)}
+    for name, value in named.items():
+        _expect(value, (str, type(None)) if name == "version" else str, name)
+    return Header(**named)
+
+
+def _record(row: dict[str, Any]) -> CheckRecord:
+    record = CheckRecord.from_dict(row)
+    for name in ("id", "group", "level", "tier", "reason"):
+        _expect(getattr(record, name), str, name)
+    _expect(record.accepted, bool, "accepted")
+    _expect(record.seconds, (int, float), "seconds")
+    if record.accepted and record.outcome in _NEVER_ACCEPTED:
+        raise ValueError(f"{record.id} is {record.outcome} and yet accepted")
+    for exchange in record.exchanges:
+        _expect(exchange, dict, "exchanges")
+    return record
+
+
+def _expect(value: object, kind: type | tuple[type, ...], name: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}")

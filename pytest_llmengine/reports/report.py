@@ -40,6 +40,8 @@ class Section(StrEnum):
     DEVIATES = "Known deviations"
     REFUSED = "Refused, and not claimed by the profile"
     UNMEASURED = "Not measured"
+    NOT_RUN = "Not run"
+    UNRECORDED = "Not recorded yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,6 @@ class Report:
 
 
 def _section(record: CheckRecord) -> Section:
-    if not record.accepted:
+    if not record.accepted and record.outcome is not Outcome.NOT_RUN:
         return Section.FAILED
     return Section[record.outcome.name]

@@ -33,6 +33,8 @@ STYLES = {
     Outcome.DEVIATES: "yellow",
     Outcome.UNMEASURED: "blue",
     Outcome.ERROR: "bold white on red",
+    Outcome.NOT_RUN: "red",
+    Outcome.UNRECORDED: "blue",
 }
 
 # Characters of a reason: five lines of 80 columns where something is to be done, else two.
@@ -78,6 +80,7 @@ def _count(outcome: Outcome, n: int) -> Text:
 
 def _section(section: Section, records: list[CheckRecord]) -> list[RenderableType]:
     lines: list[RenderableType] = [Text(f"{section} ({len(records)})", style="bold")]
+    told = ""  # what was not run or measured often has one reason for many checks
     for record in records:
         lines.append(
             Text.assemble(
@@ -88,7 +91,10 @@ def _section(section: Section, records: list[CheckRecord]) -> list[RenderableTyp
                 (f"  {record.level}", "dim"),
             )
         )
-        lines.append(Padding(Text(_reason(section, record)), (0, 0, 0, 13)))
+        reason = _reason(section, record)
+        if section is Section.FAILED or reason != told:
+            lines.append(Padding(Text(reason), (0, 0, 0, 13)))
+        told = reason
     return lines
 
 

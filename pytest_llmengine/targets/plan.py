@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
 from llmengine.values.errors import ConfigError
 from llmengine.values.file_names import path_below
+from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.targets.addresses import answers_by_default, located
 from pytest_llmengine.targets.backends import facts
@@ -44,7 +45,7 @@ class Plan:
     ``config.endpoint`` is the configured address, if any; a replay does not go there.
     ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
     what is to be started first, if anything. ``in_process`` says that there is no server.
-    ``source`` is who says the address.
+    ``source`` is who says the address. ``limits`` bound the checks of the contract.
     """
 
     config: EngineConfig
@@ -54,6 +55,7 @@ class Plan:
     container: ContainerSpec | None = None
     in_process: bool = False
     source: str = ""
+    limits: Limits = field(default_factory=Limits)
 
 
 def make_plan(name: str, settings: Settings) -> Plan:

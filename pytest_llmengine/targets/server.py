@@ -15,14 +15,19 @@ from llmengine.values.errors import (
     CallError,
 )
 from llmengine.values.secrets import scrub
+from pytest_llmengine.contract.limits import Limits
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict
+from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance
 from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.errors import TargetError
+from pytest_llmengine.targets.recognition import recognised
 from pytest_llmengine.targets.ways import choose_model
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.values.fingerprint import Fingerprint
+    from pytest_llmengine.contract.reply import Reply
 
 _SECONDS = 20.0
 _MAX_SHOWN = 200
@@ -40,10 +45,10 @@ def identify(engine: Engine, otherwise: str = "") -> Provenance:
         found = engine.fingerprint()
         if not found.model:
             raise TargetError(_needs_model(engine, found))
-        _try(engine, found)
+        reply = _try(engine, found)
     except AuthenticationError as error:
         raise TargetError(_key_is_refused(engine, error.status, error.body or "")) from error
-    except (APIConnectionError, APITimeoutError, httpx.TransportError) as error:
+    except (APIConnectionError, APITimeoutError, NoVerdict) as error:
         raise TargetError(
             f"engine {engine.name!r}: nothing answers at {engine.base_url} "
             f"({error or type(error).__name__}); start the server, or correct the address"
@@ -52,6 +57,8 @@ def identify(engine: Engine, otherwise: str = "") -> Provenance:
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
     server = facts(engine.backend).server
+    if server == engine.backend and reply is not None:  # it may be any program that speaks so
+        server = recognised(engine, found, reply) or server
     auth = "bearer" if engine.api_key else None
     return Provenance(server, found.version, found.model, found.model_digest, auth)
 
@@ -61,32 +68,38 @@ def _needs_model(engine: Engine, found: Fingerprint) -> str:
     return f"engine {engine.name!r} has no model: {choose_model(engine)}; {names}"
 
 
-def _try(engine: Engine, found: Fingerprint) -> None:
-    """Ask for one token; whatever else is wrong with the answer is for the checks to judge.
+def _try(engine: Engine, found: Fingerprint) -> Reply | None:
+    """The answer to a question of one token; None if it broke off.
+
+    Whatever else is wrong with it is for the checks to judge.
 
     A list is not enough: it may be open where the chat needs a key, and a server may know models
     that it does not list, such as aliases.
     """
     messages = [{"role": "user", "content": "Hi"}]
     body = {"model": found.model, "messages": messages, "max_tokens": 1}
-    url = f"{engine.base_url}/chat/completions"
-    reply = httpx.post(url, json=body, headers=engine.headers, timeout=_SECONDS, trust_env=False)
-    if reply.status_code in _NO_KEY:
-        raise TargetError(_key_is_refused(engine, reply.status_code, reply.text))
-    if not reply.is_client_error:
-        return
+    with Target(engine.base_url, str(found.model), limits=Limits(answer=_SECONDS)) as target:
+        try:
+            reply = target.post("/chat/completions", body, headers=engine.headers)
+        except Fail:
+            return None  # an answer that broke off, or had no end
+    if reply.status in _NO_KEY:
+        raise TargetError(_key_is_refused(engine, reply.status, reply.text))
+    if not httpx.codes.is_client_error(reply.status):
+        return reply
     if found.models is not None and found.model not in found.models:
         names = ", ".join(found.models) or "none at all"
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no model {found.model!r} "
-            f"({_said(reply.status_code, reply.text)}); it has {names}; "
+            f"({_said(reply.status, reply.text)}); it has {names}; "
             f"{choose_model(engine)}{_pull(engine, found)}"
         )
-    if found.models is None and reply.status_code == httpx.codes.NOT_FOUND:
+    if found.models is None and reply.status == httpx.codes.NOT_FOUND:
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
             "the address of an OpenAI-style API usually ends in /v1"
         )
+    return reply
 
 
 def _pull(engine: Engine, found: Fingerprint) -> str:

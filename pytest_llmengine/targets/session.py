@@ -12,6 +12,7 @@ from llmengine.structured import verdicts
 from llmengine.values.errors import LLMEngineError
 from llmengine.values.file_names import path_below
 from pytest_llmengine.containers.progress import silent
+from pytest_llmengine.contract.limits import RunBudget
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
@@ -20,6 +21,7 @@ from pytest_llmengine.targets.backends import facts
 from pytest_llmengine.targets.docker import served
 from pytest_llmengine.targets.errors import AlreadyRecorded, TargetError
 from pytest_llmengine.targets.plan import OWN_KEY, make_plan, recorded
+from pytest_llmengine.targets.recognition import advice
 from pytest_llmengine.targets.server import identify
 from pytest_llmengine.targets.settings import Mode
 from pytest_llmengine.targets.ways import in_this_process, or_replay, record_command
@@ -52,6 +54,7 @@ class Session:
     An engine that runs in this process has no address, and no target. ``provenance`` says which
     server answers, or answered when it was recorded. ``upstream`` is the real server's address,
     None where there is none. ``played`` grows by every cassette that a replay has closed.
+    ``budget`` is what is left of the run of the contract's checks.
     """
 
     engine: Engine
@@ -60,6 +63,7 @@ class Session:
     profile: Profile
     upstream: str | None
     played: list[Played]
+    budget: RunBudget
     _plan: Plan
     _proxy: RecordServer | ReplayServer | None
 
@@ -94,6 +98,13 @@ class Session:
         if self.upstream and source and source != COMMAND_LINE:
             where = f"{where} ({source})"
         return f"{where}, {self.provenance.who()}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about a server that was recognised and has no profile here; "" if nothing."""
+        if self.mode is Mode.REPLAY:
+            return ""
+        return advice(self.engine.backend, self.provenance.engine)
 
     def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
         """The command that records this engine's answers to a test, or to all."""
@@ -135,7 +146,7 @@ def open_session(
     """
     with ExitStack() as stack:
         try:
-            plan = make_plan(name, settings)
+            plan = replace(make_plan(name, settings), limits=settings.limits)
             session = _opened_by(plan, settings, on_progress, stack)
         except TargetError:
             raise
@@ -167,7 +178,7 @@ def _run_here(plan: Plan, stack: ExitStack) -> Session:
         facts(engine.backend).server, engine.fingerprint().version, engine.model
     )
     profile = load_profile(engine.backend)
-    return Session(engine, None, provenance, profile, None, [], plan, None)
+    return Session(engine, None, provenance, profile, None, [], RunBudget(plan.limits), plan, None)
 
 
 def _serve(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
@@ -231,8 +242,9 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         engine.api_key,
         clock=plan.mode is not Mode.REPLAY,
         direct=proxy is None,
+        limits=plan.limits,
     )
     stack.enter_context(target)
-    return Session(
-        engine, target, provenance, load_profile(engine.backend), upstream, [], plan, proxy
-    )
+    profile = load_profile(engine.backend)
+    budget = RunBudget(plan.limits)
+    return Session(engine, target, provenance, profile, upstream, [], budget, plan, proxy)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import Tier
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Settings:
     what is there. No key is held here: keys come from the environment.
     ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
     is the run that containers belong to, None for a run of one process and one session.
+    ``limits`` bound the checks of the contract on each engine.
     """
 
     engines: tuple[str, ...] = ()
@@ -48,6 +50,7 @@ class Settings:
     image: str | None = None
     gpus: str | None = None
     startup_timeout: float | None = None
+    limits: Limits = field(default_factory=Limits)
     owner: Owner | None = None
 
     def for_engine(self, name: str) -> Self:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_llmengine.contract.profile import load_profile, read_profile
 from pytest_llmengine.contract.registry import Tier, catalogue, select
 
@@ -70,9 +72,38 @@ def test_explain_unknown_check_says_what_to_do(llmengine: Callable[..., Any]) ->
     """An id that does not exist is one line on standard error and status 2."""
     ran = llmengine("contract", "explain", "chat.nonsense")
     assert (ran.status, ran.out) == (2, "")
-    assert ran.err == (
-        "llmengine: no check is called 'chat.nonsense'; `llmengine contract list` shows them all\n"
-    )
+    assert ran.err.startswith("llmengine: no check or group is called 'chat.nonsense'")
+    assert "`llmengine contract list` shows the checks, and the groups are auth, " in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_misspelt_group_is_told_the_nearest(llmengine: Callable[..., Any]) -> None:
+    """Somebody who was close is told what was meant."""
+    ran = llmengine("contract", "list", "--group", "completion")
+    assert ran.status == 2
+    assert "called 'completion' (did you mean 'completions'?)" in ran.err
+
+
+GROUPS = list(dict.fromkeys(check.group for check in catalogue().values()))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_that_reports_print_selects_its_checks(
+    llmengine: Callable[..., Any], group: str
+) -> None:
+    """A group is its own checks and those of the groups under it, whatever their ids are."""
+    listed = json.loads(llmengine("contract", "list", "--group", group, "--json").out)
+    under = {name for name in GROUPS if f"{name}.".startswith(f"{group}.")}
+    assert {row["group"] for row in listed} == under
+    every = catalogue().values()
+    assert [row["id"] for row in listed] == [c.id for c in every if c.group in under]
+
+
+def test_list_of_a_level(llmengine: Callable[..., Any]) -> None:
+    """`--level` lists the rules that rest on it alone."""
+    rows = json.loads(llmengine("contract", "list", "--level", "required", "--json").out)
+    assert {row["level"] for row in rows} == {"required"}
+    assert len(rows) == sum(c.level.value == "required" for c in catalogue().values())
 
 
 def test_profile_can_be_changed_and_given_back(

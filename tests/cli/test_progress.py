@@ -23,7 +23,7 @@ def shown(*, terminal: bool) -> tuple[str, list[CheckRecord]]:
     """What is printed, and the records."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=80, legacy_windows=False)
-    records = run_all(select(ids=["chat.basic"]), record, console, title="live at home")
+    records = list(run_all(select(ids=["chat.basic"]), record, console, title="live at home"))
     return stream.getvalue(), records
 
 

@@ -99,6 +99,32 @@ def test_every_report_that_is_asked_for_is_written(
     assert "POST /chat/completions" in html
 
 
+def test_groups_and_checks_can_be_skipped(llmengine: Callable[..., Any], tmp_path: Path) -> None:
+    """`--check` takes the groups that reports print, and `--skip` takes groups and checks away."""
+    path = tmp_path / "report.json"
+    with MockServer() as server:
+        ran = llmengine(
+            "verify", "--url", server.root_url, "--report", path, "--check", "responses",
+            "--check", "models", "--skip", "responses.stream", "--skip", "models.list.shape",
+        )  # fmt: skip
+    assert ran.status == 0
+    found = [row["id"] for row in json.loads(path.read_text("utf-8"))["checks"]]
+    wanted = {c.id for c in select() if c.group in {"responses", "models"}} - {"models.list.shape"}
+    assert set(found) == wanted
+
+
+def test_level_narrows_the_run(llmengine: Callable[..., Any]) -> None:
+    """`--level required` runs what OpenAI's schema says, and may leave nothing."""
+    required = [c for c in select(ids=["chat.basic"]) if c.level.value == "required"]
+    with MockServer() as server:
+        url = ("verify", "--url", server.root_url, "--level", "required")
+        ran = llmengine(*url, "--check", "chat.basic")
+        none = llmengine(*url, "--check", "hdr")
+    assert f"{len(required)} checks: {len(required)} pass" in ran.out
+    assert (none.status, none.out) == (2, "")
+    assert "no check is left" in none.err
+
+
 def test_check_deeper_than_the_default_tier_can_be_asked_for(
     llmengine: Callable[..., Any],
 ) -> None:

@@ -77,6 +77,17 @@ def test_broken_rule(pytester: pytest.Pytester) -> None:
     assert "runner.py" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("group", ["completions", "net", "responses.stream"])
+def test_a_group_selects_by_keyword(pytester: pytest.Pytester, group: str) -> None:
+    """`-k` takes the groups that reports print, whatever the ids of their checks are."""
+    result = pytester.runpytest_inprocess(
+        *_SUITE, "--engine=mock", "-k", group, "--collect-only", "-q"
+    )
+
+    collected = {line.partition("[mock-")[2].rstrip("]") for line in result.outlines}
+    assert {check.id for check in select(ids=[group])} <= collected
+
+
 def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None:
     """What the profile knows is an xfail with its reason; what it knows wrongly is a failure."""
     with MockServer(behaviour=Behaviour("no refusal", reply=_without_refusal)) as server:
@@ -92,6 +103,24 @@ def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None
 
     result.assert_outcomes(xfailed=1, failed=1)
     result.stdout.fnmatch_lines(["fail: the deviation of * is gone*", "XFAIL *refusal*"])
+
+
+def test_profile_of_the_projects_own(pytester: pytest.Pytester) -> None:
+    """`llmengine_profile` takes the place of the shipped one; a wrong file ends the run at once."""
+    pytester.makeini("[pytest]\nllmengine_profile = mine.toml\n")
+    profile = pytester.path / "mine.toml"
+    rule = "chat.message.required"
+    profile.write_text(
+        f'[[deviation]]\ncheck = "{rule}"\noutcome = "fail"\nversion = "1"\nreason = "my words"\n'
+    )
+    with MockServer(behaviour=Behaviour("no refusal", reply=_without_refusal)) as server:
+        aim = (*_SUITE, f"--engine-url={server.base_url}", "-k", rule)
+        pytester.runpytest_inprocess(*aim).assert_outcomes(xfailed=1)
+        profile.write_text("engine = ")
+        wrong = pytester.runpytest_inprocess(*aim)
+
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    wrong.stderr.fnmatch_lines(["*mine.toml: not TOML*"])
 
 
 def test_ignored_parameter_fails(pytester: pytest.Pytester) -> None:
@@ -152,7 +181,7 @@ def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServe
     result.stdout.fnmatch_lines(
         [
             "error: the check itself broke: ZeroDivisionError: division by zero",
-            "The harness broke: this is no verdict on the engine.",
+            "This is no verdict on the engine.",
             "SKIPPED *unmeasured: no clock here",
             "SKIPPED *unmeasured: no-such-client>=1.0 is not installed*",
             "SKIPPED *refused: no tools here",
@@ -230,6 +259,33 @@ def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) 
 
     result.assert_outcomes(failed=1)
     assert _outcomes(pytester.path / "report.json") == {"err.shape": "error"}
+
+
+def test_a_rule_that_is_not_recorded_yet_fails_nobody(pytester: pytest.Pytester) -> None:
+    """A check without a cassette is listed with the command that records it, and skipped.
+
+    The same run still fails for one that is recorded and asks for something else.
+    """
+    arguments = (*_SUITE, "--engine=openai_compatible", "--engine-report=report.json", "-rs")
+    recorded, changed, new = (
+        f"chat.basic.{n}" for n in ("object_const", "id_unique", "model_echo")
+    )
+    with MockServer() as server:
+        live = (f"--engine-url={server.base_url}", "--engine-mode=record")
+        pytester.runpytest_inprocess(*arguments, *live, "-k", f"{recorded} or {changed}")
+
+    result = pytester.runpytest_inprocess(*arguments, "-k", f"{recorded} or {new}")
+
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=1, skipped=1)
+    command = f"llmengine verify --engine openai_compatible --mode record --check {new}"
+    result.stdout.fnmatch_lines(["Not recorded yet (1)", f"SKIPPED *{command}"])
+    (tape,) = (pytester.path / "cassettes").rglob(f"*{changed}.yaml")
+    tape.write_text(tape.read_text().replace("Say hello.", "Say something else."))
+    result = pytester.runpytest_inprocess(*arguments, "-k", f"{changed} or {new}")
+    result.assert_outcomes(failed=1, skipped=1)
+    outcomes = _outcomes(pytester.path / "report.json")
+    assert outcomes == {changed: "error", new: "unrecorded"}
 
 
 def test_several_engines_and_their_reports(pytester: pytest.Pytester) -> None:

@@ -40,7 +40,7 @@ def test_live_session(upstream: MockServer) -> None:
         assert session.mode is Mode.LIVE
         assert session.engine.base_url == session.target.base_url == upstream.base_url
         assert session.engine.model == session.target.model == "mock"
-        assert session.describe() == f"live at {upstream.base_url}, openai_compatible mock (mock)"
+        assert session.describe() == f"live at {upstream.base_url}, mock mock (mock)"
         with session.cassette("any") as tape:
             assert tape is None
 
@@ -130,7 +130,7 @@ def test_recording_is_kept(upstream: MockServer, tmp_path: Path) -> None:
 
 
 def test_check_without_cassette_is_no_verdict(upstream: MockServer, tmp_path: Path) -> None:
-    """A check that was never recorded is an error of the harness that names the file."""
+    """A check that was never recorded is told apart, with the command that records it."""
     settings = _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path)
     with open_session("vllm_api", settings) as session, session.cassette("another"):
         pass
@@ -138,9 +138,9 @@ def test_check_without_cassette_is_no_verdict(upstream: MockServer, tmp_path: Pa
     with open_session("vllm_api", Settings(mode=Mode.REPLAY, cassettes=tmp_path)) as session:
         result = judge(REQUIRED_FIELDS, session)
 
-    assert result.outcome is Outcome.ERROR
-    assert result.failed
-    assert f"{REQUIRED_FIELDS.id}.yaml" in result.reason
+    assert result.outcome is Outcome.UNRECORDED
+    assert not result.failed
+    assert f"--engine vllm_api --mode record --check {REQUIRED_FIELDS.id}" in result.reason
 
 
 def test_what_a_proxy_cannot_show(upstream: MockServer, tmp_path: Path) -> None:

@@ -61,9 +61,8 @@ def result(id: str, outcome: Outcome, reason: str, accepted: bool) -> CheckResul
     def rule(target: object) -> None:
         """A rule."""
 
-    rule.__module__ = f"checks.{id.rpartition('.')[0].replace('.', '_')}"
-    row = Check(id, rule, REQUIRED, CORE, "a source")
-    return CheckResult(row, outcome, reason, (EXCHANGE,), 0.25, accepted)
+    row = Check(id, rule, REQUIRED, CORE, "a source", group=id.rpartition(".")[0])
+    return CheckResult(row, outcome, reason, (EXCHANGE,), 0.25, accepted, outcome, reason)
 
 
 @pytest.fixture

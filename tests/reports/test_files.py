@@ -104,6 +104,8 @@ def test_json_counts_what_it_lists(report: Report) -> None:
             "deviates": 1,
             "unmeasured": 1,
             "error": 1,
+            "not_run": 0,
+            "unrecorded": 0,
         },
         "seconds": 2.25,
     }

@@ -49,7 +49,7 @@ _TEXT = re.compile(rb'"content":\s*"[^"]')
 def content_type(target: Target) -> None:
     """A streamed answer has the content type text/event-stream."""
     reply = target.chat(stream=True, max_tokens=4)
-    reply.objects_or_refused()
+    chunks_of(reply)
     expect(
         reply.content_type == "text/event-stream",
         f"the content type is {reply.content_type!r}",
@@ -66,7 +66,7 @@ def content_type(target: Target) -> None:
 def done_sentinel(target: Target) -> None:
     """A stream ends with exactly one [DONE], and nothing comes after it."""
     reply = target.chat(stream=True, max_tokens=4)
-    reply.objects_or_refused()
+    chunks_of(reply)
     data = [event.data for event in reply.events]
     expect(data.count("[DONE]") == 1, f"[DONE] came {data.count('[DONE]')} times")
     expect(data[-1] == "[DONE]", f"after [DONE] came {quote(data[-1])}")
@@ -237,7 +237,7 @@ def stream_logprobs(target: Target) -> None:
 def x_accel(target: Target) -> None:
     """A stream tells proxies not to buffer or cache it."""
     reply = target.chat(stream=True, max_tokens=4)
-    reply.objects_or_refused()
+    chunks_of(reply)
     buffering = str(reply.headers.get("x-accel-buffering", "")).lower()
     caching = str(reply.headers.get("cache-control", "")).lower()
     expect(

@@ -29,7 +29,7 @@ _FIELDS = {"data", "event", "id", "retry"}
 def sse_grammar(target: Target) -> None:
     """Every line of a stream is a field, a comment or blank, and a blank line ends every event."""
     reply = target.chat(stream=True, max_tokens=8)
-    reply.objects_or_refused()
+    chunks_of(reply)
     lines = reply.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     wrong = [line for line in lines if line and line.partition(":")[0] not in {*_FIELDS, ""}]
     expect(not wrong, f"a line is no field of an event stream: {quote(wrong[:1])}")

@@ -71,7 +71,7 @@ def args_concat_json(target: Target) -> None:
     for joined in arguments_by_index(_called(target, ASK_WEATHER, WEATHER)).values():
         try:
             value = json.loads(joined)
-        except ValueError:
+        except (ValueError, RecursionError):
             fail(f"the joined arguments are not JSON: {joined!r}")
         expect(value == {"city": "Paris"}, f"the joined arguments are {joined!r}")
 

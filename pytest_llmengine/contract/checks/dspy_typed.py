@@ -122,7 +122,7 @@ def _expect_sent(answer: Answer) -> None:
 def _json(answer: Answer) -> Any:
     try:
         return json.loads(answer.texts[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

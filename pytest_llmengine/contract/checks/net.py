@@ -10,6 +10,7 @@ from llmengine.values.capabilities import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.chat import said
+from pytest_llmengine.contract.reading.chat_stream import chunks_of
 from pytest_llmengine.contract.reading.control import control
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
@@ -34,7 +35,7 @@ def keepalive_reuse(target: Target) -> None:
         first = target.chat(max_tokens=1)
         said(first.success())
         stream = target.chat(max_tokens=4, stream=True)
-        stream.objects_or_refused()
+        chunks_of(stream)
         last = target.chat(max_tokens=1)
         said(last.success())
     # Asked last, so that a recording holds the exchanges, and the answers are judged everywhere.

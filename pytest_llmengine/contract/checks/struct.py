@@ -160,5 +160,5 @@ def _expect_colour(said: str) -> None:
 def _parsed(said: str) -> Any:
     try:
         return json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Ignored(f"JSON was asked for and accepted, and the answer is {said!r}") from None

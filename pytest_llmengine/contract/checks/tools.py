@@ -205,6 +205,6 @@ def _arguments(target: Target, prompt: str, tool: JSON) -> Any:
     try:
         arguments = json.loads(text)
         jsonschema.validate(arguments, tool["function"]["parameters"])
-    except (ValueError, jsonschema.ValidationError) as error:
+    except (ValueError, RecursionError, jsonschema.ValidationError) as error:
         fail(f"the arguments {quote(text)} do not fit the schema: {str(error).splitlines()[0]}")
     return arguments

@@ -43,7 +43,7 @@ def language_model(target: Target, features: frozenset[str] = frozenset()) -> An
         num_retries=0,
         temperature=0,
         max_tokens=MAX_TOKENS,
-        timeout=target.timeout,
+        timeout=target.limits.answer,
     )
 
 

@@ -7,12 +7,11 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import httpx
-
 from pytest_llmengine.contract.driving.dspy_answers import Answer, failed_exchange
 from pytest_llmengine.contract.driving.dspy_lm import import_dspy, language_model
 from pytest_llmengine.contract.outcomes import Fail, Refused, Unmeasured
 from pytest_llmengine.contract.quote import quote
+from pytest_llmengine.contract.reply import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +73,7 @@ class Programs:
         status = getattr(error, "status", None) or getattr(error, "status_code", None)
         message = " ".join(str(error).split())
         self._target.note(failed_exchange(message, status))
-        if status is not None and (400 <= status < 500 or status == httpx.codes.NOT_IMPLEMENTED):
+        if status is not None and refuses(status):
             raise Refused(f"{status} {quote(message)}") from error
         self._target.get("/models")  # raises where there is no server at all
         told = f"{status or ''} {quote(message)}".strip()

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from llmengine.config.backends import backends
+from llmengine.config.documents import DocumentError, load_yaml, read_text
 from llmengine.config.engine_config import EngineConfig
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import conceal
 
 if TYPE_CHECKING:
     import os
-
-# The last ones are from values that do not fit the tag before them, and from deep nesting.
-YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError)
-# What a message of PyYAML quotes of the file (an alias, a tag), but not a character or a token.
-_QUOTED = re.compile(r"'(?!<[a-z ]+>'|\\.')[^'\s]{2,}'|\"[^\"]{2,}\"")
 
 
 def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
@@ -52,25 +46,13 @@ def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
 def read_yaml(source: Path, what: str) -> Any:
     """What a YAML file holds, its keys as Secrets; raises ConfigError that names the file."""
     try:
-        return conceal(yaml.safe_load(source.read_text("utf-8")))
+        return conceal(load_yaml(read_text(source)))
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}; give the path of {what}"
-    except YAML_ERRORS as error:
-        problem = f"not valid YAML: {yaml_problem(error)}"
+    except DocumentError as error:
+        problem = str(error)
     # Not from the parser's error, which holds the file, and so the keys in it.
     raise ConfigError(f"{source}: {problem}")
-
-
-def yaml_problem(error: Exception) -> str:
-    """What is wrong and where, without quoting the file: the line may hold a key."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"the byte at position {error.start} is not UTF-8"
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return _QUOTED.sub("'...'", str(error).partition("\n")[0])
-    said = ", ".join(filter(None, [error.context, error.problem])) or "cannot be parsed"
-    mark = error.problem_mark or error.context_mark
-    where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-    return _QUOTED.sub("'...'", said) + where
 
 
 def _parse(entry: Any, where: str) -> EngineConfig:

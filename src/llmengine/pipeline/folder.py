@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from llmengine.config.files import YAML_ERRORS, yaml_problem
+from llmengine.config.documents import DocumentError, load_yaml, read_text
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import scrub
 
@@ -79,9 +79,9 @@ class RunFolder:
         """What a JSON or YAML file of the run holds; raises ConfigError if it is broken."""
         path = self.path / name
         try:
-            return yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
-        except YAML_ERRORS as error:
-            problem = yaml_problem(error)
+            return load_yaml(read_text(path))  # JSON is YAML
+        except DocumentError as error:
+            problem = str(error)
         raise ConfigError(f"{path}: is broken: {problem}")
 
     def _replace(self, name: str, text: str) -> None:

@@ -1,0 +1,122 @@
+"""HTTP connections on which every wait ends at a deadline: no server can hold a request for longer.
+
+A time-out of an HTTP client is one for each read, so a server that sends a byte a second never
+meets it. Here every read, write and handshake gets what is left of the whole request's time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+_PIECE = 65_536  # bytes of one write: each gets a wait of its own
+
+
+class Connections:
+    """A pool of connections; it keeps up to `kept` of them open for the next request."""
+
+    def __init__(self, *, kept: int = 0) -> None:
+        self._due = _Due()
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(trust_env=False),
+            max_keepalive_connections=kept,
+            network_backend=_Backend(self._due),
+        )
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | Iterator[bytes] | None,
+        deadline: float,
+    ) -> AbstractContextManager[httpcore.Response]:
+        """Send a request and stream its answer; `deadline` is a time of the monotonic clock.
+
+        The answer is to be read in the thread that asked for it. Raises httpcore's exceptions.
+        """
+        self._due.at = deadline
+        parts = httpx.URL(url)
+        address = httpcore.URL(
+            scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path
+        )
+        pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        return self._pool.stream(method, address, headers=pairs, content=content)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+
+class _Due(threading.local):
+    """When the request of this thread must have ended."""
+
+    at: float = 0.0
+
+    def left(self, late: type[httpcore.TimeoutException]) -> float:
+        """The seconds that are left; raises `late` if there are none."""
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise late("the time of the request is over")
+        return left
+
+
+class _Backend(httpcore.NetworkBackend):
+    """httpcore's own sockets, with our waits."""
+
+    def __init__(self, due: _Due) -> None:
+        self._due = due
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 - ours takes its place
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        left = self._due.left(httpcore.ConnectTimeout)
+        stream = self._sockets.connect_tcp(host, port, left, local_address, socket_options)
+        return _Stream(stream, self._due)
+
+
+class _Stream(httpcore.NetworkStream):
+    """One connection whose waits end at the request's deadline."""
+
+    def __init__(self, stream: httpcore.NetworkStream, due: _Due) -> None:
+        self._stream = stream
+        self._due = due
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - ours takes its place
+        return self._stream.read(max_bytes, self._due.left(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - ours takes its place
+        for start in range(0, len(buffer), _PIECE):
+            left = self._due.left(httpcore.WriteTimeout)
+            self._stream.write(buffer[start : start + _PIECE], left)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - ours takes its place
+    ) -> httpcore.NetworkStream:
+        left = self._due.left(httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._due)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

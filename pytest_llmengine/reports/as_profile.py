@@ -1,0 +1,139 @@
+"""A profile that accepts what a run saw, with the evidence beside each entry."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from llmengine.values.capabilities import Capability
+from llmengine.values.errors import ConfigError
+from llmengine.values.secrets import scrub
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.profile import DEVIANT, Deviation
+from pytest_llmengine.reports.words import clipped, header_lines, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from pytest_llmengine.contract.profile import Profile
+    from pytest_llmengine.contract.runner import CheckResult
+    from pytest_llmengine.reports.record import CheckRecord
+    from pytest_llmengine.reports.report import Header, Report
+
+_EVIDENCE = 300  # characters of a line of evidence
+_REASON = 200
+
+
+def check_profile_path(path: Path, given: Path | None) -> None:
+    """Raise ConfigError unless a profile can be written there.
+
+    Only the file that the run itself was given as its profile is replaced.
+    """
+    if path.suffix != ".toml":
+        raise ConfigError(f"profile {path}: the name must end in .toml")
+    if not path.parent.is_dir():
+        raise ConfigError(f"profile {path}: there is no directory {path.parent}; make it first")
+    if path.exists() and (given is None or not path.samefile(given)):
+        raise ConfigError(
+            f"profile {path}: it is there already; give another name, or --profile {path} as well "
+            "to bring it up to date"
+        )
+
+
+def to_profile(results: Sequence[CheckResult], base: Profile, report: Report) -> str:
+    """The profile of a server, made from what a run saw of it; `base` is what the run was held to.
+
+    The evidence is in the records of the report.
+
+    A check that broke its rule becomes a deviation. One that kept it loses the deviation that
+    `base` knows, unless that depends on something. What was not seen stays as it was.
+    """
+    seen = {result.check.id: result for result in results}
+    kept = {key: one for key, one in base.deviations.items() if _stays(one, seen.get(key))}
+    broken = [result for result in results if result.observed in DEVIANT]
+    open_ends = [r for r in results if r.observed in {Outcome.ERROR, Outcome.NOT_RUN}]
+    header = report.header
+    records = {record.id: record for record in report.checks}
+    lines = [
+        *(f"# {printable(line)}" for line in header_lines(report)),
+        f"engine = {_quoted(base.engine if base.deviations else header.engine)}",
+        *_capabilities(base),
+    ]
+    for result in broken:
+        known = kept.pop(result.check.id, None)
+        lines += [
+            "",
+            *_evidence(result, records[result.check.id]),
+            *_entry(known or _new(result, header)),
+        ]
+    for known in kept.values():
+        lines += ["", "# Not seen in this run.", *_entry(known)]
+    if open_ends:
+        lines += ["", "# No verdict, so nothing is known of these:"]
+        lines += [f"# - {r.check.id}: {_short(r.reason, _REASON)}" for r in open_ends]
+    return "\n".join(lines) + "\n"
+
+
+def write_profile(results: Sequence[CheckResult], base: Profile, report: Report, path: Path) -> int:
+    """Write the profile and return how many deviations the run saw."""
+    path.write_text(scrub(to_profile(results, base, report)), encoding="utf-8")
+    return sum(result.observed in DEVIANT for result in results)
+
+
+def _stays(known: Deviation, result: CheckResult | None) -> bool:
+    if result is None:
+        return True
+    if result.observed is Outcome.PASS:
+        return bool(known.depends_on) or (known.package is not None and bool(known.package.missing))
+    return result.observed not in DEVIANT or result.observed is known.outcome
+
+
+def _new(result: CheckResult, header: Header) -> Deviation:
+    who = " ".join(filter(None, (header.engine, header.version)))
+    return Deviation(
+        check=result.check.id,
+        outcome=result.observed,
+        version=f"{who} ({header.model}), {header.date[:10]}",
+        reason=_short(result.observed_reason, _REASON),
+    )
+
+
+def _capabilities(base: Profile) -> Iterator[str]:
+    """What is claimed; left out, everything is."""
+    if base.capabilities != frozenset(Capability):
+        names = ", ".join(_quoted(str(name)) for name in sorted(base.capabilities))
+        yield f"capabilities = [{names}]"
+
+
+def _evidence(result: CheckResult, record: CheckRecord) -> Iterator[str]:
+    yield f"# The rule: {printable(result.check.title)}"
+    yield f"# Seen: {_short(result.observed_reason, _EVIDENCE)}"
+    for exchange in record.exchanges[-1:]:
+        asked = "{method} {path} {request_body}".format_map(exchange)
+        status = "no answer" if exchange["status"] is None else exchange["status"]
+        yield f"# > {_short(asked, _EVIDENCE)}"
+        said = f"{status} {exchange['response_body']}"
+        yield f"# < {_short(said, _EVIDENCE)}"
+
+
+def _entry(known: Deviation) -> Iterable[str]:
+    fields = {
+        "check": known.check,
+        "outcome": str(known.outcome),
+        "version": known.version,
+        "reason": known.reason,
+        "link": known.link,
+        "depends_on": known.depends_on,
+        "package": str(known.package or ""),
+    }
+    return ["[[deviation]]", *(f"{k} = {_quoted(v)}" for k, v in fields.items() if v)]
+
+
+def _short(text: str, limit: int) -> str:
+    return clipped(printable(scrub(text)), limit)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML, which has JSON's escapes."""
+    return json.dumps(printable(text), ensure_ascii=False)

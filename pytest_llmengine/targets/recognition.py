@@ -1,0 +1,131 @@
+"""Which server program answers at an address, by what it says without being asked for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmengine.contract.limits import Limits
+from pytest_llmengine.contract.outcomes import Verdict
+from pytest_llmengine.contract.profile import shipped_profiles
+from pytest_llmengine.contract.target import Target
+
+if TYPE_CHECKING:
+    from llmengine.engine.engine import Engine
+    from llmengine.values.fingerprint import Fingerprint
+    from pytest_llmengine.contract.reply import Reply
+
+_SECONDS = 5.0  # for a route that only one server has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server program and its signs, of which one is enough.
+
+    ``backend`` is ours for it, "" if there is none. ``header`` is one that all answers have, with
+    the start of its value. ``owned_by`` is what its list of models says, ``fingerprint`` the start
+    of the system_fingerprint. ``route`` is a path of its own beside ``/v1``, and a key of the
+    JSON object there.
+    """
+
+    name: str
+    backend: str = ""
+    header: tuple[str, str] | None = None
+    owned_by: str | None = None
+    fingerprint: str | None = None
+    route: tuple[str, str] | None = None
+
+
+# Gateways stand first: what is behind them shows through.
+SERVERS = (
+    Server(name="LiteLLM", header=("x-litellm-version", "")),
+    Server(name="vLLM", backend="vllm_api", owned_by="vllm"),
+    Server(
+        name="llama.cpp",
+        backend="embedded",
+        header=("server", "llama.cpp"),
+        owned_by="llamacpp",
+        route=("/props", "default_generation_settings"),
+    ),
+    Server(
+        name="Ollama",
+        backend="ollama_api",
+        owned_by="library",
+        fingerprint="fp_ollama",
+        route=("/api/version", "version"),
+    ),
+    Server(name="SGLang", owned_by="sglang", route=("/get_model_info", "model_path")),
+    Server(name="LM Studio", owned_by="organization_owner", route=("/api/v0/models", "data")),
+    Server(name="TGI", route=("/info", "docker_label")),
+    Server(name="LMDeploy", owned_by="lmdeploy"),
+    Server(name="TensorRT-LLM", owned_by="tensorrt_llm"),
+    Server(name="TabbyAPI", owned_by="tabbyAPI"),
+    Server(name="llama-cpp-python", owned_by="me"),
+    Server(name="OpenAI", backend="openai", header=("openai-version", "")),
+    Server(name="mock", backend="mock", owned_by="llmengine"),
+)
+
+
+def recognised(engine: Engine, found: Fingerprint, reply: Reply) -> str | None:
+    """The name of the server program; `reply` is what it answered to a chat.
+
+    Routes are asked for only if nothing else tells, and without a key.
+    """
+    for server in SERVERS:
+        if _shows(server, found, reply):
+            return server.name
+    with Target(engine.root_url, "", limits=Limits(answer=_SECONDS)) as target:
+        return next((s.name for s in SERVERS if s.route and _has(target, *s.route)), None)
+
+
+def advice(backend: str, server: str | None) -> str:
+    """What to do about a server that was recognised and is not held to a profile, "" if nothing."""
+    known = next((s for s in SERVERS if s.name == server and s.name != "mock"), None)
+    shipped = shipped_profiles()
+    if known is None or backend in shipped:
+        return ""
+    if known.backend in shipped:
+        return (
+            f"The server looks like {known.name}: --engine {known.backend} holds it to the profile "
+            "that is shipped for it."
+        )
+    return (
+        f"The server looks like {known.name}, for which no profile is shipped: `llmengine verify "
+        "--write-profile FILE` makes one of what it does."
+    )
+
+
+def _shows(server: Server, found: Fingerprint, reply: Reply) -> bool:
+    fingerprint = _system_fingerprint(reply)
+    return (
+        (
+            server.header is not None
+            and _starts(reply.headers.get(server.header[0]), server.header[1])
+        )
+        or (server.owned_by is not None and found.owned_by == server.owned_by)
+        or (server.fingerprint is not None and _starts(fingerprint, server.fingerprint))
+    )
+
+
+def _starts(value: object, start: str) -> bool:
+    return isinstance(value, str) and value.startswith(start)
+
+
+def _system_fingerprint(reply: Reply) -> object:
+    body = _object(reply)
+    return body.get("system_fingerprint")
+
+
+def _has(target: Target, path: str, key: str) -> bool:
+    try:
+        reply = target.get(path)
+    except Verdict:
+        return False  # a route that only some servers have tells nothing where it does not answer
+    return reply.status == 200 and key in _object(reply)  # noqa: PLR2004 - HTTP's OK
+
+
+def _object(reply: Reply) -> dict[str, Any]:
+    try:
+        return reply.object()
+    except Verdict:
+        return {}
