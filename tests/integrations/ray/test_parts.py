@@ -61,7 +61,7 @@ def test_requests_are_cut_into_parts() -> None:
 
 def test_part_is_asked_and_handed_over(server: MockServer, asker: PartAsker, folder: Path) -> None:
     """The lines are those of the part's file, and the failure names its line of the input."""
-    server.play(Script(faults=[Fault(malformed_json=True)]))
+    server.play(Script(faults=[Fault(status=403)]))
 
     asked = _ask(asker, _part(1))
 
