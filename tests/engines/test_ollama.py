@@ -187,3 +187,13 @@ def test_fields_that_ollama_ignores_are_refused_before_anything_is_sent(path: st
         assert isinstance(several.error, InvalidRequestError)
         assert isinstance(biased.error, InvalidRequestError)
         assert server.calls == []
+
+
+def test_odd_parts_of_a_message_do_not_hide_the_answer(ollama: Any) -> None:
+    """What has no text counts for nothing where the prompt is held against what was read."""
+    engine, _ = ollama("/v1", v1_chat_completions="oai_chat")
+    content = [{"type": "text"}, "x", {"type": "text", "text": 5}, {"type": "text", "text": "Hi"}]
+
+    (result,) = engine.results([{"role": "user", "content": content}])
+
+    assert result.ok, result.error
