@@ -133,5 +133,5 @@ def test_bad_gzip_of_the_models_is_told_in_one_line(llmengine: Callable[..., Any
     with MockServer(behaviour=_coded("/models", b"not gzip")) as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", GROUP)
     assert ran.status == 2
-    assert ran.err.startswith("llmengine: engine 'openai_compatible': ")
+    assert ran.err.startswith("llmengine: engine 'openai_compatible'")
     assert ran.err.count("\n") == 1
