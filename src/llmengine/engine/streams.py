@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic_core import from_json
+
+from llmengine.dialects.failures import stream_failure
+from llmengine.dialects.quote import quote
 from llmengine.engine.calls import Call, unforeseen
 from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
@@ -126,7 +130,7 @@ class Pump:
             if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
                 body = await _within(clock, _whole(reply.chunks))
                 raise call.refusal(reply.status, reply.headers, body)
-            if engine.dialect.stream_type not in reply.headers.get("Content-Type", ""):
+            if engine.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
                 body = await _within(clock, _whole(reply.chunks))
                 raise self._no_stream(reply, body)
             while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
@@ -152,12 +156,25 @@ class Pump:
 
     def _no_stream(self, reply: HTTPStream, body: bytes) -> CallError:
         """A stream was asked for and something else came; a whole answer is kept as partial."""
+        if (said := _error_in(body)) is not None:
+            return said
         partial = None
         with suppress(CallError):
             partial = self._engine.dialect.decode(body, self._request)
         found = reply.headers.get("Content-Type", "no content type")
         msg = f"asked for a stream ({self._engine.dialect.stream_type}), got {found}"
+        if partial is None:
+            msg = f"{msg}: {quote(body)}"
         return UnexpectedResponseError(msg, partial=partial)
+
+
+def _error_in(body: bytes) -> CallError | None:
+    """The error that a body is, if it is a JSON object that tells of one."""
+    try:
+        value = from_json(body)
+    except ValueError:
+        return None
+    return stream_failure(value) if isinstance(value, dict) and value.get("error") else None
 
 
 async def _within(clock: StreamClock, work: Awaitable[T]) -> T:
