@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from llmengine.engine.addresses import with_query
 from llmengine.values.secrets import register, scrub
 from pytest_llmengine.contract.outcomes import Fail, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
@@ -53,7 +54,8 @@ class Target:
     arrival times mean nothing, as in a replay without recorded offsets. ``direct`` is False where
     a recorder or replayer stands between, whose connections are not the server's. Every request
     has a connection of its own, so a server that closes one early fails one rule and not others.
-    ``timeout`` is in seconds, for the connection and for a whole answer.
+    ``timeout`` is in seconds, for the connection and for a whole answer. ``query`` is a query
+    string that every request carries.
     """
 
     base_url: str
@@ -62,6 +64,7 @@ class Target:
     clock: bool = True
     direct: bool = True
     timeout: float = 120.0
+    query: str = ""
     _exchanges: list[Exchange] = field(default_factory=list)
     _client: httpx.Client = field(init=False)
     _timing: bool = field(default=False, init=False)
@@ -189,7 +192,7 @@ class Target:
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         merged = {k: v for k, v in {**key, **(headers or {})}.items() if v}
-        url = self.base_url.rstrip("/") + path
+        url = with_query(self.base_url.rstrip("/") + path, self.query)
         body = _pieces(content) if chunked else content
         attempt = _Attempt(method, path, content, time.perf_counter())
         try:

@@ -66,7 +66,7 @@ def _try(engine: Engine, found: Fingerprint) -> None:
     """
     messages = [{"role": "user", "content": "Hi"}]
     body = {"model": found.model, "messages": messages, "max_tokens": 1}
-    url = f"{engine.base_url}/chat/completions"
+    url = engine.sent_to(f"{engine.base_url}/chat/completions")
     reply = httpx.post(url, json=body, headers=engine.headers, timeout=_SECONDS, trust_env=False)
     if reply.status_code in _NO_KEY:
         raise TargetError(_key_is_refused(engine, reply.status_code, reply.text))

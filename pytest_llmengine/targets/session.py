@@ -223,6 +223,7 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         engine.api_key,
         clock=plan.mode is not Mode.REPLAY,
         direct=proxy is None,
+        query=engine.query,
     )
     stack.enter_context(target)
     return Session(

@@ -57,5 +57,5 @@ def _request(call: Call, url: str, body: bytes | None = None) -> Outgoing:
     engine = call.engine
     clocks = engine.config.timeout
     total = _PATIENCE if clocks.total is None else min(_PATIENCE, clocks.total)
-    http = HTTPRequest(url, engine.headers, body or b"", clocks.connect, total)
+    http = HTTPRequest(engine.sent_to(url), engine.headers, body or b"", clocks.connect, total)
     return Posted(call.transport, http if body is not None else replace(http, method="GET"))

@@ -47,6 +47,7 @@ class Call:
         self.engine = engine
         self.loop = loop
         self.url = url
+        self._address = engine.sent_to(url)
         self.concurrency = engine.concurrency
         self.slots = loop.slots(engine, self.concurrency)
         self.process_slots = nullcontext() if engine.in_process else loop.process_slots
@@ -115,7 +116,7 @@ class Call:
             return partial(self._when_ready, once)
         total = min(PROBE_TIMEOUT, config.cold_start)
         knock = HTTPRequest(
-            self.engine.base_url + "/models",
+            self.engine.sent_to(self.engine.base_url + "/models"),
             self.engine.headers,
             b"",
             self.engine.clocks.connect,
@@ -147,7 +148,7 @@ class Call:
     def raw(self, body: bytes) -> Outgoing:
         """A request with a body that is sent as it is, over our own connections."""
         clocks, headers = self.engine.clocks, self.engine.headers
-        http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total)
+        http = HTTPRequest(self._address, headers, body, clocks.connect, clocks.total)
         return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:

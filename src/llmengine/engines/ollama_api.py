@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.ollama_openai import OllamaOpenAIChat
+from llmengine.engine.addresses import plain
 from llmengine.engine.asides import get, object_in
 from llmengine.engine.engine import Engine
 from llmengine.engine.fingerprints import rows
@@ -39,7 +40,7 @@ class OllamaAPI(Engine):
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
-        self._openai = self.endpoint.endswith("/v1")
+        self._openai = self.root_url != plain(self.endpoint)
         self.dialect: Dialect = OllamaOpenAIChat() if self._openai else OllamaChat()
 
     async def identified(self, call: Call) -> Fingerprint:

@@ -32,7 +32,7 @@ class HttpxTransport:
                     request.method,
                     request.url,
                     content=request.body,
-                    headers=dict(request.headers),
+                    headers=httpx.Headers(request.headers, encoding="utf-8"),
                     timeout=httpx.Timeout(None, connect=request.connect),
                 )
         return HTTPReply(response.status_code, response.headers, response.content)
@@ -44,7 +44,7 @@ class HttpxTransport:
             request.method,
             request.url,
             content=request.body,
-            headers=dict(request.headers),
+            headers=httpx.Headers(request.headers, encoding="utf-8"),
             timeout=httpx.Timeout(None, connect=request.connect),
         )
         with _mapped(request):
