@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    ValidationError,
     model_validator,
 )
 
@@ -21,7 +22,8 @@ from llmengine.config.backends import load_backend
 from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
 from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
-from llmengine.values.errors import ConfigError
+from llmengine.values.arguments import suggestion
+from llmengine.values.errors import ConfigError, InvalidFieldError
 from llmengine.values.sampling import SamplingParams
 from llmengine.values.secrets import register
 
@@ -48,6 +50,8 @@ class EngineConfig(BaseModel):
     ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
     ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
     take; left out, a sleeping server is a failing one.
+
+    Raises InvalidFieldError that names each field that is wrong.
     """
 
     model_config = ConfigDict(
@@ -87,6 +91,26 @@ class EngineConfig(BaseModel):
     transport: Literal["auto", "aiohttp", "httpx"] = "auto"
     cold_start: float | None = Field(None, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
+
+    if not TYPE_CHECKING:  # type checkers know the fields by their annotations
+
+        def __init__(self, *args: Any, **fields: Any) -> None:
+            """Refuse what is wrong in one line; pydantic's own would show the values, keys too."""
+            if args:
+                msg = (
+                    "EngineConfig takes its fields by name, such as "
+                    "EngineConfig(backend='openai_compatible', model=..., endpoint=...)"
+                )
+                raise InvalidFieldError(msg)
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                where = f"engine {fields.get('name') or fields.get('backend') or ''!r}"
+                raise InvalidFieldError(problems(where, error)) from None
+
+        # Without this pydantic would call it for nested models and `model_validate` as well, whose
+        # callers expect pydantic's own ValidationError.
+        __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="before")
     @classmethod
@@ -155,3 +179,23 @@ class EngineConfig(BaseModel):
         state = super().__getstate__()
         state["__dict__"] = {k: v for k, v in state["__dict__"].items() if k != "engine"}
         return state
+
+
+_FIELDS = [
+    *EngineConfig.model_fields,
+    *("base_url", "api_base", "host", "num_retries"),
+]
+
+
+def problems(where: str, error: ValidationError) -> str:
+    """What is wrong with the fields of an engine, without the values that were given."""
+    return "; ".join(f"{where}: {_problem(entry)}" for entry in error.errors(include_input=False))
+
+
+def _problem(error: Any) -> str:
+    field = ".".join(str(part) for part in error["loc"]) or "engine"
+    if error["type"] == "extra_forbidden":
+        return f"{field}: is not a field of an engine; {suggestion(field, _FIELDS)}"
+    if error["type"] == "missing":
+        return f"{field}: is missing"
+    return f"{field}: {str(error['msg']).removeprefix('Value error, ')}"
