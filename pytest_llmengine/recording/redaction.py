@@ -7,11 +7,14 @@ that a request carried in its headers.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from vcr.filters import AVAILABLE_DECOMPRESSORS, replace_query_parameters
+from vcr.filters import replace_query_parameters
 from vcr.request import Request as VcrRequest
 
 from llmengine.values.secrets import MASK, register, scrub
@@ -43,6 +46,28 @@ _DROPPED_RESPONSE_HEADERS = frozenset(
         "x-process-time",
     }
 )
+
+
+def _inflated(body: bytes) -> bytes:
+    try:
+        return zlib.decompress(body, zlib.MAX_WBITS | 32)  # gzip and zlib by their heads
+    except zlib.error:
+        return body  # it was said to be compressed and is not
+
+
+def _unbrotlied(body: bytes) -> bytes:
+    brotli: Any = import_module("brotli")
+    try:
+        return bytes(brotli.decompress(body))
+    except brotli.error:
+        return body
+
+
+# vcrpy has such a table from 9.0 on.
+DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"deflate": _inflated, "gzip": _inflated}
+if find_spec("brotli") is not None:
+    DECOMPRESSORS["br"] = _unbrotlied
+
 # Shorter bearer tokens are placeholders ("unused", "sk-local"), and words that bodies contain.
 _MIN_KEY_LENGTH = 12
 
@@ -93,5 +118,5 @@ def learn_keys(headers: Headers) -> None:
 def _decoded(request: Request) -> bytes:
     """The body without its Content-Encoding, because a key cannot be seen through gzip."""
     encoding = dict(request.headers).get("content-encoding", "").strip().lower()
-    decode = AVAILABLE_DECOMPRESSORS.get(encoding)
+    decode = DECOMPRESSORS.get(encoding)
     return decode(request.body) if decode else request.body
