@@ -7,16 +7,42 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nox
 
-nox.options.sessions = ["dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray"]
+nox.options.sessions = [
+    *("lowest", "vcrpy-8", "dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray")
+]
 
 # Later releases of litellm need other pins, and pip walks back through dozens of wheels to them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
-TESTS = ("anyio>=4.4", "pytest>=8", "pytest-xdist>=3.6")
+TESTS = ("anyio>=4.10", "pytest>=8", "pytest-xdist>=3.6")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The lowest version of each package that pyproject.toml names, on the lowest Python."""
+    if sys.version_info >= (3, 12):
+        session.skip("the lowest versions have wheels for Python 3.11")
+    session.install("uv")
+    pins = str(Path(session.create_tmp()) / "lowest.txt")
+    extras = ("--extra", "embedded", "--extra", "openai", "--extra", "otel", "--extra", "prices")
+    compiling = ("uv", "pip", "compile", "pyproject.toml", "--group", "test", *extras)
+    session.run(*compiling, "--resolution", "lowest-direct", "--upgrade", "-qo", pins)
+    session.install("-r", pins)
+    session.install("--no-deps", "--editable", ".")
+    session.run("pytest", "-n", "2", *(session.posargs or ("-m", "not docker")))
+
+
+@nox.session(name="vcrpy-8")
+def vcrpy_8(session: nox.Session) -> None:
+    """Recordings by the vcrpy that langchain-tests wants."""
+    session.install(".", *TESTS, "openai>=2", "vcrpy<9")
+    tests = session.posargs or ("tests/recording", "tests/plugin/test_replay.py")
+    session.run("pytest", "-n", "2", *tests)
 
 
 @nox.session(name="dspy-2.4.9")
@@ -55,6 +81,7 @@ def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     session.run(
         "pytest", "-n", "2", "tests/integrations/dspy", f"--junitxml={report}", *session.posargs
     )
+    session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and dspy")
 
 
 def _hold_to_contract(session: nox.Session) -> None:
@@ -75,6 +102,7 @@ def clients(session: nox.Session) -> None:
     session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
     options = ("-p", "no:unraisableexception", *session.posargs)
     session.run("pytest", "tests/integrations/clients", *options)
+    session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and clients")
 
 
 @nox.session
@@ -95,6 +123,7 @@ def ray(session: nox.Session) -> None:
     """Ray Data on this machine alone: a head and its workers, two actors, no network."""
     session.install(".", *TESTS, "ray[data]>=2.40")
     session.run("pytest", "tests/integrations/ray", *session.posargs)
+    session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and ray")
 
 
 @nox.session(venv_backend="none")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmengine.cli.console import listing, stderr, stdout
+from pytest_llmengine.cli.console import print_rows, stderr, stdout
 from pytest_llmengine.cli.options import LevelName, TierName
 
 if TYPE_CHECKING:
@@ -113,12 +113,5 @@ def _row(check: Check) -> dict[str, Any]:
 
 
 def _print_table(checks: list[Check]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("id", "level", "tier"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("rule")
-    for check in checks:
-        table.add_row(check.id, check.level.value, check.tier.name.lower(), check.title)
-    listing().print(table)
+    rows = [(c.id, c.level.value, c.tier.name.lower(), c.title) for c in checks]
+    print_rows(("id", "level", "tier", "rule"), rows, prose=True)

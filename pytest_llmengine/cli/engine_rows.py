@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from pytest_llmengine.containers.listing import Listed
 
+HEADS = ("name", "backend", "address", "said by", "model", "container")
 _NONE = "-"
 
 

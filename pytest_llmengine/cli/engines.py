@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import listing, stderr
+from pytest_llmengine.cli.console import print_rows, stderr
 from pytest_llmengine.cli.options import (
     GpusOption,  # noqa: TC001 - typer reads the annotations
     ImageOption,  # noqa: TC001 - typer reads the annotations
@@ -25,16 +25,11 @@ _Name = Annotated[
 @app.command("list")
 def list_engines(*, config: _Config = None) -> None:
     """List the engines of the file, or else the backends, and where their servers are."""
-    from rich.table import Table
-
-    from pytest_llmengine.cli.engine_rows import rows
+    from pytest_llmengine.cli.engine_rows import HEADS, rows
 
     found, note = rows(config)
-    columns = ("name", "backend", "address", "said by", "model", "container")
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for row in found:
-        table.add_row(*row)
-    listing().print(table)
+    repeated = all(name == backend for name, backend, *_ in found)
+    print_rows(HEADS, found, spare="backend" if repeated else None)
     if note:
         stderr().print(note, soft_wrap=True)
 
@@ -51,8 +46,6 @@ def check(
 
     Exit status: 1 when one of them does not answer.
     """
-    from rich.table import Table
-
     from llmengine.config.files import load_engines
     from pytest_llmengine.cli.engine_check import checked
 
@@ -60,10 +53,7 @@ def check(
         raise typer.BadParameter("name the engines, or give their file by --config")
     wanted = names or (list(load_engines(config)) if config else [])
     found = [checked(name, config) for name in wanted]
-    table = Table("name", "answers", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for one in found:
-        table.add_row(one.name, one.describe())
-    listing().print(table)
+    print_rows(("name", "answers"), [(one.name, one.describe()) for one in found], prose=True)
     raise typer.Exit(0 if all(one.trouble is None for one in found) else 1)
 
 

@@ -22,11 +22,11 @@ def fetch_missing(name: str) -> None:
 def fetch(name: str) -> Path:
     """The file of the catalogue's model `name`, downloaded to the user's cache if need be."""
     console = stderr()
-    if not console.is_terminal and models.find(name) is None:
-        console.print(f"downloading {name}")
+    if not console.is_terminal:  # rich before 14.3 ends a bar that it does not show in a line
+        if models.find(name) is None:
+            console.print(f"downloading {name}")
+        return models.pull(name)
     columns = (TextColumn(name), BarColumn(), DownloadColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None)
         return models.pull(name, lambda done, total: bar.update(task, completed=done, total=total))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import listing
+from pytest_llmengine.cli.console import print_rows
 
 app = typer.Typer(help="The models of the embedded engine.", no_args_is_help=True)
 
@@ -25,14 +25,13 @@ def pull(
 def list_models() -> None:
     """List the models that are known by name, and where they are on this machine."""
     from rich.filesize import decimal
-    from rich.table import Table
 
     from llmengine.embedded import models
     from llmengine.embedded.catalogue import CATALOGUE
 
-    table = Table("name", "size", "file", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    rows = []
     for name, model in CATALOGUE.items():
         found = models.find(name)
         where = str(found) if found else f"not here yet; `llmengine models pull {name}` gets it"
-        table.add_row(name, decimal(model.size), where)
-    listing().print(table)
+        rows.append((name, decimal(model.size), where))
+    print_rows(("name", "size", "file"), rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from pytest_llmengine.cli.console import print_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,10 @@ _COLUMNS = {
 
 def print_report(report: Report, chain: Chain, console: Console) -> None:
     """Print the table, the first failures, and the folder."""
-    console.print(_table(report, chain))
+    heads = ("step", "engine", *_COLUMNS.values())
+    rows = [(s.id, s.engine, *_cells(report.usage["steps"][s.id])) for s in chain.steps]
+    rows.append(("all", "", *_cells(report.usage["total"])))
+    print_rows(heads, rows, right=_COLUMNS.values())
     failed = [record for record in report.records if record["error"]]
     for record in failed[:_SHOWN]:
         console.print(_failure(record), soft_wrap=True)
@@ -43,18 +46,6 @@ def print_chain_report(report: ChainReport, console: Console) -> None:
     items = "1 item" if report.items == 1 else f"{report.items} items"
     told = f"{report.answered} answered, {report.items - report.answered} skipped"
     console.print(f"{items}: {told}; all of it is in {report.folder}", soft_wrap=True)
-
-
-def _table(report: Report, chain: Chain) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("step")
-    table.add_column("engine")
-    for heading in _COLUMNS.values():
-        table.add_column(heading, justify="right")
-    for step in chain.steps:
-        table.add_row(step.id, step.engine, *_cells(report.usage["steps"][step.id]))
-    table.add_row("all", "", *_cells(report.usage["total"]))
-    return table
 
 
 def _cells(counts: dict[str, Any]) -> list[str]:

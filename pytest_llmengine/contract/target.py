@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpcore
 import httpx
 
+from llmengine.engine.addresses import with_query
 from llmengine.values.secrets import (
     Secret,
     mask_logins,
@@ -83,7 +84,8 @@ class Target:
     has a connection of its own, so a server that closes one early fails one rule and not others.
     ``limits`` bound each answer, from the connection to the last byte, and each check; the whole
     run is not the target's concern. ``may_take`` is the seconds of the current check. The answers
-    to one check are read up to 16 MiB in all.
+    to one check are read up to 16 MiB in all. ``query`` is a query string that every request
+    carries.
     """
 
     base_url: str
@@ -92,6 +94,7 @@ class Target:
     clock: bool = True
     direct: bool = True
     limits: Limits = field(default_factory=Limits)
+    query: str = ""
     may_take: float = field(default=inf, init=False)
     _exchanges: list[Exchange] = field(default_factory=list)
     _connections: Connections = field(default_factory=Connections, init=False)
@@ -229,7 +232,7 @@ class Target:
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         sent = {**_HEADERS, **key, **(headers or {})}
         merged = secret_headers({k: v for k, v in sent.items() if v})
-        url = self.base_url.rstrip("/") + path
+        url = with_query(self.base_url.rstrip("/") + path, self.query)
         body = _pieces(content) if chunked else content
         start = time.monotonic()
         attempt = _Attempt(

@@ -84,7 +84,7 @@ def _vllm_server(engine: Engine) -> dict[str, Any]:
     ``/server_info`` has the rest, but only where VLLM_SERVER_DEV_MODE is 1.
     """
     with httpx.Client(headers=engine.headers, timeout=_SECONDS, trust_env=False) as client:
-        models = _json(client.get(f"{engine.base_url}/models")).get("data", [])
+        models = _json(client.get(engine.sent_to(f"{engine.base_url}/models"))).get("data", [])
         row: dict[str, Any] = next((m for m in models if m.get("id") == engine.model), {})
         caching = _CACHING.search(client.get(f"{engine.root_url}/metrics").text)
         info = _json(client.get(f"{engine.root_url}/server_info", params={"config_format": "json"}))

@@ -13,14 +13,15 @@ from llmengine.config.documents import read_text
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.interaction import from_vcr
 from pytest_llmengine.recording.matching import pretty
-from pytest_llmengine.recording.provenance import KEY, Provenance
+from pytest_llmengine.recording.provenance import Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vcr.request import Request as VcrRequest
 
     Loaded = tuple[list[VcrRequest], list[dict[str, Any]], dict[str, Any]]
+    Exchanges = tuple[list[VcrRequest], list[dict[str, Any]]]
 
 _PATTERN = "*.yaml"
 
@@ -28,31 +29,54 @@ _PATTERN = "*.yaml"
 class Persister:
     """vcrpy's persister interface: one file, or all files under a directory as one cassette.
 
-    Unlike vcrpy's own it never takes a file that it cannot read for an empty one.
+    Unlike vcrpy's own it never takes a file that it cannot read for an empty one. ``metadata`` is
+    what the file says of itself (of several files, the first one), which vcrpy before 9.4 neither
+    reads nor writes.
     """
 
-    @staticmethod
-    def load_cassette(path: Path, serializer: Any) -> Loaded:
-        """Requests, responses and metadata; of several files, the first one's metadata."""
+    def __init__(self, metadata: Mapping[str, Any] | None = None) -> None:
+        self.metadata = dict(metadata or {})
+
+    def load_cassette(self, path: Path, serializer: Any) -> Exchanges:
+        """Requests and responses."""
         paths = sorted(path.rglob(_PATTERN)) if path.is_dir() else [path]
         if not paths:
             raise CassetteNotFoundError(path / _PATTERN)
         requests, responses, metadata = [], [], []
         for file in paths:
-            loaded = _load(file, serializer)
+            loaded = _load(file, _Metadata(serializer))
             requests += loaded[0]
             responses += loaded[1]
             metadata.append(loaded[2])
-        return requests, responses, {KEY: {}} | metadata[0]
+        self.metadata = metadata[0]
+        return requests, responses
 
-    @staticmethod
-    def save_cassette(path: Path, cassette: dict[str, Any], serializer: Any) -> None:
+    def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the file whole or not at all."""
-        text = serialize(cassette, serializer)
+        text = serialize(cassette, _Metadata(serializer, self.metadata))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)
+
+
+class _Metadata:
+    """A serializer that reads and writes a cassette's metadata beside what vcrpy knows of it."""
+
+    def __init__(self, serializer: Any, metadata: Mapping[str, Any] | None = None) -> None:
+        self._serializer = serializer
+        self.metadata = dict(metadata or {})
+
+    def deserialize(self, text: str) -> Any:
+        """What the file holds, its metadata kept."""
+        data = self._serializer.deserialize(text)
+        self.metadata = (data.get("metadata") or {}) if isinstance(data, dict) else {}
+        return data
+
+    def serialize(self, cassette: dict[str, Any]) -> str:
+        """The file's text."""
+        text: str = self._serializer.serialize(cassette | {"metadata": self.metadata})
+        return text
 
 
 def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[Path]:
@@ -61,7 +85,7 @@ def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[
     return sorted(p for p in Path(directory).rglob(_PATTERN) if p.resolve() not in known)
 
 
-def _load(path: Path, serializer: Any) -> Loaded:
+def _load(path: Path, serializer: _Metadata) -> Loaded:
     try:
         return _loaded(read_text(path), serializer)
     except FileNotFoundError:
@@ -73,18 +97,16 @@ def _load(path: Path, serializer: Any) -> Loaded:
         ) from error
 
 
-def _loaded(text: str, serializer: Any) -> Loaded:
+def _loaded(text: str, serializer: _Metadata) -> Loaded:
     """A cassette's requests, responses and metadata, each looked at once before any is played."""
-    loaded = deserialize(text, serializer)
-    requests, responses = loaded[0], loaded[1]
-    metadata = loaded[2] if len(loaded) > 2 else {}  # noqa: PLR2004 - vcrpy's optional third
-    provenance = Provenance.from_metadata(metadata)
+    requests, responses, *_ = deserialize(text, serializer)
+    provenance = Provenance.from_metadata(serializer.metadata)
     for response in responses:
         from_vcr(response)
     for request in requests:
         _strip_prefix(request, provenance)
         pretty(request)
-    return requests, responses, metadata
+    return requests, responses, serializer.metadata
 
 
 def _strip_prefix(request: VcrRequest, provenance: Provenance) -> None:

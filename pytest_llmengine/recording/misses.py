@@ -10,7 +10,9 @@ from vcr.matchers import requests_match
 from pytest_llmengine.recording.matching import MATCHERS, pretty
 
 if TYPE_CHECKING:
-    from vcr.cassette import Cassette
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from vcr.request import Request as VcrRequest
 
 _MAX_LINES = 40
@@ -23,25 +25,25 @@ def title(request: VcrRequest) -> str:
     return f"{request.method} {request.path}" + (f"?{question}" if question else "")
 
 
-def explain(asked: VcrRequest, cassette: Cassette) -> str:
+def explain(asked: VcrRequest, recorded: Sequence[VcrRequest], path: Path) -> str:
     """What was asked, which recorded request is nearest, and how the two differ."""
-    start = f"{title(asked)} has no answer in {cassette.path}"
-    if not cassette.requests:
+    start = f"{title(asked)} has no answer in {path}"
+    if not recorded:
         return f"{start}: the cassette is empty. Record it again if the call is meant."
-    times = sum(requests_match(asked, recorded, MATCHERS) for recorded in cassette.requests)
+    times = sum(requests_match(asked, one, MATCHERS) for one in recorded)
     if times:
         return (
             f"{start}: the same request was recorded {times} time(s) and each was played; "
             "this call is one more. Record it again, or replay with repeats."
         )
-    place, nearest = _nearest(asked, cassette.requests)
+    place, nearest = _nearest(asked, recorded)
     return (
-        f"{start}. Nearest of {len(cassette.requests)} is number {place}, {title(nearest)}:\n"
+        f"{start}. Nearest of {len(recorded)} is number {place}, {title(nearest)}:\n"
         f"{_difference(asked, nearest)}\nRecord it again if the change is meant."
     )
 
 
-def _nearest(asked: VcrRequest, recorded: list[VcrRequest]) -> tuple[int, VcrRequest]:
+def _nearest(asked: VcrRequest, recorded: Sequence[VcrRequest]) -> tuple[int, VcrRequest]:
     """The recorded request that is most like it, with its place counted from 1."""
     lines = pretty(asked).splitlines()
 

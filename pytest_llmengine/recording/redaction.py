@@ -9,10 +9,12 @@ JSON body goes too; `llmengine.values.secrets` says which names these are.
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from vcr.filters import AVAILABLE_DECOMPRESSORS
 from vcr.request import Request as VcrRequest
 
 from llmengine.values.secrets import (
@@ -48,6 +50,28 @@ _DROPPED_RESPONSE_HEADERS = frozenset(
         "x-process-time",
     }
 )
+
+
+def _inflated(body: bytes) -> bytes:
+    try:
+        return zlib.decompress(body, zlib.MAX_WBITS | 32)  # gzip and zlib by their heads
+    except zlib.error:
+        return body  # it was said to be compressed and is not
+
+
+def _unbrotlied(body: bytes) -> bytes:
+    brotli: Any = import_module("brotli")
+    try:
+        return bytes(brotli.decompress(body))
+    except brotli.error:
+        return body
+
+
+# vcrpy has such a table from 9.0 on.
+DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"deflate": _inflated, "gzip": _inflated}
+if find_spec("brotli") is not None:
+    DECOMPRESSORS["br"] = _unbrotlied
+
 # Shorter bearer tokens are placeholders ("unused", "sk-local"), and words that bodies contain.
 _MIN_KEY_LENGTH = 12
 _FORM = "application/x-www-form-urlencoded"
@@ -142,5 +166,5 @@ def _masked_part(found: re.Match[str]) -> str:
 def _decoded(request: Request) -> bytes:
     """The body without its Content-Encoding, because a key cannot be seen through gzip."""
     encoding = dict(request.headers).get("content-encoding", "").strip().lower()
-    decode = AVAILABLE_DECOMPRESSORS.get(encoding)
+    decode = DECOMPRESSORS.get(encoding)
     return decode(request.body) if decode else request.body

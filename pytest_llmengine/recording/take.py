@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import h11
-from vcr.filters import AVAILABLE_DECOMPRESSORS
 
 from pytest_llmengine.recording.interaction import Answer
+from pytest_llmengine.recording.redaction import DECOMPRESSORS
 from pytest_llmengine.recording.timeline import Timeline
 from pytest_llmengine.recording.wire import Headers, end_to_end, is_chunked, text_headers
 
@@ -79,7 +79,7 @@ def _decoded(answer: Answer) -> Answer:
     encoding = dict(answer.headers).get(_ENCODING, "identity").lower()
     if encoding == "identity" or not answer.body:
         return answer
-    decode = AVAILABLE_DECOMPRESSORS.get(encoding)
+    decode = DECOMPRESSORS.get(encoding)
     if decode is None or answer.cut:
         raise Unrecordable(
             f"the server sent Content-Encoding {encoding!r} though identity was asked for; "

@@ -76,12 +76,9 @@ class RecordTape(Tape):
         cassette = Cassette(path=self.path, record_mode=RecordMode.ALL, match_on=MATCHERS)
         for request, response in filter(None, self._kept):
             cassette.append(request, response)
-        contents = {
-            "requests": cassette.requests,
-            "responses": cassette.responses,
-            "metadata": {KEY: self.provenance.to_metadata()},
-        }
-        Persister.save_cassette(self.path, contents, yaml_format)
+        contents = {"requests": cassette.requests, "responses": cassette.responses}
+        persister = Persister({KEY: self.provenance.to_metadata()})
+        persister.save_cassette(self.path, contents, yaml_format)
 
 
 @dataclass(slots=True)
@@ -97,15 +94,16 @@ class ReplayTape(Tape):
     @classmethod
     def load(cls, path: Path, redaction: Redaction, *, repeats: bool) -> ReplayTape:
         """Open a file, or a directory of files; raises CassetteError."""
+        persister = Persister()
         cassette = Cassette.load(
             path=path,
             serializer=yaml_format,
-            persister=Persister,
+            persister=persister,
             record_mode=RecordMode.NONE,
             match_on=MATCHERS,
         )
-        metadata = {KEY: cassette.get_metadata(KEY, {})}
-        tape = cls(path, Provenance.from_metadata(metadata), redaction, repeats=repeats)
+        provenance = Provenance.from_metadata(persister.metadata)
+        tape = cls(path, provenance, redaction, repeats=repeats)
         tape._cassette = cassette
         return tape
 
@@ -114,7 +112,7 @@ class ReplayTape(Tape):
         asked = self.redaction.request(request, _NO_ORIGIN)
         response = self._next(asked)
         if response is None:
-            self.misses.append(explain(asked, self._cassette))
+            self.misses.append(explain(asked, self._cassette.requests, self.path))
             return None
         return from_vcr(response)
 

@@ -1,18 +1,32 @@
 """vcrpy's YAML, laid out for review: bodies as blocks, UTF-8 as it is, provenance first.
 
-A serializer in vcrpy's sense: a module with `serialize` and `deserialize`. Reading is vcrpy's own
-safe loader, which refuses tags that would make Python objects.
+A serializer in vcrpy's sense: a module with `serialize` and `deserialize`. The loader is not
+vcrpy's, since that of vcrpy 8 and 9.0 runs code that a file asks for.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import yaml
-from vcr.serializers import yamlserializer
 
 from llmengine.config.documents import load_yaml
+
+# libYAML's, where PyYAML was built with it.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_PYTHON = "tag:yaml.org,2002:python/"
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]  # which of two is known only here
+    """Refuses tags that would make Python objects, but for the plain values that vcrpy writes."""
+
+
+_Loader.add_constructor(f"{_PYTHON}str", _SafeLoader.construct_scalar)
+_Loader.add_constructor(f"{_PYTHON}unicode", _SafeLoader.construct_scalar)
+_Loader.add_constructor(f"{_PYTHON}tuple", _SafeLoader.construct_sequence)
 
 # Text that a YAML block gives back as it was: no control characters, and none of the line breaks
 # that YAML has beside the line feed.
@@ -47,8 +61,8 @@ _Dumper.add_representer(list, _represent_list)
 
 
 def deserialize(text: str) -> Any:
-    """The file's value; raises DocumentError."""
-    return load_yaml(text, yamlserializer.deserialize)
+    """The file's value; raises DocumentError, also for what is not safe, and runs nothing."""
+    return load_yaml(text, partial(yaml.load, Loader=_Loader))
 
 
 def serialize(cassette: dict[str, Any]) -> str:

@@ -72,16 +72,17 @@ def answers_by_default(engine: type[Engine]) -> bool:
 
 
 def split_endpoint(endpoint: str) -> tuple[str, str]:
-    """An endpoint as the part that a proxy stands for, and the path that it keeps.
+    """An endpoint as the part that a proxy stands for, and the path and query that it keeps.
 
     The path is kept because it decides what is spoken: ``/v1`` asks Ollama for OpenAI's dialect,
     and a path of another kind takes no ``/v1``.
     """
-    root = root_of(endpoint)
-    if root != endpoint:
-        return root, endpoint.removeprefix(root)
     parts = urlsplit(endpoint)
-    return f"{parts.scheme}://{parts.netloc}", parts.path
+    query = f"?{parts.query}" if parts.query else ""
+    before = parts.path.removesuffix("/v1")
+    if before != parts.path:
+        return f"{parts.scheme}://{parts.netloc}{before}", f"/v1{query}"
+    return f"{parts.scheme}://{parts.netloc}", f"{parts.path}{query}"
 
 
 def _checked(url: str, port: int | None) -> str:

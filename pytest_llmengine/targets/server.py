@@ -78,7 +78,9 @@ def _try(engine: Engine, found: Fingerprint) -> Reply | None:
     """
     messages = [{"role": "user", "content": "Hi"}]
     body = {"model": found.model, "messages": messages, "max_tokens": 1}
-    with Target(engine.base_url, str(found.model), limits=Limits(answer=_SECONDS)) as target:
+    with Target(
+        engine.base_url, str(found.model), limits=Limits(answer=_SECONDS), query=engine.query
+    ) as target:
         try:
             reply = target.post("/chat/completions", body, headers=engine.headers)
         except Fail:

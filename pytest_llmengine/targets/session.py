@@ -243,6 +243,7 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         clock=plan.mode is not Mode.REPLAY,
         direct=proxy is None,
         limits=plan.limits,
+        query=engine.query,
     )
     stack.enter_context(target)
     profile = load_profile(engine.backend)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import ConfigError as ConfigError
     from llmengine.values.errors import ContextLengthError as ContextLengthError
     from llmengine.values.errors import InternalServerError as InternalServerError
+    from llmengine.values.errors import InvalidFieldError as InvalidFieldError
     from llmengine.values.errors import InvalidRequestError as InvalidRequestError
     from llmengine.values.errors import LLMEngineError as LLMEngineError
     from llmengine.values.errors import NotFoundError as NotFoundError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from llmengine.values.errors import StructuredOutputError as StructuredOutputError
     from llmengine.values.errors import TruncatedError as TruncatedError
     from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
+    from llmengine.values.errors import UnknownArgumentError as UnknownArgumentError
     from llmengine.values.errors import UnknownEngineError as UnknownEngineError
     from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
     from llmengine.values.fingerprint import Fingerprint as Fingerprint
@@ -90,6 +92,7 @@ _HOMES = {
         "ConfigError",
         "ContextLengthError",
         "InternalServerError",
+        "InvalidFieldError",
         "InvalidRequestError",
         "LLMEngineError",
         "NotFoundError",
@@ -100,6 +103,7 @@ _HOMES = {
         "StructuredOutputError",
         "TruncatedError",
         "UnexpectedResponseError",
+        "UnknownArgumentError",
         "UnknownEngineError",
         "WhitespaceLoopError",
     ),

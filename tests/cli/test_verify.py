@@ -49,6 +49,22 @@ def test_good_server_is_accepted(llmengine: Callable[..., Any]) -> None:
     assert ran.out.rstrip().endswith("all accepted")
 
 
+@pytest.mark.parametrize("mode", ["live", "record"])
+def test_query_string_of_the_address_is_sent(
+    mode: str, llmengine: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure's ``?api-version=`` is part of every request, also of recorded ones."""
+    monkeypatch.chdir(tmp_path)
+    with MockServer() as server:
+        url = f"{server.base_url}?api-version=1"
+        ran = llmengine("verify", "--url", url, "--check", "chat.basic", "--mode", mode)
+
+    assert ran.status == 0, ran.err
+    asked = [call for call in server.calls if call.path == "/v1/chat/completions"]
+    assert asked
+    assert {call.query for call in asked} == {"api-version=1"}
+
+
 def test_progress_is_a_line_a_group_on_standard_error(llmengine: Callable[..., Any]) -> None:
     """Where standard error is no terminal, every group is told when it is done."""
     with MockServer() as server:

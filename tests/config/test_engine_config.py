@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from llmengine import ConfigError, EngineConfig, SamplingParams, Timeouts
+from llmengine import ConfigError, EngineConfig, InvalidFieldError, SamplingParams, Timeouts
 
 
 @pytest.mark.parametrize("alias", ["endpoint", "base_url", "api_base", "host"])
@@ -27,8 +27,40 @@ def test_unnamed_engine_is_named_after_its_backend() -> None:
 
 def test_unknown_field_is_refused() -> None:
     """A field that nobody reads is a mistake."""
-    with pytest.raises(ValidationError, match="temprature"):
+    with pytest.raises(InvalidFieldError, match="temprature"):
         EngineConfig(backend="vllm_api", model="m", temprature=1)
+
+
+def test_wrong_fields_are_one_line_without_values() -> None:
+    """Every mistake is named with the field that was meant, and a misplaced key is not shown."""
+    with pytest.raises(InvalidFieldError) as caught:
+        EngineConfig(name="mine", backend="mock", api_kee="sk-very-secret", max_retries=-1)
+
+    assert str(caught.value) == (
+        "engine 'mine': model: is missing; "
+        "engine 'mine': max_retries: Input should be greater than or equal to 0; "
+        "engine 'mine': api_kee: is not a field of an engine; did you mean 'api_key'?"
+    )
+    assert isinstance(caught.value, (ConfigError, ValueError, TypeError))
+    assert caught.value.__cause__ is None
+
+
+def test_fields_are_given_by_name() -> None:
+    """There is no order of fields to remember."""
+    with pytest.raises(InvalidFieldError, match=r"by name, such as EngineConfig\(backend="):
+        EngineConfig("mock", "m")  # type: ignore[call-arg]
+
+
+def test_pydantic_reports_a_nested_configuration() -> None:
+    """Within a model of the user's own, pydantic collects the mistakes as of any model."""
+
+    class Settings(BaseModel):
+        engine: EngineConfig
+
+    with pytest.raises(ValidationError, match=r"engine\.modle"):
+        Settings.model_validate({"engine": {"backend": "mock", "modle": "m"}})
+    with pytest.raises(ValidationError, match="modle"):
+        EngineConfig.model_validate({"backend": "mock", "modle": "m"})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +79,7 @@ def test_timeout_is_a_total_or_clocks(given: object, expected: Timeouts) -> None
 @pytest.mark.parametrize("given", [0, -1, "soon", True, {"read": 5}])
 def test_wrong_timeout_is_refused(given: object) -> None:
     """A clock is seconds above zero, under a known name."""
-    with pytest.raises(ValidationError, match=r"timeout|clock"):
+    with pytest.raises(InvalidFieldError, match=r"timeout|clock"):
         EngineConfig(backend="mock", model="m", timeout=given)
 
 

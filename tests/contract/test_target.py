@@ -30,6 +30,18 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LINGER_RESET = struct.pack("ii", 1, 0)
 
 
+def test_query_string_goes_with_every_request() -> None:
+    """An address such as Azure's has one, and a check's own query string stays."""
+    with MockServer() as server, Target(server.base_url, "mock", query="api-version=1") as target:
+        target.chat()
+        target.get("/models?limit=2")
+
+    assert [(call.path, call.query) for call in server.calls] == [
+        ("/v1/chat/completions", "api-version=1"),
+        ("/v1/models", "limit=2&api-version=1"),
+    ]
+
+
 @contextmanager
 def serving(handle: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
     """A loopback server that reads one request, hands it to `handle` and hangs up."""

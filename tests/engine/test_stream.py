@@ -11,8 +11,10 @@ import pytest
 from llmengine import (
     APIConnectionError,
     APITimeoutError,
+    BadRequestError,
     CallError,
     InternalServerError,
+    RateLimitError,
     StreamIncompleteError,
     UnexpectedResponseError,
 )
@@ -121,6 +123,40 @@ def test_error_in_the_stream_is_raised_with_the_text_so_far(engine_for: Any, chu
         list(engine.stream("hi"))
 
     assert caught.value.partial.outputs[0].text == "Half"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "words"),
+    [
+        ({"error": {"message": "no cats left", "code": 429}}, 200, RateLimitError, "no cats left"),
+        ({"error": "no cats left"}, 200, InternalServerError, "no cats left"),
+        ({"error": {"message": "no cats left"}}, 400, BadRequestError, "no cats left"),
+        (b"<title>Maintenance</title>", 200, UnexpectedResponseError, "Maintenance"),
+        ({"detail": "no cats left"}, 200, UnexpectedResponseError, "no cats left"),
+    ],
+)
+def test_error_instead_of_a_stream_keeps_its_words(
+    engine_for: Any, body: Any, status: int, kind: type[CallError], words: str
+) -> None:
+    """Whatever its status, what the server says is in the error."""
+    engine, _ = engine_for(lambda _, c: c.reply(body, status=status), max_retries=0)
+
+    with pytest.raises(kind, match=words):
+        list(engine.stream("hi"))
+
+
+def test_content_type_of_a_stream_has_no_case(engine_for: Any, chunk: Any) -> None:
+    """Its name is the same in capitals."""
+
+    def handler(_: Any, connection: Any) -> None:
+        headers = {"Content-Type": "Text/Event-Stream; Charset=UTF-8"}
+        connection.head(200, {**headers, "Transfer-Encoding": "chunked"})
+        connection.sse(chunk("Hello"), chunk(finish="stop"), ...)
+        connection.chunk(b"")
+
+    engine, _ = engine_for(handler)
+
+    assert "".join(d.text for d in engine.stream("hi")) == "Hello"
 
 
 def test_whole_answer_instead_of_a_stream_is_kept(engine_for: Any, chat: Any) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Fault, Script
+from llmengine import InvalidFieldError
+from llmengine.mock import Behaviour, Fault, MockServer, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,47 @@ def test_mistake_in_a_script_is_not_silent(start: Callable[..., Api]) -> None:
     assert "contents" in response.json()["error"]["message"]
     with pytest.raises(ValueError, match="contents"):
         api.server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (Script(replies=[5]), "a reply is 5; give a text"),  # type: ignore[list-item]
+        (Script(faults=[503]), "a fault is 503; give a Fault"),  # type: ignore[list-item]
+    ],
+)
+def test_item_of_a_wrong_type_is_not_silent(
+    start: Callable[..., Api], script: Script, words: str
+) -> None:
+    """It is seen when its turn comes, since a script may be endless."""
+    api = start(script=script)
+
+    assert words in api.chat().json()["error"]["message"]
+    with pytest.raises(InvalidFieldError, match=words):
+        api.server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Fault(code=503), "Fault has no argument 'code'; write status=503"),
+        (lambda: Fault(statu=503), "did you mean 'status'?"),
+        (lambda: Fault(status="503"), "Fault: status is '503'; it must be a whole number"),
+        (lambda: Fault(delay="1"), "Fault: delay is '1'; it must be a number"),
+        (lambda: Script(reply=["x"]), "did you mean 'replies'?"),
+        (lambda: Script(replies="one"), "Script: replies is a str; give a list of replies"),
+        (lambda: Script(faults=Fault()), "Script: faults is a Fault; give a list of faults"),
+        (lambda: Behaviour(repyl=None), "Behaviour has no argument 'repyl'; did you mean 'reply'?"),
+        (lambda: MockServer(prot=1), "MockServer has no argument 'prot'; did you mean 'port'?"),
+        (lambda: MockServer(script=["x"]), "script is a list; give a Script"),
+    ],
+)
+def test_wrong_argument_says_what_is_meant(make: Callable[[], Any], words: str) -> None:
+    """A server that is set up wrong is not made."""
+    with pytest.raises(InvalidFieldError) as caught:
+        make()
+
+    assert words in str(caught.value)
 
 
 def test_calls_are_recorded(start: Callable[..., Api]) -> None:

@@ -94,7 +94,10 @@ def step(**change: Any) -> list[Any]:
             {"steps": step(sampling={"temperature": -1})},
             ": step 'find': sampling: sampling parameter 'temperature' is -1",
         ),
-        ({"steps": step(sampling={"temp": 1})}, ": step 'find': sampling: unknown sampling"),
+        (
+            {"steps": step(sampling={"temp": 1})},
+            ": step 'find': sampling: SamplingParams has no argument 'temp'",
+        ),
         (
             {"steps": step(output_model="Findings")},
             ": step 'find': output_model: there is no model 'Findings'; those of this file are Fin",

@@ -13,13 +13,19 @@ from llmengine import (
     ConfigError,
     EngineConfig,
     EnginePool,
+    InvalidFieldError,
+    OpenAICompatibleWorker,
+    Price,
+    Timeouts,
     UnknownEngineError,
     get_engine,
     get_engine_config,
+    get_worker,
     register_engine,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from llmengine import Engine
@@ -31,6 +37,33 @@ ENGINES = """
 - {name: laptop, backend: mock, model: mock}
 - {name: h100, backend: vllm_api, model: m, endpoint: https://h100.example/v1, api_key_env: A_KEY}
 """
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: register_engine(name="a", backend="mock"),  # type: ignore[call-arg]
+            "'name', 'backend'; write register_engine(EngineConfig(name=..., backend=...))",
+        ),
+        (lambda: register_engine("a"), "by an EngineConfig, not by a str"),  # type: ignore[arg-type]
+        (lambda: EnginePool(5), "EnginePool: configs is a int"),  # type: ignore[arg-type]
+        (lambda: get_worker(ollama=True), "did you mean 'use_ollama'?"),  # type: ignore[call-arg]
+        (lambda: Timeouts(read=5), "Timeouts has no argument 'read'; known are connect, first"),  # type: ignore[call-arg]
+        (lambda: Price(inptu=5), "did you mean 'input'?"),  # type: ignore[call-arg]
+        (
+            lambda: OpenAICompatibleWorker("http://x", "m", api_kee="sk-secret"),
+            "api_kee: is not a field of an engine; did you mean 'api_key'?",
+        ),
+    ],
+)
+def test_wrong_argument_says_what_is_meant(make: Callable[[], object], words: str) -> None:
+    """It is our error and not Python's, and shows no value that may be a key."""
+    with pytest.raises(InvalidFieldError) as caught:
+        make()
+
+    assert words in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_engine_is_made_once() -> None:

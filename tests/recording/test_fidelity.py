@@ -214,8 +214,9 @@ def test_the_upstream_sees_the_client_s_request(
     with RecordServer(upstream.url + "/base/") as recorder, recorder.cassette(path):
         ask(
             recorder.root_url,
-            {"a": 1},
+            None,
             "/v1/chat?x=%2F",
+            content=b'{"a":1}',
             headers={"Authorization": "Bearer sk-1", "Connection": "x-mine", "X-Mine": "1"},
         )
     head, _, body = upstream.requests[0].partition(b"\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -11,6 +12,7 @@ import httpx
 import pytest
 import vcr
 import yaml
+from packaging.version import Version
 
 from pytest_llmengine.recording import (
     CassetteError,
@@ -21,6 +23,8 @@ from pytest_llmengine.recording import (
     unused_cassettes,
     yaml_format,
 )
+
+VCRPY = Version(version("vcrpy"))
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +113,10 @@ def test_vcrpy_plays_it_through_httpx_and_aiohttp(stream_file: Path) -> None:
     options: dict[str, Any] = {"record_mode": "none", "allow_playback_repeats": True}
     with vcr.use_cassette(str(stream_file), **options) as cassette:
         assert httpx.get("http://127.0.0.1/v1/stream").content == b"".join(SSE)
-        assert asyncio.run(by_aiohttp()) == b"".join(SSE)
-        assert cassette.get_metadata("llmengine", {})["engine"] == "llama.cpp"
+        if Version("9.1") <= VCRPY:  # older ones do not fit a current aiohttp
+            assert asyncio.run(by_aiohttp()) == b"".join(SSE)
+        if Version("9.4") <= VCRPY:  # older ones pass over it
+            assert cassette.get_metadata("llmengine", {})["engine"] == "llama.cpp"
 
 
 def test_a_file_of_vcrpy_s_own_is_played(path: Path, ask: Ask) -> None:

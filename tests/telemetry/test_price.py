@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from llmengine import ConfigError, EngineConfig, Price, Usage, load_engines
+from llmengine import ConfigError, EngineConfig, InvalidFieldError, Price, Usage, load_engines
 from llmengine.telemetry.tariff import tariff_of
 
 URL = "http://127.0.0.1:1/v1"
@@ -88,7 +87,7 @@ def test_an_hour_is_paid_whatever_the_tokens() -> None:
 )
 def test_wrong_prices_are_refused(price: Any, words: str) -> None:
     """A price that says nothing, or two things, is an error that says how to write it."""
-    with pytest.raises(ValidationError, match=words.replace("{", r"\{").replace(".", r"\.")):
+    with pytest.raises(InvalidFieldError, match=words.replace("{", r"\{").replace(".", r"\.")):
         EngineConfig(backend="mock", model="m", price=price)
 
 

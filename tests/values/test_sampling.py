@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmengine.values.errors import InvalidRequestError
+from llmengine.values.errors import InvalidRequestError, UnknownArgumentError
 from llmengine.values.sampling import NEUTRAL, SamplingParams, is_neutral, refuse_what_is_lost
 
 
@@ -187,8 +187,34 @@ def test_other_objects_are_refused(other: object) -> None:
 
 def test_unknown_names_are_refused() -> None:
     """A misspelt field is named, with those that exist."""
-    with pytest.raises(InvalidRequestError, match=r"\['temprature'\].*'temperature'"):
+    with pytest.raises(InvalidRequestError, match=r"'temprature'; did you mean 'temperature'\?"):
         SamplingParams.of({"temprature": 0})
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ({"max_token": 5}, "did you mean 'max_tokens'?"),
+        ({"max_completion_tokens": 5}, "it is 'max_tokens' here"),
+        ({"guided_json": {}}, "give the call an output_model"),
+        ({"zzz": 5}, "known are n, temperature, top_p,"),
+    ],
+)
+def test_unknown_argument_is_named_with_the_one_that_is_meant(
+    given: dict[str, Any], advice: str
+) -> None:
+    """It is ours, and the TypeError that Python would raise."""
+    with pytest.raises(UnknownArgumentError) as caught:
+        SamplingParams(**given)
+
+    assert f"SamplingParams has no argument {next(iter(given))!r}; {advice}" in str(caught.value)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_arguments_are_given_by_name() -> None:
+    """The order of the fields is nothing to rely on."""
+    with pytest.raises(UnknownArgumentError, match="too many arguments; name them: n, temp"):
+        SamplingParams(5)  # type: ignore[misc]
 
 
 def test_merging_takes_what_is_set() -> None:

@@ -25,8 +25,9 @@ MAX_VALUES = 4_000_000
 _PLAIN_YAML = 1024 * 1024  # characters that cannot hold too many values, unless they are repeated
 _YAML_VALUE = 4  # a value of YAML takes so much more memory than one of JSON
 
-# What a message of PyYAML quotes of the file (an alias, a tag), but not a character or a token.
-_QUOTED = re.compile(r"'(?!<[a-z ]+>'|\\.')[^'\s]{2,}'|\"[^\"]{2,}\"")
+# What a message of PyYAML quotes of the file (an alias, a tag), but not a character, a token or
+# a tag of YAML's own.
+_QUOTED = re.compile(r"'(?!<[a-z ]+>'|\\.'|tag:yaml)[^'\s]{2,}'|\"[^\"]{2,}\"")
 
 _YamlEvents: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    ValidationError,
     field_serializer,
     model_validator,
 )
@@ -23,7 +24,8 @@ from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
-from llmengine.values.errors import ConfigError
+from llmengine.values.arguments import suggestion
+from llmengine.values.errors import ConfigError, InvalidFieldError
 from llmengine.values.sampling import SamplingParams
 from llmengine.values.secrets import as_shown, conceal, register
 
@@ -57,6 +59,7 @@ class EngineConfig(BaseModel):
 
     Keys are shown nowhere: not by repr, and not in the JSON of ``model_dump_json``, in which
     headers, passwords in ``endpoint``, and fields named after keys are masked. Pickle keeps them.
+    Raises InvalidFieldError that names each field that is wrong.
     """
 
     model_config = ConfigDict(
@@ -98,12 +101,27 @@ class EngineConfig(BaseModel):
     limits: Annotated[AnswerLimits, BeforeValidator(AnswerLimits.of)] = DEFAULT_LIMITS
     options: dict[str, Any] = Field(default_factory=dict)
 
-    if not TYPE_CHECKING:  # a type checker knows the fields only without it
+    if not TYPE_CHECKING:  # type checkers know the fields by their annotations
 
-        def __init__(self, **fields: Any) -> None:
+        def __init__(self, *args: Any, **fields: Any) -> None:
+            """Refuse what is wrong in one line; pydantic's own would show the values, keys too."""
+            if args:
+                msg = (
+                    "EngineConfig takes its fields by name, such as "
+                    "EngineConfig(backend='openai_compatible', model=..., endpoint=...)"
+                )
+                raise InvalidFieldError(msg)
             # Before pydantic sees them: tools that report errors show the locals of its frames.
             fields = conceal(fields)
-            super().__init__(**fields)
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                where = f"engine {fields.get('name') or fields.get('backend') or ''!r}"
+                raise InvalidFieldError(problems(where, error)) from None
+
+        # Without this pydantic would call it for nested models and `model_validate` as well, whose
+        # callers expect pydantic's own ValidationError.
+        __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="before")
     @classmethod
@@ -185,3 +203,23 @@ class EngineConfig(BaseModel):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
         self.model_post_init(None)  # in this process nobody knows its keys yet
+
+
+_FIELDS = [
+    *EngineConfig.model_fields,
+    *("base_url", "api_base", "host", "num_retries"),
+]
+
+
+def problems(where: str, error: ValidationError) -> str:
+    """What is wrong with the fields of an engine, without the values that were given."""
+    return "; ".join(f"{where}: {_problem(entry)}" for entry in error.errors(include_input=False))
+
+
+def _problem(error: Any) -> str:
+    field = ".".join(str(part) for part in error["loc"]) or "engine"
+    if error["type"] == "extra_forbidden":
+        return f"{field}: is not a field of an engine; {suggestion(field, _FIELDS)}"
+    if error["type"] == "missing":
+        return f"{field}: is missing"
+    return f"{field}: {str(error['msg']).removeprefix('Value error, ')}"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from llmengine.config.backends import backends
 from llmengine.config.documents import DocumentError, load_yaml, read_text
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine_config import EngineConfig, problems
 from llmengine.values.errors import ConfigError
 from llmengine.values.secrets import conceal
 
@@ -65,19 +65,11 @@ def _parse(entry: Any, where: str) -> EngineConfig:
     try:
         config = EngineConfig.model_validate(entry)
     except ValidationError as error:
-        problem = "; ".join(_problem(where, e) for e in error.errors())
-        raise ConfigError(problem) from None
+        raise ConfigError(problems(where, error)) from None  # it would show the values, keys too
     if config.backend not in backends():
         msg = f"{where}: backend: {config.backend!r} is unknown; known are {', '.join(backends())}"
         raise ConfigError(msg)
     return config
-
-
-def _problem(where: str, error: Any) -> str:
-    field = ".".join(str(part) for part in error["loc"]) or "engine"
-    words = {"missing": "is missing", "extra_forbidden": "is not a field of an engine"}
-    said = words.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
-    return f"{where}: {field}: {said}"
 
 
 def _kind(value: object) -> str:

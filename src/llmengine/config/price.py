@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from llmengine.values.arguments import checked_fields
+from llmengine.values.errors import InvalidFieldError
+
 _NUMBERS = ("input", "output", "cached_input", "gpu_hour")
 
 
+@checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """The price of an engine in ``currency``; a number that is left out is not known, 0 is free.
@@ -29,11 +33,11 @@ class Price:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and not (number and value >= 0):
                 msg = f"price {name!r} is {value!r}; give a number of at least 0"
-                raise ValueError(msg)
+                raise InvalidFieldError(msg)
         by_tokens = (self.input, self.output) != (None, None)
         if by_tokens == (self.gpu_hour is not None) or (by_tokens and self._incomplete):
             msg = "a price is {input: ..., output: ...} for a million tokens, or {gpu_hour: ...}"
-            raise ValueError(msg)
+            raise InvalidFieldError(msg)
 
     @property
     def _incomplete(self) -> bool:
@@ -46,9 +50,9 @@ class Price:
             return value
         if not isinstance(value, dict):
             msg = f"a price is a mapping such as {{gpu_hour: 2.5}}, not {value!r}"
-            raise ValueError(msg)  # noqa: TRY004 - pydantic reports no other
+            raise InvalidFieldError(msg)
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(value) - set(known)):
             msg = f"unknown price {unknown[0]!r}; known are {', '.join(known)}"
-            raise ValueError(msg)
+            raise InvalidFieldError(msg)
         return cls(**value)

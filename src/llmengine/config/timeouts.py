@@ -6,8 +6,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from llmengine.transport.retries import LONGEST_RETRY_AFTER
+from llmengine.values.arguments import checked_fields
+from llmengine.values.errors import InvalidFieldError
 
 
+@checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How long each phase of a call may take, in seconds; None never ends it.
@@ -32,7 +35,7 @@ class Timeouts:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and (not number or value <= 0):
                 msg = f"timeout {field.name!r} is {value!r}; give seconds above 0, or null for none"
-                raise ValueError(msg)
+                raise InvalidFieldError(msg)
 
     @classmethod
     def of(cls, value: Any) -> Self:
@@ -43,6 +46,6 @@ class Timeouts:
             known = [f.name for f in fields(cls)]
             if unknown := sorted(set(value) - set(known)):
                 msg = f"unknown clock {unknown[0]!r}; the clocks are {', '.join(known)}"
-                raise ValueError(msg)
+                raise InvalidFieldError(msg)
             return cls(**value)
         return cls(total=value)

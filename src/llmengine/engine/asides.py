@@ -56,6 +56,6 @@ def _request(call: Call, url: str, body: bytes | None = None) -> Outgoing:
     engine = call.engine
     clocks = engine.config.timeout
     total = _PATIENCE if clocks.total is None else min(_PATIENCE, clocks.total)
-    limits = engine.config.limits
-    http = HTTPRequest(url, engine.headers, body or b"", clocks.connect, total, limits=limits)
+    sent_to, limits = engine.sent_to(url), engine.config.limits
+    http = HTTPRequest(sent_to, engine.headers, body or b"", clocks.connect, total, limits=limits)
     return Posted(call.transport, http if body is not None else replace(http, method="GET"))

@@ -56,6 +56,7 @@ class Call:
         self.engine = engine
         self.loop = loop
         self.url = url
+        self._address = engine.sent_to(url)
         self.concurrency = engine.concurrency
         self.slots = loop.slots(engine, self.concurrency)
         self.process_slots = nullcontext() if engine.in_process else loop.process_slots
@@ -159,7 +160,7 @@ class Call:
             return partial(self._when_ready, in_turn)
         total = min(PROBE_TIMEOUT, config.cold_start)
         knock = HTTPRequest(
-            self.engine.base_url + "/models",
+            self.engine.sent_to(self.engine.base_url + "/models"),
             self.engine.headers,
             b"",
             self.engine.clocks.connect,
@@ -209,7 +210,9 @@ class Call:
     def raw(self, body: bytes) -> Outgoing:
         """A request with a body that is sent as it is, over our own connections."""
         clocks, headers, limits = self.engine.clocks, self.engine.headers, self.engine.config.limits
-        http = HTTPRequest(self.url, headers, body, clocks.connect, clocks.total, limits=limits)
+        http = HTTPRequest(
+            self._address, headers, body, clocks.connect, clocks.total, limits=limits
+        )
         return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:

@@ -6,10 +6,19 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from llmengine.dialects.failures import refuses_reasoning
 from llmengine.dialects.reasoning import is_off
-from llmengine.engine.addresses import base_of, normal_endpoint, root_of
+from llmengine.engine.addresses import (
+    base_of,
+    basic_auth,
+    normal_endpoint,
+    plain,
+    root_of,
+    with_query,
+)
+from llmengine.engine.header_fields import basic, checked_header, checked_key
 from llmengine.engine.requests import CallOptions
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
@@ -67,10 +76,13 @@ class Configured:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self._place = locate(config, self.variables(), [ENVIRONMENT])
-        key = config.resolve_key() or self._place.key
+        key = checked_key(self.name, config.resolve_key() or self._place.key)
         self._key = Secret(key) if key else None
         if self._key:
             register(self._key)
+        for name, value in config.headers.items():
+            checked_header(self.name, name, value)
+        self.own_headers = self._own_headers()
         self.headers = self._headers()
         keys = {(k.lower(), v) for k, v in self.headers.items() if isinstance(v, Secret)}
         self.credential = hash(frozenset(keys))  # tells keys apart without holding one
@@ -108,7 +120,10 @@ class Configured:
 
     @property
     def endpoint(self) -> str:
-        """The configured address in its normal form; raises ConfigError where there is none."""
+        """The configured address in its normal form; raises ConfigError where there is none.
+
+        It may hold a user, a password and a query string, so it is not for showing.
+        """
         endpoint = self._place.endpoint
         if not endpoint:
             msg = (
@@ -121,17 +136,26 @@ class Configured:
     @property
     def base_url(self) -> str:
         """Where an OpenAI SDK is to be pointed: the address with ``/v1``."""
-        return base_of(self.endpoint)
+        return base_of(plain(self.endpoint))
 
     @property
     def root_url(self) -> str:
         """The server's address without ``/v1``."""
-        return root_of(self.endpoint)
+        return root_of(plain(self.endpoint))
 
     @property
     def url(self) -> str:
-        """Where this engine's own requests go."""
+        """Where this engine's own requests go, without the endpoint's query string."""
         return secret_address(self.base_url + self.dialect.path)
+
+    @property
+    def query(self) -> str:
+        """The endpoint's query string, such as ``api-version=1``, which every request carries."""
+        return urlsplit(self._place.endpoint or "").query
+
+    def sent_to(self, url: str) -> str:
+        """A URL of this server as requests are sent to it, with the endpoint's query string."""
+        return with_query(url, self.query)
 
     @cached_property
     def tariff(self) -> Tariff:
@@ -201,7 +225,20 @@ class Configured:
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": Secret(f"Bearer {self._key}")} if self._key else {}
         fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
-        return {**fixed, **key, **self.config.headers}
+        return {**fixed, **key, **self.own_headers}
+
+    def _own_headers(self) -> dict[str, str]:
+        """The configured headers, with the user and password of the endpoint as one of them."""
+        given = dict(self.config.headers)
+        user = basic_auth(self._place.endpoint or "")
+        if user is None:
+            return given
+        if self._key or any(name.lower() == "authorization" for name in given):
+            raise ConfigError(
+                f"engine {self.name!r}: endpoint: it holds a user and a password beside a key or "
+                "an Authorization header, and a request can carry one of them; take one out"
+            )
+        return {"Authorization": basic(*user)} | given
 
     def __repr__(self) -> str:
         return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")

@@ -12,7 +12,13 @@ from llmengine.engine.batches import run_batch, run_job, run_window
 from llmengine.engine.calls import Call
 from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
 from llmengine.engine.inquiries import Inquiries
-from llmengine.engine.requests import as_prompts, as_sampling, build_request
+from llmengine.engine.requests import (
+    as_prompts,
+    as_sampling,
+    as_window,
+    build_request,
+    drawn_prompts,
+)
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
 from llmengine.transport.background import background
@@ -178,7 +184,8 @@ class Engine(Inquiries):
             job = self._job(prompt, params, asked, place)
             return loop.submit(_single(self, loop, url, origin, job))
 
-        return run_window(prompts, start, wait, window or self.window)
+        size = as_window(window, self.window)
+        return run_window(drawn_prompts(prompts), start, wait, size)
 
     async def _stream(
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import reprlib
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from llmengine.structured.shape import shape_of
 from llmengine.structured.tools import as_tools
-from llmengine.values.errors import InvalidRequestError
+from llmengine.values.arguments import checked_fields
+from llmengine.values.errors import InvalidRequestError, UnknownArgumentError
 from llmengine.values.messages import to_messages
 from llmengine.values.request import ChatRequest, ResponseFormat
 from llmengine.values.sampling import SamplingParams
@@ -24,7 +26,40 @@ _TWO_SHAPES = (
     "answer can be held to one of them; leave the other out"
 )
 
+_NO_PROMPTS = (
+    "prompts is {given}; give a string, a list of {{'role': ..., 'content': ...}} messages, or a "
+    "list of such prompts"
+)
+_SAMPLING = frozenset(f.name for f in fields(SamplingParams))
+_CONFIGURED = frozenset(
+    {"model", "timeout", "max_retries", "api_key", "headers", "endpoint", "base_url", "backend"}
+)
+_MEANT = {
+    "sampling": "the parameters are the second argument, 'sampling_params'",
+    "params": "the parameters are the second argument, 'sampling_params'",
+    "messages": "a list of messages is a prompt: give it as the first argument",
+    "prompt": "the prompt or the prompts are the first argument",
+    "system_prompt": "begin the messages with {'role': 'system', 'content': ...}",
+    "response_format": "give an output_model, json_schema=... or json_mode=True",
+    "response_model": "it is 'output_model' here",
+    "schema": "give an output_model, or json_schema=...",
+    "stream": "call stream() or astream() for the answer as it comes",
+    "window": "only iter_results() and aiter_results() have it",
+}
 
+
+def _advice(unknown: Mapping[str, Any]) -> str | None:
+    """Where an argument belongs that no call has."""
+    if unknown.keys() <= _SAMPLING:
+        written = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in unknown.items())
+        return f"sampling parameters go into SamplingParams({written})"
+    name = next(iter(unknown))
+    if name in _CONFIGURED:
+        return f"it belongs to the engine: EngineConfig({name}=...)"
+    return _MEANT.get(name)
+
+
+@checked_fields(UnknownArgumentError, _advice, what="a call")
 @dataclass(frozen=True, slots=True)
 class CallOptions:
     """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
@@ -48,7 +83,18 @@ class CallOptions:
     json_schema: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tools", as_tools(self.tools))
+        _check("tools", self.tools, (Sequence, type(None)), "a list of tools")
+        _check("tool_choice", self.tool_choice, (str, Mapping, type(None)), "a string or a mapping")
+        _check("reasoning", self.reasoning, (bool, str, type(None)), "a bool or an effort")
+        _check("extra_body", self.extra_body, (Mapping, type(None)), "a mapping")
+        _check("json_schema", self.json_schema, (Mapping, type(None)), "a mapping")
+        object.__setattr__(self, "tools", as_tools(self.tools or ()))
+
+
+def _check(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
+    if not isinstance(value, kinds):
+        msg = f"option {name!r} is {reprlib.repr(value)}; it must be {wanted}"
+        raise InvalidRequestError(msg)
 
 
 class Options(TypedDict, total=False):
@@ -68,10 +114,32 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     """A list of prompts; one string, or one list of messages, is one prompt."""
     if isinstance(prompts, str):
         return [prompts]
+    if isinstance(prompts, (Mapping, bytes)) or not isinstance(prompts, Iterable):
+        raise InvalidRequestError(_NO_PROMPTS.format(given=reprlib.repr(prompts)))
     listed = list(prompts)
     if listed and all(isinstance(item, Mapping) for item in listed):
         return [listed]  # type: ignore[list-item]  # a conversation
     return listed  # type: ignore[return-value]  # checked prompt by prompt
+
+
+def drawn_prompts(
+    prompts: Iterable[Prompt] | AsyncIterable[Prompt],
+) -> Iterable[Prompt] | AsyncIterable[Prompt]:
+    """Prompts to be drawn one by one; what is there as a whole is read as in `as_prompts`."""
+    lazy = isinstance(prompts, (Iterable, AsyncIterable))
+    if lazy and not isinstance(prompts, (str, bytes, Mapping, list, tuple)):
+        return prompts
+    return as_prompts(prompts)  # type: ignore[arg-type]  # checked there
+
+
+def as_window(window: int | None, default: int) -> int:
+    """How many calls may be started and not yet read."""
+    if window is None:
+        return default
+    if not isinstance(window, int) or isinstance(window, bool) or window < 1:
+        msg = f"window is {window!r}; it must be a whole number from 1, or None for the engine's"
+        raise InvalidRequestError(msg)
+    return window
 
 
 def as_sampling(params: object, count: int) -> list[SamplingParams]:

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
+from llmengine.dialects.quote import quote
 from llmengine.engine.calls import Call, ours
 from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
@@ -151,7 +152,7 @@ class Pump:
                 body = await _within(clock, _whole(reply.chunks))
                 engine.config.limits.hold_values(body)
                 raise call.refusal(reply.status, reply.headers, body)
-            if engine.dialect.stream_type not in reply.headers.get("Content-Type", ""):
+            if engine.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
                 body = await _within(clock, _whole(reply.chunks))
                 engine.config.limits.hold_values(body)
                 raise self._no_stream(reply, body)
@@ -198,6 +199,8 @@ class Pump:
             return error
         found = reply.headers.get("Content-Type", "no content type")
         msg = f"asked for a stream ({self._engine.dialect.stream_type}), got {found}"
+        if partial is None:
+            msg = f"{msg}: {quote(body)}"
         return UnexpectedResponseError(msg, status=reply.status, partial=partial, cut=cut)
 
 

@@ -11,6 +11,7 @@ from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.ollama_openai import OllamaOpenAIChat
 from llmengine.dialects.ollama_prompt import may_be_cut, refuse_half_a_context
 from llmengine.dialects.quote import quote
+from llmengine.engine.addresses import plain
 from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine
 from llmengine.engine.fingerprints import rows
@@ -54,7 +55,7 @@ class OllamaAPI(Engine):
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
-        self._openai = self.endpoint.endswith("/v1")
+        self._openai = self.root_url != plain(self.endpoint)
         self.dialect: Dialect = OllamaOpenAIChat() if self._openai else OllamaChat()
 
     async def identified(self, call: Call) -> Fingerprint:

@@ -55,7 +55,7 @@ class OpenAI(Engine):
         self.dialect = _DIALECTS[self._api]
         self.trusts_schema = self.endpoint == self.default_endpoint
         self._sdk = load_sdk()
-        self._sdk_headers = sdk_headers(self._key, config.headers)
+        self._sdk_headers = sdk_headers(self._key, self.own_headers)
         # A loop of its own for each process: a forked child makes clients of its own.
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
 
@@ -78,7 +78,7 @@ class OpenAI(Engine):
                 f"openai {limits}", lambda: make_connections(self._sdk, limits)
             )
             self._clients[loop] = make_client(
-                self._sdk, self.base_url, self._sdk_headers, connections
+                self._sdk, self.base_url, self._sdk_headers, self.query, connections
             )
         return self._clients[loop]
 

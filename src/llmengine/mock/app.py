@@ -73,8 +73,9 @@ async def _exchange(
 ) -> Response:
     call = await _seen(request)
     service.calls.append(call)
-    fault = service.next_fault() or NO_FAULT
+    fault = NO_FAULT
     try:
+        fault = service.next_fault() or NO_FAULT
         if fault.status is not None:
             raise played(fault.status, fault.retry_after)
         answer = _answer(call, operation, service, params)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmengine.values.arguments import checked_fields
+from llmengine.values.errors import InvalidFieldError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
 JSON = dict[str, Any]
 
@@ -53,6 +57,7 @@ def _same_wire(reply: RawReply, call: Call) -> RawReply:
     return reply
 
 
+@checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """One way for the mock to differ from the reference; the default differs in nothing.
@@ -82,6 +87,13 @@ class Behaviour:
     disabled_routes: frozenset[str] = frozenset()
 
 
+def _advice(unknown: Mapping[str, Any]) -> str | None:
+    name, value = next(iter(unknown.items()))
+    meant = {"code": "status", "status_code": "status"}.get(name)
+    return f"write {meant}={value!r}" if meant else None
+
+
+@checked_fields(InvalidFieldError, _advice)
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A failure that the server plays on purpose.
@@ -105,7 +117,21 @@ class Fault:
     drop_keepalive: bool = False
     split_at: int | tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("status", "cut_after"):
+            _check(name, getattr(self, name), int)
+        for name in ("retry_after", "delay", "chunk_delay"):
+            _check(name, getattr(self, name), (int, float))
 
+
+def _check(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
+    if value is None or (isinstance(value, kinds) and not isinstance(value, bool)):
+        return
+    kind = "a whole number" if kinds is int else "a number"
+    raise InvalidFieldError(f"Fault: {name} is {value!r}; it must be {kind}")
+
+
+@checked_fields(InvalidFieldError)
 @dataclass(slots=True)
 class Script:
     """Replies and faults to give in order; past the end the mock answers as the reference.
@@ -118,3 +144,12 @@ class Script:
 
     replies: Iterable[str | JSON] = field(default_factory=tuple)
     faults: Iterable[Fault | None] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        for name in ("replies", "faults"):
+            given = getattr(self, name)
+            # A text or a message is iterable too, but not a list of replies.
+            if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+                raise InvalidFieldError(
+                    f"Script: {name} is a {type(given).__name__}; give a list of {name}"
+                )

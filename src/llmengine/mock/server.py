@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.service import Service
-from llmengine.values.errors import ConfigError
+from llmengine.values.arguments import checked_call
+from llmengine.values.errors import ConfigError, InvalidFieldError
 from llmengine.values.hosts import Visitors
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class MockServer:
     Raises ConfigError where the address cannot be bound.
     """
 
+    @checked_call("MockServer", InvalidFieldError)
     def __init__(  # noqa: PLR0913 - one server's settings
         self,
         *,
@@ -100,6 +102,10 @@ class MockServer:
 
     def play(self, script: Script) -> None:
         """Replace the script, also while running."""
+        if not isinstance(script, Script):
+            raise InvalidFieldError(
+                f"script is a {type(script).__name__}; give a Script, such as Script(replies=[...])"
+            )
         self._service.play(script)
 
     def start(self) -> None:

@@ -6,17 +6,18 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.behaviour import Behaviour, Script
+from llmengine.mock.behaviour import Behaviour, Fault, Script
 from llmengine.mock.reading import text
 from llmengine.mock.rules import Limits
 from llmengine.mock.text import token_id, word
+from llmengine.values.errors import InvalidFieldError
 from llmengine.values.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from llmengine.mock.ask import Ask
-    from llmengine.mock.behaviour import JSON, Call, Fault
+    from llmengine.mock.behaviour import JSON, Call
 
 
 @dataclass(slots=True)
@@ -51,11 +52,19 @@ class Service:
 
     def next_reply(self) -> str | JSON | None:
         """The next scripted answer, or None past the end."""
-        return next(self._replies, None)
+        reply = next(self._replies, None)
+        if reply is not None and not isinstance(reply, (str, dict)):
+            raise InvalidFieldError(
+                f"Script: a reply is {reply!r}; give a text, or a message as a dictionary"
+            )
+        return reply
 
     def next_fault(self) -> Fault | None:
         """The fault to play on this call, or None."""
-        return next(self._faults, None)
+        fault = next(self._faults, None)
+        if fault is not None and not isinstance(fault, Fault):
+            raise InvalidFieldError(f"Script: a fault is {fault!r}; give a Fault, or None for none")
+        return fault
 
     def token_ids(self, pieces: Iterable[str]) -> list[int]:
         """The ids of tokens, which the service then knows by them."""

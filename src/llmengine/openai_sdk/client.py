@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.values.secrets import Secret
@@ -29,16 +30,20 @@ def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, Any]:
     return {} if "Authorization" in headers else {"Authorization": sdk.Omit()}
 
 
-def make_client(sdk: Any, base_url: str, headers: Mapping[str, str], connections: Any) -> Any:
+def make_client(
+    sdk: Any, base_url: str, headers: Mapping[str, str], query: str, connections: Any
+) -> Any:
     """An AsyncOpenAI that sends to `base_url` through `connections`, never twice.
 
     Address and key are always given, or else the SDK would look for them in the environment,
-    where they may be meant for another server. What it sends as the key is in `headers`.
+    where they may be meant for another server. What it sends as the key is in `headers`. Every
+    request carries the query string `query`.
     """
     return sdk.AsyncOpenAI(
         base_url=base_url,
         api_key=_NO_KEY,
         default_headers=headers,
+        default_query=dict(parse_qsl(query, keep_blank_values=True)),
         max_retries=0,  # the engine's own retries count every attempt; two layers would multiply
         http_client=connections,
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
+from llmengine.config.engine_config import EngineConfig
 from llmengine.config.files import load_engines
 from llmengine.pool.named import NAMED, named_engine
 from llmengine.pool.settled import settled
 from llmengine.pool.variables import ENV_FILE, read_variables
-from llmengine.values.errors import ConfigError, UnknownEngineError
+from llmengine.values.errors import ConfigError, InvalidFieldError, UnknownEngineError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
 
-    from llmengine.config.engine_config import EngineConfig
     from llmengine.engine.engine import Engine
     from llmengine.pool.variables import EnvFile
 
@@ -39,7 +38,13 @@ class EnginePool:
         self._lock = threading.Lock()
         self._configs: dict[str, EngineConfig] = {}
         self._engines: dict[str, Engine] = {}
-        for config in configs.values() if isinstance(configs, Mapping) else configs:
+        listed = configs.values() if isinstance(configs, Mapping) else configs
+        if not isinstance(listed, Iterable):
+            raise InvalidFieldError(
+                f"EnginePool: configs is a {type(configs).__name__}; give a list of EngineConfig, "
+                "or what load_engines() returns"
+            )
+        for config in listed:
             self.register(config)
 
     @classmethod
@@ -52,6 +57,11 @@ class EnginePool:
 
         Raises ConfigError if another configuration has that name, unless it is to be replaced.
         """
+        if not isinstance(config, EngineConfig):
+            raise InvalidFieldError(
+                f"an engine is registered by an EngineConfig, not by a {type(config).__name__}; "
+                "write EngineConfig(name=..., backend=..., model=...)"
+            )
         with self._lock:
             known = self._configs.get(config.name)
             if known is not None and known != config and not replace:

@@ -20,6 +20,4 @@ def nemotron_koyeb(
     further fields of EngineConfig.
     """
     given = {"model": model, "endpoint": endpoint, "cold_start": cold_start}
-    return EngineConfig.model_validate(
-        {"name": "nemotron", "backend": "vllm_api", **fields, **given}
-    )
+    return EngineConfig(**({"name": "nemotron", "backend": "vllm_api"} | fields | given))

@@ -52,7 +52,7 @@ class HttpxTransport:
             request.method,
             request.url,
             content=request.body,
-            headers=dict(request.headers),
+            headers=httpx.Headers(request.headers, encoding="utf-8"),
             timeout=httpx.Timeout(None, connect=request.connect),
         )
         with _mapped(request):

@@ -2,8 +2,10 @@
 
 LLMEngineError
 ├── ConfigError              a file, an engine or a field is wrong
-│   └── UnknownEngineError     no engine has that name
+│   ├── UnknownEngineError     no engine has that name
+│   └── InvalidFieldError      a field does not exist, or its value is wrong
 ├── InvalidRequestError      a prompt or a parameter is wrong; nothing was sent
+│   └── UnknownArgumentError   a call, or its sampling parameters, have no such argument
 ├── CallError                one call was sent and failed
 │   ├── APIConnectionError     no connection, or it broke
 │   ├── APITimeoutError        one of the clocks ran out (``clock`` says which)
@@ -64,8 +66,16 @@ class UnknownEngineError(ConfigError, KeyError):
         return str(self.args[0])
 
 
+class InvalidFieldError(ConfigError, ValueError, TypeError):
+    """A configuration was made with a field that does not exist or a value that does not fit."""
+
+
 class InvalidRequestError(LLMEngineError, ValueError):
     """A prompt or a parameter is wrong, seen before anything was sent."""
+
+
+class UnknownArgumentError(InvalidRequestError, TypeError):
+    """A call or its SamplingParams got an argument that they do not have."""
 
 
 class CallError(LLMEngineError):

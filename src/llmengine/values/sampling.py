@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from llmengine.values.errors import InvalidRequestError
+from llmengine.values.arguments import checked_fields
+from llmengine.values.errors import InvalidRequestError, UnknownArgumentError
 from llmengine.values.structured_outputs import checked
 
 # field: (lowest, highest) that vLLM's SamplingParams and OpenAI's reference allow; None is open.
@@ -52,6 +53,26 @@ def is_neutral(name: str, value: object) -> bool:
     return isinstance(value, (Mapping, Sequence)) and not value
 
 
+def _advice(unknown: Mapping[str, Any]) -> str | None:
+    """What OpenAI's API and older clients call a sampling parameter, in our words."""
+    return _OTHER_NAMES.get(next(iter(unknown)))
+
+
+_OTHER_NAMES = {
+    "max_completion_tokens": "it is 'max_tokens' here",
+    "max_new_tokens": "it is 'max_tokens' here",
+    "num_predict": "it is 'max_tokens' here",
+    "repeat_penalty": "it is 'repetition_penalty' here",
+    "best_of": "vLLM and OpenAI no longer have it; ask for n answers and choose",
+    "response_format": "give the call an output_model, json_schema=... or json_mode=True",
+    "guided_json": "give the call an output_model, or structured_outputs={'json': ...}",
+    "guided_regex": "write structured_outputs={'regex': ...}",
+    "guided_choice": "write structured_outputs={'choice': ...}",
+    "guided_grammar": "write structured_outputs={'grammar': ...}",
+}
+
+
+@checked_fields(UnknownArgumentError, _advice)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
@@ -111,11 +132,7 @@ class SamplingParams:
         if isinstance(params, cls):
             return params
         if isinstance(params, Mapping):
-            unknown = [name for name in params if name not in _NAMES]
-            if unknown:
-                msg = f"unknown sampling parameters {unknown}; known are {list(_NAMES)}"
-                raise InvalidRequestError(msg)
-            return cls(**params)
+            return cls(**{str(name): value for name, value in params.items()})
         if not hasattr(params, "temperature"):
             msg = (
                 f"sampling_params is a {type(params).__name__}; give a SamplingParams, "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.engine.addresses import root_of
+from llmengine.engine.addresses import base_of, root_of
 from llmengine.pool.named import named_engine
 from llmengine.pool.variables import ENV_FILE, flag, read_variables
+from llmengine.values.arguments import checked_call
+from llmengine.values.errors import InvalidFieldError
 from llmengine.worker.worker import EngineWorker, OpenAICompatibleWorker
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from llmengine.pool.variables import EnvFile
 
 
+@checked_call("get_worker()", InvalidFieldError)
 def get_worker(
     use_ollama: bool | None = None, use_openai_api: bool = True, *, env_file: EnvFile = ENV_FILE
 ) -> EngineWorker:
@@ -40,4 +43,4 @@ def _native(config: EngineConfig) -> EngineWorker:
 def _openai(config: EngineConfig) -> OpenAICompatibleWorker:
     given = config.model_fields_set - {"endpoint", "model"}
     fields = {name: getattr(config, name) for name in given}
-    return OpenAICompatibleWorker(config.engine.base_url, config.model, **fields)
+    return OpenAICompatibleWorker(base_of(config.engine.endpoint), config.model, **fields)

@@ -81,7 +81,7 @@ class OpenAICompatibleWorker(EngineWorker):
 
     def __init__(self, api_url: str, model_name: str, timeout: float = 60, **fields: Any) -> None:
         given = {"endpoint": api_url, "model": model_name, "timeout": timeout}
-        config = EngineConfig.model_validate({"backend": "openai_compatible", **fields, **given})
+        config = EngineConfig(**({"backend": "openai_compatible"} | fields | given))
         super().__init__(config.engine)
         self.api_url = api_url.rstrip("/")
         self.model_name = model_name

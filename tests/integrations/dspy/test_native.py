@@ -53,6 +53,17 @@ def test_the_configuration_goes_along(
     assert call.headers["x-team"] == "blue"
 
 
+def test_a_query_string_is_refused(
+    dspy: Any, aim: Callable[..., EngineConfig], server: MockServer
+) -> None:
+    """DSPy's client would drop it without a word."""
+    assert dspy
+    config = aim(server, endpoint=f"{server.base_url}?api-version=1")
+
+    with pytest.raises(ConfigError, match="query string of the endpoint; use to_lm"):
+        native_lm(config)
+
+
 def test_arguments_go_over_the_configuration(
     dspy: Any, aim: Callable[..., EngineConfig], server: MockServer
 ) -> None:

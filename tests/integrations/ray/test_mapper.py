@@ -241,7 +241,7 @@ def test_batch_of_another_kind_is_named(mapper: Make) -> None:
         ({"prompt": "a", "template": "b"}, "give one of them"),
         ({"template": "{{ a"}, "template: line 1"),
         ({"output_model": "Person"}, "output_model is 'Person'"),
-        ({"sampling_params": {"temprature": 0}}, "unknown sampling parameters"),
+        ({"sampling_params": {"temprature": 0}}, "did you mean 'temperature'"),
     ],
 )
 def test_wrong_settings_fail_when_the_mapper_is_made(

@@ -103,7 +103,7 @@ class Asker:
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:
         """The asker of a dumped configuration; a key must be found by ``api_key_env``."""
-        return cls(EngineConfig.model_validate(state).engine)
+        return cls(EngineConfig(**state).engine)
 
 
 def _joined(results: list[Result]) -> LLMOutput:

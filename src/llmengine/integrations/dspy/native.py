@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.integrations.dspy.generation import Generation, installed
 from llmengine.integrations.dspy.source import engine_of
+from llmengine.values.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
@@ -28,6 +29,11 @@ def native_lm(source: Source, *, declared: bool = False, **arguments: Any) -> An
     sends neither, and has nothing to be told.
     """
     engine = engine_of(source)
+    if engine.query:
+        raise ConfigError(
+            f"engine {engine.name!r}: DSPy's own LM does not send the query string of the "
+            "endpoint; use to_lm(), which does"
+        )
     if installed() is Generation.LEGACY:
         from llmengine.integrations.dspy.legacy.native import NativeOpenAI  # noqa: PLC0415 - dspy
 
@@ -64,7 +70,7 @@ def _carried(engine: Engine) -> dict[str, Any]:
     named = {
         "timeout": config.timeout.total,
         "extra_body": config.extra_body,
-        "extra_headers": config.headers,
+        "extra_headers": engine.own_headers,
     }
     return config.sampling.given() | {name: value for name, value in named.items() if value}
 

@@ -1,0 +1,74 @@
+"""Arguments that do not exist: one line that says which name is meant."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from llmengine.values.errors import LLMEngineError
+
+    # What is to be done about arguments with these names and values; None if that is not known.
+    Advice = Callable[[Mapping[str, Any]], str | None]
+
+C = TypeVar("C")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant, as a question, or else all of them."""
+    names = list(known)
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+
+
+def checked_call(
+    what: str, error: type[LLMEngineError], advice: Advice | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator for functions that refuse unknown and surplus arguments with our own error.
+
+    ``what`` is what the message calls the function.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        code = function.__code__
+        positional = code.co_argcount
+        names = code.co_varnames[: positional + code.co_kwonlyargcount]
+        known = frozenset(names)
+        listed = [name for name in names if name != "self"]
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            if len(args) > positional or not kwargs.keys() <= known:
+                unknown = {name: kwargs[name] for name in kwargs if name not in known}
+                raise error(_problem(what, unknown, listed, advice))
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def checked_fields(
+    error: type[LLMEngineError], advice: Advice | None = None, what: str | None = None
+) -> Callable[[type[C]], type[C]]:
+    """`checked_call` for the constructor of a dataclass; messages use its own name by default."""
+
+    def decorate(cls: type[C]) -> type[C]:
+        check = checked_call(what or cls.__name__, error, advice)
+        cls.__init__ = check(cls.__init__)  # type: ignore[method-assign]
+        return cls
+
+    return decorate
+
+
+def _problem(what: str, unknown: Mapping[str, Any], known: list[str], advice: Advice | None) -> str:
+    if not unknown:
+        return f"{what} was given too many arguments; name them: {', '.join(known)}"
+    said = advice(unknown) if advice is not None else None
+    names = ", ".join(map(repr, unknown))
+    return f"{what} has no argument {names}; {said or suggestion(next(iter(unknown)), known)}"
