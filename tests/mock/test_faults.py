@@ -204,7 +204,7 @@ def test_keep_alive_is_dropped(play: Callable[..., Api]) -> None:
     api = play(Fault(drop_keepalive=True))
     with socket.create_connection(api.server.root_url.removeprefix("http://").split(":")) as raw:
         raw.settimeout(5)
-        raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")
         received = b""
         while piece := raw.recv(65536):
             received += piece

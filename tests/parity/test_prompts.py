@@ -55,7 +55,7 @@ def test_users_prompts_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "line 2: Expecting property name"),
+        ("{", "line 2: not JSON: Expecting property name"),
         ('{"prompt": "Hi"}', "line 2: id: Field required"),
         ('{"id": "b"}', "line 2: Value error, give either prompt (a text) or messages (a list)"),
         ('{"id": "b", "prompt": "Hi", "max_tokens": 0}', "line 2: max_tokens: Input should be"),

@@ -99,8 +99,10 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "copied headers": lambda: {**_engine().headers},
     "listed headers": lambda: list(_engine().headers.items()),
     "headers in aiohttp": lambda: CIMultiDict(_engine().headers),
-    "address": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.url,
-    "base address": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.base_url,
+    "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.endpoint,
+    "headers of a login": lambda: config(
+        endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None
+    ).engine.headers,
     "place": lambda: Place(
         Source("s", {"A_URL": f"http://a:{key()}@b"}).get("A_URL"),
         Source("s", {"K_KEY": key()}).get("K_KEY"),

@@ -84,7 +84,7 @@ def test_objects_hold_the_key(key: str) -> None:
     assert made["engine's key"] == key
     assert made["engine's headers"]["Authorization"] == f"Bearer {key}"
     assert made["headers in aiohttp"]["x-my-gateway"] == key
-    assert f"me:{key}@" in made["address"]
+    assert f"me:{key}@" in made["endpoint"]
     assert made["config with a body"].extra_body["auth"][0]["apiKey"] == key
     assert made["config with options"].options["client_secret"] == key
     assert key.encode() in made["HTTP body"]

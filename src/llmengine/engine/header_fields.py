@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 
 from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import register
+from llmengine.values.secrets import Secret, register
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -38,9 +38,9 @@ def checked_header(engine: str, name: str, value: str) -> None:
         )
 
 
-def basic(user: str, password: str) -> str:
+def basic(user: str, password: str) -> Secret:
     """The value of Authorization for a user and a password, both kept out of every text."""
     value = b64encode(f"{user}:{password}".encode()).decode()
     for secret in (password, value):
         register(secret)
-    return f"Basic {value}"
+    return Secret(f"Basic {value}")

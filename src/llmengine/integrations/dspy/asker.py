@@ -49,10 +49,12 @@ class Asker:
         DSPy's caches key answers by the model's name and know nothing of addresses, so this is
         what keeps those of two servers apart.
         """
-        in_process = self.engine.in_process
-        place = urlsplit(self.engine.root_url).netloc.rpartition("@")[2]
-        where = self.engine.backend if in_process else place
-        changed = self.engine.config.model_dump(include=set(_TELLING), exclude_defaults=True)
+        if self.engine.in_process:
+            where = self.engine.backend
+        else:
+            where = urlsplit(self.engine.root_url).netloc.rpartition("@")[2]
+        told = self.engine.config.model_dump(include=set(_TELLING), exclude_defaults=True)
+        changed = {name: value for name, value in told.items() if value != {}}
         mark = f"#{hashlib.sha256(to_json(changed)).hexdigest()[:8]}" if changed else ""
         return f"{self.engine.model}@{where}{mark}"
 
