@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.transport.surplus import close_with_surplus
 from llmengine.values.secrets import Secret
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ async def _bound(limits: AnswerLimits, response: Any) -> None:
     encoding = response.headers.pop("Content-Encoding", "")
     kinds = type(response.stream).__mro__
     kind = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
-    response.stream = _bounded(kind)(response.stream, encoding, limits)
+    response.stream = _bounded(kind)(response, encoding, limits)
 
 
 @lru_cache(2)
@@ -78,14 +79,15 @@ def _bounded(kind: Any) -> Any:
     """The class of our streams, for one generation of the HTTP client (httpx or httpx2)."""
 
     class BoundedStream(kind):  # type: ignore[misc]  # found by name
-        def __init__(self, source: Any, encoding: str, limits: AnswerLimits) -> None:
-            self._source = source
-            self._pieces = unpacked(source, encoding, limits)
+        def __init__(self, response: Any, encoding: str, limits: AnswerLimits) -> None:
+            self._source, self._extensions = response.stream, response.extensions
+            self._pieces = unpacked(self._source, encoding, limits)
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             return self._pieces
 
         async def aclose(self) -> None:
+            await close_with_surplus(self._source, self._extensions)
             await self._source.aclose()
 
     return BoundedStream

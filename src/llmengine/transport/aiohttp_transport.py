@@ -19,7 +19,10 @@ from llmengine.transport.logs import scrub_logs
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Iterator
+
+    from aiohttp.client_proto import ResponseHandler
 
     from llmengine.transport.base import HTTPRequest
 
@@ -42,10 +45,12 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._proxies = getproxies()
+        # What is read from each open connection, since a body on it did not come with its headers.
+        self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
-        timeout = aiohttp.ClientTimeout(total=request.total, sock_connect=request.connect)
+        timeout = aiohttp.ClientTimeout(total=request.total, connect=request.connect)
         with _mapped(request):
             async with self._session.request(
                 request.method,
@@ -56,13 +61,13 @@ class AiohttpTransport:
                 allow_redirects=False,
                 proxy=self._proxy(request.url),
             ) as response:
-                body = b"".join([piece async for piece in _pieces(response, request)])
+                body = b"".join([piece async for piece in self._pieces(response, request)])
                 return HTTPReply(response.status, response.headers, body)
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
         """Send the request; only the connect clock is kept here, the others by the reader."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=request.connect)
+        timeout = aiohttp.ClientTimeout(total=None, connect=request.connect)
         with _mapped(request):
             response = await self._session.request(
                 request.method,
@@ -74,7 +79,8 @@ class AiohttpTransport:
                 proxy=self._proxy(request.url),
             )
         try:
-            yield HTTPStream(response.status, response.headers, _chunks(response, request))
+            chunks = self._chunks(response, request)
+            yield HTTPStream(response.status, response.headers, chunks)
         finally:
             response.close()
 
@@ -82,23 +88,48 @@ class AiohttpTransport:
         """Close every connection."""
         await self._session.close()
 
+    async def _chunks(
+        self, response: aiohttp.ClientResponse, request: HTTPRequest
+    ) -> AsyncIterator[bytes]:
+        with _mapped(request):
+            async for piece in self._pieces(response, request):
+                yield piece
+
+    def _pieces(
+        self, response: aiohttp.ClientResponse, request: HTTPRequest
+    ) -> AsyncIterator[bytes]:
+        self._end_with_connection(response)
+        encoding = response.headers.get("Content-Encoding", "")
+        return unpacked(response.content.iter_chunked(PIECE), encoding, request.limits)
+
+    def _end_with_connection(self, response: aiohttp.ClientResponse) -> None:
+        """Let the reader of a body know when its connection is closed.
+
+        aiohttp closes it at bytes that are no HTTP, such as a wrong chunk size, without a word to
+        a reader that waits for more of the body.
+        """
+        connection = response.connection  # None if the whole body is here
+        protocol = None if connection is None else connection.protocol
+        if protocol is None:
+            return
+        is_new = protocol not in self._reading
+        self._reading[protocol] = response.content
+        # One callback per connection, which may be kept for thousands of answers.
+        if is_new and protocol.closed is not None:
+            protocol.closed.add_done_callback(lambda closed: self._closed(closed, protocol))
+
+    def _closed(self, closed: asyncio.Future[None], protocol: ResponseHandler) -> None:
+        content, broken = self._reading.pop(protocol), closed.exception() or protocol.exception()
+        if not content.is_eof() and content.exception() is None:
+            said = " ".join(str(broken or "it was closed in the middle of the body").split())
+            content.set_exception(aiohttp.ClientPayloadError(said))
+
     def _proxy(self, url: str) -> str | None:
         if not self._proxies:
             return None
         parts = urlsplit(url)
         proxy = self._proxies.get(parts.scheme)
         return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
-
-
-async def _chunks(response: aiohttp.ClientResponse, request: HTTPRequest) -> AsyncIterator[bytes]:
-    with _mapped(request):
-        async for piece in _pieces(response, request):
-            yield piece
-
-
-def _pieces(response: aiohttp.ClientResponse, request: HTTPRequest) -> AsyncIterator[bytes]:
-    encoding = response.headers.get("Content-Encoding", "")
-    return unpacked(response.content.iter_chunked(PIECE), encoding, request.limits)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import httpx
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.transport.logs import scrub_logs
+from llmengine.transport.surplus import close_with_surplus
 from llmengine.values.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -57,10 +58,27 @@ class HttpxTransport:
         )
         with _mapped(request):
             response = await self._client.send(built, stream=True)
+        if not response.is_stream_consumed:  # as the answer of a mock is
+            response.stream = _OneAnswer(response)
         try:
             yield response
         finally:
             await response.aclose()
+
+
+class _OneAnswer(httpx.AsyncByteStream):
+    """The body of a response, after which nothing may follow on its connection."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._source, self._extensions = response.stream, response.extensions
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._source)
+
+    async def aclose(self) -> None:
+        await close_with_surplus(self._source, self._extensions)
+        await self._source.aclose()
 
 
 async def _chunks(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:

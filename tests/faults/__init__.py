@@ -1,0 +1,1 @@
+"""What servers and networks do wrong, and what the library makes of it."""

@@ -1,0 +1,41 @@
+"""Every backend through every fault, in every call style: nothing lost, nothing left open."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.transport.background import shutdown
+
+from .cell import PATIENCE, outcomes
+from .fault import BACKENDS, STYLES
+from .table import FAULTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# Seconds that a clock gives a fault to show itself: more if a busy machine did not get that far.
+_PATIENCES = (0.4, 2.0, 10.0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_ends_as_the_table_says(fault: str, backend: str, tmp_path: Path) -> None:
+    """The outcome of each call style is the table's, and every promise is kept on the way."""
+    row, column = FAULTS[fault], BACKENDS[backend]
+    ought = {style: row.outcome(column, style) for style in STYLES}
+    found: object = None
+    for patience in _PATIENCES if row.by_clock else (PATIENCE,):
+        try:
+            found = asyncio.run(outcomes(row, column, tmp_path, patience))
+        except AssertionError as error:
+            shutdown()  # what hangs must not be met by the next try or test
+            found = error
+        if found == ought:
+            return
+    if isinstance(found, AssertionError):
+        raise found
+    assert found == ought
