@@ -105,8 +105,9 @@ def test_connection_is_kept_through_streams(reference: Api) -> None:
     with socket.create_connection(_address(reference.server)) as raw, raw.makefile("rb") as read:
         for _ in range(3):
             body = b'{"model":"mock","prompt":"x","stream":true}'
-            head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
-            raw.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+            start = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+            head = f"content-length: {len(body)}\r\ncontent-type: application/json\r\n\r\n"
+            raw.sendall(start + head.encode() + body)
             assert read.readline().startswith(b"HTTP/1.1 200")
             while read.readline() != b"0\r\n":
                 pass

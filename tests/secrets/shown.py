@@ -100,9 +100,9 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "listed headers": lambda: list(_engine().headers.items()),
     "headers in aiohttp": lambda: CIMultiDict(_engine().headers),
     "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.endpoint,
-    "headers of a login": lambda: config(
-        endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None
-    ).engine.headers,
+    "headers of a login": lambda: (
+        config(endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None).engine.headers
+    ),
     "place": lambda: Place(
         Source("s", {"A_URL": f"http://a:{key()}@b"}).get("A_URL"),
         Source("s", {"K_KEY": key()}).get("K_KEY"),
