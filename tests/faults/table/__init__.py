@@ -13,7 +13,7 @@ from .statuses import STATUSES
 from .streams import STREAMS
 
 if TYPE_CHECKING:
-    from ..fault import Fault  # noqa: TID252 - one package of tests
+    from ..fault import Fault
 
 KINDS: dict[str, tuple[Fault, ...]] = {
     "Connections": CONNECTIONS,

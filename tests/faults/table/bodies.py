@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..fault import ANSWER, AS_IT_CAME, EMPTY, SHORTER, Fault  # noqa: TID252 - one package of tests
-from ..server import chunk, head, reply  # noqa: TID252
-from ..wires import Asked, encode, set_at  # noqa: TID252
+from ..fault import ANSWER, AS_IT_CAME, EMPTY, SHORTER, Fault
+from ..server import chunk, head, reply
+from ..wires import Asked, encode, set_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..server import Script  # noqa: TID252
+    from ..server import Script
 
 BAD, RETRIED = "UnexpectedResponseError", "UnexpectedResponseError retried"
 CUT = "StreamIncompleteError retried"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..fault import Fault  # noqa: TID252 - one package of tests
-from ..server import Act, Forever, Script, chunk, head, reply  # noqa: TID252
+from ..fault import Fault
+from ..server import Act, Forever, chunk, head, reply
 
 if TYPE_CHECKING:
     from faults.wires import Asked
@@ -41,10 +41,6 @@ def _broken(where: str, act: Act) -> tuple[Fault, ...]:
             unread=True,
         ),
     )
-
-
-def _late(what: str, script: Script, then: Act | Forever) -> Script:
-    return [*script, then]
 
 
 CONNECTIONS: tuple[Fault, ...] = (

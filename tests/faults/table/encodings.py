@@ -7,8 +7,8 @@ import zlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..fault import Fault  # noqa: TID252 - one package of tests
-from ..server import Script, reply  # noqa: TID252
+from ..fault import Fault
+from ..server import Script, reply
 
 if TYPE_CHECKING:
     from faults.wires import Asked

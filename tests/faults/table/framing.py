@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from ..fault import ANSWER, Fault  # noqa: TID252 - one package of tests
-from ..server import Act, Forever, Script, chunk, head, reply  # noqa: TID252
-from ..wires import Asked  # noqa: TID252
+from typing import TYPE_CHECKING
+
+from ..fault import ANSWER, Fault
+from ..server import Act, Forever, Script, chunk, head, reply
+from ..wires import Asked
 from .connections import BROKEN, CUT, LATE, LATE_AND_CUT
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _lengths(*values: object) -> object:
+
+def _lengths(*values: object) -> Callable[[Asked], Script]:
     """An answer with these Content-Length headers, whatever its length is."""
 
     def script(asked: Asked) -> Script:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..fault import ANSWER, Fault  # noqa: TID252 - one package of tests
-from ..server import Act, Forever, head, reply  # noqa: TID252
+from ..fault import ANSWER, Fault
+from ..server import Act, Forever, head, reply
 from .connections import BROKEN, LATE
 
 RETRIED = "UnexpectedResponseError retried"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..fault import Fault  # noqa: TID252 - one package of tests
-from ..server import Act, head, reply  # noqa: TID252
-from ..wires import encode  # noqa: TID252
+from ..fault import Fault
+from ..server import Act, head, reply
+from ..wires import encode
 
 UNEXPECTED = "UnexpectedResponseError"
 REFUSED = "BadRequestError"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..fault import ANSWER, LONGER, Fault  # noqa: TID252 - one package of tests
-from ..server import Forever, chunk, head, reply, true_answer  # noqa: TID252
-from ..wires import NDJSON, Asked, chat_chunk, encode  # noqa: TID252
+from ..fault import ANSWER, LONGER, Fault
+from ..server import Forever, chunk, head, reply, true_answer
+from ..wires import NDJSON, Asked, chat_chunk, encode
 from .connections import LATE, LATE_AND_CUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..server import Script  # noqa: TID252
+    from ..server import Script
 
 BAD, PARTIAL = "UnexpectedResponseError", "UnexpectedResponseError partial"
 RETRIED = "UnexpectedResponseError retried"
