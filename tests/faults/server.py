@@ -111,7 +111,7 @@ class FaultServer:
     elsewhere: list[str] = field(default_factory=list)
     cookies: list[str] = field(default_factory=list)
     _server: asyncio.Server | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=512)
@@ -120,9 +120,13 @@ class FaultServer:
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
+        await asyncio.sleep(0.01)  # whoever is being accepted comes in
+        left = dict(self._tasks)
+        for task, writer in left.items():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            writer.transport.abort()  # also if the task has not begun
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0)  # the connections that were aborted are closed
 
     @property
     def port(self) -> int:
@@ -135,8 +139,8 @@ class FaultServer:
         self.connections += 1
         self.open += 1
         task = asyncio.create_task(self._handle(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = writer
+        task.add_done_callback(self._tasks.pop)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
