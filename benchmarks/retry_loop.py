@@ -15,7 +15,7 @@ import time
 import stamina
 
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import CallError
+from llmengine.types.errors import CallError
 
 CALLS = 5000
 ROUNDS = 7

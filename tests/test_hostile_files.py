@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmengine.config.files import load_engines
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.prompt_files import read_prompts
 from pytest_llmengine.parity.saved import load as load_baseline
@@ -270,7 +270,7 @@ _LOAD = """
 import sys
 from pathlib import Path
 from llmengine.config.files import load_engines
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.saved import load
 from pytest_llmengine.recording import ReplayServer

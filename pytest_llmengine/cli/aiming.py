@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.config.files import load_engines
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.targets import config_named
 from pytest_llmengine.targets.backends import facts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmengine import SamplingParams
 from llmengine.config.backends import load_backend
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.errors import ContainerError
 from pytest_llmengine.containers.listing import kept_at
 from pytest_llmengine.containers.recipes import recipe_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.config.backends import backends, load_backend
 from llmengine.config.files import load_engines
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.errors import ContainerError
 from pytest_llmengine.containers.listing import containers
 from pytest_llmengine.containers.recipes import recipe_of

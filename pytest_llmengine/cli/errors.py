@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.errors import ContainerError
 
 USER_ERROR = 2

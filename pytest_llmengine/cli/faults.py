@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from llmengine.mock.behaviour import Fault
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 _WORDS = {"true": True, "false": False}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import as_shown
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import as_shown
 from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.targets import Mode, Settings
 from pytest_llmengine.targets.plan import make_plan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.containers.errors import ContainerError
 from pytest_llmengine.containers.launch import root_url
 

@@ -7,8 +7,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.documents import DocumentError, load_toml, read_text
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.packages import Package
 

@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmengine.values.capabilities import Capability
+    from llmengine.types.request import Capability
     from pytest_llmengine.contract.packages import Package
     from pytest_llmengine.contract.target import Target
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome, Verdict
 from pytest_llmengine.contract.parallel import within
 

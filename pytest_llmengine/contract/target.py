@@ -13,7 +13,7 @@ import httpcore
 import httpx
 
 from llmengine.engine.addresses import with_query
-from llmengine.values.secrets import (
+from llmengine.types.secrets import (
     Secret,
     mask_logins,
     register,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.parity.answer import Answer, Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.outputs import LLMOutput, Logprob, Result
+    from llmengine.types.outputs import LLMOutput, Logprob, Result
     from pytest_llmengine.parity.prompt import Prompt
 
 _DIGITS = 6  # of a log-probability: a step of float32 is about as large

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.request import ChatRequest
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.request import ChatRequest
+from llmengine.types.sampling import SamplingParams
 from pytest_llmengine.parity.facts import Facts
 from pytest_llmengine.parity.sampling import PINNED
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmengine.config.documents import DocumentError, check_values, load_json, read_text
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.messages import to_messages
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.request import to_messages
 from pytest_llmengine.parity.errors import ParityError
 from pytest_llmengine.parity.prompt import Prompt
 

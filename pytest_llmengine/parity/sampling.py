@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from pytest_llmengine.parity.prompt import Prompt

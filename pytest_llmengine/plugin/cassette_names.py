@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.file_names import file_name
+from llmengine.types.file_names import file_name
 from pytest_llmengine.plugin.markers import NAME
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def end(config: pytest.Config) -> None:
 
 def teller(config: pytest.Config) -> OnProgress:
     """Prints a line for each step of a start, which may take minutes; a worker prints nothing."""
-    from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
 
     told = ""
 

@@ -59,7 +59,7 @@ class Recordings:
         """List recorded requests that were not made, and cassettes that no test plays."""
         lines = [*self._unmade(), *self._outdated()]
         if lines:
-            from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+            from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
 
             terminalreporter.section("LLM engine recordings not used")
             for line in lines:

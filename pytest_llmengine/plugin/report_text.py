@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Replace every known key in what the report shows of frames, and in captured output."""
     # Without this module nothing was registered, and the plugin does not import the library.
-    if secrets := sys.modules.get("llmengine.values.secrets"):
+    if secrets := sys.modules.get("llmengine.types.secrets"):
         _change(report, secrets.scrub)
 
 
 def make_printable(report: pytest.TestReport) -> None:
     """Show the control characters in a report, for they may be a model's or a server's."""
-    from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
 
     _change(report, printable)
 

@@ -147,7 +147,7 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
 
 
 def _line(config: pytest.Config, name: str) -> str | None:
-    from llmengine.values.printable import printable  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
     from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - the same
 
     try:
@@ -210,7 +210,7 @@ def _read_profile(path: Path) -> Profile:
 
 
 def _check_report(path: Path) -> None:
-    from llmengine.values.errors import ConfigError  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.errors import ConfigError  # noqa: PLC0415 - unused runs stay light
     from pytest_llmengine.reports import check_path  # noqa: PLC0415 - the same
 
     try:

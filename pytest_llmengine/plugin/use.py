@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.plugin.cassette_names import cassette_name
 from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError

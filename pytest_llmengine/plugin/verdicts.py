@@ -118,7 +118,7 @@ class Verdicts:
 
     def _write(self, path: Path) -> Iterator[str]:
         """Write the report, one file an engine where there are several, and say so."""
-        from llmengine.values.file_names import file_name  # noqa: PLC0415 - unused runs stay light
+        from llmengine.types.file_names import file_name  # noqa: PLC0415 - unused runs stay light
         from pytest_llmengine.reports import write_report  # noqa: PLC0415 - the same
 
         reports = list(self._reports())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

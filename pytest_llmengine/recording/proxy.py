@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from llmengine.values.hosts import Visitors
-from llmengine.values.secrets import scrub
+from llmengine.types.hosts import Visitors
+from llmengine.types.secrets import scrub
 from pytest_llmengine.recording.client import ASKED_METHOD, Client, ClientGone
 from pytest_llmengine.recording.loopback import LoopbackServer
 from pytest_llmengine.recording.redaction import Redaction

@@ -3,7 +3,7 @@
 Request headers are kept by name (a short list), response headers dropped by name. In bodies, URLs
 and the headers that are kept, every registered key is replaced by its value, and so is every key
 that a request carried in its headers. What stands under the name of a key in a query, a form or a
-JSON body goes too; `llmengine.values.secrets` says which names these are.
+JSON body goes too; `llmengine.types.secrets` says which names these are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vcr.request import Request as VcrRequest
 
-from llmengine.values.secrets import (
+from llmengine.types.secrets import (
     MASK,
     is_secret_name,
     keys_in,

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import h11
 import httpx
 
-from llmengine.values.errors import ConfigError
-from llmengine.values.hosts import is_loopback
+from llmengine.types.errors import ConfigError
+from llmengine.types.hosts import is_loopback
 from pytest_llmengine.recording.wire import Wire, raw_headers
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import scrub
+from llmengine.types.errors import ConfigError
+from llmengine.types.request import Capability
+from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import DEVIANT, Deviation
 from pytest_llmengine.reports.words import clipped, header_lines, printable

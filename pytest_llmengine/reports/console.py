@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.segment import Segment
 
-from llmengine.values.printable import printable
-from llmengine.values.secrets import scrub
+from llmengine.types.printable import printable
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.reports.html import render
 from pytest_llmengine.reports.markdown import escape, row
 from pytest_llmengine.reports.terminal import STYLES

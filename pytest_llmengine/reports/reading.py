@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.documents import DocumentError, load_json, read_text
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports.as_json import SCHEMA_VERSION
 from pytest_llmengine.reports.record import CheckRecord

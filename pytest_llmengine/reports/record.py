@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from llmengine.values.secrets import MASK, is_secret_name, scrub
+from llmengine.types.secrets import MASK, is_secret_name, scrub
 from pytest_llmengine.contract.outcomes import Outcome
 
 if TYPE_CHECKING:

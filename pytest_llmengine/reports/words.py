@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import scrub
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import scrub
 from pytest_llmengine.reports.as_json import to_json
 from pytest_llmengine.reports.html import to_html
 from pytest_llmengine.reports.markdown import to_markdown

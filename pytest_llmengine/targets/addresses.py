@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from llmengine.engine.addresses import base_of, normal_endpoint, root_of
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.targets.errors import TargetError
 
 if TYPE_CHECKING:

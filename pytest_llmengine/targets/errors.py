@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 
 
 class TargetError(LLMEngineError):

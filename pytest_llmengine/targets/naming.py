@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmengine.config.backends import backends, load_backend
 from llmengine.config.engine_config import EngineConfig
 from llmengine.config.files import load_engines
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.errors import TargetError
 

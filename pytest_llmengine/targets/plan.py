@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
-from llmengine.values.errors import ConfigError
-from llmengine.values.file_names import path_below
+from llmengine.types.errors import ConfigError
+from llmengine.types.file_names import path_below
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.targets.addresses import answers_by_default, located

@@ -12,7 +12,7 @@ from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.values.fingerprint import Fingerprint
+    from llmengine.types.outputs import Fingerprint
     from pytest_llmengine.contract.reply import Reply
 
 _SECONDS = 5.0  # for a route that only one server has

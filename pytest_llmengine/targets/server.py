@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import httpx
 
 from llmengine.dialects.envelopes import read_envelope
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
     CallError,
 )
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.outcomes import Fail, NoVerdict
 from pytest_llmengine.contract.target import Target
@@ -26,7 +26,7 @@ from pytest_llmengine.targets.ways import choose_model
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.values.fingerprint import Fingerprint
+    from llmengine.types.outputs import Fingerprint
     from pytest_llmengine.contract.reply import Reply
 
 _SECONDS = 20.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from llmengine.structured import verdicts
-from llmengine.values.errors import LLMEngineError
-from llmengine.values.file_names import path_below
+from llmengine.types.errors import LLMEngineError
+from llmengine.types.file_names import path_below
 from pytest_llmengine.containers.progress import silent
 from pytest_llmengine.contract.limits import RunBudget
 from pytest_llmengine.contract.profile import load_profile

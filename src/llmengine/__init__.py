@@ -25,41 +25,41 @@ if TYPE_CHECKING:
     from llmengine.pool.registry import register_engine as register_engine
     from llmengine.transport.answer_limits import AnswerLimits as AnswerLimits
     from llmengine.transport.background import pauses as pauses
-    from llmengine.values.capabilities import Capability as Capability
-    from llmengine.values.errors import AnswerTooLargeError as AnswerTooLargeError
-    from llmengine.values.errors import APIConnectionError as APIConnectionError
-    from llmengine.values.errors import APITimeoutError as APITimeoutError
-    from llmengine.values.errors import AuthenticationError as AuthenticationError
-    from llmengine.values.errors import BadRequestError as BadRequestError
-    from llmengine.values.errors import BatchError as BatchError
-    from llmengine.values.errors import CallError as CallError
-    from llmengine.values.errors import ConfigError as ConfigError
-    from llmengine.values.errors import ContextLengthError as ContextLengthError
-    from llmengine.values.errors import InternalServerError as InternalServerError
-    from llmengine.values.errors import InvalidFieldError as InvalidFieldError
-    from llmengine.values.errors import InvalidRequestError as InvalidRequestError
-    from llmengine.values.errors import LLMEngineError as LLMEngineError
-    from llmengine.values.errors import NotFoundError as NotFoundError
-    from llmengine.values.errors import QuotaError as QuotaError
-    from llmengine.values.errors import RateLimitError as RateLimitError
-    from llmengine.values.errors import RefusedError as RefusedError
-    from llmengine.values.errors import StreamIncompleteError as StreamIncompleteError
-    from llmengine.values.errors import StructuredOutputError as StructuredOutputError
-    from llmengine.values.errors import TruncatedError as TruncatedError
-    from llmengine.values.errors import UnexpectedResponseError as UnexpectedResponseError
-    from llmengine.values.errors import UnknownArgumentError as UnknownArgumentError
-    from llmengine.values.errors import UnknownEngineError as UnknownEngineError
-    from llmengine.values.errors import WhitespaceLoopError as WhitespaceLoopError
-    from llmengine.values.fingerprint import Fingerprint as Fingerprint
-    from llmengine.values.outputs import CompletionOutput as CompletionOutput
-    from llmengine.values.outputs import Delta as Delta
-    from llmengine.values.outputs import LLMOutput as LLMOutput
-    from llmengine.values.outputs import Logprob as Logprob
-    from llmengine.values.outputs import Result as Result
-    from llmengine.values.outputs import ToolCall as ToolCall
-    from llmengine.values.outputs import Usage as Usage
-    from llmengine.values.sampling import SamplingParams as SamplingParams
-    from llmengine.values.tokens import Tokens as Tokens
+    from llmengine.types.errors import AnswerTooLargeError as AnswerTooLargeError
+    from llmengine.types.errors import APIConnectionError as APIConnectionError
+    from llmengine.types.errors import APITimeoutError as APITimeoutError
+    from llmengine.types.errors import AuthenticationError as AuthenticationError
+    from llmengine.types.errors import BadRequestError as BadRequestError
+    from llmengine.types.errors import BatchError as BatchError
+    from llmengine.types.errors import CallError as CallError
+    from llmengine.types.errors import ConfigError as ConfigError
+    from llmengine.types.errors import ContextLengthError as ContextLengthError
+    from llmengine.types.errors import InternalServerError as InternalServerError
+    from llmengine.types.errors import InvalidFieldError as InvalidFieldError
+    from llmengine.types.errors import InvalidRequestError as InvalidRequestError
+    from llmengine.types.errors import LLMEngineError as LLMEngineError
+    from llmengine.types.errors import NotFoundError as NotFoundError
+    from llmengine.types.errors import QuotaError as QuotaError
+    from llmengine.types.errors import RateLimitError as RateLimitError
+    from llmengine.types.errors import RefusedError as RefusedError
+    from llmengine.types.errors import StreamIncompleteError as StreamIncompleteError
+    from llmengine.types.errors import StructuredOutputError as StructuredOutputError
+    from llmengine.types.errors import TruncatedError as TruncatedError
+    from llmengine.types.errors import UnexpectedResponseError as UnexpectedResponseError
+    from llmengine.types.errors import UnknownArgumentError as UnknownArgumentError
+    from llmengine.types.errors import UnknownEngineError as UnknownEngineError
+    from llmengine.types.errors import WhitespaceLoopError as WhitespaceLoopError
+    from llmengine.types.outputs import CompletionOutput as CompletionOutput
+    from llmengine.types.outputs import Delta as Delta
+    from llmengine.types.outputs import Fingerprint as Fingerprint
+    from llmengine.types.outputs import LLMOutput as LLMOutput
+    from llmengine.types.outputs import Logprob as Logprob
+    from llmengine.types.outputs import Result as Result
+    from llmengine.types.outputs import Tokens as Tokens
+    from llmengine.types.outputs import ToolCall as ToolCall
+    from llmengine.types.outputs import Usage as Usage
+    from llmengine.types.request import Capability as Capability
+    from llmengine.types.sampling import SamplingParams as SamplingParams
     from llmengine.worker.factory import get_worker as get_worker
     from llmengine.worker.worker import LLMWorker as LLMWorker
     from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
@@ -80,11 +80,10 @@ _HOMES = {
     "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
     "transport.answer_limits": ("AnswerLimits",),
     "transport.background": ("pauses",),
-    "values.capabilities": ("Capability",),
-    "values.errors": (
+    "types.errors": (
+        "AnswerTooLargeError",
         "APIConnectionError",
         "APITimeoutError",
-        "AnswerTooLargeError",
         "AuthenticationError",
         "BadRequestError",
         "BatchError",
@@ -107,8 +106,8 @@ _HOMES = {
         "UnknownEngineError",
         "WhitespaceLoopError",
     ),
-    "values.fingerprint": ("Fingerprint",),
-    "values.outputs": (
+    "types.outputs": (
+        "Fingerprint",
         "CompletionOutput",
         "Delta",
         "LLMOutput",
@@ -116,9 +115,10 @@ _HOMES = {
         "Result",
         "ToolCall",
         "Usage",
+        "Tokens",
     ),
-    "values.sampling": ("SamplingParams",),
-    "values.tokens": ("Tokens",),
+    "types.request": ("Capability",),
+    "types.sampling": ("SamplingParams",),
     "worker.factory": ("get_worker",),
     "worker.worker": ("LLMWorker", "OpenAICompatibleWorker"),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock.behaviour import Fault
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.faults import parse_fault
 from pytest_llmengine.cli.replies import read_replies
 

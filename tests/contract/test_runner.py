@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome, Refused, Unmeasured
 from pytest_llmengine.contract.profile import Deviation, Profile
 from pytest_llmengine.contract.registry import Check, Level, Tier

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.failures import failure
-from llmengine.values import secrets
-from llmengine.values.errors import (
+from llmengine.types import secrets
+from llmengine.types.errors import (
     APITimeoutError,
     AuthenticationError,
     BadRequestError,

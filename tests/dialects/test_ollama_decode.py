@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.ollama_chat import OllamaChat
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     InternalServerError,
     StreamIncompleteError,
     UnexpectedResponseError,
 )
-from llmengine.values.outputs import Delta, LLMOutput, ToolCall, Usage
+from llmengine.types.outputs import Delta, LLMOutput, ToolCall, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]
     Samples = Callable[[str], Any]

@@ -10,14 +10,14 @@ import pytest
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.ollama_openai import OllamaOpenAIChat
 from llmengine.dialects.ollama_prompt import WHOLE
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.request import ResponseFormat
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.request import ResponseFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmengine.dialects.base import Dialect
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.values import secrets
-from llmengine.values.errors import CallError, UnexpectedResponseError
-from llmengine.values.outputs import Logprob, ToolCall, Usage
+from llmengine.types import secrets
+from llmengine.types.errors import CallError, UnexpectedResponseError
+from llmengine.types.outputs import Logprob, ToolCall, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]
     Samples = Callable[[str], Any]

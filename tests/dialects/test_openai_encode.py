@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, VLLM_EXTRAS, OpenAIChat
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.request import ResponseFormat
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.request import ResponseFormat
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     ContextLengthError,
     InternalServerError,
     RateLimitError,
     StreamIncompleteError,
     UnexpectedResponseError,
 )
-from llmengine.values.outputs import Delta, LLMOutput, ToolCall, ToolCallDelta, Usage
+from llmengine.types.outputs import Delta, LLMOutput, ToolCall, ToolCallDelta, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.dialects.openai_responses import OpenAIResponses
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     BadRequestError,
     InternalServerError,
     InvalidRequestError,
@@ -16,13 +16,12 @@ from llmengine.values.errors import (
     StreamIncompleteError,
     UnexpectedResponseError,
 )
-from llmengine.values.messages import to_messages
-from llmengine.values.outputs import ToolCall
-from llmengine.values.request import ChatRequest, ResponseFormat
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.outputs import ToolCall
+from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import Delta, LLMOutput
+    from llmengine.types.outputs import Delta, LLMOutput
 
 DIALECT = OpenAIResponses()
 

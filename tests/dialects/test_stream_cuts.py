@@ -8,15 +8,15 @@ import pytest
 
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.values.errors import StreamIncompleteError
+from llmengine.types.errors import StreamIncompleteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
     from llmengine.dialects.base import Dialect
-    from llmengine.values.outputs import Delta, LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import Delta, LLMOutput
+    from llmengine.types.request import ChatRequest
 
 # stream: (its dialect, answers asked for, first bytes of what ends its last event with an end).
 STREAMS: dict[str, tuple[Dialect, int, bytes]] = {

@@ -11,7 +11,7 @@ import pytest
 
 from llmengine.embedded import models
 from llmengine.embedded.cache import models_dir
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from llmengine.embedded import server
 from llmengine.embedded.child import trim
 from llmengine.embedded.options import ServerOptions, default_threads
 from llmengine.embedded.startup import wait_until_ready
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from llmengine.mock import Fault, MockServer, Script
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

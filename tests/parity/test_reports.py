@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from llmengine import BadRequestError
-from llmengine.values.errors import ConfigError
-from llmengine.values.outputs import CompletionOutput, LLMOutput, Result
-from llmengine.values.secrets import register
+from llmengine.types.errors import ConfigError
+from llmengine.types.outputs import CompletionOutput, LLMOutput, Result
+from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answering import answer_of
 from pytest_llmengine.parity.reports import write_report

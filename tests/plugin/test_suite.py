@@ -139,7 +139,7 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
     """A project that adds checks of its own, one of them broken."""
     pytester.makeconftest(
         """
-        from llmengine.values.capabilities import Capability
+        from llmengine.types.request import Capability
         from pytest_llmengine.contract.outcomes import Refused, Unmeasured
         from pytest_llmengine.contract.packages import Package
         from pytest_llmengine.contract.registry import QUIRK, SMOKE, check

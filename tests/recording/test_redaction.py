@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from llmengine.values.secrets import register
+from llmengine.types.secrets import register
 from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.reports import CheckRecord, Report, check_path, write_report
 from pytest_llmengine.reports.as_json import to_json, to_object
 from pytest_llmengine.reports.html import to_html

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.values.secrets import register
+from llmengine.types.secrets import register
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import CheckRecord, Report, write_report
 from pytest_llmengine.reports.html import to_html

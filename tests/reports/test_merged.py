@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import CheckRecord, Report, write_report
 from pytest_llmengine.reports.as_json import to_json, to_object

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmengine.values.secrets import register
+from llmengine.types.secrets import register
 from pytest_llmengine.reports import CheckRecord
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from llmengine.engine.whereabouts import Place, Source
 from llmengine.mock.behaviour import Call
 from llmengine.mock.service import Service
 from llmengine.transport.base import HTTPReply, HTTPRequest, HTTPStream
-from llmengine.values.errors import LLMEngineError
-from llmengine.values.request import ChatRequest
-from llmengine.values.sampling import SamplingParams
-from llmengine.values.secrets import secret_headers
+from llmengine.types.errors import LLMEngineError
+from llmengine.types.request import ChatRequest
+from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import secret_headers
 from pytest_llmengine.contract.reply import Chunk, Reply
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording.wire import Request

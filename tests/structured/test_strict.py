@@ -16,7 +16,7 @@ from llmengine.engine.engine import Engine
 from llmengine.mock import MockServer, Script
 from llmengine.structured.shape import shape_of
 from llmengine.structured.strict import strict_schema
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 
 
 class Cat(BaseModel):

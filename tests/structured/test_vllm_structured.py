@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from llmengine import SamplingParams
 from llmengine.structured import verdicts
-from llmengine.values.errors import TruncatedError
+from llmengine.types.errors import TruncatedError
 
 if TYPE_CHECKING:
     from llmengine import Engine

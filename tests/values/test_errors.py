@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from llmengine.values import errors
-from llmengine.values.outputs import CompletionOutput, LLMOutput, Result, Usage
+from llmengine.types import errors
+from llmengine.types.outputs import CompletionOutput, LLMOutput, Result, Usage
 
 PARTIAL = LLMOutput("r", "Hi", (CompletionOutput(0, "Hel"),), finished=False, usage=Usage(1, 2, 3))
 KINDS = [

@@ -8,7 +8,7 @@ from string import ascii_letters, digits
 import pytest
 
 from llmengine import ConfigError
-from llmengine.values.file_names import file_name, path_below
+from llmengine.types.file_names import file_name, path_below
 
 
 @pytest.mark.parametrize("name", ["test_a[b-1]", "qwen2.5", "a" * 120])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmengine.values.hosts import Visitors
+from llmengine.types.hosts import Visitors
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.messages import to_messages
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.request import to_messages
 
 
 def test_a_string_is_one_user_message() -> None:

@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from llmengine.values.errors import RateLimitError
-from llmengine.values.outputs import (
+from llmengine.types.errors import RateLimitError
+from llmengine.types.outputs import (
     CompletionOutput,
     Delta,
     LLMOutput,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmengine import LLMEngineError, UnexpectedResponseError
-from llmengine.values.printable import printable
+from llmengine.types.printable import printable
 
 
 @pytest.mark.parametrize(

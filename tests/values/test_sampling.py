@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmengine.values.errors import InvalidRequestError, UnknownArgumentError
-from llmengine.values.sampling import NEUTRAL, SamplingParams, is_neutral, refuse_what_is_lost
+from llmengine.types.errors import InvalidRequestError, UnknownArgumentError
+from llmengine.types.sampling import NEUTRAL, SamplingParams, is_neutral, refuse_what_is_lost
 
 
 @dataclass

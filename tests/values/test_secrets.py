@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import pytest
 
-from llmengine.values import secrets
+from llmengine.types import secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.values.secrets import Where
+    from llmengine.types.secrets import Where
 
 
 def test_a_registered_key_is_masked_wherever_it_is() -> None:

@@ -15,8 +15,8 @@ from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.dialects.ollama_openai import OllamaOpenAIChat
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.dialects.openai_responses import OpenAIResponses
-from llmengine.values.errors import CallError
-from llmengine.values.outputs import (
+from llmengine.types.errors import CallError
+from llmengine.types.outputs import (
     CompletionOutput,
     Delta,
     LLMOutput,
@@ -25,8 +25,8 @@ from llmengine.values.outputs import (
     ToolCallDelta,
     Usage,
 )
-from llmengine.values.request import ChatRequest
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.request import ChatRequest
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

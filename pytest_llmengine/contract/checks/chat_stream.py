@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.chat import content

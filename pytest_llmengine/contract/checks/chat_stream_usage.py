@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import expect, expect_effect
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.chat_stream import Chunks, stream_chat

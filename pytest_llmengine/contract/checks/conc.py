@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import expect, fail
 from pytest_llmengine.contract.parallel import at_once
 from pytest_llmengine.contract.reading.chat import choice, usage

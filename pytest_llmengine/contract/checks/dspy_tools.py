@@ -6,7 +6,7 @@ from functools import partial
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.driving.dspy_program import programs
 from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail

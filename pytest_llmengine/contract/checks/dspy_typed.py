@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jsonschema
 from pydantic import BaseModel
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.driving.dspy_program import programs
 from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
 from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, expect_effect

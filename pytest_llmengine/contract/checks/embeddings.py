@@ -7,7 +7,7 @@ import binascii
 import struct
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import expect, expect_effect, fail
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.fields import missing, objects, pick

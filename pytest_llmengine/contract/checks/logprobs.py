@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.chat import choice, content

@@ -6,7 +6,7 @@ import gzip
 import json
 from typing import TYPE_CHECKING
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.chat import said

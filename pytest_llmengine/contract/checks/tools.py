@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
 from pytest_llmengine.contract.quote import quote
 from pytest_llmengine.contract.reading.chat import (

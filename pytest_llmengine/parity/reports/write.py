@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 from pytest_llmengine.parity.reports.as_json import to_json
 from pytest_llmengine.parity.reports.html import to_html
 from pytest_llmengine.parity.reports.markdown import to_markdown

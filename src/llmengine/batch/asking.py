@@ -13,7 +13,7 @@ from llmengine.dialects.wire import read_object
 from llmengine.engine.calls import patience_of, unforeseen
 from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import CallError, detached
+from llmengine.types.errors import CallError, detached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.engine.tally import Tally
     from llmengine.transport.base import HTTPReply, Outgoing
-    from llmengine.values.outputs import Result, Usage
+    from llmengine.types.outputs import Result, Usage
 
 _OK = 200
 # Clocks that run out before anything is sent, so that another endpoint may be asked.

@@ -9,14 +9,14 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from llmengine.engine.calls import Call
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,
     CallError,
     InternalServerError,
     UnexpectedResponseError,
 )
-from llmengine.values.secrets import secret_address
+from llmengine.types.secrets import secret_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

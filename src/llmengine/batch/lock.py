@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 try:
     import fcntl

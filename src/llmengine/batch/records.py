@@ -16,8 +16,8 @@ from uuid import uuid4
 from pydantic_core import from_json
 
 from llmengine.dialects.retry_after import header
-from llmengine.values.errors import CallError
-from llmengine.values.secrets import scrub
+from llmengine.types.errors import CallError
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from llmengine.batch.asking import Answer

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from llmengine.batch.asking import Answer
     from llmengine.batch.lines import BadLine, BatchRequest, Entry
-    from llmengine.values.outputs import Usage
+    from llmengine.types.outputs import Usage
 
 ERRORS_KEPT = 5
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.ids import id_key, line_key
 from llmengine.batch.records import EXTRA, START
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmengine.batch.lines import BadLine
 from llmengine.batch.records import bad_line_record
 from llmengine.batch.source import checked, path_of, read_entries
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmengine.batch.ids import Ids, key_of
 from llmengine.batch.lines import Entry, read_entry
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 

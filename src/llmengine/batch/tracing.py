@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.dialects.openai_answer import decode
-from llmengine.values.errors import CallError, InvalidRequestError
-from llmengine.values.messages import to_messages
-from llmengine.values.request import ChatRequest, ResponseFormat
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import CallError, InvalidRequestError
+from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.batch.lines import BatchRequest
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput
 
 _CHAT = "/v1/chat/completions"
 # The conventions name no more of a request than this.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmengine.batch.lines import BatchRequest
-    from llmengine.values.outputs import Usage
+    from llmengine.types.outputs import Usage
 
 
 def usage_of(data: Mapping[str, Any]) -> Usage | None:

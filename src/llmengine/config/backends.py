@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 GROUP = "llmengine.engines"
 

@@ -24,10 +24,10 @@ from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
-from llmengine.values.arguments import suggestion
-from llmengine.values.errors import ConfigError, InvalidFieldError
-from llmengine.values.sampling import SamplingParams
-from llmengine.values.secrets import as_shown, conceal, register
+from llmengine.types.arguments import suggestion
+from llmengine.types.errors import ConfigError, InvalidFieldError
+from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import as_shown, conceal, register
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine

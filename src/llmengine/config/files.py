@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from llmengine.config.backends import backends
 from llmengine.config.documents import DocumentError, load_yaml, read_text
 from llmengine.config.engine_config import EngineConfig, problems
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import conceal
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import conceal
 
 if TYPE_CHECKING:
     import os

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from llmengine.values.arguments import checked_fields
-from llmengine.values.errors import InvalidFieldError
+from llmengine.types.arguments import checked_fields
+from llmengine.types.errors import InvalidFieldError
 
 _NUMBERS = ("input", "output", "cached_input", "gpu_hour")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from llmengine.transport.retries import LONGEST_RETRY_AFTER
-from llmengine.values.arguments import checked_fields
-from llmengine.values.errors import InvalidFieldError
+from llmengine.types.arguments import checked_fields
+from llmengine.types.errors import InvalidFieldError
 
 
 @checked_fields(InvalidFieldError)

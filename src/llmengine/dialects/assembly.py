@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from llmengine.dialects.reasoning import ThinkSplitter, is_off, split_unopened
 from llmengine.dialects.tool_calls import ToolCallJoiner
 from llmengine.dialects.wire import cumulative
-from llmengine.values.outputs import CompletionOutput, Delta
+from llmengine.types.outputs import CompletionOutput, Delta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from llmengine.values.outputs import Logprob
+    from llmengine.types.outputs import Logprob
 
 
 class AnswerParts:

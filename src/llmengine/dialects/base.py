@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import Delta, LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import Delta, LLMOutput
+    from llmengine.types.request import ChatRequest
 
 
 class StreamDecoder(Protocol):

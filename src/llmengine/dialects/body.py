@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.sampling import SamplingParams, is_neutral, refuse_what_is_lost
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.sampling import SamplingParams, is_neutral, refuse_what_is_lost
 
 
 def with_extra(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.dialects.envelopes import Envelope, as_text, envelope_of, read_envelope
 from llmengine.dialects.quote import quote
 from llmengine.dialects.retry_after import header, retry_after
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
@@ -20,7 +20,7 @@ from llmengine.values.errors import (
     RateLimitError,
     UnexpectedResponseError,
 )
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from llmengine.dialects.quote import quote
-from llmengine.values.outputs import Usage
+from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

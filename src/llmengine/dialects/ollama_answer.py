@@ -20,12 +20,12 @@ from llmengine.dialects.fields import (
 from llmengine.dialects.ollama_prompt import refuse_a_cut_prompt
 from llmengine.dialects.reasoning import split_think
 from llmengine.dialects.wire import cumulative, logprobs, not_read, read_object, unexpected
-from llmengine.values.outputs import CompletionOutput, LLMOutput, ToolCall
+from llmengine.types.outputs import CompletionOutput, LLMOutput, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 # Answers to a request without messages: the model was only loaded or unloaded.
 _NO_ANSWER = frozenset({"load", "unload"})

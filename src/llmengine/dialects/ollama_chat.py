@@ -16,8 +16,8 @@ from llmengine.dialects.ollama_prompt import WHOLE
 from llmengine.dialects.ollama_stream import OllamaChatDecoder
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
 _OPTIONS = {
     "temperature": "temperature",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.sampling import is_neutral
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.sampling import is_neutral
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 _LEAVE_OUT = "leave it out"
 _EVERYWHERE = {

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
 
 def to_ollama(messages: Iterable[Message]) -> list[Message]:

@@ -12,8 +12,8 @@ from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.dialects.openai_stream import OpenAIChatDecoder
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
 
 _ROUTE = "Ollama's /v1"

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import ContextLengthError
+from llmengine.types.errors import ContextLengthError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
 # `shift` would drop the beginning of the conversation once the answer fills the context.
 WHOLE = {"truncate": False, "shift": False}

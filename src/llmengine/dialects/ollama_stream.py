@@ -21,14 +21,14 @@ from llmengine.dialects.fields import (
 from llmengine.dialects.ndjson import NDJSONDecoder
 from llmengine.dialects.ollama_prompt import refuse_a_cut_prompt
 from llmengine.dialects.wire import incomplete, logprobs, not_read, unexpected
-from llmengine.values.outputs import Delta, LLMOutput
+from llmengine.types.outputs import Delta, LLMOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.errors import CallError
-    from llmengine.values.outputs import Usage
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.errors import CallError
+    from llmengine.types.outputs import Usage
+    from llmengine.types.request import ChatRequest
 
 
 class OllamaChatDecoder:

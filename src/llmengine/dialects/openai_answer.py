@@ -33,13 +33,13 @@ from llmengine.dialects.wire import (
     unexpected,
     unfinished,
 )
-from llmengine.values.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall
+from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.errors import CallError
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.errors import CallError
+    from llmengine.types.request import ChatRequest
 
 _MESSAGE = "choices[].message."
 _CALL = f"{_MESSAGE}tool_calls[]."

@@ -10,11 +10,11 @@ from llmengine.dialects import openai_answer
 from llmengine.dialects.body import sampling_fields, with_extra
 from llmengine.dialects.openai_content import with_twin_reasoning
 from llmengine.dialects.openai_stream import OpenAIChatDecoder
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest, ResponseFormat
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest, ResponseFormat
 
 # Our names and OpenAI's are the same here; see CreateChatCompletionRequest in openai-openapi.
 _STANDARD = {

@@ -10,7 +10,7 @@ from llmengine.dialects.quote import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
 _TEXT_FIELDS = {"text": "text", "output_text": "text", "refusal": "refusal"}
 

@@ -13,8 +13,8 @@ from llmengine.dialects.responses_stream import ResponsesDecoder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest, ResponseFormat
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest, ResponseFormat
 
 # See CreateResponse in openai-openapi: n, seed, stop, penalties and logit_bias are not there.
 _SAMPLING = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 
 _SHOWN = 200
 _READ = 4096

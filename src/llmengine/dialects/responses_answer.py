@@ -20,13 +20,13 @@ from llmengine.dialects.fields import (
 )
 from llmengine.dialects.reasoning import split_think
 from llmengine.dialects.wire import cumulative, logprobs, not_read, read_object, unexpected
-from llmengine.values.outputs import CompletionOutput, LLMOutput, ToolCall
+from llmengine.types.outputs import CompletionOutput, LLMOutput, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.errors import CallError
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.errors import CallError
+    from llmengine.types.request import ChatRequest
 
 _CUT = {"max_output_tokens": "length"}
 _ITEM = "output[]."

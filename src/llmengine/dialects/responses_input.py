@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
 _READ = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 # What a server adds to its answers, so that they come back when an answer is sent as it was.

@@ -23,14 +23,14 @@ from llmengine.dialects.fields import (
 from llmengine.dialects.responses_answer import CALLS, failed, finish_reason, is_answer
 from llmengine.dialects.sse import SSEDecoder
 from llmengine.dialects.wire import incomplete, logprobs, not_read, unexpected
-from llmengine.values.outputs import Delta, LLMOutput
+from llmengine.types.outputs import Delta, LLMOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmengine.values.errors import CallError
-    from llmengine.values.outputs import Usage
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.errors import CallError
+    from llmengine.types.outputs import Usage
+    from llmengine.types.request import ChatRequest
 
 _DONE = b"[DONE]"  # gateways end every stream with it; it says nothing here
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from llmengine.dialects.fields import count, json_text, mapping, text
-from llmengine.values.outputs import ToolCall, ToolCallDelta
+from llmengine.types.outputs import ToolCall, ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,14 +9,14 @@ from pydantic_core import from_json
 
 from llmengine.dialects.fields import FieldError, number, objects, required_text, whole_numbers
 from llmengine.dialects.quote import quote
-from llmengine.values.errors import StreamIncompleteError, UnexpectedResponseError
-from llmengine.values.outputs import Logprob
+from llmengine.types.errors import StreamIncompleteError, UnexpectedResponseError
+from llmengine.types.outputs import Logprob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
 _OK = 200
 _ENTRY = "logprobs[]."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from llmengine.embedded.cache import cached_path, has_size
 from llmengine.embedded.catalogue import CATALOGUE, CatalogueModel, lookup
 from llmengine.embedded.pulling import OnProgress, pull
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 __all__ = ["CATALOGUE", "CatalogueModel", "OnProgress", "check_gguf", "find", "pull", "resolve"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 _SMALL_MACHINE = 4
 _MOST_THREADS = 4

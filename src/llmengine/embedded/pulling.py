@@ -17,7 +17,7 @@ from filelock import FileLock
 from llmengine.embedded import wheel
 from llmengine.embedded.cache import cached_path, has_size
 from llmengine.embedded.catalogue import lookup
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmengine.embedded.catalogue import CatalogueModel

@@ -15,7 +15,7 @@ from llmengine.embedded.models import check_gguf
 from llmengine.embedded.options import DEFAULT_OPTIONS, ServerOptions, default_threads
 from llmengine.embedded.process import ChildProcess
 from llmengine.embedded.startup import wait_until_ready
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 __all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from llmengine.values.errors import ConfigError, detached
-from llmengine.values.secrets import secret_address
+from llmengine.types.errors import ConfigError, detached
+from llmengine.types.secrets import secret_address
 
 
 def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:

@@ -6,8 +6,8 @@ from asyncio import TaskGroup
 from collections import deque
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import LLMEngineError
-from llmengine.values.outputs import Result
+from llmengine.types.errors import LLMEngineError
+from llmengine.types.outputs import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.calls import Call
     from llmengine.engine.doors import Wait
-    from llmengine.values.messages import Prompt
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest, Prompt
 
 
 async def run_batch(call: Call, jobs: list[ChatRequest | LLMEngineError]) -> list[Result]:

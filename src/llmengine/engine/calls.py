@@ -19,7 +19,7 @@ from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest, Posted
 from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.retries import with_retries
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     AuthenticationError,
     BadRequestError,
     CallError,
@@ -28,7 +28,7 @@ from llmengine.values.errors import (
     UnexpectedResponseError,
     detached,
 )
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPReply, Outgoing, Transport
-    from llmengine.values.outputs import LLMOutput, Result
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput, Result
+    from llmengine.types.request import ChatRequest
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from llmengine.structured.ladder import after_misfit, after_refusal, possible, r
 from llmengine.structured.misfits import Misfit, broken_off, exhausted
 from llmengine.structured.shape import shape_of
 from llmengine.structured.verdicts import learn_refusal, refuses
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     BadRequestError,
     CallError,
     ContextLengthError,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from llmengine.engine.calls import Call
     from llmengine.engine.tally import Tally
     from llmengine.structured.ladder import Step
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
     # Sends a request, in as many attempts as the retries allow.
     Send = Callable[[ChatRequest, int | None], Awaitable[LLMOutput]]

@@ -22,9 +22,9 @@ from llmengine.engine.header_fields import basic, checked_header, checked_key
 from llmengine.engine.requests import CallOptions
 from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import Secret, register, scrub, secret_address
+from llmengine.types.errors import ConfigError
+from llmengine.types.request import Capability
+from llmengine.types.secrets import Secret, register, scrub, secret_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import Dialect
     from llmengine.engine.requests import Options
     from llmengine.telemetry.tariff import Tariff
-    from llmengine.values.errors import CallError
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.errors import CallError
+    from llmengine.types.request import ChatRequest
 
 log = logging.getLogger("llmengine")
 

@@ -22,8 +22,8 @@ from llmengine.engine.requests import (
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
 from llmengine.transport.background import background
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import BatchError, InvalidRequestError
+from llmengine.types.errors import BatchError, InvalidRequestError
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from llmengine.engine.requests import CallOptions, Options
     from llmengine.transport.background import Background
     from llmengine.transport.base import Outgoing
-    from llmengine.values.errors import CallError, LLMEngineError
-    from llmengine.values.messages import Prompt
-    from llmengine.values.outputs import Delta, LLMOutput, Result
-    from llmengine.values.request import ChatRequest
-    from llmengine.values.sampling import SamplingParams
+    from llmengine.types.errors import CallError, LLMEngineError
+    from llmengine.types.outputs import Delta, LLMOutput, Result
+    from llmengine.types.request import ChatRequest, Prompt
+    from llmengine.types.sampling import SamplingParams
 
 
 class Engine(Inquiries):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.engine.asides import ask, object_in
-from llmengine.values.errors import BadRequestError, NotFoundError
-from llmengine.values.fingerprint import Fingerprint
+from llmengine.types.errors import BadRequestError, NotFoundError
+from llmengine.types.outputs import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import Secret, register
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import Secret, register
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -9,7 +9,7 @@ from llmengine.engine.configured import Configured
 from llmengine.engine.doors import run, wait_asyncio, wait_blocking
 from llmengine.engine.fingerprints import fingerprint_of
 from llmengine.transport.background import background
-from llmengine.values.errors import InvalidRequestError, LLMEngineError, detached
+from llmengine.types.errors import InvalidRequestError, LLMEngineError, detached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from llmengine.engine.doors import Wait
     from llmengine.engine.engine import Engine
     from llmengine.engine.requests import CallOptions, Options
-    from llmengine.values.fingerprint import Fingerprint
-    from llmengine.values.messages import Prompt
-    from llmengine.values.tokens import Tokens
+    from llmengine.types.outputs import Fingerprint, Tokens
+    from llmengine.types.request import Prompt
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from pydantic_core import to_json
 
 from llmengine.structured.probe import BUDGETS, judged, question
 from llmengine.structured.verdicts import Server, Verdict, learn, verdict_on
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     BadRequestError,
     CallError,
     InternalServerError,
     StructuredOutputError,
 )
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from llmengine.engine.calls import Call
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from llmengine.structured.ladder import Step
     from llmengine.structured.verdicts import Field
     from llmengine.transport.background import Background
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
 log = logging.getLogger("llmengine")
 

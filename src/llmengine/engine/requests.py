@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from llmengine.structured.shape import shape_of
 from llmengine.structured.tools import as_tools
-from llmengine.values.arguments import checked_fields
-from llmengine.values.errors import InvalidRequestError, UnknownArgumentError
-from llmengine.values.messages import to_messages
-from llmengine.values.request import ChatRequest, ResponseFormat
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.arguments import checked_fields
+from llmengine.types.errors import InvalidRequestError, UnknownArgumentError
+from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from llmengine.structured.tools import Tool
-    from llmengine.values.messages import Prompt
+    from llmengine.types.request import Prompt
 
 
 _TWO_SHAPES = (

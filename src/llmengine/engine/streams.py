@@ -18,13 +18,13 @@ from llmengine.structured.checking import refuse_uncalled, whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.answer_limits import EventMeter
 from llmengine.transport.clocks import StreamClock
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     CallError,
     LLMEngineError,
     UnexpectedResponseError,
     detached,
 )
-from llmengine.values.outputs import Delta
+from llmengine.types.outputs import Delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from llmengine.engine.tally import Tally
     from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPStream
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest
 
 T = TypeVar("T")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from llmengine.values.errors import BadRequestError, CallError
-from llmengine.values.outputs import Result, Usage
+from llmengine.types.errors import BadRequestError, CallError
+from llmengine.types.outputs import Result, Usage
 
 if TYPE_CHECKING:
     from llmengine.telemetry.metering import Account
     from llmengine.telemetry.spans import ChatSpan
     from llmengine.telemetry.tariff import Tariff
-    from llmengine.values.errors import LLMEngineError
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.types.errors import LLMEngineError
+    from llmengine.types.outputs import LLMOutput
 
 _OK = 200  # also the status of an answer that broke off or cannot be read
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llmengine.engine.addresses import normal_endpoint
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import Secret, conceal, is_secret_name, learn
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import Secret, conceal, is_secret_name, learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,14 +11,14 @@ from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
 from llmengine.embedded.models import resolve
 from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
 from llmengine.engine.engine import Engine
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.engine.calls import Call
-    from llmengine.values.fingerprint import Fingerprint
+    from llmengine.types.outputs import Fingerprint
 
 _OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.mock import MockServer
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig

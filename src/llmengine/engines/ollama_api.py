@@ -15,8 +15,8 @@ from llmengine.engine.addresses import plain
 from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine
 from llmengine.engine.fingerprints import rows
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import CallError, NotFoundError
+from llmengine.types.errors import CallError, NotFoundError
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.calls import Call
-    from llmengine.values.fingerprint import Fingerprint
-    from llmengine.values.outputs import LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import Fingerprint, LLMOutput
+    from llmengine.types.request import ChatRequest
 
 log = logging.getLogger("llmengine")
 

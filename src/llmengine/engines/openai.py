@@ -13,15 +13,15 @@ from llmengine.engine.engine import Engine
 from llmengine.openai_sdk.client import make_client, make_connections, sdk_headers, without_key
 from llmengine.openai_sdk.exchange import Exchange
 from llmengine.openai_sdk.loading import load_sdk
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.types.errors import ConfigError, InvalidRequestError
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.calls import Call
     from llmengine.transport.background import Background
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 log = logging.getLogger("llmengine")
 

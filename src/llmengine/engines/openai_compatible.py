@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 
 
 class OpenAICompatible(Engine):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 from llmengine.vllm_server.removed import refuse_removed
 from llmengine.vllm_server.tokenizer import ServerTokenizer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.calls import Call
     from llmengine.transport.base import Outgoing
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 
 class VLLMAPI(Engine):

@@ -10,16 +10,16 @@ from llmengine.config.timeouts import Timeouts
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.transport.background import background
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import ConfigError, InvalidRequestError
-from llmengine.values.fingerprint import Fingerprint
+from llmengine.types.errors import ConfigError, InvalidRequestError
+from llmengine.types.outputs import Fingerprint
+from llmengine.types.request import Capability
 from llmengine.vllm_local.exchange import Exchange
 from llmengine.vllm_local.loading import require_vllm, vllm_version
 from llmengine.vllm_local.sharing import Share
 
 if TYPE_CHECKING:
     from llmengine.engine.calls import Call
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 # Fields of a configuration that are about a server.
 _OF_SERVERS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "cold_start")

@@ -17,7 +17,7 @@ from llmengine.mock.errors import ApiError, played
 from llmengine.mock.operations import NO_METHOD, NO_PATH, OPERATIONS, check_names
 from llmengine.mock.replies import Stream
 from llmengine.mock.wire import NO_FAULT, failure, spoiled, success
-from llmengine.values.secrets import secret_headers, secret_query
+from llmengine.types.secrets import secret_headers, secret_query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

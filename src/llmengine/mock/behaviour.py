@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.arguments import checked_fields
-from llmengine.values.errors import InvalidFieldError
+from llmengine.types.arguments import checked_fields
+from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

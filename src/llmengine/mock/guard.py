@@ -13,7 +13,7 @@ from llmengine.mock.errors import ApiError, openai_envelope
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from llmengine.values.hosts import Visitors
+    from llmengine.types.hosts import Visitors
 
 
 def guarded(app: ASGIApp, visitors: Visitors) -> ASGIApp:

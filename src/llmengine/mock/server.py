@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.service import Service
-from llmengine.values.arguments import checked_call
-from llmengine.values.errors import ConfigError, InvalidFieldError
-from llmengine.values.hosts import Visitors
+from llmengine.types.arguments import checked_call
+from llmengine.types.errors import ConfigError, InvalidFieldError
+from llmengine.types.hosts import Visitors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

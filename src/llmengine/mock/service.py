@@ -10,8 +10,8 @@ from llmengine.mock.behaviour import Behaviour, Fault, Script
 from llmengine.mock.reading import text
 from llmengine.mock.rules import Limits
 from llmengine.mock.text import token_id, word
-from llmengine.values.errors import InvalidFieldError
-from llmengine.values.secrets import Secret
+from llmengine.types.errors import InvalidFieldError
+from llmengine.types.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.transport.surplus import close_with_surplus
-from llmengine.values.secrets import Secret
+from llmengine.types.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmengine.transport.base import HTTPReply
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,

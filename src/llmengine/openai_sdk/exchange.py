@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from llmengine.openai_sdk.arguments import create_call, sdk_call
 from llmengine.openai_sdk.errors import ours, reply_in
 from llmengine.transport.base import HTTPReply, HTTPStream
-from llmengine.values.errors import APITimeoutError
+from llmengine.types.errors import APITimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmengine.transport.logs import scrub_logs
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 _OLDEST = 2
 

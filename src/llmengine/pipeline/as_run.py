@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from llmengine.pipeline.models import spec_of
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import MASK
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.pipeline.step import STEPS
 from llmengine.pipeline.templates import references
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

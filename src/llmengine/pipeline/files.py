@@ -14,8 +14,8 @@ from llmengine.pipeline.chain import Chain
 from llmengine.pipeline.models import model_of
 from llmengine.pipeline.records import read_records, to_records
 from llmengine.pipeline.step import Step
-from llmengine.values.errors import ConfigError
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import ConfigError
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     import os

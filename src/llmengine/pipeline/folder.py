@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from llmengine.config.documents import DocumentError, load_yaml, read_text
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import scrub
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.errors import CallError
+from llmengine.types.errors import CallError
 
 if TYPE_CHECKING:
     from llmengine.pipeline.step import Step
-    from llmengine.values.errors import LLMEngineError
-    from llmengine.values.outputs import LLMOutput, Result
-    from llmengine.values.request import Message
+    from llmengine.types.errors import LLMEngineError
+    from llmengine.types.outputs import LLMOutput, Result
+    from llmengine.types.request import Message
 
 Row = dict[str, Any]
 

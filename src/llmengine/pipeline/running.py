@@ -12,7 +12,7 @@ from llmengine.pipeline.folder import INPUTS, PIPELINE, RunFolder
 from llmengine.pipeline.records import Progress, read_records
 from llmengine.pipeline.reporting import Report, RunLog
 from llmengine.pipeline.rows import answer_of, answered_row, unsent_row
-from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.types.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:
     import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmengine.pipeline.records import Record
     from llmengine.pipeline.rows import Row
     from llmengine.pipeline.step import Step
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
     Watch = Callable[["StepProgress"], object]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from llmengine.pipeline import templates
-from llmengine.values.errors import ConfigError, InvalidRequestError
-from llmengine.values.file_names import file_name
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import ConfigError, InvalidRequestError
+from llmengine.types.file_names import file_name
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
 STEPS = "steps"  # the name under which templates find what earlier steps answered
 RESERVED_IDS = frozenset({"inputs", "outputs"})  # files of the run's folder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.types.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

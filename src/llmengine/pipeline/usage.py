@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from llmengine.telemetry.money import total_cost
-from llmengine.values.outputs import Usage
+from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,7 +10,7 @@ from llmengine.engine.whereabouts import Names
 from llmengine.pool.presets import COLD_START, NEMOTRON
 from llmengine.pool.settled import settled
 from llmengine.pool.variables import first
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmengine.pool.variables import Sources

@@ -11,7 +11,7 @@ from llmengine.config.files import load_engines
 from llmengine.pool.named import NAMED, named_engine
 from llmengine.pool.settled import settled
 from llmengine.pool.variables import ENV_FILE, read_variables
-from llmengine.values.errors import ConfigError, InvalidFieldError, UnknownEngineError
+from llmengine.types.errors import ConfigError, InvalidFieldError, UnknownEngineError
 
 if TYPE_CHECKING:
     import os

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.pool.pool import EnginePool
-from llmengine.values.arguments import checked_call
-from llmengine.values.errors import InvalidFieldError
+from llmengine.types.arguments import checked_call
+from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

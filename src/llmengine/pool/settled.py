@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from llmengine.config.backends import load_backend
 from llmengine.engine.whereabouts import ENVIRONMENT, locate
-from llmengine.values.errors import ConfigError
-from llmengine.values.secrets import register
+from llmengine.types.errors import ConfigError
+from llmengine.types.secrets import register
 
 if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig

@@ -12,7 +12,7 @@ from llmengine.structured.extract import first_json
 from llmengine.structured.nulls import without_added_nulls
 from llmengine.structured.tools import demanded_tools
 from llmengine.structured.whitespace import LONGEST, ends_in_loop
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     RefusedError,
     StructuredOutputError,
     TruncatedError,
@@ -22,8 +22,8 @@ from llmengine.values.errors import (
 if TYPE_CHECKING:
     from llmengine.structured.ladder import Step
     from llmengine.structured.shape import Shape
-    from llmengine.values.outputs import CompletionOutput, LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import CompletionOutput, LLMOutput
+    from llmengine.types.request import ChatRequest
 
 _SHOWN = 200
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from llmengine.structured.prompts import repair_turn, with_schema
 from llmengine.structured.strict import strict_schema
-from llmengine.values.request import ResponseFormat
+from llmengine.types.request import ResponseFormat
 
 if TYPE_CHECKING:
     from llmengine.structured.misfits import Misfit
     from llmengine.structured.shape import Shape
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 Step = Literal["json_schema", "json_object", "prompt", "repair"]
 """How an answer was asked for, from the surest way to the last.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import BadRequestError, CallError, StructuredOutputError
+from llmengine.types.errors import BadRequestError, CallError, StructuredOutputError
 
 if TYPE_CHECKING:
     from llmengine.structured.ladder import Step

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmengine.values.request import ChatRequest, ResponseFormat
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.request import ChatRequest, ResponseFormat
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmengine.structured.verdicts import Field
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput
 
 # Tokens for the answer; the second is for models that reason first and were cut in doing so.
 BUDGETS = (64, 1024)

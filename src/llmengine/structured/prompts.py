@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmengine.structured.shape import Shape
-    from llmengine.values.request import Message
+    from llmengine.types.request import Message
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _NO_ANSWER = "(an empty answer)"  # some servers refuse a message without text

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 
 def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:

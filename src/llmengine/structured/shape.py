@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from llmengine.structured.raw_schema import schema_adapter
 from llmengine.structured.refs import resolved
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 _UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_-]+")
 _LONGEST_NAME = 64  # of a response_format; OpenAI's reference

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llmengine.structured.refs import allows_null, resolved
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from llmengine.values.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 Tool = Mapping[str, Any] | type[BaseModel] | Callable[..., Any]
 

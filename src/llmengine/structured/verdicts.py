@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from llmengine.structured.ladder import Step
     from llmengine.structured.shape import Shape
-    from llmengine.values.outputs import Usage
+    from llmengine.types.outputs import Usage
 
 Field = Literal["response_format", "structured_outputs"]
 

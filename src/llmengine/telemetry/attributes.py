@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.errors import CallError
+from llmengine.types.errors import CallError
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import LLMOutput, Result, Usage
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput, Result, Usage
+    from llmengine.types.request import ChatRequest
 
 _SAMPLING = {
     "temperature": "temperature",

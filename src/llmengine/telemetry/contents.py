@@ -10,13 +10,13 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.secrets import scrub
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.outputs import CompletionOutput, LLMOutput
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.outputs import CompletionOutput, LLMOutput
+    from llmengine.types.request import ChatRequest
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ON = {"true", "span_only", "span_and_event"}

@@ -17,7 +17,7 @@ from llmengine.telemetry.harmless import harmless
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.values.outputs import Usage
+    from llmengine.types.outputs import Usage
 
 log = logging.getLogger("llmengine")
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmengine.values.outputs import Usage
+from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import Result
+    from llmengine.types.outputs import Result
 
 _COUNTS = tuple(f.name for f in fields(Usage))
 

@@ -21,9 +21,9 @@ from llmengine.telemetry.instruments import Instruments
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.values.errors import CallError, LLMEngineError
-    from llmengine.values.outputs import Result
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.errors import CallError, LLMEngineError
+    from llmengine.types.outputs import Result
+    from llmengine.types.request import ChatRequest
 
 # Names that the conventions, or else their readers, know these servers by.
 _PROVIDERS = {

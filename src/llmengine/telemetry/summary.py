@@ -6,13 +6,13 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
-from llmengine.values.outputs import Usage
+from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmengine.engine.engine import Engine
-    from llmengine.values.outputs import Result
+    from llmengine.types.outputs import Result
 
 log = logging.getLogger("llmengine")
 

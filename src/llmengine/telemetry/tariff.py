@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from llmengine.config.price import Price
-    from llmengine.values.outputs import Usage
+    from llmengine.types.outputs import Usage
 
 _MILLION = 1_000_000
 _HOUR_S = 3600.0

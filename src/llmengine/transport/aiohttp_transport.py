@@ -16,7 +16,7 @@ import aiohttp
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, PIECE, unpacked
 from llmengine.transport.logs import scrub_logs
-from llmengine.values.errors import APIConnectionError, APITimeoutError
+from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
     import asyncio

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from llmengine.values.errors import AnswerTooLargeError
+from llmengine.types.errors import AnswerTooLargeError
 
 _MEBIBYTE = 2**20
 # Below this no JSON can keep the loop busy for long, whatever is in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from llmengine.values.errors import APITimeoutError
+from llmengine.types.errors import APITimeoutError
 
 
 @dataclass(slots=True)

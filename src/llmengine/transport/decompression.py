@@ -10,7 +10,7 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import UnexpectedResponseError
+from llmengine.types.errors import UnexpectedResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterator

@@ -12,7 +12,7 @@ from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.transport.logs import scrub_logs
 from llmengine.transport.surplus import close_with_surplus
-from llmengine.values.errors import APIConnectionError, APITimeoutError
+from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from llmengine.values.errors import RateLimitError
+from llmengine.types.errors import RateLimitError
 
 log = logging.getLogger("llmengine")
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Any
 
-from llmengine.values.secrets import mask_logins, scrub
+from llmengine.types.secrets import mask_logins, scrub
 
 _PACKAGES = frozenset(
     {"aiohttp", "asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3"}

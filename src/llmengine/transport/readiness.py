@@ -13,7 +13,7 @@ import ssl
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.values.errors import APIConnectionError, APITimeoutError, CallError
+from llmengine.types.errors import APIConnectionError, APITimeoutError, CallError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -8,7 +8,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.values.errors import CallError
+from llmengine.types.errors import CallError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

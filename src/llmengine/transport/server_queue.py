@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.values.errors import APITimeoutError, CallError
+from llmengine.types.errors import APITimeoutError, CallError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.errors import InternalServerError
+from llmengine.types.errors import InternalServerError
 from llmengine.vllm_local.job import END
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
     from llmengine.vllm_local.reading import Message, Reader
 
 # What vLLM's server says for a probability of nothing, since JSON has no infinity.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.dialects.failures import speaks_of_context
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     BadRequestError,
     CallError,
     ContextLengthError,

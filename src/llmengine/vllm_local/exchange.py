@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 
 from llmengine.transport.base import HTTPReply, HTTPStream
-from llmengine.values.errors import APITimeoutError
+from llmengine.types.errors import APITimeoutError
 from llmengine.vllm_local.job import END
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
     from llmengine.vllm_local.job import Job
     from llmengine.vllm_local.thread import LLMThread
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 END = None
 """Comes after the last chunk of a stream."""

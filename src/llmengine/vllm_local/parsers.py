@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
-from llmengine.values.errors import ConfigError
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import ConfigError
+from llmengine.types.sampling import SamplingParams
 from llmengine.vllm_local.rendering import chat_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
     from llmengine.vllm_local.reading import Message
 
 # Sampling parameters that the parsers look at.

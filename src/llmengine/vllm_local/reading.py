@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 Message = dict[str, Any]
 """The fields of a chat message, or what a chunk adds to them, as on the wire."""

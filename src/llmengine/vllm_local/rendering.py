@@ -5,10 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.errors import ConfigError, InvalidRequestError
+from llmengine.types.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
 
 # Arguments of ``LLM.chat`` that a call may set by ``extra_body``, under the server's names too.
 _ARGUMENTS = frozenset(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.request import ChatRequest
-    from llmengine.values.sampling import SamplingParams
+    from llmengine.types.request import ChatRequest
+    from llmengine.types.sampling import SamplingParams
 
 # What ``vllm serve`` takes from the model's generation_config.json where a request is silent.
 _FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")

@@ -11,7 +11,7 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from llmengine.values.errors import LLMEngineError
+from llmengine.types.errors import LLMEngineError
 from llmengine.vllm_local.errors import closed, death
 from llmengine.vllm_local.job import Job
 from llmengine.vllm_local.loading import free_memory
@@ -21,7 +21,7 @@ from llmengine.vllm_local.watch import watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from llmengine.values.request import ChatRequest
+    from llmengine.types.request import ChatRequest
     from llmengine.vllm_local.session import News, Session
 
     Note = Callable[[Session], News | None]

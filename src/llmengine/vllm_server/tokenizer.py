@@ -8,15 +8,15 @@ from llmengine.dialects.fields import FieldError, count, required_text, whole_nu
 from llmengine.dialects.wire import not_read, read_object
 from llmengine.engine.asides import post
 from llmengine.engine.requests import CallOptions, build_request
-from llmengine.values.errors import InvalidRequestError, NotFoundError
-from llmengine.values.sampling import SamplingParams
-from llmengine.values.tokens import Tokens
+from llmengine.types.errors import InvalidRequestError, NotFoundError
+from llmengine.types.outputs import Tokens
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmengine.engine.calls import Call
-    from llmengine.values.messages import Prompt
+    from llmengine.types.request import Prompt
 
 # Fields of a chat that decide its prompt; see TokenizeChatRequest in vLLM's openapi.json.
 _OF_A_PROMPT = (

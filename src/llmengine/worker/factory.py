@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from llmengine.engine.addresses import base_of, root_of
 from llmengine.pool.named import named_engine
 from llmengine.pool.variables import ENV_FILE, flag, read_variables
-from llmengine.values.arguments import checked_call
-from llmengine.values.errors import InvalidFieldError
+from llmengine.types.arguments import checked_call
+from llmengine.types.errors import InvalidFieldError
 from llmengine.worker.worker import EngineWorker, OpenAICompatibleWorker
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic_core import from_json
 
 from llmengine.config.engine_config import EngineConfig
-from llmengine.values.errors import StructuredOutputError, TruncatedError
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import StructuredOutputError, TruncatedError
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput
 
 log = logging.getLogger("llmengine")
 

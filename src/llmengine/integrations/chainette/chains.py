@@ -21,7 +21,7 @@ from llmengine.integrations.chainette import (
 )
 from llmengine.pipeline.files import names_objects
 from llmengine.pipeline.folder import RunFolder
-from llmengine.values.errors import ConfigError, LLMEngineError
+from llmengine.types.errors import ConfigError, LLMEngineError
 
 if TYPE_CHECKING:
     import os

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from llmengine.integrations.chainette.skipped import note_failure
-from llmengine.values.errors import (
+from llmengine.types.errors import (
     APIConnectionError,
     AuthenticationError,
     InvalidRequestError,
@@ -19,13 +19,13 @@ from llmengine.values.errors import (
     QuotaError,
     StructuredOutputError,
 )
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmengine.engine.engine import Engine
-    from llmengine.values.outputs import LLMOutput, Result
+    from llmengine.types.outputs import LLMOutput, Result
 
 # No other item would fare better, so these end the chain, as they do in Chainette.
 _ENDING = (

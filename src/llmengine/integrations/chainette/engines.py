@@ -16,7 +16,7 @@ from llmengine.engine.whereabouts import locate
 from llmengine.pool.named import NAMED
 from llmengine.pool.settled import settled
 from llmengine.pool.variables import read_variables
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     import os

@@ -13,7 +13,7 @@ from chainette.utils.events import EngineStarted, publish
 from llmengine.integrations.chainette.client import ChainetteClient
 from llmengine.integrations.chainette.engines import Registration, registration
 from llmengine.integrations.chainette.skipped import drop_skipped_items
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

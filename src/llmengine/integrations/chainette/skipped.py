@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from llmengine.values.errors import LLMEngineError
+    from llmengine.types.errors import LLMEngineError
 
 FILE = "skipped.jsonl"
 

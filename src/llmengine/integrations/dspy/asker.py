@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 
 from llmengine.config.engine_config import EngineConfig
-from llmengine.values.capabilities import Capability
-from llmengine.values.errors import StructuredOutputError
-from llmengine.values.secrets import holds_secret
+from llmengine.types.errors import StructuredOutputError
+from llmengine.types.request import Capability
+from llmengine.types.secrets import holds_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from llmengine.engine.engine import Engine
     from llmengine.integrations.dspy.question import Question
-    from llmengine.values.messages import Prompt
-    from llmengine.values.outputs import Delta, LLMOutput, Result
+    from llmengine.types.outputs import Delta, LLMOutput, Result
+    from llmengine.types.request import Prompt
 
 # Fields of a configuration that change what the same prompt is answered with.
 _TELLING = frozenset({"sampling", "extra_body", "reasoning", "structured", "options"})

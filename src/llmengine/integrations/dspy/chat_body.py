@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmengine.values.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall, Usage
+    from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall, Usage
 
 _FINISH = {"refusal": "content_filter"}
 

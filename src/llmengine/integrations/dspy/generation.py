@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 _NEW_LM = (2, 5)
 _ENGINES = (3, 4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.dialects.ollama_chat import OllamaChat
 from llmengine.integrations.dspy.generation import Generation, installed
 from llmengine.integrations.dspy.source import engine_of
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine

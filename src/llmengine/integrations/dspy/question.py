@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from llmengine.values.errors import InvalidRequestError
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.engine.requests import Options
-    from llmengine.values.messages import Prompt
+    from llmengine.types.request import Prompt
 
 _SAMPLING = frozenset(field.name for field in fields(SamplingParams)) - {"logprobs"}
 _OPTIONS = frozenset({"output_model", "tools", "tool_choice", "extra_body"})

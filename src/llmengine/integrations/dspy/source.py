@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from llmengine.config.engine_config import EngineConfig
 from llmengine.engine.engine import Engine
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 from llmengine.worker import EngineWorker
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmengine.structured.shape import shape_of
-from llmengine.values.errors import CallError, StructuredOutputError
-from llmengine.values.outputs import Result, Usage
+from llmengine.types.errors import CallError, StructuredOutputError
+from llmengine.types.outputs import Result, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput
 
 # Each column with Arrow's name of its type; all of them may be null but `attempts`.
 KINDS = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from llmengine.config.engine_config import EngineConfig
 from llmengine.config.files import load_engines, parse_engines
 from llmengine.pool.registry import get_engine
-from llmengine.values.errors import ConfigError, UnknownEngineError
-from llmengine.values.secrets import is_secret_name
+from llmengine.types.errors import ConfigError, UnknownEngineError
+from llmengine.types.secrets import is_secret_name
 
 if TYPE_CHECKING:
     import os

@@ -10,8 +10,8 @@ from llmengine.integrations.ray_data.configured import engine_of
 from llmengine.integrations.ray_data.formats import check_columns, with_columns
 from llmengine.integrations.ray_data.questions import Question, Questions
 from llmengine.structured.shape import shape_of
-from llmengine.values.outputs import Result
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.outputs import Result
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmengine.engine.requests import Options
     from llmengine.integrations.ray_data.configured import EngineSpec
     from llmengine.integrations.ray_data.questions import PromptOf
-    from llmengine.values.errors import InvalidRequestError
+    from llmengine.types.errors import InvalidRequestError
 
 Batch = TypeVar("Batch")
 

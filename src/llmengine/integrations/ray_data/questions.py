@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.integrations.ray_data.formats import Row, rows_of
 from llmengine.pipeline import templates
-from llmengine.values.errors import ConfigError, InvalidRequestError
-from llmengine.values.messages import Prompt, to_messages
-from llmengine.values.sampling import SamplingParams
+from llmengine.types.errors import ConfigError, InvalidRequestError
+from llmengine.types.request import Prompt, to_messages
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

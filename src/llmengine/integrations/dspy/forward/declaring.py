@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import litellm
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine

@@ -22,7 +22,7 @@ from llmengine.integrations.dspy.question import read_question
 if TYPE_CHECKING:
     from llmengine.integrations.dspy.asker import Asker
     from llmengine.integrations.dspy.question import Question
-    from llmengine.values.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput
 
 log = logging.getLogger("llmengine")
 

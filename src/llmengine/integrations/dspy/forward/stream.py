@@ -9,12 +9,12 @@ import dspy
 import litellm
 
 from llmengine.integrations.dspy.chat_body import finish_of, usage_body
-from llmengine.values.outputs import Usage
+from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from llmengine.values.outputs import Delta
+    from llmengine.types.outputs import Delta
 
 
 def send_all(deltas: Iterator[Delta], model: str) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import dspy
 import openai
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dspy import lm15
 
-from llmengine.values import errors as ours
+from llmengine.types import errors as ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from llmengine.integrations.dspy.chat_body import chat_body
 from llmengine.integrations.dspy.lm15.errors import dspy_errors
 from llmengine.integrations.dspy.lm15.request import question_of
 from llmengine.integrations.dspy.lm15.stream import Events
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

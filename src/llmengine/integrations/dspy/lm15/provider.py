@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from dspy import lm15
 
-from llmengine.values.capabilities import Capability
+from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from dspy import lm15
 
 from llmengine.integrations.dspy.chat_body import finish_of
-from llmengine.values.outputs import Usage
+from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.values.outputs import Delta
+    from llmengine.types.outputs import Delta
 
 # Places in the assembled message: thoughts, text, then the tools in their order.
 _THINKING, _TEXT, _FIRST_TOOL = 0, 1, 2

@@ -30,13 +30,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from llmengine.values.printable import printable
-from llmengine.values.secrets import mask_logins, scrub
+from llmengine.types.printable import printable
+from llmengine.types.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmengine.values.outputs import LLMOutput, Result, Usage
+    from llmengine.types.outputs import LLMOutput, Result, Usage
+
 
 E = TypeVar("E", bound=BaseException)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from llmengine.values.errors import LLMEngineError
+    from llmengine.types.errors import LLMEngineError
 
-    # What is to be done about arguments with these names and values; None if that is not known.
     Advice = Callable[[Mapping[str, Any]], str | None]
+
 
 C = TypeVar("C")
 P = ParamSpec("P")

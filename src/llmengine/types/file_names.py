@@ -6,10 +6,11 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from llmengine.values.errors import ConfigError
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+\[\]-]+")
 _LONGEST = 120  # file names end at 255 bytes on most systems, at 143 on encrypted ones

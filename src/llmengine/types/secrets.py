@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, unquote_plus
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+
 MASK = "[redacted]"
 
 # ---- texts without keys

@@ -1,4 +1,9 @@
-"""What comes back: vLLM's ``RequestOutput`` shape, and one result a prompt."""
+"""What comes back: vLLM's ``RequestOutput`` shape, and one result a prompt.
+
+A prompt in tokens.
+
+Who answers at an address.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.values.errors import LLMEngineError
+    from llmengine.types.errors import LLMEngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +189,37 @@ class Result:
             raise self.error
         assert self.output is not None
         return self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The ids of a prompt's tokens; ``max_model_len`` is how many the model's context holds."""
+
+    token_ids: tuple[int, ...]
+    max_model_len: int | None = None
+
+    @property
+    def count(self) -> int:
+        """How many tokens there are."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A server as it describes itself; what it does not tell is None.
+
+    ``version`` is the server program's. ``model`` is the name it answers to: the engine's, or the
+    only one that is served where the engine has none. ``models`` are all names that it lists.
+    ``root`` is what the name stands for, such as a folder or a hub's name. ``max_model_len`` is
+    the context in tokens. ``model_digest`` is a hash of the weights. Two answers can be compared
+    when the fingerprints of their servers are equal but for ``url``.
+    """
+
+    url: str
+    version: str | None = None
+    model: str | None = None
+    models: tuple[str, ...] | None = None
+    root: str | None = None
+    max_model_len: int | None = None
+    owned_by: str | None = None
+    model_digest: str | None = None
