@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from llmengine.dialects.envelopes import read_envelope
+from llmengine.dialects.errors import read_envelope
 from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,

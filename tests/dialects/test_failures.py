@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.failures import failure
+from llmengine.dialects.errors import failure
 from llmengine.types import secrets
 from llmengine.types.errors import (
     APITimeoutError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmengine.dialects.ndjson import NDJSONDecoder
+from llmengine.dialects.framing import NDJSONDecoder
 
 
 def _lines(*pieces: bytes) -> list[bytes]:

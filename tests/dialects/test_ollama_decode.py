@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.ollama_chat import OllamaChat
+from llmengine.dialects.ollama import OllamaChat
 from llmengine.types.errors import (
     InternalServerError,
     StreamIncompleteError,

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.ollama_chat import OllamaChat
-from llmengine.dialects.ollama_openai import OllamaOpenAIChat
-from llmengine.dialects.ollama_prompt import WHOLE
+from llmengine.dialects.ollama import WHOLE, OllamaChat, OllamaOpenAIChat
 from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ResponseFormat
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmengine.dialects.sse import SSEDecoder
+from llmengine.dialects.framing import SSEDecoder
 
 
 def _events(*pieces: bytes) -> list[bytes]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.dialects.ollama_chat import OllamaChat
+from llmengine.dialects.ollama import OllamaChat
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.types.errors import StreamIncompleteError
 

@@ -21,7 +21,7 @@ from llmengine import (
     StreamIncompleteError,
     UnexpectedResponseError,
 )
-from llmengine.dialects.failures import failure
+from llmengine.dialects.errors import failure
 
 openai = pytest.importorskip("openai")
 

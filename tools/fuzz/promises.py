@@ -10,9 +10,8 @@ import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.failures import failure
-from llmengine.dialects.ollama_chat import OllamaChat
-from llmengine.dialects.ollama_openai import OllamaOpenAIChat
+from llmengine.dialects.errors import failure
+from llmengine.dialects.ollama import OllamaChat, OllamaOpenAIChat
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.dialects.openai_responses import OpenAIResponses
 from llmengine.types.errors import CallError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.batch.tracing import output_of, traced
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
-from llmengine.dialects.wire import read_object
+from llmengine.dialects.common import read_object
 from llmengine.engine.calls import patience_of, unforeseen
 from llmengine.telemetry.money import total_cost
 from llmengine.transport.retries import with_retries

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
-from llmengine.dialects.retry_after import header
+from llmengine.dialects.common import header
 from llmengine.types.errors import CallError
 from llmengine.types.secrets import scrub
 

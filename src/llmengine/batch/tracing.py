@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.openai_answer import decode
+from llmengine.dialects.openai_chat import decode
 from llmengine.types.errors import CallError, InvalidRequestError
 from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
 from llmengine.types.sampling import SamplingParams

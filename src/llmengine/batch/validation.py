@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.lines import ROUTES
-from llmengine.dialects.failures import reported_failure
+from llmengine.dialects.common import not_read, unexpected
+from llmengine.dialects.errors import reported_failure
 from llmengine.dialects.fields import (
     CHAT_USAGE,
     RESPONSES_USAGE,
@@ -19,8 +20,7 @@ from llmengine.dialects.fields import (
     required_mapping,
     required_text,
 )
-from llmengine.dialects.openai_answer import failure_in
-from llmengine.dialects.wire import not_read, unexpected
+from llmengine.dialects.openai_chat import failure_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,6 @@
-"""Typed readers for the JSON that a server sends.
+"""A short, scrubbed look at what a server sent, for error messages.
+
+Typed readers for the JSON that a server sends.
 
 Every value that a dialect takes from the wire goes through one of these, so that no value of
 another type gets any further. A field that is null counts as missing.
@@ -11,11 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from llmengine.dialects.quote import quote
 from llmengine.types.outputs import Usage
+from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_SHOWN = 200
+_READ = 4096
+
+
+def quote(body: bytes | str) -> str:
+    """The start of a body on one line, keys masked; ``an empty body`` if there is nothing.
+
+    Masked before it is cut, so that no half of a key is left at the end.
+    """
+    text = body[:_READ].decode("utf-8", "replace") if isinstance(body, bytes) else body[:_READ]
+    line = " ".join(scrub(text).split())
+    if not line:
+        return "an empty body"
+    return line if len(line) <= _SHOWN else line[:_SHOWN] + "..."
+
 
 # Larger counts cannot be multiplied by a price or stored by a tracing backend.
 _LARGEST_COUNT = 2**53

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.dialects.failures import failure
+from llmengine.dialects.errors import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from llmengine.dialects.failures import refuses_reasoning
-from llmengine.dialects.reasoning import is_off
+from llmengine.dialects.errors import refuses_reasoning
+from llmengine.dialects.streaming import is_off
 from llmengine.engine.addresses import (
     base_of,
     basic_auth,

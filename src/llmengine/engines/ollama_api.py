@@ -7,10 +7,13 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmengine.dialects.ollama_chat import OllamaChat
-from llmengine.dialects.ollama_openai import OllamaOpenAIChat
-from llmengine.dialects.ollama_prompt import may_be_cut, refuse_half_a_context
-from llmengine.dialects.quote import quote
+from llmengine.dialects.fields import quote
+from llmengine.dialects.ollama import (
+    OllamaChat,
+    OllamaOpenAIChat,
+    may_be_cut,
+    refuse_half_a_context,
+)
 from llmengine.engine.addresses import plain
 from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmengine.dialects.failures import speaks_of_context
+from llmengine.dialects.errors import speaks_of_context
 from llmengine.types.errors import (
     BadRequestError,
     CallError,

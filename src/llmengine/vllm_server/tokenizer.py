@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmengine.dialects.common import not_read, read_object
 from llmengine.dialects.fields import FieldError, count, required_text, whole_numbers
-from llmengine.dialects.wire import not_read, read_object
 from llmengine.engine.asides import post
 from llmengine.engine.requests import CallOptions, build_request
 from llmengine.types.errors import InvalidRequestError, NotFoundError

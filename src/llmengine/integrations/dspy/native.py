@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.ollama_chat import OllamaChat
+from llmengine.dialects.ollama import OllamaChat
 from llmengine.integrations.dspy.generation import Generation, installed
 from llmengine.integrations.dspy.source import engine_of
 from llmengine.types.errors import ConfigError

@@ -1,22 +1,84 @@
-"""Readers of the parts that OpenAI's and Ollama's answers share."""
+"""Building request bodies: what every chat format does alike.
+
+Readers of the parts that OpenAI's and Ollama's answers share.
+
+How long a server asks to wait, from the headers of its answer.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from llmengine.dialects.fields import FieldError, number, objects, required_text, whole_numbers
-from llmengine.dialects.quote import quote
-from llmengine.types.errors import StreamIncompleteError, UnexpectedResponseError
+from llmengine.dialects.fields import (
+    FieldError,
+    number,
+    objects,
+    quote,
+    required_text,
+    whole_numbers,
+)
+from llmengine.types.errors import (
+    InvalidRequestError,
+    StreamIncompleteError,
+    UnexpectedResponseError,
+)
 from llmengine.types.outputs import Logprob
+from llmengine.types.sampling import SamplingParams, is_neutral, refuse_what_is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
+
+
+def with_extra(
+    body: dict[str, Any], extra: Mapping[str, Any], joined: frozenset[str]
+) -> dict[str, Any]:
+    """`body` with the fields of `extra` over it; of those in `joined`, key by key."""
+    for name, value in extra.items():
+        ours = body.get(name)
+        if name in joined and isinstance(ours, dict) and isinstance(value, Mapping):
+            body[name] = ours | dict(value)
+        else:
+            body[name] = value
+    return body
+
+
+def sampling_fields(
+    sampling: SamplingParams,
+    names: Mapping[str, str],
+    format_name: str,
+    advice: str = "leave it out, or put what this server calls it into extra_body",
+) -> dict[str, Any]:
+    """The sampling parameters that are set, under the wire names in `names`.
+
+    Raises InvalidRequestError for one that has no wire name, unless it asks for nothing; the
+    message ends in ``advice``.
+    """
+    refuse_what_is_lost(sampling)
+    fields = {}
+    for name, value in sampling.given().items():
+        wire_name = names.get(name)
+        if wire_name is not None:
+            fields[wire_name] = list(value) if isinstance(value, tuple) else value
+        elif not is_neutral(name, value):
+            raise InvalidRequestError(_cannot_say(name, value, format_name, advice))
+    return fields
+
+
+def _cannot_say(name: str, value: object, format_name: str, advice: str) -> str:
+    return (
+        f"sampling parameter {name!r} is {value!r}, which {format_name} has no field for; {advice}"
+    )
+
 
 _OK = 200
 _ENTRY = "logprobs[]."
@@ -115,3 +177,49 @@ def _kept(what: str, output: LLMOutput, body: bytes) -> UnexpectedResponseError:
     said = f"{what} (what came is in .partial): {shown}"
     partial = replace(output, finished=False)
     return UnexpectedResponseError(said, status=_OK, body=shown, partial=partial)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, at least 0, or None if the server named no time that can be read.
+
+    ``retry-after-ms`` (OpenAI, Azure) goes before ``retry-after``, which holds seconds or a date
+    (RFC 9110, section 10.2.3). A date counts from the answer's own ``date``, so that the two
+    clocks need not agree.
+    """
+    milliseconds = _number(header(headers, "retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = header(headers, "retry-after")
+    seconds = _number(value)
+    return seconds if seconds is not None else _until(value, header(headers, "date"))
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header by its lower-case name, also from a mapping that minds the case."""
+    value = headers.get(name)
+    if value is None:
+        value = next((v for k, v in headers.items() if k.lower() == name), None)
+    return value
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(number, 0.0) if math.isfinite(number) else None
+
+
+def _until(value: str | None, now: str | None) -> float | None:
+    at = _timestamp(value)
+    if at is None:
+        return None
+    sent = _timestamp(now)
+    return max(at - (time.time() if sent is None else sent), 0.0)
+
+
+def _timestamp(value: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(value or "").timestamp()
+    except (ValueError, OverflowError, IndexError, TypeError):  # the parser lets all of them out
+        return None

@@ -2,6 +2,8 @@
 
 Follows the event stream format of the HTML standard (section "Server-sent events"), except that
 an event whose closing blank line is missing is not thrown away: `finish` gives it.
+
+Newline-delimited JSON, from bytes that may be cut anywhere.
 """
 
 from __future__ import annotations
@@ -77,3 +79,27 @@ def _may_be_field(line: bytes) -> bool:
     """Whether a line is a field, a comment, or either of them cut by the end of the body."""
     name = line.split(b":", 1)[0]
     return any(field.startswith(name) for field in (b"data", b"event", b"id", b"retry"))
+
+
+class NDJSONDecoder:
+    """Joins pieces to lines; looks at every byte once."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without blank ones."""
+        head, *rest = data.split(b"\n")
+        if not rest:
+            self._tail += head
+            return []
+        if self._tail:
+            head = bytes(self._tail) + head
+        self._tail = bytearray(rest.pop())
+        return [line for line in (head, *rest) if line.strip()]
+
+    def finish(self) -> list[bytes]:
+        """The last line, if the body ended before its line feed."""
+        return self.feed(b"\n") if self._tail else []

@@ -1,0 +1,425 @@
+"""Putting one streamed answer together.
+
+Joining the fragments of streamed tool calls, also where servers number them wrongly.
+
+Reasoning that a model writes into its text, between ``<think>`` and ``</think>``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from llmengine.dialects.common import cumulative
+from llmengine.dialects.fields import count, json_text, mapping, text
+from llmengine.types.outputs import CompletionOutput, Delta, ToolCall, ToolCallDelta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from llmengine.types.outputs import Logprob
+
+
+class AnswerParts:
+    """What has arrived of one answer: pieces go in, deltas and at last the whole come out.
+
+    ``asked`` is the request's ``reasoning``; where that is off, no text is taken for reasoning.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_calls",
+        "_logprobs",
+        "_reasoning",
+        "_splitter",
+        "_text",
+        "_token_ids",
+        "finish_reason",
+        "index",
+        "refused",
+        "stop_reason",
+    )
+
+    def __init__(self, index: int, asked: bool | str | None) -> None:
+        self.index = index
+        self.finish_reason: str | None = None
+        self.refused = False
+        self.stop_reason: int | str | None = None
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._logprobs: list[Logprob] = []
+        self._token_ids: list[int] | None = None
+        self._calls: ToolCallJoiner | None = None
+        self._asked = asked
+        self._splitter: ThinkSplitter | None = None if is_off(asked) else ThinkSplitter()
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything that a model generated has arrived."""
+        return bool(self._text or self._reasoning or self._calls or any(self._pending()))
+
+    @property
+    def called(self) -> bool:
+        """Whether a tool call has begun."""
+        return self._calls is not None
+
+    def add(  # noqa: PLR0913 - the parts of one piece
+        self,
+        text: str,
+        reasoning: str = "",
+        calls: Iterable[Mapping[str, Any]] = (),
+        logprobs: Sequence[Logprob] = (),
+        finish_reason: str | None = None,
+        *,
+        token_ids: Sequence[int] | None = None,
+    ) -> Delta | None:
+        """Take in one piece; the delta that it completes, if any."""
+        if self._splitter is not None:
+            reasoning, text = self._split(
+                self._splitter, text, reasoning, ended=finish_reason is not None
+            )
+        fragments = tuple([self._call(c) for c in calls])
+        if self.finish_reason is not None:
+            finish_reason = None  # some servers repeat it; the first one is told
+        if finish_reason is not None:
+            self.finish_reason = finish_reason
+        elif not (text or reasoning or fragments or logprobs or token_ids):
+            return None
+        self._keep(text, reasoning, logprobs)
+        if token_ids is not None:
+            self._keep_ids(token_ids)
+        return Delta(
+            text,
+            self.index,
+            reasoning,
+            fragments,
+            tuple(logprobs),
+            finish_reason,
+            token_ids=tuple(token_ids or ()),
+        )
+
+    def end(self) -> Delta | None:
+        """The delta of what was held back as a tag that did not come, if anything was."""
+        reasoning, text = self._pending()
+        self._splitter = None
+        if not (text or reasoning):
+            return None
+        self._keep(text, reasoning, ())
+        return Delta(text, self.index, reasoning)
+
+    def output(self) -> CompletionOutput:
+        """All that has arrived, what is held back included."""
+        held_reasoning, held_text = self._pending()
+        text = "".join(self._text) + held_text
+        reasoning = ("".join(self._reasoning) + held_reasoning) or None
+        if reasoning is None:
+            reasoning, text = split_unopened(text, self._asked)
+        tokens = tuple(self._logprobs) or None
+        return CompletionOutput(
+            self.index,
+            text,
+            None if self._token_ids is None else tuple(self._token_ids),
+            cumulative(tokens),
+            tokens,
+            self.finish_reason,
+            self.stop_reason,
+            reasoning,
+            self._calls.joined() if self._calls else (),
+        )
+
+    def _pending(self) -> tuple[str, str]:
+        return self._splitter.pending if self._splitter is not None else ("", "")
+
+    def _split(
+        self, splitter: ThinkSplitter, text: str, reasoning: str, *, ended: bool
+    ) -> tuple[str, str]:
+        """The (reasoning, text) of a piece; a server that parts the two itself is believed."""
+        if reasoning:
+            held_reasoning, held_text = splitter.finish()
+            self._splitter = None
+            return held_reasoning + reasoning, held_text + text
+        reasoning, answer = splitter.feed(text)
+        if ended:
+            late_reasoning, late_answer = splitter.finish()
+            reasoning, answer = reasoning + late_reasoning, answer + late_answer
+        if ended or splitter.passes_through:
+            self._splitter = None
+        return reasoning, answer
+
+    def _call(self, fragment: Mapping[str, Any]) -> Any:
+        if self._calls is None:
+            self._calls = ToolCallJoiner()
+        return self._calls.feed(fragment)
+
+    def _keep_ids(self, token_ids: Sequence[int]) -> None:
+        if self._token_ids is None:
+            self._token_ids = []
+        self._token_ids.extend(token_ids)
+
+    def _keep(self, text: str, reasoning: str, logprobs: Sequence[Logprob]) -> None:
+        if text:
+            self._text.append(text)
+        if reasoning:
+            self._reasoning.append(reasoning)
+        if logprobs:
+            self._logprobs.extend(logprobs)
+
+
+_PATH = "tool_calls[]."
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call of which fragments may still come; ``wire_index`` is the server's number for it."""
+
+    place: int
+    wire_index: int | None
+    id: str | None = None
+    name: str | None = None
+    arguments: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its arguments are a whole JSON document, so that nothing can be added to it."""
+        try:
+            from_json("".join(self.arguments))
+        except ValueError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Fragment:
+    """A piece of a call as the wire has it; None where it says nothing."""
+
+    id: str | None
+    index: int | None
+    name: str | None
+    arguments: str
+
+
+class ToolCallJoiner:
+    """Fragments to calls: by id where there is one, else by index, else to the last call.
+
+    An id that was not seen yet begins a new call, whatever its index: Ollama gives several calls
+    the index 0, or none. So does a second name under one index or one id.
+    """
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        self._calls: list[_Open] = []
+
+    def feed(self, fragment: Mapping[str, Any]) -> ToolCallDelta:
+        """One fragment as the wire has it, with the index replaced by the call's place.
+
+        Raises FieldError for a field of another type.
+        """
+        function = mapping(fragment, "function", _PATH) or {}
+        piece = _Fragment(
+            text(fragment, "id", _PATH) or None,
+            count(fragment, "index", _PATH),
+            text(function, "name", f"{_PATH}function.") or None,
+            json_text(function, "arguments", f"{_PATH}function."),
+        )
+        call = self._find(piece)
+        is_new = call is None
+        if call is None:
+            call = _Open(len(self._calls), piece.index)
+            self._calls.append(call)
+        call.id = call.id or piece.id
+        call.name = call.name or piece.name
+        call.arguments.append(piece.arguments)
+        return ToolCallDelta(
+            call.place,
+            call.id if is_new else None,
+            call.name if is_new else None,
+            piece.arguments,
+        )
+
+    def joined(self) -> tuple[ToolCall, ...]:
+        """The calls as far as they have come, in the order in which they began."""
+        return tuple(
+            [ToolCall(c.id or "", c.name or "", "".join(c.arguments)) for c in self._calls]
+        )
+
+    def _find(self, piece: _Fragment) -> _Open | None:
+        """The call that a fragment continues, or None if it begins one."""
+        if piece.id is not None:
+            return self._by_id(piece.id, piece)
+        if piece.index is not None:
+            call = self._at(piece.index)
+            return None if call is None or _begins_another(piece, call) else call
+        return self._calls[-1] if self._calls and piece.name is None else None
+
+    def _by_id(self, call_id: str, piece: _Fragment) -> _Open | None:
+        call = next((c for c in reversed(self._calls) if c.id == call_id), None)
+        if call is not None:
+            # Some servers give every call of an answer the same id.
+            other_index = piece.index is not None and piece.index != call.wire_index
+            return None if other_index and piece.name is not None else call
+        # The id of a call may come after its name.
+        begun = None if piece.index is None or piece.name is not None else self._at(piece.index)
+        return begun if begun is not None and begun.id is None else None
+
+    def _at(self, index: int) -> _Open | None:
+        return next((c for c in reversed(self._calls) if c.wire_index == index), None)
+
+
+def _begins_another(piece: _Fragment, call: _Open) -> bool:
+    """Whether a fragment without an id, under the index of a call, is of another call."""
+    if piece.name is None or call.name is None:
+        return False
+    # Some servers repeat the name on every fragment of one call.
+    return piece.name != call.name or (bool(piece.arguments) and call.is_whole)
+
+
+_OPEN = "<think>"
+_CLOSE = "</think>"
+_QUOTES = ("`", "'", '"', "\u201c", "\u201d", "\u2018", "\u2019", "\u00ab", "\u00bb")
+_FENCE = "```"
+# More blanks than this are text: a model that loops on whitespace must be seen while it does.
+_MAX_BLANKS = 16
+
+
+class _Where(Enum):
+    START = auto()
+    THINKING = auto()
+    AFTER = auto()
+    TEXT = auto()
+
+
+class ThinkSplitter:
+    """Parts a text that comes in pieces into reasoning and answer.
+
+    Only a tag that opens the text counts, a few blanks before it aside; without its end all that
+    follows is reasoning. Whitespace before the opening tag and after the closing one is dropped.
+    What is held back is never longer than those blanks and one unfinished tag.
+    """
+
+    __slots__ = ("_held", "_where")
+
+    def __init__(self) -> None:
+        self._where = _Where.START
+        self._held = ""
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether all that follows is answer, so that `feed` need not be asked any more."""
+        return self._where is _Where.TEXT
+
+    @property
+    def pending(self) -> tuple[str, str]:
+        """What is held back, as the (reasoning, text) that it is if nothing follows."""
+        if self._where is _Where.THINKING:
+            return self._held, ""
+        return "", self._held
+
+    def feed(self, piece: str) -> tuple[str, str]:
+        """The (reasoning, text) that is certain once `piece` has come."""
+        if self._where is _Where.TEXT:
+            return "", piece
+        piece = self._held + piece
+        self._held = ""
+        if self._where is _Where.START:
+            return self._open(piece)
+        if self._where is _Where.THINKING:
+            return self._think(piece)
+        return "", self._answer(piece)
+
+    def finish(self) -> tuple[str, str]:
+        """The (reasoning, text) that was held back; the splitter is at its end."""
+        rest = self.pending
+        self._held = ""
+        return rest
+
+    def _open(self, piece: str) -> tuple[str, str]:
+        """Look for the opening tag at the start of the text."""
+        start = piece.lstrip()
+        near = len(piece) - len(start) <= _MAX_BLANKS
+        if near and start.startswith(_OPEN):
+            self._where = _Where.THINKING
+            return self._think(start[len(_OPEN) :])
+        if near and _OPEN.startswith(start):
+            self._held = piece
+            return "", ""
+        self._where = _Where.TEXT
+        return "", piece
+
+    def _think(self, piece: str) -> tuple[str, str]:
+        """Look for the closing tag, holding back what may be its beginning."""
+        reasoning, tag, after = piece.partition(_CLOSE)
+        if tag:
+            self._where = _Where.AFTER
+            return reasoning, self._answer(after)
+        keep = _tag_begun(piece)
+        self._held = piece[len(piece) - keep :]
+        return piece[: len(piece) - keep], ""
+
+    def _answer(self, piece: str) -> str:
+        """The answer without the whitespace that parts it from the closing tag."""
+        text = piece.lstrip()
+        if text:
+            self._where = _Where.TEXT
+        return text
+
+
+def _tag_begun(piece: str) -> int:
+    """Length of the longest end of `piece` that begins a closing tag."""
+    at = piece.rfind("<", -len(_CLOSE) + 1)
+    return len(piece) - at if at >= 0 and _CLOSE.startswith(piece[at:]) else 0
+
+
+def is_off(reasoning: bool | str | None) -> bool:
+    """Whether a request asks for no reasoning; "none" is OpenAI's word for it."""
+    return reasoning is False or reasoning == "none"
+
+
+def split_think(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a whole text; reasoning is None where there is none.
+
+    ``asked`` is the request's ``reasoning``; where that is off, all of the text is the answer.
+    """
+    if is_off(asked):
+        return None, text
+    if _OPEN not in text:
+        return split_unopened(text, asked)
+    splitter = ThinkSplitter()
+    reasoning, answer = splitter.feed(text)
+    more_reasoning, more_answer = splitter.finish()
+    reasoning, answer = reasoning + more_reasoning, answer + more_answer
+    return (reasoning, answer) if reasoning else split_unopened(answer, asked)
+
+
+def split_unopened(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a text whose opening tag stands in the prompt.
+
+    So do the chat templates of DeepSeek R1 and others. A stream that is read piece by piece
+    cannot know of it before the closing tag comes.
+
+    A text that speaks of the tag is not parted: a tag in quotes never counts, and unless
+    reasoning was asked for, neither does one inside of a line or of a block of code. Models end
+    the line after the tag.
+    """
+    if is_off(asked):
+        return None, text
+    at = text.find(_CLOSE)
+    while at >= 0 and not _ends_reasoning(text, at, asked=asked is not None):
+        at = text.find(_CLOSE, at + len(_CLOSE))
+    if at < 0 or _OPEN in text[:at]:
+        return None, text
+    return text[:at] or None, text[at + len(_CLOSE) :].lstrip()
+
+
+def _ends_reasoning(text: str, at: int, *, asked: bool) -> bool:
+    """Whether the closing tag at that place is one, and not a word of the answer."""
+    before, after = text[at - 1 : at], text[at + len(_CLOSE) :]
+    if before in _QUOTES and after.startswith(_QUOTES):
+        return False
+    if asked or not before:
+        return True
+    ends_line = not after.partition("\n")[0].strip()
+    return ends_line and text.count(_FENCE, 0, at) % 2 == 0
