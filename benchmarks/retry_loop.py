@@ -14,7 +14,7 @@ import time
 
 import stamina
 
-from llmengine.transport.retries import with_retries
+from llmengine.transport.policies import with_retries
 from llmengine.types.errors import CallError
 
 CALLS = 5000

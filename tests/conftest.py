@@ -21,7 +21,7 @@ import pytest
 
 from llmengine import ConfigError, EngineConfig
 from llmengine.embedded import models
-from llmengine.transport import background
+from llmengine.transport import loop
 from llmengine.vllm_local import loading
 
 if TYPE_CHECKING:
@@ -140,11 +140,11 @@ async def _turns(count: int) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
     """The time of the background loop, which stands still unless the test moves it on."""
-    background.shutdown()
-    loop = MovedLoop()
-    monkeypatch.setattr(background, "_current", background.Background(loop))
-    yield loop
-    background.shutdown()
+    loop.shutdown()
+    moved = MovedLoop()
+    monkeypatch.setattr(loop, "_current", loop.Background(moved))
+    yield moved
+    loop.shutdown()
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:

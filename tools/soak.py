@@ -35,7 +35,7 @@ from faults.table import FAULTS  # noqa: E402
 
 import llmengine  # noqa: E402
 from llmengine import EngineConfig, LLMEngineError, Timeouts  # noqa: E402
-from llmengine.transport.background import background, shutdown  # noqa: E402
+from llmengine.transport.loop import background, shutdown  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

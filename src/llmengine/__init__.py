@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmengine.pool.registry import get_engine_config as get_engine_config
     from llmengine.pool.registry import register_engine as register_engine
     from llmengine.transport.answer_limits import AnswerLimits as AnswerLimits
-    from llmengine.transport.background import pauses as pauses
+    from llmengine.transport.loop import pauses as pauses
     from llmengine.types.errors import AnswerTooLargeError as AnswerTooLargeError
     from llmengine.types.errors import APIConnectionError as APIConnectionError
     from llmengine.types.errors import APITimeoutError as APITimeoutError
@@ -79,7 +79,7 @@ _HOMES = {
     "pool.pool": ("EnginePool",),
     "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
     "transport.answer_limits": ("AnswerLimits",),
-    "transport.background": ("pauses",),
+    "transport.loop": ("pauses",),
     "types.errors": (
         "AnswerTooLargeError",
         "APIConnectionError",

@@ -18,7 +18,7 @@ from llmengine import (
 )
 from llmengine.batch.balance import EJECT_AFTER, Balancer, Endpoint
 from llmengine.mock import Fault, MockServer, Script
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from llmengine import (
 )
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.engines.openai_compatible import OpenAICompatible
-from llmengine.transport.retries import wait_before
+from llmengine.transport.policies import wait_before
 
 
 def _error(message: str = "no", **fields: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import llmengine
 from llmengine import BatchError, EngineConfig, LLMEngineError, SamplingParams, Timeouts
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 
 from .fault import ANSWER, AS_IT_CAME, EMPTY, LONGER, SHORTER, STYLES, WRONG
 from .server import FaultServer, text_for, true_answer

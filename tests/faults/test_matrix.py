@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.transport.background import shutdown
+from llmengine.transport.loop import shutdown
 
 from .cell import PATIENCE, outcomes
 from .fault import BACKENDS, STYLES

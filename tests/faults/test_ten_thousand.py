@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import llmengine
 from llmengine import EngineConfig
-from llmengine.transport.background import background, shutdown
+from llmengine.transport.loop import background, shutdown
 
 from .cell import WATCHDOG, in_thread, until
 from .fault import BACKENDS

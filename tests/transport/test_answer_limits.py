@@ -21,7 +21,7 @@ from llmengine import (
     load_engines,
     run_batch,
 )
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 
 SMALL = AnswerLimits(wire_bytes=300_000, body_bytes=300_000, events=500, event_bytes=100_000)
 BOMB = 64 * 2**20

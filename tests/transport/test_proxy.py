@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine import EngineConfig
-from llmengine.transport import background
+from llmengine.transport import loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,10 +23,10 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     def use(proxy: str, no_proxy: str = "") -> None:
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("no_proxy", no_proxy)
-        background.shutdown()
+        loop.shutdown()
 
     yield use
-    background.shutdown()
+    loop.shutdown()
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])

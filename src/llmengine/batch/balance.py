@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from llmengine.engine.engine import Engine
-    from llmengine.transport.background import Background
+    from llmengine.transport.loop import Background
 
 log = logging.getLogger("llmengine")
 

@@ -15,7 +15,7 @@ from llmengine.batch.records import answer_record
 from llmengine.batch.report import BatchReport, Tally
 from llmengine.batch.selection import check_run, length_of, selected
 from llmengine.engine.engine import Engine
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 
 if TYPE_CHECKING:
     import os

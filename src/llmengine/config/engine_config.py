@@ -23,7 +23,7 @@ from llmengine.config.backends import load_backend
 from llmengine.config.price import Price
 from llmengine.config.timeouts import Timeouts
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
-from llmengine.transport.retries import FIRST_WAIT, LONGEST_WAIT
+from llmengine.transport.policies import FIRST_WAIT, LONGEST_WAIT
 from llmengine.types.arguments import suggestion
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.sampling import SamplingParams

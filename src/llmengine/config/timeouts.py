@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from llmengine.transport.retries import LONGEST_RETRY_AFTER
+from llmengine.transport.policies import LONGEST_RETRY_AFTER
 from llmengine.types.arguments import checked_fields
 from llmengine.types.errors import InvalidFieldError
 

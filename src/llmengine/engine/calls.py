@@ -17,8 +17,8 @@ from llmengine.structured.checking import refuse_uncalled
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest, Posted
-from llmengine.transport.readiness import PROBE_TIMEOUT, trouble_at
-from llmengine.transport.retries import with_retries
+from llmengine.transport.cold_start import PROBE_TIMEOUT, trouble_at
+from llmengine.transport.policies import with_retries
 from llmengine.types.errors import (
     AuthenticationError,
     BadRequestError,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from llmengine.engine.engine import Engine
-    from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPReply, Outgoing, Transport
+    from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput, Result
     from llmengine.types.request import ChatRequest
 

@@ -21,7 +21,7 @@ from llmengine.engine.requests import (
 )
 from llmengine.engine.streams import End, Pump
 from llmengine.telemetry.summary import log_batch
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 from llmengine.types.errors import BatchError, InvalidRequestError
 from llmengine.types.request import Capability
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from llmengine.engine.doors import Wait
     from llmengine.engine.requests import CallOptions, Options
-    from llmengine.transport.background import Background
     from llmengine.transport.base import Outgoing
+    from llmengine.transport.loop import Background
     from llmengine.types.errors import CallError, LLMEngineError
     from llmengine.types.outputs import Delta, LLMOutput, Result
     from llmengine.types.request import ChatRequest, Prompt

@@ -8,7 +8,7 @@ from llmengine.engine.calls import Call
 from llmengine.engine.configured import Configured
 from llmengine.engine.doors import run, wait_asyncio, wait_blocking
 from llmengine.engine.fingerprints import fingerprint_of
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 from llmengine.types.errors import InvalidRequestError, LLMEngineError, detached
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmengine.engine.tally import Tally
     from llmengine.structured.ladder import Step
     from llmengine.structured.verdicts import Field
-    from llmengine.transport.background import Background
+    from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
 

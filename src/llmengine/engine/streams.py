@@ -17,7 +17,7 @@ from llmengine.engine.probes import insist
 from llmengine.structured.checking import refuse_uncalled, whitespace_loop
 from llmengine.structured.whitespace import WhitespaceWatch
 from llmengine.transport.answer_limits import EventMeter
-from llmengine.transport.clocks import StreamClock
+from llmengine.transport.policies import StreamClock
 from llmengine.types.errors import (
     CallError,
     LLMEngineError,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import StreamDecoder
     from llmengine.engine.engine import Engine
     from llmengine.engine.tally import Tally
-    from llmengine.transport.background import Background
     from llmengine.transport.base import HTTPStream
+    from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
 

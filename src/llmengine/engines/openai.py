@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmengine.config.engine_config import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.calls import Call
-    from llmengine.transport.background import Background
+    from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
 
 log = logging.getLogger("llmengine")

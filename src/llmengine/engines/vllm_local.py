@@ -9,7 +9,7 @@ from llmengine.config.engine_config import EngineConfig
 from llmengine.config.timeouts import Timeouts
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.outputs import Fingerprint
 from llmengine.types.request import Capability

@@ -9,7 +9,7 @@ from llmengine.vllm_local.thread import LLMThread
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.transport.background import Background
+    from llmengine.transport.loop import Background
 
 
 class Share:

@@ -13,7 +13,7 @@ from llmengine.batch.report import Tally
 from llmengine.batch.run import answer_all, no_progress
 from llmengine.integrations.ray_data.configured import config_of
 from llmengine.integrations.ray_data.parts import AskedPart
-from llmengine.transport.background import background
+from llmengine.transport.loop import background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

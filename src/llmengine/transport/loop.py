@@ -1,4 +1,6 @@
-"""The one daemon event loop of a process, on which all requests run.
+"""Which transport a request takes.
+
+The one daemon event loop of a process, on which all requests run.
 
 Sync callers, async callers of any event loop, and threads all hand their work to it. So
 connections are never bound to a loop that has been closed, limits hold for the whole process,
@@ -10,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from llmengine.transport.choice import make_transport, transport_name
-from llmengine.transport.limits import Pace
-from llmengine.transport.readiness import Readiness
+from llmengine.transport.cold_start import Readiness
+from llmengine.transport.policies import Pace
 from llmengine.transport.server_queue import ServerQueue
 
 if TYPE_CHECKING:
@@ -24,6 +26,49 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from llmengine.transport.base import Transport
+
+
+# Where respx, pytest-httpx and their like take over httpx: (module, class, method).
+_SEAMS = (
+    ("httpcore", "AsyncConnectionPool", "handle_async_request"),
+    ("httpx", "AsyncHTTPTransport", "handle_async_request"),
+    ("httpx", "AsyncClient", "_transport_for_url"),
+)
+
+
+def httpx_is_taken_over() -> bool:
+    """Whether somebody has replaced the way httpx sends requests.
+
+    A person who mocks httpx means that nothing leaves the process, so their mock must be asked
+    rather than passed by.
+    """
+    if "httpx" not in sys.modules:
+        return False
+    for package, class_name, method in _SEAMS:
+        owner = getattr(sys.modules.get(package), class_name, None)
+        function = getattr(owner, method, None)
+        if function is not None and not function.__module__.startswith(package):
+            return True
+    return False
+
+
+def transport_name(setting: str) -> str:
+    """The transport for one request: the setting, or for "auto" the one that fits."""
+    if setting == "auto":
+        return "httpx" if httpx_is_taken_over() else "aiohttp"
+    return setting
+
+
+def make_transport(name: str) -> Transport:
+    """A new transport; to be called on the loop that will use it."""
+    if name == "httpx":
+        from llmengine.transport.httpx_transport import HttpxTransport  # noqa: PLC0415 - on demand
+
+        return HttpxTransport()
+    from llmengine.transport.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - on demand
+
+    return AiohttpTransport()
+
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Probe = Callable[[], Awaitable[str | None]]
 
+
 log = logging.getLogger("llmengine")
 
 T = TypeVar("T")
