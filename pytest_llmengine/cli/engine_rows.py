@@ -18,7 +18,7 @@ from pytest_llmengine.targets.plan import model_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from pytest_llmengine.containers.listing import Listed
 
 HEADS = ("name", "backend", "address", "said by", "model", "container")

@@ -17,7 +17,7 @@ from pytest_llmengine.targets.plan import make_plan
 from pytest_llmengine.targets.server import identify
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from pytest_llmengine.containers.progress import OnProgress
 
 

@@ -10,7 +10,7 @@ from llmengine.types.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
 
 STARTUP_TIMEOUT = 600.0  # seconds; a large model is loaded from a cold disk in that time
 

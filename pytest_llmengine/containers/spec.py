@@ -16,7 +16,7 @@ from pytest_llmengine.containers.recipes import CONTAINED, recipe_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from pytest_llmengine.containers.recipes import Recipe
 
 _HASH = 16

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpcore
 import httpx
 
-from llmengine.engine.addresses import with_query
+from llmengine.config.resolve import with_query
 from llmengine.types.secrets import (
     Secret,
     mask_logins,

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from llmengine.engine.addresses import base_of, normal_endpoint, root_of
+from llmengine.config.resolve import base_of, normal_endpoint, root_of
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.targets.errors import TargetError
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.engine.engine import Engine
     from pytest_llmengine.targets.settings import Settings
 

@@ -15,7 +15,7 @@ from pytest_llmengine.targets.settings import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from pytest_llmengine.containers.progress import OnProgress
     from pytest_llmengine.containers.shared import Served
     from pytest_llmengine.containers.spec import ContainerSpec

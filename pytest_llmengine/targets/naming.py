@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from llmengine.config.backends import backends, load_backend
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.config.files import load_engines
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.short_names import BACKEND_OF_MARKER

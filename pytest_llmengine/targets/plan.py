@@ -29,7 +29,7 @@ from pytest_llmengine.targets.ways import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.engine.engine import Engine
     from pytest_llmengine.containers.spec import ContainerSpec
     from pytest_llmengine.targets.settings import Settings

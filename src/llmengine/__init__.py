@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from llmengine.batch.report import BatchReport as BatchReport
     from llmengine.batch.report import Progress as Progress
     from llmengine.batch.run import run_batch as run_batch
-    from llmengine.config.engine_config import EngineConfig as EngineConfig
+    from llmengine.config.engine import EngineConfig as EngineConfig
+    from llmengine.config.engine import Price as Price
+    from llmengine.config.engine import Timeouts as Timeouts
     from llmengine.config.files import load_engines as load_engines
-    from llmengine.config.price import Price as Price
-    from llmengine.config.timeouts import Timeouts as Timeouts
     from llmengine.engine.engine import Engine as Engine
     from llmengine.pool.pool import EnginePool as EnginePool
     from llmengine.pool.registry import get_engine as get_engine
@@ -71,10 +71,8 @@ _HOMES = {
     "batch.reading": ("read_batch",),
     "batch.report": ("BatchReport", "Progress"),
     "batch.run": ("run_batch",),
-    "config.engine_config": ("EngineConfig",),
+    "config.engine": ("EngineConfig", "Price", "Timeouts"),
     "config.files": ("load_engines",),
-    "config.price": ("Price",),
-    "config.timeouts": ("Timeouts",),
     "engine.engine": ("Engine",),
     "pool.pool": ("EnginePool",),
     "pool.registry": ("get_engine", "get_engine_config", "register_engine"),

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from llmengine import EngineConfig
 from llmengine.config.files import load_engines
-from llmengine.engine.whereabouts import Place, Source
+from llmengine.config.resolve import EnvSource, Location
 from llmengine.mock.behaviour import Call
 from llmengine.mock.service import Service
 from llmengine.transport.base import HTTPReply, HTTPRequest, HTTPStream
@@ -103,11 +103,11 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "headers of a login": lambda: (
         config(endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None).engine.headers
     ),
-    "place": lambda: Place(
-        Source("s", {"A_URL": f"http://a:{key()}@b"}).get("A_URL"),
-        Source("s", {"K_KEY": key()}).get("K_KEY"),
+    "place": lambda: Location(
+        EnvSource("s", {"A_URL": f"http://a:{key()}@b"}).get("A_URL"),
+        EnvSource("s", {"K_KEY": key()}).get("K_KEY"),
     ),
-    "variable": lambda: Source("s", {"A_API_KEY": key()}).get("A_API_KEY"),
+    "variable": lambda: EnvSource("s", {"A_API_KEY": key()}).get("A_API_KEY"),
     "chat request": lambda: ChatRequest(
         "m",
         "hi",

@@ -8,19 +8,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from llmengine.dialects.errors import refuses_reasoning
-from llmengine.dialects.streaming import is_off
-from llmengine.engine.addresses import (
+from llmengine.config.resolve import (
+    ENVIRONMENT,
+    Names,
     base_of,
+    basic,
     basic_auth,
+    checked_header,
+    checked_key,
+    locate,
     normal_endpoint,
     plain,
     root_of,
     with_query,
 )
-from llmengine.engine.header_fields import basic, checked_header, checked_key
+from llmengine.dialects.errors import refuses_reasoning
+from llmengine.dialects.streaming import is_off
 from llmengine.engine.requests import CallOptions
-from llmengine.engine.whereabouts import ENVIRONMENT, Names, locate
 from llmengine.telemetry.tariff import tariff_of
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
@@ -29,8 +33,7 @@ from llmengine.types.secrets import Secret, register, scrub, secret_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine_config import EngineConfig
-    from llmengine.config.timeouts import Timeouts
+    from llmengine.config.engine import EngineConfig, Timeouts
     from llmengine.dialects.base import Dialect
     from llmengine.engine.requests import Options
     from llmengine.telemetry.tariff import Tariff

@@ -15,7 +15,7 @@ from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.structured.tools import Tool
     from llmengine.types.request import Prompt
 

@@ -11,7 +11,7 @@ from llmengine.mock import MockServer
 from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
 
 
 class Mock(Engine):

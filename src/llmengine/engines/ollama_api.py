@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llmengine.config.resolve import plain
 from llmengine.dialects.fields import quote
 from llmengine.dialects.ollama import (
     OllamaChat,
@@ -14,7 +15,6 @@ from llmengine.dialects.ollama import (
     may_be_cut,
     refuse_half_a_context,
 )
-from llmengine.engine.addresses import plain
 from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine
 from llmengine.engine.fingerprints import rows
@@ -24,7 +24,7 @@ from llmengine.types.request import Capability
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.calls import Call
     from llmengine.types.outputs import Fingerprint, LLMOutput

@@ -17,7 +17,7 @@ from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.dialects.base import Dialect
     from llmengine.engine.calls import Call
     from llmengine.transport.loop import Background

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from llmengine.config.engine_config import EngineConfig
-from llmengine.config.timeouts import Timeouts
+from llmengine.config.engine import EngineConfig, Timeouts
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.transport.loop import background

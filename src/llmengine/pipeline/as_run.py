@@ -12,7 +12,7 @@ from llmengine.types.secrets import MASK
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.pipeline.chain import Chain
     from llmengine.pipeline.step import Step
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.pipeline.records import Record
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.pipeline.chain import Chain
     from llmengine.pipeline.folder import RunFolder
     from llmengine.pipeline.records import Progress

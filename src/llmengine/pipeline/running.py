@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.engine.engine import Engine
     from llmengine.pipeline.chain import Chain
     from llmengine.pipeline.records import Record

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.config.engine_config import EngineConfig
-from llmengine.engine.whereabouts import Names
+from llmengine.config.engine import EngineConfig
+from llmengine.config.resolve import Names
 from llmengine.pool.presets import COLD_START, NEMOTRON
 from llmengine.pool.settled import settled
 from llmengine.pool.variables import first

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.config.files import load_engines
 from llmengine.pool.named import NAMED, named_engine
 from llmengine.pool.settled import settled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 
 NEMOTRON = "nvidia/nemotron-3-8b-instruct"
 COLD_START = 300.0

@@ -11,7 +11,7 @@ from llmengine.types.errors import InvalidFieldError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.engine.engine import Engine
 
 _pool = EnginePool()

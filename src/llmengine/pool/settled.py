@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from llmengine.config.backends import load_backend
-from llmengine.engine.whereabouts import ENVIRONMENT, locate
+from llmengine.config.resolve import ENVIRONMENT, locate
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import register
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
-    from llmengine.engine.whereabouts import Names, Place, Source
+    from llmengine.config.engine import EngineConfig
+    from llmengine.config.resolve import EnvSource, Location, Names
     from llmengine.pool.variables import Sources
 
 log = logging.getLogger("llmengine")
@@ -35,7 +35,7 @@ def settled(config: EngineConfig, sources: Sources, names: Names | None = None) 
     return config.model_copy(update={"endpoint": place.endpoint} | change)
 
 
-def _own_key(config: EngineConfig, place: Place, sources: Sources) -> dict[str, Any]:
+def _own_key(config: EngineConfig, place: Location, sources: Sources) -> dict[str, Any]:
     variable = config.key_variable
     holder = _holder(variable, sources) if variable else ENVIRONMENT
     if holder is None:
@@ -48,7 +48,7 @@ def _own_key(config: EngineConfig, place: Place, sources: Sources) -> dict[str, 
     return _key(holder.get(variable)) if variable else {}
 
 
-def _key_beside(config: EngineConfig, place: Place, sources: Sources) -> dict[str, Any]:
+def _key_beside(config: EngineConfig, place: Location, sources: Sources) -> dict[str, Any]:
     holder = _holder(place.key_variable, sources)
     if place.key is None and holder is not None and place.source is not None:
         log.warning(
@@ -62,7 +62,7 @@ def _key_beside(config: EngineConfig, place: Place, sources: Sources) -> dict[st
     return _key(place.key)
 
 
-def _holder(variable: str | None, sources: Sources) -> Source | None:
+def _holder(variable: str | None, sources: Sources) -> EnvSource | None:
     return next((source for source in sources if source.get(variable)), None)
 
 

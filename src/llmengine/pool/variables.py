@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmengine.engine.whereabouts import ENVIRONMENT, Source
+from llmengine.config.resolve import ENVIRONMENT, EnvSource
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    Sources = Sequence[Source]
+    Sources = Sequence[EnvSource]
     EnvFile = str | os.PathLike[str] | None
 
 ENV_FILE = ".env"
@@ -20,7 +20,7 @@ _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
-def read_variables(env_file: EnvFile = ENV_FILE) -> list[Source]:
+def read_variables(env_file: EnvFile = ENV_FILE) -> list[EnvSource]:
     """The process's variables, and those of the file, which they go over.
 
     ``.env`` in the current folder may be missing, another file may not. ``os.environ`` stays as
@@ -31,7 +31,7 @@ def read_variables(env_file: EnvFile = ENV_FILE) -> list[Source]:
     path = Path(env_file)
     if not path.is_file() and str(env_file) != ENV_FILE:
         raise ConfigError(f"{path}: there is no such file; give env_file=None to read none")
-    return [ENVIRONMENT, Source(str(path), _read(path))]
+    return [ENVIRONMENT, EnvSource(str(path), _read(path))]
 
 
 def first(sources: Sources, variable: str) -> str | None:

@@ -10,7 +10,7 @@ from llmengine.telemetry.listed import listed_price
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llmengine.config.price import Price
+    from llmengine.config.engine import Price
     from llmengine.types.outputs import Usage
 
 _MILLION = 1_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.engine.addresses import base_of, root_of
+from llmengine.config.resolve import base_of, root_of
 from llmengine.pool.named import named_engine
 from llmengine.pool.variables import ENV_FILE, flag, read_variables
 from llmengine.types.arguments import checked_call
@@ -12,7 +12,7 @@ from llmengine.types.errors import InvalidFieldError
 from llmengine.worker.worker import EngineWorker, OpenAICompatibleWorker
 
 if TYPE_CHECKING:
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
     from llmengine.pool.variables import EnvFile
 
 

@@ -18,7 +18,7 @@ from llmengine.integrations.chainette.skipped import (
 if TYPE_CHECKING:
     import os
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
 
 __all__ = [
     "SkippedItem",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from llmengine.config.engine_config import EngineConfig
+    from llmengine.config.engine import EngineConfig
 
 
 @dataclass(frozen=True, slots=True)

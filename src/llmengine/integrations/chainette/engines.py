@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.config.files import parse_engines, read_yaml
-from llmengine.engine.whereabouts import locate
+from llmengine.config.resolve import locate
 from llmengine.pool.named import NAMED
 from llmengine.pool.settled import settled
 from llmengine.pool.variables import read_variables
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-    from llmengine.engine.whereabouts import Names
+    from llmengine.config.resolve import Names
 
 DEFAULT_BACKEND = "vllm_api"  # what Chainette takes if none is named
 

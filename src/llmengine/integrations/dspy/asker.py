@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.types.errors import StructuredOutputError
 from llmengine.types.request import Capability
 from llmengine.types.secrets import holds_secret

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.engine.engine import Engine
 from llmengine.types.errors import ConfigError
 from llmengine.worker import EngineWorker

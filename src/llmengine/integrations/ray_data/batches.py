@@ -12,7 +12,7 @@ from llmengine.batch.lock import sole_writer
 from llmengine.batch.report import BatchReport, Tally
 from llmengine.batch.run import no_progress
 from llmengine.batch.selection import check_run, length_of, selected
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.integrations.ray_data.cluster import need_ray, on_actors
 from llmengine.integrations.ray_data.configured import config_of
 from llmengine.integrations.ray_data.parts import parts_of, recover, remove, tidy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from llmengine.config.engine_config import EngineConfig
+from llmengine.config.engine import EngineConfig
 from llmengine.config.files import load_engines, parse_engines
 from llmengine.pool.registry import get_engine
 from llmengine.types.errors import ConfigError, UnknownEngineError

@@ -1,8 +1,14 @@
-"""One engine as a value: which backend, which model, where, and how to treat it."""
+"""What an engine costs: by the token, or by the hour.
+
+The clocks of a call.
+
+One engine as a value: which backend, which model, where, and how to treat it.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -20,17 +26,107 @@ from pydantic import (
 )
 
 from llmengine.config.backends import load_backend
-from llmengine.config.price import Price
-from llmengine.config.timeouts import Timeouts
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
-from llmengine.transport.policies import FIRST_WAIT, LONGEST_WAIT
-from llmengine.types.arguments import suggestion
+from llmengine.transport.policies import FIRST_WAIT, LONGEST_RETRY_AFTER, LONGEST_WAIT
+from llmengine.types.arguments import checked_fields, suggestion
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import as_shown, conceal, register
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
+
+
+_NUMBERS = ("input", "output", "cached_input", "gpu_hour")
+
+
+@checked_fields(InvalidFieldError)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """The price of an engine in ``currency``; a number that is left out is not known, 0 is free.
+
+    ``input``, ``output`` and ``cached_input`` are for a million tokens; cached tokens cost as much
+    as others where ``cached_input`` is left out. ``gpu_hour`` is for an hour of the whole server,
+    and is instead of the others.
+    """
+
+    input: float | None = None
+    output: float | None = None
+    cached_input: float | None = None
+    gpu_hour: float | None = None
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and value >= 0):
+                msg = f"price {name!r} is {value!r}; give a number of at least 0"
+                raise InvalidFieldError(msg)
+        by_tokens = (self.input, self.output) != (None, None)
+        if by_tokens == (self.gpu_hour is not None) or (by_tokens and self._incomplete):
+            msg = "a price is {input: ..., output: ...} for a million tokens, or {gpu_hour: ...}"
+            raise InvalidFieldError(msg)
+
+    @property
+    def _incomplete(self) -> bool:
+        return self.input is None or self.output is None
+
+    @classmethod
+    def of(cls, value: Any) -> Self | None:
+        """A price from a mapping of its fields, or a price or None as it is."""
+        if value is None or isinstance(value, cls):
+            return value
+        if not isinstance(value, dict):
+            msg = f"a price is a mapping such as {{gpu_hour: 2.5}}, not {value!r}"
+            raise InvalidFieldError(msg)
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(value) - set(known)):
+            msg = f"unknown price {unknown[0]!r}; known are {', '.join(known)}"
+            raise InvalidFieldError(msg)
+        return cls(**value)
+
+
+@checked_fields(InvalidFieldError)
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each phase of a call may take, in seconds; None never ends it.
+
+    ``connect`` is for the connection. ``first_token`` and ``gap`` hold for streams: until the
+    first generated content, and between two pieces of it (keep-alive comments do not count).
+    ``total`` starts when the request is sent, not while it waits for its turn. ``wait`` is how
+    long a call waits before one attempt because the server asks for it: for its own
+    ``Retry-After``, and for the pause after a 429 to another call. A server that asks for longer
+    ends the call at once.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = None
+    gap: float | None = None
+    total: float | None = 60.0
+    wait: float | None = LONGEST_RETRY_AFTER
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and (not number or value <= 0):
+                msg = f"timeout {field.name!r} is {value!r}; give seconds above 0, or null for none"
+                raise InvalidFieldError(msg)
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Timeouts from a number (the total), a mapping of clocks, or timeouts as they are."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict):
+            known = [f.name for f in fields(cls)]
+            if unknown := sorted(set(value) - set(known)):
+                msg = f"unknown clock {unknown[0]!r}; the clocks are {', '.join(known)}"
+                raise InvalidFieldError(msg)
+            return cls(**value)
+        return cls(total=value)
+
 
 _ENV_PREFIX = "os.environ/"  # litellm's spelling of a key that the environment holds
 # Fields that may hold keys, beside api_key.
