@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from llmengine.structured import verdicts
+from llmengine.structured import enforcement
 from llmengine.types.errors import LLMEngineError
 from llmengine.types.file_names import path_below
 from pytest_llmengine.containers.progress import silent
@@ -124,7 +124,7 @@ class Session:
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
         # What a probe found out in an earlier test would be missing from this one's cassette.
-        verdicts.forget()
+        enforcement.forget()
         with self._proxy.cassette(path) as tape:
             yield tape
         if self.mode is Mode.REPLAY:

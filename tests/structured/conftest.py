@@ -10,7 +10,7 @@ import pytest
 
 from llmengine import EngineConfig
 from llmengine.mock import Behaviour, MockServer, Script
-from llmengine.structured import verdicts
+from llmengine.structured import enforcement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,9 +102,9 @@ class Play:
 @pytest.fixture(autouse=True)
 def _nothing_known() -> Iterator[None]:
     """Each test probes for itself."""
-    verdicts.forget()
+    enforcement.forget()
     yield
-    verdicts.forget()
+    enforcement.forget()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmengine.structured.extract import first_json
+from llmengine.structured.validation import first_json
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, RootModel, TypeAdapter
 from typing_extensions import TypedDict
 
 from llmengine import EngineConfig, InvalidRequestError, StructuredOutputError
-from llmengine.structured.shape import shape_of
+from llmengine.structured.schema import shape_of
 
 
 class Colour(Enum):

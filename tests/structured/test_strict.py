@@ -14,7 +14,7 @@ from llmengine import EngineConfig, InvalidRequestError
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.engine.engine import Engine
 from llmengine.mock import MockServer, Script
-from llmengine.structured.shape import shape_of
+from llmengine.structured.schema import shape_of
 from llmengine.structured.strict import strict_schema
 from llmengine.types.request import Capability
 

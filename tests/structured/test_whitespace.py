@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from llmengine.structured.whitespace import LONGEST, WhitespaceWatch, ends_in_loop
+from llmengine.structured.validation import LONGEST, WhitespaceWatch, ends_in_loop
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])

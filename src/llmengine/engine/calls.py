@@ -13,7 +13,7 @@ from llmengine.dialects.errors import failure
 from llmengine.engine.climbing import climb
 from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally
-from llmengine.structured.checking import refuse_uncalled
+from llmengine.structured.validation import refuse_uncalled
 from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
 from llmengine.transport.base import HTTPRequest, Posted

@@ -6,11 +6,18 @@ import logging
 from typing import TYPE_CHECKING
 
 from llmengine.engine.probes import first_step, may_crash_at_format, server_of
-from llmengine.structured.checking import fitted, refuse_calls, refuse_refusal
-from llmengine.structured.ladder import after_misfit, after_refusal, possible, request_at
-from llmengine.structured.misfits import Misfit, broken_off, exhausted
-from llmengine.structured.shape import shape_of
-from llmengine.structured.verdicts import learn_refusal, refuses
+from llmengine.structured.enforcement import learn_refusal, refuses
+from llmengine.structured.ladder import (
+    Misfit,
+    after_misfit,
+    after_refusal,
+    broken_off,
+    exhausted,
+    possible,
+    request_at,
+)
+from llmengine.structured.schema import shape_of
+from llmengine.structured.validation import fitted, refuse_calls, refuse_refusal
 from llmengine.types.errors import (
     BadRequestError,
     CallError,
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.calls import Call
     from llmengine.engine.tally import Tally
-    from llmengine.structured.ladder import Step
+    from llmengine.structured.ladder import SchemaStep
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
 
@@ -47,7 +54,7 @@ async def climb(call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
 
     climber = Climber(call, request)
     misfits: list[Misfit] = []
-    step: Step | None = await climber.first_step()
+    step: SchemaStep | None = await climber.first_step()
     while step is not None:
         step, output = await climber.ask(step, send, misfits)
         refuse_refusal(output)
@@ -85,17 +92,19 @@ class Climber:
         self._strict = call.engine.schema_dialect == "openai_strict"
         self.shape = shape_of(request.output_model)
 
-    async def first_step(self) -> Step:
+    async def first_step(self) -> SchemaStep:
         """Where to begin."""
         return possible(await first_step(self._call, self._server), self.shape)
 
-    async def ask(self, step: Step, send: Send, misfits: list[Misfit]) -> tuple[Step, LLMOutput]:
+    async def ask(
+        self, step: SchemaStep, send: Send, misfits: list[Misfit]
+    ) -> tuple[SchemaStep, LLMOutput]:
         """The answer at that step, or at the first one below that the server takes.
 
         A server that fails at a format (llama-cpp-python: 500 for every schema) is asked once for
         each format below; if it fails there too, it is the server and not the format.
         """
-        refused: dict[Step, CallError] = {}
+        refused: dict[SchemaStep, CallError] = {}
         crashed: CallError | None = None
         while True:
             step = self._taken(step)
@@ -119,18 +128,18 @@ class Climber:
             refused[step] = failed
             step = lower
 
-    def fitted(self, output: LLMOutput, step: Step) -> LLMOutput:
+    def fitted(self, output: LLMOutput, step: SchemaStep) -> LLMOutput:
         """The output, held against the output model; StructuredOutputError if it does not fit."""
         return fitted(output, self.shape, step, strict=self._strict)
 
-    def _taken(self, step: Step) -> Step:
+    def _taken(self, step: SchemaStep) -> SchemaStep:
         """The step, or the first below it that the server is not known to refuse."""
-        lower: Step | None = step
+        lower: SchemaStep | None = step
         while lower is not None and refuses(self._server, lower, self.shape):
             step, lower = lower, after_refusal(lower, self.shape)
         return lower or step
 
-    def _remember(self, refused: dict[Step, CallError], taken: Step) -> None:
+    def _remember(self, refused: dict[SchemaStep, CallError], taken: SchemaStep) -> None:
         for step, error in refused.items():
             if may_crash_at_format(error) and error.attempts == 1:
                 continue  # one crash may have had any cause

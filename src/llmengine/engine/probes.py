@@ -9,8 +9,15 @@ from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 
-from llmengine.structured.probe import BUDGETS, judged, question
-from llmengine.structured.verdicts import Server, Verdict, learn, verdict_on
+from llmengine.structured.enforcement import (
+    BUDGETS,
+    Enforcement,
+    Server,
+    judged,
+    learn,
+    question,
+    verdict_on,
+)
 from llmengine.types.errors import (
     BadRequestError,
     CallError,
@@ -22,8 +29,8 @@ from llmengine.types.request import Capability
 if TYPE_CHECKING:
     from llmengine.engine.calls import Call
     from llmengine.engine.tally import Tally
-    from llmengine.structured.ladder import Step
-    from llmengine.structured.verdicts import Field
+    from llmengine.structured.enforcement import Field
+    from llmengine.structured.ladder import SchemaStep
     from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
@@ -35,7 +42,7 @@ _CRASH = 500
 _AGAIN = 2  # retries of a probe that was answered with a 500, before that counts as an answer
 
 # Probes under way; a loop that has ended, or that a fork left behind, takes its own along.
-_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Verdict | None]]] = (
+_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Enforcement | None]]] = (
     WeakKeyDictionary()
 )
 
@@ -71,7 +78,7 @@ async def insist(call: Call, request: ChatRequest) -> None:
         )
 
 
-async def first_step(call: Call, server: Server) -> Step:
+async def first_step(call: Call, server: Server) -> SchemaStep:
     """The step that the ladder starts with: the configured one, or what the probe found."""
     engine = call.engine
     if engine.config.structured != "auto":
@@ -85,7 +92,7 @@ async def first_step(call: Call, server: Server) -> Step:
     return verdict.first if verdict is not None else "json_schema"
 
 
-async def _shared_probe(call: Call, server: Server) -> Verdict | None:
+async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
     """The verdict of the one probe of that server that is under way; the first caller starts it."""
     running = _running.setdefault(call.loop, {})
     task = running.get(server)
@@ -95,7 +102,7 @@ async def _shared_probe(call: Call, server: Server) -> Verdict | None:
     return await asyncio.shield(task)
 
 
-async def _probe(call: Call, server: Server) -> Verdict | None:
+async def _probe(call: Call, server: Server) -> Enforcement | None:
     """The verdict, kept from now on; None if the server could not be asked."""
     with call.tally(_question(call, server, BUDGETS[0], server.field)) as tally:
         try:
@@ -105,8 +112,8 @@ async def _probe(call: Call, server: Server) -> Verdict | None:
             log.info("engine %r: no probe of %s: %s", call.engine.name, server.field, error.label)
             return None
         tally.close()
-    first: Step = "json_object" if enforced is False else "json_schema"
-    verdict = Verdict(first, enforced, reason, tally.attempts, tally.usage)
+    first: SchemaStep = "json_object" if enforced is False else "json_schema"
+    verdict = Enforcement(first, enforced, reason, tally.attempts, tally.usage)
     learn(server, verdict)
     _tell(call.engine.name, server, verdict)
     return verdict
@@ -190,7 +197,7 @@ def _question(call: Call, server: Server, max_tokens: int, field: Field | None) 
     )
 
 
-def _tell(engine: str, server: Server, verdict: Verdict) -> None:
+def _tell(engine: str, server: Server, verdict: Enforcement) -> None:
     """One line a server: a warning unless all is as it should be."""
     log.log(
         logging.INFO if verdict.enforced else logging.WARNING,

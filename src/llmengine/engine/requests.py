@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from llmengine.structured.shape import shape_of
+from llmengine.structured.schema import shape_of
 from llmengine.structured.tools import as_tools
 from llmengine.types.arguments import checked_fields
 from llmengine.types.errors import InvalidRequestError, UnknownArgumentError

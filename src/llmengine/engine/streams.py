@@ -14,8 +14,7 @@ from llmengine.dialects.fields import quote
 from llmengine.engine.calls import Call, ours
 from llmengine.engine.climbing import climb_stream
 from llmengine.engine.probes import insist
-from llmengine.structured.checking import refuse_uncalled, whitespace_loop
-from llmengine.structured.whitespace import WhitespaceWatch
+from llmengine.structured.validation import WhitespaceWatch, refuse_uncalled, whitespace_loop
 from llmengine.transport.answer_limits import EventMeter
 from llmengine.transport.policies import StreamClock
 from llmengine.types.errors import (

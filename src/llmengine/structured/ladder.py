@@ -1,20 +1,108 @@
-"""The ladder: which ways there are to a structured answer, and which comes after which."""
+"""What the steps of one prompt gave before one fitted, or none did.
+
+What is said to the model where its server does not hold it to the schema.
+
+The ladder: which ways there are to a structured answer, and which comes after which.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from llmengine.structured.prompts import repair_turn, with_schema
 from llmengine.structured.strict import strict_schema
+from llmengine.types.errors import BadRequestError, CallError, StructuredOutputError
 from llmengine.types.request import ResponseFormat
 
 if TYPE_CHECKING:
-    from llmengine.structured.misfits import Misfit
-    from llmengine.structured.shape import Shape
-    from llmengine.types.request import ChatRequest
+    from llmengine.structured.schema import Shape
+    from llmengine.types.request import ChatRequest, Message
 
-Step = Literal["json_schema", "json_object", "prompt", "repair"]
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """An answer that did not fit, and why."""
+
+    step: SchemaStep
+    error: StructuredOutputError
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the answer, in words."""
+        return self.error.message
+
+    @property
+    def text(self) -> str:
+        """The first answer's text."""
+        outputs = self.error.partial.outputs if self.error.partial else ()
+        return outputs[0].text if outputs else ""
+
+
+def exhausted(misfits: list[Misfit], shape: Shape) -> StructuredOutputError:
+    """The error at the end of the ladder: what each step gave; the last output is ``partial``."""
+    said = " | ".join(f"{m.step}: {m.problem}" for m in misfits)
+    msg = f"no step gave an answer that fits {shape.name}: {said}"
+    error = StructuredOutputError(msg, partial=misfits[-1].error.partial)
+    error.__cause__ = misfits[-1].error
+    return error
+
+
+def broken_off(
+    error: CallError, step: SchemaStep, misfits: list[Misfit], shape: Shape
+) -> CallError:
+    """The error of a step that got no answer, after others whose answers did not fit.
+
+    A request that the server refuses ends the ladder as a misfit does; any other failure stays
+    what it is and keeps the last answer.
+    """
+    if not misfits:
+        return error
+    if isinstance(error, BadRequestError):
+        refused = StructuredOutputError(error.message, partial=misfits[-1].error.partial)
+        return exhausted([*misfits, Misfit(step, refused)], shape)
+    if error.partial is None:
+        error.partial = misfits[-1].error.partial
+    before = " | ".join(f"{m.step}: {m.problem}" for m in misfits)
+    error.advise(f"before that, {before}")
+    return error
+
+
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_NO_ANSWER = "(an empty answer)"  # some servers refuse a message without text
+
+
+def with_schema(messages: tuple[Message, ...], shape: Shape) -> tuple[Message, ...]:
+    """The messages with the schema in the system message.
+
+    It goes into the one that is there, for many chat templates take only one, and only first.
+    """
+    order = (
+        "Answer with one JSON value that fits this JSON schema and with nothing else: "
+        f"no prose, no code fence.\n{shape.text}"
+    )
+    first = messages[0]
+    if first["role"] not in _SYSTEM_ROLES:
+        return ({"role": "system", "content": order}, *messages)
+    said = first.get("content") or ""
+    if isinstance(said, str):
+        content = f"{said}\n\n{order}" if said else order
+        return ({**first, "content": content}, *messages[1:])
+    return ({**first, "content": [*said, {"type": "text", "text": order}]}, *messages[1:])
+
+
+def repair_turn(
+    messages: tuple[Message, ...], faulty: str, problem: str, shape: Shape
+) -> tuple[Message, ...]:
+    """The conversation with the faulty answer in it and the order to mend it."""
+    order = (
+        f"This does not fit: {problem}.\n"
+        f"Respond ONLY in JSON that fits this JSON schema:\n{shape.text}"
+    )
+    answer = {"role": "assistant", "content": faulty if faulty.strip() else _NO_ANSWER}
+    return (*messages, answer, {"role": "user", "content": order})
+
+
+SchemaStep = Literal["json_schema", "json_object", "prompt", "repair"]
 """How an answer was asked for, from the surest way to the last.
 
 ``json_schema``: the server holds the model to the schema. ``json_object``: the server's JSON
@@ -25,19 +113,19 @@ for servers without a JSON mode. ``repair``: the faulty answer goes back with wh
 _ANY_OBJECT = ResponseFormat()
 
 
-def possible(step: Step, shape: Shape) -> Step:
+def possible(step: SchemaStep, shape: Shape) -> SchemaStep:
     """The step, or the one below: JSON mode gives objects and nothing else."""
     return "prompt" if step == "json_object" and not shape.is_object else step
 
 
-def after_misfit(step: Step, shape: Shape) -> Step | None:
+def after_misfit(step: SchemaStep, shape: Shape) -> SchemaStep | None:
     """Where to go when an answer does not fit; None at the end of the ladder."""
     if step == "json_schema":
         return possible("json_object", shape)
     return None if step == "repair" else "repair"
 
 
-def after_refusal(step: Step, shape: Shape) -> Step | None:
+def after_refusal(step: SchemaStep, shape: Shape) -> SchemaStep | None:
     """Where to go when the server does not take such a request; None if nothing is left."""
     if step == "json_schema":
         return possible("json_object", shape)
@@ -50,7 +138,7 @@ def schema_format(shape: Shape, *, strict: bool) -> ResponseFormat:
 
 
 def request_at(
-    step: Step, request: ChatRequest, shape: Shape, last: Misfit | None, *, strict: bool
+    step: SchemaStep, request: ChatRequest, shape: Shape, last: Misfit | None, *, strict: bool
 ) -> ChatRequest:
     """The request of that step; `last` is the answer that a repair has to mend.
 

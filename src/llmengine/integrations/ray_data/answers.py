@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from llmengine.structured.shape import shape_of
+from llmengine.structured.schema import shape_of
 from llmengine.types.errors import CallError, StructuredOutputError
 from llmengine.types.outputs import Result, Usage
 

@@ -9,7 +9,7 @@ from llmengine.integrations.ray_data.answers import KINDS, columns_of
 from llmengine.integrations.ray_data.configured import engine_of
 from llmengine.integrations.ray_data.formats import check_columns, with_columns
 from llmengine.integrations.ray_data.questions import Question, Questions
-from llmengine.structured.shape import shape_of
+from llmengine.structured.schema import shape_of
 from llmengine.types.outputs import Result
 from llmengine.types.sampling import SamplingParams
 

@@ -1,4 +1,9 @@
-"""What an answer shall be: any type that pydantic validates, with its schema."""
+"""Following the references that pydantic puts into its schemas.
+
+Answers that shall fit a JSON schema, where there is no Python type for it.
+
+What an answer shall be: any type that pydantic validates, with its schema.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,64 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import from_json, to_json
 
-from llmengine.structured.raw_schema import schema_adapter
-from llmengine.structured.refs import resolved
 from llmengine.types.errors import InvalidRequestError
+
+_DEFS = "#/$defs/"
+
+
+def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema behind ``$ref``, as long as there is one; pydantic makes no circles of them."""
+    while str(schema.get("$ref", "")).startswith(_DEFS):
+        schema = root["$defs"][_name(schema["$ref"])]
+    return schema
+
+
+def _name(ref: str) -> str:
+    return ref.removeprefix(_DEFS).replace("~1", "/").replace("~0", "~")
+
+
+def allows_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether null fits; a schema that says nothing takes it."""
+    schema = resolved(schema, root)
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in schema:
+            return any(allows_null(choice, root) for choice in schema[keyword])
+    if "const" in schema or "enum" in schema:
+        return None in schema.get("enum", [schema.get("const")])
+    kinds = schema.get("type", "null")
+    return "null" in ([kinds] if isinstance(kinds, str) else kinds)
+
+
+def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
+    """What validates JSON by a schema, of the draft that it names, and gives plain values.
+
+    Raises InvalidRequestError for what is no JSON schema.
+    """
+    from jsonschema import SchemaError  # noqa: PLC0415 - heavy and rare
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - as above
+    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415
+
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        msg = f"output_model is no JSON schema: {error.json_path}: {error.message}"
+        raise InvalidRequestError(msg) from error
+    validator = kind(schema)
+
+    def check(value: Any) -> Any:
+        if error := best_match(validator.iter_errors(value)):
+            raise ValueError(f"{error.json_path}: {error.message}")
+        return value
+
+    return TypeAdapter(Annotated[Any, AfterValidator(check)])
+
 
 _UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_-]+")
 _LONGEST_NAME = 64  # of a response_format; OpenAI's reference

@@ -1,17 +1,22 @@
-"""Answers held against the output model; one that does not fit is never returned."""
+"""Finding the JSON in an answer that was only asked, not made, to be nothing else.
+
+Models that fall into a loop of blanks and line breaks, which a JSON grammar lets them do.
+
+Answers held against the output model; one that does not fit is never returned.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from json import JSONDecoder
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from llmengine.structured.extract import first_json
-from llmengine.structured.nulls import without_added_nulls
+from llmengine.structured.strict import without_added_nulls
 from llmengine.structured.tools import demanded_tools
-from llmengine.structured.whitespace import LONGEST, ends_in_loop
 from llmengine.types.errors import (
     RefusedError,
     StructuredOutputError,
@@ -20,15 +25,107 @@ from llmengine.types.errors import (
 )
 
 if TYPE_CHECKING:
-    from llmengine.structured.ladder import Step
-    from llmengine.structured.shape import Shape
+    from llmengine.structured.ladder import SchemaStep
+    from llmengine.structured.schema import Shape
     from llmengine.types.outputs import CompletionOutput, LLMOutput
     from llmengine.types.request import ChatRequest
+
+
+_THOUGHT_ENDS = "</think>"
+_FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+_OPENING = re.compile(r"[\[{]")
+_MOST_TRIES = 100  # prose may hold any number of brackets
+_decoder = JSONDecoder()
+
+
+def first_json(text: str) -> str:
+    """The first whole JSON value in an answer, as it is written there.
+
+    A text that is JSON as a whole is taken whole. Else what stands before a closing ``</think>``
+    is reasoning, and a fenced block goes before what stands around it, and of the objects and
+    arrays found there (numbers and strings may be prose) the first one counts. A text without
+    any comes back as it is.
+    """
+    whole = text.strip()  # may speak of the tag inside of a string
+    text = text.rpartition(_THOUGHT_ENDS)[2].strip()
+    for candidate in (whole, text):
+        if _end_of_value(candidate, 0) == len(candidate):
+            return candidate
+    for part in (*_FENCE.findall(text), text):
+        found = _first_in(part)
+        if found is not None:
+            return found
+    return text
+
+
+def _first_in(text: str) -> str | None:
+    for tries, opening in enumerate(_OPENING.finditer(text)):
+        if tries == _MOST_TRIES:
+            break
+        end = _end_of_value(text, opening.start())
+        if end is not None:
+            return text[opening.start() : end]
+    return None
+
+
+def _end_of_value(text: str, start: int) -> int | None:
+    try:
+        return _decoder.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+LONGEST = 64
+"""Whitespace characters in a row, between the parts of a JSON text, that are still formatting.
+
+A line break and the indentation of sixteen levels by four blanks is about as much.
+"""
+
+_BLANKS = " \t\r\n"
+
+
+class WhitespaceWatch:
+    """Reads an answer as it comes and sees the loop; blanks inside of strings are text."""
+
+    __slots__ = ("_escaped", "_in_string", "_run")
+
+    def __init__(self) -> None:
+        self._run = 0
+        self._in_string = False
+        self._escaped = False
+
+    def loops(self, piece: str) -> bool:
+        """Whether, with this piece, more than LONGEST blanks have come in a row."""
+        for character in piece:
+            if self._in_string:
+                self._string(character)
+            elif character in _BLANKS:
+                self._run += 1
+                if self._run > LONGEST:
+                    return True
+            else:
+                self._run = 0
+                self._in_string = character == '"'
+        return False
+
+    def _string(self, character: str) -> None:
+        if self._escaped:
+            self._escaped = False
+        elif character == "\\":
+            self._escaped = True
+        elif character == '"':
+            self._in_string = False
+
+
+def ends_in_loop(text: str) -> bool:
+    """Whether a cut answer ends in more than LONGEST blanks."""
+    return len(text) - len(text.rstrip(_BLANKS)) > LONGEST
+
 
 _SHOWN = 200
 
 
-def fitted(output: LLMOutput, shape: Shape, step: Step, *, strict: bool) -> LLMOutput:
+def fitted(output: LLMOutput, shape: Shape, step: SchemaStep, *, strict: bool) -> LLMOutput:
     """The output with ``parsed`` set on every answer and ``schema_strategy`` on itself.
 
     ``strict`` says that the schema was sent in OpenAI's strict dialect. Raises
@@ -44,7 +141,7 @@ def fitted(output: LLMOutput, shape: Shape, step: Step, *, strict: bool) -> LLMO
     return replace(output, outputs=outputs)
 
 
-def _text(answer: CompletionOutput, step: Step) -> str:
+def _text(answer: CompletionOutput, step: SchemaStep) -> str:
     """What of the answer is to be JSON: all of it, if the server was told the schema."""
     return answer.text if step == "json_schema" else first_json(answer.text)
 
