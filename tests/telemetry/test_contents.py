@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmengine.telemetry.contents import SWITCH
+from llmengine.telemetry.otel import SWITCH
 
 PROMPT = "the patient's name is Ada"
 ANSWER = "Ada has a cold"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmengine import Usage
-from llmengine.telemetry.tariff import tariff_of
+from llmengine.telemetry.pricing import tariff_of
 
 OPENAI = "https://api.openai.com/v1/chat/completions"
 

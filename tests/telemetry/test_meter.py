@@ -11,7 +11,7 @@ import pytest
 
 from llmengine import Result, Usage
 from llmengine.telemetry import Totals, UsageMeter, Who, meter
-from llmengine.telemetry.metering import Account
+from llmengine.telemetry.usage import Account
 
 WHO = Who("e", "m")
 

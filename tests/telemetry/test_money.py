@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmengine.telemetry.money import total_cost
+from llmengine.telemetry.usage import total_cost
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmengine import ConfigError, EngineConfig, InvalidFieldError, Price, Usage, load_engines
-from llmengine.telemetry.tariff import tariff_of
+from llmengine.telemetry.pricing import tariff_of
 
 URL = "http://127.0.0.1:1/v1"
 

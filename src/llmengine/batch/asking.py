@@ -11,7 +11,7 @@ from llmengine.batch.tracing import output_of, traced
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
 from llmengine.dialects.common import read_object
 from llmengine.engine.calls import patience_of, unforeseen
-from llmengine.telemetry.money import total_cost
+from llmengine.telemetry.usage import total_cost
 from llmengine.transport.policies import with_retries
 from llmengine.types.errors import CallError, detached
 

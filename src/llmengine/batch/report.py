@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmengine.telemetry.money import total_cost
+from llmengine.telemetry.usage import total_cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,8 +14,8 @@ from llmengine.engine.climbing import climb
 from llmengine.engine.probes import insist
 from llmengine.engine.tally import Tally
 from llmengine.structured.validation import refuse_uncalled
-from llmengine.telemetry.metering import Who, meter
 from llmengine.telemetry.tracing import tracing_of
+from llmengine.telemetry.usage import Who, meter
 from llmengine.transport.base import HTTPRequest, Posted
 from llmengine.transport.cold_start import PROBE_TIMEOUT, trouble_at
 from llmengine.transport.policies import with_retries

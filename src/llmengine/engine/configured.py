@@ -25,7 +25,7 @@ from llmengine.config.resolve import (
 from llmengine.dialects.errors import refuses_reasoning
 from llmengine.dialects.streaming import is_off
 from llmengine.engine.requests import CallOptions
-from llmengine.telemetry.tariff import tariff_of
+from llmengine.telemetry.pricing import tariff_of
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
 from llmengine.types.secrets import Secret, register, scrub, secret_address
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llmengine.config.engine import EngineConfig, Timeouts
     from llmengine.dialects.base import Dialect
     from llmengine.engine.requests import Options
-    from llmengine.telemetry.tariff import Tariff
+    from llmengine.telemetry.pricing import Tariff
     from llmengine.types.errors import CallError
     from llmengine.types.request import ChatRequest
 

@@ -20,7 +20,7 @@ from llmengine.engine.requests import (
     drawn_prompts,
 )
 from llmengine.engine.streams import End, Pump
-from llmengine.telemetry.summary import log_batch
+from llmengine.telemetry.usage import log_batch
 from llmengine.transport.loop import background
 from llmengine.types.errors import BatchError, InvalidRequestError
 from llmengine.types.request import Capability

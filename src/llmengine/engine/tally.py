@@ -8,9 +8,9 @@ from llmengine.types.errors import BadRequestError, CallError
 from llmengine.types.outputs import Result, Usage
 
 if TYPE_CHECKING:
-    from llmengine.telemetry.metering import Account
-    from llmengine.telemetry.spans import ChatSpan
-    from llmengine.telemetry.tariff import Tariff
+    from llmengine.telemetry.otel import ChatSpan
+    from llmengine.telemetry.pricing import Tariff
+    from llmengine.telemetry.usage import Account
     from llmengine.types.errors import LLMEngineError
     from llmengine.types.outputs import LLMOutput
 

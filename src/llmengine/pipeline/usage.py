@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from llmengine.telemetry.money import total_cost
+from llmengine.telemetry.usage import total_cost
 from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmengine.pipeline.rows import Row
-    from llmengine.telemetry.money import Money
+    from llmengine.telemetry.usage import Money
 
 _TOKENS = tuple(field.name for field in fields(Usage))
 _COUNTS = ("answered", "failed", "attempts", "without_usage")

@@ -1,6 +1,5 @@
 """What calls use and cost, and where that is told: meter, log and traces."""
 
-from llmengine.telemetry.metering import Snapshot, Totals, UsageMeter, Who, meter
-from llmengine.telemetry.summary import BatchSummary
+from llmengine.telemetry.usage import BatchSummary, Snapshot, Totals, UsageMeter, Who, meter
 
 __all__ = ["BatchSummary", "Snapshot", "Totals", "UsageMeter", "Who", "meter"]

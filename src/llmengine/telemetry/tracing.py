@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.telemetry.spans import Tracing
+    from llmengine.telemetry.otel import Tracing
 
 
 def tracing_of(engine: Engine, url: str) -> Tracing | None:
@@ -18,6 +18,6 @@ def tracing_of(engine: Engine, url: str) -> Tracing | None:
     """
     if sys.modules.get("opentelemetry") is None:
         return None
-    from llmengine.telemetry.spans import tracing  # noqa: PLC0415 - needs opentelemetry
+    from llmengine.telemetry.otel import tracing  # noqa: PLC0415 - needs opentelemetry
 
     return tracing(engine, url)

@@ -1,17 +1,45 @@
-"""What all calls of a process have used, by engine."""
+"""Sums of money that do not hide what is unknown.
+
+What all calls of a process have used, by engine.
+
+What a batch came to, and the one line that says so in the log.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from dataclasses import asdict, dataclass, field, fields
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmengine.engine.engine import Engine
     from llmengine.types.outputs import Result
+
+
+Money = tuple[float | None, str | None]
+
+
+def total_cost(parts: Iterable[Money]) -> Money:
+    """The sum of amounts, each with its currency, and the currency of the sum.
+
+    Both are None if an amount is, or if two amounts are in different currencies. A part without a
+    currency is one for which nothing was sent.
+    """
+    total, currency = 0.0, None
+    for amount, unit in parts:
+        mixed = currency is not None and unit not in {None, currency}
+        if amount is None or mixed:
+            return None, None
+        total, currency = total + amount, currency or unit
+    return total, currency
+
 
 _COUNTS = tuple(f.name for f in fields(Usage))
 
@@ -187,3 +215,86 @@ meter = UsageMeter()
 if hasattr(os, "register_at_fork"):
     # What the parent has used is the parent's to tell.
     os.register_at_fork(after_in_child=meter.reset)
+
+
+log = logging.getLogger("llmengine")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """What the results of a batch add up to.
+
+    ``usage`` is a lower bound unless ``uncounted`` is 0; ``known_cost`` is the cost of all prompts
+    but the ``unpriced`` ones.
+    """
+
+    prompts: int
+    answered: int
+    attempts: int
+    uncounted: int
+    usage: Usage
+    known_cost: float
+    unpriced: int
+
+    @classmethod
+    def of(cls, results: Iterable[Result]) -> Self:
+        """The sum of some results, of one batch or of several in one currency."""
+        listed = list(results)
+        costs = [r.cost for r in listed if r.cost is not None]
+        return cls(
+            prompts=len(listed),
+            answered=sum(r.ok for r in listed),
+            attempts=sum(r.attempts for r in listed),
+            uncounted=sum(r.uncounted for r in listed),
+            usage=sum((r.usage for r in listed if r.usage is not None), Usage()),
+            known_cost=sum(costs),
+            unpriced=len(listed) - len(costs),
+        )
+
+    @property
+    def cost(self) -> float | None:
+        """The cost of the whole batch; None if that of any prompt is unknown."""
+        return None if self.unpriced else self.known_cost
+
+
+def log_batch(engine: Engine, step: str | None, results: list[Result], seconds: float) -> None:
+    """One line a batch at INFO, with the same as data in the record's ``llmengine``."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    batch, currency = BatchSummary.of(results), engine.tariff.currency
+    data = {
+        "event": "batch",
+        "engine": engine.name,
+        "model": engine.model,
+        "step": step,
+        "seconds": seconds,
+        **asdict(batch),
+        "cost": batch.cost,
+        "currency": currency,
+    }
+    log.info(
+        "%s%s: %d of %d prompts answered, %d attempts, %s, %s, %.2f s",
+        engine.name,
+        f" ({step})" if step else "",
+        batch.answered,
+        batch.prompts,
+        batch.attempts,
+        _tokens(batch),
+        _cost(batch, currency),
+        seconds,
+        extra={"llmengine": data},
+    )
+
+
+def _tokens(batch: BatchSummary) -> str:
+    if batch.usage.total_tokens is None:
+        return "unknown tokens"
+    return f"{'at least ' if batch.uncounted else ''}{batch.usage.total_tokens} tokens"
+
+
+def _cost(batch: BatchSummary, currency: str) -> str:
+    if not batch.unpriced:
+        return f"cost {batch.known_cost:.6g} {currency}"
+    if batch.unpriced == batch.prompts:
+        return "unknown cost"
+    return f"cost at least {batch.known_cost:.6g} {currency}"
