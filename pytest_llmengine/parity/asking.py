@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmengine.engine.engine import Engine
-    from llmengine.engine.requests import Options
+    from llmengine.engine.options import Options
     from pytest_llmengine.parity.answer import Answer
     from pytest_llmengine.parity.prompt import Prompt
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmengine.batch.tracing import output_of, traced
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
 from llmengine.dialects.common import read_object
-from llmengine.engine.calls import patience_of, unforeseen
+from llmengine.engine.call import internal_error, patience_of
 from llmengine.telemetry.usage import total_cost
 from llmengine.transport.policies import with_retries
 from llmengine.types.errors import CallError, detached
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from llmengine.batch.balance import Balancer, Endpoint
     from llmengine.batch.lines import BatchRequest
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
-    from llmengine.engine.tally import Tally
     from llmengine.transport.base import HTTPReply, Outgoing
     from llmengine.types.outputs import Result, Usage
 
@@ -79,7 +78,7 @@ class Asker:
             error.attempts = answer.attempts
             answer.error = detached(error)
         except Exception as error:  # noqa: BLE001 - one request's bug must not lose the batch
-            answer.error = unforeseen(error)
+            answer.error = internal_error(error)
         return answer
 
     async def _round(self, request: BatchRequest, answer: Answer) -> None:
@@ -120,7 +119,7 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: Answer) ->
             answer.pay(tally.close(output_of(reply.body, asked) if asked else None))
 
 
-async def _send(call: Call, outgoing: Outgoing, answer: Answer, tally: Tally) -> HTTPReply:
+async def _send(call: Call, outgoing: Outgoing, answer: Answer, tally: CallUsage) -> HTTPReply:
     answer.attempts += 1
     answer.reply = None
     tally.attempt()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING
 
-from llmengine.engine.calls import Call
+from llmengine.engine.call import Call
 from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,

@@ -1,49 +1,380 @@
-"""The client of one model behind one server."""
+"""An engine's configuration, resolved: which server, which key, which headers.
+
+What can be asked of an engine's server besides answers to prompts.
+
+The client of one model behind one server.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, Unpack, cast
+from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
-from llmengine.engine.batches import run_batch, run_job, run_window
-from llmengine.engine.calls import Call
-from llmengine.engine.doors import iterate, run, wait_asyncio, wait_blocking
-from llmengine.engine.inquiries import Inquiries
-from llmengine.engine.requests import (
+from llmengine.config.resolve import (
+    ENVIRONMENT,
+    Names,
+    base_of,
+    basic,
+    basic_auth,
+    checked_header,
+    checked_key,
+    locate,
+    normal_endpoint,
+    plain,
+    root_of,
+    with_query,
+)
+from llmengine.dialects.errors import refuses_reasoning
+from llmengine.dialects.streaming import is_off
+from llmengine.engine.call import Call, run_batch, run_job, run_window
+from llmengine.engine.options import (
+    CallOptions,
     as_prompts,
     as_sampling,
     as_window,
     build_request,
     drawn_prompts,
 )
-from llmengine.engine.streams import End, Pump
+from llmengine.engine.server_info import fingerprint_of
+from llmengine.engine.stream import End, StreamReader
+from llmengine.engine.sync import await_on, block_on, iterate, run
+from llmengine.telemetry.pricing import tariff_of
 from llmengine.telemetry.usage import log_batch
 from llmengine.transport.loop import background
-from llmengine.types.errors import BatchError, InvalidRequestError
+from llmengine.types.errors import (
+    BatchError,
+    ConfigError,
+    InvalidRequestError,
+    LLMEngineError,
+    detached,
+)
 from llmengine.types.request import Capability
+from llmengine.types.secrets import Secret, register, scrub, secret_address
 
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
         AsyncIterable,
         AsyncIterator,
+        Awaitable,
+        Callable,
         Iterable,
         Iterator,
+        Mapping,
         Sequence,
     )
     from concurrent.futures import Future
 
-    from llmengine.engine.doors import Wait
-    from llmengine.engine.requests import CallOptions, Options
+    from llmengine.config.engine import EngineConfig, Timeouts
+    from llmengine.dialects.base import Dialect
+    from llmengine.engine.options import Options
+    from llmengine.engine.sync import Wait
+    from llmengine.telemetry.pricing import Tariff
     from llmengine.transport.base import Outgoing
     from llmengine.transport.loop import Background
-    from llmengine.types.errors import CallError, LLMEngineError
-    from llmengine.types.outputs import Delta, LLMOutput, Result
+    from llmengine.types.errors import CallError
+    from llmengine.types.outputs import Delta, Fingerprint, LLMOutput, Result, Tokens
     from llmengine.types.request import ChatRequest, Prompt
     from llmengine.types.sampling import SamplingParams
+
+
+log = logging.getLogger("llmengine")
+
+
+class Configured:
+    """Who an engine is and where its server is found.
+
+    A backend sets the class attributes: the dialect that its server speaks, what it can do, the
+    address it has by default, and the environment variables that move the address (the first
+    that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
+    variable that does not go with ``key_env``. ``version_path`` is a route under the root that
+    answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
+    schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
+    others. ``in_process`` says that there is no server: it answers in this process and takes no
+    connection. ``default_concurrency`` is how many calls its server gets at once if the
+    configuration does not say. ``queues_calls`` says that its server answers a few calls at a time
+    and lets others wait: a call that ran out of time there is sent again, with fewer at once.
+    """
+
+    backend: ClassVar[str]
+    default_endpoint: ClassVar[str | None] = None
+    default_port: ClassVar[int | None] = None
+    endpoint_env: ClassVar[tuple[str, ...]] = ()
+    key_env: ClassVar[str | None] = None
+    endpoint_keys: ClassVar[Mapping[str, str | None]] = {}
+    version_path: ClassVar[str | None] = None
+    capabilities: ClassVar[frozenset[Capability]]
+    dialect: Dialect
+    trusts_schema: bool = False
+    schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
+    in_process: ClassVar[bool] = False
+    default_concurrency: ClassVar[int] = 64
+    queues_calls: ClassVar[bool] = False
+    _told = False  # that reasoning was left out
+    _told_unread = False  # that a part of an answer cannot be read
+    _refuses_reasoning = False  # the server said so of the model
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self._place = locate(config, self.variables(), [ENVIRONMENT])
+        key = checked_key(self.name, config.resolve_key() or self._place.key)
+        self._key = Secret(key) if key else None
+        if self._key:
+            register(self._key)
+        for name, value in config.headers.items():
+            checked_header(self.name, name, value)
+        self.own_headers = self._own_headers()
+        self.headers = self._headers()
+        keys = {(k.lower(), v) for k, v in self.headers.items() if isinstance(v, Secret)}
+        self.credential = hash(frozenset(keys))  # tells keys apart without holding one
+
+    @classmethod
+    def variables(cls) -> Names:
+        """The variables that say where a server of this backend is and what opens it."""
+        pairs = tuple((v, cls.endpoint_keys.get(v, cls.key_env)) for v in cls.endpoint_env)
+        return Names(pairs, cls.default_endpoint, cls.key_env, cls.default_port)
+
+    @property
+    def name(self) -> str:
+        """The engine's name in its configuration."""
+        return self.config.name
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.config.model
+
+    @property
+    def concurrency(self) -> int:
+        """How many of its calls may be under way at once."""
+        return self.config.max_concurrency or self.default_concurrency
+
+    @property
+    def window(self) -> int:
+        """How many calls `iter_results` starts ahead of its reader."""
+        return 2 * self.concurrency
+
+    @property
+    def clocks(self) -> Timeouts:
+        """How long each phase of a call may take."""
+        return self.config.timeout
+
+    @property
+    def endpoint(self) -> str:
+        """The configured address in its normal form; raises ConfigError where there is none.
+
+        It may hold a user, a password and a query string, so it is not for showing.
+        """
+        endpoint = self._place.endpoint
+        if not endpoint:
+            msg = (
+                f"engine {self.name!r}: endpoint: backend {self.backend!r} has no default; "
+                "give the server's address, such as http://127.0.0.1:8000/v1"
+            )
+            raise ConfigError(msg)
+        return normal_endpoint(endpoint, default_port=self.default_port)
+
+    @property
+    def base_url(self) -> str:
+        """Where an OpenAI SDK is to be pointed: the address with ``/v1``."""
+        return base_of(plain(self.endpoint))
+
+    @property
+    def root_url(self) -> str:
+        """The server's address without ``/v1``."""
+        return root_of(plain(self.endpoint))
+
+    @property
+    def url(self) -> str:
+        """Where this engine's own requests go, without the endpoint's query string."""
+        return secret_address(self.base_url + self.dialect.path)
+
+    @property
+    def query(self) -> str:
+        """The endpoint's query string, such as ``api-version=1``, which every request carries."""
+        return urlsplit(self._place.endpoint or "").query
+
+    def sent_to(self, url: str) -> str:
+        """A URL of this server as requests are sent to it, with the endpoint's query string."""
+        return with_query(url, self.query)
+
+    @cached_property
+    def tariff(self) -> Tariff:
+        """How its calls are priced."""
+        return tariff_of(self.config.price, self.url, self.model)
+
+    @property
+    def api_key(self) -> str | None:
+        """The key in plain text, for handing it to another client of the same server."""
+        return self._key
+
+    @property
+    def key_advice(self) -> str:
+        """What a user can do about a refused key."""
+        if self._key:
+            return f"the key of engine {self.name!r} was sent and not accepted"
+        if held := [v for v in self.variables().keys if ENVIRONMENT.get(v)]:
+            return (
+                f"{held[0]} is set, but for another address than that of engine {self.name!r}: "
+                f"set its api_key_env to {held[0]} if the key is meant for it"
+            )
+        return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
+
+    def _asked(self, options: Options) -> CallOptions:
+        """The call's options, without reasoning if the backend has none; one warning says so."""
+        asked = CallOptions(**options)
+        wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
+        if Capability.REASONING in self.capabilities:
+            return replace(asked, reasoning=wanted)
+        if wanted and not is_off(wanted):
+            self._tell_once(f"backend {self.backend!r}", wanted)
+        # Where it is not wanted, no text of the answer is taken for it.
+        return replace(asked, reasoning=False if is_off(wanted) else None)
+
+    def tell_unread(self, warnings: tuple[str, ...]) -> None:
+        """Log what the server sent beside an answer that cannot be read, once per engine."""
+        if warnings and not self._told_unread:
+            self._told_unread = True
+            log.warning("engine %r: %s", self.name, "; ".join(warnings))
+
+    def without_refused_reasoning(self, request: ChatRequest) -> ChatRequest:
+        """The request, without reasoning if the server has refused it for this model."""
+        if self._refuses_reasoning and request.reasoning is not None:
+            return replace(request, reasoning=None)
+        return request
+
+    def notes_refused_reasoning(self, request: ChatRequest, error: CallError) -> bool:
+        """Whether the refusal says that the model does not reason; from then on it is known."""
+        if request.reasoning is None or error.final or not refuses_reasoning(error):
+            return False
+        self._refuses_reasoning = True
+        if request.reasoning not in {False, "none"}:
+            self._tell_once(f"model {self.model!r}", request.reasoning)
+        return True
+
+    def _tell_once(self, who: str, wanted: bool | str) -> None:
+        if self._told:
+            return
+        self._told = True
+        log.warning(
+            "engine %r: %s has no reasoning; what was asked for (%r) is left out",
+            self.name,
+            who,
+            wanted,
+        )
+
+    def _headers(self) -> dict[str, str]:
+        key = {"Authorization": Secret(f"Bearer {self._key}")} if self._key else {}
+        fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
+        return {**fixed, **key, **self.own_headers}
+
+    def _own_headers(self) -> dict[str, str]:
+        """The configured headers, with the user and password of the endpoint as one of them."""
+        given = dict(self.config.headers)
+        user = basic_auth(self._place.endpoint or "")
+        if user is None:
+            return given
+        if self._key or any(name.lower() == "authorization" for name in given):
+            raise ConfigError(
+                f"engine {self.name!r}: endpoint: it holds a user and a password beside a key or "
+                "an Authorization header, and a request can carry one of them; take one out"
+            )
+        return {"Authorization": basic(*user)} | given
+
+    def __repr__(self) -> str:
+        return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")
+
+
+T = TypeVar("T")
+
+
+class Tokenizer(Protocol):
+    """How the tokenizer of a kind of server is asked."""
+
+    async def tokenize(self, call: Call, prompt: Prompt, options: CallOptions) -> Tokens:
+        """The tokens of a text as it is, or of messages as a chat with these options."""
+        ...
+
+    async def detokenize(self, call: Call, token_ids: Iterable[int]) -> str:
+        """The text of token ids."""
+        ...
+
+
+class Inquiries(Configured):
+    """The part of an engine that asks about the server itself, each time anew.
+
+    A backend whose server can be asked for tokens sets ``tokenizer``.
+    """
+
+    tokenizer: ClassVar[Tokenizer | None] = None
+
+    def fingerprint(self) -> Fingerprint:
+        """Who answers: version, served model and what the server tells of it.
+
+        Raises the CallError of a server that cannot be asked or refuses the key.
+        """
+        return run(self._aside(block_on, self.identified))
+
+    async def afingerprint(self) -> Fingerprint:
+        """`fingerprint` for a running event loop."""
+        return await self._aside(await_on, self.identified)
+
+    def tokenize(self, prompt: Prompt, **options: Unpack[Options]) -> Tokens:
+        """The token ids of a prompt, cut by the model that would answer it.
+
+        A string is tokenized as it is; a list of messages as the chat that `generate` would send
+        with the same options, its template included. Raises InvalidRequestError where the backend
+        has no tokenizer that can be asked.
+        """
+        work = self._tokenizer.tokenize
+        return run(self._aside(block_on, lambda c: work(c, prompt, self._asked(options))))
+
+    async def atokenize(self, prompt: Prompt, **options: Unpack[Options]) -> Tokens:
+        """`tokenize` for a running event loop."""
+        work = self._tokenizer.tokenize
+        return await self._aside(await_on, lambda c: work(c, prompt, self._asked(options)))
+
+    def detokenize(self, token_ids: Iterable[int]) -> str:
+        """The text of token ids; InvalidRequestError where the backend cannot be asked."""
+        work = self._tokenizer.detokenize
+        return run(self._aside(block_on, lambda c: work(c, token_ids)))
+
+    async def adetokenize(self, token_ids: Iterable[int]) -> str:
+        """`detokenize` for a running event loop."""
+        work = self._tokenizer.detokenize
+        return await self._aside(await_on, lambda c: work(c, token_ids))
+
+    async def identified(self, call: Call) -> Fingerprint:
+        """`fingerprint`, on the loop; a backend that can tell more overrides this."""
+        return await fingerprint_of(call)
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise InvalidRequestError(
+                f"engine {self.name!r}: backend {self.backend!r} has no tokenizer that can be "
+                "asked; vllm_api has"
+            )
+        return self.tokenizer
+
+    async def _aside(self, wait: Wait, ask: Callable[[Call], Awaitable[T]]) -> T:
+        engine = cast("Engine", self)  # nothing else is made of this class
+        loop, url, origin = background(), self.url, self.root_url
+
+        async def asked() -> T:
+            try:
+                return await ask(Call(engine, loop, url, origin))
+            except LLMEngineError as error:
+                raise detached(error)  # noqa: B904 - it is the error itself
+
+        answer: T = await wait(loop.submit(asked()))
+        return answer
 
 
 class Engine(Inquiries):
@@ -68,7 +399,7 @@ class Engine(Inquiries):
         ``sampling_params`` is one SamplingParams (ours or vLLM's) or a list with one a prompt.
         Raises BatchError, which carries every result, if any prompt failed for good.
         """
-        return run(self._generate(wait_blocking, prompts, sampling_params, options))
+        return run(self._generate(block_on, prompts, sampling_params, options))
 
     async def agenerate(
         self,
@@ -77,7 +408,7 @@ class Engine(Inquiries):
         **options: Unpack[Options],
     ) -> list[LLMOutput]:
         """`generate` for a running event loop."""
-        return await self._generate(wait_asyncio, prompts, sampling_params, options)
+        return await self._generate(await_on, prompts, sampling_params, options)
 
     def results(
         self,
@@ -86,7 +417,7 @@ class Engine(Inquiries):
         **options: Unpack[Options],
     ) -> list[Result]:
         """`generate` without raising: one Result a prompt, in order, answered or failed."""
-        return run(self._results(wait_blocking, prompts, sampling_params, options))
+        return run(self._results(block_on, prompts, sampling_params, options))
 
     async def aresults(
         self,
@@ -95,7 +426,7 @@ class Engine(Inquiries):
         **options: Unpack[Options],
     ) -> list[Result]:
         """`results` for a running event loop."""
-        return await self._results(wait_asyncio, prompts, sampling_params, options)
+        return await self._results(await_on, prompts, sampling_params, options)
 
     def iter_results(
         self,
@@ -110,7 +441,7 @@ class Engine(Inquiries):
         The prompts are drawn as results are read; ``window`` is how many may be started and not
         yet read (the engine's own ``window`` if left out).
         """
-        return iterate(self._windowed(wait_blocking, prompts, sampling_params, window, options))
+        return iterate(self._windowed(block_on, prompts, sampling_params, window, options))
 
     def aiter_results(
         self,
@@ -121,7 +452,7 @@ class Engine(Inquiries):
         **options: Unpack[Options],
     ) -> AsyncIterator[Result]:
         """`iter_results` for a running event loop; the prompts may come asynchronously too."""
-        return self._windowed(wait_asyncio, prompts, sampling_params, window, options)
+        return self._windowed(await_on, prompts, sampling_params, window, options)
 
     def stream(
         self, prompt: Prompt, sampling_params: object = None, **options: Unpack[Options]
@@ -133,13 +464,13 @@ class Engine(Inquiries):
         ``output_model`` an answer that does not fit raises after its last text; one that fits
         ends in a delta with ``parsed``.
         """
-        return iterate(self._stream(wait_blocking, prompt, sampling_params, options))
+        return iterate(self._stream(block_on, prompt, sampling_params, options))
 
     def astream(
         self, prompt: Prompt, sampling_params: object = None, **options: Unpack[Options]
     ) -> AsyncIterator[Delta]:
         """`stream` for a running event loop."""
-        return self._stream(wait_asyncio, prompt, sampling_params, options)
+        return self._stream(await_on, prompt, sampling_params, options)
 
     # ---- the same, written once
 
@@ -192,7 +523,7 @@ class Engine(Inquiries):
         (params,) = as_sampling(sampling_params, 1)
         request = build_request(self.config, prompt, params, self._asked(options), stream=True)
         loop = background()
-        pump = Pump(self, request)
+        pump = StreamReader(self, request)
         running = loop.submit(pump.run(loop, self.url, self.root_url))
         try:
             while True:

@@ -17,7 +17,7 @@ from llmengine.types.request import Capability
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call
     from llmengine.types.outputs import Fingerprint
 
 _OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))

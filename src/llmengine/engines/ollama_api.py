@@ -15,9 +15,8 @@ from llmengine.dialects.ollama import (
     may_be_cut,
     refuse_half_a_context,
 )
-from llmengine.engine.asides import ask, object_in
 from llmengine.engine.engine import Engine
-from llmengine.engine.fingerprints import rows
+from llmengine.engine.server_info import ask, object_in, rows
 from llmengine.types.errors import CallError, NotFoundError
 from llmengine.types.request import Capability
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from llmengine.config.engine import EngineConfig
     from llmengine.dialects.base import Dialect
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call
     from llmengine.types.outputs import Fingerprint, LLMOutput
     from llmengine.types.request import ChatRequest
 

@@ -19,7 +19,7 @@ from llmengine.types.request import Capability
 if TYPE_CHECKING:
     from llmengine.config.engine import EngineConfig
     from llmengine.dialects.base import Dialect
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call
     from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
 

@@ -13,7 +13,7 @@ from llmengine.vllm_server.tokenizer import ServerTokenizer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call
     from llmengine.transport.base import Outgoing
     from llmengine.types.request import ChatRequest
 

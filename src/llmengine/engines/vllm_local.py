@@ -17,7 +17,7 @@ from llmengine.vllm_local.loading import require_vllm, vllm_version
 from llmengine.vllm_local.sharing import Share
 
 if TYPE_CHECKING:
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call
     from llmengine.types.request import ChatRequest
 
 # Fields of a configuration that are about a server.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.dialects.common import not_read, read_object
 from llmengine.dialects.fields import FieldError, count, required_text, whole_numbers
-from llmengine.engine.asides import post
-from llmengine.engine.requests import CallOptions, build_request
+from llmengine.engine.options import CallOptions, build_request
+from llmengine.engine.server_info import post
 from llmengine.types.errors import InvalidRequestError, NotFoundError
 from llmengine.types.outputs import Tokens
 from llmengine.types.sampling import SamplingParams
@@ -15,7 +15,7 @@ from llmengine.types.sampling import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from llmengine.engine.calls import Call
+    from llmengine.engine.call import Call
     from llmengine.types.request import Prompt
 
 # Fields of a chat that decide its prompt; see TokenizeChatRequest in vLLM's openapi.json.

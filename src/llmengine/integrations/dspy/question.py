@@ -10,7 +10,7 @@ from llmengine.types.errors import InvalidRequestError
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine.engine.requests import Options
+    from llmengine.engine.options import Options
     from llmengine.types.request import Prompt
 
 _SAMPLING = frozenset(field.name for field in fields(SamplingParams)) - {"logprobs"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
-from llmengine.engine.requests import CallOptions
+from llmengine.engine.options import CallOptions
 from llmengine.integrations.ray_data.answers import KINDS, columns_of
 from llmengine.integrations.ray_data.configured import engine_of
 from llmengine.integrations.ray_data.formats import check_columns, with_columns
@@ -16,7 +16,7 @@ from llmengine.types.sampling import SamplingParams
 if TYPE_CHECKING:
     import os
 
-    from llmengine.engine.requests import Options
+    from llmengine.engine.options import Options
     from llmengine.integrations.ray_data.configured import EngineSpec
     from llmengine.integrations.ray_data.questions import PromptOf
     from llmengine.types.errors import InvalidRequestError

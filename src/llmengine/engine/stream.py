@@ -11,30 +11,25 @@ from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.dialects.fields import quote
-from llmengine.engine.calls import Call, ours
-from llmengine.engine.climbing import climb_stream
-from llmengine.engine.probes import insist
+from llmengine.engine.call import Call, ours
+from llmengine.engine.structured import require_enforcement, stream_structured
 from llmengine.structured.validation import WhitespaceWatch, refuse_uncalled, whitespace_loop
 from llmengine.transport.answer_limits import EventMeter
 from llmengine.transport.policies import StreamClock
-from llmengine.types.errors import (
-    CallError,
-    LLMEngineError,
-    UnexpectedResponseError,
-    detached,
-)
+from llmengine.types.errors import CallError, LLMEngineError, UnexpectedResponseError, detached
 from llmengine.types.outputs import Delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
     from llmengine.dialects.base import StreamDecoder
+    from llmengine.engine.call import CallUsage
     from llmengine.engine.engine import Engine
-    from llmengine.engine.tally import Tally
     from llmengine.transport.base import HTTPStream
     from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
+
 
 T = TypeVar("T")
 
@@ -50,7 +45,7 @@ class End:
     error: LLMEngineError | None = None
 
 
-class Pump:
+class StreamReader:
     """Fetches one streamed answer on the background loop and queues its deltas."""
 
     def __init__(self, engine: Engine, request: ChatRequest) -> None:
@@ -71,10 +66,10 @@ class Pump:
             end = End(ours(error))
         await self._queue.put(end)
 
-    async def _pump(self, call: Call, tally: Tally) -> End:
+    async def _pump(self, call: Call, tally: CallUsage) -> End:
         try:
             if self._request.output_model is None:
-                await insist(call, self._request)
+                await require_enforcement(call, self._request)
                 output = await self._exchange(call, self._request, tally)
                 refuse_uncalled(output, self._request)
             else:
@@ -95,20 +90,20 @@ class Pump:
             items.append(self._queue.get_nowait())
         return items
 
-    async def _structured(self, call: Call, tally: Tally) -> LLMOutput:
+    async def _structured(self, call: Call, tally: CallUsage) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is seen to fit, what it means."""
         self._watches = defaultdict(WhitespaceWatch)
 
         async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
             return await self._exchange(call, asked, tally, max_retries)
 
-        output = await climb_stream(call, self._request, send)
+        output = await stream_structured(call, self._request, send)
         for answer in output.outputs:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
         return output
 
     async def _exchange(
-        self, call: Call, request: ChatRequest, tally: Tally, max_retries: int | None = None
+        self, call: Call, request: ChatRequest, tally: CallUsage, max_retries: int | None = None
     ) -> LLMOutput:
         limit = self._engine.config.max_retries if max_retries is None else max_retries
 
@@ -117,7 +112,7 @@ class Pump:
 
         return await call.with_or_without_reasoning(request, send)
 
-    async def _attempt(self, call: Call, request: ChatRequest, tally: Tally) -> LLMOutput:
+    async def _attempt(self, call: Call, request: ChatRequest, tally: CallUsage) -> LLMOutput:
         decoder = self._engine.dialect.decoder(request)
         try:
             output = await self._fetch(call, request, decoder, tally)
@@ -137,7 +132,7 @@ class Pump:
         return output
 
     async def _fetch(
-        self, call: Call, request: ChatRequest, decoder: StreamDecoder, tally: Tally
+        self, call: Call, request: ChatRequest, decoder: StreamDecoder, tally: CallUsage
     ) -> LLMOutput:
         engine = self._engine
         clocks = engine.clocks
@@ -169,7 +164,7 @@ class Pump:
         await engine.check_answer(call, request, output)
         return output
 
-    async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: Tally) -> None:
+    async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: CallUsage) -> None:
         has_content = any(delta.has_content for delta in deltas)
         if has_content:
             tally.content()

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     Wait = Callable[[Future[Any]], Awaitable[Any]]
 
+
 T = TypeVar("T")
 
 
-async def wait_blocking(future: Future[Any]) -> Any:
+async def block_on(future: Future[Any]) -> Any:
     """The future's result; an interrupt of the waiting thread cancels the work."""
     try:
         return future.result()
@@ -29,7 +30,7 @@ async def wait_blocking(future: Future[Any]) -> Any:
         raise
 
 
-async def wait_asyncio(future: Future[Any]) -> Any:
+async def await_on(future: Future[Any]) -> Any:
     """The future's result; cancelling the waiting task cancels the work."""
     return await asyncio.wrap_future(future)
 

@@ -1,18 +1,23 @@
-"""One prompt's call: encode, send, decode, retry; it ends in a Result, whatever happens."""
+"""What one prompt has cost.
+
+One prompt's call: encode, send, decode, retry; it ends in a Result, whatever happens.
+
+Many prompts at once: a few workers and an order, never a task a prompt.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import traceback
+from asyncio import TaskGroup
+from collections import deque
 from contextlib import nullcontext
 from functools import cached_property, partial
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from llmengine.dialects.errors import failure
-from llmengine.engine.climbing import climb
-from llmengine.engine.probes import insist
-from llmengine.engine.tally import Tally
+from llmengine.engine.structured import generate_structured, require_enforcement
 from llmengine.structured.validation import refuse_uncalled
 from llmengine.telemetry.tracing import tracing_of
 from llmengine.telemetry.usage import Who, meter
@@ -28,16 +33,123 @@ from llmengine.types.errors import (
     UnexpectedResponseError,
     detached,
 )
+from llmengine.types.outputs import Result, Usage
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Mapping,
+    )
+    from concurrent.futures import Future
 
     from llmengine.engine.engine import Engine
+    from llmengine.engine.sync import Wait
+    from llmengine.telemetry.otel import ChatSpan
+    from llmengine.telemetry.pricing import Tariff
+    from llmengine.telemetry.usage import Account
     from llmengine.transport.base import HTTPReply, Outgoing, Transport
     from llmengine.transport.loop import Background
-    from llmengine.types.outputs import LLMOutput, Result
-    from llmengine.types.request import ChatRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import ChatRequest, Prompt
+
+
+_OK = 200  # also the status of an answer that broke off or cannot be read
+
+
+class CallUsage:
+    """Follows one prompt: its requests, their usage, and their traces if somebody listens.
+
+    Everything that is sent for a prompt is told to its tally, and `close` makes the result. One
+    that is left without being closed was cancelled, and is counted as such.
+    """
+
+    __slots__ = ("_account", "_begun", "_closed", "_free", "_spent", "_tariff", "attempts", "span")
+
+    def __init__(self, account: Account, tariff: Tariff, span: ChatSpan | None) -> None:
+        self.attempts = 0
+        self.span = span
+        self._account = account
+        self._tariff = tariff
+        self._spent: list[Usage] = []
+        self._free = 0  # requests that were refused, so that nothing was generated
+        self._closed = False
+        self._begun = account.begin()
+
+    def attempt(self) -> None:
+        """A request is about to be sent."""
+        self.attempts += 1
+        if self.span is not None:
+            self.span.attempt(self.attempts)
+
+    def answered(self, usage: Usage | None) -> None:
+        """The request was answered, and this is what the server says that it took."""
+        if usage is not None:
+            self._spent.append(usage)
+
+    def failed(self, error: CallError) -> None:
+        """The request failed."""
+        if error.usage is not None:
+            self._spent.append(error.usage)
+        elif _refused(error):
+            self._free += 1
+        if self.span is not None:
+            self.span.attempt_failed(self.attempts, error)
+
+    def content(self) -> None:
+        """Generated content has arrived."""
+        if self.span is not None:
+            self.span.content()
+
+    @property
+    def usage(self) -> Usage | None:
+        """The sum of what is known; None when nothing is."""
+        return sum(self._spent[1:], self._spent[0]) if self._spent else None
+
+    def close(self, output: LLMOutput | None = None, error: LLMEngineError | None = None) -> Result:
+        """The prompt's result, counted and told to whoever listens."""
+        return self._close(output, error, cancelled=False)
+
+    def _close(
+        self, output: LLMOutput | None, error: LLMEngineError | None, *, cancelled: bool
+    ) -> Result:
+        self._closed = True
+        uncounted = self.attempts - len(self._spent) - self._free
+        seconds = self._account.end(self._begun)
+        cost = self._tariff.cost(self._spent, uncounted, seconds)
+        currency = None if cost is None else self._tariff.currency
+        result = Result(output, error, self.attempts, self.usage, cost, uncounted, currency)
+        self._account.add(result, cancelled=cancelled)
+        if self.span is not None:
+            self.span.end(result, cancelled=cancelled)
+        return result
+
+    def __enter__(self) -> Self:
+        if self.span is not None:
+            self.span.enter()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if not self._closed:
+            self._close(None, CallError("the caller gave the call up"), cancelled=True)
+        if self.span is not None:
+            self.span.leave()
+
+
+def _refused(error: CallError) -> bool:
+    """Whether nothing can have been generated: no connection, or a refusal before any content."""
+    if error.clock == "connect":
+        return True
+    begun = error.partial.outputs if error.partial is not None else ()
+    content = any(o.text or o.reasoning or o.tool_calls for o in begun)
+    refused = error.status not in {None, _OK} or isinstance(error, BadRequestError)
+    return refused and not content
+
 
 T = TypeVar("T")
 
@@ -72,12 +184,12 @@ class Call:
         """Our own connections, for engines that send through them."""
         return self.loop.transport(self.engine.config.transport)
 
-    def tally(self, request: ChatRequest | None = None) -> Tally:
+    def tally(self, request: ChatRequest | None = None) -> CallUsage:
         """What follows one prompt from its first request to its result; traced if it is given."""
         if self.tracing is None or request is None:
-            return Tally(self.account, self.engine.tariff, None)
+            return CallUsage(self.account, self.engine.tariff, None)
         span = self.tracing.span(request)
-        return Tally(self.account, self.engine.tariff, span)
+        return CallUsage(self.account, self.engine.tariff, span)
 
     async def result(self, request: ChatRequest) -> Result:
         """The prompt's result; only cancellation is raised."""
@@ -92,16 +204,16 @@ class Call:
                     return tally.close(error=detached(error))
                 return tally.close(output)
 
-    async def _answer(self, request: ChatRequest, tally: Tally) -> LLMOutput:
+    async def _answer(self, request: ChatRequest, tally: CallUsage) -> LLMOutput:
         if request.output_model is None:
-            await insist(self, request)
+            await require_enforcement(self, request)
             output = await self.exchange(request, tally)
             refuse_uncalled(output, request)
             return output
-        return await climb(self, request, tally)
+        return await generate_structured(self, request, tally)
 
     async def exchange(
-        self, request: ChatRequest, tally: Tally, max_retries: int | None = None
+        self, request: ChatRequest, tally: CallUsage, max_retries: int | None = None
     ) -> LLMOutput:
         """The answer to one request, in as many attempts as it takes; each is counted."""
         if request.reasoning is None:
@@ -122,7 +234,7 @@ class Call:
         return await send(self.engine.without_refused_reasoning(request))
 
     async def _exchange(
-        self, request: ChatRequest, tally: Tally, max_retries: int | None
+        self, request: ChatRequest, tally: CallUsage, max_retries: int | None
     ) -> LLMOutput:
         async def once() -> LLMOutput:
             try:
@@ -185,7 +297,7 @@ class Call:
     async def _queued(self, once: Callable[[], Awaitable[T]]) -> T:
         return await self.queue.attempt(once, self._turn, again=self.engine.queues_calls)
 
-    async def _attempt(self, request: ChatRequest, tally: Tally) -> LLMOutput:
+    async def _attempt(self, request: ChatRequest, tally: CallUsage) -> LLMOutput:
         engine = self.engine
         outgoing = engine.outgoing(self, request)
         tally.attempt()
@@ -240,10 +352,10 @@ def patience_of(engine: Engine) -> float:
 
 def ours(error: Exception) -> LLMEngineError:
     """The error as it is if it is one of ours, else ours for it."""
-    return error if isinstance(error, LLMEngineError) else unforeseen(error)
+    return error if isinstance(error, LLMEngineError) else internal_error(error)
 
 
-def unforeseen(error: Exception) -> CallError:
+def internal_error(error: Exception) -> CallError:
     """A bug of ours as the result of the one prompt that met it."""
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
@@ -251,3 +363,59 @@ def unforeseen(error: Exception) -> CallError:
     wrapped.add_note(scrub("".join(traceback.format_exception(error))))
     wrapped.__cause__ = error
     return detached(wrapped)
+
+
+async def run_batch(call: Call, jobs: list[ChatRequest | LLMEngineError]) -> list[Result]:
+    """One result a job, in order; a job that is an error already becomes its result."""
+    results: list[Result | None] = [None] * len(jobs)
+    waiting = iter(enumerate(jobs))
+
+    async def worker() -> None:
+        for place, job in waiting:
+            results[place] = await run_job(call, job)
+
+    async with TaskGroup() as group:
+        for _ in range(min(len(jobs), call.concurrency)):
+            group.create_task(worker())
+    return [result for result in results if result is not None]
+
+
+async def run_job(call: Call, job: ChatRequest | LLMEngineError) -> Result:
+    """The result of one job."""
+    if isinstance(job, LLMEngineError):
+        return Result(error=job, attempts=0, cost=0.0)
+    return await call.result(job)
+
+
+async def run_window(
+    prompts: Iterable[Prompt] | AsyncIterable[Prompt],
+    start: Callable[[Prompt, int], Future[Result]],
+    wait: Wait,
+    size: int,
+) -> AsyncGenerator[Result, None]:
+    """Results in order over prompts without end: at most `size` are started and not yet read.
+
+    The prompts are drawn in the caller's own thread or task, one by one, as results are read.
+    """
+    started: deque[Future[Result]] = deque()
+    place = 0
+    try:
+        async for prompt in _drawn(prompts):
+            started.append(start(prompt, place))
+            place += 1
+            if len(started) >= size:
+                yield await wait(started.popleft())
+        while started:
+            yield await wait(started.popleft())
+    finally:
+        for future in started:
+            future.cancel()
+
+
+async def _drawn(prompts: Iterable[Prompt] | AsyncIterable[Prompt]) -> AsyncIterator[Prompt]:
+    if hasattr(prompts, "__aiter__"):
+        async for prompt in prompts:
+            yield prompt
+    else:
+        for prompt in prompts:
+            yield prompt
