@@ -18,7 +18,7 @@ from llmengine import (
     UnexpectedResponseError,
     run_batch,
 )
-from llmengine.engines.openai_compatible import OpenAICompatible
+from llmengine.backends.openai_compatible import OpenAICompatible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,8 @@ from llmengine import (
     RateLimitError,
     UnexpectedResponseError,
 )
+from llmengine.backends.openai_compatible import OpenAICompatible
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.engines.openai_compatible import OpenAICompatible
 from llmengine.transport.policies import wait_before
 
 

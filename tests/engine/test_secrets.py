@@ -15,7 +15,7 @@ from llmengine import (
     EngineConfig,
     UnexpectedResponseError,
 )
-from llmengine.engines.openai_compatible import OpenAICompatible
+from llmengine.backends.openai_compatible import OpenAICompatible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from llmengine.mock import Fault, Script
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.engines.mock import Mock
+    from llmengine.backends.mock import Mock
 
 
 @pytest.fixture

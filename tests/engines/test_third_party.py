@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pytest
 
 MODULE = """
-from llmengine.engines.openai_compatible import OpenAICompatible
+from llmengine.backends.openai_compatible import OpenAICompatible
 
 
 class Acme(OpenAICompatible):

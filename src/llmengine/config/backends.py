@@ -12,13 +12,13 @@ GROUP = "llmengine.engines"
 
 # backend: module and class. Third parties add theirs through the entry-point group above.
 _BUILT_IN = {
-    "embedded": "llmengine.engines.embedded:Embedded",
-    "mock": "llmengine.engines.mock:Mock",
-    "ollama_api": "llmengine.engines.ollama_api:OllamaAPI",
-    "openai": "llmengine.engines.openai:OpenAI",
-    "openai_compatible": "llmengine.engines.openai_compatible:OpenAICompatible",
-    "vllm_api": "llmengine.engines.vllm_api:VLLMAPI",
-    "vllm_local": "llmengine.engines.vllm_local:VLLMLocal",
+    "embedded": "llmengine.backends.embedded:Embedded",
+    "mock": "llmengine.backends.mock:Mock",
+    "ollama_api": "llmengine.backends.ollama_api:OllamaAPI",
+    "openai": "llmengine.backends.openai:OpenAI",
+    "openai_compatible": "llmengine.backends.openai_compatible:OpenAICompatible",
+    "vllm_api": "llmengine.backends.vllm_api:VLLMAPI",
+    "vllm_local": "llmengine.backends.vllm_local:VLLMLocal",
 }
 
 

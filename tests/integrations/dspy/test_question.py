@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
-from llmengine.engines.mock import Mock
+from llmengine.backends.mock import Mock
 from llmengine.integrations.dspy.asker import Asker
 from llmengine.integrations.dspy.legacy.prompt_schema import asked_schema
 from llmengine.integrations.dspy.question import read_question

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import Fingerprint, LLMOutput
     from llmengine.types.request import ChatRequest
 
+
 log = logging.getLogger("llmengine")
 
 _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)

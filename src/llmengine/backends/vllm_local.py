@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmengine.engine.call import Call
     from llmengine.types.request import ChatRequest
 
+
 # Fields of a configuration that are about a server.
 _OF_SERVERS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "cold_start")
 # Twice what vLLM runs at once where it has room.

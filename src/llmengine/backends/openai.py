@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
 
+
 log = logging.getLogger("llmengine")
 
 _DIALECTS: dict[str, Dialect] = {

@@ -1,22 +1,46 @@
-"""VLLM's ``/tokenize`` and ``/detokenize``."""
+"""Fields that vLLM once had: it takes them with a 200 and ignores them.
+
+VLLM's ``/tokenize`` and ``/detokenize``.
+
+vLLM's own HTTP server.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmengine.dialects.common import not_read, read_object
 from llmengine.dialects.fields import FieldError, count, required_text, whole_numbers
+from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
+from llmengine.engine.engine import Engine
 from llmengine.engine.options import CallOptions, build_request
 from llmengine.engine.server_info import post
 from llmengine.types.errors import InvalidRequestError, NotFoundError
 from llmengine.types.outputs import Tokens
+from llmengine.types.request import Capability
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmengine.engine.call import Call
-    from llmengine.types.request import Prompt
+    from llmengine.transport.base import Outgoing
+    from llmengine.types.request import ChatRequest, Prompt
+
+
+_REMOVED = "guided_"
+
+
+def refuse_removed(body: Mapping[str, object]) -> None:
+    """Raise InvalidRequestError for a guided decoding field, which constrains nothing any more."""
+    for name in body:
+        if name.startswith(_REMOVED):
+            kind = name.removeprefix(_REMOVED)
+            raise InvalidRequestError(
+                f"extra_body: {name!r} is a field that vLLM ignores by now, with a 200 and an "
+                f"unconstrained answer; give SamplingParams(structured_outputs={{{kind!r}: ...}})"
+            )
+
 
 # Fields of a chat that decide its prompt; see TokenizeChatRequest in vLLM's openapi.json.
 _OF_A_PROMPT = (
@@ -90,3 +114,34 @@ async def _asked(call: Call, path: str, body: Mapping[str, Any]) -> bytes:
     except NotFoundError as error:
         error.advise(f"{call.engine.root_url}{path} is a route of vLLM's server")
         raise
+
+
+class VLLMAPI(Engine):
+    """A client of ``vllm serve``, by default on port 8000 of this machine.
+
+    ``VLLM_BASE_URL`` moves the default, and so do the names that any-llm and litellm use;
+    ``VLLM_API_KEY`` is the key, if the server wants one. ``VLLM_PORT`` and ``VLLM_HOST_IP`` are
+    for vLLM's own processes and say nothing of where its API is.
+    """
+
+    backend = "vllm_api"
+    default_endpoint = "http://localhost:8000/v1"
+    endpoint_env = ("VLLM_BASE_URL", "VLLM_API_BASE", "HOSTED_VLLM_API_BASE")
+    key_env = "VLLM_API_KEY"
+    version_path = "/version"
+    endpoint_keys: ClassVar[Mapping[str, str | None]] = {
+        "HOSTED_VLLM_API_BASE": "HOSTED_VLLM_API_KEY"
+    }
+    dialect = OpenAIChat(
+        extras=VLLM_EXTRAS,
+        thinking_kwarg="enable_thinking",
+        strict_tools=True,
+        twin_reasoning=True,
+    )
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
+    tokenizer = ServerTokenizer()
+
+    def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
+        """The request, if it has no field that vLLM would take and ignore."""
+        refuse_removed(request.extra_body)
+        return super().outgoing(call, request)

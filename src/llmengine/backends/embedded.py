@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmengine.engine.call import Call
     from llmengine.types.outputs import Fingerprint
 
+
 _OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
 
 
