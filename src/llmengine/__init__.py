@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import Usage as Usage
     from llmengine.types.request import Capability as Capability
     from llmengine.types.sampling import SamplingParams as SamplingParams
-    from llmengine.worker.factory import get_worker as get_worker
-    from llmengine.worker.worker import LLMWorker as LLMWorker
-    from llmengine.worker.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
+    from llmengine.worker import LLMWorker as LLMWorker
+    from llmengine.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
+    from llmengine.worker import get_worker as get_worker
 
 # Whoever wants to read the log adds a handler; see docs/telemetry.md.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -117,8 +117,7 @@ _HOMES = {
     ),
     "types.request": ("Capability",),
     "types.sampling": ("SamplingParams",),
-    "worker.factory": ("get_worker",),
-    "worker.worker": ("LLMWorker", "OpenAICompatibleWorker"),
+    "worker": ("get_worker", "LLMWorker", "OpenAICompatibleWorker"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -10,9 +10,14 @@ from weakref import WeakKeyDictionary
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.dialects.openai_responses import OpenAIResponses
 from llmengine.engine.engine import Engine
-from llmengine.openai_sdk.client import make_client, make_connections, sdk_headers, without_key
-from llmengine.openai_sdk.exchange import Exchange
-from llmengine.openai_sdk.loading import load_sdk
+from llmengine.openai_sdk import (
+    SDKRequest,
+    load_sdk,
+    make_client,
+    make_connections,
+    sdk_headers,
+    without_key,
+)
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.request import Capability
 
@@ -60,10 +65,10 @@ class OpenAI(Engine):
         # A loop of its own for each process: a forked child makes clients of its own.
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
 
-    def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
+    def outgoing(self, call: Call, request: ChatRequest) -> SDKRequest:
         """The request as a call of the SDK."""
         client, clocks = self._client(call.loop), self.config.timeout
-        return Exchange(
+        return SDKRequest(
             client.responses if self._api == "responses" else client.chat.completions,
             self.dialect.encode(self._sayable(request)),
             call.url,

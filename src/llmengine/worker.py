@@ -1,4 +1,7 @@
-"""Workers: a prompt in, a text out."""
+"""Workers: a prompt in, a text out.
+
+The worker that the environment asks for.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic_core import from_json
 
 from llmengine.config.engine import EngineConfig
-from llmengine.types.errors import StructuredOutputError, TruncatedError
+from llmengine.config.resolve import base_of, root_of
+from llmengine.pool.named import named_engine
+from llmengine.pool.variables import ENV_FILE, flag, read_variables
+from llmengine.types.arguments import checked_call
+from llmengine.types.errors import InvalidFieldError, StructuredOutputError, TruncatedError
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
+    from llmengine.pool.variables import EnvFile
     from llmengine.types.outputs import LLMOutput
+
 
 log = logging.getLogger("llmengine")
 
@@ -104,3 +113,33 @@ def _check_json(output: LLMOutput) -> None:
     raise StructuredOutputError(
         f"the answer is no JSON object; it reads {answer.text[:_SHOWN]!r}", partial=output
     )
+
+
+@checked_call("get_worker()", InvalidFieldError)
+def get_worker(
+    use_ollama: bool | None = None, use_openai_api: bool = True, *, env_file: EnvFile = ENV_FILE
+) -> EngineWorker:
+    """A worker over Ollama, or over Nemotron on vLLM, as variables or ``.env`` say.
+
+    ``use_ollama`` left out is ``USE_OLLAMA``, and no if that is not set. Ollama is
+    ``OLLAMA_MODEL`` at ``OLLAMA_API_URL``; Nemotron is ``NEMOTRON_MODEL`` at ``NEMOTRON_API_URL``
+    with ``NEMOTRON_API_KEY`` if it wants one. Without ``use_openai_api`` Ollama is asked by its
+    native route; vLLM has no other. Either way the engine is of the backend ``ollama_api`` or
+    ``vllm_api``. Raises ConfigError that names the variable that is missing.
+    """
+    sources = read_variables(env_file)
+    if use_ollama is None:
+        use_ollama = flag(sources, "USE_OLLAMA")
+    config = named_engine("ollama" if use_ollama else "nemotron", sources)
+    return _native(config) if use_ollama and not use_openai_api else _openai(config)
+
+
+def _native(config: EngineConfig) -> EngineWorker:
+    engine = config.engine
+    return EngineWorker(config.model_copy(update={"endpoint": root_of(engine.endpoint)}).engine)
+
+
+def _openai(config: EngineConfig) -> OpenAICompatibleWorker:
+    given = config.model_fields_set - {"endpoint", "model"}
+    fields = {name: getattr(config, name) for name in given}
+    return OpenAICompatibleWorker(base_of(config.engine.endpoint), config.model, **fields)

@@ -1,0 +1,352 @@
+"""The SDK, imported when an engine needs it and not before.
+
+What the exceptions of the SDK, and of the HTTP client under it, mean here.
+
+The SDK's client of one engine.
+
+A request's body as the arguments of the SDK's methods.
+
+One request that the SDK sends: what it is told, and what comes back as bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from inspect import signature
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.transport.logs import scrub_logs
+from llmengine.transport.surplus import close_with_surplus
+from llmengine.types.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    CallError,
+    ConfigError,
+    RefusedError,
+    TruncatedError,
+    UnexpectedResponseError,
+)
+from llmengine.types.secrets import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from llmengine.transport.answer_limits import AnswerLimits
+
+
+_OLDEST = 2
+
+
+def load_sdk() -> Any:
+    """The module ``openai``, with its log kept free of keys.
+
+    Raises ConfigError if the extra is not installed, or a version too old for it is.
+    """
+    install = "pip install 'pytest-llmengine[openai]'"
+    try:
+        import openai  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        msg = f"backend 'openai' needs the openai SDK: {install}"
+        raise ConfigError(msg) from error
+    if int(openai.__version__.partition(".")[0]) < _OLDEST:
+        msg = f"backend 'openai' needs openai 2 or later, not {openai.__version__}: {install}"
+        raise ConfigError(msg)
+    scrub_logs()
+    return openai
+
+
+# By name along the class's ancestors, so that nothing is imported and both generations fit:
+# 2.x stands on httpx, 3.x on httpx2, with the same names.
+_OURS: dict[str, type[CallError]] = {
+    # openai
+    "APITimeoutError": APITimeoutError,
+    "APIConnectionError": APIConnectionError,
+    "APIResponseValidationError": UnexpectedResponseError,
+    "ContentFilterFinishReasonError": RefusedError,
+    "InvalidWebhookSignatureError": AuthenticationError,
+    "LengthFinishReasonError": TruncatedError,
+    "SubjectTokenProviderError": AuthenticationError,
+    "WebSocketConnectionClosedError": APIConnectionError,
+    "OpenAIError": UnexpectedResponseError,
+    # httpx and httpx2, while the body of a stream is read
+    "TimeoutException": APITimeoutError,
+    "TransportError": APIConnectionError,
+    "DecodingError": UnexpectedResponseError,
+}
+
+
+def reply_in(error: Exception) -> HTTPReply | None:
+    """The server's answer that an APIStatusError stands for; None for any other exception."""
+    if not _is(error, "APIStatusError"):
+        return None
+    response: Any = error.response  # type: ignore[attr-defined]  # found by name
+    return HTTPReply(response.status_code, response.headers, response.content)
+
+
+def ours(error: Exception, url: str) -> CallError | None:
+    """The error of ours that an exception means; None if it is not of the SDK."""
+    for found in (error, error.__cause__):
+        if isinstance(found, CallError):  # raised while we read, which the SDK wraps
+            return found
+    kind = next((_OURS[name] for name in _ancestors(error) if name in _OURS), None)
+    if kind is None:
+        return None
+    cause = error.__cause__ or error
+    said = str(cause) or type(cause).__name__
+    if kind is APITimeoutError:
+        # The SDK is given no clock but the one of the connection.
+        return APITimeoutError(f"no connection to {url} in time", clock="connect")
+    if kind is APIConnectionError:
+        what = "cannot connect to" if _is(cause, "ConnectError") else "lost the connection to"
+        return APIConnectionError(f"{what} {url}: {said}")
+    return kind(f"{type(error).__name__} of the openai SDK: {error}", status=_status(error))
+
+
+def _is(error: BaseException, name: str) -> bool:
+    return name in _ancestors(error)
+
+
+def _ancestors(error: BaseException) -> list[str]:
+    return [ancestor.__name__ for ancestor in type(error).__mro__]
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(error, "status_code", None)
+
+
+_NO_KEY = "EMPTY"  # the SDK wants one
+
+
+def sdk_headers(key: str | None, given: Mapping[str, str]) -> dict[str, str]:
+    """The configured headers and the key, with one spelling of Authorization."""
+    ours = {"Authorization": Secret(f"Bearer {key}")} if key else {}
+    spelled = {"Authorization" if k.lower() == "authorization" else k: v for k, v in given.items()}
+    return ours | spelled
+
+
+def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+    """What every request says for there to be no Authorization header, if there is none."""
+    return {} if "Authorization" in headers else {"Authorization": sdk.Omit()}
+
+
+def make_client(
+    sdk: Any, base_url: str, headers: Mapping[str, str], query: str, connections: Any
+) -> Any:
+    """An AsyncOpenAI that sends to `base_url` through `connections`, never twice.
+
+    Address and key are always given, or else the SDK would look for them in the environment,
+    where they may be meant for another server. What it sends as the key is in `headers`. Every
+    request carries the query string `query`.
+    """
+    return sdk.AsyncOpenAI(
+        base_url=base_url,
+        api_key=_NO_KEY,
+        default_headers=headers,
+        default_query=dict(parse_qsl(query, keep_blank_values=True)),
+        max_retries=0,  # the engine's own retries count every attempt; two layers would multiply
+        http_client=connections,
+    )
+
+
+def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
+    """The connections of all such clients of one loop: without cookies and without redirects.
+
+    A redirect would carry the key to another address. Answers are read within the limits.
+    """
+    nobody = DefaultCookiePolicy(allowed_domains=[])
+    return sdk.DefaultAsyncHttpxClient(
+        follow_redirects=False,
+        cookies=CookieJar(nobody),
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
+        event_hooks={"response": [partial(_bound, limits)]},
+    )
+
+
+async def _bound(limits: AnswerLimits, response: Any) -> None:
+    """Put our own reading of the body in the place of the HTTP client's, before it begins."""
+    if response.is_stream_consumed:
+        return  # the answer of a mock, which is whole already
+    encoding = response.headers.pop("Content-Encoding", "")
+    kinds = type(response.stream).__mro__
+    kind = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
+    response.stream = _bounded(kind)(response, encoding, limits)
+
+
+@lru_cache(2)
+def _bounded(kind: Any) -> Any:
+    """The class of our streams, for one generation of the HTTP client (httpx or httpx2)."""
+
+    class BoundedStream(kind):  # type: ignore[misc]  # found by name
+        def __init__(self, response: Any, encoding: str, limits: AnswerLimits) -> None:
+            self._source, self._extensions = response.stream, response.extensions
+            self._pieces = unpacked(self._source, encoding, limits)
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._pieces
+
+        async def aclose(self) -> None:
+            await close_with_surplus(self._source, self._extensions)
+            await self._source.aclose()
+
+    return BoundedStream
+
+
+# Arguments of the methods that are no fields of the body.
+_ABOUT_SENDING = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class SDKCall:
+    """A method of a resource, by name, and what to call it with."""
+
+    method: str
+    arguments: dict[str, Any]
+
+
+def sdk_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
+    """``parse`` for a body with a JSON schema, else ``create``."""
+    told = _with_model(body)
+    if told is None:
+        return create_call(resource, body)
+    return SDKCall("parse", _arguments(resource.parse, told))
+
+
+def create_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
+    """``create``, which takes every body."""
+    return SDKCall("create", _arguments(resource.create, body))
+
+
+def _with_model(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The body with its schema as a model class; None if ``parse`` does not take such a body."""
+    text = body.get("text") or {}
+    if _is_schema(text.get("format") or {}):  # responses
+        rest = {key: value for key, value in text.items() if key != "format"}
+        return {**body, "text": rest, "text_format": _model_of(text["format"])}
+    wanted = body.get("response_format") or {}
+    if _is_schema(wanted) and all(_is_strict(tool) for tool in body.get("tools") or ()):  # chat
+        return {**body, "response_format": _model_of(wanted["json_schema"])}
+    return None
+
+
+def _is_schema(wanted: Mapping[str, Any]) -> bool:
+    return wanted.get("type") == "json_schema"
+
+
+def _is_strict(tool: Mapping[str, Any]) -> bool:
+    return (tool.get("function") or {}).get("strict") is True
+
+
+def _model_of(wanted: Mapping[str, Any]) -> type[BaseModel]:
+    return _model_that_says(wanted["name"], to_json(wanted["schema"]))
+
+
+@lru_cache(256)
+def _model_that_says(name: str, schema: bytes) -> type[BaseModel]:
+    """A model class with just that schema, which is how the SDK is told one.
+
+    It is not the caller's own class, since that need not be a model, and since the schema is
+    ours: rewritten for OpenAI's strict dialect, where the SDK's keeps keywords it does not take.
+    """
+
+    def model_json_schema(_: type[BaseModel]) -> Any:
+        return from_json(schema)  # a new one each time, for the SDK writes into it
+
+    return type(name, (BaseModel,), {"model_json_schema": classmethod(model_json_schema)})
+
+
+def _arguments(method: Callable[..., Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body by argument; fields that this version of the SDK does not know as extra_body."""
+    known = _fields(method.__func__)  # type: ignore[attr-defined]  # a bound method
+    arguments = {name: value for name, value in body.items() if name in known}
+    extra = {name: value for name, value in body.items() if name not in known}
+    return {**arguments, "extra_body": extra} if extra else arguments
+
+
+@lru_cache(8)
+def _fields(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(signature(function).parameters) - _ABOUT_SENDING - {"self"}
+
+
+@dataclass(frozen=True, slots=True)
+class SDKRequest:
+    """An Outgoing that goes through the SDK: it sends, and our dialects read.
+
+    ``resource`` is ``client.responses`` or ``client.chat.completions``; ``headers`` go over
+    the client's, ``timeout`` is the SDK's with the connect clock in it, ``total`` is in seconds.
+
+    The answer is taken as bytes, because what the SDK makes of it loses things: an answer that
+    does not fit raises a bare ValidationError without the tokens it cost, a stream that is cut
+    ends as if it were whole, and an error in a stream may pass unseen.
+    """
+
+    resource: Any
+    body: Mapping[str, Any]
+    url: str
+    headers: Mapping[str, Any]
+    timeout: Any
+    total: float | None
+
+    async def fetch(self) -> HTTPReply:
+        """Send it and read the whole answer; ``parse`` says the schema where there is one."""
+        call = sdk_call(self.resource, self.body)
+        method = getattr(self.resource.with_raw_response, call.method)
+        try:
+            async with asyncio.timeout(self.total):
+                raw = await method(**call.arguments, **self._sending)
+        except TimeoutError as error:
+            msg = f"no whole answer from {self.url} within {self.total:g} s"
+            raise APITimeoutError(msg, clock="total") from error
+        except Exception as error:  # noqa: BLE001 - raised as what it means
+            if (refused := reply_in(error)) is not None:
+                return refused
+            self._fail(error)
+        return HTTPReply(raw.status_code, raw.headers, raw.content)
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[HTTPStream]:
+        """Send it; the bytes come as the server sends them."""
+        call = create_call(self.resource, self.body)
+        async with AsyncExitStack() as stack:
+            create = self.resource.with_streaming_response.create
+            try:
+                reply = await stack.enter_async_context(create(**call.arguments, **self._sending))
+            except Exception as error:  # noqa: BLE001 - raised as what it means
+                refused = reply_in(error)
+                if refused is None:
+                    self._fail(error)
+                stream = HTTPStream(refused.status, refused.headers, _once(refused.body))
+            else:
+                stream = HTTPStream(reply.status_code, reply.headers, self._chunks(reply))
+            yield stream
+
+    @property
+    def _sending(self) -> dict[str, Any]:
+        return {"extra_headers": self.headers, "timeout": self.timeout}
+
+    async def _chunks(self, reply: Any) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in reply.iter_bytes():
+                yield chunk
+        except Exception as error:  # noqa: BLE001 - raised as what it means
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        meant = ours(error, self.url)
+        if meant is None or meant is error:
+            raise error
+        raise meant from error
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
