@@ -22,7 +22,7 @@ import pytest
 from llmengine import ConfigError, EngineConfig
 from llmengine.embedded import models
 from llmengine.transport import loop
-from llmengine.vllm_local import loading
+from llmengine.vllm_local import session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,7 +264,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("vLLM itself is here; tests/vllm_local/test_real.py runs on it")
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "vllm_local" / "stand_in"))
-    monkeypatch.setattr(loading, "_loaded_by", None)
+    monkeypatch.setattr(session, "_loaded_by", None)
     from vllm import LLM  # noqa: PLC0415 - found only now
 
     yield LLM

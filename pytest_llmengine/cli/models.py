@@ -27,7 +27,7 @@ def list_models() -> None:
     from rich.filesize import decimal
 
     from llmengine.embedded import models
-    from llmengine.embedded.catalogue import CATALOGUE
+    from llmengine.embedded.models import CATALOGUE
 
     rows = []
     for name, model in CATALOGUE.items():

@@ -117,7 +117,7 @@ _HOMES = {
     ),
     "types.request": ("Capability",),
     "types.sampling": ("SamplingParams",),
-    "worker": ("get_worker", "LLMWorker", "OpenAICompatibleWorker"),
+    "worker": ("LLMWorker", "OpenAICompatibleWorker", "get_worker"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.embedded.catalogue import CATALOGUE
+from llmengine.embedded.models import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.embedded import models
-from llmengine.embedded.cache import models_dir
+from llmengine.embedded.models import models_dir
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ import pytest
 
 from llmengine.embedded import server
 from llmengine.embedded.child import trim
-from llmengine.embedded.options import ServerOptions, default_threads
-from llmengine.embedded.startup import wait_until_ready
+from llmengine.embedded.server import ServerOptions, default_threads, wait_until_ready
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from llmengine import (
     SamplingParams,
     UnexpectedResponseError,
 )
-from llmengine.vllm_local import watch
+from llmengine.vllm_local import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_the_death_of_vllms_own_process_is_noticed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is killed says nothing; whoever waits for it is woken."""
-    monkeypatch.setattr(watch, "_SECONDS", 0.01)
+    monkeypatch.setattr(runtime, "_SECONDS", 0.01)
     result = engine.results("vanish", SHORT)[0]
     assert isinstance(result.error, InternalServerError)
     assert "is dead" in str(result.error)

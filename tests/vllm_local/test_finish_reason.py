@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmengine.vllm_local.parsers import ParsedReader
+from llmengine.vllm_local.outputs import ParsedReader
 
 NAMED = SimpleNamespace(type="function")
 

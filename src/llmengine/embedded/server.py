@@ -1,21 +1,151 @@
-"""llama.cpp's own HTTP server in a child process, on a loopback port."""
+"""How the embedded server is run, with defaults for a small machine that does other work too.
+
+Waits until a child serves: it is up when it has answered a token, not when it says so.
+
+llama.cpp's own HTTP server in a child process, on a loopback port.
+"""
 
 from __future__ import annotations
 
+import http.client
 import importlib.metadata
 import importlib.util
+import json
 import os
 import socket
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from llmengine.embedded.models import check_gguf
-from llmengine.embedded.options import DEFAULT_OPTIONS, ServerOptions, default_threads
 from llmengine.embedded.process import ChildProcess
-from llmengine.embedded.startup import wait_until_ready
 from llmengine.types.errors import ConfigError
+
+_SMALL_MACHINE = 4
+_MOST_THREADS = 4
+_DAY = 86400
+# Outside of these llama.cpp hangs (no slot), or fails in words that do not name the option.
+_WHOLE_NUMBERS = {
+    "n_ctx": (1, 2**24),
+    "n_parallel": (1, 256),
+    "n_threads": (1, 512),
+    "n_gpu_layers": (0, 2**16),
+    "port": (0, 65535),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How to run the server; a wrong value raises ConfigError that names the option.
+
+    ``n_ctx`` tokens of context are divided over ``n_parallel`` slots, one for each request at a
+    time. ``n_threads`` None is `default_threads`. ``port`` 0 is a free one. ``embeddings`` opens
+    ``/v1/embeddings`` (mean pooling). ``startup_timeout`` is in seconds.
+    """
+
+    n_ctx: int = 8192
+    n_parallel: int = 2
+    n_threads: int | None = None
+    n_gpu_layers: int = 0
+    embeddings: bool = False
+    port: int = 0
+    startup_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _WHOLE_NUMBERS.items():
+            value = getattr(self, name)
+            left_open = name == "n_threads" and value is None
+            if not left_open and (type(value) is not int or not low <= value <= high):
+                raise _wrong(name, value, f"a whole number from {low} to {high}")
+        if type(self.embeddings) is not bool:
+            raise _wrong("embeddings", self.embeddings, "true or false")
+        timeout = self.startup_timeout
+        if type(timeout) not in {int, float} or not 0 < timeout <= _DAY:
+            raise _wrong("startup_timeout", timeout, "seconds, more than 0 and at most a day")
+
+
+def _wrong(name: str, value: object, rule: str) -> ConfigError:
+    return ConfigError(f"embedded option {name!r} is {value!r}; it must be {rule}")
+
+
+DEFAULT_OPTIONS = ServerOptions()
+
+
+def default_threads(cores: int | None = None) -> int:
+    """One thread on up to four cores, then a quarter of the cores, and never more than four.
+
+    llama.cpp's threads spin while they wait for one another: with one on every core, anything
+    else that runs makes generation many times slower. ``cores`` None counts the usable ones.
+    """
+    count = cores or _usable_cores()
+    return 1 if count <= _SMALL_MACHINE else min(count // 4, _MOST_THREADS)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_ENOUGH = 2**20
+
+
+class _NotServingError(Exception):
+    """The child said that it cannot serve, or its first answer was no token."""
+
+
+def wait_until_ready(child: ChildProcess, timeout: float) -> str:
+    """The address of the child's server, once it has answered one token.
+
+    Raises ConfigError with the end of the child's log if that does not happen in `timeout`
+    seconds; the child is dead then.
+    """
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        child.kill()
+
+    timer = threading.Timer(timeout, expire)
+    timer.start()
+    try:
+        url = _url(child)
+        _answer_one_token(url)
+    except (OSError, http.client.HTTPException, _NotServingError) as error:
+        child.kill()
+        reason = f"no token within {timeout:g} s" if expired.is_set() else str(error)
+        lines = [f"the embedded engine did not start: {reason}", *child.log_tail()]
+        raise ConfigError("\n  ".join(lines)) from error
+    finally:
+        timer.cancel()
+        timer.join()
+    return url
+
+
+def _url(child: ChildProcess) -> str:
+    report = child.report()
+    if "url" not in report:
+        raise _NotServingError(report["error"])
+    return report["url"]
+
+
+def _answer_one_token(url: str) -> None:
+    # No time limit of its own: when the timer ends the child, the connection breaks.
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    try:
+        body = json.dumps({"prompt": "Hi", "max_tokens": 1})
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/v1/completions", body, headers)
+        response = connection.getresponse()
+        answer = response.read(_ENOUGH).decode(errors="replace")
+    finally:
+        connection.close()
+    if response.status != HTTPStatus.OK:
+        raise _NotServingError(f"it answered {response.status} instead of a token: {answer}")
+
 
 __all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
 

