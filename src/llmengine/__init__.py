@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmengine.batch.reading import read_batch as read_batch
+    from llmengine.batch.journal import read_batch as read_batch
     from llmengine.batch.report import BatchReport as BatchReport
     from llmengine.batch.report import Progress as Progress
     from llmengine.batch.run import run_batch as run_batch
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
-    "batch.reading": ("read_batch",),
+    "batch.journal": ("read_batch",),
     "batch.report": ("BatchReport", "Progress"),
     "batch.run": ("run_batch",),
     "config.engine": ("EngineConfig", "Price", "Timeouts"),

@@ -16,7 +16,7 @@ from llmengine import (
     InternalServerError,
     run_batch,
 )
-from llmengine.batch.balance import EJECT_AFTER, Balancer, Endpoint
+from llmengine.batch.balancer import EJECT_AFTER, Balancer, Endpoint
 from llmengine.mock import Fault, MockServer, Script
 from llmengine.transport.loop import background
 

@@ -1,20 +1,213 @@
-"""The output of a batch, which is its journal too: what it holds is done, all else is not."""
+"""One run per output: two would ask everything twice and mix their lines.
+
+Reads the output of a batch back, in the order of its input.
+
+Reads the output of an earlier run: what it answered, and where it stopped.
+
+The output of a batch, which is its journal too: what it holds is done, all else is not.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING, Self
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from llmengine.batch.ids import key_of, line_key, temporary
-from llmengine.batch.scan import Found, mend, read_line, scan
+from filelock import FileLock, Timeout
+
+from llmengine.batch.format import id_key, key_of, line_key, read_entries, temporary
+from llmengine.batch.request import EXTRA, START
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
+    from io import BufferedRandom
 
-    from llmengine.batch.lines import Entry
+    from llmengine.batch.format import BatchSource, Entry
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # looked at before it is used
+
+
+_HELD = frozenset({errno.EACCES, errno.EAGAIN})
+
+
+@contextmanager
+def sole_writer(output: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold ``<output>.lock``; raises ConfigError if another run holds it for `patience` seconds.
+
+    The lock lies beside the file that `output` leads to, so that links to one file are one lock.
+    The system frees it with its process, however that ends. The empty file stays: removing it
+    would let a third run lock a new one while the second still holds the old.
+    """
+    try:
+        real = output.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead in a circle
+        raise ConfigError(f"{output}: {error}; give another output") from None
+    lock = FileLock(f"{real}.lock")
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise _taken(output) from None
+    try:
+        with _only_name(real, output):
+            yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _only_name(real: Path, output: Path) -> Iterator[None]:
+    """Hold the file itself, which another run may have opened by a second name (a hard link)."""
+    if fcntl is None:
+        if real.exists() and real.stat().st_nlink > 1:
+            raise ConfigError(
+                f"{output}: has more than one name (hard links), and this system cannot tell "
+                "whether another run is writing to it; give an output with one name"
+            )
+        yield
+        return
+    descriptor = os.open(real, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD:
+                raise _taken(output) from None
+            # Some network file systems have no such locks; there the lock beside it must do.
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(output: Path) -> ConfigError:
+    return ConfigError(
+        f"{output}: another run is writing to it; wait for its end, or give another output"
+    )
+
+
+def read_batch(
+    output: str | os.PathLike[str], source: BatchSource
+) -> Iterator[dict[str, Any] | None]:
+    """The output's line for every line of the source, in its order; None where there is none yet.
+
+    Needs little memory for any size. Raises ConfigError if the file is not a batch's output.
+    """
+    path = Path(output)
+    with closing(temporary()) as index, path.open("rb") as file:
+        index.execute("CREATE TABLE lines (key BLOB PRIMARY KEY, start INT) WITHOUT ROWID")
+        for found in scan(path):
+            index.execute("INSERT OR REPLACE INTO lines VALUES (?, ?)", (found.key, found.start))
+        for entry in read_entries(source):
+            where = "SELECT start FROM lines WHERE key = ?"
+            row = index.execute(where, (key_of(entry),)).fetchone()
+            if row is not None:
+                file.seek(row[0])
+            yield None if row is None else json.loads(file.readline())
+
+
+_BLOCK = 2**16
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One line of an output: whose it is, whether it is an answer, and which bytes it has."""
+
+    key: bytes
+    ok: bool
+    start: int
+    size: int
+
+
+def mend(path: Path) -> None:
+    """Cut off the line that a killed run did not finish; a whole one gets its newline.
+
+    Raises ConfigError if the file ends in what no batch has written.
+    """
+    with path.open("r+b") as file:
+        start = _start_of_tail(file)
+        file.seek(start)
+        tail = file.read()
+        if _object(tail) is not None:
+            file.write(b"\n")
+        elif tail.startswith(START) or START.startswith(tail):
+            file.truncate(start)
+        else:
+            raise ConfigError(_foreign(path, "its last line"))
+
+
+def scan(path: Path) -> Iterator[Found]:
+    """Every line of a mended output; raises ConfigError for a line that is none."""
+    start = 0
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            yield read_line(raw, start, path, f"line {number}")
+            start += len(raw)
+
+
+def read_line(raw: bytes, start: int, path: Path, where: str) -> Found:
+    """What one line of an output says; raises ConfigError that names path and place if nothing."""
+    value = _object(raw)
+    if value is None or not {"custom_id", "response", "error"} <= value.keys():
+        raise ConfigError(_foreign(path, where))
+    key = _key(value)
+    if key is None:
+        raise ConfigError(_foreign(path, where))
+    return Found(key, _is_answer(value), start, len(raw))
+
+
+def _start_of_tail(file: BufferedRandom) -> int:
+    end = file.seek(0, 2)
+    while end > 0:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _key(value: dict[str, Any]) -> bytes | None:
+    custom_id, error = value["custom_id"], value["error"]
+    if isinstance(custom_id, str):
+        return id_key(custom_id)
+    extra = error.get(EXTRA) if isinstance(error, dict) else None
+    if isinstance(extra, dict) and isinstance(extra.get("line"), int):
+        return line_key(extra["line"])
+    return None
+
+
+def _is_answer(value: dict[str, Any]) -> bool:
+    response = value["response"]
+    answered = isinstance(response, dict) and response.get("status_code") == _OK
+    return answered and value["error"] is None
+
+
+def _foreign(path: Path, where: str) -> str:
+    return (
+        f"{path}: {where} is not the output of a batch; "
+        "give another output, or move this file out of the way"
+    )
+
 
 SYNC_SECONDS = 1.0
 

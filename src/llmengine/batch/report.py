@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from llmengine.batch.asking import Answer
-    from llmengine.batch.lines import BadLine, BatchRequest, Entry
+    from llmengine.batch.format import BadLine, BatchRequest, Entry
+    from llmengine.batch.request import BatchAnswer
     from llmengine.types.outputs import Usage
 
 ERRORS_KEPT = 5
@@ -78,7 +78,7 @@ class BatchReport:
         return self.progress.answered == self.progress.total
 
 
-class Tally:
+class BatchCounter:
     """Counts while a batch runs."""
 
     def __init__(self, total: int | None) -> None:
@@ -104,7 +104,7 @@ class Tally:
         self._complain(entry, entry.problem)
         self._end(ok=False)
 
-    def asked(self, request: BatchRequest, answer: Answer) -> None:
+    def asked(self, request: BatchRequest, answer: BatchAnswer) -> None:
         """A line that was asked."""
         if answer.error is not None:
             self._complain(request, str(answer.error))
@@ -144,7 +144,7 @@ class Tally:
             attempts=now.attempts + attempts,
         )
 
-    def _spend(self, answer: Answer | Progress) -> None:
+    def _spend(self, answer: BatchAnswer | Progress) -> None:
         now, usage = self._now, answer.usage
         if usage is not None and now.usage is not None:
             usage = now.usage + usage

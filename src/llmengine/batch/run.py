@@ -1,35 +1,159 @@
-"""Runs a file of requests through one engine or several, and picks up where it was stopped."""
+"""Which lines of a batch a run has to ask, by what its output holds already.
+
+Requests under way: a bounded number of them, their answers in the order in which they come.
+
+Runs a file of requests through one engine or several, and picks up where it was stopped.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from llmengine.batch.asking import Asker
-from llmengine.batch.balance import Balancer, Endpoint
-from llmengine.batch.flight import ask_all
-from llmengine.batch.journal import Journal
-from llmengine.batch.lock import sole_writer
-from llmengine.batch.records import answer_record
-from llmengine.batch.report import BatchReport, Tally
-from llmengine.batch.selection import check_run, length_of, selected
+from llmengine.batch.balancer import Balancer, Endpoint
+from llmengine.batch.format import BadLine, checked, path_of, read_entries
+from llmengine.batch.journal import Journal, sole_writer
+from llmengine.batch.report import BatchCounter, BatchReport
+from llmengine.batch.request import BatchSender, answer_record, bad_line_record
 from llmengine.engine.engine import Engine
 from llmengine.transport.loop import background
+from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
 
-    from llmengine.batch.asking import Answer
-    from llmengine.batch.lines import BatchRequest
+    from llmengine.batch.format import BatchRequest, BatchSource, Entry
     from llmengine.batch.report import Progress
-    from llmengine.batch.source import Source
+    from llmengine.batch.request import BatchAnswer
+
+    Start = Callable[[BatchRequest], Future[BatchAnswer]]
+    Landed = tuple[BatchRequest, BatchAnswer]
+
+
+def check_run(
+    source: BatchSource, output: Path, engines: Sequence[object], *, resume: bool, only_failed: bool
+) -> None:
+    """Raise ConfigError for settings that do not go together."""
+    if not engines:
+        raise ConfigError("a batch needs at least one engine")
+    file = path_of(source)
+    if file is not None and file.exists() and output.exists() and file.samefile(output):
+        raise ConfigError(f"{output}: the output would be written over the input; give another")
+    if output.exists() and not output.is_file():
+        raise ConfigError(f"{output}: the output of a batch is a file; this is none")
+    if only_failed and not resume:
+        raise ConfigError("only_failed goes on with an output; it cannot start without resume")
+    if only_failed and not output.exists():
+        raise ConfigError(f"{output}: there is no such output whose failures could be asked again")
+
+
+def length_of(source: BatchSource) -> int | None:
+    """The number of lines, all of them checked; None for a source that can be read only once."""
+    if path_of(source) is None and not isinstance(source, Sequence):
+        return None
+    return sum(1 for _ in checked(source, read_entries(source)))
+
+
+def selected(
+    source: BatchSource, journal: Journal, tally: BatchCounter, *, only_failed: bool
+) -> Iterator[BatchRequest | None]:
+    """The requests to ask; None for each other line, which is counted and recorded here."""
+    for entry in checked(source, read_entries(source)):
+        ok = journal.ok(entry)
+        wanted = ok is None
+        if only_failed:
+            wanted = ok is False or (ok is None and journal.was_bad(entry))
+        if wanted and entry.custom_id is not None:
+            journal.mended(entry)
+        if wanted and not isinstance(entry, BadLine):
+            yield entry
+            continue
+        _settle(entry, journal, tally, ok=ok, wanted=wanted)
+        yield None
+
+
+def _settle(
+    entry: Entry, journal: Journal, tally: BatchCounter, *, ok: bool | None, wanted: bool
+) -> None:
+    if wanted and isinstance(entry, BadLine):
+        journal.add(entry, bad_line_record(entry), ok=False)
+        tally.bad(entry)
+    elif ok is None:
+        tally.unasked()
+    else:
+        tally.earlier(ok=ok)
+
+
+# How long to wait for an answer before the caller gets a turn to do something else.
+_TURN = 1.0
+
+
+def ask_all(
+    requests: Iterable[BatchRequest | None], start: Start, window: int
+) -> Generator[Landed | None, None, None]:
+    """Every request with its answer, as soon as it is there; None when none came for a second.
+
+    The requests are drawn in the caller's own thread, and only as far as there is room; a None
+    among them asks nothing. If drawing fails, what is under way is still waited for and given.
+    Closing the generator cancels what is under way.
+    """
+    flight = _Flight(start)
+    try:
+        try:
+            for request in requests:
+                if request is not None:
+                    flight.launch(request)
+                while flight.has_landed or flight.size >= window:
+                    yield flight.next()
+        except Exception:
+            # Raised again below: what was asked is paid for, so its answers are given first.
+            while flight.size:
+                yield flight.next()
+            raise
+        while flight.size:
+            yield flight.next()
+    finally:
+        flight.cancel()
+
+
+class _Flight:
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._flying: dict[Future[BatchAnswer], BatchRequest] = {}
+        self._landed: SimpleQueue[Future[BatchAnswer]] = SimpleQueue()
+
+    @property
+    def size(self) -> int:
+        return len(self._flying)
+
+    @property
+    def has_landed(self) -> bool:
+        return not self._landed.empty()
+
+    def launch(self, request: BatchRequest) -> None:
+        future = self._start(request)
+        self._flying[future] = request
+        future.add_done_callback(self._landed.put)
+
+    def next(self) -> Landed | None:
+        try:
+            future = self._landed.get(timeout=_TURN)
+        except Empty:
+            return None
+        return self._flying.pop(future), future.result()
+
+    def cancel(self) -> None:
+        for future in self._flying:
+            future.cancel()
 
 
 def run_batch(  # noqa: PLR0913 - one batch's settings
-    source: Source,
+    source: BatchSource,
     output: str | os.PathLike[str],
     engines: Engine | Sequence[Engine],
     *,
@@ -55,7 +179,7 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     check_run(source, path, fleet, resume=resume, only_failed=only_failed)
     length = length_of(source)
     endpoints = [Endpoint(engine, background()) for engine in fleet]
-    tally = Tally(length)
+    tally = BatchCounter(length)
     with sole_writer(path), Journal(path, keep=resume) as journal:
         requests = selected(source, journal, tally, only_failed=only_failed)
         answer_all(requests, endpoints, journal, tally, on_progress or no_progress)
@@ -67,15 +191,15 @@ def answer_all(
     requests: Iterable[BatchRequest | None],
     endpoints: Sequence[Endpoint],
     journal: Journal,
-    tally: Tally,
+    tally: BatchCounter,
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Ask the requests and append each line to the journal as its answer comes."""
     engines = [endpoint.engine for endpoint in endpoints]
-    asker = Asker(Balancer(endpoints), engines)
+    asker = BatchSender(Balancer(endpoints), engines)
     window = sum(engine.concurrency for engine in engines)
 
-    def start(request: BatchRequest) -> Future[Answer]:
+    def start(request: BatchRequest) -> Future[BatchAnswer]:
         return background().submit(asker.ask(request))
 
     with closing(ask_all(requests, start, window)) as landed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.batch.lines import ROUTES
+from llmengine.batch.format import ROUTES
 from llmengine.dialects.common import not_read, unexpected
 from llmengine.dialects.errors import reported_failure
 from llmengine.dialects.fields import (
@@ -25,7 +25,7 @@ from llmengine.dialects.openai_chat import failure_in
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.batch.lines import BatchRequest
+    from llmengine.batch.format import BatchRequest
     from llmengine.types.outputs import Usage
 
 

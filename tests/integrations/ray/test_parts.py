@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine import ConfigError, EngineConfig
+from llmengine.batch.format import BatchRequest
 from llmengine.batch.journal import Journal
-from llmengine.batch.lines import BatchRequest
 from llmengine.integrations.ray_data import run_batch
 from llmengine.integrations.ray_data.part_asker import PartAsker
 from llmengine.integrations.ray_data.parts import Part, parts_of, recover

@@ -7,11 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmengine.batch.journal import Journal
-from llmengine.batch.lock import sole_writer
-from llmengine.batch.report import BatchReport, Tally
-from llmengine.batch.run import no_progress
-from llmengine.batch.selection import check_run, length_of, selected
+from llmengine.batch.journal import Journal, sole_writer
+from llmengine.batch.report import BatchCounter, BatchReport
+from llmengine.batch.run import check_run, length_of, no_progress, selected
 from llmengine.config.engine import EngineConfig
 from llmengine.integrations.ray_data.cluster import need_ray, on_actors
 from llmengine.integrations.ray_data.configured import config_of
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from llmengine.batch.format import BatchSource
     from llmengine.batch.report import Progress
-    from llmengine.batch.source import Source
 
     Config = EngineConfig | Mapping[str, Any]
 
@@ -30,7 +28,7 @@ ROWS_PER_PART = 512
 
 
 def run_batch(  # noqa: PLR0913 - one batch's settings
-    source: Source,
+    source: BatchSource,
     output: str | os.PathLike[str],
     engines: Config | Sequence[Config],
     *,
@@ -58,7 +56,7 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     configs = [config_of(config) for config in listed]
     path, folder = Path(output), Path(parts or f"{output}.parts").absolute()
     check_run(source, path, configs, resume=resume, only_failed=only_failed)
-    tally = Tally(length_of(source))
+    tally = BatchCounter(length_of(source))
     with sole_writer(path), Journal(path, keep=resume) as journal:
         recover(folder, journal, keep=resume)
         chosen = selected(source, journal, tally, only_failed=only_failed)

@@ -6,10 +6,9 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmengine.batch.balance import Endpoint
-from llmengine.batch.journal import Journal
-from llmengine.batch.lock import sole_writer
-from llmengine.batch.report import Tally
+from llmengine.batch.balancer import Endpoint
+from llmengine.batch.journal import Journal, sole_writer
+from llmengine.batch.report import BatchCounter
 from llmengine.batch.run import answer_all, no_progress
 from llmengine.integrations.ray_data.configured import config_of
 from llmengine.integrations.ray_data.parts import AskedPart
@@ -18,7 +17,7 @@ from llmengine.transport.loop import background
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmengine.batch.lines import BatchRequest
+    from llmengine.batch.format import BatchRequest
     from llmengine.config.engine import EngineConfig
     from llmengine.integrations.ray_data.parts import Part
 
@@ -38,7 +37,7 @@ class PartAsker:
 
     def _ask(self, part: Part) -> AskedPart:
         file = self._folder / part.name
-        tally = Tally(len(part.requests))
+        tally = BatchCounter(len(part.requests))
         with sole_writer(file):
             with Journal(file, keep=True) as journal:
                 missing = _missing(part, journal, tally)
@@ -47,7 +46,7 @@ class PartAsker:
         return AskedPart(part.name, lines, tally.progress(), tuple(tally.errors))
 
 
-def _missing(part: Part, journal: Journal, tally: Tally) -> Iterator[BatchRequest | None]:
+def _missing(part: Part, journal: Journal, tally: BatchCounter) -> Iterator[BatchRequest | None]:
     for request in part.requests:
         ok = journal.ok(request)
         if ok is not None:

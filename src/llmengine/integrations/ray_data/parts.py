@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from llmengine.batch.lock import sole_writer
-from llmengine.batch.scan import mend
+from llmengine.batch.journal import mend, sole_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from llmengine.batch.format import BatchRequest
     from llmengine.batch.journal import Journal
-    from llmengine.batch.lines import BatchRequest
     from llmengine.batch.report import Progress
 
 # How long the actors of a killed run may take to notice that nobody waits for them.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.transport.loop import Background
 
+
 log = logging.getLogger("llmengine")
 
 EJECT_AFTER = 3

@@ -1,0 +1,200 @@
+"""Sets of ids of any size in little memory: SQLite's temporary databases spill to disk.
+
+One line of a batch's input: a request, or what is wrong with it.
+
+The format is OpenAI's: ``{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
+"body": {...}}``, as ``vllm run-batch`` and Together read it too.
+
+The input of a batch: a file, or any iterable of requests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from llmengine.types.errors import InvalidRequestError
+
+
+def key_of(entry: Entry) -> bytes:
+    """What an entry is known by: its custom_id, or its line where it has none."""
+    return line_key(entry.line) if entry.custom_id is None else id_key(entry.custom_id)
+
+
+def id_key(custom_id: str) -> bytes:
+    """The key of a custom_id; half a surrogate pair is valid JSON, so it has a key too."""
+    return b"=" + custom_id.encode("utf-8", "surrogatepass")
+
+
+def line_key(line: int) -> bytes:
+    """The key of a line without an id, which no id can have."""
+    return b"#%d" % line
+
+
+def temporary() -> sqlite3.Connection:
+    """A database without a name, in memory while it is small and gone with its connection."""
+    rows = sqlite3.connect("", isolation_level=None)
+    # Nothing in it outlives the process, so nothing is made safe.
+    rows.execute("PRAGMA journal_mode = OFF")
+    rows.execute("PRAGMA synchronous = OFF")
+    return rows
+
+
+class Ids:
+    """Which keys were seen, and on which line first."""
+
+    def __init__(self) -> None:
+        self._rows = temporary()
+        self._rows.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, line INT) WITHOUT ROWID")
+
+    def add(self, key: bytes, line: int) -> int | None:
+        """Remember the key; the line that had it before, if any."""
+        added = self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, line))
+        if added.rowcount:
+            return None
+        row = self._rows.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
+        return int(row[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._rows.close()
+
+
+LONGEST_ID = 64
+
+# Each route that can be asked, and the list without which an answer of it is none.
+ROUTES = {
+    "/v1/chat/completions": "choices",
+    "/v1/completions": "choices",
+    "/v1/embeddings": "data",
+    "/v1/responses": "output",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """One request; ``line`` is its place in the input, from 1."""
+
+    line: int
+    custom_id: str
+    url: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot be asked; ``custom_id`` is None where it has none."""
+
+    line: int
+    custom_id: str | None
+    problem: str
+
+
+Entry = BatchRequest | BadLine
+
+
+def read_entry(raw: bytes | Mapping[str, Any], line: int) -> Entry:
+    """The entry in one line, or in a mapping that was one.
+
+    Raises InvalidRequestError for a ``custom_id`` that no batch service takes, as the answer to
+    it could not be told from others.
+    """
+    try:
+        value = _decoded(raw)
+    except (ValueError, TypeError, RecursionError) as error:
+        return BadLine(line, None, f"not JSON: {error}")
+    if not isinstance(value, dict):
+        return BadLine(line, None, "not a JSON object")
+    custom_id = value.get("custom_id")
+    if not isinstance(custom_id, str) or not custom_id:
+        return BadLine(line, None, "custom_id is missing, or is no string")
+    if len(custom_id) > LONGEST_ID:
+        raise InvalidRequestError(
+            f"line {line}: custom_id {custom_id!r} has {len(custom_id)} characters; "
+            f"at most {LONGEST_ID} are allowed"
+        )
+    problem = _problem(value)
+    if problem is not None:
+        return BadLine(line, custom_id, problem)
+    return BatchRequest(line, custom_id, value["url"], value["body"])
+
+
+def _decoded(raw: bytes | Mapping[str, Any]) -> Any:
+    if not isinstance(raw, bytes):
+        raw = json.dumps(raw, allow_nan=False).encode()
+    return json.loads(raw, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> None:
+    msg = f"{name} is no JSON number"
+    raise ValueError(msg)
+
+
+def _problem(value: dict[str, Any]) -> str | None:
+    url, body = value.get("url"), value.get("body")
+    if value.get("method") != "POST":
+        return f"method is {value.get('method')!r}; a request is a 'POST'"
+    if not isinstance(url, str) or url not in ROUTES:
+        return f"url is {url!r}; known are {', '.join(ROUTES)}"
+    if not isinstance(body, dict):
+        return "body is missing, or is no JSON object"
+    if body.get("stream"):
+        return "body.stream is set; a batch has no streams: leave it out"
+    return None
+
+
+BatchSource = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
+
+
+def read_entries(source: BatchSource) -> Iterator[Entry]:
+    """The entries of the source, one by one; empty lines of a file are passed over.
+
+    Raises InvalidRequestError, naming the file, for an id that is too long.
+    """
+    path = path_of(source)
+    try:
+        if path is not None:
+            yield from _entries_of_file(path)
+        else:
+            for line, request in enumerate(source, start=1):  # type: ignore[arg-type]  # no path
+                yield read_entry(request, line)  # type: ignore[arg-type]  # no path
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{name_of(source)}, {error}") from None
+
+
+def checked(source: BatchSource, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries; raises InvalidRequestError at the first id that was there before."""
+    with Ids() as seen:
+        for entry in entries:
+            earlier = seen.add(key_of(entry), entry.line)
+            if earlier is not None:
+                raise InvalidRequestError(
+                    f"{name_of(source)}, line {entry.line}: custom_id {entry.custom_id!r} is taken "
+                    f"by line {earlier}; every request needs its own"
+                )
+            yield entry
+
+
+def path_of(source: BatchSource) -> Path | None:
+    """The file that the source is, if it is one."""
+    return Path(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def name_of(source: BatchSource) -> str:
+    """What to call the source in a message."""
+    path = path_of(source)
+    return "the requests" if path is None else str(path)
+
+
+def _entries_of_file(path: Path) -> Iterator[Entry]:
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, start=1):
+            if raw.strip():
+                yield read_entry(raw, line)

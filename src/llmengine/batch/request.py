@@ -1,0 +1,268 @@
+"""Lines of a batch as the requests and outputs that a span is made of.
+
+One line of a batch's output, exactly as OpenAI writes them.
+
+``{"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}``. ``body`` is
+the server's own text, spliced in as it came. ``error`` is null, or ``{"code", "message"}`` with
+one key of ours, ``llmengine``: the line of the input, the attempts made, and the tokens they used.
+
+One request of a batch: sent as it is, moved to another endpoint or retried, never lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pydantic_core import from_json
+
+from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
+from llmengine.dialects.common import header, read_object
+from llmengine.dialects.openai_chat import decode
+from llmengine.engine.call import internal_error, patience_of
+from llmengine.telemetry.usage import total_cost
+from llmengine.transport.policies import with_retries
+from llmengine.types.errors import CallError, InvalidRequestError, detached
+from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
+from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmengine.batch.balancer import Balancer, Endpoint
+    from llmengine.batch.format import BadLine, BatchRequest
+    from llmengine.engine.call import Call, CallUsage
+    from llmengine.engine.engine import Engine
+    from llmengine.transport.base import HTTPReply, Outgoing
+    from llmengine.types.outputs import LLMOutput, Result, Usage
+
+
+_CHAT = "/v1/chat/completions"
+# The conventions name no more of a request than this.
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "n",
+)
+
+
+def traced(request: BatchRequest, model: str) -> ChatRequest | None:
+    """A chat line as the request that it makes; None for other routes, which have no spans.
+
+    Nothing is checked: what is wrong with a line is the server's to say, and is left out here.
+    """
+    if request.url != _CHAT:
+        return None
+    body = request.body
+    messages: Any = body.get("messages")
+    shape = body.get("response_format")
+    try:
+        said, sampling = to_messages(messages), _sampling(body)
+    except InvalidRequestError:
+        said, sampling = (), SamplingParams()
+    return ChatRequest(
+        model=str(body.get("model", model)),
+        prompt=messages,
+        messages=said,
+        sampling=sampling,
+        response_format=ResponseFormat() if shape else None,
+        tools=tuple(body.get("tools") or ()),
+    )
+
+
+def _sampling(body: dict[str, Any]) -> SamplingParams:
+    return SamplingParams(**{name: body[name] for name in _SAMPLING if name in body})
+
+
+def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
+    """The answer for the span; None for one that the batch keeps and we cannot read."""
+    try:
+        return decode(body, request)
+    except CallError:
+        return None
+
+
+EXTRA = "llmengine"
+START = b'{"id":"batch_req_'
+
+_WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def answer_record(request: BatchRequest, answer: BatchAnswer) -> bytes:
+    """The line for a request that was asked, whatever became of it."""
+    error = None
+    if answer.error is not None:
+        usage = asdict(answer.usage) if answer.usage is not None else None
+        extra = {"line": request.line, "attempts": answer.attempts, "usage": usage}
+        error = _error(_code(answer.error), str(answer.error), extra)
+    return _record(request.custom_id, _response(answer), error)
+
+
+def bad_line_record(entry: BadLine) -> bytes:
+    """The line for one that was never asked."""
+    extra = {"line": entry.line, "attempts": 0, "usage": None}
+    return _record(entry.custom_id, "null", _error("invalid_line", entry.problem, extra))
+
+
+def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
+    text = (
+        f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
+        f'"response":{response},"error":{_json(error)}}}'
+    )
+    return scrub(text).encode() + b"\n"
+
+
+def _response(answer: BatchAnswer) -> str:
+    reply = answer.reply
+    if reply is None:
+        return "null"
+    status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
+    return f'{{"status_code":{status},"request_id":{request_id},"body":{_answer_body(reply)}}}'
+
+
+def _answer_body(reply: HTTPReply) -> str:
+    """The body as it came if it is JSON, on one line; else its text as a JSON string."""
+    try:
+        from_json(reply.body)
+    except ValueError:
+        return _json(reply.body.decode("utf-8", "replace"))
+    # In JSON a line break is only ever space between values.
+    return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
+
+
+def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
+    return {"code": code, "message": message, EXTRA: extra}
+
+
+def _code(error: Exception) -> str:
+    """The server's own code, else our error's name in the same spelling."""
+    said = error.code if isinstance(error, CallError) else None
+    return said or _WORD_START.sub("_", type(error).__name__).lower()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+_OK = 200
+# Clocks that run out before anything is sent, so that another endpoint may be asked.
+_NOT_SENT = frozenset({"cold_start", "wait"})
+
+
+@dataclass(slots=True)
+class BatchAnswer:
+    """What became of one request: ``error`` is None only for an answer that is whole.
+
+    ``reply`` is what the last attempt brought, answer or refusal, if anything; ``engine`` is who
+    was asked last. ``attempts`` counts all requests that were sent; ``usage`` and ``cost`` (in
+    ``currency``) are of all of them, the cost None where any part of it is unknown.
+    """
+
+    attempts: int = 0
+    reply: HTTPReply | None = None
+    engine: Engine | None = None
+    usage: Usage | None = None
+    error: CallError | None = None
+    cost: float | None = 0.0
+    currency: str | None = None
+
+    def pay(self, result: Result) -> None:
+        """Add what was spent at one endpoint."""
+        if result.usage is not None:
+            self.usage = result.usage if self.usage is None else self.usage + result.usage
+        both = [(self.cost, self.currency), (result.cost, result.currency)]
+        self.cost, self.currency = total_cost(both)
+
+
+class BatchSender:
+    """Asks any of the engines; lives on the background loop."""
+
+    def __init__(self, balancer: Balancer, engines: Sequence[Engine]) -> None:
+        self._balancer = balancer
+        self._retries = max(e.config.max_retries for e in engines)
+        self._first_wait = max(e.config.retry_wait for e in engines)
+        self._patience = max(patience_of(e) for e in engines)
+
+    async def ask(self, request: BatchRequest) -> BatchAnswer:
+        """The request's answer; only cancellation is raised."""
+        answer = BatchAnswer()
+        try:
+            await with_retries(
+                lambda: self._round(request, answer),
+                self._retries,
+                self._first_wait,
+                self._patience,
+            )
+        except CallError as error:
+            error.attempts = answer.attempts
+            answer.error = detached(error)
+        except Exception as error:  # noqa: BLE001 - one request's bug must not lose the batch
+            answer.error = internal_error(error)
+        return answer
+
+    async def _round(self, request: BatchRequest, answer: BatchAnswer) -> None:
+        """Ask one endpoint after another until one answers; each at most once.
+
+        Moving on costs no wait and none of the retries, so a server that dies costs no result.
+        """
+        failures: dict[Endpoint, CallError] = {}
+        while (turn := self._balancer.pick(failures)) is not None:
+            endpoint, trial = turn
+            try:
+                with endpoint.attempt(trial=trial):
+                    return await _attempt(endpoint, request, answer)
+            except CallError as error:
+                if not error.retryable and error.clock not in _NOT_SENT:
+                    raise
+                failures[endpoint] = error
+        # The soonest that any of them may be asked again decides about the next round.
+        raise min(failures.values(), key=lambda error: error.retry_after or 0.0)
+
+
+async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswer) -> None:
+    engine = answer.engine = endpoint.engine
+    call = endpoint.call(request.url)
+    outgoing = call.raw(_body(request, engine.model))
+    async with call.slots:
+        asked = None if call.tracing is None else traced(request, engine.model)
+        with call.tally(asked) as tally:
+            once = partial(_send, call, outgoing, answer, tally)
+            try:
+                reply = await call.when_awake(once, queued=True)()
+                data = read_object(reply.body)
+                tally.answered(usage_of(data))
+                refuse_what_is_not_whole(data, request, reply.body)
+            except CallError as error:
+                answer.pay(tally.close(error=error))
+                raise
+            answer.pay(tally.close(output_of(reply.body, asked) if asked else None))
+
+
+async def _send(call: Call, outgoing: Outgoing, answer: BatchAnswer, tally: CallUsage) -> HTTPReply:
+    answer.attempts += 1
+    answer.reply = None
+    tally.attempt()
+    try:
+        answer.reply = reply = await call.send(outgoing)
+        if reply.status != _OK:
+            raise call.refusal(reply.status, reply.headers, reply.body)
+    except CallError as error:
+        tally.failed(error)
+        raise
+    return reply
+
+
+def _body(request: BatchRequest, model: str) -> bytes:
+    named = "model" in request.body or not model
+    body = request.body if named else {"model": model, **request.body}
+    return json.dumps(body, separators=(",", ":")).encode()
