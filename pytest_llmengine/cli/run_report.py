@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llmengine.integrations.chainette.chains import ChainReport
-    from llmengine.pipeline import Chain, Report
+    from llmengine.pipeline import Chain, RunReport
 
 _SHOWN = 10
 _COLUMNS = {
@@ -23,7 +23,7 @@ _COLUMNS = {
 }
 
 
-def print_report(report: Report, chain: Chain, console: Console) -> None:
+def print_report(report: RunReport, chain: Chain, console: Console) -> None:
     """Print the table, the first failures, and the folder."""
     heads = ("step", "engine", *_COLUMNS.values())
     rows = [(s.id, s.engine, *_cells(report.usage["steps"][s.id])) for s in chain.steps]
@@ -66,7 +66,7 @@ def _failure(record: dict[str, Any]) -> str:
     return f"failed: record {record['id']}: step {error['step']}: {error['type']}: {words}"
 
 
-def _last_line(report: Report) -> str:
+def _last_line(report: RunReport) -> str:
     counts = report.counts
     records = "1 record" if counts["records"] == 1 else f"{counts['records']} records"
     told = f"{counts['answered']} answered, {counts['failed']} failed"

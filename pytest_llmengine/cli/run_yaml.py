@@ -81,7 +81,7 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
     """Run a chain of Chainette; returns the exit status."""
     from llmengine.config.files import load_engines
     from llmengine.integrations.chainette import chains, register_engine
-    from llmengine.pipeline.records import read_objects
+    from llmengine.pipeline.step import read_objects
     from pytest_llmengine.cli.aiming import engine_named, fetch_model
     from pytest_llmengine.cli.console import stdout
     from pytest_llmengine.cli.run_report import print_chain_report

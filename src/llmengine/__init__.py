@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llmengine.config.files import load_engines as load_engines
     from llmengine.engine.engine import Engine as Engine
     from llmengine.pool.pool import EnginePool as EnginePool
-    from llmengine.pool.registry import get_engine as get_engine
-    from llmengine.pool.registry import get_engine_config as get_engine_config
-    from llmengine.pool.registry import register_engine as register_engine
+    from llmengine.pool.pool import get_engine as get_engine
+    from llmengine.pool.pool import get_engine_config as get_engine_config
+    from llmengine.pool.pool import register_engine as register_engine
     from llmengine.transport.answer_limits import AnswerLimits as AnswerLimits
     from llmengine.transport.loop import pauses as pauses
     from llmengine.types.errors import AnswerTooLargeError as AnswerTooLargeError
@@ -74,8 +74,7 @@ _HOMES = {
     "config.engine": ("EngineConfig", "Price", "Timeouts"),
     "config.files": ("load_engines",),
     "engine.engine": ("Engine",),
-    "pool.pool": ("EnginePool",),
-    "pool.registry": ("get_engine", "get_engine_config", "register_engine"),
+    "pool.pool": ("EnginePool", "get_engine", "get_engine_config", "register_engine"),
     "transport.answer_limits": ("AnswerLimits",),
     "transport.loop": ("pauses",),
     "types.errors": (

@@ -12,15 +12,15 @@ from pydantic_core import from_json
 
 from llmengine.config.engine import EngineConfig
 from llmengine.config.resolve import base_of, root_of
-from llmengine.pool.named import named_engine
-from llmengine.pool.variables import ENV_FILE, flag, read_variables
+from llmengine.pool.environment import ENV_FILE, flag, read_variables
+from llmengine.pool.pool import named_engine
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import InvalidFieldError, StructuredOutputError, TruncatedError
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.pool.variables import EnvFile
+    from llmengine.pool.environment import EnvFile
     from llmengine.types.outputs import LLMOutput
 
 

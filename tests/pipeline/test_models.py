@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from llmengine import ConfigError
-from llmengine.pipeline.models import model_of, spec_of
+from llmengine.pipeline.files import model_of, spec_of
 
 WHERE = "f.yaml: models: A"
 

@@ -18,7 +18,7 @@ from llmengine import (
     InternalServerError,
 )
 from llmengine.mock import MockServer
-from llmengine.pool.presets import nemotron_koyeb
+from llmengine.pool.pool import nemotron_koyeb
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmengine import ConfigError, EngineConfig, EnginePool
-from llmengine.pool.variables import read_variables
+from llmengine.pool.environment import read_variables
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 

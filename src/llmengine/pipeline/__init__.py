@@ -3,18 +3,16 @@
 `Step` and `Chain` say what to ask, `run` and `resume` do it, `load_pipeline` reads it from YAML.
 """
 
-from llmengine.pipeline.chain import Chain
 from llmengine.pipeline.files import Pipeline, load_pipeline
-from llmengine.pipeline.records import Record, read_records, to_records
-from llmengine.pipeline.reporting import Report
-from llmengine.pipeline.running import StepProgress, resume, run
-from llmengine.pipeline.step import Step
+from llmengine.pipeline.run import StepProgress, resume, run
+from llmengine.pipeline.run_folder import RunReport
+from llmengine.pipeline.step import Chain, Record, Step, read_records, to_records
 
 __all__ = [
     "Chain",
     "Pipeline",
     "Record",
-    "Report",
+    "RunReport",
     "Step",
     "StepProgress",
     "load_pipeline",

@@ -1,28 +1,101 @@
-"""A pipeline from a YAML file."""
+"""Models as a file names them: a Python class, a JSON schema, or a short list of fields.
+
+A pipeline from a YAML file.
+
+A pipeline as plain data: what a run's folder keeps of it, free of keys.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from llmengine.config.files import load_engines, parse_engines, read_yaml
-from llmengine.pipeline.chain import Chain
-from llmengine.pipeline.models import model_of
-from llmengine.pipeline.records import read_records, to_records
-from llmengine.pipeline.step import Step
+from llmengine.pipeline.schema_models import INLINE_MODULE, model_of_schema
+from llmengine.pipeline.step import Chain, Step, read_records, to_records
 from llmengine.types.errors import ConfigError
 from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import MASK
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
     from llmengine.config.engine import EngineConfig
-    from llmengine.pipeline.records import Record
+    from llmengine.pipeline.step import Record
+
+
+def model_of(name: str, spec: Any, where: str) -> type[BaseModel]:
+    """The model behind ``package.module:Class``, ``{schema: ...}`` or ``{fields: ...}``.
+
+    Raises ConfigError that begins with `where`.
+    """
+    if isinstance(spec, str):
+        return _imported(spec, where)
+    if isinstance(spec, dict) and set(spec) == {"schema"}:
+        return model_of_schema(name, spec["schema"], where)
+    if isinstance(spec, dict) and set(spec) == {"fields"}:
+        return model_of_schema(name, _schema_of_fields(spec["fields"], where), where)
+    msg = (
+        f"{where}: give the name of a model, package.module:Class, "
+        "{schema: ...} with a JSON schema, or {fields: ...}"
+    )
+    raise ConfigError(msg)
+
+
+def spec_of(model: type[BaseModel]) -> Any:
+    """How a file names this model: a class by its place, any other by its schema."""
+    if model.__module__ == INLINE_MODULE or "<locals>" in model.__qualname__:
+        return {"schema": model.model_json_schema()}
+    return f"{model.__module__}:{model.__qualname__}"
+
+
+def _schema_of_fields(fields: Any, where: str) -> Mapping[str, Any]:
+    """A closed object; each field is a type, a list of allowed values, or a schema.
+
+    A name that ends in ``?`` may be left out.
+    """
+    if not isinstance(fields, dict) or not fields:
+        msg = f"{where}: fields: give a mapping of names to types, such as {{summary: string}}"
+        raise ConfigError(msg)
+    if odd := [name for name in fields if not isinstance(name, str)]:
+        msg = f"{where}: fields: {odd[0]!r} is no string; put the name in quotes"
+        raise ConfigError(msg)
+    return {
+        "type": "object",
+        "properties": {name.removesuffix("?"): _fragment(f) for name, f in fields.items()},
+        "required": [name for name in fields if not name.endswith("?")],
+    }
+
+
+def _fragment(field: Any) -> Any:
+    if isinstance(field, str):
+        return {"type": field}
+    return {"enum": field} if isinstance(field, list) else field
+
+
+def _imported(spec: str, where: str) -> type[BaseModel]:
+    module, colon, path = spec.partition(":")
+    if not colon or not module or not path:
+        msg = f"{where}: {spec!r} is no model of this file, and no package.module:Class"
+        raise ConfigError(msg)
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"{where}: {spec!r} cannot be imported: {error}"
+        raise ConfigError(msg) from error
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        msg = f"{where}: {spec!r} is no pydantic model class"
+        raise ConfigError(msg)
+    return found
 
 
 class _Entry(BaseModel):
@@ -180,3 +253,76 @@ def _named(source: Path) -> Iterator[None]:
     except ConfigError as error:
         msg = f"{source}: {error}"
         raise ConfigError(msg) from error
+
+
+# What of an engine decides its answers; the rest (address, clocks, limits) may differ on resuming.
+_ANSWERING = ("backend", "model", "sampling", "reasoning", "extra_body")
+
+
+def as_data(chain: Chain, engines: Mapping[str, EngineConfig], inputs: str) -> dict[str, Any]:
+    """The pipeline as its file says it, with everything resolved and nothing secret."""
+    used = dict.fromkeys(step.engine for step in chain.steps)
+    return {
+        "name": chain.name,
+        "engines": [_engine(engines[name]) for name in used],
+        "steps": [_step_as_run(step) for step in chain.steps],
+        "inputs": inputs,
+    }
+
+
+def check_same(before: Any, now: Any, where: str) -> None:
+    """Raise ConfigError that names the first difference if the two would answer differently."""
+    for part in ("steps", "engines"):
+        old, new = _by_name(before, part), _by_name(now, part)
+        if list(old) != list(new):
+            msg = (
+                f"{where}: {part}: the run has {', '.join(old)}, and the pipeline has "
+                f"{', '.join(new)}; start a new run"
+            )
+            raise ConfigError(msg)
+        for name, entry in old.items():
+            _check_entry(entry, new[name], f"{where}: {part.removesuffix('s')} {name!r}")
+
+
+def _check_entry(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
+    for field in dict.fromkeys([*old, *new]):
+        if old.get(field) != new.get(field):
+            msg = f"{where}: {field}: is not what the run began with; start a new run"
+            raise ConfigError(msg)
+
+
+def _by_name(data: Any, part: str) -> dict[str, dict[str, Any]]:
+    try:
+        if part == "steps":
+            return {step["id"]: step for step in data[part]}
+        return {e["name"]: {k: e[k] for k in _ANSWERING if k in e} for e in data[part]}
+    except (KeyError, TypeError) as error:
+        msg = f"the run's pipeline.yaml is broken: {part}: {error}"
+        raise ConfigError(msg) from error
+
+
+def _step_as_run(step: Step) -> dict[str, Any]:
+    models = {
+        name: spec_of(model)
+        for name in ("input_model", "output_model")
+        if (model := getattr(step, name)) is not None
+    }
+    rest: dict[str, Any] = {"reasoning": step.reasoning} if step.reasoning is not None else {}
+    sampling = {k: list(v) if isinstance(v, tuple) else v for k, v in step.sampling.given().items()}
+    if sampling:
+        rest["sampling"] = sampling
+    return {"id": step.id, "engine": step.engine, **step.templates, **models, **rest}
+
+
+def _engine(config: EngineConfig) -> dict[str, Any]:
+    data = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key"})
+    if config.headers:
+        data["headers"] = dict.fromkeys(config.headers, MASK)
+    if config.endpoint:
+        data["endpoint"] = _without_password(config.endpoint)
+    return {"name": config.name} | data
+
+
+def _without_password(endpoint: str) -> str:
+    parts = urlsplit(endpoint)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))

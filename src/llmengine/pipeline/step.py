@@ -1,22 +1,218 @@
-"""One question asked of every record."""
+"""Prompt templates: Jinja in a sandbox, in which a missing name is an error and never a blank.
+
+The records of a run, and how far each of them has come.
+
+One question asked of every record.
+
+Steps in order, each of which may read what those before it answered.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
-from llmengine.pipeline import templates
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.file_names import file_name
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from jinja2 import Template
 
     from llmengine.types.request import Message
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _as_text(value: Any) -> Any:
+    """What a placeholder prints: JSON where Python's own spelling is no data format."""
+    return _json(value) if value is None or isinstance(value, (bool, Mapping, list)) else value
+
+
+class _Prompts(ImmutableSandboxedEnvironment):
+    """A dot after a mapping is always a key, so no method hides a field called ``items``."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Mapping):
+            return self.getitem(obj, attribute)
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if not isinstance(obj, Mapping):
+            return super().getitem(obj, argument)
+        if argument in obj:
+            return obj[argument]
+        hint = f"there is no {argument!r} among {', '.join(map(str, obj)) or 'nothing'}"
+        return self.undefined(hint, obj=obj, name=argument)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> _Prompts:
+    made = _Prompts(
+        undefined=StrictUndefined,
+        autoescape=False,
+        finalize=_as_text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.clear()  # else `{{ range }}` in a record without that field prints a function
+    made.filters["tojson"] = _json  # Jinja's own is for HTML and escapes < and &
+    return made
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> Template:
+    return _environment().from_string(source)
+
+
+def check(source: str, where: str) -> None:
+    """Raise ConfigError that names `where` and the line if the text is no template."""
+    try:
+        _compiled(source)
+    except TemplateSyntaxError as error:
+        msg = f"{where}: line {error.lineno}: {error.message}"
+        raise ConfigError(msg) from error
+    except TemplateError as error:
+        msg = f"{where}: {error}"
+        raise ConfigError(msg) from error
+
+
+def fill(source: str, names: Mapping[str, Any], where: str) -> str:
+    """The template filled with the names.
+
+    Raises InvalidRequestError that begins with `where` and says which name is missing and which
+    there are, or what else went wrong.
+    """
+    try:
+        return _compiled(source).render(names)
+    except Exception as error:
+        problem = error.message if isinstance(error, TemplateError) else str(error)
+        known = f"; the names are {', '.join(names)}" if _is_unknown_name(problem) else ""
+        msg = f"{where}: {problem}{known}"
+        raise InvalidRequestError(msg) from error
+
+
+def _is_unknown_name(problem: str | None) -> bool:
+    return bool(problem) and str(problem).endswith(" is undefined")
+
+
+def references(source: str, root: str) -> Iterator[tuple[str, ...]]:
+    """Every dotted path below `root` that the template reads: ``("extract", "summary")``."""
+    tree = _environment().parse(source)
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        path = _path(node)
+        if path and path[0] == root:
+            yield path[1:]
+
+
+def _path(node: nodes.Node) -> tuple[str, ...]:
+    """The names of a chain of dots and constant keys; empty where part of it is computed."""
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        before, key = _path(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        before, key = _path(node.node), str(node.arg.value)
+    else:
+        return ()
+    return (*before, key) if before else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One input: its id, unique in a run, and its fields, the id among them."""
+
+    id: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class RecordProgress:
+    """What a record has by now: the answers of steps by their id, or the error that ended it."""
+
+    record: Record
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+
+
+def to_records(items: Iterable[Mapping[str, Any]], source: str = "inputs") -> list[Record]:
+    """Records from mappings; the id is the field ``id``, or the place in the list from 1 on.
+
+    Raises ConfigError that names `source` and the place.
+    """
+    records: dict[str, Record] = {}
+    for place, item in enumerate(items, start=1):
+        record = _record(item, place, f"{source}: record {place}")
+        if record.id in records:
+            msg = f"{source}: record {place}: id: {record.id!r} is taken by an earlier record"
+            raise ConfigError(msg)
+        records[record.id] = record
+    if not records:
+        msg = f"{source}: there are no records; give at least one"
+        raise ConfigError(msg)
+    return list(records.values())
+
+
+def read_records(path: str | os.PathLike[str]) -> list[Record]:
+    """The records of a file with one JSON object a line; empty lines are passed over.
+
+    Raises ConfigError that names the file and the line.
+    """
+    return to_records((fields for _, fields in read_objects(path)), str(path))
+
+
+def read_objects(path: str | os.PathLike[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects of such a file, each with the file and line that messages name it by."""
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror or error}; give a file of JSON lines"
+        raise ConfigError(msg) from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"{path}: line {number}"
+            yield where, _parse(line, where)
+
+
+def _parse(line: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        msg = f"{where}: is no JSON: {error}"
+        raise ConfigError(msg) from error
+    if not isinstance(value, dict):
+        msg = f"{where}: is no JSON object; write one a line"
+        raise ConfigError(msg)
+    return value
+
+
+def _record(item: Any, place: int, where: str) -> Record:
+    if not isinstance(item, dict):
+        msg = f"{where}: is no mapping of field names to values"
+        raise ConfigError(msg)
+    given = item.get("id", place)
+    if not isinstance(given, (str, int)) or isinstance(given, bool):
+        msg = f"{where}: id: {given!r} is no string and no whole number"
+        raise ConfigError(msg)
+    if STEPS in item:
+        msg = f"{where}: {STEPS}: is the name of earlier steps' answers in templates; rename it"
+        raise ConfigError(msg)
+    return Record(str(given), {"id": given, **item})
+
 
 STEPS = "steps"  # the name under which templates find what earlier steps answered
 RESERVED_IDS = frozenset({"inputs", "outputs"})  # files of the run's folder
@@ -54,7 +250,7 @@ class Step:
         for name in ("input_model", "output_model"):
             _check_model(getattr(self, name), f"step {self.id!r}: {name}")
         for name, source in self.templates.items():
-            templates.check(source, f"step {self.id!r}: {name}")
+            check(source, f"step {self.id!r}: {name}")
 
     @property
     def templates(self) -> dict[str, str]:
@@ -73,9 +269,7 @@ class Step:
         return [
             {
                 "role": name.removesuffix("_prompt"),
-                "content": templates.fill(
-                    source, names, f"step {self.id!r}: {name}: record {record_id!r}"
-                ),
+                "content": fill(source, names, f"step {self.id!r}: {name}: record {record_id!r}"),
             }
             for name, source in self.templates.items()
         ]
@@ -105,3 +299,63 @@ def _check_model(model: object, where: str) -> None:
         return
     msg = f"{where}: {model!r} is no pydantic model class"
     raise ConfigError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Named steps in order.
+
+    Raises ConfigError that names the step and the field if an id comes twice, or a template reads
+    a step that does not come before it or a field that the step's output model does not have.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if not self.steps:
+            msg = f"chain {self.name!r}: steps: there are none; give at least one step"
+            raise ConfigError(msg)
+        earlier: dict[str, Step] = {}
+        for step in self.steps:
+            if step.id in earlier:
+                msg = f"step {step.id!r}: id: an earlier step has it too; ids must differ"
+                raise ConfigError(msg)
+            _check_references(step, earlier)
+            earlier[step.id] = step
+
+
+def _check_references(step: Step, earlier: dict[str, Step]) -> None:
+    for name, source in step.templates.items():
+        for path in references(source, STEPS):
+            _check_reference(path, earlier, f"step {step.id!r}: {name}")
+
+
+def _check_reference(path: tuple[str, ...], earlier: dict[str, Step], where: str) -> None:
+    source, *below = path
+    if source not in earlier:
+        before = f"those before it are {', '.join(earlier)}" if earlier else "it is the first step"
+        msg = f"{where}: {STEPS}.{source} is no step before this one; {before}"
+        raise ConfigError(msg)
+    if not below:
+        return
+    model = earlier[source].output_model
+    if model is None:
+        msg = (
+            f"{where}: {STEPS}.{source} is a text without fields, so it has no {below[0]!r}; "
+            f"write {STEPS}.{source}, or give that step an output_model"
+        )
+        raise ConfigError(msg)
+    known = _fields(model)
+    if known is not None and below[0] not in known:
+        msg = f"{where}: {STEPS}.{source} has no {below[0]!r}; it has {', '.join(known)}"
+        raise ConfigError(msg)
+
+
+def _fields(model: type[BaseModel]) -> list[str] | None:
+    """The names in the model's JSON; None where only an answer can tell."""
+    schema = model.model_json_schema(mode="serialization")
+    if schema.get("type") != "object" or schema.get("additionalProperties"):
+        return None
+    return list(schema.get("properties", ()))

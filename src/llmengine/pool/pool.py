@@ -1,23 +1,110 @@
-"""A small dictionary of clients."""
+"""Configurations of servers that need more than an address.
+
+The engines that variables alone describe.
+
+A small dictionary of clients.
+
+The pool of the process, for programs that need just one.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from llmengine.config.engine import EngineConfig
 from llmengine.config.files import load_engines
-from llmengine.pool.named import NAMED, named_engine
-from llmengine.pool.settled import settled
-from llmengine.pool.variables import ENV_FILE, read_variables
+from llmengine.config.resolve import Names
+from llmengine.pool.environment import ENV_FILE, first, read_variables, settled
+from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError, UnknownEngineError
 
 if TYPE_CHECKING:
     import os
 
     from llmengine.engine.engine import Engine
-    from llmengine.pool.variables import EnvFile
+    from llmengine.pool.environment import EnvFile, Sources
+
+
+NEMOTRON = "nvidia/nemotron-3-8b-instruct"
+COLD_START = 300.0
+
+
+def nemotron_koyeb(
+    endpoint: str, model: str = NEMOTRON, *, cold_start: float = COLD_START, **fields: Any
+) -> EngineConfig:
+    """Nemotron, or another model, on a vLLM server that Koyeb puts to sleep when nobody asks.
+
+    While the instance wakes, its address answers 502, 503 or 504, or nothing. The engine then
+    waits until the server lists its models, for at most ``cold_start`` seconds. ``fields`` are
+    further fields of EngineConfig.
+    """
+    given = {"model": model, "endpoint": endpoint, "cold_start": cold_start}
+    return EngineConfig(**({"name": "nemotron", "backend": "vllm_api"} | fields | given))
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One engine of the environment: its backend and the variable that holds its model.
+
+    ``names`` are the variables of its address and key, where those of the backend do not fit.
+    """
+
+    backend: str
+    model: str
+    names: Names | None = None
+    default_model: str | None = None
+    cold_start: float | None = None
+
+
+# Said here too, so that a configuration can be had where OpenAI's SDK is not installed.
+_OPENAI = Names(
+    (("OPENAI_BASE_URL", "OPENAI_API_KEY"), ("OPENAI_API_BASE", "OPENAI_API_KEY")),
+    default="https://api.openai.com/v1",
+    key="OPENAI_API_KEY",
+)
+
+NAMED = {
+    "llamacpp": Named(
+        "openai_compatible",
+        "LLAMACPP_MODEL",
+        Names((("LLAMACPP_API_BASE", None),), default="http://localhost:8080/v1"),
+    ),
+    "nemotron": Named(
+        "vllm_api",
+        "NEMOTRON_MODEL",
+        Names((("NEMOTRON_API_URL", "NEMOTRON_API_KEY"),)),
+        default_model=NEMOTRON,
+        cold_start=COLD_START,
+    ),
+    "ollama": Named("ollama_api", "OLLAMA_MODEL"),
+    "openai": Named("openai", "OPENAI_MODEL", _OPENAI),
+    "vllm": Named("vllm_api", "VLLM_MODEL"),
+}
+
+
+def named_engine(name: str, sources: Sources) -> EngineConfig:
+    """The engine of that name, one of NAMED, made from variables alone.
+
+    Raises ConfigError that names the variable if the model or the address is not set.
+    """
+    named = NAMED[name]
+    model = first(sources, named.model) or named.default_model
+    if model is None:
+        raise ConfigError(_not_set(name, named.model))
+    config = EngineConfig(
+        name=name, backend=named.backend, model=model, cold_start=named.cold_start
+    )
+    found = settled(config, sources, named.names)
+    if found.endpoint is None and named.names is not None:
+        raise ConfigError(_not_set(name, named.names.pairs[0][0]))
+    return found
+
+
+def _not_set(name: str, variable: str) -> str:
+    return f"engine {name!r}: {variable} is not set; set it in the environment or in .env"
 
 
 class EnginePool:
@@ -114,3 +201,27 @@ class EnginePool:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+_pool = EnginePool()
+
+
+def _advice(unknown: Mapping[str, Any]) -> str:
+    written = ", ".join(f"{name}=..." for name in unknown)
+    return f"write register_engine(EngineConfig({written}))"
+
+
+@checked_call("register_engine()", InvalidFieldError, _advice)
+def register_engine(config: EngineConfig, *, replace: bool = False) -> None:
+    """Make an engine known to the whole process under its name; see EnginePool.register."""
+    _pool.register(config, replace=replace)
+
+
+def get_engine(name: str) -> Engine:
+    """The process's one engine of that name; see EnginePool.get."""
+    return _pool.get(name)
+
+
+def get_engine_config(name: str) -> EngineConfig:
+    """The configuration of that name; see EnginePool.config."""
+    return _pool.config(name)

@@ -20,7 +20,7 @@ from llmengine.integrations.chainette import (
     install,
 )
 from llmengine.pipeline.files import names_objects
-from llmengine.pipeline.folder import RunFolder
+from llmengine.pipeline.run_folder import RunFolder
 from llmengine.types.errors import ConfigError, LLMEngineError
 
 if TYPE_CHECKING:

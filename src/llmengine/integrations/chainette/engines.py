@@ -13,9 +13,8 @@ from llmengine.config.backends import load_backend
 from llmengine.config.engine import EngineConfig
 from llmengine.config.files import parse_engines, read_yaml
 from llmengine.config.resolve import locate
-from llmengine.pool.named import NAMED
-from llmengine.pool.settled import settled
-from llmengine.pool.variables import read_variables
+from llmengine.pool.environment import read_variables, settled
+from llmengine.pool.pool import NAMED
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:

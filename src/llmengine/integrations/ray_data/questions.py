@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from llmengine.integrations.ray_data.formats import Row, rows_of
-from llmengine.pipeline import templates
+from llmengine.pipeline import step
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.request import Prompt, to_messages
 from llmengine.types.sampling import SamplingParams
@@ -74,7 +74,7 @@ def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[Prompt
     if template is not None and prompt is not None:
         raise ConfigError("prompt and template both say what is asked; give one of them")
     if template is not None:
-        templates.check(template, "template")
+        step.check(template, "template")
         return partial(_filled, template), None
     if callable(prompt):
         return partial(_called, prompt), None
@@ -83,7 +83,7 @@ def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[Prompt
 
 
 def _filled(template: str, row: Row) -> Prompt:
-    return templates.fill(template, row, "template")
+    return step.fill(template, row, "template")
 
 
 def _called(prompt_of: PromptOf, row: Row) -> Prompt:

@@ -18,6 +18,7 @@ from llmengine.types.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+
 INLINE_MODULE = "llmengine.pipeline.inline"  # where such models say that they come from
 
 _DEFINITIONS = "#/$defs/"

@@ -7,11 +7,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmengine.pipeline.as_run import as_data, check_same
-from llmengine.pipeline.folder import INPUTS, PIPELINE, RunFolder
-from llmengine.pipeline.records import Progress, read_records
-from llmengine.pipeline.reporting import Report, RunLog
-from llmengine.pipeline.rows import answer_of, answered_row, unsent_row
+from llmengine.pipeline.files import as_data, check_same
+from llmengine.pipeline.run_folder import (
+    INPUTS,
+    PIPELINE,
+    RunFolder,
+    RunLog,
+    RunReport,
+    answer_of,
+    answered_row,
+    unsent_row,
+)
+from llmengine.pipeline.step import RecordProgress, read_records
 from llmengine.types.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -20,13 +27,12 @@ if TYPE_CHECKING:
 
     from llmengine.config.engine import EngineConfig
     from llmengine.engine.engine import Engine
-    from llmengine.pipeline.chain import Chain
-    from llmengine.pipeline.records import Record
-    from llmengine.pipeline.rows import Row
-    from llmengine.pipeline.step import Step
+    from llmengine.pipeline.run_folder import OutputRow
+    from llmengine.pipeline.step import Chain, Record, Step
     from llmengine.types.request import Message
 
-    Watch = Callable[["StepProgress"], object]
+    OnStep = Callable[["StepProgress"], object]
+
 
 log = logging.getLogger("llmengine")
 
@@ -51,8 +57,8 @@ def run(
     engines: Mapping[str, EngineConfig],
     *,
     out: str | os.PathLike[str] = "runs",
-    watch: Watch = _unwatched,
-) -> Report:
+    watch: OnStep = _unwatched,
+) -> RunReport:
     """Ask every step of every record, in a new folder below `out`.
 
     A record that fails at a step keeps its error, and the others go on. `watch` is told how far
@@ -64,7 +70,7 @@ def run(
     folder.write_yaml(PIPELINE, as_data(chain, engines, INPUTS))
     folder.write_lines(INPUTS, [record.fields for record in records])
     begun = RunLog.begin(folder, chain, engines)
-    return _carry_out(begun, chain, opened, [Progress(record) for record in records], watch)
+    return _carry_out(begun, chain, opened, [RecordProgress(record) for record in records], watch)
 
 
 def resume(
@@ -72,8 +78,8 @@ def resume(
     chain: Chain,
     engines: Mapping[str, EngineConfig],
     *,
-    watch: Watch = _unwatched,
-) -> Report:
+    watch: OnStep = _unwatched,
+) -> RunReport:
     """Go on with the run in the folder: ask what has no answer in it yet, failures included.
 
     Raises ConfigError if the folder is none, or if the chain or what decides an engine's answers
@@ -82,7 +88,7 @@ def resume(
     folder = RunFolder.open(path)
     check_same(folder.read(PIPELINE), as_data(chain, engines, INPUTS), str(path))
     opened = open_engines(chain, engines)
-    progress = {record.id: Progress(record) for record in read_records(folder.path / INPUTS)}
+    progress = {record.id: RecordProgress(record) for record in read_records(folder.path / INPUTS)}
     for step in chain.steps:
         folder.mend(step.id)
         for row in folder.rows(step.id):
@@ -109,9 +115,9 @@ def _carry_out(
     begun: RunLog,
     chain: Chain,
     engines: Mapping[str, Engine],
-    records: list[Progress],
-    watch: Watch,
-) -> Report:
+    records: list[RecordProgress],
+    watch: OnStep,
+) -> RunReport:
     try:
         for step in chain.steps:
             _run_step(begun.folder, step, engines[step.engine], records, watch)
@@ -122,7 +128,7 @@ def _carry_out(
 
 
 def _run_step(
-    folder: RunFolder, step: Step, engine: Engine, records: list[Progress], watch: Watch
+    folder: RunFolder, step: Step, engine: Engine, records: list[RecordProgress], watch: OnStep
 ) -> None:
     todo = [p for p in records if p.error is None and step.id not in p.outputs]
     failed = 0
@@ -138,14 +144,16 @@ def _run_step(
     log.info("step %s: %d of %d records answered", step.id, len(todo) - failed, len(todo))
 
 
-def _rows(step: Step, engine: Engine, todo: list[Progress]) -> Iterator[tuple[Progress, Row]]:
+def _rows(
+    step: Step, engine: Engine, todo: list[RecordProgress]
+) -> Iterator[tuple[RecordProgress, OutputRow]]:
     """The line of each record: first those that can be sent, as they are answered, then the rest.
 
     Records run through the engine's bounded window, so that each is written as soon as its
     answer and those before it are there, and none waits for a whole batch.
     """
-    sent: deque[tuple[Progress, list[Message]]] = deque()
-    unsent: list[tuple[Progress, Row]] = []
+    sent: deque[tuple[RecordProgress, list[Message]]] = deque()
+    unsent: list[tuple[RecordProgress, OutputRow]] = []
 
     def prompts() -> Iterator[list[Message]]:
         for progress in todo:
