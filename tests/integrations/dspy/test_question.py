@@ -9,10 +9,8 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
 from llmengine.backends.mock import Mock
-from llmengine.integrations.dspy.asker import Asker
-from llmengine.integrations.dspy.legacy.prompt_schema import asked_schema
-from llmengine.integrations.dspy.question import read_question
-from llmengine.integrations.dspy.source import engine_of
+from llmengine.integrations.dspy.adapter import DSPyEngine, engine_of, read_question
+from llmengine.integrations.dspy.dspy2_4 import asked_schema
 
 
 class Answer(BaseModel):
@@ -119,7 +117,7 @@ def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, A
     known: dict[str, Any] = {"backend": "vllm_api", "model": "m", "endpoint": "http://host:1/v1"}
 
     def identity(**changed: Any) -> str:
-        return Asker(EngineConfig.model_validate(known | changed).engine).identity
+        return DSPyEngine(EngineConfig.model_validate(known | changed).engine).identity
 
     assert identity() == "m@host:1"
     assert identity(api_key="secret-key-3", timeout=5) == identity()
@@ -141,5 +139,5 @@ def test_an_engine_without_a_server_is_known_by_its_backend() -> None:
     """It has no address, neither for its identity nor for the one that retries otherwise."""
     engine = InProcess(EngineConfig(backend="mock", model="m"))
 
-    assert Asker(engine).identity == "m@mock"
+    assert DSPyEngine(engine).identity == "m@mock"
     assert engine_of(engine, num_retries=1).config.max_retries == 1

@@ -106,13 +106,13 @@ def test_a_stream_that_never_begins_is_retried(
 
 def test_reasoning_and_tool_calls_are_streamed(newest: Any, config: EngineConfig) -> None:
     """DSPy's events hold all that a model may say, in their order."""
-    from llmengine.integrations.dspy.lm15.stream import Events  # noqa: PLC0415 - needs DSPy 3.4
+    from llmengine.integrations.dspy.dspy3_4 import StreamEvents  # noqa: PLC0415 - needs DSPy 3.4
     from llmengine.types.outputs import Delta, ToolCallDelta  # noqa: PLC0415 - as above
 
     assert newest
     assert config
     lm15 = newest.lm15
-    events = Events("m")
+    events = StreamEvents("m")
     deltas = [
         Delta(reasoning="Hm."),
         Delta(text="I look."),

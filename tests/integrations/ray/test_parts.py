@@ -12,14 +12,13 @@ from llmengine import ConfigError, EngineConfig
 from llmengine.batch.format import BatchRequest
 from llmengine.batch.journal import Journal
 from llmengine.integrations.ray_data import run_batch
-from llmengine.integrations.ray_data.part_asker import PartAsker
-from llmengine.integrations.ray_data.parts import Part, parts_of, recover
+from llmengine.integrations.ray_data.batch import Part, PartAsker, parts_of, recover
 from llmengine.mock import Fault, Script
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.integrations.ray_data.parts import AskedPart
+    from llmengine.integrations.ray_data.batch import AskedPart
     from llmengine.mock import MockServer
 
 URL = "/v1/chat/completions"

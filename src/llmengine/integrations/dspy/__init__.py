@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.integrations.dspy.factory import to_lm
-from llmengine.integrations.dspy.generation import Generation, installed, installed_version
-from llmengine.integrations.dspy.legacy.threads import purge_dead_threads
-from llmengine.integrations.dspy.native import native_lm
+from llmengine.integrations.dspy.lm import (
+    Generation,
+    installed,
+    installed_version,
+    native_lm,
+    purge_dead_threads,
+    to_lm,
+)
 
 if TYPE_CHECKING:
-    from llmengine.integrations.dspy.legacy.lm import DSPyLLMWrapper as DSPyLLMWrapper
+    from llmengine.integrations.dspy.dspy2_4 import DSPyLLMWrapper as DSPyLLMWrapper
 
 __all__ = [
     "DSPyLLMWrapper",
@@ -28,6 +32,6 @@ def __getattr__(name: str) -> Any:
     # A class of 2.4's own kind, to be subclassed; later DSPys make theirs by the same call.
     if installed() is not Generation.LEGACY:
         return to_lm
-    from llmengine.integrations.dspy.legacy import lm  # noqa: PLC0415 - it imports dspy
+    from llmengine.integrations.dspy import dspy2_4  # noqa: PLC0415 - it imports dspy
 
-    return lm.DSPyLLMWrapper
+    return dspy2_4.DSPyLLMWrapper

@@ -4,7 +4,7 @@
 actors and resumes. Ray itself is imported by `run_batch` alone.
 """
 
-from llmengine.integrations.ray_data.batches import run_batch
+from llmengine.integrations.ray_data.batch import run_batch
 from llmengine.integrations.ray_data.mapper import EngineMapper
 
 __all__ = ["EngineMapper", "run_batch"]

@@ -1,25 +1,272 @@
-"""The class for ``Dataset.map_batches``: one engine on each actor, rows in and rows out."""
+"""The three shapes in which Ray Data hands over a batch, read and added to without importing any.
+
+They are a ``pyarrow.Table``, a ``pandas.DataFrame`` and a mapping of columns to arrays ("numpy").
+
+From a row to what is asked for it.
+
+The columns that a row gains: one flat, typed value each, whatever became of its prompt.
+
+The class for ``Dataset.map_batches``: one engine on each actor, rows in and rows out.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, Unpack
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from llmengine.engine.options import CallOptions
-from llmengine.integrations.ray_data.answers import KINDS, columns_of
-from llmengine.integrations.ray_data.configured import engine_of
-from llmengine.integrations.ray_data.formats import check_columns, with_columns
-from llmengine.integrations.ray_data.questions import Question, Questions
+from llmengine.integrations.ray_data.config import engine_of
+from llmengine.pipeline import step
 from llmengine.structured.schema import shape_of
-from llmengine.types.outputs import Result
+from llmengine.types.errors import (
+    CallError,
+    ConfigError,
+    InvalidRequestError,
+    StructuredOutputError,
+)
+from llmengine.types.outputs import Result, Usage
+from llmengine.types.request import Prompt, to_messages
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Collection, Iterator
 
     from llmengine.engine.options import Options
-    from llmengine.integrations.ray_data.configured import EngineSpec
-    from llmengine.integrations.ray_data.questions import PromptOf
-    from llmengine.types.errors import InvalidRequestError
+    from llmengine.integrations.ray_data.config import EngineSpec
+    from llmengine.types.outputs import LLMOutput
+
+
+DataRow = dict[str, Any]
+
+
+def rows_of(batch: Any, names: Collection[str] | None = None) -> list[DataRow]:
+    """The rows of a batch in plain Python values: all columns, or those that are named."""
+    part = batch if names is None else _selected(batch, list(names))
+    if isinstance(part, Mapping):
+        listed = [dict(zip(part, row, strict=True)) for row in zip(*part.values(), strict=True)]
+    elif _is_table(part):
+        listed = part.to_pylist()
+    else:
+        listed = part.to_dict("records")
+    return [{name: plain(value) for name, value in row.items()} for row in listed]
+
+
+def with_columns(batch: Any, columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Any:
+    """The batch with more columns, in its own shape; what it had stays as it was.
+
+    ``kinds`` are Arrow's names of their types. Only a table can be told them: without, a column
+    that is null in one block has another type there than elsewhere.
+    """
+    if isinstance(batch, Mapping):
+        return {**batch, **columns}
+    return _append(batch, columns, kinds) if _is_table(batch) else batch.assign(**columns)
+
+
+def check_columns(batch: Any, wanted: Collection[str], free: Collection[str]) -> None:
+    """Raise ConfigError if a wanted column is missing or one that must be free is there."""
+    known = names_of(batch)
+    if missing := [name for name in wanted if name not in known]:
+        raise ConfigError(
+            f"the rows have no column {missing[0]!r}; their columns are {', '.join(known)}"
+        )
+    if taken := [name for name in free if name in known]:
+        raise ConfigError(
+            f"the rows have a column {taken[0]!r} already, which the answer would go over; "
+            "rename it, or give the mapper a prefix for the columns of the answer"
+        )
+
+
+def names_of(batch: Any) -> list[str]:
+    """The names of the columns."""
+    if isinstance(batch, Mapping):
+        return list(batch)
+    if _is_table(batch):
+        return list(batch.column_names)
+    if hasattr(batch, "assign"):
+        return list(batch.columns)
+    raise ConfigError(
+        f"a batch is a {type(batch).__name__}; give map_batches batch_format 'pyarrow', "
+        "'pandas' or 'numpy'"
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value of Arrow or numpy as Python's own.
+
+    Arrow gives each struct of a column the keys of all of them, so a key that is null in one was
+    not there: a null ``name`` in a message is more than servers take.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def _is_table(batch: Any) -> bool:
+    return hasattr(batch, "to_pylist")
+
+
+def _selected(batch: Any, names: list[str]) -> Any:
+    if isinstance(batch, Mapping):
+        return {name: batch[name] for name in names}
+    return batch.select(names) if _is_table(batch) else batch[names]
+
+
+def _append(table: Any, columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 - whoever has tables has it
+
+    for name, values in columns.items():
+        kind = pa.type_for_alias(kinds[name])
+        table = table.append_column(name, pa.array(values, kind))
+    return table
+
+
+PromptOf = Callable[[DataRow], Prompt]
+
+
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """What one row asks."""
+
+    prompt: Prompt
+    sampling: SamplingParams
+
+
+class Questions:
+    """How rows become questions.
+
+    ``prompt`` is the column of the prompt or a function of the row, ``template`` a text that the
+    row fills, instead of either. ``sampling`` holds for every row; what the row's mapping in
+    ``sampling_column`` says goes over it. Raises ConfigError for a template that is none.
+    """
+
+    def __init__(
+        self,
+        prompt: str | PromptOf | None,
+        template: str | None,
+        sampling: SamplingParams,
+        sampling_column: str | None,
+    ) -> None:
+        self._prompt_of, column = _reader(prompt, template)
+        self._whole_rows = column is None
+        self._sampling = sampling
+        self._sampling_column = sampling_column
+        self.columns = [name for name in (column, sampling_column) if name is not None]
+
+    def of(self, batch: Any) -> Iterator[RowRequest | InvalidRequestError]:
+        """The question of each row of a batch, or why it has none."""
+        for place, row in enumerate(rows_of(batch, None if self._whole_rows else self.columns)):
+            try:
+                prompt = self._prompt_of(row)
+                to_messages(prompt, index=place)
+                yield RowRequest(prompt, self._sampling_of(row))
+            except InvalidRequestError as error:
+                yield error
+
+    def _sampling_of(self, row: DataRow) -> SamplingParams:
+        own = row[self._sampling_column] if self._sampling_column else None
+        sampling = self._sampling.merged(SamplingParams.of(own))
+        if (sampling.n or 1) > 1:
+            raise InvalidRequestError(
+                f"n is {sampling.n}, and a row has room for one answer; repeat the row instead"
+            )
+        return sampling
+
+
+def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[PromptOf, str | None]:
+    """What makes the prompt of a row, and the one column that it reads; None: it wants them all."""
+    if template is not None and prompt is not None:
+        raise ConfigError("prompt and template both say what is asked; give one of them")
+    if template is not None:
+        step.check(template, "template")
+        return partial(_filled, template), None
+    if callable(prompt):
+        return partial(_called, prompt), None
+    column = "prompt" if prompt is None else prompt
+    return itemgetter(column), column
+
+
+def _filled(template: str, row: DataRow) -> Prompt:
+    return step.fill(template, row, "template")
+
+
+def _called(prompt_of: PromptOf, row: DataRow) -> Prompt:
+    try:
+        return prompt_of(row)
+    except Exception as error:
+        raise InvalidRequestError(f"prompt: {type(error).__name__}: {error}") from error
+
+
+# Each column with Arrow's name of its type; all of them may be null but `attempts`.
+KINDS = {
+    "text": "string",
+    "parsed": "string",
+    "reasoning": "string",
+    "tool_calls": "string",
+    "finish_reason": "string",
+    "prompt_tokens": "int64",
+    "completion_tokens": "int64",
+    "total_tokens": "int64",
+    "attempts": "int64",
+    "error": "string",
+    "error_message": "string",
+}
+
+
+def columns_of(results: Sequence[Result], output_model: Any) -> dict[str, list[Any]]:
+    """One value a result in each of the columns of `KINDS`."""
+    rows = [_row(result, output_model) for result in results]
+    return {name: [row[name] for row in rows] for name in KINDS}
+
+
+def _row(result: Result, output_model: Any) -> dict[str, Any]:
+    parsed, error = None, result.error
+    if result.output is not None and output_model is not None:
+        try:
+            parsed = _as_json(result.output.parsed, output_model)
+        except Exception as raised:  # noqa: BLE001 - a model's own serializer must not end the job
+            error = _unwritable(raised, result.output)
+    usage = result.usage or Usage()
+    return {
+        **_said(result.output or (error.partial if isinstance(error, CallError) else None)),
+        "parsed": parsed,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "attempts": result.attempts,
+        "error": type(error).__name__ if error else None,
+        "error_message": str(error) if error else None,
+    }
+
+
+def _said(output: LLMOutput | None) -> dict[str, Any]:
+    first = output.outputs[0] if output and output.outputs else None
+    calls = [asdict(call) for call in first.tool_calls] if first else []
+    return {
+        "text": first.text if first else None,
+        "reasoning": first.reasoning if first else None,
+        "tool_calls": json.dumps(calls, ensure_ascii=False) if calls else None,
+        "finish_reason": first.finish_reason if first else None,
+    }
+
+
+def _as_json(parsed: Any, output_model: Any) -> str:
+    return shape_of(output_model).adapter.dump_json(parsed, by_alias=True).decode()
+
+
+def _unwritable(raised: Exception, output: LLMOutput) -> CallError:
+    return StructuredOutputError(
+        f"the answer fits output_model, but cannot be written as JSON: {raised}", partial=output
+    )
+
 
 Batch = TypeVar("Batch")
 
@@ -75,14 +322,14 @@ class EngineMapper:
         answered: Batch = with_columns(batch, columns, self._kinds)
         return answered
 
-    def _results(self, questions: list[Question | InvalidRequestError]) -> list[Result]:
+    def _results(self, questions: list[RowRequest | InvalidRequestError]) -> list[Result]:
         """One result a question, in order; only those that can be asked are."""
-        asked = [question for question in questions if isinstance(question, Question)]
+        asked = [question for question in questions if isinstance(question, RowRequest)]
         prompts = [question.prompt for question in asked]
         sampling = [question.sampling for question in asked]
         results = iter(self._engine.results(prompts, sampling, **self._options))
         return [
-            next(results) if isinstance(question, Question) else _unasked(question)
+            next(results) if isinstance(question, RowRequest) else _unasked(question)
             for question in questions
         ]
 

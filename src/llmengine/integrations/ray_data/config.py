@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
 
+
 EngineSpec = EngineConfig | Mapping[str, Any] | str
 
 

@@ -1,0 +1,338 @@
+"""Saying that an answer was cut, on DSPys that do not say it themselves.
+
+What a language model can be made of.
+
+From the keyword arguments of DSPy's language models to one call of an engine.
+
+An engine's answers in the shape of OpenAI's chat completions, which all DSPys read.
+
+An engine, as the language models of every DSPy ask it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from pydantic_core import to_json
+
+from llmengine.config.engine import EngineConfig
+from llmengine.engine.engine import Engine
+from llmengine.types.errors import ConfigError, InvalidRequestError, StructuredOutputError
+from llmengine.types.request import Capability
+from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import holds_secret
+from llmengine.worker import EngineWorker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from llmengine.engine.options import Options
+    from llmengine.types.outputs import (
+        CompletionOutput,
+        Delta,
+        LLMOutput,
+        Logprob,
+        Result,
+        ToolCall,
+        Usage,
+    )
+    from llmengine.types.request import Prompt
+
+    LMSource = Engine | EngineConfig | EngineWorker
+
+
+log = logging.getLogger("llmengine")
+
+
+def warn_if_cut(engine: str, finish_reasons: Iterable[str | None], limit: int | None) -> None:
+    """One warning where any of the answers ended at the token limit."""
+    if "length" in finish_reasons:
+        at = "its limit" if limit is None else f"{limit} tokens"
+        log.warning("%s: an answer was cut at %s; raise max_tokens", engine, at)
+
+
+def engine_of(source: LMSource, *, num_retries: int | None = None) -> Engine:
+    """The engine behind an engine, a configuration or a worker.
+
+    With ``num_retries`` it is another client of the same server, which retries that often.
+    Raises ConfigError for anything else.
+    """
+    if isinstance(source, EngineWorker):
+        source = source.engine
+    engine = source.engine if isinstance(source, EngineConfig) else source
+    if not isinstance(engine, Engine):
+        raise ConfigError(
+            f"a language model cannot be made of a {type(source).__name__}; give an engine, "
+            "an EngineConfig, or a worker that get_worker() or OpenAICompatibleWorker() gives"
+        )
+    return engine if num_retries is None else _retrying(engine, num_retries)
+
+
+def _retrying(engine: Engine, num_retries: int) -> Engine:
+    change: dict[str, Any] = {"max_retries": num_retries}
+    # The address and the key as they were found, so that the other finds the same server.
+    if not engine.in_process:
+        change["endpoint"] = engine.endpoint
+    if engine.api_key:
+        change["api_key"] = SecretStr(engine.api_key)
+    return engine.config.model_copy(update=change).engine
+
+
+_SAMPLING = frozenset(field.name for field in fields(SamplingParams)) - {"logprobs"}
+_OPTIONS = frozenset({"output_model", "tools", "tool_choice", "extra_body"})
+# OpenAI's fields that no engine has a name for: they go into the body as they are.
+_BODY = frozenset({"metadata", "parallel_tool_calls", "service_tier", "store", "user"})
+# What DSPy keeps its answers by; no server is told.
+_DSPYS_OWN = frozenset({"cache", "model", "model_type", "num_generations", "rollout_id"})
+_RENAMED = {"max_completion_tokens": "max_tokens", "reasoning_effort": "reasoning"}
+
+
+@dataclass(frozen=True, slots=True)
+class DSPyRequest:
+    """One prompt with all that a call of the engine takes; ``count`` is how many answers."""
+
+    prompt: Prompt
+    sampling: SamplingParams
+    options: Options
+    count: int = 1
+
+
+def read_question(prompt: Prompt, arguments: Mapping[str, Any]) -> DSPyRequest:
+    """The call that a language model's keyword arguments, in OpenAI's spelling, ask for.
+
+    Raises InvalidRequestError that names an argument that has no meaning here.
+    """
+    sampling: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    body: dict[str, Any] = {}
+    for name, value in arguments.items():
+        place = _RENAMED.get(name, name)
+        if value is None or place in _DSPYS_OWN:
+            continue
+        if place in _SAMPLING:
+            sampling[place] = value
+        elif place in _OPTIONS or place == "reasoning":
+            options[place] = value
+        elif place in _BODY:
+            body[place] = value
+        elif place not in {"response_format", "logprobs", "top_logprobs"}:
+            raise InvalidRequestError(
+                f"{name!r} is no parameter of an engine's language model; what a server calls so "
+                f"goes into extra_body={{{name!r}: ...}}"
+            )
+    sampling |= _logprobs(arguments)
+    options |= _format(arguments.get("response_format"))
+    if body:
+        options["extra_body"] = body | dict(options.get("extra_body") or {})
+    count = sampling.get("n") or 1
+    return DSPyRequest(prompt, SamplingParams.of(sampling), options, count)  # type: ignore[arg-type]  # by name
+
+
+def _logprobs(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Chat completions' pair of fields, or the number of alternatives alone, as one number."""
+    asked, top = arguments.get("logprobs"), arguments.get("top_logprobs")
+    if asked is None or asked is False:
+        return {}
+    return {"logprobs": top or 0 if asked is True else asked}
+
+
+def _format(wanted: Any) -> dict[str, Any]:
+    if wanted is None:
+        return {}
+    if isinstance(wanted, type):
+        return {"output_model": wanted}
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    if kind == "json_object":
+        return {"json_mode": True}
+    if kind == "json_schema":
+        return {"output_model": wanted.get("json_schema", wanted)["schema"]}
+    if kind == "text":
+        return {}
+    raise InvalidRequestError(
+        f"response_format is {wanted!r}; give a pydantic model, {{'type': 'json_object'}}, or "
+        "{'type': 'json_schema', 'json_schema': {'name': ..., 'schema': ...}}"
+    )
+
+
+_FINISH = {"refusal": "content_filter"}
+
+
+def chat_body(output: LLMOutput, *, model: str) -> dict[str, Any]:
+    """The output as the body of a chat completion; ``model`` stands in where none was named."""
+    return {
+        "id": output.request_id or "chatcmpl-llmengine",
+        "object": "chat.completion",
+        "created": 0,
+        "model": output.model or model,
+        "choices": [_choice(answer) for answer in output.outputs],
+        "usage": usage_body(output.usage),
+    }
+
+
+def usage_body(usage: Usage | None) -> dict[str, Any]:
+    """The token counts that are known, in OpenAI's names."""
+    if usage is None:
+        return {}
+    counts = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    known: dict[str, Any] = {name: count for name, count in counts.items() if count is not None}
+    if usage.cached_tokens is not None:
+        known["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        known["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return known
+
+
+def finish_of(reason: str | None) -> str:
+    """A finish reason that chat completions know."""
+    return _FINISH.get(reason or "stop", reason or "stop")
+
+
+def _choice(answer: CompletionOutput) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if answer.tool_calls:
+        message["tool_calls"] = [_call(call) for call in answer.tool_calls]
+    elif message["content"] is None:
+        message["content"] = ""
+    choice = {
+        "index": answer.index,
+        "message": message,
+        "finish_reason": finish_of(answer.finish_reason),
+    }
+    if answer.logprobs is not None:
+        choice["logprobs"] = {"content": [_logprob(token) for token in answer.logprobs]}
+    return choice
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _logprob(token: Logprob) -> dict[str, Any]:
+    return {**_alone(token), "top_logprobs": [_alone(other) for other in token.top]}
+
+
+def _alone(token: Logprob) -> dict[str, Any]:
+    spelled = None if token.bytes is None else list(token.bytes)
+    return {"token": token.token, "logprob": token.logprob, "bytes": spelled}
+
+
+# Fields of a configuration that change what the same prompt is answered with.
+_TELLING = frozenset({"sampling", "extra_body", "reasoning", "structured", "options"})
+_SECRET = frozenset({"api_key", "headers"})
+# Fields that are saved with the keys in them masked.
+_MASKED = ("endpoint", "extra_body", "options")
+
+
+class DSPyEngine:
+    """Asks one engine, and is the same object in every copy of a language model.
+
+    A program is copied again and again by DSPy's optimizers; the engine with its connections, and
+    a mock's own server, must not be.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def identity(self) -> str:
+        """The model, its server, and a digest of what else decides over answers.
+
+        DSPy's caches key answers by the model's name and know nothing of addresses, so this is
+        what keeps those of two servers apart.
+        """
+        if self.engine.in_process:
+            where = self.engine.backend
+        else:
+            where = urlsplit(self.engine.root_url).netloc.rpartition("@")[2]
+        told = self.engine.config.model_dump(include=set(_TELLING), exclude_defaults=True)
+        changed = {name: value for name, value in told.items() if value != {}}
+        mark = f"#{hashlib.sha256(to_json(changed)).hexdigest()[:8]}" if changed else ""
+        return f"{self.engine.model}@{where}{mark}"
+
+    def ask(self, question: DSPyRequest) -> LLMOutput:
+        """The answers to a question; raises CallError, or InvalidRequestError unsent."""
+        prompts, sampling = self._spread(question)
+        return _joined(self.engine.results(prompts, sampling, **question.options))
+
+    async def aask(self, question: DSPyRequest) -> LLMOutput:
+        """`ask` for a running event loop."""
+        prompts, sampling = self._spread(question)
+        return _joined(await self.engine.aresults(prompts, sampling, **question.options))
+
+    def stream(self, question: DSPyRequest) -> Iterator[Delta]:
+        """The answer as it is generated; one that fits no schema ends like any other."""
+        try:
+            yield from self.engine.stream(question.prompt, question.sampling, **question.options)
+        except StructuredOutputError:
+            return  # what came is with the reader, whose parser says what is wrong with it
+
+    async def astream(self, question: DSPyRequest) -> AsyncIterator[Delta]:
+        """`stream` for a running event loop."""
+        deltas = self.engine.astream(question.prompt, question.sampling, **question.options)
+        try:
+            async for delta in deltas:
+                yield delta
+        except StructuredOutputError:
+            return  # as above
+
+    def _spread(self, question: DSPyRequest) -> tuple[list[Prompt], Any]:
+        """One prompt with ``n``; where the server has no ``n``, as many prompts."""
+        if question.count == 1 or Capability.N in self.engine.capabilities:
+            return [question.prompt], question.sampling
+        return [question.prompt] * question.count, replace(question.sampling, n=None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def dump(self) -> dict[str, Any]:
+        """The configuration as JSON values, without what may hold a secret."""
+        config = self.engine.config
+        held = {name for name in _SECRET if getattr(config, name)}
+        held |= {f"keys in {name}" for name in _MASKED if holds_secret(getattr(config, name))}
+        if held:
+            log.warning("engine %r: saved without its %s", config.name, " and ".join(sorted(held)))
+        return config.model_dump(mode="json", exclude=set(_SECRET), exclude_defaults=True)
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> Self:
+        """The asker of a dumped configuration; a key must be found by ``api_key_env``."""
+        return cls(EngineConfig(**state).engine)
+
+
+def _joined(results: list[Result]) -> LLMOutput:
+    """All answers as those to one prompt, with the tokens of every attempt."""
+    outputs = [_settled(result) for result in results]
+    answers = [answer for output in outputs for answer in output.outputs]
+    numbered = tuple(replace(answer, index=place) for place, answer in enumerate(answers))
+    usage = results[0].usage
+    for result in results[1:]:
+        usage = usage + result.usage if usage and result.usage else usage or result.usage
+    return replace(outputs[0], outputs=numbered, usage=usage)
+
+
+def _settled(result: Result) -> LLMOutput:
+    """The output, also one that does not fit its schema: DSPy's parser has words for that."""
+    error = result.error
+    if isinstance(error, StructuredOutputError) and error.partial is not None:
+        return error.partial
+    output = result.unwrap()
+    if output.schema_strategy in {None, "json_schema"}:
+        return output
+    # Below the server's own constraint the JSON may stand amid prose or in a fence.
+    return replace(
+        output,
+        outputs=tuple(replace(a, text=to_json(a.parsed).decode()) for a in output.outputs),
+    )

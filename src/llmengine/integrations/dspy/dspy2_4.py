@@ -1,0 +1,177 @@
+"""The schema that a prompt of DSPy 2.4 asks its answer to fit.
+
+DSPy 2.4's own client of OpenAI-compatible servers, kept from asking the wrong one.
+
+The language model of DSPy 2.4: a prompt in, a list of texts out.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
+
+import dspy
+import openai
+
+from llmengine.integrations.dspy.adapter import (
+    DSPyEngine,
+    chat_body,
+    engine_of,
+    read_question,
+    warn_if_cut,
+)
+from llmengine.types.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llmengine.engine.engine import Engine
+    from llmengine.integrations.dspy.adapter import LMSource
+
+
+# TypedPredictor writes it at the end of the field's description, in the prompt's guidelines.
+_MARK = "JSON Schema: "
+_END = "---"  # of the guidelines
+
+
+def asked_schema(prompt: str) -> dict[str, Any] | None:
+    """The schema of the field that the prompt ends with; None if that may be any text.
+
+    2.4 has no place for a schema but the prompt. The answer is the rest of the prompt: it is a
+    JSON object and nothing else only where the last line opens the last of the fields, and the
+    guidelines give that field a schema.
+    """
+    opening = prompt.rstrip().rpartition("\n")[2]
+    _, found, described = prompt.partition(f"\n{opening} ")
+    if not found or not opening.endswith(":"):
+        return None
+    text = described.partition(_MARK)[2].removeprefix("```json").lstrip()
+    try:
+        schema, end = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return None  # a field without a schema
+    is_last = text[end:].lstrip("\n`").startswith(_END)
+    return schema if is_last and isinstance(schema, dict) else None
+
+
+_NO_KEY = "EMPTY"  # the SDK refuses to send nothing
+_HEADER = "X-LLMEngine-Server"
+
+
+class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
+    """``dspy.OpenAI`` at one server.
+
+    It sets the address of the whole process: the one that was made last decides where all of them
+    ask. This one says so instead of asking another's server. Its cache does not look at the
+    address, so that goes along in a header, which the cache does look at.
+    """
+
+    def __init__(self, engine: Engine, **arguments: Any) -> None:
+        # Without the slash the SDK would replace the last part of the path.
+        self.address = f"{engine.base_url}/"
+        headers = {_HEADER: engine.root_url} | arguments.pop("extra_headers", {})
+        super().__init__(
+            engine.model,
+            api_key=engine.api_key or _NO_KEY,
+            api_base=self.address,
+            model_type="chat",
+            extra_headers=headers,
+            **arguments,
+        )
+
+    def basic_request(self, prompt: str, **kwargs: Any) -> Any:
+        """Ask, if the process still asks this server."""
+        if str(openai.base_url) != self.address:
+            raise ConfigError(
+                f"another dspy.OpenAI has turned this process to {openai.base_url}, so that this "
+                f"one would not ask {self.address}; DSPy 2.4 keeps one address a process: use "
+                "to_lm(), which keeps its own"
+            )
+        return super().basic_request(prompt, **kwargs)
+
+    def copy(self, **kwargs: Any) -> Self:
+        """A copy with other parameters, at the same server."""
+        twin = copy(self)
+        twin.kwargs = self.kwargs | kwargs
+        twin.history = []
+        return twin
+
+    def __json__(self) -> str:
+        """What `module.save` writes of it: nothing, so that a loaded program asks the settings."""
+        return "null"
+
+
+# Enough for a typed answer; 2.4's own 150 cuts most of them.
+_MAX_TOKENS = 1000
+
+
+class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
+    """A ``dspy.LM`` of 2.4 whose calls go to an engine.
+
+    Where a TypedPredictor asks for one JSON object, the server is held to its schema.
+    ``output_model`` does so for every answer. Errors are those of llmengine: this DSPy has none
+    of its own.
+    """
+
+    def __init__(self, asker: DSPyEngine, *, output_model: Any = None, **arguments: Any) -> None:
+        super().__init__(asker.engine.model)
+        self.asker = asker
+        self.output_model = output_model
+        # Predict reads the temperature, and dsp.generate the token limit, so both must be there.
+        defaults = {"temperature": 0.0, "max_tokens": _MAX_TOKENS, "n": 1}
+        configured = asker.engine.config.sampling.given()
+        self.kwargs = {"model": asker.engine.model} | defaults | configured | arguments
+
+    def __call__(
+        self,
+        prompt: str,
+        only_completed: bool = True,  # noqa: ARG002 - the interface of 2.4
+        return_sorted: bool = False,  # noqa: ARG002 - the interface of 2.4
+        **kwargs: Any,
+    ) -> list[str]:
+        """The texts of the answers; raises llmengine's CallError."""
+        choices = self.request(prompt, **kwargs)["choices"]
+        limit = kwargs.get("max_tokens", self.kwargs["max_tokens"])
+        warn_if_cut(self.asker.engine.name, [c["finish_reason"] for c in choices], limit)
+        return [choice["text"] for choice in choices]
+
+    def basic_request(self, prompt: str, **kwargs: Any) -> dict[str, Any]:
+        """Ask the engine, and keep what was said in the history."""
+        asked = self.kwargs | kwargs
+        question = read_question(prompt, self._with_model(prompt, asked))
+        body = chat_body(self.asker.ask(question), model=self.asker.engine.model)
+        for choice in body["choices"]:
+            choice["text"] = choice["message"]["content"] or ""  # where inspect_history looks
+        entry = {"prompt": prompt, "response": body, "kwargs": asked, "raw_kwargs": kwargs}
+        self.history.append(entry)
+        return body
+
+    def copy(self, **kwargs: Any) -> Self:
+        """A copy with other parameters, and the same engine."""
+        twin = copy(self)
+        twin.kwargs = self.kwargs | kwargs
+        twin.history = []
+        return twin
+
+    def _with_model(self, prompt: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked.get("output_model") or self.output_model:
+            return {"output_model": self.output_model} | asked
+        schema = asked_schema(prompt)
+        return asked if schema is None else asked | {"output_model": schema}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __json__(self) -> str:
+        """What `module.save` writes of it: nothing, so that a loaded program asks the settings."""
+        return "null"
+
+
+class DSPyLLMWrapper(LegacyLM):
+    """The language model over a worker, or over an engine or its configuration."""
+
+    def __init__(self, worker: LMSource, **arguments: Any) -> None:
+        super().__init__(DSPyEngine(engine_of(worker)), **arguments)
+        self.worker = worker
+
+
+make = LegacyLM

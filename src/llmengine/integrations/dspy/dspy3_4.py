@@ -1,0 +1,391 @@
+"""Our errors as those of a DSPy that drives engines; DSPy makes its own LM kinds of them.
+
+Telling a DSPy from 3.4 on what a server can do: the server as a provider of its own.
+
+From the request of a DSPy that drives engines (3.4 and later) to one call of ours.
+
+Our deltas as the stream events of a DSPy from 3.4 on.
+
+The engine pair that a DSPy from 3.4 on drives: one for sync callers, one for async.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import dspy
+from dspy import lm15
+
+from llmengine.integrations.dspy.adapter import DSPyEngine, chat_body, finish_of, read_question
+from llmengine.types import errors as ours
+from llmengine.types.outputs import Usage
+from llmengine.types.request import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from llmengine.engine.engine import Engine
+    from llmengine.integrations.dspy.adapter import DSPyRequest
+    from llmengine.types.outputs import Delta
+
+
+# The first that fits counts, so the special ones stand before the general.
+_KINDS: tuple[tuple[type[ours.LLMEngineError], type[lm15.LM15Error]], ...] = (
+    (ours.ContextLengthError, lm15.ContextLengthError),
+    (ours.AuthenticationError, lm15.AuthError),
+    (ours.QuotaError, lm15.BillingError),
+    (ours.RateLimitError, lm15.RateLimitError),
+    (ours.NotFoundError, lm15.UnsupportedModelError),
+    (ours.BadRequestError, lm15.InvalidRequestError),
+    (ours.APITimeoutError, lm15.TimeoutError),
+    (ours.APIConnectionError, lm15.TransportError),
+    (ours.StreamIncompleteError, lm15.StreamAssemblyError),
+    (ours.InternalServerError, lm15.ServerError),
+    (ours.CallError, lm15.ProviderError),
+    (ours.InvalidRequestError, lm15.InvalidRequestError),
+    (ours.ConfigError, lm15.ConfigurationError),
+)
+
+
+@contextmanager
+def dspy_errors(backend: str) -> Iterator[None]:
+    """Raise what fails inside as DSPy's engines do; ours is the cause."""
+    try:
+        yield
+    except ours.LLMEngineError as error:
+        raise _as_dspys(error, backend) from error
+
+
+def _as_dspys(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
+    kind = next((theirs for mine, theirs in _KINDS if isinstance(error, mine)), lm15.LM15Error)
+    if not isinstance(error, ours.CallError):
+        return kind(str(error), provider=backend)
+    code = None if error.code is None else str(error.code)
+    return kind(
+        error.message,
+        provider=backend,
+        provider_code=code,
+        status=error.status,
+        retry_after=error.retry_after,
+    )
+
+
+_PRESET = "vllm"  # the spellings of a server that is not OpenAI's
+_NO_KEY = "EMPTY"
+
+
+def declare(engine: Engine, model: str) -> str:
+    """The model under the server's own name, which says what it can do.
+
+    The name is made of the address, so that a saved program finds it where this was called too,
+    and DSPy's cache keeps servers apart.
+    """
+    where = urlsplit(engine.root_url).netloc.lower()
+    name = "llmengine-" + re.sub(r"[^a-z0-9]+", "-", where).strip("-")
+    access = lm15.AccessPolicy(provider=name, base_url=engine.base_url)
+    spellings = lm15.OpenAIChatCompat.preset(_PRESET)
+    lm15.register_provider(
+        lm15.ProviderDefinition.chat(access, compat=spellings, placeholder_key=_NO_KEY),
+        supports=_support(engine.capabilities),
+        replace=True,
+    )
+    return f"{name}/{model.partition('/')[2]}"
+
+
+def _support(capabilities: frozenset[Capability]) -> lm15.ModelSupport:
+    return lm15.ModelSupport(
+        function_calling=Capability.TOOLS in capabilities,
+        reasoning=Capability.REASONING in capabilities,
+        response_schema=Capability.JSON_SCHEMA in capabilities,
+    )
+
+
+_CONFIG = (
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "response_format",
+    "logprobs",
+    "service_tier",
+    "store",
+)
+
+
+def question_of(request: lm15.Request) -> DSPyRequest:
+    """The call that a request asks for.
+
+    Raises UnsupportedFeatureError for content that chat completions have no place for, and our
+    InvalidRequestError for parameters that no engine takes.
+    """
+    config = request.config
+    arguments: dict[str, Any] = {name: getattr(config, name) for name in _CONFIG}
+    arguments |= dict(config.extensions or {})
+    arguments |= {"stop": config.stop or None, "user": config.user_id}
+    if config.reasoning is not None:
+        arguments["reasoning_effort"] = (
+            False if config.reasoning.is_off else config.reasoning.effort
+        )
+    if config.probabilities == "required":
+        raise _unsupported("config.probabilities", "probabilities of the answer's values")
+    if request.tools:
+        arguments["tools"] = [_tool(tool) for tool in request.tools]
+    if config.tool_choice is not None:
+        arguments["tool_choice"] = _choice(config.tool_choice)
+        arguments["parallel_tool_calls"] = config.tool_choice.parallel
+    return read_question(_messages(request), arguments)
+
+
+def _messages(request: lm15.Request) -> list[dict[str, Any]]:
+    system = [{"role": "system", "content": _system(request.system)}] if request.system else []
+    return [*system, *(spelled for message in request.messages for spelled in _spelled(message))]
+
+
+def _system(system: Any) -> Any:
+    return system if isinstance(system, str) else _content(system)
+
+
+def _spelled(message: lm15.Message) -> Iterable[dict[str, Any]]:
+    """One message as OpenAI has it; the results of several tools are one message each."""
+    if message.role == "tool":
+        for part in message.parts:
+            yield {"role": "tool", "tool_call_id": part.id, "content": _content(part.content)}
+        return
+    calls = [part for part in message.parts if part.type == "tool_call"]
+    # What the model thought is no part of a chat's history.
+    said = [part for part in message.parts if part.type not in {"tool_call", "thinking"}]
+    spelled: dict[str, Any] = {"role": message.role, "content": _content(said) if said else None}
+    if calls:
+        spelled["tool_calls"] = [_call(call) for call in calls]
+    yield spelled
+
+
+def _content(parts: Iterable[Any]) -> str | list[dict[str, Any]]:
+    spelled = [_part(part) for part in parts]
+    if all(part["type"] == "text" for part in spelled):
+        return "".join(part["text"] for part in spelled)
+    return spelled
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if part.type in {"text", "refusal"}:
+        return {"type": "text", "text": part.text}
+    if part.type == "data":
+        return {"type": "text", "text": json.dumps(part.value, ensure_ascii=False)}
+    if part.type == "image" and (part.url or part.data):
+        url = part.url or f"data:{part.media_type};base64,{part.data}"
+        detail = {"detail": part.detail} if part.detail else {}
+        return {"type": "image_url", "image_url": {"url": url, **detail}}
+    raise _unsupported("messages", f"a {part.type} part")
+
+
+def _call(call: lm15.ToolCallPart) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": json.dumps(call.input, ensure_ascii=False)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _tool(tool: Any) -> dict[str, Any]:
+    if tool.type != "function":
+        raise _unsupported(f"tools[{tool.name}]", f"the built-in tool {tool.name!r}")
+    described = {"description": tool.description} if tool.description else {}
+    function = {"name": tool.name, **described, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _choice(choice: lm15.ToolChoice) -> str | dict[str, Any]:
+    if not choice.allowed:
+        return str(choice.mode)
+    named = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
+    if len(named) == 1 and choice.mode == "required":
+        return named[0]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
+
+
+def _unsupported(feature: str, what: str) -> lm15.UnsupportedFeatureError:
+    return lm15.UnsupportedFeatureError(
+        f"chat completions have no place for {what}", feature=feature
+    )
+
+
+# Places in the assembled message: thoughts, text, then the tools in their order.
+_THINKING, _TEXT, _FIRST_TOOL = 0, 1, 2
+
+
+class StreamEvents:
+    """The events of one streamed answer."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._finish: str | None = None
+        self._usage = Usage()
+
+    def start(self) -> lm15.StreamStartEvent:
+        """The event before all others."""
+        return lm15.StreamStartEvent(model=self._model)
+
+    def of(self, delta: Delta) -> Iterator[Any]:
+        """The events that one delta is; its finish and its usage are kept for the end."""
+        self._finish = delta.finish_reason or self._finish
+        self._usage = delta.usage or self._usage
+        if delta.reasoning:
+            yield _event(lm15.ThinkingDelta(delta.reasoning, part_index=_THINKING))
+        if delta.text:
+            yield _event(lm15.TextDelta(delta.text, part_index=_TEXT))
+        for call in delta.tool_calls:
+            place = _FIRST_TOOL + call.index
+            yield _event(
+                lm15.ToolCallDelta(
+                    call.arguments, part_index=place, id=call.id or None, name=call.name or None
+                )
+            )
+
+    def end(self) -> lm15.StreamEndEvent:
+        """The event after all others."""
+        # Only an answer that ran on in whitespace, and was hung up on, has no finish of its own.
+        reason = finish_of(self._finish or "length")
+        return lm15.StreamEndEvent(
+            finish_reason="tool_call" if reason == "tool_calls" else reason,
+            usage=usage_of(self._usage),
+        )
+
+
+def usage_of(usage: Usage) -> lm15.Usage:
+    """The token counts in DSPy's names; what no server told stays unknown."""
+    return lm15.Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
+def _event(delta: Any) -> lm15.StreamDeltaEvent:
+    return lm15.StreamDeltaEvent(delta)
+
+
+_PARAMS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "max_completion_tokens",
+        "max_tokens",
+        "presence_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "temperature",
+        "top_k",
+        "top_p",
+    }
+)
+_BY_CAPABILITY = {
+    Capability.LOGPROBS: {"logprobs", "top_logprobs"},
+    Capability.REASONING: {"reasoning_effort"},
+    Capability.STREAMING: {"stream"},
+    Capability.TOOLS: {"tools", "tool_choice", "parallel_tool_calls"},
+}
+
+
+class _Pair:
+    """What both halves of the pair say of themselves, and how they are saved."""
+
+    # On any server: where it ignores or refuses a schema, the engine has its ladder.
+    supports_response_schema = True
+
+    def __init__(self, asker: DSPyEngine) -> None:
+        self.asker = asker
+
+    @property
+    def supports_function_calling(self) -> bool:
+        """Whether the server takes tools, so that adapters hand them over natively."""
+        return Capability.TOOLS in self._capabilities
+
+    @property
+    def supports_reasoning(self) -> bool:
+        """Whether the server can be asked to reason."""
+        return Capability.REASONING in self._capabilities
+
+    @property
+    def supported_params(self) -> frozenset[str]:
+        """The parameters that adapters may set."""
+        own = (names for has, names in _BY_CAPABILITY.items() if has in self._capabilities)
+        return _PARAMS.union(*own)
+
+    @property
+    def _capabilities(self) -> frozenset[Capability]:
+        return self.asker.engine.capabilities
+
+    def dump_state(self) -> dict[str, Any]:
+        """What DSPy saves: the configuration, without the key."""
+        return self.asker.dump()
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> Self:
+        """The engine that a saved program had."""
+        return cls(DSPyEngine.load(state))
+
+    def _read(self, output: Any) -> lm15.Response:
+        body = chat_body(output, model=self.asker.engine.model)
+        return lm15.response_from_openai_chat(body)
+
+
+class SyncEngine(_Pair):
+    """Answers DSPy's requests by an engine; it sends each once and retries as the engine does."""
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """The whole answer."""
+        with dspy_errors(self.asker.engine.backend):
+            return self._read(self.asker.ask(question_of(request)))
+
+    def stream(self, request: lm15.Request) -> Iterator[Any]:
+        """The answer token by token, as DSPy's events."""
+        events = StreamEvents(self.asker.engine.model)
+        with dspy_errors(self.asker.engine.backend):
+            yield events.start()
+            for delta in self.asker.stream(question_of(request)):
+                yield from events.of(delta)
+            yield events.end()
+
+    def close(self) -> None:
+        """Nothing: the engine belongs to whoever made it."""
+
+
+class AsyncEngine(_Pair):
+    """`SyncEngine` for a running event loop."""
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """The whole answer."""
+        with dspy_errors(self.asker.engine.backend):
+            return self._read(await self.asker.aask(question_of(request)))
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        """The answer token by token, as DSPy's events."""
+        events = StreamEvents(self.asker.engine.model)
+        with dspy_errors(self.asker.engine.backend):
+            yield events.start()
+            async for delta in self.asker.astream(question_of(request)):
+                for event in events.of(delta):
+                    yield event
+            yield events.end()
+
+    async def aclose(self) -> None:
+        """Nothing: the engine belongs to whoever made it."""
+
+
+def make(asker: DSPyEngine, **arguments: Any) -> Any:
+    """DSPy's own LM over the pair; the engine retries, so that DSPy does not."""
+    return dspy.LM(
+        f"{asker.engine.backend}/{asker.identity}",
+        engine=SyncEngine(asker),
+        async_engine=AsyncEngine(asker),
+        num_retries=0,
+        **{"provider": dspy.clients.Provider()} | arguments,
+    )
