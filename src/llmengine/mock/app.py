@@ -1,22 +1,40 @@
-"""The ASGI application: one pipeline that every request goes through."""
+"""What a request must get past before its fields are looked at: key, content type, JSON.
+
+Every route, and what answers it.
+
+The ASGI application: one pipeline that every request goes through.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import logging
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llmengine.mock import rules
-from llmengine.mock.admission import authorize, json_object, parsed
+from llmengine.mock import embeddings, ollama, responses, rules, vllm
 from llmengine.mock.behaviour import Call
-from llmengine.mock.errors import ApiError, played
-from llmengine.mock.operations import NO_METHOD, NO_PATH, OPERATIONS, check_names
-from llmengine.mock.replies import Stream
-from llmengine.mock.wire import NO_FAULT, failure, spoiled, success
+from llmengine.mock.chat import chat_completion
+from llmengine.mock.completions import text_completion
+from llmengine.mock.embeddings import create_embeddings
+from llmengine.mock.wire import (
+    NO_FAULT,
+    ApiError,
+    MockAnswer,
+    Stream,
+    Whole,
+    failure,
+    played,
+    spoiled,
+    success,
+)
 from llmengine.types.secrets import secret_headers, secret_query
 
 if TYPE_CHECKING:
@@ -26,10 +44,158 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from llmengine.mock.behaviour import Fault, RawReply
-    from llmengine.mock.operations import Operation
-    from llmengine.mock.replies import Answer
+    from llmengine.mock.behaviour import JSON, Behaviour, Fault, RawReply
     from llmengine.mock.service import Service
+
+
+def parsed(body: bytes) -> Any:
+    """The JSON value of a body; ValueError for what is none, lone surrogates included."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+        if rb"\ud" in body.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large")
+    return value
+
+
+def authorize(call: Call, service: Service) -> None:
+    """Raise ApiError unless the call brings the key; the scheme's case does not matter."""
+    without = service.behaviour.without_rules
+    if service.key is None or _is_open(call, service):
+        return
+    scheme, _, given = call.headers.get("authorization", "").partition(" ")
+    given = given.strip()
+    if scheme.lower() != "bearer" or not given:
+        if "auth.missing" not in without:
+            _refuse("You didn't provide an API key in an Authorization header of type Bearer.")
+    elif given != service.key and "auth.bad" not in without:
+        _refuse("Incorrect API key provided.")
+
+
+def _is_open(call: Call, service: Service) -> bool:
+    listing = call.path.startswith("/v1/models")
+    unprotected = listing and "auth.models_protected" in service.behaviour.without_rules
+    return unprotected or call.path in {"/health", "/version"}
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ApiError(message, status=401, code="invalid_api_key")
+
+
+def json_object(call: Call, service: Service, *, any_type: bool) -> JSON | None:
+    """A copy of the body's JSON object, after the behaviour's hook.
+
+    None for a body that is no JSON object where the rule on that is switched off. `any_type`
+    accepts every content type, as Ollama does.
+    """
+    without = service.behaviour.without_rules
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not any_type and kind != "application/json" and "err.wrong_content_type" not in without:
+        message = f"Unsupported content type: '{kind}'. This API takes 'application/json'."
+        raise ApiError(message, status=415, code="unsupported_content_type")
+    if isinstance(call.json, dict):
+        return service.behaviour.request(copy.deepcopy(call.json), call)
+    rule, message = _not_an_object(call.body)
+    if rule in without:
+        return None
+    raise ApiError(message)
+
+
+def _not_an_object(body: bytes) -> tuple[str, str]:
+    try:
+        parsed(body)
+    except ValueError:
+        message = "We could not parse the JSON body of your request. It must be valid JSON."
+        return "err.malformed_json", message
+    return "err.nonobject_body", "The JSON body of your request must be an object."
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path; ``run`` gets the body, the service and the path's parameters."""
+
+    method: str
+    path: str
+    run: Callable[..., MockAnswer]
+
+    @property
+    def name(self) -> str:
+        """What ``Behaviour.disabled_routes`` calls it; the path alone means every method."""
+        return f"{self.method} {self.path}"
+
+
+def _health(body: JSON, service: Service) -> MockAnswer:
+    return Whole({"status": "ok"})
+
+
+def _version(body: JSON, service: Service) -> MockAnswer:
+    return Whole({"version": "mock"})
+
+
+OPERATIONS = (
+    Operation("POST", "/v1/chat/completions", chat_completion),
+    Operation("POST", "/v1/chat/completions/batch", vllm.chat_batch),
+    Operation("POST", "/tokenize", vllm.tokenize),
+    Operation("POST", "/detokenize", vllm.detokenize),
+    Operation("POST", "/v1/completions", text_completion),
+    Operation("POST", "/v1/embeddings", create_embeddings),
+    Operation("POST", "/v1/responses", responses.create_response),
+    Operation("GET", "/v1/responses/{response_id}", responses.retrieve_response),
+    Operation("DELETE", "/v1/responses/{response_id}", responses.delete_response),
+    Operation("GET", "/v1/models", embeddings.list_models),
+    Operation("GET", "/v1/models/{name:path}", embeddings.retrieve_model),
+    Operation("GET", "/health", _health),
+    Operation("GET", "/version", _version),
+    Operation("GET", "/", ollama.root),
+    Operation("POST", "/api/chat", ollama.chat),
+    Operation("POST", "/api/generate", ollama.generate),
+    Operation("POST", "/api/show", ollama.show),
+    Operation("POST", "/api/pull", ollama.pull),
+    Operation("GET", "/api/tags", ollama.tags),
+    Operation("GET", "/api/ps", ollama.running),
+    Operation("GET", "/api/version", ollama.version),
+)
+
+
+def check_names(behaviour: Behaviour) -> None:
+    """Raise ValueError for a rule or a route that a behaviour names and that is not there."""
+    if unknown := behaviour.without_rules - set(rules.names()):
+        listed = ", ".join(sorted(unknown))
+        raise ValueError(f"no rule is called {listed}; llmengine.mock.rules.names() lists them")
+    routes = {n for o in OPERATIONS for n in (o.path, o.name)}
+    if unknown := behaviour.disabled_routes - routes:
+        listed = ", ".join(sorted(unknown))
+        raise ValueError(f"no route is called {listed}; there are {', '.join(sorted(routes))}")
+
+
+def _no_path(body: JSON, service: Service) -> MockAnswer:
+    if "err.not_found_path" in service.behaviour.without_rules:
+        return Whole({})
+    raise ApiError("Unknown request URL. Please check the path.", status=404, code="unknown_url")
+
+
+def _no_method(body: JSON, service: Service, allow: str) -> MockAnswer:
+    if "err.method" in service.behaviour.without_rules:
+        return Whole({})
+    message = f"Method not allowed on this path; it takes {allow}."
+    raise ApiError(message, status=405, code="method_not_supported", headers={"allow": allow})
+
+
+NO_PATH = Operation("*", "*", _no_path)
+NO_METHOD = Operation("*", "*", _no_method)
+
 
 _log = logging.getLogger("llmengine.mock")
 
@@ -100,7 +266,9 @@ async def _seen(request: Request) -> Call:
     return Call(request.method, url.path, secret_query(url.query), headers, body, value)
 
 
-def _answer(call: Call, operation: Operation, service: Service, params: dict[str, Any]) -> Answer:
+def _answer(
+    call: Call, operation: Operation, service: Service, params: dict[str, Any]
+) -> MockAnswer:
     behaviour = service.behaviour
     if {operation.name, operation.path} & behaviour.disabled_routes:
         operation, params = NO_PATH, {}

@@ -72,7 +72,7 @@ class Behaviour:
     - ``wire`` sees status, headers and byte chunks just before they are sent.
 
     ``disabled_routes`` are answered with 404: a path such as ``/v1/embeddings``, or a method and
-    a path such as ``GET /v1/models/{name:path}``, spelled as in ``llmengine.mock.operations``.
+    a path such as ``GET /v1/models/{name:path}``, spelled as in ``llmengine.mock.app``.
     A rule or a route that does not exist is a ValueError when the server starts. What a hook
     raises becomes a 500, and is raised again where the server's ``with`` block ends.
     """

@@ -1,26 +1,94 @@
-"""POST /v1/chat/completions: answers in OpenAI's shape, whole and streamed."""
+"""How many tokens an answer took, in OpenAI's shape.
+
+Log-probabilities that are made up, but add up: the chosen token first, the sum below one.
+
+POST /v1/chat/completions: answers in OpenAI's shape, whole and streamed.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from llmengine.mock.chat_body import chat_ask
-from llmengine.mock.generation import answer
-from llmengine.mock.logprobs import chat_entries
-from llmengine.mock.reading import integer, mapping
-from llmengine.mock.replies import Stream, Whole, new_id
-from llmengine.mock.usage import usage_of
+from llmengine.mock.bodies import chat_ask
+from llmengine.mock.json_fields import integer, mapping
+from llmengine.mock.model import answer
+from llmengine.mock.text import VOCABULARY
+from llmengine.mock.wire import Stream, Whole, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.generation import Said, SaidCall
-    from llmengine.mock.replies import Answer
+    from llmengine.mock.model import Said, SaidCall
     from llmengine.mock.service import Service
+    from llmengine.mock.wire import MockAnswer
+
+
+def usage_of(prompt_tokens: int, said: Iterable[Said]) -> JSON:
+    """Tokens of the prompt once, and of all the answers."""
+    answers = list(said)
+    completion = sum(s.completion_tokens for s in answers)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": prompt_tokens + completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(len(s.reasoning) for s in answers),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+_LOWEST_CHANCE = 0.55
+_CHANCES = 400
+
+
+def chat_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[JSON]:
+    """One entry a token in the shape of chat completions, with `top` alternatives.
+
+    `first` is the place of the first token in the answer.
+    """
+    entries = []
+    for place, token in enumerate(tokens, first):
+        ranked = alternatives(token, place, top)
+        top_logprobs = [_entry(t, p) for t, p in ranked]
+        entries.append(_entry(token, chosen(token, place)) | {"top_logprobs": top_logprobs})
+    return entries
+
+
+def chosen(token: str, place: int) -> float:
+    """The natural-log probability of the token at its place."""
+    return math.log(_chance(token, place))
+
+
+def alternatives(token: str, place: int, top: int) -> list[tuple[str, float]]:
+    """The `top` most likely tokens at a place, most likely first, the chosen one among them."""
+    top = min(top, len(VOCABULARY))
+    ranked = [(token, chosen(token, place))] if top else []
+    left = 1 - _chance(token, place)
+    first = crc32(f"{place} {token}".encode())
+    while len(ranked) < top:
+        left /= 2
+        other = " " + VOCABULARY[(first + len(ranked)) % len(VOCABULARY)]
+        ranked.append((other if other != token else token.upper(), math.log(left)))
+    return ranked
+
+
+def _chance(token: str, place: int) -> float:
+    return _LOWEST_CHANCE + crc32(f"{token} {place}".encode()) % _CHANCES / 1000
+
+
+def _entry(token: str, logprob: float) -> JSON:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
 
 FINGERPRINT = "fp_mock"
 
@@ -37,7 +105,7 @@ class Shown:
     ids: Callable[[Iterable[str]], list[int]] | None
 
 
-def chat_completion(body: JSON, service: Service) -> Answer:
+def chat_completion(body: JSON, service: Service) -> MockAnswer:
     """Answer a chat completion."""
     ask = service.fitted(chat_ask(body))
     said = answer(ask, service.next_reply())

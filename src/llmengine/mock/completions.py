@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from llmengine.mock.chat import FINGERPRINT
-from llmengine.mock.completions_body import Completion, completion
-from llmengine.mock.generation import Said, answer
-from llmengine.mock.logprobs import alternatives, chosen
-from llmengine.mock.reading import mapping
-from llmengine.mock.replies import Stream, Whole, new_id
+from llmengine.mock.bodies import Completion, completion
+from llmengine.mock.chat import FINGERPRINT, alternatives, chosen, usage_of
+from llmengine.mock.json_fields import mapping
+from llmengine.mock.model import Said, answer
 from llmengine.mock.text import tokenize
-from llmengine.mock.usage import usage_of
+from llmengine.mock.wire import Stream, Whole, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.replies import Answer
     from llmengine.mock.service import Service
+    from llmengine.mock.wire import MockAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class _Choice:
     said: Said
 
 
-def text_completion(body: JSON, service: Service) -> Answer:
+def text_completion(body: JSON, service: Service) -> MockAnswer:
     """Answer a text completion: ``n`` choices for each prompt, prompts in order."""
     asked = completion(body)
     scripted = service.next_reply()

@@ -1,4 +1,7 @@
-"""POST /v1/embeddings: unit vectors that depend on the text alone."""
+"""GET /v1/models: the one model that is served, and those that were pulled.
+
+POST /v1/embeddings: unit vectors that depend on the text alone.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,41 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
-from llmengine.mock.completions_body import prompts
-from llmengine.mock.reading import integer
-from llmengine.mock.replies import Whole
+from llmengine.mock.bodies import prompts
+from llmengine.mock.json_fields import integer
 from llmengine.mock.text import count
+from llmengine.mock.wire import ApiError, Whole
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.replies import Answer
     from llmengine.mock.service import Service
+    from llmengine.mock.wire import MockAnswer
+
+
+def list_models(body: JSON, service: Service) -> MockAnswer:
+    """List the models."""
+    names = [service.model, *sorted(service.pulled)]
+    return Whole({"object": "list", "data": [_model(name, service) for name in names]})
+
+
+def retrieve_model(body: JSON, service: Service, name: str) -> MockAnswer:
+    """Describe one model by its id."""
+    known = name == service.model or name in service.pulled
+    if not known and "models.retrieve.unknown" not in service.behaviour.without_rules:
+        message = f"The model '{name}' does not exist or you do not have access to it."
+        raise ApiError(message, status=404, param="model", code="model_not_found")
+    return Whole(_model(name, service))
+
+
+def _model(name: str, service: Service) -> JSON:
+    return {"id": name, "object": "model", "created": service.started, "owned_by": "llmengine"}
+
 
 DEFAULT_DIMENSIONS = 384
 MAX_DIMENSIONS = 4096
 
 
-def embeddings(body: JSON, service: Service) -> Answer:
+def create_embeddings(body: JSON, service: Service) -> MockAnswer:
     """Embed each input, in order."""
     texts = prompts(body.get("input"))
     wanted = integer(body.get("dimensions")) or DEFAULT_DIMENSIONS

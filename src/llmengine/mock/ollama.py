@@ -1,35 +1,144 @@
-"""Ollama's own API: chat and generate, whole and as NDJSON."""
+"""Ollama's own API: which models there are, and what they are like.
+
+Ollama's own API: pulling a model from its registry.
+
+Ollama's own API: chat and generate, whole and as NDJSON.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from llmengine.mock.chat import top_logprobs
-from llmengine.mock.chat_body import chat_ask
-from llmengine.mock.generation import answer
-from llmengine.mock.logprobs import chat_entries
-from llmengine.mock.ollama_body import chat_as_chat, generate_as_chat
-from llmengine.mock.replies import Framing, Stream, Whole, new_id
+from llmengine.mock.bodies import chat_as_chat, chat_ask, generate_as_chat
+from llmengine.mock.chat import chat_entries, top_logprobs
+from llmengine.mock.json_fields import text
+from llmengine.mock.model import answer
+from llmengine.mock.service import tagged
 from llmengine.mock.text import token_id, tokenize
+from llmengine.mock.wire import ApiError, Framing, Plain, Stream, Whole, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.generation import Said
-    from llmengine.mock.replies import Answer
+    from llmengine.mock.model import GenerationRequest, Said
     from llmengine.mock.service import Service
+    from llmengine.mock.wire import MockAnswer
+
+
+# Newer than every feature that clients ask the version for.
+VERSION = "0.99.0-mock"
+SIZE = 1_000_000  # bytes
+_CAPABILITIES = ["completion", "tools", "thinking", "vision"]
+_DETAILS: JSON = {
+    "parent_model": "",
+    "format": "gguf",
+    "family": "mock",
+    "families": ["mock"],
+    "parameter_size": "1M",
+    "quantization_level": "Q4_0",
+}
+
+
+def root(body: JSON, service: Service) -> MockAnswer:
+    """What Ollama says at its root; clients ask it whether the server is up."""
+    return Plain("Ollama is running")
+
+
+def version(body: JSON, service: Service) -> MockAnswer:
+    """The version."""
+    return Whole({"version": VERSION})
+
+
+def tags(body: JSON, service: Service) -> MockAnswer:
+    """List the model, and those that were pulled, as stored."""
+    details = {**_DETAILS, "context_length": service.context_length, "embedding_length": 384}
+    stored = {"modified_at": timestamp(), "details": details, "capabilities": _CAPABILITIES}
+    return Whole({"models": [_entry(tag) | stored for tag in service.tags]})
+
+
+def running(body: JSON, service: Service) -> MockAnswer:
+    """List the model as loaded."""
+    loaded = {
+        **_entry(service.tag),
+        "details": _DETAILS,
+        "expires_at": timestamp(),
+        "size_vram": 0,
+        "context_length": service.context_length,
+    }
+    return Whole({"models": [loaded]})
+
+
+def show(body: JSON, service: Service) -> MockAnswer:
+    """Describe the model."""
+    return Whole(
+        {
+            "modelfile": f"FROM {service.tag}\n",
+            "parameters": f"num_ctx {service.context_length}",
+            "template": "{{ .Prompt }}",
+            "details": _DETAILS,
+            "model_info": {
+                "general.architecture": "mock",
+                "mock.context_length": service.context_length,
+                "mock.embedding_length": 384,
+            },
+            "capabilities": _CAPABILITIES,
+            "modified_at": timestamp(),
+        }
+    )
+
+
+def _entry(tag: str) -> JSON:
+    return {"name": tag, "model": tag, "size": SIZE, "digest": digest_of(tag)}
+
+
+def digest_of(tag: str) -> str:
+    """The hash that stands for the weights of a model of that name."""
+    return hashlib.sha256(tag.encode()).hexdigest()
+
+
+MISSING = "no-such"  # how the names begin that the mock's registry does not have
+_NOT_THERE = "pull model manifest: file does not exist"
+
+
+def pull(body: JSON, service: Service) -> MockAnswer:
+    """Serve a further model from now on; its progress comes line by line.
+
+    As Ollama's, a stream that has begun says in a line of its own that it failed, under status
+    200; asked without a stream, a failure is a 500.
+    """
+    name = text(body.get("model"))
+    streamed = body.get("stream") is not False
+    if name.startswith(MISSING):
+        if not streamed:
+            raise ApiError(_NOT_THERE, status=500)
+        return Stream([{"status": "pulling manifest"}, {"error": _NOT_THERE}], Framing.NDJSON)
+    service.pulled.add(name)
+    lines = list(_progress(tagged(name)))
+    return Stream(lines, Framing.NDJSON) if streamed else Whole(lines[-1])
+
+
+def _progress(tag: str) -> Iterator[JSON]:
+    digest = digest_of(tag)
+    yield {"status": "pulling manifest"}
+    layer = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": SIZE}
+    yield layer
+    yield layer | {"completed": SIZE // 2}
+    yield layer | {"completed": SIZE}
+    for status in ("verifying sha256 digest", "writing manifest", "success"):
+        yield {"status": status}
+
 
 _Piece = Callable[..., "JSON"]
 _NANOSECONDS_A_TOKEN = 1_000_000
 _ID_LENGTH = 8
 
 
-def chat(body: JSON, service: Service) -> Answer:
+def chat(body: JSON, service: Service) -> MockAnswer:
     """Answer ``/api/chat``."""
     if not body.get("messages"):
         return _nothing_asked(body, service, _message())
@@ -39,7 +148,7 @@ def chat(body: JSON, service: Service) -> Answer:
     return _answer(body, service, (ask, said, top_logprobs(asked)), _message, {})
 
 
-def generate(body: JSON, service: Service) -> Answer:
+def generate(body: JSON, service: Service) -> MockAnswer:
     """Answer ``/api/generate``."""
     if not body.get("prompt"):
         return _nothing_asked(body, service, _response())
@@ -63,11 +172,11 @@ def _response(content: str = "", thinking: str = "", calls: list[JSON] | None = 
     return {"response": content} | ({"thinking": thinking} if thinking else {})
 
 
-def _context(ask: Ask, said: Said) -> list[int]:
+def _context(ask: GenerationRequest, said: Said) -> list[int]:
     return [token_id(t) for t in (*tokenize("\n".join(x.text for x in ask.turns)), *said.tokens)]
 
 
-def _nothing_asked(body: JSON, service: Service, empty: JSON) -> Answer:
+def _nothing_asked(body: JSON, service: Service, empty: JSON) -> MockAnswer:
     """Without a prompt Ollama loads the model, or unloads it where it is to be kept for no time."""
     reason = "unload" if body.get("keep_alive") == 0 else "load"
     return _sent(body, [{**_head(body, service), **empty, "done": True, "done_reason": reason}])
@@ -76,10 +185,10 @@ def _nothing_asked(body: JSON, service: Service, empty: JSON) -> Answer:
 def _answer(
     body: JSON,
     service: Service,
-    generated: tuple[Ask, Said, int | None],
+    generated: tuple[GenerationRequest, Said, int | None],
     piece: _Piece,
     context: JSON,
-) -> Answer:
+) -> MockAnswer:
     ask, said, top = generated
     end = {
         "done": True,
@@ -104,7 +213,7 @@ def _parts(said: Said, top: int | None, piece: _Piece) -> Iterator[JSON]:
         yield piece("", "", [call])
 
 
-def _sent(body: JSON, objects: list[JSON]) -> Answer:
+def _sent(body: JSON, objects: list[JSON]) -> MockAnswer:
     if body.get("stream") is False:
         return Whole(objects[-1])
     return Stream(objects, Framing.NDJSON)
@@ -135,7 +244,7 @@ def _calls(said: Said) -> list[JSON]:
     ]
 
 
-def _measures(ask: Ask, said: Said) -> JSON:
+def _measures(ask: GenerationRequest, said: Said) -> JSON:
     """Token counts, and durations in nanoseconds as a machine of even speed would take."""
     prompt = ask.prompt_tokens * _NANOSECONDS_A_TOKEN
     generation = said.completion_tokens * _NANOSECONDS_A_TOKEN

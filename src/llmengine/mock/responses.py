@@ -1,28 +1,131 @@
-"""The responses API: create (whole and streamed), retrieve and delete."""
+"""The output of a response: reasoning, function calls and the message.
+
+The event stream of the responses API: every event that leads to a given response.
+
+The responses API: create (whole and streamed), retrieve and delete.
+"""
 
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 
-from llmengine.mock.chat_body import chat_ask
-from llmengine.mock.errors import ApiError
-from llmengine.mock.generation import answer
-from llmengine.mock.reading import integer, items, mapping, number, text
-from llmengine.mock.replies import Framing, Stream, Whole, new_id
-from llmengine.mock.responses_body import as_chat, messages
-from llmengine.mock.responses_events import events
-from llmengine.mock.responses_output import output_items
+from llmengine.mock.bodies import as_chat, chat_ask, messages
+from llmengine.mock.chat import chat_entries
+from llmengine.mock.json_fields import integer, items, mapping, number, text
+from llmengine.mock.model import answer
+from llmengine.mock.text import tokenize
+from llmengine.mock.wire import ApiError, Framing, Stream, Whole, new_id
 
 if TYPE_CHECKING:
-    from llmengine.mock.ask import Ask
+    from collections.abc import Iterator
+
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.generation import Said
-    from llmengine.mock.replies import Answer
+    from llmengine.mock.model import GenerationRequest, Said, SaidCall
     from llmengine.mock.service import Service
+    from llmengine.mock.wire import MockAnswer
 
 
-def create_response(body: JSON, service: Service) -> Answer:
+def output_items(said: Said, top: int | None) -> list[JSON]:
+    """The output's items in order; the one that the token limit cut is incomplete."""
+    found = [_reasoning(said)] if said.reasoning else []
+    found += [_call(c) for c in said.calls]
+    if said.tokens or said.refusal is not None or not said.calls:
+        found.append(_message(said, top))
+    if said.finish == "length":
+        found[-1]["status"] = "incomplete"
+    return found
+
+
+def _reasoning(said: Said) -> JSON:
+    thought = {"type": "reasoning_text", "text": "".join(said.reasoning)}
+    return {"id": new_id("rs_"), "type": "reasoning", "summary": [], "content": [thought]}
+
+
+def _call(call: SaidCall) -> JSON:
+    return {
+        "id": new_id("fc_"),
+        "type": "function_call",
+        "status": "completed",
+        "call_id": new_id("call_"),
+        "name": call.name,
+        "arguments": "".join(call.arguments),
+    }
+
+
+def _message(said: Said, top: int | None) -> JSON:
+    if said.refusal is not None:
+        part: JSON = {"type": "refusal", "refusal": said.refusal}
+    else:
+        entries = [] if top is None else chat_entries(said.tokens, top)
+        part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": entries}
+    return {
+        "id": new_id("msg_"),
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [part],
+    }
+
+
+def events(response: JSON) -> list[JSON]:
+    """The events in order, numbered from 0, from ``response.created`` to the terminal one."""
+    begun = {**response, "status": "in_progress", "output": [], "usage": None}
+    begun["incomplete_details"] = None
+    found: list[JSON] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+    ]
+    for place, item in enumerate(response["output"]):
+        found += _item_events(place, item)
+    found.append({"type": f"response.{response['status']}", "response": response})
+    numbers = count()
+    return [{**e, "sequence_number": next(numbers)} for e in found]
+
+
+def _item_events(place: int, item: JSON) -> Iterator[JSON]:
+    """An item from its empty beginning to its whole."""
+    where = {"output_index": place}
+    yield {"type": "response.output_item.added", **where, "item": _empty(item)}
+    inside = {"item_id": item["id"], **where}
+    if item["type"] == "function_call":
+        yield from _arguments(inside, item["arguments"])
+    for index, part in enumerate(item.get("content", ())):
+        yield from _part_events({**inside, "content_index": index}, part)
+    yield {"type": "response.output_item.done", **where, "item": item}
+
+
+def _empty(item: JSON) -> JSON:
+    begun = {**item, "status": "in_progress"}
+    return begun | {k: v for k, v in {"content": [], "arguments": ""}.items() if k in item}
+
+
+def _arguments(inside: JSON, arguments: str) -> Iterator[JSON]:
+    for token in tokenize(arguments):
+        yield {"type": "response.function_call_arguments.delta", **inside, "delta": token}
+    yield {"type": "response.function_call_arguments.done", **inside, "arguments": arguments}
+
+
+def _part_events(inside: JSON, part: JSON) -> Iterator[JSON]:
+    kind = part["type"]
+    field = "refusal" if kind == "refusal" else "text"
+    logprobs: JSON = {"logprobs": []} if kind == "output_text" else {}
+    yield {
+        "type": "response.content_part.added",
+        **inside,
+        "part": {**part, field: "", **logprobs},
+    }
+    entries = iter(part.get("logprobs", ()))
+    for token in tokenize(part[field]):
+        entry = {"logprobs": [e for e in (next(entries, None),) if e]} if logprobs else {}
+        yield {"type": f"response.{kind}.delta", **inside, "delta": token, **entry}
+    whole = {"logprobs": part["logprobs"]} if logprobs else {}
+    yield {"type": f"response.{kind}.done", **inside, field: part[field], **whole}
+    yield {"type": "response.content_part.done", **inside, "part": part}
+
+
+def create_response(body: JSON, service: Service) -> MockAnswer:
     """Answer, and store the response unless ``store`` is false."""
     history = _history(body, service)
     ask = service.fitted(chat_ask(as_chat(body, history)))
@@ -49,12 +152,12 @@ def _history(body: JSON, service: Service) -> list[JSON]:
     raise ApiError(message, param="previous_response_id", code="previous_response_not_found")
 
 
-def retrieve_response(body: JSON, service: Service, response_id: str) -> Answer:
+def retrieve_response(body: JSON, service: Service, response_id: str) -> MockAnswer:
     """A stored response."""
     return Whole(_stored(response_id, service))
 
 
-def delete_response(body: JSON, service: Service, response_id: str) -> Answer:
+def delete_response(body: JSON, service: Service, response_id: str) -> MockAnswer:
     """Forget a stored response."""
     _stored(response_id, service)
     service.responses.pop(response_id, None)
@@ -77,7 +180,9 @@ def _top_logprobs(body: JSON) -> int | None:
     return max(0, integer(body.get("top_logprobs")) or 0)
 
 
-def _response(body: JSON, service: Service, ask: Ask, said: Said, output: list[JSON]) -> JSON:
+def _response(
+    body: JSON, service: Service, ask: GenerationRequest, said: Said, output: list[JSON]
+) -> JSON:
     """Every key of a response, with what the request asked for said back."""
     cut = said.finish == "length"
     reasoning = mapping(body.get("reasoning"))

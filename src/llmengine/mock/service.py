@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.behaviour import Behaviour, Fault, Script
-from llmengine.mock.reading import text
-from llmengine.mock.rules import Limits
+from llmengine.mock.json_fields import text
+from llmengine.mock.rules import ModelLimits
 from llmengine.mock.text import token_id, word
 from llmengine.types.errors import InvalidFieldError
 from llmengine.types.secrets import Secret
@@ -16,8 +16,8 @@ from llmengine.types.secrets import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from llmengine.mock.ask import Ask
     from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.model import GenerationRequest
 
 
 @dataclass(slots=True)
@@ -77,9 +77,9 @@ class Service:
         return "".join(self._tokens.get(number) or word(number) for number in token_ids)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ModelLimits:
         """What requests are held against."""
-        return Limits(frozenset([self.model, *self.pulled, *self.tags]), self.context_length)
+        return ModelLimits(frozenset([self.model, *self.pulled, *self.tags]), self.context_length)
 
     @property
     def tag(self) -> str:
@@ -95,7 +95,7 @@ class Service:
         """The model that an answer names: the one asked for."""
         return text(body.get("model")) or self.model
 
-    def fitted(self, ask: Ask) -> Ask:
+    def fitted(self, ask: GenerationRequest) -> GenerationRequest:
         """The question with what the context leaves as its token limit, unless it has its own."""
         left = max(1, self.context_length - ask.prompt_tokens)
         return replace(ask, max_tokens=ask.max_tokens or left)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from llmengine.mock.chat import FINGERPRINT, Shown, choice_of, top_logprobs, wants_ids
-from llmengine.mock.chat_body import chat_ask
-from llmengine.mock.generation import answer
-from llmengine.mock.reading import integer, items
-from llmengine.mock.replies import Whole, new_id
+from llmengine.mock.bodies import chat_ask
+from llmengine.mock.chat import FINGERPRINT, Shown, choice_of, top_logprobs, usage_of, wants_ids
+from llmengine.mock.json_fields import integer, items
+from llmengine.mock.model import answer
 from llmengine.mock.text import tokenize as pieces_of
-from llmengine.mock.usage import usage_of
+from llmengine.mock.wire import Whole, new_id
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.replies import Answer
     from llmengine.mock.service import Service
+    from llmengine.mock.wire import MockAnswer
 
 
-def tokenize(body: JSON, service: Service) -> Answer:
+def tokenize(body: JSON, service: Service) -> MockAnswer:
     """The token ids of a text, or of messages with the template around them."""
     is_text = isinstance(body.get("prompt"), str)
     pieces = pieces_of(body["prompt"]) if is_text else chat_ask(body).pieces
@@ -34,13 +33,13 @@ def tokenize(body: JSON, service: Service) -> Answer:
     )
 
 
-def detokenize(body: JSON, service: Service) -> Answer:
+def detokenize(body: JSON, service: Service) -> MockAnswer:
     """The text of token ids that this server has given out."""
     ids = [i for item in items(body.get("tokens")) if (i := integer(item)) is not None]
     return Whole({"prompt": service.text_of(ids)})
 
 
-def chat_batch(body: JSON, service: Service) -> Answer:
+def chat_batch(body: JSON, service: Service) -> MockAnswer:
     """One choice a conversation; the usage is that of all together."""
     asks = [
         service.fitted(chat_ask({**body, "messages": messages, "n": 1}))

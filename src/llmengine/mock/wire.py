@@ -1,21 +1,125 @@
-"""From an answer to bytes, through the behaviour's hooks and the fault to play."""
+"""What goes wrong with a schema.
+
+Refusals, in the envelopes of the two APIs.
+
+What a route answers, before it is put into bytes.
+
+From an answer to bytes, through the behaviour's hooks and the fault to play.
+"""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+import json
+import uuid
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Fault, RawReply
-from llmengine.mock.errors import ApiError, ollama_envelope, openai_envelope
-from llmengine.mock.replies import Framing, Plain, Stream, Whole, encode, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmengine.mock.behaviour import JSON, Behaviour, Call
-    from llmengine.mock.replies import Answer
+
+
+class SchemaError(ValueError):
+    """A schema that is none, or that no value was found for."""
+
+
+@dataclass(slots=True)
+class ApiError(Exception):
+    """A request that is refused, with OpenAI's four words about it."""
+
+    message: str
+    status: int = 400
+    type: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def openai_envelope(error: ApiError) -> JSON:
+    """OpenAI's error object: all four keys, always."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def ollama_envelope(error: ApiError) -> JSON:
+    """Ollama's error object: one string."""
+    return {"error": error.message}
+
+
+# status: (type, code, message) as OpenAI words its own failures.
+_PLAYED = {
+    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
+    403: ("invalid_request_error", None, "You are not allowed to do this."),
+    404: ("invalid_request_error", None, "Not found."),
+    408: ("server_error", None, "Request timed out."),
+    429: ("requests", "rate_limit_exceeded", "Rate limit reached. Please try again later."),
+    500: ("server_error", None, "The server had an error while processing your request."),
+    503: ("server_error", None, "The engine is currently overloaded, please try again later."),
+}
+
+
+def played(status: int, retry_after: float | None) -> ApiError:
+    """The error that a fault plays, with ``Retry-After`` in seconds where it is given."""
+    fallback = ("invalid_request_error" if status < 500 else "server_error", None, "A fault.")
+    kind, code, message = _PLAYED.get(status, fallback)
+    headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+    return ApiError(message, status=status, type=kind, code=code, headers=headers)
+
+
+class Framing(Enum):
+    """How the objects of a stream are put on the wire."""
+
+    SSE = "server-sent events, [DONE] at the end"
+    NAMED_SSE = "server-sent events with their type as name"
+    NDJSON = "one JSON object a line"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One JSON object."""
+
+    body: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A body that is no JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """JSON objects in order."""
+
+    objects: list[JSON]
+    framing: Framing = Framing.SSE
+
+
+MockAnswer = Whole | Plain | Stream
+
+
+def new_id(prefix: str) -> str:
+    """An id that was never given before."""
+    return f"{prefix}{uuid.uuid4().hex}"
+
+
+def encode(value: object) -> bytes:
+    """A JSON value as UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
 
 NO_FAULT = Fault()
 _STREAM_TYPES = {
@@ -25,7 +129,7 @@ _STREAM_TYPES = {
 }
 
 
-def success(answer: Answer, behaviour: Behaviour, call: Call) -> RawReply:
+def success(answer: MockAnswer, behaviour: Behaviour, call: Call) -> RawReply:
     """An answer as bytes, one chunk an event."""
     if isinstance(answer, Plain):
         return _reply(200, "text/plain; charset=utf-8", [answer.text.encode()])

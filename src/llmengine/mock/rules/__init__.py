@@ -8,26 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.mock.errors import ApiError
-from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES
-from llmengine.mock.rules.completions import COMPLETION_RULES
-from llmengine.mock.rules.embeddings import EMBEDDING_RULES
-from llmengine.mock.rules.kinds import Limits, Problem, Rule
-from llmengine.mock.rules.ollama import (
+from llmengine.mock.rules.base import ModelLimits, Problem, Rule
+from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES, STRUCTURED_RULES, TOOL_RULES
+from llmengine.mock.rules.openai import COMPLETION_RULES, EMBEDDING_RULES, RESPONSE_RULES
+from llmengine.mock.rules.servers import (
+    BATCH_RULES,
+    CONSTRAINT_RULES,
+    DETOKENIZE_RULES,
     OLLAMA_CHAT,
     OLLAMA_GENERATE,
     OLLAMA_PULL,
     OLLAMA_SHOW,
-)
-from llmengine.mock.rules.responses import RESPONSE_RULES
-from llmengine.mock.rules.structured import STRUCTURED_RULES
-from llmengine.mock.rules.tools import TOOL_RULES
-from llmengine.mock.rules.vllm import (
-    BATCH_RULES,
-    CONSTRAINT_RULES,
-    DETOKENIZE_RULES,
     TOKENIZE_RULES,
 )
+from llmengine.mock.wire import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -76,7 +70,7 @@ def names() -> list[str]:
     return sorted({r.name for rules in BY_ROUTE.values() for r in rules} | set(OTHER_RULES))
 
 
-def enforce(route: str, body: JSON, limits: Limits, without: Collection[str] = ()) -> None:
+def enforce(route: str, body: JSON, limits: ModelLimits, without: Collection[str] = ()) -> None:
     """Raise ApiError for the first rule of the route that the body breaks, if not left out."""
     for rule in BY_ROUTE.get(route, ()):
         if rule.name in without:
@@ -87,4 +81,4 @@ def enforce(route: str, body: JSON, limits: Limits, without: Collection[str] = (
             )
 
 
-__all__ = ["BY_ROUTE", "OTHER_RULES", "Limits", "Problem", "Rule", "enforce", "names"]
+__all__ = ["BY_ROUTE", "OTHER_RULES", "ModelLimits", "Problem", "Rule", "enforce", "names"]

@@ -1,29 +1,243 @@
-"""Rules of chat completions, without those on tools and on the response format."""
+"""Rules of response_format, and of every JSON schema that a request brings.
+
+Rules of tools and tool_choice in chat completions.
+
+Rules of chat completions, without those on tools and on the response format.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.chat_body import chat_ask
-from llmengine.mock.reading import items, mapping
-from llmengine.mock.rules.common import context_problem, model_rules, sampling_rules
-from llmengine.mock.rules.kinds import (
+from llmengine.mock.bodies import chat_ask
+from llmengine.mock.json_fields import items, mapping
+from llmengine.mock.rules.base import (
     Problem,
     Rule,
+    context_problem,
     either,
+    model_rules,
     one_of,
     required,
+    sampling_rules,
     typed,
     unknown_value,
     within,
     wrong_type,
 )
+from llmengine.mock.schema import SchemaError, check_schema, instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.rules.kinds import Limits
+    from llmengine.mock.rules.base import ModelLimits
+
+
+FORMATS = frozenset({"text", "json_object", "json_schema"})
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+def schema_problem(schema: Any, field: str) -> Problem | None:
+    """The problem of a value that is no JSON schema, or that no value can fit."""
+    return _invalid_schema(schema, field) or _impossible_schema(schema, field)
+
+
+def _invalid_schema(schema: Any, field: str) -> Problem | None:
+    try:
+        check_schema(schema)
+    except SchemaError as error:
+        return Problem(f"Invalid schema for '{field}': {error}", field, "invalid_json_schema")
+    return None
+
+
+def _impossible_schema(schema: Any, field: str) -> Problem | None:
+    try:
+        instance(schema)
+    except SchemaError as error:
+        return Problem(f"Unsupported schema for '{field}': {error}", field, "invalid_json_schema")
+    return None
+
+
+def _schema(body: JSON) -> Any:
+    chosen = mapping(body.get("response_format"))
+    if chosen.get("type") != "json_schema":
+        return None
+    return mapping(chosen.get("json_schema")).get("schema")
+
+
+def _type(body: JSON, limits: ModelLimits) -> Problem | None:
+    chosen = body.get("response_format")
+    if not isinstance(chosen, dict):
+        return None
+    kind = chosen.get("type")
+    if isinstance(kind, str) and kind in FORMATS:
+        return None
+    return unknown_value("response_format.type", kind, FORMATS)
+
+
+def _missing(body: JSON, limits: ModelLimits) -> Problem | None:
+    chosen = mapping(body.get("response_format"))
+    if chosen.get("type") != "json_schema" or isinstance(chosen.get("json_schema"), dict):
+        return None
+    field = "response_format.json_schema"
+    return Problem(f"Missing required parameter: '{field}'.", field, "missing_required_parameter")
+
+
+def _schema_name(body: JSON, limits: ModelLimits) -> Problem | None:
+    chosen = mapping(body.get("response_format")).get("json_schema")
+    if not isinstance(chosen, dict):
+        return None
+    name, field = chosen.get("name"), "response_format.json_schema.name"
+    if not isinstance(name, str):
+        return wrong_type(field, "a string", name)
+    if _NAME.fullmatch(name):
+        return None
+    message = f"Invalid '{field}': string does not match pattern '{_NAME.pattern}'."
+    return Problem(message, field, "invalid_value")
+
+
+def _invalid(body: JSON, limits: ModelLimits) -> Problem | None:
+    schema = _schema(body)
+    if schema is None:
+        return None
+    return _invalid_schema(schema, "response_format.json_schema.schema")
+
+
+def _impossible(body: JSON, limits: ModelLimits) -> Problem | None:
+    schema = _schema(body)
+    if schema is None or _invalid(body, limits):
+        return None
+    return _impossible_schema(schema, "response_format.json_schema.schema")
+
+
+def _word(body: JSON, limits: ModelLimits) -> Problem | None:
+    if mapping(body.get("response_format")).get("type") != "json_object":
+        return None
+    if "json" in json.dumps(body.get("messages"), ensure_ascii=False).lower():
+        return None
+    message = (
+        "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
+        "'json_object'."
+    )
+    return Problem(message, "messages")
+
+
+STRUCTURED_RULES = (
+    Rule("struct.type.unknown", _type),
+    Rule("struct.json_schema.missing", _missing),
+    Rule("struct.json_schema.name", _schema_name),
+    Rule("struct.schema.invalid", _invalid),
+    Rule("struct.schema.unsupported", _impossible),
+    Rule("struct.json_object.word", _word),
+)
+
+
+_CHOICES = frozenset({"none", "auto", "required"})
+
+
+def _functions(body: JSON) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The functions that are objects: another rule refuses what has none."""
+    for place, tool in enumerate(items(body.get("tools"))):
+        if isinstance(function := mapping(tool).get("function"), dict):
+            yield f"tools[{place}].function", function
+
+
+def _no_tools(body: JSON, limits: ModelLimits) -> Problem | None:
+    if body.get("tools") != []:
+        return None
+    message = "Invalid 'tools': empty array. Expected an array with minimum length 1."
+    return Problem(message, "tools", "empty_array")
+
+
+def _shape(body: JSON, limits: ModelLimits) -> Problem | None:
+    for place, tool in enumerate(items(body.get("tools"))):
+        field = f"tools[{place}]"
+        if not isinstance(tool, dict):
+            return wrong_type(field, "an object", tool)
+        if tool.get("type") != "function":
+            return unknown_value(f"{field}.type", tool.get("type"), {"function"})
+        if not isinstance(tool.get("function"), dict):
+            return wrong_type(f"{field}.function", "an object", tool.get("function"))
+    return None
+
+
+def _name(body: JSON, limits: ModelLimits) -> Problem | None:
+    for field, function in _functions(body):
+        name = function.get("name")
+        if not isinstance(name, str):
+            return wrong_type(f"{field}.name", "a string", name)
+        if not _NAME.fullmatch(name):
+            message = f"Invalid '{field}.name': string does not match pattern '{_NAME.pattern}'."
+            return Problem(message, f"{field}.name", "invalid_value")
+    return None
+
+
+def _parameters(body: JSON, limits: ModelLimits) -> Problem | None:
+    for field, function in _functions(body):
+        parameters = function.get("parameters")
+        if parameters is None:
+            continue
+        if not isinstance(parameters, dict):
+            return wrong_type(f"{field}.parameters", "an object", parameters)
+        if problem := schema_problem(parameters, f"{field}.parameters"):
+            return problem
+    return None
+
+
+def named_tool(choice: Any) -> str | None:
+    """The name of the tool that a well-formed tool_choice object asks for."""
+    if mapping(choice).get("type") != "function":
+        return None
+    name = mapping(mapping(choice).get("function")).get("name")
+    return name if isinstance(name, str) else None
+
+
+def _choice(body: JSON, limits: ModelLimits) -> Problem | None:
+    choice = body.get("tool_choice")
+    if choice is None or named_tool(choice) is not None:
+        return None
+    if isinstance(choice, str) and choice in _CHOICES:
+        return None
+    return unknown_value("tool_choice", choice, _CHOICES)
+
+
+def _choice_alone(body: JSON, limits: ModelLimits) -> Problem | None:
+    return _alone("tool_choice", body)
+
+
+def _parallel_alone(body: JSON, limits: ModelLimits) -> Problem | None:
+    return _alone("parallel_tool_calls", body)
+
+
+def _alone(field: str, body: JSON) -> Problem | None:
+    if body.get(field) is None or body.get("tools") is not None:
+        return None
+    message = f"Invalid value for '{field}': '{field}' is only allowed when 'tools' are specified."
+    return Problem(message, field)
+
+
+def _choice_unknown(body: JSON, limits: ModelLimits) -> Problem | None:
+    name = named_tool(body.get("tool_choice"))
+    if name is None or any(f.get("name") == name for _, f in _functions(body)):
+        return None
+    message = f"Tool choice '{name}' not found in 'tools' parameter."
+    return Problem(message, "tool_choice", "invalid_value")
+
+
+TOOL_RULES = (
+    Rule("chat.tools.empty_array", _no_tools),
+    Rule("tools.shape", _shape),
+    Rule("tools.name", _name),
+    Rule("tools.parameters", _parameters),
+    Rule("tools.choice.invalid_value", _choice),
+    Rule("tools.choice.without_tools", _choice_alone),
+    Rule("tools.choice.named_unknown", _choice_unknown),
+    Rule("tools.parallel.without_tools", _parallel_alone),
+)
+
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _PART_TEXT = {"text": "text", "refusal": "refusal"}
@@ -38,21 +252,21 @@ def _messages(body: JSON) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"messages[{place}]", message
 
 
-def _empty(body: JSON, limits: Limits) -> Problem | None:
+def _empty(body: JSON, limits: ModelLimits) -> Problem | None:
     if body.get("messages") != []:
         return None
     message = "Invalid 'messages': empty array. Expected an array with minimum length 1."
     return Problem(message, "messages", "empty_array")
 
 
-def _not_objects(body: JSON, limits: Limits) -> Problem | None:
+def _not_objects(body: JSON, limits: ModelLimits) -> Problem | None:
     for place, message in enumerate(items(body.get("messages"))):
         if not isinstance(message, dict):
             return wrong_type(f"messages[{place}]", "an object", message)
     return None
 
 
-def _role(body: JSON, limits: Limits) -> Problem | None:
+def _role(body: JSON, limits: ModelLimits) -> Problem | None:
     for field, message in _messages(body):
         role = message.get("role")
         if role is None:
@@ -65,7 +279,7 @@ def _role(body: JSON, limits: Limits) -> Problem | None:
     return None
 
 
-def _null_content(body: JSON, limits: Limits) -> Problem | None:
+def _null_content(body: JSON, limits: ModelLimits) -> Problem | None:
     for field, message in _messages(body):
         by_calls = message.get("role") == "assistant" and (
             message.get("tool_calls") or message.get("function_call") or message.get("refusal")
@@ -75,7 +289,7 @@ def _null_content(body: JSON, limits: Limits) -> Problem | None:
     return None
 
 
-def _content_type(body: JSON, limits: Limits) -> Problem | None:
+def _content_type(body: JSON, limits: ModelLimits) -> Problem | None:
     for field, message in _messages(body):
         content = message.get("content")
         if content is not None and not isinstance(content, str | list):
@@ -83,7 +297,7 @@ def _content_type(body: JSON, limits: Limits) -> Problem | None:
     return None
 
 
-def _content_parts(body: JSON, limits: Limits) -> Problem | None:
+def _content_parts(body: JSON, limits: ModelLimits) -> Problem | None:
     for field, message in _messages(body):
         for place, part in enumerate(items(message.get("content"))):
             if problem := _part(f"{field}.content[{place}]", part):
@@ -105,7 +319,7 @@ def _part(field: str, part: Any) -> Problem | None:
     return None
 
 
-def _tool_call_id(body: JSON, limits: Limits) -> Problem | None:
+def _tool_call_id(body: JSON, limits: ModelLimits) -> Problem | None:
     for field, message in _messages(body):
         if message.get("role") == "tool" and not isinstance(message.get("tool_call_id"), str):
             name = f"{field}.tool_call_id"
@@ -115,7 +329,7 @@ def _tool_call_id(body: JSON, limits: Limits) -> Problem | None:
     return None
 
 
-def _orphan_result(body: JSON, limits: Limits) -> Problem | None:
+def _orphan_result(body: JSON, limits: ModelLimits) -> Problem | None:
     called: set[Any] = set()
     for field, message in _messages(body):
         called.update(str(mapping(c).get("id")) for c in items(message.get("tool_calls")))
@@ -128,14 +342,14 @@ def _orphan_result(body: JSON, limits: Limits) -> Problem | None:
     return None
 
 
-def _top_alone(body: JSON, limits: Limits) -> Problem | None:
+def _top_alone(body: JSON, limits: ModelLimits) -> Problem | None:
     if body.get("top_logprobs") is None or body.get("logprobs") is True:
         return None
     message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
     return Problem(message, "top_logprobs")
 
 
-def _overflow(body: JSON, limits: Limits) -> Problem | None:
+def _overflow(body: JSON, limits: ModelLimits) -> Problem | None:
     ask = chat_ask(body)
     return context_problem(ask.prompt_tokens, ask.max_tokens, limits, "messages")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.schema.errors import SchemaError
+from llmengine.mock.wire import SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def instance(schema: Any, words: Sequence[str] = (), seed: int = 0) -> Any:
     Raises SchemaError where no value was found: the schema contradicts itself, never ends, points
     to a schema that is not in it, or asks for more than this can do.
     """
-    from llmengine.mock.schema.maker import Maker  # noqa: PLC0415 - jsonschema, as above
+    from llmengine.mock.schema_values import Maker  # noqa: PLC0415 - jsonschema, as above
 
     return Maker(schema, words, seed).value()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
 _BRANCHES = range(4)
 _GROWTH = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 _MAX_STEPS = 100_000
