@@ -84,7 +84,7 @@ def coverage(
 
     Exit status: 1 when a check fails on the reference or misses a broken rule.
     """
-    from pytest_llmengine.cli.coverage import measure
+    from pytest_llmengine.contract.coverage import measure
     from pytest_llmengine.contract.registry import select
 
     checks = select(ids=check or ())

@@ -1,9 +1,21 @@
-"""What a check can come to, and how its function says so."""
+"""Short quotations of what a server said, for reasons that people read.
+
+What a check can come to, and how its function says so.
+"""
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import NoReturn
+
+_MAX_SHOWN = 300
+
+
+def quote(value: object) -> str:
+    """Text as it is, anything else as JSON, cut after 300 characters."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 class Outcome(StrEnum):
@@ -24,35 +36,35 @@ class Outcome(StrEnum):
     UNRECORDED = "unrecorded"
 
 
-class Verdict(Exception):  # noqa: N818 - a verdict is not an error of ours
+class CheckEnded(Exception):  # noqa: N818 - a verdict is not an error of ours
     """Ends a check with an outcome other than a pass, and the reason for it."""
 
     outcome: Outcome = Outcome.FAIL
 
 
-class Fail(Verdict):
+class Fail(CheckEnded):
     """The rule is broken."""
 
 
-class Refused(Verdict):
+class Refused(CheckEnded):
     """The server does not support it and said so with a clear 4xx (or 501)."""
 
     outcome = Outcome.REFUSED
 
 
-class Ignored(Verdict):
+class Ignored(CheckEnded):
     """The server accepted the request and silently did not do it."""
 
     outcome = Outcome.IGNORED
 
 
-class Unmeasured(Verdict):
+class Unmeasured(CheckEnded):
     """It cannot be known in this mode."""
 
     outcome = Outcome.UNMEASURED
 
 
-class NoVerdict(Verdict):
+class NoVerdict(CheckEnded):
     """Nothing can be said of the rule: no answer came, or not in time. The run fails."""
 
     outcome = Outcome.ERROR

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.secrets import scrub
-from pytest_llmengine.contract.outcomes import Outcome, Verdict
-from pytest_llmengine.contract.parallel import within
+from pytest_llmengine.contract.outcomes import CheckEnded, Outcome
+from pytest_llmengine.contract.target import within
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Deviation, Profile
     from pytest_llmengine.contract.registry import Check
-    from pytest_llmengine.contract.target import Exchange, Target
+    from pytest_llmengine.contract.target import HTTPExchange, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class CheckResult:
     check: Check
     outcome: Outcome
     reason: str
-    exchanges: tuple[Exchange, ...]
+    exchanges: tuple[HTTPExchange, ...]
     seconds: float
     accepted: bool
     observed: Outcome
@@ -84,7 +84,7 @@ def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
             check.run(target)
         else:  # a client library waits by clocks of its own
             within(target.may_take, partial(check.run, target))
-    except Verdict as verdict:
+    except CheckEnded as verdict:
         return verdict.outcome, str(verdict)
     except Exception as error:  # noqa: BLE001 - whatever breaks in a check is the harness's fault
         return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.parallel import at_once
+from pytest_llmengine.contract.target import at_once
 from pytest_llmengine.parity.answering import answer_of
 from pytest_llmengine.parity.sampling import pinned
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llmengine.contract.runner import CheckResult
-    from pytest_llmengine.contract.target import Exchange
+    from pytest_llmengine.contract.target import HTTPExchange
 
 # Enough for any answer that a person reads; the overlong prompts of some checks are far longer.
 _MAX_BODY = 10_000
@@ -81,7 +81,7 @@ class CheckRecord:
         )
 
 
-def _exchange(exchange: Exchange) -> dict[str, Any]:
+def _exchange(exchange: HTTPExchange) -> dict[str, Any]:
     return {
         "method": exchange.method,
         "path": exchange.path,

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.contract.limits import Limits
-from pytest_llmengine.contract.outcomes import Verdict
+from pytest_llmengine.contract.outcomes import CheckEnded
 from pytest_llmengine.contract.profile import shipped_profiles
 from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.types.outputs import Fingerprint
-    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Reply
 
 _SECONDS = 5.0  # for a route that only one server has
 
@@ -119,7 +119,7 @@ def _system_fingerprint(reply: Reply) -> object:
 def _has(target: Target, path: str, key: str) -> bool:
     try:
         reply = target.get(path)
-    except Verdict:
+    except CheckEnded:
         return False  # a route that only some servers have tells nothing where it does not answer
     return reply.status == 200 and key in _object(reply)  # noqa: PLR2004 - HTTP's OK
 
@@ -127,5 +127,5 @@ def _has(target: Target, path: str, key: str) -> bool:
 def _object(reply: Reply) -> dict[str, Any]:
     try:
         return reply.object()
-    except Verdict:
+    except CheckEnded:
         return {}

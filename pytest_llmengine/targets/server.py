@@ -27,7 +27,7 @@ from pytest_llmengine.targets.ways import choose_model
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.types.outputs import Fingerprint
-    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Reply
 
 _SECONDS = 20.0
 _MAX_SHOWN = 200

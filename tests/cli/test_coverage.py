@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.cli.coverage import Coverage, Trial, measure
+from pytest_llmengine.contract.coverage import Coverage, Trial, measure
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.packages import Package
-from pytest_llmengine.contract.registry import select
+from pytest_llmengine.contract.registry import Package, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable

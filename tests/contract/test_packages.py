@@ -7,9 +7,8 @@ from importlib.metadata import version
 import pytest
 
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.packages import Package
 from pytest_llmengine.contract.profile import Profile
-from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check, Package
 from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target
 

@@ -15,9 +15,8 @@ import pytest
 from llmengine.mock import MockServer
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Outcome, Unmeasured
-from pytest_llmengine.contract.packages import Package
 from pytest_llmengine.contract.profile import Profile
-from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check, Package
 from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target, TargetUnreachable
 

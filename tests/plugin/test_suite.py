@@ -141,7 +141,7 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         """
         from llmengine.types.request import Capability
         from pytest_llmengine.contract.outcomes import Refused, Unmeasured
-        from pytest_llmengine.contract.packages import Package
+        from pytest_llmengine.contract.registry import Package
         from pytest_llmengine.contract.registry import QUIRK, SMOKE, check
 
         def row(id, **more):

@@ -10,7 +10,7 @@ import pytest
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import CORE, REQUIRED, Check
 from pytest_llmengine.contract.runner import CheckResult
-from pytest_llmengine.contract.target import Exchange
+from pytest_llmengine.contract.target import HTTPExchange
 from pytest_llmengine.reports import CheckRecord, Header, Report
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ HEADER = Header(
     tool_version="0.1.0",
 )
 
-EXCHANGE = Exchange(
+EXCHANGE = HTTPExchange(
     method="POST",
     path="/chat/completions",
     request_body='{"model": "smollm2-135m"}',

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import said
-from pytest_llmengine.contract.reading.control import control
+from pytest_llmengine.contract.assertions import control, said
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
-    from pytest_llmengine.contract.target import Target
+    from pytest_llmengine.contract.target import Reply, Target
 
 SOURCE = "OpenAI: authentication by bearer token, 401 without a good one"
 NO_KEY = {"Authorization": ""}

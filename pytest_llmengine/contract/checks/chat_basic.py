@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.contract.outcomes import Unmeasured, expect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import choice, content, message, said
-from pytest_llmengine.contract.reading.control import control
-from pytest_llmengine.contract.reading.fields import missing, pick
-from pytest_llmengine.contract.reading.stopping import find_stop
+from pytest_llmengine.contract.assertions import (
+    choice,
+    content,
+    control,
+    find_stop,
+    message,
+    missing,
+    pick,
+    said,
+)
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

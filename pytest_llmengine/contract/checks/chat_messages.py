@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import effect, said, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect
-from pytest_llmengine.contract.reading.chat import effect, said, usage
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

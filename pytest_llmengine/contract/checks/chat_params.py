@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import find_stop, objects, pick, said, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect
-from pytest_llmengine.contract.reading.chat import said, usage
-from pytest_llmengine.contract.reading.fields import objects, pick
-from pytest_llmengine.contract.reading.stopping import find_stop
 from pytest_llmengine.contract.registry import (
     CORE,
     EXTENDED,

@@ -14,9 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.reading.chat import said
-from pytest_llmengine.contract.reading.control import control, expect_rejected
-from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.assertions import control, expect_rejected, rejected, said
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

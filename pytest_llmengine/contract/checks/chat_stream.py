@@ -6,18 +6,17 @@ import re
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import content
-from pytest_llmengine.contract.reading.chat_stream import (
+from pytest_llmengine.contract.assertions import (
     choices,
     chunks_of,
+    content,
     deltas,
     finish_reasons,
+    pick,
     stream_chat,
     text,
 )
-from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

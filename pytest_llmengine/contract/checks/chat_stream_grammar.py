@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat_stream import chunks_of, deltas, finish_reasons, text
+from pytest_llmengine.contract.assertions import chunks_of, deltas, finish_reasons, text
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:

@@ -6,17 +6,16 @@ import json
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat_stream import (
+from pytest_llmengine.contract.assertions import (
     Chunks,
     arguments_by_index,
     finish_reasons,
     fragments,
+    pick,
     stream_chat,
     text,
 )
-from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import (
     ASK_BOTH,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat_stream import Chunks, stream_chat
-from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.assertions import Chunks, pick, stream_chat
+from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, SMOKE, check
 
 if TYPE_CHECKING:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.fields import missing, objects, pick
-from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.assertions import missing, objects, pick, rejected
+from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
-    from pytest_llmengine.contract.target import Target
+    from pytest_llmengine.contract.target import Reply, Target
 
 SPEC = "openai-openapi: CreateCompletion"
 NEEDS = {Capability.COMPLETIONS}

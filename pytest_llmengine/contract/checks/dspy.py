@@ -6,21 +6,19 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmengine.contract.driving.dspy_program import programs
-from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
 from pytest_llmengine.contract.outcomes import (
     Fail,
     Refused,
     Unmeasured,
     expect,
     expect_effect,
+    quote,
 )
-from pytest_llmengine.contract.packages import DSPY
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.dspy_driver import Programs
     from pytest_llmengine.contract.target import Target
 
 row = partial(check, level=QUIRK, package=DSPY)

@@ -6,15 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.driving.dspy_program import programs
-from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
-from pytest_llmengine.contract.outcomes import expect, fail
-from pytest_llmengine.contract.packages import DSPY
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.outcomes import expect, fail, quote
+from pytest_llmengine.contract.registry import DSPY, EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.dspy_driver import Programs
     from pytest_llmengine.contract.target import Target
 
 LINE = "one two three four five six seven eight nine ten"

@@ -7,20 +7,16 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.driving.dspy_program import programs
-from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
-from pytest_llmengine.contract.packages import DSPY
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import CALL_MARKUP
-from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.assertions import CALL_MARKUP
+from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
+from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, QUIRK, check
 from pytest_llmengine.contract.samples import ASK_WEATHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.contract.driving.dspy_answers import Answer
-    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.dspy_driver import DSPyAnswer, Programs
     from pytest_llmengine.contract.target import Target
 
 _SUNNY = "It is sunny in"
@@ -72,7 +68,7 @@ def _called(made: Programs, program: Callable[[], Any]) -> Any:
     return said
 
 
-def _expect_call(answer: Answer) -> None:
+def _expect_call(answer: DSPyAnswer) -> None:
     if answer.tool_calls[0]:
         return
     text = answer.texts[0]

@@ -10,18 +10,14 @@ import jsonschema
 from pydantic import BaseModel
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.driving.dspy_program import programs
-from pytest_llmengine.contract.driving.dspy_prompts import rehearsed, repeating
-from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.packages import DSPY
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.registry import CORE, EXTENDED, OPTIONAL, QUIRK, check
+from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, expect_effect, quote
+from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, OPTIONAL, QUIRK, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.contract.driving.dspy_answers import Answer
-    from pytest_llmengine.contract.driving.dspy_program import Programs
+    from pytest_llmengine.contract.dspy_driver import DSPyAnswer, Programs
     from pytest_llmengine.contract.target import Target
 
 row = partial(check, package=DSPY)
@@ -86,7 +82,7 @@ def json_schema(target: Target) -> None:
     expect(isinstance(said.colour, Vermilion), f"the field is {quote(said.colour)}")
 
 
-def _held(made: Programs, signature: Any, expect_held: Callable[[Answer], None]) -> Any:
+def _held(made: Programs, signature: Any, expect_held: Callable[[DSPyAnswer], None]) -> Any:
     """What the program says; where DSPy cannot read the text, the server should have held it."""
     try:
         return made.run(lambda: made.dspy.Predict(signature)(question=ASK))
@@ -97,12 +93,12 @@ def _held(made: Programs, signature: Any, expect_held: Callable[[Answer], None])
         raise
 
 
-def _expect_object(answer: Answer) -> None:
+def _expect_object(answer: DSPyAnswer) -> None:
     said = quote(answer.texts[0])
     expect_effect(isinstance(_json(answer), dict), f"json_object was accepted, and it says {said}")
 
 
-def _expect_schema(answer: Answer) -> None:
+def _expect_schema(answer: DSPyAnswer) -> None:
     _expect_sent(answer)
     schema = {
         "type": "object",
@@ -113,13 +109,13 @@ def _expect_schema(answer: Answer) -> None:
     expect_effect(fits, f"the schema was accepted, and the answer is {quote(answer.texts[0])}")
 
 
-def _expect_sent(answer: Answer) -> None:
+def _expect_sent(answer: DSPyAnswer) -> None:
     """DSPy up to 3.3 asks again in JSON mode where a schema was turned down, and says nothing."""
     if not answer.schema:
         raise Refused("the schema was turned down, and DSPy fell back to JSON mode")
 
 
-def _json(answer: Answer) -> Any:
+def _json(answer: DSPyAnswer) -> Any:
     try:
         return json.loads(answer.texts[0])
     except (ValueError, RecursionError):

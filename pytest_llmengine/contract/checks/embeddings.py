@@ -8,10 +8,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import expect, expect_effect, fail
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.fields import missing, objects, pick
-from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.assertions import missing, objects, pick, rejected
+from pytest_llmengine.contract.outcomes import expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:

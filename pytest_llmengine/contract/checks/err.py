@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import usage
-from pytest_llmengine.contract.reading.control import control
-from pytest_llmengine.contract.reading.errors import NO_MESSAGES, NO_PATH, envelope, provoke
-from pytest_llmengine.contract.reading.fields import missing, pick
-from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.assertions import (
+    NO_MESSAGES,
+    NO_PATH,
+    control,
+    envelope,
+    missing,
+    pick,
+    provoke,
+    rejected,
+    usage,
+)
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -22,8 +27,7 @@ from pytest_llmengine.contract.registry import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
-    from pytest_llmengine.contract.target import Target
+    from pytest_llmengine.contract.target import Reply, Target
 
 SPEC = "openai-openapi: Error"
 CHAT = "/chat/completions"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmengine.contract.outcomes import expect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.control import control
+from pytest_llmengine.contract.assertions import control
+from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
-    from pytest_llmengine.contract.target import Target
+    from pytest_llmengine.contract.target import Reply, Target
 
 CHAT = "/chat/completions"
 MAX_ERROR_BYTES = 16_384

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.contract.assertions import choice
 from pytest_llmengine.contract.outcomes import expect
-from pytest_llmengine.contract.reading.chat import choice
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, check
 
 if TYPE_CHECKING:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import choice, content
-from pytest_llmengine.contract.reading.fields import missing, objects, pick
-from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.assertions import choice, content, missing, objects, pick, rejected
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

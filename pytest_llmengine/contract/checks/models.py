@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as url_quote
 
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import said
-from pytest_llmengine.contract.reading.fields import missing, objects, pick
+from pytest_llmengine.contract.assertions import missing, objects, pick, said
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -20,8 +18,7 @@ from pytest_llmengine.contract.registry import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
-    from pytest_llmengine.contract.target import Target
+    from pytest_llmengine.contract.target import Reply, Target
 
 SPEC = "openai-openapi: ListModelsResponse, Model"
 

@@ -7,11 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import said
-from pytest_llmengine.contract.reading.chat_stream import chunks_of
-from pytest_llmengine.contract.reading.control import control
+from pytest_llmengine.contract.assertions import chunks_of, control, said
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:

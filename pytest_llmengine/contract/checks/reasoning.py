@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import (
+from pytest_llmengine.contract.assertions import (
     REASONING_FIELDS,
     choice,
     content,
+    deltas,
     message,
+    pick,
     reasoning,
+    stream_chat,
     tool_calls,
 )
-from pytest_llmengine.contract.reading.chat_stream import deltas, stream_chat
-from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, QUIRK, check
 
 if TYPE_CHECKING:

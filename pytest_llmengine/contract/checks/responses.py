@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.fields import missing, objects, pick
-from pytest_llmengine.contract.reading.responses import LONG, items, output_text, respond
+from pytest_llmengine.contract.assertions import (
+    LONG,
+    items,
+    missing,
+    objects,
+    output_text,
+    pick,
+    respond,
+)
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
 

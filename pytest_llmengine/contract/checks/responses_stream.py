@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import expect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.fields import missing, pick
-from pytest_llmengine.contract.reading.responses import (
+from pytest_llmengine.contract.assertions import (
     LONG,
     TERMINAL,
     Events,
+    missing,
     of_type,
+    pick,
     stream_response,
 )
+from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import (
+from pytest_llmengine.contract.assertions import (
     answered,
     choice,
     content,
     message,
+    rejected,
+    stream_chat,
+    text,
     tool_calls,
 )
-from pytest_llmengine.contract.reading.chat_stream import stream_chat, text
-from pytest_llmengine.contract.reading.rejection import rejected
+from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

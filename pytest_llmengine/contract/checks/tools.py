@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail
-from pytest_llmengine.contract.quote import quote
-from pytest_llmengine.contract.reading.chat import (
+from pytest_llmengine.contract.assertions import (
     CALL_MARKUP,
     answered,
     choice,
     content,
+    pick,
     tool_calls,
 )
-from pytest_llmengine.contract.reading.fields import pick
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import (
     EXPECTED,
     EXTENDED,
@@ -39,8 +38,7 @@ from pytest_llmengine.contract.samples import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
-    from pytest_llmengine.contract.target import Target
+    from pytest_llmengine.contract.target import Reply, Target
 
 SPEC = "openai-openapi: ChatCompletionMessageToolCall"
 NEEDS = {Capability.TOOLS}

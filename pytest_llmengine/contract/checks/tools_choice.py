@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import answered, called_names, content, rejected
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
-from pytest_llmengine.contract.reading.chat import answered, called_names, content
-from pytest_llmengine.contract.reading.rejection import rejected
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,

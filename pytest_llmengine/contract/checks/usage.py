@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import choice, objects, pick, usage
 from pytest_llmengine.contract.outcomes import Unmeasured, expect
-from pytest_llmengine.contract.reading.chat import choice, usage
-from pytest_llmengine.contract.reading.fields import objects, pick
 from pytest_llmengine.contract.registry import (
     EXPECTED,
     EXTENDED,

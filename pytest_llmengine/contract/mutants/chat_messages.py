@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import refusing
+from pytest_llmengine.contract.mutants.hooks import refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON, Call
-    from pytest_llmengine.contract.mutants.changes import Hook
+    from pytest_llmengine.contract.mutants.hooks import Hook
 
 
 def _dropping(role: str) -> Hook:

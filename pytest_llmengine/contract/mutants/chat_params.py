@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import ignoring, put, refusing
+from pytest_llmengine.contract.mutants.hooks import ignoring, put, refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:

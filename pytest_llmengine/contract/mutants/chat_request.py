@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import put, rule_off, taking
+from pytest_llmengine.contract.mutants.hooks import put, rule_off, taking
 from pytest_llmengine.contract.mutants.registry import mutant
 
 REJECTIONS = (

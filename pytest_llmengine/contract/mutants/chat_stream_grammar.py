@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.edits import replaced, sent
+from pytest_llmengine.contract.mutants.hooks import replaced, sent
 from pytest_llmengine.contract.mutants.registry import mutant
 
 EMOJI = "🙂".encode()

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import put, refusing, without
-from pytest_llmengine.contract.mutants.edits import (
+from pytest_llmengine.contract.mutants.hooks import (
     answer,
     crashes_on,
     forgets,
     mixing_up,
+    put,
+    refusing,
+    without,
 )
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON, Call
-    from pytest_llmengine.contract.mutants.changes import Hook
+    from pytest_llmengine.contract.mutants.hooks import Hook
 
 CONTENT = ("choices", 0, "message", "content")
 

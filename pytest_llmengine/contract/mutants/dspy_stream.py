@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.edits import choices, events, forgets
+from pytest_llmengine.contract.mutants.hooks import choices, events, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:

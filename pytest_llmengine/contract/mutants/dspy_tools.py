@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.dspy import CHOICELESS, SILENT
-from pytest_llmengine.contract.mutants.edits import answer, crashes_on, first_call
+from pytest_llmengine.contract.mutants.hooks import answer, crashes_on, first_call
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:

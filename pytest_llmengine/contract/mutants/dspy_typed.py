@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import refusing
 from pytest_llmengine.contract.mutants.dspy import CHOICELESS, SILENT
-from pytest_llmengine.contract.mutants.edits import forgets
+from pytest_llmengine.contract.mutants.hooks import forgets, refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:

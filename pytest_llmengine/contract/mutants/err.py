@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour, RawReply
-from pytest_llmengine.contract.mutants.changes import put, rule_off, without
+from pytest_llmengine.contract.mutants.hooks import put, rule_off, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import rule_off
-from pytest_llmengine.contract.mutants.edits import answer, body, forgets
+from pytest_llmengine.contract.mutants.hooks import answer, body, forgets, rule_off
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmengine.mock.behaviour import JSON
-    from pytest_llmengine.contract.mutants.changes import Hook
+    from pytest_llmengine.contract.mutants.hooks import Hook
 
 IGNORED = Behaviour("logprobs ignored", request=forgets("logprobs", "top_logprobs"))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.edits import body, forgets
+from pytest_llmengine.contract.mutants.hooks import body, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmengine.mock.behaviour import JSON
-    from pytest_llmengine.contract.mutants.changes import Hook
+    from pytest_llmengine.contract.mutants.hooks import Hook
 
 
 def _items(edit: Callable[[JSON], object]) -> Hook:

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.edits import answer, crashes_on, first_call
+from pytest_llmengine.contract.mutants.hooks import answer, crashes_on, first_call
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
-    from pytest_llmengine.contract.mutants.changes import Hook
+    from pytest_llmengine.contract.mutants.hooks import Hook
 
 
 def _arguments(value: object) -> Hook:

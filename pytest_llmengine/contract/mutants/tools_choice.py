@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import rule_off
-from pytest_llmengine.contract.mutants.edits import body, crashes_on, forgets
+from pytest_llmengine.contract.mutants.hooks import body, crashes_on, forgets, rule_off
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.changes import put, without
+from pytest_llmengine.contract.mutants.hooks import put, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 CACHED = ("usage", "prompt_tokens_details", "cached_tokens")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
 
+
 _NO_MUTANT = "no mutant"
 # The reference asks for a key, as the rules of auth cannot be seen without one.
 _KEY = "sk-contract-coverage"

@@ -1,0 +1,360 @@
+"""Fields of a JSON body: one that is missing or of the wrong type fails the check in words.
+
+The rule behind many rows: bad input is turned down, in words.
+
+Bad input means something only where the same request without it is answered.
+
+Errors that every server gives, whatever it serves.
+
+The parts of a whole chat completion.
+
+The parts of a streamed chat completion.
+
+Where to stop an answer whose words nobody knows before it was given.
+
+The parts of a response of /responses and of its event stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Reply, Target
+
+
+T = TypeVar("T")
+
+_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def pick(value: object, kind: type[T], *path: str | int) -> T:
+    """The value at a path, such as ``pick(body, str, "choices", 0, "message", "role")``.
+
+    A boolean is no number; an integer is a float.
+    """
+    for depth, step in enumerate(path):
+        value = _step(value, step, _spell(path[: depth + 1]))
+    if not _is(value, kind):
+        fail(f"{_spell(path)} is not {_NAMES[kind]}: {quote(value)}")
+    return value  # type: ignore[return-value] # _is has looked
+
+
+def objects(value: object, *path: str | int) -> list[dict[str, Any]]:
+    """The list of objects at a path."""
+    return [pick(item, dict) for item in pick(value, list, *path)]
+
+
+def missing(value: dict[str, Any], *keys: str) -> list[str]:
+    """The keys that the object does not have, whatever their value."""
+    return [key for key in keys if key not in value]
+
+
+def _step(value: object, step: str | int, where: str) -> object:
+    if isinstance(step, int):
+        if not isinstance(value, list) or len(value) <= step:
+            fail(f"{where} is missing: {quote(value)}")
+        return value[step]
+    if not isinstance(value, dict) or step not in value:
+        fail(f"{where} is missing: {quote(value)}")
+    return value[step]
+
+
+def _is(value: object, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _spell(path: tuple[str | int, ...]) -> str:
+    spelled = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path)
+    return spelled.lstrip(".") or "the value"
+
+
+def rejected(reply: Reply, what: str) -> None:
+    """Expect a 400 with a message; a 200 ends the check as ignored."""
+    expect_effect(reply.status != 200, f"{what} was accepted with 200: {quote(reply.text)}")
+    expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
+    expect(reply.error_message, f"{what}: a 400 without a message: {quote(reply.text)}")
+
+
+def control(target: Target, **params: Any) -> None:
+    """Expect a good request to be answered, so that a refusal that follows says something."""
+    said(target.chat(max_tokens=1, **params).success())
+
+
+def expect_rejected(target: Target, name: str, *values: Any) -> None:
+    """Expect a 400 for each value of a parameter, and an answer without the parameter."""
+    control(target)
+    for value in values:
+        rejected(target.chat(**{"max_tokens": 1, name: value}), f"{name}={value!r}")
+
+
+NO_MESSAGES = "a request without messages"
+NO_JSON = "a body that is not JSON"
+NO_PATH = "a path that does not exist"
+
+
+def provoke(target: Target) -> dict[str, Reply]:
+    """Three errors by what provoked them, after a good request was answered.
+
+    One that is answered with a 200 ends the check as ignored; anything but a 4xx fails it.
+    """
+    control(target)
+    replies = {
+        NO_MESSAGES: target.chat(messages=...),
+        NO_JSON: target.post("/chat/completions", raw=b'{"model": '),
+        NO_PATH: target.get("/no/such/path"),
+    }
+    for what, reply in replies.items():
+        expect_effect(reply.status != 200, f"{what} was answered with 200: {quote(reply.text)}")
+        expect(400 <= reply.status < 500, f"{what}: {reply.status}: {quote(reply.text)}")
+    return replies
+
+
+def envelope(reply: Reply, what: str) -> dict[str, Any]:
+    """The object under "error"; a body without one fails the check."""
+    body = reply.object()
+    expect("error" in body, f"{what}: no error object: {quote(body)}")
+    return pick(body, dict, "error")
+
+
+REASONING_FIELDS = ("reasoning", "reasoning_content")
+CALL_MARKUP = (
+    "<tool_call",
+    "</tool_call",
+    "<|tool_call",
+    "[TOOL_CALLS]",
+    "<function=",
+    "<|python_",
+)
+
+
+def choice(body: dict[str, Any]) -> dict[str, Any]:
+    """The first choice."""
+    return pick(body, dict, "choices", 0)
+
+
+def message(body: dict[str, Any]) -> dict[str, Any]:
+    """The first choice's message."""
+    return pick(body, dict, "choices", 0, "message")
+
+
+def content(body: dict[str, Any]) -> str:
+    """The first choice's text; null, which goes with a tool call, is ""."""
+    if message(body).get("content", "") is None:
+        return ""
+    return pick(body, str, "choices", 0, "message", "content")
+
+
+def tool_calls(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first choice's tool calls; none when the key is absent or null."""
+    if message(body).get("tool_calls") is None:
+        return []
+    return objects(body, "choices", 0, "message", "tool_calls")
+
+
+def called_names(body: dict[str, Any]) -> list[str]:
+    """The names of the functions that the first choice calls."""
+    return [pick(call, str, "function", "name") for call in tool_calls(body)]
+
+
+def reasoning(body: dict[str, Any]) -> str:
+    """The first choice's reasoning, by whichever name; "" when there is none."""
+    fields = message(body)
+    found = [fields[name] for name in REASONING_FIELDS if isinstance(fields.get(name), str)]
+    return found[0] if found else ""
+
+
+def said(body: dict[str, Any]) -> str:
+    """All that the first choice says: its reasoning, then its text."""
+    return reasoning(body) + content(body)
+
+
+def usage(body: dict[str, Any], name: str) -> int:
+    """A token count of the usage; a body without usage, which is optional, is unmeasured."""
+    if body.get("usage") is None:
+        raise Unmeasured("the answer has no usage")
+    return pick(body, int, "usage", name)
+
+
+def effect(body: dict[str, Any]) -> tuple[str, int | None]:
+    """What a change of the messages shows in: all that is said, and the prompt's tokens."""
+    has_usage = body.get("usage") is not None
+    return said(body), usage(body, "prompt_tokens") if has_usage else None
+
+
+def answered(body: dict[str, Any]) -> dict[str, Any]:
+    """The body, unless the token cap came while the model was still reasoning or calling."""
+    if choice(body).get("finish_reason") == "length":
+        if reasoning(body) and not content(body):
+            raise Unmeasured("the model was still reasoning when the token cap came")
+        if content(body).startswith(CALL_MARKUP):
+            raise Unmeasured(f"the token cap cut a tool call: {content(body)!r}")
+    return body
+
+
+Chunks = list[dict[str, Any]]
+
+
+def stream_chat(target: Target, prompt: str = "Say hello.", **params: Any) -> Chunks:
+    """The chunks of a streamed answer; a clear refusal ends the check as refused."""
+    return chunks_of(target.chat(prompt, stream=True, **params))
+
+
+def chunks_of(reply: Reply) -> Chunks:
+    """The chunks of a stream; one that holds an error fails the check."""
+    chunks = reply.objects_or_refused()
+    for chunk in chunks:
+        if chunk.get("error"):
+            fail(f"an error in mid-stream: {quote(chunk['error'])}")
+        pick(chunk, list, "choices")
+    return chunks
+
+
+def choices(chunks: Chunks, index: int = 0) -> Chunks:
+    """Every entry of ``choices`` with that index, in the order they came."""
+    found = [c for chunk in chunks for c in objects(chunk, "choices") if c.get("index") == index]
+    if not found:
+        fail(f"no chunk has a choice of index {index}: {quote(chunks[0])}")
+    return found
+
+
+def deltas(chunks: Chunks, index: int = 0) -> Chunks:
+    """Every delta of one choice, in order."""
+    return [pick(entry, dict, "delta") for entry in choices(chunks, index)]
+
+
+def text(chunks: Chunks, index: int = 0) -> str:
+    """The text of one choice, joined."""
+    parts = [d["content"] for d in deltas(chunks, index) if d.get("content") is not None]
+    return "".join(pick(part, str) for part in parts)
+
+
+def finish_reasons(chunks: Chunks, index: int = 0) -> list[str]:
+    """The finish reasons of one choice that are not null."""
+    found = [entry.get("finish_reason") for entry in choices(chunks, index)]
+    return [pick(reason, str) for reason in found if reason is not None]
+
+
+def fragments(chunks: Chunks) -> Chunks:
+    """The tool call fragments of the first choice, in order."""
+    return [
+        fragment
+        for delta in deltas(chunks)
+        if delta.get("tool_calls") is not None
+        for fragment in objects(delta, "tool_calls")
+    ]
+
+
+def arguments_by_index(chunks: Chunks) -> dict[int, str]:
+    """The arguments of each tool call, its fragments joined."""
+    joined: dict[int, str] = {}
+    for fragment in fragments(chunks):
+        index = pick(fragment, int, "index")
+        part = pick(fragment, dict, "function").get("arguments") or ""
+        joined[index] = joined.get(index, "") + pick(part, str)
+    return joined
+
+
+PROMPT = "Write a sentence about the sea."
+_CAP = 24
+_MIN_WORDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """An answer, and a word from its middle that is in no earlier place."""
+
+    answer: str
+    word: str
+
+    @property
+    def before(self) -> str:
+        """What is left of the answer when it stops at the word."""
+        return self.answer[: self.answer.index(self.word)]
+
+    def stop(self, target: Target, stop: str | list[str]) -> dict[str, Any]:
+        """Ask again with stop sequences that hold the word; expect the text up to it.
+
+        A text that goes past the word is ignored; one that goes another way is unmeasured.
+        """
+        body = target.chat(PROMPT, max_tokens=_CAP, stop=stop).success()
+        text = content(body)
+        expect_effect(self.word not in text, f"stop={quote(stop)}, yet the text is {text!r}")
+        if not self.answer.startswith(text.rstrip()):
+            raise Unmeasured("the server answers differently each time, also at temperature 0")
+        expect(
+            text.rstrip() == self.before.rstrip(),
+            f"stop={quote(stop)}: the text is {text!r} instead of {self.before!r}",
+        )
+        return body
+
+
+def find_stop(target: Target) -> Stopping:
+    """A plain answer and a word to stop it at; one of a few words is unmeasured."""
+    answer = content(answered(target.chat(PROMPT, max_tokens=_CAP).success()))
+    words = answer.split()
+    for word in words[2:]:
+        if len(words) >= _MIN_WORDS and answer[: answer.index(word)].split():
+            return Stopping(answer, word)
+    raise Unmeasured(f"the answer is too short to stop in its middle: {answer!r}")
+
+
+Events = list[dict[str, Any]]
+
+LONG = "Write a long story about the sea."  # sixteen tokens do not hold it
+TERMINAL = ("response.completed", "response.incomplete", "response.failed")
+
+
+def respond(target: Target, given: object = "Say hello.", **params: Any) -> dict[str, Any]:
+    """A response; a clear refusal ends the check as refused."""
+    return target.post("/responses", _body(target, given, params)).success_or_refused()
+
+
+def stream_response(target: Target, given: object = "Say hello.", **params: Any) -> Events:
+    """The events of a streamed response; a clear refusal ends the check as refused."""
+    body = _body(target, given, {"stream": True, **params})
+    events = target.post("/responses", body).objects_or_refused()
+    for event in events:
+        pick(event, str, "type")
+    return events
+
+
+def items(body: dict[str, Any], kind: str) -> Events:
+    """The output items of one type, such as ``message`` or ``function_call``."""
+    return [item for item in objects(body, "output") if item.get("type") == kind]
+
+
+def output_text(body: dict[str, Any]) -> str:
+    """The text of the output messages, joined."""
+    parts = [part for item in items(body, "message") for part in objects(item, "content")]
+    return "".join(pick(p, str, "text") for p in parts if p.get("type") == "output_text")
+
+
+def of_type(events: Events, *types: str) -> Events:
+    """The events of these types; none at all fails the check."""
+    found = [event for event in events if event["type"] in types]
+    if not found:
+        seen = ", ".join(dict.fromkeys(str(event["type"]) for event in events))
+        fail(f"no event of type {' or '.join(types)}; there are {seen}")
+    return found
+
+
+def _body(target: Target, given: object, params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": target.model,
+        "input": given,
+        "temperature": 0,
+        "max_output_tokens": 16,
+    } | params

@@ -1,1 +1,0 @@
-"""Client libraries run against a target, so that what breaks is laid at the right door."""

@@ -1,1 +1,0 @@
-"""Reading what a server sent: a shape that is wrong fails the check in words."""
