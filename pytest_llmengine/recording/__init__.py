@@ -4,12 +4,11 @@ The address is the seam: whatever speaks HTTP to `root_url` is recorded or repla
 language, with nothing patched.
 """
 
+from pytest_llmengine.recording.cassette import RecordTape, ReplayTape, Tape, unused_cassettes
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
-from pytest_llmengine.recording.files import unused_cassettes
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.record import RecordServer
 from pytest_llmengine.recording.replay import ReplayServer
-from pytest_llmengine.recording.tape import RecordTape, ReplayTape, Tape
 
 __all__ = [
     "CassetteError",

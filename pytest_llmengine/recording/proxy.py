@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from llmengine.types.hosts import Visitors
 from llmengine.types.secrets import scrub
-from pytest_llmengine.recording.client import ASKED_METHOD, Client, ClientGone
-from pytest_llmengine.recording.loopback import LoopbackServer
+from pytest_llmengine.recording.cassette import Tape
+from pytest_llmengine.recording.http import ASKED_METHOD, Client, ClientGone, LoopbackServer
 from pytest_llmengine.recording.redaction import Redaction
-from pytest_llmengine.recording.tape import Tape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pytest_llmengine.recording.http import Request
     from pytest_llmengine.recording.redaction import Redact
-    from pytest_llmengine.recording.wire import Request
 
 TapeT = TypeVar("TapeT", bound=Tape)
 

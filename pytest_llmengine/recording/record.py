@@ -1,29 +1,211 @@
-"""Forwards to a real server and keeps what passes."""
+"""An answer while it passes: its chunks, and when each came.
+
+The server that is recorded.
+
+Forwards to a real server and keeps what passes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import h11
+import httpx
 
-from pytest_llmengine.recording.client import ClientGone
-from pytest_llmengine.recording.misses import title
+from llmengine.types.errors import ConfigError
+from llmengine.types.hosts import is_loopback
+from pytest_llmengine.recording.cassette import RecordedAnswer, RecordTape, title
+from pytest_llmengine.recording.chunks import Timeline
+from pytest_llmengine.recording.http import (
+    ClientGone,
+    Headers,
+    Wire,
+    end_to_end,
+    is_chunked,
+    raw_headers,
+    text_headers,
+)
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.proxy import Proxy
-from pytest_llmengine.recording.take import Take, Unrecordable
-from pytest_llmengine.recording.tape import RecordTape
-from pytest_llmengine.recording.upstream import Upstream, UpstreamUnreachable
+from pytest_llmengine.recording.redaction import DECOMPRESSORS
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pytest_llmengine.recording.client import Client
-    from pytest_llmengine.recording.interaction import Cut
+    from pytest_llmengine.recording.cassette import CutBy
+    from pytest_llmengine.recording.http import Client, Request
     from pytest_llmengine.recording.redaction import Redact
-    from pytest_llmengine.recording.wire import Request, Wire
+
+
+_ENCODING = "content-encoding"
+
+
+class Unrecordable(Exception):  # noqa: N818 - reads as what happened
+    """An answer that cannot be redacted, and so cannot be kept."""
+
+
+@dataclass(slots=True)
+class Take:
+    """Collects h11 events of one answer; times are in ms since it was made."""
+
+    began: float = field(default_factory=time.perf_counter)
+    status: int = 502
+    reason: str = "No Answer"
+    headers: Headers = ()
+    head_ms: int | None = None
+    complete: bool = False
+    _chunked: bool = False
+    _open: bool = False  # more of the last chunk is to come
+    _chunks: list[bytes] = field(default_factory=list)
+    _at_ms: list[int] = field(default_factory=list)
+
+    def add(self, event: Any) -> None:
+        """The head, some bytes or the end has come; other events say nothing of the answer."""
+        if isinstance(event, h11.Response):
+            self._head(event)
+        elif isinstance(event, h11.Data):
+            self._data(event)
+        elif isinstance(event, h11.EndOfMessage):
+            self.complete = True
+
+    def answer(self, cut: CutBy | None) -> RecordedAnswer:
+        """What came, its Content-Encoding taken off; raises Unrecordable."""
+        sizes = tuple(len(chunk) for chunk in self._chunks)
+        line = Timeline(self.head_ms, sizes, tuple(self._at_ms))
+        body = b"".join(self._chunks)
+        return _decoded(RecordedAnswer(self.status, self.reason, self.headers, body, line, cut))
+
+    def _head(self, event: h11.Response) -> None:
+        headers = text_headers(event.headers)
+        self.status, self.reason = event.status_code, event.reason.decode("latin-1")
+        self.headers = end_to_end(headers)
+        self.head_ms = self._now()
+        self._chunked = is_chunked(headers)
+
+    def _data(self, event: h11.Data) -> None:
+        if self._open:
+            self._chunks[-1] += event.data
+            self._at_ms[-1] = self._now()
+        else:
+            self._chunks.append(bytes(event.data))
+            self._at_ms.append(self._now())
+        self._open = self._chunked and not event.chunk_end
+
+    def _now(self) -> int:
+        return round((time.perf_counter() - self.began) * 1000)
+
+
+def _decoded(answer: RecordedAnswer) -> RecordedAnswer:
+    """The answer in plain, as one chunk, if the server compressed it without being asked to."""
+    encoding = dict(answer.headers).get(_ENCODING, "identity").lower()
+    if encoding == "identity" or not answer.body:
+        return answer
+    decode = DECOMPRESSORS.get(encoding)
+    if decode is None or answer.cut:
+        raise Unrecordable(
+            f"the server sent Content-Encoding {encoding!r} though identity was asked for; "
+            "a compressed body cannot be redacted, so it was not recorded"
+        )
+    body = decode(answer.body)
+    headers = tuple(
+        (k, str(len(body)) if k == "content-length" else v)
+        for k, v in answer.headers
+        if k != _ENCODING
+    )
+    line = Timeline(answer.timeline.head_ms, (len(body),), answer.timeline.at_ms[-1:])
+    return replace(answer, headers=headers, body=body, timeline=line)
+
+
+_CONNECT_SECONDS = 10.0
+# Ours to set: the address is another one, and a compressed body could be neither read nor redacted.
+_REPLACED = frozenset({"host", "accept-encoding", "content-length", "expect"})
+
+
+class UpstreamUnreachable(Exception):  # noqa: N818 - reads as what happened
+    """No connection to the upstream server could be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An address, ``http`` or ``https``, with the path that stands before every request's own."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """From a URL such as ``http://127.0.0.1:8080``; raises ConfigError."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            raise ConfigError(
+                f"upstream is {parts.scheme}://{parts.hostname}; give http:// or https:// with a "
+                "host, and a key by the client's Authorization header, not in the URL"
+            )
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, the port left out where it is the scheme's own."""
+        default = {"http": 80, "https": 443}[self.scheme]
+        return self._origin(None if self.port == default else self.port)
+
+    @property
+    def recorded_url(self) -> str:
+        """The address as a cassette keeps it: on loopback the port is another one on every run."""
+        return (self._origin(None) if is_loopback(self.host) else self.origin) + self.prefix
+
+    async def open(self) -> Wire:
+        """A new connection, so that none is stale; raises UpstreamUnreachable."""
+        tls = _tls() if self.scheme == "https" else None
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                streams = await asyncio.open_connection(self.host, self.port, ssl=tls)
+        except (OSError, TimeoutError) as error:
+            reason = str(error) or f"no connection within {_CONNECT_SECONDS:g} s"
+            raise UpstreamUnreachable(
+                f"the upstream server {self.origin} cannot be reached: {reason}"
+            ) from error
+        return Wire(h11.CLIENT, *streams)
+
+    async def ask(self, wire: Wire, request: Request) -> None:
+        """Send a request with the client's own headers, keys included."""
+        framing = ("content-length", str(len(request.body)))
+        if request.chunked:
+            framing = ("transfer-encoding", "chunked")
+        headers = [(k, v) for k, v in request.headers if k not in _REPLACED]
+        headers += [("host", urlsplit(self.origin).netloc), ("accept-encoding", "identity")]
+        if request.body or request.chunked or request.method in {"POST", "PUT", "PATCH"}:
+            headers.append(framing)
+        await wire.send(
+            h11.Request(
+                method=request.method,
+                target=self.prefix + request.target,
+                headers=raw_headers(tuple(headers)),
+            ),
+            h11.Data(data=request.body),
+            h11.EndOfMessage(),
+        )
+
+    def _origin(self, port: int | None) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" + (f":{port}" if port else "")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
 
 # Seconds to wait for the end of an answer that the client did not: many close after ``[DONE]``,
 # a moment before the body ends, and that is a whole answer.
@@ -82,7 +264,7 @@ class RecordServer(Proxy[RecordTape]):
 
     async def _forward(
         self, request: Request, wire: Wire, client: Client, take: Take
-    ) -> Cut | None:
+    ) -> CutBy | None:
         """Pass the request up and the answer down; says who closed before the end."""
         try:
             with contextlib.suppress(ConnectionError):  # it may have answered before it closed

@@ -29,7 +29,7 @@ from llmengine.types.secrets import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.recording.wire import Headers, Request
+    from pytest_llmengine.recording.http import Headers, Request
 
     Redact = Callable[[str], str]
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
+from pytest_llmengine.recording.cassette import ReplayTape
+from pytest_llmengine.recording.http import end_to_end
 from pytest_llmengine.recording.proxy import Proxy
-from pytest_llmengine.recording.tape import ReplayTape
-from pytest_llmengine.recording.wire import end_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from pytest_llmengine.recording.client import Client
-    from pytest_llmengine.recording.interaction import Answer
+    from pytest_llmengine.recording.cassette import RecordedAnswer
+    from pytest_llmengine.recording.chunks import Rechunk
+    from pytest_llmengine.recording.http import Client, Headers, Request
     from pytest_llmengine.recording.redaction import Redact
-    from pytest_llmengine.recording.timeline import Rechunk
-    from pytest_llmengine.recording.wire import Headers, Request
 
     Timing = Literal["instant", "recorded"]
 
@@ -73,7 +72,7 @@ class ReplayServer(Proxy[ReplayTape]):
         else:
             await self._play(answer, client, began)
 
-    async def _play(self, answer: Answer, client: Client, began: float) -> None:
+    async def _play(self, answer: RecordedAnswer, client: Client, began: float) -> None:
         line, head_ms = answer.timeline, answer.timeline.head_ms
         if head_ms is None:
             return  # the connection is closed, as every answer that was not ended is
@@ -94,7 +93,7 @@ class ReplayServer(Proxy[ReplayTape]):
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
 
 
-def _headers(answer: Answer, *, keep_length: bool) -> Headers:
+def _headers(answer: RecordedAnswer, *, keep_length: bool) -> Headers:
     """The headers as recorded, with a Content-Length that is true of the body.
 
     It is right as recorded where there is no whole body: after HEAD, and in front of a cut. It is

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine.recording import RecordServer, ReplayServer
-from pytest_llmengine.recording.timeline import Timeline
+from pytest_llmengine.recording.chunks import Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from llmengine.types.request import ChatRequest
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import secret_headers
 from pytest_llmengine.contract.target import Chunk, Reply, Target
-from pytest_llmengine.recording.wire import Request
+from pytest_llmengine.recording.http import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

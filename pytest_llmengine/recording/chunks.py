@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+
 Rechunk = Literal["bytes", "whole", "inside-characters"] | int | tuple[int, ...]
 
 

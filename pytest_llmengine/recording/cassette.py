@@ -1,0 +1,457 @@
+"""An answer as a value, and as the dictionary that vcrpy keeps.
+
+What vcrpy has no place for goes under one key of our own in the response, which vcrpy passes on
+and does not read, so that the body is there as a whole for it:
+
+    llmengine:
+      head_ms: 12              # when the headers had come
+      sizes: [223, 190]        # bytes of each chunk
+      at_ms: [41, 52]          # when each was complete
+      cut: upstream            # who closed the connection before the end, or absent
+
+When a request is one that was recorded: method, path and query by vcrpy, the body as a value.
+
+Words for a request that a cassette has no answer to.
+
+Cassette files on disk.
+
+One cassette while it is open: what is written to it, or played from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher, unified_diff
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from vcr.cassette import Cassette
+from vcr.errors import UnhandledHTTPRequestError
+from vcr.matchers import method, path, query, requests_match
+from vcr.record_mode import RecordMode
+from vcr.serialize import deserialize, serialize
+
+from llmengine.config.documents import read_text
+from pytest_llmengine.recording import yaml_format
+from pytest_llmengine.recording.chunks import Timeline
+from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
+from pytest_llmengine.recording.provenance import KEY, Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from vcr.request import Request as VcrRequest
+
+    from pytest_llmengine.recording.http import Headers, Request
+    from pytest_llmengine.recording.redaction import Redaction
+
+    CutBy = Literal["upstream", "client"]
+    Loaded = tuple[list[VcrRequest], list[dict[str, Any]], dict[str, Any]]
+    Exchanges = tuple[list[VcrRequest], list[dict[str, Any]]]
+
+
+EXCHANGE_KEY = "llmengine"
+_STATUSES = range(100, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """What came back: ``cut`` names who closed before the end, ``upstream`` or ``client``.
+
+    A connection that was closed before a status line has ``timeline.head_ms`` None, and status
+    502, which is what a reader that does not know our key is given.
+    """
+
+    status: int
+    reason: str
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
+    timeline: Timeline
+    cut: CutBy | None = None
+
+
+def redacted(answer: RecordedAnswer, redaction: Redaction) -> RecordedAnswer:
+    """The answer as it may be kept; a Content-Length follows the body."""
+    body = redaction.body(answer.body, dict(answer.headers).get("content-type", ""))
+    grown = len(body) - len(answer.body)
+    headers = tuple(
+        (name, str(int(value) + grown) if name == "content-length" else value)
+        for name, value in redaction.response_headers(answer.headers)
+    )
+    timeline = answer.timeline.moved(answer.body, body)
+    return RecordedAnswer(answer.status, answer.reason, headers, body, timeline, answer.cut)
+
+
+def to_vcr(answer: RecordedAnswer) -> dict[str, Any]:
+    """The response dictionary of a cassette."""
+    headers: dict[str, list[str]] = {}
+    for name, value in answer.headers:
+        headers.setdefault(name, []).append(value)
+    return {
+        "status": {"code": answer.status, "message": answer.reason},
+        "headers": headers,
+        "body": {"string": answer.body},
+        EXCHANGE_KEY: _extra(answer),
+    }
+
+
+def from_vcr(response: Mapping[str, Any]) -> RecordedAnswer:
+    """The answer in a cassette's response, ours or one that vcrpy recorded.
+
+    Raises ValueError when the chunk sizes do not add up to the body, or a value is of a wrong type.
+    """
+    body = response["body"]["string"] or b""
+    code, reason = response["status"]["code"], response["status"]["message"] or ""
+    _expect(isinstance(body, bytes), "the body is not a text")
+    _expect(type(code) is int and code in _STATUSES, f"the status {code!r} is not one of HTTP's")
+    _expect(isinstance(reason, str), f"the status message {reason!r} is not a text")
+    headers = tuple(
+        (name.lower(), value)
+        for name, values in response["headers"].items()
+        for value in ([values] if isinstance(values, str) else values)
+    )
+    _expect(
+        all(isinstance(v, str) for _, v in headers),
+        "a header is neither a text nor a list of texts",
+    )
+    extra = response.get(EXCHANGE_KEY)
+    return RecordedAnswer(
+        code,
+        reason,
+        headers,
+        body,
+        Timeline.whole(body) if extra is None else _timeline(extra, body),
+        (extra or {}).get("cut"),
+    )
+
+
+def _extra(answer: RecordedAnswer) -> dict[str, Any]:
+    line = answer.timeline
+    extra: dict[str, Any] = {} if line.head_ms is None else {"head_ms": line.head_ms}
+    extra |= {"sizes": list(line.sizes), "at_ms": list(line.at_ms)}
+    return extra if answer.cut is None else extra | {"cut": answer.cut}
+
+
+def _expect(condition: bool, wrong: str) -> None:
+    if not condition:
+        raise ValueError(wrong)
+
+
+def _timeline(extra: Mapping[str, Any], body: bytes) -> Timeline:
+    sizes, at_ms = tuple(extra.get("sizes", ())), tuple(extra.get("at_ms", ()))
+    times = (extra.get("head_ms") or 0, *sizes, *at_ms)
+    _expect(
+        all(type(n) is int and n >= 0 for n in times), "head_ms, sizes and at_ms are whole numbers"
+    )
+    if sum(sizes) != len(body) or len(sizes) != len(at_ms):
+        raise ValueError(
+            f"the body has {len(body)} bytes, but its chunk sizes add up to {sum(sizes)} "
+            f"({len(sizes)} sizes, {len(at_ms)} times); after editing a body by hand, "
+            f"delete the {KEY!r} entry beside it to have it sent in one piece"
+        )
+    return Timeline(extra.get("head_ms"), sizes, at_ms)
+
+
+_BOUNDARY = re.compile(r'^multipart/.*boundary="?([^";,]+)', re.IGNORECASE)
+
+
+def body(asked: VcrRequest, recorded: VcrRequest) -> bool:
+    """Same JSON value, whatever the order of keys, the spacing, or ``1`` for ``1.0``.
+
+    Other bodies are the same byte by byte, a multipart boundary aside, which clients draw by lot.
+    """
+    return _value(asked) == _value(recorded)
+
+
+MATCHERS = (method, path, query, body)
+
+
+def pretty(request: VcrRequest) -> str:
+    """The body for reading and comparing: JSON indented with sorted keys, other text as it is."""
+    text = _value(request)
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "replace")
+    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+
+def _value(request: VcrRequest) -> str | bytes:
+    content_type = request.headers.get("content-type", "")
+    return _canonical(request.body or b"", content_type)
+
+
+@lru_cache(maxsize=4096)
+def _canonical(data: bytes, content_type: str) -> str | bytes:
+    """JSON as one text for each value (``true`` is not ``1``, as it is in Python), or bytes."""
+    if boundary := _BOUNDARY.match(content_type):
+        return data.replace(boundary[1].encode(), b"boundary")
+    try:
+        return json.dumps(json.loads(data, parse_float=_number), sort_keys=True)
+    except (ValueError, RecursionError):
+        return data
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_MAX_LINES = 40
+_MAX_WIDTH = 200
+
+
+def title(request: VcrRequest) -> str:
+    """Method, path and query: ``POST /v1/chat/completions``."""
+    question = request.parsed_uri.query
+    return f"{request.method} {request.path}" + (f"?{question}" if question else "")
+
+
+def explain(asked: VcrRequest, recorded: Sequence[VcrRequest], path: Path) -> str:
+    """What was asked, which recorded request is nearest, and how the two differ."""
+    start = f"{title(asked)} has no answer in {path}"
+    if not recorded:
+        return f"{start}: the cassette is empty. Record it again if the call is meant."
+    times = sum(requests_match(asked, one, MATCHERS) for one in recorded)
+    if times:
+        return (
+            f"{start}: the same request was recorded {times} time(s) and each was played; "
+            "this call is one more. Record it again, or replay with repeats."
+        )
+    place, nearest = _nearest(asked, recorded)
+    return (
+        f"{start}. Nearest of {len(recorded)} is number {place}, {title(nearest)}:\n"
+        f"{_difference(asked, nearest)}\nRecord it again if the change is meant."
+    )
+
+
+def _nearest(asked: VcrRequest, recorded: Sequence[VcrRequest]) -> tuple[int, VcrRequest]:
+    """The recorded request that is most like it, with its place counted from 1."""
+    lines = pretty(asked).splitlines()
+
+    def likeness(numbered: tuple[int, VcrRequest]) -> tuple[bool, bool, float]:
+        other = numbered[1]
+        ratio = SequenceMatcher(None, lines, pretty(other).splitlines()).ratio()
+        return other.path == asked.path, other.method == asked.method, ratio
+
+    return max(enumerate(recorded, 1), key=likeness)
+
+
+def _difference(asked: VcrRequest, recorded: VcrRequest) -> str:
+    old = [title(recorded), *pretty(recorded).splitlines()]
+    new = [title(asked), *pretty(asked).splitlines()]
+    diff = list(unified_diff(old, new, "recorded", "this request", lineterm="", n=2))
+    lines = [d if len(d) <= _MAX_WIDTH else d[:_MAX_WIDTH] + "..." for d in diff[:_MAX_LINES]]
+    if len(diff) > _MAX_LINES:
+        lines.append(f"... {len(diff) - _MAX_LINES} more lines")
+    return "\n".join(lines)
+
+
+_PATTERN = "*.yaml"
+
+
+class Persister:
+    """vcrpy's persister interface: one file, or all files under a directory as one cassette.
+
+    Unlike vcrpy's own it never takes a file that it cannot read for an empty one. ``metadata`` is
+    what the file says of itself (of several files, the first one), which vcrpy before 9.4 neither
+    reads nor writes.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any] | None = None) -> None:
+        self.metadata = dict(metadata or {})
+
+    def load_cassette(self, path: Path, serializer: Any) -> Exchanges:
+        """Requests and responses."""
+        paths = sorted(path.rglob(_PATTERN)) if path.is_dir() else [path]
+        if not paths:
+            raise CassetteNotFoundError(path / _PATTERN)
+        requests, responses, metadata = [], [], []
+        for file in paths:
+            loaded = _load(file, _Metadata(serializer))
+            requests += loaded[0]
+            responses += loaded[1]
+            metadata.append(loaded[2])
+        self.metadata = metadata[0]
+        return requests, responses
+
+    def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
+        """Write the file whole or not at all."""
+        text = serialize(cassette, _Metadata(serializer, self.metadata))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+
+
+class _Metadata:
+    """A serializer that reads and writes a cassette's metadata beside what vcrpy knows of it."""
+
+    def __init__(self, serializer: Any, metadata: Mapping[str, Any] | None = None) -> None:
+        self._serializer = serializer
+        self.metadata = dict(metadata or {})
+
+    def deserialize(self, text: str) -> Any:
+        """What the file holds, its metadata kept."""
+        data = self._serializer.deserialize(text)
+        self.metadata = (data.get("metadata") or {}) if isinstance(data, dict) else {}
+        return data
+
+    def serialize(self, cassette: dict[str, Any]) -> str:
+        """The file's text."""
+        text: str = self._serializer.serialize(cassette | {"metadata": self.metadata})
+        return text
+
+
+def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[Path]:
+    """The cassette files under `directory` that are not among `used`, sorted: outdated ones."""
+    known = {Path(path).resolve() for path in used}
+    return sorted(p for p in Path(directory).rglob(_PATTERN) if p.resolve() not in known)
+
+
+def _load(path: Path, serializer: _Metadata) -> Loaded:
+    try:
+        return _loaded(read_text(path), serializer)
+    except FileNotFoundError:
+        raise CassetteNotFoundError(path) from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CassetteError(
+            f"{path} is not a cassette that can be replayed: {error}; "
+            "nothing in it was run; mend it, or delete it and record again"
+        ) from error
+
+
+def _loaded(text: str, serializer: _Metadata) -> Loaded:
+    """A cassette's requests, responses and metadata, each looked at once before any is played."""
+    requests, responses, *_ = deserialize(text, serializer)
+    provenance = Provenance.from_metadata(serializer.metadata)
+    for response in responses:
+        from_vcr(response)
+    for request in requests:
+        _strip_prefix(request, provenance)
+        pretty(request)
+    return requests, responses, serializer.metadata
+
+
+def _strip_prefix(request: VcrRequest, provenance: Provenance) -> None:
+    """Take the path of the upstream's address away: a replayer has none in its own."""
+    prefix = urlsplit(provenance.upstream or "").path.rstrip("/")
+    origin, path = f"{request.scheme}://{request.parsed_uri.netloc}", request.path
+    if prefix and path.startswith(prefix + "/"):
+        request.uri = origin + request.uri.removeprefix(origin).removeprefix(prefix)
+
+
+# A replayer has no upstream; only the path and the query of a recorded address are compared.
+_NO_ORIGIN = "http://127.0.0.1"
+
+
+@dataclass(slots=True)
+class Tape:
+    """What a test may ask of an open cassette.
+
+    ``misses`` holds, in words, every request that was not answered from the cassette or not kept
+    in it: a run with a miss has failed, whatever the client made of it.
+    """
+
+    path: Path
+    provenance: Provenance
+    redaction: Redaction
+    misses: list[str] = field(default_factory=list)
+
+    @property
+    def unused(self) -> list[str]:
+        """Recorded requests that were not made again."""
+        return []
+
+
+@dataclass(slots=True)
+class RecordTape(Tape):
+    """Keeps what passes, in the order in which the requests arrived."""
+
+    _kept: list[tuple[VcrRequest, dict[str, Any]] | None] = field(default_factory=list)
+
+    def begin(self) -> int:
+        """A place for an exchange that begins now."""
+        self._kept.append(None)
+        return len(self._kept) - 1
+
+    def keep(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
+        """Put an exchange in its place, redacted."""
+        self._kept[place] = (request, to_vcr(redacted(answer, self.redaction)))
+
+    def __len__(self) -> int:
+        return sum(kept is not None for kept in self._kept)
+
+    def save(self) -> None:
+        """Write the file unless there are misses: an old recording is better than half a one."""
+        if not self.misses:
+            self.write()
+
+    def write(self) -> None:
+        """Write the file anew with what this run saw."""
+        cassette = Cassette(path=self.path, record_mode=RecordMode.ALL, match_on=MATCHERS)
+        for request, response in filter(None, self._kept):
+            cassette.append(request, response)
+        contents = {"requests": cassette.requests, "responses": cassette.responses}
+        persister = Persister({KEY: self.provenance.to_metadata()})
+        persister.save_cassette(self.path, contents, yaml_format)
+
+
+@dataclass(slots=True)
+class ReplayTape(Tape):
+    """Plays the answers to a request in the order recorded, each once.
+
+    With ``repeats`` the last answer is given again when all were played.
+    """
+
+    repeats: bool = False
+    _cassette: Cassette = field(init=False)
+
+    @classmethod
+    def load(cls, path: Path, redaction: Redaction, *, repeats: bool) -> ReplayTape:
+        """Open a file, or a directory of files; raises CassetteError."""
+        persister = Persister()
+        cassette = Cassette.load(
+            path=path,
+            serializer=yaml_format,
+            persister=persister,
+            record_mode=RecordMode.NONE,
+            match_on=MATCHERS,
+        )
+        provenance = Provenance.from_metadata(persister.metadata)
+        tape = cls(path, provenance, redaction, repeats=repeats)
+        tape._cassette = cassette
+        return tape
+
+    def play(self, request: Request) -> RecordedAnswer | None:
+        """The recorded answer; None is a miss, and `misses` has a new last entry."""
+        asked = self.redaction.request(request, _NO_ORIGIN)
+        response = self._next(asked)
+        if response is None:
+            self.misses.append(explain(asked, self._cassette.requests, self.path))
+            return None
+        return from_vcr(response)
+
+    @property
+    def unused(self) -> list[str]:
+        """Recorded requests that were not made again."""
+        return [
+            f"number {place + 1}, {title(request)}"
+            for place, request in enumerate(self._cassette.requests)
+            if not self._cassette.play_counts[place]
+        ]
+
+    def _next(self, asked: VcrRequest) -> dict[str, Any] | None:
+        response: dict[str, Any]
+        with contextlib.suppress(UnhandledHTTPRequestError):
+            response = self._cassette.play_response(asked)
+            return response
+        with contextlib.suppress(UnhandledHTTPRequestError):
+            if self.repeats:
+                response = self._cassette.responses_of(asked)[-1]
+                return response
+        return None
