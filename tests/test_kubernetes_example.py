@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pytest_llmengine.containers.recipes import recipe_of
+from pytest_llmengine.containers.spec import recipe_of
 
 MANIFEST = Path(__file__).parents[1] / "examples" / "kubernetes" / "vllm.yaml"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from llmengine import SamplingParams
 from llmengine.config.backends import load_backend
 from llmengine.types.errors import LLMEngineError
-from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.containers.listing import kept_at
-from pytest_llmengine.containers.recipes import recipe_of
+from pytest_llmengine.containers.docker import ContainerError
+from pytest_llmengine.containers.lifecycle import kept_at
+from pytest_llmengine.containers.spec import recipe_of
 from pytest_llmengine.targets import Mode, Settings, config_named
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.plan import make_plan
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine import Engine, EngineConfig
-    from pytest_llmengine.containers.listing import Listed
+    from pytest_llmengine.containers.lifecycle import Listed
 
 ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1)
 # What is asked is whether it answers now.

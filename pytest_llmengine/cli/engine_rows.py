@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from llmengine.config.backends import backends, load_backend
 from llmengine.config.files import load_engines
 from llmengine.types.errors import LLMEngineError
-from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.containers.listing import containers
-from pytest_llmengine.containers.recipes import recipe_of
+from pytest_llmengine.containers.docker import ContainerError
+from pytest_llmengine.containers.lifecycle import containers
+from pytest_llmengine.containers.spec import recipe_of
 from pytest_llmengine.targets import Settings, config_named
 from pytest_llmengine.targets.addresses import located
 from pytest_llmengine.targets.backends import facts
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.config.engine import EngineConfig
-    from pytest_llmengine.containers.listing import Listed
+    from pytest_llmengine.containers.lifecycle import Listed
 
 HEADS = ("name", "backend", "address", "said by", "model", "container")
 _NONE = "-"

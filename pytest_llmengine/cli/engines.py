@@ -98,8 +98,8 @@ def warmup(  # noqa: PLR0913 - one option each
 @app.command()
 def stop(name: _Name) -> None:
     """Remove the container that was started for an engine by `warmup`."""
-    from pytest_llmengine.containers.errors import ContainerError
-    from pytest_llmengine.containers.kept import stop as stop_kept
+    from pytest_llmengine.containers.docker import ContainerError
+    from pytest_llmengine.containers.lifecycle import stop as stop_kept
 
     if not stop_kept(name):
         raise ContainerError(

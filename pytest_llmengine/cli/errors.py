@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from llmengine.types.errors import LLMEngineError
-from pytest_llmengine.containers.errors import ContainerError
+from pytest_llmengine.containers.docker import ContainerError
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pytest_llmengine.containers.progress import OnProgress
+    from pytest_llmengine.containers.docker import OnProgress
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from llmengine.config.backends import load_backend
 from pytest_llmengine.cli.engine_check import ONE_TOKEN
-from pytest_llmengine.containers.kept import keep
-from pytest_llmengine.containers.options import STARTUP_TIMEOUT
-from pytest_llmengine.containers.recipes import recipe_of
+from pytest_llmengine.containers.lifecycle import keep
+from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
 from pytest_llmengine.targets.addresses import configured_url
 from pytest_llmengine.targets.backends import facts
@@ -18,7 +17,7 @@ from pytest_llmengine.targets.server import identify
 
 if TYPE_CHECKING:
     from llmengine.config.engine import EngineConfig
-    from pytest_llmengine.containers.progress import OnProgress
+    from pytest_llmengine.containers.docker import OnProgress
 
 
 def warm(name: str, settings: Settings, on_progress: OnProgress) -> str:

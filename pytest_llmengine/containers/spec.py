@@ -1,23 +1,145 @@
-"""One container as a value: what is to run in it, for which engine."""
+"""How the server of a backend is run in a container: its image, port, command and models.
+
+What an engine's entry in the engines file says of its container.
+
+One container as a value: what is to run in it, for which engine.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.containers.gpus import device_request
-from pytest_llmengine.containers.options import ContainerOptions
-from pytest_llmengine.containers.recipes import CONTAINED, recipe_of
+from llmengine.types.errors import ConfigError
+from pytest_llmengine.containers.docker import ContainerError, device_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from llmengine.config.engine import EngineConfig
-    from pytest_llmengine.containers.recipes import Recipe
+
+
+MODELS = "/models"
+"""The folder in every container that keeps its models; it suits images with any user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What an image of this kind of server expects; another image must expect the same.
+
+    ``image`` is pinned, so that two runs test the same server. ``port`` is the one that it listens
+    on inside the container. ``volume`` is the Docker volume that is mounted at MODELS; a variable
+    of ``environment`` tells the server to keep its models there. ``model`` is the default, a small
+    one. ``command`` follows the image's entry point. ``model_flag`` is the server's option for its
+    model; a server without one gets the model by its own API, after it has started. ``needs_gpu``
+    says that ``image`` does not start without a GPU.
+    """
+
+    image: str
+    port: int
+    volume: str
+    environment: Mapping[str, str]
+    model: str
+    command: tuple[str, ...] = ()
+    model_flag: str | None = None
+    needs_gpu: bool = False
+
+    def command_for(self, model: str, args: Sequence[str]) -> tuple[str, ...]:
+        """The container's command for a model, with further arguments of the server."""
+        of_model = () if self.model_flag is None else (self.model_flag, model)
+        return (*self.command, *of_model, *args)
+
+
+_RECIPES = {
+    "ollama_api": Recipe(
+        image="ollama/ollama:0.32.15",
+        port=11434,
+        volume="llmengine-ollama",
+        # Pruning, a second server on the volume would delete what the first one is downloading.
+        environment={"OLLAMA_MODELS": MODELS, "OLLAMA_NOPRUNE": "1"},
+        model="smollm2:135m",
+        command=("serve",),
+    ),
+    "vllm_api": Recipe(
+        image="vllm/vllm-openai:v0.32.0",
+        port=8000,
+        volume="llmengine-huggingface",
+        environment={"HF_HOME": MODELS},
+        model="HuggingFaceTB/SmolLM2-135M-Instruct",
+        # Understood by images that run `vllm serve` and by older ones alike.
+        model_flag="--model",
+        needs_gpu=True,
+    ),
+}
+
+CONTAINED = tuple(_RECIPES)  # the backends that can be run in a container
+
+
+def recipe_of(backend: str) -> Recipe | None:
+    """How a backend's server is run, or None where it is not run in containers."""
+    return _RECIPES.get(backend)
+
+
+STARTUP_TIMEOUT = 600.0  # seconds; a large model is loaded from a cold disk in that time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerOptions:
+    """``options: {docker: {...}}`` of an engine; what is None is left to the backend's recipe.
+
+    ``image`` replaces the pinned one. ``gpus`` is written as for ``docker run --gpus``: "all", a
+    number, or "device=0,1"; without it the container sees no GPU. ``args`` are further arguments
+    of the server, ``env`` further variables; one whose value is null is taken from this process.
+    ``startup_timeout`` is in seconds, for the server to come up, and for its first token once it
+    has its model.
+    """
+
+    image: str | None = None
+    gpus: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    startup_timeout: float = STARTUP_TIMEOUT
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> Self:
+        """The options of an engine; raises ConfigError that names the engine and the field."""
+        given = config.options.get("docker", {})
+        where = f"engine {config.name!r}: options: docker"
+        if not isinstance(given, dict):
+            raise ConfigError(f"{where} is {given!r}; write a mapping such as {{image: ...}}")
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(given) - set(known)):
+            names = ", ".join(known)
+            raise ConfigError(f"{where}: {unknown[0]!r} is unknown; known are {names}")
+        return cls(**_checked(given, where))
+
+
+def _checked(given: dict[str, Any], where: str) -> dict[str, Any]:
+    checked = dict(given)
+    for name in ("image", "gpus"):
+        if name in given:
+            checked[name] = str(given[name])
+    if "args" in given:
+        checked["args"] = tuple(map(str, _of_type(given, "args", list, where)))
+    if "env" in given:
+        env = _of_type(given, "env", dict, where)
+        checked["env"] = {str(k): None if v is None else str(v) for k, v in env.items()}
+    if "startup_timeout" in given:
+        seconds = _of_type(given, "startup_timeout", (int, float), where)
+        if seconds <= 0:
+            raise ConfigError(f"{where}: startup_timeout is {seconds}; give seconds above 0")
+    return checked
+
+
+def _of_type(given: dict[str, Any], name: str, kind: Any, where: str) -> Any:
+    words = {list: "a list", dict: "a mapping"}
+    if not isinstance(given[name], kind):
+        raise ConfigError(f"{where}: {name} is {given[name]!r}; give {words.get(kind, 'a number')}")
+    return given[name]
+
 
 _HASH = 16
 

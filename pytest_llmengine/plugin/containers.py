@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_llmengine.containers.owner import Owner
-    from pytest_llmengine.containers.progress import OnProgress
+    from pytest_llmengine.containers.docker import OnProgress
+    from pytest_llmengine.containers.ownership import Owner
 
 _INPUT = "llmengine_owner"  # of what pytest-xdist's controller tells its workers
 
@@ -20,7 +20,7 @@ _owner = pytest.StashKey["Owner"]()
 def owner(config: pytest.Config) -> Owner:
     """Who the run's containers belong to: in a worker its controller, if that one is here."""
     if _owner not in config.stash:
-        from pytest_llmengine.containers.owner import Owner  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - unused runs stay light
 
         told = getattr(config, "workerinput", {}).get(_INPUT)
         controller = Owner(**told) if told else None
@@ -37,7 +37,7 @@ def tell_worker(node: Any) -> None:
 def end(config: pytest.Config) -> None:
     """Remove the run's containers, where the run is this process's own."""
     if _owner in config.stash and config.stash[_owner].is_this_process:
-        from pytest_llmengine.containers.removal import end_run  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.containers.ownership import end_run  # noqa: PLC0415 - unused runs stay light
 
         end_run(config.stash[_owner])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmengine.targets import TargetError, config_named, open_session
 
 if TYPE_CHECKING:
-    from pytest_llmengine.containers.progress import OnProgress
+    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.targets import Session, Settings
     from pytest_llmengine.targets.session import Played
 

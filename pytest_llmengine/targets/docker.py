@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.containers.owner import Owner
-from pytest_llmengine.containers.removal import end_run
-from pytest_llmengine.containers.runs import serve
+from pytest_llmengine.containers.lifecycle import serve
+from pytest_llmengine.containers.ownership import Owner, end_run
 from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.targets.errors import TargetError
 from pytest_llmengine.targets.settings import Mode
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmengine.config.engine import EngineConfig
-    from pytest_llmengine.containers.progress import OnProgress
-    from pytest_llmengine.containers.shared import Served
+    from pytest_llmengine.containers.container import Served
+    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.spec import ContainerSpec
     from pytest_llmengine.targets.settings import Settings
 

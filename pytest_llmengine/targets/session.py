@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from llmengine.structured import enforcement
 from llmengine.types.errors import LLMEngineError
 from llmengine.types.file_names import path_below
-from pytest_llmengine.containers.progress import silent
+from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.contract.limits import RunBudget
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.engine.engine import Engine
-    from pytest_llmengine.containers.progress import OnProgress
+    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.recording import Tape
     from pytest_llmengine.targets.plan import Plan

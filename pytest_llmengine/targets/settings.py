@@ -11,7 +11,7 @@ from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import Tier
 
 if TYPE_CHECKING:
-    from pytest_llmengine.containers.owner import Owner
+    from pytest_llmengine.containers.ownership import Owner
 
 
 class Mode(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.containers.recipes import recipe_of
+from pytest_llmengine.containers.spec import recipe_of
 from pytest_llmengine.targets.backends import facts
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from pytest_llmengine.containers.daemon import docker_engine
-from pytest_llmengine.containers.errors import ContainerError
+from pytest_llmengine.containers.docker import ContainerError, docker_engine
 from pytest_llmengine.targets import Mode, Settings
 
 if TYPE_CHECKING:

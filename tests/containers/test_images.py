@@ -11,9 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.containers.images import image_named
-from pytest_llmengine.containers.progress import silent
+from pytest_llmengine.containers.docker import ContainerError, image_named, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from llmengine import EngineConfig
-from pytest_llmengine.containers.daemon import docker_engine
-from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.containers.gpus import device_request
+from pytest_llmengine.containers.docker import ContainerError, device_request, docker_engine
 from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.targets import Mode, Settings, TargetError, open_session
 

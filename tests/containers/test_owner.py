@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmengine.containers import labels
-from pytest_llmengine.containers.owner import Owner
+from pytest_llmengine.containers.ownership import Owner
 
 
 def test_this_process_is_alive_and_here() -> None:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine.containers import labels
-from pytest_llmengine.containers.errors import ContainerError
-from pytest_llmengine.containers.owner import Owner
-from pytest_llmengine.containers.removal import end_run, ours, remove, sweep
-from pytest_llmengine.containers.run_folder import folder_of
-from pytest_llmengine.containers.shared import Served, once
+from pytest_llmengine.containers.container import Served, once
+from pytest_llmengine.containers.docker import ContainerError
+from pytest_llmengine.containers.ownership import Owner, end_run, folder_of, ours, remove, sweep
 from pytest_llmengine.targets import open_session
 
 if TYPE_CHECKING:

@@ -1,0 +1,340 @@
+"""Creates a container and starts it on a free port of loopback.
+
+Whether a server is up: it answers one token, as no log line and no open port can promise.
+
+Has Ollama's server get a model, by its own API.
+
+A container between its start and its first token.
+
+Starts a container and waits until its server answers.
+
+One start for all processes of a run: whoever comes first starts, the others get what it got.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from filelock import FileLock
+
+from llmengine.types.secrets import scrub
+from pytest_llmengine.containers import labels
+from pytest_llmengine.containers.docker import (
+    ContainerError,
+    Layers,
+    check_gpus,
+    devices,
+    image_named,
+    reason,
+    shown,
+)
+from pytest_llmengine.containers.ownership import remove
+from pytest_llmengine.containers.spec import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+    from pytest_llmengine.containers.docker import OnProgress
+    from pytest_llmengine.containers.spec import ContainerSpec
+
+
+_LOOPBACK, _ANY_PORT = "127.0.0.1", 0
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+# vLLM's processes share tensors through it; Docker's 64 MB are too few. It is a limit, not a use.
+_SHARED_MEMORY = "8g"
+
+
+def launch(
+    docker: DockerClient, spec: ContainerSpec, prefix: str, owner: Mapping[str, str]
+) -> Container:
+    """A started container that bears the labels of its owner; its server may not be up yet.
+
+    Raises ContainerError where Docker does not start it, and leaves none behind then.
+    """
+    cache = docker.volumes.create(spec.recipe.volume, labels={labels.CACHE: labels.YES})
+    container = docker.containers.create(
+        spec.image,
+        list(spec.command),
+        name=f"{prefix}-{_UNSAFE.sub('-', spec.engine)}",
+        labels={**_labels(spec), **owner},
+        environment=dict(spec.env),
+        ports={f"{spec.recipe.port}/tcp": (_LOOPBACK, _ANY_PORT)},
+        volumes={cache.name: {"bind": MODELS, "mode": "rw"}},
+        device_requests=devices(spec.gpus),
+        shm_size=_SHARED_MEMORY,
+    )
+    try:
+        _start(container, spec)
+    except BaseException:
+        remove(container)
+        raise
+    return container
+
+
+def root_url(container: Container) -> str | None:
+    """The address of the one port that is published; None for a container that does not run."""
+    published = (p["HostPort"] for ports in container.ports.values() for p in ports or ())
+    return next((f"http://{_LOOPBACK}:{port}" for port in published), None)
+
+
+def _labels(spec: ContainerSpec) -> dict[str, str]:
+    return {
+        labels.ENGINE: spec.engine,
+        labels.MODEL: spec.model,
+        labels.FINGERPRINT: spec.fingerprint,
+    }
+
+
+def _start(container: Container, spec: ContainerSpec) -> None:
+    from docker.errors import APIError  # noqa: PLC0415 - an extra
+
+    try:
+        container.start()
+    except APIError as error:
+        raise ContainerError(
+            f"engine {spec.engine!r}: the container of {spec.image} does not start "
+            f"({reason(error)})"
+        ) from error
+
+
+_WANTED = "answer a token"
+# Codes of the 4xx range that mean "later".
+_LATER = frozenset(
+    {
+        httpx.codes.REQUEST_TIMEOUT,
+        httpx.codes.TOO_EARLY,
+        httpx.codes.TOO_MANY_REQUESTS,
+    }
+)
+_MAX_SHOWN = 300
+
+
+def wait_for_token(starting: Starting) -> None:
+    """Return when a chat completion has answered a token.
+
+    Raises ContainerError when the container dies, the time is over, or the server refuses.
+    """
+    with starting.client() as client:
+        while (trouble := _trouble(client, starting)) is not None:
+            starting.not_yet(trouble, _WANTED)
+
+
+def _trouble(client: httpx.Client, starting: Starting) -> str | None:
+    """What keeps the server from answering now; None if it has answered."""
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": starting.spec.model, "messages": messages, "max_tokens": 1}
+    try:
+        reply = client.post("/v1/chat/completions", json=body, timeout=starting.left)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    if _has_answered(reply):
+        return None
+    said = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
+    if reply.is_client_error and reply.status_code not in _LATER:
+        raise starting.failed(f"refuses to {_WANTED} ({said})")
+    return said
+
+
+def _has_answered(reply: httpx.Response) -> bool:
+    try:
+        return reply.is_success and bool(reply.json()["choices"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+# The server writes several lines a second while bytes come, and none while it checks their hash.
+_SILENCE = 300.0
+
+
+def ensure_model(starting: Starting, on_progress: OnProgress) -> None:
+    """Pull the container's model unless it has it; raises ContainerError with the reason.
+
+    The download itself has no time limit, only its silences: a model may be hundreds of gigabytes.
+    """
+    with starting.client() as client:
+        if not _has_model(client, starting):
+            _pull(client, starting, on_progress)
+
+
+def _has_model(client: httpx.Client, starting: Starting) -> bool:
+    while True:
+        try:
+            reply = client.post(
+                "/api/show", json={"model": starting.spec.model}, timeout=starting.left
+            )
+        except httpx.TransportError as error:
+            starting.not_yet(str(error) or type(error).__name__, "answer")
+            continue
+        if not reply.is_server_error:
+            return reply.is_success
+        starting.not_yet(f"HTTP {reply.status_code}", "answer")
+
+
+def _pull(client: httpx.Client, starting: Starting, on_progress: OnProgress) -> None:
+    model = starting.spec.model
+    layers = Layers(f"pulling model {model}", on_progress)
+    last: dict[str, Any] = {}
+    try:
+        with client.stream("POST", "/api/pull", json={"model": model}, timeout=_SILENCE) as reply:
+            for line in reply.iter_lines():
+                last = _read(line)
+                if "error" in last:
+                    break
+                if "total" in last:
+                    layers.report(last["digest"], last.get("completed", 0), last["total"])
+    except httpx.TransportError as error:
+        starting.check_alive()
+        last = {"error": str(error) or type(error).__name__}
+    if last.get("status") != "success":
+        why = last.get("error") or f"the pull stopped after {last.get('status') or 'nothing'!r}"
+        raise starting.failed(f"cannot pull the model {model!r} ({why})")
+
+
+def _read(line: str) -> dict[str, Any]:
+    """One line of the answer; what is no JSON object is some other server's error."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"error": line}
+
+
+_LINES = 15
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds
+
+
+class Starting:
+    """Asks the server of a started container until it does what is wanted, dies, or is too slow.
+
+    One of these is one wait, of ``startup_timeout`` seconds from now.
+    """
+
+    def __init__(self, container: Container, spec: ContainerSpec) -> None:
+        self.container = container
+        self.spec = spec
+        self._deadline = time.monotonic() + spec.startup_timeout
+        self._pause = _FIRST_PAUSE
+        container.reload()
+        self._url = root_url(container)
+
+    @property
+    def url(self) -> str:
+        """The server's root; raises ContainerError if the container has ended already."""
+        if self._url is None:
+            raise self._died()
+        return self._url
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left, never quite none, as an HTTP client wants some."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def client(self) -> httpx.Client:
+        """A client of the server; plain HTTP needs no certificates, which are slow to load."""
+        trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return httpx.Client(base_url=self.url, trust_env=False, verify=trusts_nobody)
+
+    def not_yet(self, trouble: str, wanted: str) -> None:
+        """Wait a little after a fruitless attempt; raises ContainerError when there is no point."""
+        self.check_alive()
+        if time.monotonic() >= self._deadline:
+            seconds = self.spec.startup_timeout
+            raise self.failed(
+                f"did not {wanted} within {seconds:g} s ({trouble}); "
+                "if it only needs longer, raise --engine-startup-timeout"
+            )
+        time.sleep(min(self._pause, self.left))
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def check_alive(self) -> None:
+        """Raise ContainerError with its last words if the container has ended."""
+        self.container.reload()
+        if self.container.status != "running":
+            raise self._died()
+
+    def failed(self, what: str) -> ContainerError:
+        """An error about this container, with the last lines that it wrote."""
+        text = self.container.logs(tail=_LINES).decode(errors="replace")
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        said = "its last lines:" if lines else "it has written nothing"
+        whole = [f"engine {self.spec.engine!r}: the container of {self.spec.image} {what}; {said}"]
+        return ContainerError(scrub("\n  ".join(whole + lines)))
+
+    def _died(self) -> ContainerError:
+        state = self.container.attrs["State"]
+        killed = ", out of memory" if state.get("OOMKilled") else ""
+        return self.failed(f"ended with status {state['ExitCode']}{killed}")
+
+
+def start(
+    docker: DockerClient,
+    spec: ContainerSpec,
+    prefix: str,
+    owner: Mapping[str, str],
+    on_progress: OnProgress,
+) -> Served:
+    """A new container under these labels whose server has answered; none is left if it fails."""
+    if spec.gpus is not None:
+        check_gpus(docker, spec.gpus)
+    image_named(docker, spec.image, on_progress)
+    on_progress(f"starting {spec.image}", 0, 0)
+    container = launch(docker, spec, prefix, owner)
+    try:
+        return answering(docker, container, spec, on_progress)
+    except BaseException:
+        remove(container)
+        raise
+
+
+def answering(
+    docker: DockerClient, container: Container, spec: ContainerSpec, on_progress: OnProgress
+) -> Served:
+    """The container's server once it has answered a token; it has its model by then."""
+    if spec.recipe.model_flag is None:
+        ensure_model(Starting(container, spec), on_progress)
+    on_progress(f"waiting for the first token of {spec.model}", 0, 0)
+    starting = Starting(container, spec)
+    wait_for_token(starting)
+    image = docker.images.get(container.attrs["Image"])
+    return Served(str(container.id), starting.url, shown(image, spec.image))
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A container whose server answers: its id, the server's root URL, and the image's name."""
+
+    container: str
+    root_url: str
+    image: str
+
+
+def once(folder: Path, name: str, start: Callable[[], Served]) -> Served:
+    """What the run's one call of `start` under this name gave, or the ContainerError it raised.
+
+    A process that was killed while it started leaves no result: the next one starts anew.
+    """
+    result = folder / f"{name}.json"
+    with FileLock(folder / f"{name}.lock"):
+        if not result.exists():
+            result.write_text(json.dumps(_outcome(start)), "utf-8")
+        known = json.loads(result.read_text("utf-8"))
+    if "error" in known:
+        raise ContainerError(known["error"])
+    return Served(**known)
+
+
+def _outcome(start: Callable[[], Served]) -> dict[str, str]:
+    try:
+        return asdict(start())
+    except ContainerError as error:
+        return {"error": str(error)}

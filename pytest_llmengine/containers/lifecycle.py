@@ -1,0 +1,133 @@
+"""Which containers of ours there are.
+
+Containers that are kept warm: they stay until they are stopped by name.
+
+The container of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.containers import labels
+from pytest_llmengine.containers.container import Served, Starting, answering, once, root_url, start
+from pytest_llmengine.containers.docker import ContainerError, docker_engine
+from pytest_llmengine.containers.ownership import made_folder, ours, remove, sweep
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+    from pytest_llmengine.containers.docker import OnProgress
+    from pytest_llmengine.containers.ownership import Owner
+    from pytest_llmengine.containers.spec import ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One container: its engine, its model, Docker's word for its state, and its address.
+
+    ``owner`` is the process id of the run that it belongs to, None for one that is kept.
+    """
+
+    engine: str
+    model: str
+    status: str
+    root_url: str | None
+    owner: str | None
+
+    def describe(self) -> str:
+        """The state in a few words."""
+        whose = "kept warm" if self.owner is None else f"of the run of process {self.owner}"
+        where = f" at {self.root_url}" if self.root_url else ""
+        return f"{self.status}{where}, {whose}"
+
+
+def containers() -> list[Listed]:
+    """The containers of engines, kept ones first; raises ContainerError without Docker."""
+    with docker_engine() as docker:
+        found = [
+            Listed(
+                container.labels[labels.ENGINE],
+                container.labels.get(labels.MODEL, ""),
+                container.status,
+                root_url(container),
+                container.labels.get(labels.PID),
+            )
+            for container in ours(docker, {labels.ENGINE: ""})
+        ]
+    return sorted(found, key=lambda c: (c.owner is not None, c.engine))
+
+
+def kept_at(engine: str) -> Listed | None:
+    """The running container that is kept for an engine, if there is one."""
+    mine = (c for c in containers() if c.engine == engine and c.owner is None and c.root_url)
+    return next(mine, None)
+
+
+def keep(spec: ContainerSpec, on_progress: OnProgress) -> Served:
+    """A server that stays until `stop`; one that is there already is asked for a token.
+
+    Raises ContainerError, also where the engine's kept server is another than is wanted now.
+    """
+    with docker_engine() as docker:
+        sweep(docker)
+        for container in kept(docker, spec.engine):
+            if container.status == "exited":
+                remove(container)
+            elif is_same(container, spec):
+                return answering(docker, container, spec, on_progress)
+            else:
+                raise ContainerError(
+                    f"engine {spec.engine!r} is kept warm with another image, model or options "
+                    f"than are wanted now; first `llmengine engines stop {spec.engine}`"
+                )
+        return start(docker, spec, "llmengine", {labels.KEPT: labels.YES}, on_progress)
+
+
+def stop(engine: str) -> int:
+    """Remove the kept container of an engine, and say how many there were."""
+    with docker_engine() as docker:
+        containers = kept(docker, engine)
+        for container in containers:
+            remove(container)
+        return len(containers)
+
+
+def kept(docker: DockerClient, engine: str) -> list[Container]:
+    """The kept containers of an engine: one, or none."""
+    return ours(docker, {labels.KEPT: labels.YES, labels.ENGINE: engine})
+
+
+def is_same(container: Container, spec: ContainerSpec) -> bool:
+    """Whether a container was started with just this."""
+    return container.labels.get(labels.FINGERPRINT) == spec.fingerprint
+
+
+def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> Served:
+    """A server for this run: the one that is kept warm, if it is the same, else the run's own.
+
+    The processes of a run share one. What killed runs left behind is removed first. Raises
+    ContainerError. `end_run` takes the run's own container away.
+    """
+    with docker_engine() as docker:
+        sweep(docker)
+        for container in kept(docker, spec.engine):
+            if container.status == "running" and is_same(container, spec):
+                return answering(docker, container, spec, on_progress)
+        first = partial(_start_for_run, docker, spec, owner, on_progress)
+        served = once(made_folder(owner), spec.fingerprint, first)
+        Starting(docker.containers.get(served.container), spec).check_alive()
+        return served
+
+
+def _start_for_run(
+    docker: DockerClient, spec: ContainerSpec, owner: Owner, on_progress: OnProgress
+) -> Served:
+    # A worker that was killed while it started one has left it, and the run is still alive.
+    mine = {labels.RUN: owner.run, labels.FINGERPRINT: spec.fingerprint}
+    for container in ours(docker, mine):
+        remove(container)
+    return start(docker, spec, f"llmengine-{owner.run[:8]}", owner.to_labels(), on_progress)
