@@ -8,7 +8,7 @@ from llmengine.config.files import load_engines
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.fetch import fetch_missing
 from pytest_llmengine.targets import config_named
-from pytest_llmengine.targets.backends import facts
+from pytest_llmengine.targets.settings import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,8 @@ from pytest_llmengine.containers.docker import ContainerError
 from pytest_llmengine.containers.lifecycle import kept_at
 from pytest_llmengine.containers.spec import recipe_of
 from pytest_llmengine.targets import Mode, Settings, config_named
-from pytest_llmengine.targets.addresses import configured_url
-from pytest_llmengine.targets.plan import make_plan
-from pytest_llmengine.targets.server import identify
+from pytest_llmengine.targets.plan import configured_url, make_plan
+from pytest_llmengine.targets.session import identify
 
 if TYPE_CHECKING:
     from pathlib import Path

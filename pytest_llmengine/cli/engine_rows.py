@@ -11,9 +11,8 @@ from pytest_llmengine.containers.docker import ContainerError
 from pytest_llmengine.containers.lifecycle import containers
 from pytest_llmengine.containers.spec import recipe_of
 from pytest_llmengine.targets import Settings, config_named
-from pytest_llmengine.targets.addresses import located
-from pytest_llmengine.targets.backends import facts
-from pytest_llmengine.targets.plan import model_of
+from pytest_llmengine.targets.plan import located, model_of
+from pytest_llmengine.targets.settings import facts
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from pytest_llmengine.contract.runner import not_run
 from pytest_llmengine.reports import CheckRecord, Report
 from pytest_llmengine.reports.header import header_of
 from pytest_llmengine.targets import Mode, config_named, judge, open_session
-from pytest_llmengine.targets.backends import facts
+from pytest_llmengine.targets.settings import facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,9 @@ from pytest_llmengine.cli.engine_check import ONE_TOKEN
 from pytest_llmengine.containers.lifecycle import keep
 from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
-from pytest_llmengine.targets.addresses import configured_url
-from pytest_llmengine.targets.backends import facts
-from pytest_llmengine.targets.plan import make_plan
-from pytest_llmengine.targets.server import identify
+from pytest_llmengine.targets.plan import configured_url, make_plan
+from pytest_llmengine.targets.session import identify
+from pytest_llmengine.targets.settings import facts
 
 if TYPE_CHECKING:
     from llmengine.config.engine import EngineConfig

@@ -1,11 +1,15 @@
 """From an engine's name and a run's settings to something that answers at an address."""
 
-from pytest_llmengine.targets.errors import AlreadyRecorded, NotInstalled, TargetError
-from pytest_llmengine.targets.naming import config_named, has_server, is_here
-from pytest_llmengine.targets.plan import with_contract
+from pytest_llmengine.targets.judge import judge
+from pytest_llmengine.targets.plan import config_named, has_server, is_here, with_contract
 from pytest_llmengine.targets.session import Session, open_session
-from pytest_llmengine.targets.settings import Mode, Settings
-from pytest_llmengine.targets.verdicts import judge
+from pytest_llmengine.targets.settings import (
+    AlreadyRecorded,
+    Mode,
+    NotInstalled,
+    Settings,
+    TargetError,
+)
 
 __all__ = [
     "AlreadyRecorded",

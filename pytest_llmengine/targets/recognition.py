@@ -19,7 +19,7 @@ _SECONDS = 5.0  # for a route that only one server has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class KnownServer:
     """A server program and its signs, of which one is enough.
 
     ``backend`` is ours for it, "" if there is none. ``header`` is one that all answers have, with
@@ -38,31 +38,31 @@ class Server:
 
 # Gateways stand first: what is behind them shows through.
 SERVERS = (
-    Server(name="LiteLLM", header=("x-litellm-version", "")),
-    Server(name="vLLM", backend="vllm_api", owned_by="vllm"),
-    Server(
+    KnownServer(name="LiteLLM", header=("x-litellm-version", "")),
+    KnownServer(name="vLLM", backend="vllm_api", owned_by="vllm"),
+    KnownServer(
         name="llama.cpp",
         backend="embedded",
         header=("server", "llama.cpp"),
         owned_by="llamacpp",
         route=("/props", "default_generation_settings"),
     ),
-    Server(
+    KnownServer(
         name="Ollama",
         backend="ollama_api",
         owned_by="library",
         fingerprint="fp_ollama",
         route=("/api/version", "version"),
     ),
-    Server(name="SGLang", owned_by="sglang", route=("/get_model_info", "model_path")),
-    Server(name="LM Studio", owned_by="organization_owner", route=("/api/v0/models", "data")),
-    Server(name="TGI", route=("/info", "docker_label")),
-    Server(name="LMDeploy", owned_by="lmdeploy"),
-    Server(name="TensorRT-LLM", owned_by="tensorrt_llm"),
-    Server(name="TabbyAPI", owned_by="tabbyAPI"),
-    Server(name="llama-cpp-python", owned_by="me"),
-    Server(name="OpenAI", backend="openai", header=("openai-version", "")),
-    Server(name="mock", backend="mock", owned_by="llmengine"),
+    KnownServer(name="SGLang", owned_by="sglang", route=("/get_model_info", "model_path")),
+    KnownServer(name="LM Studio", owned_by="organization_owner", route=("/api/v0/models", "data")),
+    KnownServer(name="TGI", route=("/info", "docker_label")),
+    KnownServer(name="LMDeploy", owned_by="lmdeploy"),
+    KnownServer(name="TensorRT-LLM", owned_by="tensorrt_llm"),
+    KnownServer(name="TabbyAPI", owned_by="tabbyAPI"),
+    KnownServer(name="llama-cpp-python", owned_by="me"),
+    KnownServer(name="OpenAI", backend="openai", header=("openai-version", "")),
+    KnownServer(name="mock", backend="mock", owned_by="llmengine"),
 )
 
 
@@ -95,7 +95,7 @@ def advice(backend: str, server: str | None) -> str:
     )
 
 
-def _shows(server: Server, found: Fingerprint, reply: Reply) -> bool:
+def _shows(server: KnownServer, found: Fingerprint, reply: Reply) -> bool:
     fingerprint = _system_fingerprint(reply)
     return (
         (

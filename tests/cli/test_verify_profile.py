@@ -12,7 +12,7 @@ from llmengine.mock import Behaviour, MockServer
 from llmengine.mock.behaviour import RawReply
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.profile import shipped_profiles
-from pytest_llmengine.targets.recognition import SERVERS, Server
+from pytest_llmengine.targets.recognition import SERVERS, KnownServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def test_what_a_server_says_cannot_break_the_file(
     assert len(tomllib.loads(profile.read_text("utf-8"))["deviation"]) == 3
 
 
-def _like(server: Server, sign: str) -> Behaviour:
+def _like(server: KnownServer, sign: str) -> Behaviour:
     """A server that shows one sign of a program, and none of the mock's own."""
 
     def wire(reply: RawReply, call: Call) -> RawReply:
@@ -143,7 +143,7 @@ SIGNS = [
 
 @pytest.mark.parametrize(("server", "sign"), SIGNS)
 def test_a_server_is_recognised_by_each_of_its_signs(
-    llmengine: Callable[..., Any], server: Server, sign: str
+    llmengine: Callable[..., Any], server: KnownServer, sign: str
 ) -> None:
     """Its name stands in the first line, and what to do about a profile on standard error."""
     with MockServer(behaviour=_like(server, sign)) as mock:
@@ -158,7 +158,7 @@ def test_a_server_is_recognised_by_each_of_its_signs(
 
 def test_a_server_without_a_sign_is_not_guessed(llmengine: Callable[..., Any]) -> None:
     """An unknown program keeps the backend's name, and there is no advice."""
-    with MockServer(behaviour=_like(Server(name="?"), "none")) as mock:
+    with MockServer(behaviour=_like(KnownServer(name="?"), "none")) as mock:
         ran = llmengine("verify", "--url", mock.root_url, "--check", KEPT)
     assert ran.out.startswith(f"live at {mock.base_url}, openai_compatible (mock)\n")
     assert "looks like" not in ran.err

@@ -10,13 +10,14 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.runner import CheckResult, not_run, run_check
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
-from pytest_llmengine.targets.errors import AlreadyRecorded
-from pytest_llmengine.targets.settings import Mode
+from pytest_llmengine.targets.settings import AlreadyRecorded, Mode
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.targets.session import Session
+
+
 _NOT_YET = (
     "there is no recording of it yet; where the engine is at hand: "
     "llmengine verify --engine {} --mode record --check {}"
