@@ -20,8 +20,8 @@ from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.prompt_files import read_prompts
 from pytest_llmengine.parity.saved import load as load_baseline
 from pytest_llmengine.recording import ReplayServer
-from pytest_llmengine.reports.markdown import to_markdown
-from pytest_llmengine.reports.reading import read_report
+from pytest_llmengine.reports.json import read_report
+from pytest_llmengine.reports.render import to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -274,7 +274,7 @@ from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.saved import load
 from pytest_llmengine.recording import ReplayServer
-from pytest_llmengine.reports.reading import read_report
+from pytest_llmengine.reports.json import read_report
 
 def cassette(path):
     with ReplayServer() as server, server.cassette(path) as tape:

@@ -31,10 +31,14 @@ def report(
     Exit status: 0, or 1 with --changes if a rule is no longer accepted; 2 if a file is no report.
     """
     from pytest_llmengine.reports import check_path
-    from pytest_llmengine.reports.changes import changes_page
-    from pytest_llmengine.reports.matrix import matrix_page
-    from pytest_llmengine.reports.page_forms import PAGE_FORMS, page_for_terminal, write_page
-    from pytest_llmengine.reports.reading import read_report
+    from pytest_llmengine.reports.json import read_report
+    from pytest_llmengine.reports.merged import (
+        PAGE_FORMS,
+        changes_page,
+        matrix_page,
+        page_for_terminal,
+        write_page,
+    )
 
     if changes and len(files) != len(("old", "new")):
         raise typer.BadParameter("--changes takes two reports, the older first")

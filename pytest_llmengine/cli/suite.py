@@ -14,8 +14,8 @@ from pytest_llmengine.cli.start_progress import start_progress
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.contract.runner import not_run
-from pytest_llmengine.reports import CheckRecord, Report
-from pytest_llmengine.reports.header import header_of
+from pytest_llmengine.reports import CheckRecord, ContractReport
+from pytest_llmengine.reports.model import header_of
 from pytest_llmengine.targets import Mode, config_named, judge, open_session
 from pytest_llmengine.targets.settings import facts
 
@@ -39,7 +39,7 @@ class SuiteRun:
     the report. ``profile`` is what they were held against.
     """
 
-    report: Report
+    report: ContractReport
     results: tuple[CheckResult, ...]
     profile: Profile
     interrupted: bool
@@ -73,7 +73,7 @@ def run_suite(
             interrupted = True
         left = checks[len(records) :]
         records += (CheckRecord.of(not_run(c, Outcome.NOT_RUN, _INTERRUPTED)) for c in left)
-        report = Report(header, tuple(records))
+        report = ContractReport(header, tuple(records))
         return SuiteRun(report, tuple(results), profile, interrupted)
 
 

@@ -98,8 +98,8 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
     from pytest_llmengine.contract.registry import Level, Tier, select
-    from pytest_llmengine.reports import as_profile, check_path, write_report
-    from pytest_llmengine.reports.terminal import print_report
+    from pytest_llmengine.reports import check_path, profile_file, write_report
+    from pytest_llmengine.reports.render import print_report
     from pytest_llmengine.targets import Mode, Settings
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
@@ -107,7 +107,7 @@ def verify(  # noqa: PLR0913 - one option each
     for path in report or ():
         check_path(path)
     if write_profile is not None:
-        as_profile.check_profile_path(write_profile, profile)
+        profile_file.check_profile_path(write_profile, profile)
     depth = Tier[tier.name]
     name = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
@@ -137,7 +137,7 @@ def verify(  # noqa: PLR0913 - one option each
     for path in report or ():
         write_report(ran.report, path)
     if write_profile is not None:
-        seen = as_profile.write_profile(ran.results, ran.profile, ran.report, write_profile)
+        seen = profile_file.write_profile(ran.results, ran.profile, ran.report, write_profile)
         told = f"written to {write_profile}, with what was seen of {seen} rules; --profile takes it"
         stdout().print(told, soft_wrap=True)
     raise typer.Exit(INTERRUPTED if ran.interrupted else 0 if ran.report.accepted else 1)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_llmengine.parity.errors import ParityError
-from pytest_llmengine.reports.words import clipped
+from pytest_llmengine.reports.render import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

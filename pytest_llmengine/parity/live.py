@@ -9,7 +9,7 @@ from pytest_llmengine.parity.asking import ask
 from pytest_llmengine.parity.looking import facts_of
 from pytest_llmengine.parity.noise import noise_floor
 from pytest_llmengine.parity.side import Side
-from pytest_llmengine.reports.version import tool_version
+from pytest_llmengine.reports.model import tool_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmengine.contract.runner import CheckResult
-    from pytest_llmengine.reports import CheckRecord, Report
+    from pytest_llmengine.reports import CheckRecord, ContractReport
     from pytest_llmengine.targets import Session
     from pytest_llmengine.targets.settings import Settings
 
@@ -26,7 +26,7 @@ _verdict = pytest.StashKey[dict[str, Any]]()
 def keep(item: pytest.Item, result: CheckResult, session: Session, settings: Settings) -> None:
     """Hold a verdict until the test's report is made; JUnit gets the check's id as a property."""
     from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - unused runs stay light
-    from pytest_llmengine.reports.header import header_of  # noqa: PLC0415 - the same
+    from pytest_llmengine.reports.model import header_of  # noqa: PLC0415 - the same
 
     item.user_properties.append(("contract_id", result.check.id))
     item.stash[_verdict] = {
@@ -91,18 +91,18 @@ class Verdicts:
             for line in self._write(self._path):
                 terminalreporter.write_line(line)
 
-    def _reports(self) -> Iterator[Report]:
+    def _reports(self) -> Iterator[ContractReport]:
         if not self._records:
             return
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
-        from pytest_llmengine.reports import CheckRecord, Header, Report  # noqa: PLC0415 - the same
+        from pytest_llmengine.reports import CheckRecord, ContractReport, Header  # noqa: PLC0415 - the same
 
         order = list(catalogue())
         for engine, records in self._records.items():
             rows = [CheckRecord.from_dict(row) for row in records.values()]
             rows += self._left(engine)
             rows.sort(key=lambda row: order.index(row.id))
-            yield Report(Header(**self._headers[engine]), tuple(rows))
+            yield ContractReport(Header(**self._headers[engine]), tuple(rows))
 
     def _left(self, engine: str) -> Iterator[CheckRecord]:
         """The checks that a run which was cut short did not come to."""
@@ -132,9 +132,9 @@ class Verdicts:
             yield f"written to {file}"
 
 
-def _rendered(report: Report, terminal: pytest.TerminalReporter) -> str:
+def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
     from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - unused runs stay light
-    from pytest_llmengine.reports.terminal import print_report  # noqa: PLC0415 - the same
+    from pytest_llmengine.reports.render import print_report  # noqa: PLC0415 - the same
 
     text = StringIO()
     writer = terminal.config.get_terminal_writer()

@@ -11,7 +11,7 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import CORE, REQUIRED, Check
 from pytest_llmengine.contract.runner import CheckResult
 from pytest_llmengine.contract.target import HTTPExchange
-from pytest_llmengine.reports import CheckRecord, Header, Report
+from pytest_llmengine.reports import CheckRecord, ContractReport, Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,16 +72,16 @@ def results() -> list[CheckResult]:
 
 
 @pytest.fixture
-def report(results: list[CheckResult]) -> Report:
+def report(results: list[CheckResult]) -> ContractReport:
     """The same as a report."""
-    return Report(HEADER, tuple(CheckRecord.of(r) for r in results))
+    return ContractReport(HEADER, tuple(CheckRecord.of(r) for r in results))
 
 
 @pytest.fixture
-def clean_report() -> Report:
+def clean_report() -> ContractReport:
     """A run in which all passed."""
     passed = CheckRecord.of(result("chat.basic.id", Outcome.PASS, "", True))
-    return Report(HEADER, (passed,))
+    return ContractReport(HEADER, (passed,))
 
 
 class Page(HTMLParser):

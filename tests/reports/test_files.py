@@ -11,10 +11,9 @@ import jsonschema
 import pytest
 
 from llmengine.types.errors import ConfigError
-from pytest_llmengine.reports import CheckRecord, Report, check_path, write_report
-from pytest_llmengine.reports.as_json import to_json, to_object
-from pytest_llmengine.reports.html import to_html
-from pytest_llmengine.reports.markdown import to_markdown
+from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
+from pytest_llmengine.reports.json import to_json, to_object
+from pytest_llmengine.reports.render import to_html, to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +70,12 @@ SCHEMA = {
 }
 
 
-def test_json_has_the_documented_shape(report: Report) -> None:
+def test_json_has_the_documented_shape(report: ContractReport) -> None:
     """Every field has its type, and there is none beside."""
     jsonschema.validate(json.loads(to_json(report)), SCHEMA)
 
 
-def test_json_names_what_was_tested(report: Report) -> None:
+def test_json_names_what_was_tested(report: ContractReport) -> None:
     """The provenance is the header, field by field."""
     assert to_object(report)["provenance"] == {
         "engine": "embedded",
@@ -90,7 +89,7 @@ def test_json_names_what_was_tested(report: Report) -> None:
     }
 
 
-def test_json_counts_what_it_lists(report: Report) -> None:
+def test_json_counts_what_it_lists(report: ContractReport) -> None:
     """The summary agrees with the checks."""
     assert to_object(report)["summary"] == {
         "checks": 9,
@@ -111,13 +110,13 @@ def test_json_counts_what_it_lists(report: Report) -> None:
     }
 
 
-def test_json_can_be_read_back(report: Report) -> None:
+def test_json_can_be_read_back(report: ContractReport) -> None:
     """The checks of a JSON report are records again."""
     rows = json.loads(to_json(report))["checks"]
     assert tuple(CheckRecord.from_dict(row) for row in rows) == report.checks
 
 
-def test_markdown_has_the_matrix(report: Report) -> None:
+def test_markdown_has_the_matrix(report: ContractReport) -> None:
     """A table with a row a group, and a last row with the sums."""
     rows = re.findall(r"^\|.*\|$", to_markdown(report), re.MULTILINE)
     assert rows[0] == "| group | pass | fail | refused | ignored | deviates | unmeasured | error |"
@@ -125,7 +124,7 @@ def test_markdown_has_the_matrix(report: Report) -> None:
     assert rows[-1] == "| **all** | 2 | 1 | 2 | 1 | 1 | 1 | 1 |"
 
 
-def test_markdown_lists_failures_apart(report: Report) -> None:
+def test_markdown_lists_failures_apart(report: ContractReport) -> None:
     """Failures, deviations, fair refusals and unmeasured rows have headings of their own."""
     assert re.findall(r"^## (.*)$", to_markdown(report), re.MULTILINE) == [
         "Not accepted (4)",
@@ -135,10 +134,10 @@ def test_markdown_lists_failures_apart(report: Report) -> None:
     ]
 
 
-def test_markdown_escapes_what_servers_say(report: Report) -> None:
+def test_markdown_escapes_what_servers_say(report: ContractReport) -> None:
     """A reason cannot break the list, make a link or slip HTML in."""
     odd = replace(report.checks[2], reason="<b>|x|</b>\n# [a](http://b) `c`")
-    assert to_markdown(Report(report.header, (odd,))).splitlines()[-1] == (
+    assert to_markdown(ContractReport(report.header, (odd,))).splitlines()[-1] == (
         r"- **fail** `chat.stream.usage` (required): "
         r"\<b\>\|x\|\</b\> \# \[a\](http://b) \`c\`"
     )
@@ -149,7 +148,7 @@ def test_markdown_escapes_what_servers_say(report: Report) -> None:
     [("report.json", to_json), ("report.md", to_markdown), ("report.html", to_html)],
 )
 def test_suffix_chooses_the_format(
-    report: Report, tmp_path: Path, name: str, form: Callable[[Report], str]
+    report: ContractReport, tmp_path: Path, name: str, form: Callable[[ContractReport], str]
 ) -> None:
     """`.json` gets JSON, `.md` gets Markdown and `.html` gets a page."""
     path = tmp_path / name

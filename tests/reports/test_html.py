@@ -9,8 +9,8 @@ import pytest
 
 from llmengine.types.secrets import register
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.reports import CheckRecord, Report, write_report
-from pytest_llmengine.reports.html import to_html
+from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
+from pytest_llmengine.reports.render import to_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Read = Callable[[str], Page]
 
 
-def test_page_says_what_was_tested(report: Report, read_page: Read) -> None:
+def test_page_says_what_was_tested(report: ContractReport, read_page: Read) -> None:
     """Title, provenance, the sum and the matrix."""
     text = read_page(to_html(report)).texts[""]
 
@@ -32,7 +32,7 @@ def test_page_says_what_was_tested(report: Report, read_page: Read) -> None:
     assert [s for s in ("Not accepted (4)", "Known deviations (1)") if s not in text] == []
 
 
-def test_each_failure_has_its_exchange(report: Report, read_page: Read) -> None:
+def test_each_failure_has_its_exchange(report: ContractReport, read_page: Read) -> None:
     """Request, status, headers and answer stand with the rule, opened where it is not accepted."""
     page = read_page(to_html(report))
 
@@ -50,7 +50,7 @@ def test_each_failure_has_its_exchange(report: Report, read_page: Read) -> None:
         assert answered == '{"error": {"message": "no tools here"}}'
 
 
-def test_nothing_is_fetched(report: Report, read_page: Read) -> None:
+def test_nothing_is_fetched(report: ContractReport, read_page: Read) -> None:
     """No tag and no attribute points out of the file, and the page forbids it to the browser."""
     html = to_html(report)
     page = read_page(html)
@@ -62,7 +62,7 @@ def test_nothing_is_fetched(report: Report, read_page: Read) -> None:
 
 
 @pytest.mark.parametrize("field", ["reason", "request_body", "response_body", "header"])
-def test_what_servers_say_is_text(report: Report, field: str, read_page: Read) -> None:
+def test_what_servers_say_is_text(report: ContractReport, field: str, read_page: Read) -> None:
     """No server can put a tag into the page, wherever its words stand."""
     odd = "</pre><script>alert('x')</script><img src=http://a/b> & \x00\x1b[31m"
     record = report.checks[2]
@@ -75,7 +75,7 @@ def test_what_servers_say_is_text(report: Report, field: str, read_page: Read) -
         exchange[field] = odd
     record = replace(record, exchanges=(exchange,))
 
-    html = to_html(Report(report.header, (record,)))
+    html = to_html(ContractReport(report.header, (record,)))
 
     page = read_page(html)
     assert page.fetches == []
@@ -87,7 +87,7 @@ def test_what_servers_say_is_text(report: Report, field: str, read_page: Read) -
 
 
 def test_keys_are_not_in_the_page(
-    results: list[CheckResult], report: Report, tmp_path: Path, read_page: Read
+    results: list[CheckResult], report: ContractReport, tmp_path: Path, read_page: Read
 ) -> None:
     """A key that a server repeats is masked in every place, and so are cookies."""
     key = "sk-very-secret-1&2"
@@ -103,7 +103,7 @@ def test_keys_are_not_in_the_page(
     header = replace(report.header, describe=f"live at http://a/?key={key}")
     path = tmp_path / "report.html"
 
-    write_report(Report(header, (CheckRecord.of(told),)), path)
+    write_report(ContractReport(header, (CheckRecord.of(told),)), path)
 
     html = path.read_text("utf-8")
     assert "very-secret" not in html
@@ -111,16 +111,16 @@ def test_keys_are_not_in_the_page(
     assert read_page(html).texts[told.check.id].count("[redacted]") == 5
 
 
-def test_rule_of_the_catalogue_is_told(report: Report, read_page: Read) -> None:
+def test_rule_of_the_catalogue_is_told(report: ContractReport, read_page: Read) -> None:
     """A check that this version knows is explained by its rule; an unknown one is not."""
     known = replace(report.checks[2], id="chat.basic.required_fields")
 
-    page = read_page(to_html(Report(report.header, (known,))))
+    page = read_page(to_html(ContractReport(report.header, (known,))))
 
     assert "A chat completion has id, object, created, model and choices." in page.texts[known.id]
 
 
-def test_clean_run_is_green(clean_report: Report, read_page: Read) -> None:
+def test_clean_run_is_green(clean_report: ContractReport, read_page: Read) -> None:
     """Nothing to open, and the verdict says so."""
     page = read_page(to_html(clean_report))
 

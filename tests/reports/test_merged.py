@@ -13,26 +13,28 @@ from rich.console import Console
 
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.reports import CheckRecord, Report, write_report
-from pytest_llmengine.reports.as_json import to_json, to_object
-from pytest_llmengine.reports.changes import Kind, changes, changes_page
-from pytest_llmengine.reports.matrix import labels, matrix_page
-from pytest_llmengine.reports.page_forms import (
+from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
+from pytest_llmengine.reports.json import read_report, to_json, to_object
+from pytest_llmengine.reports.merged import (
+    ChangeKind,
+    changes,
+    changes_page,
+    labels,
+    matrix_page,
     page_as_html,
     page_as_markdown,
     page_for_terminal,
     write_page,
 )
-from pytest_llmengine.reports.reading import read_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llmengine.reports.page import Page
+    from pytest_llmengine.reports.merged import Page
 
 
-def _with(report: Report, **checks: Outcome | None) -> Report:
+def _with(report: ContractReport, **checks: Outcome | None) -> ContractReport:
     """The report with other outcomes, accepted where they pass; None takes a check out."""
     changed = {name.replace("__", "."): outcome for name, outcome in checks.items()}
     records = []
@@ -43,11 +45,11 @@ def _with(report: Report, **checks: Outcome | None) -> Report:
         elif outcome is not None:
             accepted = outcome is Outcome.PASS
             records.append(replace(record, outcome=outcome, accepted=accepted, reason="so"))
-    return Report(report.header, tuple(records))
+    return ContractReport(report.header, tuple(records))
 
 
-def _named(report: Report, **fields: Any) -> Report:
-    return Report(replace(report.header, **fields), report.checks)
+def _named(report: ContractReport, **fields: Any) -> ContractReport:
+    return ContractReport(replace(report.header, **fields), report.checks)
 
 
 def _printed(page: Page) -> str:
@@ -59,7 +61,7 @@ def _printed(page: Page) -> str:
 # ---- reading
 
 
-def test_report_is_read_back(report: Report, tmp_path: Path) -> None:
+def test_report_is_read_back(report: ContractReport, tmp_path: Path) -> None:
     """What was written as JSON is the same report again."""
     path = tmp_path / "a.json"
     write_report(report, path)
@@ -67,7 +69,7 @@ def test_report_is_read_back(report: Report, tmp_path: Path) -> None:
     assert read_report(path) == report
 
 
-def test_later_fields_are_passed_over(report: Report, tmp_path: Path) -> None:
+def test_later_fields_are_passed_over(report: ContractReport, tmp_path: Path) -> None:
     """A report of a later version with more fields is read."""
     data = to_object(report)
     data["new"] = data["provenance"]["new"] = data["checks"][0]["new"] = 1
@@ -101,7 +103,7 @@ def test_what_is_no_report_is_said(tmp_path: Path, content: str, said: str) -> N
 # ---- the matrix
 
 
-def test_matrix_has_a_row_a_rule_and_a_column_a_server(report: Report) -> None:
+def test_matrix_has_a_row_a_rule_and_a_column_a_server(report: ContractReport) -> None:
     """Each verdict stands where its rule and its server meet; a dash is one that was not run."""
     other = _with(
         _named(report, engine="vllm_api"), chat__stream__usage=Outcome.PASS, tools__choice=None
@@ -119,7 +121,7 @@ def test_matrix_has_a_row_a_rule_and_a_column_a_server(report: Report) -> None:
     assert "9 rules, 2 reports: 2 pass wherever they were run" in page.summary
 
 
-def test_terminal_is_spared_what_all_pass(report: Report) -> None:
+def test_terminal_is_spared_what_all_pass(report: ContractReport) -> None:
     """Without every rule, those that pass wherever they were run are left out."""
     other = _with(report, chat__basic__id=None)
 
@@ -131,7 +133,7 @@ def test_terminal_is_spared_what_all_pass(report: Report) -> None:
     assert len(ids) == 7
 
 
-def test_servers_are_counted(report: Report, clean_report: Report) -> None:
+def test_servers_are_counted(report: ContractReport, clean_report: ContractReport) -> None:
     """The first table has a row a report."""
     page = matrix_page([report, clean_report], every=True)
 
@@ -144,10 +146,10 @@ def test_servers_are_counted(report: Report, clean_report: Report) -> None:
     ]
 
 
-def test_rules_stand_in_the_order_of_the_catalogue(report: Report) -> None:
+def test_rules_stand_in_the_order_of_the_catalogue(report: ContractReport) -> None:
     """Whatever order the reports have; rules that are gone come last."""
     ids = ["chat.stop.max4", "gone.rule", "chat.basic.required_fields"]
-    mixed = Report(report.header, tuple(replace(report.checks[0], id=one) for one in ids))
+    mixed = ContractReport(report.header, tuple(replace(report.checks[0], id=one) for one in ids))
 
     rows = matrix_page([mixed], every=True).tables[1].rows
 
@@ -164,7 +166,7 @@ def test_rules_stand_in_the_order_of_the_catalogue(report: Report) -> None:
     ],
 )
 def test_every_column_has_its_own_name(
-    report: Report, headers: list[dict[str, Any]], names: list[str]
+    report: ContractReport, headers: list[dict[str, Any]], names: list[str]
 ) -> None:
     """As short as it can be."""
     assert labels([_named(report, **fields) for fields in headers]) == names
@@ -173,7 +175,7 @@ def test_every_column_has_its_own_name(
 # ---- changes
 
 
-def test_changes_are_sorted_by_what_they_mean(report: Report) -> None:
+def test_changes_are_sorted_by_what_they_mean(report: ContractReport) -> None:
     """Worse, better, other, new and gone; what stayed is not listed."""
     old = _with(report, tools__parallel=None)
     new = _with(
@@ -187,15 +189,15 @@ def test_changes_are_sorted_by_what_they_mean(report: Report) -> None:
     found = changes(old, new)
 
     assert {kind: [change.id for change in listed] for kind, listed in found.items()} == {
-        Kind.WORSE: ["chat.basic.id"],
-        Kind.BETTER: ["chat.stream.usage"],
-        Kind.OTHER: ["struct.enum"],
-        Kind.NEW: ["tools.parallel"],
-        Kind.GONE: ["net.keepalive"],
+        ChangeKind.WORSE: ["chat.basic.id"],
+        ChangeKind.BETTER: ["chat.stream.usage"],
+        ChangeKind.OTHER: ["struct.enum"],
+        ChangeKind.NEW: ["tools.parallel"],
+        ChangeKind.GONE: ["net.keepalive"],
     }
 
 
-def test_page_of_changes_shows_before_after_and_why(report: Report) -> None:
+def test_page_of_changes_shows_before_after_and_why(report: ContractReport) -> None:
     """The reason is the new one; of a rule that passes now, the old one."""
     new = _with(report, chat__basic__id=Outcome.FAIL, chat__stream__usage=Outcome.PASS)
     mended = replace(
@@ -213,14 +215,14 @@ def test_page_of_changes_shows_before_after_and_why(report: Report) -> None:
     ]
 
 
-def test_nothing_changed(report: Report) -> None:
+def test_nothing_changed(report: ContractReport) -> None:
     """The same report twice is good news and no table."""
     page = changes_page(report, report)
 
     assert (page.good, page.summary, page.tables) == (True, "nothing changed", ())
 
 
-def test_page_of_changes_says_what_else_differs(report: Report) -> None:
+def test_page_of_changes_says_what_else_differs(report: ContractReport) -> None:
     """A change of model or tier may be the reason, so it is not hidden."""
     lines = changes_page(report, _named(report, model="other", tier="smoke")).lines
 
@@ -232,11 +234,11 @@ def test_page_of_changes_says_what_else_differs(report: Report) -> None:
 
 
 @pytest.fixture(params=["matrix", "changes"])
-def page(request: pytest.FixtureRequest, report: Report) -> Page:
+def page(request: pytest.FixtureRequest, report: ContractReport) -> Page:
     """Either page, with a rule whose reason and server are full of signs."""
     odd = "<b>|x|</b>\n`c` \x1b[31m"
     records = (replace(report.checks[0], outcome=Outcome.FAIL, accepted=False, reason=odd),)
-    worse = Report(replace(report.header, engine="<i>a|b"), records + report.checks[1:])
+    worse = ContractReport(replace(report.header, engine="<i>a|b"), records + report.checks[1:])
     if request.param == "matrix":
         return matrix_page([report, worse], every=True)
     return changes_page(report, worse)
@@ -284,7 +286,7 @@ def test_suffix_chooses_the_form(page: Page, tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).read_text("utf-8") == expected
 
 
-def test_records_of_json_have_their_outcomes(report: Report) -> None:
+def test_records_of_json_have_their_outcomes(report: ContractReport) -> None:
     """What was read is as good as what was measured."""
     row = json.loads(to_json(report))["checks"][2]
 

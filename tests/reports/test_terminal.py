@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pytest_llmengine.reports import Report
-from pytest_llmengine.reports.terminal import print_report
+from pytest_llmengine.reports import ContractReport
+from pytest_llmengine.reports.render import print_report
 
 if TYPE_CHECKING:
     import pytest
 
 
-def shown(report: Report, *, colour: bool = False, width: int = 80) -> str:
+def shown(report: ContractReport, *, colour: bool = False, width: int = 80) -> str:
     """What a terminal of that width gets."""
     stream = io.StringIO()
     console = Console(
@@ -25,17 +25,17 @@ def shown(report: Report, *, colour: bool = False, width: int = 80) -> str:
     return stream.getvalue()
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: ContractReport) -> list[str]:
     """The same, without colour, line by line."""
     return [line.rstrip() for line in shown(report).splitlines()]
 
 
-def test_starts_with_where_the_answers_come_from(report: Report) -> None:
+def test_starts_with_where_the_answers_come_from(report: ContractReport) -> None:
     """The first line says that it was a replay, of what and of when."""
     assert lines(report)[0] == report.header.describe
 
 
-def test_matrix_counts_outcomes_by_group(report: Report) -> None:
+def test_matrix_counts_outcomes_by_group(report: ContractReport) -> None:
     """Each group has one row, with a count for every outcome."""
     rows = {line.split()[0]: line.split()[1:] for line in lines(report) if line}
     assert rows["group"] == [
@@ -53,7 +53,7 @@ def test_matrix_counts_outcomes_by_group(report: Report) -> None:
     assert rows["all"] == ["2", "1", "2", "1", "1", "1", "1"]
 
 
-def test_failures_stand_apart_from_what_is_known(report: Report) -> None:
+def test_failures_stand_apart_from_what_is_known(report: ContractReport) -> None:
     """Real failures come first; deviations, fair refusals and unmeasured rows have headings."""
     text = shown(report)
     order = [
@@ -73,14 +73,14 @@ def test_failures_stand_apart_from_what_is_known(report: Report) -> None:
     assert places == sorted(places)
 
 
-def test_every_non_pass_has_its_level_and_reason(report: Report) -> None:
+def test_every_non_pass_has_its_level_and_reason(report: ContractReport) -> None:
     """The line of a check has outcome, id and level; its reason stands below."""
     found = lines(report)
     at = found.index("  fail       chat.stream.usage  required")
     assert found[at + 1].strip() == "no usage in the last chunk"
 
 
-def test_ends_with_the_sum(report: Report) -> None:
+def test_ends_with_the_sum(report: ContractReport) -> None:
     """The last line counts the checks, the outcomes and what is not accepted."""
     assert shown(report, width=120).splitlines()[-1].rstrip() == (
         "9 checks: 2 pass, 1 fail, 2 refused, 1 ignored, 1 deviates, 1 unmeasured, 1 error; "
@@ -88,7 +88,7 @@ def test_ends_with_the_sum(report: Report) -> None:
     )
 
 
-def test_all_passed_is_short(clean_report: Report) -> None:
+def test_all_passed_is_short(clean_report: ContractReport) -> None:
     """Without a non-pass there are no lists, and no column that is empty."""
     assert lines(clean_report)[2:] == [
         "",
@@ -100,43 +100,43 @@ def test_all_passed_is_short(clean_report: Report) -> None:
     ]
 
 
-def test_no_check_at_all_is_not_a_success(report: Report) -> None:
+def test_no_check_at_all_is_not_a_success(report: ContractReport) -> None:
     """An empty run says that nothing was run, and is not accepted."""
-    empty = Report(report.header, ())
+    empty = ContractReport(report.header, ())
     assert lines(empty)[-1] == "no check was run"
     assert not empty.accepted
 
 
-def test_fits_80_columns_with_long_reasons(report: Report) -> None:
+def test_fits_80_columns_with_long_reasons(report: ContractReport) -> None:
     """A reason of any length is wrapped, and no line is wider than the terminal."""
     long = replace(report.checks[2], reason="a reason that goes on and on " * 20)
-    assert max(len(line) for line in lines(Report(report.header, (long,)))) <= 80
+    assert max(len(line) for line in lines(ContractReport(report.header, (long,)))) <= 80
 
 
-def test_overlong_reason_is_clipped_and_says_where_it_is_whole(report: Report) -> None:
+def test_overlong_reason_is_clipped_and_says_where_it_is_whole(report: ContractReport) -> None:
     """A page of a server's words does not bury the next verdict; the report's files have it."""
     long = replace(report.checks[2], reason="word " * 200)
-    found = lines(Report(report.header, (long,)))
+    found = lines(ContractReport(report.header, (long,)))
     assert sum("word" in line for line in found) <= 5
     assert "Reasons that end in ... are whole in the JSON and Markdown reports." in found
     assert not any("Reasons that end" in line for line in lines(report))
 
 
-def test_reason_is_shown_as_it_is(report: Report) -> None:
+def test_reason_is_shown_as_it_is(report: ContractReport) -> None:
     """Square brackets are no markup, and a server's escape codes do not reach the terminal."""
     odd = replace(report.checks[2], reason="got [bold]x[/bold]\x1b[31m\r\nand more")
-    text = shown(Report(report.header, (odd,)))
+    text = shown(ContractReport(report.header, (odd,)))
     assert "got [bold]x[/bold]\\x1b[31m and more" in text
     assert "\x1b" not in text
 
 
-def test_colour_only_where_it_is_wanted(report: Report) -> None:
+def test_colour_only_where_it_is_wanted(report: ContractReport) -> None:
     """A terminal gets colour; a file gets the same words without."""
     assert "\x1b[" in shown(report, colour=True)
     assert "\x1b[" not in shown(report)
 
 
-def test_no_color_is_respected(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_respected(report: ContractReport, monkeypatch: pytest.MonkeyPatch) -> None:
     """With NO_COLOR set even a terminal gets no colour."""
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[32m" not in shown(report, colour=True)

@@ -22,7 +22,7 @@ from pytest_llmengine.parity.reports.words import (
     unlike,
 )
 from pytest_llmengine.parity.verdict import Verdict
-from pytest_llmengine.reports.html import render
+from pytest_llmengine.reports.render import render_page
 
 if TYPE_CHECKING:
     from pytest_llmengine.parity.answer import Answer
@@ -57,7 +57,7 @@ class Shown:
 
 def to_html(report: Report) -> str:
     """The report as a self-contained page, what models said escaped."""
-    return render(
+    return render_page(
         "parity.html.jinja",
         package=_HERE,
         title=title_of(report),

@@ -18,7 +18,7 @@ from pytest_llmengine.parity.reports.words import (
     title_of,
     unlike,
 )
-from pytest_llmengine.reports.markdown import escape, row
+from pytest_llmengine.reports.render import escape, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

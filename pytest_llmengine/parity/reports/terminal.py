@@ -24,7 +24,7 @@ from pytest_llmengine.parity.reports.words import (
     unlike,
 )
 from pytest_llmengine.parity.verdict import Verdict
-from pytest_llmengine.reports.words import clipped, printable
+from pytest_llmengine.reports.render import clipped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

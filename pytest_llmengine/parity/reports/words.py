@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.pair import Status
 from pytest_llmengine.parity.reports.as_json import numbers
-from pytest_llmengine.reports.words import clipped
+from pytest_llmengine.reports.render import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from llmengine.types.request import Capability
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import DEVIANT, Deviation
-from pytest_llmengine.reports.words import clipped, header_lines, printable
+from pytest_llmengine.reports.render import clipped, header_lines, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.runner import CheckResult
-    from pytest_llmengine.reports.record import CheckRecord
-    from pytest_llmengine.reports.report import Header, Report
+    from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
+
 
 _EVIDENCE = 300  # characters of a line of evidence
 _REASON = 200
@@ -41,7 +41,7 @@ def check_profile_path(path: Path, given: Path | None) -> None:
         )
 
 
-def to_profile(results: Sequence[CheckResult], base: Profile, report: Report) -> str:
+def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractReport) -> str:
     """The profile of a server, made from what a run saw of it; `base` is what the run was held to.
 
     The evidence is in the records of the report.
@@ -75,7 +75,9 @@ def to_profile(results: Sequence[CheckResult], base: Profile, report: Report) ->
     return "\n".join(lines) + "\n"
 
 
-def write_profile(results: Sequence[CheckResult], base: Profile, report: Report, path: Path) -> int:
+def write_profile(
+    results: Sequence[CheckResult], base: Profile, report: ContractReport, path: Path
+) -> int:
     """Write the profile and return how many deviations the run saw."""
     path.write_text(scrub(to_profile(results, base, report)), encoding="utf-8")
     return sum(result.observed in DEVIANT for result in results)

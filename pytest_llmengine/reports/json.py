@@ -1,25 +1,46 @@
-"""Reads JSON reports back."""
+"""The report for programs; ``docs/report-schema.md`` describes it field by field.
+
+Reads JSON reports back.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.documents import DocumentError, load_json, read_text
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.reports.as_json import SCHEMA_VERSION
-from pytest_llmengine.reports.record import CheckRecord
-from pytest_llmengine.reports.report import Header, Report
+from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+SCHEMA_VERSION = 1
+
+
+def to_object(report: ContractReport) -> dict[str, Any]:
+    """The report as a JSON object; its version goes up when a field is renamed or taken out."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "provenance": asdict(report.header),
+        "summary": report.summary(),
+        "checks": [record.to_dict() for record in report.checks],
+    }
+
+
+def to_json(report: ContractReport) -> str:
+    """The report as JSON text, ready to be written to a file."""
+    return json.dumps(to_object(report), indent=2, ensure_ascii=False) + "\n"
+
 
 _WRITE_ONE = "write one with `llmengine verify --report FILE.json`"
 _NEVER_ACCEPTED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.ERROR, Outcome.NOT_RUN})
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path) -> ContractReport:
     """The report in a JSON file.
 
     Raises ConfigError that names the file if it is none, or one of another schema version.
@@ -38,7 +59,7 @@ def read_report(path: Path) -> Report:
         )
     try:
         checks = tuple(_record(row) for row in data["checks"])
-        return Report(_header(data["provenance"]), checks)
+        return ContractReport(_header(data["provenance"]), checks)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: not a whole report: {error!r}; {_WRITE_ONE}") from error
 

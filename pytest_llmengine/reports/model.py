@@ -1,0 +1,224 @@
+"""Which version of this tool made a report.
+
+The header of a run, from the session that it was made with.
+
+One verdict as plain values, so that it can cross a process border or be written down.
+
+A whole run: what was tested, and every verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+from llmengine.types.secrets import MASK, is_secret_name, scrub
+from pytest_llmengine.contract.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llmengine.contract.registry import Tier
+    from pytest_llmengine.contract.runner import CheckResult
+    from pytest_llmengine.contract.target import HTTPExchange
+    from pytest_llmengine.targets import Session
+
+
+def tool_version() -> str:
+    """The installed version of pytest-llmengine."""
+    from importlib import metadata  # noqa: PLC0415 - help stays fast so
+
+    try:
+        return metadata.version("pytest-llmengine")
+    except metadata.PackageNotFoundError:
+        return "from source, not installed"
+
+
+def header_of(session: Session, tier: Tier) -> Header:
+    """What is tested, how, and from now on."""
+    return Header(
+        engine=session.engine.name,
+        version=session.provenance.version,
+        model=session.engine.model,
+        mode=session.mode.value,
+        describe=session.describe(),
+        tier=tier.name.lower(),
+        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        tool_version=tool_version(),
+    )
+
+
+# Enough for any answer that a person reads; the overlong prompts of some checks are far longer.
+_MAX_BODY = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """The verdict of one check; ``to_dict`` gives what JSON can hold, ``from_dict`` takes it back.
+
+    ``seconds`` is the check's own time. ``exchanges`` is what went over the wire, redacted and
+    with overlong bodies cut; a pass keeps none.
+    """
+
+    id: str
+    group: str
+    level: str
+    tier: str
+    outcome: Outcome
+    reason: str
+    accepted: bool
+    seconds: float
+    exchanges: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, result: CheckResult) -> Self:
+        """The record of a result, without anything alive or secret in it."""
+        passed = result.outcome is Outcome.PASS
+        return cls(
+            id=result.check.id,
+            group=result.check.group,
+            level=result.check.level.value,
+            tier=result.check.tier.name.lower(),
+            outcome=result.outcome,
+            reason=scrub(result.reason),
+            accepted=result.accepted,
+            seconds=round(result.seconds, 4),
+            exchanges=() if passed else tuple(_exchange(e) for e in result.exchanges),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as a JSON object; ``exchanges`` is left out of a pass."""
+        row: dict[str, Any] = {
+            "id": self.id,
+            "group": self.group,
+            "level": self.level,
+            "tier": self.tier,
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "accepted": self.accepted,
+            "seconds": self.seconds,
+        }
+        if self.outcome is not Outcome.PASS:
+            row["exchanges"] = [dict(e) for e in self.exchanges]
+        return row
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """The record that ``to_dict`` wrote; what a later version has added is passed over."""
+        known = {field.name: row[field.name] for field in fields(cls) if field.name in row}
+        return cls(
+            **{
+                **known,
+                "outcome": Outcome(row["outcome"]),
+                "exchanges": tuple(row.get("exchanges", ())),
+            }
+        )
+
+
+def _exchange(exchange: HTTPExchange) -> dict[str, Any]:
+    return {
+        "method": exchange.method,
+        "path": exchange.path,
+        "request_body": _cut(scrub(exchange.request_body)),
+        "status": exchange.status,
+        "response_headers": _headers(exchange.response_headers),
+        "response_body": _cut(scrub(exchange.response_body)),
+        "seconds": round(exchange.seconds, 4),
+    }
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {k: MASK if is_secret_name(k, "header") else scrub(v) for k, v in headers.items()}
+
+
+def _cut(body: str) -> str:
+    if len(body) <= _MAX_BODY:
+        return body
+    return f"{body[:_MAX_BODY]}... ({len(body) - _MAX_BODY} more characters)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What was tested, how, when and by what.
+
+    ``describe`` is the sentence that says where the answers come from, such as "replayed from
+    llama.cpp b11549 (smollm2-135m), recorded 2026-11-21". ``mode`` is live, record or replay,
+    ``date`` the start of the run in ISO 8601 (UTC), ``version`` the engine's own, or None where
+    it does not say.
+    """
+
+    engine: str
+    version: str | None
+    model: str
+    mode: str
+    describe: str
+    tier: str
+    date: str
+    tool_version: str
+
+
+class Section(StrEnum):
+    """Where a verdict stands in a report; the failures apart from what is known or claimed."""
+
+    FAILED = "Not accepted"
+    DEVIATES = "Known deviations"
+    REFUSED = "Refused, and not claimed by the profile"
+    UNMEASURED = "Not measured"
+    NOT_RUN = "Not run"
+    UNRECORDED = "Not recorded yet"
+
+
+@dataclass(frozen=True, slots=True)
+class ContractReport:
+    """A header and the records of a run, in the order of the catalogue."""
+
+    header: Header
+    checks: tuple[CheckRecord, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every verdict is accepted; a run without checks shows nothing."""
+        return bool(self.checks) and all(c.accepted for c in self.checks)
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How often each outcome occurs, those that never do included."""
+        counted = Counter(c.outcome for c in self.checks)
+        return {outcome: counted[outcome] for outcome in Outcome}
+
+    @property
+    def groups(self) -> dict[str, dict[Outcome, int]]:
+        """The matrix: for each group, in the order of the run, its count of each outcome."""
+        rows: dict[str, dict[Outcome, int]] = {}
+        for record in self.checks:
+            row = rows.setdefault(record.group, dict.fromkeys(Outcome, 0))
+            row[record.outcome] += 1
+        return rows
+
+    @property
+    def sections(self) -> dict[Section, list[CheckRecord]]:
+        """Every verdict that is not a pass, by where it stands; empty sections left out."""
+        found: dict[Section, list[CheckRecord]] = {section: [] for section in Section}
+        for record in self.checks:
+            if record.outcome is not Outcome.PASS:
+                found[_section(record)].append(record)
+        return {section: records for section, records in found.items() if records}
+
+    def summary(self) -> dict[str, Any]:
+        """The counts that the JSON report holds."""
+        return {
+            "checks": len(self.checks),
+            "accepted": sum(c.accepted for c in self.checks),
+            "not_accepted": sum(not c.accepted for c in self.checks),
+            "outcomes": {str(outcome): n for outcome, n in self.outcomes.items()},
+            "seconds": round(sum(c.seconds for c in self.checks), 3),
+        }
+
+
+def _section(record: CheckRecord) -> Section:
+    if not record.accepted and record.outcome is not Outcome.NOT_RUN:
+        return Section.FAILED
+    return Section[record.outcome.name]
