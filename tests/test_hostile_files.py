@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from llmengine.config.files import load_engines
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
-from pytest_llmengine.parity.prompt_files import read_prompts
-from pytest_llmengine.parity.saved import load as load_baseline
+from pytest_llmengine.parity.prompts import read_prompts
+from pytest_llmengine.parity.side import load as load_baseline
 from pytest_llmengine.recording import ReplayServer
 from pytest_llmengine.reports.json import read_report
 from pytest_llmengine.reports.render import to_markdown
@@ -272,7 +272,7 @@ from pathlib import Path
 from llmengine.config.files import load_engines
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
-from pytest_llmengine.parity.saved import load
+from pytest_llmengine.parity.side import load
 from pytest_llmengine.recording import ReplayServer
 from pytest_llmengine.reports.json import read_report
 

@@ -11,7 +11,7 @@ import typer
 from pytest_llmengine.cli.console import stderr, stdout
 
 if TYPE_CHECKING:
-    from pytest_llmengine.parity import Choices, Live, Report, Selection, Side
+    from pytest_llmengine.parity import Choices, Live, ParityReport, Selection, Side
 
 _SIDE = "A backend, a name of the engines file, or a file that --save wrote."
 _FACT = "What a server does not tell: version, weights, dtype, prefix_caching, batch_invariance."
@@ -92,7 +92,7 @@ def _compared(
     selection: Selection,
     choices: Choices,
     save: Path | None,
-) -> Report:
+) -> ParityReport:
     from pytest_llmengine import parity as sides
 
     prompts = sides.choose(baseline, candidate, selection)
@@ -119,20 +119,22 @@ def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -
     typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
 
 
-def _tell(found: Report, paths: list[Path] | tuple[Path, ...]) -> None:
-    from pytest_llmengine.parity import Verdict
-    from pytest_llmengine.parity.reports import write_report
-    from pytest_llmengine.parity.reports.terminal import print_report
+def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
+    from pytest_llmengine.parity import ParityVerdict
+    from pytest_llmengine.parity.html import write_report
+    from pytest_llmengine.parity.render import print_report
 
     print_report(found, stdout())
     for path in paths:
         write_report(found, path)
-    raise typer.Exit({Verdict.EQUAL: 0, Verdict.DIVERGES: 1, Verdict.NONE: 2}[found.verdict])
+    raise typer.Exit(
+        {ParityVerdict.EQUAL: 0, ParityVerdict.DIVERGES: 1, ParityVerdict.NONE: 2}[found.verdict]
+    )
 
 
 def _check_paths(save: Path | None, reports: list[Path] | tuple[Path, ...]) -> None:
-    from pytest_llmengine.parity.reports import FORMS
-    from pytest_llmengine.parity.saved import check_path as check_saved
+    from pytest_llmengine.parity.html import FORMS
+    from pytest_llmengine.parity.side import check_path as check_saved
     from pytest_llmengine.reports import check_path
 
     if save is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity import Live, ParityError, Side, load
-from pytest_llmengine.parity.saved import is_saved
+from pytest_llmengine.parity.side import is_saved
 from pytest_llmengine.targets import Mode, Settings, open_session
 
 if TYPE_CHECKING:

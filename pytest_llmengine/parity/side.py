@@ -1,19 +1,31 @@
-"""One side of a comparison: who answered, what it was asked, and what it said."""
+"""One side of a comparison: who answered, what it was asked, and what it said.
+
+A side in a file: JSON Lines, a head and one line a prompt, compressed if the name ends in .gz.
+
+The file holds its prompts and its noise floor too, so that another machine can ask a candidate the
+same and judge it.
+
+How far a baseline is from itself, when it is asked again in other company.
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pytest_llmengine.parity.prompt import digest_of
+from llmengine.config.documents import check_values, load_json, read_bytes, read_text, unzip
+from pytest_llmengine.parity.answers import ParityAnswer
+from pytest_llmengine.parity.pairs import Pair, pairs_of
+from pytest_llmengine.parity.prompts import ParityError, ParityPrompt, digest_of
+from pytest_llmengine.parity.setup import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from pytest_llmengine.parity.answer import Answer
-    from pytest_llmengine.parity.facts import Facts
-    from pytest_llmengine.parity.noise import Variation
-    from pytest_llmengine.parity.prompt import Prompt
+    AskPrompts = Callable[[str, Sequence[ParityPrompt], int], Sequence[ParityAnswer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +39,8 @@ class Side:
 
     name: str
     facts: Facts
-    prompts: tuple[Prompt, ...]
-    answers: tuple[Answer, ...]
+    prompts: tuple[ParityPrompt, ...]
+    answers: tuple[ParityAnswer, ...]
     noise: tuple[Variation, ...] = ()
     batch: int
     date: str
@@ -60,3 +72,150 @@ class Side:
         """Who it is and where its answers come from, in one line."""
         origin = f"saved {self.date} in {self.source}" if self.source else f"live {self.date}"
         return f"{self.name}: {self.facts.describe()}, {origin}"
+
+
+FORMAT = "llmengine-parity"
+VERSION = 1
+ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def is_saved(name: str) -> bool:
+    """Whether a side's name is that of a file."""
+    return name.endswith(ENDINGS)
+
+
+def check_path(path: Path) -> None:
+    """Raise ParityError unless a side can be saved there: ask before the run, not after."""
+    if not is_saved(path.name):
+        raise ParityError(f"file {path}: the name must end in {' or '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise ParityError(f"file {path}: there is no directory {path.parent}; make it first")
+
+
+def save(side: Side, path: Path) -> None:
+    """Write a side to a file; the same side gives the same bytes."""
+    check_path(path)
+    data = "".join(f"{_line(row)}\n" for row in _rows(side)).encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def load(path: Path) -> Side:
+    """The side in a file.
+
+    Raises ParityError if the file is not there, is not one of these, is of a later version, or has
+    been changed since it was written.
+    """
+    try:
+        text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
+        check_values(text)
+        head, *rows = [load_json(line) for line in text.splitlines()]
+    except OSError as error:
+        raise ParityError(f"saved side {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ParityError(f"saved side {path}: {error}") from error
+    _check_head(head, path)
+    try:
+        side = _side(head, rows, path)
+        digest, saved = side.digest, head["prompts"]["digest"]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ParityError(f"saved side {path}: {type(error).__name__}: {error}") from error
+    if digest != saved:
+        raise ParityError(f"saved side {path}: its prompts are not those that were saved in it")
+    return side
+
+
+def _rows(side: Side) -> Iterator[dict[str, Any]]:
+    yield {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": side.name,
+        "date": side.date,
+        "tool_version": side.tool_version,
+        "facts": side.facts.to_dict(),
+        "batch": side.batch,
+        "prompts": {"count": len(side.prompts), "digest": digest_of(side.prompts)},
+        "noise": [variation.to_dict() for variation in side.noise],
+    }
+    for prompt, answer in zip(side.prompts, side.answers, strict=True):
+        yield {"prompt": prompt.to_dict(), "answer": answer.to_dict()}
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _check_head(head: Any, path: Path) -> None:
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ParityError(
+            f"saved side {path}: this is no file that `llmengine parity --save` wrote"
+        )
+    if head.get("version") != VERSION:
+        raise ParityError(
+            f"saved side {path}: format version {head.get('version')}, and this package reads "
+            f"{VERSION}; update pytest-llmengine, or save it anew"
+        )
+
+
+def _side(head: dict[str, Any], rows: list[dict[str, Any]], path: Path) -> Side:
+    return Side(
+        name=head["name"],
+        facts=Facts.from_dict(head["facts"]),
+        prompts=tuple(ParityPrompt.from_dict(row["prompt"]) for row in rows),
+        answers=tuple(ParityAnswer.from_dict(row["answer"]) for row in rows),
+        noise=tuple(Variation.from_dict(row) for row in head["noise"]),
+        batch=head["batch"],
+        date=head["date"],
+        tool_version=head["tool_version"],
+        source=path.name,
+    )
+
+
+_ALL = 64  # as many at once as an engine takes by default
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """The baseline against itself, asked ``batch`` prompts at a time."""
+
+    name: str
+    batch: int
+    pairs: tuple[Pair, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The variation as a JSON object."""
+        return {
+            "name": self.name,
+            "batch": self.batch,
+            "pairs": [pair.to_dict() for pair in self.pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """The variation that `to_dict` wrote."""
+        return cls(row["name"], row["batch"], tuple(Pair.from_dict(p) for p in row["pairs"]))
+
+    def only(self, ids: frozenset[str]) -> Variation:
+        """The same for some of the prompts."""
+        kept = tuple(pair for pair in self.pairs if pair.id in ids)
+        return Variation(self.name, self.batch, kept)
+
+
+def noise_floor(
+    prompts: Sequence[ParityPrompt], answers: Sequence[ParityAnswer], batch: int, ask: AskPrompts
+) -> tuple[Variation, ...]:
+    """What the baseline's own answers differ by from those it gave first.
+
+    It is asked the same way again, one prompt at a time, and as many at once as it takes in the
+    opposite order, so that every prompt is computed in other company. ``ask`` is told the name of
+    the variation, the prompts and the batch.
+    """
+    turned = prompts[::-1]
+    return (
+        Variation("again", batch, pairs_of(prompts, answers, ask("again", prompts, batch))),
+        Variation("one by one", 1, pairs_of(prompts, answers, ask("one by one", prompts, 1))),
+        Variation(
+            "all at once, reversed",
+            _ALL,
+            pairs_of(prompts, answers, ask("all at once, reversed", turned, _ALL)[::-1]),
+        ),
+    )

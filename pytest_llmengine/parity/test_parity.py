@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine.parity.reports.terminal import print_report
-from pytest_llmengine.parity.verdict import Verdict
+from pytest_llmengine.parity.render import print_report
+from pytest_llmengine.parity.verdict import ParityVerdict
 from pytest_llmengine.reports.console import SafeConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.parity import Report
+    from pytest_llmengine.parity import ParityReport
 
 pytestmark = pytest.mark.parity
 
@@ -29,16 +29,18 @@ _NOTHING = (
 )
 
 
-def test_parity(llmengine_kind: str | None, llmengine_parity: Callable[[str], Report]) -> None:
+def test_parity(
+    llmengine_kind: str | None, llmengine_parity: Callable[[str], ParityReport]
+) -> None:
     """The candidate's answers differ from the baseline's no more than those from themselves."""
     if llmengine_kind is None:
         pytest.skip(_NOTHING)
     report = llmengine_parity(llmengine_kind)
-    if report.verdict is not Verdict.EQUAL:
+    if report.verdict is not ParityVerdict.EQUAL:
         pytest.fail(_shown(report), pytrace=False)
 
 
-def _shown(report: Report) -> str:
+def _shown(report: ParityReport) -> str:
     text = StringIO()
     print_report(report, SafeConsole(file=text, width=_WIDTH))
     return text.getvalue()

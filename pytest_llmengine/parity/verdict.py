@@ -1,4 +1,6 @@
-"""The verdict: whether a candidate differs from the baseline more than the baseline from itself.
+"""What is counted and measured over the pairs of a comparison, and over those of a noise floor.
+
+The verdict: whether a candidate differs from the baseline more than the baseline from itself.
 
 Every count is held against the worst of the baseline's variations. With n prompts, and r the share
 in which the baseline differed from itself, a candidate may differ in
@@ -9,26 +11,108 @@ of them: what the noise floor leads to expect, and two standard deviations of it
 baseline never differed that is none at all. Differences of log-probabilities may be twice those of
 the noise floor in nine prompts of ten, and four times in any, for one prompt says less than many.
 They are never asked to be smaller than what float32 rounds away.
+
+The outcome of a comparison, before it is written down in any form.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.parity.measures import COUNTS, DIFFERENCES
+from pytest_llmengine.parity.pairs import Pair, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pytest_llmengine.parity.answers import ParityAnswer
+    from pytest_llmengine.parity.causes import Cause
+    from pytest_llmengine.parity.live import Throughput
+    from pytest_llmengine.parity.prompts import ParityPrompt
+    from pytest_llmengine.parity.side import Side, Variation
 
-    from pytest_llmengine.parity.measures import Count, Difference
-    from pytest_llmengine.parity.noise import Variation
-    from pytest_llmengine.parity.pair import Pair
+
+Count = Callable[[Sequence[Pair]], tuple[int, int]]
+"""How many of how many."""
 
 
-class Verdict(StrEnum):
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A quantile of the prompts' differences, and how many times that of the noise it may be."""
+
+    name: str
+    share: float
+    times: float
+
+    def of(self, pairs: Sequence[Pair]) -> float | None:
+        """The quantile over these pairs; None where nobody gave log-probabilities."""
+        return quantile(differences(pairs), self.share)
+
+
+def _failed_on_one_side(pairs: Sequence[Pair]) -> tuple[int, int]:
+    return sum(p.status is Status.ONE_FAILED for p in pairs), len(pairs)
+
+
+def _diverged(pairs: Sequence[Pair]) -> tuple[int, int]:
+    compared = [p for p in pairs if p.compared]
+    return sum(p.status is Status.DIVERGED for p in compared), len(compared)
+
+
+def _finish_reasons(pairs: Sequence[Pair]) -> tuple[int, int]:
+    compared = [p for p in pairs if p.compared]
+    return sum(p.finish_reasons[0] != p.finish_reasons[1] for p in compared), len(compared)
+
+
+def _completion_tokens(pairs: Sequence[Pair]) -> tuple[int, int]:
+    counted = [p.completion_tokens for p in pairs if None not in p.completion_tokens]
+    return sum(ours != theirs for ours, theirs in counted), len(counted)
+
+
+def _lost_validity(pairs: Sequence[Pair]) -> tuple[int, int]:
+    valid = [p for p in pairs if p.valid[0]]
+    return sum(not p.valid[1] for p in valid), len(valid)
+
+
+def _tool_calls(pairs: Sequence[Pair]) -> tuple[int, int]:
+    """One minus F1: of all calls of both sides, those that the other did not make."""
+    calls = [p.calls for p in pairs if p.calls is not None]
+    made = sum(c.baseline + c.candidate for c in calls)
+    return made - 2 * sum(c.matched for c in calls), made
+
+
+def tool_call_f1(pairs: Sequence[Pair]) -> float | None:
+    """Agreement on tool calls, 1 where all are the same; None where nobody called a tool."""
+    unmatched, made = _tool_calls(pairs)
+    return 1 - unmatched / made if made else None
+
+
+def differences(pairs: Sequence[Pair]) -> list[float]:
+    """Each prompt's largest difference of log-probabilities, sorted."""
+    return sorted(p.difference for p in pairs if p.difference is not None)
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The smallest of the sorted values that at least this share does not exceed."""
+    return values[max(math.ceil(share * len(values)) - 1, 0)] if values else None
+
+
+COUNTS: dict[str, Count] = {
+    "failed on one side": _failed_on_one_side,
+    "other tokens or text": _diverged,
+    "other finish reason": _finish_reasons,
+    "other number of tokens": _completion_tokens,
+    "no longer fits its schema": _lost_validity,
+    "tool calls without a match": _tool_calls,
+}
+
+DIFFERENCES = (
+    Difference("logprob difference, 90%", 0.9, times=2.0),
+    Difference("logprob difference, largest", 1.0, times=4.0),
+)
+
+
+class ParityVerdict(StrEnum):
     """How a comparison ended."""
 
     EQUAL = "equal within noise"
@@ -115,3 +199,39 @@ def _measured(
     floor = max(floors)
     allowed = max(difference.times * floor, ROUNDING)
     return Criterion(name=name, measured=found, noise=floor, allowed=allowed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """Two sides, what is known of the causes, the numbers, and what became of each prompt.
+
+    ``reason`` says what the verdict rests on. ``pairs`` and ``criteria`` are empty where a mismatch
+    forbids to compare. ``throughput`` is None where it was not measured.
+    """
+
+    verdict: ParityVerdict
+    reason: str
+    baseline: Side
+    candidate: Side
+    causes: tuple[Cause, ...]
+    pairs: tuple[Pair, ...] = ()
+    criteria: tuple[Criterion, ...] = ()
+    margin: float = 0.0
+    throughput: Throughput | None = None
+
+    @property
+    def kinds(self) -> dict[str, list[Pair]]:
+        """The pairs by the kind of their prompts."""
+        found: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            found.setdefault(pair.kind, []).append(pair)
+        return found
+
+    def answers(self, id: str) -> tuple[ParityAnswer, ParityAnswer]:  # noqa: A002 - the prompt's own name
+        """What the baseline and the candidate said to a prompt."""
+        place = next(n for n, prompt in enumerate(self.baseline.prompts) if prompt.id == id)
+        return self.baseline.answers[place], self.candidate.answers[place]
+
+    def prompt(self, id: str) -> ParityPrompt:  # noqa: A002 - the prompt's own name
+        """The prompt of that id."""
+        return next(prompt for prompt in self.baseline.prompts if prompt.id == id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine.parity import Choices, Live, ParityError, Selection, choose, compare, load
-from pytest_llmengine.parity.saved import is_saved
+from pytest_llmengine.parity.side import is_saved
 from pytest_llmengine.plugin.options import (
     PARITY_BASELINE,
     PARITY_CANDIDATE,
@@ -19,7 +19,7 @@ from pytest_llmengine.plugin.options import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmengine.parity import Report, Side
+    from pytest_llmengine.parity import ParityReport, Side
     from pytest_llmengine.plugin.options import Option
     from pytest_llmengine.plugin.use import Use
 
@@ -49,7 +49,7 @@ class Comparer:
         self._use = use
         self._engine = engine
 
-    def __call__(self, kind: str) -> Report:
+    def __call__(self, kind: str) -> ParityReport:
         """The report on the prompts of a kind; an engine that is missing fails the test."""
         baseline, candidate = self._side(PARITY_BASELINE), self._side(PARITY_CANDIDATE)
         prompts = choose(baseline, candidate, _selection(self._config, kind))

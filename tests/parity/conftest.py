@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.mock import Behaviour, MockServer, Script
-from pytest_llmengine.parity import Live, Prompt, Side
-from pytest_llmengine.parity.answer import Answer, Token
-from pytest_llmengine.parity.facts import Facts
-from pytest_llmengine.parity.noise import Variation
-from pytest_llmengine.parity.pairing import pairs_of
+from pytest_llmengine.parity import Live, ParityPrompt, Side
+from pytest_llmengine.parity.answers import ParityAnswer, Token
+from pytest_llmengine.parity.pairs import pairs_of
+from pytest_llmengine.parity.setup import Facts
+from pytest_llmengine.parity.side import Variation
 from pytest_llmengine.targets import Mode, Settings, open_session
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def recorded() -> Path:
     return Path(__file__).parent / "recorded"
 
 
-def make_prompt(number: int = 1, **fields: Any) -> Prompt:
+def make_prompt(number: int = 1, **fields: Any) -> ParityPrompt:
     """A prompt; two with other numbers are two."""
     asked = ({"role": "user", "content": f"Question {number}?"},)
     known = {"id": f"p{number}", "kind": "chat", "messages": asked, "max_tokens": 8}
-    return Prompt(**{**known, **fields})
+    return ParityPrompt(**{**known, **fields})
 
 
-def make_answer(text: str = "one two three", number: int = 1, **fields: Any) -> Answer:
+def make_answer(text: str = "one two three", number: int = 1, **fields: Any) -> ParityAnswer:
     """An answer whose tokens are its words, each held likeliest with a sensible second."""
     words = text.split()
     logprobs = fields.pop("logprobs", [-0.1] * len(words))
@@ -61,13 +61,13 @@ def make_answer(text: str = "one two three", number: int = 1, **fields: Any) -> 
         "prompt_tokens": 3,
         "completion_tokens": len(words),
     }
-    return Answer(**{**known, **fields})
+    return ParityAnswer(**{**known, **fields})
 
 
 def make_side(
-    answers: Sequence[Answer],
-    prompts: Sequence[Prompt] = (),
-    again: Sequence[Answer] = (),
+    answers: Sequence[ParityAnswer],
+    prompts: Sequence[ParityPrompt] = (),
+    again: Sequence[ParityAnswer] = (),
     **facts: Any,
 ) -> Side:
     """A measured side; ``again`` is what it said when it was asked a second time."""
@@ -86,13 +86,13 @@ def make_side(
 
 
 @pytest.fixture
-def prompt() -> Callable[..., Prompt]:
+def prompt() -> Callable[..., ParityPrompt]:
     """Makes prompts."""
     return make_prompt
 
 
 @pytest.fixture
-def answer() -> Callable[..., Answer]:
+def answer() -> Callable[..., ParityAnswer]:
     """Makes answers."""
     return make_answer
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.parity import Choices, ParityError, Verdict, judge
+from pytest_llmengine.parity import Choices, ParityError, ParityVerdict, judge
 from pytest_llmengine.parity.causes import Standing
-from pytest_llmengine.parity.facts import Facts
+from pytest_llmengine.parity.setup import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.parity import Prompt, Side
-    from pytest_llmengine.parity.answer import Answer
+    from pytest_llmengine.parity import ParityPrompt, Side
+    from pytest_llmengine.parity.answers import ParityAnswer
 
-    Answers = Callable[..., Answer]
+    Answers = Callable[..., ParityAnswer]
     Sides = Callable[..., Side]
 
 KNOWN = {
@@ -64,13 +64,13 @@ def test_another_setup_is_a_mismatch(
 
     report = judge(baseline, candidate, Choices())
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert report.reason.startswith(f"mismatch of {cause} (")
     assert str(KNOWN[fact]) in report.reason
     assert other in report.reason
     assert report.pairs == ()
     allowed = judge(baseline, candidate, Choices(allowed=(cause,)))
-    assert allowed.verdict is Verdict.EQUAL
+    assert allowed.verdict is ParityVerdict.EQUAL
     assert standings(baseline, candidate, cause)[cause] is Standing.ALLOWED
 
 
@@ -94,7 +94,7 @@ def test_what_a_side_does_not_tell_is_unknown(
     candidate = side([answer()], **(KNOWN if who == "baseline" else silent))
 
     assert standings(baseline, candidate)[cause] is Standing.UNKNOWN
-    assert judge(baseline, candidate, Choices()).verdict is Verdict.EQUAL
+    assert judge(baseline, candidate, Choices()).verdict is ParityVerdict.EQUAL
 
 
 def test_a_name_is_no_proof_of_weights(answer: Answers, side: Sides) -> None:
@@ -133,7 +133,7 @@ def test_the_template_is_seen_in_prompt_tokens(
     assert found["chat_template"] is standing
 
 
-def sampled(answer: Answer) -> Answer:
+def sampled(answer: ParityAnswer) -> ParityAnswer:
     """The answer with a token that was not the likeliest."""
     assert answer.tokens is not None
     token = replace(answer.tokens[0], top=(*answer.tokens[0].top, ("likelier", -0.01)))
@@ -146,7 +146,7 @@ def test_sampling_shows_in_unlikely_tokens(answer: Answers, side: Sides) -> None
 
     report = judge(ours, side([sampled(answer())], **KNOWN), Choices())
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert "the candidate chose another token than its likeliest in 1 of 1 answers: p1" in (
         report.reason
     )
@@ -155,7 +155,7 @@ def test_sampling_shows_in_unlikely_tokens(answer: Answers, side: Sides) -> None
 
 
 def test_a_constrained_answer_is_not_held_to_be_greedy(
-    prompt: Callable[..., Prompt], answer: Answers, side: Sides
+    prompt: Callable[..., ParityPrompt], answer: Answers, side: Sides
 ) -> None:
     """A grammar may forbid the likeliest token."""
     asked = [prompt(schema={"type": "object"}), prompt(2)]
@@ -170,7 +170,7 @@ def test_an_override_of_the_configuration_is_a_mismatch(answer: Answers, side: S
 
     report = judge(side([answer()], **KNOWN), hot, Choices())
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert "temperature=0.7" in report.reason
 
 
@@ -204,7 +204,7 @@ def test_the_context_is_named_where_it_cut(answer: Answers, side: Sides) -> None
 
 
 def test_other_prompts_are_never_compared(
-    prompt: Callable[..., Prompt], answer: Answers, side: Sides
+    prompt: Callable[..., ParityPrompt], answer: Answers, side: Sides
 ) -> None:
     """Another limit in one prompt, or one prompt more, is named."""
     ours = side([answer(), answer(number=2)], **KNOWN)

@@ -11,7 +11,7 @@ import pytest
 from llmengine.mock import Behaviour
 from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, Result, ToolCall, Usage
 from pytest_llmengine.parity import Live
-from pytest_llmengine.parity.answering import answer_of
+from pytest_llmengine.parity.answers import answer_of
 from pytest_llmengine.targets import Mode, Settings, open_session
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from llmengine.mock import MockServer
     from llmengine.mock.behaviour import Call, RawReply
-    from pytest_llmengine.parity import Prompt
-    from pytest_llmengine.parity.facts import Facts
+    from pytest_llmengine.parity import ParityPrompt
+    from pytest_llmengine.parity.setup import Facts
 
     Serve = Callable[..., MockServer]
 
@@ -100,7 +100,7 @@ def output(text: str = "x", **fields: Any) -> Result:
     return Result(output=LLMOutput("r", "x", (answer,), usage=Usage(3, 1, 4)))
 
 
-def test_an_impossible_token_has_a_number(prompt: Callable[..., Prompt]) -> None:
+def test_an_impossible_token_has_a_number(prompt: Callable[..., ParityPrompt]) -> None:
     """JSON has no infinity: the lowest number that vLLM writes stands for it."""
     entry = Logprob("x", -math.inf, top=(Logprob("y", -0.1234567),))
 
@@ -119,7 +119,7 @@ def test_an_impossible_token_has_a_number(prompt: Callable[..., Prompt]) -> None
     ],
 )
 def test_calls_are_known_where_they_are_told(
-    prompt: Callable[..., Prompt], tools: Any, tells: bool, calls: Any
+    prompt: Callable[..., ParityPrompt], tools: Any, tells: bool, calls: Any
 ) -> None:
     """An engine that leaves calls in the text has not made none."""
     result = output(tool_calls=(ToolCall("1", "f", "{}"),))
@@ -132,7 +132,7 @@ def test_calls_are_known_where_they_are_told(
     [('{"age": 3}', True, {"age": 3}), ('{"age": "3"}', False, {"age": "3"}), ("{", False, None)],
 )
 def test_an_answer_is_held_to_its_schema(
-    prompt: Callable[..., Prompt], text: str, valid: bool, parsed: Any
+    prompt: Callable[..., ParityPrompt], text: str, valid: bool, parsed: Any
 ) -> None:
     """The whole text must be JSON that fits."""
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}}

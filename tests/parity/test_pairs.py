@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.parity.answer import Token
-from pytest_llmengine.parity.pair import Calls, Divergence, Pair, Place, Status
-from pytest_llmengine.parity.pairing import pair_of
+from pytest_llmengine.parity.answers import Token
+from pytest_llmengine.parity.pairs import Calls, Divergence, DivergingToken, Pair, Status, pair_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.parity import Prompt
-    from pytest_llmengine.parity.answer import Answer
+    from pytest_llmengine.parity import ParityPrompt
+    from pytest_llmengine.parity.answers import ParityAnswer
 
-    Prompts = Callable[..., Prompt]
-    Answers = Callable[..., Answer]
+    Prompts = Callable[..., ParityPrompt]
+    Answers = Callable[..., ParityAnswer]
 
 
 def test_equal_answers_are_the_same(prompt: Prompts, answer: Answers) -> None:
@@ -33,7 +32,7 @@ def test_where_answers_part(prompt: Prompts, answer: Answers) -> None:
     pair = pair_of(prompt(), answer("one two three"), answer("one other three"))
 
     assert pair.divergence == Divergence(
-        1, "token", Place("two", -0.1, rank=None), Place("other", -0.1, rank=2)
+        1, "token", DivergingToken("two", -0.1, rank=None), DivergingToken("other", -0.1, rank=2)
     )
     assert not pair.within_top
 
@@ -51,7 +50,7 @@ def test_without_ids_the_text_is_compared(prompt: Prompts, answer: Answers) -> N
     """The position is in characters then."""
     pair = pair_of(prompt(), answer("one two", token_ids=None), answer("one too"))
 
-    assert pair.divergence == Divergence(5, "character", Place("w"), Place("o"))
+    assert pair.divergence == Divergence(5, "character", DivergingToken("w"), DivergingToken("o"))
 
 
 def test_other_tokens_with_the_same_text_are_not_the_same(prompt: Prompts, answer: Answers) -> None:

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine.parity import ParityError
-from pytest_llmengine.parity.prompt import Prompt, digest_of
-from pytest_llmengine.parity.prompt_files import KINDS, built_in, read_prompts, select
+from pytest_llmengine.parity.prompts import (
+    KINDS,
+    ParityPrompt,
+    built_in,
+    digest_of,
+    read_prompts,
+    select,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +54,7 @@ def test_users_prompts_are_read(tmp_path: Path) -> None:
 
     first, second = read_prompts(file)
 
-    assert first == Prompt("a", "own", ({"role": "user", "content": "Hi"},), 64)
+    assert first == ParityPrompt("a", "own", ({"role": "user", "content": "Hi"},), 64)
     assert (second.kind, second.max_tokens, second.schema) == ("odd", 3, {"type": "object"})
 
 
@@ -104,7 +110,7 @@ def test_a_limit_takes_from_every_kind() -> None:
     "change", [{"max_tokens": 9}, {"schema": {"type": "object"}}, {"messages": ()}]
 )
 def test_a_digest_changes_with_what_is_asked(
-    prompt: Callable[..., Prompt], change: dict[str, object]
+    prompt: Callable[..., ParityPrompt], change: dict[str, object]
 ) -> None:
     """Text, limit and schema are part of a prompt's digest, its place in a set of the set's."""
     assert prompt().digest == prompt().digest

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine.parity import Choices, Selection, Verdict, choose, compare, load
-from pytest_llmengine.parity.prompt_files import built_in
+from pytest_llmengine.parity import Choices, ParityVerdict, Selection, choose, compare, load
+from pytest_llmengine.parity.prompts import built_in
 
 if TYPE_CHECKING:
-    from pytest_llmengine.parity import Report, Side
+    from pytest_llmengine.parity import ParityReport, Side
 
 pytestmark = pytest.mark.parity
 
@@ -29,7 +29,7 @@ def baseline() -> Side:
     return load(BASELINE)
 
 
-def judged(baseline: Side, candidate: Path, *allowed: str) -> Report:
+def judged(baseline: Side, candidate: Path, *allowed: str) -> ParityReport:
     """The report on a recorded candidate."""
     side = load(candidate)
     prompts = choose(baseline, side, Selection(limit=RECORDED))
@@ -47,7 +47,7 @@ def test_vllm_over_http_is_equal(baseline: Side, recorded: Path) -> None:
     """The same model in the same dtype behind vLLM's server answers as it does in process."""
     report = judged(baseline, recorded / "http.jsonl.gz")
 
-    assert report.verdict is Verdict.EQUAL, report.reason
+    assert report.verdict is ParityVerdict.EQUAL, report.reason
     assert len(report.pairs) == RECORDED
     assert all(pair.same_text for pair in report.pairs)
 
@@ -68,16 +68,16 @@ def test_another_setup_is_named(baseline: Side, recorded: Path, candidate: str, 
     report = judged(baseline, path)
     compared = judged(baseline, path, cause)
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert report.reason.startswith(f"mismatch of {cause} ")
-    assert compared.verdict is Verdict.DIVERGES
+    assert compared.verdict is ParityVerdict.DIVERGES
 
 
 def test_another_dtype_diverges(baseline: Side, recorded: Path) -> None:
     """A server does not tell its dtype, and the numbers do: texts and log-probabilities."""
     report = judged(baseline, recorded / "dtype.jsonl.gz")
 
-    assert report.verdict is Verdict.DIVERGES
+    assert report.verdict is ParityVerdict.DIVERGES
     broken = {criterion.name for criterion in report.criteria if criterion.holds is False}
     assert broken >= {"other tokens or text", "logprob difference, 90%"}
 
@@ -90,5 +90,5 @@ def test_a_stated_dtype_is_a_mismatch(baseline: Side, recorded: Path) -> None:
 
     report = compare(baseline, told, prompts, Choices())
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert report.reason.startswith("mismatch of dtype (float32 / bfloat16")

@@ -16,23 +16,23 @@ from llmengine.types.errors import ConfigError
 from llmengine.types.outputs import CompletionOutput, LLMOutput, Result
 from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
-from pytest_llmengine.parity.answering import answer_of
-from pytest_llmengine.parity.reports import write_report
-from pytest_llmengine.parity.reports.terminal import print_report
+from pytest_llmengine.parity.answers import answer_of
+from pytest_llmengine.parity.html import write_report
+from pytest_llmengine.parity.render import print_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llmengine.parity import Prompt, Report, Side
-    from pytest_llmengine.parity.answer import Answer
+    from pytest_llmengine.parity import ParityPrompt, ParityReport, Side
+    from pytest_llmengine.parity.answers import ParityAnswer
 
 REFUSED = Result(error=BadRequestError("no such key: sk_parity_secret"))
 EVIL = "one <script>alert(1)</script> | *three*"
 
 
 @pytest.fixture
-def report(answer: Callable[..., Answer], side: Callable[..., Side]) -> Report:
+def report(answer: Callable[..., ParityAnswer], side: Callable[..., Side]) -> ParityReport:
     """Three prompts: the same, another token, and a failure of the candidate."""
     ours = [answer(number=n) for n in (1, 2, 3)]
     theirs = [
@@ -43,20 +43,20 @@ def report(answer: Callable[..., Answer], side: Callable[..., Side]) -> Report:
     return judge(side(ours), side(theirs), Choices())
 
 
-def written(report: Report, path: Path) -> str:
+def written(report: ParityReport, path: Path) -> str:
     """The report as it is written into a file."""
     write_report(report, path)
     return path.read_text("utf-8")
 
 
-def shown(report: Report, width: int = 80) -> str:
+def shown(report: ParityReport, width: int = 80) -> str:
     """The report on a terminal of that width."""
     text = StringIO()
     print_report(report, Console(file=text, width=width))
     return text.getvalue()
 
 
-def test_json_has_everything(report: Report, tmp_path: Path) -> None:
+def test_json_has_everything(report: ParityReport, tmp_path: Path) -> None:
     """Versioned, with the numbers of all kinds and both texts of what is not the same."""
     data = json.loads(written(report, tmp_path / "report.json"))
 
@@ -80,7 +80,7 @@ def test_json_has_everything(report: Report, tmp_path: Path) -> None:
     assert broken >= {"failed on one side", "other tokens or text"}
 
 
-def test_markdown_escapes_what_models_say(report: Report, tmp_path: Path) -> None:
+def test_markdown_escapes_what_models_say(report: ParityReport, tmp_path: Path) -> None:
     """A pipe, a star and a tag stay characters."""
     text = written(report, tmp_path / "report.md")
 
@@ -89,7 +89,7 @@ def test_markdown_escapes_what_models_say(report: Report, tmp_path: Path) -> Non
     assert "- `p3` one failed" in text
 
 
-def test_html_is_one_file(report: Report, tmp_path: Path) -> None:
+def test_html_is_one_file(report: ParityReport, tmp_path: Path) -> None:
     """Nothing is fetched, nothing that a model said is markup, and the page is well-formed."""
     text = written(report, tmp_path / "report.html")
 
@@ -100,7 +100,7 @@ def test_html_is_one_file(report: Report, tmp_path: Path) -> None:
     assert ET.fromstring(body).tag == "html"
 
 
-def test_html_shows_where_answers_part(report: Report, tmp_path: Path) -> None:
+def test_html_shows_where_answers_part(report: ParityReport, tmp_path: Path) -> None:
     """Side by side: what both say, then the first token of each, marked."""
     text = written(report, tmp_path / "report.html")
 
@@ -109,7 +109,7 @@ def test_html_shows_where_answers_part(report: Report, tmp_path: Path) -> None:
     assert "<mark>BadRequestError: no</mark>" in text
 
 
-def test_html_plots_the_differences(report: Report, tmp_path: Path) -> None:
+def test_html_plots_the_differences(report: ParityReport, tmp_path: Path) -> None:
     """A curve for the candidate and one for each variation of the baseline, and the limit."""
     text = written(report, tmp_path / "report.html")
 
@@ -122,7 +122,7 @@ def test_html_plots_the_differences(report: Report, tmp_path: Path) -> None:
 
 
 def test_without_logprobs_there_is_no_plot(
-    answer: Callable[..., Answer], side: Callable[..., Side], tmp_path: Path
+    answer: Callable[..., ParityAnswer], side: Callable[..., Side], tmp_path: Path
 ) -> None:
     """A drawing of nothing is left out."""
     plain = side([answer(tokens=None)])
@@ -131,7 +131,7 @@ def test_without_logprobs_there_is_no_plot(
 
 
 def test_a_mismatch_shows_its_causes(
-    answer: Callable[..., Answer], side: Callable[..., Side], tmp_path: Path
+    answer: Callable[..., ParityAnswer], side: Callable[..., Side], tmp_path: Path
 ) -> None:
     """Every form names the cause and gives no numbers, which would be read as a verdict."""
     ours, theirs = side([answer()], dtype="float32"), side([answer()], dtype="bfloat16")
@@ -144,7 +144,7 @@ def test_a_mismatch_shows_its_causes(
     assert "dtype              mismatch  float32 / bfloat16" in shown(report)
 
 
-def test_the_terminal_has_80_columns(report: Report) -> None:
+def test_the_terminal_has_80_columns(report: ParityReport) -> None:
     """No line is longer, and the verdict is the last."""
     lines = shown(report).rstrip().splitlines()
 
@@ -154,7 +154,7 @@ def test_the_terminal_has_80_columns(report: Report) -> None:
 
 
 def test_keys_are_taken_out(
-    prompt: Callable[..., Prompt], side: Callable[..., Side], tmp_path: Path
+    prompt: Callable[..., ParityPrompt], side: Callable[..., Side], tmp_path: Path
 ) -> None:
     """A key that a model repeats is in no report, however the form would have spelt it."""
     register("sk_parity_secret")
@@ -169,7 +169,7 @@ def test_keys_are_taken_out(
         assert "redacted" in text
 
 
-def test_a_wrong_name_is_refused(report: Report, tmp_path: Path) -> None:
+def test_a_wrong_name_is_refused(report: ParityReport, tmp_path: Path) -> None:
     """The ending says the form, and the folder must be there."""
     with pytest.raises(ConfigError, match=r"must end in \.json, \.md, \.html"):
         write_report(report, tmp_path / "report.txt")

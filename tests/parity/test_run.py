@@ -9,26 +9,26 @@ import pytest
 from llmengine.mock import Behaviour
 from pytest_llmengine.parity import (
     Choices,
+    ParityVerdict,
     Selection,
     Side,
-    Verdict,
     choose,
     compare,
     load,
     save,
 )
 from pytest_llmengine.parity.causes import Standing
-from pytest_llmengine.parity.noise import noise_floor
-from pytest_llmengine.parity.pair import Status
-from pytest_llmengine.parity.throughput import Throughput
+from pytest_llmengine.parity.live import Throughput
+from pytest_llmengine.parity.pairs import Status
+from pytest_llmengine.parity.side import noise_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from llmengine.mock import MockServer
-    from pytest_llmengine.parity import Live, Prompt
-    from pytest_llmengine.parity.answer import Answer
+    from pytest_llmengine.parity import Live, ParityPrompt
+    from pytest_llmengine.parity.answers import ParityAnswer
 
     Serve = Callable[..., MockServer]
     Open = Callable[..., Live]
@@ -43,7 +43,7 @@ SCHEMA = {
 
 
 @pytest.fixture
-def prompts(prompt: Callable[..., Prompt]) -> list[Prompt]:
+def prompts(prompt: Callable[..., ParityPrompt]) -> list[ParityPrompt]:
     """Two plain prompts, one with a schema, and one with a tool that must be called."""
     tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
     return [
@@ -71,11 +71,11 @@ def altered(change: Callable[[dict[str, Any]], None], question: str) -> Behaviou
     return Behaviour(reply=reply)
 
 
-def test_two_servers_alike_are_equal(serve: Serve, live: Open, prompts: list[Prompt]) -> None:
+def test_two_servers_alike_are_equal(serve: Serve, live: Open, prompts: list[ParityPrompt]) -> None:
     """Texts, ids, schemas and calls of one implementation agree with themselves."""
     report = compare(live(serve()), live(serve()), prompts, QUICK)
 
-    assert report.verdict is Verdict.EQUAL, report.reason
+    assert report.verdict is ParityVerdict.EQUAL, report.reason
     assert [pair.status for pair in report.pairs] == [Status.SAME] * 4
     assert report.pairs[2].valid == (True, True)
     assert report.pairs[3].calls is not None
@@ -85,7 +85,9 @@ def test_two_servers_alike_are_equal(serve: Serve, live: Open, prompts: list[Pro
     assert standings["generation_config"] is Standing.PINNED
 
 
-def test_every_sampling_value_is_sent(serve: Serve, live: Open, prompts: list[Prompt]) -> None:
+def test_every_sampling_value_is_sent(
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
+) -> None:
     """No request leaves anything to a server's own defaults."""
     server = serve()
 
@@ -108,7 +110,7 @@ def test_every_sampling_value_is_sent(serve: Serve, live: Open, prompts: list[Pr
         assert prompt.id
 
 
-def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[Prompt]) -> None:
+def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[ParityPrompt]) -> None:
     """One answer with another token diverges, and the report has both texts."""
 
     def change(body: dict[str, Any]) -> None:
@@ -120,7 +122,7 @@ def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[Prompt]
 
     report = compare(live(serve()), live(candidate), prompts, QUICK)
 
-    assert report.verdict is Verdict.DIVERGES
+    assert report.verdict is ParityVerdict.DIVERGES
     (other,) = [pair for pair in report.pairs if pair.status is Status.DIVERGED]
     assert (other.id, other.divergence.position) == ("p2", 1)
     ours, theirs = report.answers("p2")
@@ -128,7 +130,7 @@ def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[Prompt]
 
 
 def test_a_prompt_that_fails_is_in_the_report(
-    serve: Serve, live: Open, prompts: list[Prompt]
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
     """A refusal of one side is a difference, with its error, and loses nobody else's answer."""
 
@@ -139,13 +141,13 @@ def test_a_prompt_that_fails_is_in_the_report(
 
     report = compare(live(serve()), live(serve(Behaviour(request=request))), prompts, QUICK)
 
-    assert report.verdict is Verdict.DIVERGES
+    assert report.verdict is ParityVerdict.DIVERGES
     assert [pair.status for pair in report.pairs] == [*[Status.SAME] * 3, Status.ONE_FAILED]
     assert "BadRequestError" in (report.answers("p4")[1].error or "")
 
 
 def test_the_noise_floor_is_measured_in_other_company(
-    serve: Serve, live: Open, prompts: list[Prompt]
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
     """The baseline is asked four times: as usual, again, one by one, and backwards."""
     server = serve()
@@ -162,12 +164,12 @@ def test_the_noise_floor_is_measured_in_other_company(
 
 
 def test_a_variation_is_another_batch_or_order(
-    prompts: list[Prompt], answer: Callable[..., Answer]
+    prompts: list[ParityPrompt], answer: Callable[..., ParityAnswer]
 ) -> None:
     """Again as before, one at a time, and many at once from the end; held against each other."""
     seen: list[tuple[str, list[str], int]] = []
 
-    def ask(name: str, some: Sequence[Prompt], batch: int) -> list[Answer]:
+    def ask(name: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
         seen.append((name, [p.id for p in some], batch))
         return [answer(p.id, id=p.id) for p in some]
 
@@ -185,7 +187,7 @@ def test_a_variation_is_another_batch_or_order(
 
 
 def test_a_mismatch_is_found_before_all_is_asked(
-    serve: Serve, live: Open, prompts: list[Prompt]
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
     """Another template shows in one prompt of each kind; the noise floor is not measured for it."""
 
@@ -196,13 +198,13 @@ def test_a_mismatch_is_found_before_all_is_asked(
 
     report = compare(live(baseline), live(serve(altered(change, "Question"))), prompts, QUICK)
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert report.reason.startswith("mismatch of chat_template (")
     assert len(asked(baseline)) == 3  # chat, json, tools
 
 
 def test_a_saved_baseline_judges_without_its_server(
-    serve: Serve, live: Open, prompts: list[Prompt], tmp_path: Path
+    serve: Serve, live: Open, prompts: list[ParityPrompt], tmp_path: Path
 ) -> None:
     """What was kept of a baseline holds a candidate later, noise floor and all."""
     kept: list[Side] = []
@@ -211,14 +213,14 @@ def test_a_saved_baseline_judges_without_its_server(
 
     later = compare(load(tmp_path / "kept.jsonl.gz"), live(serve()), prompts, QUICK)
 
-    assert later.verdict is Verdict.EQUAL
+    assert later.verdict is ParityVerdict.EQUAL
     assert later.baseline.noise == first.baseline.noise
     assert later.baseline.source == "kept.jsonl.gz"
     assert later.throughput is None
 
 
 def test_a_prompt_of_one_file_alone_is_a_mismatch(
-    answer: Callable[..., Answer], side: Callable[..., Side]
+    answer: Callable[..., ParityAnswer], side: Callable[..., Side]
 ) -> None:
     """Nothing that either side was asked falls out of sight."""
     one, two = side([answer()]), side([answer(), answer(number=2)])
@@ -227,7 +229,7 @@ def test_a_prompt_of_one_file_alone_is_a_mismatch(
         report = compare(*sides, choose(*sides, Selection()), QUICK)
         assert report.reason.startswith("mismatch of prompts (")
     limited = choose(one, two, Selection(limit=1))
-    assert compare(one, two, limited, QUICK).verdict is Verdict.EQUAL
+    assert compare(one, two, limited, QUICK).verdict is ParityVerdict.EQUAL
 
 
 def test_the_ratio_is_candidate_over_baseline() -> None:
@@ -237,7 +239,9 @@ def test_the_ratio_is_candidate_over_baseline() -> None:
     assert (measured.ratios, measured.ratio) == ([2.0, 1.0, 3.0], 2.0)
 
 
-def test_throughput_is_measured_in_turns(serve: Serve, live: Open, prompts: list[Prompt]) -> None:
+def test_throughput_is_measured_in_turns(
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
+) -> None:
     """Two live sides answer the plain prompts again, and the first place changes every round."""
     order: list[str] = []
 

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llmengine.parity import Prompt
-    from pytest_llmengine.parity.answer import Answer
+    from pytest_llmengine.parity import ParityPrompt
+    from pytest_llmengine.parity.answers import ParityAnswer
 
 
 @pytest.fixture
 def full(
-    prompt: Callable[..., Prompt], answer: Callable[..., Answer], side: Callable[..., Side]
+    prompt: Callable[..., ParityPrompt],
+    answer: Callable[..., ParityAnswer],
+    side: Callable[..., Side],
 ) -> Side:
     """A side with everything that a file has to hold."""
     tool = {"type": "function", "function": {"name": "f"}}

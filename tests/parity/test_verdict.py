@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.parity import Choices, Verdict, judge
+from pytest_llmengine.parity import Choices, ParityVerdict, judge
 from pytest_llmengine.parity.verdict import allowed_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmengine.parity import Report, Side
-    from pytest_llmengine.parity.answer import Answer
+    from pytest_llmengine.parity import ParityReport, Side
+    from pytest_llmengine.parity.answers import ParityAnswer
 
-    Answers = Callable[..., Answer]
+    Answers = Callable[..., ParityAnswer]
     Sides = Callable[..., Side]
 
 FACTS = {"engine": "vLLM", "version": "1", "weights": "w"}
@@ -38,14 +38,14 @@ def test_the_formula(n: int, rate: float, margin: float, allowed: int) -> None:
     assert allowed_count(n, rate, margin) == allowed
 
 
-def said(answer: Answers, changed: int, **fields: Any) -> list[Answer]:
+def said(answer: Answers, changed: int, **fields: Any) -> list[ParityAnswer]:
     """A hundred answers, so many of them changed."""
     return [
         answer("one two" if n > changed else "one other", n, **fields) for n in range(1, MANY + 1)
     ]
 
 
-def criterion(report: Report, name: str) -> Any:
+def criterion(report: ParityReport, name: str) -> Any:
     """The criterion of that name."""
     return next(c for c in report.criteria if c.name == name)
 
@@ -53,14 +53,14 @@ def criterion(report: Report, name: str) -> Any:
 @pytest.mark.parametrize(
     ("noise", "changed", "verdict"),
     [
-        (0, 0, Verdict.EQUAL),
-        (0, 1, Verdict.DIVERGES),
-        (25, 33, Verdict.EQUAL),  # 25 + 2 * 4.33
-        (25, 34, Verdict.DIVERGES),
+        (0, 0, ParityVerdict.EQUAL),
+        (0, 1, ParityVerdict.DIVERGES),
+        (25, 33, ParityVerdict.EQUAL),  # 25 + 2 * 4.33
+        (25, 34, ParityVerdict.DIVERGES),
     ],
 )
 def test_a_candidate_may_differ_as_the_noise_does(
-    answer: Answers, side: Sides, noise: int, changed: int, verdict: Verdict
+    answer: Answers, side: Sides, noise: int, changed: int, verdict: ParityVerdict
 ) -> None:
     """The same number of other answers is within the noise of one baseline and beyond another's."""
     baseline = side(said(answer, 0), again=said(answer, noise), **FACTS)
@@ -79,7 +79,7 @@ def test_the_worst_variation_counts(answer: Answers, side: Sides) -> None:
 
     report = judge(baseline, side(said(answer, 9), **FACTS), Choices())
 
-    assert report.verdict is Verdict.EQUAL
+    assert report.verdict is ParityVerdict.EQUAL
     assert criterion(report, "other tokens or text").noise == 9
 
 
@@ -87,21 +87,21 @@ def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
     """A share of the prompts may differ beyond the noise if the user says so."""
     baseline, candidate = side(said(answer, 0), **FACTS), side(said(answer, 2), **FACTS)
 
-    assert judge(baseline, candidate, Choices(margin=0.01)).verdict is Verdict.DIVERGES
-    assert judge(baseline, candidate, Choices(margin=0.02)).verdict is Verdict.EQUAL
+    assert judge(baseline, candidate, Choices(margin=0.01)).verdict is ParityVerdict.DIVERGES
+    assert judge(baseline, candidate, Choices(margin=0.02)).verdict is ParityVerdict.EQUAL
 
 
 @pytest.mark.parametrize(
     ("noise", "moved", "verdict"),
     [
-        (0.0, 0.00009, Verdict.EQUAL),  # what float32 rounds away
-        (0.0, 0.0002, Verdict.DIVERGES),
-        (0.1, 0.19, Verdict.EQUAL),
-        (0.1, 0.21, Verdict.DIVERGES),
+        (0.0, 0.00009, ParityVerdict.EQUAL),  # what float32 rounds away
+        (0.0, 0.0002, ParityVerdict.DIVERGES),
+        (0.1, 0.19, ParityVerdict.EQUAL),
+        (0.1, 0.21, ParityVerdict.DIVERGES),
     ],
 )
 def test_logprobs_may_differ_by_twice_the_noise(
-    answer: Answers, side: Sides, noise: float, moved: float, verdict: Verdict
+    answer: Answers, side: Sides, noise: float, moved: float, verdict: ParityVerdict
 ) -> None:
     """The texts are the same, and the numbers behind them tell of another computation."""
     ours = [answer()]
@@ -114,9 +114,11 @@ def test_logprobs_may_differ_by_twice_the_noise(
     assert report.pairs[0].same_text
 
 
-@pytest.mark.parametrize(("moved", "verdict"), [(0.39, Verdict.EQUAL), (0.41, Verdict.DIVERGES)])
+@pytest.mark.parametrize(
+    ("moved", "verdict"), [(0.39, ParityVerdict.EQUAL), (0.41, ParityVerdict.DIVERGES)]
+)
 def test_one_prompt_may_differ_by_four_times_the_noise(
-    answer: Answers, side: Sides, moved: float, verdict: Verdict
+    answer: Answers, side: Sides, moved: float, verdict: ParityVerdict
 ) -> None:
     """The largest difference is that of a single prompt, and says less than that of most."""
     ours = said(answer, 0)
@@ -148,7 +150,7 @@ def test_each_number_can_fail_alone(
 
     report = judge(side(ours, **FACTS), side(theirs, **FACTS), Choices())
 
-    assert report.verdict is Verdict.DIVERGES
+    assert report.verdict is ParityVerdict.DIVERGES
     assert [c.name for c in report.criteria if c.holds is False] == [name]
     assert name in report.reason
 
@@ -173,7 +175,7 @@ def test_no_answer_is_no_verdict(answer: Answers, side: Sides) -> None:
 
     report = judge(failing, failing, Choices())
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert "nobody there" in report.reason
 
 
@@ -183,5 +185,5 @@ def test_no_noise_floor_is_no_verdict(answer: Answers, side: Sides) -> None:
 
     report = judge(unknown, unknown, Choices())
 
-    assert report.verdict is Verdict.NONE
+    assert report.verdict is ParityVerdict.NONE
     assert "noise floor" in report.reason

@@ -1,22 +1,89 @@
-"""Prompt sets: the one that comes with this package, and users' own, in JSON Lines."""
+"""What stops a comparison before there is a verdict.
+
+One question that both sides are asked.
+
+Prompt sets: the one that comes with this package, and users' own, in JSON Lines.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmengine.config.documents import DocumentError, check_values, load_json, read_text
-from llmengine.types.errors import InvalidRequestError
+from llmengine.types.errors import InvalidRequestError, LLMEngineError
 from llmengine.types.request import to_messages
-from pytest_llmengine.parity.errors import ParityError
-from pytest_llmengine.parity.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from llmengine.types.request import Message
+
+
+class ParityError(LLMEngineError):
+    """The two sides cannot be compared; the message says why and what to do, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityPrompt:
+    """A conversation to be continued by at most ``max_tokens`` tokens.
+
+    ``kind`` is what reports group by. ``schema`` is a JSON schema that the answer is asked to fit;
+    ``tools`` and ``tool_choice`` are in OpenAI's spelling.
+    """
+
+    id: str
+    kind: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    schema: Mapping[str, Any] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but text is asked for."""
+        return self.schema is None and not self.tools
+
+    @property
+    def needs(self) -> str:
+        """What is asked for besides text, as one comparable string."""
+        return _canonical([self.schema, self.tools, self.tool_choice])
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that the model is told, the token limit included."""
+        asked = [self.messages, self.max_tokens, self.needs]
+        return hashlib.sha256(_canonical(asked).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prompt as a JSON object; what it does not ask for is left out."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in row.items() if value not in (None, ())}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """The prompt that `to_dict` wrote."""
+        lists = {name: tuple(row.get(name, ())) for name in ("messages", "tools")}
+        return cls(**{**row, **lists})
+
+
+def digest_of(prompts: Iterable[ParityPrompt]) -> str:
+    """A hash of a whole set, in its order."""
+    lines = "\n".join(f"{prompt.id} {prompt.digest}" for prompt in prompts)
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 KINDS = ("chat", "long", "multilingual", "code", "json", "tools")
 """The kinds of the set that comes with this package, one file each."""
@@ -45,11 +112,11 @@ class _Line(BaseModel):
             raise ValueError(msg)
         return self
 
-    def prompt_value(self) -> Prompt:
+    def prompt_value(self) -> ParityPrompt:
         """The line as a prompt."""
         asked = self.messages if self.prompt is None else self.prompt
         assert asked is not None
-        return Prompt(
+        return ParityPrompt(
             self.id,
             self.kind,
             to_messages(asked),
@@ -60,7 +127,7 @@ class _Line(BaseModel):
         )
 
 
-def built_in() -> list[Prompt]:
+def built_in() -> list[ParityPrompt]:
     """The set that comes with this package, kind by kind."""
     folder = files("pytest_llmengine.parity").joinpath("prompts")
     found = []
@@ -70,7 +137,7 @@ def built_in() -> list[Prompt]:
     return found
 
 
-def read_prompts(path: Path) -> list[Prompt]:
+def read_prompts(path: Path) -> list[ParityPrompt]:
     """The prompts of a file of JSON Lines.
 
     Raises ParityError that names the file, the line and the field for what is not a prompt.
@@ -89,13 +156,13 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def select(
-    prompts: Sequence[Prompt], kinds: Sequence[str] = (), limit: int | None = None
-) -> list[Prompt]:
+    prompts: Sequence[ParityPrompt], kinds: Sequence[str] = (), limit: int | None = None
+) -> list[ParityPrompt]:
     """The prompts of these kinds; at most `limit` of them, as many of each kind as can be.
 
     Raises ParityError for a kind that no prompt has.
     """
-    by_kind: dict[str, list[Prompt]] = {}
+    by_kind: dict[str, list[ParityPrompt]] = {}
     for prompt in prompts:
         by_kind.setdefault(prompt.kind, []).append(prompt)
     for kind in kinds:
@@ -107,13 +174,13 @@ def select(
     return [prompt for prompt in prompts if prompt.id in kept]
 
 
-def _read(text: str, name: str) -> list[Prompt]:
+def _read(text: str, name: str) -> list[ParityPrompt]:
     prompts = list(_prompts(text.splitlines(), name))
     _refuse_twins(prompts, name)
     return prompts
 
 
-def _prompts(lines: Iterable[str], name: str) -> Iterator[Prompt]:
+def _prompts(lines: Iterable[str], name: str) -> Iterator[ParityPrompt]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -130,7 +197,7 @@ def _problem(error: Exception) -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
-def _refuse_twins(prompts: Iterable[Prompt], name: str) -> None:
+def _refuse_twins(prompts: Iterable[ParityPrompt], name: str) -> None:
     seen: set[str] = set()
     for prompt in prompts:
         if prompt.id in seen:

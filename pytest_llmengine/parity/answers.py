@@ -1,0 +1,239 @@
+"""What one side said to one prompt, as a plain value that a file can hold.
+
+Every value that decides which token comes next, sent with every request.
+
+A server fills in what a request leaves open from the model's generation_config.json, and two
+servers of one model need not do so alike. So nothing is left open.
+
+Asks an engine a set of prompts, so many at a time.
+
+From an engine's result to an answer that can be compared.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from jsonschema import Draft202012Validator
+
+from llmengine.types.request import Capability
+from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import scrub
+from pytest_llmengine.contract.target import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from llmengine.engine.engine import Engine
+    from llmengine.engine.options import Options
+    from llmengine.types.outputs import LLMOutput, Logprob, Result
+    from pytest_llmengine.parity.prompts import ParityPrompt
+
+    OnAnswer = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token with its natural-log probability and the most likely alternatives.
+
+    ``top`` has the token itself and need not be sorted: vLLM puts the chosen one first.
+    """
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+    def rank_of(self, text: str) -> int | None:
+        """The place of a token among the alternatives here, 1 the likeliest; None if outside."""
+        chance = next((value for other, value in self.top if other == text), None)
+        return None if chance is None else 1 + sum(value > chance for _, value in self.top)
+
+    @property
+    def best(self) -> float:
+        """The log-probability of the likeliest token here."""
+        return max((value for _, value in self.top), default=self.logprob)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityAnswer:
+    """One answer; ``error`` says why there is none.
+
+    ``tokens`` is None where no log-probabilities came, and ``token_ids`` and
+    ``prompt_token_ids`` where no ids did. ``tool_calls`` are (name, arguments as JSON text); None
+    where no tools were offered, or the engine leaves calls in the text.
+    ``valid`` says whether the text fits the prompt's schema, None where it has none; ``parsed`` is
+    the text as a JSON value, where it is one and a schema was given.
+    """
+
+    id: str
+    text: str = ""
+    token_ids: tuple[int, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    tokens: tuple[Token, ...] | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[tuple[str, str], ...] | None = None
+    valid: bool | None = None
+    parsed: Any = None
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.error is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as a JSON object; what is not known is left out."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        if self.tokens is not None:
+            row["tokens"] = [[t.text, t.logprob, t.top] for t in self.tokens]
+        return {name: value for name, value in row.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """The answer that `to_dict` wrote."""
+        known = dict(row)
+        for name in ("token_ids", "prompt_token_ids"):
+            if name in known:
+                known[name] = tuple(known[name])
+        if "tokens" in known:
+            known["tokens"] = tuple(_token(*entry) for entry in known["tokens"])
+        if "tool_calls" in known:
+            known["tool_calls"] = tuple((name, text) for name, text in known["tool_calls"])
+        return cls(**known)
+
+
+def _token(text: str, logprob: float, top: list[list[Any]]) -> Token:
+    return Token(text, logprob, tuple((other, value) for other, value in top))
+
+
+PINNED: dict[str, Any] = {
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "seed": 0,
+}
+"""Greedy, without any filter or penalty."""
+
+TOP = 5
+"""How many alternatives of each token are asked for."""
+
+
+def pinned(prompt: ParityPrompt, *, logprobs: bool, token_ids: bool) -> SamplingParams:
+    """The sampling parameters for a prompt, with nothing left to a default."""
+    return SamplingParams(
+        **PINNED,
+        max_tokens=prompt.max_tokens,
+        logprobs=TOP if logprobs else None,
+        return_token_ids=token_ids or None,
+    )
+
+
+# Backends whose server tells token ids when asked; in-process vLLM tells them anyway.
+_TELL_IDS = frozenset({"vllm_api"})
+
+
+def ask(
+    engine: Engine, prompts: Sequence[ParityPrompt], batch: int, watch: OnAnswer = lambda _: None
+) -> list[ParityAnswer]:
+    """One answer a prompt, in order; `batch` prompts are under way at once, then the next.
+
+    In-process vLLM computes a batch together; a server does as its scheduler likes. ``watch`` is
+    told how many prompts have been answered.
+    """
+    answers: list[ParityAnswer] = []
+    for start in range(0, len(prompts), batch):
+        answers += _ask_at_once(engine, prompts[start : start + batch])
+        watch(len(answers))
+    return answers
+
+
+def _ask_at_once(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
+    """A call has one schema and one set of tools, so those who share them share a call."""
+    calls: dict[str, list[ParityPrompt]] = {}
+    for prompt in prompts:
+        calls.setdefault(prompt.needs, []).append(prompt)
+    asked = at_once([partial(_call, engine, sharing) for sharing in calls.values()])
+    by_id = {answer.id: answer for answers in asked for answer in answers}
+    return [by_id[prompt.id] for prompt in prompts]
+
+
+def _call(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
+    logprobs = Capability.LOGPROBS in engine.capabilities
+    token_ids = engine.backend in _TELL_IDS
+    results = engine.results(
+        [list(prompt.messages) for prompt in prompts],
+        [pinned(prompt, logprobs=logprobs, token_ids=token_ids) for prompt in prompts],
+        **_options(prompts[0]),
+    )
+    tells = Capability.TOOLS in engine.capabilities
+    both = zip(prompts, results, strict=True)
+    return [answer_of(prompt, result, tells_calls=tells) for prompt, result in both]
+
+
+def _options(prompt: ParityPrompt) -> Options:
+    options: Options = {"json_schema": prompt.schema, "tools": prompt.tools}
+    if prompt.tool_choice is not None:
+        options["tool_choice"] = prompt.tool_choice
+    return options
+
+
+_DIGITS = 6  # of a log-probability: a step of float32 is about as large
+_LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
+
+
+def answer_of(prompt: ParityPrompt, result: Result, *, tells_calls: bool) -> ParityAnswer:
+    """The answer in a result, or the error that took its place, any key taken out.
+
+    ``tells_calls`` says that the engine takes tool calls out of the text.
+    """
+    if result.output is None or result.error is not None:
+        error = result.error
+        return ParityAnswer(id=prompt.id, error=scrub(f"{type(error).__name__}: {error}"))
+    answer = _of_output(prompt.id, result.output)
+    if prompt.tools and tells_calls:
+        calls = tuple((call.name, call.arguments) for call in result.output.tool_calls)
+        answer = replace(answer, tool_calls=calls)
+    return answer if prompt.schema is None else _judged(answer, prompt.schema)
+
+
+def _of_output(id: str, output: LLMOutput) -> ParityAnswer:  # noqa: A002 - the prompt's own name
+    first, usage = output.outputs[0], output.usage
+    return ParityAnswer(
+        id=id,
+        text=scrub(first.text),
+        token_ids=first.token_ids,
+        prompt_token_ids=output.prompt_token_ids,
+        tokens=None if first.logprobs is None else tuple(_answer_token(t) for t in first.logprobs),
+        finish_reason=first.finish_reason,
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        reasoning=first.reasoning,
+    )
+
+
+def _answer_token(entry: Logprob) -> Token:
+    top = tuple((other.token, _number(other.logprob)) for other in entry.top)
+    return Token(entry.token, _number(entry.logprob), top)
+
+
+def _number(logprob: float) -> float:
+    return round(max(logprob, _LOWEST), _DIGITS)
+
+
+def _judged(answer: ParityAnswer, schema: Mapping[str, Any]) -> ParityAnswer:
+    """The answer with what its text is worth as JSON."""
+    try:
+        parsed = json.loads(answer.text)
+    except ValueError:
+        return replace(answer, valid=False)
+    return replace(answer, valid=Draft202012Validator(schema).is_valid(parsed), parsed=parsed)

@@ -1,0 +1,198 @@
+"""Which prompts two sides are compared by.
+
+From two measured sides to a report.
+
+A whole comparison, in the order that wastes least: what forbids it is looked for first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.parity.causes import allow, mismatches, of_answers, of_facts, same_prompts
+from pytest_llmengine.parity.live import Live, in_turns
+from pytest_llmengine.parity.pairs import pairs_of
+from pytest_llmengine.parity.prompts import ParityError, built_in, read_prompts, select
+from pytest_llmengine.parity.side import Side
+from pytest_llmengine.parity.verdict import ParityReport, ParityVerdict, criteria
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pytest_llmengine.parity.causes import Cause
+    from pytest_llmengine.parity.live import Throughput
+    from pytest_llmengine.parity.pairs import Pair
+    from pytest_llmengine.parity.prompts import ParityPrompt
+    from pytest_llmengine.parity.verdict import Criterion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What a user says of the prompts: a file, kinds, how many, and a token limit for all."""
+
+    file: Path | None = None
+    kinds: tuple[str, ...] = ()
+    limit: int | None = None
+    max_tokens: int | None = None
+
+
+def choose(
+    baseline: Live | Side | None, candidate: Live | Side | None, selection: Selection
+) -> list[ParityPrompt]:
+    """The prompts for a comparison; a saved side brings those that it was asked.
+
+    Raises ParityError where a saved side should be asked something else.
+    """
+    saved = [side for side in (baseline, candidate) if isinstance(side, Side)]
+    if not saved:
+        return _fresh(selection)
+    if selection.file is not None or selection.max_tokens is not None:
+        raise ParityError(
+            f"{saved[0].source} holds the prompts that it was asked, with limits; leave a file "
+            "of prompts and --max-tokens out"
+        )
+    chosen = {p.id: p for s in reversed(saved) for p in _selected(s.prompts, selection)}
+    return list(chosen.values())
+
+
+def _fresh(selection: Selection) -> list[ParityPrompt]:
+    prompts = built_in() if selection.file is None else read_prompts(selection.file)
+    chosen = _selected(prompts, selection)
+    if selection.max_tokens is None:
+        return chosen
+    return [replace(prompt, max_tokens=selection.max_tokens) for prompt in chosen]
+
+
+def _selected(
+    prompts: list[ParityPrompt] | tuple[ParityPrompt, ...], selection: Selection
+) -> list[ParityPrompt]:
+    return select(prompts, selection.kinds, selection.limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What a user decides of a comparison.
+
+    ``allowed`` are the names of causes that may differ, ``margin`` the share of prompts that may
+    differ beyond the noise, ``rounds`` how often the throughput is measured.
+    """
+
+    allowed: tuple[str, ...] = ()
+    margin: float = 0.0
+    rounds: int = 3
+
+
+def causes_of(baseline: Side, candidate: Side, choices: Choices) -> tuple[Cause, ...]:
+    """Every cause, with what the user allows; what answers show is left out of other prompts."""
+    causes = [same_prompts(baseline, candidate), *of_facts(baseline.facts, candidate.facts)]
+    if not mismatches(causes[:1]):
+        causes += of_answers(baseline, candidate.only(p.id for p in baseline.prompts))
+    return tuple(allow(causes, choices.allowed))
+
+
+def judge(
+    baseline: Side, candidate: Side, choices: Choices, throughput: Throughput | None = None
+) -> ParityReport:
+    """The report on two measured sides."""
+    causes = causes_of(baseline, candidate, choices)
+    if mismatches(causes):
+        return not_comparable(baseline, candidate, causes)
+    candidate = candidate.only(p.id for p in baseline.prompts)
+    pairs = pairs_of(baseline.prompts, baseline.answers, candidate.answers)
+    found = criteria(pairs, baseline.noise, choices.margin)
+    verdict, reason = _verdict(pairs, found, baseline, candidate)
+    return ParityReport(
+        verdict=verdict,
+        reason=reason,
+        baseline=baseline,
+        candidate=candidate,
+        causes=causes,
+        pairs=pairs,
+        criteria=found,
+        margin=choices.margin,
+        throughput=throughput,
+    )
+
+
+def not_comparable(baseline: Side, candidate: Side, causes: tuple[Cause, ...]) -> ParityReport:
+    """The report on sides whose setup differs, which is no verdict on how they compute."""
+    named = [f"{c.name} ({c.baseline} / {c.candidate}; {c.note})" for c in mismatches(causes)]
+    return ParityReport(
+        verdict=ParityVerdict.NONE,
+        reason=f"mismatch of {', '.join(named)}",
+        baseline=baseline,
+        candidate=candidate,
+        causes=causes,
+    )
+
+
+def _verdict(
+    pairs: Sequence[Pair], found: Sequence[Criterion], baseline: Side, candidate: Side
+) -> tuple[ParityVerdict, str]:
+    compared = sum(pair.compared for pair in pairs)
+    if not baseline.noise:
+        return ParityVerdict.NONE, "the baseline was saved without its noise floor; save it anew"
+    if not compared:
+        return (
+            ParityVerdict.NONE,
+            f"no prompt was answered by both sides{_first_error(baseline, candidate)}",
+        )
+    if broken := [c.describe() for c in found if c.holds is False]:
+        return ParityVerdict.DIVERGES, "; ".join(broken)
+    left = len(pairs) - compared
+    apart = f", {left} failed on both sides" if left else ""
+    return (
+        ParityVerdict.EQUAL,
+        f"{compared} prompts compared{apart}, every number within the noise floor",
+    )
+
+
+def _first_error(baseline: Side, candidate: Side) -> str:
+    errors = [answer.error for answer in (*baseline.answers, *candidate.answers) if answer.error]
+    return f"; the first error is {errors[0]}" if errors else ""
+
+
+def compare(
+    baseline: Live | Side,
+    candidate: Live | Side,
+    prompts: Sequence[ParityPrompt],
+    choices: Choices,
+    keep: Callable[[Side], None] = lambda _: None,
+) -> ParityReport:
+    """The report on two sides, each live or saved, over these prompts.
+
+    ``keep`` is given the baseline once it is measured: what happens to the candidate then loses
+    nothing.
+    """
+    refused = _refused(baseline, candidate, prompts, choices)
+    if refused is not None:
+        return refused
+    ours = _measured(baseline, prompts, noise=True)
+    keep(ours)
+    theirs = _measured(candidate, prompts, noise=False)
+    throughput = None
+    if isinstance(baseline, Live) and isinstance(candidate, Live):
+        throughput = in_turns(baseline, candidate, prompts, choices.rounds)
+    return judge(ours, theirs, choices, throughput)
+
+
+def _refused(
+    baseline: Live | Side,
+    candidate: Live | Side,
+    prompts: Sequence[ParityPrompt],
+    choices: Choices,
+) -> ParityReport | None:
+    """The report on a mismatch that one prompt of each kind shows; None if there is none."""
+    sample = list({prompt.kind: prompt for prompt in reversed(prompts)}.values())
+    ours = _measured(baseline, sample, noise=False)
+    theirs = _measured(candidate, sample, noise=False)
+    causes = causes_of(ours, theirs, choices)
+    return not_comparable(ours, theirs, causes) if mismatches(causes) else None
+
+
+def _measured(side: Live | Side, prompts: Sequence[ParityPrompt], *, noise: bool) -> Side:
+    if isinstance(side, Live):
+        return side.measure(prompts, noise=noise)
+    return side.only(prompt.id for prompt in prompts)

@@ -1,0 +1,257 @@
+"""What became of one prompt on two sides, as plain values.
+
+Holds the answers of two sides against each other, prompt by prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_llmengine.parity.answers import ParityAnswer, Token
+    from pytest_llmengine.parity.prompts import ParityPrompt
+
+    ToolCalls = Sequence[tuple[str, str]]
+
+
+class Status(StrEnum):
+    """How two answers to one prompt stand to each other."""
+
+    SAME = "same"
+    DIVERGED = "diverged"
+    ONE_FAILED = "one failed"
+    BOTH_FAILED = "both failed"
+
+
+@dataclass(frozen=True, slots=True)
+class DivergingToken:
+    """One side's token where two answers part; None where that side had ended.
+
+    ``rank`` is the token's place in the *other* side's likeliest tokens there, 1 the first; None
+    where it is not among them, or where the other side gave none.
+    """
+
+    token: str | None
+    logprob: float | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Where two answers part: ``position`` counts from 0 in tokens, or characters of the text."""
+
+    position: int
+    unit: str
+    baseline: DivergingToken
+    candidate: DivergingToken
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Tool calls: how many each side made, and how many of them are the same."""
+
+    matched: int
+    baseline: int
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """The comparison of two answers to one prompt; pairs of values are (baseline, candidate).
+
+    ``status`` looks at token ids where both sides gave them, else at the text. ``difference`` is
+    the largest difference of the log-probabilities of the tokens that both answers begin with;
+    None where there are none. ``valid`` says whether each answer fits the prompt's schema, and
+    ``errors`` why there is none.
+    """
+
+    id: str
+    kind: str
+    status: Status
+    divergence: Divergence | None = None
+    same_text: bool = False
+    difference: float | None = None
+    finish_reasons: tuple[str | None, str | None] = (None, None)
+    completion_tokens: tuple[int | None, int | None] = (None, None)
+    valid: tuple[bool | None, bool | None] = (None, None)
+    calls: Calls | None = None
+    errors: tuple[str | None, str | None] = (None, None)
+
+    @property
+    def compared(self) -> bool:
+        """Whether both sides answered."""
+        return self.status in (Status.SAME, Status.DIVERGED)
+
+    @property
+    def within_top(self) -> bool:
+        """Whether the answers part where each side held the other's token for likely too."""
+        parts = self.divergence
+        return parts is not None and None not in (parts.baseline.rank, parts.candidate.rank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The pair as a JSON object; what is not known is left out."""
+        row = {k: v for k, v in asdict(self).items() if v is not None and v != (None, None)}
+        return row | {"status": self.status.value}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """The pair that `to_dict` wrote."""
+        known = dict(row)
+        known["status"] = Status(known["status"])
+        for name in ("finish_reasons", "completion_tokens", "valid", "errors"):
+            if name in known:
+                known[name] = tuple(known[name])
+        if "divergence" in known:
+            known["divergence"] = _divergence(known["divergence"])
+        if "calls" in known:
+            known["calls"] = Calls(**known["calls"])
+        return cls(**known)
+
+
+def _divergence(row: Mapping[str, Any]) -> Divergence:
+    sides = {name: DivergingToken(**row[name]) for name in ("baseline", "candidate")}
+    return Divergence(**{**row, **sides})
+
+
+def pairs_of(
+    prompts: Sequence[ParityPrompt],
+    baseline: Iterable[ParityAnswer],
+    candidate: Iterable[ParityAnswer],
+) -> tuple[Pair, ...]:
+    """One pair a prompt, in order."""
+    return tuple(
+        pair_of(prompt, ours, theirs)
+        for prompt, ours, theirs in zip(prompts, baseline, candidate, strict=True)
+    )
+
+
+def pair_of(prompt: ParityPrompt, baseline: ParityAnswer, candidate: ParityAnswer) -> Pair:
+    """What becomes of one prompt on two sides."""
+    if not (baseline.ok and candidate.ok):
+        failed = Status.ONE_FAILED if baseline.ok or candidate.ok else Status.BOTH_FAILED
+        errors = (baseline.error, candidate.error)
+        return Pair(id=prompt.id, kind=prompt.kind, status=failed, errors=errors)
+    divergence = first_divergence(baseline, candidate)
+    shared = None if divergence is None else divergence.position
+    return Pair(
+        id=prompt.id,
+        kind=prompt.kind,
+        status=Status.SAME if divergence is None else Status.DIVERGED,
+        divergence=divergence,
+        same_text=baseline.text == candidate.text,
+        difference=_difference(baseline.tokens, candidate.tokens, shared),
+        finish_reasons=_finish_reasons(baseline, candidate),
+        completion_tokens=(baseline.completion_tokens, candidate.completion_tokens),
+        valid=(baseline.valid, candidate.valid),
+        calls=_calls(baseline.tool_calls, candidate.tool_calls),
+    )
+
+
+def first_divergence(baseline: ParityAnswer, candidate: ParityAnswer) -> Divergence | None:
+    """Where two answers part, by token ids if both sides have them, else by characters."""
+    ours, theirs = _pieces(baseline, candidate)
+    position = first_difference(ours, theirs)
+    if position is None:
+        return None
+    if baseline.token_ids is None or candidate.token_ids is None:
+        return Divergence(
+            position,
+            "character",
+            DivergingToken(_character(baseline.text, position)),
+            DivergingToken(_character(candidate.text, position)),
+        )
+    return Divergence(
+        position,
+        "token",
+        _place(baseline, candidate, position),
+        _place(candidate, baseline, position),
+    )
+
+
+def _pieces(
+    baseline: ParityAnswer, candidate: ParityAnswer
+) -> tuple[Sequence[object], Sequence[object]]:
+    if baseline.token_ids is None or candidate.token_ids is None:
+        return baseline.text, candidate.text
+    return baseline.token_ids, candidate.token_ids
+
+
+def first_difference(ours: Sequence[object], theirs: Sequence[object]) -> int | None:
+    """The first place where two sequences are not the same; None if they are in all."""
+    for position, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            return position
+    return None if len(ours) == len(theirs) else min(len(ours), len(theirs))
+
+
+def _character(text: str, position: int) -> str | None:
+    return text[position : position + 1] or None
+
+
+def _place(side: ParityAnswer, other: ParityAnswer, position: int) -> DivergingToken:
+    """A side's token at a position, and its rank among what the other held likely there."""
+    assert side.token_ids is not None
+    if position >= len(side.token_ids):
+        return DivergingToken(None)
+    token = _at(side.tokens, position)
+    if token is None:
+        return DivergingToken(f"id {side.token_ids[position]}")
+    there = _at(other.tokens, position)
+    return DivergingToken(token.text, token.logprob, there.rank_of(token.text) if there else None)
+
+
+def _at(tokens: Sequence[Token] | None, position: int) -> Token | None:
+    return tokens[position] if tokens is not None and position < len(tokens) else None
+
+
+def _difference(
+    ours: Sequence[Token] | None, theirs: Sequence[Token] | None, shared: int | None
+) -> float | None:
+    """The largest difference over the tokens that both answers begin with.
+
+    Behind the first other token the two sides were asked different questions.
+    """
+    if ours is None or theirs is None:
+        return None
+    found: list[float] = []
+    for one, other in zip(ours[:shared], theirs[:shared], strict=False):
+        if one.text != other.text:
+            break
+        found.append(abs(one.logprob - other.logprob))
+    return round(max(found), 6) if found else None
+
+
+def _finish_reasons(
+    baseline: ParityAnswer, candidate: ParityAnswer
+) -> tuple[str | None, str | None]:
+    """Why each answer ended; where one side leaves calls in the text, calling is stopping."""
+    reasons = (baseline.finish_reason, candidate.finish_reason)
+    if None not in (baseline.tool_calls, candidate.tool_calls):
+        return reasons
+    ours, theirs = ("stop" if reason == "tool_calls" else reason for reason in reasons)
+    return ours, theirs
+
+
+def _calls(ours: ToolCalls | None, theirs: ToolCalls | None) -> Calls | None:
+    if ours is None or theirs is None:
+        return None
+    one, other = _counted(ours), _counted(theirs)
+    return Calls((one & other).total(), one.total(), other.total())
+
+
+def _counted(calls: ToolCalls) -> Counter[tuple[str, str]]:
+    return Counter((name, _normal(arguments)) for name, arguments in calls)
+
+
+def _normal(arguments: str) -> str:
+    """Arguments as a value: the order of keys and the blanks between them mean nothing."""
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except ValueError:
+        return arguments
