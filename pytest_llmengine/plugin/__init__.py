@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.plugin import containers, markers, recordings, report_text, run, verdicts
+from pytest_llmengine.plugin import markers, reporting, run
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
 from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from llmengine import Engine
     from llmengine.mock import MockServer
+    from pytest_llmengine.plugin.engines import Use
     from pytest_llmengine.plugin.judge import Judge
     from pytest_llmengine.plugin.parity import Comparer
-    from pytest_llmengine.plugin.use import Use
 
 pytest.register_assert_rewrite(
     "pytest_llmengine.contract.test_contract", "pytest_llmengine.parity.test_parity"
@@ -86,11 +86,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put on a test's report its verdict and the cassettes that it played; take out keys."""
     report = yield
-    verdicts.attach(item, report)
-    report_text.scrub_report(report)
+    reporting.attach(item, report)
+    reporting.scrub_report(report)
     if run.backends_of(item):
-        recordings.attach(report, run.pool(item.config))
-        report_text.make_printable(report)
+        reporting.attach_recordings(report, run.pool(item.config))
+        reporting.make_printable(report)
     return report
 
 
@@ -98,14 +98,14 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Take keys out of what is said of a module that cannot be imported."""
     report = yield
-    report_text.scrub_report(report)
+    reporting.scrub_report(report)
     return report
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Have the workers of pytest-xdist share the containers of the run."""
-    containers.tell_worker(node)
+    run.tell_worker(node)
 
 
 @pytest.fixture(name=NAME)
@@ -117,7 +117,7 @@ def _name(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
     """Opens any engine by name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
-    from pytest_llmengine.plugin.use import Use  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.plugin.engines import Use  # noqa: PLC0415 - imported when used
 
     with ExitStack() as stack:
         yield Use(request.node, run.pool(request.config), stack)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine.plugin.verdicts import keep
+from pytest_llmengine.plugin.reporting import keep
 from pytest_llmengine.targets import TargetError, judge
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.targets import Settings
 
-Kind = Literal["text", "list", "flag", "path", "seconds", "count"]
+OptionKind = Literal["text", "list", "flag", "path", "seconds", "count"]
 
-_INI_TYPES: dict[Kind, Any] = {
+_INI_TYPES: dict[OptionKind, Any] = {
     "text": "string",
     "list": "args",
     "flag": "bool",
@@ -39,7 +39,7 @@ class Option:
     name: str
     flags: tuple[str, ...]
     help: str
-    kind: Kind = "text"
+    kind: OptionKind = "text"
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
 

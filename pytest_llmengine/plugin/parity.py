@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmengine.parity import ParityReport, Side
+    from pytest_llmengine.plugin.engines import Use
     from pytest_llmengine.plugin.options import Option
-    from pytest_llmengine.plugin.use import Use
 
 _loaded = pytest.StashKey[dict["Path", "Side"]]()
 

@@ -1,13 +1,16 @@
-"""What belongs to one run of pytest: its settings, its open engines, its verdicts."""
+"""Containers of a run of pytest: whose they are, what is told of their start, and their end.
+
+What belongs to one run of pytest: its settings, its open engines, its verdicts.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.plugin import containers
 from pytest_llmengine.plugin.markers import CHECK, NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
@@ -20,16 +23,68 @@ from pytest_llmengine.plugin.options import (
     settings_of,
     values_of,
 )
-from pytest_llmengine.plugin.recordings import Recordings
-from pytest_llmengine.plugin.verdicts import Verdicts
+from pytest_llmengine.plugin.reporting import Recordings, Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pytest_llmengine.containers.docker import OnProgress
+    from pytest_llmengine.containers.ownership import Owner
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.plugin.pool import Pool
     from pytest_llmengine.targets import Settings
+
+
+_INPUT = "llmengine_owner"  # of what pytest-xdist's controller tells its workers
+
+_owner = pytest.StashKey["Owner"]()
+
+
+def owner(config: pytest.Config) -> Owner:
+    """Who the run's containers belong to: in a worker its controller, if that one is here."""
+    if _owner not in config.stash:
+        from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - unused runs stay light
+
+        told = getattr(config, "workerinput", {}).get(_INPUT)
+        controller = Owner(**told) if told else None
+        shared = controller is not None and controller.is_here
+        config.stash[_owner] = controller if controller and shared else Owner.here()
+    return config.stash[_owner]
+
+
+def tell_worker(node: Any) -> None:
+    """Tell a worker of pytest-xdist whose containers it shares."""
+    node.workerinput[_INPUT] = asdict(owner(node.config))
+
+
+def end_containers(config: pytest.Config) -> None:
+    """Remove the run's containers, where the run is this process's own."""
+    if _owner in config.stash and config.stash[_owner].is_this_process:
+        from pytest_llmengine.containers.ownership import end_run  # noqa: PLC0415 - unused runs stay light
+
+        end_run(config.stash[_owner])
+
+
+def teller(config: pytest.Config) -> OnProgress:
+    """Prints a line for each step of a start, which may take minutes; a worker prints nothing."""
+    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
+
+    told = ""
+
+    def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - lines have no bar
+        nonlocal told
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or what == told:
+            return
+        told = what
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            terminal.ensure_newline()
+            terminal.write_line(printable(f"llmengine: {what}"))
+
+    return tell
+
 
 _settings = pytest.StashKey["Settings"]()
 _pool = pytest.StashKey["Pool"]()
@@ -59,13 +114,13 @@ def end(config: pytest.Config) -> None:
     """Close what was opened, and remove the containers of the run."""
     if _pool in config.stash:
         config.stash[_pool].close()
-    containers.end(config)
+    end_containers(config)
 
 
 def settings(config: pytest.Config) -> Settings:
     """The run's settings, read when they are first needed."""
     if _settings not in config.stash:
-        config.stash[_settings] = replace(settings_of(config), owner=containers.owner(config))
+        config.stash[_settings] = replace(settings_of(config), owner=owner(config))
     return config.stash[_settings]
 
 
@@ -74,7 +129,7 @@ def pool(config: pytest.Config) -> Pool:
     if _pool not in config.stash:
         from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
 
-        config.stash[_pool] = Pool(settings(config), containers.teller(config))
+        config.stash[_pool] = Pool(settings(config), teller(config))
     return config.stash[_pool]
 
 
