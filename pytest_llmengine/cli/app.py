@@ -14,12 +14,12 @@ from pytest_llmengine.cli import (
     mock,
     models,
     parity,
+    record_replay,
     report,
     run_yaml,
-    tapes,
     verify,
 )
-from pytest_llmengine.cli.console import stderr
+from pytest_llmengine.cli.options import stderr
 from pytest_llmengine.reports.model import tool_version
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ app.command()(verify.verify)
 app.command()(report.report)
 app.command()(batch.batch)
 app.command()(parity.parity)
-app.command()(tapes.record)
-app.command()(tapes.replay)
+app.command()(record_replay.record)
+app.command()(record_replay.replay)
 app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(contract.app, name="contract")
 app.add_typer(engines.app, name="engines")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import stderr
+from pytest_llmengine.cli.options import stderr
 
 if TYPE_CHECKING:
     from llmengine import BatchReport, Engine
@@ -56,8 +56,7 @@ def batch(  # noqa: PLR0913 - one option each
     Exit status: 0 all lines are answered, 1 some are not, 2 nothing could be asked.
     """
     from llmengine import run_batch
-    from pytest_llmengine.cli.batch_progress import summary, watching
-    from pytest_llmengine.cli.fleet import fleet
+    from pytest_llmengine.cli.batch_run import fleet, summary, watching
 
     engines = fleet(engine or [], url or [], model, config, concurrency)
     try:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmengine.cli.console import print_rows, stderr, stdout
-from pytest_llmengine.cli.options import LevelName, TierName
+from pytest_llmengine.cli.options import LevelName, TierName, print_rows, stderr, stdout
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.registry import Check

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import print_rows, stderr
 from pytest_llmengine.cli.options import (
-    GpusOption,  # noqa: TC001 - typer reads the annotations
-    ImageOption,  # noqa: TC001 - typer reads the annotations
-    StartupTimeoutOption,  # noqa: TC001 - typer reads the annotations
+    GpusOption,
+    ImageOption,
+    StartupTimeoutOption,
+    print_rows,
+    stderr,
 )
 
 app = typer.Typer(help="The engines that are configured, and their servers.", no_args_is_help=True)
@@ -25,7 +26,7 @@ _Name = Annotated[
 @app.command("list")
 def list_engines(*, config: _Config = None) -> None:
     """List the engines of the file, or else the backends, and where their servers are."""
-    from pytest_llmengine.cli.engine_rows import HEADS, rows
+    from pytest_llmengine.cli.engine_status import HEADS, rows
 
     found, note = rows(config)
     repeated = all(name == backend for name, backend, *_ in found)
@@ -47,7 +48,7 @@ def check(
     Exit status: 1 when one of them does not answer.
     """
     from llmengine.config.files import load_engines
-    from pytest_llmengine.cli.engine_check import checked
+    from pytest_llmengine.cli.engine_status import checked
 
     if not names and config is None:
         raise typer.BadParameter("name the engines, or give their file by --config")
@@ -77,8 +78,8 @@ def warmup(  # noqa: PLR0913 - one option each
     A container is started where no address is configured, or an image is given; it stays until
     `llmengine engines stop NAME`.
     """
-    from pytest_llmengine.cli.start_progress import start_progress
-    from pytest_llmengine.cli.warming import warm
+    from pytest_llmengine.cli.engine_status import warm
+    from pytest_llmengine.cli.progress import start_progress
     from pytest_llmengine.targets import Settings
 
     settings = Settings(

@@ -43,9 +43,8 @@ def serve(  # noqa: PLR0913 - one option each
     from itertools import cycle
 
     from llmengine.mock import MockServer, Script
-    from pytest_llmengine.cli.faults import parse_fault
-    from pytest_llmengine.cli.replies import read_replies
-    from pytest_llmengine.cli.serving import until_signal
+    from pytest_llmengine.cli.mock_arguments import parse_fault, read_replies
+    from pytest_llmengine.cli.record_replay import until_signal
 
     script = Script(
         replies=read_replies(replies) if replies else (),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import print_rows
+from pytest_llmengine.cli.options import print_rows
 
 app = typer.Typer(help="The models of the embedded engine.", no_args_is_help=True)
 
@@ -16,7 +16,7 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `models list`.")],
 ) -> None:
     """Download a model to this user's cache, check it, and print where it is."""
-    from pytest_llmengine.cli.fetch import fetch
+    from pytest_llmengine.cli.progress import fetch
 
     typer.echo(fetch(name))
 

@@ -1,11 +1,104 @@
-"""Options that several commands share."""
+"""The consoles of the command line.
+
+Options that several commands share.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from rich.console import Console, RenderableType
+
+
+# Wide enough that a row stays one line, so that grep, cut and awk work on what is piped.
+_PIPED_WIDTH = 400
+_GAP = 2
+_NARROWEST_PROSE = 24
+
+
+def stdout() -> Console:
+    """For results."""
+    from pytest_llmengine.reports.console import SafeConsole
+
+    return SafeConsole(highlight=False, markup=False, emoji=False)
+
+
+def stderr() -> Console:
+    """For progress and errors, so that results can be piped."""
+    from pytest_llmengine.reports.console import SafeConsole
+
+    return SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def listing() -> Console:
+    """For tables of any width: wrapped on a terminal, one line a row in a pipe."""
+    console = stdout()
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    return console
+
+
+def print_rows(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    prose: bool = False,
+    spare: str | None = None,
+) -> None:
+    """Print rows as a table, or one below the other where a terminal is too narrow for it.
+
+    Nothing is cut, so that what is shown can be copied. ``right`` are the columns of numbers. With
+    ``prose`` the last column may be wrapped. ``spare`` is a column that is left out where there is
+    no room for it.
+    """
+    from rich.table import Table
+
+    console = listing()
+    if spare is not None and not _fits(heads, rows, console.width, prose=prose):
+        place = heads.index(spare)
+        heads = [*heads[:place], *heads[place + 1 :]]
+        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+    if not _fits(heads, rows, console.width, prose=prose):
+        console.print(*(_entry(heads, row) for row in rows), sep="\n")
+        return
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for place, head in enumerate(heads):
+        wraps = prose and place == len(heads) - 1
+        table.add_column(head, justify="right" if head in right else "left", no_wrap=not wraps)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _fits(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, prose: bool) -> bool:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    if prose:
+        widths[-1] = min(widths[-1], _NARROWEST_PROSE)
+    return sum(widths) + _GAP * (len(widths) - 1) <= width
+
+
+def _entry(heads: Sequence[str], row: Sequence[str]) -> RenderableType:
+    """One row with its heads beside it; what is not known is left out."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for head, value in zip(heads[1:], row[1:], strict=True):
+        if value not in {"", "-"}:
+            table.add_row(head, Text(value))
+    return Group(Text(row[0], style="bold", overflow="fold"), Padding(table, (0, 0, 0, _GAP)))
+
 
 ImageOption = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import stderr, stdout
+from pytest_llmengine.cli.options import stderr, stdout
 
 if TYPE_CHECKING:
     from pytest_llmengine.parity import Choices, Live, ParityReport, Selection, Side
@@ -67,7 +67,7 @@ def parity(  # noqa: PLR0913 - one option each
 
     Exit status: 0 equal within noise, 1 diverges, 2 cannot be compared.
     """
-    from pytest_llmengine.cli.sides import Aim, Way, open_side
+    from pytest_llmengine.cli.parity_sides import Aim, Way, open_side
     from pytest_llmengine.parity import Choices, Selection
 
     _check_paths(save, report or ())

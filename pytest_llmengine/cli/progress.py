@@ -1,18 +1,36 @@
-"""Runs checks one after another and shows how far it is."""
+"""Runs checks one after another and shows how far it is.
+
+Shows how the start of a container goes.
+
+Downloads a model with a bar on standard error.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from llmengine.embedded import models
+from pytest_llmengine.cli.options import stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
+    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.outcomes import Outcome
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.reports import CheckRecord
@@ -57,3 +75,51 @@ def _with_lines(checks: Sequence[Check], run: Run, console: Console) -> Iterator
             yield record
         told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
         console.print(f"{group}: {told}", soft_wrap=True)
+
+
+@contextmanager
+def start_progress(console: Console) -> Iterator[OnProgress]:
+    """A bar for each step on a terminal, else a line for each; nothing where nothing is started."""
+    if not console.is_terminal:  # rich before 14.3 ends a bar that it does not show in a line
+        yield _lines(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield report
+
+
+def _lines(console: Console) -> OnProgress:
+    told = set()
+
+    def report(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a step, not how far
+        if what not in told:
+            told.add(what)
+            console.print(what, soft_wrap=True)
+
+    return report
+
+
+def fetch_missing(name: str) -> None:
+    """Download a model of the catalogue that is not on this machine; another is left alone."""
+    if name in models.CATALOGUE and models.find(name) is None:
+        fetch(name)
+
+
+def fetch(name: str) -> Path:
+    """The file of the catalogue's model `name`, downloaded to the user's cache if need be."""
+    console = stderr()
+    if not console.is_terminal:  # rich before 14.3 ends a bar that it does not show in a line
+        if models.find(name) is None:
+            console.print(f"downloading {name}")
+        return models.pull(name)
+    columns = (TextColumn(name), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        return models.pull(name, lambda done, total: bar.update(task, completed=done, total=total))

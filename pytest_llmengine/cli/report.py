@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import listing
+from pytest_llmengine.cli.options import listing
 
 
 def report(

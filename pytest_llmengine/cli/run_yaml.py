@@ -41,10 +41,14 @@ def run_yaml(  # noqa: PLR0913 - one option each
     """
     from llmengine import pipeline as pipelines
     from llmengine.integrations.chainette.chains import is_chain_file
-    from pytest_llmengine.cli.aiming import aimed, close_engines, fetch_models
-    from pytest_llmengine.cli.console import stderr, stdout
-    from pytest_llmengine.cli.run_report import print_report
-    from pytest_llmengine.cli.run_watch import watching
+    from pytest_llmengine.cli.options import stderr, stdout
+    from pytest_llmengine.cli.pipeline_run import (
+        aimed,
+        close_engines,
+        fetch_models,
+        print_report,
+        watching,
+    )
 
     if resume is not None and (inputs is not None or limit is not None):
         raise typer.BadParameter("a resumed run has its inputs; leave --input and --limit out")
@@ -82,9 +86,8 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
     from llmengine.config.files import load_engines
     from llmengine.integrations.chainette import chains, register_engine
     from llmengine.pipeline.step import read_objects
-    from pytest_llmengine.cli.aiming import engine_named, fetch_model
-    from pytest_llmengine.cli.console import stdout
-    from pytest_llmengine.cli.run_report import print_chain_report
+    from pytest_llmengine.cli.options import stdout
+    from pytest_llmengine.cli.pipeline_run import engine_named, fetch_model, print_chain_report
 
     if inputs is None:
         raise typer.BadParameter(

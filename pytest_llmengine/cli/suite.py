@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.cli.console import stderr
-from pytest_llmengine.cli.fetch import fetch_missing
-from pytest_llmengine.cli.progress import run_all
-from pytest_llmengine.cli.start_progress import start_progress
+from pytest_llmengine.cli.options import stderr
+from pytest_llmengine.cli.progress import fetch_missing, run_all, start_progress
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.contract.runner import not_run

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import stdout
 from pytest_llmengine.cli.options import (
     GpusOption,
     ImageOption,
     LevelName,
     StartupTimeoutOption,
     TierName,
+    stdout,
 )
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from llmengine import Progress, Usage
 from llmengine.mock import Fault, MockServer, Script
-from pytest_llmengine.cli.batch_progress import pace, summary, watching
+from pytest_llmengine.cli.batch_run import pace, summary, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,7 @@ import pytest
 
 from llmengine.mock.behaviour import Fault
 from llmengine.types.errors import ConfigError
-from pytest_llmengine.cli.faults import parse_fault
-from pytest_llmengine.cli.replies import read_replies
+from pytest_llmengine.cli.mock_arguments import parse_fault, read_replies
 
 if TYPE_CHECKING:
     from pathlib import Path

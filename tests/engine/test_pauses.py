@@ -14,7 +14,7 @@ from rich.console import Console
 
 from llmengine import EngineConfig, RateLimitError, Result, Timeouts, pauses, run_batch
 from llmengine.pipeline import StepProgress
-from pytest_llmengine.cli.run_watch import watching
+from pytest_llmengine.cli.pipeline_run import watching
 
 HANG = 60
 

@@ -1,17 +1,41 @@
-"""``llmengine record`` and ``llmengine replay``: the proxy by itself, for programs of any kind."""
+"""Keeps a server up until somebody ends the command.
+
+``llmengine record`` and ``llmengine replay``: the proxy by itself, for programs of any kind.
+"""
 
 from __future__ import annotations
 
+import signal
+import threading
+from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli.console import stderr
-from pytest_llmengine.cli.options import (
-    AllowHostOption,  # noqa: TC001 - typer reads the annotations
-    CorsOption,  # noqa: TC001 - typer reads the annotations
-)
+from pytest_llmengine.cli.options import AllowHostOption, CorsOption, stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def until_signal() -> Iterator[Callable[[], object]]:
+    """Gives a function that waits for Ctrl-C or SIGTERM.
+
+    Inside, neither raises: a server is to be closed in order, its recording saved.
+    """
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield ended.wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")]
 
@@ -35,7 +59,6 @@ def record(  # noqa: PLR0913 - one option each
 
     Prints the address for clients first. Exit status: 1 when something was not recorded.
     """
-    from pytest_llmengine.cli.serving import until_signal
     from pytest_llmengine.recording import Provenance, RecordServer
 
     facts = Provenance(engine=engine, version=version, model=model)
@@ -75,7 +98,6 @@ def replay(
 
     Prints the address for clients first. Exit status: 1 when a request was not recorded.
     """
-    from pytest_llmengine.cli.serving import until_signal
     from pytest_llmengine.recording import ReplayServer
 
     server = ReplayServer(

@@ -1,12 +1,20 @@
-"""Reads faults as they are written on the command line: ``status=503,retry_after=1``."""
+"""Reads faults as they are written on the command line: ``status=503,retry_after=1``.
+
+Reads the replies that a mock server is to give.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.behaviour import Fault
 from llmengine.types.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 _WORDS = {"true": True, "false": False}
 
@@ -48,3 +56,22 @@ def _convert(kind: str, text: str) -> Any:
     if "tuple" in kind and "+" in text:
         return tuple(int(part) for part in text.split("+"))
     return int(text)
+
+
+def read_replies(path: Path) -> list[str | dict[str, Any]]:
+    """One reply a line, each a JSON string or a JSON object (the assistant's message).
+
+    Raises ConfigError that names the file and the line.
+    """
+    lines = path.read_text("utf-8").splitlines()
+    return [_reply(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def _reply(line: str, where: str) -> str | dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{where}: not JSON: {error}; write one reply a line") from error
+    if not isinstance(value, str | dict):
+        raise ConfigError(f"{where}: a reply is a JSON string or object, not {line.strip()}")
+    return value

@@ -1,0 +1,187 @@
+"""Which engines a pipeline runs on, from its own list, a file, and a name on the command line.
+
+Shows how far a run is: a bar a step on a terminal, a line a step elsewhere.
+
+The summary of a run: a table of its steps, what failed, and where everything is.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from llmengine import pauses
+from llmengine.config.files import load_engines
+from llmengine.types.errors import ConfigError
+from pytest_llmengine.cli.options import print_rows
+from pytest_llmengine.cli.progress import fetch_missing
+from pytest_llmengine.targets import config_named
+from pytest_llmengine.targets.settings import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.progress import Task, TaskID
+
+    from llmengine.config.engine import EngineConfig
+    from llmengine.integrations.chainette.chains import ChainReport
+    from llmengine.pipeline import Chain, Pipeline, RunReport, StepProgress
+
+    OnStep = Callable[[StepProgress], object]
+
+
+def aimed(pipeline: Pipeline, engine: str | None, file: Path | None) -> Pipeline:
+    """The pipeline with the engines of the file over its own, all on `engine` if one is named."""
+    if file is not None:
+        pipeline = pipeline.with_engines(load_engines(file))
+    return pipeline if engine is None else pipeline.on(engine_named(engine, pipeline.engines))
+
+
+def fetch_models(pipeline: Pipeline) -> None:
+    """Download with a bar what embedded engines would else download in silence."""
+    for step in pipeline.chain.steps:
+        config = pipeline.engines.get(step.engine)
+        if config is not None:
+            fetch_model(config)
+
+
+def fetch_model(config: EngineConfig) -> None:
+    """Download with a bar what the engine would else download in silence, if anything."""
+    if config.backend == "embedded" and not config.endpoint:
+        fetch_missing(config.model)
+
+
+def close_engines(pipeline: Pipeline) -> None:
+    """Stop what engines of the steps started."""
+    for step in pipeline.chain.steps:
+        pipeline.engines[step.engine].engine.close()
+
+
+def engine_named(name: str, engines: Mapping[str, EngineConfig]) -> EngineConfig:
+    """The engine of that name, else the backend with the model that it has anyway."""
+    if name in engines:
+        return engines[name]
+    bare = config_named(name, None)
+    model = facts(bare.backend).model
+    if not model:
+        msg = (
+            f"engine {name!r} has no model: list it in the pipeline's engines, or in a file given "
+            "by --config"
+        )
+        raise ConfigError(msg)
+    return bare.model_copy(update={"model": model})
+
+
+class PauseColumn(ProgressColumn):
+    """Which servers asked for a pause, and for how long yet; shown by the step that runs."""
+
+    def render(self, task: Task) -> Text:
+        """The pauses of this moment; nothing beside a step that is done."""
+        shown = {} if task.finished else pauses()
+        return Text(", ".join(f"{origin} asks to wait {s:.0f} s" for origin, s in shown.items()))
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[OnStep]:
+    """Gives what a run is to tell of its progress."""
+    if not console.is_terminal:
+        yield lambda progress: _line(progress, console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[failed]}"),
+        PauseColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+        yield lambda progress: _bar(progress, bars, tasks)
+
+
+def _bar(progress: StepProgress, bars: Progress, tasks: dict[str, TaskID]) -> None:
+    if progress.step not in tasks:
+        tasks[progress.step] = bars.add_task(progress.step, total=progress.total, failed="")
+    failed = f"{progress.failed} failed" if progress.failed else ""
+    bars.update(tasks[progress.step], completed=progress.done, failed=failed)
+
+
+def _line(progress: StepProgress, console: Console) -> None:
+    if progress.done == progress.total:
+        answered = progress.done - progress.failed
+        told = f"{answered} answered, {progress.failed} failed" if progress.total else "none to ask"
+        console.print(f"{progress.step}: {told}", soft_wrap=True)
+
+
+_SHOWN = 10
+_COLUMNS = {
+    "answered": "answered",
+    "failed": "failed",
+    "attempts": "attempts",
+    "prompt_tokens": "tokens in",
+    "completion_tokens": "tokens out",
+    "cost": "cost",
+}
+
+
+def print_report(report: RunReport, chain: Chain, console: Console) -> None:
+    """Print the table, the first failures, and the folder."""
+    heads = ("step", "engine", *_COLUMNS.values())
+    rows = [(s.id, s.engine, *_cells(report.usage["steps"][s.id])) for s in chain.steps]
+    rows.append(("all", "", *_cells(report.usage["total"])))
+    print_rows(heads, rows, right=_COLUMNS.values())
+    failed = [record for record in report.records if record["error"]]
+    for record in failed[:_SHOWN]:
+        console.print(_failure(record), soft_wrap=True)
+    if len(failed) > _SHOWN:
+        console.print(f"and {len(failed) - _SHOWN} more, in outputs.jsonl")
+    console.print(_last_line(report), soft_wrap=True)
+
+
+def print_chain_report(report: ChainReport, console: Console) -> None:
+    """Print the first items that a chain of Chainette skipped, and the folder."""
+    for item in report.skipped[:_SHOWN]:
+        console.print(f"skipped: {' '.join(str(item).split())}", soft_wrap=True)
+    if len(report.skipped) > _SHOWN:
+        console.print(f"and {len(report.skipped) - _SHOWN} more, in skipped.jsonl")
+    items = "1 item" if report.items == 1 else f"{report.items} items"
+    told = f"{report.answered} answered, {report.items - report.answered} skipped"
+    console.print(f"{items}: {told}; all of it is in {report.folder}", soft_wrap=True)
+
+
+def _cells(counts: dict[str, Any]) -> list[str]:
+    return [_cell(counts, name) for name in _COLUMNS]
+
+
+def _cell(counts: dict[str, Any], name: str) -> str:
+    if counts[name] is None:
+        return "unknown"
+    if name == "cost":
+        return f"{counts['cost']:.4g} {counts['currency'] or ''}".strip()
+    return str(counts[name])
+
+
+def _failure(record: dict[str, Any]) -> str:
+    error = record["error"]
+    words = " ".join(error["message"].split())
+    return f"failed: record {record['id']}: step {error['step']}: {error['type']}: {words}"
+
+
+def _last_line(report: RunReport) -> str:
+    counts = report.counts
+    records = "1 record" if counts["records"] == 1 else f"{counts['records']} records"
+    told = f"{counts['answered']} answered, {counts['failed']} failed"
+    return f"{records}: {told}; all of it is in {report.folder}"
