@@ -28,11 +28,22 @@ def lowest(session: nox.Session) -> None:
     if sys.version_info >= (3, 12):
         session.skip("the lowest versions have wheels for Python 3.11")
     session.install("uv")
-    pins = str(Path(session.create_tmp()) / "lowest.txt")
+    folder = Path(session.create_tmp())
+    pins, limits = folder / "lowest.txt", folder / "limits.txt"
+    limits.write_text("click<8.2\n")  # typer below 0.15.4 does not work with a newer one
     extras = ("--extra", "embedded", "--extra", "openai", "--extra", "otel", "--extra", "prices")
     compiling = ("uv", "pip", "compile", "pyproject.toml", "--group", "test", *extras)
-    session.run(*compiling, "--resolution", "lowest-direct", "--upgrade", "-qo", pins)
-    session.install("-r", pins)
+    session.run(
+        *compiling,
+        "-c",
+        str(limits),
+        "--resolution",
+        "lowest-direct",
+        "--upgrade",
+        "-qo",
+        str(pins),
+    )
+    session.install("-r", str(pins))
     session.install("--no-deps", "--editable", ".")
     session.run("pytest", "-n", "2", *(session.posargs or ("-m", "not docker")))
 

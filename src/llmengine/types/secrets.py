@@ -28,7 +28,7 @@ _lock = threading.Lock()
 _known: tuple[str, ...] = ()
 
 # Placeholders that servers without authentication are given; masking them would garble texts.
-_PUBLIC = frozenset({"EMPTY", "none", "None", "ollama", "dummy", "test", "mock"})
+_PUBLIC = frozenset({"EMPTY", "none", "None", "ollama", "dummy", "test", "mock", "unused"})
 _MIN_LENGTH = 4
 # The encodings of a shorter key are short enough to turn up by chance.
 _MIN_ENCODED = 8
