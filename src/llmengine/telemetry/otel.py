@@ -1,16 +1,11 @@
-"""Prompts and answers in the conventions' message format, for those who ask for them.
-
-Format: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-input-messages.json. Images and
-other media are told by their type alone, since a trace is no place for megabytes.
-
-Requests, results and failures in the attribute names of the conventions; never contents.
-
-The tracer and the histograms that all engines share.
-
-OpenTelemetry spans and metrics of chat calls, by the semantic conventions for generative AI.
+"""OpenTelemetry spans and metrics of chat calls, by the semantic conventions for generative AI.
 
 Conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ (names as of 1.41).
-Imported only where OpenTelemetry is installed and in use; see `llmengine.telemetry.tracing`.
+Format of prompts and answers in spans:
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-input-messages.json.
+
+This module is imported only if OpenTelemetry is installed and in use; see
+`llmengine.telemetry.tracing`.
 """
 
 from __future__ import annotations
@@ -46,12 +41,15 @@ _ON = {"true", "span_only", "span_and_event"}
 
 
 def wanted() -> bool:
-    """Whether prompts and answers may go into spans; OpenTelemetry's own switch says so."""
+    """Whether prompts and answers may go into spans, by OpenTelemetry's own variable."""
     return os.environ.get(SWITCH, "").lower() in _ON
 
 
 def conversation(request: ChatRequest) -> dict[str, str]:
-    """The messages and the tools of a request."""
+    """The messages and the tools of a request, in the message format of the conventions.
+
+    Of images and other media only the type is recorded, since the data can be megabytes long.
+    """
     said = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
     if request.tools:
         said["gen_ai.tool.definitions"] = _json(list(request.tools))
@@ -59,7 +57,7 @@ def conversation(request: ChatRequest) -> dict[str, str]:
 
 
 def answer(output: LLMOutput) -> dict[str, str]:
-    """The answers, also what had arrived of one that broke off."""
+    """The answers, in the same format; of an answer that broke off, the part that arrived."""
     return {"gen_ai.output.messages": _json([_answer(o) for o in output.outputs])}
 
 
@@ -127,7 +125,7 @@ _SAMPLING = {
 
 
 def request_attributes(request: ChatRequest) -> dict[str, Any]:
-    """How the answer is to be sampled and in what shape it is to come."""
+    """The span attributes of a request: sampling parameters and output type, never contents."""
     sampling = request.sampling
     said = {f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()}
     if sampling.stop:
@@ -142,7 +140,7 @@ def request_attributes(request: ChatRequest) -> dict[str, Any]:
 def response_attributes(
     result: Result, output: LLMOutput | None, first_content: float | None
 ) -> dict[str, Any]:
-    """What is known at the end: the answer's particulars, and the usage of all attempts."""
+    """The span attributes of a result: details of the answer, and the usage of all attempts."""
     usage = result.usage
     said: dict[str, Any] = {
         "gen_ai.response.time_to_first_chunk": first_content,
@@ -166,7 +164,7 @@ def response_attributes(
 
 
 def tokens(usage: Usage | None) -> dict[str, int]:
-    """Token counts by the conventions' type."""
+    """The token counts, by the token type of the conventions."""
     if usage is None:
         return {}
     counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
@@ -174,7 +172,7 @@ def tokens(usage: Usage | None) -> dict[str, int]:
 
 
 def failure_of(error: Exception) -> dict[str, Any]:
-    """The kind of a failure, and nothing of its message, which may quote an answer."""
+    """The kind of a failure, without its message, because the message may quote an answer."""
     said: dict[str, Any] = {"error.type": type(error).__name__}
     if isinstance(error, CallError):
         said["http.response.status_code"] = error.status
@@ -188,14 +186,14 @@ def _given(said: dict[str, Any]) -> dict[str, Any]:
 
 _NAME = "llmengine"
 _SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
-# Bucket boundaries that the conventions ask for, in seconds, seconds and tokens.
+# Histogram bucket boundaries that the conventions ask for: in seconds, seconds and tokens.
 _SECONDS = [0.01 * 2**n for n in range(14)]
 _FIRST = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10]
 _TOKENS = [4**n for n in range(14)]
 
 
 class Instruments:
-    """What one pair of providers gives us, made once."""
+    """The tracer and the histograms of one pair of providers, shared by all engines."""
 
     def __init__(self, tracers: TracerProvider, meters: MeterProvider) -> None:
         self.tracer = tracers.get_tracer(_NAME, schema_url=_SCHEMA)
@@ -220,33 +218,33 @@ class Instruments:
         )
 
 
-# Names that the conventions, or else their readers, know these servers by.
+# The names of these servers in the conventions, or else in the tools that read the traces.
 _PROVIDERS = {
     "embedded": "llama.cpp",
     "ollama_api": "ollama",
     "vllm_api": "vllm",
     "vllm_local": "vllm",
 }
-# The API's own providers are stand-ins that record nothing.
+# The providers in these modules of the API record nothing.
 _STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
 
 
 @harmless
 def tracing(engine: Engine, url: str) -> Tracing | None:
-    """What the engine's spans are made by; None where nothing would be recorded."""
+    """The maker of the engine's spans; None if nothing would be recorded."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
     if all(type(p).__module__.startswith(_STAND_INS) for p in providers):
         return None
     return Tracing(engine, url, _instruments(*providers))
 
 
-@lru_cache(maxsize=1)  # a provider is set once a process, and warns of instruments made twice
+@lru_cache(maxsize=1)  # a provider is set once per process; it warns of duplicate instruments
 def _instruments(tracers: trace.TracerProvider, meters: metrics.MeterProvider) -> Instruments:
     return Instruments(tracers, meters)
 
 
 class Tracing:
-    """Makes the spans of one engine at one address."""
+    """Makes the spans of one engine at one server address."""
 
     def __init__(self, engine: Engine, url: str, instruments: Instruments) -> None:
         self._instruments = instruments
@@ -260,7 +258,7 @@ class Tracing:
 
     @harmless
     def span(self, request: ChatRequest) -> ChatSpan:
-        """A span that starts now, as the child of the caller's."""
+        """A span that starts now, as a child of the caller's current span."""
         attributes = {
             **self._common,
             "llmengine.engine": self._engine,
@@ -276,7 +274,7 @@ class Tracing:
 
 
 def _server(url: str) -> dict[str, Any]:
-    """Where the server is; an engine in this process has none."""
+    """The attributes of the server's address; none for an engine that runs in this process."""
     parts = urlsplit(url)
     if not parts.hostname:
         return {}
@@ -285,7 +283,10 @@ def _server(url: str) -> dict[str, Any]:
 
 
 class ChatSpan:
-    """One prompt's span, with its attempts as events; it is current between enter and leave."""
+    """The span of one prompt, with its attempts as events.
+
+    It is the current span between `enter` and `leave`.
+    """
 
     def __init__(
         self,
@@ -304,7 +305,7 @@ class ChatSpan:
 
     @harmless
     def enter(self) -> None:
-        """Make the span the parent of what an instrumented HTTP client records."""
+        """Make this the current span, so that the spans of an HTTP client become its children."""
         self._token = context.attach(trace.set_span_in_context(self._span))
 
     @harmless
@@ -325,13 +326,13 @@ class ChatSpan:
 
     @harmless
     def content(self) -> None:
-        """Generated content has arrived; of a stream, the first is timed."""
+        """Generated content has arrived; for a stream, the first content is timed."""
         if self._first_content is None:
             self._first_content = monotonic() - self._started
 
     @harmless
     def end(self, result: Result, *, cancelled: bool) -> None:
-        """The call is over; one that the caller gave up is no failure, and is not measured."""
+        """The call is over; a call that the caller cancelled is not a failure and not measured."""
         seconds = monotonic() - self._started
         span, error = self._span, result.error
         output = result.output or getattr(error, "partial", None)
@@ -348,7 +349,7 @@ class ChatSpan:
 
     def _fail(self, error: LLMEngineError) -> None:
         self._span.set_attributes(failure_of(error))
-        # The message may quote the answer, so it goes where answers go.
+        # The message may quote the answer, so it is recorded only if answers are.
         words = str(error) if self._contents else getattr(error, "label", type(error).__name__)
         self._span.set_status(Status(StatusCode.ERROR, words))
 
