@@ -1,12 +1,7 @@
-"""One line of a step's file: what was asked of one record, and what became of it.
+"""The folder of one run: its files, the lines of its step files, its usage and its report.
 
-What a run used, summed over every request that its step files tell of.
-
-The account of a run: when, with what, how it ended, and what became of every record.
-
-The folder of one run: every file in it, and how each is written so that a kill leaves it whole.
-
-Step files grow by one line a record. The others are replaced as a whole.
+A step file has one line per record and grows by appending. The other files are replaced as a
+whole. Each file is written so that it stays readable if the process is killed.
 """
 
 from __future__ import annotations
@@ -44,7 +39,7 @@ OutputRow = dict[str, Any]
 
 
 def answered_row(step: Step, record_id: str, prompt: list[Message], result: Result) -> OutputRow:
-    """The line of a record that was sent, answered or not; a failed one keeps its partial text."""
+    """The line of a record that was sent; if it failed, the partial text is kept."""
     error = result.error
     output = result.output or (error.partial if isinstance(error, CallError) else None)
     return {
@@ -63,7 +58,7 @@ def answered_row(step: Step, record_id: str, prompt: list[Message], result: Resu
 
 
 def unsent_row(record_id: str, error: LLMEngineError) -> OutputRow:
-    """The line of a record whose prompt could not be made."""
+    """The line of a record that was not sent, because its prompt could not be made."""
     return {
         "id": record_id,
         "prompt": None,
@@ -80,12 +75,12 @@ def unsent_row(record_id: str, error: LLMEngineError) -> OutputRow:
 
 
 def answer_of(step: Step, row: OutputRow) -> Any:
-    """What later steps see of an answered line: the parsed data, or the text."""
+    """The answer in a line, as later steps see it: the parsed data, or the text."""
     return row["text"] if step.output_model is None else row["parsed"]
 
 
 def error_of(error: LLMEngineError) -> dict[str, Any]:
-    """An error as data: its class, its words, and the status if a server gave one."""
+    """An error as data: its class, its message, and the HTTP status if there is one."""
     return {
         "type": type(error).__name__,
         "message": str(error),
@@ -113,13 +108,13 @@ _COUNTS = ("answered", "failed", "attempts", "without_usage")
 
 
 def usage_of(steps: Mapping[str, Iterable[OutputRow]]) -> dict[str, Any]:
-    """Counts of each step and of all.
+    """The counts of each step and the totals, over all requests in the step files.
 
-    ``answered`` and ``failed`` count records by their last line; ``attempts`` and tokens count
-    all lines, so that failures which a resumed run mended are paid for. ``without_usage`` counts
-    lines that were sent and whose tokens no server told: where it is not 0, tokens are a lower
-    bound. Tokens are None where nothing is known. ``cost`` is in ``currency``, and None where any
-    part of it is unknown or in another currency.
+    ``answered`` and ``failed`` count records by their last line. ``attempts`` and tokens count
+    all lines, so they include failed lines that a resumed run has replaced. ``without_usage``
+    counts lines that were sent but for which the server reported no tokens: if it is not 0, the
+    tokens are a lower bound. Tokens are None if nothing is known. ``cost`` is in ``currency``; it
+    is None if any part of it is unknown or in another currency.
     """
     counted = {step: _count(rows) for step, rows in steps.items()}
     return {"steps": counted, "total": _total(list(counted.values()))}
@@ -159,7 +154,7 @@ _DISTRIBUTION = "pytest-llmengine"
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run left: its folder, every record as `outputs.jsonl` has it, counts and usage."""
+    """The result of a run: its folder, all records as in `outputs.jsonl`, counts and usage."""
 
     folder: Path
     records: list[dict[str, Any]]
@@ -174,7 +169,7 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class RunLog:
-    """Writes the account of one run."""
+    """Writes ``run.json`` and the outputs: when a run began and ended, with what, and how."""
 
     folder: RunFolder
     steps: tuple[str, ...]
@@ -182,13 +177,13 @@ class RunLog:
 
     @classmethod
     def begin(cls, folder: RunFolder, chain: Chain, engines: Mapping[str, EngineConfig]) -> RunLog:
-        """Note that a run began."""
+        """Write that a run has begun."""
         account = {"name": chain.name, **_with_what(chain, engines), "started": _now()}
         return cls._noted(folder, chain, account)
 
     @classmethod
     def go_on(cls, folder: RunFolder, chain: Chain, engines: Mapping[str, EngineConfig]) -> RunLog:
-        """Note that a run goes on."""
+        """Write that a run is continued."""
         before = folder.read(RUN)
         resumed = [*before.get("resumed", ()), _now()]
         account = before | _with_what(chain, engines) | {"resumed": resumed}
@@ -203,7 +198,7 @@ class RunLog:
     def end(
         self, records: list[RecordProgress], stopped_by: BaseException | None = None
     ) -> RunReport:
-        """Write the outputs, the usage and how it ended; a stop in the middle says by what."""
+        """Write the outputs, the usage and how the run ended; if it was stopped, also by what."""
         rows = [_ended(progress, self.steps) for progress in records]
         counts = {"records": len(rows)} | {
             status: sum(row["status"] == status for row in rows)
@@ -265,14 +260,14 @@ PIPELINE, INPUTS, OUTPUTS, USAGE, RUN = (
 
 
 class RunFolder:
-    """The files of one run. Whatever is written is scrubbed of every known key."""
+    """The files of one run. Every known key is removed from all text that is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def create(cls, parent: str | os.PathLike[str], name: str) -> RunFolder:
-        """A new folder named after the time, in UTC, and the chain."""
+        """A new folder, named after the time in UTC and the chain."""
         stem = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
         number = 1
         while True:
@@ -286,7 +281,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
-        """The folder of an earlier run; raises ConfigError if it is none."""
+        """The folder of an earlier run; raises ConfigError if it is not one."""
         folder = cls(Path(path))
         for name in (PIPELINE, INPUTS, RUN):
             if not (folder.path / name).is_file():
@@ -294,7 +289,7 @@ class RunFolder:
                 raise ConfigError(msg)
         return folder
 
-    # ---- whole files
+    # ---- files that are replaced as a whole
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a JSON file."""
@@ -310,7 +305,7 @@ class RunFolder:
         self._replace(name, text)
 
     def read(self, name: str) -> Any:
-        """What a JSON or YAML file of the run holds; raises ConfigError if it is broken."""
+        """The content of a JSON or YAML file of the run; raises ConfigError if it is broken."""
         path = self.path / name
         try:
             return load_yaml(read_text(path))  # JSON is YAML
@@ -326,19 +321,19 @@ class RunFolder:
     # ---- step files
 
     def append(self, step_id: str, row: Any) -> None:
-        """Add one line to a step's file; it is with the operating system when this returns."""
+        """Add one line to a step's file; on return, the operating system has it."""
         with self._step(step_id).open("ab") as file:
             file.write(scrub(_line(row)).encode())
 
     def mend(self, step_id: str) -> None:
-        """Take off a step's file a last line that a kill cut short."""
+        """Remove the last line of a step's file if it is incomplete, because the run was killed."""
         path = self._step(step_id)
         data = path.read_bytes() if path.exists() else b""
         if data and not data.endswith(b"\n"):
             os.truncate(path, data.rfind(b"\n") + 1)
 
     def rows(self, step_id: str) -> Iterator[dict[str, Any]]:
-        """The lines of a step's file; raises ConfigError that names one that is no JSON."""
+        """The lines of a step's file; raises ConfigError that names a line that is not JSON."""
         path = self._step(step_id)
         if not path.exists():
             return
@@ -351,7 +346,7 @@ class RunFolder:
 
 
 class _Blocks(yaml.SafeDumper):
-    """Writes texts of several lines as people do, so that prompts can be read."""
+    """A YAML writer that uses block style for texts of several lines, so prompts are readable."""
 
 
 def _text(dumper: _Blocks, value: str) -> yaml.ScalarNode:
@@ -366,7 +361,7 @@ def _line(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False) + "\n"
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which a model may write as an escape
+    except UnicodeEncodeError:  # a lone surrogate, which a model may write as an escape
         return json.dumps(value) + "\n"
     return text
 

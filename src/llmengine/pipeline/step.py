@@ -1,10 +1,6 @@
-"""Prompt templates: Jinja in a sandbox, in which a missing name is an error and never a blank.
+"""Steps, chains of steps, the records they run over, and their prompt templates.
 
-The records of a run, and how far each of them has come.
-
-One question asked of every record.
-
-Steps in order, each of which may read what those before it answered.
+Templates are Jinja in a sandbox, in which a missing name is an error and never an empty text.
 """
 
 from __future__ import annotations
@@ -39,12 +35,15 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """What a placeholder prints: JSON where Python's own spelling is no data format."""
+    """The text of a placeholder: JSON for values that Python would not print as a data format."""
     return _json(value) if value is None or isinstance(value, (bool, Mapping, list)) else value
 
 
 class _Prompts(ImmutableSandboxedEnvironment):
-    """A dot after a mapping is always a key, so no method hides a field called ``items``."""
+    """A sandbox in which a dot after a mapping always reads a key.
+
+    So a field called ``items`` is not hidden by the method of that name.
+    """
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Mapping):
@@ -69,8 +68,8 @@ def _environment() -> _Prompts:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.clear()  # else `{{ range }}` in a record without that field prints a function
-    made.filters["tojson"] = _json  # Jinja's own is for HTML and escapes < and &
+    made.globals.clear()  # else `{{ range }}` prints a function if no field has that name
+    made.filters["tojson"] = _json  # Jinja's own filter is for HTML and escapes < and &
     return made
 
 
@@ -80,7 +79,7 @@ def _compiled(source: str) -> Template:
 
 
 def check(source: str, where: str) -> None:
-    """Raise ConfigError that names `where` and the line if the text is no template."""
+    """Raise ConfigError that names `where` and the line if the text is not a valid template."""
     try:
         _compiled(source)
     except TemplateSyntaxError as error:
@@ -92,10 +91,10 @@ def check(source: str, where: str) -> None:
 
 
 def fill(source: str, names: Mapping[str, Any], where: str) -> str:
-    """The template filled with the names.
+    """The text of the template with these names.
 
     Raises InvalidRequestError that begins with `where` and says which name is missing and which
-    there are, or what else went wrong.
+    names exist, or what else went wrong.
     """
     try:
         return _compiled(source).render(names)
@@ -111,7 +110,7 @@ def _is_unknown_name(problem: str | None) -> bool:
 
 
 def references(source: str, root: str) -> Iterator[tuple[str, ...]]:
-    """Every dotted path below `root` that the template reads: ``("extract", "summary")``."""
+    """Every dotted path below `root` in the template, such as ``("extract", "summary")``."""
     tree = _environment().parse(source)
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(node)
@@ -120,7 +119,7 @@ def references(source: str, root: str) -> Iterator[tuple[str, ...]]:
 
 
 def _path(node: nodes.Node) -> tuple[str, ...]:
-    """The names of a chain of dots and constant keys; empty where part of it is computed."""
+    """The names in a path of dots and constant keys; empty if part of the path is computed."""
     if isinstance(node, nodes.Name):
         return (node.name,)
     if isinstance(node, nodes.Getattr):
@@ -134,7 +133,7 @@ def _path(node: nodes.Node) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One input: its id, unique in a run, and its fields, the id among them."""
+    """One input: its id, which is unique in a run, and its fields, which include the id."""
 
     id: str
     fields: Mapping[str, Any]
@@ -142,7 +141,7 @@ class Record:
 
 @dataclass(slots=True)
 class RecordProgress:
-    """What a record has by now: the answers of steps by their id, or the error that ended it."""
+    """The state of a record: the answers so far by step id, or the error that ended it."""
 
     record: Record
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -150,9 +149,9 @@ class RecordProgress:
 
 
 def to_records(items: Iterable[Mapping[str, Any]], source: str = "inputs") -> list[Record]:
-    """Records from mappings; the id is the field ``id``, or the place in the list from 1 on.
+    """Records from mappings; the id is the field ``id``, or the position in the list, from 1.
 
-    Raises ConfigError that names `source` and the place.
+    Raises ConfigError that names `source` and the position.
     """
     records: dict[str, Record] = {}
     for place, item in enumerate(items, start=1):
@@ -168,7 +167,7 @@ def to_records(items: Iterable[Mapping[str, Any]], source: str = "inputs") -> li
 
 
 def read_records(path: str | os.PathLike[str]) -> list[Record]:
-    """The records of a file with one JSON object a line; empty lines are passed over.
+    """The records of a file with one JSON object per line; empty lines are skipped.
 
     Raises ConfigError that names the file and the line.
     """
@@ -176,7 +175,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
 
 def read_objects(path: str | os.PathLike[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The objects of such a file, each with the file and line that messages name it by."""
+    """The objects of such a file, each with its file and line as named in messages."""
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
@@ -214,8 +213,8 @@ def _record(item: Any, place: int, where: str) -> Record:
     return Record(str(given), {"id": given, **item})
 
 
-STEPS = "steps"  # the name under which templates find what earlier steps answered
-RESERVED_IDS = frozenset({"inputs", "outputs"})  # files of the run's folder
+STEPS = "steps"  # the name of the answers of earlier steps in templates
+RESERVED_IDS = frozenset({"inputs", "outputs"})  # names of files in the run's folder
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -224,10 +223,11 @@ class Step:
     """One question asked of every record.
 
     ``engine`` is the name of an engine. The prompts are Jinja templates over the record's fields
-    and ``steps``, what earlier steps answered: ``{{ question }}``, ``{{ steps.extract.summary }}``.
-    ``input_model`` (pydantic) is what the fields are validated with first, so that templates see
-    its types and defaults. ``output_model`` is what the answer is validated with; without one the
-    answer is its text. Raises ConfigError that names the step and the field.
+    and ``steps``, the answers of earlier steps, such as ``{{ question }}`` or
+    ``{{ steps.extract.summary }}``.
+    ``input_model`` is a pydantic model that validates the fields first, so that templates see
+    its types and defaults. ``output_model`` validates the answer; without it, the answer is the
+    text. Raises ConfigError that names the step and the field.
     """
 
     id: str
@@ -240,7 +240,7 @@ class Step:
     reasoning: bool | str | None = None
 
     def __post_init__(self) -> None:
-        is_file_name = file_name(self.id) == self.id  # not of a device of Windows, such as con
+        is_file_name = file_name(self.id) == self.id  # no Windows device, such as con
         if not _ID.fullmatch(self.id) or self.id in RESERVED_IDS or not is_file_name:
             msg = (
                 f"step {self.id!r}: id: give a name of letters, digits and _ that templates can "
@@ -254,7 +254,7 @@ class Step:
 
     @property
     def templates(self) -> dict[str, str]:
-        """The prompt templates that are not empty, by the field that holds them."""
+        """The prompt templates that are not empty, by field name."""
         named = {"system_prompt": self.system_prompt, "user_prompt": self.user_prompt}
         return {name: text for name, text in named.items() if text or name == "user_prompt"}
 
@@ -277,7 +277,7 @@ class Step:
     def _validated(
         self, record_id: str, fields: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The record as the input model sees it; a model with a field ``steps`` sees them too."""
+        """The fields, validated by the input model; it gets ``steps`` too if it has that field."""
         model = self.input_model
         if model is None:
             return {}
@@ -303,10 +303,10 @@ def _check_model(model: object, where: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Named steps in order.
+    """A name and the steps that are run in order.
 
-    Raises ConfigError that names the step and the field if an id comes twice, or a template reads
-    a step that does not come before it or a field that the step's output model does not have.
+    Raises ConfigError that names the step and the field if an id is used twice, or if a template
+    reads a step that does not come earlier or a field that the step's output model does not have.
     """
 
     name: str
@@ -354,7 +354,7 @@ def _check_reference(path: tuple[str, ...], earlier: dict[str, Step], where: str
 
 
 def _fields(model: type[BaseModel]) -> list[str] | None:
-    """The names in the model's JSON; None where only an answer can tell."""
+    """The field names in the model's JSON; None if they depend on the answer."""
     schema = model.model_json_schema(mode="serialization")
     if schema.get("type") != "object" or schema.get("additionalProperties"):
         return None
