@@ -17,58 +17,7 @@ from typing import Any, Self
 
 from llmengine.types.errors import InvalidRequestError
 
-
-def key_of(entry: Entry) -> bytes:
-    """The key of an entry: from its custom_id, or from its line number if it has none."""
-    return line_key(entry.line) if entry.custom_id is None else id_key(entry.custom_id)
-
-
-def id_key(custom_id: str) -> bytes:
-    """The key of a custom_id; a lone surrogate is valid in JSON, so it must have a key too."""
-    return b"=" + custom_id.encode("utf-8", "surrogatepass")
-
-
-def line_key(line: int) -> bytes:
-    """The key of a line without an id; it differs from the key of every id."""
-    return b"#%d" % line
-
-
-def temporary() -> sqlite3.Connection:
-    """A temporary SQLite database: in memory while it is small, deleted with its connection."""
-    rows = sqlite3.connect("", isolation_level=None)
-    # Nothing in it outlives the process, so no journal is needed.
-    rows.execute("PRAGMA journal_mode = OFF")
-    rows.execute("PRAGMA synchronous = OFF")
-    return rows
-
-
-class Ids:
-    """The keys seen so far, with the line of each, in little memory for any number of keys.
-
-    SQLite's temporary databases spill to disk.
-    """
-
-    def __init__(self) -> None:
-        self._rows = temporary()
-        self._rows.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, line INT) WITHOUT ROWID")
-
-    def add(self, key: bytes, line: int) -> int | None:
-        """Remember the key; returns the line that had it before, if any."""
-        added = self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, line))
-        if added.rowcount:
-            return None
-        row = self._rows.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
-        return int(row[0])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._rows.close()
-
-
 LONGEST_ID = 64
-
 # Each route that can be asked, with the list that an answer of that route must have.
 ROUTES = {
     "/v1/chat/completions": "choices",
@@ -76,6 +25,7 @@ ROUTES = {
     "/v1/embeddings": "data",
     "/v1/responses": "output",
 }
+BatchSource = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +100,6 @@ def _problem(value: dict[str, Any]) -> str | None:
     return None
 
 
-BatchSource = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-
-
 def read_entries(source: BatchSource) -> Iterator[Entry]:
     """The entries of the source, one by one; empty lines of a file are skipped.
 
@@ -198,3 +145,52 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
         for line, raw in enumerate(file, start=1):
             if raw.strip():
                 yield read_entry(raw, line)
+
+
+def key_of(entry: Entry) -> bytes:
+    """The key of an entry: from its custom_id, or from its line number if it has none."""
+    return line_key(entry.line) if entry.custom_id is None else id_key(entry.custom_id)
+
+
+def id_key(custom_id: str) -> bytes:
+    """The key of a custom_id; a lone surrogate is valid in JSON, so it must have a key too."""
+    return b"=" + custom_id.encode("utf-8", "surrogatepass")
+
+
+def line_key(line: int) -> bytes:
+    """The key of a line without an id; it differs from the key of every id."""
+    return b"#%d" % line
+
+
+class Ids:
+    """The keys seen so far, with the line of each, in little memory for any number of keys.
+
+    SQLite's temporary databases spill to disk.
+    """
+
+    def __init__(self) -> None:
+        self._rows = temporary()
+        self._rows.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, line INT) WITHOUT ROWID")
+
+    def add(self, key: bytes, line: int) -> int | None:
+        """Remember the key; returns the line that had it before, if any."""
+        added = self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, line))
+        if added.rowcount:
+            return None
+        row = self._rows.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
+        return int(row[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._rows.close()
+
+
+def temporary() -> sqlite3.Connection:
+    """A temporary SQLite database: in memory while it is small, deleted with its connection."""
+    rows = sqlite3.connect("", isolation_level=None)
+    # Nothing in it outlives the process, so no journal is needed.
+    rows.execute("PRAGMA journal_mode = OFF")
+    rows.execute("PRAGMA synchronous = OFF")
+    return rows

@@ -36,6 +36,9 @@ except ImportError:  # Windows
 
 
 _HELD = frozenset({errno.EACCES, errno.EAGAIN})
+_BLOCK = 2**16
+_OK = 200
+SYNC_SECONDS = 1.0
 
 
 @contextmanager
@@ -111,10 +114,6 @@ def read_batch(
             if row is not None:
                 file.seek(row[0])
             yield None if row is None else json.loads(file.readline())
-
-
-_BLOCK = 2**16
-_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +204,6 @@ def _foreign(path: Path, where: str) -> str:
         f"{path}: {where} is not the output of a batch; "
         "give another output, or move this file out of the way"
     )
-
-
-SYNC_SECONDS = 1.0
 
 
 class Journal:

@@ -52,107 +52,9 @@ _SAMPLING = (
     "stop",
     "n",
 )
-
-
-def traced(request: BatchRequest, model: str) -> ChatRequest | None:
-    """A chat line as a ChatRequest, for its span; None for other routes, which have no spans.
-
-    Nothing is checked, since the server reports what is wrong with a line. Faulty fields are left
-    out here.
-    """
-    if request.url != _CHAT:
-        return None
-    body = request.body
-    messages: Any = body.get("messages")
-    shape = body.get("response_format")
-    try:
-        said, sampling = to_messages(messages), _sampling(body)
-    except InvalidRequestError:
-        said, sampling = (), SamplingParams()
-    return ChatRequest(
-        model=str(body.get("model", model)),
-        prompt=messages,
-        messages=said,
-        sampling=sampling,
-        response_format=ResponseFormat() if shape else None,
-        tools=tuple(body.get("tools") or ()),
-    )
-
-
-def _sampling(body: dict[str, Any]) -> SamplingParams:
-    return SamplingParams(**{name: body[name] for name in _SAMPLING if name in body})
-
-
-def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
-    """The answer, for the span; None if it cannot be read. The batch keeps it in any case."""
-    try:
-        return decode(body, request)
-    except CallError:
-        return None
-
-
 EXTRA = "llmengine"
 START = b'{"id":"batch_req_'
-
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def answer_record(request: BatchRequest, answer: BatchAnswer) -> bytes:
-    """The output line for a request that was asked, whether it was answered or failed."""
-    error = None
-    if answer.error is not None:
-        usage = asdict(answer.usage) if answer.usage is not None else None
-        extra = {"line": request.line, "attempts": answer.attempts, "usage": usage}
-        error = _error(_code(answer.error), str(answer.error), extra)
-    return _record(request.custom_id, _response(answer), error)
-
-
-def bad_line_record(entry: BadLine) -> bytes:
-    """The output line for an input line that is not a valid request."""
-    extra = {"line": entry.line, "attempts": 0, "usage": None}
-    return _record(entry.custom_id, "null", _error("invalid_line", entry.problem, extra))
-
-
-def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
-    text = (
-        f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
-        f'"response":{response},"error":{_json(error)}}}'
-    )
-    return scrub(text).encode() + b"\n"
-
-
-def _response(answer: BatchAnswer) -> str:
-    reply = answer.reply
-    if reply is None:
-        return "null"
-    status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
-    return f'{{"status_code":{status},"request_id":{request_id},"body":{_answer_body(reply)}}}'
-
-
-def _answer_body(reply: HTTPReply) -> str:
-    """The body unchanged but on one line if it is JSON; else its text as a JSON string."""
-    try:
-        from_json(reply.body)
-    except ValueError:
-        return _json(reply.body.decode("utf-8", "replace"))
-    # In JSON, a line break can only be whitespace between values.
-    return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
-
-
-def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
-    return {"code": code, "message": message, EXTRA: extra}
-
-
-def _code(error: Exception) -> str:
-    """The server's own code, else our error's name in the same spelling."""
-    said = error.code if isinstance(error, CallError) else None
-    return said or _WORD_START.sub("_", type(error).__name__).lower()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 _OK = 200
 # Clocks that run out before anything is sent, so that another endpoint may be asked.
 _NOT_SENT = frozenset({"cold_start", "wait"})
@@ -267,3 +169,96 @@ def _body(request: BatchRequest, model: str) -> bytes:
     named = "model" in request.body or not model
     body = request.body if named else {"model": model, **request.body}
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def answer_record(request: BatchRequest, answer: BatchAnswer) -> bytes:
+    """The output line for a request that was asked, whether it was answered or failed."""
+    error = None
+    if answer.error is not None:
+        usage = asdict(answer.usage) if answer.usage is not None else None
+        extra = {"line": request.line, "attempts": answer.attempts, "usage": usage}
+        error = _error(_code(answer.error), str(answer.error), extra)
+    return _record(request.custom_id, _response(answer), error)
+
+
+def bad_line_record(entry: BadLine) -> bytes:
+    """The output line for an input line that is not a valid request."""
+    extra = {"line": entry.line, "attempts": 0, "usage": None}
+    return _record(entry.custom_id, "null", _error("invalid_line", entry.problem, extra))
+
+
+def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
+    text = (
+        f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
+        f'"response":{response},"error":{_json(error)}}}'
+    )
+    return scrub(text).encode() + b"\n"
+
+
+def _response(answer: BatchAnswer) -> str:
+    reply = answer.reply
+    if reply is None:
+        return "null"
+    status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
+    return f'{{"status_code":{status},"request_id":{request_id},"body":{_answer_body(reply)}}}'
+
+
+def _answer_body(reply: HTTPReply) -> str:
+    """The body unchanged but on one line if it is JSON; else its text as a JSON string."""
+    try:
+        from_json(reply.body)
+    except ValueError:
+        return _json(reply.body.decode("utf-8", "replace"))
+    # In JSON, a line break can only be whitespace between values.
+    return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
+
+
+def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
+    return {"code": code, "message": message, EXTRA: extra}
+
+
+def _code(error: Exception) -> str:
+    """The server's own code, else our error's name in the same spelling."""
+    said = error.code if isinstance(error, CallError) else None
+    return said or _WORD_START.sub("_", type(error).__name__).lower()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def traced(request: BatchRequest, model: str) -> ChatRequest | None:
+    """A chat line as a ChatRequest, for its span; None for other routes, which have no spans.
+
+    Nothing is checked, since the server reports what is wrong with a line. Faulty fields are left
+    out here.
+    """
+    if request.url != _CHAT:
+        return None
+    body = request.body
+    messages: Any = body.get("messages")
+    shape = body.get("response_format")
+    try:
+        said, sampling = to_messages(messages), _sampling(body)
+    except InvalidRequestError:
+        said, sampling = (), SamplingParams()
+    return ChatRequest(
+        model=str(body.get("model", model)),
+        prompt=messages,
+        messages=said,
+        sampling=sampling,
+        response_format=ResponseFormat() if shape else None,
+        tools=tuple(body.get("tools") or ()),
+    )
+
+
+def _sampling(body: dict[str, Any]) -> SamplingParams:
+    return SamplingParams(**{name: body[name] for name in _SAMPLING if name in body})
+
+
+def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
+    """The answer, for the span; None if it cannot be read. The batch keeps it in any case."""
+    try:
+        return decode(body, request)
+    except CallError:
+        return None

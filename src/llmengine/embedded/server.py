@@ -23,6 +23,8 @@ from llmengine.embedded.models import check_gguf
 from llmengine.embedded.process import ChildProcess
 from llmengine.types.errors import ConfigError
 
+__all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
+_LOOPBACK = "127.0.0.1"
 _SMALL_MACHINE = 4
 _MOST_THREADS = 4
 _DAY = 86400
@@ -146,11 +148,6 @@ def _answer_one_token(url: str) -> None:
         connection.close()
     if response.status != HTTPStatus.OK:
         raise _NotServingError(f"it answered {response.status} instead of a token: {answer}")
-
-
-__all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
-
-_LOOPBACK = "127.0.0.1"
 
 
 class EmbeddedServer:

@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest, Prompt
 
 
+T = TypeVar("T")
 _OK = 200  # an answer that broke off or cannot be read has this status too
+_LARGE = 2**20
 
 
 class CallUsage:
@@ -148,11 +150,6 @@ def _refused(error: CallError) -> bool:
     content = any(o.text or o.reasoning or o.tool_calls for o in begun)
     refused = error.status not in {None, _OK} or isinstance(error, BadRequestError)
     return refused and not content
-
-
-T = TypeVar("T")
-
-_LARGE = 2**20
 
 
 class Call:

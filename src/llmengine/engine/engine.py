@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("llmengine")
+T = TypeVar("T")
 
 
 class Configured:
@@ -289,9 +290,6 @@ class Configured:
 
     def __repr__(self) -> str:
         return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")
-
-
-T = TypeVar("T")
 
 
 class Tokenizer(Protocol):

@@ -59,6 +59,18 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("llmengine")
+_SHOWN = 100
+_CRASH = 500
+_AGAIN = 2  # retries of a probe that was answered with 500, before the 500 counts
+_WORDS: dict[Field, tuple[str, str]] = {
+    "response_format": ("JSON schemas", "a JSON schema"),
+    "structured_outputs": ("structured_outputs", "structured_outputs"),
+}
+# Probes under way, by loop; they are dropped with a loop that has ended or that belongs to the
+# parent of a forked process.
+_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Enforcement | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 async def generate_structured(call: Call, request: ChatRequest, tally: CallUsage) -> LLMOutput:
@@ -181,23 +193,6 @@ def _may_refuse_format(error: CallError) -> bool:
     if error.final or isinstance(error, ContextLengthError):
         return False
     return isinstance(error, BadRequestError)
-
-
-_SHOWN = 100
-_CRASH = 500
-_AGAIN = 2  # retries of a probe that was answered with 500, before the 500 counts
-
-# Probes under way, by loop; they are dropped with a loop that has ended or that belongs to the
-# parent of a forked process.
-_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Enforcement | None]]] = (
-    WeakKeyDictionary()
-)
-
-
-_WORDS: dict[Field, tuple[str, str]] = {
-    "response_format": ("JSON schemas", "a JSON schema"),
-    "structured_outputs": ("structured_outputs", "structured_outputs"),
-}
 
 
 def server_of(call: Call, request: ChatRequest, field: Field = "response_format") -> Server:

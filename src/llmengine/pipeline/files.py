@@ -29,96 +29,9 @@ if TYPE_CHECKING:
     from llmengine.pipeline.step import Record
 
 
-def model_of(name: str, spec: Any, where: str) -> type[BaseModel]:
-    """The model for ``package.module:Class``, ``{schema: ...}`` or ``{fields: ...}``.
-
-    Raises ConfigError whose message begins with `where`.
-    """
-    if isinstance(spec, str):
-        return _imported(spec, where)
-    if isinstance(spec, dict) and set(spec) == {"schema"}:
-        return model_of_schema(name, spec["schema"], where)
-    if isinstance(spec, dict) and set(spec) == {"fields"}:
-        return model_of_schema(name, _schema_of_fields(spec["fields"], where), where)
-    msg = (
-        f"{where}: give the name of a model, package.module:Class, "
-        "{schema: ...} with a JSON schema, or {fields: ...}"
-    )
-    raise ConfigError(msg)
-
-
-def spec_of(model: type[BaseModel]) -> Any:
-    """The model as a file names it: an importable class by its path, others by their schema."""
-    if model.__module__ == INLINE_MODULE or "<locals>" in model.__qualname__:
-        return {"schema": model.model_json_schema()}
-    return f"{model.__module__}:{model.__qualname__}"
-
-
-def _schema_of_fields(fields: Any, where: str) -> Mapping[str, Any]:
-    """The JSON schema of a closed object with these fields.
-
-    Each field is a type, a list of allowed values, or a schema. A field whose name ends in ``?``
-    may be left out.
-    """
-    if not isinstance(fields, dict) or not fields:
-        msg = f"{where}: fields: give a mapping of names to types, such as {{summary: string}}"
-        raise ConfigError(msg)
-    if odd := [name for name in fields if not isinstance(name, str)]:
-        msg = f"{where}: fields: {odd[0]!r} is no string; put the name in quotes"
-        raise ConfigError(msg)
-    return {
-        "type": "object",
-        "properties": {name.removesuffix("?"): _fragment(f) for name, f in fields.items()},
-        "required": [name for name in fields if not name.endswith("?")],
-    }
-
-
-def _fragment(field: Any) -> Any:
-    if isinstance(field, str):
-        return {"type": field}
-    return {"enum": field} if isinstance(field, list) else field
-
-
-def _imported(spec: str, where: str) -> type[BaseModel]:
-    module, colon, path = spec.partition(":")
-    if not colon or not module or not path:
-        msg = f"{where}: {spec!r} is no model of this file, and no package.module:Class"
-        raise ConfigError(msg)
-    try:
-        found: Any = import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"{where}: {spec!r} cannot be imported: {error}"
-        raise ConfigError(msg) from error
-    if not (isinstance(found, type) and issubclass(found, BaseModel)):
-        msg = f"{where}: {spec!r} is no pydantic model class"
-        raise ConfigError(msg)
-    return found
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-
-class _StepEntry(_Entry):
-    id: str
-    engine: str
-    user_prompt: str
-    system_prompt: str = ""
-    input_model: Any = None
-    output_model: Any = None
-    sampling: Annotated[SamplingParams, BeforeValidator(SamplingParams.of)] = SamplingParams()
-    reasoning: bool | str | None = None
-
-
-class _File(_Entry):
-    name: str = ""
-    engines: str | list[Any] = Field(default_factory=list)
-    models: dict[str, Any] = Field(default_factory=dict)
-    steps: list[_StepEntry]
-    chain: list[str] | None = None
-    inputs: str | list[Any] | None = None
+# The fields of an engine that affect its answers. The others (address, time limits, other limits)
+# may be different when a run is resumed.
+_ANSWERING = ("backend", "model", "sampling", "reasoning", "extra_body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +94,30 @@ def names_objects(data: Any) -> bool:
     if not isinstance(steps, list) or not steps:
         return False
     return all(isinstance(step, (str, list)) for step in steps)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class _StepEntry(_Entry):
+    id: str
+    engine: str
+    user_prompt: str
+    system_prompt: str = ""
+    input_model: Any = None
+    output_model: Any = None
+    sampling: Annotated[SamplingParams, BeforeValidator(SamplingParams.of)] = SamplingParams()
+    reasoning: bool | str | None = None
+
+
+class _File(_Entry):
+    name: str = ""
+    engines: str | list[Any] = Field(default_factory=list)
+    models: dict[str, Any] = Field(default_factory=dict)
+    steps: list[_StepEntry]
+    chain: list[str] | None = None
+    inputs: str | list[Any] | None = None
 
 
 def _engines(entries: str | list[Any], source: Path) -> dict[str, EngineConfig]:
@@ -254,9 +191,72 @@ def _named(source: Path) -> Iterator[None]:
         raise ConfigError(msg) from error
 
 
-# The fields of an engine that affect its answers. The others (address, time limits, other limits)
-# may be different when a run is resumed.
-_ANSWERING = ("backend", "model", "sampling", "reasoning", "extra_body")
+def model_of(name: str, spec: Any, where: str) -> type[BaseModel]:
+    """The model for ``package.module:Class``, ``{schema: ...}`` or ``{fields: ...}``.
+
+    Raises ConfigError whose message begins with `where`.
+    """
+    if isinstance(spec, str):
+        return _imported(spec, where)
+    if isinstance(spec, dict) and set(spec) == {"schema"}:
+        return model_of_schema(name, spec["schema"], where)
+    if isinstance(spec, dict) and set(spec) == {"fields"}:
+        return model_of_schema(name, _schema_of_fields(spec["fields"], where), where)
+    msg = (
+        f"{where}: give the name of a model, package.module:Class, "
+        "{schema: ...} with a JSON schema, or {fields: ...}"
+    )
+    raise ConfigError(msg)
+
+
+def spec_of(model: type[BaseModel]) -> Any:
+    """The model as a file names it: an importable class by its path, others by their schema."""
+    if model.__module__ == INLINE_MODULE or "<locals>" in model.__qualname__:
+        return {"schema": model.model_json_schema()}
+    return f"{model.__module__}:{model.__qualname__}"
+
+
+def _schema_of_fields(fields: Any, where: str) -> Mapping[str, Any]:
+    """The JSON schema of a closed object with these fields.
+
+    Each field is a type, a list of allowed values, or a schema. A field whose name ends in ``?``
+    may be left out.
+    """
+    if not isinstance(fields, dict) or not fields:
+        msg = f"{where}: fields: give a mapping of names to types, such as {{summary: string}}"
+        raise ConfigError(msg)
+    if odd := [name for name in fields if not isinstance(name, str)]:
+        msg = f"{where}: fields: {odd[0]!r} is no string; put the name in quotes"
+        raise ConfigError(msg)
+    return {
+        "type": "object",
+        "properties": {name.removesuffix("?"): _fragment(f) for name, f in fields.items()},
+        "required": [name for name in fields if not name.endswith("?")],
+    }
+
+
+def _fragment(field: Any) -> Any:
+    if isinstance(field, str):
+        return {"type": field}
+    return {"enum": field} if isinstance(field, list) else field
+
+
+def _imported(spec: str, where: str) -> type[BaseModel]:
+    module, colon, path = spec.partition(":")
+    if not colon or not module or not path:
+        msg = f"{where}: {spec!r} is no model of this file, and no package.module:Class"
+        raise ConfigError(msg)
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"{where}: {spec!r} cannot be imported: {error}"
+        raise ConfigError(msg) from error
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        msg = f"{where}: {spec!r} is no pydantic model class"
+        raise ConfigError(msg)
+    return found
 
 
 def as_data(chain: Chain, engines: Mapping[str, EngineConfig], inputs: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     EnvFile = str | os.PathLike[str] | None
 
 
+log = logging.getLogger("llmengine")
 ENV_FILE = ".env"
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
@@ -71,9 +72,6 @@ def _read(path: Path) -> dict[str, str]:
         return read_env_file(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-
-
-log = logging.getLogger("llmengine")
 
 
 def settled(config: EngineConfig, sources: Sources, names: Names | None = None) -> EngineConfig:

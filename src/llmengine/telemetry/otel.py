@@ -38,80 +38,6 @@ if TYPE_CHECKING:
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ON = {"true", "span_only", "span_and_event"}
-
-
-def wanted() -> bool:
-    """Whether prompts and answers may go into spans, by OpenTelemetry's own variable."""
-    return os.environ.get(SWITCH, "").lower() in _ON
-
-
-def conversation(request: ChatRequest) -> dict[str, str]:
-    """The messages and the tools of a request, in the message format of the conventions.
-
-    Of images and other media only the type is recorded, since the data can be megabytes long.
-    """
-    said = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
-    if request.tools:
-        said["gen_ai.tool.definitions"] = _json(list(request.tools))
-    return said
-
-
-def answer(output: LLMOutput) -> dict[str, str]:
-    """The answers, in the same format; of an answer that broke off, the part that arrived."""
-    return {"gen_ai.output.messages": _json([_answer(o) for o in output.outputs])}
-
-
-def _json(value: Any) -> str:
-    return scrub(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    role, content = message["role"], message.get("content")
-    if role == "tool":
-        called = message.get("tool_call_id")
-        parts = [{"type": "tool_call_response", "id": called, "response": content}]
-    else:
-        parts = _parts(content) + [_call(c) for c in message.get("tool_calls") or ()]
-    return {"role": role, "parts": parts}
-
-
-def _parts(content: Any) -> list[dict[str, Any]]:
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [_text(content)]
-    return [_part(part) for part in content]
-
-
-def _part(part: Any) -> dict[str, Any]:
-    if isinstance(part, str):
-        return _text(part)
-    return _text(part["text"]) if "text" in part else {"type": part.get("type", "unknown")}
-
-
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call.get("function", {})
-    return _tool_call(call.get("id"), function.get("name"), function.get("arguments"))
-
-
-def _answer(output: CompletionOutput) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = []
-    if output.reasoning:
-        parts.append({"type": "reasoning", "content": output.reasoning})
-    if output.text:
-        parts.append(_text(output.text))
-    parts += [_tool_call(c.id, c.name, c.arguments) for c in output.tool_calls]
-    return {"role": "assistant", "parts": parts, "finish_reason": output.finish_reason}
-
-
-def _text(content: str) -> dict[str, Any]:
-    return {"type": "text", "content": content}
-
-
-def _tool_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
-    return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}
-
-
 _SAMPLING = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -122,102 +48,12 @@ _SAMPLING = {
     "seed": "seed",
     "n": "choice.count",
 }
-
-
-def request_attributes(request: ChatRequest) -> dict[str, Any]:
-    """The span attributes of a request: sampling parameters and output type, never contents."""
-    sampling = request.sampling
-    said = {f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()}
-    if sampling.stop:
-        stop = sampling.stop
-        said["gen_ai.request.stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    said["gen_ai.request.stream"] = request.stream or None
-    shaped = request.response_format is not None or request.output_model is not None
-    said["gen_ai.output.type"] = "json" if shaped else None
-    return _given(said)
-
-
-def response_attributes(
-    result: Result, output: LLMOutput | None, first_content: float | None
-) -> dict[str, Any]:
-    """The span attributes of a result: details of the answer, and the usage of all attempts."""
-    usage = result.usage
-    said: dict[str, Any] = {
-        "gen_ai.response.time_to_first_chunk": first_content,
-        "llmengine.attempts": result.attempts,
-        "llmengine.uncounted_attempts": result.uncounted or None,
-        "llmengine.cost": result.cost,
-        "llmengine.currency": result.currency,
-    }
-    if usage is not None:
-        said["gen_ai.usage.input_tokens"] = usage.prompt_tokens
-        said["gen_ai.usage.output_tokens"] = usage.completion_tokens
-        said["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
-        said["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
-    if output is not None:
-        reasons = [o.finish_reason for o in output.outputs if o.finish_reason]
-        said["gen_ai.response.id"] = output.request_id or None
-        said["gen_ai.response.model"] = output.model
-        said["gen_ai.response.finish_reasons"] = reasons or None
-        said["llmengine.schema_strategy"] = output.schema_strategy
-    return _given(said)
-
-
-def tokens(usage: Usage | None) -> dict[str, int]:
-    """The token counts, by the token type of the conventions."""
-    if usage is None:
-        return {}
-    counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
-    return {kind: count for kind, count in counts.items() if count is not None}
-
-
-def failure_of(error: Exception) -> dict[str, Any]:
-    """The kind of a failure, without its message, because the message may quote an answer."""
-    said: dict[str, Any] = {"error.type": type(error).__name__}
-    if isinstance(error, CallError):
-        said["http.response.status_code"] = error.status
-        said["llmengine.clock"] = error.clock
-    return _given(said)
-
-
-def _given(said: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if value is not None}
-
-
 _NAME = "llmengine"
 _SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
 # Histogram bucket boundaries that the conventions ask for: in seconds, seconds and tokens.
 _SECONDS = [0.01 * 2**n for n in range(14)]
 _FIRST = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10]
 _TOKENS = [4**n for n in range(14)]
-
-
-class Instruments:
-    """The tracer and the histograms of one pair of providers, shared by all engines."""
-
-    def __init__(self, tracers: TracerProvider, meters: MeterProvider) -> None:
-        self.tracer = tracers.get_tracer(_NAME, schema_url=_SCHEMA)
-        meter = meters.get_meter(_NAME, schema_url=_SCHEMA)
-        self.duration = meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            unit="s",
-            description="Time of a call with all its attempts.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self.first_content = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk",
-            unit="s",
-            description="Time from the call to the first generated content of a stream.",
-            explicit_bucket_boundaries_advisory=_FIRST,
-        )
-        self.tokens = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Tokens of a call with all its attempts.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )
-
-
 # The names of these servers in the conventions, or else in the tools that read the traces.
 _PROVIDERS = {
     "embedded": "llama.cpp",
@@ -364,3 +200,161 @@ class ChatSpan:
         if result.error is not None:
             common["error.type"] = type(result.error).__name__
         self._instruments.duration.record(seconds, common)
+
+
+class Instruments:
+    """The tracer and the histograms of one pair of providers, shared by all engines."""
+
+    def __init__(self, tracers: TracerProvider, meters: MeterProvider) -> None:
+        self.tracer = tracers.get_tracer(_NAME, schema_url=_SCHEMA)
+        meter = meters.get_meter(_NAME, schema_url=_SCHEMA)
+        self.duration = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            unit="s",
+            description="Time of a call with all its attempts.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self.first_content = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk",
+            unit="s",
+            description="Time from the call to the first generated content of a stream.",
+            explicit_bucket_boundaries_advisory=_FIRST,
+        )
+        self.tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Tokens of a call with all its attempts.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+
+
+def request_attributes(request: ChatRequest) -> dict[str, Any]:
+    """The span attributes of a request: sampling parameters and output type, never contents."""
+    sampling = request.sampling
+    said = {f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()}
+    if sampling.stop:
+        stop = sampling.stop
+        said["gen_ai.request.stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    said["gen_ai.request.stream"] = request.stream or None
+    shaped = request.response_format is not None or request.output_model is not None
+    said["gen_ai.output.type"] = "json" if shaped else None
+    return _given(said)
+
+
+def response_attributes(
+    result: Result, output: LLMOutput | None, first_content: float | None
+) -> dict[str, Any]:
+    """The span attributes of a result: details of the answer, and the usage of all attempts."""
+    usage = result.usage
+    said: dict[str, Any] = {
+        "gen_ai.response.time_to_first_chunk": first_content,
+        "llmengine.attempts": result.attempts,
+        "llmengine.uncounted_attempts": result.uncounted or None,
+        "llmengine.cost": result.cost,
+        "llmengine.currency": result.currency,
+    }
+    if usage is not None:
+        said["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+        said["gen_ai.usage.output_tokens"] = usage.completion_tokens
+        said["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+        said["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+    if output is not None:
+        reasons = [o.finish_reason for o in output.outputs if o.finish_reason]
+        said["gen_ai.response.id"] = output.request_id or None
+        said["gen_ai.response.model"] = output.model
+        said["gen_ai.response.finish_reasons"] = reasons or None
+        said["llmengine.schema_strategy"] = output.schema_strategy
+    return _given(said)
+
+
+def tokens(usage: Usage | None) -> dict[str, int]:
+    """The token counts, by the token type of the conventions."""
+    if usage is None:
+        return {}
+    counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
+    return {kind: count for kind, count in counts.items() if count is not None}
+
+
+def failure_of(error: Exception) -> dict[str, Any]:
+    """The kind of a failure, without its message, because the message may quote an answer."""
+    said: dict[str, Any] = {"error.type": type(error).__name__}
+    if isinstance(error, CallError):
+        said["http.response.status_code"] = error.status
+        said["llmengine.clock"] = error.clock
+    return _given(said)
+
+
+def _given(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def wanted() -> bool:
+    """Whether prompts and answers may go into spans, by OpenTelemetry's own variable."""
+    return os.environ.get(SWITCH, "").lower() in _ON
+
+
+def conversation(request: ChatRequest) -> dict[str, str]:
+    """The messages and the tools of a request, in the message format of the conventions.
+
+    Of images and other media only the type is recorded, since the data can be megabytes long.
+    """
+    said = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
+    if request.tools:
+        said["gen_ai.tool.definitions"] = _json(list(request.tools))
+    return said
+
+
+def answer(output: LLMOutput) -> dict[str, str]:
+    """The answers, in the same format; of an answer that broke off, the part that arrived."""
+    return {"gen_ai.output.messages": _json([_answer(o) for o in output.outputs])}
+
+
+def _json(value: Any) -> str:
+    return scrub(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    role, content = message["role"], message.get("content")
+    if role == "tool":
+        called = message.get("tool_call_id")
+        parts = [{"type": "tool_call_response", "id": called, "response": content}]
+    else:
+        parts = _parts(content) + [_call(c) for c in message.get("tool_calls") or ()]
+    return {"role": role, "parts": parts}
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [_text(content)]
+    return [_part(part) for part in content]
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if isinstance(part, str):
+        return _text(part)
+    return _text(part["text"]) if "text" in part else {"type": part.get("type", "unknown")}
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function", {})
+    return _tool_call(call.get("id"), function.get("name"), function.get("arguments"))
+
+
+def _answer(output: CompletionOutput) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = []
+    if output.reasoning:
+        parts.append({"type": "reasoning", "content": output.reasoning})
+    if output.text:
+        parts.append(_text(output.text))
+    parts += [_tool_call(c.id, c.name, c.arguments) for c in output.tool_calls]
+    return {"role": "assistant", "parts": parts, "finish_reason": output.finish_reason}
+
+
+def _text(content: str) -> dict[str, Any]:
+    return {"type": "text", "content": content}
+
+
+def _tool_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 END = None
 """The item after the last chunk of a stream."""
+# The sampling parameters that vLLM's parsers use.
+_OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
+_SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
+# The log probability that vLLM's server reports for minus infinity, which JSON cannot express.
+_LOWEST = -9999.0
+ParsedMessage = dict[str, Any]
+"""The fields of a chat message, or of a chunk's delta, as in the HTTP API."""
+Readers = Callable[["ChatRequest"], "Reader"]
+"""Makes a reader for the answers to a request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,9 +65,49 @@ class Job:
         return answer
 
 
-# The sampling parameters that vLLM's parsers use.
-_OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
-_SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
+class Reader(Protocol):
+    """Reads the answers to one request: turns each ``CompletionOutput`` of vLLM into a message."""
+
+    def adjust(self, params: Any) -> None:
+        """Set in ``vllm.SamplingParams`` what the reader needs."""
+        ...
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """The message of a whole answer to the tokens of `prompt`."""
+        ...
+
+    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """What a step's text and tokens add to the message."""
+        ...
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """Why the answer ended, once it has been read."""
+        ...
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """How many of the tokens read so far were reasoning; None if they are not counted."""
+        ...
+
+
+class PlainReader:
+    """Leaves the text as it is; the dialect reads ``<think>`` tags in it."""
+
+    reasoning_tokens: int | None = None
+
+    def adjust(self, params: Any) -> None:
+        """Do nothing, since nothing is needed."""
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:  # noqa: ARG002 - see Reader
+        """The text is the content."""
+        return {"content": answer.text}
+
+    delta = message
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """The reason that vLLM gives."""
+        reason: str | None = answer.finish_reason
+        return reason
 
 
 def parsers_of(llm: Any, reasoning: str | None, tools: str | None) -> Parsers:
@@ -202,10 +251,6 @@ def _call(call: Any) -> dict[str, Any]:
     return {"id": call.id or f"call_{uuid4().hex}", "type": "function", "function": function}
 
 
-# The log probability that vLLM's server reports for minus infinity, which JSON cannot express.
-_LOWEST = -9999.0
-
-
 class Answers:
     """Turns vLLM's outputs for one request into the response bodies of vLLM's server."""
 
@@ -301,55 +346,3 @@ def _prompt_logprobs(
 
 def _prompt_logprob(given: Any) -> dict[str, Any]:
     return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}
-
-
-ParsedMessage = dict[str, Any]
-"""The fields of a chat message, or of a chunk's delta, as in the HTTP API."""
-
-Readers = Callable[["ChatRequest"], "Reader"]
-"""Makes a reader for the answers to a request."""
-
-
-class Reader(Protocol):
-    """Reads the answers to one request: turns each ``CompletionOutput`` of vLLM into a message."""
-
-    def adjust(self, params: Any) -> None:
-        """Set in ``vllm.SamplingParams`` what the reader needs."""
-        ...
-
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
-        """The message of a whole answer to the tokens of `prompt`."""
-        ...
-
-    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
-        """What a step's text and tokens add to the message."""
-        ...
-
-    def finish_reason(self, answer: Any) -> str | None:
-        """Why the answer ended, once it has been read."""
-        ...
-
-    @property
-    def reasoning_tokens(self) -> int | None:
-        """How many of the tokens read so far were reasoning; None if they are not counted."""
-        ...
-
-
-class PlainReader:
-    """Leaves the text as it is; the dialect reads ``<think>`` tags in it."""
-
-    reasoning_tokens: int | None = None
-
-    def adjust(self, params: Any) -> None:
-        """Do nothing, since nothing is needed."""
-
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:  # noqa: ARG002 - see Reader
-        """The text is the content."""
-        return {"content": answer.text}
-
-    delta = message
-
-    def finish_reason(self, answer: Any) -> str | None:
-        """The reason that vLLM gives."""
-        reason: str | None = answer.finish_reason
-        return reason
