@@ -303,7 +303,7 @@ class SDKRequest:
         except TimeoutError as error:
             msg = f"no whole answer from {self.url} within {self.total:g} s"
             raise APITimeoutError(msg, clock="total") from error
-        except Exception as error:  # noqa: BLE001 - raised as what it means
+        except Exception as error:  # noqa: BLE001 - raised as a CallError
             if (refused := reply_in(error)) is not None:
                 return refused
             self._fail(error)
@@ -317,7 +317,7 @@ class SDKRequest:
             create = self.resource.with_streaming_response.create
             try:
                 reply = await stack.enter_async_context(create(**call.arguments, **self._sending))
-            except Exception as error:  # noqa: BLE001 - raised as what it means
+            except Exception as error:  # noqa: BLE001 - raised as a CallError
                 refused = reply_in(error)
                 if refused is None:
                     self._fail(error)
@@ -334,7 +334,7 @@ class SDKRequest:
         try:
             async for chunk in reply.iter_bytes():
                 yield chunk
-        except Exception as error:  # noqa: BLE001 - raised as what it means
+        except Exception as error:  # noqa: BLE001 - raised as a CallError
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:

@@ -1,4 +1,7 @@
-"""The backend ``embedded``: llama.cpp with a small model on this machine."""
+"""The backend ``embedded``: llama.cpp with a small model on this machine.
+
+It needs nothing but the extra ``embedded``.
+"""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _code(error: Exception) -> str:
-    """The server's own code, else our error's name in the same spelling."""
+    """The server's own error code, else the name of the exception in the same spelling."""
     said = error.code if isinstance(error, CallError) else None
     return said or _WORD_START.sub("_", type(error).__name__).lower()
 

@@ -235,7 +235,7 @@ class Call:
         async def once() -> LLMOutput:
             try:
                 output = await self._attempt(request, tally)
-            except Exception as raised:  # noqa: BLE001 - raised as ours
+            except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
                 error = ours(raised)
                 if isinstance(error, CallError):
                     tally.failed(error)
@@ -299,7 +299,7 @@ class Call:
         outgoing = engine.outgoing(self, request)
         tally.attempt()
         reply = await self.send(outgoing)
-        if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
+        if reply.status != 200:  # noqa: PLR2004 - the only status of success
             raise self.refusal(reply.status, reply.headers, reply.body)
         if len(reply.body) > _LARGE:  # decoding takes a while, so the loop must not wait for it
             output = await asyncio.to_thread(engine.dialect.decode, reply.body, request)

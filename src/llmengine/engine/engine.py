@@ -570,7 +570,7 @@ class Engine(Inquiries):
     async def explain(self, call: Call, error: CallError) -> None:
         """Add to an error what the server can tell about it. Called on the loop."""
 
-    # ---- life
+    # ---- closing and pickling
 
     def close(self) -> None:
         """Release what the engine holds; a client of a server holds nothing to release."""

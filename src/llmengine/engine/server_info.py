@@ -67,7 +67,7 @@ def _request(call: Call, url: str, body: bytes | None = None) -> Outgoing:
 async def fingerprint_of(call: Call) -> Fingerprint:
     """What the server reports on ``/models``, and its version if the backend has a route for it.
 
-    If the server has no list of models, the fields about models are None. Raises
+    If the server has no list of models, the fields from that list are None. Raises
     AuthenticationError if the key is refused, and the CallError of any failure other than "bad
     request" (400) or "not found" (404).
     """

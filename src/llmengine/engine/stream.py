@@ -116,7 +116,7 @@ class StreamReader:
         decoder = self._engine.dialect.decoder(request)
         try:
             output = await self._fetch(call, request, decoder, tally)
-        except Exception as raised:  # noqa: BLE001 - raised as ours
+        except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
             error = ours(raised)
             if isinstance(error, CallError):
                 if error.partial is None:
@@ -142,7 +142,7 @@ class StreamReader:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
             opening = stack.enter_async_context(engine.outgoing(call, request).stream())
             reply = await _within(clock, opening)
-            if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
+            if reply.status != 200:  # noqa: PLR2004 - the only status of success
                 body = await _within(clock, _whole(reply.chunks))
                 engine.config.limits.hold_values(body)
                 raise call.refusal(reply.status, reply.headers, body)

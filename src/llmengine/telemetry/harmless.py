@@ -18,9 +18,9 @@ _told: set[str] = set()
 
 
 def harmless(method: Callable[P, T]) -> Callable[P, T | None]:
-    """Wrap a method so that it logs its exceptions, once per process, and returns None instead.
+    """Wrap a function so that it logs its exceptions, once per process, and returns None instead.
 
-    Such a method calls a tracing backend or a price list: code of other projects, which may run
+    Such a function calls a tracing backend or a price list: code of other projects, which may run
     the user's own exporters and processors.
     """
 
