@@ -1,12 +1,6 @@
-"""The SDK, imported when an engine needs it and not before.
+"""Requests through OpenAI's SDK: its import, its client, its arguments and its exceptions.
 
-What the exceptions of the SDK, and of the HTTP client under it, mean here.
-
-The SDK's client of one engine.
-
-A request's body as the arguments of the SDK's methods.
-
-One request that the SDK sends: what it is told, and what comes back as bytes.
+The SDK is imported only when an engine needs it. Versions 2 and 3 are supported.
 """
 
 from __future__ import annotations
@@ -49,9 +43,9 @@ _OLDEST = 2
 
 
 def load_sdk() -> Any:
-    """The module ``openai``, with its log kept free of keys.
+    """The module ``openai``, with keys removed from its log.
 
-    Raises ConfigError if the extra is not installed, or a version too old for it is.
+    Raises ConfigError if the extra is not installed or the SDK's version is too old.
     """
     install = "pip install 'pytest-llmengine[openai]'"
     try:
@@ -66,8 +60,8 @@ def load_sdk() -> Any:
     return openai
 
 
-# By name along the class's ancestors, so that nothing is imported and both generations fit:
-# 2.x stands on httpx, 3.x on httpx2, with the same names.
+# By the names of the class and its ancestors, so that nothing is imported and both versions fit:
+# 2.x is built on httpx, 3.x on httpx2, with the same names.
 _OURS: dict[str, type[CallError]] = {
     # openai
     "APITimeoutError": APITimeoutError,
@@ -87,7 +81,7 @@ _OURS: dict[str, type[CallError]] = {
 
 
 def reply_in(error: Exception) -> HTTPReply | None:
-    """The server's answer that an APIStatusError stands for; None for any other exception."""
+    """The server's response inside an APIStatusError; None for any other exception."""
     if not _is(error, "APIStatusError"):
         return None
     response: Any = error.response  # type: ignore[attr-defined]  # found by name
@@ -95,9 +89,9 @@ def reply_in(error: Exception) -> HTTPReply | None:
 
 
 def ours(error: Exception, url: str) -> CallError | None:
-    """The error of ours that an exception means; None if it is not of the SDK."""
+    """The CallError for an exception of the SDK; None if the exception is not of the SDK."""
     for found in (error, error.__cause__):
-        if isinstance(found, CallError):  # raised while we read, which the SDK wraps
+        if isinstance(found, CallError):  # raised by our reading of the body; the SDK wraps it
             return found
     kind = next((_OURS[name] for name in _ancestors(error) if name in _OURS), None)
     if kind is None:
@@ -105,7 +99,7 @@ def ours(error: Exception, url: str) -> CallError | None:
     cause = error.__cause__ or error
     said = str(cause) or type(cause).__name__
     if kind is APITimeoutError:
-        # The SDK is given no clock but the one of the connection.
+        # The SDK is given no time limit except the one for the connection.
         return APITimeoutError(f"no connection to {url} in time", clock="connect")
     if kind is APIConnectionError:
         what = "cannot connect to" if _is(cause, "ConnectError") else "lost the connection to"
@@ -125,29 +119,29 @@ def _status(error: Exception) -> int | None:
     return getattr(error, "status_code", None)
 
 
-_NO_KEY = "EMPTY"  # the SDK wants one
+_NO_KEY = "EMPTY"  # the SDK requires a key
 
 
 def sdk_headers(key: str | None, given: Mapping[str, str]) -> dict[str, str]:
-    """The configured headers and the key, with one spelling of Authorization."""
+    """The configured headers and the key, with one header of the name Authorization."""
     ours = {"Authorization": Secret(f"Bearer {key}")} if key else {}
     spelled = {"Authorization" if k.lower() == "authorization" else k: v for k, v in given.items()}
     return ours | spelled
 
 
 def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, Any]:
-    """What every request says for there to be no Authorization header, if there is none."""
+    """Headers that make the SDK omit Authorization, if the given headers do not have it."""
     return {} if "Authorization" in headers else {"Authorization": sdk.Omit()}
 
 
 def make_client(
     sdk: Any, base_url: str, headers: Mapping[str, str], query: str, connections: Any
 ) -> Any:
-    """An AsyncOpenAI that sends to `base_url` through `connections`, never twice.
+    """An AsyncOpenAI that sends to `base_url` through `connections`, without retries.
 
-    Address and key are always given, or else the SDK would look for them in the environment,
-    where they may be meant for another server. What it sends as the key is in `headers`. Every
-    request carries the query string `query`.
+    Address and key are always given. Otherwise the SDK would read them from the environment,
+    where they may be meant for another server. The key that is sent is in `headers`. Every
+    request has the query string `query`.
     """
     return sdk.AsyncOpenAI(
         base_url=base_url,
@@ -160,9 +154,9 @@ def make_client(
 
 
 def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
-    """The connections of all such clients of one loop: without cookies and without redirects.
+    """The connections of all such clients of one loop, without cookies and redirects.
 
-    A redirect would carry the key to another address. Answers are read within the limits.
+    A redirect would send the key to another address. Answers are read within the limits.
     """
     nobody = DefaultCookiePolicy(allowed_domains=[])
     return sdk.DefaultAsyncHttpxClient(
@@ -174,9 +168,9 @@ def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
 
 
 async def _bound(limits: AnswerLimits, response: Any) -> None:
-    """Put our own reading of the body in the place of the HTTP client's, before it begins."""
+    """Replace the HTTP client's reading of the body by a bounded one, before it begins."""
     if response.is_stream_consumed:
-        return  # the answer of a mock, which is whole already
+        return  # the response of a mock, which has its whole body already
     encoding = response.headers.pop("Content-Encoding", "")
     kinds = type(response.stream).__mro__
     kind = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
@@ -185,7 +179,7 @@ async def _bound(limits: AnswerLimits, response: Any) -> None:
 
 @lru_cache(2)
 def _bounded(kind: Any) -> Any:
-    """The class of our streams, for one generation of the HTTP client (httpx or httpx2)."""
+    """The class of bounded streams for one version of the HTTP client (httpx or httpx2)."""
 
     class BoundedStream(kind):  # type: ignore[misc]  # found by name
         def __init__(self, response: Any, encoding: str, limits: AnswerLimits) -> None:
@@ -202,20 +196,20 @@ def _bounded(kind: Any) -> Any:
     return BoundedStream
 
 
-# Arguments of the methods that are no fields of the body.
+# Arguments of the methods that are not fields of the body.
 _ABOUT_SENDING = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
 
 
 @dataclass(frozen=True, slots=True)
 class SDKCall:
-    """A method of a resource, by name, and what to call it with."""
+    """A method of a resource, by name, and its arguments."""
 
     method: str
     arguments: dict[str, Any]
 
 
 def sdk_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
-    """``parse`` for a body with a JSON schema, else ``create``."""
+    """The call for a body: ``parse`` for a body with a JSON schema, else ``create``."""
     told = _with_model(body)
     if told is None:
         return create_call(resource, body)
@@ -223,12 +217,12 @@ def sdk_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
 
 
 def create_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
-    """``create``, which takes every body."""
+    """The call of ``create``, which takes every body."""
     return SDKCall("create", _arguments(resource.create, body))
 
 
 def _with_model(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The body with its schema as a model class; None if ``parse`` does not take such a body."""
+    """The body with its schema as a model class; None if ``parse`` does not accept the body."""
     text = body.get("text") or {}
     if _is_schema(text.get("format") or {}):  # responses
         rest = {key: value for key, value in text.items() if key != "format"}
@@ -253,20 +247,21 @@ def _model_of(wanted: Mapping[str, Any]) -> type[BaseModel]:
 
 @lru_cache(256)
 def _model_that_says(name: str, schema: bytes) -> type[BaseModel]:
-    """A model class with just that schema, which is how the SDK is told one.
+    """A model class with exactly that schema, because the SDK takes a schema only as a class.
 
-    It is not the caller's own class, since that need not be a model, and since the schema is
-    ours: rewritten for OpenAI's strict dialect, where the SDK's keeps keywords it does not take.
+    It is not the caller's own class, for two reasons: that may not be a model, and this schema
+    has been rewritten for OpenAI's strict dialect, while the SDK's schema keeps keywords that
+    OpenAI does not accept.
     """
 
     def model_json_schema(_: type[BaseModel]) -> Any:
-        return from_json(schema)  # a new one each time, for the SDK writes into it
+        return from_json(schema)  # a new one each time, since the SDK changes it
 
     return type(name, (BaseModel,), {"model_json_schema": classmethod(model_json_schema)})
 
 
 def _arguments(method: Callable[..., Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body by argument; fields that this version of the SDK does not know as extra_body."""
+    """The body as arguments; fields that this version of the SDK lacks go into extra_body."""
     known = _fields(method.__func__)  # type: ignore[attr-defined]  # a bound method
     arguments = {name: value for name, value in body.items() if name in known}
     extra = {name: value for name, value in body.items() if name not in known}
@@ -280,14 +275,15 @@ def _fields(function: Callable[..., Any]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class SDKRequest:
-    """An Outgoing that goes through the SDK: it sends, and our dialects read.
+    """An Outgoing that is sent by the SDK and read by this library's dialects.
 
-    ``resource`` is ``client.responses`` or ``client.chat.completions``; ``headers`` go over
-    the client's, ``timeout`` is the SDK's with the connect clock in it, ``total`` is in seconds.
+    ``resource`` is ``client.responses`` or ``client.chat.completions``. ``headers`` take
+    precedence over the client's. ``timeout`` is the SDK's Timeout with the time limit for the
+    connection; ``total`` is in seconds.
 
-    The answer is taken as bytes, because what the SDK makes of it loses things: an answer that
-    does not fit raises a bare ValidationError without the tokens it cost, a stream that is cut
-    ends as if it were whole, and an error in a stream may pass unseen.
+    The answer is read as bytes, because the SDK's own objects lose information: an answer that
+    does not fit the schema raises a ValidationError without the tokens it cost, a stream that is
+    cut ends as if it were complete, and an error in a stream may not be noticed.
     """
 
     resource: Any
@@ -298,7 +294,7 @@ class SDKRequest:
     total: float | None
 
     async def fetch(self) -> HTTPReply:
-        """Send it and read the whole answer; ``parse`` says the schema where there is one."""
+        """Send it and read the whole answer; a schema is sent by ``parse``."""
         call = sdk_call(self.resource, self.body)
         method = getattr(self.resource.with_raw_response, call.method)
         try:
@@ -307,7 +303,7 @@ class SDKRequest:
         except TimeoutError as error:
             msg = f"no whole answer from {self.url} within {self.total:g} s"
             raise APITimeoutError(msg, clock="total") from error
-        except Exception as error:  # noqa: BLE001 - raised as what it means
+        except Exception as error:  # noqa: BLE001 - raised as a CallError
             if (refused := reply_in(error)) is not None:
                 return refused
             self._fail(error)
@@ -315,13 +311,13 @@ class SDKRequest:
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[HTTPStream]:
-        """Send it; the bytes come as the server sends them."""
+        """Send it; the bytes arrive as the server sends them."""
         call = create_call(self.resource, self.body)
         async with AsyncExitStack() as stack:
             create = self.resource.with_streaming_response.create
             try:
                 reply = await stack.enter_async_context(create(**call.arguments, **self._sending))
-            except Exception as error:  # noqa: BLE001 - raised as what it means
+            except Exception as error:  # noqa: BLE001 - raised as a CallError
                 refused = reply_in(error)
                 if refused is None:
                     self._fail(error)
@@ -338,7 +334,7 @@ class SDKRequest:
         try:
             async for chunk in reply.iter_bytes():
                 yield chunk
-        except Exception as error:  # noqa: BLE001 - raised as what it means
+        except Exception as error:  # noqa: BLE001 - raised as a CallError
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:

@@ -1,7 +1,4 @@
-"""Workers: a prompt in, a text out.
-
-The worker that the environment asks for.
-"""
+"""Workers, which turn one prompt into one text, and the worker that the environment describes."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _SHOWN = 200
 
 
 class LLMWorker(Protocol):
-    """Whatever turns a prompt into a text."""
+    """The interface of a worker: it turns a prompt into a text."""
 
     def generate(
         self,
@@ -45,7 +42,7 @@ class LLMWorker(Protocol):
 
 
 class EngineWorker(LLMWorker):
-    """A worker over any engine; ``engine`` is there for all that a text cannot say."""
+    """A worker that uses an engine; its ``engine`` is for everything that is not in the text."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -60,10 +57,10 @@ class EngineWorker(LLMWorker):
     ) -> str:
         """The answer to the prompt.
 
-        With ``json_mode`` the server is asked for a JSON object, and the answer is one. A plain
-        answer that ``max_tokens`` cut is returned, with a warning in the log. Raises the CallError
-        of a call that failed, and StructuredOutputError (TruncatedError if it was cut) for an
-        answer that is no JSON object.
+        With ``json_mode`` the server is asked for a JSON object, and the answer is checked to be
+        one. Without it, an answer that was cut by ``max_tokens`` is returned, with a warning in the
+        log. Raises CallError if the call failed, and StructuredOutputError (TruncatedError if the
+        answer was cut) for an answer that is not a JSON object.
         """
         system = [{"role": "system", "content": system_prompt}] if system_prompt else []
         messages = [*system, {"role": "user", "content": prompt}]
@@ -82,10 +79,10 @@ class EngineWorker(LLMWorker):
 
 
 class OpenAICompatibleWorker(EngineWorker):
-    """A worker over any server with ``/v1/chat/completions``: Ollama, vLLM, a gateway.
+    """A worker that uses any server with ``/v1/chat/completions``: Ollama, vLLM or a gateway.
 
-    ``api_url`` may lack ``/v1``, ``timeout`` is the total of a call in seconds. ``fields`` are
-    further fields of EngineConfig, such as ``api_key`` or ``cold_start``.
+    ``api_url`` may be without ``/v1``. ``timeout`` is the total time limit of a call in seconds.
+    ``fields`` are further fields of EngineConfig, such as ``api_key`` or ``cold_start``.
     """
 
     def __init__(self, api_url: str, model_name: str, timeout: float = 60, **fields: Any) -> None:
@@ -119,13 +116,14 @@ def _check_json(output: LLMOutput) -> None:
 def get_worker(
     use_ollama: bool | None = None, use_openai_api: bool = True, *, env_file: EnvFile = ENV_FILE
 ) -> EngineWorker:
-    """A worker over Ollama, or over Nemotron on vLLM, as variables or ``.env`` say.
+    """A worker that uses Ollama, or Nemotron on vLLM, as set by variables or ``.env``.
 
-    ``use_ollama`` left out is ``USE_OLLAMA``, and no if that is not set. Ollama is
-    ``OLLAMA_MODEL`` at ``OLLAMA_API_URL``; Nemotron is ``NEMOTRON_MODEL`` at ``NEMOTRON_API_URL``
-    with ``NEMOTRON_API_KEY`` if it wants one. Without ``use_openai_api`` Ollama is asked by its
-    native route; vLLM has no other. Either way the engine is of the backend ``ollama_api`` or
-    ``vllm_api``. Raises ConfigError that names the variable that is missing.
+    The default of ``use_ollama`` is the variable ``USE_OLLAMA``, or false if that is not set. For
+    Ollama, the model is ``OLLAMA_MODEL`` and the address ``OLLAMA_API_URL``. For Nemotron, they
+    are ``NEMOTRON_MODEL`` and ``NEMOTRON_API_URL``, with ``NEMOTRON_API_KEY`` if the server wants
+    a key. Without ``use_openai_api``, Ollama's native route is used; vLLM only has OpenAI's. In
+    both cases the engine's backend is ``ollama_api`` or ``vllm_api``. Raises ConfigError that
+    names the missing variable.
     """
     sources = read_variables(env_file)
     if use_ollama is None:

@@ -1,1 +1,1 @@
-"""The backends, one file each: which dialect, where, and what is special about the server."""
+"""The backends, one file each: the dialect, default address and peculiarities of a server."""

@@ -1,4 +1,7 @@
-"""llama.cpp with a real small model, on this machine, without anything to install but an extra."""
+"""The backend ``embedded``: llama.cpp with a small model on this machine.
+
+It needs nothing but the extra ``embedded``.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,16 @@ _OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
 
 
 class Embedded(Engine):
-    """A client of llama.cpp's own server, which starts when it is first needed.
+    """A client of llama.cpp's own server, which is started when it is first needed.
 
     ``model`` is a name that ``llmengine models list`` shows, or the path of a GGUF file. The
-    server is shared by the process and ends with it. ``options`` of the configuration are the
-    fields of ServerOptions. With an ``endpoint`` the engine is a client of whatever answers there.
+    server is shared by all engines of the process and ends with it. ``options`` of the
+    configuration are the fields of ServerOptions. If an ``endpoint`` is configured, no server is
+    started and the engine is a client of the server at that address.
     """
 
     backend = "embedded"
-    default_concurrency = 8  # for two slots, so that the next prompt is always at hand
+    default_concurrency = 8  # the server has two slots; the next prompts must be ready
     queues_calls = True
     dialect = OpenAIChat(extras=LLAMACPP_EXTRAS)
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
@@ -44,7 +48,7 @@ class Embedded(Engine):
 
     @property
     def server(self) -> EmbeddedServer:
-        """The server behind this engine, started if it is not running."""
+        """The server of this engine, started if it is not running."""
         try:
             options = ServerOptions(**self.config.options)
         except TypeError as error:
@@ -53,18 +57,18 @@ class Embedded(Engine):
         return shared(resolve(self.model), alias=self.model, options=options)
 
     async def identified(self, call: Call) -> Fingerprint:
-        """The fingerprint with llama.cpp's build and the hash of the file, if they are ours."""
+        """The fingerprint, with llama.cpp's build and the file's hash if this process runs it."""
         found = await super().identified(call)
         if self.config.endpoint:
             return found
-        # llama.cpp's own build number is the last part of xllamacpp's version.
+        # The last part of xllamacpp's version is llama.cpp's build number.
         build = f"b{self.server.version.rpartition('.')[2]}"
         digest = await asyncio.to_thread(_sha256, resolve(self.model))
         return replace(found, version=build, model_digest=f"sha256:{digest}")
 
     @property
     def endpoint(self) -> str:
-        """The configured address, or that of the process's own server."""
+        """The configured address, or the address of the server that this process runs."""
         return super().endpoint if self.config.endpoint else self.server.root_url
 
 

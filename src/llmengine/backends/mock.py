@@ -1,4 +1,4 @@
-"""The reference server, started in this process."""
+"""The backend ``mock``: a client of the mock server, which runs in this process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Mock(Engine):
-    """A client of a mock server of its own, which starts when it is first needed.
+    """A client of its own mock server, which is started when it is first needed.
 
-    With an ``endpoint`` it is a client of whatever answers there.
+    If an ``endpoint`` is configured, it is a client of the server at that address instead.
     """
 
     backend = "mock"
@@ -32,7 +32,7 @@ class Mock(Engine):
 
     @property
     def server(self) -> MockServer:
-        """The server behind this engine, for its calls and for playing scripts and faults."""
+        """The mock server of this engine, to read its calls and to play scripts and faults."""
         with self._lock:
             if self._server is None:
                 self._server = MockServer(model=self.model, api_key=self.api_key)
@@ -41,7 +41,7 @@ class Mock(Engine):
 
     @property
     def endpoint(self) -> str:
-        """The configured address, or that of the engine's own server."""
+        """The configured address, or the address of the engine's own server."""
         return super().endpoint if self.config.endpoint else self.server.root_url
 
     def close(self) -> None:

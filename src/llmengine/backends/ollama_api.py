@@ -1,4 +1,4 @@
-"""Ollama's HTTP server: its native chat, or its OpenAI-compatible one when asked."""
+"""The backend ``ollama_api``: Ollama's native chat API, or its OpenAI-compatible one."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 class OllamaAPI(Engine):
     """A client of Ollama, by default on port 11434 of this machine.
 
-    It speaks ``/api/chat``, which can say more than Ollama's ``/v1`` (the context size, for one).
-    An endpoint that ends in ``/v1`` asks for the OpenAI dialect. Variables move the default;
-    ``OLLAMA_HOST`` comes last of them, since Ollama's server listens by it too.
+    It uses ``/api/chat``, which has options that Ollama's ``/v1`` lacks, such as the context size.
+    If the endpoint ends in ``/v1``, the OpenAI dialect is used. Environment variables can set
+    another default address; ``OLLAMA_HOST`` is the last of them, because Ollama's server also reads
+    it, as the address to listen on.
     """
 
     backend = "ollama_api"
     default_endpoint = "http://localhost:11434"
     default_port = 11434
     version_path = "/api/version"
-    default_concurrency = 4  # one is answered at a time (OLLAMA_NUM_PARALLEL), the others wait
+    default_concurrency = 4  # it answers one at a time (OLLAMA_NUM_PARALLEL)
     queues_calls = True
     endpoint_env = ("OLLAMA_API_URL", "OLLAMA_BASE_URL", "OLLAMA_API_BASE", "OLLAMA_HOST")
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
@@ -61,7 +62,7 @@ class OllamaAPI(Engine):
         self.dialect: Dialect = OllamaOpenAIChat() if self._openai else OllamaChat()
 
     async def identified(self, call: Call) -> Fingerprint:
-        """The fingerprint with what ``/api/tags`` and ``/api/show`` tell of the model."""
+        """The fingerprint, with what ``/api/tags`` and ``/api/show`` report about the model."""
         found = await super().identified(call)
         row = _row(await self._rows(call, "/api/tags"), found.model)
         body = {"model": found.model}
@@ -69,7 +70,7 @@ class OllamaAPI(Engine):
         return replace(found, model_digest=row.get("digest"), max_model_len=_context(shown))
 
     async def check_answer(self, call: Call, request: ChatRequest, output: LLMOutput) -> None:
-        """Refuse an answer of ``/v1`` for which as much was read as is left of a cut prompt."""
+        """Refuse an answer of ``/v1`` if its number of prompt tokens is that of a cut prompt."""
         if not self._openai or not may_be_cut(output, request):
             return
         try:
@@ -81,7 +82,7 @@ class OllamaAPI(Engine):
             refuse_half_a_context(output, request, context)
 
     async def explain(self, call: Call, error: CallError) -> None:
-        """Say which models there are if the one that was asked for is not."""
+        """Add the names of the installed models to the error of a model that is not installed."""
         if not isinstance(error, NotFoundError) or "model" not in error.message:
             return
         try:
@@ -97,18 +98,18 @@ class OllamaAPI(Engine):
 
     @property
     def url(self) -> str:
-        """Where this engine's own requests go."""
+        """The URL of this engine's own requests."""
         return (self.base_url if self._openai else self.root_url) + self.dialect.path
 
 
 def _row(rows: list[dict[str, Any]], model: str | None) -> dict[str, Any]:
-    """What is told of a model, whose tag may be left out; empty if it is not listed."""
+    """The row of a model, whose tag may be left out; empty if the model is not listed."""
     names = {model, f"{model}:latest"}
     return next((row for row in rows if row.get("name") in names), {})
 
 
 def _context(shown: Mapping[str, Any]) -> int | None:
-    """The context that the model's file sets, else the longest that it was made for."""
+    """The context size that the model's file sets, else the longest that the model supports."""
     told = _NUM_CTX.search(str(shown.get("parameters") or ""))
     if told is not None:
         return int(told[1])

@@ -1,4 +1,4 @@
-"""OpenAI's own API, by OpenAI's own SDK."""
+"""The backend ``openai``: OpenAI's own API, through OpenAI's own SDK."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _DIALECTS: dict[str, Dialect] = {
 class OpenAI(Engine):
     """A client of OpenAI through the official SDK (extra ``openai``, 2.x and 3.x).
 
-    It asks the responses API, or chat completions with ``options: {api: chat}``.
-    ``OPENAI_BASE_URL`` moves the default address. ``OPENAI_API_KEY`` goes to that address and to
-    no other ``endpoint``, unless ``api_key_env`` says so.
+    It uses the responses API, or chat completions with ``options: {api: chat}``.
+    ``OPENAI_BASE_URL`` sets another default address. ``OPENAI_API_KEY`` is sent to the default
+    address only. It is sent to another ``endpoint`` only if ``api_key_env`` names it.
     """
 
     backend = "openai"
@@ -62,11 +62,11 @@ class OpenAI(Engine):
         self.trusts_schema = self.endpoint == self.default_endpoint
         self._sdk = load_sdk()
         self._sdk_headers = sdk_headers(self._key, self.own_headers)
-        # A loop of its own for each process: a forked child makes clients of its own.
+        # By loop. Each process has its own loop, so a forked child makes its own clients.
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
 
     def outgoing(self, call: Call, request: ChatRequest) -> SDKRequest:
-        """The request as a call of the SDK."""
+        """The request, to be sent through the SDK."""
         client, clocks = self._client(call.loop), self.config.timeout
         return SDKRequest(
             client.responses if self._api == "responses" else client.chat.completions,
@@ -89,7 +89,10 @@ class OpenAI(Engine):
         return self._clients[loop]
 
     def _sayable(self, request: ChatRequest) -> ChatRequest:
-        """The request without what OpenAI has no switch for."""
+        """The request without a reasoning switch, which OpenAI's API does not have.
+
+        Raises InvalidRequestError for ``structured_outputs``.
+        """
         if request.sampling.structured_outputs:
             msg = (
                 "sampling parameter 'structured_outputs' is vLLM's guided decoding, which OpenAI "
@@ -114,7 +117,7 @@ class OpenAI(Engine):
 
 
 def _api_of(config: EngineConfig) -> str:
-    """The API that the configuration asks for; ConfigError for options that are not ours."""
+    """The API that the configuration asks for; raises ConfigError for unknown options."""
     if unknown := sorted(config.options.keys() - {"api"}):
         msg = f"engine {config.name!r}: options: {unknown[0]!r} is unknown; known is api"
         raise ConfigError(msg)

@@ -1,4 +1,7 @@
-"""Any server that speaks OpenAI's chat completions: a gateway, LM Studio, SGLang, llama.cpp."""
+"""The backend ``openai_compatible``: any server with OpenAI's chat completions API.
+
+Examples are gateways, LM Studio, SGLang and llama.cpp.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from llmengine.types.request import Capability
 class OpenAICompatible(Engine):
     """A client of any OpenAI-compatible server.
 
-    The configuration says where it is, or ``OPENAI_BASE_URL``; there is no default.
-    ``OPENAI_API_KEY`` goes to the address in ``OPENAI_BASE_URL`` and to no other.
+    Its address comes from the configuration or from ``OPENAI_BASE_URL``; there is no default.
+    ``OPENAI_API_KEY`` is sent only to the address in ``OPENAI_BASE_URL``.
     """
 
     backend = "openai_compatible"
     endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
     key_env = "OPENAI_API_KEY"
-    version_path = "/version"  # vLLM has it, and so have some gateways
+    version_path = "/version"  # vLLM and some gateways have it
     dialect = OpenAIChat(extras=VLLM_EXTRAS)
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)

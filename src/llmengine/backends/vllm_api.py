@@ -1,9 +1,4 @@
-"""Fields that vLLM once had: it takes them with a 200 and ignores them.
-
-VLLM's ``/tokenize`` and ``/detokenize``.
-
-vLLM's own HTTP server.
-"""
+"""The backend ``vllm_api``: vLLM's own HTTP server, with its ``/tokenize`` and ``/detokenize``."""
 
 from __future__ import annotations
 
@@ -32,7 +27,10 @@ _REMOVED = "guided_"
 
 
 def refuse_removed(body: Mapping[str, object]) -> None:
-    """Raise InvalidRequestError for a guided decoding field, which constrains nothing any more."""
+    """Raise InvalidRequestError for a guided decoding field that vLLM no longer has.
+
+    vLLM accepts such a field with a 200 and ignores it.
+    """
     for name in body:
         if name.startswith(_REMOVED):
             kind = name.removeprefix(_REMOVED)
@@ -42,7 +40,7 @@ def refuse_removed(body: Mapping[str, object]) -> None:
             )
 
 
-# Fields of a chat that decide its prompt; see TokenizeChatRequest in vLLM's openapi.json.
+# Fields of a chat that affect its prompt; see TokenizeChatRequest in vLLM's openapi.json.
 _OF_A_PROMPT = (
     "model",
     "messages",
@@ -58,13 +56,13 @@ _OF_A_PROMPT = (
 
 
 class ServerTokenizer:
-    """The tokenizer of the served model; see ``inquiries.Tokenizer``."""
+    """The tokenizer of the served model; see `llmengine.engine.engine.Tokenizer`."""
 
     async def tokenize(self, call: Call, prompt: Prompt, options: CallOptions) -> Tokens:
         """The tokens of a text as it is, or of messages as a chat with these options.
 
-        Raises InvalidRequestError for options beside a text, and NotFoundError where the server
-        has no such route or model.
+        Raises InvalidRequestError for options together with a text, and NotFoundError if the
+        server does not have the route or the model.
         """
         answer = await _asked(call, "/tokenize", _body(call, prompt, options))
         told = read_object(answer)
@@ -77,7 +75,7 @@ class ServerTokenizer:
             raise not_read("the answer holds no tokens", error, answer) from None
 
     async def detokenize(self, call: Call, token_ids: Iterable[int]) -> str:
-        """The text of token ids; NotFoundError where the server has no such route or model."""
+        """The text of token ids; raises NotFoundError if the route or the model does not exist."""
         body = {"model": call.engine.model, "tokens": list(token_ids)}
         answer = await _asked(call, "/detokenize", body)
         try:
@@ -100,9 +98,9 @@ def _body(call: Call, prompt: Prompt, options: CallOptions) -> dict[str, Any]:
 
 
 def _of_a_prompt(chat: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a chat's body that makes its prompt."""
+    """The fields of a chat's body that affect its prompt."""
     body = {name: chat[name] for name in _OF_A_PROMPT if name in chat}
-    if "reasoning_effort" in chat:  # a chat hands it to the template, this route does not know it
+    if "reasoning_effort" in chat:  # a chat passes it to the template; /tokenize lacks the field
         given = body.get("chat_template_kwargs", {})
         body["chat_template_kwargs"] = {"reasoning_effort": chat["reasoning_effort"], **given}
     return body
@@ -119,9 +117,10 @@ async def _asked(call: Call, path: str, body: Mapping[str, Any]) -> bytes:
 class VLLMAPI(Engine):
     """A client of ``vllm serve``, by default on port 8000 of this machine.
 
-    ``VLLM_BASE_URL`` moves the default, and so do the names that any-llm and litellm use;
-    ``VLLM_API_KEY`` is the key, if the server wants one. ``VLLM_PORT`` and ``VLLM_HOST_IP`` are
-    for vLLM's own processes and say nothing of where its API is.
+    ``VLLM_BASE_URL`` sets another default address, and so do the variables that any-llm and
+    litellm use. ``VLLM_API_KEY`` is the key, if the server wants one. ``VLLM_PORT`` and
+    ``VLLM_HOST_IP`` are not read: they are for communication between vLLM's own processes and do
+    not give the address of its API.
     """
 
     backend = "vllm_api"
@@ -142,6 +141,6 @@ class VLLMAPI(Engine):
     tokenizer = ServerTokenizer()
 
     def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
-        """The request, if it has no field that vLLM would take and ignore."""
+        """The request; raises InvalidRequestError for a field that vLLM would ignore."""
         refuse_removed(request.extra_body)
         return super().outgoing(call, request)

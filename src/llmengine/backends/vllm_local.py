@@ -1,4 +1,4 @@
-"""vLLM in this process: ``vllm.LLM`` behind the interface of every other engine."""
+"""The backend ``vllm_local``: ``vllm.LLM`` in this process, with the interface of every engine."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest
 
 
-# Fields of a configuration that are about a server.
+# Fields of a configuration that only make sense for a server.
 _OF_SERVERS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "cold_start")
-# Twice what vLLM runs at once where it has room.
+# Twice the number of requests that vLLM runs at once if it has enough memory.
 _WINDOW = 2048
 
 
@@ -30,11 +30,12 @@ class VLLMLocal(Engine):
     """``vllm.LLM`` of this process (vLLM 0.12 or later), loaded when it is first needed.
 
     ``model`` is a folder or a name as vLLM takes it. ``options`` are the arguments of
-    ``vllm.LLM``, and ``tool_call_parser``, which is one of its server's. Engines of one model with
-    the same options share one LLM, which is released when the last of them is closed, and at exit.
+    ``vllm.LLM`` and ``tool_call_parser``, which is an option of vLLM's server. Engines of one
+    model with the same options share one LLM, which is released when the last of these engines is
+    closed, or at exit.
 
-    vLLM's scheduler decides what runs at once, so there is no limit of calls here, and no time
-    limit, unless the configuration sets ``max_concurrency`` or ``timeout``.
+    vLLM's scheduler decides what runs at once, so there is no limit of calls here unless the
+    configuration sets ``max_concurrency``, and no time limit unless it sets ``timeout``.
     """
 
     backend = "vllm_local"
@@ -56,40 +57,40 @@ class VLLMLocal(Engine):
 
     @property
     def concurrency(self) -> int:
-        """As many calls as there are prompts, unless ``max_concurrency`` is configured."""
+        """Unlimited, unless ``max_concurrency`` is configured."""
         return super().concurrency if self._configures("max_concurrency") else sys.maxsize
 
     @property
     def window(self) -> int:
-        """Enough for vLLM to be busy, unless ``max_concurrency`` is configured."""
+        """Enough calls to keep vLLM busy, unless ``max_concurrency`` is configured."""
         return super().window if self._configures("max_concurrency") else _WINDOW
 
     @property
     def clocks(self) -> Timeouts:
-        """None, unless ``timeout`` is configured: waiting for vLLM's scheduler counts as well."""
+        """No time limits unless ``timeout`` is configured, since they include the wait in vLLM."""
         return super().clocks if self._configures("timeout") else Timeouts(total=None)
 
     @property
     def url(self) -> str:
-        """A name for messages; there is no address."""
+        """A name for messages, since there is no address."""
         return f"vllm_local:{self.model}"
 
     @property
     def root_url(self) -> str:
-        """The same name, by which engines of one model keep one pace."""
+        """The same name, by which engines of one model share pauses and limits."""
         return self.url
 
     @property
     def endpoint(self) -> NoReturn:
-        """Raises ConfigError: there is no server."""
+        """Raise ConfigError, because there is no server."""
         msg = (
             f"engine {self.name!r} runs vLLM in this process and has no address to point a client "
             "at; start `vllm serve` and use backend 'vllm_api' for that"
         )
         raise ConfigError(msg)
 
-    async def identified(self, call: Call) -> Fingerprint:  # noqa: ARG002 - nobody is asked
-        """What is known without loading the model."""
+    async def identified(self, call: Call) -> Fingerprint:  # noqa: ARG002 - nothing is sent
+        """The fingerprint, as far as it is known without loading the model."""
         return Fingerprint(self.url, vllm_version(), self.model, (self.model,), root=self.model)
 
     async def ready(self, call: Call) -> None:
@@ -97,7 +98,7 @@ class VLLMLocal(Engine):
         await self._share.loaded(call.loop)
 
     def outgoing(self, call: Call, request: ChatRequest) -> LocalRequest:
-        """The request as a job for the LLM."""
+        """The request, to be run by the LLM of this process."""
         self._refuse_what_would_be_lost(request)
         return LocalRequest(self._share.thread(call.loop), request, self.clocks.total)
 

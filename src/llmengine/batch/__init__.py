@@ -1,1 +1,1 @@
-"""Files of requests in OpenAI's batch format, asked through any engine."""
+"""Files of requests in OpenAI's batch format, sent through any engine."""

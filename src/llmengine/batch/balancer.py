@@ -1,4 +1,4 @@
-"""Several endpoints of one model: who is asked next, and who has to rest."""
+"""Several endpoints of one model: which one is asked next, and which ones rest after failures."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ LONGEST_REST = 60.0
 
 
 class Endpoint:
-    """One engine's server with its load and its health; lives on the background loop.
+    """The server of one engine, with its load and its health; used on the background loop only.
 
-    ``first_rest`` is how long it is left alone the first time, in seconds; each failed trial
-    doubles it, up to a minute.
+    ``first_rest`` is how long the endpoint rests the first time, in seconds. Each failed trial
+    doubles the rest, up to a minute.
     """
 
     def __init__(self, engine: Engine, loop: Background, *, first_rest: float = FIRST_REST) -> None:
         self.engine = engine
-        # Found here, before the loop is entered, since it may start a server.
+        # Found here, before the loop is entered, because finding the address may start a server.
         self._base_url, self._origin = engine.base_url, engine.root_url
         self._loop = loop
         self._outstanding = 0
@@ -52,37 +52,38 @@ class Endpoint:
         self._on_trial = False
 
     def call(self, url: str) -> Call:
-        """How this endpoint is asked for a route of the batch format, such as ``/v1/...``."""
+        """The Call for a route of the batch format, such as ``/v1/...``, at this endpoint."""
         address = secret_address(self._base_url + url.removeprefix("/v1"))
         return Call(self.engine, self._loop, address, self._origin)
 
     @property
     def out(self) -> bool:
-        """Whether it is left alone after failing too often."""
+        """Whether the endpoint rests, or is on trial, after it failed too often."""
         return self._out_until is not None
 
     @property
     def pause(self) -> float:
-        """The seconds left of a pause that its server asked for; from any thread."""
+        """The seconds left of a pause that the server asked for; may be read from any thread."""
         return self._loop.pause(self._origin, self.engine.credential)
 
     @property
     def load(self) -> tuple[float, int]:
-        """The share of its places that is taken; among equals, the turns it had."""
+        """A sort key: the share of its concurrency that is in use, then the requests it had."""
         return self._outstanding / self.engine.concurrency, self._asked
 
     def trial_in(self, now: float) -> float:
-        """Seconds until it deserves one request again; infinity while that is under way."""
+        """Seconds until the endpoint may get a trial; infinite if it is on trial or not resting."""
         if self._out_until is None or self._on_trial:
             return inf
         return self._out_until - now
 
     @contextmanager
     def attempt(self, *, trial: bool) -> Iterator[None]:
-        """Count one request in, and learn from how it ends.
+        """Count a request while it is under way, and note its success or failure.
 
-        A refusal shows that the server is alive. After three failures in a row it rests; what
-        was on its way by then says nothing new, so only a failed trial makes it rest longer.
+        A refusal shows that the server is alive. After three failures in a row, the endpoint
+        rests. Failures of requests that were already under way then change nothing; only a failed
+        trial makes the rest longer.
         """
         self._outstanding += 1
         self._asked += 1
@@ -117,7 +118,7 @@ class Endpoint:
 
 
 class Balancer:
-    """Chooses the endpoint for each attempt; lives on the background loop."""
+    """Chooses the endpoint for each attempt; used on the background loop only."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = endpoints
@@ -125,9 +126,10 @@ class Balancer:
     def pick(self, tried: Collection[Endpoint]) -> tuple[Endpoint, bool] | None:
         """The endpoint to ask next, and whether this is its trial; None if there is no other.
 
-        ``tried`` are those that just failed with this prompt. One whose rest is over gets its
-        trial; else the least loaded that is not out; else, where all are out, the one that has
-        rested most, so that the retry rules alone say how long a prompt waits for a server.
+        ``tried`` are the endpoints that just failed with this prompt. An endpoint whose rest is
+        over comes first and gets its trial; else the least loaded one that is not resting; else,
+        if all are resting, the one whose rest ends first. So only the retry rules decide how
+        long a prompt waits for a server.
         """
         now = asyncio.get_running_loop().time()
         left = [e for e in self._endpoints if e not in tried]
@@ -142,7 +144,7 @@ class Balancer:
 
 
 def _is_dead(error: CallError) -> bool:
-    """Whether a failure speaks against the server rather than against the request."""
+    """Whether the cause of a failure is the server and not the request."""
     if isinstance(error, UnexpectedResponseError):
         return error.cut
     return isinstance(error, (APIConnectionError, APITimeoutError, InternalServerError))

@@ -1,11 +1,8 @@
-"""Sets of ids of any size in little memory: SQLite's temporary databases spill to disk.
-
-One line of a batch's input: a request, or what is wrong with it.
+"""The input of a batch: its lines, its source and its ids.
 
 The format is OpenAI's: ``{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
-"body": {...}}``, as ``vllm run-batch`` and Together read it too.
-
-The input of a batch: a file, or any iterable of requests.
+"body": {...}}``; ``vllm run-batch`` and Together read it too. A source is a file, or any iterable
+of such requests.
 """
 
 from __future__ import annotations
@@ -20,67 +17,20 @@ from typing import Any, Self
 
 from llmengine.types.errors import InvalidRequestError
 
-
-def key_of(entry: Entry) -> bytes:
-    """What an entry is known by: its custom_id, or its line where it has none."""
-    return line_key(entry.line) if entry.custom_id is None else id_key(entry.custom_id)
-
-
-def id_key(custom_id: str) -> bytes:
-    """The key of a custom_id; half a surrogate pair is valid JSON, so it has a key too."""
-    return b"=" + custom_id.encode("utf-8", "surrogatepass")
-
-
-def line_key(line: int) -> bytes:
-    """The key of a line without an id, which no id can have."""
-    return b"#%d" % line
-
-
-def temporary() -> sqlite3.Connection:
-    """A database without a name, in memory while it is small and gone with its connection."""
-    rows = sqlite3.connect("", isolation_level=None)
-    # Nothing in it outlives the process, so nothing is made safe.
-    rows.execute("PRAGMA journal_mode = OFF")
-    rows.execute("PRAGMA synchronous = OFF")
-    return rows
-
-
-class Ids:
-    """Which keys were seen, and on which line first."""
-
-    def __init__(self) -> None:
-        self._rows = temporary()
-        self._rows.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, line INT) WITHOUT ROWID")
-
-    def add(self, key: bytes, line: int) -> int | None:
-        """Remember the key; the line that had it before, if any."""
-        added = self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, line))
-        if added.rowcount:
-            return None
-        row = self._rows.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
-        return int(row[0])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._rows.close()
-
-
 LONGEST_ID = 64
-
-# Each route that can be asked, and the list without which an answer of it is none.
+# Each route that can be asked, with the list that an answer of that route must have.
 ROUTES = {
     "/v1/chat/completions": "choices",
     "/v1/completions": "choices",
     "/v1/embeddings": "data",
     "/v1/responses": "output",
 }
+BatchSource = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """One request; ``line`` is its place in the input, from 1."""
+    """One request; ``line`` is its line number in the input, from 1."""
 
     line: int
     custom_id: str
@@ -90,7 +40,7 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be asked; ``custom_id`` is None where it has none."""
+    """A line that is not a valid request; ``custom_id`` is None if it has none."""
 
     line: int
     custom_id: str | None
@@ -101,10 +51,10 @@ Entry = BatchRequest | BadLine
 
 
 def read_entry(raw: bytes | Mapping[str, Any], line: int) -> Entry:
-    """The entry in one line, or in a mapping that was one.
+    """The entry in one line, or in a mapping with the content of a line.
 
-    Raises InvalidRequestError for a ``custom_id`` that no batch service takes, as the answer to
-    it could not be told from others.
+    Raises InvalidRequestError for a ``custom_id`` that no batch service accepts, because its
+    answer could not be told from other answers.
     """
     try:
         value = _decoded(raw)
@@ -150,11 +100,8 @@ def _problem(value: dict[str, Any]) -> str | None:
     return None
 
 
-BatchSource = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-
-
 def read_entries(source: BatchSource) -> Iterator[Entry]:
-    """The entries of the source, one by one; empty lines of a file are passed over.
+    """The entries of the source, one by one; empty lines of a file are skipped.
 
     Raises InvalidRequestError, naming the file, for an id that is too long.
     """
@@ -170,7 +117,7 @@ def read_entries(source: BatchSource) -> Iterator[Entry]:
 
 
 def checked(source: BatchSource, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The same entries; raises InvalidRequestError at the first id that was there before."""
+    """The same entries; raises InvalidRequestError at the first id that is used twice."""
     with Ids() as seen:
         for entry in entries:
             earlier = seen.add(key_of(entry), entry.line)
@@ -183,12 +130,12 @@ def checked(source: BatchSource, entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def path_of(source: BatchSource) -> Path | None:
-    """The file that the source is, if it is one."""
+    """The path of the source if it is a file, else None."""
     return Path(source) if isinstance(source, (str, os.PathLike)) else None
 
 
 def name_of(source: BatchSource) -> str:
-    """What to call the source in a message."""
+    """The name of the source in messages."""
     path = path_of(source)
     return "the requests" if path is None else str(path)
 
@@ -198,3 +145,52 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
         for line, raw in enumerate(file, start=1):
             if raw.strip():
                 yield read_entry(raw, line)
+
+
+def key_of(entry: Entry) -> bytes:
+    """The key of an entry: from its custom_id, or from its line number if it has none."""
+    return line_key(entry.line) if entry.custom_id is None else id_key(entry.custom_id)
+
+
+def id_key(custom_id: str) -> bytes:
+    """The key of a custom_id; a lone surrogate is valid in JSON, so it must have a key too."""
+    return b"=" + custom_id.encode("utf-8", "surrogatepass")
+
+
+def line_key(line: int) -> bytes:
+    """The key of a line without an id; it differs from the key of every id."""
+    return b"#%d" % line
+
+
+class Ids:
+    """The keys seen so far, with the line of each, in little memory for any number of keys.
+
+    SQLite's temporary databases spill to disk.
+    """
+
+    def __init__(self) -> None:
+        self._rows = temporary()
+        self._rows.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, line INT) WITHOUT ROWID")
+
+    def add(self, key: bytes, line: int) -> int | None:
+        """Remember the key; returns the line that had it before, if any."""
+        added = self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, line))
+        if added.rowcount:
+            return None
+        row = self._rows.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
+        return int(row[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._rows.close()
+
+
+def temporary() -> sqlite3.Connection:
+    """A temporary SQLite database: in memory while it is small, deleted with its connection."""
+    rows = sqlite3.connect("", isolation_level=None)
+    # Nothing in it outlives the process, so no journal is needed.
+    rows.execute("PRAGMA journal_mode = OFF")
+    rows.execute("PRAGMA synchronous = OFF")
+    return rows

@@ -1,10 +1,7 @@
-"""One run per output: two would ask everything twice and mix their lines.
+"""The output of a batch, which is also its journal: a line that it holds is done, others are not.
 
-Reads the output of a batch back, in the order of its input.
-
-Reads the output of an earlier run: what it answered, and where it stopped.
-
-The output of a batch, which is its journal too: what it holds is done, all else is not.
+Only one run at a time may write to an output. Two runs would send every request twice and mix
+their lines.
 """
 
 from __future__ import annotations
@@ -35,23 +32,27 @@ if TYPE_CHECKING:
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # looked at before it is used
+    fcntl = None  # type: ignore[assignment]  # checked before use
 
 
 _HELD = frozenset({errno.EACCES, errno.EAGAIN})
+_BLOCK = 2**16
+_OK = 200
+SYNC_SECONDS = 1.0
 
 
 @contextmanager
 def sole_writer(output: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold ``<output>.lock``; raises ConfigError if another run holds it for `patience` seconds.
 
-    The lock lies beside the file that `output` leads to, so that links to one file are one lock.
-    The system frees it with its process, however that ends. The empty file stays: removing it
-    would let a third run lock a new one while the second still holds the old.
+    The lock is beside the file that `output` resolves to, so links to one file share one lock.
+    The operating system releases it when the process ends, however it ends. The empty lock file
+    stays: if it were removed, a third run could lock a new file while the second run still holds
+    the old one.
     """
     try:
         real = output.resolve()
-    except (OSError, RuntimeError) as error:  # links that lead in a circle
+    except (OSError, RuntimeError) as error:  # symbolic links in a circle
         raise ConfigError(f"{output}: {error}; give another output") from None
     lock = FileLock(f"{real}.lock")
     try:
@@ -67,7 +68,7 @@ def sole_writer(output: Path, patience: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def _only_name(real: Path, output: Path) -> Iterator[None]:
-    """Hold the file itself, which another run may have opened by a second name (a hard link)."""
+    """Lock the file itself too, since another run may have opened it by a hard link."""
     if fcntl is None:
         if real.exists() and real.stat().st_nlink > 1:
             raise ConfigError(
@@ -83,7 +84,7 @@ def _only_name(real: Path, output: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in _HELD:
                 raise _taken(output) from None
-            # Some network file systems have no such locks; there the lock beside it must do.
+            # Some network file systems do not have such locks. Then the lock file must be enough.
         yield
     finally:
         os.close(descriptor)
@@ -98,9 +99,9 @@ def _taken(output: Path) -> ConfigError:
 def read_batch(
     output: str | os.PathLike[str], source: BatchSource
 ) -> Iterator[dict[str, Any] | None]:
-    """The output's line for every line of the source, in its order; None where there is none yet.
+    """The output's line for each line of the source, in the source's order; None if missing.
 
-    Needs little memory for any size. Raises ConfigError if the file is not a batch's output.
+    It needs little memory for any size. Raises ConfigError if the file is not a batch's output.
     """
     path = Path(output)
     with closing(temporary()) as index, path.open("rb") as file:
@@ -115,13 +116,9 @@ def read_batch(
             yield None if row is None else json.loads(file.readline())
 
 
-_BLOCK = 2**16
-_OK = 200
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One line of an output: whose it is, whether it is an answer, and which bytes it has."""
+    """One line of an output: its key, whether it is an answer, and its bytes in the file."""
 
     key: bytes
     ok: bool
@@ -130,9 +127,9 @@ class Found:
 
 
 def mend(path: Path) -> None:
-    """Cut off the line that a killed run did not finish; a whole one gets its newline.
+    """Remove a last line that a killed run did not finish; a whole one gets its newline.
 
-    Raises ConfigError if the file ends in what no batch has written.
+    Raises ConfigError if the end of the file was not written by a batch.
     """
     with path.open("r+b") as file:
         start = _start_of_tail(file)
@@ -147,7 +144,7 @@ def mend(path: Path) -> None:
 
 
 def scan(path: Path) -> Iterator[Found]:
-    """Every line of a mended output; raises ConfigError for a line that is none."""
+    """Every line of a mended output; raises ConfigError for a line that no batch has written."""
     start = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
@@ -156,7 +153,7 @@ def scan(path: Path) -> Iterator[Found]:
 
 
 def read_line(raw: bytes, start: int, path: Path, where: str) -> Found:
-    """What one line of an output says; raises ConfigError that names path and place if nothing."""
+    """What one output line says; raises ConfigError, naming path and place, for a foreign line."""
     value = _object(raw)
     if value is None or not {"custom_id", "response", "error"} <= value.keys():
         raise ConfigError(_foreign(path, where))
@@ -209,16 +206,13 @@ def _foreign(path: Path, where: str) -> str:
     )
 
 
-SYNC_SECONDS = 1.0
-
-
 class Journal:
     """An output that is appended to, line by line; one writer at a time.
 
-    A line is with the system before `add` returns, so a killed process loses none; it is on the
-    disk within a second of writing, so a power cut loses at most that. A line for an id that has
-    one already takes its place: the file holds both until it is closed in order, and is then
-    written anew beside itself and renamed.
+    A line has been passed to the operating system before `add` returns, so a killed process
+    loses no lines. It is synced to the disk within a second, so a power cut loses at most the
+    lines of one second. A new line for an id replaces the old one: the file holds both until it
+    is closed normally; then a new file without the old lines is written and renamed to it.
     """
 
     def __init__(self, path: Path, *, keep: bool) -> None:
@@ -236,15 +230,15 @@ class Journal:
             raise
 
     def ok(self, entry: Entry) -> bool | None:
-        """Whether the entry was answered (True) or has failed (False); None: it is not here."""
+        """Whether the entry was answered (True) or failed (False); None if it has no line yet."""
         return self._ok(key_of(entry))
 
     def was_bad(self, entry: Entry) -> bool:
-        """Whether the entry's line was not even a request in an earlier run."""
+        """Whether the entry's line was not a valid request in an earlier run."""
         return self._ok(line_key(entry.line)) is not None
 
     def mended(self, entry: Entry) -> None:
-        """Forget what was wrong with the line of an entry that has an id now."""
+        """Forget the error of a line that had no id, now that its entry has one."""
         self._forget(line_key(entry.line))
 
     def add(self, entry: Entry, record: bytes, *, ok: bool) -> None:
@@ -252,16 +246,16 @@ class Journal:
         self._append(Found(key_of(entry), ok, self._end, len(record)), record)
 
     def take(self, lines: Iterable[bytes], source: Path) -> None:
-        """Append the lines of another journal of the same batch, and have them on the disk.
+        """Append the lines of another journal of the same batch, and sync them to the disk.
 
-        Raises ConfigError that names the source and the line if one is none.
+        Raises ConfigError that names the source and the line for a line that no batch has written.
         """
         for number, record in enumerate(lines, start=1):
             self._append(read_line(record, self._end, source, f"line {number}"), record)
         self._sync()
 
     def sync(self) -> None:
-        """Have what was appended on the disk, unless that was done within the last second."""
+        """Sync appended lines to the disk, unless that was done within the last second."""
         if self._dirty and time.monotonic() - self._synced_at >= SYNC_SECONDS:
             self._sync()
 
@@ -271,7 +265,7 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         try:
             self._sync()
-            # An interrupt may have come between writing a line and noting it.
+            # Not after an interrupt, which may have come between writing a line and noting it.
             if self._replaced and kind is None:
                 self._compact()
         finally:
@@ -326,8 +320,8 @@ class Journal:
         self._dirty = False
 
     def _compact(self) -> None:
-        """Write the file anew with the last line of every key, and put it in place at once."""
-        place = self._path.resolve()  # a link stays one
+        """Write a new file with the last line of every key, and replace the old one atomically."""
+        place = self._path.resolve()  # a symbolic link stays a link
         beside = place.with_name(f"{place.name}.new")
         rows = self._index.execute("SELECT start, size FROM lines ORDER BY start")
         with place.open("rb") as old, beside.open("wb") as new:

@@ -1,4 +1,4 @@
-"""How far a batch is, and how it ended."""
+"""The progress of a batch, and the report at its end."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ERRORS_KEPT = 5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A batch so far.
+    """The state of a batch so far.
 
-    ``total`` is the number of input lines, None while that is unknown. ``answered`` and
-    ``failed`` count lines of the output, of which ``earlier`` were there before this run;
-    ``unasked`` lines were left out by ``only_failed``. ``attempts``, ``usage``, ``cost`` and
-    ``seconds`` are this run's alone. ``usage`` is None where no server told any. ``cost`` is in
-    ``currency``, by the engines' prices; one with a part that is unknown is None. ``resting``
-    names engines that do not answer, ``pauses`` those whose server asked for a pause (HTTP 429),
-    with the seconds left of it.
+    ``total`` is the number of input lines, or None while it is unknown. ``answered`` and
+    ``failed`` count lines of the output; ``earlier`` of them were there before this run.
+    ``unasked`` counts lines that were left out by ``only_failed``. ``attempts``, ``usage``,
+    ``cost`` and ``seconds`` are those of this run only. ``usage`` is None if no server reported
+    any. ``cost`` is in ``currency``, by the engines' prices; it is None if any part is unknown.
+    ``resting`` names engines that do not answer; ``pauses`` names engines whose server asked for
+    a pause (HTTP 429), with the seconds left of it.
     """
 
     total: int | None = None
@@ -47,18 +47,18 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Lines that need nothing more."""
+        """The number of lines for which nothing is left to do."""
         return self.answered + self.failed + self.unasked
 
     @property
     def rate(self) -> float:
-        """Lines a second in this run."""
+        """Lines per second in this run."""
         mine = self.answered + self.failed - self.earlier
         return mine / self.seconds if self.seconds else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at this rate; None where nobody can tell."""
+        """The time left at this rate; None if the total or the rate is unknown."""
         if self.total is None or not self.rate:
             return None
         return (self.total - self.done) / self.rate
@@ -66,7 +66,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """A batch at its end: ``progress`` has the counts, ``errors`` the first few failures' words."""
+    """The end of a batch: ``progress`` has the counts, ``errors`` the first few error messages."""
 
     output: Path
     progress: Progress
@@ -79,7 +79,7 @@ class BatchReport:
 
 
 class BatchCounter:
-    """Counts while a batch runs."""
+    """Counts the lines and the costs of a batch while it runs."""
 
     def __init__(self, total: int | None) -> None:
         self.errors: list[str] = []
@@ -87,32 +87,32 @@ class BatchCounter:
         self._now = Progress(total=total)
 
     def earlier(self, *, ok: bool) -> None:
-        """A line that an earlier run has written."""
+        """Count a line that an earlier run has written."""
         self._end(ok=ok, earlier=1)
 
     def again(self, *, ok: bool) -> None:
-        """A line that a process of this very run has written and died, its costs unknown."""
+        """Count a line from a process of this run that has died; its cost is unknown."""
         self._end(ok=ok)
         self._now = replace(self._now, cost=None, currency=None)
 
     def unasked(self) -> None:
-        """A line that this run was told to leave out."""
+        """Count a line that this run leaves out."""
         self._now = replace(self._now, unasked=self._now.unasked + 1)
 
     def bad(self, entry: BadLine) -> None:
-        """A line that cannot be asked."""
+        """Count a line that is not a valid request."""
         self._complain(entry, entry.problem)
         self._end(ok=False)
 
     def asked(self, request: BatchRequest, answer: BatchAnswer) -> None:
-        """A line that was asked."""
+        """Count a line that was asked, with its answer or its error."""
         if answer.error is not None:
             self._complain(request, str(answer.error))
         self._end(ok=answer.error is None, attempts=answer.attempts)
         self._spend(answer)
 
     def elsewhere(self, run: Progress, errors: Sequence[str]) -> None:
-        """Lines that another process has asked, with what it spent and complained of."""
+        """Count the lines that another process has asked, with its costs and errors."""
         self.errors += errors[: ERRORS_KEPT - len(self.errors)]
         now = self._now
         self._now = replace(
@@ -126,12 +126,12 @@ class BatchCounter:
     def progress(
         self, resting: tuple[str, ...] = (), pauses: Mapping[str, float] | None = None
     ) -> Progress:
-        """The batch so far."""
+        """The state of the batch so far."""
         seconds = time.monotonic() - self._started
         return replace(self._now, seconds=seconds, resting=resting, pauses=pauses or {})
 
     def complete(self) -> None:
-        """The input is at its end, so that its length is known."""
+        """Note that the input is at its end, so its length is known."""
         self._now = replace(self._now, total=self._now.done)
 
     def _end(self, *, ok: bool, earlier: int = 0, attempts: int = 0) -> None:

@@ -1,12 +1,10 @@
-"""Lines of a batch as the requests and outputs that a span is made of.
+"""One request of a batch: how it is sent, its line in the output, and its trace.
 
-One line of a batch's output, exactly as OpenAI writes them.
-
+A request is sent as it is. If an endpoint fails, it is moved to another one or retried, so that it
+is never lost. An output line is exactly as OpenAI writes it:
 ``{"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}``. ``body`` is
-the server's own text, spliced in as it came. ``error`` is null, or ``{"code", "message"}`` with
-one key of ours, ``llmengine``: the line of the input, the attempts made, and the tokens they used.
-
-One request of a batch: sent as it is, moved to another endpoint or retried, never lost.
+the server's own text, inserted unchanged. ``error`` is null or ``{"code", "message"}``, with one
+key of this library, ``llmengine``: the line of the input, the attempts made, and the tokens used.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
 
 _CHAT = "/v1/chat/completions"
-# The conventions name no more of a request than this.
+# The sampling parameters for which the tracing conventions have attributes.
 _SAMPLING = (
     "temperature",
     "top_p",
@@ -54,106 +52,9 @@ _SAMPLING = (
     "stop",
     "n",
 )
-
-
-def traced(request: BatchRequest, model: str) -> ChatRequest | None:
-    """A chat line as the request that it makes; None for other routes, which have no spans.
-
-    Nothing is checked: what is wrong with a line is the server's to say, and is left out here.
-    """
-    if request.url != _CHAT:
-        return None
-    body = request.body
-    messages: Any = body.get("messages")
-    shape = body.get("response_format")
-    try:
-        said, sampling = to_messages(messages), _sampling(body)
-    except InvalidRequestError:
-        said, sampling = (), SamplingParams()
-    return ChatRequest(
-        model=str(body.get("model", model)),
-        prompt=messages,
-        messages=said,
-        sampling=sampling,
-        response_format=ResponseFormat() if shape else None,
-        tools=tuple(body.get("tools") or ()),
-    )
-
-
-def _sampling(body: dict[str, Any]) -> SamplingParams:
-    return SamplingParams(**{name: body[name] for name in _SAMPLING if name in body})
-
-
-def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
-    """The answer for the span; None for one that the batch keeps and we cannot read."""
-    try:
-        return decode(body, request)
-    except CallError:
-        return None
-
-
 EXTRA = "llmengine"
 START = b'{"id":"batch_req_'
-
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def answer_record(request: BatchRequest, answer: BatchAnswer) -> bytes:
-    """The line for a request that was asked, whatever became of it."""
-    error = None
-    if answer.error is not None:
-        usage = asdict(answer.usage) if answer.usage is not None else None
-        extra = {"line": request.line, "attempts": answer.attempts, "usage": usage}
-        error = _error(_code(answer.error), str(answer.error), extra)
-    return _record(request.custom_id, _response(answer), error)
-
-
-def bad_line_record(entry: BadLine) -> bytes:
-    """The line for one that was never asked."""
-    extra = {"line": entry.line, "attempts": 0, "usage": None}
-    return _record(entry.custom_id, "null", _error("invalid_line", entry.problem, extra))
-
-
-def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
-    text = (
-        f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
-        f'"response":{response},"error":{_json(error)}}}'
-    )
-    return scrub(text).encode() + b"\n"
-
-
-def _response(answer: BatchAnswer) -> str:
-    reply = answer.reply
-    if reply is None:
-        return "null"
-    status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
-    return f'{{"status_code":{status},"request_id":{request_id},"body":{_answer_body(reply)}}}'
-
-
-def _answer_body(reply: HTTPReply) -> str:
-    """The body as it came if it is JSON, on one line; else its text as a JSON string."""
-    try:
-        from_json(reply.body)
-    except ValueError:
-        return _json(reply.body.decode("utf-8", "replace"))
-    # In JSON a line break is only ever space between values.
-    return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
-
-
-def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
-    return {"code": code, "message": message, EXTRA: extra}
-
-
-def _code(error: Exception) -> str:
-    """The server's own code, else our error's name in the same spelling."""
-    said = error.code if isinstance(error, CallError) else None
-    return said or _WORD_START.sub("_", type(error).__name__).lower()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 _OK = 200
 # Clocks that run out before anything is sent, so that another endpoint may be asked.
 _NOT_SENT = frozenset({"cold_start", "wait"})
@@ -161,11 +62,12 @@ _NOT_SENT = frozenset({"cold_start", "wait"})
 
 @dataclass(slots=True)
 class BatchAnswer:
-    """What became of one request: ``error`` is None only for an answer that is whole.
+    """The outcome of one request: ``error`` is None only if the answer is complete.
 
-    ``reply`` is what the last attempt brought, answer or refusal, if anything; ``engine`` is who
-    was asked last. ``attempts`` counts all requests that were sent; ``usage`` and ``cost`` (in
-    ``currency``) are of all of them, the cost None where any part of it is unknown.
+    ``reply`` is the server's answer or refusal to the last attempt, if there was any; ``engine``
+    is the engine that was asked last. ``attempts`` counts all requests that were sent. ``usage``
+    and ``cost`` (in ``currency``) are sums over all of them; the cost is None if any part of it
+    is unknown.
     """
 
     attempts: int = 0
@@ -177,7 +79,7 @@ class BatchAnswer:
     currency: str | None = None
 
     def pay(self, result: Result) -> None:
-        """Add what was spent at one endpoint."""
+        """Add the usage and the cost of one attempt."""
         if result.usage is not None:
             self.usage = result.usage if self.usage is None else self.usage + result.usage
         both = [(self.cost, self.currency), (result.cost, result.currency)]
@@ -185,7 +87,7 @@ class BatchAnswer:
 
 
 class BatchSender:
-    """Asks any of the engines; lives on the background loop."""
+    """Sends requests to any of the engines; used on the background loop only."""
 
     def __init__(self, balancer: Balancer, engines: Sequence[Engine]) -> None:
         self._balancer = balancer
@@ -194,7 +96,7 @@ class BatchSender:
         self._patience = max(patience_of(e) for e in engines)
 
     async def ask(self, request: BatchRequest) -> BatchAnswer:
-        """The request's answer; only cancellation is raised."""
+        """The outcome of the request; only cancellation is raised."""
         answer = BatchAnswer()
         try:
             await with_retries(
@@ -213,7 +115,8 @@ class BatchSender:
     async def _round(self, request: BatchRequest, answer: BatchAnswer) -> None:
         """Ask one endpoint after another until one answers; each at most once.
 
-        Moving on costs no wait and none of the retries, so a server that dies costs no result.
+        Moving to another endpoint needs no wait and does not count as a retry, so no result is lost
+        when a server dies.
         """
         failures: dict[Endpoint, CallError] = {}
         while (turn := self._balancer.pick(failures)) is not None:
@@ -225,7 +128,7 @@ class BatchSender:
                 if not error.retryable and error.clock not in _NOT_SENT:
                     raise
                 failures[endpoint] = error
-        # The soonest that any of them may be asked again decides about the next round.
+        # The next round starts as soon as any of the endpoints may be asked again.
         raise min(failures.values(), key=lambda error: error.retry_after or 0.0)
 
 
@@ -266,3 +169,96 @@ def _body(request: BatchRequest, model: str) -> bytes:
     named = "model" in request.body or not model
     body = request.body if named else {"model": model, **request.body}
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def answer_record(request: BatchRequest, answer: BatchAnswer) -> bytes:
+    """The output line for a request that was asked, whether it was answered or failed."""
+    error = None
+    if answer.error is not None:
+        usage = asdict(answer.usage) if answer.usage is not None else None
+        extra = {"line": request.line, "attempts": answer.attempts, "usage": usage}
+        error = _error(_code(answer.error), str(answer.error), extra)
+    return _record(request.custom_id, _response(answer), error)
+
+
+def bad_line_record(entry: BadLine) -> bytes:
+    """The output line for an input line that is not a valid request."""
+    extra = {"line": entry.line, "attempts": 0, "usage": None}
+    return _record(entry.custom_id, "null", _error("invalid_line", entry.problem, extra))
+
+
+def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
+    text = (
+        f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
+        f'"response":{response},"error":{_json(error)}}}'
+    )
+    return scrub(text).encode() + b"\n"
+
+
+def _response(answer: BatchAnswer) -> str:
+    reply = answer.reply
+    if reply is None:
+        return "null"
+    status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
+    return f'{{"status_code":{status},"request_id":{request_id},"body":{_answer_body(reply)}}}'
+
+
+def _answer_body(reply: HTTPReply) -> str:
+    """The body unchanged but on one line if it is JSON; else its text as a JSON string."""
+    try:
+        from_json(reply.body)
+    except ValueError:
+        return _json(reply.body.decode("utf-8", "replace"))
+    # In JSON, a line break can only be whitespace between values.
+    return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
+
+
+def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
+    return {"code": code, "message": message, EXTRA: extra}
+
+
+def _code(error: Exception) -> str:
+    """The server's own error code, else the name of the exception in the same spelling."""
+    said = error.code if isinstance(error, CallError) else None
+    return said or _WORD_START.sub("_", type(error).__name__).lower()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def traced(request: BatchRequest, model: str) -> ChatRequest | None:
+    """A chat line as a ChatRequest, for its span; None for other routes, which have no spans.
+
+    Nothing is checked, since the server reports what is wrong with a line. Faulty fields are left
+    out here.
+    """
+    if request.url != _CHAT:
+        return None
+    body = request.body
+    messages: Any = body.get("messages")
+    shape = body.get("response_format")
+    try:
+        said, sampling = to_messages(messages), _sampling(body)
+    except InvalidRequestError:
+        said, sampling = (), SamplingParams()
+    return ChatRequest(
+        model=str(body.get("model", model)),
+        prompt=messages,
+        messages=said,
+        sampling=sampling,
+        response_format=ResponseFormat() if shape else None,
+        tools=tuple(body.get("tools") or ()),
+    )
+
+
+def _sampling(body: dict[str, Any]) -> SamplingParams:
+    return SamplingParams(**{name: body[name] for name in _SAMPLING if name in body})
+
+
+def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
+    """The answer, for the span; None if it cannot be read. The batch keeps it in any case."""
+    try:
+        return decode(body, request)
+    except CallError:
+        return None

@@ -1,8 +1,7 @@
-"""Which lines of a batch a run has to ask, by what its output holds already.
+"""Run a file of requests through one or more engines, or continue a run that was stopped.
 
-Requests under way: a bounded number of them, their answers in the order in which they come.
-
-Runs a file of requests through one engine or several, and picks up where it was stopped.
+The lines to ask are chosen by what the output already holds. A limited number of requests is under
+way at once; answers are written in the order in which they arrive.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 def check_run(
     source: BatchSource, output: Path, engines: Sequence[object], *, resume: bool, only_failed: bool
 ) -> None:
-    """Raise ConfigError for settings that do not go together."""
+    """Raise ConfigError for settings that contradict each other."""
     if not engines:
         raise ConfigError("a batch needs at least one engine")
     file = path_of(source)
@@ -53,7 +52,7 @@ def check_run(
 
 
 def length_of(source: BatchSource) -> int | None:
-    """The number of lines, all of them checked; None for a source that can be read only once."""
+    """The number of lines, which are all checked; None if the source can be read only once."""
     if path_of(source) is None and not isinstance(source, Sequence):
         return None
     return sum(1 for _ in checked(source, read_entries(source)))
@@ -62,7 +61,7 @@ def length_of(source: BatchSource) -> int | None:
 def selected(
     source: BatchSource, journal: Journal, tally: BatchCounter, *, only_failed: bool
 ) -> Iterator[BatchRequest | None]:
-    """The requests to ask; None for each other line, which is counted and recorded here."""
+    """The requests to ask; for each other line None, after it was counted and recorded here."""
     for entry in checked(source, read_entries(source)):
         ok = journal.ok(entry)
         wanted = ok is None
@@ -89,18 +88,18 @@ def _settle(
         tally.earlier(ok=ok)
 
 
-# How long to wait for an answer before the caller gets a turn to do something else.
+# How many seconds to wait for an answer before the caller may do something else.
 _TURN = 1.0
 
 
 def ask_all(
     requests: Iterable[BatchRequest | None], start: Start, window: int
 ) -> Generator[Landed | None, None, None]:
-    """Every request with its answer, as soon as it is there; None when none came for a second.
+    """Each request with its answer, as soon as it arrives; None if none arrived for a second.
 
-    The requests are drawn in the caller's own thread, and only as far as there is room; a None
-    among them asks nothing. If drawing fails, what is under way is still waited for and given.
-    Closing the generator cancels what is under way.
+    The requests are drawn in the caller's own thread, only while fewer than `window` are under
+    way; a None among them is skipped. If drawing a request raises, the requests that are under
+    way are still finished and yielded. Closing the generator cancels them.
     """
     flight = _Flight(start)
     try:
@@ -111,7 +110,7 @@ def ask_all(
                 while flight.has_landed or flight.size >= window:
                     yield flight.next()
         except Exception:
-            # Raised again below: what was asked is paid for, so its answers are given first.
+            # Raised again below. Requests under way are paid for: their answers come first.
             while flight.size:
                 yield flight.next()
             raise
@@ -152,7 +151,7 @@ class _Flight:
             future.cancel()
 
 
-def run_batch(  # noqa: PLR0913 - one batch's settings
+def run_batch(  # noqa: PLR0913 - the settings of a batch
     source: BatchSource,
     output: str | os.PathLike[str],
     engines: Engine | Sequence[Engine],
@@ -161,18 +160,18 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     only_failed: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> BatchReport:
-    """Ask every request of the source and append its line to the output as the answer comes.
+    """Ask every request of the source and append a line to the output as each answer arrives.
 
     The source is a file in OpenAI's batch format, or any iterable of such lines as mappings. The
-    engines are clients of one model; each request goes to the least loaded of them. Lines come
-    in the order of the answers: `read_batch` gives them in the order of the source.
+    engines are clients of one model; each request goes to the least loaded of them. The output
+    lines are in the order of the answers; `read_batch` returns them in the order of the source.
 
-    With ``resume``, what the output holds already is not asked again; without, the output starts
-    empty. ``only_failed`` asks only what the output holds as failed. ``on_progress`` is called
-    in this thread, after each line and once a second.
+    With ``resume``, requests that have a line in the output are not asked again; without it, the
+    output starts empty. With ``only_failed``, only requests that failed in the output are asked.
+    ``on_progress`` is called in this thread, after each line and once per second.
 
-    Raises InvalidRequestError for a ``custom_id`` that is taken or too long, and ConfigError for
-    an output that is not a batch's or is being written by another run.
+    Raises InvalidRequestError for a ``custom_id`` that is used twice or too long, and ConfigError
+    for an output that was not written by a batch or that another run is writing.
     """
     fleet = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
@@ -194,7 +193,7 @@ def answer_all(
     tally: BatchCounter,
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Ask the requests and append each line to the journal as its answer comes."""
+    """Ask the requests and append a line to the journal as each answer arrives."""
     engines = [endpoint.engine for endpoint in endpoints]
     asker = BatchSender(Balancer(endpoints), engines)
     window = sum(engine.concurrency for engine in engines)
@@ -216,4 +215,4 @@ def answer_all(
 
 
 def no_progress(_progress: Progress) -> None:
-    """Nobody watches."""
+    """Ignore progress, when no callback was given."""

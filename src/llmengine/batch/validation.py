@@ -1,7 +1,7 @@
-"""Whether the answer to one line of a batch is whole.
+"""Checks that the answer to one line of a batch is complete.
 
-The server's own text goes into the output as it came, so only what would make it a failure is
-looked at here; what the text says is the reader's to judge.
+The server's own text goes into the output unchanged, so only what would make the answer a failure
+is checked here. The content of the answer is not judged.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 def usage_of(data: Mapping[str, Any]) -> Usage | None:
-    """The token counts, also under the names of the responses API; None if they are broken."""
+    """The token counts, also under the names of the responses API; None if they are invalid."""
     value = data.get("usage")
     is_response = isinstance(value, dict) and "input_tokens" in value
     return read_usage(value, RESPONSES_USAGE if is_response else CHAT_USAGE, {})
 
 
 def refuse_what_is_not_whole(data: Mapping[str, Any], request: BatchRequest, body: bytes) -> None:
-    """Raise the CallError behind a 200 that holds no whole answer to that request.
+    """Raise a CallError if a response with status 200 is not a complete answer to the request.
 
     It is the error that the server reports, or UnexpectedResponseError with a quote of the body.
     """
@@ -77,7 +77,7 @@ def _refuse_unfinished_response(data: Mapping[str, Any], body: bytes) -> None:
 
 
 def _wanted(request: BatchRequest) -> int:
-    """How many items the request asked for; 1 if that cannot be told."""
+    """How many items the request asked for; 1 if that is not known."""
     body = request.body
     if request.url == "/v1/embeddings":
         return _prompts(body.get("input"))
@@ -87,7 +87,7 @@ def _wanted(request: BatchRequest) -> int:
 
 
 def _prompts(given: Any) -> int:
-    """How many prompts a field holds: one text, one list of tokens, or a list of either."""
+    """How many prompts a field holds: it is one text, one list of tokens, or a list of either."""
     if not isinstance(given, list) or not given or isinstance(given[0], int):
         return 1
     return len(given)

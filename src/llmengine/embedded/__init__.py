@@ -1,5 +1,5 @@
-"""A real small model behind llama.cpp's own HTTP server, on loopback, without a GPU.
+"""A small model behind llama.cpp's own HTTP server, on a loopback port, without a GPU.
 
 `models` finds or downloads the model, `server` runs it. Importing this package loads no native
-code, starts nothing and downloads nothing.
+code, starts no process and downloads nothing.
 """

@@ -1,9 +1,10 @@
 """The program of the child process: llama.cpp's HTTP server, until standard input ends.
 
-It is run by its path and imports nothing of llmengine, so it starts fast and wherever xllamacpp
-is installed. It reads one JSON line of settings, and writes one: ``{"url": ...}`` or
-``{"error": ...}``. Its process ends with the pipe, so it never outlives the parent, however
-that one ends: the operating system closes the pipe for it.
+It is started by its path and imports nothing of llmengine, so it starts fast, and works wherever
+xllamacpp is installed. It reads one JSON line of settings, and writes one JSON line:
+``{"url": ...}`` or ``{"error": ...}``. Then it waits until its standard input, a pipe from the
+parent, ends. The operating system closes the pipe when the parent ends, however that happens, so
+the child never outlives the parent.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from typing import Any
 
 LOG_LIMIT = 1 << 20
 _TRIM_EVERY = 5.0
-_GRACE = 10.0  # the parent's own time limit comes first
+_GRACE = 10.0  # seconds; the parent's own time limit ends first
 _STDOUT, _STDERR = 1, 2
 _WARNINGS_AND_ERRORS = 2
 
 
 def main() -> None:
-    """Serve, report, and wait for the end of standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops us
+    """Start the server, report its address, and wait for the end of standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     report = _take_over_stdout()
     settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     _give_up_after(settings["startup_timeout"] + _GRACE)
     try:
         server = _serve(settings)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent reports it
+    except Exception as error:  # noqa: BLE001 - the parent reports any error
         _say(report, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
     _give_up_after(0)
@@ -43,14 +44,14 @@ def main() -> None:
 
 
 def trim(log: int, limit: int = LOG_LIMIT) -> None:
-    """Empty the log file with that descriptor if it has more than `limit` bytes."""
+    """Empty the log file with that file descriptor if it has more than `limit` bytes."""
     if os.fstat(log).st_size > limit:
         os.ftruncate(log, 0)
         os.lseek(log, 0, os.SEEK_SET)
 
 
 def _take_over_stdout() -> int:
-    """The pipe to the parent; what native code prints goes to the log from now on."""
+    """The pipe to the parent; the output of native code goes to the log from now on."""
     report = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     return report
@@ -67,16 +68,16 @@ def _end_with_stdin() -> None:
 
 
 def _give_up_after(seconds: float) -> None:
-    """End this process in `seconds`, 0 for never, even while native code keeps Python waiting.
+    """End this process after `seconds` (0: never), even while native code blocks Python.
 
-    Loading holds Python's lock, so the thread that watches standard input stands still then.
+    Loading a model holds the GIL, so the thread that watches standard input cannot run then.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    import xllamacpp  # noqa: PLC0415 - a failure to load is reported
+    import xllamacpp  # noqa: PLC0415 - a failed import is reported
 
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
@@ -89,8 +90,8 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["n_threads"]
     params.use_jinja = True
     params.ui = False
-    params.cache_ram_mib = 0  # its default keeps up to 8 GiB of old prompts
-    params.fit_params = False  # it would load twice, and may shrink the context unasked
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
+    params.fit_params = False  # else it loads twice and may shrink the context
     params.verbosity = _WARNINGS_AND_ERRORS
     if settings["embeddings"]:
         params.embedding = True

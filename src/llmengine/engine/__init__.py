@@ -1,1 +1,1 @@
-"""The machinery that every engine shares: batches, streams, and the doors to sync and async."""
+"""The parts that all engines share: single calls, batches, streams, and sync and async callers."""

@@ -1,8 +1,7 @@
-"""What one prompt has cost.
+"""The calls of an engine: one prompt from request to result, and many prompts at once.
 
-One prompt's call: encode, send, decode, retry; it ends in a Result, whatever happens.
-
-Many prompts at once: a few workers and an order, never a task a prompt.
+A call encodes the request, sends it, decodes the answer and retries if need be. It always ends in
+a Result. Many prompts are run by a few workers, not by one task per prompt.
 """
 
 from __future__ import annotations
@@ -59,14 +58,16 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest, Prompt
 
 
-_OK = 200  # also the status of an answer that broke off or cannot be read
+T = TypeVar("T")
+_OK = 200  # an answer that broke off or cannot be read has this status too
+_LARGE = 2**20
 
 
 class CallUsage:
-    """Follows one prompt: its requests, their usage, and their traces if somebody listens.
+    """Counts the requests of one prompt and their usage, and traces them if traces are wanted.
 
-    Everything that is sent for a prompt is told to its tally, and `close` makes the result. One
-    that is left without being closed was cancelled, and is counted as such.
+    Every request that is sent for the prompt is reported to it, and `close` makes the result. If
+    the ``with`` block is left without `close`, the call was cancelled and is counted as cancelled.
     """
 
     __slots__ = ("_account", "_begun", "_closed", "_free", "_spent", "_tariff", "attempts", "span")
@@ -77,7 +78,7 @@ class CallUsage:
         self._account = account
         self._tariff = tariff
         self._spent: list[Usage] = []
-        self._free = 0  # requests that were refused, so that nothing was generated
+        self._free = 0  # refused requests, for which nothing was generated
         self._closed = False
         self._begun = account.begin()
 
@@ -88,7 +89,7 @@ class CallUsage:
             self.span.attempt(self.attempts)
 
     def answered(self, usage: Usage | None) -> None:
-        """The request was answered, and this is what the server says that it took."""
+        """The request was answered; `usage` is what the server reported, if anything."""
         if usage is not None:
             self._spent.append(usage)
 
@@ -108,11 +109,11 @@ class CallUsage:
 
     @property
     def usage(self) -> Usage | None:
-        """The sum of what is known; None when nothing is."""
+        """The sum of the usage that is known; None if none is known."""
         return sum(self._spent[1:], self._spent[0]) if self._spent else None
 
     def close(self, output: LLMOutput | None = None, error: LLMEngineError | None = None) -> Result:
-        """The prompt's result, counted and told to whoever listens."""
+        """Make the prompt's result, count it in the account and end the span."""
         return self._close(output, error, cancelled=False)
 
     def _close(
@@ -151,17 +152,12 @@ def _refused(error: CallError) -> bool:
     return refused and not content
 
 
-T = TypeVar("T")
-
-_LARGE = 2**20
-
-
 class Call:
-    """What the calls of one engine have in common; lives on the background loop.
+    """The parts that the calls of one engine share; used on the background loop only.
 
-    ``url`` is where they go and ``origin`` the server whose pace they keep. ``slots`` is held for
-    a call with all its attempts and the waits between them, a slot of the process only for one
-    request.
+    ``url`` is the address that requests are sent to; ``origin`` is the server by which pauses and
+    limits are shared. A slot of ``slots`` is held for a whole call, with all its attempts and the
+    waits between them; a slot of the process is held for one request only.
     """
 
     def __init__(self, engine: Engine, loop: Background, url: str, origin: str) -> None:
@@ -181,18 +177,18 @@ class Call:
 
     @cached_property
     def transport(self) -> Transport:
-        """Our own connections, for engines that send through them."""
+        """The HTTP connections of this library, for engines that send through them."""
         return self.loop.transport(self.engine.config.transport)
 
     def tally(self, request: ChatRequest | None = None) -> CallUsage:
-        """What follows one prompt from its first request to its result; traced if it is given."""
+        """The counter of one prompt, from request to result; traced if the request is given."""
         if self.tracing is None or request is None:
             return CallUsage(self.account, self.engine.tariff, None)
         span = self.tracing.span(request)
         return CallUsage(self.account, self.engine.tariff, span)
 
     async def result(self, request: ChatRequest) -> Result:
-        """The prompt's result; only cancellation is raised."""
+        """The prompt's result, whether it succeeded or failed; only cancellation is raised."""
         async with self.slots:
             with self.tally(request) as tally:
                 try:
@@ -215,7 +211,7 @@ class Call:
     async def exchange(
         self, request: ChatRequest, tally: CallUsage, max_retries: int | None = None
     ) -> LLMOutput:
-        """The answer to one request, in as many attempts as it takes; each is counted."""
+        """The answer to one request, with retries; each attempt is counted."""
         if request.reasoning is None:
             return await self._exchange(request, tally, max_retries)
         send = partial(self._exchange, tally=tally, max_retries=max_retries)
@@ -224,7 +220,7 @@ class Call:
     async def with_or_without_reasoning(
         self, request: ChatRequest, send: Callable[[ChatRequest], Awaitable[T]]
     ) -> T:
-        """What `send` gives, asked again without reasoning if the server refuses that."""
+        """The answer of `send`, which is asked again without reasoning if that is refused."""
         request = self.engine.without_refused_reasoning(request)
         try:
             return await send(request)
@@ -239,7 +235,7 @@ class Call:
         async def once() -> LLMOutput:
             try:
                 output = await self._attempt(request, tally)
-            except Exception as raised:  # noqa: BLE001 - raised as ours
+            except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
                 error = ours(raised)
                 if isinstance(error, CallError):
                     tally.failed(error)
@@ -253,7 +249,7 @@ class Call:
         return await self.retried(once, limit)
 
     async def retried(self, once: Callable[[], Awaitable[T]], max_retries: int) -> T:
-        """What `once` gives, in as many attempts as the engine makes, each when it may be made."""
+        """The value of `once`, with up to `max_retries` retries, each made when it is allowed."""
         first_wait = self.engine.config.retry_wait
         attempt = self.when_awake(once, queued=True)
         return await with_retries(attempt, max_retries, first_wait, self.patience)
@@ -261,10 +257,11 @@ class Call:
     def when_awake(
         self, once: Callable[[], Awaitable[T]], *, queued: bool = False
     ) -> Callable[[], Awaitable[T]]:
-        """The attempt `once`, made when the engine is ready, its server awake, and it is its turn.
+        """Wrap the attempt `once`, so that it waits until it may be made.
 
-        The wait is no part of the attempt, so that it takes nothing of its clocks. ``queued`` is
-        for chats, which the server may let wait in a queue of its own.
+        It waits until the engine is ready, its server is awake and the call has its turn. The wait
+        is not part of the attempt, so it does not count against the attempt's time limits.
+        ``queued`` is for chats, which the server may put into a queue of its own.
         """
         config = self.engine.config
         in_turn = partial(self._queued if queued else self._in_turn, once)
@@ -302,9 +299,9 @@ class Call:
         outgoing = engine.outgoing(self, request)
         tally.attempt()
         reply = await self.send(outgoing)
-        if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
+        if reply.status != 200:  # noqa: PLR2004 - the only status of success
             raise self.refusal(reply.status, reply.headers, reply.body)
-        if len(reply.body) > _LARGE:  # reading it takes a while, in which others get their turn
+        if len(reply.body) > _LARGE:  # decoding takes a while, so the loop must not wait for it
             output = await asyncio.to_thread(engine.dialect.decode, reply.body, request)
         else:
             output = engine.dialect.decode(reply.body, request)
@@ -312,7 +309,7 @@ class Call:
         return output
 
     async def send(self, outgoing: Outgoing) -> HTTPReply:
-        """Send one request; the answer, whatever its status."""
+        """Send one request and return the answer, whatever its status."""
         async with self.process_slots:
             reply = await outgoing.fetch()
         if not self.engine.in_process:
@@ -320,7 +317,7 @@ class Call:
         return reply
 
     def raw(self, body: bytes) -> Outgoing:
-        """A request with a body that is sent as it is, over our own connections."""
+        """A request whose body is sent unchanged, over the HTTP connections of this library."""
         clocks, headers, limits = self.engine.clocks, self.engine.headers, self.engine.config.limits
         http = HTTPRequest(
             self._address, headers, body, clocks.connect, clocks.total, limits=limits
@@ -328,14 +325,14 @@ class Call:
         return Posted(self.transport, http)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
-        """The error behind a status; a 429 pauses everybody with this address and key.
+        """The error for a status; a 429 pauses all calls with the same address and key.
 
-        One that asks for longer than this call would wait itself pauses nobody, so that a single
-        odd answer cannot stop all calls of a day: the next call asks anew.
+        A 429 that asks for a longer pause than this call itself would wait pauses no other call,
+        so that a single odd answer cannot stop all calls for a day: the next call asks again.
         """
         error = failure(status, headers, body)
         if isinstance(error, RateLimitError) and error.retryable:
-            # A 429 without Retry-After still means: not now, none of you.
+            # A 429 without Retry-After pauses the other calls too.
             pause = max(error.retry_after or 0.0, self.engine.config.retry_wait)
             if pause <= self.patience:
                 self.pace.cool(pause)
@@ -345,18 +342,18 @@ class Call:
 
 
 def patience_of(engine: Engine) -> float:
-    """How many seconds a call waits before one attempt because the server asks for it."""
+    """The longest pause, in seconds, that a call accepts from a server before one attempt."""
     wait = engine.clocks.wait
     return inf if wait is None else wait
 
 
 def ours(error: Exception) -> LLMEngineError:
-    """The error as it is if it is one of ours, else ours for it."""
+    """The error itself if it is an LLMEngineError, else an LLMEngineError that stands for it."""
     return error if isinstance(error, LLMEngineError) else internal_error(error)
 
 
 def internal_error(error: Exception) -> CallError:
-    """A bug of ours as the result of the one prompt that met it."""
+    """The error for a bug of this library, as the result of the one prompt that met it."""
     wrapped = UnexpectedResponseError(
         f"the call failed in a way nobody foresaw: {type(error).__name__}: {error}"
     )
@@ -366,7 +363,7 @@ def internal_error(error: Exception) -> CallError:
 
 
 async def run_batch(call: Call, jobs: list[ChatRequest | LLMEngineError]) -> list[Result]:
-    """One result a job, in order; a job that is an error already becomes its result."""
+    """One result per job, in order; a job that is already an error becomes its own result."""
     results: list[Result | None] = [None] * len(jobs)
     waiting = iter(enumerate(jobs))
 
@@ -393,7 +390,7 @@ async def run_window(
     wait: Wait,
     size: int,
 ) -> AsyncGenerator[Result, None]:
-    """Results in order over prompts without end: at most `size` are started and not yet read.
+    """Results in order, for any number of prompts: at most `size` are started and not yet read.
 
     The prompts are drawn in the caller's own thread or task, one by one, as results are read.
     """

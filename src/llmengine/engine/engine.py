@@ -1,8 +1,7 @@
-"""An engine's configuration, resolved: which server, which key, which headers.
+"""The engine: the client of one model behind one server.
 
-What can be asked of an engine's server besides answers to prompts.
-
-The client of one model behind one server.
+An engine is made of three layers: its resolved configuration (which server, key and headers), the
+questions about the server itself (fingerprint, tokens), and the calls that answer prompts.
 """
 
 from __future__ import annotations
@@ -85,21 +84,23 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("llmengine")
+T = TypeVar("T")
 
 
 class Configured:
-    """Who an engine is and where its server is found.
+    """The resolved configuration of an engine: its name, model, address, key and headers.
 
-    A backend sets the class attributes: the dialect that its server speaks, what it can do, the
-    address it has by default, and the environment variables that move the address (the first
-    that is set wins) and hold the key. ``endpoint_keys`` names the key's variable for an address
-    variable that does not go with ``key_env``. ``version_path`` is a route under the root that
-    answers ``{"version": ...}``. ``trusts_schema`` says that its server is known to enforce JSON
-    schemas, so that no probe is needed; ``schema_dialect`` is "openai_strict" where it takes no
-    others. ``in_process`` says that there is no server: it answers in this process and takes no
-    connection. ``default_concurrency`` is how many calls its server gets at once if the
-    configuration does not say. ``queues_calls`` says that its server answers a few calls at a time
-    and lets others wait: a call that ran out of time there is sent again, with fewer at once.
+    A backend sets the class attributes: the dialect that its server speaks, its capabilities, its
+    default address, the environment variables that set another address (the first one that is set
+    wins) and the variable that holds the key. ``endpoint_keys`` names the key's variable for an
+    address variable that does not belong to ``key_env``. ``version_path`` is a route under the
+    root that answers ``{"version": ...}``. ``trusts_schema`` says that the server is known to
+    enforce JSON schemas, so that no probe is needed. ``schema_dialect`` is "openai_strict" if the
+    server takes no other schemas. ``in_process`` says that there is no server: the model runs in
+    this process, without a connection. ``default_concurrency`` is how many calls the server gets
+    at once if the configuration does not say. ``queues_calls`` says that the server answers a few
+    calls at a time and lets the others wait: a call that ran out of time there is sent again, with
+    fewer calls at once.
     """
 
     backend: ClassVar[str]
@@ -116,9 +117,9 @@ class Configured:
     in_process: ClassVar[bool] = False
     default_concurrency: ClassVar[int] = 64
     queues_calls: ClassVar[bool] = False
-    _told = False  # that reasoning was left out
-    _told_unread = False  # that a part of an answer cannot be read
-    _refuses_reasoning = False  # the server said so of the model
+    _told = False  # whether the warning that reasoning was left out was logged
+    _told_unread = False  # whether the warning about unreadable parts was logged
+    _refuses_reasoning = False  # whether the server refused reasoning for the model
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -132,17 +133,17 @@ class Configured:
         self.own_headers = self._own_headers()
         self.headers = self._headers()
         keys = {(k.lower(), v) for k, v in self.headers.items() if isinstance(v, Secret)}
-        self.credential = hash(frozenset(keys))  # tells keys apart without holding one
+        self.credential = hash(frozenset(keys))  # tells keys apart without keeping a key
 
     @classmethod
     def variables(cls) -> Names:
-        """The variables that say where a server of this backend is and what opens it."""
+        """The variables that hold the address and the key of a server of this backend."""
         pairs = tuple((v, cls.endpoint_keys.get(v, cls.key_env)) for v in cls.endpoint_env)
         return Names(pairs, cls.default_endpoint, cls.key_env, cls.default_port)
 
     @property
     def name(self) -> str:
-        """The engine's name in its configuration."""
+        """The engine's name, as configured."""
         return self.config.name
 
     @property
@@ -152,7 +153,7 @@ class Configured:
 
     @property
     def concurrency(self) -> int:
-        """How many of its calls may be under way at once."""
+        """How many calls of this engine may be under way at once."""
         return self.config.max_concurrency or self.default_concurrency
 
     @property
@@ -167,9 +168,9 @@ class Configured:
 
     @property
     def endpoint(self) -> str:
-        """The configured address in its normal form; raises ConfigError where there is none.
+        """The configured address in its normal form; raises ConfigError if there is none.
 
-        It may hold a user, a password and a query string, so it is not for showing.
+        It may hold a user, a password and a query string, so it must not be shown.
         """
         endpoint = self._place.endpoint
         if not endpoint:
@@ -182,7 +183,7 @@ class Configured:
 
     @property
     def base_url(self) -> str:
-        """Where an OpenAI SDK is to be pointed: the address with ``/v1``."""
+        """The address for an OpenAI SDK, which ends in ``/v1``."""
         return base_of(plain(self.endpoint))
 
     @property
@@ -192,7 +193,7 @@ class Configured:
 
     @property
     def url(self) -> str:
-        """Where this engine's own requests go, without the endpoint's query string."""
+        """The URL of this engine's own requests, without the endpoint's query string."""
         return secret_address(self.base_url + self.dialect.path)
 
     @property
@@ -201,17 +202,17 @@ class Configured:
         return urlsplit(self._place.endpoint or "").query
 
     def sent_to(self, url: str) -> str:
-        """A URL of this server as requests are sent to it, with the endpoint's query string."""
+        """The given URL of this server with the endpoint's query string added."""
         return with_query(url, self.query)
 
     @cached_property
     def tariff(self) -> Tariff:
-        """How its calls are priced."""
+        """How the calls of this engine are priced."""
         return tariff_of(self.config.price, self.url, self.model)
 
     @property
     def api_key(self) -> str | None:
-        """The key in plain text, for handing it to another client of the same server."""
+        """The key in plain text, to be passed to another client of the same server."""
         return self._key
 
     @property
@@ -227,18 +228,18 @@ class Configured:
         return f"engine {self.name!r} has no key: set api_key_env to the variable that holds it"
 
     def _asked(self, options: Options) -> CallOptions:
-        """The call's options, without reasoning if the backend has none; one warning says so."""
+        """The call's options, without reasoning if the backend has none; that is logged once."""
         asked = CallOptions(**options)
         wanted = self.config.reasoning if asked.reasoning is None else asked.reasoning
         if Capability.REASONING in self.capabilities:
             return replace(asked, reasoning=wanted)
         if wanted and not is_off(wanted):
             self._tell_once(f"backend {self.backend!r}", wanted)
-        # Where it is not wanted, no text of the answer is taken for it.
+        # If reasoning is not wanted, no part of the answer's text is read as reasoning.
         return replace(asked, reasoning=False if is_off(wanted) else None)
 
     def tell_unread(self, warnings: tuple[str, ...]) -> None:
-        """Log what the server sent beside an answer that cannot be read, once per engine."""
+        """Log, once per engine, what the server sent beside an answer that cannot be read."""
         if warnings and not self._told_unread:
             self._told_unread = True
             log.warning("engine %r: %s", self.name, "; ".join(warnings))
@@ -250,7 +251,7 @@ class Configured:
         return request
 
     def notes_refused_reasoning(self, request: ChatRequest, error: CallError) -> bool:
-        """Whether the refusal says that the model does not reason; from then on it is known."""
+        """Whether the refusal says that the model does not reason; if so, it is remembered."""
         if request.reasoning is None or error.final or not refuses_reasoning(error):
             return False
         self._refuses_reasoning = True
@@ -291,11 +292,8 @@ class Configured:
         return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")
 
 
-T = TypeVar("T")
-
-
 class Tokenizer(Protocol):
-    """How the tokenizer of a kind of server is asked."""
+    """How to ask a kind of server to tokenize and detokenize."""
 
     async def tokenize(self, call: Call, prompt: Prompt, options: CallOptions) -> Tokens:
         """The tokens of a text as it is, or of messages as a chat with these options."""
@@ -307,7 +305,7 @@ class Tokenizer(Protocol):
 
 
 class Inquiries(Configured):
-    """The part of an engine that asks about the server itself, each time anew.
+    """The questions that an engine asks about the server itself; answers are not cached.
 
     A backend whose server can be asked for tokens sets ``tokenizer``.
     """
@@ -315,7 +313,7 @@ class Inquiries(Configured):
     tokenizer: ClassVar[Tokenizer | None] = None
 
     def fingerprint(self) -> Fingerprint:
-        """Who answers: version, served model and what the server tells of it.
+        """The identity of the server: its version, its served model, and what it reports of them.
 
         Raises the CallError of a server that cannot be asked or refuses the key.
         """
@@ -326,11 +324,11 @@ class Inquiries(Configured):
         return await self._aside(await_on, self.identified)
 
     def tokenize(self, prompt: Prompt, **options: Unpack[Options]) -> Tokens:
-        """The token ids of a prompt, cut by the model that would answer it.
+        """The token ids of a prompt, by the tokenizer of the model that would answer it.
 
         A string is tokenized as it is; a list of messages as the chat that `generate` would send
-        with the same options, its template included. Raises InvalidRequestError where the backend
-        has no tokenizer that can be asked.
+        with the same options, including the chat template. Raises InvalidRequestError if the
+        backend has no tokenizer that can be asked.
         """
         work = self._tokenizer.tokenize
         return run(self._aside(block_on, lambda c: work(c, prompt, self._asked(options))))
@@ -341,7 +339,7 @@ class Inquiries(Configured):
         return await self._aside(await_on, lambda c: work(c, prompt, self._asked(options)))
 
     def detokenize(self, token_ids: Iterable[int]) -> str:
-        """The text of token ids; InvalidRequestError where the backend cannot be asked."""
+        """The text of token ids; raises InvalidRequestError if the backend has no tokenizer."""
         work = self._tokenizer.detokenize
         return run(self._aside(block_on, lambda c: work(c, token_ids)))
 
@@ -351,7 +349,7 @@ class Inquiries(Configured):
         return await self._aside(await_on, lambda c: work(c, token_ids))
 
     async def identified(self, call: Call) -> Fingerprint:
-        """`fingerprint`, on the loop; a backend that can tell more overrides this."""
+        """`fingerprint`, on the background loop; a backend that knows more overrides this."""
         return await fingerprint_of(call)
 
     @property
@@ -364,24 +362,24 @@ class Inquiries(Configured):
         return self.tokenizer
 
     async def _aside(self, wait: Wait, ask: Callable[[Call], Awaitable[T]]) -> T:
-        engine = cast("Engine", self)  # nothing else is made of this class
+        engine = cast("Engine", self)  # only engines are made from this class
         loop, url, origin = background(), self.url, self.root_url
 
         async def asked() -> T:
             try:
                 return await ask(Call(engine, loop, url, origin))
             except LLMEngineError as error:
-                raise detached(error)  # noqa: B904 - it is the error itself
+                raise detached(error)  # noqa: B904 - it is the same error
 
         answer: T = await wait(loop.submit(asked()))
         return answer
 
 
 class Engine(Inquiries):
-    """A client of one model behind one server: configuration, and no state worth keeping.
+    """A client of one model behind one server; apart from caches, it holds only configuration.
 
-    Safe to share between threads, in a running event loop, after a fork, and to pickle. A
-    backend is a subclass that says which dialect its server speaks and where it is found.
+    An engine may be shared between threads, used in a running event loop and after a fork, and
+    pickled. A backend is a subclass that says which dialect its server speaks and where it is.
 
     The keyword options of all calls are the fields of CallOptions.
     """
@@ -394,10 +392,10 @@ class Engine(Inquiries):
         sampling_params: object = None,
         **options: Unpack[Options],
     ) -> list[LLMOutput]:
-        """One output a prompt, in order; a prompt is a string or a list of messages.
+        """One output per prompt, in order; a prompt is a string or a list of messages.
 
-        ``sampling_params`` is one SamplingParams (ours or vLLM's) or a list with one a prompt.
-        Raises BatchError, which carries every result, if any prompt failed for good.
+        ``sampling_params`` is one SamplingParams (this library's or vLLM's), or a list with one
+        per prompt. Raises BatchError, which carries every result, if any prompt failed for good.
         """
         return run(self._generate(block_on, prompts, sampling_params, options))
 
@@ -416,7 +414,7 @@ class Engine(Inquiries):
         sampling_params: object = None,
         **options: Unpack[Options],
     ) -> list[Result]:
-        """`generate` without raising: one Result a prompt, in order, answered or failed."""
+        """`generate` without raising: one Result per prompt, in order, answered or failed."""
         return run(self._results(block_on, prompts, sampling_params, options))
 
     async def aresults(
@@ -451,7 +449,7 @@ class Engine(Inquiries):
         window: int | None = None,
         **options: Unpack[Options],
     ) -> AsyncIterator[Result]:
-        """`iter_results` for a running event loop; the prompts may come asynchronously too."""
+        """`iter_results` for a running event loop; the prompts may be an async iterable too."""
         return self._windowed(await_on, prompts, sampling_params, window, options)
 
     def stream(
@@ -460,9 +458,9 @@ class Engine(Inquiries):
         """The answer to one prompt as it is generated.
 
         Raises StreamIncompleteError, holding the partial text, if the stream ends without its
-        terminal event. A failure before the first content is retried, a later one never. With an
-        ``output_model`` an answer that does not fit raises after its last text; one that fits
-        ends in a delta with ``parsed``.
+        terminal event. A failure before the first content is retried; a later one is not. With an
+        ``output_model``, an answer that does not fit raises after its last text; an answer that
+        fits ends with a delta that has ``parsed``.
         """
         return iterate(self._stream(block_on, prompt, sampling_params, options))
 
@@ -472,7 +470,7 @@ class Engine(Inquiries):
         """`stream` for a running event loop."""
         return self._stream(await_on, prompt, sampling_params, options)
 
-    # ---- the same, written once
+    # ---- the same calls, written once for sync and async callers
 
     async def _generate(
         self, wait: Wait, prompts: Any, sampling_params: object, options: Options
@@ -548,33 +546,34 @@ class Engine(Inquiries):
     # ---- one request
 
     async def ready(self, call: Call) -> None:
-        """Wait until it can be asked, which takes nothing of the call's clocks.
+        """Wait until the engine can be asked; the wait does not count against time limits.
 
-        A server is taken to be there. Runs on the loop, before each attempt.
+        By default the server is assumed to be running. Called on the loop, before each attempt.
         """
 
     def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
-        """The request, encoded and ready; a backend that sends by other means overrides this.
+        """The request, encoded and ready to send; a backend that sends differently overrides this.
 
-        Runs on the loop. Raises InvalidRequestError for what the server cannot be told.
+        Called on the loop. Raises InvalidRequestError if the request cannot be expressed in the
+        server's API.
         """
         if Capability.REASONING not in self.capabilities:
             request = replace(request, reasoning=None)
         return call.raw(to_json(self.dialect.encode(request)))
 
     async def check_answer(self, call: Call, request: ChatRequest, output: LLMOutput) -> None:
-        """Raise a CallError if something else that the server tells shows that the answer is wrong.
+        """Raise a CallError if other information from the server shows that the answer is wrong.
 
-        Runs on the loop, after each answer that could be read.
+        Called on the loop, after each answer that could be read.
         """
 
     async def explain(self, call: Call, error: CallError) -> None:
-        """Add to an error what the server can tell about it. Runs on the loop."""
+        """Add to an error what the server can tell about it. Called on the loop."""
 
-    # ---- life
+    # ---- closing and pickling
 
     def close(self) -> None:
-        """Release what the engine holds; a client of a server holds nothing worth the name."""
+        """Release what the engine holds; a client of a server holds nothing to release."""
 
     def __enter__(self) -> Self:
         return self
@@ -586,7 +585,8 @@ class Engine(Inquiries):
         return (type(self), (self.config,))
 
 
-# A Call is made on the loop; the addresses are found before, since that may start a server.
+# A Call is made on the loop. The addresses are found before that, because finding them may start
+# a server.
 
 
 async def _batch(

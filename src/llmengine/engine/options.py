@@ -1,4 +1,4 @@
-"""From what a caller gives to one ChatRequest a prompt."""
+"""The options of a call, and how a caller's arguments become one ChatRequest per prompt."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MEANT = {
 
 
 def _advice(unknown: Mapping[str, Any]) -> str | None:
-    """Where an argument belongs that no call has."""
+    """Advice on where an argument belongs that calls do not have."""
     if unknown.keys() <= _SAMPLING:
         written = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in unknown.items())
         return f"sampling parameters go into SamplingParams({written})"
@@ -61,15 +61,15 @@ def _advice(unknown: Mapping[str, Any]) -> str | None:
 @checked_fields(UnknownArgumentError, _advice, what="a call")
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What a call may ask for beyond its prompts and sampling, the same for all its prompts.
+    """The options of a call besides prompts and sampling; they hold for all its prompts.
 
-    ``output_model`` is what the answers are validated as: a pydantic model, a dataclass, a
+    ``output_model`` is the type that answers are validated as: a pydantic model, a dataclass, a
     TypedDict, any other type that pydantic validates, or a JSON schema. ``tools`` are functions,
-    pydantic models or schemas in OpenAI's spelling, ``tool_choice`` is in OpenAI's spelling.
-    ``reasoning`` is a bool or an effort. ``extra_body`` goes over the configuration's.
-    ``step_id`` names the caller's step in the log. ``json_mode`` asks for any JSON object,
-    ``json_schema`` for one that fits a schema, by the server's own constraint; the answer is not
-    held against anything.
+    pydantic models or schemas in OpenAI's format; ``tool_choice`` is in OpenAI's format.
+    ``reasoning`` is a bool or an effort. ``extra_body`` takes precedence over that of the
+    configuration. ``step_id`` names the caller's step in the log. ``json_mode`` asks for any JSON
+    object, ``json_schema`` for one that fits a schema. Both use only the server's own constraint;
+    the answer is not validated.
     """
 
     output_model: Any = None
@@ -124,7 +124,7 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
 def drawn_prompts(
     prompts: Iterable[Prompt] | AsyncIterable[Prompt],
 ) -> Iterable[Prompt] | AsyncIterable[Prompt]:
-    """Prompts to be drawn one by one; what is there as a whole is read as in `as_prompts`."""
+    """Prompts to be drawn one by one; one prompt or a list is read as in `as_prompts`."""
     lazy = isinstance(prompts, (Iterable, AsyncIterable))
     if lazy and not isinstance(prompts, (str, bytes, Mapping, list, tuple)):
         return prompts
@@ -132,7 +132,7 @@ def drawn_prompts(
 
 
 def as_window(window: int | None, default: int) -> int:
-    """How many calls may be started and not yet read."""
+    """The window, checked: how many calls may be started and not yet read."""
     if window is None:
         return default
     if not isinstance(window, int) or isinstance(window, bool) or window < 1:
@@ -142,7 +142,7 @@ def as_window(window: int | None, default: int) -> int:
 
 
 def as_sampling(params: object, count: int) -> list[SamplingParams]:
-    """One SamplingParams a prompt, from one for all or a list of as many as there are prompts."""
+    """One SamplingParams per prompt, from one for all prompts or from a list with one for each."""
     if isinstance(params, Sequence) and not isinstance(params, str):
         if len(params) != count:
             msg = (
@@ -154,7 +154,7 @@ def as_sampling(params: object, count: int) -> list[SamplingParams]:
     return [SamplingParams.of(params)] * count
 
 
-def build_request(  # noqa: PLR0913 - the one place where all of them meet
+def build_request(  # noqa: PLR0913 - the one place where all are needed
     config: EngineConfig,
     prompt: Prompt,
     sampling: SamplingParams,
@@ -163,7 +163,7 @@ def build_request(  # noqa: PLR0913 - the one place where all of them meet
     index: int = 0,
     stream: bool = False,
 ) -> ChatRequest:
-    """The request for one prompt; raises InvalidRequestError that names the prompt's place."""
+    """The request for one prompt; raises InvalidRequestError that names the prompt's position."""
     extra = {**config.extra_body, **(options.extra_body or {})}
     sampling = config.sampling.merged(sampling)
     if sampling.structured_outputs and (options.output_model is not None or options.json_mode):

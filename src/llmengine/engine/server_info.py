@@ -1,7 +1,4 @@
-"""Requests to a server that are no chats: who it is, how it cuts a text into tokens.
-
-Asking a server who it is.
-"""
+"""Requests to a server that are not chats: its models, its version, its tokenizer."""
 
 from __future__ import annotations
 
@@ -21,21 +18,21 @@ if TYPE_CHECKING:
     from llmengine.transport.base import HTTPReply, Outgoing
 
 
-# No model has to run for them, so a server that takes longer is not one to wait for.
+# Time limit of such a request, in seconds. It does not run the model, so it must be answered fast.
 _PATIENCE = 20.0
 _OK = 200
 
 
 async def ask(call: Call, url: str, body: Mapping[str, Any] | None = None) -> HTTPReply:
-    """The answer to a GET, or to a POST of the body, whatever its status; asked once."""
+    """The answer to a GET, or to a POST of the body, whatever its status; sent only once."""
     data = None if body is None else to_json(body)
     return await call.when_awake(lambda: call.send(_request(call, url, data)))()
 
 
 async def post(call: Call, url: str, body: Mapping[str, Any]) -> bytes:
-    """The body of a successful answer to a POST, in as many attempts as a chat gets.
+    """The body of a successful answer to a POST, with as many attempts as a chat has.
 
-    Raises the CallError that any other status means.
+    For any other status, raises the CallError that stands for it.
     """
 
     async def once() -> bytes:
@@ -48,7 +45,7 @@ async def post(call: Call, url: str, body: Mapping[str, Any]) -> bytes:
 
 
 def object_in(reply: HTTPReply) -> dict[str, Any]:
-    """The JSON object of a successful answer; an empty one for anything else."""
+    """The JSON object of a successful answer; an empty object for anything else."""
     if reply.status != _OK:
         return {}
     try:
@@ -68,10 +65,11 @@ def _request(call: Call, url: str, body: bytes | None = None) -> Outgoing:
 
 
 async def fingerprint_of(call: Call) -> Fingerprint:
-    """What the server tells on ``/models``, and of its version where its backend has a route.
+    """What the server reports on ``/models``, and its version if the backend has a route for it.
 
-    A server without a list of models tells nothing of them. Raises AuthenticationError where the
-    key is refused, and the CallError of any failure that is not a plain "no such thing".
+    If the server has no list of models, the fields from that list are None. Raises
+    AuthenticationError if the key is refused, and the CallError of any failure other than "bad
+    request" (400) or "not found" (404).
     """
     engine = call.engine
     listed = await _models(call)
@@ -90,7 +88,7 @@ async def fingerprint_of(call: Call) -> Fingerprint:
 
 
 def rows(body: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The objects in the list under a key; none where there is no such list."""
+    """The objects in the list under a key; an empty list if there is no such list."""
     found = body.get(key)
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
@@ -106,7 +104,7 @@ async def _models(call: Call) -> list[dict[str, Any]] | None:
 
 
 async def _version(call: Call) -> str | None:
-    """A version is a courtesy: a gateway may answer anything at all on that route."""
+    """The version, if the route answers one; a gateway may answer anything at all there."""
     path = call.engine.version_path
     if path is None:
         return None

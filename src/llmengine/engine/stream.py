@@ -1,4 +1,4 @@
-"""One streamed answer: bytes in, deltas out, with every clock kept."""
+"""One streamed answer: chunks of bytes come in, deltas go out, and all time limits are kept."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LARGE = 2**14
-# Deltas that may wait for a slow reader before the server is held up in turn.
+# How many deltas may wait for a slow reader before no more is read from the server.
 _AHEAD = 256
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The stream is over: as it should be, or by an error."""
+    """The end of a stream: complete, or broken off by an error."""
 
     error: LLMEngineError | None = None
 
@@ -53,16 +53,16 @@ class StreamReader:
         self._request = request
         self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_AHEAD)
         self._delivered = False
-        self._watches: defaultdict[int, WhitespaceWatch] | None = None  # of structured answers
+        self._watches: defaultdict[int, WhitespaceWatch] | None = None  # if structured
 
     async def run(self, loop: Background, url: str, origin: str) -> None:
-        """Queue every delta, then an End, whatever happens."""
+        """Queue every delta, and at the end always an End, whatever happens."""
         try:
             call = Call(self._engine, loop, url, origin)
             async with call.slots:
                 with call.tally(self._request) as tally:
                     end = await self._pump(call, tally)
-        except Exception as error:  # noqa: BLE001 - without an End the reader would wait for ever
+        except Exception as error:  # noqa: BLE001 - without an End the reader waits for ever
             end = End(ours(error))
         await self._queue.put(end)
 
@@ -84,14 +84,14 @@ class StreamReader:
         return End()
 
     async def take(self) -> list[Delta | End]:
-        """Whatever is there, at least one item: a hop between threads for many deltas."""
+        """All items that are queued, at least one: many deltas for one switch between threads."""
         items = [await self._queue.get()]
         while not self._queue.empty():
             items.append(self._queue.get_nowait())
         return items
 
     async def _structured(self, call: Call, tally: CallUsage) -> LLMOutput:
-        """Queue the deltas of a structured answer and, once it is seen to fit, what it means."""
+        """Queue the deltas of a structured answer and, once it is validated, the parsed value."""
         self._watches = defaultdict(WhitespaceWatch)
 
         async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
@@ -116,13 +116,13 @@ class StreamReader:
         decoder = self._engine.dialect.decoder(request)
         try:
             output = await self._fetch(call, request, decoder, tally)
-        except Exception as raised:  # noqa: BLE001 - raised as ours
+        except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
             error = ours(raised)
             if isinstance(error, CallError):
                 if error.partial is None:
                     error.partial = decoder.partial
-                # What the caller has read cannot be taken back; a second attempt would repeat it.
-                # What came with the failure is kept for the caller too, however it was cut.
+                # The caller has read some of the answer already; a second attempt would repeat it.
+                # Content that came with the failure is kept for the caller too, so no retry either.
                 error.final = error.final or self._delivered or _has_content(error.partial)
                 tally.failed(error)
                 await self._engine.explain(call, error)
@@ -142,7 +142,7 @@ class StreamReader:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
             opening = stack.enter_async_context(engine.outgoing(call, request).stream())
             reply = await _within(clock, opening)
-            if reply.status != 200:  # noqa: PLR2004 - the one success of these protocols
+            if reply.status != 200:  # noqa: PLR2004 - the only status of success
                 body = await _within(clock, _whole(reply.chunks))
                 engine.config.limits.hold_values(body)
                 raise call.refusal(reply.status, reply.headers, body)
@@ -155,7 +155,7 @@ class StreamReader:
                 clock.check(now())
                 meter.feed(chunk)
                 if len(chunk) > _LARGE:
-                    await asyncio.sleep(0)  # many events: the other calls get their turn
+                    await asyncio.sleep(0)  # many events: let other calls run
                 await self._deliver(deltas := decoder.feed(chunk), clock, tally)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
@@ -175,14 +175,15 @@ class StreamReader:
             clock.content(asyncio.get_running_loop().time())
 
     def _loops(self, deltas: list[Delta]) -> bool:
-        """Whether an answer has become nothing but whitespace; leaving the stream hangs up."""
+        """Whether the answer now consists of endless whitespace; then the stream is closed."""
         assert self._watches is not None
         return any(self._watches[d.index].loops(d.text) for d in deltas)
 
     def _no_stream(self, reply: HTTPStream, body: bytes) -> CallError:
-        """A stream was asked for and something else came; a whole answer is kept as partial.
+        """The error for an answer that is not the stream that was asked for.
 
-        An error that the server reports is that error.
+        If the body is a whole answer, it is kept as the error's ``partial``. If it is an error that
+        the server reports, that error is returned.
         """
         partial, cut = None, False
         try:

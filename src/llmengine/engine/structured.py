@@ -1,6 +1,7 @@
-"""Driving the ladder of structured output: asking step by step until an answer fits.
+"""Structured output of one call: it is asked for step by step, until an answer fits.
 
-Finding out, once a server, whether it enforces the constraints that it takes.
+The steps form a ladder; see `llmengine.structured.ladder.SchemaStep`. Whether a server enforces
+the constraints that it accepts is found out by a probe, once per server.
 """
 
 from __future__ import annotations
@@ -58,14 +59,26 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("llmengine")
+_SHOWN = 100
+_CRASH = 500
+_AGAIN = 2  # retries of a probe that was answered with 500, before the 500 counts
+_WORDS: dict[Field, tuple[str, str]] = {
+    "response_format": ("JSON schemas", "a JSON schema"),
+    "structured_outputs": ("structured_outputs", "structured_outputs"),
+}
+# Probes under way, by loop; they are dropped with a loop that has ended or that belongs to the
+# parent of a forked process.
+_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Enforcement | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 async def generate_structured(call: Call, request: ChatRequest, tally: CallUsage) -> LLMOutput:
     """The answer that fits the output model, from the first step that gives one.
 
-    Raises TruncatedError at once for an answer that was cut, since the next would be too,
-    RefusedError at once for one that the model declines to give, and StructuredOutputError with
-    all that was tried at the end of the ladder.
+    Raises TruncatedError at once for an answer that was cut, since the next one would be cut too;
+    RefusedError at once if the model refuses to answer; and StructuredOutputError, with everything
+    that was tried, at the end of the ladder.
     """
 
     async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
@@ -91,8 +104,8 @@ async def generate_structured(call: Call, request: ChatRequest, tally: CallUsage
 async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLMOutput:
     """The streamed answer, validated.
 
-    What was delivered cannot be taken back, so only a request that the server does not take is
-    followed by one a step below. Raises StructuredOutputError for an answer that does not fit.
+    Deltas that were delivered cannot be taken back, so the next lower step is tried only if the
+    server refuses the request. Raises StructuredOutputError for an answer that does not fit.
     """
     climber = StructuredCall(call, request)
     step, output = await climber.ask(await climber.first_step(), send, [])
@@ -102,7 +115,7 @@ async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLM
 
 
 class StructuredCall:
-    """One prompt on the ladder at one server."""
+    """One prompt that is asked step by step at one server."""
 
     def __init__(self, call: Call, request: ChatRequest) -> None:
         self._call = call
@@ -112,16 +125,16 @@ class StructuredCall:
         self.shape = shape_of(request.output_model)
 
     async def first_step(self) -> SchemaStep:
-        """Where to begin."""
+        """The step to begin with."""
         return possible(await first_step(self._call, self._server), self.shape)
 
     async def ask(
         self, step: SchemaStep, send: Send, misfits: list[Misfit]
     ) -> tuple[SchemaStep, LLMOutput]:
-        """The answer at that step, or at the first one below that the server takes.
+        """The answer at that step, or at the first lower step that the server accepts.
 
-        A server that fails at a format (llama-cpp-python: 500 for every schema) is asked once for
-        each format below; if it fails there too, it is the server and not the format.
+        A server that fails on a format (llama-cpp-python answers 500 to every schema) is asked once
+        for each lower format. If it fails there too, the cause is the server and not the format.
         """
         refused: dict[SchemaStep, CallError] = {}
         crashed: CallError | None = None
@@ -134,7 +147,7 @@ class StructuredCall:
             except CallError as error:
                 failed = error
             else:
-                # Only now is it known that the format was refused, and not all the rest.
+                # Only now is it known that the format was refused, and nothing else in the request.
                 self._remember(refused, step)
                 return step, output
             lower = after_refusal(step, self.shape)
@@ -148,11 +161,11 @@ class StructuredCall:
             step = lower
 
     def fitted(self, output: LLMOutput, step: SchemaStep) -> LLMOutput:
-        """The output, held against the output model; StructuredOutputError if it does not fit."""
+        """The output, validated; raises StructuredOutputError if it does not fit the model."""
         return fitted(output, self.shape, step, strict=self._strict)
 
     def _taken(self, step: SchemaStep) -> SchemaStep:
-        """The step, or the first below it that the server is not known to refuse."""
+        """The step, or the first lower one that the server is not known to refuse."""
         lower: SchemaStep | None = step
         while lower is not None and refuses(self._server, lower, self.shape):
             step, lower = lower, after_refusal(lower, self.shape)
@@ -161,7 +174,7 @@ class StructuredCall:
     def _remember(self, refused: dict[SchemaStep, CallError], taken: SchemaStep) -> None:
         for step, error in refused.items():
             if may_crash_at_format(error) and error.attempts == 1:
-                continue  # one crash may have had any cause
+                continue  # a single crash may have any cause
             if learn_refusal(self._server, step, self.shape):
                 log.warning(
                     "engine %r: %s refuses %s for %s, so %s is used: %s",
@@ -176,39 +189,23 @@ class StructuredCall:
 
 
 def _may_refuse_format(error: CallError) -> bool:
-    """Whether the same question in another format may be taken."""
+    """Whether the server may accept the same question in another format."""
     if error.final or isinstance(error, ContextLengthError):
         return False
     return isinstance(error, BadRequestError)
 
 
-_SHOWN = 100
-_CRASH = 500
-_AGAIN = 2  # retries of a probe that was answered with a 500, before that counts as an answer
-
-# Probes under way; a loop that has ended, or that a fork left behind, takes its own along.
-_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Enforcement | None]]] = (
-    WeakKeyDictionary()
-)
-
-
-_WORDS: dict[Field, tuple[str, str]] = {
-    "response_format": ("JSON schemas", "a JSON schema"),
-    "structured_outputs": ("structured_outputs", "structured_outputs"),
-}
-
-
 def server_of(call: Call, request: ChatRequest, field: Field = "response_format") -> Server:
-    """What a verdict on this call's server is kept under."""
+    """The key under which the verdict on this call's server is kept."""
     extra = to_json(call.engine.config.extra_body).decode()
     return Server(call.url, request.model, field, request.reasoning, extra)
 
 
 async def require_enforcement(call: Call, request: ChatRequest) -> None:
-    """Raise StructuredOutputError where the request's ``structured_outputs`` would be ignored.
+    """Raise StructuredOutputError if the server would ignore the ``structured_outputs``.
 
-    Nothing in a text shows that a regex or a grammar was kept to, so it is the server that is
-    probed, once, unless the backend knows its server or the configuration names a step.
+    An answer does not show whether a regex or a grammar was enforced. So the server is probed,
+    once, unless the backend knows its server or the configuration names a step.
     """
     engine = call.engine
     is_known = engine.trusts_schema or engine.config.structured != "auto"
@@ -224,7 +221,7 @@ async def require_enforcement(call: Call, request: ChatRequest) -> None:
 
 
 async def first_step(call: Call, server: Server) -> SchemaStep:
-    """The step that the ladder starts with: the configured one, or what the probe found."""
+    """The step that the ladder starts with: the configured one, or the one the probe found."""
     engine = call.engine
     if engine.config.structured != "auto":
         return engine.config.structured
@@ -233,12 +230,12 @@ async def first_step(call: Call, server: Server) -> SchemaStep:
     if engine.trusts_schema:
         return "json_schema"
     verdict = verdict_on(server) or await _shared_probe(call, server)
-    # Without a verdict the schema is sent as well: the answer is validated in any case.
+    # Without a verdict the schema is sent too, since the answer is validated in any case.
     return verdict.first if verdict is not None else "json_schema"
 
 
 async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
-    """The verdict of the one probe of that server that is under way; the first caller starts it."""
+    """The verdict of the one probe of that server, which the first caller starts."""
     running = _running.setdefault(call.loop, {})
     task = running.get(server)
     if task is None:
@@ -248,7 +245,7 @@ async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
 
 
 async def _probe(call: Call, server: Server) -> Enforcement | None:
-    """The verdict, kept from now on; None if the server could not be asked."""
+    """The verdict, which is kept from now on; None if the server could not be asked."""
     with call.tally(_question(call, server, BUDGETS[0], server.field)) as tally:
         try:
             enforced, reason = await _examine(call, server, tally)
@@ -265,7 +262,7 @@ async def _probe(call: Call, server: Server) -> Enforcement | None:
 
 
 async def _examine(call: Call, server: Server, tally: CallUsage) -> tuple[bool | None, str]:
-    """Whether the constraint is enforced (None: not to be seen) and what shows it.
+    """Whether the constraint is enforced (None if that cannot be seen), and what shows it.
 
     Raises CallError if the server could not be asked.
     """
@@ -294,7 +291,7 @@ async def _examine(call: Call, server: Server, tally: CallUsage) -> tuple[bool |
 async def _compare(
     call: Call, server: Server, tally: CallUsage, refusal: BadRequestError
 ) -> tuple[bool | None, str]:
-    """What a refused probe means, by the same request without the constraint."""
+    """What a refused probe means, found out by the same request without the constraint."""
     many, one = _WORDS[server.field]
     try:
         await call.exchange(_question(call, server, BUDGETS[0], None), tally, max_retries=0)
@@ -306,9 +303,9 @@ async def _compare(
 async def _after_crash(
     call: Call, server: Server, tally: CallUsage, max_tokens: int
 ) -> LLMOutput | None:
-    """The answer after a 500; None if the server fails at the constraint and at nothing else.
+    """The answer after a 500; None if the server fails only with the constraint.
 
-    Raises the CallError of a server that fails without the constraint too.
+    Raises the CallError if the server fails without the constraint too.
     """
     await call.exchange(_question(call, server, max_tokens, None), tally, max_retries=0)
     try:
@@ -318,9 +315,9 @@ async def _after_crash(
 
 
 def may_crash_at_format(error: CallError) -> bool:
-    """Whether the server failed in a way in which some fail at a format that they do not have.
+    """Whether the failure is one that some servers give for a format that they do not support.
 
-    A gateway's 502 and 504, and 503 for a server that is busy, say nothing of the request.
+    A gateway's 502 and 504, and a busy server's 503, say nothing about the request.
     """
     return isinstance(error, InternalServerError) and error.status == _CRASH and not error.final
 
@@ -343,7 +340,7 @@ def _question(call: Call, server: Server, max_tokens: int, field: Field | None) 
 
 
 def _tell(engine: str, server: Server, verdict: Enforcement) -> None:
-    """One line a server: a warning unless all is as it should be."""
+    """Log one line per server: a warning unless the constraint is enforced."""
     log.log(
         logging.INFO if verdict.enforced else logging.WARNING,
         "engine %r: %s with model %r: %s%s (probe: %d requests, %s tokens)",

@@ -1,9 +1,9 @@
-"""One code for sync and async callers.
+"""One implementation for sync and async callers.
 
 Every public operation is written once, as a coroutine or an async generator that waits for the
-background loop through the `wait` it is given. With `wait_asyncio` it suspends its caller's loop.
-With `wait_blocking` it blocks its thread and never suspends, so that `run` and `iterate` drive it
-to its end without any event loop, also inside a running one.
+background loop through the `wait` function it is given. With `await_on` it suspends in the
+caller's event loop. With `block_on` it blocks its thread and never suspends, so `run` and
+`iterate` can drive it to its end without an event loop, even inside a running one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 async def block_on(future: Future[Any]) -> Any:
-    """The future's result; an interrupt of the waiting thread cancels the work."""
+    """The future's result, waited for by blocking; an interrupt of the thread cancels the work."""
     try:
         return future.result()
     except BaseException:
@@ -31,12 +31,12 @@ async def block_on(future: Future[Any]) -> Any:
 
 
 async def await_on(future: Future[Any]) -> Any:
-    """The future's result; cancelling the waiting task cancels the work."""
+    """The future's result, awaited; cancelling the waiting task cancels the work."""
     return await asyncio.wrap_future(future)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The value of a coroutine that never suspends."""
+    """The return value of a coroutine that never suspends."""
     try:
         work.send(None)
     except StopIteration as stop:
@@ -47,7 +47,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-    """The items of an async generator that never suspends; closed when the caller stops."""
+    """The items of an async generator that never suspends; it is closed if the caller stops."""
     try:
         while True:
             try:

@@ -1,6 +1,6 @@
-"""Steps in a chain over many records, with a folder that keeps what each run did.
+"""Chains of steps over many records, with a folder that keeps what each run did.
 
-`Step` and `Chain` say what to ask, `run` and `resume` do it, `load_pipeline` reads it from YAML.
+`Step` and `Chain` say what to ask, `run` and `resume` run it, `load_pipeline` reads it from YAML.
 """
 
 from llmengine.pipeline.files import Pipeline, load_pipeline

@@ -1,8 +1,6 @@
-"""Models as a file names them: a Python class, a JSON schema, or a short list of fields.
+"""Pipelines as data: read from a YAML file, and stored in a run's folder without keys.
 
-A pipeline from a YAML file.
-
-A pipeline as plain data: what a run's folder keeps of it, free of keys.
+A file names a model as a Python class, a JSON schema, or a short list of fields.
 """
 
 from __future__ import annotations
@@ -31,71 +29,71 @@ if TYPE_CHECKING:
     from llmengine.pipeline.step import Record
 
 
-def model_of(name: str, spec: Any, where: str) -> type[BaseModel]:
-    """The model behind ``package.module:Class``, ``{schema: ...}`` or ``{fields: ...}``.
+# The fields of an engine that affect its answers. The others (address, time limits, other limits)
+# may be different when a run is resumed.
+_ANSWERING = ("backend", "model", "sampling", "reasoning", "extra_body")
 
-    Raises ConfigError that begins with `where`.
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The content of a pipeline file: the chain, the engines by name, and the inputs."""
+
+    source: Path
+    chain: Chain
+    engines: Mapping[str, EngineConfig]
+    inputs: str | list[Any] | None
+
+    def records(self) -> list[Record]:
+        """The inputs that the file names or contains; raises ConfigError if it has none."""
+        if self.inputs is None:
+            msg = f"{self.source}: inputs: is missing; name a file of JSON lines, or give a list"
+            raise ConfigError(msg)
+        if isinstance(self.inputs, str):
+            return read_records(self.source.parent / self.inputs)
+        return to_records(self.inputs, f"{self.source}: inputs")
+
+    def with_engines(self, engines: Mapping[str, EngineConfig]) -> Pipeline:
+        """A copy with these engines added; they replace engines of the same name."""
+        return replace(self, engines={**self.engines, **engines})
+
+    def on(self, config: EngineConfig) -> Pipeline:
+        """A copy in which every step uses this one engine."""
+        steps = tuple(replace(step, engine=config.name) for step in self.chain.steps)
+        return replace(self, chain=replace(self.chain, steps=steps)).with_engines(
+            {config.name: config}
+        )
+
+
+def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
+    """The pipeline of a YAML file.
+
+    The file has ``engines`` (a list as in an engines file, or the path of one), ``models`` (by
+    name), ``steps``, ``chain`` (the ids of the steps in order; by default all steps as they are
+    listed) and ``inputs`` (a path, or a list). Paths are relative to the file. Raises
+    ConfigError that names the file, the step and the field.
     """
-    if isinstance(spec, str):
-        return _imported(spec, where)
-    if isinstance(spec, dict) and set(spec) == {"schema"}:
-        return model_of_schema(name, spec["schema"], where)
-    if isinstance(spec, dict) and set(spec) == {"fields"}:
-        return model_of_schema(name, _schema_of_fields(spec["fields"], where), where)
-    msg = (
-        f"{where}: give the name of a model, package.module:Class, "
-        "{schema: ...} with a JSON schema, or {fields: ...}"
-    )
-    raise ConfigError(msg)
-
-
-def spec_of(model: type[BaseModel]) -> Any:
-    """How a file names this model: a class by its place, any other by its schema."""
-    if model.__module__ == INLINE_MODULE or "<locals>" in model.__qualname__:
-        return {"schema": model.model_json_schema()}
-    return f"{model.__module__}:{model.__qualname__}"
-
-
-def _schema_of_fields(fields: Any, where: str) -> Mapping[str, Any]:
-    """A closed object; each field is a type, a list of allowed values, or a schema.
-
-    A name that ends in ``?`` may be left out.
-    """
-    if not isinstance(fields, dict) or not fields:
-        msg = f"{where}: fields: give a mapping of names to types, such as {{summary: string}}"
+    source = Path(path)
+    data = _parsed(source)
+    models = {n: model_of(n, s, f"{source}: models: {n}") for n, s in data.models.items()}
+    steps = {entry.id: _step(entry, models, source) for entry in data.steps}
+    if len(steps) < len(data.steps):
+        msg = f"{source}: steps: two have the same id; ids must differ"
         raise ConfigError(msg)
-    if odd := [name for name in fields if not isinstance(name, str)]:
-        msg = f"{where}: fields: {odd[0]!r} is no string; put the name in quotes"
+    order = list(steps) if data.chain is None else data.chain
+    if unknown := [name for name in order if name not in steps]:
+        msg = f"{source}: chain: {unknown[0]!r} is no step; the steps are {', '.join(steps)}"
         raise ConfigError(msg)
-    return {
-        "type": "object",
-        "properties": {name.removesuffix("?"): _fragment(f) for name, f in fields.items()},
-        "required": [name for name in fields if not name.endswith("?")],
-    }
+    with _named(source):
+        chain = Chain(data.name or source.stem, tuple(steps[name] for name in order))
+    return Pipeline(source, chain, _engines(data.engines, source), data.inputs)
 
 
-def _fragment(field: Any) -> Any:
-    if isinstance(field, str):
-        return {"type": field}
-    return {"enum": field} if isinstance(field, list) else field
-
-
-def _imported(spec: str, where: str) -> type[BaseModel]:
-    module, colon, path = spec.partition(":")
-    if not colon or not module or not path:
-        msg = f"{where}: {spec!r} is no model of this file, and no package.module:Class"
-        raise ConfigError(msg)
-    try:
-        found: Any = import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"{where}: {spec!r} cannot be imported: {error}"
-        raise ConfigError(msg) from error
-    if not (isinstance(found, type) and issubclass(found, BaseModel)):
-        msg = f"{where}: {spec!r} is no pydantic model class"
-        raise ConfigError(msg)
-    return found
+def names_objects(data: Any) -> bool:
+    """Whether the steps are names or lists of names, as in a chain file of Chainette."""
+    steps = data.get("steps") if isinstance(data, dict) else None
+    if not isinstance(steps, list) or not steps:
+        return False
+    return all(isinstance(step, (str, list)) for step in steps)
 
 
 class _Entry(BaseModel):
@@ -122,68 +120,6 @@ class _File(_Entry):
     inputs: str | list[Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """What a file says: the chain, the engines by name, and where its inputs are."""
-
-    source: Path
-    chain: Chain
-    engines: Mapping[str, EngineConfig]
-    inputs: str | list[Any] | None
-
-    def records(self) -> list[Record]:
-        """The inputs that the file names or holds; raises ConfigError if it does neither."""
-        if self.inputs is None:
-            msg = f"{self.source}: inputs: is missing; name a file of JSON lines, or give a list"
-            raise ConfigError(msg)
-        if isinstance(self.inputs, str):
-            return read_records(self.source.parent / self.inputs)
-        return to_records(self.inputs, f"{self.source}: inputs")
-
-    def with_engines(self, engines: Mapping[str, EngineConfig]) -> Pipeline:
-        """The same, with these engines in place of those of the same name, or beside them."""
-        return replace(self, engines={**self.engines, **engines})
-
-    def on(self, config: EngineConfig) -> Pipeline:
-        """The same, with every step on this one engine."""
-        steps = tuple(replace(step, engine=config.name) for step in self.chain.steps)
-        return replace(self, chain=replace(self.chain, steps=steps)).with_engines(
-            {config.name: config}
-        )
-
-
-def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
-    """The pipeline of a YAML file.
-
-    The file has ``engines`` (a list as in an engines file, or the path of one), ``models`` (by
-    name), ``steps``, ``chain`` (the ids of the steps in order; all as they are listed, if it is
-    left out) and ``inputs`` (a path, or a list). Paths are relative to the file. Raises
-    ConfigError that names the file, the step and the field.
-    """
-    source = Path(path)
-    data = _parsed(source)
-    models = {n: model_of(n, s, f"{source}: models: {n}") for n, s in data.models.items()}
-    steps = {entry.id: _step(entry, models, source) for entry in data.steps}
-    if len(steps) < len(data.steps):
-        msg = f"{source}: steps: two have the same id; ids must differ"
-        raise ConfigError(msg)
-    order = list(steps) if data.chain is None else data.chain
-    if unknown := [name for name in order if name not in steps]:
-        msg = f"{source}: chain: {unknown[0]!r} is no step; the steps are {', '.join(steps)}"
-        raise ConfigError(msg)
-    with _named(source):
-        chain = Chain(data.name or source.stem, tuple(steps[name] for name in order))
-    return Pipeline(source, chain, _engines(data.engines, source), data.inputs)
-
-
-def names_objects(data: Any) -> bool:
-    """Whether the steps of a file are names, or lists of names: a chain of Chainette."""
-    steps = data.get("steps") if isinstance(data, dict) else None
-    if not isinstance(steps, list) or not steps:
-        return False
-    return all(isinstance(step, (str, list)) for step in steps)
-
-
 def _engines(entries: str | list[Any], source: Path) -> dict[str, EngineConfig]:
     if isinstance(entries, str):
         return load_engines(source.parent / entries)
@@ -208,7 +144,7 @@ def _parsed(source: Path) -> _File:
 
 
 def _problem(source: Path, data: dict[str, Any], error: Any) -> str:
-    """One problem of a file, with the step's id where its number would say little."""
+    """One problem of a file as text, with the step's id instead of its number if possible."""
     loc = list(error["loc"])
     where = str(source)
     if len(loc) > 1 and loc[0] == "steps":
@@ -247,7 +183,7 @@ def _model(spec: Any, models: Mapping[str, type[BaseModel]], where: str) -> type
 
 @contextmanager
 def _named(source: Path) -> Iterator[None]:
-    """Put the file's name in front of what steps and chains find wrong."""
+    """Add the file's name at the start of the errors that steps and chains raise."""
     try:
         yield
     except ConfigError as error:
@@ -255,12 +191,76 @@ def _named(source: Path) -> Iterator[None]:
         raise ConfigError(msg) from error
 
 
-# What of an engine decides its answers; the rest (address, clocks, limits) may differ on resuming.
-_ANSWERING = ("backend", "model", "sampling", "reasoning", "extra_body")
+def model_of(name: str, spec: Any, where: str) -> type[BaseModel]:
+    """The model for ``package.module:Class``, ``{schema: ...}`` or ``{fields: ...}``.
+
+    Raises ConfigError whose message begins with `where`.
+    """
+    if isinstance(spec, str):
+        return _imported(spec, where)
+    if isinstance(spec, dict) and set(spec) == {"schema"}:
+        return model_of_schema(name, spec["schema"], where)
+    if isinstance(spec, dict) and set(spec) == {"fields"}:
+        return model_of_schema(name, _schema_of_fields(spec["fields"], where), where)
+    msg = (
+        f"{where}: give the name of a model, package.module:Class, "
+        "{schema: ...} with a JSON schema, or {fields: ...}"
+    )
+    raise ConfigError(msg)
+
+
+def spec_of(model: type[BaseModel]) -> Any:
+    """The model as a file names it: an importable class by its path, others by their schema."""
+    if model.__module__ == INLINE_MODULE or "<locals>" in model.__qualname__:
+        return {"schema": model.model_json_schema()}
+    return f"{model.__module__}:{model.__qualname__}"
+
+
+def _schema_of_fields(fields: Any, where: str) -> Mapping[str, Any]:
+    """The JSON schema of a closed object with these fields.
+
+    Each field is a type, a list of allowed values, or a schema. A field whose name ends in ``?``
+    may be left out.
+    """
+    if not isinstance(fields, dict) or not fields:
+        msg = f"{where}: fields: give a mapping of names to types, such as {{summary: string}}"
+        raise ConfigError(msg)
+    if odd := [name for name in fields if not isinstance(name, str)]:
+        msg = f"{where}: fields: {odd[0]!r} is no string; put the name in quotes"
+        raise ConfigError(msg)
+    return {
+        "type": "object",
+        "properties": {name.removesuffix("?"): _fragment(f) for name, f in fields.items()},
+        "required": [name for name in fields if not name.endswith("?")],
+    }
+
+
+def _fragment(field: Any) -> Any:
+    if isinstance(field, str):
+        return {"type": field}
+    return {"enum": field} if isinstance(field, list) else field
+
+
+def _imported(spec: str, where: str) -> type[BaseModel]:
+    module, colon, path = spec.partition(":")
+    if not colon or not module or not path:
+        msg = f"{where}: {spec!r} is no model of this file, and no package.module:Class"
+        raise ConfigError(msg)
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"{where}: {spec!r} cannot be imported: {error}"
+        raise ConfigError(msg) from error
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        msg = f"{where}: {spec!r} is no pydantic model class"
+        raise ConfigError(msg)
+    return found
 
 
 def as_data(chain: Chain, engines: Mapping[str, EngineConfig], inputs: str) -> dict[str, Any]:
-    """The pipeline as its file says it, with everything resolved and nothing secret."""
+    """The pipeline in the format of its file, with all references resolved and without secrets."""
     used = dict.fromkeys(step.engine for step in chain.steps)
     return {
         "name": chain.name,
@@ -271,7 +271,7 @@ def as_data(chain: Chain, engines: Mapping[str, EngineConfig], inputs: str) -> d
 
 
 def check_same(before: Any, now: Any, where: str) -> None:
-    """Raise ConfigError that names the first difference if the two would answer differently."""
+    """Raise ConfigError that names the first difference if the two could answer differently."""
     for part in ("steps", "engines"):
         old, new = _by_name(before, part), _by_name(now, part)
         if list(old) != list(new):

@@ -1,4 +1,4 @@
-"""Runs a chain over records, step by step, and leaves a folder that says what was done."""
+"""Run a chain over records, step by step, and keep what was done in a folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger("llmengine")
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """How far a step is: of ``total`` records to ask now, ``done`` are, and ``failed`` of these."""
+    """The progress of a step: ``done`` of ``total`` records; ``failed`` of the done ones failed."""
 
     step: str
     total: int
@@ -59,11 +59,11 @@ def run(
     out: str | os.PathLike[str] = "runs",
     watch: OnStep = _unwatched,
 ) -> RunReport:
-    """Ask every step of every record, in a new folder below `out`.
+    """Run every step for every record, and write a new folder below `out`.
 
-    A record that fails at a step keeps its error, and the others go on. `watch` is told how far
-    each step is, at its start and after every record. Raises ConfigError before anything is sent
-    if an engine is missing or not usable.
+    If a record fails at a step, its error is kept and the other records go on. `watch` is called
+    with the progress of each step, at its start and after every record. Raises ConfigError before
+    anything is sent if an engine is missing or not usable.
     """
     opened = open_engines(chain, engines)
     folder = RunFolder.create(out, chain.name)
@@ -80,10 +80,10 @@ def resume(
     *,
     watch: OnStep = _unwatched,
 ) -> RunReport:
-    """Go on with the run in the folder: ask what has no answer in it yet, failures included.
+    """Continue the run in the folder: ask everything that has no answer yet, also what failed.
 
-    Raises ConfigError if the folder is none, or if the chain or what decides an engine's answers
-    is not what the run began with.
+    Raises ConfigError if the folder is not the folder of a run, or if the chain, or an engine's
+    settings that affect its answers, differ from those at the start of the run.
     """
     folder = RunFolder.open(path)
     check_same(folder.read(PIPELINE), as_data(chain, engines, INPUTS), str(path))
@@ -99,7 +99,7 @@ def resume(
 
 
 def open_engines(chain: Chain, engines: Mapping[str, EngineConfig]) -> dict[str, Engine]:
-    """The clients of the engines that the steps name; raises ConfigError that names the step."""
+    """The engines that the steps name; raises ConfigError that names the step."""
     for step in chain.steps:
         if step.engine not in engines:
             known = ", ".join(engines) or "none"
@@ -147,10 +147,10 @@ def _run_step(
 def _rows(
     step: Step, engine: Engine, todo: list[RecordProgress]
 ) -> Iterator[tuple[RecordProgress, OutputRow]]:
-    """The line of each record: first those that can be sent, as they are answered, then the rest.
+    """The line of each record: first of those that can be sent, then of the others.
 
-    Records run through the engine's bounded window, so that each is written as soon as its
-    answer and those before it are there, and none waits for a whole batch.
+    Records are sent through the engine's bounded window. Each line is written as soon as its
+    answer and the answers before it have arrived, so no line waits for a whole batch.
     """
     sent: deque[tuple[RecordProgress, list[Message]]] = deque()
     unsent: list[tuple[RecordProgress, OutputRow]] = []

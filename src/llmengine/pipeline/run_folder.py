@@ -1,12 +1,7 @@
-"""One line of a step's file: what was asked of one record, and what became of it.
+"""The folder of one run: its files, the lines of its step files, its usage and its report.
 
-What a run used, summed over every request that its step files tell of.
-
-The account of a run: when, with what, how it ended, and what became of every record.
-
-The folder of one run: every file in it, and how each is written so that a kill leaves it whole.
-
-Step files grow by one line a record. The others are replaced as a whole.
+A step file has one line per record and grows by appending. The other files are replaced as a
+whole. Each file is written so that it stays readable if the process is killed.
 """
 
 from __future__ import annotations
@@ -41,10 +36,136 @@ if TYPE_CHECKING:
 
 
 OutputRow = dict[str, Any]
+_TOKENS = tuple(field.name for field in fields(Usage))
+_COUNTS = ("answered", "failed", "attempts", "without_usage")
+_DISTRIBUTION = "pytest-llmengine"
+PIPELINE, INPUTS, OUTPUTS, USAGE, RUN = (
+    "pipeline.yaml",
+    "inputs.jsonl",
+    "outputs.jsonl",
+    "usage.json",
+    "run.json",
+)
+
+
+class RunFolder:
+    """The files of one run. Every known key is removed from all text that is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, parent: str | os.PathLike[str], name: str) -> RunFolder:
+        """A new folder, named after the time in UTC and the chain."""
+        stem = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+        number = 1
+        while True:
+            path = Path(parent) / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return cls(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The folder of an earlier run; raises ConfigError if it is not one."""
+        folder = cls(Path(path))
+        for name in (PIPELINE, INPUTS, RUN):
+            if not (folder.path / name).is_file():
+                msg = f"{path}: is no folder of a run: it has no {name}"
+                raise ConfigError(msg)
+        return folder
+
+    # ---- files that are replaced as a whole
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a JSON file."""
+        self._replace(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+    def write_lines(self, name: str, values: Iterable[Any]) -> None:
+        """Replace a file of JSON lines."""
+        self._replace(name, "".join(map(_line, values)))
+
+    def write_yaml(self, name: str, value: Any) -> None:
+        """Replace a YAML file."""
+        text = yaml.dump(value, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=100)
+        self._replace(name, text)
+
+    def read(self, name: str) -> Any:
+        """The content of a JSON or YAML file of the run; raises ConfigError if it is broken."""
+        path = self.path / name
+        try:
+            return load_yaml(read_text(path))  # JSON is YAML
+        except DocumentError as error:
+            problem = str(error)
+        raise ConfigError(f"{path}: is broken: {problem}")
+
+    def _replace(self, name: str, text: str) -> None:
+        beside = self.path / f".{name}.new"
+        beside.write_bytes(scrub(text).encode())
+        beside.replace(self.path / name)
+
+    # ---- step files
+
+    def append(self, step_id: str, row: Any) -> None:
+        """Add one line to a step's file; on return, the operating system has it."""
+        with self._step(step_id).open("ab") as file:
+            file.write(scrub(_line(row)).encode())
+
+    def mend(self, step_id: str) -> None:
+        """Remove the last line of a step's file if it is incomplete, because the run was killed."""
+        path = self._step(step_id)
+        data = path.read_bytes() if path.exists() else b""
+        if data and not data.endswith(b"\n"):
+            os.truncate(path, data.rfind(b"\n") + 1)
+
+    def rows(self, step_id: str) -> Iterator[dict[str, Any]]:
+        """The lines of a step's file; raises ConfigError that names a line that is not JSON."""
+        path = self._step(step_id)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield _row(line, f"{path}: line {number}")
+
+    def _step(self, step_id: str) -> Path:
+        return self.path / f"{step_id}.jsonl"
+
+
+class _Blocks(yaml.SafeDumper):
+    """A YAML writer that uses block style for texts of several lines, so prompts are readable."""
+
+
+def _text(dumper: _Blocks, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Blocks.add_representer(str, _text)
+
+
+def _line(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which a model may write as an escape
+        return json.dumps(value) + "\n"
+    return text
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        msg = f"{where}: is no JSON: {error}; mend the line, or start a new run"
+        raise ConfigError(msg) from error
+    return row
 
 
 def answered_row(step: Step, record_id: str, prompt: list[Message], result: Result) -> OutputRow:
-    """The line of a record that was sent, answered or not; a failed one keeps its partial text."""
+    """The line of a record that was sent; if it failed, the partial text is kept."""
     error = result.error
     output = result.output or (error.partial if isinstance(error, CallError) else None)
     return {
@@ -63,7 +184,7 @@ def answered_row(step: Step, record_id: str, prompt: list[Message], result: Resu
 
 
 def unsent_row(record_id: str, error: LLMEngineError) -> OutputRow:
-    """The line of a record whose prompt could not be made."""
+    """The line of a record that was not sent, because its prompt could not be made."""
     return {
         "id": record_id,
         "prompt": None,
@@ -80,12 +201,12 @@ def unsent_row(record_id: str, error: LLMEngineError) -> OutputRow:
 
 
 def answer_of(step: Step, row: OutputRow) -> Any:
-    """What later steps see of an answered line: the parsed data, or the text."""
+    """The answer in a line, as later steps see it: the parsed data, or the text."""
     return row["text"] if step.output_model is None else row["parsed"]
 
 
 def error_of(error: LLMEngineError) -> dict[str, Any]:
-    """An error as data: its class, its words, and the status if a server gave one."""
+    """An error as data: its class, its message, and the HTTP status if there is one."""
     return {
         "type": type(error).__name__,
         "message": str(error),
@@ -108,18 +229,14 @@ def _parsed(step: Step, result: Result) -> Any:
     return result.output.parsed.model_dump(mode="json", by_alias=True)
 
 
-_TOKENS = tuple(field.name for field in fields(Usage))
-_COUNTS = ("answered", "failed", "attempts", "without_usage")
-
-
 def usage_of(steps: Mapping[str, Iterable[OutputRow]]) -> dict[str, Any]:
-    """Counts of each step and of all.
+    """The counts of each step and the totals, over all requests in the step files.
 
-    ``answered`` and ``failed`` count records by their last line; ``attempts`` and tokens count
-    all lines, so that failures which a resumed run mended are paid for. ``without_usage`` counts
-    lines that were sent and whose tokens no server told: where it is not 0, tokens are a lower
-    bound. Tokens are None where nothing is known. ``cost`` is in ``currency``, and None where any
-    part of it is unknown or in another currency.
+    ``answered`` and ``failed`` count records by their last line. ``attempts`` and tokens count
+    all lines, so they include failed lines that a resumed run has replaced. ``without_usage``
+    counts lines that were sent but for which the server reported no tokens: if it is not 0, the
+    tokens are a lower bound. Tokens are None if nothing is known. ``cost`` is in ``currency``; it
+    is None if any part of it is unknown or in another currency.
     """
     counted = {step: _count(rows) for step, rows in steps.items()}
     return {"steps": counted, "total": _total(list(counted.values()))}
@@ -154,12 +271,9 @@ def _sum(counts: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-_DISTRIBUTION = "pytest-llmengine"
-
-
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run left: its folder, every record as `outputs.jsonl` has it, counts and usage."""
+    """The result of a run: its folder, all records as in `outputs.jsonl`, counts and usage."""
 
     folder: Path
     records: list[dict[str, Any]]
@@ -174,7 +288,7 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class RunLog:
-    """Writes the account of one run."""
+    """Writes ``run.json`` and the outputs: when a run began and ended, with what, and how."""
 
     folder: RunFolder
     steps: tuple[str, ...]
@@ -182,13 +296,13 @@ class RunLog:
 
     @classmethod
     def begin(cls, folder: RunFolder, chain: Chain, engines: Mapping[str, EngineConfig]) -> RunLog:
-        """Note that a run began."""
+        """Write that a run has begun."""
         account = {"name": chain.name, **_with_what(chain, engines), "started": _now()}
         return cls._noted(folder, chain, account)
 
     @classmethod
     def go_on(cls, folder: RunFolder, chain: Chain, engines: Mapping[str, EngineConfig]) -> RunLog:
-        """Note that a run goes on."""
+        """Write that a run is continued."""
         before = folder.read(RUN)
         resumed = [*before.get("resumed", ()), _now()]
         account = before | _with_what(chain, engines) | {"resumed": resumed}
@@ -203,7 +317,7 @@ class RunLog:
     def end(
         self, records: list[RecordProgress], stopped_by: BaseException | None = None
     ) -> RunReport:
-        """Write the outputs, the usage and how it ended; a stop in the middle says by what."""
+        """Write the outputs, the usage and how the run ended; if it was stopped, also by what."""
         rows = [_ended(progress, self.steps) for progress in records]
         counts = {"records": len(rows)} | {
             status: sum(row["status"] == status for row in rows)
@@ -253,128 +367,3 @@ def _version() -> str:
 
 def _now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-PIPELINE, INPUTS, OUTPUTS, USAGE, RUN = (
-    "pipeline.yaml",
-    "inputs.jsonl",
-    "outputs.jsonl",
-    "usage.json",
-    "run.json",
-)
-
-
-class RunFolder:
-    """The files of one run. Whatever is written is scrubbed of every known key."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls, parent: str | os.PathLike[str], name: str) -> RunFolder:
-        """A new folder named after the time, in UTC, and the chain."""
-        stem = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
-        number = 1
-        while True:
-            path = Path(parent) / (stem if number == 1 else f"{stem}-{number}")
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                number += 1
-            else:
-                return cls(path)
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
-        """The folder of an earlier run; raises ConfigError if it is none."""
-        folder = cls(Path(path))
-        for name in (PIPELINE, INPUTS, RUN):
-            if not (folder.path / name).is_file():
-                msg = f"{path}: is no folder of a run: it has no {name}"
-                raise ConfigError(msg)
-        return folder
-
-    # ---- whole files
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Replace a JSON file."""
-        self._replace(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-    def write_lines(self, name: str, values: Iterable[Any]) -> None:
-        """Replace a file of JSON lines."""
-        self._replace(name, "".join(map(_line, values)))
-
-    def write_yaml(self, name: str, value: Any) -> None:
-        """Replace a YAML file."""
-        text = yaml.dump(value, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=100)
-        self._replace(name, text)
-
-    def read(self, name: str) -> Any:
-        """What a JSON or YAML file of the run holds; raises ConfigError if it is broken."""
-        path = self.path / name
-        try:
-            return load_yaml(read_text(path))  # JSON is YAML
-        except DocumentError as error:
-            problem = str(error)
-        raise ConfigError(f"{path}: is broken: {problem}")
-
-    def _replace(self, name: str, text: str) -> None:
-        beside = self.path / f".{name}.new"
-        beside.write_bytes(scrub(text).encode())
-        beside.replace(self.path / name)
-
-    # ---- step files
-
-    def append(self, step_id: str, row: Any) -> None:
-        """Add one line to a step's file; it is with the operating system when this returns."""
-        with self._step(step_id).open("ab") as file:
-            file.write(scrub(_line(row)).encode())
-
-    def mend(self, step_id: str) -> None:
-        """Take off a step's file a last line that a kill cut short."""
-        path = self._step(step_id)
-        data = path.read_bytes() if path.exists() else b""
-        if data and not data.endswith(b"\n"):
-            os.truncate(path, data.rfind(b"\n") + 1)
-
-    def rows(self, step_id: str) -> Iterator[dict[str, Any]]:
-        """The lines of a step's file; raises ConfigError that names one that is no JSON."""
-        path = self._step(step_id)
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield _row(line, f"{path}: line {number}")
-
-    def _step(self, step_id: str) -> Path:
-        return self.path / f"{step_id}.jsonl"
-
-
-class _Blocks(yaml.SafeDumper):
-    """Writes texts of several lines as people do, so that prompts can be read."""
-
-
-def _text(dumper: _Blocks, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Blocks.add_representer(str, _text)
-
-
-def _line(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) + "\n"
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which a model may write as an escape
-        return json.dumps(value) + "\n"
-    return text
-
-
-def _row(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        msg = f"{where}: is no JSON: {error}; mend the line, or start a new run"
-        raise ConfigError(msg) from error
-    return row

@@ -1,6 +1,6 @@
-"""Pydantic models from JSON schemas: the part of JSON schema that a YAML file needs.
+"""Pydantic models from JSON schemas, for the part of JSON schema that a YAML file needs.
 
-What is not supported is refused by name, so that nothing that an author asked for is dropped.
+A keyword that is not supported is refused by name, so that nothing in a schema is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-INLINE_MODULE = "llmengine.pipeline.inline"  # where such models say that they come from
+INLINE_MODULE = "llmengine.pipeline.inline"  # the __module__ of such models
 
 _DEFINITIONS = "#/$defs/"
 _ABOUT = {"title", "description", "default", "examples", "$schema", "$defs", "$comment"}
@@ -45,7 +45,7 @@ _KNOWN = ", ".join([*_SCALARS, "array", "object"])
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a schema we are; ``open`` are the definitions that are being built."""
+    """The current position in a schema; ``open`` are the definitions that are being built."""
 
     where: str
     definitions: Mapping[str, Any]
@@ -63,10 +63,10 @@ class _Place:
 def model_of_schema(name: str, schema: Any, where: str) -> type[BaseModel]:
     """The pydantic model of a JSON schema of an object.
 
-    Values are taken strictly ("5" is no integer). An object takes no other properties than its
-    own unless ``additionalProperties`` is true. A property that is not required may also be null,
-    and is null when it is left out. Raises ConfigError that begins with `where` and names the
-    path and the keyword.
+    Values are validated strictly ("5" is not an integer). An object accepts no other properties
+    than its own unless ``additionalProperties`` is true. A property that is not required may also
+    be null, and is null if it is left out. Raises ConfigError that begins with `where` and names
+    the path and the keyword.
     """
     _check_form(schema, where)
     place = _Place(where, schema.get("$defs", {}))
@@ -112,7 +112,7 @@ def _type(schema: Any, place: _Place, name: str) -> Any:
 
 
 def _union(types: list[Any]) -> Any:
-    return Union[tuple(types)]  # noqa: UP007 - known at run time only
+    return Union[tuple(types)]  # noqa: UP007 - only known at run time
 
 
 def _only(keywords: set[str], schema: Mapping[str, Any], place: _Place) -> None:
@@ -197,7 +197,7 @@ def _object(schema: Mapping[str, Any], place: _Place, name: str) -> Any:
         __config__=config,
         __doc__=schema.get("description"),
         __module__=INLINE_MODULE,
-        **fields,  # type: ignore[call-overload]  # names that only the schema knows
+        **fields,  # type: ignore[call-overload]  # the names are in the schema
     )
     return made
 
@@ -220,7 +220,7 @@ def _field(key: str, schema: Any, place: _Place, name: str, required: bool) -> t
 
 
 def _python_name(key: str, number: int) -> str:
-    """The key itself, or one that pydantic takes where the key is no name or one of its own."""
+    """The key as a field name; another name if the key is not valid or reserved by pydantic."""
     usable = key.isidentifier() and not key.startswith(("_", "model_"))
     return key if usable and not hasattr(BaseModel, key) else f"field_{number}"
 

@@ -1,1 +1,1 @@
-"""Engines by name: registered, from a file, or from what the environment says."""
+"""Engines by name: registered in code, read from a file, or described by environment variables."""

@@ -1,4 +1,4 @@
-"""A ``.env`` file as pydantic-settings reads it, but by itself."""
+"""Reads one ``.env`` file in the way of pydantic-settings, without other sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """What the file says, and nothing of the environment; a file that is not there says nothing."""
+    """The variables in the file, without those of the environment; none if there is no file."""
 
     class File(_EnvFile):
         model_config = SettingsConfigDict(env_file=path)
@@ -32,10 +32,10 @@ class _EnvFile(BaseSettings):
 
 
 class _Uninterpolated(DotEnvSettingsSource):
-    """Takes ``${NAME}`` as text.
+    """Reads ``${NAME}`` as plain text.
 
-    In its place python-dotenv would put a variable of the environment, so that a file could send
-    any key that it knows the name of to an address of its own.
+    python-dotenv would replace it by a variable of the environment. Then a file could send any
+    key whose variable it names to an address of the file's choice.
     """
 
     def _load_env_vars(self) -> Mapping[str, str | None]:

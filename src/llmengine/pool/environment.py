@@ -1,6 +1,6 @@
-"""The variables that engines are found by: those of the process, and those of a ``.env`` file.
+"""The environment of the pool: variables of the process and of a ``.env`` file.
 
-A configuration with what variables add to it: the address and the key.
+They add an address and a key to a configuration that does not have them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ if TYPE_CHECKING:
     EnvFile = str | os.PathLike[str] | None
 
 
+log = logging.getLogger("llmengine")
 ENV_FILE = ".env"
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 def read_variables(env_file: EnvFile = ENV_FILE) -> list[EnvSource]:
-    """The process's variables, and those of the file, which they go over.
+    """The variables of the process, which take precedence, and those of the file.
 
-    ``.env`` in the current folder may be missing, another file may not. ``os.environ`` stays as
-    it is. Raises ConfigError that names the file if it cannot be read.
+    ``.env`` in the current folder may be missing; a file with another name must exist.
+    ``os.environ`` is not changed. Raises ConfigError that names the file if it cannot be read.
     """
     if env_file is None:
         return [ENVIRONMENT]
@@ -52,7 +53,7 @@ def first(sources: Sources, variable: str) -> str | None:
 
 
 def flag(sources: Sources, variable: str) -> bool:
-    """Whether a variable is switched on; one that is not set is off.
+    """Whether a variable is switched on; a variable that is not set is off.
 
     Raises ConfigError that names the variable for a value that is neither yes nor no.
     """
@@ -73,15 +74,12 @@ def _read(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-log = logging.getLogger("llmengine")
-
-
 def settled(config: EngineConfig, sources: Sources, names: Names | None = None) -> EngineConfig:
-    """A copy of the configuration that needs no variables any more.
+    """A copy of the configuration with the address and the key from variables filled in.
 
-    What it says itself goes over every variable. ``names`` are the variables to look at, those of
-    the backend if left out. Raises ConfigError if a named key and the address do not stand in the
-    same source.
+    The configuration's own values take precedence over every variable. ``names`` are the
+    variables to read, by default those of the backend. Raises ConfigError if the variable of a
+    named key and the address are not in the same source.
     """
     place = locate(config, names or load_backend(config.backend).variables(), sources)
     if config.api_key is not None or config.api_key_env is not None:

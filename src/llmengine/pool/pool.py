@@ -1,10 +1,6 @@
-"""Configurations of servers that need more than an address.
+"""The pool of engines, and the engines that environment variables alone describe.
 
-The engines that variables alone describe.
-
-A small dictionary of clients.
-
-The pool of the process, for programs that need just one.
+`register_engine` and `get_engine` use the one pool of the process, for programs that need only one.
 """
 
 from __future__ import annotations
@@ -35,11 +31,11 @@ COLD_START = 300.0
 def nemotron_koyeb(
     endpoint: str, model: str = NEMOTRON, *, cold_start: float = COLD_START, **fields: Any
 ) -> EngineConfig:
-    """Nemotron, or another model, on a vLLM server that Koyeb puts to sleep when nobody asks.
+    """Nemotron, or another model, on a vLLM server that Koyeb puts to sleep when it is not used.
 
-    While the instance wakes, its address answers 502, 503 or 504, or nothing. The engine then
-    waits until the server lists its models, for at most ``cold_start`` seconds. ``fields`` are
-    further fields of EngineConfig.
+    While the instance wakes up, its address answers 502, 503 or 504, or does not answer. The
+    engine then waits until the server lists its models, for at most ``cold_start`` seconds.
+    ``fields`` are further fields of EngineConfig.
     """
     given = {"model": model, "endpoint": endpoint, "cold_start": cold_start}
     return EngineConfig(**({"name": "nemotron", "backend": "vllm_api"} | fields | given))
@@ -47,9 +43,9 @@ def nemotron_koyeb(
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One engine of the environment: its backend and the variable that holds its model.
+    """One engine of the environment: its backend, and the variable that holds its model.
 
-    ``names`` are the variables of its address and key, where those of the backend do not fit.
+    ``names`` are the variables of its address and key, if they differ from the backend's.
     """
 
     backend: str
@@ -59,7 +55,7 @@ class Named:
     cold_start: float | None = None
 
 
-# Said here too, so that a configuration can be had where OpenAI's SDK is not installed.
+# Repeated here, so that a configuration can be made without OpenAI's SDK installed.
 _OPENAI = Names(
     (("OPENAI_BASE_URL", "OPENAI_API_KEY"), ("OPENAI_API_BASE", "OPENAI_API_KEY")),
     default="https://api.openai.com/v1",
@@ -108,11 +104,11 @@ def _not_set(name: str, variable: str) -> str:
 
 
 class EnginePool:
-    """Engines by name: made when first asked for, one a name, and closed together.
+    """Engines by name: one per name, made when it is first asked for, and closed together.
 
-    Besides those that were registered it knows ``llamacpp``, ``nemotron``, ``ollama``, ``openai``
-    and ``vllm``, which variables of the environment or of ``env_file`` describe. Safe to share
-    between threads.
+    Besides the registered engines, the pool knows ``llamacpp``, ``nemotron``, ``ollama``,
+    ``openai`` and ``vllm``, which are described by variables of the environment or of
+    ``env_file``. A pool may be shared between threads.
     """
 
     def __init__(
@@ -140,9 +136,9 @@ class EnginePool:
         return cls(load_engines(path), env_file=env_file)
 
     def register(self, config: EngineConfig, *, replace: bool = False) -> None:
-        """Take an engine in under its name.
+        """Register an engine under its name.
 
-        Raises ConfigError if another configuration has that name, unless it is to be replaced.
+        Raises ConfigError if another configuration has that name, unless ``replace`` is true.
         """
         if not isinstance(config, EngineConfig):
             raise InvalidFieldError(
@@ -177,7 +173,7 @@ class EnginePool:
         )
 
     def get(self, name: str) -> Engine:
-        """The engine of that name, made the first time; raises as `config` does."""
+        """The engine of that name, made at the first call; raises as `config` does."""
         with self._lock:
             if name not in self._engines:
                 self._engines[name] = settled(
@@ -190,7 +186,7 @@ class EnginePool:
         return sorted(self._configs)
 
     def close(self) -> None:
-        """Close every engine that was made; one that is asked for again is made anew."""
+        """Close every engine that was made; an engine that is asked for again is made again."""
         with self._lock:
             engines, self._engines = self._engines, {}
         for engine in engines.values():
@@ -213,15 +209,15 @@ def _advice(unknown: Mapping[str, Any]) -> str:
 
 @checked_call("register_engine()", InvalidFieldError, _advice)
 def register_engine(config: EngineConfig, *, replace: bool = False) -> None:
-    """Make an engine known to the whole process under its name; see EnginePool.register."""
+    """Register an engine in the pool of the process; see EnginePool.register."""
     _pool.register(config, replace=replace)
 
 
 def get_engine(name: str) -> Engine:
-    """The process's one engine of that name; see EnginePool.get."""
+    """The engine of that name in the pool of the process; see EnginePool.get."""
     return _pool.get(name)
 
 
 def get_engine_config(name: str) -> EngineConfig:
-    """The configuration of that name; see EnginePool.config."""
+    """The configuration of that name in the pool of the process; see EnginePool.config."""
     return _pool.config(name)

@@ -1,4 +1,4 @@
-"""What calls use and cost, and where that is told: meter, log and traces."""
+"""Usage, cost and time of calls, and how they are reported: meter, log lines and traces."""
 
 from llmengine.telemetry.usage import BatchSummary, Snapshot, Totals, UsageMeter, Who, meter
 

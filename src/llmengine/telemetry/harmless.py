@@ -1,4 +1,4 @@
-"""Telemetry that fails never costs an answer."""
+"""A decorator that keeps a failure in telemetry from failing the call."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _told: set[str] = set()
 
 
 def harmless(method: Callable[P, T]) -> Callable[P, T | None]:
-    """The function, which logs what it raises, once per process, and returns None then.
+    """Wrap a function so that it logs its exceptions, once per process, and returns None instead.
 
-    What it calls is a tracing backend or a price list: code of others, with a user's exporters
-    and processors in it.
+    Such a function calls a tracing backend or a price list: code of other projects, which may run
+    the user's own exporters and processors.
     """
 
     @wraps(method)

@@ -1,16 +1,11 @@
-"""Prompts and answers in the conventions' message format, for those who ask for them.
-
-Format: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-input-messages.json. Images and
-other media are told by their type alone, since a trace is no place for megabytes.
-
-Requests, results and failures in the attribute names of the conventions; never contents.
-
-The tracer and the histograms that all engines share.
-
-OpenTelemetry spans and metrics of chat calls, by the semantic conventions for generative AI.
+"""OpenTelemetry spans and metrics of chat calls, by the semantic conventions for generative AI.
 
 Conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ (names as of 1.41).
-Imported only where OpenTelemetry is installed and in use; see `llmengine.telemetry.tracing`.
+Format of prompts and answers in spans:
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-input-messages.json.
+
+This module is imported only if OpenTelemetry is installed and in use; see
+`llmengine.telemetry.tracing`.
 """
 
 from __future__ import annotations
@@ -43,15 +38,266 @@ if TYPE_CHECKING:
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ON = {"true", "span_only", "span_and_event"}
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "max_tokens": "max_tokens",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "seed": "seed",
+    "n": "choice.count",
+}
+_NAME = "llmengine"
+_SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
+# Histogram bucket boundaries that the conventions ask for: in seconds, seconds and tokens.
+_SECONDS = [0.01 * 2**n for n in range(14)]
+_FIRST = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10]
+_TOKENS = [4**n for n in range(14)]
+# The names of these servers in the conventions, or else in the tools that read the traces.
+_PROVIDERS = {
+    "embedded": "llama.cpp",
+    "ollama_api": "ollama",
+    "vllm_api": "vllm",
+    "vllm_local": "vllm",
+}
+# The providers in these modules of the API record nothing.
+_STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
+
+
+@harmless
+def tracing(engine: Engine, url: str) -> Tracing | None:
+    """The maker of the engine's spans; None if nothing would be recorded."""
+    providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+    if all(type(p).__module__.startswith(_STAND_INS) for p in providers):
+        return None
+    return Tracing(engine, url, _instruments(*providers))
+
+
+@lru_cache(maxsize=1)  # a provider is set once per process; it warns of duplicate instruments
+def _instruments(tracers: trace.TracerProvider, meters: metrics.MeterProvider) -> Instruments:
+    return Instruments(tracers, meters)
+
+
+class Tracing:
+    """Makes the spans of one engine at one server address."""
+
+    def __init__(self, engine: Engine, url: str, instruments: Instruments) -> None:
+        self._instruments = instruments
+        self._common = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": _PROVIDERS.get(engine.backend, engine.backend),
+            "gen_ai.request.model": engine.model,
+            **_server(url),
+        }
+        self._engine = engine.name
+
+    @harmless
+    def span(self, request: ChatRequest) -> ChatSpan:
+        """A span that starts now, as a child of the caller's current span."""
+        attributes = {
+            **self._common,
+            "llmengine.engine": self._engine,
+            **request_attributes(request),
+        }
+        contents = wanted()
+        if contents:
+            attributes |= conversation(request)
+        span = self._instruments.tracer.start_span(
+            f"chat {request.model}", kind=SpanKind.CLIENT, attributes=attributes
+        )
+        return ChatSpan(span, self._common, self._instruments, contents=contents)
+
+
+def _server(url: str) -> dict[str, Any]:
+    """The attributes of the server's address; none for an engine that runs in this process."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return {}
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return {"server.address": parts.hostname, "server.port": port}
+
+
+class ChatSpan:
+    """The span of one prompt, with its attempts as events.
+
+    It is the current span between `enter` and `leave`.
+    """
+
+    def __init__(
+        self,
+        span: trace.Span,
+        common: dict[str, Any],
+        instruments: Instruments,
+        *,
+        contents: bool,
+    ) -> None:
+        self._span = span
+        self._common = common
+        self._instruments = instruments
+        self._contents = contents
+        self._started = monotonic()
+        self._first_content: float | None = None
+
+    @harmless
+    def enter(self) -> None:
+        """Make this the current span, so that the spans of an HTTP client become its children."""
+        self._token = context.attach(trace.set_span_in_context(self._span))
+
+    @harmless
+    def leave(self) -> None:
+        """Make the caller's span the current one again."""
+        context.detach(self._token)
+
+    @harmless
+    def attempt(self, number: int) -> None:
+        """A request is about to be sent."""
+        self._span.add_event("attempt", {"llmengine.attempt": number})
+
+    @harmless
+    def attempt_failed(self, number: int, error: CallError) -> None:
+        """A request failed."""
+        attributes = {"llmengine.attempt": number, **failure_of(error)}
+        self._span.add_event("attempt failed", attributes)
+
+    @harmless
+    def content(self) -> None:
+        """Generated content has arrived; for a stream, the first content is timed."""
+        if self._first_content is None:
+            self._first_content = monotonic() - self._started
+
+    @harmless
+    def end(self, result: Result, *, cancelled: bool) -> None:
+        """The call is over; a call that the caller cancelled is not a failure and not measured."""
+        seconds = monotonic() - self._started
+        span, error = self._span, result.error
+        output = result.output or getattr(error, "partial", None)
+        span.set_attributes(response_attributes(result, output, self._first_content))
+        if self._contents and output is not None:
+            span.set_attributes(answer(output))
+        if cancelled:
+            span.add_event("cancelled")
+        elif error is not None:
+            self._fail(error)
+        span.end()
+        if not cancelled:
+            self._measure(result, seconds)
+
+    def _fail(self, error: LLMEngineError) -> None:
+        self._span.set_attributes(failure_of(error))
+        # The message may quote the answer, so it is recorded only if answers are.
+        words = str(error) if self._contents else getattr(error, "label", type(error).__name__)
+        self._span.set_status(Status(StatusCode.ERROR, words))
+
+    def _measure(self, result: Result, seconds: float) -> None:
+        common = dict(self._common)
+        if result.output is not None and result.output.model is not None:
+            common["gen_ai.response.model"] = result.output.model
+        for kind, count in tokens(result.usage).items():
+            self._instruments.tokens.record(count, {**common, "gen_ai.token.type": kind})
+        if self._first_content is not None:
+            self._instruments.first_content.record(self._first_content, common)
+        if result.error is not None:
+            common["error.type"] = type(result.error).__name__
+        self._instruments.duration.record(seconds, common)
+
+
+class Instruments:
+    """The tracer and the histograms of one pair of providers, shared by all engines."""
+
+    def __init__(self, tracers: TracerProvider, meters: MeterProvider) -> None:
+        self.tracer = tracers.get_tracer(_NAME, schema_url=_SCHEMA)
+        meter = meters.get_meter(_NAME, schema_url=_SCHEMA)
+        self.duration = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            unit="s",
+            description="Time of a call with all its attempts.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self.first_content = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk",
+            unit="s",
+            description="Time from the call to the first generated content of a stream.",
+            explicit_bucket_boundaries_advisory=_FIRST,
+        )
+        self.tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Tokens of a call with all its attempts.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+
+
+def request_attributes(request: ChatRequest) -> dict[str, Any]:
+    """The span attributes of a request: sampling parameters and output type, never contents."""
+    sampling = request.sampling
+    said = {f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()}
+    if sampling.stop:
+        stop = sampling.stop
+        said["gen_ai.request.stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    said["gen_ai.request.stream"] = request.stream or None
+    shaped = request.response_format is not None or request.output_model is not None
+    said["gen_ai.output.type"] = "json" if shaped else None
+    return _given(said)
+
+
+def response_attributes(
+    result: Result, output: LLMOutput | None, first_content: float | None
+) -> dict[str, Any]:
+    """The span attributes of a result: details of the answer, and the usage of all attempts."""
+    usage = result.usage
+    said: dict[str, Any] = {
+        "gen_ai.response.time_to_first_chunk": first_content,
+        "llmengine.attempts": result.attempts,
+        "llmengine.uncounted_attempts": result.uncounted or None,
+        "llmengine.cost": result.cost,
+        "llmengine.currency": result.currency,
+    }
+    if usage is not None:
+        said["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+        said["gen_ai.usage.output_tokens"] = usage.completion_tokens
+        said["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+        said["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+    if output is not None:
+        reasons = [o.finish_reason for o in output.outputs if o.finish_reason]
+        said["gen_ai.response.id"] = output.request_id or None
+        said["gen_ai.response.model"] = output.model
+        said["gen_ai.response.finish_reasons"] = reasons or None
+        said["llmengine.schema_strategy"] = output.schema_strategy
+    return _given(said)
+
+
+def tokens(usage: Usage | None) -> dict[str, int]:
+    """The token counts, by the token type of the conventions."""
+    if usage is None:
+        return {}
+    counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
+    return {kind: count for kind, count in counts.items() if count is not None}
+
+
+def failure_of(error: Exception) -> dict[str, Any]:
+    """The kind of a failure, without its message, because the message may quote an answer."""
+    said: dict[str, Any] = {"error.type": type(error).__name__}
+    if isinstance(error, CallError):
+        said["http.response.status_code"] = error.status
+        said["llmengine.clock"] = error.clock
+    return _given(said)
+
+
+def _given(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def wanted() -> bool:
-    """Whether prompts and answers may go into spans; OpenTelemetry's own switch says so."""
+    """Whether prompts and answers may go into spans, by OpenTelemetry's own variable."""
     return os.environ.get(SWITCH, "").lower() in _ON
 
 
 def conversation(request: ChatRequest) -> dict[str, str]:
-    """The messages and the tools of a request."""
+    """The messages and the tools of a request, in the message format of the conventions.
+
+    Of images and other media only the type is recorded, since the data can be megabytes long.
+    """
     said = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
     if request.tools:
         said["gen_ai.tool.definitions"] = _json(list(request.tools))
@@ -59,7 +305,7 @@ def conversation(request: ChatRequest) -> dict[str, str]:
 
 
 def answer(output: LLMOutput) -> dict[str, str]:
-    """The answers, also what had arrived of one that broke off."""
+    """The answers, in the same format; of an answer that broke off, the part that arrived."""
     return {"gen_ai.output.messages": _json([_answer(o) for o in output.outputs])}
 
 
@@ -112,254 +358,3 @@ def _text(content: str) -> dict[str, Any]:
 
 def _tool_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
     return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}
-
-
-_SAMPLING = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "max_tokens": "max_tokens",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-    "seed": "seed",
-    "n": "choice.count",
-}
-
-
-def request_attributes(request: ChatRequest) -> dict[str, Any]:
-    """How the answer is to be sampled and in what shape it is to come."""
-    sampling = request.sampling
-    said = {f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()}
-    if sampling.stop:
-        stop = sampling.stop
-        said["gen_ai.request.stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    said["gen_ai.request.stream"] = request.stream or None
-    shaped = request.response_format is not None or request.output_model is not None
-    said["gen_ai.output.type"] = "json" if shaped else None
-    return _given(said)
-
-
-def response_attributes(
-    result: Result, output: LLMOutput | None, first_content: float | None
-) -> dict[str, Any]:
-    """What is known at the end: the answer's particulars, and the usage of all attempts."""
-    usage = result.usage
-    said: dict[str, Any] = {
-        "gen_ai.response.time_to_first_chunk": first_content,
-        "llmengine.attempts": result.attempts,
-        "llmengine.uncounted_attempts": result.uncounted or None,
-        "llmengine.cost": result.cost,
-        "llmengine.currency": result.currency,
-    }
-    if usage is not None:
-        said["gen_ai.usage.input_tokens"] = usage.prompt_tokens
-        said["gen_ai.usage.output_tokens"] = usage.completion_tokens
-        said["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
-        said["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
-    if output is not None:
-        reasons = [o.finish_reason for o in output.outputs if o.finish_reason]
-        said["gen_ai.response.id"] = output.request_id or None
-        said["gen_ai.response.model"] = output.model
-        said["gen_ai.response.finish_reasons"] = reasons or None
-        said["llmengine.schema_strategy"] = output.schema_strategy
-    return _given(said)
-
-
-def tokens(usage: Usage | None) -> dict[str, int]:
-    """Token counts by the conventions' type."""
-    if usage is None:
-        return {}
-    counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
-    return {kind: count for kind, count in counts.items() if count is not None}
-
-
-def failure_of(error: Exception) -> dict[str, Any]:
-    """The kind of a failure, and nothing of its message, which may quote an answer."""
-    said: dict[str, Any] = {"error.type": type(error).__name__}
-    if isinstance(error, CallError):
-        said["http.response.status_code"] = error.status
-        said["llmengine.clock"] = error.clock
-    return _given(said)
-
-
-def _given(said: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if value is not None}
-
-
-_NAME = "llmengine"
-_SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
-# Bucket boundaries that the conventions ask for, in seconds, seconds and tokens.
-_SECONDS = [0.01 * 2**n for n in range(14)]
-_FIRST = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10]
-_TOKENS = [4**n for n in range(14)]
-
-
-class Instruments:
-    """What one pair of providers gives us, made once."""
-
-    def __init__(self, tracers: TracerProvider, meters: MeterProvider) -> None:
-        self.tracer = tracers.get_tracer(_NAME, schema_url=_SCHEMA)
-        meter = meters.get_meter(_NAME, schema_url=_SCHEMA)
-        self.duration = meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            unit="s",
-            description="Time of a call with all its attempts.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self.first_content = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk",
-            unit="s",
-            description="Time from the call to the first generated content of a stream.",
-            explicit_bucket_boundaries_advisory=_FIRST,
-        )
-        self.tokens = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Tokens of a call with all its attempts.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )
-
-
-# Names that the conventions, or else their readers, know these servers by.
-_PROVIDERS = {
-    "embedded": "llama.cpp",
-    "ollama_api": "ollama",
-    "vllm_api": "vllm",
-    "vllm_local": "vllm",
-}
-# The API's own providers are stand-ins that record nothing.
-_STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
-
-
-@harmless
-def tracing(engine: Engine, url: str) -> Tracing | None:
-    """What the engine's spans are made by; None where nothing would be recorded."""
-    providers = trace.get_tracer_provider(), metrics.get_meter_provider()
-    if all(type(p).__module__.startswith(_STAND_INS) for p in providers):
-        return None
-    return Tracing(engine, url, _instruments(*providers))
-
-
-@lru_cache(maxsize=1)  # a provider is set once a process, and warns of instruments made twice
-def _instruments(tracers: trace.TracerProvider, meters: metrics.MeterProvider) -> Instruments:
-    return Instruments(tracers, meters)
-
-
-class Tracing:
-    """Makes the spans of one engine at one address."""
-
-    def __init__(self, engine: Engine, url: str, instruments: Instruments) -> None:
-        self._instruments = instruments
-        self._common = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": _PROVIDERS.get(engine.backend, engine.backend),
-            "gen_ai.request.model": engine.model,
-            **_server(url),
-        }
-        self._engine = engine.name
-
-    @harmless
-    def span(self, request: ChatRequest) -> ChatSpan:
-        """A span that starts now, as the child of the caller's."""
-        attributes = {
-            **self._common,
-            "llmengine.engine": self._engine,
-            **request_attributes(request),
-        }
-        contents = wanted()
-        if contents:
-            attributes |= conversation(request)
-        span = self._instruments.tracer.start_span(
-            f"chat {request.model}", kind=SpanKind.CLIENT, attributes=attributes
-        )
-        return ChatSpan(span, self._common, self._instruments, contents=contents)
-
-
-def _server(url: str) -> dict[str, Any]:
-    """Where the server is; an engine in this process has none."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return {}
-    port = parts.port or {"https": 443}.get(parts.scheme, 80)
-    return {"server.address": parts.hostname, "server.port": port}
-
-
-class ChatSpan:
-    """One prompt's span, with its attempts as events; it is current between enter and leave."""
-
-    def __init__(
-        self,
-        span: trace.Span,
-        common: dict[str, Any],
-        instruments: Instruments,
-        *,
-        contents: bool,
-    ) -> None:
-        self._span = span
-        self._common = common
-        self._instruments = instruments
-        self._contents = contents
-        self._started = monotonic()
-        self._first_content: float | None = None
-
-    @harmless
-    def enter(self) -> None:
-        """Make the span the parent of what an instrumented HTTP client records."""
-        self._token = context.attach(trace.set_span_in_context(self._span))
-
-    @harmless
-    def leave(self) -> None:
-        """Make the caller's span the current one again."""
-        context.detach(self._token)
-
-    @harmless
-    def attempt(self, number: int) -> None:
-        """A request is about to be sent."""
-        self._span.add_event("attempt", {"llmengine.attempt": number})
-
-    @harmless
-    def attempt_failed(self, number: int, error: CallError) -> None:
-        """A request failed."""
-        attributes = {"llmengine.attempt": number, **failure_of(error)}
-        self._span.add_event("attempt failed", attributes)
-
-    @harmless
-    def content(self) -> None:
-        """Generated content has arrived; of a stream, the first is timed."""
-        if self._first_content is None:
-            self._first_content = monotonic() - self._started
-
-    @harmless
-    def end(self, result: Result, *, cancelled: bool) -> None:
-        """The call is over; one that the caller gave up is no failure, and is not measured."""
-        seconds = monotonic() - self._started
-        span, error = self._span, result.error
-        output = result.output or getattr(error, "partial", None)
-        span.set_attributes(response_attributes(result, output, self._first_content))
-        if self._contents and output is not None:
-            span.set_attributes(answer(output))
-        if cancelled:
-            span.add_event("cancelled")
-        elif error is not None:
-            self._fail(error)
-        span.end()
-        if not cancelled:
-            self._measure(result, seconds)
-
-    def _fail(self, error: LLMEngineError) -> None:
-        self._span.set_attributes(failure_of(error))
-        # The message may quote the answer, so it goes where answers go.
-        words = str(error) if self._contents else getattr(error, "label", type(error).__name__)
-        self._span.set_status(Status(StatusCode.ERROR, words))
-
-    def _measure(self, result: Result, seconds: float) -> None:
-        common = dict(self._common)
-        if result.output is not None and result.output.model is not None:
-            common["gen_ai.response.model"] = result.output.model
-        for kind, count in tokens(result.usage).items():
-            self._instruments.tokens.record(count, {**common, "gen_ai.token.type": kind})
-        if self._first_content is not None:
-            self._instruments.first_content.record(self._first_content, common)
-        if result.error is not None:
-            common["error.type"] = type(result.error).__name__
-        self._instruments.duration.record(seconds, common)

@@ -1,10 +1,7 @@
-"""Public prices of hosted models, from the data that genai-prices is installed with.
+"""Prices: the cost of a call by its tokens or by its time.
 
-A price is looked up by the server's address, never by the model's name alone: the same name at
-another server is another vendor's price. The package's data is used as installed; its updates over
-the network are never started here.
-
-From tokens, or from time, to money.
+Public prices of hosted models come from the data of the installed package genai-prices. The data
+is used as installed: the package's updates over the network are never started here.
 """
 
 from __future__ import annotations
@@ -28,7 +25,11 @@ log = logging.getLogger("llmengine")
 
 
 def listed_price(url: str, model: str) -> Callable[[Usage], float | None] | None:
-    """The cost of a request by its usage, in US dollars; None where no list has it."""
+    """A function from usage to cost in US dollars, by public prices; None if there is no price.
+
+    A price is looked up by the server's address, never by the model's name alone: the same model
+    name at another server has the price of another vendor.
+    """
     if not _public(url):
         return None
     try:
@@ -57,7 +58,7 @@ def listed_price(url: str, model: str) -> Callable[[Usage], float | None] | None
 
 
 def _public(url: str) -> bool:
-    """Whether the address can be a vendor's: a name with a dot, no number."""
+    """Whether the address can belong to a vendor: a host name with a dot, not an IP address."""
     host = urlsplit(url).hostname or ""
     try:
         ip_address(host)
@@ -72,10 +73,10 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """How one engine's calls are priced, in ``currency``.
+    """How the calls of one engine are priced, in ``currency``.
 
-    ``of_tokens`` is the cost of one request by its usage, None where that is unknown.
-    ``a_second`` is what the whole server costs; where it is set, tokens do not count.
+    ``of_tokens`` returns the cost of one request by its usage, or None if the cost is unknown.
+    ``a_second`` is the price of the whole server per second; if it is set, tokens cost nothing.
     """
 
     currency: str = "USD"
@@ -85,8 +86,8 @@ class Tariff:
     def cost(self, spent: Iterable[Usage], uncounted: int, seconds: float) -> float | None:
         """The cost of one call; None if any part of it is unknown.
 
-        ``spent`` has the usage of each request, ``uncounted`` is the number of requests whose
-        usage nobody told, and ``seconds`` is the call's share of the server's time.
+        ``spent`` has the usage of each request, ``uncounted`` is the number of requests for which
+        the server reported no usage, and ``seconds`` is the call's share of the server's time.
         """
         if self.a_second is not None:
             return seconds * self.a_second
@@ -102,7 +103,7 @@ class Tariff:
 
 
 def tariff_of(price: Price | None, url: str, model: str) -> Tariff:
-    """The tariff by the configured price, else by the public price list for that address."""
+    """The tariff: by the configured price if there is one, else by the public price list."""
     if price is None:
         return Tariff(of_tokens=listed_price(url, model))
     if price.gpu_hour is not None:

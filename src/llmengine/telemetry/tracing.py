@@ -1,4 +1,4 @@
-"""Whether anybody wants traces, without importing OpenTelemetry for those who do not have it."""
+"""Whether traces are wanted, found out without importing OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def tracing_of(engine: Engine, url: str) -> Tracing | None:
-    """What the spans of an engine are made by; None while no OpenTelemetry provider is set.
+    """The maker of an engine's spans; None while no OpenTelemetry provider is set.
 
-    Whoever has set a provider has imported OpenTelemetry, so that one look at the loaded modules
-    is enough for everybody else.
+    A program that has set a provider has imported OpenTelemetry. So if the module is not loaded,
+    no traces are wanted, and it does not need to be imported here.
     """
     if sys.modules.get("opentelemetry") is None:
         return None

@@ -1,8 +1,6 @@
-"""Sums of money that do not hide what is unknown.
+"""The usage meter of the process, and the summary of a batch.
 
-What all calls of a process have used, by engine.
-
-What a batch came to, and the one line that says so in the log.
+Sums of money show what is unknown: if one part has no known cost, the sum has none.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.types.outputs import Result
 
+log = logging.getLogger("llmengine")
+
 
 Money = tuple[float | None, str | None]
 
@@ -29,8 +29,8 @@ Money = tuple[float | None, str | None]
 def total_cost(parts: Iterable[Money]) -> Money:
     """The sum of amounts, each with its currency, and the currency of the sum.
 
-    Both are None if an amount is, or if two amounts are in different currencies. A part without a
-    currency is one for which nothing was sent.
+    Both are None if any amount is None, or if two amounts are in different currencies. A part
+    without a currency is one for which no request was sent.
     """
     total, currency = 0.0, None
     for amount, unit in parts:
@@ -45,7 +45,7 @@ _COUNTS = tuple(f.name for f in fields(Usage))
 
 
 class Who(NamedTuple):
-    """Whose calls are counted together: one engine's name, model and currency."""
+    """The key of an account: calls with the same engine name, model and currency are summed."""
 
     engine: str
     model: str
@@ -54,12 +54,13 @@ class Who(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What some calls have used.
+    """Totals over some calls.
 
-    ``calls`` have ended, of which ``failed`` ended in an error and ``cancelled`` were given up by
-    the caller. ``attempts`` were sent, of which nobody told the tokens of ``uncounted``, so that
-    ``usage`` is a lower bound unless that is 0. ``seconds`` is the time in which at least one call
-    was under way. ``known_cost`` is the cost of all calls but the ``unpriced`` ones.
+    ``calls`` is the number of calls that have ended; ``failed`` of them ended in an error, and
+    ``cancelled`` of them were cancelled by the caller. ``attempts`` is the number of requests that
+    were sent. For ``uncounted`` of these the server reported no tokens, so ``usage`` is a lower
+    bound unless ``uncounted`` is 0. ``seconds`` is the time in which at least one call was under
+    way. ``known_cost`` is the cost of all calls except the ``unpriced`` ones.
     """
 
     calls: int = 0
@@ -74,11 +75,11 @@ class Totals:
 
     @property
     def cost(self) -> float | None:
-        """The cost of all calls; None if that of any call is unknown."""
+        """The cost of all calls; None if the cost of any call is unknown."""
         return None if self.unpriced else self.known_cost
 
     def __sub__(self, earlier: Totals) -> Totals:
-        """What has come since."""
+        """The difference of these totals and earlier ones."""
         names = [f.name for f in fields(self) if f.name != "usage"]
         rest = {name: getattr(self, name) - getattr(earlier, name) for name in names}
         return Totals(**rest, usage=_since(self.usage, earlier.usage))
@@ -91,17 +92,17 @@ def _since(now: Usage, earlier: Usage) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The totals of every engine at one moment; of one run, as the difference of two."""
+    """The totals of every engine at one moment; the difference of two is the usage between."""
 
     engines: dict[Who, Totals] = field(default_factory=dict)
 
     def __sub__(self, earlier: Snapshot) -> Snapshot:
-        """What has come since, of the engines that were called since."""
+        """The totals since an earlier snapshot, for the engines that were called since then."""
         rest = {w: t - earlier.engines.get(w, Totals()) for w, t in self.engines.items()}
         return Snapshot({who: totals for who, totals in rest.items() if totals.calls})
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """One plain mapping an engine, for JSON."""
+        """One plain mapping per engine, for JSON."""
         return [
             {**who._asdict(), **asdict(totals), "cost": totals.cost}
             for who, totals in self.engines.items()
@@ -111,9 +112,9 @@ class Snapshot:
 class Account:
     """The running totals of one engine.
 
-    It also shares the time of a server that is paid by the hour among the calls under way: while n
-    are, each is charged one nth, so that the shares of all calls add up to the time in which any
-    was under way.
+    It also divides the time of a server that is paid by the hour among the calls under way: while
+    n calls are under way, each is charged 1/n of the time. So the shares of all calls add up to
+    the time in which at least one call was under way.
     """
 
     def __init__(self) -> None:
@@ -124,19 +125,19 @@ class Account:
         self._tokens: list[int | None] = [None] * len(_COUNTS)
         self._known_cost = 0.0
         self._under_way = 0
-        self._moved = 0.0  # when the next two were brought up to date
+        self._moved = 0.0  # when the next two values were last updated
         self._seconds = 0.0
-        self._share = 0.0  # of a call that had been under way all the time
+        self._share = 0.0  # of a call that has been under way since the start
 
     def begin(self) -> float:
-        """A call starts; give what this returns to `end`."""
+        """Note that a call starts; returns a value that `end` needs."""
         with self._lock:
             self._move()
             self._under_way += 1
             return self._share
 
     def end(self, begun: float) -> float:
-        """A call is over; its share of the time, in seconds."""
+        """Note that a call is over; returns its share of the time, in seconds."""
         with self._lock:
             self._move()
             self._under_way -= 1
@@ -191,7 +192,7 @@ class UsageMeter:
         self._accounts: dict[Who, Account] = {}
 
     def account(self, who: Who) -> Account:
-        """The account of one engine, opened when it is first asked for."""
+        """The account of one engine, made when it is first asked for."""
         found = self._accounts.get(who)
         if found is None:
             with self._lock:
@@ -205,7 +206,7 @@ class UsageMeter:
         return Snapshot({who: account.totals() for who, account in accounts})
 
     def reset(self) -> None:
-        """Start from nothing; calls under way are still counted in the accounts of before."""
+        """Start from zero; calls that are under way are still counted in the old accounts."""
         self._lock = threading.Lock()  # a fork may have left the old one held
         self._accounts = {}
 
@@ -213,19 +214,16 @@ class UsageMeter:
 meter = UsageMeter()
 
 if hasattr(os, "register_at_fork"):
-    # What the parent has used is the parent's to tell.
+    # The parent process reports its own usage, so the child starts from zero.
     os.register_at_fork(after_in_child=meter.reset)
-
-
-log = logging.getLogger("llmengine")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """What the results of a batch add up to.
+    """The sums over the results of a batch.
 
-    ``usage`` is a lower bound unless ``uncounted`` is 0; ``known_cost`` is the cost of all prompts
-    but the ``unpriced`` ones.
+    ``usage`` is a lower bound unless ``uncounted`` is 0. ``known_cost`` is the cost of all prompts
+    except the ``unpriced`` ones.
     """
 
     prompts: int
@@ -238,7 +236,7 @@ class BatchSummary:
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
-        """The sum of some results, of one batch or of several in one currency."""
+        """The summary of some results, from one batch or from several in one currency."""
         listed = list(results)
         costs = [r.cost for r in listed if r.cost is not None]
         return cls(
@@ -253,12 +251,12 @@ class BatchSummary:
 
     @property
     def cost(self) -> float | None:
-        """The cost of the whole batch; None if that of any prompt is unknown."""
+        """The cost of the whole batch; None if the cost of any prompt is unknown."""
         return None if self.unpriced else self.known_cost
 
 
 def log_batch(engine: Engine, step: str | None, results: list[Result], seconds: float) -> None:
-    """One line a batch at INFO, with the same as data in the record's ``llmengine``."""
+    """Log one line per batch at INFO, with the same data in the log record's ``llmengine``."""
     if not log.isEnabledFor(logging.INFO):
         return
     batch, currency = BatchSummary.of(results), engine.tariff.currency

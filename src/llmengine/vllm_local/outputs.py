@@ -1,10 +1,8 @@
-"""One request on its way through vLLM.
+"""vLLM's outputs as the responses of vLLM's own server, so that one dialect reads both.
 
-Reasoning and tool calls, read by vLLM's own parsers, put together as its server does.
-
-vLLM's outputs in the words of its own server, so that one dialect reads both.
-
-How the text of an answer becomes a message.
+A `Job` is one request on its way through vLLM. A reader turns the text of an answer into a message:
+`ParsedReader` finds reasoning and tool calls with vLLM's own parsers, as vLLM's server does;
+`PlainReader` leaves the text as it is.
 """
 
 from __future__ import annotations
@@ -28,15 +26,25 @@ if TYPE_CHECKING:
 
 
 END = None
-"""Comes after the last chunk of a stream."""
+"""The item after the last chunk of a stream."""
+# The sampling parameters that vLLM's parsers use.
+_OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
+_SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
+# The log probability that vLLM's server reports for minus infinity, which JSON cannot express.
+_LOWEST = -9999.0
+ParsedMessage = dict[str, Any]
+"""The fields of a chat message, or of a chunk's delta, as in the HTTP API."""
+Readers = Callable[["ChatRequest"], "Reader"]
+"""Makes a reader for the answers to a request."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request, and on the loop the answers to it.
+    """A request and a queue of the answers to it; the queue belongs to the background loop.
 
-    An answer is the body of a chat completion; of a stream it is the body of a chunk, and END
-    after the last; or it is the exception that ended it. ``is_over`` says that the last has come.
+    An answer is the body of a chat completion. For a stream it is the body of a chunk, and END
+    after the last one. It may also be the exception that ended the job. ``is_over`` says whether
+    the last answer has arrived.
     """
 
     request: ChatRequest
@@ -44,29 +52,69 @@ class Job:
     _answers: asyncio.Queue[Any] = field(default_factory=asyncio.Queue, init=False)
 
     def take(self, answer: Any) -> None:
-        """An answer has come."""
+        """Add an answer that has arrived."""
         ends_stream = answer is END or isinstance(answer, Exception)
         self.is_over = ends_stream or not self.request.stream
         self._answers.put_nowait(answer)
 
     async def answer(self) -> Any:
-        """The next answer; raises one that is an exception."""
+        """The next answer; if it is an exception, it is raised."""
         answer = await self._answers.get()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
-# Sampling parameters that the parsers look at.
-_OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
-_SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
+class Reader(Protocol):
+    """Reads the answers to one request: turns each ``CompletionOutput`` of vLLM into a message."""
+
+    def adjust(self, params: Any) -> None:
+        """Set in ``vllm.SamplingParams`` what the reader needs."""
+        ...
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """The message of a whole answer to the tokens of `prompt`."""
+        ...
+
+    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+        """What a step's text and tokens add to the message."""
+        ...
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """Why the answer ended, once it has been read."""
+        ...
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """How many of the tokens read so far were reasoning; None if they are not counted."""
+        ...
+
+
+class PlainReader:
+    """Leaves the text as it is; the dialect reads ``<think>`` tags in it."""
+
+    reasoning_tokens: int | None = None
+
+    def adjust(self, params: Any) -> None:
+        """Do nothing, since nothing is needed."""
+
+    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:  # noqa: ARG002 - see Reader
+        """The text is the content."""
+        return {"content": answer.text}
+
+    delta = message
+
+    def finish_reason(self, answer: Any) -> str | None:
+        """The reason that vLLM gives."""
+        reason: str | None = answer.finish_reason
+        return reason
 
 
 def parsers_of(llm: Any, reasoning: str | None, tools: str | None) -> Parsers:
-    """The parsers of an LLM by vLLM's names for them, of which at least one is given.
+    """The parsers of an LLM, by vLLM's names for them; at least one name is given.
 
-    Raises ConfigError for a name that vLLM does not know, a model that lacks what the parser looks
-    for, and a vLLM without such parsers.
+    Raises ConfigError for a name that vLLM does not know, a model that the parser does not
+    support, and a version of vLLM without such parsers.
     """
     manager = _manager()
     try:
@@ -101,7 +149,7 @@ def _manager() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Parsers:
-    """The parsers of one LLM; makes a reader for each request."""
+    """The parsers of one LLM, from which a reader is made for each request."""
 
     parser_class: Any
     llm: Any
@@ -117,7 +165,7 @@ class Parsers:
         return ParsedReader(asked, lambda: self._parser(asked, variables))
 
     def _parser(self, asked: Any, variables: Mapping[str, Any]) -> Any:
-        """A new parser for one answer to `asked`, a request as vLLM's server has it."""
+        """A new parser for one answer to `asked`, a request object of vLLM's server."""
         return self.parser_class(
             self.llm.get_tokenizer(),
             asked.tools,
@@ -127,7 +175,7 @@ class Parsers:
 
 
 class ParsedReader:
-    """Reads the answers to one request, each by a parser of its own, since parsers keep state."""
+    """Reads the answers to one request, each with its own parser, since parsers keep state."""
 
     def __init__(self, asked: Any, make_parser: Callable[[], Any]) -> None:
         self._asked = make_parser().adjust_request(asked)
@@ -136,12 +184,12 @@ class ParsedReader:
         self._called: set[int] = set()
 
     def adjust(self, params: Any) -> None:
-        """Put into ``vllm.SamplingParams`` what the parsers need, such as a form for the calls."""
+        """Set in ``vllm.SamplingParams`` what the parsers need, such as a constraint for calls."""
         params.structured_outputs = self._asked.extract_structured_outputs()
         params.skip_special_tokens = self._asked.skip_special_tokens
 
     def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
-        """The message in a whole answer."""
+        """The message of a whole answer."""
         self._token_ids[answer.index] += answer.token_ids
         parser = self._parsers[answer.index]
         parser.set_prompt_token_ids(prompt)
@@ -179,8 +227,9 @@ class ParsedReader:
     def finish_reason(self, answer: Any) -> str | None:
         """Why the answer ended, in the words of vLLM's server.
 
-        As in OpenAI's API, calls of a tool named by the caller "stop". Where the model chose to
-        call and the answer is no stream, calls count for more than the limit that cut the rest.
+        As in OpenAI's API, the reason is "stop" if the caller named the tool to call. If the model
+        chose to call a tool and the answer is not a stream, the reason is "tool_calls" even if a
+        limit cut the rest of the answer.
         """
         choice, reason = self._asked.tool_choice, answer.finish_reason
         named = not isinstance(choice, (str, type(None)))
@@ -202,12 +251,8 @@ def _call(call: Any) -> dict[str, Any]:
     return {"id": call.id or f"call_{uuid4().hex}", "type": "function", "function": function}
 
 
-# What vLLM's server says for a probability of nothing, since JSON has no infinity.
-_LOWEST = -9999.0
-
-
 class Answers:
-    """Puts what vLLM brings for one request into the words of its server."""
+    """Turns vLLM's outputs for one request into the response bodies of vLLM's server."""
 
     def __init__(self, request: ChatRequest, reader: Reader) -> None:
         self._request = request
@@ -215,9 +260,9 @@ class Answers:
         self._generated = 0
 
     def of(self, output: Any) -> Iterator[Any]:
-        """The bodies for a ``vllm.RequestOutput``: a whole answer, or what it adds to a stream.
+        """The bodies for a ``vllm.RequestOutput``: a whole answer, or new chunks of a stream.
 
-        Raises InternalServerError for an answer that vLLM ended by an error of its own.
+        Raises InternalServerError for an answer that vLLM ended with an internal error.
         """
         self._generated += sum(len(o.token_ids) for o in output.outputs)
         if not self._request.stream:
@@ -271,12 +316,12 @@ class Answers:
 
 
 def _logprobs(answer: Any, count: int) -> dict[str, Any] | None:
-    """The chosen tokens, each with as many of the most likely as were asked for."""
+    """The chosen tokens, each with the most likely alternatives, as many as were asked for."""
     if answer.logprobs is None:
         return None
     content = []
     for token_id, place in zip(answer.token_ids, answer.logprobs, strict=True):
-        # vLLM puts the chosen token first, likely or not.
+        # vLLM puts the chosen token first, even if it is not among the most likely.
         top = sorted(place.values(), key=lambda logprob: logprob.rank)[:count]
         content.append(_logprob(place[token_id]) | {"top_logprobs": [_logprob(t) for t in top]})
     return {"content": content}
@@ -301,55 +346,3 @@ def _prompt_logprobs(
 
 def _prompt_logprob(given: Any) -> dict[str, Any]:
     return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}
-
-
-ParsedMessage = dict[str, Any]
-"""The fields of a chat message, or what a chunk adds to them, as on the wire."""
-
-Readers = Callable[["ChatRequest"], "Reader"]
-"""Makes a reader of the answers to a request."""
-
-
-class Reader(Protocol):
-    """Reads the answers to one request: vLLM's ``CompletionOutput`` in, messages out."""
-
-    def adjust(self, params: Any) -> None:
-        """Put into ``vllm.SamplingParams`` what the reading needs."""
-        ...
-
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
-        """The message in a whole answer to the tokens of `prompt`."""
-        ...
-
-    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
-        """What a step's text and tokens add to the message."""
-        ...
-
-    def finish_reason(self, answer: Any) -> str | None:
-        """Why the answer ended, once it has been read."""
-        ...
-
-    @property
-    def reasoning_tokens(self) -> int | None:
-        """How many of the tokens read so far were reasoning; None where nobody counts."""
-        ...
-
-
-class PlainReader:
-    """The text as it is; ``<think>`` tags in it are read by the dialect."""
-
-    reasoning_tokens: int | None = None
-
-    def adjust(self, params: Any) -> None:
-        """Nothing is needed."""
-
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:  # noqa: ARG002 - see Reader
-        """The text is the content."""
-        return {"content": answer.text}
-
-    delta = message
-
-    def finish_reason(self, answer: Any) -> str | None:
-        """The reason that vLLM gives."""
-        reason: str | None = answer.finish_reason
-        return reason

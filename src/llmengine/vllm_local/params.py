@@ -1,7 +1,4 @@
-"""Our sampling parameters as vLLM's own.
-
-Messages as a prompt, by the way that ``LLM.chat`` goes itself.
-"""
+"""A request as vLLM takes it: its sampling parameters, and its messages as a prompt."""
 
 from __future__ import annotations
 
@@ -17,18 +14,19 @@ if TYPE_CHECKING:
     from llmengine.types.sampling import SamplingParams
 
 
-# What ``vllm serve`` takes from the model's generation_config.json where a request is silent.
+# The fields for which ``vllm serve`` uses generation_config.json if the request has no value.
 _FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 
-# The constraint has a form of its own, and token ids are always there.
+# The constraint is set separately, and token ids are always returned.
 _SAID_OTHERWISE = frozenset({"structured_outputs", "return_token_ids"})
 
 
 def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
     """The ``vllm.SamplingParams`` of a request.
 
-    One that the caller gave is taken as it is. Of ours, what is left out means what ``vllm serve``
-    takes it for: the model's own default, and no token limit but the context's.
+    If the caller gave vLLM's SamplingParams, they are used as they are. In this library's
+    SamplingParams, a field that is left out means the same as for ``vllm serve``: the model's
+    own default, and for the token limit the rest of the context.
     """
     from vllm import SamplingParams  # noqa: PLC0415 - optional, and seconds to import
     from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415 - as above
@@ -47,8 +45,8 @@ def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
 
 
 def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ``vllm.SamplingParams`` but for the constraint of the output."""
-    # Left out, vLLM would take 16 in process; None is the rest of the context, as a server does.
+    """The arguments of ``vllm.SamplingParams``, except the constraint of the output."""
+    # In process, vLLM's default is 16. None means the rest of the context, as for its server.
     fields: dict[str, Any] = {"max_tokens": None}
     fields |= {name: model_defaults[name] for name in _FROM_MODEL if name in model_defaults}
     fields |= {name: v for name, v in ours.given().items() if name not in _SAID_OTHERWISE}
@@ -59,7 +57,7 @@ def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> 
 
 
 def _constraint(request: ChatRequest) -> Any:
-    """What holds the answer to a form, as vLLM has it; None where nothing is asked for."""
+    """The constraint on the answer as a vLLM object; None if the request has no constraint."""
     fields = request.sampling.structured_outputs
     if (wanted := request.response_format) is not None:
         fields = {"json_object": True} if wanted.schema is None else {"json": dict(wanted.schema)}
@@ -70,7 +68,7 @@ def _constraint(request: ChatRequest) -> Any:
     return StructuredOutputsParams(**fields)
 
 
-# Arguments of ``LLM.chat`` that a call may set by ``extra_body``, under the server's names too.
+# Arguments of ``LLM.chat`` that a call may set by ``extra_body``; vLLM's server has the same names.
 _ARGUMENTS = frozenset(
     {
         "add_generation_prompt",
@@ -82,31 +80,31 @@ _ARGUMENTS = frozenset(
         "tokenization_kwargs",
     }
 )
-# vLLM's name for it since 0.14, and the one before; each takes a list of conversations.
+# The name of vLLM's method since 0.14, and the name before; both take a list of conversations.
 _RENDERERS = ("_preprocess_chat", "preprocess_chat")
 
 
 def render(llm: Any, request: ChatRequest) -> Any:
-    """The request's messages as what vLLM's engine takes, tokenized.
+    """The request's messages as a tokenized prompt for vLLM's engine, made as ``LLM.chat`` does.
 
-    Raises ConfigError where this vLLM has no such step, and what vLLM raises for messages that it
-    does not take.
+    Raises ConfigError if this version of vLLM does not have the method, and vLLM's own exceptions
+    for messages that it does not accept.
     """
-    messages = deepcopy(list(request.messages))  # vLLM turns the arguments of calls into values
+    messages = deepcopy(list(request.messages))  # vLLM changes the arguments of calls
     for name in _RENDERERS:
         if (renderer := getattr(llm, name, None)) is not None:
             (prompt,) = renderer([messages], **chat_arguments(request))
             return prompt
-    import vllm  # noqa: PLC0415 - for the message alone
+    import vllm  # noqa: PLC0415 - only for the message
 
     msg = f"vLLM {vllm.__version__} renders chats in a way that vllm_local does not know"
     raise ConfigError(msg)
 
 
 def chat_arguments(request: ChatRequest) -> dict[str, Any]:
-    """The arguments of ``LLM.chat`` that say how the messages become a prompt.
+    """The arguments of ``LLM.chat`` that control how the messages become a prompt.
 
-    Raises InvalidRequestError for a field of ``extra_body`` that means nothing in process.
+    Raises InvalidRequestError for a field of ``extra_body`` that has no meaning in process.
     """
     if unknown := sorted(request.extra_body.keys() - _ARGUMENTS):
         msg = (
@@ -123,7 +121,7 @@ def chat_arguments(request: ChatRequest) -> dict[str, Any]:
 
 
 def _reasoning(asked: bool | str | None) -> dict[str, Any]:
-    """What ``vllm serve`` tells the chat template of it."""
+    """The chat template variables that ``vllm serve`` sets for a reasoning option."""
     if asked is None:
         return {}
     if isinstance(asked, str):

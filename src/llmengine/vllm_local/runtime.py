@@ -1,10 +1,6 @@
-"""One request to the LLM of this process, as the rest of the library sends requests.
+"""The thread that owns a ``vllm.LLM``, and the requests that the background loop sends to it.
 
-Notices the death of the process that vLLM works in, where it has one of its own.
-
-The one thread that owns a ``vllm.LLM``, and how the loop talks to it.
-
-One LLM a process for one configuration, however many engines have it.
+There is one LLM per process for one configuration, even if several engines have that configuration.
 """
 
 from __future__ import annotations
@@ -38,9 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalRequest:
-    """An Outgoing that never leaves the process; ``total`` is in seconds.
+    """An Outgoing that is answered in this process; ``total`` is in seconds.
 
-    What comes back is what vLLM's server would have sent, so that it is read as a server's is.
+    The reply has the form of a reply from vLLM's server, so the same dialect reads it.
     """
 
     thread: LLMThread
@@ -48,7 +44,7 @@ class LocalRequest:
     total: float | None
 
     async def fetch(self) -> HTTPReply:
-        """Generate it and take the whole answer."""
+        """Generate and return the whole answer."""
         try:
             async with asyncio.timeout(self.total):
                 with self.thread.job(self.request) as job:
@@ -60,7 +56,7 @@ class LocalRequest:
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[HTTPStream]:
-        """Generate it; every step's tokens come as a chunk."""
+        """Generate the answer as a stream, with one chunk per step of vLLM."""
         with self.thread.job(self.request) as job:
             yield HTTPStream(200, {"Content-Type": "text/event-stream"}, _events(job))
 
@@ -75,12 +71,13 @@ _SECONDS = 1.0
 
 
 async def watch(client: Any) -> None:
-    """Wake whoever waits for that process once it is dead; `client` is vLLM's own of it.
+    """Wake the thread that waits for vLLM's own process when that process has died.
 
-    A process that is killed leaves no last word, and vLLM (0.12 to 0.32) notes its death without
-    telling the thread that waits for its next step, which would wait for ever.
+    `client` is vLLM's client of the process. A process that is killed sends no last message.
+    vLLM (0.12 to 0.32) notices the death but does not tell the thread that waits for the next
+    step, so that thread would wait for ever.
     """
-    while not client.resources.engine_dead:  # noqa: ASYNC110 - vLLM sets a flag alone
+    while not client.resources.engine_dead:  # noqa: ASYNC110 - vLLM only sets a flag
         await asyncio.sleep(_SECONDS)
     client.outputs_queue.put_nowait(RuntimeError("the process that vLLM works in is dead"))
 
@@ -88,9 +85,9 @@ async def watch(client: Any) -> None:
 class LLMThread:
     """Loads an LLM, steps it while there are jobs, and releases it at the end.
 
-    All methods are for the loop; nothing of vLLM is touched there. What the loop asks for goes
-    over as notes, which the thread carries out between two steps. ``users`` are those that
-    the LLM is kept for.
+    The public methods are called on the background loop and do not touch vLLM. They pass notes
+    to the thread, which carries them out between two steps. ``users`` are the engines that use
+    the LLM.
     """
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
@@ -115,12 +112,12 @@ class LLMThread:
 
     @contextmanager
     def job(self, request: ChatRequest) -> Iterator[Job]:
-        """The request under way; leaving the block aborts what is not over."""
+        """The job of a request; if it is not over when the block is left, it is aborted."""
         if self.ended.is_set():
             raise closed()
         job = Job(request)
         if not self._arrived:
-            # Jobs of one turn of the loop go over together, so that they are batched together.
+            # Jobs of one turn of the loop are passed on together, so that vLLM batches them.
             self._loop.call_soon(self._hand_over)
         self._arrived.append(job)
         self._jobs.add(job)
@@ -134,7 +131,7 @@ class LLMThread:
                 self._notes.put(lambda session: session.abort(job))
 
     async def aclose(self) -> None:
-        """Give up what is under way and release the LLM."""
+        """Abort the jobs that are under way and release the LLM."""
         self.is_closing = True
         self._notes.put(None)
         await self.ended.wait()
@@ -149,8 +146,8 @@ class LLMThread:
         error: Exception = closed()
         try:
             self._live(model, options)
-        except Exception as failed:  # noqa: BLE001 - raised where it is waited for
-            clear_frames(failed.__traceback__)  # they hold the LLM
+        except Exception as failed:  # noqa: BLE001 - raised to those who wait
+            clear_frames(failed.__traceback__)  # the frames hold references to the LLM
             error = failed if isinstance(failed, LLMEngineError) else death(failed)
         free_memory()
         self._tell(self._end, error)
@@ -162,9 +159,9 @@ class LLMThread:
                 self._spread(session.step())
 
     def _carry_out_notes(self, session: LLMSession) -> bool:
-        """Do what the loop asked for, and wait for it where there is nothing to step.
+        """Carry out the notes of the loop; wait for one if there is no job to step.
 
-        Whether to go on; False once it asked to stop.
+        Returns whether to continue: False once the loop has asked to stop.
         """
         while not (session.is_busy and self._notes.empty()):
             note = self._notes.get()
@@ -203,9 +200,9 @@ def _deliver(news: News) -> None:
 
 
 class Share:
-    """A user's share in the LLM of a configuration; its methods are for the loop.
+    """An engine's share in the LLM of a configuration; its methods are called on the loop.
 
-    The loop keeps the LLMs, so they end with it, at exit, and a forked child begins without any.
+    The loop holds the LLMs. So they end with it, at exit, and a forked child starts without them.
     """
 
     def __init__(self, user: object, model: str, options: Mapping[str, Any]) -> None:
@@ -221,7 +218,7 @@ class Share:
         await thread.loaded()
 
     def thread(self, loop: Background) -> LLMThread:
-        """The thread of the LLM, which is started where there is none."""
+        """The thread of the LLM, started if there is none."""
         kept = loop.kept(self._name)
         if kept is not None and kept.ended.is_set():
             loop.drop(self._name)
@@ -230,7 +227,7 @@ class Share:
         return thread
 
     async def leave(self, loop: Background) -> None:
-        """Give the share up; the last one releases the LLM."""
+        """Give up the share; when the last share is given up, the LLM is released."""
         thread: LLMThread | None = loop.kept(self._name)
         if thread is None:
             return

