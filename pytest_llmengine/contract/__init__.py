@@ -1,1 +1,1 @@
-"""The contract: rules that an LLM server keeps or breaks, each a plain function of a target."""
+"""The contract: rules for LLM servers, each written as a function that checks a target."""

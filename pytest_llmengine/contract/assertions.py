@@ -1,18 +1,7 @@
-"""Fields of a JSON body: one that is missing or of the wrong type fails the check in words.
+"""Assertions and helpers that checks share: JSON fields, rejections, errors, chat, stop, responses.
 
-The rule behind many rows: bad input is turned down, in words.
-
-Bad input means something only where the same request without it is answered.
-
-Errors that every server gives, whatever it serves.
-
-The parts of a whole chat completion.
-
-The parts of a streamed chat completion.
-
-Where to stop an answer whose words nobody knows before it was given.
-
-The parts of a response of /responses and of its event stream.
+A check for invalid input says something only if the server answers the same request without that
+input. `control` and `expect_rejected` make sure of this.
 """
 
 from __future__ import annotations
@@ -41,13 +30,15 @@ _NAMES: dict[type, str] = {
 def pick(value: object, kind: type[T], *path: str | int) -> T:
     """The value at a path, such as ``pick(body, str, "choices", 0, "message", "role")``.
 
-    A boolean is no number; an integer is a float.
+    If it is missing or has a wrong type, the check fails with a message that says so.
+
+    A boolean does not count as a number; an integer counts as a float.
     """
     for depth, step in enumerate(path):
         value = _step(value, step, _spell(path[: depth + 1]))
     if not _is(value, kind):
         fail(f"{_spell(path)} is not {_NAMES[kind]}: {quote(value)}")
-    return value  # type: ignore[return-value] # _is has looked
+    return value  # type: ignore[return-value] # _is has checked the type
 
 
 def objects(value: object, *path: str | int) -> list[dict[str, Any]]:
@@ -56,7 +47,7 @@ def objects(value: object, *path: str | int) -> list[dict[str, Any]]:
 
 
 def missing(value: dict[str, Any], *keys: str) -> list[str]:
-    """The keys that the object does not have, whatever their value."""
+    """The keys that the object does not have; a key whose value is null is not missing."""
     return [key for key in keys if key not in value]
 
 
@@ -82,14 +73,14 @@ def _spell(path: tuple[str | int, ...]) -> str:
 
 
 def rejected(reply: Reply, what: str) -> None:
-    """Expect a 400 with a message; a 200 ends the check as ignored."""
+    """Expect a 400 with a message; after a 200 the check ends as ignored."""
     expect_effect(reply.status != 200, f"{what} was accepted with 200: {quote(reply.text)}")
     expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
     expect(reply.error_message, f"{what}: a 400 without a message: {quote(reply.text)}")
 
 
 def control(target: Target, **params: Any) -> None:
-    """Expect a good request to be answered, so that a refusal that follows says something."""
+    """Expect an answer to a valid request, so that a refusal of the next one has a meaning."""
     said(target.chat(max_tokens=1, **params).success())
 
 
@@ -106,9 +97,10 @@ NO_PATH = "a path that does not exist"
 
 
 def provoke(target: Target) -> dict[str, Reply]:
-    """Three errors by what provoked them, after a good request was answered.
+    """Cause three errors that every server has, after a valid request was answered.
 
-    One that is answered with a 200 ends the check as ignored; anything but a 4xx fails it.
+    The keys of the result say what caused each error. If one of the requests is answered with a
+    200, the check ends as ignored; it fails for any status that is not a 4xx.
     """
     control(target)
     replies = {
@@ -123,7 +115,7 @@ def provoke(target: Target) -> dict[str, Reply]:
 
 
 def envelope(reply: Reply, what: str) -> dict[str, Any]:
-    """The object under "error"; a body without one fails the check."""
+    """The object under "error"; the check fails if the body has none."""
     body = reply.object()
     expect("error" in body, f"{what}: no error object: {quote(body)}")
     return pick(body, dict, "error")
@@ -151,14 +143,14 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def content(body: dict[str, Any]) -> str:
-    """The first choice's text; null, which goes with a tool call, is ""."""
+    """The first choice's text; "" for null, which is valid beside a tool call."""
     if message(body).get("content", "") is None:
         return ""
     return pick(body, str, "choices", 0, "message", "content")
 
 
 def tool_calls(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first choice's tool calls; none when the key is absent or null."""
+    """The first choice's tool calls; empty if the key is absent or null."""
     if message(body).get("tool_calls") is None:
         return []
     return objects(body, "choices", 0, "message", "tool_calls")
@@ -170,32 +162,32 @@ def called_names(body: dict[str, Any]) -> list[str]:
 
 
 def reasoning(body: dict[str, Any]) -> str:
-    """The first choice's reasoning, by whichever name; "" when there is none."""
+    """The first choice's reasoning, under either name; "" if there is none."""
     fields = message(body)
     found = [fields[name] for name in REASONING_FIELDS if isinstance(fields.get(name), str)]
     return found[0] if found else ""
 
 
 def said(body: dict[str, Any]) -> str:
-    """All that the first choice says: its reasoning, then its text."""
+    """The whole text of the first choice: its reasoning, then its content."""
     return reasoning(body) + content(body)
 
 
 def usage(body: dict[str, Any], name: str) -> int:
-    """A token count of the usage; a body without usage, which is optional, is unmeasured."""
+    """A token count of the usage; unmeasured if the body has no usage, which is optional."""
     if body.get("usage") is None:
         raise Unmeasured("the answer has no usage")
     return pick(body, int, "usage", name)
 
 
 def effect(body: dict[str, Any]) -> tuple[str, int | None]:
-    """What a change of the messages shows in: all that is said, and the prompt's tokens."""
+    """What changes if the model sees other messages: the whole text and the prompt's tokens."""
     has_usage = body.get("usage") is not None
     return said(body), usage(body, "prompt_tokens") if has_usage else None
 
 
 def answered(body: dict[str, Any]) -> dict[str, Any]:
-    """The body, unless the token cap came while the model was still reasoning or calling."""
+    """The body; unmeasured if the token cap cut the model's reasoning or tool call."""
     if choice(body).get("finish_reason") == "length":
         if reasoning(body) and not content(body):
             raise Unmeasured("the model was still reasoning when the token cap came")
@@ -208,12 +200,12 @@ Chunks = list[dict[str, Any]]
 
 
 def stream_chat(target: Target, prompt: str = "Say hello.", **params: Any) -> Chunks:
-    """The chunks of a streamed answer; a clear refusal ends the check as refused."""
+    """The chunks of a streamed answer; after a clear refusal the check ends as refused."""
     return chunks_of(target.chat(prompt, stream=True, **params))
 
 
 def chunks_of(reply: Reply) -> Chunks:
-    """The chunks of a stream; one that holds an error fails the check."""
+    """The chunks of a stream; the check fails if one of them holds an error."""
     chunks = reply.objects_or_refused()
     for chunk in chunks:
         if chunk.get("error"):
@@ -223,7 +215,7 @@ def chunks_of(reply: Reply) -> Chunks:
 
 
 def choices(chunks: Chunks, index: int = 0) -> Chunks:
-    """Every entry of ``choices`` with that index, in the order they came."""
+    """Every entry of ``choices`` with that index, in the order of arrival."""
     found = [c for chunk in chunks for c in objects(chunk, "choices") if c.get("index") == index]
     if not found:
         fail(f"no chunk has a choice of index {index}: {quote(chunks[0])}")
@@ -248,7 +240,7 @@ def finish_reasons(chunks: Chunks, index: int = 0) -> list[str]:
 
 
 def fragments(chunks: Chunks) -> Chunks:
-    """The tool call fragments of the first choice, in order."""
+    """The fragments of tool calls in the first choice, in order."""
     return [
         fragment
         for delta in deltas(chunks)
@@ -258,7 +250,7 @@ def fragments(chunks: Chunks) -> Chunks:
 
 
 def arguments_by_index(chunks: Chunks) -> dict[int, str]:
-    """The arguments of each tool call, its fragments joined."""
+    """The joined arguments of each tool call, by the call's index."""
     joined: dict[int, str] = {}
     for fragment in fragments(chunks):
         index = pick(fragment, int, "index")
@@ -274,20 +266,24 @@ _MIN_WORDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """An answer, and a word from its middle that is in no earlier place."""
+    """An answer, and a word from its middle that does not occur earlier.
+
+    The words of an answer are not known in advance, so the word is taken from a first answer.
+    """
 
     answer: str
     word: str
 
     @property
     def before(self) -> str:
-        """What is left of the answer when it stops at the word."""
+        """The part of the answer before the word."""
         return self.answer[: self.answer.index(self.word)]
 
     def stop(self, target: Target, stop: str | list[str]) -> dict[str, Any]:
-        """Ask again with stop sequences that hold the word; expect the text up to it.
+        """Ask again with stop sequences that contain the word; expect the text before it.
 
-        A text that goes past the word is ignored; one that goes another way is unmeasured.
+        The check ends as ignored if the text goes on after the word, and as unmeasured if the text
+        is a different one.
         """
         body = target.chat(PROMPT, max_tokens=_CAP, stop=stop).success()
         text = content(body)
@@ -302,7 +298,7 @@ class Stopping:
 
 
 def find_stop(target: Target) -> Stopping:
-    """A plain answer and a word to stop it at; one of a few words is unmeasured."""
+    """Get a plain answer and a word at which to stop it; unmeasured if the answer is too short."""
     answer = content(answered(target.chat(PROMPT, max_tokens=_CAP).success()))
     words = answer.split()
     for word in words[2:]:
@@ -313,17 +309,17 @@ def find_stop(target: Target) -> Stopping:
 
 Events = list[dict[str, Any]]
 
-LONG = "Write a long story about the sea."  # sixteen tokens do not hold it
+LONG = "Write a long story about the sea."  # the answer does not fit in sixteen tokens
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 
 
 def respond(target: Target, given: object = "Say hello.", **params: Any) -> dict[str, Any]:
-    """A response; a clear refusal ends the check as refused."""
+    """Get a response; after a clear refusal the check ends as refused."""
     return target.post("/responses", _body(target, given, params)).success_or_refused()
 
 
 def stream_response(target: Target, given: object = "Say hello.", **params: Any) -> Events:
-    """The events of a streamed response; a clear refusal ends the check as refused."""
+    """The events of a streamed response; after a clear refusal the check ends as refused."""
     body = _body(target, given, {"stream": True, **params})
     events = target.post("/responses", body).objects_or_refused()
     for event in events:
@@ -343,7 +339,7 @@ def output_text(body: dict[str, Any]) -> str:
 
 
 def of_type(events: Events, *types: str) -> Events:
-    """The events of these types; none at all fails the check."""
+    """The events of these types; the check fails if there are none."""
     found = [event for event in events if event["type"] in types]
     if not found:
         seen = ", ".join(dict.fromkeys(str(event["type"]) for event in events))

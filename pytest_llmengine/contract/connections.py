@@ -1,7 +1,7 @@
-"""HTTP connections on which every wait ends at a deadline: no server can hold a request for longer.
+"""HTTP connections with a deadline for the whole request, so that no server can hold it for longer.
 
-A time-out of an HTTP client is one for each read, so a server that sends a byte a second never
-meets it. Here every read, write and handshake gets what is left of the whole request's time.
+The time-out of an HTTP client is for each read, so a server that sends one byte per second never
+reaches it. Here every read, write and handshake gets the time that is left for the whole request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-_PIECE = 65_536  # bytes of one write: each gets a wait of its own
+_PIECE = 65_536  # bytes per write; each write waits separately
 
 
 class Connections:
@@ -41,9 +41,9 @@ class Connections:
         content: bytes | Iterator[bytes] | None,
         deadline: float,
     ) -> AbstractContextManager[httpcore.Response]:
-        """Send a request and stream its answer; `deadline` is a time of the monotonic clock.
+        """Send a request and stream its answer; `deadline` is a time on the monotonic clock.
 
-        The answer is to be read in the thread that asked for it. Raises httpcore's exceptions.
+        The answer must be read in the thread that sent the request. Raises httpcore's exceptions.
         """
         self._due.at = deadline
         parts = httpx.URL(url)
@@ -59,7 +59,7 @@ class Connections:
 
 
 class _Due(threading.local):
-    """When the request of this thread must have ended."""
+    """The deadline of the request in this thread."""
 
     at: float = 0.0
 
@@ -72,7 +72,7 @@ class _Due(threading.local):
 
 
 class _Backend(httpcore.NetworkBackend):
-    """httpcore's own sockets, with our waits."""
+    """httpcore's own sockets with our time limits."""
 
     def __init__(self, due: _Due) -> None:
         self._due = due
@@ -82,7 +82,7 @@ class _Backend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002 - ours takes its place
+        timeout: float | None = None,  # noqa: ARG002 - our deadline replaces it
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -98,10 +98,10 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
         self._due = due
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - ours takes its place
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - our deadline replaces it
         return self._stream.read(max_bytes, self._due.left(httpcore.ReadTimeout))
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - ours takes its place
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - our deadline replaces it
         for start in range(0, len(buffer), _PIECE):
             left = self._due.left(httpcore.WriteTimeout)
             self._stream.write(buffer[start : start + _PIECE], left)
@@ -113,7 +113,7 @@ class _Stream(httpcore.NetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002 - ours takes its place
+        timeout: float | None = None,  # noqa: ARG002 - our deadline replaces it
     ) -> httpcore.NetworkStream:
         left = self._due.left(httpcore.ConnectTimeout)
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._due)

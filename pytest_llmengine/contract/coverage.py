@@ -1,4 +1,4 @@
-"""Whether every check can fail: each is run on the reference server and on its mutants."""
+"""Tests the checks: each runs on the reference server, and on mutants where it must fail."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 _NO_MUTANT = "no mutant"
-# The reference asks for a key, as the rules of auth cannot be seen without one.
+# The reference requires a key, because the rules of auth cannot be checked without one.
 _KEY = "sk-contract-coverage"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a check said of the reference, or of one mutant by its name."""
+    """The result of a check on the reference, or on the mutant with this name."""
 
     check: str
     server: str
@@ -37,15 +37,15 @@ class Trial:
 
     @property
     def noticed(self) -> bool:
-        """Whether the check would fail a run on this server; an error is no verdict."""
+        """Whether the check would fail a run on this server; an error is not a verdict."""
         return not self.accepted and self.outcome is not Outcome.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Every trial: one a check on the reference, one a mutant.
+    """All trials: one per check on the reference, and one per mutant.
 
-    ``left_out`` says why a check could not be tried here, by its id.
+    ``left_out`` maps the id of a check that could not be run here to the reason.
     """
 
     reference: tuple[Trial, ...]
@@ -54,7 +54,7 @@ class Coverage:
 
     @property
     def survivors(self) -> list[Trial]:
-        """The mutants that their check did not notice, and the checks that have no mutant."""
+        """The mutants that were not noticed by their check, and the checks without a mutant."""
         tried = {t.check for t in self.mutants}
         without = [replace(t, server=_NO_MUTANT) for t in self.reference if t.check not in tried]
         return [t for t in self.mutants if not t.noticed] + without
@@ -70,7 +70,7 @@ class Coverage:
         return bool(self.reference) and not self.survivors and not self.failed_on_reference
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts, and what is wrong; ``killed`` counts checks that notice all their mutants."""
+        """The counts and the problems; ``killed`` counts checks that notice all their mutants."""
         survived = {t.check for t in self.survivors}
         return {
             "checks": len(self.reference),
@@ -83,7 +83,7 @@ class Coverage:
         }
 
     def lines(self) -> list[str]:
-        """The same for people: one line of counts, then one line for whatever is wrong."""
+        """The same as text: one line of counts, then one line per problem."""
         counts = self.to_dict()
         told = (
             f"{counts['checks']} checks: {counts['passed_on_reference']} pass on the reference, "
@@ -100,7 +100,7 @@ class Coverage:
 def measure(checks: Sequence[Check]) -> Coverage:
     """Run the checks on the reference, and each on its own mutants, in this process.
 
-    Those that drive a client library which is not installed are left out.
+    Checks that need a client library which is not installed are left out.
     """
     by_id = {check.id: check for check in checks if not check.missing}
     wanted = [m for m in mutants() if m.check in by_id]

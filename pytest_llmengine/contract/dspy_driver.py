@@ -1,10 +1,7 @@
-"""Questions that hold their own answer, so that a row judges the server and not the model.
+"""Runs DSPy programs on a target, with DSPy's own language model.
 
-What a server answered to a DSPy program, as DSPy's history keeps it.
-
-DSPy's own language model, aimed at a target.
-
-A DSPy program run against a target: what goes wrong is laid at the server's or model's door.
+The questions contain their own answers, so that a check judges the server and not the model. If a
+program fails, the driver decides whether the server or the model is the cause.
 """
 
 from __future__ import annotations
@@ -39,9 +36,9 @@ def repeating(**fields: Any) -> str:
 
 
 def rehearsed(program: P, *shown: dict[str, Any], **inputs: Any) -> P:
-    """The program with demos that repeat: with three of them a model of 135M does it as well.
+    """Give a program demos that repeat their text; with three, a model of 135M does so too.
 
-    ``shown`` is the fields of each answer, ``inputs`` what the demos are given beside the question.
+    ``shown`` are the fields of each answer, ``inputs`` the demos' inputs besides the question.
     """
     import dspy  # noqa: PLC0415 - heavy and optional
 
@@ -63,10 +60,10 @@ _OK = 200
 
 @dataclass(frozen=True, slots=True)
 class DSPyAnswer:
-    """One call of the language model that was answered.
+    """An answered call of the language model, as DSPy's history keeps it.
 
-    ``texts`` and ``tool_calls`` have an entry a choice. ``schema`` is whether a JSON schema was
-    asked for, ``cut`` whether the token cap ended a choice.
+    ``texts`` and ``tool_calls`` have one entry per choice. ``schema`` says whether the request had
+    a JSON schema, ``cut`` whether the token cap ended a choice.
     """
 
     texts: tuple[str, ...]
@@ -92,7 +89,7 @@ class DSPyAnswer:
 
 
 def failed_exchange(message: str, status: int | None) -> HTTPExchange:
-    """What is known of a call that DSPy ended with an error."""
+    """The known part of a call for which DSPy raised an error."""
     return HTTPExchange("POST", _PATH, "", status, {}, message, 0.0)
 
 
@@ -106,7 +103,7 @@ def _calls(output: Any) -> list[Any]:
 
 
 def _finish_reasons(response: Any) -> list[Any]:
-    """DSPy 3.4 keeps a response of its own, earlier ones keep litellm's."""
+    """The finish reasons of a response, which is DSPy's own from 3.4 on and litellm's before."""
     choices = getattr(response, "choices", None) or [response]
     return [getattr(choice, "finish_reason", None) for choice in choices]
 
@@ -121,12 +118,12 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-MAX_TOKENS = 120  # enough for what the checks ask, and soon over where a model rambles
-_NO_KEY = "EMPTY"  # no server is asked for a key, but DSPy asks for one
+MAX_TOKENS = 120  # enough for the checks, and soon reached if a model does not stop
+_NO_KEY = "EMPTY"  # the server needs no key, but DSPy does
 
 
 def import_dspy() -> ModuleType:
-    """DSPy, which must not fetch a list of prices while it is imported."""
+    """Import DSPy without the download of a price list that its import would do."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import dspy  # noqa: PLC0415 - heavy and optional
 
@@ -135,10 +132,10 @@ def import_dspy() -> ModuleType:
 
 
 def language_model(target: Target, features: frozenset[str] = frozenset()) -> Any:
-    """A ``dspy.LM`` that asks the target, once a call and never a cache.
+    """A ``dspy.LM`` that asks the target, without retries and without a cache.
 
-    ``features`` is what DSPy is told that the model can do: ``tools``, ``json_object`` or
-    ``json_schema``. Of a model that it does not know it supposes nothing.
+    ``features`` are the features that DSPy is told the model has: ``tools``, ``json_object`` or
+    ``json_schema``. DSPy assumes no features for a model that it does not know.
     """
     lm = import_dspy().LM
     model = f"openai/{target.model}"
@@ -159,7 +156,7 @@ def language_model(target: Target, features: frozenset[str] = frozenset()) -> An
 
 
 def _declaring(lm: Any, features: frozenset[str]) -> Any:
-    """From 3.4 on DSPy asks the language model itself what it can do."""
+    """Declare features on the language model, where DSPy looks them up from 3.4 on."""
     params = {"tools", "tool_choice"} if "tools" in features else set()
     if features & {"json_object", "json_schema"}:
         params.add("response_format")
@@ -175,7 +172,7 @@ def _declaring(lm: Any, features: frozenset[str]) -> Any:
 
 
 def _tell_litellm(model: str, features: frozenset[str]) -> None:
-    """Up to 3.3 DSPy asks litellm, which says what it was told last."""
+    """Declare features to litellm, where DSPy up to 3.3 looks them up."""
     import litellm  # noqa: PLC0415 - heavy and optional
 
     known = {
@@ -193,7 +190,7 @@ _LOGGERS = ("dspy", "LiteLLM")
 
 
 class Programs:
-    """Runs DSPy programs on one target; ``answers`` is what the server said to the last one."""
+    """Runs DSPy programs on one target; ``answers`` are the server's to the last program."""
 
     def __init__(self, target: Target, features: frozenset[str]) -> None:
         self.dspy: Any = import_dspy()
@@ -202,15 +199,15 @@ class Programs:
         self._target = target
 
     def run(self, program: Callable[[], T]) -> T:
-        """What the program returns, where every answer of the server was one.
+        """Run a program and return its result, if all answers of the server were valid.
 
-        An answer without a text or a call, and an error that DSPy raises for it, fail the check; a
-        clear 4xx ends it as refused. Where the server answered and DSPy cannot read the text, the
-        model did not keep to DSPy's format: unmeasured.
+        The check fails for an answer without a text or a call, and for an error that DSPy raises
+        because of one. A clear 4xx ends it as refused. If the server answered and DSPy cannot read
+        the text, the model did not follow DSPy's format, and the check ends as unmeasured.
         """
         try:
             made = program()
-        except Exception as error:  # noqa: BLE001 - each library has errors of its own
+        except Exception as error:  # noqa: BLE001 - each library has its own errors
             self._collect()
             self._blame(_first(error))
         self._collect()
@@ -235,7 +232,7 @@ class Programs:
                 raise Fail("an answer without a text and without a tool call")
 
     def _blame(self, error: BaseException) -> NoReturn:
-        """End the check with the verdict on whoever is to blame for an error."""
+        """End the check with the verdict for an error, depending on what caused it."""
         self._expect_answers()
         if self.answers and isinstance(error, (self._parse_error, ValueError)):
             raise Unmeasured(f"the model did not keep to the format: {self._last_text}") from error
@@ -244,7 +241,7 @@ class Programs:
         self._target.note(failed_exchange(message, status))
         if status is not None and refuses(status):
             raise Refused(f"{status} {quote(message)}") from error
-        self._target.get("/models")  # raises where there is no server at all
+        self._target.get("/models")  # raises if there is no server
         told = f"{status or ''} {quote(message)}".strip()
         raise Fail(f"DSPy ended with {type(error).__name__}: {told}") from error
 
@@ -262,10 +259,10 @@ class Programs:
 
 @contextmanager
 def programs(target: Target, *features: str, json: bool = False) -> Iterator[Programs]:
-    """DSPy with the target as its language model, for as long as the block lasts.
+    """Use the target as DSPy's language model until the block ends.
 
-    ``features`` is what the model is declared to do. Answers are read as DSPy's chat format, or
-    as JSON, and never as the one where the other fails: each row judges one format.
+    ``features`` are the declared features of the model. Answers are read in DSPy's chat format, or
+    as JSON. DSPy does not try the other format if one fails, because each check judges one format.
     """
     with _quiet():
         made = Programs(target, frozenset(features))
@@ -283,7 +280,7 @@ def programs(target: Target, *features: str, json: bool = False) -> Iterator[Pro
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What libraries warn of or log about an answer is in the verdict."""
+    """Silence warnings and logs of libraries about answers; the verdict has this information."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -298,7 +295,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _first(error: BaseException) -> BaseException:
-    """The error itself; of a group that tasks raised, the first one in it."""
+    """The error itself, or the first error of an exception group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

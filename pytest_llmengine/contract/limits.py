@@ -1,4 +1,4 @@
-"""How long answers, checks and runs may take, and when a run gives up on a server."""
+"""Time limits for answers, checks and runs, and when a run gives up on a server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The bounds of a run; times are in seconds.
+    """The limits of a run; times are in seconds.
 
     ``answer`` is for one whole answer, ``check`` for all requests of a check together, ``run`` for
-    all checks together. After ``unanswered`` checks in a row that got no whole answer the run
-    stops.
+    all checks together. The run stops after ``unanswered`` checks in a row without a whole answer.
     """
 
     answer: float = 120.0
@@ -27,9 +26,9 @@ class Limits:
 
 @dataclass(slots=True)
 class RunBudget:
-    """What is left of a run: its time, and its patience with a server that does not answer.
+    """Counts the time of a run, and the checks in a row that the server did not answer.
 
-    Its time begins with the first check.
+    The time begins with the first check.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -38,19 +37,19 @@ class RunBudget:
     _unanswered: int = 0
 
     def begin(self) -> float:
-        """The seconds that the check which begins now may take."""
+        """The number of seconds that the next check may take."""
         if self._ends is None:
             self._ends = self.clock() + self.limits.run
         return min(self.limits.check, self._ends - self.clock())
 
     def count(self, answered: bool | None) -> None:
-        """Note whether a check got a whole answer; None is a check that asked nothing."""
+        """Note whether a check got a whole answer; None for a check that sent no request."""
         if answered is not None:
             self._unanswered = 0 if answered else self._unanswered + 1
 
     @property
     def over(self) -> str:
-        """Why no more checks are run, "" while they are."""
+        """Why no more checks are run; "" while the run goes on."""
         if self._unanswered >= self.limits.unanswered:
             return (
                 f"the run stopped: {self._unanswered} checks in a row got no answer "

@@ -1,7 +1,4 @@
-"""Short quotations of what a server said, for reasons that people read.
-
-What a check can come to, and how its function says so.
-"""
+"""The outcomes of a check, and how a check function ends with one."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ _MAX_SHOWN = 300
 
 
 def quote(value: object) -> str:
-    """Text as it is, anything else as JSON, cut after 300 characters."""
+    """A short quotation of a server's answer for a reason: text or JSON, up to 300 characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
@@ -21,11 +18,11 @@ def quote(value: object) -> str:
 class Outcome(StrEnum):
     """The verdict of one check on one target.
 
-    The last three are no verdicts: an error and a check that was not run fail the run, and a check
-    of which there is no recording yet does not.
+    The last three are not verdicts. An error fails the run, and so does a check that was not run. A
+    check without a recording does not fail it.
     """
 
-    PASS = "pass"  # noqa: S105 - a verdict
+    PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     REFUSED = "refused"
     IGNORED = "ignored"
@@ -36,7 +33,7 @@ class Outcome(StrEnum):
     UNRECORDED = "unrecorded"
 
 
-class CheckEnded(Exception):  # noqa: N818 - a verdict is not an error of ours
+class CheckEnded(Exception):  # noqa: N818 - a verdict is not an error
     """Ends a check with an outcome other than a pass, and the reason for it."""
 
     outcome: Outcome = Outcome.FAIL
@@ -47,25 +44,25 @@ class Fail(CheckEnded):
 
 
 class Refused(CheckEnded):
-    """The server does not support it and said so with a clear 4xx (or 501)."""
+    """The server does not support the feature and said so with a clear 4xx or 501."""
 
     outcome = Outcome.REFUSED
 
 
 class Ignored(CheckEnded):
-    """The server accepted the request and silently did not do it."""
+    """The server accepted the request but silently ignored a part of it."""
 
     outcome = Outcome.IGNORED
 
 
 class Unmeasured(CheckEnded):
-    """It cannot be known in this mode."""
+    """The outcome cannot be known in this mode."""
 
     outcome = Outcome.UNMEASURED
 
 
 class NoVerdict(CheckEnded):
-    """Nothing can be said of the rule: no answer came, or not in time. The run fails."""
+    """There is no verdict, because no answer came or it came too late. The run fails."""
 
     outcome = Outcome.ERROR
 
@@ -76,7 +73,7 @@ def fail(reason: str) -> NoReturn:
 
 
 def expect(condition: object, reason: str) -> None:
-    """Fail with `reason` unless the condition is true; `assert` would vanish under ``-O``."""
+    """Fail with `reason` unless the condition is true; ``-O`` would remove an `assert`."""
     if not condition:
         raise Fail(reason)
 

@@ -1,4 +1,4 @@
-"""What an engine claims, and where it is known to deviate."""
+"""Profiles: what an engine claims to support, and its known deviations from the contract."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _KEYS = {"engine", "capabilities", "deviation"}
 _DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package"}
 DEVIANT = (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)
-"""The outcomes that a profile may know of."""
+"""The outcomes that a known deviation may have."""
 
 _DEVIATION_REQUIRED = {"check", "outcome", "version", "reason"}
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """A known way in which an engine breaks a rule; it fails loudly once it is gone.
+    """A known way in which an engine breaks a rule; if the engine keeps the rule, the check fails.
 
-    One that names what it ``depends_on``, such as a flag of the server or its chat template, may
-    be gone on another server, and is then a pass.
-    ``package`` is the client library that shows it, where an earlier version does not.
+    ``depends_on`` names something on which the deviation depends, such as a flag of the server or
+    its chat template. Another server may not have such a deviation, so the check passes then.
+    ``package`` is a client library whose earlier versions do not show the deviation.
     """
 
     check: str
@@ -50,7 +50,7 @@ class Profile:
     deviations: dict[str, Deviation] = field(default_factory=dict)
 
     def deviation(self, check: str) -> Deviation | None:
-        """The known deviation from a check that shows in this installation."""
+        """The known deviation from a check, if this installation can show it."""
         known = self.deviations.get(check)
         hidden = known is not None and known.package is not None and known.package.missing
         return None if hidden else known
@@ -61,20 +61,20 @@ class ProfileError(ConfigError, ValueError):
 
 
 def load_profile(engine: str) -> Profile:
-    """The shipped profile of a backend; an engine without one claims everything."""
+    """The shipped profile of an engine; an engine without a profile claims everything."""
     text = shipped_profiles().get(engine)
     return Profile(engine) if text is None else parse_profile(text, source=f"{engine}.toml")
 
 
 def shipped_profiles() -> dict[str, str]:
-    """The text of every profile in this package, by its engine."""
+    """The text of every profile in this package, by engine."""
     folder = resources.files("pytest_llmengine.contract") / "profiles"
     files = sorted(folder.iterdir(), key=lambda file: file.name)
     return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in files}
 
 
 def read_profile(path: Path) -> Profile:
-    """The profile in a file of the user's own; raises ProfileError and OSError."""
+    """Read the profile in a user's file; raises ProfileError and OSError."""
     try:
         text = read_text(path)
     except DocumentError as error:
@@ -84,7 +84,7 @@ def read_profile(path: Path) -> Profile:
 
 
 def parse_profile(text: str, *, source: str) -> Profile:
-    """A profile from TOML; raises ProfileError that names file, entry and field."""
+    """Parse a profile in TOML; raises ProfileError that names file, entry and field."""
     try:
         data = load_toml(text)
     except DocumentError as error:

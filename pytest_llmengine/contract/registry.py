@@ -1,7 +1,4 @@
-"""Packages that some checks drive, and that an installation may lack.
-
-The catalogue: every check with its row.
-"""
+"""The catalogue of all checks, with the packages that some of them need."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A client library from a version on; the extra of ours that brings it has its name."""
+    """A client library with its minimum version; our extra with that name installs it."""
 
     name: str
     since: tuple[int, int]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The package in a text such as ``dspy>=3.4``; raises ValueError for any other."""
+        """Parse a text such as ``dspy>=3.4``; raises ValueError for another form."""
         name, found, since = text.partition(">=")
         if not name or not found:
             raise ValueError(f"{text!r} is not a name and a version such as dspy>=3.4")
@@ -40,13 +37,13 @@ class Package:
 
     @property
     def installed(self) -> str:
-        """Which release is here, such as ``dspy-3.4``: what it sends is the same within one."""
+        """The installed release, such as ``dspy-3.4``; all its versions send the same requests."""
         major, minor = _release(version(self.name))
         return f"{self.name}-{major}.{minor}"
 
     @property
     def missing(self) -> str:
-        """Why checks cannot drive it here and how to get it, "" where they can."""
+        """Why it cannot be used here and how to install it; "" if it can be used."""
         install = f"pip install 'pytest-llmengine[{self.name}]'"
         try:
             here = version(self.name)
@@ -70,16 +67,16 @@ CheckFunction = Callable[["Target"], None]
 
 
 class Level(StrEnum):
-    """What a rule rests on."""
+    """What a rule is based on."""
 
     REQUIRED = "required"  # OpenAI's schema
     EXPECTED = "expected"  # OpenAI's prose, or its observed behaviour
     OPTIONAL = "optional"  # a capability that a server may lack
-    QUIRK = "quirk"  # transport, or what clients have come to rely on
+    QUIRK = "quirk"  # transport, or behaviour on which clients rely
 
 
 class Tier(IntEnum):
-    """How deep a run goes; a tier includes those before it."""
+    """How thorough a run is; a tier includes the tiers before it."""
 
     SMOKE = 1
     CORE = 2
@@ -94,10 +91,10 @@ SMOKE, CORE, EXTENDED = Tier
 class Check:
     """One rule of the contract.
 
-    ``id`` is never reused or renamed. ``source`` says where the rule comes from. ``needs`` are
-    the capabilities without which a refusal is a fair answer. ``timing`` marks a rule that only
-    a clock can see. ``package`` is a client library that the check drives. ``group`` is what
-    reports group by and people select by, such as ``chat.stream``.
+    ``id`` is never reused or renamed. ``source`` says where the rule comes from. A server without
+    one of the capabilities in ``needs`` may refuse the request. ``timing`` marks a rule that is
+    checked by arrival times. ``package`` is a client library that the check uses. ``group``, such
+    as ``chat.stream``, is for grouping reports and selecting checks.
     """
 
     id: str
@@ -112,12 +109,12 @@ class Check:
 
     @property
     def missing(self) -> str:
-        """Why the check cannot be run in this installation, "" where it can."""
+        """Why the check cannot be run in this installation; "" if it can."""
         return self.package.missing if self.package else ""
 
     @property
     def cassette(self) -> str:
-        """The name of its recording: what a client library sends changes with its releases."""
+        """The name of its recording, with the release of the client library if it uses one."""
         return f"{self.package.installed}/{self.id}" if self.package else self.id
 
     @property
@@ -129,8 +126,8 @@ class Check:
 _catalogue: dict[str, Check] = {}
 
 
-def check(  # noqa: PLR0913 - one row of the catalogue
-    id: str,  # noqa: A002 - the row's own name
+def check(  # noqa: PLR0913 - the fields of a check
+    id: str,  # noqa: A002 - the name of the field
     *,
     level: Level,
     tier: Tier,
@@ -140,9 +137,9 @@ def check(  # noqa: PLR0913 - one row of the catalogue
     package: Package | None = None,
     group: str = "",
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """Register a function of a target as a check; its docstring's first line is the rule.
+    """Register a function as a check; the first line of its docstring is the rule.
 
-    Its group is named after its file if none is given: ``chat_stream.py`` holds ``chat.stream``.
+    The default group is named after the file: ``chat_stream.py`` holds ``chat.stream``.
     """
 
     def register(run: CheckFunction) -> CheckFunction:
@@ -160,7 +157,7 @@ def check(  # noqa: PLR0913 - one row of the catalogue
 
 
 def catalogue() -> dict[str, Check]:
-    """Every check of the contract by id, in the order of the files and rows."""
+    """Every check of the contract by id, in the order of the files and functions."""
     package = importlib.import_module("pytest_llmengine.contract.checks")
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         importlib.import_module(f"{package.__name__}.{module}")
@@ -168,7 +165,7 @@ def catalogue() -> dict[str, Check]:
 
 
 def groups() -> list[str]:
-    """The groups of the catalogue, in its order."""
+    """The groups in the order of the catalogue."""
     return list(dict.fromkeys(c.group for c in catalogue().values()))
 
 
@@ -179,10 +176,10 @@ def select(
     skip: Iterable[str] = (),
     levels: Iterable[Level] = (),
 ) -> list[Check]:
-    """The checks of a tier and those below it, of some levels, by names and without others.
+    """Select checks by tier (with the tiers below), levels and names, without those in `skip`.
 
-    A name is a group, which stands for the groups under it too, or an id, or the start of ids.
-    Raises LookupError for a name that no check has, and where nothing is left.
+    A name is a group, which includes the groups below it, or an id, or the start of ids. Raises
+    LookupError for a name that matches no check, and if no check is left.
     """
     wanted, unwanted, kept = list(ids), list(skip), frozenset(levels or Level)
     rows = [c for c in catalogue().values() if c.tier <= tier]
@@ -203,7 +200,7 @@ def select(
 
 
 def _is_named(check: Check, name: str, known: set[str]) -> bool:
-    """A group goes over the start of an id: ``chat.messages`` is what reports print under it."""
+    """Whether a name selects a check; a name that is a group is not the start of ids too."""
     here = check.group if name in known else check.id
     return check.id == name or f"{here}.".startswith(f"{name}.")
 

@@ -1,4 +1,4 @@
-"""Runs checks on a target: the one place where a function's end becomes a verdict."""
+"""Runs checks on a target and turns the end of a check function into a verdict."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The verdict of one check, with its reason and what went over the wire.
+    """The verdict of one check, with its reason and its HTTP exchanges.
 
-    ``answered`` is whether the server answered any of its requests, None if there was none.
-    ``observed`` and ``observed_reason`` are the verdict before a profile was held against it.
+    ``answered`` says whether the server answered any of its requests; None if it sent none.
+    ``observed`` and ``observed_reason`` are the verdict before the profile was applied.
     """
 
     check: Check
@@ -36,16 +36,16 @@ class CheckResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the run is to end with a failing status because of this check."""
+        """Whether this check makes the run end with a failing status."""
         return not self.accepted
 
 
 def run_check(
     check: Check, target: Target, profile: Profile, *, seconds: float | None = None
 ) -> CheckResult:
-    """The verdict of one check on a target, held against the profile's known deviations.
+    """Run one check on a target and apply the known deviations of the profile.
 
-    The check may take so many seconds, else as long as the target's limits say.
+    The check may take `seconds`; the default is in the target's limits.
     """
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
@@ -73,7 +73,7 @@ def run_check(
 
 
 def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
-    """The verdict of a check that could not be run, accepted where nothing can be known."""
+    """The result of a check that was not run; accepted if it is unmeasured or unrecorded."""
     accepted = outcome in {Outcome.UNMEASURED, Outcome.UNRECORDED}
     return CheckResult(check, outcome, reason, (), 0.0, accepted, outcome, reason)
 
@@ -82,11 +82,11 @@ def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
     try:
         if check.package is None:
             check.run(target)
-        else:  # a client library waits by clocks of its own
+        else:  # a client library has its own time-outs
             within(target.may_take, partial(check.run, target))
     except CheckEnded as verdict:
         return verdict.outcome, str(verdict)
-    except Exception as error:  # noqa: BLE001 - whatever breaks in a check is the harness's fault
+    except Exception as error:  # noqa: BLE001 - other errors in a check are errors of this package
         return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"
     return Outcome.PASS, ""
 

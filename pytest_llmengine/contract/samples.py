@@ -1,4 +1,7 @@
-"""The tools and schemas that checks send: what no model answers by chance, and short."""
+"""The tools and schemas that checks send.
+
+They are short, and made so that no model gives the wanted answer by chance.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 JSON = dict[str, Any]
 
-CALL_TOKENS = 64  # enough for one short call, and soon over where the model makes none
+CALL_TOKENS = 64  # enough for one short call, and soon reached if the model makes none
 
 
 def function(name: str, description: str, properties: JSON) -> JSON:
@@ -29,12 +32,12 @@ def function(name: str, description: str, properties: JSON) -> JSON:
 
 
 def named(tool: JSON) -> JSON:
-    """The ``tool_choice`` that names that tool."""
+    """The ``tool_choice`` that names this tool."""
     return {"type": "function", "function": {"name": tool["function"]["name"]}}
 
 
 def constrained_to(schema: JSON) -> JSON:
-    """The ``response_format`` that asks for that schema."""
+    """The ``response_format`` that asks for this schema."""
     return {
         "type": "json_schema",
         "json_schema": {"name": "answer", "strict": True, "schema": schema},

@@ -1,10 +1,6 @@
-"""What a server sent back, as bytes in the order and at the time they came.
+"""The target of a check: a server under test, its raw replies, and requests at the same time.
 
-A server under test, spoken to in raw HTTP: SDKs hide what deviates.
-
-Several requests at the same time, and code whose end cannot be relied on.
-
-The threads are daemons, so that neither Ctrl-C nor the end of the program waits for a server.
+Requests are sent as raw HTTP, because SDKs hide deviations.
 """
 
 from __future__ import annotations
@@ -45,7 +41,7 @@ _TO_ANYTHING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes as one read delivered them, `at` seconds after the request was sent."""
+    """The bytes of one read, `at` seconds after the request was sent."""
 
     at: float
     data: bytes
@@ -53,17 +49,17 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: status, headers, and the body as whole and as it arrived.
+    """A reply: status, headers, and the body in the chunks in which it arrived.
 
-    ``cut`` says that the connection broke before the body had ended. ``port`` is this side's port
-    of the connection, so two replies with the same one shared it.
+    ``cut`` says that the connection broke before the end of the body. ``port`` is the local port of
+    the connection, so two replies with the same port came over the same connection.
     """
 
     method: str
     path: str
     status: int
     headers: httpx.Headers = field(repr=False)
-    chunks: tuple[Chunk, ...] = field(repr=False)  # a server may send the key back
+    chunks: tuple[Chunk, ...] = field(repr=False)  # a server may repeat the key
     cut: bool = False
     port: int = 0
 
@@ -74,7 +70,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The whole body as text, wrong bytes marked."""
+        """The whole body as text, with invalid bytes replaced."""
         return self.body.decode("utf-8", "replace")
 
     @property
@@ -83,39 +79,39 @@ class Reply:
         return str(self.headers.get("content-type", "")).split(";")[0].strip().lower()
 
     def json(self) -> Any:
-        """The body as JSON; a body that is none fails the check."""
+        """The body as JSON; the check fails if it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             raise Fail(f"{self._name}: {self._what} is not JSON: {quote(self.text)}") from None
 
     def object(self) -> dict[str, Any]:
-        """The body as a JSON object; anything else fails the check."""
+        """The body as a JSON object; the check fails if it is not one."""
         value = self.json()
         if not isinstance(value, dict):
             raise Fail(f"{self._name}: the body is not a JSON object: {quote(self.text)}")
         return value
 
     def success(self) -> dict[str, Any]:
-        """The JSON object of a 200; anything else fails the check."""
+        """The JSON object of a 200; the check fails for anything else."""
         if self.status != httpx.codes.OK:
             self._not_ok()
         return self.object()
 
     def success_or_refused(self) -> dict[str, Any]:
-        """The JSON object of a 200; a clear 4xx or 501 ends the check as refused."""
+        """The JSON object of a 200; after a clear 4xx or 501 the check ends as refused."""
         if self.is_refusal:
             raise Refused(f"{self._name}: {self.status} {self.error_message}")
         return self.success()
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the server said no to what was asked, in words."""
+        """Whether the server refused the request with a message."""
         return refuses(self.status) and bool(self.error_message)
 
     @property
     def error_message(self) -> str:
-        """The words of an error, whatever the envelope; "" when there are none."""
+        """The message of an error in any known envelope; "" if there is none."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -126,14 +122,14 @@ class Reply:
 
     @property
     def events(self) -> list[Event]:
-        """The server-sent events of the body, comments left out."""
+        """The server-sent events of the body, without comments."""
         return list(parse_events(self.body))
 
     def objects(self) -> list[dict[str, Any]]:
-        """The JSON objects of a stream in order, ``[DONE]`` left out.
+        """The JSON objects of a stream in order, without ``[DONE]``.
 
-        A status other than 200 fails the check, and so do an event that is not a JSON object, a
-        stream without events, and a connection that broke.
+        The check fails for a status other than 200, an event that is not a JSON object, a stream
+        without events, and a broken connection.
         """
         if self.status != httpx.codes.OK:
             self._not_ok()
@@ -145,7 +141,7 @@ class Reply:
         return found
 
     def objects_or_refused(self) -> list[dict[str, Any]]:
-        """The JSON objects of a stream; a clear 4xx or 501 ends the check as refused."""
+        """The JSON objects of a stream; after a clear 4xx or 501 the check ends as refused."""
         if self.is_refusal:
             raise Refused(f"{self._name}: {self.status} {self.error_message}")
         return self.objects()
@@ -165,7 +161,7 @@ class Reply:
 
     @property
     def _what(self) -> str:
-        """The body by its coding, if the server used one: "identity" was asked for."""
+        """The body's name in messages, with its coding, although "identity" was requested."""
         coding = str(self.headers.get("content-encoding", "")).strip().lower()
         asked_for = coding in {"", "identity"}
         return "the body" if asked_for else f"the body, in {quote(coding)} that was not asked for,"
@@ -183,19 +179,19 @@ class Event:
 
 
 def refuses(status: int) -> bool:
-    """Whether a status says no to what was asked: a 4xx or 501.
+    """Whether a status refuses the request itself: a 4xx or 501.
 
-    A 401, 408 or 429 says no to the client, whatever it asks.
+    A 401, 408 or 429 does not count, because it refuses the client and not the request.
     """
     refused = 400 <= status < 500 or status == httpx.codes.NOT_IMPLEMENTED
     return refused and status not in _TO_ANYTHING
 
 
 def parse_events(body: bytes) -> list[Event]:
-    """Server-sent events by the WHATWG grammar: CRLF, LF or CR, comments, several data lines.
+    """Parse server-sent events by the WHATWG grammar: all line ends, comments, several data lines.
 
-    Other than in a browser, a last event that lacks its blank line is kept, so that only the
-    check on the grammar itself fails for it.
+    Unlike in a browser, a last event without its blank line is kept, so that only the check of the
+    grammar fails for it.
     """
     events: list[Event] = []
     data: list[str] = []
@@ -217,31 +213,32 @@ def parse_events(body: bytes) -> list[Event]:
 
 
 def _next_inside(value: Any) -> Any:
-    """One step from an error envelope to its words; FastAPI's is a list of objects with msg."""
+    """One step from an error envelope to its message; FastAPI has a list of objects with msg."""
     if isinstance(value, list):
         return value[0] if value else None
     return next((value[k] for k in ("error", "message", "detail", "msg") if k in value), None)
 
 
-# What a server may send to one check, which asks 50 times at most. A long list of models has 1 MB.
+# Limits for all answers to one check, which sends 50 requests at most. A long list of models has
+# 1 MB.
 MAX_BYTES = 16 * 1024 * 1024
 MAX_CHUNKS = 100_000
 
 
 class TargetUnreachable(NoVerdict):
-    """Nothing answers at the target's address: no verdict on any rule can be given."""
+    """The target's address does not answer, so there cannot be a verdict on any rule."""
 
 
 _HEADERS = {
     "Accept": "*/*",
-    "Accept-Encoding": "identity",  # bodies are read as they came
+    "Accept-Encoding": "identity",  # bodies are read without decoding
     "User-Agent": "pytest-llmengine",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPExchange:
-    """One request and what came back, key scrubbed, for reports."""
+    """One request with its reply for reports, with the key scrubbed."""
 
     method: str
     path: str
@@ -254,7 +251,7 @@ class HTTPExchange:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A request on its way, `start` and `deadline` by the monotonic clock."""
+    """A request that was sent; `start` and `deadline` are times on the monotonic clock."""
 
     method: str
     path: str
@@ -269,16 +266,16 @@ class _Attempt:
 
 @dataclass(slots=True)
 class Target:
-    """A base URL, a model and a key, with every exchange of the current check.
+    """A server under test: base URL, model and key, and the exchanges of the current check.
 
-    ``base_url`` ends in ``/v1`` (or what the server uses for it). ``clock`` is False where
-    arrival times mean nothing, as in a replay without recorded offsets. ``direct`` is False where
-    a recorder or replayer stands between, whose connections are not the server's. Every request
-    has a connection of its own, so a server that closes one early fails one rule and not others.
-    ``limits`` bound each answer, from the connection to the last byte, and each check; the whole
-    run is not the target's concern. ``may_take`` is the seconds of the current check. The answers
-    to one check are read up to 16 MiB in all. ``query`` is a query string that every request
-    carries.
+    ``base_url`` ends in ``/v1`` or the server's equivalent. ``clock`` is False if arrival times
+    have no meaning, as in a replay without recorded times. ``direct`` is False if there is a
+    recorder or replayer in between, because its connections are not those of the server. Every
+    request has its own connection, so a server that closes one too early breaks only one rule.
+    ``limits`` apply to each answer, from the connection to the last byte, and to each check; the
+    limit of the whole run is handled elsewhere. ``may_take`` is the number of seconds for the
+    current check. At most 16 MiB are read for all answers of one check. ``query`` is a query string
+    for every request.
     """
 
     base_url: str
@@ -317,7 +314,7 @@ class Target:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Send the requests of this block over one connection, as long as the server keeps it."""
+        """Send the requests of this block over one connection, if the server keeps it open."""
         own = self._connections
         self._connections = Connections(kept=1)
         try:
@@ -327,7 +324,7 @@ class Target:
             self._connections = own
 
     def begin(self, *, timing: bool = False, seconds: float | None = None) -> None:
-        """Forget the last check; the one that begins may take so long, else what ``limits`` say."""
+        """Begin a check, which may take `seconds`, by default the time in ``limits``."""
         self._exchanges = []
         self._timing = timing
         self._asked = self._answered = False
@@ -342,7 +339,7 @@ class Target:
         return tuple(self._exchanges)
 
     def note(self, exchange: HTTPExchange) -> None:
-        """Add what a client of its own asked and got, its keys scrubbed here."""
+        """Add an exchange of another client; its keys are scrubbed here."""
         self._asked = True
         self._answered = self._answered or exchange.status is not None
         self._exchanges.append(
@@ -360,16 +357,16 @@ class Target:
 
     @property
     def answered(self) -> bool | None:
-        """Whether a request since `begin` got its whole answer; None if there was no request."""
+        """Whether a request since `begin` got a whole answer; None if there was no request."""
         return self._answered if self._asked else None
 
     def need_clock(self) -> None:
-        """End the check as unmeasured where arrival times mean nothing."""
+        """End the check as unmeasured if arrival times have no meaning."""
         if not self.clock:
             raise Unmeasured("no arrival times in this mode; run it live to know")
 
     def need_direct(self) -> None:
-        """End the check as unmeasured where the connection is not the server's own."""
+        """End the check as unmeasured if the connections are not the server's own."""
         if not self.direct:
             raise Unmeasured("a recorder or replayer stands between; run it live to know")
 
@@ -385,7 +382,7 @@ class Target:
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """POST JSON, or bytes as they are, to a path under the base URL."""
+        """POST JSON, or raw bytes, to a path under the base URL."""
         content = json.dumps(body, ensure_ascii=False).encode() if raw is None else raw
         return self.send(
             "POST",
@@ -448,8 +445,8 @@ class Target:
             raise Fail(f"{attempt.name}: the server closed the connection: {error}") from None
 
     def _read(self, attempt: _Attempt, response: httpcore.Response) -> Reply:
-        """The reply with its whole body; one that stalls or never ends is no reply."""
-        port = _local_port(response)  # no longer known once the body has ended
+        """Read the whole body; raises NoVerdict if it is late, and Fail if it does not end."""
+        port = _local_port(response)  # not available after the end of the body
         chunks: list[Chunk] = []
         cut = late = endless = False
         try:
@@ -478,7 +475,7 @@ class Target:
         return reply
 
     def _late(self, attempt: _Attempt, what: str, more: str = "") -> NoVerdict:
-        """Slow is not broken: no verdict, and the words say whose time it was."""
+        """The NoVerdict for a slow answer; its message says which time limit was reached."""
         if attempt.deadline < self._ends:
             return NoVerdict(f"{attempt.name}: {what} within {self.limits.answer:g} s{more}")
         return NoVerdict(
@@ -514,17 +511,20 @@ T = TypeVar("T")
 
 
 def at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of all jobs in order, each run in a thread of its own; the first error raises."""
+    """Run each job in its own thread; return all results in order, or raise the first error."""
     return [future.result() for future in [_started(job) for job in jobs]]
 
 
 def within(seconds: float, job: Callable[[], T]) -> T:
-    """The result of a job; raises NoVerdict, and leaves the job alone, if it takes longer."""
+    """Run a job that may not end; after `seconds` raise NoVerdict and leave it running.
+
+    The threads of jobs are daemons, so Ctrl-C and the end of the program do not wait for them.
+    """
     future = _started(job)
     try:
         return future.result(max(seconds, 0.0))
     except TimeoutError:
-        if future.done():  # the job's own time-out
+        if future.done():  # the time-out came from the job itself
             raise
         raise NoVerdict(f"the check took longer than its {seconds:.3g} s") from None
 
@@ -538,5 +538,5 @@ def _started(job: Callable[[], T]) -> Future[T]:
 def _run(job: Callable[[], T], future: Future[T]) -> None:
     try:
         future.set_result(job())
-    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+    except BaseException as error:  # noqa: BLE001 - raised when the result is read
         future.set_exception(error)

@@ -1,6 +1,6 @@
 """The contract as tests: ``pytest --pyargs pytest_llmengine.contract --engine=NAME``.
 
-The plugin gives each test its check and its engine, by name such as
+The plugin parametrizes the test with checks and engines; an id looks like
 ``embedded-chat.basic.required_fields``.
 """
 
@@ -27,9 +27,9 @@ def test_contract(llmengine_check: Check, llmengine_judge: Callable[[Check], Che
 
 
 def _conclude(result: CheckResult) -> None:
-    """End the test as the verdict says; after a pass it goes on.
+    """End the test according to the verdict; after a pass this returns.
 
-    A check that was not run is skipped, and the plugin ends the run as failed.
+    The test of a check that was not run is skipped, and the plugin makes the run fail.
     """
     if result.failed and result.outcome is not Outcome.NOT_RUN:
         _fail(result)
@@ -40,7 +40,7 @@ def _conclude(result: CheckResult) -> None:
 
 
 def _fail(result: CheckResult) -> NoReturn:
-    """Fail with what is wrong and what went over the wire; our own frames say nothing more."""
+    """Fail with the reason and the HTTP exchanges, without a traceback of our own frames."""
     words = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
     if result.outcome is Outcome.ERROR:
         words.append("This is no verdict on the engine.")

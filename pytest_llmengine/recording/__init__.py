@@ -1,7 +1,7 @@
-"""Record and replay: a proxy on loopback, and a cassette in vcrpy's format.
+"""Record and replay: a proxy on loopback that writes and plays cassettes in vcrpy's format.
 
-The address is the seam: whatever speaks HTTP to `root_url` is recorded or replayed, in any
-language, with nothing patched.
+Clients are only given another address. Every client that sends HTTP to `root_url` is recorded or
+replayed, in any language, and nothing is patched.
 """
 
 from pytest_llmengine.recording.cassette import RecordTape, ReplayTape, Tape, unused_cassettes

@@ -1,7 +1,7 @@
-"""An answer as a value, and as the dictionary that vcrpy keeps.
+"""Cassettes: recorded exchanges in memory and in vcrpy's YAML files, and finding one for a request.
 
-What vcrpy has no place for goes under one key of our own in the response, which vcrpy passes on
-and does not read, so that the body is there as a whole for it:
+vcrpy keeps only the whole body of an answer. Its chunks and times are kept under one key of our own
+in the response, which vcrpy passes on and does not read::
 
     llmengine:
       head_ms: 12              # when the headers had come
@@ -9,13 +9,8 @@ and does not read, so that the body is there as a whole for it:
       at_ms: [41, 52]          # when each was complete
       cut: upstream            # who closed the connection before the end, or absent
 
-When a request is one that was recorded: method, path and query by vcrpy, the body as a value.
-
-Words for a request that a cassette has no answer to.
-
-Cassette files on disk.
-
-One cassette while it is open: what is written to it, or played from it.
+A request matches a recorded one if method, path and query are equal, as compared by vcrpy, and the
+bodies have the same value.
 """
 
 from __future__ import annotations
@@ -62,10 +57,11 @@ _STATUSES = range(100, 1000)
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """What came back: ``cut`` names who closed before the end, ``upstream`` or ``client``.
+    """The answer to a recorded request.
 
-    A connection that was closed before a status line has ``timeline.head_ms`` None, and status
-    502, which is what a reader that does not know our key is given.
+    ``cut`` says who closed the connection before the end, ``upstream`` or ``client``; None if the
+    answer is complete. If the connection was closed before the status line, ``timeline.head_ms``
+    is None and the status is 502; readers that do not know our key see this status.
     """
 
     status: int
@@ -77,7 +73,7 @@ class RecordedAnswer:
 
 
 def redacted(answer: RecordedAnswer, redaction: Redaction) -> RecordedAnswer:
-    """The answer as it may be kept; a Content-Length follows the body."""
+    """The answer without secrets; its Content-Length is that of the redacted body."""
     body = redaction.body(answer.body, dict(answer.headers).get("content-type", ""))
     grown = len(body) - len(answer.body)
     headers = tuple(
@@ -89,7 +85,7 @@ def redacted(answer: RecordedAnswer, redaction: Redaction) -> RecordedAnswer:
 
 
 def to_vcr(answer: RecordedAnswer) -> dict[str, Any]:
-    """The response dictionary of a cassette."""
+    """The answer as a response dictionary of vcrpy's format."""
     headers: dict[str, list[str]] = {}
     for name, value in answer.headers:
         headers.setdefault(name, []).append(value)
@@ -102,9 +98,9 @@ def to_vcr(answer: RecordedAnswer) -> dict[str, Any]:
 
 
 def from_vcr(response: Mapping[str, Any]) -> RecordedAnswer:
-    """The answer in a cassette's response, ours or one that vcrpy recorded.
+    """Read the answer from a cassette's response, recorded by us or by vcrpy.
 
-    Raises ValueError when the chunk sizes do not add up to the body, or a value is of a wrong type.
+    Raises ValueError if the chunk sizes do not add up to the body or a value has a wrong type.
     """
     body = response["body"]["string"] or b""
     code, reason = response["status"]["code"], response["status"]["message"] or ""
@@ -162,9 +158,9 @@ _BOUNDARY = re.compile(r'^multipart/.*boundary="?([^";,]+)', re.IGNORECASE)
 
 
 def body(asked: VcrRequest, recorded: VcrRequest) -> bool:
-    """Same JSON value, whatever the order of keys, the spacing, or ``1`` for ``1.0``.
+    """Whether both bodies are the same JSON value; key order, spacing and ``1.0`` do not matter.
 
-    Other bodies are the same byte by byte, a multipart boundary aside, which clients draw by lot.
+    Other bodies must be equal byte by byte, except for the random boundary of a multipart body.
     """
     return _value(asked) == _value(recorded)
 
@@ -173,7 +169,7 @@ MATCHERS = (method, path, query, body)
 
 
 def pretty(request: VcrRequest) -> str:
-    """The body for reading and comparing: JSON indented with sorted keys, other text as it is."""
+    """The body for reading and for diffs: indented JSON with sorted keys, other text unchanged."""
     text = _value(request)
     if isinstance(text, bytes):
         return text.decode("utf-8", "replace")
@@ -187,7 +183,7 @@ def _value(request: VcrRequest) -> str | bytes:
 
 @lru_cache(maxsize=4096)
 def _canonical(data: bytes, content_type: str) -> str | bytes:
-    """JSON as one text for each value (``true`` is not ``1``, as it is in Python), or bytes."""
+    """One text per JSON value (``true`` and ``1`` differ, unlike in Python), or the bytes."""
     if boundary := _BOUNDARY.match(content_type):
         return data.replace(boundary[1].encode(), b"boundary")
     try:
@@ -206,13 +202,13 @@ _MAX_WIDTH = 200
 
 
 def title(request: VcrRequest) -> str:
-    """Method, path and query: ``POST /v1/chat/completions``."""
+    """Method, path and query, such as ``POST /v1/chat/completions``."""
     question = request.parsed_uri.query
     return f"{request.method} {request.path}" + (f"?{question}" if question else "")
 
 
 def explain(asked: VcrRequest, recorded: Sequence[VcrRequest], path: Path) -> str:
-    """What was asked, which recorded request is nearest, and how the two differ."""
+    """Explain a miss: the request, the most similar recorded request, and how the two differ."""
     start = f"{title(asked)} has no answer in {path}"
     if not recorded:
         return f"{start}: the cassette is empty. Record it again if the call is meant."
@@ -230,7 +226,7 @@ def explain(asked: VcrRequest, recorded: Sequence[VcrRequest], path: Path) -> st
 
 
 def _nearest(asked: VcrRequest, recorded: Sequence[VcrRequest]) -> tuple[int, VcrRequest]:
-    """The recorded request that is most like it, with its place counted from 1."""
+    """The most similar recorded request, with its place counted from 1."""
     lines = pretty(asked).splitlines()
 
     def likeness(numbered: tuple[int, VcrRequest]) -> tuple[bool, bool, float]:
@@ -255,18 +251,18 @@ _PATTERN = "*.yaml"
 
 
 class Persister:
-    """vcrpy's persister interface: one file, or all files under a directory as one cassette.
+    """vcrpy's persister interface for one file, or for all files of a directory as one cassette.
 
-    Unlike vcrpy's own it never takes a file that it cannot read for an empty one. ``metadata`` is
-    what the file says of itself (of several files, the first one), which vcrpy before 9.4 neither
-    reads nor writes.
+    Unlike vcrpy's own, it never treats an unreadable file as an empty one. ``metadata`` is the
+    metadata of the file, or of the first of several files; vcrpy before 9.4 neither reads nor
+    writes it.
     """
 
     def __init__(self, metadata: Mapping[str, Any] | None = None) -> None:
         self.metadata = dict(metadata or {})
 
     def load_cassette(self, path: Path, serializer: Any) -> Exchanges:
-        """Requests and responses."""
+        """Load the requests and the responses."""
         paths = sorted(path.rglob(_PATTERN)) if path.is_dir() else [path]
         if not paths:
             raise CassetteNotFoundError(path / _PATTERN)
@@ -280,7 +276,7 @@ class Persister:
         return requests, responses
 
     def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
-        """Write the file whole or not at all."""
+        """Write the whole file, or nothing if that fails."""
         text = serialize(cassette, _Metadata(serializer, self.metadata))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -289,26 +285,26 @@ class Persister:
 
 
 class _Metadata:
-    """A serializer that reads and writes a cassette's metadata beside what vcrpy knows of it."""
+    """A serializer that also reads and writes a cassette's metadata."""
 
     def __init__(self, serializer: Any, metadata: Mapping[str, Any] | None = None) -> None:
         self._serializer = serializer
         self.metadata = dict(metadata or {})
 
     def deserialize(self, text: str) -> Any:
-        """What the file holds, its metadata kept."""
+        """The file's content; the metadata is kept in this object."""
         data = self._serializer.deserialize(text)
         self.metadata = (data.get("metadata") or {}) if isinstance(data, dict) else {}
         return data
 
     def serialize(self, cassette: dict[str, Any]) -> str:
-        """The file's text."""
+        """The text of the file, with the metadata."""
         text: str = self._serializer.serialize(cassette | {"metadata": self.metadata})
         return text
 
 
 def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[Path]:
-    """The cassette files under `directory` that are not among `used`, sorted: outdated ones."""
+    """The outdated cassettes: all files under `directory` that are not in `used`, sorted."""
     known = {Path(path).resolve() for path in used}
     return sorted(p for p in Path(directory).rglob(_PATTERN) if p.resolve() not in known)
 
@@ -326,7 +322,7 @@ def _load(path: Path, serializer: _Metadata) -> Loaded:
 
 
 def _loaded(text: str, serializer: _Metadata) -> Loaded:
-    """A cassette's requests, responses and metadata, each looked at once before any is played."""
+    """Load requests, responses and metadata; every response is checked before any is played."""
     requests, responses, *_ = deserialize(text, serializer)
     provenance = Provenance.from_metadata(serializer.metadata)
     for response in responses:
@@ -338,23 +334,23 @@ def _loaded(text: str, serializer: _Metadata) -> Loaded:
 
 
 def _strip_prefix(request: VcrRequest, provenance: Provenance) -> None:
-    """Take the path of the upstream's address away: a replayer has none in its own."""
+    """Remove the path of the upstream's address, because a replayer's address has no path."""
     prefix = urlsplit(provenance.upstream or "").path.rstrip("/")
     origin, path = f"{request.scheme}://{request.parsed_uri.netloc}", request.path
     if prefix and path.startswith(prefix + "/"):
         request.uri = origin + request.uri.removeprefix(origin).removeprefix(prefix)
 
 
-# A replayer has no upstream; only the path and the query of a recorded address are compared.
+# A replayer has no upstream, and only path and query of the recorded addresses are compared.
 _NO_ORIGIN = "http://127.0.0.1"
 
 
 @dataclass(slots=True)
 class Tape:
-    """What a test may ask of an open cassette.
+    """An open cassette, as tests see it.
 
-    ``misses`` holds, in words, every request that was not answered from the cassette or not kept
-    in it: a run with a miss has failed, whatever the client made of it.
+    ``misses`` describes every request that could not be answered from the cassette or kept in it.
+    A run with a miss has failed, whatever the client did with the error.
     """
 
     path: Path
@@ -364,35 +360,35 @@ class Tape:
 
     @property
     def unused(self) -> list[str]:
-        """Recorded requests that were not made again."""
+        """The recorded requests that have not been made in this replay."""
         return []
 
 
 @dataclass(slots=True)
 class RecordTape(Tape):
-    """Keeps what passes, in the order in which the requests arrived."""
+    """Keeps exchanges in the order in which the requests arrived."""
 
     _kept: list[tuple[VcrRequest, dict[str, Any]] | None] = field(default_factory=list)
 
     def begin(self) -> int:
-        """A place for an exchange that begins now."""
+        """Reserve the place of an exchange that begins now."""
         self._kept.append(None)
         return len(self._kept) - 1
 
     def keep(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
-        """Put an exchange in its place, redacted."""
+        """Redact an exchange and put it in its place."""
         self._kept[place] = (request, to_vcr(redacted(answer, self.redaction)))
 
     def __len__(self) -> int:
         return sum(kept is not None for kept in self._kept)
 
     def save(self) -> None:
-        """Write the file unless there are misses: an old recording is better than half a one."""
+        """Write the file unless there are misses: an old recording is better than a partial one."""
         if not self.misses:
             self.write()
 
     def write(self) -> None:
-        """Write the file anew with what this run saw."""
+        """Replace the file with the exchanges of this run."""
         cassette = Cassette(path=self.path, record_mode=RecordMode.ALL, match_on=MATCHERS)
         for request, response in filter(None, self._kept):
             cassette.append(request, response)
@@ -403,9 +399,9 @@ class RecordTape(Tape):
 
 @dataclass(slots=True)
 class ReplayTape(Tape):
-    """Plays the answers to a request in the order recorded, each once.
+    """Plays the answers to a request in the recorded order, each one once.
 
-    With ``repeats`` the last answer is given again when all were played.
+    With ``repeats`` the last answer is played again after all were played.
     """
 
     repeats: bool = False
@@ -413,7 +409,7 @@ class ReplayTape(Tape):
 
     @classmethod
     def load(cls, path: Path, redaction: Redaction, *, repeats: bool) -> ReplayTape:
-        """Open a file, or a directory of files; raises CassetteError."""
+        """Load a file or a directory of files; raises CassetteError."""
         persister = Persister()
         cassette = Cassette.load(
             path=path,
@@ -428,7 +424,7 @@ class ReplayTape(Tape):
         return tape
 
     def play(self, request: Request) -> RecordedAnswer | None:
-        """The recorded answer; None is a miss, and `misses` has a new last entry."""
+        """Return the recorded answer; None is a miss, which is then the last entry of `misses`."""
         asked = self.redaction.request(request, _NO_ORIGIN)
         response = self._next(asked)
         if response is None:
@@ -438,7 +434,7 @@ class ReplayTape(Tape):
 
     @property
     def unused(self) -> list[str]:
-        """Recorded requests that were not made again."""
+        """The recorded requests that have not been made in this replay."""
         return [
             f"number {place + 1}, {title(request)}"
             for place, request in enumerate(self._cassette.requests)

@@ -1,4 +1,4 @@
-"""Where a body was cut into chunks, and when each arrived."""
+"""The chunks of a body: where it was cut, and when each chunk arrived."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Rechunk = Literal["bytes", "whole", "inside-characters"] | int | tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Chunk sizes in bytes, with the time each was complete, in ms since the request was sent.
+    """The size of each chunk in bytes, and when it was complete, in ms after the request was sent.
 
-    ``head_ms`` is when the status line and the headers had come; None says that none came.
+    ``head_ms`` is when the status line and the headers had arrived; None if they never did.
     """
 
     head_ms: int | None = 0
@@ -28,20 +28,20 @@ class Timeline:
 
     @classmethod
     def whole(cls, body: bytes) -> Timeline:
-        """A body that came at once."""
+        """The timeline of a body that arrived at once."""
         return cls(0, (len(body),), (0,)) if body else cls()
 
     def pieces(self, body: bytes) -> Iterator[tuple[bytes, int]]:
-        """The chunks of `body` with their times."""
+        """Yield the chunks of `body` with their times."""
         ends = [0, *accumulate(self.sizes)]
         for (start, end), at in zip(pairwise(ends), self.at_ms, strict=True):
             yield body[start:end], at
 
     def moved(self, old: bytes, new: bytes) -> Timeline:
-        """The same boundaries in a body that was edited from `old` to `new`.
+        """Move the boundaries to where they belong in a body that was edited from `old` to `new`.
 
-        A boundary inside an edited part goes to the end of that part; a chunk that is empty after
-        that is dropped.
+        A boundary inside an edited part moves to the end of that part. Chunks that become empty
+        are dropped.
         """
         if old == new:
             return self
@@ -55,7 +55,7 @@ class Timeline:
         return Timeline(self.head_ms, tuple(s for s, _ in kept), tuple(a for _, a in kept))
 
     def rechunked(self, body: bytes, how: Rechunk) -> Timeline:
-        """The body cut in another way; each piece is due when its last byte had arrived."""
+        """Cut the body in another way; the time of a piece is when its last byte arrived."""
         cuts = sorted({c for c in _cuts(body, how) if 0 < c < len(body)})
         edges = [0, *cuts, len(body)] if body else [0]
         ends = list(accumulate(self.sizes))
@@ -70,7 +70,7 @@ def _cuts(body: bytes, how: Rechunk) -> Sequence[int]:
     if how == "bytes":
         return range(1, len(body))
     if how == "inside-characters":
-        # A UTF-8 lead byte of several (0xC0 and up) is followed by at least one more byte.
+        # In UTF-8 a lead byte of 0xC0 or more is followed by at least one more byte.
         return [i + 1 for i, byte in enumerate(body) if byte >= 0xC0]  # noqa: PLR2004 - UTF-8
     if isinstance(how, int):
         return range(how, len(body), how)
@@ -79,7 +79,7 @@ def _cuts(body: bytes, how: Rechunk) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """A part of the old body, and what it became in the new one, by start and end."""
+    """An edited part, as start and end in the old body and in the new one."""
 
     start: int
     end: int
@@ -87,7 +87,7 @@ class _Edit:
     new_end: int
 
     def trimmed(self, old: bytes, new: bytes) -> _Edit:
-        """The same edit without what both parts begin and end with."""
+        """The same edit without the bytes that both parts begin or end with."""
         before, after = old[self.start : self.end], new[self.new_start : self.new_end]
         head = _shared(before, after)
         tail = _shared(before[head:][::-1], after[head:][::-1])
@@ -95,7 +95,7 @@ class _Edit:
 
 
 def _shared(a: bytes, b: bytes) -> int:
-    """How many bytes both begin with."""
+    """The length of the common prefix."""
     differing = (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
     return next(differing, min(len(a), len(b)))
 
@@ -112,14 +112,14 @@ def _moved(position: int, edits: Sequence[_Edit]) -> int:
 
 
 def _edits(old: bytes, new: bytes) -> Iterator[_Edit]:
-    """Edited parts, found line by line: a byte-wise diff of a long body takes too long."""
+    """Yield the edited parts, found line by line: a diff by bytes is slow for long bodies."""
     a, b = old.splitlines(keepends=True), new.splitlines(keepends=True)
     a_ends, b_ends = [0, *accumulate(map(len, a))], [0, *accumulate(map(len, b))]
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
         spans = [(i1, i2, j1, j2)]
-        if i2 - i1 == j2 - j1:  # line for line, as a redaction usually is
+        if i2 - i1 == j2 - j1:  # each line stays one line
             spans = [(i1 + n, i1 + n + 1, j1 + n, j1 + n + 1) for n in range(i2 - i1)]
         for i, i_end, j, j_end in spans:
             edit = _Edit(a_ends[i], a_ends[i_end], b_ends[j], b_ends[j_end])

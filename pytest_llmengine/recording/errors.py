@@ -1,4 +1,4 @@
-"""What can be wrong with a cassette file."""
+"""The errors of cassette files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CassetteError(LLMEngineError):
 
 
 class CassetteNotFoundError(CassetteError):
-    """There is no recording at the path that a replay was asked for."""
+    """There is no recording at the path of a replay."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(

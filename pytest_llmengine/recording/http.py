@@ -1,12 +1,8 @@
-"""HTTP/1.1 over asyncio streams, one event a chunk.
+"""HTTP/1.1 with one event per chunk: connections and a loopback server, over asyncio and h11.
 
-h11 says where a chunk ends and sends each piece as a chunk of its own, and reads what came before
-a broken connection. An HTTP client or server library joins, splits or drops at those places, and
-those places are what a recording is about.
-
-A server on loopback in a thread of its own, so that the code under test may block.
-
-The client at our end of a connection: what it asks, and what is sent back to it.
+h11 reports where a chunk ends, sends each piece as a chunk of its own, and can read the part of an
+answer before a broken connection. HTTP client and server libraries join, split or drop data at
+these places, which a recording must keep.
 """
 
 from __future__ import annotations
@@ -31,8 +27,8 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, str], ...]
 
 _READ_SIZE = 65536
-_MAX_HEAD = 262_144  # bytes of a request or response head
-# RFC 9110, section 7.6.1, and Content-Length's rival: they speak of one connection only.
+_MAX_HEAD = 262_144  # limit for the head of a request or response, in bytes
+# Headers that describe a single connection: RFC 9110, section 7.6.1, and Transfer-Encoding.
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -50,10 +46,10 @@ _HOP_BY_HOP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came: header names in lower case, the target as path and query.
+    """A request as it was received: header names in lower case, the target as path and query.
 
-    ``chunked`` says that the body came with Transfer-Encoding instead of Content-Length. Keys may
-    stand in all but the method, so that the repr shows nothing else.
+    ``chunked`` says that the body was sent with Transfer-Encoding instead of Content-Length. The
+    repr shows only the method, because every other field may hold a key.
     """
 
     method: str
@@ -64,7 +60,7 @@ class Request:
 
 
 class Wire:
-    """One end of one connection."""
+    """One end of a connection, as client or as server."""
 
     def __init__(
         self, role: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -74,7 +70,7 @@ class Wire:
         self._writer = writer
 
     async def receive(self) -> Any:
-        """The next h11 event; raises h11.RemoteProtocolError or OSError when it broke."""
+        """Return the next h11 event; raises h11.RemoteProtocolError or OSError if it breaks."""
         while (event := self.http.next_event()) is h11.NEED_DATA:
             if self.http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
@@ -84,17 +80,17 @@ class Wire:
         return event
 
     async def send(self, *events: Any) -> None:
-        """Write h11 events."""
+        """Send h11 events."""
         self._writer.write(b"".join(self.http.send(event) or b"" for event in events))
         await self._writer.drain()
 
     async def closed_by_peer(self) -> None:
-        """Return when the other end has closed; what it sends before is kept for `receive`."""
+        """Return when the peer has closed; data that it sends before is kept for `receive`."""
         while data := await self._reader.read(_READ_SIZE):
             self.http.receive_data(data)
 
     def close(self) -> None:
-        """Close the connection after what was written."""
+        """Close the connection after all written data was sent."""
         self._writer.close()
 
     def abort(self) -> None:
@@ -108,18 +104,18 @@ def text_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def raw_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The same as bytes."""
+    """Headers in the form that h11 sends."""
     return [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
 
 
 def end_to_end(headers: Headers) -> Headers:
-    """The headers that a proxy passes on, those that Connection names left out as well."""
+    """The headers that a proxy passes on; it also leaves out those that Connection names."""
     named = {name.strip().lower() for k, v in headers if k == "connection" for name in v.split(",")}
     return tuple((k, v) for k, v in headers if k not in _HOP_BY_HOP | named)
 
 
 def is_chunked(headers: Headers) -> bool:
-    """Whether a body has chunk boundaries of its own."""
+    """Whether the body is sent in chunks, with Transfer-Encoding."""
     return any(k == "transfer-encoding" and "chunked" in v.lower() for k, v in headers)
 
 
@@ -127,11 +123,12 @@ HOST = "127.0.0.1"
 
 
 class LoopbackServer:
-    """Gives every request to `answer`, which runs on the server's own event loop.
+    """A server on loopback that gives every request to `answer`.
 
-    ``answer`` deals with its own errors; it is cancelled when its client closes the connection. An
-    answer that it has not ended is cut: the connection is closed.
-    ``port`` 0 takes a free one.
+    The server has its own thread and event loop, so the code under test may block. ``answer`` must
+    handle its own errors. It is cancelled when its client closes the connection. If it returns
+    before the end of the answer, the answer is cut: the connection is closed.
+    With ``port`` 0 the server takes a free port.
     """
 
     def __init__(self, answer: RequestHandler, port: int = 0) -> None:
@@ -142,11 +139,11 @@ class LoopbackServer:
 
     @property
     def root_url(self) -> str:
-        """Where it listens: ``http://127.0.0.1:PORT``."""
+        """The address of the server: ``http://127.0.0.1:PORT``."""
         return f"http://{HOST}:{self._port}"
 
     def start(self) -> None:
-        """Listen; raises OSError that names the port when it is in use."""
+        """Start to listen; raises OSError that names the port if it is in use."""
         self._loop = asyncio.new_event_loop()
         try:
             self._server = self._loop.run_until_complete(self._listen())
@@ -168,7 +165,7 @@ class LoopbackServer:
         self._loop.close()
 
     def settle(self, seconds: float) -> None:
-        """Wait for the answers under way, and cancel those that take longer than `seconds`."""
+        """Wait for the answers in progress, and cancel those that take longer than `seconds`."""
         asyncio.run_coroutine_threadsafe(self._settle(seconds), self._loop).result()
 
     async def _listen(self) -> asyncio.Server:
@@ -194,9 +191,9 @@ class LoopbackServer:
         except h11.RemoteProtocolError as error:
             await _refuse(client, error)
         except ConnectionError:
-            pass  # the client is gone: nobody is left to tell
+            pass  # the client is gone, so the error cannot be sent to it
         except asyncio.CancelledError:
-            client.abort()  # this server stops
+            client.abort()  # the server is being stopped
         finally:
             client.close()
             self._connections.discard(task)
@@ -209,7 +206,7 @@ class LoopbackServer:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
-            work.cancel()  # does nothing to one that is done
+            work.cancel()  # has no effect on a task that is done
             await asyncio.gather(work, gone, return_exceptions=True)
             self._answering.discard(work)
         if not work.cancelled():
@@ -235,7 +232,7 @@ async def _refuse(client: Client, error: h11.RemoteProtocolError) -> None:
             await client.error(400, "bad_http", f"this is not a request in HTTP/1.1: {error}")
 
 
-ASKED_METHOD = "access-control-request-method"  # has it: a browser's question, not a request
+ASKED_METHOD = "access-control-request-method"  # only a browser's preflight request has this header
 
 
 class ClientGone(Exception):  # noqa: N818 - reads as what happened
@@ -243,15 +240,15 @@ class ClientGone(Exception):  # noqa: N818 - reads as what happened
 
 
 class Client:
-    """One connection from a client."""
+    """The server's end of a connection: reads the client's requests and sends it the answers."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._wire = Wire(h11.SERVER, reader, writer)
         self._wants_body = True
-        self.reader_origin: str | None = None  # of a web page that may read the answer
+        self.reader_origin: str | None = None  # origin of the web page that may read the answer
 
     async def request(self) -> Request | None:
-        """The next request with its whole body; None when the client has closed."""
+        """Return the next request with its whole body; None if the client has closed."""
         head = await self._wire.receive()
         if not isinstance(head, h11.Request):
             return None
@@ -269,9 +266,10 @@ class Client:
         return self._wire.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}
 
     async def head(self, status: int, reason: str, headers: Headers) -> None:
-        """Send the status line and the headers, with today's date when they have none.
+        """Send the status line and the headers, with the current date if they have none.
 
-        Which web pages may read an answer is not for the recorded server to say, but for ours.
+        The CORS headers are ours: this server decides which web pages may read an answer, and not
+        the recorded one.
         """
         headers = tuple((k, v) for k, v in headers if not k.startswith("access-control-"))
         if self.reader_origin is not None:
@@ -287,7 +285,7 @@ class Client:
         )
 
     async def chunk(self, data: bytes) -> None:
-        """Send bytes as one chunk; a HEAD request gets none."""
+        """Send bytes as one chunk; the answer to a HEAD request has no body."""
         if self._wants_body:
             await self._send(h11.Data(data=data))
 
@@ -296,7 +294,7 @@ class Client:
         await self._send(h11.EndOfMessage())
 
     async def error(self, status: int, code: str, message: str) -> None:
-        """Answer with OpenAI's error envelope, and ask SDKs not to try again."""
+        """Answer with OpenAI's error envelope and a header that tells SDKs not to retry."""
         envelope = {"error": {"message": message, "type": code, "param": None, "code": code}}
         body = json.dumps(envelope, indent=1).encode()
         headers = (
@@ -309,7 +307,7 @@ class Client:
         await self.end()
 
     async def permit(self, request: Request) -> None:
-        """Answer a browser's question whether a page may send what it wants to."""
+        """Answer a browser's preflight request, which asks whether a page may send its request."""
         asked = dict(request.headers)
         allowed = {
             "access-control-allow-origin": self.reader_origin or "null",
@@ -325,14 +323,14 @@ class Client:
         await self._wire.closed_by_peer()
 
     def next_request(self) -> bool:
-        """Make ready for another request on this connection; False when it cannot have one."""
+        """Prepare for the next request on this connection; False if there cannot be one."""
         if self._wire.http.our_state is not h11.DONE or self._wire.http.their_state is not h11.DONE:
             return False
         self._wire.http.start_next_cycle()
         return True
 
     def close(self) -> None:
-        """Close the connection; an answer that has not ended is seen as cut."""
+        """Close the connection; the client sees an unfinished answer as cut."""
         self._wire.close()
 
     def abort(self) -> None:

@@ -1,11 +1,12 @@
-"""A guard for replay: this process may talk to itself and to nobody else.
+"""A guard for replays: it lets this process connect only to its own machine.
 
-The seam is Python's own audit event of every socket call. It is below every HTTP client, also one
-that took its reference to ``socket`` long before, and nothing is replaced, so asyncio, aiohttp and
-httpx work as they did. A hook cannot be taken off again (PEP 578), so `uninstall` switches it off.
+The guard listens to Python's audit events for socket calls. These are raised below every HTTP
+client, also one that kept a reference to ``socket`` from before. Nothing is replaced, so asyncio,
+aiohttp and httpx work as usual. An audit hook cannot be removed (PEP 578), so `uninstall` only
+switches it off.
 
-Not seen: other processes, and libraries in C or Rust that call the system themselves (gRPC, c-ares,
-uvloop, pyreqwest).
+The guard does not see other processes, nor libraries in C or Rust that make system calls themselves
+(gRPC, c-ares, uvloop, pyreqwest).
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class NetworkRefusedError(PermissionError):
 
 @dataclass(slots=True)
 class Guard:
-    """What is allowed beside loopback, and what was refused so far, in words.
+    """The hosts that are allowed besides loopback, and a description of every refused call.
 
-    A run with something in ``refused`` has failed, also when the caller swallowed the error.
+    A run with an entry in ``refused`` has failed, even if the caller suppressed the error.
     """
 
     allowed: frozenset[str] = frozenset()
@@ -45,14 +46,14 @@ class Guard:
             return
         self.refused.append(f"{action} {name}")
         raise NetworkRefusedError(
-            errno.EPERM,  # with it aiohttp shows the words as well
+            errno.EPERM,  # with an errno, aiohttp shows the message too
             f"replay: {action} {name} was refused, because nothing may leave this machine; aim the "
             "client at the engine's base_url, run the test live, or allow this host",
         )
 
 
 def install(allow: Iterable[str] = ()) -> Guard:
-    """Refuse everything but loopback, Unix sockets and the hosts in `allow`, until `uninstall`."""
+    """Allow only loopback, Unix sockets and the hosts in `allow`, until `uninstall` is called."""
     if _state.guard is not None:
         raise RuntimeError("the network guard is installed already")
     if not _state.hooked:
@@ -69,7 +70,7 @@ def uninstall() -> None:
 
 @contextmanager
 def guarded(allow: Iterable[str] = ()) -> Iterator[Guard]:
-    """`install` and `uninstall` around a block."""
+    """Call `install` before a block and `uninstall` after it."""
     guard = install(allow)
     try:
         yield guard
@@ -90,7 +91,7 @@ def _is_here(name: str) -> bool:
     if name in {"", socket.gethostname()} or is_loopback(name):
         return True
     try:
-        return ip_address(name).is_unspecified  # to listen on, or this machine when connected to
+        return ip_address(name).is_unspecified  # such as 0.0.0.0, which is this machine
     except ValueError:
         return False
 
@@ -102,7 +103,7 @@ def _check_address(guard: Guard, action: str, sock: socket.socket, address: Any)
     guard.check(action, host)
 
 
-# Names of the events and their arguments: docs.python.org/3/library/audit_events.html
+# The events and their arguments: https://docs.python.org/3/library/audit_events.html
 _CHECKS: dict[str, Callable[[Guard, Any], None]] = {
     "socket.connect": lambda guard, args: _check_address(guard, "a connection to", *args),
     "socket.sendto": lambda guard, args: _check_address(guard, "a datagram to", *args),

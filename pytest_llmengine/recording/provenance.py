@@ -1,4 +1,4 @@
-"""Where a recording comes from."""
+"""Where a recording comes from: engine, model, date, upstream and tool."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from llmengine.types.secrets import scrub
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEY = "llmengine"  # the entry of vcrpy's cassette metadata that holds it
+KEY = "llmengine"  # its key in vcrpy's cassette metadata
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Which engine answered, and when; None is not known.
+    """Which engine answered, and when; None means that a fact is not known.
 
-    ``model_digest`` names the weights (a hash). ``auth`` is "bearer" where the server was given a
-    key. ``recorded_at`` is a date in UTC, ``tool`` the version of this package, ``upstream`` the
-    address without a port on loopback; the recorder fills these three in where they are None.
-    ``image`` is the container image that the server ran in, if it did.
+    ``model_digest`` is a hash of the weights. ``auth`` is "bearer" if a key was used.
+    ``recorded_at`` is a date in UTC, ``tool`` the version of this package, and ``upstream`` the
+    server's address, without its port if it is on loopback; the recorder fills in these three if
+    they are None. ``image`` is the container image if the server ran in one.
     """
 
     engine: str | None = None
@@ -45,22 +45,22 @@ class Provenance:
         )
 
     def to_metadata(self) -> dict[str, str]:
-        """The facts that are known, keys scrubbed, as they are written into the file."""
+        """The known facts as they are written to the file, with keys scrubbed."""
         return {k: scrub(str(v)) for k, v in asdict(self).items() if v is not None}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Provenance:
-        """The facts that a cassette's metadata holds; none for a file that another tool wrote."""
+        """The facts in a cassette's metadata; all are None if another tool wrote the file."""
         facts = metadata.get(KEY) or {}
         names = {f.name for f in fields(cls)}
         return cls(**{k: str(v) for k, v in facts.items() if k in names})
 
     def describe(self) -> str:
-        """One line for a report: ``llama.cpp b11549 (smollm2-135m), recorded 2026-11-21``."""
+        """One line for reports: ``llama.cpp b11549 (smollm2-135m), recorded 2026-11-21``."""
         return f"{self.who()}, recorded {self.recorded_at or 'at an unknown time'}"
 
     def who(self) -> str:
-        """The engine, its model, and its image: ``Ollama 0.32.15 (m), docker image mine:1``."""
+        """The engine, its model and its image: ``Ollama 0.32.15 (m), docker image mine:1``."""
         engine = " ".join(p for p in (self.engine or "an unnamed engine", self.version) if p)
         model = f" ({self.model})" if self.model else ""
         image = f", docker image {self.image}" if self.image else ""

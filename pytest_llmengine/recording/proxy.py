@@ -1,4 +1,4 @@
-"""What the recorder and the replayer have in common: an address, and the cassette that is open."""
+"""The base of the recorder and the replayer: an address, and the cassette that is open."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 TapeT = TypeVar("TapeT", bound=Tape)
 
-# Seconds that answers under way are given when a cassette is closed. Longer is a client that has
-# stopped reading without closing its connection.
+# How many seconds unfinished answers get when a cassette is closed. If one takes longer, its client
+# has stopped reading without closing the connection.
 _PATIENCE = 1.0
 
 
 class Proxy(ABC, Generic[TapeT]):
-    """A server on loopback that any client, in any language, can be pointed at.
+    """A server on loopback for clients in any language.
 
-    ``strays`` holds, in words, the requests that came while no cassette was open.
+    ``strays`` describes the requests that came while no cassette was open.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Proxy(ABC, Generic[TapeT]):
         self.stop()
 
     def start(self) -> None:
-        """Listen; raises OSError when the port is in use."""
+        """Start to listen; raises OSError if the port is in use."""
         self._server.start()
 
     def stop(self) -> None:
@@ -63,15 +63,15 @@ class Proxy(ABC, Generic[TapeT]):
 
     @property
     def root_url(self) -> str:
-        """The address to give to clients, without ``/v1``."""
+        """The address for clients, without ``/v1``."""
         return self._server.root_url
 
     @contextmanager
     def cassette(self, path: Path | str) -> Iterator[TapeT]:
-        """Answer with this cassette until the block ends; one at a time.
+        """Use this cassette until the block ends; only one can be open at a time.
 
-        A recording is saved when the block ends, also by an exception, because a test that fails
-        must fail in the replay as well; Ctrl-C and SystemExit leave the file as it was.
+        A recording is saved when the block ends. It is also saved after an exception, because a
+        test that fails must also fail in the replay. Ctrl-C and SystemExit do not change the file.
         """
         if self._tape is not None:
             raise RuntimeError(f"{self._tape.path} is still open; close it before {path}")
@@ -93,7 +93,7 @@ class Proxy(ABC, Generic[TapeT]):
         self._close(tape)
 
     async def _answer_or_say_why(self, request: Request, client: Client) -> None:
-        with suppress(ClientGone):  # it has what it wanted
+        with suppress(ClientGone):  # the client left on purpose
             if not await self._turned_away(request, client):
                 await self._answer_from_tape(request, client)
 
@@ -114,7 +114,7 @@ class Proxy(ABC, Generic[TapeT]):
                 await client.error(500, "recording_failed", tape.misses[-1])
 
     async def _turned_away(self, request: Request, client: Client) -> bool:
-        """Whether the request is none for the cassette, and was answered here."""
+        """Answer a request that does not belong to the cassette; False if the request does."""
         headers = dict(request.headers)
         refusal = self._visitors.refusal(headers.get("host"))
         if refusal is not None:
@@ -129,12 +129,12 @@ class Proxy(ABC, Generic[TapeT]):
 
     @abstractmethod
     def _open(self, path: Path) -> TapeT:
-        """The tape of a cassette."""
+        """Open a cassette."""
 
     @abstractmethod
     def _close(self, tape: TapeT) -> None:
-        """Finish a tape when no more requests can come to it."""
+        """Finish a tape after its last request."""
 
     @abstractmethod
     async def _answer(self, tape: TapeT, request: Request, client: Client) -> None:
-        """Answer one request."""
+        """Answer one request with the open tape."""

@@ -1,9 +1,4 @@
-"""An answer while it passes: its chunks, and when each came.
-
-The server that is recorded.
-
-Forwards to a real server and keeps what passes.
-"""
+"""The recorder: forwards requests to a real server and keeps the exchanges in a cassette."""
 
 from __future__ import annotations
 
@@ -49,12 +44,12 @@ _ENCODING = "content-encoding"
 
 
 class Unrecordable(Exception):  # noqa: N818 - reads as what happened
-    """An answer that cannot be redacted, and so cannot be kept."""
+    """The answer cannot be redacted, so it must not be kept."""
 
 
 @dataclass(slots=True)
 class Take:
-    """Collects h11 events of one answer; times are in ms since it was made."""
+    """Collects the chunks of one answer from h11 events; times are in ms since this was made."""
 
     began: float = field(default_factory=time.perf_counter)
     status: int = 502
@@ -63,12 +58,12 @@ class Take:
     head_ms: int | None = None
     complete: bool = False
     _chunked: bool = False
-    _open: bool = False  # more of the last chunk is to come
+    _open: bool = False  # the last chunk is not complete
     _chunks: list[bytes] = field(default_factory=list)
     _at_ms: list[int] = field(default_factory=list)
 
     def add(self, event: Any) -> None:
-        """The head, some bytes or the end has come; other events say nothing of the answer."""
+        """Take in an event: the head, some bytes or the end; other events are ignored."""
         if isinstance(event, h11.Response):
             self._head(event)
         elif isinstance(event, h11.Data):
@@ -77,7 +72,7 @@ class Take:
             self.complete = True
 
     def answer(self, cut: CutBy | None) -> RecordedAnswer:
-        """What came, its Content-Encoding taken off; raises Unrecordable."""
+        """The collected answer without its Content-Encoding; raises Unrecordable."""
         sizes = tuple(len(chunk) for chunk in self._chunks)
         line = Timeline(self.head_ms, sizes, tuple(self._at_ms))
         body = b"".join(self._chunks)
@@ -104,7 +99,7 @@ class Take:
 
 
 def _decoded(answer: RecordedAnswer) -> RecordedAnswer:
-    """The answer in plain, as one chunk, if the server compressed it without being asked to."""
+    """The decompressed answer, as one chunk, if the server compressed it without being asked."""
     encoding = dict(answer.headers).get(_ENCODING, "identity").lower()
     if encoding == "identity" or not answer.body:
         return answer
@@ -125,17 +120,17 @@ def _decoded(answer: RecordedAnswer) -> RecordedAnswer:
 
 
 _CONNECT_SECONDS = 10.0
-# Ours to set: the address is another one, and a compressed body could be neither read nor redacted.
+# We set these: the address differs, and a compressed body could not be read or redacted.
 _REPLACED = frozenset({"host", "accept-encoding", "content-length", "expect"})
 
 
 class UpstreamUnreachable(Exception):  # noqa: N818 - reads as what happened
-    """No connection to the upstream server could be made."""
+    """It was not possible to connect to the upstream server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An address, ``http`` or ``https``, with the path that stands before every request's own."""
+    """The address of the recorded server, ``http`` or ``https``, with a prefix for all paths."""
 
     scheme: str
     host: str
@@ -144,7 +139,7 @@ class Upstream:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """From a URL such as ``http://127.0.0.1:8080``; raises ConfigError."""
+        """Parse a URL such as ``http://127.0.0.1:8080``; raises ConfigError."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
             raise ConfigError(
@@ -156,17 +151,17 @@ class Upstream:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, the port left out where it is the scheme's own."""
+        """Scheme, host and port; the default port of the scheme is left out."""
         default = {"http": 80, "https": 443}[self.scheme]
         return self._origin(None if self.port == default else self.port)
 
     @property
     def recorded_url(self) -> str:
-        """The address as a cassette keeps it: on loopback the port is another one on every run."""
+        """The address for the cassette: without a loopback port, which differs in every run."""
         return (self._origin(None) if is_loopback(self.host) else self.origin) + self.prefix
 
     async def open(self) -> Wire:
-        """A new connection, so that none is stale; raises UpstreamUnreachable."""
+        """Open a new connection, which cannot be stale; raises UpstreamUnreachable."""
         tls = _tls() if self.scheme == "https" else None
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -179,7 +174,7 @@ class Upstream:
         return Wire(h11.CLIENT, *streams)
 
     async def ask(self, wire: Wire, request: Request) -> None:
-        """Send a request with the client's own headers, keys included."""
+        """Send a request with the client's own headers, including its keys."""
         framing = ("content-length", str(len(request.body)))
         if request.chunked:
             framing = ("transfer-encoding", "chunked")
@@ -207,18 +202,18 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-# Seconds to wait for the end of an answer that the client did not: many close after ``[DONE]``,
-# a moment before the body ends, and that is a whole answer.
+# How many seconds to wait for the end of an answer after the client has closed. Many clients close
+# after ``[DONE]``, shortly before the body ends, and such an answer is complete.
 _GRACE = 0.2
 _BROKEN = (OSError, h11.RemoteProtocolError)
 
 
 class RecordServer(Proxy[RecordTape]):
-    """A proxy to `upstream` (``http://host:port``, without ``/v1``) that fills cassettes.
+    """A proxy to `upstream` (``http://host:port``, without ``/v1``) that records cassettes.
 
-    Every chunk is passed on as it comes. A cassette is written anew with what this run saw.
-    `redact` takes further texts out of URLs and bodies before they are kept; keys are taken out
-    without it. ``allowed_hosts`` and ``cors`` are as of the mock server. Raises ConfigError when
+    Every chunk is passed on as soon as it arrives. The exchanges of this run replace those in the
+    cassette. `redact` removes further texts from URLs and bodies before they are kept; keys are
+    always removed. ``allowed_hosts`` and ``cors`` are as in the mock server. Raises ConfigError if
     `upstream` is not an address.
     """
 
@@ -265,9 +260,9 @@ class RecordServer(Proxy[RecordTape]):
     async def _forward(
         self, request: Request, wire: Wire, client: Client, take: Take
     ) -> CutBy | None:
-        """Pass the request up and the answer down; says who closed before the end."""
+        """Forward the request and the answer; return who closed the connection before the end."""
         try:
-            with contextlib.suppress(ConnectionError):  # it may have answered before it closed
+            with contextlib.suppress(ConnectionError):  # there may be an answer already
                 await self._upstream.ask(wire, request)
             await _pass_on(wire, client, take)
         except _BROKEN:
@@ -289,7 +284,7 @@ async def _pass_on(wire: Wire, client: Client, take: Take) -> None:
 
 
 async def _ends_anyway(wire: Wire, take: Take) -> bool:
-    """Whether the answer that the client left was at its end; then the rest is taken too."""
+    """Whether the answer ends shortly after the client has left; the rest is kept then."""
     if take.complete or take.head_ms is None:
         return take.complete
     rest: list[Any] = []

@@ -1,9 +1,10 @@
-"""What is taken out of an exchange before it is kept: nothing else ever reaches the disk.
+"""Removes secrets from an exchange before it is kept, so that they are never written to disk.
 
-Request headers are kept by name (a short list), response headers dropped by name. In bodies, URLs
-and the headers that are kept, every registered key is replaced by its value, and so is every key
-that a request carried in its headers. What stands under the name of a key in a query, a form or a
-JSON body goes too; `llmengine.types.secrets` says which names these are.
+Request headers are kept only if they are on a short list. Response headers are kept unless they are
+on another list or have the name of a key. In bodies, URLs and kept headers, the value of every
+registered key is replaced, and so is every key that a request carried in its headers. Values under
+a key's name in a query, a form or a JSON body are removed too; `llmengine.types.secrets` says which
+names these are.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
 
     Redact = Callable[[str], str]
 
-# What tells two requests apart, or a reader what the body is. Everything else is the client's own.
+# Headers that distinguish requests or describe the body. All others depend on the client.
 _KEPT_REQUEST_HEADERS = frozenset({"accept", "content-type"})
 _DROPPED_RESPONSE_HEADERS = frozenset(
     {
-        # who asked
+        # identify the account
         "openai-organization",
         "openai-project",
-        # different on every run
+        # differ in every run
         "age",
         "cf-ray",
         "date",
@@ -54,9 +55,9 @@ _DROPPED_RESPONSE_HEADERS = frozenset(
 
 def _inflated(body: bytes) -> bytes:
     try:
-        return zlib.decompress(body, zlib.MAX_WBITS | 32)  # gzip and zlib by their heads
+        return zlib.decompress(body, zlib.MAX_WBITS | 32)  # detects gzip and zlib by their headers
     except zlib.error:
-        return body  # it was said to be compressed and is not
+        return body  # the body is not compressed, although its header says so
 
 
 def _unbrotlied(body: bytes) -> bytes:
@@ -67,16 +68,17 @@ def _unbrotlied(body: bytes) -> bytes:
         return body
 
 
-# vcrpy has such a table from 9.0 on.
+# vcrpy 9.0 and later have a table like this.
 DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"deflate": _inflated, "gzip": _inflated}
 if find_spec("brotli") is not None:
     DECOMPRESSORS["br"] = _unbrotlied
 
-# Shorter bearer tokens are placeholders ("unused", "sk-local"), and words that bodies contain.
+# Shorter bearer tokens are placeholders ("unused", "sk-local") that may be words in bodies.
 _MIN_KEY_LENGTH = 12
 _FORM = "application/x-www-form-urlencoded"
-# A field of JSON with a text as its value; the quotes have a backslash if the JSON stands in a
-# string of other JSON. Bodies may be cut or be events, so that no parser could read all of them.
+# A JSON field whose value is a string. The quotes have a backslash if the JSON is inside a string
+# of other JSON. A regular expression is used because bodies may be cut or be events, which a JSON
+# parser cannot read.
 _FIELD = re.compile(
     r"""(?P<quote>\\?")(?P<name>[\w.-]{3,64})(?P=quote)(?P<colon>\s*:\s*)(?P=quote)"""
     r"""(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\]))+)(?P=quote)""",
@@ -89,22 +91,22 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The one way that texts, bodies and headers are redacted; `hook` is the user's own part.
+    """Redacts texts, bodies and headers; `hook` is the user's own redaction.
 
-    The hook must give the same for the same text, and leave its own output as it is: it sees
-    recorded requests and, in a replay, the requests that are compared with them.
+    The hook must return the same output for the same text and must not change its own output: it is
+    called for recorded requests and, in a replay, for the requests that are compared with them.
     """
 
     hook: Redact | None = None
 
     def text(self, text: str) -> str:
-        """The text without keys, and without what the hook takes out."""
+        """The text without keys and without everything that the hook removes."""
         return scrub(self.hook(text) if self.hook else text)
 
     def body(self, body: bytes, kind: str = "") -> bytes:
-        """The body likewise, and without the fields of keys; `kind` is its media type.
+        """The redacted body, also without fields of keys; `kind` is its media type.
 
-        Bytes that are not UTF-8 pass the hook as surrogate escapes.
+        Bytes that are not UTF-8 are passed to the hook as surrogate escapes.
         """
         text = body.decode("utf-8", "surrogateescape")
         if kind.lower().startswith(_FORM):
@@ -114,7 +116,7 @@ class Redaction:
         return self.text(_FIELD.sub(_masked_field, text)).encode("utf-8", "surrogateescape")
 
     def request(self, request: Request, origin: str) -> VcrRequest:
-        """A request to `origin` as a cassette keeps it."""
+        """The request to `origin` in the form that a cassette keeps."""
         learn_keys(request.headers)
         path, mark, query = request.target.partition("?")
         target = path + mark + mask_pairs(query, _learn)
@@ -124,7 +126,7 @@ class Redaction:
         return VcrRequest(request.method, origin + self.text(target), body, kept)
 
     def response_headers(self, headers: Headers) -> Headers:
-        """The response headers that are kept."""
+        """The redacted response headers, without those that are dropped."""
         return tuple((k, self.text(v)) for k, v in headers if _is_kept(k))
 
 
@@ -134,7 +136,7 @@ def _is_kept(response_header: str) -> bool:
 
 
 def learn_keys(headers: Headers) -> None:
-    """Register the keys that a request carries, so that an echo of them is redacted too."""
+    """Register the keys in a request's headers, so that they are redacted in answers too."""
     for name, value in headers:
         if is_secret_name(name, "header"):
             for key in keys_in(name, value):
@@ -152,7 +154,7 @@ def _masked_field(found: re.Match[str]) -> str:
         _learn(value)
         value = MASK
     else:
-        value = _FIELD.sub(_masked_field, value)  # it may be JSON itself, as arguments of tools are
+        value = _FIELD.sub(_masked_field, value)  # it may be JSON itself, as in tool calls
     return f"{quote}{found['name']}{quote}{found['colon']}{quote}{value}{quote}"
 
 
@@ -164,7 +166,7 @@ def _masked_part(found: re.Match[str]) -> str:
 
 
 def _decoded(request: Request) -> bytes:
-    """The body without its Content-Encoding, because a key cannot be seen through gzip."""
+    """The decompressed body, because keys cannot be found in compressed data."""
     encoding = dict(request.headers).get("content-encoding", "").strip().lower()
     decode = DECOMPRESSORS.get(encoding)
     return decode(request.body) if decode else request.body

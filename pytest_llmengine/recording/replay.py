@@ -1,4 +1,4 @@
-"""Answers from a cassette: nothing is sent anywhere but to the client."""
+"""The replayer: answers requests from a cassette and sends nothing to any server."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     Timing = Literal["instant", "recorded"]
 
-# "Not Implemented": permanent by its meaning. With the header `x-should-retry: false` that goes
-# with it, which OpenAI's SDKs obey, a miss is one call and not three.
+# "Not Implemented" is a permanent error. OpenAI's SDKs also obey the header `x-should-retry: false`
+# that is sent with it, so a miss is one call and not three.
 _MISS = 501
 
 
 class ReplayServer(Proxy[ReplayTape]):
-    """Plays cassettes, chunk by chunk as they were recorded.
+    """Plays cassettes chunk by chunk, as they were recorded.
 
     ``timing`` is "instant" (the default), or "recorded" to keep the recorded time offsets;
     ``speed`` divides them (2.0 is twice as fast). ``rechunk`` cuts every body in another way:
-    "bytes" (one by one), "whole", "inside-characters" (within every character of several bytes),
-    a chunk size, or a sequence of byte positions. ``repeats`` gives the last answer again when a
-    request is made more often than it was recorded. ``redact`` must be what the recorder had.
-    ``allowed_hosts`` and ``cors`` are as of the mock server.
+    "bytes" (single bytes), "whole", "inside-characters" (within every character of several bytes),
+    a chunk size, or a sequence of byte positions. ``repeats`` plays the last answer again if a
+    request is made more often than it was recorded. ``redact`` must be the same as for the
+    recorder. ``allowed_hosts`` and ``cors`` are as in the mock server.
     """
 
     def __init__(  # noqa: PLR0913 - keyword options
@@ -62,7 +62,7 @@ class ReplayServer(Proxy[ReplayTape]):
         return ReplayTape.load(path, self.redaction, repeats=self._repeats)
 
     def _close(self, tape: ReplayTape) -> None:
-        pass  # nothing was written
+        pass  # there is nothing to save
 
     async def _answer(self, tape: ReplayTape, request: Request, client: Client) -> None:
         began = asyncio.get_running_loop().time()
@@ -75,7 +75,7 @@ class ReplayServer(Proxy[ReplayTape]):
     async def _play(self, answer: RecordedAnswer, client: Client, began: float) -> None:
         line, head_ms = answer.timeline, answer.timeline.head_ms
         if head_ms is None:
-            return  # the connection is closed, as every answer that was not ended is
+            return  # the server closes the connection after an unfinished answer
         if self._rechunk is not None:
             line = line.rechunked(answer.body, self._rechunk)
         await self._wait(began, head_ms)
@@ -94,10 +94,10 @@ class ReplayServer(Proxy[ReplayTape]):
 
 
 def _headers(answer: RecordedAnswer, *, keep_length: bool) -> Headers:
-    """The headers as recorded, with a Content-Length that is true of the body.
+    """The recorded headers, with a Content-Length that is correct for the body.
 
-    It is right as recorded where there is no whole body: after HEAD, and in front of a cut. It is
-    left out of a body that is cut into other chunks, so that these are seen on the wire.
+    The recorded value is kept if there is no whole body: after HEAD, and if the answer was cut. The
+    header is left out if the body is rechunked, so that the chunks are visible on the wire.
     """
     headers = end_to_end(answer.headers)
     if answer.cut or not answer.body:

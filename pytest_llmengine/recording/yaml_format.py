@@ -1,7 +1,7 @@
-"""vcrpy's YAML, laid out for review: bodies as blocks, UTF-8 as it is, provenance first.
+"""Reads and writes vcrpy's YAML in a form for review: bodies as blocks, UTF-8, provenance first.
 
-A serializer in vcrpy's sense: a module with `serialize` and `deserialize`. The loader is not
-vcrpy's, since that of vcrpy 8 and 9.0 runs code that a file asks for.
+This module is a serializer for vcrpy: it has `serialize` and `deserialize`. It does not use vcrpy's
+loader, because the one in vcrpy 8 and 9.0 runs code from the file.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import yaml
 
 from llmengine.config.documents import load_yaml
 
-# libYAML's, where PyYAML was built with it.
+# libYAML's loader, if PyYAML was built with it.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
 
-class _Loader(_SafeLoader):  # type: ignore[misc]  # which of two is known only here
-    """Refuses tags that would make Python objects, but for the plain values that vcrpy writes."""
+class _Loader(_SafeLoader):  # type: ignore[misc]  # the base class is only known at run time
+    """Refuses tags for Python objects, except for the plain values that vcrpy writes."""
 
 
 _Loader.add_constructor(f"{_PYTHON}str", _SafeLoader.construct_scalar)
 _Loader.add_constructor(f"{_PYTHON}unicode", _SafeLoader.construct_scalar)
 _Loader.add_constructor(f"{_PYTHON}tuple", _SafeLoader.construct_sequence)
 
-# Text that a YAML block gives back as it was: no control characters, and none of the line breaks
-# that YAML has beside the line feed.
+# Text that a YAML block preserves: it has no control characters, and the line feed is its only line
+# break.
 _PLAIN = re.compile(
     "[\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010fffd]*"
 )
 
 
 class _Dumper(yaml.SafeDumper):
-    """Refuses Python objects, as the loader does; repeats values instead of using anchors."""
+    """Refuses Python objects, like the loader, and repeats values instead of using anchors."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
         return True
@@ -61,12 +61,12 @@ _Dumper.add_representer(list, _represent_list)
 
 
 def deserialize(text: str) -> Any:
-    """The file's value; raises DocumentError, also for what is not safe, and runs nothing."""
+    """The value in the text; raises DocumentError, also for unsafe tags. Never runs code."""
     return load_yaml(text, partial(yaml.load, Loader=_Loader))
 
 
 def serialize(cassette: dict[str, Any]) -> str:
-    """The file's text; raises yaml.YAMLError for what the safe loader could not read."""
+    """The text for the file; raises yaml.YAMLError for values that cannot be loaded safely."""
     order = ("version", "metadata", "interactions")
     return yaml.dump(
         {key: cassette[key] for key in order if key in cassette},

@@ -1,1 +1,1 @@
-"""The rows of the contract, one file a group."""
+"""The checks of the contract, one file per group."""

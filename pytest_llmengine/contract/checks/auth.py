@@ -1,4 +1,4 @@
-"""auth: a server that has a key asks for it."""
+"""Checks of auth: a server that has a key requires it."""
 
 from __future__ import annotations
 

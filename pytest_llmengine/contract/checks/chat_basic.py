@@ -1,4 +1,4 @@
-"""chat.basic: the body of a plain, whole answer."""
+"""Checks of chat.basic: the body of a plain, whole answer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def created_unix_int(target: Target) -> None:
 def model_echo(target: Target) -> None:
     """The answer names the model that was asked for, or a dated version of it."""
     body = target.chat(max_tokens=1).success()
-    choice(body)  # a server that sends the request back names the model too
+    choice(body)  # a server that only echoes the request names the model too
     model = pick(body, str, "model")
     same = model == target.model or model.startswith(f"{target.model}-")
     expect(same, f"asked for {target.model!r}, the answer says {model!r}")

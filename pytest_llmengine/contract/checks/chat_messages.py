@@ -1,7 +1,7 @@
-"""chat.messages: every message of a conversation reaches the model.
+"""Checks of chat.messages: every message of a conversation reaches the model.
 
-No row asks for a right answer, which a small model may not know. A message that is read shows in
-the text, or in the count of the prompt's tokens; one that changes neither was ignored.
+No check asks for a correct answer, because a small model may not know it. A message that the model
+sees changes the text or the prompt's token count; a message that changes neither was ignored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""chat.params: a parameter that is accepted has its effect."""
+"""Checks of chat.params: an accepted parameter has its effect."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stop_string_array(target: Target) -> None:
 @check("chat.n.multiple", level=REQUIRED, tier=CORE, source=f"{SPEC}.n", needs={Capability.N})
 def n_multiple(target: Target) -> None:
     """An n of 2 gives two choices, with the indexes 0 and 1."""
-    # vLLM turns n=2 down at temperature 0, where both choices would be the same.
+    # vLLM rejects n=2 at temperature 0, because both choices would be equal.
     body = target.chat(n=2, temperature=1, max_tokens=4).success_or_refused()
     choices = objects(body, "choices")
     expect_effect(len(choices) != 1, "n=2 was accepted, and one choice came")
@@ -91,7 +91,7 @@ def seed_repeatable(target: Target) -> None:
 def logit_bias(target: Target) -> None:
     """A logit_bias of 100 for one token changes the answer."""
     plain = target.chat(max_tokens=4).success()
-    # Every vocabulary has a token 100, whatever it stands for.
+    # Every vocabulary has a token 100; its text does not matter.
     biased = target.chat(max_tokens=4, logit_bias={"100": 100}).success_or_refused()
     expect_effect(
         said(plain) != said(biased),

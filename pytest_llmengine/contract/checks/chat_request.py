@@ -1,12 +1,12 @@
-"""chat.request: bad requests are turned down.
+"""Checks of chat.request: bad requests are rejected.
 
-What counts as what, here and in every other file:
+The outcomes, here and in all other files:
 
-- A bad value must be answered with a 400 and a message. Each row first sends the same request
-  without it, which must be answered, so that a server that refuses everything keeps no rule.
-- A bad value that is answered with a 200 is ``ignored``: it was accepted, and silently something
-  else was done than was asked. So is a good parameter that was accepted and had no effect.
-- Any other status, a message that is missing, and a shape that is wrong are ``fail``.
+- A bad value must be answered with a 400 and a message. Each check first sends the same request
+  without that value, which must be answered, so a server that refuses everything passes no check.
+- A bad value that is answered with a 200 is ``ignored``: the server accepted it and silently did
+  something else. An accepted parameter without an effect is ``ignored`` too.
+- Any other status, a missing message, and a wrong shape are ``fail``.
 """
 
 from __future__ import annotations

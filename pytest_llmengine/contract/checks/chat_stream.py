@@ -1,4 +1,4 @@
-"""chat.stream: the events of a streamed answer."""
+"""Checks of chat.stream: the events of a streamed answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SPEC = "openai-openapi: CreateChatCompletionStreamResponse"
 NEEDS = {Capability.STREAMING}
 COUNT = "Count from 1 to 300."
-LONG = "Write a long story about the sea."  # lasts for more than a second
+LONG = "Write a long story about the sea."  # takes more than a second
 _TEXT = re.compile(rb'"content":\s*"[^"]')
 
 
@@ -145,7 +145,7 @@ def finish_once(target: Target) -> None:
 )
 def finish_empty_delta(target: Target) -> None:
     """The chunk with the finish reason carries nothing else."""
-    # The cap must cut: a stop token has no text that could stand beside the finish reason.
+    # The token cap must cut the answer: a stop token has no text to send with the finish reason.
     entries = choices(stream_chat(target, COUNT, max_tokens=8))
     last = [entry for entry in entries if entry.get("finish_reason") is not None]
     if not last:
@@ -185,7 +185,7 @@ def incremental(target: Target) -> None:
 
 
 def _deliveries(target: Target) -> int:
-    """How many reads of one stream brought text."""
+    """The number of reads of one stream that delivered text."""
     reply = target.chat(COUNT, stream=True, max_tokens=16)
     chunks_of(reply)
     return sum(bool(_TEXT.search(chunk.data)) for chunk in reply.chunks)

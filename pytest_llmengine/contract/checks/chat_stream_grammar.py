@@ -1,4 +1,4 @@
-"""chat.stream.sse_grammar and .utf8: the bytes under the events."""
+"""Checks of chat.stream.sse_grammar and chat.stream.utf8: the bytes of the events."""
 
 from __future__ import annotations
 

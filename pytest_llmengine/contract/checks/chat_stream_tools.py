@@ -1,4 +1,4 @@
-"""chat.stream.tool: a tool call in fragments."""
+"""Checks of chat.stream.tool: the fragments of a streamed tool call."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def finish_reason(target: Target) -> None:
 
 
 def _called(target: Target, prompt: str, *tools: JSON) -> Chunks:
-    """A stream in which a tool call was required; one without ends the check as unmeasured."""
+    """A stream with a required tool call; unmeasured if there is no call."""
     chunks = stream_chat(
         target, prompt, tools=list(tools), tool_choice="required", max_tokens=CALL_TOKENS
     )

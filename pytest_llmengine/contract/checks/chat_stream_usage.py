@@ -1,4 +1,4 @@
-"""chat.stream.usage: token counts in a stream, and only when they were asked for."""
+"""Checks of chat.stream.usage: a stream has token counts if they were requested."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def equals_nonstream(target: Target) -> None:
 
 
 def _with_usage(target: Target) -> Chunks:
-    """A stream that was asked for usage; one without any ends the check as ignored."""
+    """A stream with requested usage; the check ends as ignored if there is none."""
     chunks = stream_chat(target, max_tokens=4, stream_options={"include_usage": True})
     expect_effect(
         any(chunk.get("usage") for chunk in chunks),

@@ -1,4 +1,4 @@
-"""comp: the older completions endpoint."""
+"""Checks of comp: the legacy completions endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""conc: requests at the same time do not touch each other."""
+"""Checks of conc: requests at the same time do not affect each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
 SOURCE = "clients send many requests at once"
-# Each prompt is longer than the last, so an answer shows by its prompt_tokens whose it is.
+# Each prompt is longer than the one before, so prompt_tokens shows to which one an answer belongs.
 PROMPTS = tuple("Say hello" + " and hello" * 4 * n + "." for n in range(4))
 
 

@@ -1,4 +1,4 @@
-"""dspy: DSPy programs get their answers from the server, whole and each its own."""
+"""Checks of dspy: DSPy programs get complete answers to their own questions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 row = partial(check, level=QUIRK, package=DSPY)
 
 QA = "question -> answer"
-SHOWN = ("birch", "maple", "cedar")  # none of these is asked for
+SHOWN = ("birch", "maple", "cedar")  # no question asks for these
 ASKED = ("ash", "oak", "elm")
 CAP = 8
 
@@ -57,7 +57,7 @@ def _reasoned(word: str) -> dict[str, str]:
 def n(target: Target) -> None:
     """A language model that is asked for two completions gives two."""
     with programs(target) as made:
-        # Not greedy, at which vLLM refuses two choices.
+        # With greedy sampling vLLM refuses two choices.
         got = made.run(lambda: made.lm("Say hello.", n=2, temperature=0.7, max_tokens=16))
     expect_effect(len(got) == 2, f"n=2 was accepted and gave {len(got)} completions")
 

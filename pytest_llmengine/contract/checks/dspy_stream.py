@@ -1,4 +1,4 @@
-"""dspy.stream: programs whose fields are seen while the model writes them."""
+"""Checks of dspy.stream: DSPy programs that stream their fields."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def listener(target: Target) -> None:
 
 
 async def _streamed(made: Programs) -> list[Any]:
-    """The pieces of the field, then the prediction."""
+    """The pieces of the field, followed by the prediction."""
     listening = made.dspy.streaming.StreamListener(signature_field_name="answer")
     repeater = rehearsed(made.dspy.Predict("question -> answer"), *({"answer": s} for s in SHOWN))
     program = made.dspy.streamify(repeater, stream_listeners=[listening])

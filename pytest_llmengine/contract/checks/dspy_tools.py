@@ -1,4 +1,4 @@
-"""dspy.tools: agents that call Python functions, natively and in DSPy's own text."""
+"""Checks of dspy.tools: agents that call Python functions, natively and in DSPy's own format."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def native(target: Target) -> None:
 
 
 def _calling(dspy: Any) -> Any:
-    """A signature with tools in and calls out."""
+    """A signature with tools as input and tool calls as output."""
     fields = {
         "question": (str, dspy.InputField()),
         "tools": (GenericAlias(list, dspy.Tool), dspy.InputField()),
@@ -58,7 +58,7 @@ def _calling(dspy: Any) -> Any:
 
 
 def _called(made: Programs, program: Callable[[], Any]) -> Any:
-    """What the program says, if there was a call; without one nothing can be known."""
+    """The program's result; unmeasured if the model made no call."""
     try:
         said = made.run(program)
     except Unmeasured:

@@ -1,4 +1,4 @@
-"""dspy.typed: typed fields, by the model's text alone, in JSON mode and by a schema."""
+"""Checks of dspy.typed: typed fields, read from text, in JSON mode and with a schema."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def json_schema(target: Target) -> None:
 
 
 def _held(made: Programs, signature: Any, expect_held: Callable[[DSPyAnswer], None]) -> Any:
-    """What the program says; where DSPy cannot read the text, the server should have held it."""
+    """The program's result; if DSPy cannot read the text, check that the server enforced it."""
     try:
         return made.run(lambda: made.dspy.Predict(signature)(question=ASK))
     except Unmeasured:
@@ -110,7 +110,7 @@ def _expect_schema(answer: DSPyAnswer) -> None:
 
 
 def _expect_sent(answer: DSPyAnswer) -> None:
-    """DSPy up to 3.3 asks again in JSON mode where a schema was turned down, and says nothing."""
+    """Expect that a schema was sent: after a refusal, DSPy up to 3.3 silently uses JSON mode."""
     if not answer.schema:
         raise Refused("the schema was turned down, and DSPy fell back to JSON mode")
 

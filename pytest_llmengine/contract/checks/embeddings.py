@@ -1,4 +1,4 @@
-"""emb: vectors for texts."""
+"""Checks of emb: the embeddings endpoint."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _vector(body: dict[str, Any], index: int = 0) -> list[float]:
 
 
 def _close(one: list[float], other: list[float]) -> bool:
-    """Whether two vectors are the same but for rounding."""
+    """Whether two vectors are equal except for rounding."""
     scale = max(map(abs, one), default=1.0) or 1.0
     return len(one) == len(other) and all(
         abs(a - b) <= _CLOSE * scale for a, b in zip(one, other, strict=True)

@@ -1,4 +1,4 @@
-"""err: what is wrong with a request is said in the envelope that clients read."""
+"""Checks of err: errors have the envelope that clients read."""
 
 from __future__ import annotations
 

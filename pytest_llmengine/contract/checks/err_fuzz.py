@@ -1,4 +1,4 @@
-"""err.fuzz: no bad request brings a server down, or its insides to light."""
+"""Checks of err.fuzz: bad requests do not break the server or reveal its internals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hdr: headers that people look for when something went wrong."""
+"""Checks of hdr: headers that help with finding the cause of a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""logprobs: the probabilities of the tokens of a chat completion."""
+"""Checks of logprobs: the log-probabilities of the tokens in a chat completion."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def values(target: Target) -> None:
 
 
 def _ask(target: Target, **params: Any) -> dict[str, Any]:
-    """An answer with logprobs; one that drops them ends the check as ignored."""
+    """An answer with logprobs; the check ends as ignored if there are none."""
     body = target.chat(logprobs=True, max_tokens=4, **params).success_or_refused()
     expect_effect(
         choice(body).get("logprobs"), f"logprobs were accepted and dropped: {quote(body)}"
@@ -151,7 +151,7 @@ def _expect_token(entry: dict[str, Any], *more: str) -> None:
 
 
 def _bytes(entry: dict[str, Any]) -> bytes:
-    """The bytes of a token; a token without any, which the schema allows, stands for itself."""
+    """The bytes of a token; the token's text if it has none, which the schema allows."""
     given = entry.get("bytes")
     if given is None:
         return pick(entry, str, "token").encode()

@@ -1,4 +1,4 @@
-"""models: what a server says that it serves."""
+"""Checks of models: the list of models and their descriptions."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def id_usable(target: Target) -> None:
 
 
 def _listed(target: Target) -> str:
-    """The target's model where it is listed, else the first of the list."""
+    """The target's model if it is listed, or else the first listed model."""
     ids = [pick(m, str, "id") for m in objects(target.get("/models").success(), "data")]
     expect(ids, "the list of models is empty")
     return target.model if target.model in ids else ids[0]

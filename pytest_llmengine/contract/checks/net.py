@@ -1,4 +1,4 @@
-"""net: what HTTP lets a client do."""
+"""Checks of net: HTTP features that clients may use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def keepalive_reuse(target: Target) -> None:
         chunks_of(stream)
         last = target.chat(max_tokens=1)
         said(last.success())
-    # Asked last, so that a recording holds the exchanges, and the answers are judged everywhere.
+    # This comes last, so that recordings hold the exchanges and the answers are always checked.
     target.need_direct()
     expect(first.port == stream.port, "the connection was closed after a whole answer")
     expect(stream.port == last.port, "the connection was closed after a stream")

@@ -1,4 +1,4 @@
-"""reasoning: what a model thinks before it answers, kept apart from the answer."""
+"""Checks of reasoning: a model's reasoning is separate from its answer."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def tokens_counted(target: Target) -> None:
 
 
 def _reasoned(target: Target) -> dict[str, Any]:
-    """An answer with reasoning; one without ends the check as unmeasured."""
+    """An answer with reasoning; unmeasured if there is no reasoning."""
     body = target.chat(ASK, **THINKING).success_or_refused()
     if not reasoning(body):
         raise Unmeasured(f"no reasoning in the answer {content(body)!r}")

@@ -1,4 +1,4 @@
-"""resp: the body of a whole answer of the responses endpoint."""
+"""Checks of resp: the body of a whole answer of the responses endpoint."""
 
 from __future__ import annotations
 

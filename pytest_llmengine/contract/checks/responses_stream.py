@@ -1,4 +1,4 @@
-"""resp.stream: the events of a streamed response."""
+"""Checks of resp.stream: the events of a streamed response."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def delta_logprobs_key(target: Target) -> None:
 )
 def terminal_once(target: Target) -> None:
     """A stream ends with exactly one of completed, incomplete and failed, as its status says."""
-    for prompt in ("Say hello.", LONG):  # an answer that may be whole, and one that the cap cuts
+    for prompt in ("Say hello.", LONG):  # the cap cuts at least the second
         _expect_one_end(stream_response(target, prompt))
 
 

@@ -1,4 +1,4 @@
-"""struct: answers held to JSON or to a schema by the server."""
+"""Checks of struct: the server makes answers follow JSON or a schema."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SPEC = "openai-openapi: ResponseFormatJsonSchema"
 SCHEMA = {Capability.JSON_SCHEMA}
 ASK = "Which colour has the sky?"
-ASK_NUMBER = "What is 2 + 2? Say the number, not in JSON."  # small models soon end this one
+ASK_NUMBER = "What is 2 + 2? Say the number, not in JSON."  # small models end this answer soon
 FORMAT = constrained_to(COLOUR_SCHEMA)
 TOKENS = 64
 
@@ -149,7 +149,7 @@ def refusal_key(target: Target) -> None:
 
 
 def _control(target: Target) -> None:
-    """Ends the check as refused where schemas themselves are, so that a 400 means the bad one."""
+    """End the check as refused if valid schemas are refused, so a 400 is about the bad one."""
     target.chat(ASK, response_format=FORMAT, max_tokens=2).success_or_refused()
 
 

@@ -1,4 +1,4 @@
-"""tools: what a tool call looks like, and what comes back into the history."""
+"""Checks of tools: the form of tool calls, and of their results in the history."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def history_bad_json_args(target: Target) -> None:
 
 
 def _after_call(target: Target, arguments: str) -> Reply:
-    """The reply to a history with a call that had these arguments."""
+    """The reply to a history that contains a call with these arguments."""
     call = {"name": "get_weather", "arguments": arguments}
     asked: JSON = {"role": "user", "content": ASK_WEATHER}
     called: JSON = {
@@ -190,14 +190,14 @@ def _need_calls(body: dict[str, Any]) -> None:
 def _called(
     target: Target, prompt: str, tool: JSON, tool_choice: str | JSON = "required"
 ) -> dict[str, Any]:
-    """An answer in which a call was required; one without ends the check as unmeasured."""
+    """An answer with a required call; unmeasured if there is no call."""
     body = _ask(target, prompt, tool, tool_choice=tool_choice)
     _need_calls(body)
     return body
 
 
 def _arguments(target: Target, prompt: str, tool: JSON) -> Any:
-    """The arguments of a required call, which must be JSON that the tool's schema allows."""
+    """The arguments of a required call; the check fails if the tool's schema forbids them."""
     first = tool_calls(_called(target, prompt, tool))[0]
     text = pick(first, str, "function", "arguments")
     try:

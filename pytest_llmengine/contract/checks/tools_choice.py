@@ -1,4 +1,4 @@
-"""tools.choice: whether the server does what tool_choice asks for, and refuses what it cannot."""
+"""Checks of tools.choice: the server obeys tool_choice and rejects invalid values."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _ask(target: Target, prompt: str, *tools: JSON, **params: Any) -> dict[str, 
 
 
 def _control(target: Target) -> None:
-    """Ends the check as refused where tools themselves are, so that a 400 means the bad value."""
+    """End the check as refused if valid tools are refused, so a 400 is about the bad value."""
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
 
 

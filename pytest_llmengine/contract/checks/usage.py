@@ -1,4 +1,4 @@
-"""usage: the token counts of an answer add up."""
+"""Checks of usage: the token counts of an answer add up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def present_sum(target: Target) -> None:
 def n_sums_choices(target: Target) -> None:
     """The completion_tokens of an n of 2 count both choices."""
     prompt = "Count from one to fifty in words."
-    # Not 0, at which vLLM refuses two choices; low, so that none ends before the cap.
+    # Not 0, because vLLM refuses two choices then; low, so that both reach the token cap.
     body = target.chat(prompt, n=2, temperature=0.1, max_tokens=4).success_or_refused()
     reasons = [c.get("finish_reason") for c in objects(body, "choices")]
     if reasons != ["length", "length"]:

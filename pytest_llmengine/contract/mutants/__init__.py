@@ -1,1 +1,1 @@
-"""For every check a mock server with that one rule broken, one file a group."""
+"""Mutants: mock servers that break exactly one rule, for every check, one file per group."""

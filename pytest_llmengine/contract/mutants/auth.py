@@ -1,4 +1,4 @@
-"""Mutants of auth; the mock that they change asks for a key."""
+"""Mutants of auth; they are variants of a mock that requires a key."""
 
 from __future__ import annotations
 

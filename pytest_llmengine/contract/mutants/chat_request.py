@@ -28,7 +28,7 @@ for name in REJECTIONS:
     rule_off(name)
     mutant(name, Behaviour("refused without a word", error=put("", "error", "message")))
 
-# The values at the ends of a range are good ones.
+# The values at the ends of a range are valid.
 for name, field, good, taken_for in (
     ("chat.temperature.range", "temperature", 2, 3),
     ("chat.top_p.range", "top_p", 0, -1),

@@ -32,7 +32,7 @@ CHOICELESS = Behaviour("no choices", reply=put([], "choices"))
 
 
 def _one_answer_a_prompt() -> Hook:
-    """Answer a prompt with a text once, however often and as how many choices it is asked for."""
+    """A hook that gives each prompt one choice, and no choice if it is asked again."""
     answered: set[str] = set()
 
     def hook(body: JSON, call: Call) -> JSON:

@@ -1,7 +1,4 @@
-"""Hooks that change one thing: the words that mutants are written in.
-
-Hooks that edit each part of a body, or the events and bytes of a stream.
-"""
+"""Hooks for mutants: each changes one part of a body, or the events or bytes of a stream."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ WireHook = Callable[[RawReply, Call], RawReply]
 
 
 def rule_off(check: str) -> None:
-    """Register the mock without its own rule of that name as a mutant of the check."""
+    """Register the mock without its own rule for the check as a mutant of that check."""
     mutant(check, Behaviour(f"without the rule {check}", without_rules=frozenset({check})))
 
 
 def without(*path: str | int) -> Hook:
-    """A hook that takes the field at the path out of a body, where it is there."""
+    """A hook that removes the field at the path from a body, if it exists."""
 
     def hook(body: JSON, call: Call) -> JSON:
         parent = _at(body, *path[:-1])
@@ -35,7 +32,7 @@ def without(*path: str | int) -> Hook:
 
 
 def put(value: Any, *path: str | int) -> Hook:
-    """A hook that puts a value at the path, where what holds it is there."""
+    """A hook that puts a value at the path, if its parent exists."""
 
     def hook(body: JSON, call: Call) -> JSON:
         parent = _at(body, *path[:-1])
@@ -47,12 +44,12 @@ def put(value: Any, *path: str | int) -> Hook:
 
 
 def ignoring(field: str) -> Hook:
-    """A request hook of a server that never looks at a parameter."""
+    """A request hook for a server that ignores a parameter."""
     return without(field)
 
 
 def taking(value: Any, instead_of: Any, field: str) -> Hook:
-    """A request hook of a server that takes one value of a parameter for another."""
+    """A request hook for a server that mistakes one value of a parameter for another."""
 
     def hook(body: JSON, call: Call) -> JSON:
         if field in body and body[field] == instead_of:
@@ -63,7 +60,7 @@ def taking(value: Any, instead_of: Any, field: str) -> Hook:
 
 
 def refusing(when: Callable[[JSON], object]) -> Hook:
-    """A request hook of a server that rejects good requests of some kind."""
+    """A request hook for a server that rejects some valid requests."""
 
     def hook(body: JSON, call: Call) -> JSON:
         return {**body, "messages": []} if when(body) else body
@@ -84,7 +81,7 @@ def answering(status: int, body: Any, *, when: Callable[[Call], object]) -> Wire
 
 
 def _at(body: Any, *path: str | int) -> Any:
-    """What lies at the path, or None."""
+    """The value at the path, or None."""
     for step in path:
         if isinstance(step, int):
             body = body[step] if isinstance(body, list) and len(body) > step else None
@@ -94,7 +91,7 @@ def _at(body: Any, *path: str | int) -> Any:
 
 
 def forgets(*fields: str) -> Hook:
-    """A ``request`` hook of a server that ignores these fields without a word."""
+    """A ``request`` hook for a server that silently ignores these fields."""
 
     def hook(body: JSON, call: Call) -> JSON:
         return {key: value for key, value in body.items() if key not in fields}
@@ -118,7 +115,7 @@ def answer(edit: Callable[[JSON], object]) -> Hook:
 
 
 def first_call(edit: Callable[[JSON], object]) -> Hook:
-    """A ``reply`` hook that edits the first tool call in place, where there is one."""
+    """A ``reply`` hook that edits the first tool call in place, if there is one."""
     return answer(lambda choice: [edit(c) for c in choice["message"].get("tool_calls", [])[:1]])
 
 
@@ -144,7 +141,7 @@ def fragments(edit: Callable[[JSON], object]) -> EventsHook:
 
 
 def events(edit: Callable[[list[JSON]], list[JSON]]) -> EventsHook:
-    """An ``events`` hook that needs no call."""
+    """An ``events`` hook whose function does not get the call."""
 
     def hook(found: list[JSON], call: Call) -> list[JSON]:
         return edit(found)
@@ -153,7 +150,7 @@ def events(edit: Callable[[list[JSON]], list[JSON]]) -> EventsHook:
 
 
 def sent(edit: Callable[[list[bytes]], list[bytes]]) -> WireHook:
-    """A ``wire`` hook on the chunks of a stream."""
+    """A ``wire`` hook that edits the chunks of a stream."""
 
     def hook(reply: RawReply, call: Call) -> RawReply:
         if reply.headers["content-type"].startswith("text/event-stream"):
@@ -164,12 +161,12 @@ def sent(edit: Callable[[list[bytes]], list[bytes]]) -> WireHook:
 
 
 def replaced(old: bytes, new: bytes) -> WireHook:
-    """A ``wire`` hook that writes some bytes in place of others."""
+    """A ``wire`` hook that replaces some bytes with others."""
     return sent(lambda found: [chunk.replace(old, new) for chunk in found])
 
 
 def crashes_on(part: bytes) -> WireHook:
-    """A ``wire`` hook of a server that answers 500 to a request with these bytes in it."""
+    """A ``wire`` hook for a server that answers 500 to requests that contain these bytes."""
 
     def hook(reply: RawReply, call: Call) -> RawReply:
         if part in call.body:
@@ -180,7 +177,7 @@ def crashes_on(part: bytes) -> WireHook:
 
 
 def mixing_up(*, after: int) -> Hook:
-    """A ``reply`` hook that gives each caller the answer before, once so many were served."""
+    """A ``reply`` hook that, after so many answers, gives each caller the previous answer."""
     served: list[JSON] = []
 
     def hook(body: JSON, call: Call) -> JSON:

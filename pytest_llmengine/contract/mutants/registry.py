@@ -1,4 +1,4 @@
-"""Which mutant kills which check."""
+"""The registry of mutants, by the check that must notice them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """The mock server with one rule broken; `check` must not pass on it."""
+    """A mock server that breaks one rule; `check` must not pass on it."""
 
     check: str
     behaviour: Behaviour
@@ -23,12 +23,12 @@ _mutants: list[Mutant] = []
 
 
 def mutant(check: str, behaviour: Behaviour) -> None:
-    """Register a behaviour that the check of that id must notice."""
+    """Register a behaviour that the check with this id must notice."""
     _mutants.append(Mutant(check, behaviour))
 
 
 def mutants() -> list[Mutant]:
-    """Every mutant, in the order of the files and rows."""
+    """Every mutant, in the order of the files and registrations."""
     package = importlib.import_module("pytest_llmengine.contract.mutants")
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         importlib.import_module(f"{package.__name__}.{module}")

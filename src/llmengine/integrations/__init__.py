@@ -1,1 +1,1 @@
-"""The engine inside other people's frameworks, one package each; none is imported before use."""
+"""Integrations with other frameworks, one package per framework, imported only when used."""

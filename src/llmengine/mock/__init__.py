@@ -1,4 +1,4 @@
-"""The reference implementation of the contract: a deterministic LLM server on loopback."""
+"""The mock server: a deterministic LLM server on loopback, the reference for the contract."""
 
 from llmengine.mock.behaviour import Behaviour, Call, Fault, RawReply, Script
 from llmengine.mock.server import MockServer

@@ -1,8 +1,7 @@
-"""What a request must get past before its fields are looked at: key, content type, JSON.
+"""The ASGI application of the mock server: admission, routes, and the pipeline for every request.
 
-Every route, and what answers it.
-
-The ASGI application: one pipeline that every request goes through.
+Before a route looks at the fields of a body, the request must have the right key, content type and
+JSON.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def parsed(body: bytes) -> Any:
-    """The JSON value of a body; ValueError for what is none, lone surrogates included."""
+    """Parse a JSON body; raises ValueError for invalid JSON and for lone surrogates."""
     try:
         value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
         if rb"\ud" in body.lower():
@@ -71,7 +70,7 @@ def _finite(digits: str) -> float:
 
 
 def authorize(call: Call, service: Service) -> None:
-    """Raise ApiError unless the call brings the key; the scheme's case does not matter."""
+    """Raise ApiError unless the call has the key; the case of the scheme is ignored."""
     without = service.behaviour.without_rules
     if service.key is None or _is_open(call, service):
         return
@@ -97,7 +96,7 @@ def _refuse(message: str) -> NoReturn:
 def json_object(call: Call, service: Service, *, any_type: bool) -> JSON | None:
     """A copy of the body's JSON object, after the behaviour's hook.
 
-    None for a body that is no JSON object where the rule on that is switched off. `any_type`
+    None for a body that is not a JSON object if the rule against it is switched off. `any_type`
     accepts every content type, as Ollama does.
     """
     without = service.behaviour.without_rules
@@ -132,7 +131,7 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """What ``Behaviour.disabled_routes`` calls it; the path alone means every method."""
+        """The name for ``Behaviour.disabled_routes``; there a path alone means all methods."""
         return f"{self.method} {self.path}"
 
 
@@ -170,7 +169,7 @@ OPERATIONS = (
 
 
 def check_names(behaviour: Behaviour) -> None:
-    """Raise ValueError for a rule or a route that a behaviour names and that is not there."""
+    """Raise ValueError if a behaviour names a rule or a route that does not exist."""
     if unknown := behaviour.without_rules - set(rules.names()):
         listed = ", ".join(sorted(unknown))
         raise ValueError(f"no rule is called {listed}; llmengine.mock.rules.names() lists them")
@@ -199,12 +198,12 @@ NO_METHOD = Operation("*", "*", _no_method)
 
 _log = logging.getLogger("llmengine.mock")
 
-# A clock must be able to see that a stream's first event leaves before its last is due.
+# Pause in seconds after a stream's first event, so that a clock can tell it from the last one.
 _PAUSE_AFTER_FIRST = 0.005
 
 
 def build(service: Service) -> Starlette:
-    """The application that serves this service; ValueError for a name that is not there."""
+    """Build the application; raises ValueError if the behaviour names an unknown rule or route."""
     check_names(service.behaviour)
     routes = [
         Route(o.path, _endpoint(o, service), methods=[o.method], name=o.name) for o in OPERATIONS
@@ -222,7 +221,7 @@ def _endpoint(operation: Operation, service: Service) -> Callable[[Request], Awa
 
 
 def _handlers(service: Service) -> dict[Any, Any]:
-    """Unknown paths and methods go through the same pipeline as all else."""
+    """Handlers that send unknown paths and methods through the same pipeline as all requests."""
 
     async def no_path(request: Request, error: HTTPException) -> Response:
         return await _exchange(request, NO_PATH, service, {})
@@ -249,7 +248,7 @@ async def _exchange(
         streamed = isinstance(answer, Stream)
     except ApiError as error:
         reply, streamed = failure(error, service.behaviour, call), False
-    except Exception as error:  # noqa: BLE001 - kept, and raised at the end
+    except Exception as error:  # noqa: BLE001 - kept, and raised when the server ends
         reply, streamed = _crashed(error, call, service), False
     reply = service.behaviour.wire(reply, call)
     return _Sender(spoiled(reply, fault, streamed=streamed or reply.cut), fault)
@@ -283,7 +282,7 @@ def _answer(
 
 
 def _crashed(error: Exception, call: Call, service: Service) -> RawReply:
-    """A 500 for a defect of the mock or of a hook; `MockServer` raises it again at its end."""
+    """A 500 for an error in the mock or in a hook; `MockServer` raises it again when it ends."""
     _log.error("the mock broke on %s %s", call.method, call.path, exc_info=error)
     service.crashes.append(error)
     message = f"The mock server itself broke: {type(error).__name__}: {error}"
@@ -291,7 +290,7 @@ def _crashed(error: Exception, call: Call, service: Service) -> RawReply:
 
 
 class _Sender(Response):
-    """Sends a raw reply, at the fault's pace, and hangs up where the fault says so."""
+    """Sends a raw reply with the delays of a fault, and drops the connection if it says so."""
 
     def __init__(self, reply: RawReply, fault: Fault) -> None:
         super().__init__(status_code=reply.status)

@@ -1,4 +1,4 @@
-"""How a mock server may differ from the reference: the hooks that mutants and personas use."""
+"""How a mock server may differ from the reference: hooks, faults and scripts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Call:
 
 @dataclass(slots=True)
 class RawReply:
-    """What is about to go over the wire: the last thing that a behaviour may change.
+    """A reply just before it is sent: the last thing that a behaviour may change.
 
-    A whole body is one item of ``chunks``; a stream has one item an event. ``cut`` drops the
+    A whole body is one item of ``chunks``; a stream has one item per event. ``cut`` drops the
     connection after the chunks instead of ending the body.
     """
 
@@ -60,21 +60,21 @@ def _same_wire(reply: RawReply, call: Call) -> RawReply:
 @checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """One way for the mock to differ from the reference; the default differs in nothing.
+    """One way in which the mock differs from the reference; the default has no differences.
 
-    The hooks run in this order, each on a copy that it may change and must return:
+    The hooks run in this order. Each gets a copy, which it may change and must return:
 
-    - ``request`` sees the decoded JSON body before it is validated, so deleting a field plays a
-      server that ignores it without a word;
+    - ``request`` gets the decoded JSON body before it is validated, so deleting a field imitates a
+      server that silently ignores the field;
     - ``without_rules`` names validation rules of ``llmengine.mock.rules`` that are not applied;
-    - ``reply`` sees the JSON body of a successful whole answer, ``events`` the list of JSON
+    - ``reply`` gets the JSON body of a successful whole answer, ``events`` the list of JSON
       objects of a successful stream (without ``[DONE]``), ``error`` the JSON body of a 4xx or 5xx;
-    - ``wire`` sees status, headers and byte chunks just before they are sent.
+    - ``wire`` gets status, headers and byte chunks just before they are sent.
 
-    ``disabled_routes`` are answered with 404: a path such as ``/v1/embeddings``, or a method and
-    a path such as ``GET /v1/models/{name:path}``, spelled as in ``llmengine.mock.app``.
-    A rule or a route that does not exist is a ValueError when the server starts. What a hook
-    raises becomes a 500, and is raised again where the server's ``with`` block ends.
+    ``disabled_routes`` are answered with 404. An entry is a path such as ``/v1/embeddings``, or a
+    method and a path such as ``GET /v1/models/{name:path}``, written as in ``llmengine.mock.app``.
+    The start of the server raises ValueError for a rule or a route that does not exist. An
+    exception in a hook becomes a 500 and is raised again at the end of the server's ``with`` block.
     """
 
     name: str = "reference"
@@ -98,13 +98,14 @@ def _advice(unknown: Mapping[str, Any]) -> str | None:
 class Fault:
     """A failure that the server plays on purpose.
 
-    ``status`` answers with that error instead (with ``retry_after`` seconds in the header).
+    ``status`` answers with that error status (and ``retry_after`` seconds in the header).
     ``delay`` and ``chunk_delay`` are seconds before the first byte and between chunks.
     ``cut_after`` drops the connection after that many chunks of a stream, or of a body that
     ``split_at`` has cut; 0 drops it before any byte.
-    ``malformed_json`` sends a body that is no JSON, ``content_type`` another content type,
-    ``drop_keepalive`` closes the connection after the answer without saying so in a header.
-    ``split_at`` re-cuts the body's bytes: one number is a chunk size, several are positions.
+    ``malformed_json`` sends a body that is not JSON, ``content_type`` another content type.
+    ``drop_keepalive`` closes the connection after the answer without a header that says so.
+    ``split_at`` cuts the body's bytes in another way: one number is a chunk size, several are
+    positions.
     """
 
     status: int | None = None
@@ -134,12 +135,12 @@ def _check(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
 @checked_fields(InvalidFieldError)
 @dataclass(slots=True)
 class Script:
-    """Replies and faults to give in order; past the end the mock answers as the reference.
+    """Replies and faults to play in order; after the last one the mock answers as the reference.
 
     ``replies`` are texts, or JSON objects that become the assistant's message: ``content``,
     ``refusal``, ``reasoning`` and ``tool_calls`` in OpenAI's shape. Each call that generates
-    takes one; one that fails takes none. ``faults`` pair with all calls in order; None is no
-    fault. Both may be any iterable, also endless.
+    text uses one reply; a call that fails uses none. ``faults`` are for all calls in order; None
+    means no fault. Both may be any iterable, even an endless one.
     """
 
     replies: Iterable[str | JSON] = field(default_factory=tuple)
@@ -148,7 +149,7 @@ class Script:
     def __post_init__(self) -> None:
         for name in ("replies", "faults"):
             given = getattr(self, name)
-            # A text or a message is iterable too, but not a list of replies.
+            # A text or a message is iterable too, but it is not a list of replies.
             if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
                 raise InvalidFieldError(
                     f"Script: {name} is a {type(given).__name__}; give a list of {name}"

@@ -1,12 +1,7 @@
-"""VLLM's ``structured_outputs`` as JSON schemas; lenient, for rules may be left out.
+"""Translates the request bodies of every API of the mock to requests for its model.
 
-A chat completion's body as a question; it bears any JSON, for rules may be left out.
-
-A text completion's body as questions, one a prompt; it bears any JSON.
-
-The body of the responses API in the terms of chat completions; it bears any JSON.
-
-The bodies of Ollama's own API in the terms of chat completions; they bear any JSON.
+The bodies of the responses API and of Ollama's own API are first translated to those of chat
+completions. These functions accept any JSON, because validation rules may be switched off.
 """
 
 from __future__ import annotations
@@ -24,24 +19,25 @@ if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
 
 
-# What JSON mode answers with where no schema is given.
+# The schema of JSON mode if the request gives none.
 ANY_OBJECT: JSON = {
     "type": "object",
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
 }
+# The kinds of constraint in vLLM's `structured_outputs`.
 KINDS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _OF_LITERALS = re.compile(rf"\s*root\s*::=\s*{_LITERAL.pattern}(?:\s*\|\s*{_LITERAL.pattern})*\s*")
 
 
 def given_kinds(wanted: JSON) -> list[str]:
-    """The kinds of constraint that are asked for."""
+    """The kinds of constraint that a request asks for."""
     return [kind for kind in KINDS if wanted.get(kind) is not None]
 
 
 def schema_of(wanted: JSON) -> Any:
-    """What the answer is to fit; None where nothing is asked for, or nothing that can be played."""
+    """The schema that the answer must fit; None if there is none or the mock cannot play it."""
     if (schema := wanted.get("json")) is not None:
         return _parsed(schema) if isinstance(schema, str) else schema
     if wanted.get("json_object") is True:
@@ -53,12 +49,12 @@ def schema_of(wanted: JSON) -> Any:
 
 
 def is_plain(wanted: JSON) -> bool:
-    """Whether the answer is a text as it is, rather than JSON."""
+    """Whether the answer is plain text and not JSON."""
     return not mapping(wanted).keys() & {"json", "json_object"}
 
 
 def literals(grammar: str) -> list[str]:
-    """The texts of a grammar that is a choice of literals, the only kind that is played."""
+    """The texts of a grammar that is a choice of literals, the only kind that the mock plays."""
     if not _OF_LITERALS.fullmatch(grammar):
         return []
     return [_parsed(f'"{found}"') or found for found in _LITERAL.findall(grammar)]
@@ -76,7 +72,7 @@ _QUIET = frozenset({"", "none", "minimal"})
 
 
 def chat_ask(body: JSON) -> GenerationRequest:
-    """The question in the body of a chat completion."""
+    """The request in the body of a chat completion."""
     choice = body.get("tool_choice")
     named = text(mapping(mapping(choice).get("function")).get("name"))
     limit = integer(body.get("max_completion_tokens"))
@@ -100,13 +96,13 @@ def chat_ask(body: JSON) -> GenerationRequest:
 
 
 def positive(value: Any) -> int | None:
-    """A token limit, or None for no limit: what is not positive is none."""
+    """A token limit; None, for no limit, if the value is not a positive number."""
     limit = integer(value)
     return limit if limit is not None and limit > 0 else None
 
 
 def choices(value: Any) -> int:
-    """How many answers to give: a number out of range is brought into it."""
+    """The number of answers; a number out of range is replaced by the nearest valid one."""
     return min(max(integer(value) or 1, 1), _MAX_CHOICES)
 
 
@@ -128,20 +124,20 @@ def _arguments(value: Any) -> str:
 
 
 def content_text(content: Any) -> str:
-    """A message's content as one text: a string, or its text parts one after the other."""
+    """A message's content as one text: a string, or its text parts joined."""
     if isinstance(content, str):
         return content
     return "".join(text(mapping(p).get("text")) for p in items(content))
 
 
 def chat_tools(tools: Any) -> tuple[MockTool, ...]:
-    """The functions that may be called."""
+    """The functions that the model may call."""
     functions = (mapping(mapping(t).get("function")) for t in items(tools))
     return tuple(tool(f) for f in functions if text(f.get("name")))
 
 
 def tool(function: JSON) -> MockTool:
-    """A function as OpenAI and Ollama describe it."""
+    """Read a function in the form that OpenAI and Ollama use."""
     parameters = mapping(function.get("parameters"))
     return MockTool(function["name"], parameters, text(function.get("description")))
 
@@ -155,15 +151,15 @@ def wanted_schema(wanted: JSON) -> Any:
     return None
 
 
-_DEFAULT_TOKENS = 16  # OpenAI's own default of max_tokens on this route
+_DEFAULT_TOKENS = 16  # OpenAI's default for max_tokens on this route
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What is asked: a question a prompt, and how to show the answers.
+    """A text completion: one request per prompt, and how to show the answers.
 
-    ``logprobs`` is the number of alternatives or None. Each question asks for ``best_of`` answers
-    and the first ``n`` are shown. ``generates`` is False for a limit of no tokens.
+    ``logprobs`` is the number of alternatives or None. Each request asks for ``best_of`` answers
+    and the first ``n`` are shown. ``generates`` is False if the token limit is 0.
     """
 
     asks: tuple[GenerationRequest, ...]
@@ -174,7 +170,7 @@ class Completion:
 
 
 def completion(body: JSON) -> Completion:
-    """The questions in the body of a text completion."""
+    """The requests in the body of a text completion."""
     n = choices(body.get("n"))
     limit = integer(body.get("max_tokens"))
     logprobs = integer(body.get("logprobs"))
@@ -202,7 +198,7 @@ def _ask(prompt: str, body: JSON, limit: int | None, n: int) -> GenerationReques
 
 
 def prompts(value: Any) -> list[str]:
-    """Prompts, or inputs, in any of four forms: a text, texts, token ids, lists of token ids."""
+    """Prompts or inputs as texts, given as a text, texts, token ids or lists of token ids."""
     if isinstance(value, str):
         return [value]
     parts = items(value)
@@ -220,7 +216,7 @@ _SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "user", "metada
 
 
 def as_chat(body: JSON, history: list[JSON] | None = None) -> JSON:
-    """The chat body that asks the same, with the messages of an earlier response before it."""
+    """The body of the responses API as a chat body, after the messages of an earlier response."""
     chat: JSON = {k: body[k] for k in _SAME if k in body}
     chat["messages"] = [*_instructions(body), *(history or ()), *messages(body.get("input"))]
     if body.get("max_output_tokens") is not None:
@@ -242,7 +238,7 @@ def _instructions(body: JSON) -> list[JSON]:
 
 
 def messages(given: Any) -> list[JSON]:
-    """The input's items as chat messages; a string is one user message."""
+    """The items of the input as chat messages; a string is one user message."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     found = (_message(mapping(i)) for i in items(given))
@@ -288,7 +284,7 @@ _OPTIONS = {"temperature": "temperature", "seed": "seed", "num_predict": "max_to
 
 
 def chat_as_chat(body: JSON) -> JSON:
-    """``/api/chat`` as a chat completion."""
+    """The body of Ollama's ``/api/chat`` as a chat body."""
     return {
         "messages": [
             _ollama_message(m) for m in items(body.get("messages")) if isinstance(m, dict)
@@ -299,7 +295,7 @@ def chat_as_chat(body: JSON) -> JSON:
 
 
 def generate_as_chat(body: JSON) -> JSON:
-    """``/api/generate`` as a chat completion: the system text, then the prompt."""
+    """The body of Ollama's ``/api/generate`` as a chat body: the system text, then the prompt."""
     system, prompt = text(body.get("system")), text(body.get("prompt"))
     before = [{"role": "system", "content": system}] if system else []
     return {"messages": [*before, {"role": "user", "content": prompt}], **_shared(body)}
@@ -326,14 +322,14 @@ def _effort(think: Any) -> str:
 
 
 def ollama_schema(given: Any) -> Any:
-    """The schema of a ``format``: ``json``, a schema, or None for free text."""
+    """The schema for Ollama's ``format``, which is ``json`` or a schema; None for free text."""
     if given == "json":
         return ANY_OBJECT
     return given if isinstance(given, dict) and given else None
 
 
 def _ollama_message(message: JSON) -> JSON:
-    """Ollama gives a call's arguments as an object, and no id."""
+    """An Ollama message as a chat message; Ollama's calls have arguments as an object and no id."""
     calls = [_call(mapping(mapping(c).get("function"))) for c in items(message.get("tool_calls"))]
     plain = {"role": message.get("role"), "content": message.get("content")}
     return {**plain, "tool_calls": calls} if calls else plain

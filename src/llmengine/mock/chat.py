@@ -1,9 +1,4 @@
-"""How many tokens an answer took, in OpenAI's shape.
-
-Log-probabilities that are made up, but add up: the chosen token first, the sum below one.
-
-POST /v1/chat/completions: answers in OpenAI's shape, whole and streamed.
-"""
+"""POST /v1/chat/completions: answers in OpenAI's shape, whole and streamed."""
 
 from __future__ import annotations
 
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def usage_of(prompt_tokens: int, said: Iterable[Said]) -> JSON:
-    """Tokens of the prompt once, and of all the answers."""
+    """The usage: the prompt's tokens, counted once, and those of all answers."""
     answers = list(said)
     completion = sum(s.completion_tokens for s in answers)
     return {
@@ -52,7 +47,7 @@ _CHANCES = 400
 
 
 def chat_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[JSON]:
-    """One entry a token in the shape of chat completions, with `top` alternatives.
+    """One entry per token in the shape of chat completions, with `top` alternatives.
 
     `first` is the place of the first token in the answer.
     """
@@ -65,12 +60,15 @@ def chat_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[JSON]:
 
 
 def chosen(token: str, place: int) -> float:
-    """The natural-log probability of the token at its place."""
+    """The made-up log-probability (natural log) of the token at its place."""
     return math.log(_chance(token, place))
 
 
 def alternatives(token: str, place: int, top: int) -> list[tuple[str, float]]:
-    """The `top` most likely tokens at a place, most likely first, the chosen one among them."""
+    """The `top` most likely tokens at a place, the chosen one first.
+
+    Their probabilities are made up, but their sum is below one.
+    """
     top = min(top, len(VOCABULARY))
     ranked = [(token, chosen(token, place))] if top else []
     left = 1 - _chance(token, place)
@@ -95,10 +93,10 @@ FINGERPRINT = "fp_mock"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What an answer shows of its tokens beside their text.
+    """What an answer shows of its tokens besides their text.
 
-    ``top`` is how many alternatives each has, None for no logprobs; ``ids`` numbers them, None
-    where nobody asked.
+    ``top`` is the number of alternatives per token, None for no logprobs. ``ids`` gives the tokens'
+    ids, None if the request did not ask for them.
     """
 
     top: int | None
@@ -122,19 +120,19 @@ def chat_completion(body: JSON, service: Service) -> MockAnswer:
 
 
 def top_logprobs(body: JSON) -> int | None:
-    """How many alternatives a token's entry has; None for no logprobs at all."""
+    """The number of alternatives in a token's entry; None for no logprobs."""
     if body.get("logprobs") is not True:
         return None
     return max(0, integer(body.get("top_logprobs")) or 0)
 
 
 def wants_ids(body: JSON) -> bool:
-    """Whether the answer is to hold token ids, as vLLM gives them when asked."""
+    """Whether the answer must hold token ids; this is an option of vLLM."""
     return body.get("return_token_ids") is True
 
 
 def choice_of(index: int, said: Said, show: Shown) -> JSON:
-    """One whole answer."""
+    """One choice of a whole answer."""
     silent = said.refusal is not None or (said.calls and not said.tokens)
     message: JSON = {
         "role": "assistant",
@@ -198,7 +196,7 @@ def _choice_deltas(index: int, said: Said, show: Shown) -> Iterator[JSON]:
 
 
 def _deltas(said: Said, top: int | None) -> Iterator[tuple[JSON, JSON | None, Sequence[str]]]:
-    """Each delta with its log-probabilities and the tokens that it is made of."""
+    """Yield each delta with its log-probabilities and its tokens."""
     silent = said.refusal is not None or (said.calls and not said.tokens)
     first = {"role": "assistant", "content": None if silent else "", "refusal": None}
     yield first, None, ()

@@ -68,7 +68,7 @@ def _whole(choice: _Choice, asked: Completion) -> JSON:
 def _logprobs(
     tokens: Sequence[str], top: int | None, *, place: int = 0, offset: int = 0, echo: bool = False
 ) -> JSON | None:
-    """The legacy shape; nothing comes before the first token of a prompt, so it has no chance."""
+    """Log-probabilities in the legacy shape; an echoed prompt's first token has none."""
     if top is None:
         return None
     places = range(place, place + len(tokens))

@@ -1,6 +1,7 @@
-"""GET /v1/models: the one model that is served, and those that were pulled.
+"""The mock's GET /v1/models and POST /v1/embeddings.
 
-POST /v1/embeddings: unit vectors that depend on the text alone.
+The models are the one that is served and those that clients have pulled. An embedding is a unit
+vector that depends only on the text.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def create_embeddings(body: JSON, service: Service) -> MockAnswer:
 
 
 def _vector(text: str, dimensions: int) -> bytes:
-    """A unit vector as little-endian 32-bit floats, so that both encodings say the same."""
+    """A unit vector as little-endian 32-bit floats, so that both encodings give equal values."""
     chance = random.Random(f"embed {text}")  # nosec B311  # noqa: S311 - repeatable on purpose
     drawn = [chance.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*drawn)

@@ -1,4 +1,7 @@
-"""Lenient readers of a JSON body: with a validation rule switched off, anything may be in it."""
+"""Lenient readers for values of a JSON body.
+
+If a validation rule is switched off, a body may hold anything, so every reader accepts any value.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,12 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether the value is a JSON number: Python's bool is not."""
+    """Whether the value is a JSON number; a bool is not a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def strings(value: Any) -> tuple[str, ...]:
-    """The strings of a string or a list; whatever else is in there is left out."""
+    """A string, or the strings in a list; other values are left out."""
     if isinstance(value, str):
         return (value,)
     return tuple(v for v in items(value) if isinstance(v, str))

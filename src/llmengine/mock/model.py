@@ -1,10 +1,8 @@
-"""A question to the mock, free of any wire format.
+"""The mock's model: requests, the words and tool calls of its answers, and answers as tokens.
 
-What the mock says: it obeys the few instructions that checks rely on, and else talks prose.
-
-Which tools the mock calls, and values that fit a schema, made of words of the conversation.
-
-Answers in tokens, free of any wire format.
+Nothing here depends on a wire format. The model follows the few instructions that checks rely on,
+and otherwise writes prose. Arguments of tools, and values for a schema, are made of words in the
+conversation.
 """
 
 from __future__ import annotations
@@ -23,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def _header(role: str) -> tuple[str, str, str]:
-    """The tokens before a turn."""
+    """The tokens of the chat template before a turn."""
     return "<|", role, "|>"
 
 
 @dataclass(frozen=True, slots=True)
 class MockTool:
-    """A function that may be called, with the JSON schema of its arguments."""
+    """A function that the model may call, with the JSON schema of its arguments."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -38,12 +36,12 @@ class MockTool:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A question with all that changes its answer.
+    """A request to the model with everything that changes its answer.
 
-    ``schema`` is the JSON schema that the text must fit, or with ``plain`` the schema of a string
-    that the text is. ``tool_choice`` is ``none``, ``auto``,
-    ``required``, or with ``named`` the name of a tool. ``template`` is whether a chat template
-    adds its own tokens to the prompt. ``extra`` is anything more that the answer hangs on.
+    ``schema`` is the JSON schema that the text must fit. With ``plain`` the text is not JSON but a
+    string that must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``;
+    with ``named`` it is the name of a tool. ``template`` says whether a chat template adds tokens
+    of its own to the prompt. ``extra`` is anything else on which the answer depends.
     """
 
     turns: tuple[Turn, ...]
@@ -65,7 +63,7 @@ class GenerationRequest:
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """The tokens of the conversation and of the tools, with what a chat template adds."""
+        """The tokens of the conversation, of the tools and of the chat template."""
         if not self.template:
             return tuple(token for turn in self.turns for token in tokenize(turn.text))
         tools = (
@@ -76,11 +74,11 @@ class GenerationRequest:
 
     @property
     def prompt_tokens(self) -> int:
-        """How many tokens the prompt has."""
+        """The number of tokens in the prompt."""
         return len(self.pieces)
 
     def fingerprint(self, index: int) -> str:
-        """What the answer hangs on: at temperature 0 neither the seed nor the choice's index."""
+        """All that the answer depends on; seed and index count only above temperature 0."""
         chance = (self.seed, index) if self.temperature > 0 else ()
         turns = [(t.role, t.text) for t in self.turns]
         return json.dumps([turns, chance, self.logit_bias, self.extra])
@@ -104,12 +102,12 @@ class Turn:
 
 
 def reply_to(turns: Sequence[Turn], seed: str) -> str:
-    """The answer to a conversation: what it asks for if understood, else prose by the seed."""
+    """The answer that a conversation asks for, or prose made with the seed."""
     return obeyed(turns) or prose(seed)
 
 
 def obeyed(turns: Sequence[Turn]) -> str | None:
-    """The answer that the conversation dictates, or None where it leaves the choice."""
+    """The answer that the instructions in the conversation dictate, or None if there are none."""
     orders = [t.text for t in turns if t.role in {"system", "developer"}]
     for order in reversed(orders):
         if said := _SAY_WORD.search(order):
@@ -149,7 +147,7 @@ _FILLER = frozenset({"and", "for", "the", "get", "with", "from", "this", "that",
 
 
 def wanted_calls(ask: GenerationRequest, fingerprint: str) -> list[tuple[str, str]]:
-    """Names and JSON arguments of the calls to make; none where the answer is to be text."""
+    """Names and JSON arguments of the tool calls; empty if the answer is text."""
     words = hints(ask.turns)
     return [
         (tool.name, _arguments(tool, words[place:] + words[:place], fingerprint))
@@ -182,7 +180,7 @@ def _words(text: str) -> set[str]:
 
 
 def hints(turns: Sequence[Turn]) -> list[str]:
-    """What the prompt quotes, else the names in it: they make the strings of an answer."""
+    """The texts that the prompt quotes, or the names in it; they become strings of an answer."""
     prompt = _prompt(turns)
     return _QUOTED.findall(prompt) or _NAME.findall(prompt)
 
@@ -193,7 +191,7 @@ def _arguments(tool: MockTool, words: Sequence[str], fingerprint: str) -> str:
 
 
 def fitting_json(schema: Any, turns: Sequence[Turn], fingerprint: str) -> str | None:
-    """JSON that fits the schema; None for a schema that no value fits, or that is none."""
+    """JSON that fits the schema; None if the schema is invalid or no value fits it."""
     return _fitting(schema, hints(turns), fingerprint)
 
 
@@ -212,7 +210,7 @@ _FORCING_BIAS = 100
 
 @dataclass(frozen=True, slots=True)
 class SaidCall:
-    """One tool call; the arguments' JSON text comes in tokens."""
+    """One tool call; the arguments are JSON text, split into tokens."""
 
     name: str
     arguments: tuple[str, ...]
@@ -225,7 +223,7 @@ class SaidCall:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer in tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``."""
+    """One answer as tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``."""
 
     tokens: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
@@ -240,18 +238,18 @@ class Said:
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """Every token that was generated, reasoning and calls included."""
+        """All generated tokens, including reasoning and calls."""
         calls = (token for call in self.calls for token in call.pieces)
         return (*self.reasoning, *self.tokens, *calls)
 
     @property
     def completion_tokens(self) -> int:
-        """How many tokens were generated."""
+        """The number of generated tokens."""
         return len(self.pieces)
 
 
 def answer(ask: GenerationRequest, scripted: Any = None) -> list[Said]:
-    """The ``n`` answers to a question; a scripted one takes the place of what would be said."""
+    """The ``n`` answers to a request; a scripted reply replaces the model's own."""
     return [_cut(_whole(ask, index, scripted), ask) for index in range(max(1, ask.n))]
 
 
@@ -262,7 +260,7 @@ def _whole(ask: GenerationRequest, index: int, scripted: Any) -> Said:
     thought = tuple(tokenize(prose(f"think {fingerprint}"))) if ask.reasoning else ()
     if chosen := wanted_calls(ask, fingerprint):
         calls = tuple(SaidCall(name, tuple(tokenize(text))) for name, text in chosen)
-        # OpenAI says "stop" where the request named the tool: the model had no choice to report.
+        # OpenAI's finish reason is "stop" if the request named the tool.
         return Said(reasoning=thought, calls=calls, finish="stop" if ask.named else "tool_calls")
     return Said(tokens=tuple(tokenize(_text(ask, fingerprint))), reasoning=thought)
 

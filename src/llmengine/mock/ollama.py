@@ -1,9 +1,4 @@
-"""Ollama's own API: which models there are, and what they are like.
-
-Ollama's own API: pulling a model from its registry.
-
-Ollama's own API: chat and generate, whole and as NDJSON.
-"""
+"""Ollama's own API: models, pulling a model, and chat and generate, whole and as NDJSON."""
 
 from __future__ import annotations
 
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
     from llmengine.mock.wire import MockAnswer
 
 
-# Newer than every feature that clients ask the version for.
+# Newer than every version that clients require for a feature.
 VERSION = "0.99.0-mock"
 SIZE = 1_000_000  # bytes
 _CAPABILITIES = ["completion", "tools", "thinking", "vision"]
@@ -45,24 +40,24 @@ _DETAILS: JSON = {
 
 
 def root(body: JSON, service: Service) -> MockAnswer:
-    """What Ollama says at its root; clients ask it whether the server is up."""
+    """The text at Ollama's root; clients request it to see whether the server is up."""
     return Plain("Ollama is running")
 
 
 def version(body: JSON, service: Service) -> MockAnswer:
-    """The version."""
+    """Return the version."""
     return Whole({"version": VERSION})
 
 
 def tags(body: JSON, service: Service) -> MockAnswer:
-    """List the model, and those that were pulled, as stored."""
+    """List the model and all pulled models as stored on disk."""
     details = {**_DETAILS, "context_length": service.context_length, "embedding_length": 384}
     stored = {"modified_at": timestamp(), "details": details, "capabilities": _CAPABILITIES}
     return Whole({"models": [_entry(tag) | stored for tag in service.tags]})
 
 
 def running(body: JSON, service: Service) -> MockAnswer:
-    """List the model as loaded."""
+    """List the model as loaded into memory."""
     loaded = {
         **_entry(service.tag),
         "details": _DETAILS,
@@ -97,19 +92,19 @@ def _entry(tag: str) -> JSON:
 
 
 def digest_of(tag: str) -> str:
-    """The hash that stands for the weights of a model of that name."""
+    """A hash, made of the model's name, in place of the digest of its weights."""
     return hashlib.sha256(tag.encode()).hexdigest()
 
 
-MISSING = "no-such"  # how the names begin that the mock's registry does not have
+MISSING = "no-such"  # models whose names start with this are not in the mock's registry
 _NOT_THERE = "pull model manifest: file does not exist"
 
 
 def pull(body: JSON, service: Service) -> MockAnswer:
-    """Serve a further model from now on; its progress comes line by line.
+    """Pull a model, which is served from now on; the progress is sent line by line.
 
-    As Ollama's, a stream that has begun says in a line of its own that it failed, under status
-    200; asked without a stream, a failure is a 500.
+    As in Ollama, a failure in a stream is a line of its own, after status 200. Without a stream a
+    failure is a 500.
     """
     name = text(body.get("model"))
     streamed = body.get("stream") is not False
@@ -177,7 +172,7 @@ def _context(ask: GenerationRequest, said: Said) -> list[int]:
 
 
 def _nothing_asked(body: JSON, service: Service, empty: JSON) -> MockAnswer:
-    """Without a prompt Ollama loads the model, or unloads it where it is to be kept for no time."""
+    """Without a prompt Ollama loads the model, or unloads it if ``keep_alive`` is 0."""
     reason = "unload" if body.get("keep_alive") == 0 else "load"
     return _sent(body, [{**_head(body, service), **empty, "done": True, "done_reason": reason}])
 
@@ -224,7 +219,7 @@ def _head(body: JSON, service: Service) -> JSON:
 
 
 def timestamp() -> str:
-    """Now, to the nanosecond, as Ollama writes it."""
+    """The current time in Ollama's format, with nanoseconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
@@ -233,7 +228,7 @@ def _logprobs(tokens: tuple[str, ...], top: int | None, place: int) -> JSON:
 
 
 def _calls(said: Said) -> list[JSON]:
-    """Whole calls: one that the token limit cut has no arguments to show."""
+    """The complete calls; a call that the token limit cut is left out."""
     return [
         {
             "id": new_id("call_")[: len("call_") + _ID_LENGTH],
@@ -245,7 +240,7 @@ def _calls(said: Said) -> list[JSON]:
 
 
 def _measures(ask: GenerationRequest, said: Said) -> JSON:
-    """Token counts, and durations in nanoseconds as a machine of even speed would take."""
+    """Token counts, and durations in nanoseconds as if every token took the same time."""
     prompt = ask.prompt_tokens * _NANOSECONDS_A_TOKEN
     generation = said.completion_tokens * _NANOSECONDS_A_TOKEN
     return {

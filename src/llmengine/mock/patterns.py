@@ -1,4 +1,4 @@
-"""Strings that match a regular expression, read off its parse tree."""
+"""Makes strings that match a regular expression, with the help of its parse tree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GROWTH = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 _MAX_STEPS = 100_000
 _TURNS = range(1, 25)
 _GROWTH_OF_A_TURN = (0, 8)
-# Kinds of characters take turns, so that a few neighbours are of every kind.
+# The kinds of characters alternate, so that a few neighbours contain every kind.
 _MIXED = "aA0_bB1-cC2@dD3!eE4#fF5$gG6.hH7 iI8+jJ9/"
 _PRINTABLE = _MIXED + "".join(c for c in map(chr, range(33, 127)) if c not in _MIXED)
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
@@ -32,9 +32,9 @@ _CATEGORIES = {
 
 
 def matching(pattern: str) -> Iterator[str]:
-    """Strings that the pattern may find itself in, plain and short ones first.
+    """Yield strings in which the pattern may be found, plain and short ones first.
 
-    Lookarounds are not followed, so a caller must test what comes.
+    Lookarounds are ignored, so the caller must test each string.
     """
     try:
         tree = sre_parse.parse(pattern)
@@ -56,10 +56,10 @@ def matching(pattern: str) -> Iterator[str]:
 
 
 class _Walk:
-    """One way through the tree.
+    """One way through the parse tree, which gives one string.
 
-    It takes this branch of every alternative and repeats `extra` times more than it must. With a
-    `turn` other than 0 it takes another character of each set every time it meets one.
+    It takes this branch of every alternative and repeats everything `extra` times more than the
+    minimum. If `turn` is not 0, it takes another character each time it meets a set.
     """
 
     def __init__(self, branch: int, extra: int, turn: int) -> None:
@@ -110,7 +110,7 @@ class _Walk:
 
 
 def _members(kind: Any, value: Any) -> str | None:
-    """Characters that a node stands for, or None for a node of another kind."""
+    """The characters that a node can match, or None if it does not match a single character."""
     if kind is sre.ANY:
         return _PRINTABLE
     if kind is sre.NOT_LITERAL:
@@ -119,7 +119,7 @@ def _members(kind: Any, value: Any) -> str | None:
 
 
 def _of_set(choices: Any) -> str:
-    """Characters of a set: printable ones, else what the set names first."""
+    """The printable characters of a set, or else the first that the set names."""
     negated = choices[0][0] is sre.NEGATE
     found = "".join(c for c in _PRINTABLE if _contains(choices, c) is not negated)
     if found or negated:

@@ -1,9 +1,4 @@
-"""The output of a response: reasoning, function calls and the message.
-
-The event stream of the responses API: every event that leads to a given response.
-
-The responses API: create (whole and streamed), retrieve and delete.
-"""
+"""The responses API: create (whole and streamed), retrieve and delete."""
 
 from __future__ import annotations
 
@@ -28,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def output_items(said: Said, top: int | None) -> list[JSON]:
-    """The output's items in order; the one that the token limit cut is incomplete."""
+    """The output items in order: reasoning, function calls and the message.
+
+    The item that the token limit cut is marked as incomplete.
+    """
     found = [_reasoning(said)] if said.reasoning else []
     found += [_call(c) for c in said.calls]
     if said.tokens or said.refusal is not None or not said.calls:
@@ -70,7 +68,7 @@ def _message(said: Said, top: int | None) -> JSON:
 
 
 def events(response: JSON) -> list[JSON]:
-    """The events in order, numbered from 0, from ``response.created`` to the terminal one."""
+    """All events of a response, numbered from 0: ``response.created`` to the terminal event."""
     begun = {**response, "status": "in_progress", "output": [], "usage": None}
     begun["incomplete_details"] = None
     found: list[JSON] = [
@@ -85,7 +83,7 @@ def events(response: JSON) -> list[JSON]:
 
 
 def _item_events(place: int, item: JSON) -> Iterator[JSON]:
-    """An item from its empty beginning to its whole."""
+    """The events of one item, from the empty item to the complete one."""
     where = {"output_index": place}
     yield {"type": "response.output_item.added", **where, "item": _empty(item)}
     inside = {"item_id": item["id"], **where}
@@ -126,7 +124,7 @@ def _part_events(inside: JSON, part: JSON) -> Iterator[JSON]:
 
 
 def create_response(body: JSON, service: Service) -> MockAnswer:
-    """Answer, and store the response unless ``store`` is false."""
+    """Answer a request and store the response unless ``store`` is false."""
     history = _history(body, service)
     ask = service.fitted(chat_ask(as_chat(body, history)))
     said = answer(ask, service.next_reply())[0]
@@ -153,12 +151,12 @@ def _history(body: JSON, service: Service) -> list[JSON]:
 
 
 def retrieve_response(body: JSON, service: Service, response_id: str) -> MockAnswer:
-    """A stored response."""
+    """Return a stored response."""
     return Whole(_stored(response_id, service))
 
 
 def delete_response(body: JSON, service: Service, response_id: str) -> MockAnswer:
-    """Forget a stored response."""
+    """Delete a stored response."""
     _stored(response_id, service)
     service.responses.pop(response_id, None)
     return Whole({"id": response_id, "object": "response", "deleted": True})
@@ -183,7 +181,7 @@ def _top_logprobs(body: JSON) -> int | None:
 def _response(
     body: JSON, service: Service, ask: GenerationRequest, said: Said, output: list[JSON]
 ) -> JSON:
-    """Every key of a response, with what the request asked for said back."""
+    """A response with all its keys, including those that repeat the request."""
     cut = said.finish == "length"
     reasoning = mapping(body.get("reasoning"))
     wanted = mapping(body.get("text"))

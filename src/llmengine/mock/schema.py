@@ -1,4 +1,4 @@
-"""JSON schemas that requests bring: whether they are schemas, and values that fit them."""
+"""JSON schemas in requests: whether they are valid, and values that fit them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_schema(schema: Any) -> None:
-    """Raise SchemaError for a value that is no JSON schema."""
+    """Raise SchemaError for a value that is not a JSON schema."""
     from jsonschema.exceptions import SchemaError as Invalid  # noqa: PLC0415 - used by few answers
     from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415 - as above
 
@@ -29,10 +29,10 @@ def check_schema(schema: Any) -> None:
 
 
 def instance(schema: Any, words: Sequence[str] = (), seed: int = 0) -> Any:
-    """A value that fits the schema, made of these words where it leaves the choice.
+    """Make a value that fits the schema, of these words if the schema leaves a choice.
 
-    Raises SchemaError where no value was found: the schema contradicts itself, never ends, points
-    to a schema that is not in it, or asks for more than this can do.
+    Raises SchemaError if no value was found: the schema contradicts itself, never ends, refers to a
+    schema that it does not contain, or is too difficult for this search.
     """
     from llmengine.mock.schema_values import Maker  # noqa: PLC0415 - jsonschema, as above
 

@@ -1,14 +1,8 @@
-"""Strings and numbers to try on a schema without combinators.
+"""Makes values that fit a JSON schema, by trial: likely values come first, and each one is tested.
 
-Arrays to try on a schema without combinators.
-
-Objects to try on a schema without combinators.
-
-A schema without its combinators: one flat schema for each way through them.
-
-Two schemas as one that asks for both, as far as a maker of values needs it.
-
-Values for a JSON schema by trial: likely ones first, each tested before it is used.
+A schema is first flattened: every way through its combinators and references gives one flat schema.
+Strings, numbers, arrays and objects are then made for flat schemas. They only probably fit, so
+`Maker` tests them.
 """
 
 from __future__ import annotations
@@ -41,7 +35,7 @@ if TYPE_CHECKING:
 _MAX_NUMBERS = 64
 _MAX_LENGTH = 100_000
 
-# A sample of each format of JSON Schema; the star is where it can be made longer.
+# A sample of each format in JSON Schema; a star marks where it can be made longer.
 _FORMATS = {
     "date-time": "2026-01-02T03:04:05Z",
     "date": "2026-01-02",
@@ -67,7 +61,7 @@ _FORMATS = {
 
 
 def strings(flat: JSON, words: Iterable[str]) -> Iterator[str]:
-    """Strings of the schema's format or pattern, else words, stretched or cut to its lengths."""
+    """Strings for the schema's format or pattern, or words, adjusted to its length limits."""
     least = min(_whole(flat.get("minLength"), 0), _MAX_LENGTH)
     most = _whole(flat.get("maxLength"), _MAX_LENGTH)
     if sample := _FORMATS.get(str(flat.get("format"))):
@@ -88,12 +82,12 @@ def _whole(value: Any, default: int) -> int:
 def integers(flat: JSON) -> Iterator[int]:
     """Whole numbers in the schema's range, from its lower end or from 1."""
     step = _step(flat) if "multipleOf" in flat else Fraction(1)
-    step = Fraction(step.numerator)  # the least whole multiple of a fraction a/b is a
+    step = Fraction(step.numerator)  # the smallest whole multiple of a fraction a/b is a
     yield from (int(n) for n in _multiples(flat, step))
 
 
 def numbers(flat: JSON) -> Iterator[float]:
-    """Numbers in the schema's range, with a fraction where that is free."""
+    """Numbers in the schema's range, with a fraction if the schema allows one."""
     if "multipleOf" in flat:
         yield from (_plain(n) for n in _multiples(flat, _step(flat)))
         return
@@ -129,7 +123,7 @@ def _multiples(flat: JSON, step: Fraction) -> Iterator[Fraction]:
 
 
 def _bounds(flat: JSON) -> tuple[Fraction | None, Fraction | None]:
-    """Bounds with the excluded ones in: a caller tests what comes."""
+    """Lower and upper bound; excluded bounds count too, because the caller tests each value."""
     lows = [flat.get("minimum"), flat.get("exclusiveMinimum")]
     highs = [flat.get("maximum"), flat.get("exclusiveMaximum")]
     low = max((Fraction(str(v)) for v in lows if is_number(v)), default=None)
@@ -145,7 +139,7 @@ _MAX_ITEMS = 2000
 
 
 def arrays(maker: Maker, flat: JSON, depth: int) -> Iterator[list[Any]]:
-    """Arrays of a likely length, of the least, and of a few more."""
+    """Arrays of a likely length, of the minimum length, and of a few more lengths."""
     prefix, rest = _items(flat)
     least = max(flat.get("minItems", 0), flat.get("minContains", 1) if "contains" in flat else 0)
     likely = least if maker.is_deep(depth) else max(least, len(prefix), 1)
@@ -157,7 +151,7 @@ def arrays(maker: Maker, flat: JSON, depth: int) -> Iterator[list[Any]]:
 
 
 def _items(flat: JSON) -> tuple[list[Any], Any]:
-    """The schemas of the first items and of the others; older drafts spell it another way."""
+    """The schemas of the first items and of the others, also in the keywords of older drafts."""
     if isinstance(flat.get("items"), list):
         return flat["items"], flat.get("additionalItems", True)
     return flat.get("prefixItems", []), flat.get("items", True)
@@ -186,7 +180,7 @@ def _built_array(
 
 
 def _sources(maker: Maker, flat: JSON, rest: Any, depth: int) -> Iterator[Any]:
-    """Values for the items past the prefix: first those that the array must contain."""
+    """Values for the items after the prefix, starting with those that the array must contain."""
     if "contains" not in flat:
         return maker.values(rest, depth + 1)
     wanted = flat["contains"]
@@ -196,7 +190,7 @@ def _sources(maker: Maker, flat: JSON, rest: Any, depth: int) -> Iterator[Any]:
 
 
 def _fresh(values: Iterator[Any], taken: list[Any], *, unique: bool) -> Iterator[Any]:
-    """The values, without those that the array has where they must differ."""
+    """The values; if they must be unique, without those that the array already has."""
     seen = {_key(v) for v in taken} if unique else set()
     for value in values:
         if unique:
@@ -215,7 +209,7 @@ _MAX_NAMES = 128
 
 
 def objects(maker: Maker, flat: JSON, depth: int) -> Iterator[JSON]:
-    """Objects with all properties, with the required ones, and with one more each."""
+    """Objects with all properties, with the required ones, and with one more property each."""
     required = list(flat.get("required", ()))
     declared = list(flat.get("properties", {}))
     every = [*declared, *(n for n in required if n not in declared)]
@@ -234,7 +228,7 @@ def objects(maker: Maker, flat: JSON, depth: int) -> Iterator[JSON]:
 def _built(
     maker: Maker, flat: JSON, names: Iterable[str], depth: int, variant: int = 0
 ) -> Iterator[JSON]:
-    """One object with a value for each name, or none where a required one has no value."""
+    """Yield one object with a value for each name, or nothing if a required one has no value."""
     most = flat.get("maxProperties")
     built: JSON = {}
     for name in names:
@@ -249,7 +243,7 @@ def _built(
 
 
 def _filled(maker: Maker, flat: JSON, names: Sequence[str], least: int, depth: int) -> list[str]:
-    """The names, with invented ones up to the least number of properties."""
+    """The names, with invented ones added up to the minimum number of properties."""
     filled = list(names)
     wanted = max(least, 1 if _is_map(flat) and not maker.is_deep(depth) else 0)
     spare = [n for n in flat.get("properties", {}) if n not in filled]
@@ -262,7 +256,7 @@ def _filled(maker: Maker, flat: JSON, names: Sequence[str], least: int, depth: i
 
 
 def _is_map(flat: JSON) -> bool:
-    """Whether the schema describes free keys and no fixed ones."""
+    """Whether the schema describes arbitrary keys and no fixed ones."""
     free = isinstance(flat.get("additionalProperties"), dict) or "patternProperties" in flat
     return free and not flat.get("properties")
 
@@ -279,7 +273,7 @@ def _invented(maker: Maker, flat: JSON, depth: int) -> Iterator[str]:
 
 
 def _schema_of(flat: JSON, name: str) -> Any:
-    """What a property's value must fit."""
+    """The schema for a property's value."""
     asked = [s for p, s in flat.get("patternProperties", {}).items() if re.search(p, name)]
     if name in flat.get("properties", {}):
         asked.insert(0, flat["properties"][name])
@@ -296,9 +290,9 @@ _MAX_STEPS = 60
 def flattened(
     schema: Any, lookup: Lookup, *, small_first: bool, steps: int = 0
 ) -> Iterator[dict[str, Any]]:
-    """Schemas without references and combinators whose values may fit the one given.
+    """Yield schemas without references and combinators whose values may fit the given schema.
 
-    `small_first` tries branches without references before the others, to come to an end.
+    `small_first` tries branches without references first, so that recursive schemas end.
     """
     if schema is False or steps > _MAX_STEPS:
         return
@@ -313,7 +307,7 @@ def flattened(
 
 
 def _ways(schema: dict[str, Any], lookup: Lookup, *, small_first: bool) -> Iterator[Any] | None:
-    """The ways to take the schema's first combinator away, or None where it has none."""
+    """The ways to resolve the schema's first combinator, or None if it has none."""
     for key, take in _TAKERS.items():
         if key in schema:
             rest = {k: v for k, v in schema.items() if k != key}
@@ -352,7 +346,7 @@ def _has_reference(branch: Any) -> bool:
     return "'$ref'" in repr(branch) or "'$dynamicRef'" in repr(branch)
 
 
-# In this order: what waits in allOf is merged once the choices before it are made.
+# The order matters: schemas that wait in allOf are merged after the choices before it.
 _TAKERS: dict[str, Callable[[Any, Any, Lookup, bool], Iterator[Any]]] = {
     "$ref": _reference,
     "$dynamicRef": _reference,
@@ -366,14 +360,14 @@ _TAKERS: dict[str, Callable[[Any, Any, Lookup, bool], Iterator[Any]]] = {
 }
 
 
-# Left where two schemas have one each: the second waits for its turn in allOf.
+# Not merged: if two schemas have the same one, the second is kept in allOf for later.
 _CHOICES = frozenset({"anyOf", "oneOf", "if", "then", "else", "$ref", "$dynamicRef"})
 
 
 def merge(one: Any, two: Any) -> Any:
-    """One schema for both; False where they contradict each other for sure.
+    """Merge two schemas into one that requires both; False if they surely contradict.
 
-    What it cannot merge, such as two formats, it leaves to the test of the value.
+    Keywords that cannot be merged, such as two formats, are left to the test of the value.
     """
     if one is False or two is False:
         return False
@@ -411,7 +405,7 @@ def _merged_types(one: Any, two: Any) -> list[str]:
 
 
 def _patterns(one: str, two: str) -> str:
-    """A pattern to read samples off, not to test with: both in a row, or either."""
+    """A pattern for making samples, not for tests: both patterns in a row, or one of them."""
     return f"(?:{one})(?:{two})|(?:{two})(?:{one})|(?:{one})|(?:{two})"
 
 
@@ -461,7 +455,7 @@ _IMPLIED = {
 
 
 class Maker:
-    """Makes values for one schema; its subschemas are made by the same one."""
+    """Makes values for one schema and for all of its subschemas."""
 
     def __init__(self, schema: Any, words: Sequence[str], seed: int) -> None:
         kind = validator_for(schema, default=Draft202012Validator)
@@ -476,7 +470,7 @@ class Maker:
         self._strings = 0
 
     def value(self) -> Any:
-        """The first value found; SchemaError where there is none."""
+        """The first value that fits; raises SchemaError if there is none."""
         try:
             for found in self.values(self._schema, 0):
                 return found
@@ -487,7 +481,7 @@ class Maker:
         raise SchemaError("no value fits this schema, or none was found")
 
     def values(self, schema: Any, depth: int) -> Iterator[Any]:
-        """Values that fit the schema, with repeats; at a depth the small ones come first."""
+        """Values that fit the schema, with repeats; at a great depth small ones come first."""
         if depth > _MAX_DEPTH:
             return
         self._try()
@@ -511,7 +505,7 @@ class Maker:
 
     @staticmethod
     def is_deep(depth: int) -> bool:
-        """Whether it is time to come to an end, for a schema may contain itself."""
+        """Whether the value should end soon, because a schema may contain itself."""
         return depth >= _DEEP
 
     def _candidates(self, schema: Any, depth: int) -> Iterator[Any]:
@@ -546,7 +540,7 @@ class Maker:
         return plain[kind]
 
     def _next_words(self) -> Iterator[str]:
-        """Words from the next one on, so that neighbours differ."""
+        """The words, starting after the last start, so that neighbouring values differ."""
         words = self._words or VOCABULARY
         first = self._strings if self._words else self._seed + self._strings
         self._strings += 1

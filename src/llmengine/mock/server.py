@@ -1,11 +1,7 @@
-"""Who may talk to the mock server: clients of this machine, and web pages only if asked for.
+"""Starts and stops the mock server in a thread of its own.
 
-The listening socket on a running event loop: uvicorn's HTTP protocol, with an end that is quick.
-
-`uvicorn.Server` polls ten times a second, so that stopping takes a fifth of one; a test suite
-starts and stops hundreds of servers.
-
-Starts and stops the mock server on a thread of its own.
+It uses uvicorn's HTTP protocol but not `uvicorn.Server`, which polls ten times a second: stopping
+it takes a fifth of a second, and a test suite starts and stops hundreds of servers.
 """
 
 from __future__ import annotations
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def guarded(app: ASGIApp, visitors: Visitors) -> ASGIApp:
-    """The application behind a look at the Host header, with CORS for the origins that may read."""
+    """The application with a check of the Host header and CORS for the allowed origins."""
     if visitors.origins:
         app = CORSMiddleware(
             app, allow_origins=sorted(visitors.origins), allow_methods=["*"], allow_headers=["*"]
@@ -62,7 +58,7 @@ _KEEP_ALIVE_SECONDS = 75
 
 
 class _Protocol(H11Protocol):
-    """One connection; the application finds its transport in the scope, to hang up on it."""
+    """One connection; its transport is in the scope, so that the application can close it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -70,7 +66,7 @@ class _Protocol(H11Protocol):
 
 
 async def listen(app: ASGIApp, listener: socket.socket) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Serve on a bound socket of the running loop; await what it returns to close everything."""
+    """Serve on a bound socket; await the returned function to close everything."""
 
     async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(asyncio.CancelledError):
@@ -107,13 +103,13 @@ _BACKLOG = 2048
 class MockServer:
     """The reference implementation of the contract, over real HTTP on loopback.
 
-    ``port`` 0 takes any free one. With an ``api_key`` every request must bring it as a bearer
-    token. ``context_length`` is in tokens of the mock's own tokenizer. ``allowed_hosts`` and
-    ``cors`` are names of this machine and origins of web pages that it answers for besides those
-    of loopback (see `Visitors`). A behaviour changes what
-    the server does, a script what it says and which faults it plays. Leaving the ``with`` block
-    raises what broke inside the server or a hook, so that no defect passes for an answer.
-    Raises ConfigError where the address cannot be bound.
+    With ``port`` 0 the server takes a free port. With an ``api_key`` every request must carry it as
+    a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. ``allowed_hosts``
+    are names of this machine, and ``cors`` are origins of web pages, that are accepted besides
+    those of loopback (see `Visitors`). ``behaviour`` changes what the server does, ``script`` what
+    it says and which faults it plays. The end of the ``with`` block raises the error of the server
+    or of a hook, if there was one, so that a defect is not taken for an answer.
+    Raises ConfigError if the address cannot be bound.
     """
 
     @checked_call("MockServer", InvalidFieldError)
@@ -175,11 +171,11 @@ class MockServer:
 
     @property
     def calls(self) -> list[Call]:
-        """Every request so far, in the order of arrival."""
+        """All requests so far, in the order of arrival."""
         return self._service.calls
 
     def play(self, script: Script) -> None:
-        """Replace the script, also while running."""
+        """Replace the script; the server may be running."""
         if not isinstance(script, Script):
             raise InvalidFieldError(
                 f"script is a {type(script).__name__}; give a Script, such as Script(replies=[...])"
@@ -187,7 +183,7 @@ class MockServer:
         self._service.play(script)
 
     def start(self) -> None:
-        """Listen, and return when the first request can be answered."""
+        """Start to listen, and return when requests can be answered."""
         from llmengine.mock.app import build  # noqa: PLC0415 - starlette is heavy
 
         app = guarded(build(self._service), self._visitors)
@@ -201,12 +197,12 @@ class MockServer:
         self._loop = ready.result()
 
     def wait(self) -> None:
-        """Block until the server is stopped, or the process is told to end."""
+        """Block until the server is stopped or the process is told to end."""
         if self._thread is not None:
             self._thread.join()
 
     def stop(self) -> None:
-        """Close every connection and end the thread; harmless where nothing runs."""
+        """Close every connection and end the thread; does nothing if the server is not running."""
         with self._stopping:
             loop, self._loop = self._loop, None
             if loop is not None:
@@ -216,7 +212,7 @@ class MockServer:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without the protocol asyncio leaves Nagle's algorithm on, which costs 40 ms an answer.
+    # Without this protocol asyncio leaves Nagle's algorithm on, which costs 40 ms per answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -232,7 +228,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _run(app: ASGIApp, listener: socket.socket, ready: Future[asyncio.AbstractEventLoop]) -> None:
-    """The server's thread: say when it listens, and close when the loop is stopped."""
+    """The server's thread: sets `ready` when it listens, and closes when the loop is stopped."""
     with asyncio.Runner() as runner:
         try:
             close = runner.run(listen(app, listener))

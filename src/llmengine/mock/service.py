@@ -1,4 +1,4 @@
-"""What one mock server knows and remembers."""
+"""The state of one mock server: its model, behaviour, script, tokens and stored responses."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Service:
-    """One served model, how it behaves, and what it saw.
+    """One served model, its behaviour, and the calls that it received.
 
-    ``key`` is the bearer token that requests must bring, or None. ``responses`` are the stored
-    ones of the responses API, with the conversation that led to them. ``pulled`` are the names of
-    further models that clients had Ollama's API pull.
+    ``key`` is the bearer token that requests must carry, or None. ``responses`` are the stored
+    responses of the responses API, with the conversation before each. ``pulled`` are the names of
+    the models that clients have pulled through Ollama's API.
     """
 
     model: str = "mock"
@@ -46,12 +46,12 @@ class Service:
         self.key = Secret(self.key) if self.key else None
 
     def play(self, script: Script) -> None:
-        """Follow this script from now on."""
+        """Use this script from now on."""
         self._replies = iter(script.replies)
         self._faults = iter(script.faults)
 
     def next_reply(self) -> str | JSON | None:
-        """The next scripted answer, or None past the end."""
+        """The next scripted answer, or None after the last one."""
         reply = next(self._replies, None)
         if reply is not None and not isinstance(reply, (str, dict)):
             raise InvalidFieldError(
@@ -67,40 +67,40 @@ class Service:
         return fault
 
     def token_ids(self, pieces: Iterable[str]) -> list[int]:
-        """The ids of tokens, which the service then knows by them."""
+        """The ids of tokens; the service remembers them for `text_of`."""
         known = [(token_id(piece), piece) for piece in pieces]
         self._tokens.update(known)
         return [number for number, _ in known]
 
     def text_of(self, token_ids: Iterable[int]) -> str:
-        """The text of ids that were given out; for any other, a word that stands for it."""
+        """The text of token ids; an unknown id becomes a word of the vocabulary."""
         return "".join(self._tokens.get(number) or word(number) for number in token_ids)
 
     @property
     def limits(self) -> ModelLimits:
-        """What requests are held against."""
+        """The limits against which requests are checked."""
         return ModelLimits(frozenset([self.model, *self.pulled, *self.tags]), self.context_length)
 
     @property
     def tag(self) -> str:
-        """The model's name as Ollama spells it, with a tag."""
+        """The model's name in Ollama's form, with a tag."""
         return tagged(self.model)
 
     @property
     def tags(self) -> list[str]:
-        """The models that Ollama's API has, the pulled ones last."""
+        """The models of Ollama's API, the pulled ones last."""
         return list(dict.fromkeys([self.tag, *sorted(map(tagged, self.pulled))]))
 
     def echo(self, body: JSON) -> str:
-        """The model that an answer names: the one asked for."""
+        """The model's name in an answer: the one that the request named."""
         return text(body.get("model")) or self.model
 
     def fitted(self, ask: GenerationRequest) -> GenerationRequest:
-        """The question with what the context leaves as its token limit, unless it has its own."""
+        """The request; if it has no token limit, the limit is the rest of the context."""
         left = max(1, self.context_length - ask.prompt_tokens)
         return replace(ask, max_tokens=ask.max_tokens or left)
 
 
 def tagged(name: str) -> str:
-    """A model's name as Ollama lists it: without a tag it is the latest."""
+    """A model's name as Ollama lists it; the default tag is ``latest``."""
     return name if ":" in name else f"{name}:latest"

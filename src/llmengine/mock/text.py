@@ -1,4 +1,4 @@
-"""The mock's tokenizer and its words."""
+"""The mock's tokenizer, vocabulary and prose."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ VOCABULARY = tuple(_WORDS.split())
 
 
 def tokenize(text: str) -> list[str]:
-    """Pieces of at most a blank and eight letters, which join to the text again."""
+    """Split a text into pieces of at most a space and eight letters; joined they are the text."""
     return _TOKEN.findall(text)
 
 
 def count(text: str) -> int:
-    """How many tokens a text has."""
+    """The number of tokens in a text."""
     return len(tokenize(text))
 
 
 def token_id(token: str) -> int:
-    """A stable number for a token."""
+    """A number for a token; it is the same in every process."""
     return crc32(token.encode()) % _TOKEN_IDS
 
 
 def word(number: int) -> str:
-    """The word that stands for a token id: ids are many and words few, so several share one."""
+    """The word for a token id; there are more ids than words, so several ids share one."""
     return VOCABULARY[number % len(VOCABULARY)]
 
 

@@ -1,4 +1,4 @@
-"""Routes of vLLM's server beyond OpenAI's: the tokenizer, and many conversations at once."""
+"""Routes that vLLM's server has besides OpenAI's: the tokenizer, and batches of conversations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def tokenize(body: JSON, service: Service) -> MockAnswer:
-    """The token ids of a text, or of messages with the template around them."""
+    """The token ids of a text, or of messages with the tokens of the chat template."""
     is_text = isinstance(body.get("prompt"), str)
     pieces = pieces_of(body["prompt"]) if is_text else chat_ask(body).pieces
     ids = service.token_ids(pieces)
@@ -40,7 +40,7 @@ def detokenize(body: JSON, service: Service) -> MockAnswer:
 
 
 def chat_batch(body: JSON, service: Service) -> MockAnswer:
-    """One choice a conversation; the usage is that of all together."""
+    """Answer several conversations with one choice each; the usage is their sum."""
     asks = [
         service.fitted(chat_ask({**body, "messages": messages, "n": 1}))
         for messages in items(body.get("messages"))

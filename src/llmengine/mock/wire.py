@@ -1,11 +1,4 @@
-"""What goes wrong with a schema.
-
-Refusals, in the envelopes of the two APIs.
-
-What a route answers, before it is put into bytes.
-
-From an answer to bytes, through the behaviour's hooks and the fault to play.
-"""
+"""Answers and errors of routes, and their conversion to bytes with hooks and faults."""
 
 from __future__ import annotations
 
@@ -26,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class SchemaError(ValueError):
-    """A schema that is none, or that no value was found for."""
+    """The schema is invalid, or no value was found for it."""
 
 
 @dataclass(slots=True)
 class ApiError(Exception):
-    """A request that is refused, with OpenAI's four words about it."""
+    """A refused request, with the four fields of OpenAI's error object."""
 
     message: str
     status: int = 400
@@ -42,7 +35,7 @@ class ApiError(Exception):
 
 
 def openai_envelope(error: ApiError) -> JSON:
-    """OpenAI's error object: all four keys, always."""
+    """OpenAI's error object, always with all four keys."""
     return {
         "error": {
             "message": error.message,
@@ -58,7 +51,7 @@ def ollama_envelope(error: ApiError) -> JSON:
     return {"error": error.message}
 
 
-# status: (type, code, message) as OpenAI words its own failures.
+# status: (type, code, message) as in OpenAI's own errors.
 _PLAYED = {
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
     403: ("invalid_request_error", None, "You are not allowed to do this."),
@@ -71,7 +64,7 @@ _PLAYED = {
 
 
 def played(status: int, retry_after: float | None) -> ApiError:
-    """The error that a fault plays, with ``Retry-After`` in seconds where it is given."""
+    """The error for a fault, with ``Retry-After`` in seconds if it is given."""
     fallback = ("invalid_request_error" if status < 500 else "server_error", None, "A fault.")
     kind, code, message = _PLAYED.get(status, fallback)
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
@@ -79,7 +72,7 @@ def played(status: int, retry_after: float | None) -> ApiError:
 
 
 class Framing(Enum):
-    """How the objects of a stream are put on the wire."""
+    """How the objects of a stream are written as bytes."""
 
     SSE = "server-sent events, [DONE] at the end"
     NAMED_SSE = "server-sent events with their type as name"
@@ -88,21 +81,21 @@ class Framing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """One JSON object."""
+    """An answer of one JSON object."""
 
     body: JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A body that is no JSON."""
+    """An answer that is not JSON."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """JSON objects in order."""
+    """A streamed answer: JSON objects in order."""
 
     objects: list[JSON]
     framing: Framing = Framing.SSE
@@ -112,7 +105,7 @@ MockAnswer = Whole | Plain | Stream
 
 
 def new_id(prefix: str) -> str:
-    """An id that was never given before."""
+    """A new, unique id."""
     return f"{prefix}{uuid.uuid4().hex}"
 
 
@@ -130,7 +123,7 @@ _STREAM_TYPES = {
 
 
 def success(answer: MockAnswer, behaviour: Behaviour, call: Call) -> RawReply:
-    """An answer as bytes, one chunk an event."""
+    """A successful answer as bytes, with one chunk per event."""
     if isinstance(answer, Plain):
         return _reply(200, "text/plain; charset=utf-8", [answer.text.encode()])
     if isinstance(answer, Whole):
@@ -157,7 +150,7 @@ def _framed(event: JSON, framing: Framing) -> bytes:
 
 
 def failure(error: ApiError, behaviour: Behaviour, call: Call) -> RawReply:
-    """A refusal as bytes, in the envelope of the API that the path belongs to."""
+    """An error as bytes, in the envelope of the API to which the path belongs."""
     envelope = ollama_envelope if call.path.startswith("/api/") else openai_envelope
     body = behaviour.error(envelope(error), call)
     reply = _reply(error.status, "application/json", [encode(body)])
@@ -171,7 +164,7 @@ def _reply(status: int, content_type: str, chunks: list[bytes]) -> RawReply:
 
 
 def spoiled(reply: RawReply, fault: Fault, *, streamed: bool) -> RawReply:
-    """The reply with what a fault does to its bytes; waiting and hanging up come in sending."""
+    """Apply a fault to the bytes of a reply; delays and cuts are played when it is sent."""
     chunks, headers = list(reply.chunks), dict(reply.headers)
     if fault.malformed_json:
         chunks = _malformed(chunks, streamed=streamed)
@@ -194,7 +187,7 @@ def _malformed(chunks: list[bytes], *, streamed: bool) -> list[bytes]:
 
 
 def resplit(body: bytes, at: int | Sequence[int]) -> list[bytes]:
-    """The bytes cut anew: every `at` bytes, or at the positions given."""
+    """Cut the bytes in another way: every `at` bytes, or at the given positions."""
     cuts = range(at, len(body), at) if isinstance(at, int) else sorted(p for p in at if p > 0)
     edges = [0, *(c for c in cuts if c < len(body)), len(body)]
     return [body[a:b] for a, b in pairwise(edges)]

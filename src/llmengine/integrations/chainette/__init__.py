@@ -1,7 +1,8 @@
-"""Chainette's own steps and chains on our engines; ``chainette`` itself is imported at first use.
+"""Chainette's own steps and chains on our engines.
 
-`register_engine` is called as Chainette's function of that name and puts an engine of ours into
-Chainette's registry. `install` does so for programs that keep calling Chainette's own.
+`register_engine` is called in the same way as Chainette's function of that name and puts one of our
+engines into Chainette's registry. `install` does the same for programs that call Chainette's own
+function. ``chainette`` itself is imported when one of these functions is first called.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ __all__ = [
 
 
 def register_engine(name: str | EngineConfig, **fields: Any) -> Any:
-    """Register an engine of ours with Chainette, and return its entry in Chainette's registry.
+    """Register one of our engines with Chainette and return its entry in Chainette's registry.
 
-    The call is that of ``chainette.register_engine``: a name, and ``model``, ``backend`` (left out,
-    "vllm_api"), ``endpoint``, ``api_key`` and Chainette's other fields. The fields of our
-    EngineConfig and the names of our backends are taken as well, and so is an EngineConfig in place
-    of a name. Fields that change nothing are named in a warning. Raises ConfigError for a wrong
-    value.
+    The arguments are those of ``chainette.register_engine``: a name, and ``model``, ``backend``
+    ("vllm_api" by default), ``endpoint``, ``api_key`` and Chainette's other fields. The fields of
+    our EngineConfig and the names of our backends are accepted as well, and so is an EngineConfig
+    in place of the name. A warning names the fields that have no effect. Raises ConfigError for a
+    wrong value.
     """
     require_chainette()
     from llmengine.integrations.chainette import registry  # noqa: PLC0415 - it imports chainette
@@ -46,17 +47,18 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> Any:
 
 
 def load_engines_from_yaml(path: str | os.PathLike[str]) -> None:
-    """Register the engines of a YAML file: a list, or a mapping with the list as ``engines``."""
+    """Register the engines of a YAML file: a list, or a mapping whose ``engines`` is the list."""
     for entry in load_entries(path):
         register_engine(**entry)
 
 
 def install(engine: EngineConfig | None = None) -> None:
-    """Make Chainette's own ``register_engine`` and ``load_engines_from_yaml`` register ours.
+    """Make Chainette's own ``register_engine`` and ``load_engines_from_yaml`` use our engines.
 
     Call it before the modules that import these functions from Chainette are imported. Engines
-    that were registered before stay Chainette's. ``engine`` answers for every engine that is
-    registered from now on, whatever that is called: a mock, or one small model for all.
+    that were registered before the call stay Chainette's. If ``engine`` is given, it replaces every
+    engine that is registered from now on, under any name: use it for a mock, or for one small model
+    that answers for all engines.
     """
     require_chainette()
     from llmengine.integrations.chainette import registry  # noqa: PLC0415 - it imports chainette

@@ -1,4 +1,4 @@
-"""Chainette's own command with our engines in place of its own: ``run``, ``run-yaml``, ..."""
+"""Chainette's own commands (``run``, ``run-yaml``, ...), run on our engines."""
 
 from llmengine.integrations.chainette import install
 

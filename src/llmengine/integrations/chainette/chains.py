@@ -1,4 +1,4 @@
-"""Chainette's YAML chains, loaded by Chainette and run on our engines."""
+"""Loads Chainette's YAML chains with Chainette and runs them on our engines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """What a run left: its folder, how many items it was given, and which it skipped."""
+    """The result of a run: its folder, the number of its inputs, and the items that it skipped."""
 
     folder: Path
     items: int
@@ -42,7 +42,7 @@ class ChainReport:
 
     @property
     def answered(self) -> int:
-        """How many items have an answer of every step."""
+        """The number of items that every step answered."""
         return self.items - len({item.row_id for item in self.skipped})
 
     @property
@@ -52,7 +52,7 @@ class ChainReport:
 
 
 def is_chain_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a YAML file is a chain of Chainette; raises ConfigError if it cannot be read."""
+    """Whether a YAML file is a Chainette chain; raises ConfigError if it cannot be read."""
     return names_objects(read_yaml(Path(path), "a pipeline"))
 
 
@@ -61,10 +61,10 @@ def load_chain(
     symbols_module: str | None = None,
     engine: EngineConfig | None = None,
 ) -> Any:
-    """Chainette's Chain of such a file, on our engines; see `install` for ``engine``.
+    """Load a chain file as Chainette's ``Chain`` on our engines; see `install` for ``engine``.
 
-    Its names are ``package.module:name``, or names of ``symbols_module``. Raises ConfigError that
-    says which part of it cannot be loaded.
+    The names in the file are ``package.module:name``, or names in ``symbols_module``. Raises
+    ConfigError that says which part of the file cannot be loaded.
     """
     try:
         install(engine)
@@ -84,10 +84,11 @@ def load_chain(
 def run_chain(
     chain: Any, rows: Iterable[tuple[str, Mapping[str, Any]]], out: str | os.PathLike[str]
 ) -> ChainReport:
-    """Run a chain of Chainette over rows, each with where it is from, in a new folder below `out`.
+    """Run a Chainette chain over rows and write the results to a new folder below `out`.
 
-    The folder holds what Chainette writes, and the skipped items. Raises ConfigError that names
-    the row if the first step does not take it, or if there is none.
+    Each row comes with a text that says where it is from. The folder holds what Chainette writes
+    and the file of skipped items. Raises ConfigError if there are no rows, and ConfigError that
+    names the row if the first step does not accept it.
     """
     from chainette.engine.broker import EngineBroker  # noqa: PLC0415 - Chainette is optional
 
@@ -97,7 +98,7 @@ def run_chain(
         raise ConfigError("there are no inputs; give at least one")
     folder = RunFolder.create(out, chain.name).path
     with collect_skipped() as skipped, warnings.catch_warnings(), redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore", SkippedItemsWarning)  # they are in the report
+        warnings.simplefilter("ignore", SkippedItemsWarning)  # the report lists them
         try:
             chain.run(inputs, output_dir=folder)
         finally:
@@ -106,7 +107,7 @@ def run_chain(
 
 
 def _input_model(chain: Any) -> type[BaseModel] | None:
-    """What the first node takes; None if it does not say."""
+    """The input model of the first node; None if it does not declare one."""
     first = chain.steps[0]
     while isinstance(first, list) or hasattr(first, "steps"):
         first = first[0] if isinstance(first, list) else first.steps[0]
@@ -126,7 +127,7 @@ def _input(model: type[BaseModel] | None, fields: Mapping[str, Any], where: str)
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
-    """Say where it was if Python code that a user wrote fails while it is loaded."""
+    """Name the place in the error if the user's Python code fails while it is loaded."""
     try:
         yield
     except LLMEngineError:

@@ -1,4 +1,4 @@
-"""What Chainette's steps call: our engine under the interface of Chainette's own clients."""
+"""The client that Chainette's steps call: our engine with the interface of Chainette's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.types.outputs import LLMOutput, Result
 
-# No other item would fare better, so these end the chain, as they do in Chainette.
+# These errors would hit every other item too, so they end the chain, as they do in Chainette.
 _ENDING = (
     APIConnectionError,
     AuthenticationError,
@@ -38,19 +38,19 @@ _ENDING = (
 
 
 class FailedOutput:
-    """The answer to an item that has none: reading its text raises what Chainette skips on."""
+    """Stands for a missing answer: reading its text raises the error on which Chainette skips."""
 
     def __init__(self, error: LLMEngineError) -> None:
         self._error = error
 
     @property
     def text(self) -> str:
-        """Nothing; raises ValueError, after which the step goes on with the next item."""
+        """Always raises ValueError; the step then goes on with the next item."""
         raise ValueError(f"{type(self._error).__name__}: {self._error}") from self._error
 
 
 class ChainetteClient:
-    """An engine of ours as ``EngineConfig.engine`` of Chainette returns it."""
+    """One of our engines in the form that Chainette's ``EngineConfig.engine`` returns."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -63,11 +63,11 @@ class ChainetteClient:
         sampling_params: Any = None,
         step_id: str | None = None,
     ) -> list[SimpleNamespace]:
-        """One output per prompt, in order, with ``outputs[0].text``.
+        """Return one output per prompt, in order, with the text in ``outputs[0].text``.
 
         A prompt that failed has an output whose text raises ValueError. Raises the error itself if
-        no other prompt could succeed either: the server is not there, refuses the key, or does not
-        know the model.
+        no other prompt could succeed either: the server is not there, it refuses the key, or it
+        does not know the model.
         """
         results = self.engine.results(
             list(prompts), _non_default(sampling_params), output_model=output_model, step_id=step_id
@@ -81,7 +81,7 @@ class ChainetteClient:
         ]
 
     def close(self) -> None:
-        """Release what the engine holds."""
+        """Release the engine's resources."""
         self.engine.close()
 
     def _answer(self, place: int, result: Result, model: type[BaseModel] | None) -> Any:
@@ -93,16 +93,16 @@ class ChainetteClient:
 
 
 def _readable(output: LLMOutput, model: type[BaseModel] | None) -> SimpleNamespace:
-    """The answer as Chainette parses it; raises StructuredOutputError if it could not."""
+    """The answer in the form that Chainette parses; raises StructuredOutputError if it cannot."""
     answer = output.outputs[0]
     readable = SimpleNamespace(text=answer.text if model is None else _json_text(output, model))
-    if answer.reasoning:  # Chainette would keep an attribute that is None as the word "None"
+    if answer.reasoning:  # Chainette would store an attribute that is None as the text "None"
         readable.reasoning = answer.reasoning
     return readable
 
 
 def _json_text(output: LLMOutput, model: type[BaseModel]) -> str:
-    """The text, or that of its parsed form: a server without schemas may add words around it."""
+    """The answer's JSON, taken from the parsed form if its text has other words around it."""
     answer = output.outputs[0]
     texts = [answer.text]
     if isinstance(answer.parsed, BaseModel):
@@ -122,9 +122,9 @@ def _json_text(output: LLMOutput, model: type[BaseModel]) -> str:
 
 
 def _non_default(params: Any) -> Any:
-    """What differs from the defaults of its class.
+    """The parameters that differ from the defaults of their class.
 
-    ``vllm.SamplingParams`` has max_tokens=16 by itself, which Chainette sends to no server.
+    ``vllm.SamplingParams`` has max_tokens=16 by default, which Chainette never sends to a server.
     """
     if params is None or isinstance(params, (SamplingParams, Mapping)):
         return params

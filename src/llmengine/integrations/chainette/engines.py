@@ -1,4 +1,4 @@
-"""Chainette's description of an engine, read as one of our configurations."""
+"""Translates Chainette's descriptions of engines to our configurations."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from llmengine.config.resolve import Names
 
-DEFAULT_BACKEND = "vllm_api"  # what Chainette takes if none is named
+DEFAULT_BACKEND = "vllm_api"  # Chainette's default
 
-# Chainette's backends that are ours under another name. Its pin of the openai package rules out our
-# backend on that package, and OpenAI's server needs none.
+# Chainette's backends that we have under another name. Chainette pins a version of the openai
+# package that our "openai" backend cannot use; OpenAI's server does not need that backend.
 _BACKENDS = {"openai": "openai_compatible", "ollama": "ollama_api"}
 
-# Chainette's fields that say how it starts `vllm serve`.
+# Chainette's fields with the arguments for `vllm serve`.
 SERVER_FIELDS = frozenset(
     {
         "dtype",
@@ -50,7 +50,7 @@ _OURS = frozenset({*EngineConfig.model_fields, *_ALIASES})
 
 
 def require_chainette() -> None:
-    """Raise ConfigError that says how to install Chainette if it is not there."""
+    """Raise ConfigError that says how to install Chainette if it is not installed."""
     if not _is_installed("chainette"):
         msg = (
             "the package chainette is not installed; no package index has it, so install it from "
@@ -61,11 +61,12 @@ def require_chainette() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One engine as it was registered.
+    """One registered engine.
 
-    ``backend`` is the name that Chainette is told. ``names`` are the variables of its address and
-    key; without them the configuration is taken as it is. ``server`` holds the fields that start a
-    vLLM server; ``starts_server`` says that Chainette starts it, and so knows where it is.
+    ``backend`` is the backend's name for Chainette. ``names`` are the environment variables of the
+    address and the key; without them the configuration is used as it is. ``server`` holds the
+    fields for starting a vLLM server. ``starts_server`` says whether Chainette starts the server
+    and so knows its address.
     """
 
     name: str
@@ -77,11 +78,11 @@ class Registration:
 
     @classmethod
     def of(cls, name: str, config: EngineConfig) -> Registration:
-        """An engine that is configured in our own way."""
+        """The registration of an engine with a configuration of ours."""
         return cls(name, config, _chainette_backend(config.backend))
 
     def resolved(self, endpoint: str | None) -> EngineConfig:
-        """The configuration with its address and its key, as the variables of now have them."""
+        """The configuration with the address and the key that the variables hold now."""
         if self.starts_server:
             return self.config.model_copy(update={"endpoint": endpoint})
         if self.names is None:
@@ -90,14 +91,14 @@ class Registration:
 
     @property
     def endpoint(self) -> str | None:
-        """What Chainette is told of the address: without one it would start a vLLM server."""
+        """The address for Chainette, which would start a vLLM server if it had none."""
         if self.starts_server:
             return None
         return locate(self.config, self.names or _names(self.config), read_variables()).endpoint
 
 
 def registration(name: str, fields: Mapping[str, Any]) -> Registration:
-    """What a call of ``register_engine`` says; warns of every field that changes nothing.
+    """Read the arguments of ``register_engine``; warns of every field that has no effect.
 
     Raises ConfigError that names the engine and the field.
     """
@@ -119,7 +120,7 @@ def registration(name: str, fields: Mapping[str, Any]) -> Registration:
 
 
 def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The engines of Chainette's YAML: a list, or a mapping with the list as ``engines``.
+    """The engines of Chainette's YAML: a list, or a mapping whose ``engines`` is the list.
 
     Raises ConfigError that names the file and the engine.
     """
@@ -136,9 +137,9 @@ def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _chainette_backend(backend: str) -> str:
-    """The backend that Chainette is told: one for which it passes messages on as they are.
+    """The backend's name for Chainette: one for which it passes messages on unchanged.
 
-    For a backend that it does not know, Chainette would download the model's tokenizer.
+    Chainette downloads the model's tokenizer for a backend that it does not know.
     """
     return backend if backend in {"vllm_api", "ollama_api"} else "openai"
 
@@ -151,7 +152,7 @@ def _is_started(config: EngineConfig) -> bool:
 
 
 def _is_installed(package: str) -> bool:
-    # find_spec raises for a module that a test made by hand, which has no spec.
+    # find_spec raises for a module that a test made by hand: such a module has no spec.
     return sys.modules.get(package) is not None or find_spec(package) is not None
 
 

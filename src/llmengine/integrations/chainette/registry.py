@@ -1,4 +1,4 @@
-"""Our engines in Chainette's registry; this module imports Chainette."""
+"""Puts our engines into Chainette's registry; this module imports Chainette."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette has no types
-    """An entry of Chainette's registry whose engine is ours.
+    """An entry in Chainette's registry that uses one of our engines.
 
-    It has no key: that is in our configuration alone, which shows it to nobody.
+    The entry holds no key. The key is only in our configuration, which never prints it.
     """
 
     def __init__(self, registration: Registration) -> None:
@@ -42,7 +42,7 @@ class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette 
 
     @property
     def engine(self) -> ChainetteClient:
-        """The client, made when it is first asked for and again after a release."""
+        """The client, made at the first access and again after a release."""
         if self._engine is None:
             self._engine = ChainetteClient(self._registration.resolved(self.endpoint).engine)
             publish(EngineStarted(engine_name=self.name, backend=self.backend))
@@ -57,13 +57,13 @@ class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette 
 
 
 class _Override:
-    """The engine that answers for every one that is registered, if `install` was told of one."""
+    """The engine that replaces every registered one, if `install` was called with one."""
 
     config: EngineConfig | None = None
 
 
 def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine:
-    """Put an engine of ours into Chainette's registry; see the package's function."""
+    """Put one of our engines into Chainette's registry; see the function of the package."""
     if _Override.config is not None:
         made = Registration.of(name if isinstance(name, str) else name.name, _Override.config)
     elif isinstance(name, str):
@@ -77,7 +77,7 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine
     earlier = theirs._REGISTRY.get(entry.name)  # noqa: SLF001 - Chainette has no way to replace
     theirs._REGISTRY[entry.name] = entry  # noqa: SLF001
     if earlier is not None:
-        ENGINE_POOL.pop(entry.name)  # it would go on handing out the earlier client
+        ENGINE_POOL.pop(entry.name)  # otherwise the pool would keep returning the earlier client
         earlier.release_engine()
     drop_skipped_items()
     return entry
@@ -86,7 +86,7 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine
 def install(
     register: Callable[..., Any], load: Callable[..., Any], engine: EngineConfig | None
 ) -> None:
-    """Put our functions where Chainette's own are imported from."""
+    """Put our functions in the modules from which Chainette's own are imported."""
     _Override.config = engine
     for module in (chainette, chainette.engine, theirs):
         module.register_engine = register

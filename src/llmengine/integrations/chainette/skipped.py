@@ -1,4 +1,4 @@
-"""Items that a chain skips: they leave it at the step that failed, and are reported."""
+"""Items that a chain skips: they are dropped at the step that failed, and are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SkippedItemsWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
-    """One item that a step had no answer for; ``row_id`` is its place among the chain's inputs."""
+    """An item that a step could not answer; ``row_id`` is its place among the chain's inputs."""
 
     row_id: int | None
     step_id: str
@@ -33,11 +33,11 @@ class SkippedItem:
     error: LLMEngineError
 
     def __str__(self) -> str:
-        """Which item, at which step, and why."""
+        """Say which item was skipped, at which step, and why."""
         return f"row {self.row_id} at step {self.step_id!r}: {self._reason}"
 
     def as_data(self) -> dict[str, Any]:
-        """What the file of skipped items says of it."""
+        """The entry for this item in the file of skipped items."""
         return {
             "row_id": self.row_id,
             "step": self.step_id,
@@ -50,7 +50,7 @@ class SkippedItem:
         return f"{type(self.error).__name__}: {self.error}"
 
 
-# What the engine could not answer for the step that runs now, by the item's place in its batch.
+# The engine's failures in the step that runs now, by the item's place in its batch.
 _failures: ContextVar[dict[int, tuple[str, LLMEngineError]] | None] = ContextVar(
     "failures", default=None
 )
@@ -58,14 +58,14 @@ _collected: ContextVar[list[SkippedItem] | None] = ContextVar("collected", defau
 
 
 def note_failure(place: int, engine_name: str, error: LLMEngineError) -> None:
-    """Note for the step that runs now that an item of its batch has no answer."""
+    """Note that an item in the batch of the current step has no answer."""
     if (failures := _failures.get()) is not None:
         failures[place] = (engine_name, error)
 
 
 @contextmanager
 def collect_skipped() -> Iterator[list[SkippedItem]]:
-    """Collect the items that chains skip while they run inside this block."""
+    """Collect the items that chains skip while this block runs."""
     items: list[SkippedItem] = []
     outer = _collected.get()
     token = _collected.set(items)
@@ -78,10 +78,10 @@ def collect_skipped() -> Iterator[list[SkippedItem]]:
 
 
 def drop_skipped_items() -> None:
-    """Make Chainette's steps drop an item that they skip, and its chains report it.
+    """Make Chainette's steps drop the items that they skip, and its chains report them.
 
-    Chainette itself drops the answer only and keeps the history, so the next step raises: its
-    template misses a name, or the numbers of inputs and histories differ.
+    Chainette itself drops only the answer and keeps the item's history. The next step then raises,
+    because its template misses a name or because the numbers of inputs and histories differ.
     """
     from chainette.core.chain import Chain  # noqa: PLC0415 - Chainette is optional
     from chainette.core.step import Step  # noqa: PLC0415
@@ -92,9 +92,9 @@ def drop_skipped_items() -> None:
 
 
 class _Answered(list[Any]):
-    """Outputs that are true even if there are none.
+    """A list of outputs that is true even if it is empty.
 
-    Chainette's executor keeps the inputs of a batch whose list of outputs is false.
+    Chainette's executor keeps the inputs of a batch if the list of outputs is false.
     """
 
     def __bool__(self) -> bool:
@@ -128,7 +128,7 @@ def _with_report(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(chain: Any, inputs: Any, **options: Any) -> Any:
         folder = _folder(options)
         if folder is not None:
-            (folder / FILE).unlink(missing_ok=True)  # of an earlier run into the same folder
+            (folder / FILE).unlink(missing_ok=True)  # left by an earlier run in the same folder
         with collect_skipped() as items:
             try:
                 return run(chain, inputs, **options)
@@ -140,7 +140,7 @@ def _with_report(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _folder(options: dict[str, Any]) -> Path | None:
-    """Where the chain writes: the folder that it was given, or that of its writer."""
+    """The folder that the chain writes to: its argument, or the folder of its writer."""
     root = getattr(options.get("writer"), "root", options.get("output_dir"))
     return None if root is None else Path(root)
 

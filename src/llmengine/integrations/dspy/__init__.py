@@ -1,4 +1,4 @@
-"""DSPy 2.4.9 to 3.x over an engine; `dspy` itself is imported when the first LM is made."""
+"""DSPy 2.4.9 to 3.x over an engine; ``dspy`` itself is imported when the first LM is made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name != "DSPyLLMWrapper":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A class of 2.4's own kind, to be subclassed; later DSPys make theirs by the same call.
+    # DSPy 2.4 needs a class that can be subclassed; later versions use a function of that name.
     if installed() is not Generation.LEGACY:
         return to_lm
     from llmengine.integrations.dspy import dspy2_4  # noqa: PLC0415 - it imports dspy

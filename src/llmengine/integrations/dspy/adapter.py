@@ -1,12 +1,8 @@
-"""Saying that an answer was cut, on DSPys that do not say it themselves.
+"""What the language models for every DSPy version share: requests, answers and the engine.
 
-What a language model can be made of.
-
-From the keyword arguments of DSPy's language models to one call of an engine.
-
-An engine's answers in the shape of OpenAI's chat completions, which all DSPys read.
-
-An engine, as the language models of every DSPy ask it.
+Keyword arguments of DSPy's language models become a `DSPyRequest`, a `DSPyEngine` asks the engine,
+and `chat_body` writes the answers in the shape of OpenAI's chat completions, which every DSPy
+version reads.
 """
 
 from __future__ import annotations
@@ -51,7 +47,10 @@ log = logging.getLogger("llmengine")
 
 
 def warn_if_cut(engine: str, finish_reasons: Iterable[str | None], limit: int | None) -> None:
-    """One warning where any of the answers ended at the token limit."""
+    """Log one warning if any of the answers ended at the token limit.
+
+    Some DSPy versions do not warn of this themselves.
+    """
     if "length" in finish_reasons:
         at = "its limit" if limit is None else f"{limit} tokens"
         log.warning("%s: an answer was cut at %s; raise max_tokens", engine, at)
@@ -60,7 +59,7 @@ def warn_if_cut(engine: str, finish_reasons: Iterable[str | None], limit: int | 
 def engine_of(source: LMSource, *, num_retries: int | None = None) -> Engine:
     """The engine behind an engine, a configuration or a worker.
 
-    With ``num_retries`` it is another client of the same server, which retries that often.
+    With ``num_retries`` the result is a new client of the same server that retries that often.
     Raises ConfigError for anything else.
     """
     if isinstance(source, EngineWorker):
@@ -76,7 +75,7 @@ def engine_of(source: LMSource, *, num_retries: int | None = None) -> Engine:
 
 def _retrying(engine: Engine, num_retries: int) -> Engine:
     change: dict[str, Any] = {"max_retries": num_retries}
-    # The address and the key as they were found, so that the other finds the same server.
+    # The resolved address and key, so that the new client uses the same server.
     if not engine.in_process:
         change["endpoint"] = engine.endpoint
     if engine.api_key:
@@ -86,16 +85,16 @@ def _retrying(engine: Engine, num_retries: int) -> Engine:
 
 _SAMPLING = frozenset(field.name for field in fields(SamplingParams)) - {"logprobs"}
 _OPTIONS = frozenset({"output_model", "tools", "tool_choice", "extra_body"})
-# OpenAI's fields that no engine has a name for: they go into the body as they are.
+# OpenAI's fields for which engines have no option: they go into the body as they are.
 _BODY = frozenset({"metadata", "parallel_tool_calls", "service_tier", "store", "user"})
-# What DSPy keeps its answers by; no server is told.
+# Arguments with which DSPy manages its own answers; they are not sent to the server.
 _DSPYS_OWN = frozenset({"cache", "model", "model_type", "num_generations", "rollout_id"})
 _RENAMED = {"max_completion_tokens": "max_tokens", "reasoning_effort": "reasoning"}
 
 
 @dataclass(frozen=True, slots=True)
 class DSPyRequest:
-    """One prompt with all that a call of the engine takes; ``count`` is how many answers."""
+    """One prompt with all arguments for a call of the engine; ``count`` answers are wanted."""
 
     prompt: Prompt
     sampling: SamplingParams
@@ -104,7 +103,7 @@ class DSPyRequest:
 
 
 def read_question(prompt: Prompt, arguments: Mapping[str, Any]) -> DSPyRequest:
-    """The call that a language model's keyword arguments, in OpenAI's spelling, ask for.
+    """Turn a language model's keyword arguments, in OpenAI's spelling, into a request.
 
     Raises InvalidRequestError that names an argument that has no meaning here.
     """
@@ -135,7 +134,7 @@ def read_question(prompt: Prompt, arguments: Mapping[str, Any]) -> DSPyRequest:
 
 
 def _logprobs(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Chat completions' pair of fields, or the number of alternatives alone, as one number."""
+    """Merge the two fields of chat completions, or the number of alternatives, into one number."""
     asked, top = arguments.get("logprobs"), arguments.get("top_logprobs")
     if asked is None or asked is False:
         return {}
@@ -164,7 +163,7 @@ _FINISH = {"refusal": "content_filter"}
 
 
 def chat_body(output: LLMOutput, *, model: str) -> dict[str, Any]:
-    """The output as the body of a chat completion; ``model`` stands in where none was named."""
+    """The output as the body of a chat completion; ``model`` is used if the output names none."""
     return {
         "id": output.request_id or "chatcmpl-llmengine",
         "object": "chat.completion",
@@ -176,7 +175,7 @@ def chat_body(output: LLMOutput, *, model: str) -> dict[str, Any]:
 
 
 def usage_body(usage: Usage | None) -> dict[str, Any]:
-    """The token counts that are known, in OpenAI's names."""
+    """The known token counts under OpenAI's names."""
     if usage is None:
         return {}
     counts = {
@@ -193,7 +192,7 @@ def usage_body(usage: Usage | None) -> dict[str, Any]:
 
 
 def finish_of(reason: str | None) -> str:
-    """A finish reason that chat completions know."""
+    """The finish reason in the vocabulary of chat completions."""
     return _FINISH.get(reason or "stop", reason or "stop")
 
 
@@ -229,18 +228,18 @@ def _alone(token: Logprob) -> dict[str, Any]:
     return {"token": token.token, "logprob": token.logprob, "bytes": spelled}
 
 
-# Fields of a configuration that change what the same prompt is answered with.
+# Fields of a configuration that change the answer to the same prompt.
 _TELLING = frozenset({"sampling", "extra_body", "reasoning", "structured", "options"})
 _SECRET = frozenset({"api_key", "headers"})
-# Fields that are saved with the keys in them masked.
+# Fields that are saved, but with the keys in them masked.
 _MASKED = ("endpoint", "extra_body", "options")
 
 
 class DSPyEngine:
-    """Asks one engine, and is the same object in every copy of a language model.
+    """Asks one engine; every copy of a language model shares the same object.
 
-    A program is copied again and again by DSPy's optimizers; the engine with its connections, and
-    a mock's own server, must not be.
+    DSPy's optimizers copy a program many times, but the engine with its connections, or with the
+    server of a mock, must not be copied.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -248,10 +247,10 @@ class DSPyEngine:
 
     @property
     def identity(self) -> str:
-        """The model, its server, and a digest of what else decides over answers.
+        """The model, its server, and a digest of all other settings that change the answers.
 
-        DSPy's caches key answers by the model's name and know nothing of addresses, so this is
-        what keeps those of two servers apart.
+        DSPy's caches use the model's name as key and ignore the address, so this name keeps the
+        answers of two servers apart.
         """
         if self.engine.in_process:
             where = self.engine.backend
@@ -263,7 +262,7 @@ class DSPyEngine:
         return f"{self.engine.model}@{where}{mark}"
 
     def ask(self, question: DSPyRequest) -> LLMOutput:
-        """The answers to a question; raises CallError, or InvalidRequestError unsent."""
+        """Return the answers; raises CallError, or InvalidRequestError before anything is sent."""
         prompts, sampling = self._spread(question)
         return _joined(self.engine.results(prompts, sampling, **question.options))
 
@@ -273,11 +272,11 @@ class DSPyEngine:
         return _joined(await self.engine.aresults(prompts, sampling, **question.options))
 
     def stream(self, question: DSPyRequest) -> Iterator[Delta]:
-        """The answer as it is generated; one that fits no schema ends like any other."""
+        """Stream the answer; one that does not fit its schema ends without an error."""
         try:
             yield from self.engine.stream(question.prompt, question.sampling, **question.options)
         except StructuredOutputError:
-            return  # what came is with the reader, whose parser says what is wrong with it
+            return  # DSPy has the whole text by now, and its parser reports the problem
 
     async def astream(self, question: DSPyRequest) -> AsyncIterator[Delta]:
         """`stream` for a running event loop."""
@@ -289,7 +288,7 @@ class DSPyEngine:
             return  # as above
 
     def _spread(self, question: DSPyRequest) -> tuple[list[Prompt], Any]:
-        """One prompt with ``n``; where the server has no ``n``, as many prompts."""
+        """One prompt with ``n``, or ``n`` equal prompts if the server does not support ``n``."""
         if question.count == 1 or Capability.N in self.engine.capabilities:
             return [question.prompt], question.sampling
         return [question.prompt] * question.count, replace(question.sampling, n=None)
@@ -298,7 +297,7 @@ class DSPyEngine:
         return self
 
     def dump(self) -> dict[str, Any]:
-        """The configuration as JSON values, without what may hold a secret."""
+        """The configuration as JSON values, without the fields that may hold a secret."""
         config = self.engine.config
         held = {name for name in _SECRET if getattr(config, name)}
         held |= {f"keys in {name}" for name in _MASKED if holds_secret(getattr(config, name))}
@@ -308,12 +307,12 @@ class DSPyEngine:
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:
-        """The asker of a dumped configuration; a key must be found by ``api_key_env``."""
+        """Make one from a dumped configuration; the key must come from ``api_key_env``."""
         return cls(EngineConfig(**state).engine)
 
 
 def _joined(results: list[Result]) -> LLMOutput:
-    """All answers as those to one prompt, with the tokens of every attempt."""
+    """Join the answers to equal prompts into one output, with the tokens of every attempt."""
     outputs = [_settled(result) for result in results]
     answers = [answer for output in outputs for answer in output.outputs]
     numbered = tuple(replace(answer, index=place) for place, answer in enumerate(answers))
@@ -324,14 +323,14 @@ def _joined(results: list[Result]) -> LLMOutput:
 
 
 def _settled(result: Result) -> LLMOutput:
-    """The output, also one that does not fit its schema: DSPy's parser has words for that."""
+    """The output, even if it does not fit its schema, because DSPy's parser reports that itself."""
     error = result.error
     if isinstance(error, StructuredOutputError) and error.partial is not None:
         return error.partial
     output = result.unwrap()
     if output.schema_strategy in {None, "json_schema"}:
         return output
-    # Below the server's own constraint the JSON may stand amid prose or in a fence.
+    # If the server does not enforce the schema, there may be prose or a fence around the JSON.
     return replace(
         output,
         outputs=tuple(replace(a, text=to_json(a.parsed).decode()) for a in output.outputs),

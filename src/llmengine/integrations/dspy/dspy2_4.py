@@ -1,9 +1,4 @@
-"""The schema that a prompt of DSPy 2.4 asks its answer to fit.
-
-DSPy 2.4's own client of OpenAI-compatible servers, kept from asking the wrong one.
-
-The language model of DSPy 2.4: a prompt in, a list of texts out.
-"""
+"""The language models for DSPy 2.4: over an engine, and DSPy's own client for a server."""
 
 from __future__ import annotations
 
@@ -28,17 +23,17 @@ if TYPE_CHECKING:
     from llmengine.integrations.dspy.adapter import LMSource
 
 
-# TypedPredictor writes it at the end of the field's description, in the prompt's guidelines.
+# TypedPredictor writes this before the schema, at the end of a field's description.
 _MARK = "JSON Schema: "
-_END = "---"  # of the guidelines
+_END = "---"  # the line after the guidelines
 
 
 def asked_schema(prompt: str) -> dict[str, Any] | None:
-    """The schema of the field that the prompt ends with; None if that may be any text.
+    """The schema of the field that the prompt ends with; None if that field may be any text.
 
-    2.4 has no place for a schema but the prompt. The answer is the rest of the prompt: it is a
-    JSON object and nothing else only where the last line opens the last of the fields, and the
-    guidelines give that field a schema.
+    DSPy 2.4 passes a schema only in the prompt. The model completes the prompt, so the answer is a
+    single JSON object only if the last line of the prompt opens the last field and the guidelines
+    give that field a schema.
     """
     opening = prompt.rstrip().rpartition("\n")[2]
     _, found, described = prompt.partition(f"\n{opening} ")
@@ -53,16 +48,17 @@ def asked_schema(prompt: str) -> dict[str, Any] | None:
     return schema if is_last and isinstance(schema, dict) else None
 
 
-_NO_KEY = "EMPTY"  # the SDK refuses to send nothing
+_NO_KEY = "EMPTY"  # the SDK does not accept a missing key
 _HEADER = "X-LLMEngine-Server"
 
 
 class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
-    """``dspy.OpenAI`` at one server.
+    """``dspy.OpenAI`` that asks only its own server.
 
-    It sets the address of the whole process: the one that was made last decides where all of them
-    ask. This one says so instead of asking another's server. Its cache does not look at the
-    address, so that goes along in a header, which the cache does look at.
+    ``dspy.OpenAI`` sets the address for the whole process, so the instance that was made last
+    decides which server all of them ask. This class raises an error instead of asking another
+    server. DSPy's cache ignores the address but not the headers, so the address is also sent in a
+    header.
     """
 
     def __init__(self, engine: Engine, **arguments: Any) -> None:
@@ -79,7 +75,7 @@ class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
         )
 
     def basic_request(self, prompt: str, **kwargs: Any) -> Any:
-        """Ask, if the process still asks this server."""
+        """Ask the server; raises ConfigError if the process now uses another one."""
         if str(openai.base_url) != self.address:
             raise ConfigError(
                 f"another dspy.OpenAI has turned this process to {openai.base_url}, so that this "
@@ -89,34 +85,34 @@ class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
         return super().basic_request(prompt, **kwargs)
 
     def copy(self, **kwargs: Any) -> Self:
-        """A copy with other parameters, at the same server."""
+        """A copy with other parameters for the same server."""
         twin = copy(self)
         twin.kwargs = self.kwargs | kwargs
         twin.history = []
         return twin
 
     def __json__(self) -> str:
-        """What `module.save` writes of it: nothing, so that a loaded program asks the settings."""
+        """`module.save` writes nothing, so that a loaded program uses the LM in the settings."""
         return "null"
 
 
-# Enough for a typed answer; 2.4's own 150 cuts most of them.
+# Enough for a typed answer; the default of DSPy 2.4, 150, cuts most of them.
 _MAX_TOKENS = 1000
 
 
 class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
-    """A ``dspy.LM`` of 2.4 whose calls go to an engine.
+    """A ``dspy.LM`` for DSPy 2.4 whose calls go to an engine.
 
-    Where a TypedPredictor asks for one JSON object, the server is held to its schema.
-    ``output_model`` does so for every answer. Errors are those of llmengine: this DSPy has none
-    of its own.
+    A prompt goes in and a list of texts comes out. If a TypedPredictor asks for one JSON object,
+    the server has to follow its schema. ``output_model`` sets a schema for every answer. Errors are
+    those of llmengine, because this DSPy has none of its own.
     """
 
     def __init__(self, asker: DSPyEngine, *, output_model: Any = None, **arguments: Any) -> None:
         super().__init__(asker.engine.model)
         self.asker = asker
         self.output_model = output_model
-        # Predict reads the temperature, and dsp.generate the token limit, so both must be there.
+        # Predict reads the temperature and dsp.generate reads the token limit, so both must be set.
         defaults = {"temperature": 0.0, "max_tokens": _MAX_TOKENS, "n": 1}
         configured = asker.engine.config.sampling.given()
         self.kwargs = {"model": asker.engine.model} | defaults | configured | arguments
@@ -128,25 +124,25 @@ class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         return_sorted: bool = False,  # noqa: ARG002 - the interface of 2.4
         **kwargs: Any,
     ) -> list[str]:
-        """The texts of the answers; raises llmengine's CallError."""
+        """Return the texts of the answers; raises llmengine's CallError."""
         choices = self.request(prompt, **kwargs)["choices"]
         limit = kwargs.get("max_tokens", self.kwargs["max_tokens"])
         warn_if_cut(self.asker.engine.name, [c["finish_reason"] for c in choices], limit)
         return [choice["text"] for choice in choices]
 
     def basic_request(self, prompt: str, **kwargs: Any) -> dict[str, Any]:
-        """Ask the engine, and keep what was said in the history."""
+        """Ask the engine and add the call to the history."""
         asked = self.kwargs | kwargs
         question = read_question(prompt, self._with_model(prompt, asked))
         body = chat_body(self.asker.ask(question), model=self.asker.engine.model)
         for choice in body["choices"]:
-            choice["text"] = choice["message"]["content"] or ""  # where inspect_history looks
+            choice["text"] = choice["message"]["content"] or ""  # inspect_history reads this key
         entry = {"prompt": prompt, "response": body, "kwargs": asked, "raw_kwargs": kwargs}
         self.history.append(entry)
         return body
 
     def copy(self, **kwargs: Any) -> Self:
-        """A copy with other parameters, and the same engine."""
+        """A copy with other parameters and the same engine."""
         twin = copy(self)
         twin.kwargs = self.kwargs | kwargs
         twin.history = []
@@ -162,12 +158,12 @@ class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         return self
 
     def __json__(self) -> str:
-        """What `module.save` writes of it: nothing, so that a loaded program asks the settings."""
+        """`module.save` writes nothing, so that a loaded program uses the LM in the settings."""
         return "null"
 
 
 class DSPyLLMWrapper(LegacyLM):
-    """The language model over a worker, or over an engine or its configuration."""
+    """The language model over a worker, an engine or a configuration."""
 
     def __init__(self, worker: LMSource, **arguments: Any) -> None:
         super().__init__(DSPyEngine(engine_of(worker)), **arguments)

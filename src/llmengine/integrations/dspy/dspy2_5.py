@@ -1,15 +1,4 @@
-"""Our errors as litellm's, which are those that DSPy's own LM raises before 3.4.
-
-Keeping DSPy's adapters from asking again after the server's own failure.
-
-Before 3.4 an adapter answers any failure of its language model, a 500 as well as an answer that
-it cannot read, by asking once more in another format, and that by asking a third time. The engine
-has retried by then: each of those calls would be retried all over.
-
-Our deltas as the chunks that DSPy's listeners read before 3.4, and as the answer they make.
-
-The language model of a DSPy from 2.5 to 3.3, which asks litellm; ours asks an engine.
-"""
+"""The language model for DSPy 2.5 to 3.3: DSPy's own asks litellm, ours asks an engine."""
 
 from __future__ import annotations
 
@@ -45,7 +34,7 @@ if TYPE_CHECKING:
 
 _PROVIDER = "llmengine"
 
-# The first that fits counts, so the special ones stand before the general.
+# The first match counts, so subclasses come before their base classes.
 _KINDS: tuple[tuple[type[ours.LLMEngineError], Any], ...] = (
     (ours.ContextLengthError, litellm.ContextWindowExceededError),
     (ours.AuthenticationError, litellm.AuthenticationError),
@@ -63,7 +52,7 @@ _KINDS: tuple[tuple[type[ours.LLMEngineError], Any], ...] = (
 
 @contextmanager
 def dspy_errors(model: str) -> Iterator[None]:
-    """Raise what fails inside as DSPy's own LM does; ours is the cause."""
+    """Raise errors inside as litellm's, as DSPy's own LM does; our error is the cause."""
     try:
         yield
     except ours.LLMEngineError as error:
@@ -78,10 +67,15 @@ _DURING = "_llmengine_modules"
 
 @contextmanager
 def failing_once(modules: Any) -> Iterator[None]:
-    """Raise a failure that is being handled once more, instead of asking again for it.
+    """Raise the failure that an adapter is handling again, instead of asking a second time.
 
-    ``modules`` is DSPy's stack of running modules: a new list for each call of a module, so that
-    the same one means an adapter's second try, and another one a retry of the user's own.
+    Before 3.4 an adapter reacts to every failure of its language model by asking again in another
+    format, and after that in a third format. It does so for an answer that it cannot read, but also
+    for a 500. At that point the engine has already retried, so each of these calls would repeat all
+    retries.
+
+    ``modules`` is DSPy's stack of running modules. It is a new list for each call of a module: the
+    same list means the second try of an adapter, another list means a retry by the user.
     """
     handled = sys.exc_info()[1]
     if handled is not None and modules and vars(handled).get(_DURING) is modules:
@@ -94,7 +88,7 @@ def failing_once(modules: Any) -> Iterator[None]:
 
 
 def send_all(deltas: Iterator[Delta], model: str) -> Any:
-    """Send every delta on as it comes; the whole answer.
+    """Send every delta to DSPy's stream as it comes, and return the whole answer.
 
     The program runs on a worker thread of the loop that reads the stream.
     """
@@ -115,7 +109,7 @@ async def asend_all(deltas: AsyncIterator[Delta], model: str) -> Any:
 
 
 class _Answer:
-    """One streamed answer in litellm's chunks."""
+    """One streamed answer as litellm's chunks, which DSPy's listeners read before 3.4."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -124,20 +118,20 @@ class _Answer:
         self._usage = Usage()
 
     def chunks(self, delta: Delta) -> Iterator[Any]:
-        """The chunk that a delta is; none for what has nothing to read."""
+        """The chunk for a delta; nothing if the delta has no content."""
         self._usage = delta.usage or self._usage
         if not delta.has_content and delta.finish_reason is None:
             return
         finish = delta.finish_reason and finish_of(delta.finish_reason)
         choice = {"index": 0, "delta": _delta(delta), "finish_reason": finish}
         chunk = litellm.ModelResponseStream(model=self._model, choices=[choice])
-        # How DSPy's listeners know whose answer it is.
+        # DSPy's listeners find the predictor of an answer by this id.
         chunk.predict_id = id(self._caller) if self._caller else None
         self._sent.append(chunk)
         yield chunk
 
     def whole(self) -> Any:
-        """The chunks together, as the completion that they were."""
+        """All chunks joined to one completion."""
         response = litellm.stream_chunk_builder(self._sent)
         response.usage = litellm.Usage(**usage_body(self._usage))
         return response
@@ -166,13 +160,14 @@ _cached = request_cache(cache_arg_name="request")
 
 
 class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
-    """A ``dspy.LM`` whose calls go to an engine, which retries; DSPy's cache is keyed by it.
+    """A ``dspy.LM`` whose calls go to an engine; the engine retries, and DSPy does not.
 
-    ``history``, usage, callbacks and copies are DSPy's own.
+    The identity of the engine is in the key of DSPy's cache. ``history``, usage, callbacks and
+    copies work as in DSPy.
     """
 
     def __init__(self, asker: DSPyEngine, **arguments: Any) -> None:
-        # Adapters look capabilities up by the model's name, and litellm knows the prefix.
+        # Adapters look up capabilities by the model's name, and litellm knows this prefix.
         name = declare(asker.engine, f"openai/{asker.identity}", has_schemas=True)
         super().__init__(name, num_retries=0, **{"provider": Provider()} | arguments)
         self.asker = asker
@@ -180,7 +175,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
     def forward(
         self, prompt: str | None = None, messages: list[dict[str, Any]] | None = None, **kwargs: Any
     ) -> Any:
-        """The answer as a chat completion; raises litellm's kinds of error."""
+        """Return the answer as a chat completion; raises litellm's errors."""
         use_cache = kwargs.pop("cache", self.cache)
         request = self._request(prompt, messages, kwargs)
         answer = _cached(self._answer) if use_cache else self._answer
@@ -198,7 +193,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
             return self._accounted(await answer(request=request), request)
 
     def dump_state(self) -> dict[str, Any]:
-        """What DSPy saves: its own LM at the same server, since it loads no other class."""
+        """Save DSPy's own LM for the same server, because DSPy cannot load any other class."""
         log.warning(
             "engine %r: this DSPy saves and loads only its own LM, and no key; after load() give "
             "the program the engine again: program.set_lm(to_lm(...))",
@@ -210,7 +205,7 @@ class EngineLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         return state
 
     def _request(self, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All that decides over the answer, which is what the cache's key is made of."""
+        """Everything that decides the answer; the cache makes its key of it."""
         asked = messages or [{"role": "user", "content": prompt}]
         return {"model": self.model, "messages": asked, **self.kwargs, **kwargs}
 

@@ -1,13 +1,4 @@
-"""Our errors as those of a DSPy that drives engines; DSPy makes its own LM kinds of them.
-
-Telling a DSPy from 3.4 on what a server can do: the server as a provider of its own.
-
-From the request of a DSPy that drives engines (3.4 and later) to one call of ours.
-
-Our deltas as the stream events of a DSPy from 3.4 on.
-
-The engine pair that a DSPy from 3.4 on drives: one for sync callers, one for async.
-"""
+"""The engine pair for DSPy 3.4 and later: one engine for sync callers and one for async."""
 
 from __future__ import annotations
 
@@ -33,7 +24,7 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import Delta
 
 
-# The first that fits counts, so the special ones stand before the general.
+# The first match counts, so subclasses come before their base classes.
 _KINDS: tuple[tuple[type[ours.LLMEngineError], type[lm15.LM15Error]], ...] = (
     (ours.ContextLengthError, lm15.ContextLengthError),
     (ours.AuthenticationError, lm15.AuthError),
@@ -53,7 +44,7 @@ _KINDS: tuple[tuple[type[ours.LLMEngineError], type[lm15.LM15Error]], ...] = (
 
 @contextmanager
 def dspy_errors(backend: str) -> Iterator[None]:
-    """Raise what fails inside as DSPy's engines do; ours is the cause."""
+    """Raise errors inside as lm15's, which DSPy expects of engines; our error is the cause."""
     try:
         yield
     except ours.LLMEngineError as error:
@@ -74,15 +65,15 @@ def _as_dspys(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
     )
 
 
-_PRESET = "vllm"  # the spellings of a server that is not OpenAI's
+_PRESET = "vllm"  # the parameter names of servers other than OpenAI's
 _NO_KEY = "EMPTY"
 
 
 def declare(engine: Engine, model: str) -> str:
-    """The model under the server's own name, which says what it can do.
+    """Register the server as a provider with its capabilities; return the model's name there.
 
-    The name is made of the address, so that a saved program finds it where this was called too,
-    and DSPy's cache keeps servers apart.
+    The provider's name is made of the address, so that DSPy's cache keeps servers apart and a saved
+    program works in every process that calls this function too.
     """
     where = urlsplit(engine.root_url).netloc.lower()
     name = "llmengine-" + re.sub(r"[^a-z0-9]+", "-", where).strip("-")
@@ -120,10 +111,10 @@ _CONFIG = (
 
 
 def question_of(request: lm15.Request) -> DSPyRequest:
-    """The call that a request asks for.
+    """Turn DSPy's request into ours.
 
-    Raises UnsupportedFeatureError for content that chat completions have no place for, and our
-    InvalidRequestError for parameters that no engine takes.
+    Raises UnsupportedFeatureError for content that chat completions cannot hold, and our
+    InvalidRequestError for parameters that engines do not have.
     """
     config = request.config
     arguments: dict[str, Any] = {name: getattr(config, name) for name in _CONFIG}
@@ -153,13 +144,13 @@ def _system(system: Any) -> Any:
 
 
 def _spelled(message: lm15.Message) -> Iterable[dict[str, Any]]:
-    """One message as OpenAI has it; the results of several tools are one message each."""
+    """One message in OpenAI's form; each tool result becomes a message of its own."""
     if message.role == "tool":
         for part in message.parts:
             yield {"role": "tool", "tool_call_id": part.id, "content": _content(part.content)}
         return
     calls = [part for part in message.parts if part.type == "tool_call"]
-    # What the model thought is no part of a chat's history.
+    # The model's reasoning is not part of a chat's history.
     said = [part for part in message.parts if part.type not in {"tool_call", "thinking"}]
     spelled: dict[str, Any] = {"role": message.role, "content": _content(said) if said else None}
     if calls:
@@ -214,12 +205,12 @@ def _unsupported(feature: str, what: str) -> lm15.UnsupportedFeatureError:
     )
 
 
-# Places in the assembled message: thoughts, text, then the tools in their order.
+# Indexes of the parts in the message: reasoning, text, then the tool calls in order.
 _THINKING, _TEXT, _FIRST_TOOL = 0, 1, 2
 
 
 class StreamEvents:
-    """The events of one streamed answer."""
+    """Turns our deltas of one streamed answer into DSPy's events."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -231,7 +222,7 @@ class StreamEvents:
         return lm15.StreamStartEvent(model=self._model)
 
     def of(self, delta: Delta) -> Iterator[Any]:
-        """The events that one delta is; its finish and its usage are kept for the end."""
+        """The events for one delta; finish reason and usage are kept for the last event."""
         self._finish = delta.finish_reason or self._finish
         self._usage = delta.usage or self._usage
         if delta.reasoning:
@@ -248,7 +239,7 @@ class StreamEvents:
 
     def end(self) -> lm15.StreamEndEvent:
         """The event after all others."""
-        # Only an answer that ran on in whitespace, and was hung up on, has no finish of its own.
+        # Only an answer of endless whitespace, which the engine cuts off, has no finish reason.
         reason = finish_of(self._finish or "length")
         return lm15.StreamEndEvent(
             finish_reason="tool_call" if reason == "tool_calls" else reason,
@@ -257,7 +248,7 @@ class StreamEvents:
 
 
 def usage_of(usage: Usage) -> lm15.Usage:
-    """The token counts in DSPy's names; what no server told stays unknown."""
+    """The token counts under DSPy's names; counts that the server did not send are None."""
     return lm15.Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
@@ -295,9 +286,9 @@ _BY_CAPABILITY = {
 
 
 class _Pair:
-    """What both halves of the pair say of themselves, and how they are saved."""
+    """What both engines of the pair share: their capabilities, and how they are saved."""
 
-    # On any server: where it ignores or refuses a schema, the engine has its ladder.
+    # True for every server: if it ignores or refuses schemas, the engine tries other ways.
     supports_response_schema = True
 
     def __init__(self, asker: DSPyEngine) -> None:
@@ -305,7 +296,7 @@ class _Pair:
 
     @property
     def supports_function_calling(self) -> bool:
-        """Whether the server takes tools, so that adapters hand them over natively."""
+        """Whether the server takes tools, so that adapters pass them natively."""
         return Capability.TOOLS in self._capabilities
 
     @property
@@ -324,12 +315,12 @@ class _Pair:
         return self.asker.engine.capabilities
 
     def dump_state(self) -> dict[str, Any]:
-        """What DSPy saves: the configuration, without the key."""
+        """The state that DSPy saves: the configuration without the key."""
         return self.asker.dump()
 
     @classmethod
     def load_state(cls, state: dict[str, Any]) -> Self:
-        """The engine that a saved program had."""
+        """Make the engine of a saved program."""
         return cls(DSPyEngine.load(state))
 
     def _read(self, output: Any) -> lm15.Response:
@@ -338,15 +329,15 @@ class _Pair:
 
 
 class SyncEngine(_Pair):
-    """Answers DSPy's requests by an engine; it sends each once and retries as the engine does."""
+    """Answers DSPy's requests with an engine, which also does the retries."""
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        """The whole answer."""
+        """Return the whole answer."""
         with dspy_errors(self.asker.engine.backend):
             return self._read(self.asker.ask(question_of(request)))
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """The answer token by token, as DSPy's events."""
+        """Stream the answer as DSPy's events."""
         events = StreamEvents(self.asker.engine.model)
         with dspy_errors(self.asker.engine.backend):
             yield events.start()
@@ -355,19 +346,19 @@ class SyncEngine(_Pair):
             yield events.end()
 
     def close(self) -> None:
-        """Nothing: the engine belongs to whoever made it."""
+        """Do nothing: the caller that made the engine closes it."""
 
 
 class AsyncEngine(_Pair):
     """`SyncEngine` for a running event loop."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
-        """The whole answer."""
+        """Return the whole answer."""
         with dspy_errors(self.asker.engine.backend):
             return self._read(await self.asker.aask(question_of(request)))
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """The answer token by token, as DSPy's events."""
+        """Stream the answer as DSPy's events."""
         events = StreamEvents(self.asker.engine.model)
         with dspy_errors(self.asker.engine.backend):
             yield events.start()
@@ -377,11 +368,11 @@ class AsyncEngine(_Pair):
             yield events.end()
 
     async def aclose(self) -> None:
-        """Nothing: the engine belongs to whoever made it."""
+        """Do nothing: the caller that made the engine closes it."""
 
 
 def make(asker: DSPyEngine, **arguments: Any) -> Any:
-    """DSPy's own LM over the pair; the engine retries, so that DSPy does not."""
+    """Make DSPy's own LM over the pair; DSPy does not retry, because the engine does."""
     return dspy.LM(
         f"{asker.engine.backend}/{asker.identity}",
         engine=SyncEngine(asker),

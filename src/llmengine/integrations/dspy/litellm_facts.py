@@ -1,4 +1,4 @@
-"""Telling litellm, whom DSPy's adapters ask before 3.4, what a server can do."""
+"""Tells litellm what a server can do; before 3.4 DSPy's adapters ask litellm for it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def declare(engine: Engine, model: str, *, has_schemas: bool = False) -> str:
-    """The name by which adapters now find what the engine's server can do: the model's own.
+    """Register the server's capabilities under the model's name, and return that name.
 
-    ``has_schemas`` says that schemas may be asked for on any server, since the engine has its
-    ladder where they are ignored or refused.
+    ``has_schemas`` says that schemas may be requested from every server, because the engine tries
+    other ways if the server ignores or refuses them.
     """
     capabilities = engine.capabilities
     facts = {

@@ -1,11 +1,4 @@
-"""Which DSPy is installed, and which kind of language model it takes.
-
-DSPy 2.4 keeps settings by thread id, and Python gives ids of ended threads to new ones.
-
-DSPy's own language models at an engine's server.
-
-The language model that the installed DSPy takes.
-"""
+"""Makes the language model for the installed DSPy: over an engine, or DSPy's own."""
 
 from __future__ import annotations
 
@@ -29,7 +22,7 @@ _ENGINES = (3, 4)
 
 
 class Generation(Enum):
-    """What a language model is to a DSPy."""
+    """The kind of language model that a DSPy version uses."""
 
     LEGACY = "up to 2.4: a prompt in, a list of texts out"
     FORWARD = "2.5 to 3.3: messages in, an OpenAI-shaped answer out"
@@ -37,7 +30,7 @@ class Generation(Enum):
 
     @classmethod
     def of(cls, dspy_version: str) -> Generation:
-        """The generation of a version such as ``"3.4.1"``."""
+        """The generation of a version, such as ``"3.4.1"``."""
         major, minor = (int(part) for part in dspy_version.split(".")[:2])
         if (major, minor) >= _ENGINES:
             return cls.ENGINE
@@ -45,14 +38,14 @@ class Generation(Enum):
 
 
 def installed() -> Generation:
-    """The generation of the installed DSPy; raises ConfigError where there is none."""
+    """The generation of the installed DSPy; raises ConfigError if DSPy is not installed."""
     return Generation.of(installed_version())
 
 
 def installed_version() -> str:
-    """The version of the installed DSPy, from its metadata: 2.4.9 has no ``__version__``.
+    """The version of the installed DSPy, from its metadata, as 2.4.9 has no ``__version__``.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if DSPy is not installed.
     """
     for name in ("dspy", "dspy-ai"):
         try:
@@ -66,10 +59,11 @@ def installed_version() -> str:
 
 
 def purge_dead_threads() -> int:
-    """Forget the settings of threads that have ended; how many there were.
+    """Delete the settings of threads that have ended, and return how many there were.
 
-    Without it a new thread that is given an old id runs with the language model that was
-    configured then. Call it before starting threads, on 2.4; later DSPys have no such list.
+    DSPy 2.4 keeps settings by thread id, and Python gives the ids of ended threads to new ones. A
+    new thread with an old id therefore runs with the language model of the ended thread. On DSPy
+    2.4, call this before starting threads; later versions have no such list.
     """
     import dspy  # noqa: PLC0415 - only where it is used
 
@@ -81,20 +75,20 @@ def purge_dead_threads() -> int:
     return len(dead)
 
 
-_NO_KEY = "EMPTY"  # DSPy's clients refuse to send nothing
+_NO_KEY = "EMPTY"  # DSPy's clients do not accept a missing key
 
 
 def native_lm(source: LMSource, *, declared: bool = False, **arguments: Any) -> Any:
-    """DSPy's own LM for the server, the model and the key of an engine or its configuration.
+    """Make DSPy's own LM for the server, model and key of an engine or a configuration.
 
-    It is ``openai/<model>``, and ``ollama_chat/<model>`` for an engine that speaks Ollama's native
-    chat; on 2.4 it is ``dspy.OpenAI``. Time limit, retries, sampling, ``extra_body`` and headers
-    of the configuration go with it; ``arguments`` are the LM's own and go over them. ``cache`` is
-    off unless asked for, since DSPy's does not look at the address.
+    The LM is ``openai/<model>``, or ``ollama_chat/<model>`` for an engine that speaks Ollama's
+    native chat; on 2.4 it is ``dspy.OpenAI``. It gets the time limit, retries, sampling,
+    ``extra_body`` and headers of the configuration; ``arguments`` of the LM override them.
+    ``cache`` is off by default, because DSPy's cache ignores the address.
 
-    DSPy sends schemas and tools only to models that it knows. With ``declared`` it is told what
-    the engine's server can do; from 3.4 on that makes the server a provider of its own name. 2.4
-    sends neither, and has nothing to be told.
+    DSPy sends schemas and tools only to models that it knows. ``declared`` tells DSPy what the
+    engine's server can do; from 3.4 on this registers the server as a provider with its own name.
+    It has no effect on 2.4, which sends neither schemas nor tools.
     """
     engine = engine_of(source)
     if engine.query:
@@ -121,7 +115,7 @@ def native_lm(source: LMSource, *, declared: bool = False, **arguments: Any) -> 
 
 
 def _declaring() -> Any:
-    """What tells the installed DSPy of a server's capabilities, and gives the model's name then."""
+    """The function that declares a server's capabilities and returns the model's name."""
     if installed() is Generation.ENGINE:
         from llmengine.integrations.dspy.dspy3_4 import declare  # noqa: PLC0415 - dspy
     else:
@@ -130,9 +124,9 @@ def _declaring() -> Any:
 
 
 def _carried(engine: Engine) -> dict[str, Any]:
-    """What a configuration says that every request has to carry, in the names of OpenAI's SDK.
+    """The extra body and headers of a configuration under the names of OpenAI's SDK.
 
-    Left out where there is nothing: from 3.4 on extra bodies and headers make DSPy use litellm.
+    Empty ones are left out: from 3.4 on, extra bodies and headers make DSPy use litellm.
     """
     config = engine.config
     named = {
@@ -144,10 +138,10 @@ def _carried(engine: Engine) -> dict[str, Any]:
 
 
 def _route(engine: Engine) -> tuple[str, str]:
-    """The model in DSPy's spelling, and the address that DSPy completes to a route."""
+    """The model in DSPy's spelling, and the address to which DSPy adds the path of a route."""
     if not isinstance(engine.dialect, OllamaChat):
         return f"openai/{engine.model}", engine.base_url
-    # litellm asks Ollama's own route; DSPy's own client has but its OpenAI-compatible one.
+    # litellm uses Ollama's own route; DSPy's own client only has the OpenAI-compatible one.
     base = engine.base_url if installed() is Generation.ENGINE else engine.root_url
     return f"ollama_chat/{engine.model}", base
 
@@ -160,12 +154,12 @@ _HOMES = {
 
 
 def to_lm(source: LMSource, *, num_retries: int | None = None, **arguments: Any) -> Any:
-    """A ``dspy.LM`` over an engine, its configuration or a worker, for the DSPy installed here.
+    """Make a ``dspy.LM`` for the installed DSPy over an engine, a configuration or a worker.
 
     The engine retries, ``num_retries`` times or as configured, and DSPy does not. ``arguments``
-    are those of the DSPy's own LM, such as ``temperature``, ``max_tokens`` or ``callbacks``.
-    ``cache`` is off unless asked for; 2.4 has none for this model. Raises ConfigError where there
-    is no DSPy, or for a source that is none.
+    are those of DSPy's own LM, such as ``temperature``, ``max_tokens`` or ``callbacks``. ``cache``
+    is off by default; 2.4 has no cache for this model. Raises ConfigError if DSPy is not installed
+    or if ``source`` is none of these objects.
     """
     home = import_module(f"{__package__}.{_HOMES[installed()]}")
     if installed() is not Generation.LEGACY:

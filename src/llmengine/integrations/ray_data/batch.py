@@ -1,13 +1,8 @@
-"""A batch in parts: what one actor asks together, and the file that keeps its answers meanwhile.
+"""Runs a batch file on many Ray actors and writes all answers to one output.
 
-The file is a journal like the batch's own, so an answer is safe before its part is whole: a part
-that Ray starts again, and a run after one that was killed, go on from there.
-
-The class for ``Dataset.map``: asks one part of a batch on the actor that it lives on.
-
-The one place that calls Ray: parts go out to a pool of actors and come back asked.
-
-A batch file on many actors: Ray Data shares the work out, one output holds all answers.
+The batch is split into parts. Each actor keeps the answers of its part in a file of its own, a
+journal like the batch's own, so every answer is safe before its part is complete. A part that Ray
+starts again, and a run after a killed one, continue from these files.
 """
 
 from __future__ import annotations
@@ -41,13 +36,13 @@ if TYPE_CHECKING:
     Config = EngineConfig | Mapping[str, Any]
 
 
-# How long the actors of a killed run may take to notice that nobody waits for them.
+# Seconds that the actors of a killed run may need to notice that their driver is gone.
 _LAST_WORDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Requests that one actor asks together; ``name`` is that of its file."""
+    """Requests that one actor asks together; ``name`` is the name of the part's file."""
 
     name: str
     requests: tuple[BatchRequest, ...]
@@ -55,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class AskedPart:
-    """A part at its end: the lines of its file, and what asking it has cost."""
+    """A finished part: the lines of its file, and the counts of asking it."""
 
     name: str
     lines: bytes
@@ -64,7 +59,7 @@ class AskedPart:
 
 
 def parts_of(requests: Iterable[BatchRequest], size: int) -> Iterator[Part]:
-    """The requests in parts of that size; no two runs have a name in common."""
+    """Split the requests into parts of that size; the names of parts differ in every run."""
     waiting, run = iter(requests), uuid.uuid4().hex[:8]
     number = 0
     while some := tuple(islice(waiting, size)):
@@ -73,9 +68,9 @@ def parts_of(requests: Iterable[BatchRequest], size: int) -> Iterator[Part]:
 
 
 def recover(folder: Path, journal: Journal, *, keep: bool) -> None:
-    """Take in what a killed run has left in the folder; without `keep`, throw it away.
+    """Read the answers that a killed run left in the folder; without `keep`, delete them.
 
-    Raises ConfigError for a file that is no journal, and for one that is still written to.
+    Raises ConfigError for a file that is not a journal, and for one that is still in use.
     """
     for file in sorted(folder.glob("*.jsonl")):
         with sole_writer(file, _LAST_WORDS):
@@ -87,27 +82,30 @@ def recover(folder: Path, journal: Journal, *, keep: bool) -> None:
 
 
 def remove(file: Path) -> None:
-    """Take a part's file and its lock away, as far as they can be seen from here."""
+    """Remove a part's file and its lock, if this machine can see them."""
     file.unlink(missing_ok=True)
     file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
 
 
 def tidy(folder: Path) -> None:
-    """Take the folder away once it is empty; it may be no folder of this machine."""
+    """Remove the folder if it is empty and exists on this machine."""
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
 class PartAsker:
-    """Rows of one pickled Part each, to rows of one pickled AskedPart each."""
+    """The class for ``Dataset.map``: turns a row with a pickled Part into one with an AskedPart.
+
+    It asks the requests of the part on the actor that it lives on.
+    """
 
     def __init__(self, configs: Sequence[EngineConfig], folder: str) -> None:
         self._endpoints = [Endpoint(config_of(c).engine, background()) for c in configs]
         self._folder = Path(folder)
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
-        """Ask what the part's file does not hold yet."""
-        part: Part = pickle.loads(row["part"])  # nosec B301  # noqa: S301 - our own driver
+        """Ask the requests that have no answer in the part's file yet."""
+        part: Part = pickle.loads(row["part"])  # nosec B301  # noqa: S301 - from our own driver
         self._folder.mkdir(parents=True, exist_ok=True)
         return {"part": pickle.dumps(self._ask(part))}
 
@@ -131,7 +129,7 @@ def _missing(part: Part, journal: Journal, tally: BatchCounter) -> Iterator[Batc
 
 
 def need_ray() -> None:
-    """Raise ConfigError that says how to get Ray Data where it is not installed."""
+    """Raise ConfigError that says how to install Ray Data if it is not installed."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
         raise ConfigError("Ray Data is missing; run: pip install 'pytest-llmengine[ray]'")
 
@@ -139,14 +137,15 @@ def need_ray() -> None:
 def on_actors(
     parts: Iterable[Part], asker: Mapping[str, Any], actors: int, options: Mapping[str, Any]
 ) -> Iterator[AskedPart]:
-    """The parts in the order in which the actors finish them.
+    """Ask the parts on a pool of actors; yield them in the order in which they are finished.
 
-    ``asker`` holds the arguments of PartAsker, ``options`` those of ``Dataset.map``.
+    ``asker`` holds the arguments of PartAsker, ``options`` those of ``Dataset.map``. Ray is used
+    only in this function.
     """
     import pyarrow as pa  # noqa: PLC0415 - optional
     import ray  # noqa: PLC0415 - optional
 
-    # One block a part, put into Ray's store as it is read, so that no input is too long.
+    # Each part is one block, put into Ray's store when it is read, so the input may be long.
     blocks = [ray.put(pa.table({"part": [pickle.dumps(part)]})) for part in parts]
     if not blocks:
         return
@@ -176,16 +175,16 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     on_progress: Callable[[Progress], None] | None = None,
     **ray_options: Any,
 ) -> BatchReport:
-    """`llmengine.run_batch` with the requests asked by that many actors of a Ray cluster.
+    """Like `llmengine.run_batch`, but many actors of a Ray cluster ask the requests.
 
-    The requests travel in parts of ``rows_per_part``. An actor keeps the answers of its part in
-    the folder ``parts`` ("<output>.parts" if left out) and hands them over when the part is whole;
-    this process alone writes the output. If every node reaches that folder, a killed run
-    loses nothing that was answered; else it loses the parts that were under way.
+    The requests are sent in parts of ``rows_per_part``. An actor keeps the answers of its part in
+    the folder ``parts`` ("<output>.parts" by default) and returns them when the part is complete.
+    Only this process writes the output. If every node can reach that folder, a killed run loses
+    no answers; otherwise it loses the parts that were not complete.
 
     ``ray_options`` are those of ``Dataset.map``, such as ``num_cpus`` and ``runtime_env``.
-    ``on_progress`` is called after each part. Raises ConfigError for an engine with a key in its
-    configuration or where Ray is missing, and what `llmengine.run_batch` raises.
+    ``on_progress`` is called after each part. Raises ConfigError if the configuration of
+    an engine holds a key or if Ray is not installed, and the errors of `llmengine.run_batch`.
     """
     need_ray()
     listed = [engines] if isinstance(engines, (EngineConfig, Mapping)) else engines

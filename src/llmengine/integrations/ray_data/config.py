@@ -1,4 +1,4 @@
-"""An engine from what travels in Ray's plan, which is no place for keys."""
+"""Makes an engine from a description that Ray may store and send: one without keys."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ EngineSpec = EngineConfig | Mapping[str, Any] | str
 
 
 def engine_of(spec: EngineSpec, engines_file: str | os.PathLike[str] | None = None) -> Engine:
-    """The engine of a configuration, of its fields, or of a name, made where this is called.
+    """Make the engine for a configuration, a mapping of its fields, or a name.
 
-    A name is looked up in the engines file; without one, among those that the environment
-    describes, such as "vllm". Raises ConfigError for a wrong one, and for one with a key in it.
+    A name is looked up in the engines file or, without a file, among the engines that environment
+    variables describe, such as "vllm". Raises ConfigError for a wrong description, and for one that
+    holds a key.
     """
     if isinstance(spec, str):
         return get_engine(spec) if engines_file is None else _named(spec, engines_file)
@@ -32,9 +33,9 @@ def engine_of(spec: EngineSpec, engines_file: str | os.PathLike[str] | None = No
 
 
 def config_of(spec: EngineConfig | Mapping[str, Any]) -> EngineConfig:
-    """The configuration, or that of such fields; raises ConfigError if it has a key in it.
+    """The configuration, or the one with these fields; raises ConfigError if it holds a key.
 
-    Ray keeps the arguments of a plan in its store and sends them to its nodes as they are.
+    Ray keeps the arguments of a plan in its store and sends them to its nodes in plain text.
     """
     config = spec if isinstance(spec, EngineConfig) else _parsed(spec)
     literal = config.api_key is not None and config.key_variable is None

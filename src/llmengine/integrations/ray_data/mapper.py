@@ -1,12 +1,7 @@
-"""The three shapes in which Ray Data hands over a batch, read and added to without importing any.
+"""The class for ``Dataset.map_batches``: asks each row's prompt and adds the answers as columns.
 
-They are a ``pyarrow.Table``, a ``pandas.DataFrame`` and a mapping of columns to arrays ("numpy").
-
-From a row to what is asked for it.
-
-The columns that a row gains: one flat, typed value each, whatever became of its prompt.
-
-The class for ``Dataset.map_batches``: one engine on each actor, rows in and rows out.
+Ray Data passes a batch as a ``pyarrow.Table``, as a ``pandas.DataFrame`` or as a mapping from
+columns to arrays ("numpy"). All three are read and extended without importing pandas or numpy.
 """
 
 from __future__ import annotations
@@ -45,7 +40,7 @@ DataRow = dict[str, Any]
 
 
 def rows_of(batch: Any, names: Collection[str] | None = None) -> list[DataRow]:
-    """The rows of a batch in plain Python values: all columns, or those that are named."""
+    """The rows of a batch as plain Python values, with all columns or only the named ones."""
     part = batch if names is None else _selected(batch, list(names))
     if isinstance(part, Mapping):
         listed = [dict(zip(part, row, strict=True)) for row in zip(*part.values(), strict=True)]
@@ -57,10 +52,10 @@ def rows_of(batch: Any, names: Collection[str] | None = None) -> list[DataRow]:
 
 
 def with_columns(batch: Any, columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Any:
-    """The batch with more columns, in its own shape; what it had stays as it was.
+    """The batch in its own type with more columns; its own columns do not change.
 
-    ``kinds`` are Arrow's names of their types. Only a table can be told them: without, a column
-    that is null in one block has another type there than elsewhere.
+    ``kinds`` are Arrow's names of the columns' types. They are used only for a table. Without them
+    a column that is null in all rows of a block would have another type in that block.
     """
     if isinstance(batch, Mapping):
         return {**batch, **columns}
@@ -68,7 +63,7 @@ def with_columns(batch: Any, columns: Mapping[str, list[Any]], kinds: Mapping[st
 
 
 def check_columns(batch: Any, wanted: Collection[str], free: Collection[str]) -> None:
-    """Raise ConfigError if a wanted column is missing or one that must be free is there."""
+    """Raise ConfigError if a wanted column is missing or a new column already exists."""
     known = names_of(batch)
     if missing := [name for name in wanted if name not in known]:
         raise ConfigError(
@@ -96,10 +91,10 @@ def names_of(batch: Any) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value of Arrow or numpy as Python's own.
+    """A value of Arrow or numpy as a plain Python value.
 
-    Arrow gives each struct of a column the keys of all of them, so a key that is null in one was
-    not there: a null ``name`` in a message is more than servers take.
+    Arrow gives every struct in a column the keys of all structs. Null keys are dropped, because
+    the original value did not have them, and servers refuse a message with a null ``name``.
     """
     if hasattr(value, "tolist"):
         value = value.tolist()
@@ -121,7 +116,7 @@ def _selected(batch: Any, names: list[str]) -> Any:
 
 
 def _append(table: Any, columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Any:
-    import pyarrow as pa  # noqa: PLC0415 - whoever has tables has it
+    import pyarrow as pa  # noqa: PLC0415 - installed if there is a table
 
     for name, values in columns.items():
         kind = pa.type_for_alias(kinds[name])
@@ -134,18 +129,18 @@ PromptOf = Callable[[DataRow], Prompt]
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """What one row asks."""
+    """The request of one row."""
 
     prompt: Prompt
     sampling: SamplingParams
 
 
 class Questions:
-    """How rows become questions.
+    """Turns rows into requests.
 
-    ``prompt`` is the column of the prompt or a function of the row, ``template`` a text that the
-    row fills, instead of either. ``sampling`` holds for every row; what the row's mapping in
-    ``sampling_column`` says goes over it. Raises ConfigError for a template that is none.
+    ``prompt`` is the column of the prompt or a function of the row. ``template`` is a text that is
+    filled with the row, instead of ``prompt``. ``sampling`` is for every row; the mapping in a
+    row's ``sampling_column`` overrides it. Raises ConfigError for an invalid template.
     """
 
     def __init__(
@@ -162,7 +157,7 @@ class Questions:
         self.columns = [name for name in (column, sampling_column) if name is not None]
 
     def of(self, batch: Any) -> Iterator[RowRequest | InvalidRequestError]:
-        """The question of each row of a batch, or why it has none."""
+        """Yield the request of each row in a batch, or the reason why there is none."""
         for place, row in enumerate(rows_of(batch, None if self._whole_rows else self.columns)):
             try:
                 prompt = self._prompt_of(row)
@@ -182,7 +177,7 @@ class Questions:
 
 
 def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[PromptOf, str | None]:
-    """What makes the prompt of a row, and the one column that it reads; None: it wants them all."""
+    """The function for a row's prompt, and the only column that it reads; None for all columns."""
     if template is not None and prompt is not None:
         raise ConfigError("prompt and template both say what is asked; give one of them")
     if template is not None:
@@ -205,7 +200,7 @@ def _called(prompt_of: PromptOf, row: DataRow) -> Prompt:
         raise InvalidRequestError(f"prompt: {type(error).__name__}: {error}") from error
 
 
-# Each column with Arrow's name of its type; all of them may be null but `attempts`.
+# The new columns with Arrow's names of their types; all except `attempts` may be null.
 KINDS = {
     "text": "string",
     "parsed": "string",
@@ -222,7 +217,7 @@ KINDS = {
 
 
 def columns_of(results: Sequence[Result], output_model: Any) -> dict[str, list[Any]]:
-    """One value a result in each of the columns of `KINDS`."""
+    """The columns of `KINDS`, with one flat, typed value per result, also if the result failed."""
     rows = [_row(result, output_model) for result in results]
     return {name: [row[name] for row in rows] for name in KINDS}
 
@@ -232,7 +227,7 @@ def _row(result: Result, output_model: Any) -> dict[str, Any]:
     if result.output is not None and output_model is not None:
         try:
             parsed = _as_json(result.output.parsed, output_model)
-        except Exception as raised:  # noqa: BLE001 - a model's own serializer must not end the job
+        except Exception as raised:  # noqa: BLE001 - an error in a model's own serializer must not end the job
             error = _unwritable(raised, result.output)
     usage = result.usage or Usage()
     return {
@@ -272,19 +267,20 @@ Batch = TypeVar("Batch")
 
 
 class EngineMapper:
-    """Asks the prompt of each row; a callable class that ``map_batches`` makes on each actor.
+    """Asks the prompt of each row; ``map_batches`` makes one instance, with one engine, per actor.
 
-    ``engine`` is an EngineConfig, a mapping of its fields, or a name: of ``engines_file`` as the
-    actor finds it, else one that the actor's environment describes. No key may be in it:
-    ``api_key_env`` names the variable that holds it on the actor.
+    ``engine`` is an EngineConfig, a mapping of its fields, or a name. A name is looked up in
+    ``engines_file`` on the actor or, without a file, among the engines that the actor's environment
+    variables describe. It must not hold a key: ``api_key_env`` names the actor's variable that
+    holds the key.
 
-    ``prompt`` is the column of the prompt (a string, or a list of messages; "prompt" if left out)
-    or a function of the row; ``template`` is a Jinja text filled with the row, instead.
-    ``sampling_params`` hold for all rows, and the mapping in a row's ``sampling_column`` goes over
-    them. ``prefix`` begins the names of the new columns. The other options are the fields of
-    CallOptions.
+    ``prompt`` is the name of the column with the prompt, a string or a list of messages ("prompt"
+    by default), or a function of the row. ``template`` is a Jinja template that is filled with the
+    row, instead of ``prompt``. ``sampling_params`` are for all rows; the mapping in a row's
+    ``sampling_column`` overrides them. The names of the new columns start with ``prefix``. The
+    other options are the fields of CallOptions.
 
-    Raises ConfigError or InvalidRequestError for what is wrong with all rows alike.
+    Raises ConfigError or InvalidRequestError if something is wrong for all rows.
     """
 
     def __init__(  # noqa: PLR0913 - one mapper's settings
@@ -310,10 +306,10 @@ class EngineMapper:
         self._kinds = {f"{prefix}{name}": kind for name, kind in KINDS.items()}
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch in its own shape and order, with the columns of the answers.
+        """Return the batch in its own type and order, with the columns of the answers.
 
-        A row that failed says why in ``error`` and ``error_message``. Raises ConfigError if a
-        column is missing or taken.
+        The columns ``error`` and ``error_message`` of a row say why it failed. Raises ConfigError
+        if a column is missing or if a new column already exists.
         """
         check_columns(batch, self._questions.columns, self._kinds)
         results = self._results(list(self._questions.of(batch)))
@@ -323,7 +319,7 @@ class EngineMapper:
         return answered
 
     def _results(self, questions: list[RowRequest | InvalidRequestError]) -> list[Result]:
-        """One result a question, in order; only those that can be asked are."""
+        """One result per request, in order; invalid requests are not sent."""
         asked = [question for question in questions if isinstance(question, RowRequest)]
         prompts = [question.prompt for question in asked]
         sampling = [question.sampling for question in asked]

@@ -1,7 +1,7 @@
-"""Validation as a table of named rules, so that a behaviour can leave out any one of them.
+"""Validation of requests as a table of named rules, so that a behaviour can leave out any of them.
 
-A rule has the id of the contract's check on it, where there is one. With a rule left out the
-server answers as if nothing were wrong: everything that reads a body bears any JSON.
+A rule has the id of the contract's check for it, if there is one. If a rule is left out, the server
+answers as if the request were valid, so all code that reads a body must accept any JSON.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BY_ROUTE: dict[str, tuple[Rule, ...]] = {
     "/api/pull": OLLAMA_PULL,
 }
 
-# Rules on what is not a field of a body; `admission` and the routes themselves apply them.
+# Rules that are not about fields of a body; the application and the routes apply them.
 OTHER_RULES = (
     "auth.missing",
     "auth.bad",
@@ -66,12 +66,12 @@ OTHER_RULES = (
 
 
 def names() -> list[str]:
-    """Every rule's name, in alphabetical order."""
+    """The names of all rules, in alphabetical order."""
     return sorted({r.name for rules in BY_ROUTE.values() for r in rules} | set(OTHER_RULES))
 
 
 def enforce(route: str, body: JSON, limits: ModelLimits, without: Collection[str] = ()) -> None:
-    """Raise ApiError for the first rule of the route that the body breaks, if not left out."""
+    """Raise ApiError for the first rule of the route that the body breaks; skip `without`."""
     for rule in BY_ROUTE.get(route, ()):
         if rule.name in without:
             continue

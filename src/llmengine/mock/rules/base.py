@@ -1,7 +1,4 @@
-"""What a rule is, and the kinds that most of them are of.
-
-Rules that several routes share, under names of their own.
-"""
+"""What a rule is, common kinds of rules, and the rules that several routes share."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What a server can hold a request against."""
+    """The model's properties against which requests are checked."""
 
     models: frozenset[str]
     context_length: int
@@ -25,7 +22,7 @@ class ModelLimits:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a request, in OpenAI's words."""
+    """What is wrong with a request, with the fields of OpenAI's error."""
 
     message: str
     param: str | None = None
@@ -38,14 +35,14 @@ Finder = Callable[["JSON", ModelLimits], Problem | None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule by name; ``find`` says what breaks it, or None. It must bear any JSON object."""
+    """A named rule; ``find`` returns the problem or None, and must accept any JSON object."""
 
     name: str
     find: Finder
 
 
 def required(field: str) -> Finder:
-    """The field must be there, and not null."""
+    """The field must be present and not null."""
 
     def find(body: JSON, limits: ModelLimits) -> Problem | None:
         if body.get(field) is not None:
@@ -68,7 +65,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def typed(**fields: str) -> Finder:
-    """Each field, where it is there, must be of its type, such as ``a number``."""
+    """Each field, if present, must have its type, such as ``a number``."""
 
     def find(body: JSON, limits: ModelLimits) -> Problem | None:
         for field, kind in fields.items():
@@ -81,7 +78,7 @@ def typed(**fields: str) -> Finder:
 
 
 def wrong_type(field: str, expected: str, value: Any) -> Problem:
-    """The problem of a value of another type than expected."""
+    """The problem of a value with a wrong type."""
     message = f"Invalid type for '{field}': expected {expected}, but got {described(value)}."
     return Problem(message, field, "invalid_type")
 
@@ -94,7 +91,7 @@ def described(value: Any) -> str:
 
 
 def within(field: str, low: float, high: float | None = None) -> Finder:
-    """The field, where it is a number, must be in the closed range."""
+    """The field, if it is a number, must be in the closed range."""
 
     def find(body: JSON, limits: ModelLimits) -> Problem | None:
         value = body.get(field)
@@ -114,7 +111,7 @@ def within(field: str, low: float, high: float | None = None) -> Finder:
 
 
 def one_of(field: str, allowed: Collection[str]) -> Finder:
-    """The field, where it is a string, must be one of these."""
+    """The field, if it is a string, must be one of these."""
 
     def find(body: JSON, limits: ModelLimits) -> Problem | None:
         value = body.get(field)
@@ -126,14 +123,14 @@ def one_of(field: str, allowed: Collection[str]) -> Finder:
 
 
 def unknown_value(field: str, value: Any, allowed: Collection[str]) -> Problem:
-    """The problem of a value that is none of the allowed ones."""
+    """The problem of a value that is not one of the allowed ones."""
     names = ", ".join(f"'{a}'" for a in sorted(allowed))
     message = f"Invalid value: {value!r}. Supported values are: {names}."
     return Problem(message, field, "invalid_value")
 
 
 def either(*finders: Finder) -> Finder:
-    """One rule made of several: the first problem counts."""
+    """Combine several finders into one; the first problem counts."""
 
     def find(body: JSON, limits: ModelLimits) -> Problem | None:
         return next((p for f in finders if (p := f(body, limits)) is not None), None)
@@ -146,7 +143,7 @@ _MAX_BIAS = 100
 
 
 def model_rules(group: str) -> tuple[Rule, ...]:
-    """The model must be named, and known."""
+    """The request must name the model, and the model must be known."""
     return (
         Rule(f"{group}.model.required", either(required("model"), typed(model="a string"))),
         Rule("err.unknown_model", _unknown_model),
@@ -218,7 +215,7 @@ def _stream_options(body: JSON, limits: ModelLimits) -> Problem | None:
 def context_problem(
     prompt: int, wanted: int | None, limits: ModelLimits, param: str
 ) -> Problem | None:
-    """The problem of a prompt that, with the tokens asked for, does not fit the context."""
+    """The problem of a prompt that does not fit the context together with the wanted tokens."""
     total = prompt + (wanted or 0)
     if total <= limits.context_length and prompt < limits.context_length:
         return None

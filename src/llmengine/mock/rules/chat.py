@@ -1,9 +1,4 @@
-"""Rules of response_format, and of every JSON schema that a request brings.
-
-Rules of tools and tool_choice in chat completions.
-
-Rules of chat completions, without those on tools and on the response format.
-"""
+"""Rules for chat completions: messages, tools, tool_choice and response_format."""
 
 from __future__ import annotations
 
@@ -41,7 +36,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def schema_problem(schema: Any, field: str) -> Problem | None:
-    """The problem of a value that is no JSON schema, or that no value can fit."""
+    """The problem of a value that is not a JSON schema, or of a schema that no value fits."""
     return _invalid_schema(schema, field) or _impossible_schema(schema, field)
 
 
@@ -139,7 +134,7 @@ _CHOICES = frozenset({"none", "auto", "required"})
 
 
 def _functions(body: JSON) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The functions that are objects: another rule refuses what has none."""
+    """Yield the functions that are objects; another rule refuses the others."""
     for place, tool in enumerate(items(body.get("tools"))):
         if isinstance(function := mapping(tool).get("function"), dict):
             yield f"tools[{place}].function", function
@@ -246,7 +241,7 @@ EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh"})
 
 
 def _messages(body: JSON) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The messages that are objects: another rule refuses the others."""
+    """Yield the messages that are objects; another rule refuses the others."""
     for place, message in enumerate(items(body.get("messages"))):
         if isinstance(message, dict):
             yield f"messages[{place}]", message
@@ -376,7 +371,7 @@ _TYPES = typed(
     tools="an array",
     parallel_tool_calls="a boolean",
     response_format="an object",
-    return_token_ids="a boolean",  # noqa: S106 - tokens of a text
+    return_token_ids="a boolean",  # noqa: S106 - not a password
 )
 
 CHAT_RULES: tuple[Rule, ...] = (
@@ -401,5 +396,5 @@ CHAT_RULES: tuple[Rule, ...] = (
     Rule("logprobs.top.max20", within("top_logprobs", 0, 20)),
 )
 
-# Counts tokens of a conversation that must be whole, so it comes after all other rules.
+# This rule counts the tokens of a valid conversation, so it comes after all other rules.
 CHAT_CONTEXT = Rule("err.context_overflow", _overflow)

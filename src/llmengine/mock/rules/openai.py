@@ -1,9 +1,4 @@
-"""Rules of text completions.
-
-Rules of embeddings.
-
-Rules of the responses API; those it shares with chat are chat's, on the body translated.
-"""
+"""Rules for text completions, embeddings and the responses API."""
 
 from __future__ import annotations
 
@@ -46,7 +41,7 @@ def is_tokens(value: Any) -> bool:
 
 
 def fits_no_form(value: Any) -> bool:
-    """Whether a prompt or an input is in none of the four forms that OpenAI takes."""
+    """Whether a prompt or an input has none of the four forms that OpenAI accepts."""
     if isinstance(value, str) or is_tokens(value):
         return False
     if not isinstance(value, list):
@@ -226,7 +221,7 @@ def _response_overflow(body: JSON, limits: ModelLimits) -> Problem | None:
 
 
 def _translated(find: Finder) -> Finder:
-    """The finder of a chat rule on the body in chat's terms, its param in this API's."""
+    """Apply a chat rule to the translated body, and name the field of the responses API."""
 
     def found(body: JSON, limits: ModelLimits) -> Problem | None:
         problem = find(as_chat(body), limits)
@@ -240,7 +235,7 @@ def _translated(find: Finder) -> Finder:
     return found
 
 
-# Here no tools and an empty list of them are the same, and the choice has a default.
+# In the responses API an empty list of tools is the same as none, and the choice has a default.
 _NOT_HERE = frozenset({"chat.tools.empty_array", "tools.parallel.without_tools"})
 _SHARED = tuple(r for r in (*TOOL_RULES, *STRUCTURED_RULES) if r.name not in _NOT_HERE)
 

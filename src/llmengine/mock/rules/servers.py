@@ -1,7 +1,4 @@
-"""Rules of Ollama's own API, in its words.
-
-Rules of what vLLM adds to OpenAI's API.
-"""
+"""Rules for Ollama's own API, in its words, and for vLLM's additions to OpenAI's API."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
     from llmengine.mock.rules.base import ModelLimits
 
 
-_AS_IF_IT_FAILED = 500  # what Ollama answers to some requests that are wrong
+_AS_IF_IT_FAILED = 500  # Ollama's status for some invalid requests
 _EFFORTS = ("high", "medium", "low", "max")
 _ROLES = ("system", "user", "assistant", "tool")
 _DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+|0")
@@ -217,7 +214,7 @@ def _ids(body: JSON, limits: ModelLimits) -> Problem | None:
 
 
 def _only(field: str, allowed: Any) -> Rule:
-    """A field that a batch of chats has no use for."""
+    """The field may only have this value, because a batch of chats does not support it."""
 
     def find(body: JSON, limits: ModelLimits) -> Problem | None:
         if body.get(field) in (None, allowed):
