@@ -1,6 +1,7 @@
-"""Causes that only the answers show: another template, another limit, a model that samples.
+"""Causes of different answers that lie in the setup of the sides, not in how they compute.
 
-Reasons for other answers that lie in how a side was set up, not in how it computes.
+Some causes show in the facts about the two sides, others only in the answers: another chat
+template, another token limit, or a model that samples.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.side import Side
 
 
-_TIE = 1e-4  # two log-probabilities as close as this are one
+_TIE = 1e-4  # log-probabilities that differ by less count as equal
 _SHOWN = 5
 
 
 def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
-    """The causes that can be told from two sets of answers to the same prompts."""
+    """The causes that show in two sets of answers to the same prompts."""
     return [
         chat_template(baseline, candidate),
         _sampling(baseline, candidate),
@@ -31,7 +32,7 @@ def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
 
 
 def same_prompts(baseline: Side, candidate: Side) -> Cause:
-    """Whether both sides were asked the same, prompt by prompt."""
+    """Whether both sides were sent the same prompts."""
     theirs = {prompt.id: prompt.digest for prompt in candidate.prompts}
     other = [p.id for p in baseline.prompts if theirs.get(p.id) != p.digest]
     more = sorted(theirs.keys() - {p.id for p in baseline.prompts})
@@ -43,7 +44,7 @@ def same_prompts(baseline: Side, candidate: Side) -> Cause:
 
 
 def chat_template(baseline: Side, candidate: Side) -> Cause:
-    """Whether the model was given the same tokens: the template and the tokenizer in one."""
+    """Whether both models got the same prompt tokens, which depend on template and tokenizer."""
     pairs = [
         (ours, theirs)
         for ours, theirs in zip(baseline.answers, candidate.answers, strict=True)
@@ -75,7 +76,7 @@ def _lengths(pairs: Sequence[tuple[ParityAnswer, ParityAnswer]], id: str) -> tup
 
 
 def _sampling(baseline: Side, candidate: Side) -> Cause:
-    """Greedy answers hold nothing but the likeliest token: whoever sampled shows."""
+    """Whether both sides were greedy: then every token of an answer was the likeliest one."""
     ours, theirs = _chosen("baseline", baseline), _chosen("candidate", candidate)
     for worst in (Standing.MISMATCH, Standing.UNKNOWN):
         if notes := [seen.note for seen in (ours, theirs) if seen.standing is worst]:
@@ -86,7 +87,7 @@ def _sampling(baseline: Side, candidate: Side) -> Cause:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one side's answers show of its sampling."""
+    """What one side's answers show about its sampling."""
 
     standing: Standing
     shown: str
@@ -117,7 +118,7 @@ def _is_unlikely(token: Token) -> bool:
 
 
 def _max_tokens(baseline: Side, candidate: Side) -> Cause:
-    """An answer that was cut has as many tokens as were asked for, or somebody changed that."""
+    """Whether the token limit was kept: an answer that was cut has as many tokens as requested."""
     found = [_cut_elsewhere(baseline), _cut_elsewhere(candidate)]
     if any(found):
         ours, theirs = ("another limit" if wrong else "as asked" for wrong in found)
@@ -165,18 +166,18 @@ def _listed(ids: Sequence[str]) -> str:
 
 
 class Standing(StrEnum):
-    """What is known of one cause."""
+    """What is known about one cause."""
 
     EQUAL = "equal"
-    PINNED = "pinned"  # both sides are told the value, whatever their own default is
+    PINNED = "pinned"  # every request sends the value to both sides
     UNKNOWN = "unknown"
     MISMATCH = "mismatch"
-    ALLOWED = "allowed"  # a mismatch that the user wants to be compared all the same
+    ALLOWED = "allowed"  # a mismatch that the user has allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One cause with what is known of it on each side; ``note`` says what was looked at."""
+    """One cause with its value on each side; ``note`` says what was examined."""
 
     name: str
     standing: Standing
@@ -196,11 +197,11 @@ NAMES = (
     "chat_template",
     "max_tokens",
 )
-"""The causes that a user may allow to differ; other prompts can never be compared."""
+"""The causes that a user may allow to differ; different prompts can never be allowed."""
 
 
 def of_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
-    """The causes that can be told from what the sides say of themselves."""
+    """The causes that show in the facts about the two sides."""
     return [
         _model(baseline, candidate),
         _compared("version", _release(baseline), _release(candidate)),
@@ -212,7 +213,7 @@ def of_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
 
 
 def allow(causes: Iterable[Cause], names: Iterable[str]) -> list[Cause]:
-    """The causes, with the mismatches of these names allowed."""
+    """The causes, with mismatches of these names marked as allowed."""
     allowed = frozenset(names)
     return [_allowed(cause) if cause.name in allowed else cause for cause in causes]
 
@@ -236,7 +237,10 @@ def _compared(name: str, ours: str | None, theirs: str | None, note: str = "") -
 
 
 def _model(baseline: Facts, candidate: Facts) -> Cause:
-    """A name that a server was given says nothing of its weights, unless it is another name."""
+    """Whether the models are the same.
+
+    Servers with the same model name may have different weights; different names are a mismatch.
+    """
     if baseline.weights is not None and candidate.weights is not None:
         return _compared("model", baseline.weights, candidate.weights, "the name of the weights")
     cause = _compared(
@@ -249,14 +253,14 @@ def _model(baseline: Facts, candidate: Facts) -> Cause:
 
 
 def _release(facts: Facts) -> str | None:
-    """Engine and version; the part behind a plus says how it was built."""
+    """Engine and version, without the build information after a plus sign."""
     if facts.engine is None or facts.version is None:
         return None
     return f"{facts.engine} {facts.version.partition('+')[0]}"
 
 
 def _generation_config(baseline: Facts, candidate: Facts) -> Cause:
-    """Defaults of the model cannot matter where every request says all."""
+    """Whether defaults of the model can matter; they cannot if every request sends every value."""
     ours, theirs = _defaults(baseline), _defaults(candidate)
     if baseline.unsent or candidate.unsent:
         note = "what is not sent is left to the server's own defaults"
