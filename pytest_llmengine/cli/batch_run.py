@@ -1,7 +1,4 @@
-"""How far a batch is, for people: a bar on a terminal, else a line now and then.
-
-The engines of a command that takes several.
-"""
+"""The engines of ``llmengine batch``, and the progress and summary of a batch."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ LINE_SECONDS = 10.0
 def watching(
     console: Console, *, line_seconds: float = LINE_SECONDS
 ) -> Iterator[Callable[[Progress], None]]:
-    """Gives what is to be called with the progress, as often as there is any."""
+    """A function that shows the progress: a bar on a terminal, else a line every few seconds."""
     if console.is_terminal:
         columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}"))
         with Bar(*columns, console=console, transient=True) as bar:
@@ -45,7 +42,7 @@ def watching(
 
 
 def pace(progress: Progress) -> str:
-    """Rate, tokens, cost where it is known, time left where it can be told, and who holds it up."""
+    """Rate, tokens, cost and time left if they are known, and servers that delay the batch."""
     parts = [f"{progress.rate:.3g} lines/s", *_spent(progress)]
     if progress.failed:
         parts.insert(0, f"{progress.failed} failed")
@@ -58,7 +55,7 @@ def pace(progress: Progress) -> str:
 
 
 def summary(progress: Progress) -> str:
-    """What became of a batch, on one line."""
+    """The result of a batch, on one line."""
     parts = [f"{progress.answered} of {progress.total} lines answered"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
@@ -113,9 +110,9 @@ def fleet(
     file: Path | None,
     concurrency: int | None,
 ) -> list[Engine]:
-    """One engine a name; or, for several URLs, one engine a URL, all of the one name.
+    """One engine per name; or one engine per URL, all with the same name and backend.
 
-    Raises ConfigError or TargetError, in words for the user, for what cannot be.
+    Raises ConfigError or TargetError if the arguments do not fit together.
     """
     if len(urls) > 1 and len(names) > 1:
         raise ConfigError("several --url and several --engine do not go together; give one of one")
@@ -139,7 +136,7 @@ def _config(name: str, url: str | None, model: str | None, file: Path | None) ->
 
 
 def _ready(config: EngineConfig) -> Engine:
-    """The engine, its model downloaded with a bar where it would else come in silence."""
+    """The engine; its model is downloaded first, with a progress bar, if it is missing."""
     if config.backend == "embedded" and config.endpoint is None:
         fetch_missing(config.model)
     return config.engine
