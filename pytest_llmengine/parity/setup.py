@@ -33,6 +33,7 @@ class Facts:
     """What is known about a side besides its answers; None means unknown.
 
     Two unknown values never count as equal.
+
     ``weights`` is the name of the loaded weights, without their folder. ``overrides`` are sampling
     values that the engine's own configuration sends instead of the pinned ones. ``unsent`` are
     the pinned values for which its protocol has no field. ``options`` are the flags of an engine
