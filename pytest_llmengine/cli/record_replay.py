@@ -16,25 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@contextmanager
-def until_signal() -> Iterator[Callable[[], object]]:
-    """A function that waits for Ctrl-C or SIGTERM.
-
-    Inside the block neither of them raises, so that a server is closed properly and its recording
-    is saved.
-    """
-    ended = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: ended.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield ended.wait
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")]
 
 
@@ -126,3 +107,22 @@ def _complain(misses: list[str], what: str) -> None:
     for miss in misses:
         stderr().print(f"{what}: {miss}", soft_wrap=True)
     raise typer.Exit(1)
+
+
+@contextmanager
+def until_signal() -> Iterator[Callable[[], object]]:
+    """A function that waits for Ctrl-C or SIGTERM.
+
+    Inside the block neither of them raises, so that a server is closed properly and its recording
+    is saved.
+    """
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield ended.wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

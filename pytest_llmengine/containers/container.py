@@ -41,6 +41,71 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.spec import ContainerSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A container whose server answers: its id, the server's root URL, and the image's name."""
+
+    container: str
+    root_url: str
+    image: str
+
+
+def start(
+    docker: DockerClient,
+    spec: ContainerSpec,
+    prefix: str,
+    owner: Mapping[str, str],
+    on_progress: OnProgress,
+) -> Served:
+    """Start a new container and wait until its server answers; remove it if that fails."""
+    if spec.gpus is not None:
+        check_gpus(docker, spec.gpus)
+    image_named(docker, spec.image, on_progress)
+    on_progress(f"starting {spec.image}", 0, 0)
+    container = launch(docker, spec, prefix, owner)
+    try:
+        return answering(docker, container, spec, on_progress)
+    except BaseException:
+        remove(container)
+        raise
+
+
+def answering(
+    docker: DockerClient, container: Container, spec: ContainerSpec, on_progress: OnProgress
+) -> Served:
+    """Wait until the container's server has its model and has answered one token."""
+    if spec.recipe.model_flag is None:
+        ensure_model(Starting(container, spec), on_progress)
+    on_progress(f"waiting for the first token of {spec.model}", 0, 0)
+    starting = Starting(container, spec)
+    wait_for_token(starting)
+    image = docker.images.get(container.attrs["Image"])
+    return Served(str(container.id), starting.url, shown(image, spec.image))
+
+
+def once(folder: Path, name: str, start: Callable[[], Served]) -> Served:
+    """Call `start` once per name for all processes of a run, and share its result.
+
+    The first process calls `start`; the others get the same result or the same ContainerError. A
+    process that is killed during its start leaves no result, so the next process starts again.
+    """
+    result = folder / f"{name}.json"
+    with FileLock(folder / f"{name}.lock"):
+        if not result.exists():
+            result.write_text(json.dumps(_outcome(start)), "utf-8")
+        known = json.loads(result.read_text("utf-8"))
+    if "error" in known:
+        raise ContainerError(known["error"])
+    return Served(**known)
+
+
+def _outcome(start: Callable[[], Served]) -> dict[str, str]:
+    try:
+        return asdict(start())
+    except ContainerError as error:
+        return {"error": str(error)}
+
+
 _LOOPBACK, _ANY_PORT = "127.0.0.1", 0
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 # vLLM's processes exchange tensors in shared memory, and Docker's default of 64 MB is too small.
@@ -102,51 +167,6 @@ def _start(container: Container, spec: ContainerSpec) -> None:
         ) from error
 
 
-_WANTED = "answer a token"
-# 4xx codes that mean "try again later".
-_LATER = frozenset(
-    {
-        httpx.codes.REQUEST_TIMEOUT,
-        httpx.codes.TOO_EARLY,
-        httpx.codes.TOO_MANY_REQUESTS,
-    }
-)
-_MAX_SHOWN = 300
-
-
-def wait_for_token(starting: Starting) -> None:
-    """Return when a chat completion has answered with a token.
-
-    Raises ContainerError if the container ends, the time runs out, or the server refuses.
-    """
-    with starting.client() as client:
-        while (trouble := _trouble(client, starting)) is not None:
-            starting.not_yet(trouble, _WANTED)
-
-
-def _trouble(client: httpx.Client, starting: Starting) -> str | None:
-    """The reason why the server does not answer yet; None if it has answered."""
-    messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": starting.spec.model, "messages": messages, "max_tokens": 1}
-    try:
-        reply = client.post("/v1/chat/completions", json=body, timeout=starting.left)
-    except httpx.TransportError as error:
-        return str(error) or type(error).__name__
-    if _has_answered(reply):
-        return None
-    said = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
-    if reply.is_client_error and reply.status_code not in _LATER:
-        raise starting.failed(f"refuses to {_WANTED} ({said})")
-    return said
-
-
-def _has_answered(reply: httpx.Response) -> bool:
-    try:
-        return reply.is_success and bool(reply.json()["choices"])
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
 # Seconds. Ollama writes several lines per second during a download, but none while it checks the
 # hash of what it has downloaded.
 _SILENCE = 300.0
@@ -204,6 +224,51 @@ def _read(line: str) -> dict[str, Any]:
     except ValueError:
         value = None
     return value if isinstance(value, dict) else {"error": line}
+
+
+_WANTED = "answer a token"
+# 4xx codes that mean "try again later".
+_LATER = frozenset(
+    {
+        httpx.codes.REQUEST_TIMEOUT,
+        httpx.codes.TOO_EARLY,
+        httpx.codes.TOO_MANY_REQUESTS,
+    }
+)
+_MAX_SHOWN = 300
+
+
+def wait_for_token(starting: Starting) -> None:
+    """Return when a chat completion has answered with a token.
+
+    Raises ContainerError if the container ends, the time runs out, or the server refuses.
+    """
+    with starting.client() as client:
+        while (trouble := _trouble(client, starting)) is not None:
+            starting.not_yet(trouble, _WANTED)
+
+
+def _trouble(client: httpx.Client, starting: Starting) -> str | None:
+    """The reason why the server does not answer yet; None if it has answered."""
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": starting.spec.model, "messages": messages, "max_tokens": 1}
+    try:
+        reply = client.post("/v1/chat/completions", json=body, timeout=starting.left)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    if _has_answered(reply):
+        return None
+    said = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
+    if reply.is_client_error and reply.status_code not in _LATER:
+        raise starting.failed(f"refuses to {_WANTED} ({said})")
+    return said
+
+
+def _has_answered(reply: httpx.Response) -> bool:
+    try:
+        return reply.is_success and bool(reply.json()["choices"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 _LINES = 15
@@ -274,68 +339,3 @@ class Starting:
         state = self.container.attrs["State"]
         killed = ", out of memory" if state.get("OOMKilled") else ""
         return self.failed(f"ended with status {state['ExitCode']}{killed}")
-
-
-def start(
-    docker: DockerClient,
-    spec: ContainerSpec,
-    prefix: str,
-    owner: Mapping[str, str],
-    on_progress: OnProgress,
-) -> Served:
-    """Start a new container and wait until its server answers; remove it if that fails."""
-    if spec.gpus is not None:
-        check_gpus(docker, spec.gpus)
-    image_named(docker, spec.image, on_progress)
-    on_progress(f"starting {spec.image}", 0, 0)
-    container = launch(docker, spec, prefix, owner)
-    try:
-        return answering(docker, container, spec, on_progress)
-    except BaseException:
-        remove(container)
-        raise
-
-
-def answering(
-    docker: DockerClient, container: Container, spec: ContainerSpec, on_progress: OnProgress
-) -> Served:
-    """Wait until the container's server has its model and has answered one token."""
-    if spec.recipe.model_flag is None:
-        ensure_model(Starting(container, spec), on_progress)
-    on_progress(f"waiting for the first token of {spec.model}", 0, 0)
-    starting = Starting(container, spec)
-    wait_for_token(starting)
-    image = docker.images.get(container.attrs["Image"])
-    return Served(str(container.id), starting.url, shown(image, spec.image))
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A container whose server answers: its id, the server's root URL, and the image's name."""
-
-    container: str
-    root_url: str
-    image: str
-
-
-def once(folder: Path, name: str, start: Callable[[], Served]) -> Served:
-    """Call `start` once per name for all processes of a run, and share its result.
-
-    The first process calls `start`; the others get the same result or the same ContainerError. A
-    process that is killed during its start leaves no result, so the next process starts again.
-    """
-    result = folder / f"{name}.json"
-    with FileLock(folder / f"{name}.lock"):
-        if not result.exists():
-            result.write_text(json.dumps(_outcome(start)), "utf-8")
-        known = json.loads(result.read_text("utf-8"))
-    if "error" in known:
-        raise ContainerError(known["error"])
-    return Served(**known)
-
-
-def _outcome(start: Callable[[], Served]) -> dict[str, str]:
-    try:
-        return asdict(start())
-    except ContainerError as error:
-        return {"error": str(error)}

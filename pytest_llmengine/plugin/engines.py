@@ -26,37 +26,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 
-def cassette_name(item: pytest.Item) -> str:
-    """The path of a test's cassette without folder and suffix, such as ``tests/test_a/test_b[c]``.
-
-    It follows from the node id. The engine's name is left out, because it is the name of the
-    folder. The marker ``llmengine_cassette`` replaces the name.
-    """
-    marker = item.get_closest_marker("llmengine_cassette")
-    if marker is not None:
-        return str(marker.args[0])
-    file, *names = _without_engine(item).split("::")
-    parts = [*file.removesuffix(".py").split("/"), ".".join(names)]
-    return "/".join(file_name(part) for part in parts if part)
-
-
-def _without_engine(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or NAME not in callspec.params:
-        return item.nodeid
-    base = item.nodeid.removesuffix(f"[{callspec.id}]")
-    rest = _drop(callspec.id.split("-"), callspec.params[NAME].split("-"))
-    return f"{base}[{'-'.join(rest)}]" if rest else base
-
-
-def _drop(tokens: list[str], name: list[str]) -> list[str]:
-    """The parts of a test's id, without the first occurrence of the parts of an engine's name."""
-    for start in range(len(tokens)):
-        if tokens[start : start + len(name)] == name:
-            return tokens[:start] + tokens[start + len(name) :]
-    return tokens
-
-
 _INSTALL = {
     "openai": "pip install 'pytest-llmengine[openai]'",
     "vllm_local": "pip install 'pytest-llmengine[vllm]'",
@@ -121,3 +90,34 @@ class Use:
 def _failed(reason: str) -> BaseException:
     """The failure of a test in one line, without a traceback."""
     return pytest.fail.Exception(reason, pytrace=False)
+
+
+def cassette_name(item: pytest.Item) -> str:
+    """The path of a test's cassette without folder and suffix, such as ``tests/test_a/test_b[c]``.
+
+    It follows from the node id. The engine's name is left out, because it is the name of the
+    folder. The marker ``llmengine_cassette`` replaces the name.
+    """
+    marker = item.get_closest_marker("llmengine_cassette")
+    if marker is not None:
+        return str(marker.args[0])
+    file, *names = _without_engine(item).split("::")
+    parts = [*file.removesuffix(".py").split("/"), ".".join(names)]
+    return "/".join(file_name(part) for part in parts if part)
+
+
+def _without_engine(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or NAME not in callspec.params:
+        return item.nodeid
+    base = item.nodeid.removesuffix(f"[{callspec.id}]")
+    rest = _drop(callspec.id.split("-"), callspec.params[NAME].split("-"))
+    return f"{base}[{'-'.join(rest)}]" if rest else base
+
+
+def _drop(tokens: list[str], name: list[str]) -> list[str]:
+    """The parts of a test's id, without the first occurrence of the parts of an engine's name."""
+    for start in range(len(tokens)):
+        if tokens[start : start + len(name)] == name:
+            return tokens[:start] + tokens[start + len(name) :]
+    return tokens

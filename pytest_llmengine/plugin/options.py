@@ -29,7 +29,7 @@ _INI_TYPES: dict[OptionKind, Any] = {
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
-_OF_IMAGES = frozenset({"docker", "record"})  # the modes that start containers
+_OF_IMAGES = frozenset({"docker", "record"})  # the modes that can start a container
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +274,7 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
 
 def settings_of(config: pytest.Config) -> Settings:
     """The run's settings, from `values_of`."""
-    from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - imported when used
     from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - the same
     from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - the same
 

@@ -25,117 +25,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets.settings import Settings
 
 
-def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Replace every known key in the traceback and the captured output of a report."""
-    # If this module is not imported, no key was registered. It is not imported here, to stay light.
-    if secrets := sys.modules.get("llmengine.types.secrets"):
-        _change(report, secrets.scrub)
-
-
-def make_printable(report: pytest.TestReport) -> None:
-    """Make control characters in a report visible; they may come from a model or a server."""
-    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
-
-    _change(report, printable)
-
-
-def _change(report: Any, change: Callable[[str], str]) -> None:
-    for name in ("longrepr", "sections", "user_properties"):
-        if value := getattr(report, name, None):
-            setattr(report, name, _changed(value, change))
-
-
-def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """The value with its texts changed; pytest's own traceback objects are changed in place."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list | tuple):
-        return type(value)(_changed(item, change) for item in value)
-    if isinstance(value, TerminalRepr):
-        for name, held in vars(value).items():
-            setattr(value, name, _changed(held, change))
-    return value
-
-
-# An attribute of test reports; it holds plain values, so pytest-xdist sends it to the controller.
-_RECORDING = "llmengine_played"
-
-_DEEPEST = 2  # a check's cassette is in the engine's folder, or in a subfolder of a client library
-
-
-def attach_recordings(report: pytest.TestReport, pool: Pool) -> None:
-    """Add the cassettes that a test played, with their unused requests, to its teardown report."""
-    if report.when == "teardown":
-        played = [[str(p.folder), str(p.path), list(p.unused)] for p in pool.take_played()]
-        setattr(report, _RECORDING, played)
-
-
-class Recordings:
-    """The plugin that lists unused recordings, in the process that prints the summary.
-
-    So outdated recordings are noticed.
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._folders: set[Path] = set()
-        self._played: set[Path] = set()
-        self._left: dict[Path, list[str]] = {}
-        self._stopped: set[str] = set()
-        self._partial = False
-
-    def pytest_deselected(self) -> None:
-        """Record that not every test runs."""
-        self._partial = True
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what a test played; a test that failed or was skipped may have stopped early."""
-        if report.outcome != "passed":
-            self._stopped.add(report.nodeid)
-        played = getattr(report, _RECORDING, None)
-        if played is None:
-            return
-        stopped = report.nodeid in self._stopped
-        self._partial = self._partial or (stopped and not played)
-        for folder, name, unused in played:
-            self._folders.add(Path(folder))
-            self._played.add(Path(name))
-            if unused and not stopped:
-                self._left[Path(name)] = unused
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """List recorded requests that were not made, and cassettes that no test played."""
-        lines = [*self._unmade(), *self._outdated()]
-        if lines:
-            from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
-
-            terminalreporter.section("LLM engine recordings not used")
-            for line in lines:
-                terminalreporter.write_line(printable(line))
-
-    def _unmade(self) -> Iterator[str]:
-        for path, requests in sorted(self._left.items()):
-            for request in requests:
-                yield f"{path}: {request} is recorded and was not made"
-
-    def _outdated(self) -> Iterator[str]:
-        """The cassettes that no test played; only a run of all tests can tell.
-
-        Cassettes of the contract's checks count as used, whatever part of the contract was run.
-        """
-        narrowed = self._config.args_source is pytest.Config.ArgsSource.ARGS
-        if not self._played or self._partial or narrowed:
-            return
-        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
-        from pytest_llmengine.recording import unused_cassettes  # noqa: PLC0415 - the same
-
-        checks = catalogue()
-        for folder in sorted(self._folders):
-            for path in unused_cassettes(folder, self._played):
-                if path.stem not in checks or len(path.relative_to(folder).parts) > _DEEPEST:
-                    yield f"{path} was played by no test: delete it, or record it anew"
-
-
 # An attribute of test reports; it holds plain values, so pytest-xdist sends it to the controller.
 _ATTRIBUTE = "llmengine_verdict"
 
@@ -144,7 +33,7 @@ _verdict = pytest.StashKey[dict[str, Any]]()
 
 def keep(item: pytest.Item, result: CheckResult, session: Session, settings: Settings) -> None:
     """Keep a verdict for the test's report; JUnit gets the check's id as a property."""
-    from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - imported when used
     from pytest_llmengine.reports.model import header_of  # noqa: PLC0415 - the same
 
     item.user_properties.append(("contract_id", result.check.id))
@@ -213,7 +102,7 @@ class Verdicts:
     def _reports(self) -> Iterator[ContractReport]:
         if not self._records:
             return
-        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - imported when used
         from pytest_llmengine.reports import CheckRecord, ContractReport, Header  # noqa: PLC0415 - the same
 
         order = list(catalogue())
@@ -225,7 +114,7 @@ class Verdicts:
 
     def _left(self, engine: str) -> Iterator[CheckRecord]:
         """The checks that were not run because the run was cut short."""
-        from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - imported when used
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - the same
         from pytest_llmengine.contract.runner import not_run  # noqa: PLC0415 - the same
         from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - the same
@@ -237,7 +126,7 @@ class Verdicts:
 
     def _write(self, path: Path) -> Iterator[str]:
         """Write the report, one file per engine if there are several; yields a line for each."""
-        from llmengine.types.file_names import file_name  # noqa: PLC0415 - unused runs stay light
+        from llmengine.types.file_names import file_name  # noqa: PLC0415 - imported when used
         from pytest_llmengine.reports import write_report  # noqa: PLC0415 - the same
 
         reports = list(self._reports())
@@ -252,7 +141,7 @@ class Verdicts:
 
 
 def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
-    from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - imported when used
     from pytest_llmengine.reports.render import print_report  # noqa: PLC0415 - the same
 
     text = StringIO()
@@ -267,3 +156,114 @@ def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
     )
     print_report(report, console)
     return text.getvalue()
+
+
+# An attribute of test reports; it holds plain values, so pytest-xdist sends it to the controller.
+_RECORDING = "llmengine_played"
+
+_DEEPEST = 2  # a check's cassette is in the engine's folder, or in a subfolder of a client library
+
+
+def attach_recordings(report: pytest.TestReport, pool: Pool) -> None:
+    """Add the cassettes that a test played, with their unused requests, to its teardown report."""
+    if report.when == "teardown":
+        played = [[str(p.folder), str(p.path), list(p.unused)] for p in pool.take_played()]
+        setattr(report, _RECORDING, played)
+
+
+class Recordings:
+    """The plugin that lists unused recordings, so that outdated ones are noticed.
+
+    It works in the process that prints the summary.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._folders: set[Path] = set()
+        self._played: set[Path] = set()
+        self._left: dict[Path, list[str]] = {}
+        self._stopped: set[str] = set()
+        self._partial = False
+
+    def pytest_deselected(self) -> None:
+        """Record that not every test runs."""
+        self._partial = True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect what a test played; a test that failed or was skipped may have stopped early."""
+        if report.outcome != "passed":
+            self._stopped.add(report.nodeid)
+        played = getattr(report, _RECORDING, None)
+        if played is None:
+            return
+        stopped = report.nodeid in self._stopped
+        self._partial = self._partial or (stopped and not played)
+        for folder, name, unused in played:
+            self._folders.add(Path(folder))
+            self._played.add(Path(name))
+            if unused and not stopped:
+                self._left[Path(name)] = unused
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """List recorded requests that were not made, and cassettes that no test played."""
+        lines = [*self._unmade(), *self._outdated()]
+        if lines:
+            from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+            terminalreporter.section("LLM engine recordings not used")
+            for line in lines:
+                terminalreporter.write_line(printable(line))
+
+    def _unmade(self) -> Iterator[str]:
+        for path, requests in sorted(self._left.items()):
+            for request in requests:
+                yield f"{path}: {request} is recorded and was not made"
+
+    def _outdated(self) -> Iterator[str]:
+        """The cassettes that no test played; only a run of all tests can tell.
+
+        Cassettes of the contract's checks count as used, whatever part of the contract was run.
+        """
+        narrowed = self._config.args_source is pytest.Config.ArgsSource.ARGS
+        if not self._played or self._partial or narrowed:
+            return
+        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - imported when used
+        from pytest_llmengine.recording import unused_cassettes  # noqa: PLC0415 - the same
+
+        checks = catalogue()
+        for folder in sorted(self._folders):
+            for path in unused_cassettes(folder, self._played):
+                if path.stem not in checks or len(path.relative_to(folder).parts) > _DEEPEST:
+                    yield f"{path} was played by no test: delete it, or record it anew"
+
+
+def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Replace every known key in the traceback and the captured output of a report."""
+    # If this module is not imported, no key was registered. It is not imported here, to stay light.
+    if secrets := sys.modules.get("llmengine.types.secrets"):
+        _change(report, secrets.scrub)
+
+
+def make_printable(report: pytest.TestReport) -> None:
+    """Make control characters in a report visible; they may come from a model or a server."""
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+    _change(report, printable)
+
+
+def _change(report: Any, change: Callable[[str], str]) -> None:
+    for name in ("longrepr", "sections", "user_properties"):
+        if value := getattr(report, name, None):
+            setattr(report, name, _changed(value, change))
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """The value with its texts changed; pytest's own traceback objects are changed in place."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_changed(item, change) for item in value)
+    if isinstance(value, TerminalRepr):
+        for name, held in vars(value).items():
+            setattr(value, name, _changed(held, change))
+    return value

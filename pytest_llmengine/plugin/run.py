@@ -33,61 +33,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Settings
 
 
-_INPUT = (
-    "llmengine_owner"  # the key of the owner in what pytest-xdist's controller sends to its workers
-)
-
-_owner = pytest.StashKey["Owner"]()
-
-
-def owner(config: pytest.Config) -> Owner:
-    """The owner of the run's containers: in a worker, the controller if it is on this machine."""
-    if _owner not in config.stash:
-        from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - unused runs stay light
-
-        told = getattr(config, "workerinput", {}).get(_INPUT)
-        controller = Owner(**told) if told else None
-        shared = controller is not None and controller.is_here
-        config.stash[_owner] = controller if controller and shared else Owner.here()
-    return config.stash[_owner]
-
-
-def tell_worker(node: Any) -> None:
-    """Send the owner of the run's containers to a worker of pytest-xdist."""
-    node.workerinput[_INPUT] = asdict(owner(node.config))
-
-
-def end_containers(config: pytest.Config) -> None:
-    """Remove the run's containers, if this process owns the run."""
-    if _owner in config.stash and config.stash[_owner].is_this_process:
-        from pytest_llmengine.containers.ownership import end_run  # noqa: PLC0415 - unused runs stay light
-
-        end_run(config.stash[_owner])
-
-
-def teller(config: pytest.Config) -> OnProgress:
-    """A function that prints a line per step of a container's start, which may take minutes.
-
-    In a worker of pytest-xdist it prints nothing.
-    """
-    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
-
-    told = ""
-
-    def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
-        nonlocal told
-        terminal = config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or what == told:
-            return
-        told = what
-        capture = config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            terminal.ensure_newline()
-            terminal.write_line(printable(f"llmengine: {what}"))
-
-    return tell
-
-
 _settings = pytest.StashKey["Settings"]()
 _pool = pytest.StashKey["Pool"]()
 _profile = pytest.StashKey["Profile | None"]()
@@ -129,7 +74,7 @@ def settings(config: pytest.Config) -> Settings:
 def pool(config: pytest.Config) -> Pool:
     """The run's engines."""
     if _pool not in config.stash:
-        from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - imported when used
 
         config.stash[_pool] = Pool(settings(config), teller(config))
     return config.stash[_pool]
@@ -160,7 +105,7 @@ def contract_rows(config: pytest.Config) -> Iterator[Any]:
     If no engine is chosen, these are the engines with recordings of the contract. The checks of an
     engine without a server are skipped, because they are about HTTP.
     """
-    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - imported when used
     from pytest_llmengine.targets import has_server  # noqa: PLC0415 - the same
 
     skip = pytest.mark.skip("the contract is about HTTP, and this engine has no server")
@@ -175,13 +120,13 @@ def parity_kinds(config: pytest.Config) -> list[str]:
     """The kinds of prompts by which the run compares two sides."""
     if chosen(config, PARITY_BASELINE) is None:
         return []
-    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - imported when used
 
     return kinds_of(config)
 
 
 def _under_contract(config: pytest.Config) -> Iterable[str]:
-    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - imported when used
 
     now = settings(config)
     if chosen(config, ENGINE) or chosen(config, URL):
@@ -204,7 +149,7 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
 
 
 def _line(config: pytest.Config, name: str) -> str | None:
-    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
     from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - the same
 
     try:
@@ -226,7 +171,7 @@ def _names(item: pytest.Item) -> list[str]:
 
 
 def _meant(config: pytest.Config, backend: str) -> str | None:
-    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - imported when used
 
     return pool(config).meant_by(backend) if is_here(backend) else None
 
@@ -237,7 +182,7 @@ def _aimed_at(item: pytest.Item) -> str:
 
 def _backend(config: pytest.Config, name: str) -> str | None:
     """The backend of an engine; None if there is no such engine, which its tests then report."""
-    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - imported when used
 
     try:
         return pool(config).backend(name)
@@ -246,7 +191,7 @@ def _backend(config: pytest.Config, name: str) -> str | None:
 
 
 def _check_names(config: pytest.Config) -> None:
-    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - imported when used
 
     try:
         for name in settings(config).engines:
@@ -256,7 +201,7 @@ def _check_names(config: pytest.Config) -> None:
 
 
 def _read_profile(path: Path) -> Profile:
-    from pytest_llmengine.contract.profile import ProfileError, read_profile  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.profile import ProfileError, read_profile  # noqa: PLC0415 - imported when used
 
     try:
         return read_profile(path)
@@ -267,10 +212,65 @@ def _read_profile(path: Path) -> Profile:
 
 
 def _check_report(path: Path) -> None:
-    from llmengine.types.errors import ConfigError  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.errors import ConfigError  # noqa: PLC0415 - imported when used
     from pytest_llmengine.reports import check_path  # noqa: PLC0415 - the same
 
     try:
         check_path(path)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+_INPUT = (
+    "llmengine_owner"  # the key of the owner in what pytest-xdist's controller sends to its workers
+)
+
+_owner = pytest.StashKey["Owner"]()
+
+
+def owner(config: pytest.Config) -> Owner:
+    """The owner of the run's containers: in a worker, the controller if it is on this machine."""
+    if _owner not in config.stash:
+        from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - imported when used
+
+        told = getattr(config, "workerinput", {}).get(_INPUT)
+        controller = Owner(**told) if told else None
+        shared = controller is not None and controller.is_here
+        config.stash[_owner] = controller if controller and shared else Owner.here()
+    return config.stash[_owner]
+
+
+def tell_worker(node: Any) -> None:
+    """Send the owner of the run's containers to a worker of pytest-xdist."""
+    node.workerinput[_INPUT] = asdict(owner(node.config))
+
+
+def end_containers(config: pytest.Config) -> None:
+    """Remove the run's containers, if this process owns the run."""
+    if _owner in config.stash and config.stash[_owner].is_this_process:
+        from pytest_llmengine.containers.ownership import end_run  # noqa: PLC0415 - imported when used
+
+        end_run(config.stash[_owner])
+
+
+def teller(config: pytest.Config) -> OnProgress:
+    """A function that prints a line per step of a container's start, which may take minutes.
+
+    In a worker of pytest-xdist it prints nothing.
+    """
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+    told = ""
+
+    def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
+        nonlocal told
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or what == told:
+            return
+        told = what
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            terminal.ensure_newline()
+            terminal.write_line(printable(f"llmengine: {what}"))
+
+    return tell

@@ -39,6 +39,41 @@ if TYPE_CHECKING:
     MatrixRow = tuple[str, list[CheckRecord | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, coloured by its outcome if it has one."""
+
+    text: str
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table: column heads and rows of cells."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole page; ``good`` says whether the summary is good news, None if it is neither."""
+
+    title: str
+    lines: tuple[str, ...]
+    summary: str
+    good: bool | None
+    tables: tuple[Table, ...]
+
+
+def verdict_cell(record: CheckRecord | None) -> Cell:
+    """The cell of an outcome, with "!" if it is not accepted; "-" if there is no record."""
+    if record is None:
+        return Cell("-")
+    return Cell(f"{record.outcome}{'' if record.accepted else ' !'}", record.outcome)
+
+
 def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
     """The reports side by side; without `every`, only the rules that some server does not pass."""
     names = labels(reports)
@@ -265,38 +300,3 @@ def _rich_table(table: Table) -> RichTable:
 def _text(cell: Cell) -> Text:
     style = "" if cell.outcome is None else STYLES[cell.outcome]
     return Text(clipped(cell.text, _LONGEST_CELL), style=style)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A text, coloured by its outcome if it has one."""
-
-    text: str
-    outcome: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A titled table: column heads and rows of cells."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A whole page; ``good`` says whether the summary is good news, None if it is neither."""
-
-    title: str
-    lines: tuple[str, ...]
-    summary: str
-    good: bool | None
-    tables: tuple[Table, ...]
-
-
-def verdict_cell(record: CheckRecord | None) -> Cell:
-    """The cell of an outcome, with "!" if it is not accepted; "-" if there is no record."""
-    if record is None:
-        return Cell("-")
-    return Cell(f"{record.outcome}{'' if record.accepted else ' !'}", record.outcome)

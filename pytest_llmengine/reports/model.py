@@ -20,28 +20,24 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 
-def tool_version() -> str:
-    """The installed version of pytest-llmengine."""
-    from importlib import metadata  # noqa: PLC0415 - keeps --help fast
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What was tested, how, when, and by which version of this tool.
 
-    try:
-        return metadata.version("pytest-llmengine")
-    except metadata.PackageNotFoundError:
-        return "from source, not installed"
+    ``describe`` says where the answers come from, such as "replayed from llama.cpp b11549
+    (smollm2-135m), recorded 2026-11-21". ``mode`` is live, record, replay or docker. ``date`` is
+    the start of the run in ISO 8601 (UTC). ``version`` is the engine's version, None if it is
+    unknown.
+    """
 
-
-def header_of(session: Session, tier: Tier) -> Header:
-    """The header of a run that starts now on this session."""
-    return Header(
-        engine=session.engine.name,
-        version=session.provenance.version,
-        model=session.engine.model,
-        mode=session.mode.value,
-        describe=session.describe(),
-        tier=tier.name.lower(),
-        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        tool_version=tool_version(),
-    )
+    engine: str
+    version: str | None
+    model: str
+    mode: str
+    describe: str
+    tier: str
+    date: str
+    tool_version: str
 
 
 # Characters. Enough for any answer that a person reads; some checks send far longer prompts.
@@ -133,26 +129,6 @@ def _cut(body: str) -> str:
     return f"{body[:_MAX_BODY]}... ({len(body) - _MAX_BODY} more characters)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What was tested, how, when, and by which version of this tool.
-
-    ``describe`` says where the answers come from, such as "replayed from llama.cpp b11549
-    (smollm2-135m), recorded 2026-11-21". ``mode`` is live, record, replay or docker. ``date`` is
-    the start of the run in ISO 8601 (UTC). ``version`` is the engine's version, None if it is
-    unknown.
-    """
-
-    engine: str
-    version: str | None
-    model: str
-    mode: str
-    describe: str
-    tier: str
-    date: str
-    tool_version: str
-
-
 class Section(StrEnum):
     """The sections of a report for verdicts other than a pass; failures have their own section."""
 
@@ -215,3 +191,27 @@ def _section(record: CheckRecord) -> Section:
     if not record.accepted and record.outcome is not Outcome.NOT_RUN:
         return Section.FAILED
     return Section[record.outcome.name]
+
+
+def header_of(session: Session, tier: Tier) -> Header:
+    """The header of a run that starts now on this session."""
+    return Header(
+        engine=session.engine.name,
+        version=session.provenance.version,
+        model=session.engine.model,
+        mode=session.mode.value,
+        describe=session.describe(),
+        tier=tier.name.lower(),
+        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        tool_version=tool_version(),
+    )
+
+
+def tool_version() -> str:
+    """The installed version of pytest-llmengine."""
+    from importlib import metadata  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        return metadata.version("pytest-llmengine")
+    except metadata.PackageNotFoundError:
+        return "from source, not installed"

@@ -120,7 +120,7 @@ def _has(target: Target, path: str, key: str) -> bool:
     try:
         reply = target.get(path)
     except CheckEnded:
-        return False  # no answer from a server-specific route proves nothing
+        return False  # a missing answer proves nothing
     return reply.status == 200 and key in _object(reply)  # noqa: PLR2004 - HTTP's OK
 
 

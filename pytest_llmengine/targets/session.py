@@ -60,111 +60,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets.settings import Settings
 
 
-_SECONDS = 20.0
-_MAX_SHOWN = 200
-_NO_KEY = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
-
-
-def identify(engine: Engine, otherwise: str = "") -> Provenance:
-    """What the server says about itself, after it has answered a chat request of one token.
-
-    An engine without a model gets the only model that the server lists. Raises TargetError if
-    nothing answers (then ``otherwise`` is further advice), if the key is refused, or if the server
-    does not have the model.
-    """
-    try:
-        found = engine.fingerprint()
-        if not found.model:
-            raise TargetError(_needs_model(engine, found))
-        reply = _try(engine, found)
-    except AuthenticationError as error:
-        raise TargetError(_key_is_refused(engine, error.status, error.body or "")) from error
-    except (APIConnectionError, APITimeoutError, NoVerdict) as error:
-        raise TargetError(
-            f"engine {engine.name!r}: nothing answers at {engine.base_url} "
-            f"({error or type(error).__name__}); start the server, or correct the address"
-            f"{otherwise}"
-        ) from error
-    except CallError as error:
-        raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
-    server = facts(engine.backend).server
-    if (
-        server == engine.backend and reply is not None
-    ):  # any program may stand behind such a backend
-        server = recognised(engine, found, reply) or server
-    auth = "bearer" if engine.api_key else None
-    return Provenance(server, found.version, found.model, found.model_digest, auth)
-
-
-def _needs_model(engine: Engine, found: Fingerprint) -> str:
-    names = f"it has {', '.join(found.models)}" if found.models else "the server lists none"
-    return f"engine {engine.name!r} has no model: {choose_model(engine)}; {names}"
-
-
-def _try(engine: Engine, found: Fingerprint) -> Reply | None:
-    """The answer to a chat request of one token; None if the answer broke off.
-
-    The checks judge everything else that may be wrong with the answer.
-
-    The list of models would not be enough: it may be open although the chat needs a key, and a
-    server may have models that it does not list, such as aliases.
-    """
-    messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": found.model, "messages": messages, "max_tokens": 1}
-    with Target(
-        engine.base_url, str(found.model), limits=Limits(answer=_SECONDS), query=engine.query
-    ) as target:
-        try:
-            reply = target.post("/chat/completions", body, headers=engine.headers)
-        except Fail:
-            return None  # the answer broke off or did not end
-    if reply.status in _NO_KEY:
-        raise TargetError(_key_is_refused(engine, reply.status, reply.text))
-    if not httpx.codes.is_client_error(reply.status):
-        return reply
-    if found.models is not None and found.model not in found.models:
-        names = ", ".join(found.models) or "none at all"
-        raise TargetError(
-            f"engine {engine.name!r}: {engine.base_url} has no model {found.model!r} "
-            f"({_said(reply.status, reply.text)}); it has {names}; "
-            f"{choose_model(engine)}{_pull(engine, found)}"
-        )
-    if found.models is None and reply.status == httpx.codes.NOT_FOUND:
-        raise TargetError(
-            f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
-            "the address of an OpenAI-style API usually ends in /v1"
-        )
-    return reply
-
-
-def _pull(engine: Engine, found: Fingerprint) -> str:
-    command = facts(engine.backend).get_model
-    return f", or get it by `{command} {found.model}`" if command else ""
-
-
-def _key_is_refused(engine: Engine, status: int | None, body: str) -> str:
-    what = "does not accept the key" if engine.api_key else "asks for a key"
-    words = f"{what} ({_said(status, body)}); {_key_advice(engine)}"
-    return f"engine {engine.name!r}: {engine.base_url} {words}"
-
-
-def _key_advice(engine: Engine) -> str:
-    own = "LLMENGINE_API_KEY (with --engine-url), or api_key_env in the engines file"
-    variable = engine.key_env
-    if variable is None:
-        return f"set {own}"
-    if engine.api_key is None and os.environ.get(variable):
-        beside = engine.endpoint_env[0]
-        return f"{variable} goes to the address in {beside}: set that to this one, or set {own}"
-    return f"set {variable} or {own}"
-
-
-def _said(status: int | None, body: str) -> str:
-    """The status and the server's error message, or the start of the body if it has no message."""
-    words = " ".join((read_envelope(body.encode()).message or body).split())
-    return scrub(f"{status} {words[:_MAX_SHOWN]}".strip())
-
-
 @dataclass(frozen=True, slots=True)
 class Played:
     """A cassette that was replayed and closed, and its recorded requests that were not made."""
@@ -376,3 +271,106 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
     profile = load_profile(engine.backend)
     budget = RunBudget(plan.limits)
     return Session(engine, target, provenance, profile, upstream, [], budget, plan, proxy)
+
+
+_SECONDS = 20.0
+_MAX_SHOWN = 200
+_NO_KEY = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+
+
+def identify(engine: Engine, otherwise: str = "") -> Provenance:
+    """What the server says about itself, after it has answered a chat request of one token.
+
+    An engine without a model gets the only model that the server lists. Raises TargetError if
+    nothing answers (then ``otherwise`` is further advice), if the key is refused, or if the server
+    does not have the model.
+    """
+    try:
+        found = engine.fingerprint()
+        if not found.model:
+            raise TargetError(_needs_model(engine, found))
+        reply = _try(engine, found)
+    except AuthenticationError as error:
+        raise TargetError(_key_is_refused(engine, error.status, error.body or "")) from error
+    except (APIConnectionError, APITimeoutError, NoVerdict) as error:
+        raise TargetError(
+            f"engine {engine.name!r}: nothing answers at {engine.base_url} "
+            f"({error or type(error).__name__}); start the server, or correct the address"
+            f"{otherwise}"
+        ) from error
+    except CallError as error:
+        raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
+    server = facts(engine.backend).server
+    if server == engine.backend and reply is not None:  # a generic backend: any program may answer
+        server = recognised(engine, found, reply) or server
+    auth = "bearer" if engine.api_key else None
+    return Provenance(server, found.version, found.model, found.model_digest, auth)
+
+
+def _needs_model(engine: Engine, found: Fingerprint) -> str:
+    names = f"it has {', '.join(found.models)}" if found.models else "the server lists none"
+    return f"engine {engine.name!r} has no model: {choose_model(engine)}; {names}"
+
+
+def _try(engine: Engine, found: Fingerprint) -> Reply | None:
+    """The answer to a chat request of one token; None if the answer broke off.
+
+    The checks judge everything else that may be wrong with the answer.
+
+    The list of models would not be enough: it may be open although the chat needs a key, and a
+    server may have models that it does not list, such as aliases.
+    """
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": found.model, "messages": messages, "max_tokens": 1}
+    with Target(
+        engine.base_url, str(found.model), limits=Limits(answer=_SECONDS), query=engine.query
+    ) as target:
+        try:
+            reply = target.post("/chat/completions", body, headers=engine.headers)
+        except Fail:
+            return None  # the answer broke off or did not end
+    if reply.status in _NO_KEY:
+        raise TargetError(_key_is_refused(engine, reply.status, reply.text))
+    if not httpx.codes.is_client_error(reply.status):
+        return reply
+    if found.models is not None and found.model not in found.models:
+        names = ", ".join(found.models) or "none at all"
+        raise TargetError(
+            f"engine {engine.name!r}: {engine.base_url} has no model {found.model!r} "
+            f"({_said(reply.status, reply.text)}); it has {names}; "
+            f"{choose_model(engine)}{_pull(engine, found)}"
+        )
+    if found.models is None and reply.status == httpx.codes.NOT_FOUND:
+        raise TargetError(
+            f"engine {engine.name!r}: {engine.base_url} has no /chat/completions (404); "
+            "the address of an OpenAI-style API usually ends in /v1"
+        )
+    return reply
+
+
+def _pull(engine: Engine, found: Fingerprint) -> str:
+    command = facts(engine.backend).get_model
+    return f", or get it by `{command} {found.model}`" if command else ""
+
+
+def _key_is_refused(engine: Engine, status: int | None, body: str) -> str:
+    what = "does not accept the key" if engine.api_key else "asks for a key"
+    words = f"{what} ({_said(status, body)}); {_key_advice(engine)}"
+    return f"engine {engine.name!r}: {engine.base_url} {words}"
+
+
+def _key_advice(engine: Engine) -> str:
+    own = "LLMENGINE_API_KEY (with --engine-url), or api_key_env in the engines file"
+    variable = engine.key_env
+    if variable is None:
+        return f"set {own}"
+    if engine.api_key is None and os.environ.get(variable):
+        beside = engine.endpoint_env[0]
+        return f"{variable} goes to the address in {beside}: set that to this one, or set {own}"
+    return f"set {variable} or {own}"
+
+
+def _said(status: int | None, body: str) -> str:
+    """The status and the server's error message, or the start of the body if it has no message."""
+    words = " ".join((read_envelope(body.encode()).message or body).split())
+    return scrub(f"{status} {words[:_MAX_SHOWN]}".strip())

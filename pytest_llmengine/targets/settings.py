@@ -15,56 +15,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.ownership import Owner
 
 
-class TargetError(LLMEngineError):
-    """The engine has nothing to talk to; the message says what is wrong and what to do."""
-
-
-class NotInstalled(TargetError):  # noqa: N818 - reads as what happened
-    """The server that the engine starts is not installed; the message has the install command."""
-
-
-class AlreadyRecorded(TargetError):  # noqa: N818 - reads as what happened
-    """There is already a recording, and the user did not ask to replace it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """Facts about one backend that its engine class does not hold.
-
-    ``server`` is the usual name of the server. ``own_server`` is true if the engine starts its
-    server itself; ``instant`` is true if that costs nothing, so the server is replayed only on
-    request. ``model`` is the model of such a server. ``model_variable`` is the environment
-    variable for the model, and ``get_model`` the command that downloads a model. ``one_address``
-    is true if everyone uses the same server, so that only a key is needed.
-    """
-
-    name: str
-    server: str
-    own_server: bool = False
-    instant: bool = False
-    model: str = ""
-    model_variable: str = ""
-    get_model: str = ""
-    one_address: bool = False
-
-
-_BACKENDS = (
-    Backend("mock", "mock", own_server=True, instant=True, model="mock"),
-    Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
-    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL", get_model="ollama pull"),
-    Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
-    Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
-    Backend("openai", "OpenAI", model_variable="OPENAI_MODEL", one_address=True),
-)
-
-_BY_NAME = {b.name: b for b in _BACKENDS}
-
-
-def facts(backend: str) -> Backend:
-    """The facts about a backend; an unknown backend has only its name."""
-    return _BY_NAME.get(backend, Backend(backend, backend))
-
-
 class Mode(StrEnum):
     """Where answers come from."""
 
@@ -111,3 +61,53 @@ class Settings:
         return replace(
             self, url=None, fallback_url=None, model=None, fallback_model=None, image=None
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Facts about one backend that its engine class does not hold.
+
+    ``server`` is the usual name of the server. ``own_server`` is true if the engine starts its
+    server itself; ``instant`` is true if that costs nothing, so the server is replayed only on
+    request. ``model`` is the model of such a server. ``model_variable`` is the environment
+    variable for the model, and ``get_model`` the command that downloads a model. ``one_address``
+    is true if everyone uses the same server, so that only a key is needed.
+    """
+
+    name: str
+    server: str
+    own_server: bool = False
+    instant: bool = False
+    model: str = ""
+    model_variable: str = ""
+    get_model: str = ""
+    one_address: bool = False
+
+
+_BACKENDS = (
+    Backend("mock", "mock", own_server=True, instant=True, model="mock"),
+    Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
+    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL", get_model="ollama pull"),
+    Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
+    Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
+    Backend("openai", "OpenAI", model_variable="OPENAI_MODEL", one_address=True),
+)
+
+_BY_NAME = {b.name: b for b in _BACKENDS}
+
+
+def facts(backend: str) -> Backend:
+    """The facts about a backend; an unknown backend has only its name."""
+    return _BY_NAME.get(backend, Backend(backend, backend))
+
+
+class TargetError(LLMEngineError):
+    """The engine has nothing to talk to; the message says what is wrong and what to do."""
+
+
+class NotInstalled(TargetError):  # noqa: N818 - reads as what happened
+    """The server that the engine starts is not installed; the message has the install command."""
+
+
+class AlreadyRecorded(TargetError):  # noqa: N818 - reads as what happened
+    """There is already a recording, and the user did not ask to replace it."""
