@@ -1,4 +1,4 @@
-"""The ``llmengine`` command: one file a group, nothing heavy imported early."""
+"""The ``llmengine`` command: one file per command group; heavy modules are imported late."""
 
 from pytest_llmengine.cli.app import main
 

@@ -1,4 +1,4 @@
-"""Puts the commands together and turns what users can mend into one line."""
+"""The ``llmengine`` command: its subcommands, and one line for each error that users can fix."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _version() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the ``llmengine`` command and return its exit status.
 
-    0 is success, 1 a verdict that is not accepted, 2 what the user can mend (one line on standard
-    error), 130 an interrupt. A bug of ours is raised with its traceback.
+    0 means success, 1 a verdict that is not accepted, 2 an error that the user can fix (one line on
+    standard error), 130 an interrupt. A bug is raised with its traceback.
     """
     try:
         status = app(args=argv, prog_name="llmengine", standalone_mode=False)

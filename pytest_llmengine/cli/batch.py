@@ -1,4 +1,4 @@
-"""``llmengine batch``: a file of requests, asked through one engine or several."""
+"""``llmengine batch``: a file of requests, sent to one engine or several."""
 
 from __future__ import annotations
 

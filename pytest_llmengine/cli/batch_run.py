@@ -1,7 +1,4 @@
-"""How far a batch is, for people: a bar on a terminal, else a line now and then.
-
-The engines of a command that takes several.
-"""
+"""The engines of ``llmengine batch``, and the progress and summary of a batch."""
 
 from __future__ import annotations
 
@@ -28,6 +25,45 @@ if TYPE_CHECKING:
     from llmengine import Engine, EngineConfig, Progress
 
 
+def fleet(
+    names: Sequence[str],
+    urls: Sequence[str],
+    model: str | None,
+    file: Path | None,
+    concurrency: int | None,
+) -> list[Engine]:
+    """One engine per name; or one engine per URL, all with the same name and backend.
+
+    Raises ConfigError or TargetError if the arguments do not fit together.
+    """
+    if len(urls) > 1 and len(names) > 1:
+        raise ConfigError("several --url and several --engine do not go together; give one of one")
+    if len(urls) == 1 and len(names) > 1:
+        raise ConfigError("one --url cannot be that of several --engine; leave it out")
+    name = names[0] if names else ("openai_compatible" if urls else "embedded")
+    if urls:
+        configs = [_config(name, url, model, file) for url in urls]
+    else:
+        configs = [_config(n, None, model, file) for n in names or [name]]
+    if len(urls) > 1:
+        configs = [c.model_copy(update={"name": as_shown(c.endpoint)}) for c in configs]
+    if concurrency is not None:
+        configs = [c.model_copy(update={"max_concurrency": concurrency}) for c in configs]
+    return [_ready(config) for config in configs]
+
+
+def _config(name: str, url: str | None, model: str | None, file: Path | None) -> EngineConfig:
+    settings = Settings(engines=(name,), url=url, model=model, config=file, mode=Mode.LIVE)
+    return make_plan(name, settings).config
+
+
+def _ready(config: EngineConfig) -> Engine:
+    """The engine; its model is downloaded first, with a progress bar, if it is missing."""
+    if config.backend == "embedded" and config.endpoint is None:
+        fetch_missing(config.model)
+    return config.engine
+
+
 LINE_SECONDS = 10.0
 
 
@@ -35,7 +71,7 @@ LINE_SECONDS = 10.0
 def watching(
     console: Console, *, line_seconds: float = LINE_SECONDS
 ) -> Iterator[Callable[[Progress], None]]:
-    """Gives what is to be called with the progress, as often as there is any."""
+    """A function that shows the progress: a bar on a terminal, else a line now and then."""
     if console.is_terminal:
         columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}"))
         with Bar(*columns, console=console, transient=True) as bar:
@@ -45,7 +81,7 @@ def watching(
 
 
 def pace(progress: Progress) -> str:
-    """Rate, tokens, cost where it is known, time left where it can be told, and who holds it up."""
+    """Rate, tokens, cost and time left if they are known, and servers that delay the batch."""
     parts = [f"{progress.rate:.3g} lines/s", *_spent(progress)]
     if progress.failed:
         parts.insert(0, f"{progress.failed} failed")
@@ -58,7 +94,7 @@ def pace(progress: Progress) -> str:
 
 
 def summary(progress: Progress) -> str:
-    """What became of a batch, on one line."""
+    """The result of a batch, on one line."""
     parts = [f"{progress.answered} of {progress.total} lines answered"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
@@ -104,42 +140,3 @@ def _lines(console: Console, every: float) -> Callable[[Progress], None]:
         console.print(f"{progress.done}{of} lines, {pace(progress)}", soft_wrap=True)
 
     return show
-
-
-def fleet(
-    names: Sequence[str],
-    urls: Sequence[str],
-    model: str | None,
-    file: Path | None,
-    concurrency: int | None,
-) -> list[Engine]:
-    """One engine a name; or, for several URLs, one engine a URL, all of the one name.
-
-    Raises ConfigError or TargetError, in words for the user, for what cannot be.
-    """
-    if len(urls) > 1 and len(names) > 1:
-        raise ConfigError("several --url and several --engine do not go together; give one of one")
-    if len(urls) == 1 and len(names) > 1:
-        raise ConfigError("one --url cannot be that of several --engine; leave it out")
-    name = names[0] if names else ("openai_compatible" if urls else "embedded")
-    if urls:
-        configs = [_config(name, url, model, file) for url in urls]
-    else:
-        configs = [_config(n, None, model, file) for n in names or [name]]
-    if len(urls) > 1:
-        configs = [c.model_copy(update={"name": as_shown(c.endpoint)}) for c in configs]
-    if concurrency is not None:
-        configs = [c.model_copy(update={"max_concurrency": concurrency}) for c in configs]
-    return [_ready(config) for config in configs]
-
-
-def _config(name: str, url: str | None, model: str | None, file: Path | None) -> EngineConfig:
-    settings = Settings(engines=(name,), url=url, model=model, config=file, mode=Mode.LIVE)
-    return make_plan(name, settings).config
-
-
-def _ready(config: EngineConfig) -> Engine:
-    """The engine, its model downloaded with a bar where it would else come in silence."""
-    if config.backend == "embedded" and config.endpoint is None:
-        fetch_missing(config.model)
-    return config.engine

@@ -1,4 +1,4 @@
-"""``llmengine contract``: what the rules are, and that each of them can fail."""
+"""``llmengine contract``: the rules, and the proof that each of them can fail."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""The rows of ``llmengine engines list``.
+"""The work of ``llmengine engines``: the list of engines, the check for one token, and warming up.
 
-Asks one engine for one token.
-
-Gets an engine's server ready to answer: its container started, or its sleeping server woken.
+A warm-up starts the engine's container, or wakes a server that sleeps.
 """
 
 from __future__ import annotations
@@ -38,10 +36,10 @@ _NONE = "-"
 
 
 def rows(file: Path | None) -> tuple[list[tuple[str, ...]], str]:
-    """A row for each engine, and for each container of an engine that is not listed; and a note.
+    """One row per engine and per container of an engine that is not listed; and a note.
 
-    A row is name, backend, address, who says so, model, and the state of the containers. The note
-    says why containers cannot be listed, if they cannot.
+    The columns are name, backend, address, where the address was configured, model, and the state
+    of the containers. The note says why containers cannot be listed; it is "" if they can.
     """
     try:
         running, note = containers(), ""
@@ -68,7 +66,7 @@ def _of_container(one: Listed) -> tuple[str, ...]:
 
 
 def _address(config: EngineConfig, settings: Settings) -> tuple[str, str]:
-    """The address of an engine and who says so, or words for why there is none."""
+    """The address of an engine and where it was configured, or the reason why there is none."""
     if facts(config.backend).own_server and config.endpoint is None:
         return "its own server", _NONE
     try:
@@ -84,13 +82,13 @@ def _address(config: EngineConfig, settings: Settings) -> tuple[str, str]:
 
 
 ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1)
-# What is asked is whether it answers now.
+# No retries, because the question is whether the engine answers now.
 _AT_ONCE = {"max_retries": 0, "cold_start": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What an engine answered: ``who`` and where, in ``seconds``; or the ``trouble`` it had."""
+    """Whether an engine answered: who and where (``who``) and in how many seconds, or an error."""
 
     name: str
     who: str = ""
@@ -98,14 +96,14 @@ class Checked:
     trouble: str | None = None
 
     def describe(self) -> str:
-        """One line."""
+        """The result in one line."""
         if self.trouble is not None:
             return f"no: {' '.join(self.trouble.split())}"
         return f"yes, in {1000 * self.seconds:.0f} ms: {self.who}"
 
 
 def checked(name: str, file: Path | None) -> Checked:
-    """Whether the engine answers a token at its address, or in the container kept for it."""
+    """Ask the engine for one token, at its address or in the container that is kept warm for it."""
     try:
         plan = make_plan(name, _settings(name, file))
         config = plan.config.model_copy(update=_AT_ONCE)
@@ -129,7 +127,7 @@ def _seconds_for_a_token(engine: Engine) -> float:
 
 
 def _settings(name: str, file: Path | None) -> Settings:
-    """The engine where it is configured to be, else in its kept container, else at its default."""
+    """Settings with the configured address, else the kept container's, else the default address."""
     settings = Settings(engines=(name,), config=file, mode=Mode.LIVE)
     config = config_named(name, file)
     if configured_url(config, load_backend(config.backend), settings) is None:
@@ -140,16 +138,16 @@ def _settings(name: str, file: Path | None) -> Settings:
 
 
 def _kept(config: EngineConfig) -> Listed | None:
-    """The container that is kept for an engine; where Docker is not, there is none."""
+    """The container that is kept warm for an engine; None if there is none, or no Docker."""
     with suppress(ContainerError):
         return kept_at(config.name) if recipe_of(config.backend) else None
     return None
 
 
 def warm(name: str, settings: Settings, on_progress: OnProgress) -> str:
-    """The root URL of the engine's server, once it has answered a token.
+    """Start or wake the engine's server; returns its root URL once it has answered one token.
 
-    Raises TargetError or ContainerError where it cannot be had.
+    Raises TargetError or ContainerError if that fails.
     """
     config = config_named(name, settings.config)
     if _is_contained(config, settings):
@@ -168,7 +166,7 @@ def warm(name: str, settings: Settings, on_progress: OnProgress) -> str:
 
 
 def _is_contained(config: EngineConfig, settings: Settings) -> bool:
-    """Whether a container is meant: one is asked for, or there is no address to go to."""
+    """Whether to use a container: an image or GPUs are given, or no address is configured."""
     if settings.image or settings.gpus:
         return True
     url = configured_url(config, load_backend(config.backend), settings)
@@ -176,7 +174,7 @@ def _is_contained(config: EngineConfig, settings: Settings) -> bool:
 
 
 def _woken(config: EngineConfig) -> str:
-    """The address of a server that may be asleep, once it has answered a token."""
+    """The address of a server that may be asleep, once it has answered one token."""
     with config.engine as engine:
         known = identify(engine)
     with config.model_copy(update={"model": known.model}).engine as engine:

@@ -1,4 +1,4 @@
-"""Which errors a user can mend, and the one line that says how."""
+"""Errors that a user can fix, as one line, and the exit statuses of the command."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ INTERRUPTED = 130
 
 
 def one_line(error: Exception) -> str | None:
-    """What to tell the user, on one line; None for a bug, which deserves its traceback.
+    """The message for the user, on one line; None for a bug, which keeps its traceback.
 
-    The last words of a container that failed keep the lines that they came in.
+    The message of a container that failed ends with lines of its log, which stay separate.
     """
     if _is_usage_error(error):
         return _usage(error)
@@ -28,7 +28,7 @@ def one_line(error: Exception) -> str | None:
 
 
 def _is_usage_error(error: Exception) -> bool:
-    # Typer has click's exceptions under a private name in new versions, imports them in old ones.
+    # New versions of Typer have click's exceptions under a private name; old ones import them.
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 

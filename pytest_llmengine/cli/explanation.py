@@ -1,4 +1,4 @@
-"""Everything that is known about one check."""
+"""The text of ``llmengine contract explain``: everything that is known about one check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEVELS = {
 
 
 def explanation(check: Check) -> Group:
-    """The rule, why it is one, what breaks it, and what the shipped profiles say of it."""
+    """The rule, the reason for it, what breaks it, and what the shipped profiles say about it."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column()

@@ -1,7 +1,4 @@
-"""Reads faults as they are written on the command line: ``status=503,retry_after=1``.
-
-Reads the replies that a mock server is to give.
-"""
+"""The faults and replies that users give to ``llmengine mock serve``."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ _WORDS = {"true": True, "false": False}
 
 
 def parse_fault(text: str) -> Fault | None:
-    """The fault that the text describes; ``none`` is a call without a fault.
+    """The fault in a text such as ``status=503,retry_after=1``; ``none`` is a call without a fault.
 
-    A name alone means true, as in ``malformed_json``. Several split positions are joined by
-    ``+``, as in ``split_at=3+7``. Raises ConfigError that names the field.
+    A name without a value means true, as in ``malformed_json``. Several split positions are joined
+    by ``+``, as in ``split_at=3+7``. Raises ConfigError that names the field.
     """
     if text == "none":
         return None
@@ -59,7 +56,7 @@ def _convert(kind: str, text: str) -> Any:
 
 
 def read_replies(path: Path) -> list[str | dict[str, Any]]:
-    """One reply a line, each a JSON string or a JSON object (the assistant's message).
+    """One reply per line, each a JSON string or a JSON object (the assistant's message).
 
     Raises ConfigError that names the file and the line.
     """

@@ -1,4 +1,4 @@
-"""``llmengine models``: the models that run without a server of one's own."""
+"""``llmengine models``: the models of the embedded engine, which needs no server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The consoles of the command line.
-
-Options that several commands share.
-"""
+"""The consoles, the tables and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,28 +13,28 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-# Wide enough that a row stays one line, so that grep, cut and awk work on what is piped.
+# Columns in a pipe: wide enough that a row stays on one line, for grep, cut and awk.
 _PIPED_WIDTH = 400
 _GAP = 2
 _NARROWEST_PROSE = 24
 
 
 def stdout() -> Console:
-    """For results."""
+    """The console for results."""
     from pytest_llmengine.reports.console import SafeConsole
 
     return SafeConsole(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
-    """For progress and errors, so that results can be piped."""
+    """The console for progress and errors, so that results can be piped."""
     from pytest_llmengine.reports.console import SafeConsole
 
     return SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def listing() -> Console:
-    """For tables of any width: wrapped on a terminal, one line a row in a pipe."""
+    """The console for wide tables: wrapped on a terminal, one line per row in a pipe."""
     console = stdout()
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
@@ -52,10 +49,10 @@ def print_rows(
     prose: bool = False,
     spare: str | None = None,
 ) -> None:
-    """Print rows as a table, or one below the other where a terminal is too narrow for it.
+    """Print rows as a table, or one below the other if the terminal is too narrow for a table.
 
-    Nothing is cut, so that what is shown can be copied. ``right`` are the columns of numbers. With
-    ``prose`` the last column may be wrapped. ``spare`` is a column that is left out where there is
+    Nothing is cut, so that all values can be copied. ``right`` are the columns of numbers. With
+    ``prose``, the last column may be wrapped. ``spare`` is a column that is left out if there is
     no room for it.
     """
     from rich.table import Table
@@ -85,7 +82,7 @@ def _fits(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, pr
 
 
 def _entry(heads: Sequence[str], row: Sequence[str]) -> RenderableType:
-    """One row with its heads beside it; what is not known is left out."""
+    """One row as a list of heads and values; unknown values are left out."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table
@@ -149,7 +146,7 @@ CorsOption = Annotated[
 
 
 class LevelName(StrEnum):
-    """What a rule rests on."""
+    """The level of a rule: what it is based on."""
 
     REQUIRED = "required"
     EXPECTED = "expected"
@@ -158,7 +155,7 @@ class LevelName(StrEnum):
 
 
 class TierName(StrEnum):
-    """How deep to go; a tier includes those before it."""
+    """The depth of a run; a tier includes the tiers before it."""
 
     SMOKE = "smoke"
     CORE = "core"

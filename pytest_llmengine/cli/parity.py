@@ -1,4 +1,4 @@
-"""``llmengine parity``: whether a candidate answers as a baseline does, but for its noise."""
+"""``llmengine parity``: compare a candidate with a baseline, relative to the baseline's noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sides of a comparison from what the command line says of them."""
+"""The two sides of ``llmengine parity``, opened or read from the command line's options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Where one side is found: an engine's name or a file, with what was said about it."""
+    """One side on the command line: an engine's name or a file, with its URL, model and facts."""
 
     name: str
     url: str | None = None
@@ -27,7 +27,7 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How sides are opened: the engines file, the batch, who is told, and who closes them."""
+    """How both sides are opened: engines file, batch size, progress callback, and exit stack."""
 
     config: Path | None
     batch: int
@@ -36,9 +36,9 @@ class Way:
 
 
 def open_side(aim: Aim, way: Way) -> Live | Side:
-    """The side, read or opened for as long as the stack lasts.
+    """The side, read from a file, or opened until the stack is closed.
 
-    Raises ParityError or TargetError, in one line that says what to do.
+    Raises ParityError or TargetError with one line that says what to do.
     """
     if is_saved(aim.name):
         return _read(aim)

@@ -1,9 +1,4 @@
-"""Which engines a pipeline runs on, from its own list, a file, and a name on the command line.
-
-Shows how far a run is: a bar a step on a terminal, a line a step elsewhere.
-
-The summary of a run: a table of its steps, what failed, and where everything is.
-"""
+"""The engines of ``llmengine run-yaml``, and the progress and summary of a run."""
 
 from __future__ import annotations
 
@@ -43,14 +38,17 @@ if TYPE_CHECKING:
 
 
 def aimed(pipeline: Pipeline, engine: str | None, file: Path | None) -> Pipeline:
-    """The pipeline with the engines of the file over its own, all on `engine` if one is named."""
+    """The pipeline with the file's engines added; `engine`, if named, runs every step.
+
+    An engine of the file replaces the pipeline's engine of the same name.
+    """
     if file is not None:
         pipeline = pipeline.with_engines(load_engines(file))
     return pipeline if engine is None else pipeline.on(engine_named(engine, pipeline.engines))
 
 
 def fetch_models(pipeline: Pipeline) -> None:
-    """Download with a bar what embedded engines would else download in silence."""
+    """Download missing models of embedded engines with a progress bar, before the run starts."""
     for step in pipeline.chain.steps:
         config = pipeline.engines.get(step.engine)
         if config is not None:
@@ -58,19 +56,19 @@ def fetch_models(pipeline: Pipeline) -> None:
 
 
 def fetch_model(config: EngineConfig) -> None:
-    """Download with a bar what the engine would else download in silence, if anything."""
+    """Download the model of an embedded engine with a progress bar, if it is missing."""
     if config.backend == "embedded" and not config.endpoint:
         fetch_missing(config.model)
 
 
 def close_engines(pipeline: Pipeline) -> None:
-    """Stop what engines of the steps started."""
+    """Close the engines of the steps, with the servers that they have started."""
     for step in pipeline.chain.steps:
         pipeline.engines[step.engine].engine.close()
 
 
 def engine_named(name: str, engines: Mapping[str, EngineConfig]) -> EngineConfig:
-    """The engine of that name, else the backend with the model that it has anyway."""
+    """The engine of that name, else the backend of that name with its default model."""
     if name in engines:
         return engines[name]
     bare = config_named(name, None)
@@ -85,17 +83,17 @@ def engine_named(name: str, engines: Mapping[str, EngineConfig]) -> EngineConfig
 
 
 class PauseColumn(ProgressColumn):
-    """Which servers asked for a pause, and for how long yet; shown by the step that runs."""
+    """The servers that asked for a pause and the seconds left, beside the step that runs."""
 
     def render(self, task: Task) -> Text:
-        """The pauses of this moment; nothing beside a step that is done."""
+        """The current pauses; nothing for a step that is finished."""
         shown = {} if task.finished else pauses()
         return Text(", ".join(f"{origin} asks to wait {s:.0f} s" for origin, s in shown.items()))
 
 
 @contextmanager
 def watching(console: Console) -> Iterator[OnStep]:
-    """Gives what a run is to tell of its progress."""
+    """A function that shows the progress: a bar per step on a terminal, else a line per step."""
     if not console.is_terminal:
         yield lambda progress: _line(progress, console)
         return
@@ -138,7 +136,7 @@ _COLUMNS = {
 
 
 def print_report(report: RunReport, chain: Chain, console: Console) -> None:
-    """Print the table, the first failures, and the folder."""
+    """Print the table of steps, the first failures, and the folder of the run."""
     heads = ("step", "engine", *_COLUMNS.values())
     rows = [(s.id, s.engine, *_cells(report.usage["steps"][s.id])) for s in chain.steps]
     rows.append(("all", "", *_cells(report.usage["total"])))
@@ -152,7 +150,7 @@ def print_report(report: RunReport, chain: Chain, console: Console) -> None:
 
 
 def print_chain_report(report: ChainReport, console: Console) -> None:
-    """Print the first items that a chain of Chainette skipped, and the folder."""
+    """Print the first items that a chain of Chainette skipped, and the folder of the run."""
     for item in report.skipped[:_SHOWN]:
         console.print(f"skipped: {' '.join(str(item).split())}", soft_wrap=True)
     if len(report.skipped) > _SHOWN:

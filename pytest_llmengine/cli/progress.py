@@ -1,9 +1,4 @@
-"""Runs checks one after another and shows how far it is.
-
-Shows how the start of a container goes.
-
-Downloads a model with a bar on standard error.
-"""
+"""Progress on standard error: of checks, of the start of a container, and of model downloads."""
 
 from __future__ import annotations
 
@@ -41,9 +36,10 @@ if TYPE_CHECKING:
 def run_all(
     checks: Sequence[Check], run: Run, console: Console, *, title: str
 ) -> Iterator[CheckRecord]:
-    """The record of each check as it is made; a bar on a terminal, else `title` and a line a group.
+    """Run the checks one after another and yield each record as soon as it exists.
 
-    An interrupted run has those that were made before.
+    Shows a bar on a terminal, else `title` and one line per group. After an interrupt, the caller
+    has the records that were yielded before.
     """
     if console.is_terminal:
         return _with_bar(checks, run, console)
@@ -79,8 +75,10 @@ def _with_lines(checks: Sequence[Check], run: Run, console: Console) -> Iterator
 
 @contextmanager
 def start_progress(console: Console) -> Iterator[OnProgress]:
-    """A bar for each step on a terminal, else a line for each; nothing where nothing is started."""
-    if not console.is_terminal:  # rich before 14.3 ends a bar that it does not show in a line
+    """A function that shows each step of a start: a bar on a terminal, else a line per step."""
+    if (
+        not console.is_terminal
+    ):  # rich before 14.3 prints an empty line for a bar that it does not show
         yield _lines(console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
@@ -98,7 +96,7 @@ def start_progress(console: Console) -> Iterator[OnProgress]:
 def _lines(console: Console) -> OnProgress:
     told = set()
 
-    def report(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a step, not how far
+    def report(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
         if what not in told:
             told.add(what)
             console.print(what, soft_wrap=True)
@@ -107,15 +105,17 @@ def _lines(console: Console) -> OnProgress:
 
 
 def fetch_missing(name: str) -> None:
-    """Download a model of the catalogue that is not on this machine; another is left alone."""
+    """Download a model of the catalogue if it is missing; other names are ignored."""
     if name in models.CATALOGUE and models.find(name) is None:
         fetch(name)
 
 
 def fetch(name: str) -> Path:
-    """The file of the catalogue's model `name`, downloaded to the user's cache if need be."""
+    """The file of the catalogue's model `name`, downloaded to the user's cache if it is missing."""
     console = stderr()
-    if not console.is_terminal:  # rich before 14.3 ends a bar that it does not show in a line
+    if (
+        not console.is_terminal
+    ):  # rich before 14.3 prints an empty line for a bar that it does not show
         if models.find(name) is None:
             console.print(f"downloading {name}")
         return models.pull(name)

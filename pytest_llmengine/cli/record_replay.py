@@ -1,7 +1,4 @@
-"""Keeps a server up until somebody ends the command.
-
-``llmengine record`` and ``llmengine replay``: the proxy by itself, for programs of any kind.
-"""
+"""``llmengine record`` and ``llmengine replay``: the recording proxy, for programs of any kind."""
 
 from __future__ import annotations
 
@@ -17,24 +14,6 @@ from pytest_llmengine.cli.options import AllowHostOption, CorsOption, stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-@contextmanager
-def until_signal() -> Iterator[Callable[[], object]]:
-    """Gives a function that waits for Ctrl-C or SIGTERM.
-
-    Inside, neither raises: a server is to be closed in order, its recording saved.
-    """
-    ended = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: ended.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield ended.wait
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")]
@@ -74,7 +53,7 @@ def record(  # noqa: PLR0913 - one option each
         typer.echo(proxy.root_url)
         wait()
     if len(tape):
-        # A tape with a miss leaves its file alone; of a whole session, what passed is worth it.
+        # A tape with misses is not written when it is closed. Here the rest is worth keeping.
         tape.write()
         kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
         stderr().print(f"{kept} kept in {file}", soft_wrap=True)
@@ -116,7 +95,7 @@ def replay(
 
 
 def _file(to: Path) -> Path:
-    """A file named by the time, so that no run writes over another one; a file as it is."""
+    """The file itself, or a file in the folder, named by the time so that none is overwritten."""
     if to.suffix == ".yaml":
         return to
     from datetime import UTC, datetime
@@ -128,3 +107,22 @@ def _complain(misses: list[str], what: str) -> None:
     for miss in misses:
         stderr().print(f"{what}: {miss}", soft_wrap=True)
     raise typer.Exit(1)
+
+
+@contextmanager
+def until_signal() -> Iterator[Callable[[], object]]:
+    """A function that waits for Ctrl-C or SIGTERM.
+
+    Inside the block neither of them raises, so that a server is closed properly and its recording
+    is saved.
+    """
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield ended.wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

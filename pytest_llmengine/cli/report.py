@@ -1,4 +1,4 @@
-"""``llmengine report``: several reports as one matrix, or what changed between two."""
+"""``llmengine report``: several reports as one matrix, or the changes between two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``llmengine run-yaml``: a chain of steps over records, from one YAML file."""
+"""``llmengine run-yaml``: run a chain of steps over records, from one YAML file."""
 
 from __future__ import annotations
 

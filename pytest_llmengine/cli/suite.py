@@ -1,4 +1,4 @@
-"""Runs checks against an engine and gathers the report."""
+"""The run of ``llmengine verify``: open the engine, run the checks, and build the report."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _INTERRUPTED = "the run was interrupted"
 
 @dataclass(frozen=True, slots=True)
 class SuiteRun:
-    """What came of a run: the report, and what a profile is made of.
+    """The outcome of a run: the report, and the values that a profile is written from.
 
     ``results`` are the verdicts of the checks that were run; their exchanges are in the records of
-    the report. ``profile`` is what they were held against.
+    the report. ``profile`` is the profile that the checks were judged with.
     """
 
     report: ContractReport
@@ -48,7 +48,7 @@ def run_suite(
 ) -> SuiteRun:
     """Run the checks on the engine of that name, with progress on standard error.
 
-    The checks that an interrupt left are in the report as not run.
+    After an interrupt, the remaining checks are in the report as not run.
     """
     given = read_profile(profile_file) if profile_file else None
     _fetch_model(name, settings)
@@ -66,7 +66,7 @@ def run_suite(
         interrupted = False
         try:
             for record in run_all(checks, run, console, title=header.describe):
-                records.append(record)  # noqa: PERF402 - an interrupt keeps what was made
+                records.append(record)  # noqa: PERF402 - keeps the records before an interrupt
         except KeyboardInterrupt:
             interrupted = True
         left = checks[len(records) :]
@@ -76,7 +76,7 @@ def run_suite(
 
 
 def _fetch_model(name: str, settings: Settings) -> None:
-    """Download with a bar what the embedded engine would else download in silence."""
+    """Download the embedded engine's model with a progress bar, if it is missing."""
     config = config_named(name, settings.config)
     if config.backend == "embedded" and settings.mode is not Mode.REPLAY and not settings.url:
         fetch_missing(settings.model or config.model or facts(config.backend).model)
@@ -86,5 +86,7 @@ def _record(
     check: Check, *, session: Session, profile: Profile, results: list[CheckResult]
 ) -> CheckRecord:
     result = judge(check, session, profile)
-    results.append(replace(result, exchanges=()))  # they can be large, and the record cuts them
+    results.append(
+        replace(result, exchanges=())
+    )  # exchanges can be large; the record holds them cut
     return CheckRecord.of(result)

@@ -1,14 +1,7 @@
-"""Creates a container and starts it on a free port of loopback.
+"""The start of one container, up to the first token that its server answers.
 
-Whether a server is up: it answers one token, as no log line and no open port can promise.
-
-Has Ollama's server get a model, by its own API.
-
-A container between its start and its first token.
-
-Starts a container and waits until its server answers.
-
-One start for all processes of a run: whoever comes first starts, the others get what it got.
+A server counts as started when it has answered one token. Log lines and open ports do not prove
+that a model is loaded.
 """
 
 from __future__ import annotations
@@ -48,18 +41,85 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.spec import ContainerSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A container whose server answers: its id, the server's root URL, and the image's name."""
+
+    container: str
+    root_url: str
+    image: str
+
+
+def start(
+    docker: DockerClient,
+    spec: ContainerSpec,
+    prefix: str,
+    owner: Mapping[str, str],
+    on_progress: OnProgress,
+) -> Served:
+    """Start a new container and wait until its server answers; remove it if that fails."""
+    if spec.gpus is not None:
+        check_gpus(docker, spec.gpus)
+    image_named(docker, spec.image, on_progress)
+    on_progress(f"starting {spec.image}", 0, 0)
+    container = launch(docker, spec, prefix, owner)
+    try:
+        return answering(docker, container, spec, on_progress)
+    except BaseException:
+        remove(container)
+        raise
+
+
+def answering(
+    docker: DockerClient, container: Container, spec: ContainerSpec, on_progress: OnProgress
+) -> Served:
+    """Wait until the container's server has its model and has answered one token."""
+    if spec.recipe.model_flag is None:
+        ensure_model(Starting(container, spec), on_progress)
+    on_progress(f"waiting for the first token of {spec.model}", 0, 0)
+    starting = Starting(container, spec)
+    wait_for_token(starting)
+    image = docker.images.get(container.attrs["Image"])
+    return Served(str(container.id), starting.url, shown(image, spec.image))
+
+
+def once(folder: Path, name: str, start: Callable[[], Served]) -> Served:
+    """Call `start` once per name for all processes of a run, and share its result.
+
+    The first process calls `start`; the others get the same result or the same ContainerError. A
+    process that is killed during its start leaves no result, so the next process starts again.
+    """
+    result = folder / f"{name}.json"
+    with FileLock(folder / f"{name}.lock"):
+        if not result.exists():
+            result.write_text(json.dumps(_outcome(start)), "utf-8")
+        known = json.loads(result.read_text("utf-8"))
+    if "error" in known:
+        raise ContainerError(known["error"])
+    return Served(**known)
+
+
+def _outcome(start: Callable[[], Served]) -> dict[str, str]:
+    try:
+        return asdict(start())
+    except ContainerError as error:
+        return {"error": str(error)}
+
+
 _LOOPBACK, _ANY_PORT = "127.0.0.1", 0
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
-# vLLM's processes share tensors through it; Docker's 64 MB are too few. It is a limit, not a use.
+# vLLM's processes exchange tensors in shared memory, and Docker's default of 64 MB is too small.
+# This is an upper limit; the memory is not reserved.
 _SHARED_MEMORY = "8g"
 
 
 def launch(
     docker: DockerClient, spec: ContainerSpec, prefix: str, owner: Mapping[str, str]
 ) -> Container:
-    """A started container that bears the labels of its owner; its server may not be up yet.
+    """Create a container with its owner's labels and start it on a free loopback port.
 
-    Raises ContainerError where Docker does not start it, and leaves none behind then.
+    The server in it may not be up yet. Raises ContainerError if Docker cannot start the container,
+    and removes the container in that case.
     """
     cache = docker.volumes.create(spec.recipe.volume, labels={labels.CACHE: labels.YES})
     container = docker.containers.create(
@@ -82,7 +142,7 @@ def launch(
 
 
 def root_url(container: Container) -> str | None:
-    """The address of the one port that is published; None for a container that does not run."""
+    """The address of the one published port; None if the container is not running."""
     published = (p["HostPort"] for ports in container.ports.values() for p in ports or ())
     return next((f"http://{_LOOPBACK}:{port}" for port in published), None)
 
@@ -107,59 +167,16 @@ def _start(container: Container, spec: ContainerSpec) -> None:
         ) from error
 
 
-_WANTED = "answer a token"
-# Codes of the 4xx range that mean "later".
-_LATER = frozenset(
-    {
-        httpx.codes.REQUEST_TIMEOUT,
-        httpx.codes.TOO_EARLY,
-        httpx.codes.TOO_MANY_REQUESTS,
-    }
-)
-_MAX_SHOWN = 300
-
-
-def wait_for_token(starting: Starting) -> None:
-    """Return when a chat completion has answered a token.
-
-    Raises ContainerError when the container dies, the time is over, or the server refuses.
-    """
-    with starting.client() as client:
-        while (trouble := _trouble(client, starting)) is not None:
-            starting.not_yet(trouble, _WANTED)
-
-
-def _trouble(client: httpx.Client, starting: Starting) -> str | None:
-    """What keeps the server from answering now; None if it has answered."""
-    messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": starting.spec.model, "messages": messages, "max_tokens": 1}
-    try:
-        reply = client.post("/v1/chat/completions", json=body, timeout=starting.left)
-    except httpx.TransportError as error:
-        return str(error) or type(error).__name__
-    if _has_answered(reply):
-        return None
-    said = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
-    if reply.is_client_error and reply.status_code not in _LATER:
-        raise starting.failed(f"refuses to {_WANTED} ({said})")
-    return said
-
-
-def _has_answered(reply: httpx.Response) -> bool:
-    try:
-        return reply.is_success and bool(reply.json()["choices"])
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-# The server writes several lines a second while bytes come, and none while it checks their hash.
+# Seconds. Ollama writes several lines per second during a download, but none while it checks the
+# hash of what it has downloaded.
 _SILENCE = 300.0
 
 
 def ensure_model(starting: Starting, on_progress: OnProgress) -> None:
-    """Pull the container's model unless it has it; raises ContainerError with the reason.
+    """Pull the container's model by Ollama's API if the server does not have it.
 
-    The download itself has no time limit, only its silences: a model may be hundreds of gigabytes.
+    A model may be hundreds of gigabytes, so the download as a whole has no time limit. Only the
+    time between two lines of its progress is limited. Raises ContainerError with the reason.
     """
     with starting.client() as client:
         if not _has_model(client, starting):
@@ -201,7 +218,7 @@ def _pull(client: httpx.Client, starting: Starting, on_progress: OnProgress) -> 
 
 
 def _read(line: str) -> dict[str, Any]:
-    """One line of the answer; what is no JSON object is some other server's error."""
+    """One line of the answer; a line that is not a JSON object is an error of another server."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -209,14 +226,59 @@ def _read(line: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"error": line}
 
 
+_WANTED = "answer a token"
+# 4xx codes that mean "try again later".
+_LATER = frozenset(
+    {
+        httpx.codes.REQUEST_TIMEOUT,
+        httpx.codes.TOO_EARLY,
+        httpx.codes.TOO_MANY_REQUESTS,
+    }
+)
+_MAX_SHOWN = 300
+
+
+def wait_for_token(starting: Starting) -> None:
+    """Return when a chat completion has answered with a token.
+
+    Raises ContainerError if the container ends, the time runs out, or the server refuses.
+    """
+    with starting.client() as client:
+        while (trouble := _trouble(client, starting)) is not None:
+            starting.not_yet(trouble, _WANTED)
+
+
+def _trouble(client: httpx.Client, starting: Starting) -> str | None:
+    """The reason why the server does not answer yet; None if it has answered."""
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": starting.spec.model, "messages": messages, "max_tokens": 1}
+    try:
+        reply = client.post("/v1/chat/completions", json=body, timeout=starting.left)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    if _has_answered(reply):
+        return None
+    said = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
+    if reply.is_client_error and reply.status_code not in _LATER:
+        raise starting.failed(f"refuses to {_WANTED} ({said})")
+    return said
+
+
+def _has_answered(reply: httpx.Response) -> bool:
+    try:
+        return reply.is_success and bool(reply.json()["choices"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 _LINES = 15
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds
 
 
 class Starting:
-    """Asks the server of a started container until it does what is wanted, dies, or is too slow.
+    """One wait for the server of a started container, at most ``startup_timeout`` seconds from now.
 
-    One of these is one wait, of ``startup_timeout`` seconds from now.
+    The wait ends early if the container ends.
     """
 
     def __init__(self, container: Container, spec: ContainerSpec) -> None:
@@ -229,23 +291,26 @@ class Starting:
 
     @property
     def url(self) -> str:
-        """The server's root; raises ContainerError if the container has ended already."""
+        """The server's root URL; raises ContainerError if the container has already ended."""
         if self._url is None:
             raise self._died()
         return self._url
 
     @property
     def left(self) -> float:
-        """The seconds that are left, never quite none, as an HTTP client wants some."""
+        """The seconds that are left, never 0, because an HTTP client needs a positive timeout."""
         return max(self._deadline - time.monotonic(), 0.001)
 
     def client(self) -> httpx.Client:
-        """A client of the server; plain HTTP needs no certificates, which are slow to load."""
+        """A client of the server; it loads no CA certificates, which plain HTTP does not need."""
         trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.Client(base_url=self.url, trust_env=False, verify=trusts_nobody)
 
     def not_yet(self, trouble: str, wanted: str) -> None:
-        """Wait a little after a fruitless attempt; raises ContainerError when there is no point."""
+        """Wait a little after a failed attempt.
+
+        Raises ContainerError if the container has ended or the time is over.
+        """
         self.check_alive()
         if time.monotonic() >= self._deadline:
             seconds = self.spec.startup_timeout
@@ -257,13 +322,13 @@ class Starting:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def check_alive(self) -> None:
-        """Raise ContainerError with its last words if the container has ended."""
+        """Raise ContainerError with the last lines of the container's log if it has ended."""
         self.container.reload()
         if self.container.status != "running":
             raise self._died()
 
     def failed(self, what: str) -> ContainerError:
-        """An error about this container, with the last lines that it wrote."""
+        """An error about this container, with the last lines of its log."""
         text = self.container.logs(tail=_LINES).decode(errors="replace")
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
         said = "its last lines:" if lines else "it has written nothing"
@@ -274,67 +339,3 @@ class Starting:
         state = self.container.attrs["State"]
         killed = ", out of memory" if state.get("OOMKilled") else ""
         return self.failed(f"ended with status {state['ExitCode']}{killed}")
-
-
-def start(
-    docker: DockerClient,
-    spec: ContainerSpec,
-    prefix: str,
-    owner: Mapping[str, str],
-    on_progress: OnProgress,
-) -> Served:
-    """A new container under these labels whose server has answered; none is left if it fails."""
-    if spec.gpus is not None:
-        check_gpus(docker, spec.gpus)
-    image_named(docker, spec.image, on_progress)
-    on_progress(f"starting {spec.image}", 0, 0)
-    container = launch(docker, spec, prefix, owner)
-    try:
-        return answering(docker, container, spec, on_progress)
-    except BaseException:
-        remove(container)
-        raise
-
-
-def answering(
-    docker: DockerClient, container: Container, spec: ContainerSpec, on_progress: OnProgress
-) -> Served:
-    """The container's server once it has answered a token; it has its model by then."""
-    if spec.recipe.model_flag is None:
-        ensure_model(Starting(container, spec), on_progress)
-    on_progress(f"waiting for the first token of {spec.model}", 0, 0)
-    starting = Starting(container, spec)
-    wait_for_token(starting)
-    image = docker.images.get(container.attrs["Image"])
-    return Served(str(container.id), starting.url, shown(image, spec.image))
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A container whose server answers: its id, the server's root URL, and the image's name."""
-
-    container: str
-    root_url: str
-    image: str
-
-
-def once(folder: Path, name: str, start: Callable[[], Served]) -> Served:
-    """What the run's one call of `start` under this name gave, or the ContainerError it raised.
-
-    A process that was killed while it started leaves no result: the next one starts anew.
-    """
-    result = folder / f"{name}.json"
-    with FileLock(folder / f"{name}.lock"):
-        if not result.exists():
-            result.write_text(json.dumps(_outcome(start)), "utf-8")
-        known = json.loads(result.read_text("utf-8"))
-    if "error" in known:
-        raise ContainerError(known["error"])
-    return Served(**known)
-
-
-def _outcome(start: Callable[[], Served]) -> dict[str, str]:
-    try:
-        return asdict(start())
-    except ContainerError as error:
-        return {"error": str(error)}

@@ -1,13 +1,4 @@
-"""What keeps a container from serving.
-
-The connection to Docker, and its errors in words.
-
-GPUs as ``docker run --gpus`` takes them, and whether Docker has any to give.
-
-How far a start is, for whoever shows it.
-
-Brings an image to this machine if it is not there.
-"""
+"""The connection to Docker: its errors, GPUs, and the download of images."""
 
 from __future__ import annotations
 
@@ -31,23 +22,24 @@ if TYPE_CHECKING:
 
 
 class ContainerError(LLMEngineError):
-    """There is no container to talk to; the message says why and what to do.
+    """A container cannot serve; the message says why and what to do.
 
-    Where a container had started, the last lines that it wrote follow on lines of their own.
+    If the container had started, the last lines of its log follow, each on its own line.
     """
 
 
-# For one answer, and between two lines of a pull: a large layer is unpacked without a word.
+# The limit for one answer, and for the time between two lines of a pull. Docker writes nothing
+# while it unpacks a large layer.
 _SECONDS = 300
 _OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @contextmanager
 def docker_engine() -> Iterator[DockerClient]:
-    """Docker, for as long as the block lasts; what it refuses inside becomes a ContainerError.
+    """Connect to Docker for the block; errors of Docker inside the block become ContainerErrors.
 
-    ``DOCKER_HOST`` says where it is, else the current context of the docker command. Raises
-    ContainerError at once where none answers, or where it is on another machine.
+    The address is ``DOCKER_HOST``, else that of the docker command's current context. Raises
+    ContainerError at once if Docker does not answer or is on another machine.
     """
     if find_spec("docker") is None:
         raise ContainerError("containers need the extra: pip install 'pytest-llmengine[docker]'")
@@ -69,7 +61,7 @@ def docker_engine() -> Iterator[DockerClient]:
 
 
 def reason(error: Exception) -> str:
-    """Docker's own words about what it refused, on one line."""
+    """Docker's explanation of an error, on one line."""
     return " ".join(str(getattr(error, "explanation", None) or error).split())
 
 
@@ -89,7 +81,7 @@ def _connect() -> DockerClient:
 
 
 def _check_local(where: str) -> None:
-    """Ports are published on loopback, so that nobody else reaches the server: here, or nowhere."""
+    """Raise ContainerError if Docker is on another machine; ports are published on loopback."""
     host = urlsplit(where).hostname
     if host is not None and host not in _OF_THIS_MACHINE:
         raise ContainerError(
@@ -99,7 +91,7 @@ def _check_local(where: str) -> None:
 
 
 def _knock(where: str) -> None:
-    """Raise OSError if nothing listens at a Unix socket; the SDK would leave its own end open."""
+    """Raise OSError if nothing listens at a Unix socket; the SDK would leave a socket open."""
     parts = urlsplit(where)
     if parts.scheme == "unix":
         with socket.socket(socket.AF_UNIX) as door:
@@ -115,11 +107,14 @@ def _no_answer(where: str, error: Exception) -> str:
 
 
 _EMPTY_TAR = bytes(1024)
-_NO_GPU = ("device driver", "nvidia")  # in what Docker, or NVIDIA's hook, then says
+_NO_GPU = ("device driver", "nvidia")  # parts of the error messages of Docker and of NVIDIA's hook
 
 
 def device_request(gpus: str) -> dict[str, Any]:
-    """What Docker is asked for by "all", a number, or "device=0,1"; ContainerError for others."""
+    """Docker's device request for "all", a number, or "device=0,1", as for ``docker run --gpus``.
+
+    Raises ContainerError for any other text.
+    """
     if gpus == "all":
         chosen: dict[str, Any] = {"count": -1}
     elif gpus.isdecimal() and int(gpus):
@@ -139,10 +134,10 @@ def devices(gpus: str | None) -> list[DeviceRequest]:
 
 
 def check_gpus(docker: DockerClient, gpus: str) -> None:
-    """Raise ContainerError if Docker has no such GPUs, before gigabytes of an image are pulled.
+    """Raise ContainerError if Docker does not have these GPUs, before a large image is pulled.
 
-    Docker says so only when it starts a container: here one of an empty image, which cannot start
-    in any case, for another reason where the GPUs are there.
+    Docker reports missing GPUs only when it starts a container. So a container of an empty image
+    is started here. It never starts; if the GPUs exist, it fails for another reason.
     """
     from docker.errors import APIError  # noqa: PLC0415 - an extra
 
@@ -162,12 +157,12 @@ def check_gpus(docker: DockerClient, gpus: str) -> None:
         docker.images.remove(image)
 
 
-# What is being done, how much of it is done, and how much there is: bytes, or 0 where unknown.
+# Called with the current task, and its done and total bytes, which are 0 if they are unknown.
 OnProgress = Callable[[str, int, int], None]
 
 
 class Layers:
-    """Adds up the layers of a download, each of which reports for itself."""
+    """The sum of the layers of a download, each of which reports its own progress."""
 
     def __init__(self, what: str, on_progress: OnProgress) -> None:
         self._what = what
@@ -176,18 +171,18 @@ class Layers:
         on_progress(what, 0, 0)
 
     def report(self, layer: str, done: int, total: int) -> None:
-        """Note the bytes of one layer and pass the sum on."""
+        """Record the bytes of one layer and report the sum of all layers."""
         self._sizes[layer] = (done, total)
         sums = [sum(column) for column in zip(*self._sizes.values(), strict=True)]
         self._on_progress(self._what, *sums)
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+    """Ignore the progress."""
 
 
 def image_named(docker: DockerClient, name: str, on_progress: OnProgress) -> Image:
-    """The image of that name, pulled if it is not here; raises ContainerError with the reason."""
+    """The image of that name, pulled if it is missing; raises ContainerError with the reason."""
     from docker.errors import ImageNotFound  # noqa: PLC0415 - an extra
 
     try:
@@ -198,7 +193,7 @@ def image_named(docker: DockerClient, name: str, on_progress: OnProgress) -> Ima
 
 
 def shown(image: Image, name: str) -> str:
-    """The image as provenance names it: what was asked for, and what that was."""
+    """The image as provenance names it: the name that was asked for, and the image's short id."""
     return f"{name} ({image.short_id})"
 
 

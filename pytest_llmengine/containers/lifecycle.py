@@ -1,8 +1,6 @@
-"""Which containers of ours there are.
+"""The life of containers: those of one run, those that are kept warm, and the list of both.
 
-Containers that are kept warm: they stay until they are stopped by name.
-
-The container of a run.
+A container that is kept warm stays until it is stopped by name.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One container: its engine, its model, Docker's word for its state, and its address.
+    """One container: its engine, its model, its state as Docker names it, its address.
 
-    ``owner`` is the process id of the run that it belongs to, None for one that is kept.
+    ``owner`` is the process id of the run that it belongs to, None if it is kept warm.
     """
 
     engine: str
@@ -39,14 +37,14 @@ class Listed:
     owner: str | None
 
     def describe(self) -> str:
-        """The state in a few words."""
+        """The state, the address and the owner in a few words."""
         whose = "kept warm" if self.owner is None else f"of the run of process {self.owner}"
         where = f" at {self.root_url}" if self.root_url else ""
         return f"{self.status}{where}, {whose}"
 
 
 def containers() -> list[Listed]:
-    """The containers of engines, kept ones first; raises ContainerError without Docker."""
+    """The containers of engines, kept ones first; raises ContainerError if Docker is missing."""
     with docker_engine() as docker:
         found = [
             Listed(
@@ -62,15 +60,15 @@ def containers() -> list[Listed]:
 
 
 def kept_at(engine: str) -> Listed | None:
-    """The running container that is kept for an engine, if there is one."""
+    """The running container that is kept warm for an engine, if there is one."""
     mine = (c for c in containers() if c.engine == engine and c.owner is None and c.root_url)
     return next(mine, None)
 
 
 def keep(spec: ContainerSpec, on_progress: OnProgress) -> Served:
-    """A server that stays until `stop`; one that is there already is asked for a token.
+    """Start a server that stays until `stop`, or wait for a token of one that already runs.
 
-    Raises ContainerError, also where the engine's kept server is another than is wanted now.
+    Raises ContainerError, also if the engine's kept container has another image, model or options.
     """
     with docker_engine() as docker:
         sweep(docker)
@@ -88,7 +86,7 @@ def keep(spec: ContainerSpec, on_progress: OnProgress) -> Served:
 
 
 def stop(engine: str) -> int:
-    """Remove the kept container of an engine, and say how many there were."""
+    """Remove the kept containers of an engine and return how many there were."""
     with docker_engine() as docker:
         containers = kept(docker, engine)
         for container in containers:
@@ -97,20 +95,20 @@ def stop(engine: str) -> int:
 
 
 def kept(docker: DockerClient, engine: str) -> list[Container]:
-    """The kept containers of an engine: one, or none."""
+    """The kept containers of an engine, at most one."""
     return ours(docker, {labels.KEPT: labels.YES, labels.ENGINE: engine})
 
 
 def is_same(container: Container, spec: ContainerSpec) -> bool:
-    """Whether a container was started with just this."""
+    """Whether a container was started with the same image, model and options."""
     return container.labels.get(labels.FINGERPRINT) == spec.fingerprint
 
 
 def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> Served:
-    """A server for this run: the one that is kept warm, if it is the same, else the run's own.
+    """A server for this run: the one that is kept warm if it is the same, else the run's own.
 
-    The processes of a run share one. What killed runs left behind is removed first. Raises
-    ContainerError. `end_run` takes the run's own container away.
+    All processes of a run share one container. Containers of runs that were killed are removed
+    first. `end_run` removes the run's own container. Raises ContainerError.
     """
     with docker_engine() as docker:
         sweep(docker)
@@ -126,7 +124,7 @@ def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> Served:
 def _start_for_run(
     docker: DockerClient, spec: ContainerSpec, owner: Owner, on_progress: OnProgress
 ) -> Served:
-    # A worker that was killed while it started one has left it, and the run is still alive.
+    # A worker that was killed during a start has left its container, although the run is alive.
     mine = {labels.RUN: owner.run, labels.FINGERPRINT: spec.fingerprint}
     for container in ours(docker, mine):
         remove(container)

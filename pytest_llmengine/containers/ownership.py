@@ -1,8 +1,6 @@
-"""The folder by which the processes of a run tell each other what they started.
+"""The owner of containers: which run started them, whether it is alive, and how they are removed.
 
-Which process the containers of a run belong to, and whether it is still there.
-
-Takes containers away: those of a run at its end, and those that a dead run left behind.
+The processes of a run share a folder, in which they tell each other what they have started.
 """
 
 from __future__ import annotations
@@ -32,12 +30,12 @@ _PREFIX, _OWNER = "llmengine-run-", "owner.json"
 
 
 def folder_of(owner: Owner) -> Path:
-    """Where a run's folder is, whether it has been made or not."""
+    """The path of a run's folder, whether the folder exists or not."""
     return Path(tempfile.gettempdir()) / f"{_PREFIX}{owner.run}"
 
 
 def made_folder(owner: Owner) -> Path:
-    """The run's folder, with its owner in it, so that the next run knows one that was left."""
+    """The run's folder, made if needed; its owner file lets later runs find an abandoned folder."""
     folder = folder_of(owner)
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / _OWNER).write_text(json.dumps(asdict(owner)), "utf-8")
@@ -45,7 +43,7 @@ def made_folder(owner: Owner) -> Path:
 
 
 def remove_left_folders() -> None:
-    """Delete the folders of runs that were killed, or that a restart of the machine ended."""
+    """Delete the folders of runs that were killed or were ended by a restart of the machine."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = _owner_in(folder)
         if owner is not None and owner.has_our_name and not (owner.is_here and owner.is_alive):
@@ -53,7 +51,7 @@ def remove_left_folders() -> None:
 
 
 def _owner_in(folder: Path) -> Owner | None:
-    """Who left a folder; None where it is another user's, or is being made or deleted."""
+    """The owner of a folder; None if the folder is another user's, or is being made or deleted."""
     try:
         return Owner(**json.loads((folder / _OWNER).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -68,9 +66,9 @@ _STATE, _START_TIME = 0, 19  # fields of /proc/PID/stat after the command's name
 class Owner:
     """One run and its main process.
 
-    ``boot`` tells apart two starts of the same machine, and two process namespaces on it.
-    ``started`` is the process's start in clock ticks since that boot: process ids are used again.
-    Both are empty where the system does not tell (anything but Linux).
+    ``boot`` differs between two starts of one machine, and between two process namespaces on it.
+    ``started`` is the start of the process in clock ticks since that boot; it is needed because
+    process ids are used again. Both are empty on systems other than Linux.
     """
 
     run: str
@@ -81,13 +79,13 @@ class Owner:
 
     @classmethod
     def here(cls) -> Self:
-        """A new run of this process."""
+        """A new run, owned by this process."""
         pid = os.getpid()
         return cls(uuid.uuid4().hex, platform.node(), _boot(), pid, _started(pid) or "")
 
     @classmethod
     def from_labels(cls, given: Mapping[str, str]) -> Self | None:
-        """The owner that a container's labels name, or None where they name none."""
+        """The owner that a container's labels name, or None if they do not name one."""
         try:
             pid = int(given[labels.PID])
             names = (labels.RUN, labels.HOST, labels.BOOT, labels.STARTED)
@@ -108,22 +106,22 @@ class Owner:
 
     @property
     def is_this_process(self) -> bool:
-        """Whether the run is this process's own; a worker's belongs to its controller."""
+        """Whether this process owns the run; the run of a worker is owned by its controller."""
         return self.pid == os.getpid() and self.is_here
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a process of this machine and of its present start."""
+        """Whether the process is on this machine and was started since the machine's last boot."""
         return self.has_our_name and self.boot == _boot()
 
     @property
     def has_our_name(self) -> bool:
-        """Whether its machine is called as this one, which others may be too."""
+        """Whether its host name is that of this machine; other machines may have the same name."""
         return self.host == platform.node()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process still runs; only asked of one that is here."""
+        """Whether the process still runs; only valid if `is_here` is true."""
         if (_PROC / "self" / "stat").exists():
             return _started(self.pid) == self.started
         return _answers(self.pid)
@@ -138,19 +136,19 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started; None if there is none, or nothing but its exit status is left."""
+    """When a process started; None if it does not exist, or is dead but not yet reaped."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
-    # The command's name comes before, in parentheses, and may itself hold any character.
+    # The command's name comes before the fields, in parentheses, and may contain any character.
     fields = stat.rpartition(")")[2].split()
     return None if fields[_STATE] in "ZX" else fields[_START_TIME]
 
 
 def _answers(pid: int) -> bool:
     if os.name == "nt":
-        return True  # a signal would end it there; better to leave its container
+        return True  # on Windows the signal would end the process
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -160,12 +158,12 @@ def _answers(pid: int) -> bool:
     return True
 
 
-# Another process of ours removed it, or is removing it now.
+# Statuses of Docker if another process has removed the container, or is removing it now.
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
 
 
 def remove(container: Container) -> None:
-    """Stop a container at once and delete it; one that is being deleted already is no error."""
+    """Stop a container at once and delete it; it may already have been deleted."""
     from docker.errors import APIError  # noqa: PLC0415 - an extra
 
     try:
@@ -176,13 +174,13 @@ def remove(container: Container) -> None:
 
 
 def ours(docker: DockerClient, given: Mapping[str, str]) -> list[Container]:
-    """Every container that bears these labels, stopped ones included."""
+    """All containers with these labels, including stopped ones."""
     wanted = [f"{name}={value}" if value else name for name, value in given.items()]
     return docker.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def end_run(owner: Owner) -> None:
-    """Remove what a run has started; it costs nothing where the run started nothing."""
+    """Remove the containers and the folder of a run; Docker is not asked if it started nothing."""
     folder = folder_of(owner)
     if not folder.exists():
         return
@@ -193,7 +191,7 @@ def end_run(owner: Owner) -> None:
 
 
 def sweep(docker: DockerClient) -> None:
-    """Remove what runs have left behind that were killed."""
+    """Remove the containers and folders of runs that were killed."""
     for container in ours(docker, {labels.RUN: ""}):
         owner = Owner.from_labels(container.labels)
         if owner is not None and _is_abandoned(container, owner):
@@ -202,10 +200,11 @@ def sweep(docker: DockerClient) -> None:
 
 
 def _is_abandoned(container: Container, owner: Owner) -> bool:
-    """Whether nobody can be using it any more; where that cannot be known it is left alone.
+    """Whether it is certain that no one uses the container any more.
 
-    After a restart of the machine its containers stand still. One of the same host name that runs
-    though its owner was of another start is that of a machine, or of a container, with our name.
+    After a restart of the machine, its containers are stopped. So a container of an owner from
+    another boot is abandoned only if it has exited. If it runs, it belongs to another machine, or
+    to another container, that has the same host name.
     """
     if owner.is_here:
         return not owner.is_alive

@@ -1,8 +1,6 @@
-"""How the server of a backend is run in a container: its image, port, command and models.
+"""What runs in a container: the recipe of a backend, an engine's options, and the complete spec.
 
-What an engine's entry in the engines file says of its container.
-
-One container as a value: what is to run in it, for which engine.
+The options come from an engine's entry in the engines file.
 """
 
 from __future__ import annotations
@@ -23,19 +21,20 @@ if TYPE_CHECKING:
 
 
 MODELS = "/models"
-"""The folder in every container that keeps its models; it suits images with any user."""
+"""The folder for models in every container; it works for images with any user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What an image of this kind of server expects; another image must expect the same.
+    """How the server of a backend is run in a container.
 
-    ``image`` is pinned, so that two runs test the same server. ``port`` is the one that it listens
-    on inside the container. ``volume`` is the Docker volume that is mounted at MODELS; a variable
-    of ``environment`` tells the server to keep its models there. ``model`` is the default, a small
-    one. ``command`` follows the image's entry point. ``model_flag`` is the server's option for its
-    model; a server without one gets the model by its own API, after it has started. ``needs_gpu``
-    says that ``image`` does not start without a GPU.
+    ``image`` is the pinned default, so that two runs test the same server; an image that replaces
+    it must work with the same recipe. ``port`` is the port that the server listens on inside the
+    container. ``volume`` is the Docker volume that is mounted at MODELS; a variable in
+    ``environment`` tells the server to keep its models there. ``model`` is the default model, a
+    small one. ``command`` follows the image's entry point. ``model_flag`` is the server's option
+    for its model; if it is None, the model is pulled by the server's API after the start.
+    ``needs_gpu`` says that ``image`` does not start without a GPU.
     """
 
     image: str
@@ -48,7 +47,7 @@ class Recipe:
     needs_gpu: bool = False
 
     def command_for(self, model: str, args: Sequence[str]) -> tuple[str, ...]:
-        """The container's command for a model, with further arguments of the server."""
+        """The container's command for a model, with more arguments for the server."""
         of_model = () if self.model_flag is None else (self.model_flag, model)
         return (*self.command, *of_model, *args)
 
@@ -58,7 +57,7 @@ _RECIPES = {
         image="ollama/ollama:0.32.15",
         port=11434,
         volume="llmengine-ollama",
-        # Pruning, a second server on the volume would delete what the first one is downloading.
+        # Otherwise a second server on the volume would delete the unfinished download of the first.
         environment={"OLLAMA_MODELS": MODELS, "OLLAMA_NOPRUNE": "1"},
         model="smollm2:135m",
         command=("serve",),
@@ -69,7 +68,7 @@ _RECIPES = {
         volume="llmengine-huggingface",
         environment={"HF_HOME": MODELS},
         model="HuggingFaceTB/SmolLM2-135M-Instruct",
-        # Understood by images that run `vllm serve` and by older ones alike.
+        # Works with images that run `vllm serve` and with older images.
         model_flag="--model",
         needs_gpu=True,
     ),
@@ -79,22 +78,22 @@ CONTAINED = tuple(_RECIPES)  # the backends that can be run in a container
 
 
 def recipe_of(backend: str) -> Recipe | None:
-    """How a backend's server is run, or None where it is not run in containers."""
+    """The recipe of a backend; None if its server cannot be run in a container."""
     return _RECIPES.get(backend)
 
 
-STARTUP_TIMEOUT = 600.0  # seconds; a large model is loaded from a cold disk in that time
+STARTUP_TIMEOUT = 600.0  # seconds; enough to load a large model from a disk that is not cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerOptions:
-    """``options: {docker: {...}}`` of an engine; what is None is left to the backend's recipe.
+    """``options: {docker: {...}}`` of an engine; if a field is None, the backend's recipe decides.
 
-    ``image`` replaces the pinned one. ``gpus`` is written as for ``docker run --gpus``: "all", a
-    number, or "device=0,1"; without it the container sees no GPU. ``args`` are further arguments
-    of the server, ``env`` further variables; one whose value is null is taken from this process.
-    ``startup_timeout`` is in seconds, for the server to come up, and for its first token once it
-    has its model.
+    ``image`` replaces the pinned image. ``gpus`` is written as for ``docker run --gpus``: "all", a
+    number, or "device=0,1"; without it the container sees no GPU. ``args`` are more arguments for
+    the server and ``env`` more environment variables; a variable whose value is null is copied
+    from this process. ``startup_timeout`` is in seconds. It limits the start of the server, and
+    then again the wait for its first token once the server has its model.
     """
 
     image: str | None = None
@@ -146,7 +145,7 @@ _HASH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """What a container of an engine is started with; ``env`` is complete, ``gpus`` as given."""
+    """Everything a container is started with; ``env`` is complete, ``gpus`` is still text."""
 
     engine: str
     recipe: Recipe
@@ -159,7 +158,7 @@ class ContainerSpec:
 
     @property
     def fingerprint(self) -> str:
-        """The same for two containers that would answer alike, whichever engine asks."""
+        """A hash that is equal for two containers that would answer alike, even for two engines."""
         parts = [self.image, self.model, self.command, sorted(self.env.items()), self.gpus]
         return sha256(json.dumps(parts).encode()).hexdigest()[:_HASH]
 
@@ -171,10 +170,10 @@ def spec_of(
     gpus: str | None = None,
     startup_timeout: float | None = None,
 ) -> ContainerSpec:
-    """The container for an engine; what is given here goes over the engine's own options.
+    """The container for an engine; arguments override the engine's own options.
 
-    Raises ContainerError for a backend that has no container, for GPUs that cannot be, and for an
-    image that would not start for want of one; ConfigError for wrong options.
+    Raises ContainerError if the backend has no container, if ``gpus`` is not valid, or if the
+    image needs a GPU and none is given. Raises ConfigError for wrong options.
     """
     recipe = recipe_of(config.backend)
     if recipe is None:
@@ -199,7 +198,7 @@ def spec_of(
 
 
 def _environment(options: ContainerOptions, engine: str) -> dict[str, str]:
-    """The engine's variables, those without a value taken from this process."""
+    """The engine's variables; those without a value are copied from this process."""
     taken = {name: os.environ.get(name) for name, value in options.env.items() if value is None}
     if missing := [name for name, value in taken.items() if value is None]:
         raise ContainerError(

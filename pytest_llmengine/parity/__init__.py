@@ -1,4 +1,4 @@
-"""Whether a candidate answers as a baseline does, but for the baseline's own noise."""
+"""Compare a candidate engine's answers with a baseline's, relative to the baseline's own noise."""
 
 from pytest_llmengine.parity.compare import Choices, Selection, choose, compare, judge
 from pytest_llmengine.parity.live import Live

@@ -1,13 +1,8 @@
-"""What one side said to one prompt, as a plain value that a file can hold.
+"""The answers of one side: requests with pinned sampling values, and answers as plain values.
 
-Every value that decides which token comes next, sent with every request.
-
-A server fills in what a request leaves open from the model's generation_config.json, and two
-servers of one model need not do so alike. So nothing is left open.
-
-Asks an engine a set of prompts, so many at a time.
-
-From an engine's result to an answer that can be compared.
+A server takes values that a request leaves out from the model's generation_config.json, and two
+servers of one model may do so differently. So every value that influences the next token is sent
+with every request.
 """
 
 from __future__ import annotations
@@ -39,7 +34,7 @@ if TYPE_CHECKING:
 class Token:
     """One generated token with its natural-log probability and the most likely alternatives.
 
-    ``top`` has the token itself and need not be sorted: vLLM puts the chosen one first.
+    ``top`` includes the token itself. It may be unsorted: vLLM puts the chosen token first.
     """
 
     text: str
@@ -47,25 +42,25 @@ class Token:
     top: tuple[tuple[str, float], ...] = ()
 
     def rank_of(self, text: str) -> int | None:
-        """The place of a token among the alternatives here, 1 the likeliest; None if outside."""
+        """The rank of a token among the alternatives, 1 for the likeliest; None if not there."""
         chance = next((value for other, value in self.top if other == text), None)
         return None if chance is None else 1 + sum(value > chance for _, value in self.top)
 
     @property
     def best(self) -> float:
-        """The log-probability of the likeliest token here."""
+        """The log-probability of the likeliest token at this position."""
         return max((value for _, value in self.top), default=self.logprob)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityAnswer:
-    """One answer; ``error`` says why there is none.
+    """One answer as a plain value that a file can hold; ``error`` says why there is none.
 
-    ``tokens`` is None where no log-probabilities came, and ``token_ids`` and
-    ``prompt_token_ids`` where no ids did. ``tool_calls`` are (name, arguments as JSON text); None
-    where no tools were offered, or the engine leaves calls in the text.
-    ``valid`` says whether the text fits the prompt's schema, None where it has none; ``parsed`` is
-    the text as a JSON value, where it is one and a schema was given.
+    ``tokens`` is None if the engine gave no log-probabilities; ``token_ids`` and
+    ``prompt_token_ids`` are None if it gave no ids. ``tool_calls`` are (name, arguments as JSON
+    text), None if no tools were offered or the engine leaves calls in the text. ``valid`` says
+    whether the text fits the prompt's schema, None if the prompt has no schema. ``parsed`` is the
+    text as a JSON value, if a schema was given and the text is JSON.
     """
 
     id: str
@@ -88,7 +83,7 @@ class ParityAnswer:
         return self.error is None
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as a JSON object; what is not known is left out."""
+        """The answer as a JSON object; unknown values are left out."""
         row = {name: getattr(self, name) for name in self.__slots__}
         if self.tokens is not None:
             row["tokens"] = [[t.text, t.logprob, t.top] for t in self.tokens]
@@ -122,14 +117,14 @@ PINNED: dict[str, Any] = {
     "frequency_penalty": 0.0,
     "seed": 0,
 }
-"""Greedy, without any filter or penalty."""
+"""The sampling values of every request: greedy, without any filter or penalty."""
 
 TOP = 5
-"""How many alternatives of each token are asked for."""
+"""How many alternatives are requested per token."""
 
 
 def pinned(prompt: ParityPrompt, *, logprobs: bool, token_ids: bool) -> SamplingParams:
-    """The sampling parameters for a prompt, with nothing left to a default."""
+    """The sampling parameters for a prompt; nothing is left to a default."""
     return SamplingParams(
         **PINNED,
         max_tokens=prompt.max_tokens,
@@ -138,17 +133,17 @@ def pinned(prompt: ParityPrompt, *, logprobs: bool, token_ids: bool) -> Sampling
     )
 
 
-# Backends whose server tells token ids when asked; in-process vLLM tells them anyway.
+# Backends whose server returns token ids on request; in-process vLLM always returns them.
 _TELL_IDS = frozenset({"vllm_api"})
 
 
 def ask(
     engine: Engine, prompts: Sequence[ParityPrompt], batch: int, watch: OnAnswer = lambda _: None
 ) -> list[ParityAnswer]:
-    """One answer a prompt, in order; `batch` prompts are under way at once, then the next.
+    """One answer per prompt, in order; `batch` prompts are sent at once, then the next `batch`.
 
-    In-process vLLM computes a batch together; a server does as its scheduler likes. ``watch`` is
-    told how many prompts have been answered.
+    In-process vLLM computes a batch together; on a server, the scheduler decides. ``watch`` is
+    called with the number of prompts that have been answered.
     """
     answers: list[ParityAnswer] = []
     for start in range(0, len(prompts), batch):
@@ -158,7 +153,7 @@ def ask(
 
 
 def _ask_at_once(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
-    """A call has one schema and one set of tools, so those who share them share a call."""
+    """Send prompts at the same time; those with the same schema and tools share one call."""
     calls: dict[str, list[ParityPrompt]] = {}
     for prompt in prompts:
         calls.setdefault(prompt.needs, []).append(prompt)
@@ -187,14 +182,14 @@ def _options(prompt: ParityPrompt) -> Options:
     return options
 
 
-_DIGITS = 6  # of a log-probability: a step of float32 is about as large
+_DIGITS = 6  # of a log-probability; a step of float32 is about this large
 _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
 
 
 def answer_of(prompt: ParityPrompt, result: Result, *, tells_calls: bool) -> ParityAnswer:
-    """The answer in a result, or the error that took its place, any key taken out.
+    """The answer in a result, or its error; known keys are removed.
 
-    ``tells_calls`` says that the engine takes tool calls out of the text.
+    ``tells_calls`` says whether the engine separates tool calls from the text.
     """
     if result.output is None or result.error is not None:
         error = result.error
@@ -231,7 +226,7 @@ def _number(logprob: float) -> float:
 
 
 def _judged(answer: ParityAnswer, schema: Mapping[str, Any]) -> ParityAnswer:
-    """The answer with what its text is worth as JSON."""
+    """The answer with its text parsed as JSON and checked against the schema."""
     try:
         parsed = json.loads(answer.text)
     except ValueError:

@@ -1,6 +1,7 @@
-"""Causes that only the answers show: another template, another limit, a model that samples.
+"""Causes of different answers that lie in the setup of the sides, not in how they compute.
 
-Reasons for other answers that lie in how a side was set up, not in how it computes.
+Some causes show in the facts about the two sides, others only in the answers: another chat
+template, another token limit, or a model that samples.
 """
 
 from __future__ import annotations
@@ -17,12 +18,120 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.side import Side
 
 
-_TIE = 1e-4  # two log-probabilities as close as this are one
+class Standing(StrEnum):
+    """What is known about one cause."""
+
+    EQUAL = "equal"
+    PINNED = "pinned"  # every request sends the value to both sides
+    UNKNOWN = "unknown"
+    MISMATCH = "mismatch"
+    ALLOWED = "allowed"  # a mismatch that the user has allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One cause with its value on each side; ``note`` says what was examined."""
+
+    name: str
+    standing: Standing
+    baseline: str = "unknown"
+    candidate: str = "unknown"
+    note: str = ""
+
+
+NAMES = (
+    "model",
+    "version",
+    "dtype",
+    "prefix_caching",
+    "batch_invariance",
+    "generation_config",
+    "sampling",
+    "chat_template",
+    "max_tokens",
+)
+"""The causes that a user may allow to differ; different prompts can never be allowed."""
+
+
+def of_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
+    """The causes that show in the facts about the two sides."""
+    return [
+        _model(baseline, candidate),
+        _compared("version", _release(baseline), _release(candidate)),
+        _compared("dtype", baseline.dtype, candidate.dtype),
+        _compared("prefix_caching", baseline.prefix_caching, candidate.prefix_caching),
+        _compared("batch_invariance", baseline.batch_invariance, candidate.batch_invariance),
+        _generation_config(baseline, candidate),
+    ]
+
+
+def allow(causes: Iterable[Cause], names: Iterable[str]) -> list[Cause]:
+    """The causes, with mismatches of these names marked as allowed."""
+    allowed = frozenset(names)
+    return [_allowed(cause) if cause.name in allowed else cause for cause in causes]
+
+
+def mismatches(causes: Iterable[Cause]) -> list[Cause]:
+    """The causes that forbid a comparison."""
+    return [cause for cause in causes if cause.standing is Standing.MISMATCH]
+
+
+def _allowed(cause: Cause) -> Cause:
+    if cause.standing is not Standing.MISMATCH:
+        return cause
+    return Cause(cause.name, Standing.ALLOWED, cause.baseline, cause.candidate, cause.note)
+
+
+def _compared(name: str, ours: str | None, theirs: str | None, note: str = "") -> Cause:
+    if ours is None or theirs is None:
+        return Cause(name, Standing.UNKNOWN, ours or "unknown", theirs or "unknown", note)
+    standing = Standing.EQUAL if ours == theirs else Standing.MISMATCH
+    return Cause(name, standing, ours, theirs, note)
+
+
+def _model(baseline: Facts, candidate: Facts) -> Cause:
+    """Whether the models are the same.
+
+    Servers with the same model name may have different weights; different names are a mismatch.
+    """
+    if baseline.weights is not None and candidate.weights is not None:
+        return _compared("model", baseline.weights, candidate.weights, "the name of the weights")
+    cause = _compared(
+        "model", baseline.model, candidate.model, "the name that the server was given"
+    )
+    if cause.standing is not Standing.EQUAL:
+        return cause
+    note = "the same name; which weights are behind it cannot be seen"
+    return Cause("model", Standing.UNKNOWN, cause.baseline, cause.candidate, note)
+
+
+def _release(facts: Facts) -> str | None:
+    """Engine and version, without the build information after a plus sign."""
+    if facts.engine is None or facts.version is None:
+        return None
+    return f"{facts.engine} {facts.version.partition('+')[0]}"
+
+
+def _generation_config(baseline: Facts, candidate: Facts) -> Cause:
+    """Whether defaults of the model can matter; they cannot if every request sends every value."""
+    ours, theirs = _defaults(baseline), _defaults(candidate)
+    if baseline.unsent or candidate.unsent:
+        note = "what is not sent is left to the server's own defaults"
+        return Cause("generation_config", Standing.UNKNOWN, ours, theirs, note)
+    note = "every sampling value is sent with every request"
+    return Cause("generation_config", Standing.PINNED, ours, theirs, note)
+
+
+def _defaults(facts: Facts) -> str:
+    return f"not sent: {', '.join(facts.unsent)}" if facts.unsent else "overruled"
+
+
+_TIE = 1e-4  # log-probabilities that differ by less count as equal
 _SHOWN = 5
 
 
 def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
-    """The causes that can be told from two sets of answers to the same prompts."""
+    """The causes that show in two sets of answers to the same prompts."""
     return [
         chat_template(baseline, candidate),
         _sampling(baseline, candidate),
@@ -31,7 +140,7 @@ def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
 
 
 def same_prompts(baseline: Side, candidate: Side) -> Cause:
-    """Whether both sides were asked the same, prompt by prompt."""
+    """Whether both sides were sent the same prompts."""
     theirs = {prompt.id: prompt.digest for prompt in candidate.prompts}
     other = [p.id for p in baseline.prompts if theirs.get(p.id) != p.digest]
     more = sorted(theirs.keys() - {p.id for p in baseline.prompts})
@@ -43,7 +152,7 @@ def same_prompts(baseline: Side, candidate: Side) -> Cause:
 
 
 def chat_template(baseline: Side, candidate: Side) -> Cause:
-    """Whether the model was given the same tokens: the template and the tokenizer in one."""
+    """Whether both models got the same prompt tokens, which depend on template and tokenizer."""
     pairs = [
         (ours, theirs)
         for ours, theirs in zip(baseline.answers, candidate.answers, strict=True)
@@ -75,7 +184,7 @@ def _lengths(pairs: Sequence[tuple[ParityAnswer, ParityAnswer]], id: str) -> tup
 
 
 def _sampling(baseline: Side, candidate: Side) -> Cause:
-    """Greedy answers hold nothing but the likeliest token: whoever sampled shows."""
+    """Whether both sides were greedy: then every token of an answer was the likeliest one."""
     ours, theirs = _chosen("baseline", baseline), _chosen("candidate", candidate)
     for worst in (Standing.MISMATCH, Standing.UNKNOWN):
         if notes := [seen.note for seen in (ours, theirs) if seen.standing is worst]:
@@ -86,7 +195,7 @@ def _sampling(baseline: Side, candidate: Side) -> Cause:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one side's answers show of its sampling."""
+    """What one side's answers show about its sampling."""
 
     standing: Standing
     shown: str
@@ -117,7 +226,7 @@ def _is_unlikely(token: Token) -> bool:
 
 
 def _max_tokens(baseline: Side, candidate: Side) -> Cause:
-    """An answer that was cut has as many tokens as were asked for, or somebody changed that."""
+    """Whether the token limit was kept: an answer that was cut has as many tokens as requested."""
     found = [_cut_elsewhere(baseline), _cut_elsewhere(candidate)]
     if any(found):
         ours, theirs = ("another limit" if wrong else "as asked" for wrong in found)
@@ -162,108 +271,3 @@ def _count(answer: ParityAnswer) -> int | None:
 def _listed(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
     return ", ".join(ids[:_SHOWN]) + more
-
-
-class Standing(StrEnum):
-    """What is known of one cause."""
-
-    EQUAL = "equal"
-    PINNED = "pinned"  # both sides are told the value, whatever their own default is
-    UNKNOWN = "unknown"
-    MISMATCH = "mismatch"
-    ALLOWED = "allowed"  # a mismatch that the user wants to be compared all the same
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One cause with what is known of it on each side; ``note`` says what was looked at."""
-
-    name: str
-    standing: Standing
-    baseline: str = "unknown"
-    candidate: str = "unknown"
-    note: str = ""
-
-
-NAMES = (
-    "model",
-    "version",
-    "dtype",
-    "prefix_caching",
-    "batch_invariance",
-    "generation_config",
-    "sampling",
-    "chat_template",
-    "max_tokens",
-)
-"""The causes that a user may allow to differ; other prompts can never be compared."""
-
-
-def of_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
-    """The causes that can be told from what the sides say of themselves."""
-    return [
-        _model(baseline, candidate),
-        _compared("version", _release(baseline), _release(candidate)),
-        _compared("dtype", baseline.dtype, candidate.dtype),
-        _compared("prefix_caching", baseline.prefix_caching, candidate.prefix_caching),
-        _compared("batch_invariance", baseline.batch_invariance, candidate.batch_invariance),
-        _generation_config(baseline, candidate),
-    ]
-
-
-def allow(causes: Iterable[Cause], names: Iterable[str]) -> list[Cause]:
-    """The causes, with the mismatches of these names allowed."""
-    allowed = frozenset(names)
-    return [_allowed(cause) if cause.name in allowed else cause for cause in causes]
-
-
-def mismatches(causes: Iterable[Cause]) -> list[Cause]:
-    """The causes that forbid a comparison."""
-    return [cause for cause in causes if cause.standing is Standing.MISMATCH]
-
-
-def _allowed(cause: Cause) -> Cause:
-    if cause.standing is not Standing.MISMATCH:
-        return cause
-    return Cause(cause.name, Standing.ALLOWED, cause.baseline, cause.candidate, cause.note)
-
-
-def _compared(name: str, ours: str | None, theirs: str | None, note: str = "") -> Cause:
-    if ours is None or theirs is None:
-        return Cause(name, Standing.UNKNOWN, ours or "unknown", theirs or "unknown", note)
-    standing = Standing.EQUAL if ours == theirs else Standing.MISMATCH
-    return Cause(name, standing, ours, theirs, note)
-
-
-def _model(baseline: Facts, candidate: Facts) -> Cause:
-    """A name that a server was given says nothing of its weights, unless it is another name."""
-    if baseline.weights is not None and candidate.weights is not None:
-        return _compared("model", baseline.weights, candidate.weights, "the name of the weights")
-    cause = _compared(
-        "model", baseline.model, candidate.model, "the name that the server was given"
-    )
-    if cause.standing is not Standing.EQUAL:
-        return cause
-    note = "the same name; which weights are behind it cannot be seen"
-    return Cause("model", Standing.UNKNOWN, cause.baseline, cause.candidate, note)
-
-
-def _release(facts: Facts) -> str | None:
-    """Engine and version; the part behind a plus says how it was built."""
-    if facts.engine is None or facts.version is None:
-        return None
-    return f"{facts.engine} {facts.version.partition('+')[0]}"
-
-
-def _generation_config(baseline: Facts, candidate: Facts) -> Cause:
-    """Defaults of the model cannot matter where every request says all."""
-    ours, theirs = _defaults(baseline), _defaults(candidate)
-    if baseline.unsent or candidate.unsent:
-        note = "what is not sent is left to the server's own defaults"
-        return Cause("generation_config", Standing.UNKNOWN, ours, theirs, note)
-    note = "every sampling value is sent with every request"
-    return Cause("generation_config", Standing.PINNED, ours, theirs, note)
-
-
-def _defaults(facts: Facts) -> str:
-    return f"not sent: {', '.join(facts.unsent)}" if facts.unsent else "overruled"

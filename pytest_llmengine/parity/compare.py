@@ -1,8 +1,7 @@
-"""Which prompts two sides are compared by.
+"""The comparison of two sides: the choice of prompts, the measurement, and the verdict.
 
-From two measured sides to a report.
-
-A whole comparison, in the order that wastes least: what forbids it is looked for first.
+Causes that forbid a comparison are looked for first, with one prompt per kind, so that no time is
+lost on a comparison that cannot have a verdict.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a user says of the prompts: a file, kinds, how many, and a token limit for all."""
+    """The user's choice of prompts: a file, kinds, their number, and a token limit for all."""
 
     file: Path | None = None
     kinds: tuple[str, ...] = ()
@@ -41,9 +40,9 @@ class Selection:
 def choose(
     baseline: Live | Side | None, candidate: Live | Side | None, selection: Selection
 ) -> list[ParityPrompt]:
-    """The prompts for a comparison; a saved side brings those that it was asked.
+    """The prompts for a comparison; a saved side brings its own prompts.
 
-    Raises ParityError where a saved side should be asked something else.
+    Raises ParityError if the selection asks for prompts that a saved side was not sent.
     """
     saved = [side for side in (baseline, candidate) if isinstance(side, Side)]
     if not saved:
@@ -73,10 +72,10 @@ def _selected(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What a user decides of a comparison.
+    """The user's choices for a comparison.
 
-    ``allowed`` are the names of causes that may differ, ``margin`` the share of prompts that may
-    differ beyond the noise, ``rounds`` how often the throughput is measured.
+    ``allowed`` are the names of causes that may differ. ``margin`` is the share of prompts that may
+    differ beyond the noise. ``rounds`` is how often the throughput is measured.
     """
 
     allowed: tuple[str, ...] = ()
@@ -85,7 +84,10 @@ class Choices:
 
 
 def causes_of(baseline: Side, candidate: Side, choices: Choices) -> tuple[Cause, ...]:
-    """Every cause, with what the user allows; what answers show is left out of other prompts."""
+    """Every cause, with those that the user allows marked.
+
+    If the prompts differ, the causes that show in answers are left out.
+    """
     causes = [same_prompts(baseline, candidate), *of_facts(baseline.facts, candidate.facts)]
     if not mismatches(causes[:1]):
         causes += of_answers(baseline, candidate.only(p.id for p in baseline.prompts))
@@ -117,7 +119,7 @@ def judge(
 
 
 def not_comparable(baseline: Side, candidate: Side, causes: tuple[Cause, ...]) -> ParityReport:
-    """The report on sides whose setup differs, which is no verdict on how they compute."""
+    """The report on two sides whose setups differ; it has no verdict on how they compute."""
     named = [f"{c.name} ({c.baseline} / {c.candidate}; {c.note})" for c in mismatches(causes)]
     return ParityReport(
         verdict=ParityVerdict.NONE,
@@ -163,8 +165,8 @@ def compare(
 ) -> ParityReport:
     """The report on two sides, each live or saved, over these prompts.
 
-    ``keep`` is given the baseline once it is measured: what happens to the candidate then loses
-    nothing.
+    ``keep`` is called with the baseline as soon as it is measured, so that its answers are not
+    lost if the candidate fails.
     """
     refused = _refused(baseline, candidate, prompts, choices)
     if refused is not None:
@@ -184,7 +186,7 @@ def _refused(
     prompts: Sequence[ParityPrompt],
     choices: Choices,
 ) -> ParityReport | None:
-    """The report on a mismatch that one prompt of each kind shows; None if there is none."""
+    """The report on a mismatch that shows in one prompt per kind; None if there is no mismatch."""
     sample = list({prompt.kind: prompt for prompt in reversed(prompts)}.values())
     ours = _measured(baseline, sample, noise=False)
     theirs = _measured(candidate, sample, noise=False)

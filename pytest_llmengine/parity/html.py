@@ -1,9 +1,4 @@
-"""Each prompt's largest difference of log-probabilities as a small drawing, in SVG.
-
-The report for a browser: one file, nothing fetched.
-
-Writes a report in the format that the file's name asks for.
-"""
+"""The HTML report of a comparison with its plot in SVG, and writing a report to a file."""
 
 from __future__ import annotations
 
@@ -52,7 +47,7 @@ _LOWEST, _HIGHEST = -7, 1  # powers of ten; a difference of 0 is drawn at the bo
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve: the sorted differences of a comparison, as points of an SVG polyline."""
+    """One curve: the sorted differences of log-probabilities, as points of an SVG polyline."""
 
     name: str
     css: str
@@ -61,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A horizontal line of the grid with its label."""
+    """A horizontal grid line with its label."""
 
     y: float
     label: str
@@ -69,7 +64,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """All that the template draws; ``allowed`` is the height of what is allowed at most."""
+    """The values for the template; ``allowed`` is the y position of the largest allowed value."""
 
     lines: tuple[Line, ...]
     ticks: tuple[Tick, ...]
@@ -82,7 +77,7 @@ class Plot:
 
 
 def plot_of(report: ParityReport) -> Plot | None:
-    """The drawing for a report; None where nobody gave log-probabilities."""
+    """The plot of a report; None if there are no log-probabilities to compare."""
     candidate = differences(report.pairs)
     if not candidate:
         return None
@@ -99,7 +94,7 @@ def _noise_lines(report: ParityReport) -> Iterator[Line]:
 
 
 def _line(name: str, css: str, values: Sequence[float]) -> Line:
-    """A step for each prompt, from the smallest difference to the largest."""
+    """A curve with one step per prompt, from the smallest difference to the largest."""
     points = []
     for place, value in enumerate(values):
         points += [(_x(place / len(values)), _y(value)), (_x((place + 1) / len(values)), _y(value))]
@@ -121,7 +116,7 @@ _HERE = "pytest_llmengine.parity"
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One side's answer in three: what both say, the first token of its own, and the rest."""
+    """One side's answer in three parts: the shared beginning, the first other token, the rest."""
 
     shared: str
     first: str
@@ -130,7 +125,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class PairView:
-    """A pair side by side, under the last message of its prompt."""
+    """Two answers for the page, side by side, with the last message of their prompt."""
 
     id: str
     status: str
@@ -140,7 +135,7 @@ class PairView:
 
 
 def to_html(report: ParityReport) -> str:
-    """The report as a self-contained page, what models said escaped."""
+    """The report as one file without external resources; texts from models are escaped."""
     return render_page(
         "parity.html.jinja",
         package=_HERE,
@@ -198,9 +193,9 @@ FORMS: dict[str, Callable[[ParityReport], str]] = {
 
 
 def write_report(report: ParityReport, path: Path) -> None:
-    """Write the report as JSON, Markdown or HTML, without any key in it.
+    """Write the report as JSON, Markdown or HTML by the file's suffix; known keys are removed.
 
-    Raises ConfigError for a name or a folder that cannot be.
+    Raises ConfigError if the suffix is unknown or the folder does not exist.
     """
     check_path(path, FORMS)
     path.write_text(scrub(FORMS[path.suffix](report)), encoding="utf-8")

@@ -1,7 +1,4 @@
-"""A side that answers now: asking it, and measuring how far it is from itself.
-
-How fast two live sides answer the same prompts, measured in turns.
-"""
+"""A side that is a running engine: its answers, its noise floor, and the throughput of two."""
 
 from __future__ import annotations
 
@@ -26,13 +23,13 @@ if TYPE_CHECKING:
 
 
 BATCH = 16
-"""How many prompts are under way at once where nothing else is said."""
+"""How many prompts are sent at once by default."""
 
 
 class Live:
-    """An open engine in the place of one side.
+    """An open engine as one side of a comparison.
 
-    ``stated`` are facts that a person gives; ``watch`` is told what is under way.
+    ``stated`` are facts that the user gives. ``watch`` is called with a line about the progress.
     """
 
     def __init__(
@@ -49,7 +46,7 @@ class Live:
         self.watch = watch
 
     def measure(self, prompts: Sequence[ParityPrompt], *, noise: bool) -> Side:
-        """The engine's answers; with ``noise``, also how far it is from itself."""
+        """Measure the engine's answers; with ``noise``, also how far it differs from itself."""
 
         def asked(what: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
             label = f"{self.name}, {what}"
@@ -77,7 +74,7 @@ _MOST = 64
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Generated tokens a second of each side, one number a round; ``prompts`` went at once."""
+    """Generated tokens per second, one value per side and round; ``prompts`` were sent at once."""
 
     prompts: int
     baseline: tuple[float, ...]
@@ -85,7 +82,7 @@ class Throughput:
 
     @property
     def ratios(self) -> list[float]:
-        """Candidate over baseline, round by round."""
+        """The candidate's rate divided by the baseline's, for each round."""
         return [theirs / ours for ours, theirs in zip(self.baseline, self.candidate, strict=True)]
 
     @property
@@ -108,10 +105,10 @@ class Throughput:
 def in_turns(
     baseline: Live, candidate: Live, prompts: Sequence[ParityPrompt], rounds: int
 ) -> Throughput | None:
-    """The throughput of both, the first place changing from round to round.
+    """The throughput of both sides, measured in turns; the first side alternates by round.
 
-    Only prompts that ask for text alone take part: schemas and tools are calls of their own. None
-    where there are no such prompts, or one side answers nothing.
+    Only prompts that ask for plain text are used, because prompts with schemas or tools need
+    separate calls. Returns None if there are no such prompts or one side generates no tokens.
     """
     asked = [prompt for prompt in prompts if prompt.is_plain][:_MOST]
     rates: dict[str, list[float]] = {"baseline": [], "candidate": []}

@@ -1,7 +1,4 @@
-"""What became of one prompt on two sides, as plain values.
-
-Holds the answers of two sides against each other, prompt by prompt.
-"""
+"""The comparison of two answers to one prompt, as plain values."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """How two answers to one prompt stand to each other."""
+    """How two answers to one prompt compare."""
 
     SAME = "same"
     DIVERGED = "diverged"
@@ -31,10 +28,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DivergingToken:
-    """One side's token where two answers part; None where that side had ended.
+    """One side's token at the position where two answers diverge.
 
-    ``rank`` is the token's place in the *other* side's likeliest tokens there, 1 the first; None
-    where it is not among them, or where the other side gave none.
+    ``token`` is None if that side's answer had already ended. ``rank`` is the token's rank among
+    the *other* side's likeliest tokens at that position, 1 for the first; None if it is not among
+    them, or if the other side gave none.
     """
 
     token: str | None
@@ -44,7 +42,7 @@ class DivergingToken:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Where two answers part: ``position`` counts from 0 in tokens, or characters of the text."""
+    """Where two answers diverge: ``position`` counts tokens or characters (``unit``) from 0."""
 
     position: int
     unit: str
@@ -54,7 +52,7 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Tool calls: how many each side made, and how many of them are the same."""
+    """Tool calls: how many each side made, and how many of them match."""
 
     matched: int
     baseline: int
@@ -65,10 +63,10 @@ class Calls:
 class Pair:
     """The comparison of two answers to one prompt; pairs of values are (baseline, candidate).
 
-    ``status`` looks at token ids where both sides gave them, else at the text. ``difference`` is
-    the largest difference of the log-probabilities of the tokens that both answers begin with;
-    None where there are none. ``valid`` says whether each answer fits the prompt's schema, and
-    ``errors`` why there is none.
+    ``status`` compares token ids if both sides gave them, else the text. ``difference`` is the
+    largest difference of log-probabilities over the tokens that both answers begin with; None if
+    there are none. ``valid`` says whether each answer fits the prompt's schema. ``errors`` says
+    why a side has no answer.
     """
 
     id: str
@@ -90,12 +88,12 @@ class Pair:
 
     @property
     def within_top(self) -> bool:
-        """Whether the answers part where each side held the other's token for likely too."""
+        """Whether the answers diverge and each side has the other's token among its likeliest."""
         parts = self.divergence
         return parts is not None and None not in (parts.baseline.rank, parts.candidate.rank)
 
     def to_dict(self) -> dict[str, Any]:
-        """The pair as a JSON object; what is not known is left out."""
+        """The pair as a JSON object; unknown values are left out."""
         row = {k: v for k, v in asdict(self).items() if v is not None and v != (None, None)}
         return row | {"status": self.status.value}
 
@@ -124,7 +122,7 @@ def pairs_of(
     baseline: Iterable[ParityAnswer],
     candidate: Iterable[ParityAnswer],
 ) -> tuple[Pair, ...]:
-    """One pair a prompt, in order."""
+    """One pair per prompt, in order."""
     return tuple(
         pair_of(prompt, ours, theirs)
         for prompt, ours, theirs in zip(prompts, baseline, candidate, strict=True)
@@ -132,7 +130,7 @@ def pairs_of(
 
 
 def pair_of(prompt: ParityPrompt, baseline: ParityAnswer, candidate: ParityAnswer) -> Pair:
-    """What becomes of one prompt on two sides."""
+    """Compare the two answers to one prompt."""
     if not (baseline.ok and candidate.ok):
         failed = Status.ONE_FAILED if baseline.ok or candidate.ok else Status.BOTH_FAILED
         errors = (baseline.error, candidate.error)
@@ -154,7 +152,7 @@ def pair_of(prompt: ParityPrompt, baseline: ParityAnswer, candidate: ParityAnswe
 
 
 def first_divergence(baseline: ParityAnswer, candidate: ParityAnswer) -> Divergence | None:
-    """Where two answers part, by token ids if both sides have them, else by characters."""
+    """Where two answers diverge: by token ids if both sides have them, else by characters."""
     ours, theirs = _pieces(baseline, candidate)
     position = first_difference(ours, theirs)
     if position is None:
@@ -183,7 +181,7 @@ def _pieces(
 
 
 def first_difference(ours: Sequence[object], theirs: Sequence[object]) -> int | None:
-    """The first place where two sequences are not the same; None if they are in all."""
+    """The first position at which two sequences differ; None if they are equal."""
     for position, (one, other) in enumerate(zip(ours, theirs, strict=False)):
         if one != other:
             return position
@@ -195,7 +193,7 @@ def _character(text: str, position: int) -> str | None:
 
 
 def _place(side: ParityAnswer, other: ParityAnswer, position: int) -> DivergingToken:
-    """A side's token at a position, and its rank among what the other held likely there."""
+    """A side's token at a position, with its rank among the other side's likeliest tokens."""
     assert side.token_ids is not None
     if position >= len(side.token_ids):
         return DivergingToken(None)
@@ -213,9 +211,10 @@ def _at(tokens: Sequence[Token] | None, position: int) -> Token | None:
 def _difference(
     ours: Sequence[Token] | None, theirs: Sequence[Token] | None, shared: int | None
 ) -> float | None:
-    """The largest difference over the tokens that both answers begin with.
+    """The largest difference of log-probabilities over the tokens that both answers begin with.
 
-    Behind the first other token the two sides were asked different questions.
+    After the first token that differs, the two sides continue different texts, so later tokens
+    cannot be compared.
     """
     if ours is None or theirs is None:
         return None
@@ -230,7 +229,7 @@ def _difference(
 def _finish_reasons(
     baseline: ParityAnswer, candidate: ParityAnswer
 ) -> tuple[str | None, str | None]:
-    """Why each answer ended; where one side leaves calls in the text, calling is stopping."""
+    """Why each answer ended; "tool_calls" counts as "stop" if one side leaves calls in the text."""
     reasons = (baseline.finish_reason, candidate.finish_reason)
     if None not in (baseline.tool_calls, candidate.tool_calls):
         return reasons
@@ -250,7 +249,7 @@ def _counted(calls: ToolCalls) -> Counter[tuple[str, str]]:
 
 
 def _normal(arguments: str) -> str:
-    """Arguments as a value: the order of keys and the blanks between them mean nothing."""
+    """Arguments in a normal form, without differences in key order and white space."""
     try:
         return json.dumps(json.loads(arguments), sort_keys=True)
     except ValueError:

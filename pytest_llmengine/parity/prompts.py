@@ -1,9 +1,4 @@
-"""What stops a comparison before there is a verdict.
-
-One question that both sides are asked.
-
-Prompt sets: the one that comes with this package, and users' own, in JSON Lines.
-"""
+"""Prompts that both sides are sent: the built-in set, and files of prompts in JSON Lines."""
 
 from __future__ import annotations
 
@@ -33,10 +28,10 @@ class ParityError(LLMEngineError):
 
 @dataclass(frozen=True, slots=True)
 class ParityPrompt:
-    """A conversation to be continued by at most ``max_tokens`` tokens.
+    """A conversation that both sides continue by at most ``max_tokens`` tokens.
 
-    ``kind`` is what reports group by. ``schema`` is a JSON schema that the answer is asked to fit;
-    ``tools`` and ``tool_choice`` are in OpenAI's spelling.
+    Reports group prompts by ``kind``. ``schema`` is a JSON schema for the answer. ``tools`` and
+    ``tool_choice`` have OpenAI's format.
     """
 
     id: str
@@ -49,22 +44,22 @@ class ParityPrompt:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing but text is asked for."""
+        """Whether the prompt asks for text only, without a schema and without tools."""
         return self.schema is None and not self.tools
 
     @property
     def needs(self) -> str:
-        """What is asked for besides text, as one comparable string."""
+        """The schema and tools as one string that can be compared."""
         return _canonical([self.schema, self.tools, self.tool_choice])
 
     @property
     def digest(self) -> str:
-        """A hash of all that the model is told, the token limit included."""
+        """A hash of everything that is sent for this prompt, including the token limit."""
         asked = [self.messages, self.max_tokens, self.needs]
         return hashlib.sha256(_canonical(asked).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The prompt as a JSON object; what it does not ask for is left out."""
+        """The prompt as a JSON object; empty fields are left out."""
         row = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in row.items() if value not in (None, ())}
 
@@ -76,7 +71,7 @@ class ParityPrompt:
 
 
 def digest_of(prompts: Iterable[ParityPrompt]) -> str:
-    """A hash of a whole set, in its order."""
+    """A hash of a set of prompts, which depends on their order."""
     lines = "\n".join(f"{prompt.id} {prompt.digest}" for prompt in prompts)
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
@@ -86,13 +81,13 @@ def _canonical(value: object) -> str:
 
 
 KINDS = ("chat", "long", "multilingual", "code", "json", "tools")
-"""The kinds of the set that comes with this package, one file each."""
+"""The kinds of the built-in prompts, one file each."""
 
 _MAX_TOKENS = 64
 
 
 class _Line(BaseModel):
-    """What a line of a prompt file may hold: ``prompt`` for one user message, or ``messages``."""
+    """One line of a prompt file: ``prompt`` for one user message, or ``messages``."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -128,7 +123,7 @@ class _Line(BaseModel):
 
 
 def built_in() -> list[ParityPrompt]:
-    """The set that comes with this package, kind by kind."""
+    """The built-in prompts, kind by kind."""
     folder = files("pytest_llmengine.parity").joinpath("prompts")
     found = []
     for kind in KINDS:
@@ -140,7 +135,7 @@ def built_in() -> list[ParityPrompt]:
 def read_prompts(path: Path) -> list[ParityPrompt]:
     """The prompts of a file of JSON Lines.
 
-    Raises ParityError that names the file, the line and the field for what is not a prompt.
+    Raises ParityError that names the file, the line and the field if a line is not a prompt.
     """
     try:
         text = read_text(path)
@@ -158,7 +153,7 @@ def read_prompts(path: Path) -> list[ParityPrompt]:
 def select(
     prompts: Sequence[ParityPrompt], kinds: Sequence[str] = (), limit: int | None = None
 ) -> list[ParityPrompt]:
-    """The prompts of these kinds; at most `limit` of them, as many of each kind as can be.
+    """The prompts of these kinds, at most `limit` of them, spread evenly over the kinds.
 
     Raises ParityError for a kind that no prompt has.
     """

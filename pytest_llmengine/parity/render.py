@@ -1,10 +1,7 @@
-"""Words and rows that the terminal, the Markdown and the HTML report share.
+"""The report of a comparison for a terminal, as JSON and as Markdown, and the rows that they share.
 
-The report for programs; ``docs/parity.md`` describes its fields.
-
-The report for a terminal: readable at 80 columns, and without colour.
-
-The report for an issue, a pull request or a wiki.
+``docs/parity.md`` describes the fields of the JSON report. The terminal form fits 80 columns and is
+readable without colour.
 """
 
 from __future__ import annotations
@@ -35,12 +32,12 @@ if TYPE_CHECKING:
 
 KIND_HEADS = ("kind", "prompts", "same", "other", "one failed", "both failed", "logprob")
 CRITERION_HEADS = ("what", "candidate", "noise", "allowed", "")
-_LONGEST = 40  # of a value in a row; a hash is longer
+_LONGEST = 40  # characters of a value in a row; a hash is longer
 CAUSE_HEADS = ("cause", "standing", "baseline", "candidate", "what was seen")
 
 
 def title_of(report: ParityReport) -> str:
-    """What a report is headed with."""
+    """The title of a report."""
     return f"Parity: {report.baseline.name} and {report.candidate.name}"
 
 
@@ -50,7 +47,7 @@ def summary_line(report: ParityReport) -> str:
 
 
 def side_lines(report: ParityReport) -> list[str]:
-    """Who was compared."""
+    """The lines that describe the two sides and their throughput."""
     lines = [
         f"baseline   {report.baseline.describe()}",
         f"candidate  {report.candidate.describe()}",
@@ -65,38 +62,38 @@ def side_lines(report: ParityReport) -> list[str]:
 
 
 def kind_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """A row a kind, and one for all."""
+    """One row per kind, and one row for all prompts."""
     for kind, pairs in report.kinds.items():
         yield _kind_row(kind, pairs)
     yield _kind_row("all", report.pairs)
 
 
 def noise_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """A row a variation of the baseline, in the columns of the kinds."""
+    """One row per variation of the baseline, with the columns of `kind_rows`."""
     for variation in report.baseline.noise:
         yield _kind_row(variation.name, variation.pairs)
 
 
 def criterion_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """A row a criterion."""
+    """One row per criterion."""
     for criterion in report.criteria:
         yield (criterion.name, *_shown(criterion), _holds(criterion))
 
 
 def cause_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """A row a cause."""
+    """One row per cause."""
     for cause in report.causes:
         values = (clipped(value, _LONGEST) for value in (cause.baseline, cause.candidate))
         yield (cause.name, cause.standing.value, *values, cause.note)
 
 
 def unlike(report: ParityReport) -> list[Pair]:
-    """The pairs whose answers are not the same, in order."""
+    """The pairs whose answers differ or failed, in order."""
     return [pair for pair in report.pairs if pair.status is not Status.SAME]
 
 
 def parting(divergence: Divergence) -> str:
-    """Where two answers part, and how likely each side held the other's token."""
+    """Where two answers diverge, and the rank of each token on the other side."""
     where = f"{divergence.unit} {divergence.position}"
     return f"{where}: {_place(divergence.baseline)} / {_place(divergence.candidate)}"
 
@@ -141,7 +138,7 @@ SCHEMA_VERSION = 1
 
 
 def to_object(report: ParityReport) -> dict[str, Any]:
-    """The report as a JSON object; its version goes up when a field is renamed or taken out."""
+    """The report as a JSON object; its version is raised when a field is renamed or removed."""
     throughput = report.throughput
     return {
         "schema_version": SCHEMA_VERSION,
@@ -168,7 +165,7 @@ def to_json(report: ParityReport) -> str:
 
 
 def numbers(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """What is counted and measured over some pairs."""
+    """The counts and measured values over some pairs."""
     values = differences(pairs)
     return {
         "prompts": len(pairs),
@@ -202,7 +199,7 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def _pair_as_json(report: ParityReport, pair: Pair) -> dict[str, Any]:
-    """A pair; with both answers where they are not the same."""
+    """A pair as JSON; it includes both answers if they are not the same."""
     row = pair.to_dict()
     if pair.status is Status.SAME:
         return row
@@ -223,17 +220,17 @@ _STYLES = {
     Standing.ALLOWED: "yellow",
     Standing.MISMATCH: "bold red",
 }
-_MOST = 10  # diverging prompts that are shown
+_MOST = 10  # the number of diverging prompts that are printed
 _LONGEST_LINE = 240
 
 
 def print_report(report: ParityReport, console: Console) -> None:
-    """Print sides, causes, numbers, the first prompts that are unlike, and the verdict."""
+    """Print sides, causes, numbers, the first prompts with different answers, and the verdict."""
     console.print(render(report), soft_wrap=False)
 
 
 def render(report: ParityReport) -> Group:
-    """The report as something that rich can print."""
+    """The report as a rich renderable."""
     parts: list[RenderableType] = [Text(printable(line)) for line in side_lines(report)]
     parts += [Text(), *_causes(report)]
     if report.pairs:
@@ -245,7 +242,7 @@ def render(report: ParityReport) -> Group:
 
 
 def _causes(report: ParityReport) -> list[RenderableType]:
-    """A line a cause; what was seen is under it where that is not plain agreement."""
+    """One line per cause; its note follows unless the cause is equal or pinned."""
     lines: list[RenderableType] = []
     for name, standing, ours, theirs, note in cause_rows(report):
         style = _STYLES[Standing(standing)]
@@ -286,7 +283,7 @@ def _pair(report: ParityReport, pair: Pair) -> list[RenderableType]:
 
 
 def to_markdown(report: ParityReport) -> str:
-    """The report as GitHub-flavoured Markdown, what models said escaped."""
+    """The report as GitHub-flavoured Markdown; texts from models are escaped."""
     return "\n\n".join(_blocks(report)) + "\n"
 
 

@@ -1,7 +1,4 @@
-"""What is known of a side beyond its answers.
-
-Looks at a live engine for whatever may change its answers; what it cannot see stays unknown.
-"""
+"""The setup of a side: facts about its engine that may change answers, and how they are found."""
 
 from __future__ import annotations
 
@@ -28,17 +25,19 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 
-_LONGEST = 40  # of a name in a line; a hash is longer
+_LONGEST = 40  # characters of a name in a line; a hash is longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a side says of itself; None is not known, and is never taken for a value.
+    """What is known about a side besides its answers; None means unknown.
 
-    ``weights`` names what was loaded, without the folder it lies in. ``overrides`` are sampling
-    values that the engine's own configuration sends in place of the pinned ones, ``unsent`` those
-    that its protocol has no field for. ``options`` are the flags of an engine that we start
-    ourselves. ``stated`` are the names of facts that a person gave.
+    Two unknown values never count as equal.
+
+    ``weights`` is the name of the loaded weights, without their folder. ``overrides`` are sampling
+    values that the engine's own configuration sends instead of the pinned ones. ``unsent`` are
+    the pinned values for which its protocol has no field. ``options`` are the flags of an engine
+    that we start ourselves. ``stated`` are the names of the facts that the user gave.
     """
 
     engine: str | None = None
@@ -65,9 +64,9 @@ class Facts:
         return cls(**{**row, **lists})
 
     def with_stated(self, given: Iterable[str]) -> Facts:
-        """These, with what a person says: ``name=value`` each, over what was seen.
+        """The facts with those of the user, as ``name=value``; they replace what was found.
 
-        Raises ParityError for anything else.
+        Raises ParityError if a text is not of this form or the name is not known.
         """
         stated: dict[str, Any] = dict(_stated(text) for text in given)
         return replace(self, **stated, stated=(*self.stated, *stated))
@@ -81,7 +80,7 @@ class Facts:
 
 
 STATEABLE = ("version", "weights", "dtype", "prefix_caching", "batch_invariance")
-"""Facts that a person may give, because a server does not tell them."""
+"""Facts that the user may give, because servers do not report them."""
 
 
 def _stated(text: str) -> tuple[str, str]:
@@ -92,7 +91,7 @@ def _stated(text: str) -> tuple[str, str]:
 
 
 _SECONDS = 20.0
-# Values that ask for something, of the parameters that not every server takes.
+# Values that have an effect, for the parameters that some servers do not accept.
 _TRIALS: dict[str, Any] = {
     "top_k": 5,
     "min_p": 0.5,
@@ -107,7 +106,7 @@ _CACHING = re.compile(
 
 
 def facts_of(session: Session) -> Facts:
-    """What can be known of a live engine."""
+    """The facts that can be found about a live engine; the others stay None."""
     engine = session.engine
     known: dict[str, Any] = {
         "engine": session.provenance.engine,
@@ -123,7 +122,7 @@ def facts_of(session: Session) -> Facts:
 
 
 def _overrides(extra_body: Mapping[str, Any]) -> dict[str, Any]:
-    """What the configuration sends in place of a pinned value."""
+    """The values that the configuration sends in place of pinned values."""
     named = PINNED.keys() | _LIMITS
     return {k: v for k, v in extra_body.items() if k in named and v != PINNED.get(k)}
 
@@ -131,8 +130,8 @@ def _overrides(extra_body: Mapping[str, Any]) -> dict[str, Any]:
 def _unsent(engine: Engine) -> tuple[str, ...]:
     """The pinned values that the engine's protocol has no field for.
 
-    A value that asks for nothing is left out in silence then, so one that asks for something is
-    tried. Nothing is sent.
+    A dialect leaves out a value without effect if it has no field for it. So a value that has an
+    effect is encoded here as a trial. Nothing is sent.
     """
     return tuple(name for name, value in _TRIALS.items() if not _can_say(engine, name, value))
 
@@ -148,9 +147,9 @@ def _can_say(engine: Engine, name: str, value: float) -> bool:
 
 
 def _vllm_server(engine: Engine) -> dict[str, Any]:
-    """What vLLM's server tells: the model's folder or hub name, its context, its caching.
+    """The facts that vLLM's server reports: the model's folder or hub name, context and caching.
 
-    ``/server_info`` has the rest, but only where VLLM_SERVER_DEV_MODE is 1.
+    ``/server_info`` reports more, but only if VLLM_SERVER_DEV_MODE is 1.
     """
     with httpx.Client(headers=engine.headers, timeout=_SECONDS, trust_env=False) as client:
         models = _json(client.get(engine.sent_to(f"{engine.base_url}/models"))).get("data", [])
@@ -178,7 +177,7 @@ def _server_info(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vllm_here(engine: Engine) -> dict[str, Any]:
-    """What we tell vLLM in this process; a flag that is left out is vLLM's own to decide."""
+    """The flags that we give to vLLM in this process; if one is left out, vLLM decides."""
     options = engine.config.options
     caching = options.get("enable_prefix_caching")
     return {
@@ -191,7 +190,7 @@ def _vllm_here(engine: Engine) -> dict[str, Any]:
 
 
 def _last_part(path: str | None) -> str | None:
-    """A folder or a hub's name without what is in front: it differs from machine to machine."""
+    """The last part of a folder or hub name; the parts before it differ between machines."""
     return PurePath(path).name if path else None
 
 
@@ -200,7 +199,7 @@ def _switch(on: bool) -> str:
 
 
 def _json(reply: httpx.Response) -> Mapping[str, Any]:
-    """The object in a reply; an empty one where the server has no such route."""
+    """The object in a reply; empty if the server does not have the route."""
     if not reply.is_success:
         return {}
     try:

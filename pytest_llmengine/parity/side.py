@@ -1,11 +1,8 @@
-"""One side of a comparison: who answered, what it was asked, and what it said.
+"""One side of a comparison, its noise floor, and the file that it is saved in.
 
-A side in a file: JSON Lines, a head and one line a prompt, compressed if the name ends in .gz.
-
-The file holds its prompts and its noise floor too, so that another machine can ask a candidate the
-same and judge it.
-
-How far a baseline is from itself, when it is asked again in other company.
+A file is JSON Lines: a head and one line per prompt. It is compressed if its name ends in .gz. It
+also holds the prompts and the noise floor, so that another machine can send the same prompts to a
+candidate and reach a verdict.
 """
 
 from __future__ import annotations
@@ -32,9 +29,9 @@ if TYPE_CHECKING:
 class Side:
     """Everything that a comparison needs of one side, measured now or read from a file.
 
-    ``answers`` has one answer a prompt, in the prompts' order. ``noise`` is how far the side is
-    from itself; empty where that was not measured. ``date`` is the day in ISO 8601 (UTC),
-    ``source`` the file that it was read from.
+    ``answers`` has one answer per prompt, in the order of the prompts. ``noise`` is how far the
+    side differs from itself; it is empty if that was not measured. ``date`` is the day in ISO 8601
+    (UTC). ``source`` is the file that the side was read from.
     """
 
     name: str
@@ -53,7 +50,7 @@ class Side:
         return digest_of(self.prompts)
 
     def only(self, ids: Iterable[str]) -> Self:
-        """The same for some of the prompts, in the order of `ids`; those it was not asked fall out.
+        """The side with only these prompts, in the order of `ids`; unknown ids are ignored.
 
         The noise floor keeps the side's own order.
         """
@@ -80,12 +77,12 @@ ENDINGS = (".jsonl", ".jsonl.gz")
 
 
 def is_saved(name: str) -> bool:
-    """Whether a side's name is that of a file."""
+    """Whether a side's name is the name of a file, not of an engine."""
     return name.endswith(ENDINGS)
 
 
 def check_path(path: Path) -> None:
-    """Raise ParityError unless a side can be saved there: ask before the run, not after."""
+    """Raise ParityError unless a side can be saved at this path; called before the run."""
     if not is_saved(path.name):
         raise ParityError(f"file {path}: the name must end in {' or '.join(ENDINGS)}")
     if not path.parent.is_dir():
@@ -93,7 +90,7 @@ def check_path(path: Path) -> None:
 
 
 def save(side: Side, path: Path) -> None:
-    """Write a side to a file; the same side gives the same bytes."""
+    """Write a side to a file; equal sides give equal bytes."""
     check_path(path)
     data = "".join(f"{_line(row)}\n" for row in _rows(side)).encode()
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -102,8 +99,8 @@ def save(side: Side, path: Path) -> None:
 def load(path: Path) -> Side:
     """The side in a file.
 
-    Raises ParityError if the file is not there, is not one of these, is of a later version, or has
-    been changed since it was written.
+    Raises ParityError if the file does not exist, is not a saved side, has another version, or its
+    prompts were changed after it was written.
     """
     try:
         text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
@@ -170,12 +167,12 @@ def _side(head: dict[str, Any], rows: list[dict[str, Any]], path: Path) -> Side:
     )
 
 
-_ALL = 64  # as many at once as an engine takes by default
+_ALL = 64  # as many prompts at once as an engine sends by default
 
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """The baseline against itself, asked ``batch`` prompts at a time."""
+    """The baseline compared with itself, when it is sent ``batch`` prompts at a time."""
 
     name: str
     batch: int
@@ -195,7 +192,7 @@ class Variation:
         return cls(row["name"], row["batch"], tuple(Pair.from_dict(p) for p in row["pairs"]))
 
     def only(self, ids: frozenset[str]) -> Variation:
-        """The same for some of the prompts."""
+        """The variation with only these prompts."""
         kept = tuple(pair for pair in self.pairs if pair.id in ids)
         return Variation(self.name, self.batch, kept)
 
@@ -203,11 +200,11 @@ class Variation:
 def noise_floor(
     prompts: Sequence[ParityPrompt], answers: Sequence[ParityAnswer], batch: int, ask: AskPrompts
 ) -> tuple[Variation, ...]:
-    """What the baseline's own answers differ by from those it gave first.
+    """How far the baseline's answers differ from its first answers when it is asked again.
 
-    It is asked the same way again, one prompt at a time, and as many at once as it takes in the
-    opposite order, so that every prompt is computed in other company. ``ask`` is told the name of
-    the variation, the prompts and the batch.
+    The prompts are sent three more times: the same way again, one at a time, and in large batches
+    in reverse order. So every prompt is computed together with different other prompts. ``ask`` is
+    called with the name of the variation, the prompts and the batch size.
     """
     turned = prompts[::-1]
     return (

@@ -1,7 +1,7 @@
 """The comparison as tests: ``pytest --pyargs pytest_llmengine.parity --parity-baseline FILE``.
 
-The plugin gives each test a kind of prompts. Each measures what it needs, so that pytest-xdist may
-spread them.
+The plugin gives each test one kind of prompts. Each test measures what it needs, so that
+pytest-xdist can distribute the tests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOTHING = (
 def test_parity(
     llmengine_kind: str | None, llmengine_parity: Callable[[str], ParityReport]
 ) -> None:
-    """The candidate's answers differ from the baseline's no more than those from themselves."""
+    """The candidate differs from the baseline no more than the baseline from itself."""
     if llmengine_kind is None:
         pytest.skip(_NOTHING)
     report = llmengine_parity(llmengine_kind)

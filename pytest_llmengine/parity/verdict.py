@@ -1,18 +1,16 @@
-"""What is counted and measured over the pairs of a comparison, and over those of a noise floor.
+"""The verdict: whether a candidate differs from the baseline more than the baseline from itself.
 
-The verdict: whether a candidate differs from the baseline more than the baseline from itself.
-
-Every count is held against the worst of the baseline's variations. With n prompts, and r the share
-in which the baseline differed from itself, a candidate may differ in
+Every count is compared with the worst of the baseline's variations. With n prompts, and r the share
+of them in which the baseline differed from itself, a candidate may differ in
 
     floor(n r + 2 sqrt(n r (1 - r)) + n margin)
 
-of them: what the noise floor leads to expect, and two standard deviations of it. Where the
-baseline never differed that is none at all. Differences of log-probabilities may be twice those of
-the noise floor in nine prompts of ten, and four times in any, for one prompt says less than many.
-They are never asked to be smaller than what float32 rounds away.
+of them. This is the number that the noise floor predicts plus two standard deviations of it. If the
+baseline never differed from itself and the margin is 0, no difference is allowed.
 
-The outcome of a comparison, before it is written down in any form.
+For differences of log-probabilities, the 90% quantile over the prompts may be twice that of the
+noise floor, and the largest may be four times that of the noise floor, because a single prompt says
+less than many. Differences below what float32 rounds away are always allowed.
 """
 
 from __future__ import annotations
@@ -34,19 +32,19 @@ if TYPE_CHECKING:
 
 
 Count = Callable[[Sequence[Pair]], tuple[int, int]]
-"""How many of how many."""
+"""Counts pairs: returns how many are affected, and out of how many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A quantile of the prompts' differences, and how many times that of the noise it may be."""
+    """A quantile of the prompts' differences, which may be ``times`` that of the noise floor."""
 
     name: str
     share: float
     times: float
 
     def of(self, pairs: Sequence[Pair]) -> float | None:
-        """The quantile over these pairs; None where nobody gave log-probabilities."""
+        """The quantile over these pairs; None if there are no log-probabilities."""
         return quantile(differences(pairs), self.share)
 
 
@@ -75,14 +73,14 @@ def _lost_validity(pairs: Sequence[Pair]) -> tuple[int, int]:
 
 
 def _tool_calls(pairs: Sequence[Pair]) -> tuple[int, int]:
-    """One minus F1: of all calls of both sides, those that the other did not make."""
+    """Calls of both sides without a match on the other side, out of all calls: one minus F1."""
     calls = [p.calls for p in pairs if p.calls is not None]
     made = sum(c.baseline + c.candidate for c in calls)
     return made - 2 * sum(c.matched for c in calls), made
 
 
 def tool_call_f1(pairs: Sequence[Pair]) -> float | None:
-    """Agreement on tool calls, 1 where all are the same; None where nobody called a tool."""
+    """Agreement on tool calls, 1 if all are the same; None if there are no tool calls."""
     unmatched, made = _tool_calls(pairs)
     return 1 - unmatched / made if made else None
 
@@ -93,7 +91,7 @@ def differences(pairs: Sequence[Pair]) -> list[float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The smallest of the sorted values that at least this share does not exceed."""
+    """The smallest of the sorted values such that at least this share does not exceed it."""
     return values[max(math.ceil(share * len(values)) - 1, 0)] if values else None
 
 
@@ -126,11 +124,11 @@ ROUNDING = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One number of the candidate with what it may be.
+    """One measured value of the candidate with its limit.
 
-    ``noise`` is the baseline's own, ``allowed`` the largest value that is accepted. All of a count
-    are ``of`` as many; a difference of log-probabilities has no ``of``. Where there was nothing to
-    measure on one of both, all are None.
+    ``noise`` is the baseline's own value. ``allowed`` is the largest value that is accepted. If the
+    value is a count, ``of`` is the number that it is out of; a difference of log-probabilities has
+    no ``of``. All are None if there was nothing to measure in the comparison or in the noise.
     """
 
     name: str
@@ -141,7 +139,7 @@ class Criterion:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the candidate is within what is allowed; None if that was not measured."""
+        """Whether the measured value is allowed; None if it was not measured."""
         if self.measured is None or self.allowed is None:
             return None
         return self.measured <= self.allowed
@@ -158,9 +156,9 @@ class Criterion:
 def criteria(
     pairs: Sequence[Pair], noise: Sequence[Variation], margin: float = 0.0
 ) -> tuple[Criterion, ...]:
-    """The candidate's numbers, each with its noise and what is allowed.
+    """The candidate's values, each with the noise and the allowed value.
 
-    ``margin`` is a share of prompts that may differ beyond the noise.
+    ``margin`` is the share of prompts that may differ beyond the noise.
     """
     variations = [variation.pairs for variation in noise]
     counted = [_counted(name, count, pairs, variations, margin) for name, count in COUNTS.items()]
@@ -168,7 +166,7 @@ def criteria(
 
 
 def allowed_count(n: int, rate: float, margin: float = 0.0) -> int:
-    """How many of n may differ, where the baseline differs from itself at that rate."""
+    """How many of n may differ if the baseline differs from itself at this rate."""
     spread = DEVIATIONS * math.sqrt(n * rate * (1 - rate))
     return math.floor(n * (rate + margin) + spread + 1e-9)
 
@@ -203,10 +201,10 @@ def _measured(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """Two sides, what is known of the causes, the numbers, and what became of each prompt.
+    """The outcome of a comparison: the sides, the causes, the criteria and the pairs.
 
-    ``reason`` says what the verdict rests on. ``pairs`` and ``criteria`` are empty where a mismatch
-    forbids to compare. ``throughput`` is None where it was not measured.
+    ``reason`` explains the verdict. ``pairs`` and ``criteria`` are empty if a mismatch forbids the
+    comparison. ``throughput`` is None if it was not measured.
     """
 
     verdict: ParityVerdict
@@ -221,17 +219,17 @@ class ParityReport:
 
     @property
     def kinds(self) -> dict[str, list[Pair]]:
-        """The pairs by the kind of their prompts."""
+        """The pairs, grouped by the kind of their prompts."""
         found: dict[str, list[Pair]] = {}
         for pair in self.pairs:
             found.setdefault(pair.kind, []).append(pair)
         return found
 
     def answers(self, id: str) -> tuple[ParityAnswer, ParityAnswer]:  # noqa: A002 - the prompt's own name
-        """What the baseline and the candidate said to a prompt."""
+        """The baseline's and the candidate's answer to a prompt."""
         place = next(n for n, prompt in enumerate(self.baseline.prompts) if prompt.id == id)
         return self.baseline.answers[place], self.candidate.answers[place]
 
     def prompt(self, id: str) -> ParityPrompt:  # noqa: A002 - the prompt's own name
-        """The prompt of that id."""
+        """The prompt with this id."""
         return next(prompt for prompt in self.baseline.prompts if prompt.id == id)

@@ -1,7 +1,8 @@
-"""The pytest plugin: hooks and fixtures; it is inert until one of them is used.
+"""The pytest plugin: its hooks and fixtures.
 
-Nothing heavy is imported here: what hooks and fixtures do is in the small modules beside it, and
-those that need a client or a recorder are imported when a test asks for an engine.
+The plugin does nothing until an option or fixture of it is used. This module imports nothing heavy.
+What hooks and fixtures do is in the modules beside it; those that need a client or a recorder are
+imported when a test asks for an engine.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers, and stop on what the command line asks for and cannot be."""
+    """Register markers, and stop the run if an option is wrong."""
     markers.register(config)
     run.begin(config)
 
@@ -47,7 +48,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give tests their engines, and those of the contract and of parity what they run on."""
+    """Parametrise tests with engines, contract tests with checks, and parity tests with kinds."""
     if CHECK in metafunc.fixturenames:
         metafunc.parametrize((CHECK, NAME), list(run.contract_rows(metafunc.config)))
     elif KIND in metafunc.fixturenames:
@@ -72,7 +73,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that sent what was not recorded, also where its client hid the error."""
+    """Fail a test that sent an unrecorded request, even if its client hid the error."""
     __tracebackhide__ = True
     try:
         return (yield)
@@ -84,7 +85,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put on a test's report its verdict and the cassettes that it played; take out keys."""
+    """Add the verdict and the played cassettes to a test's report, and remove keys from it."""
     report = yield
     reporting.attach(item, report)
     reporting.scrub_report(report)
@@ -96,7 +97,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Take keys out of what is said of a module that cannot be imported."""
+    """Remove keys from the report of a module that cannot be imported."""
     report = yield
     reporting.scrub_report(report)
     return report
@@ -104,19 +105,19 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Have the workers of pytest-xdist share the containers of the run."""
+    """Let the workers of pytest-xdist share the containers of the run."""
     run.tell_worker(node)
 
 
 @pytest.fixture(name=NAME)
 def _name(pytestconfig: pytest.Config) -> str:
-    """The name of the engine that the test is aimed at."""
+    """The name of the engine that the test runs on."""
     return run.settings(pytestconfig).engines[0]
 
 
 @pytest.fixture
 def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
-    """Opens any engine by name, at the test's own cassette: ``llmengine_use("qwen").engine``."""
+    """Opens any engine by name, with the test's own cassette: ``llmengine_use("qwen").engine``."""
     from pytest_llmengine.plugin.engines import Use  # noqa: PLC0415 - imported when used
 
     with ExitStack() as stack:
@@ -145,7 +146,7 @@ def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: Use) -> Comp
 
 @pytest.fixture
 def engine(llmengine_name: str, llmengine_use: Use) -> Engine:
-    """The engine that ``--engine`` names, ``embedded`` if nothing does."""
+    """The engine that ``--engine`` names, ``embedded`` by default."""
     return llmengine_use(llmengine_name).engine
 
 
@@ -169,19 +170,19 @@ def vllm_engine(llmengine_use: Use) -> Engine:
 
 @pytest.fixture
 def openai_engine(llmengine_use: Use) -> Engine:
-    """A model of OpenAI's."""
+    """A model of OpenAI."""
     return llmengine_use.meant_by("openai").engine
 
 
 @pytest.fixture
 def vllm_local_engine(llmengine_use: Use) -> Engine:
-    """A model in vLLM in this process."""
+    """A model that vLLM runs in this process."""
     return llmengine_use.meant_by("vllm_local").engine
 
 
 @pytest.fixture
 def mock_server() -> Iterator[MockServer]:
-    """A mock server of the test's own: ``.play(Script(...))`` says what it answers."""
+    """A mock server for this test alone: ``.play(Script(...))`` says what it answers."""
     from llmengine.mock import MockServer  # noqa: PLC0415 - imported when used
 
     with MockServer() as server:
@@ -207,7 +208,7 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
 
 @pytest.fixture
 def dspy_lm(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A language model of DSPy over `engine`, in DSPy's settings while the test runs."""
+    """A DSPy language model over `engine`, set in DSPy's settings while the test runs."""
     from pytest_llmengine.plugin.dspy_lm import in_settings  # noqa: PLC0415 - imported when used
 
     with in_settings(engine, tmp_path_factory) as lm:

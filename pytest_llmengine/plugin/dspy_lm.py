@@ -1,4 +1,4 @@
-"""An engine as the language model of DSPy, for one test."""
+"""DSPy's settings for one test, with an engine as the language model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def in_settings(engine: Engine, folders: pytest.TempPathFactory) -> Iterator[Any]:
-    """DSPy's settings with a language model over the engine; skips where there is no DSPy."""
+    """Set a language model over the engine in DSPy; skips the test if DSPy is missing."""
     if importlib.util.find_spec("dspy") is None:
         pytest.skip("DSPy is missing; run: pip install 'pytest-llmengine[dspy]'")
     if "dspy" not in sys.modules:
@@ -34,7 +34,7 @@ def in_settings(engine: Engine, folders: pytest.TempPathFactory) -> Iterator[Any
 
 
 def _keep_to_itself(folders: pytest.TempPathFactory) -> None:
-    """What DSPy reads when it is imported: no prices from the network, no cache in the home."""
+    """Set the variables that DSPy reads at import: no prices from the network, no cache in home."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("DSP_CACHEBOOL", "false")
     if "DSPY_CACHEDIR" not in os.environ:

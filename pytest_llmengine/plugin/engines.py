@@ -1,6 +1,7 @@
-"""Which cassette belongs to a test, whatever machine, engine or folder it runs from.
+"""The engines of one test, each with the test's own cassette.
 
-The engines of one test, each at the test's own cassette.
+The name of a cassette follows from the test alone, so that it is the same on every machine, with
+every engine and from every folder.
 """
 
 from __future__ import annotations
@@ -25,37 +26,6 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 
-def cassette_name(item: pytest.Item) -> str:
-    """The path of a test's cassette without folder and suffix, such as ``tests/test_a/test_b[c]``.
-
-    It follows the node id. The engine's name is left out, as it is the name of the folder; the
-    marker ``llmengine_cassette`` gives another.
-    """
-    marker = item.get_closest_marker("llmengine_cassette")
-    if marker is not None:
-        return str(marker.args[0])
-    file, *names = _without_engine(item).split("::")
-    parts = [*file.removesuffix(".py").split("/"), ".".join(names)]
-    return "/".join(file_name(part) for part in parts if part)
-
-
-def _without_engine(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or NAME not in callspec.params:
-        return item.nodeid
-    base = item.nodeid.removesuffix(f"[{callspec.id}]")
-    rest = _drop(callspec.id.split("-"), callspec.params[NAME].split("-"))
-    return f"{base}[{'-'.join(rest)}]" if rest else base
-
-
-def _drop(tokens: list[str], name: list[str]) -> list[str]:
-    """The tokens of a test's id without the first run of those of an engine's name."""
-    for start in range(len(tokens)):
-        if tokens[start : start + len(name)] == name:
-            return tokens[:start] + tokens[start + len(name) :]
-    return tokens
-
-
 _INSTALL = {
     "openai": "pip install 'pytest-llmengine[openai]'",
     "vllm_local": "pip install 'pytest-llmengine[vllm]'",
@@ -63,7 +33,7 @@ _INSTALL = {
 
 
 class Use:
-    """Opens engines for one test; one that is asked for twice is the same session."""
+    """Opens engines for one test; the same name gives the same session."""
 
     def __init__(self, item: pytest.Item, pool: Pool, stack: ExitStack) -> None:
         self._item = item
@@ -72,13 +42,13 @@ class Use:
         self._sessions: dict[str, Session] = {}
 
     def __call__(self, name: str) -> Session:
-        """The session of an engine; where there is none the test fails in one line."""
+        """The session of an engine; if it cannot be opened, the test fails with one line."""
         if name not in self._sessions:
             self._sessions[name] = self._open(name)
         return self._sessions[name]
 
     def meant_by(self, backend: str) -> Session:
-        """The session of the engine that a backend's fixture means; skips where it is not here."""
+        """The session for a backend's fixture; skips the test if the backend is not installed."""
         if not is_here(backend):
             how = _INSTALL.get(backend, "pip install -U pytest-llmengine")
             pytest.skip(f"there is no backend {backend!r} here: {how}")
@@ -118,5 +88,36 @@ class Use:
 
 
 def _failed(reason: str) -> BaseException:
-    """The end of a test in one line, without our own frames."""
+    """The failure of a test in one line, without a traceback."""
     return pytest.fail.Exception(reason, pytrace=False)
+
+
+def cassette_name(item: pytest.Item) -> str:
+    """The path of a test's cassette without folder and suffix, such as ``tests/test_a/test_b[c]``.
+
+    It follows from the node id. The engine's name is left out, because it is the name of the
+    folder. The marker ``llmengine_cassette`` replaces the name.
+    """
+    marker = item.get_closest_marker("llmengine_cassette")
+    if marker is not None:
+        return str(marker.args[0])
+    file, *names = _without_engine(item).split("::")
+    parts = [*file.removesuffix(".py").split("/"), ".".join(names)]
+    return "/".join(file_name(part) for part in parts if part)
+
+
+def _without_engine(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or NAME not in callspec.params:
+        return item.nodeid
+    base = item.nodeid.removesuffix(f"[{callspec.id}]")
+    rest = _drop(callspec.id.split("-"), callspec.params[NAME].split("-"))
+    return f"{base}[{'-'.join(rest)}]" if rest else base
+
+
+def _drop(tokens: list[str], name: list[str]) -> list[str]:
+    """The parts of a test's id, without the first occurrence of the parts of an engine's name."""
+    for start in range(len(tokens)):
+        if tokens[start : start + len(name)] == name:
+            return tokens[:start] + tokens[start + len(name) :]
+    return tokens

@@ -1,4 +1,4 @@
-"""Runs checks of the contract inside a test."""
+"""Run checks of the contract inside a test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Gives the verdict of a check on one engine, and keeps it for the report."""
+    """Runs checks on one engine and keeps the verdicts for the report."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Judge:
         self._name = name
 
     def __call__(self, check: Check) -> CheckResult:
-        """The verdict; the test fails in one line where there is no engine to talk to."""
+        """The verdict; the test fails with one line if the engine cannot be opened."""
         try:
             session = self._pool.open(self._name)
         except TargetError as error:

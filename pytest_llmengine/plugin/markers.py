@@ -1,4 +1,4 @@
-"""Markers of the engines: put on tests by the fixtures that they ask for."""
+"""Markers of engines, which tests get from the fixtures that they request."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     import pytest
 
-# The parameter, and the fixture, that hold the name of the engine that a test is aimed at.
+# The parameter and the fixture with the name of the engine that a test runs on.
 NAME = "llmengine_name"
-# The parameter that holds the check of the contract that a test runs.
+# The parameter with the check of the contract that a test runs.
 CHECK = "llmengine_check"
-# The parameter that holds the kind of prompts that a test compares two sides by.
+# The parameter with the kind of prompts that a parity test compares two sides by.
 KIND = "llmengine_kind"
 
 BACKEND_OF_FIXTURE = {
@@ -36,7 +36,7 @@ _OTHERS = {
 
 
 def register(config: pytest.Config) -> None:
-    """Tell pytest of every marker."""
+    """Register every marker with pytest."""
     for backend, marker in MARKER_OF_BACKEND.items():
         meaning = f"uses the backend {backend} (added by the fixtures that a test asks for)"
         config.addinivalue_line("markers", f"{marker}: {meaning}")
@@ -45,30 +45,30 @@ def register(config: pytest.Config) -> None:
 
 
 def fixtures_of(item: pytest.Item) -> set[str]:
-    """The fixtures that a test asks for, also by way of others."""
+    """The fixtures that a test requests, directly or through other fixtures."""
     return set(getattr(item, "fixturenames", ()))
 
 
 def backends_by_name(fixtures: set[str]) -> list[str]:
-    """The backends whose own fixtures are among these."""
+    """The backends that have a fixture among these."""
     return [backend for fixture, backend in BACKEND_OF_FIXTURE.items() if fixture in fixtures]
 
 
 def name_group(item: pytest.Item) -> None:
-    """Let ``-k`` select a check by its group, which need not be the start of its id."""
+    """Let ``-k`` select a check by its group, even if the id does not start with the group."""
     callspec = getattr(item, "callspec", None)
     if callspec is not None and CHECK in callspec.params:
         item.extra_keyword_matches.add(callspec.params[CHECK].group)
 
 
 def name_of(item: pytest.Item) -> str | None:
-    """The engine that a test is parametrised with, if it is."""
+    """The engine that a test is parametrised with, or None."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get(NAME) if callspec is not None else None
 
 
 def mark(item: pytest.Item, backends: Iterable[str]) -> None:
-    """Put the markers of these backends on a test, so that ``-m ollama`` selects it."""
+    """Add the markers of these backends to a test, so that ``-m ollama`` selects it."""
     for backend in backends:
         if marker := MARKER_OF_BACKEND.get(backend):
             item.add_marker(marker)

@@ -1,4 +1,4 @@
-"""Requests of a test that were not answered from its cassettes, or not kept in them."""
+"""Failures of tests whose requests were not found in their cassettes, or could not be recorded."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _told = pytest.StashKey[int]()
 
 
 def watch(item: pytest.Item, session: Session, tape: Tape) -> None:
-    """Hold a test to the cassette that it opened."""
+    """Register a cassette that a test has opened, to fail the test on its misses."""
     item.stash.setdefault(_opened, []).append((session, tape))
 
 
 def watch_network(item: pytest.Item, guard: Guard) -> None:
-    """Hold a test to the guard that it runs under."""
+    """Register the network guard that a test runs under."""
     item.stash[_guard] = guard
 
 
 def is_guarded(item: pytest.Item) -> bool:
-    """Whether the test runs under a guard already."""
+    """Whether the test already runs under a guard."""
     return _guard in item.stash
 
 
 def fail_on_misses(item: pytest.Item) -> None:
-    """Fail the test for what it was not failed for yet.
+    """Fail the test if there are misses that it has not failed for yet.
 
-    It is called after the test and after its fixtures, so that a client that hides the error of a
-    miss hides it from nobody.
+    This is called after the test and again after its fixtures. So a miss fails the test even if
+    the client hides the error.
     """
     stories = list(_stories(item))
     if len(stories) <= item.stash.get(_told, 0):
         return
     item.stash[_told] = len(stories)
-    # What the client made of the miss would only be shown above it.
+    # With `from None`, the report does not show the error that the client made of the miss.
     raise pytest.fail.Exception("\n".join(stories), pytrace=False) from None
 
 

@@ -1,4 +1,4 @@
-"""The plugin's options: one table, read from the command line, the environment and the ini file."""
+"""The plugin's options, in one table for the command line, the environment and the ini file."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _INI_TYPES: dict[OptionKind, Any] = {
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
-_OF_IMAGES = frozenset({"docker", "record"})  # the modes that start containers
+_OF_IMAGES = frozenset({"docker", "record"})  # the modes that can start a container
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One choice: ``llmengine_<name>`` in the ini file, ``LLMENGINE_<NAME>`` in the environment."""
+    """One option: ``llmengine_<name>`` in the ini file, ``LLMENGINE_<NAME>`` in the environment."""
 
     name: str
     flags: tuple[str, ...]
@@ -45,12 +45,12 @@ class Option:
 
     @property
     def key(self) -> str:
-        """Where pytest keeps it, on the command line and in the ini file."""
+        """The name under which pytest stores the option, from the command line and the ini file."""
         return f"llmengine_{self.name}"
 
     @property
     def variable(self) -> str:
-        """The environment variable of the same meaning."""
+        """The environment variable of the option."""
         return f"LLMENGINE_{self.name.upper()}"
 
 
@@ -198,7 +198,7 @@ _LIMITS = {
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Tell pytest of every option, with its ini key."""
+    """Add every option and its ini key to pytest."""
     group = parser.getgroup("llmengine", "LLM engines")
     for option in OPTIONS:
         ways = f"{option.help} (env {option.variable}, ini {option.key})"
@@ -218,7 +218,7 @@ def _how(option: Option) -> dict[str, Any]:
 
 
 def given(config: pytest.Config, option: Option) -> Any:
-    """What the command line says, else the environment; None where neither does."""
+    """The value from the command line, else from the environment, else None."""
     value = config.getoption(option.key)
     if value is None and (text := os.environ.get(option.variable)):
         value = _parsed(option, text)
@@ -226,7 +226,7 @@ def given(config: pytest.Config, option: Option) -> Any:
 
 
 def written(config: pytest.Config, option: Option) -> Any:
-    """What the ini file says; None where it does not. Its paths start at its own folder."""
+    """The value from the ini file, or None; paths are relative to the folder of the ini file."""
     value = config.getini(option.key) or None
     if value is not None:
         value = _checked(option, value, f"ini option {option.key}")
@@ -235,13 +235,13 @@ def written(config: pytest.Config, option: Option) -> Any:
 
 
 def chosen(config: pytest.Config, option: Option) -> Any:
-    """The choice: command line before environment before ini file; None where nobody chose."""
+    """The value from the command line, else the environment, else the ini file, else None."""
     value = given(config, option)
     return written(config, option) if value is None else value
 
 
 def values_of(config: pytest.Config) -> dict[str, Any]:
-    """Every choice as a plain value; raises UsageError that names the option for what cannot be."""
+    """Every option as a plain value; raises UsageError that names the option if one is wrong."""
     engines = tuple(dict.fromkeys(chosen(config, ENGINE) or ()))
     _check_image(config, engines)
     url, fallback_url = given(config, URL), written(config, URL)
@@ -274,7 +274,7 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
 
 def settings_of(config: pytest.Config) -> Settings:
     """The run's settings, from `values_of`."""
-    from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - imported when used
     from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - the same
     from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - the same
 
@@ -294,7 +294,7 @@ def _parsed(option: Option, text: str) -> Any:
 
 
 def _checked(option: Option, value: Any, where: str) -> Any:
-    """A value from the environment or the ini file, held to the rules of the command line."""
+    """A value from the environment or the ini file, checked like one from the command line."""
     if option.kind in _NUMBERS:
         try:
             return _NUMBERS[option.kind](value)
@@ -329,7 +329,7 @@ def _flag(option: Option, text: str) -> bool:
 
 
 def _check_image(config: pytest.Config, engines: tuple[str, ...]) -> None:
-    """Refuse an image that nothing would be run from."""
+    """Raise UsageError if an image is given but would not be used."""
     if chosen(config, IMAGE) and len(engines) != 1:
         raise pytest.UsageError("an image is for one engine: name it by --engine")
     if given(config, IMAGE) and chosen(config, MODE) not in _OF_IMAGES:

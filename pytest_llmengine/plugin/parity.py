@@ -1,4 +1,4 @@
-"""The two sides of a comparison, from the run's options."""
+"""The comparison of two sides inside a test, from the run's options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _loaded = pytest.StashKey[dict["Path", "Side"]]()
 
 
 def kinds_of(config: pytest.Config) -> list[str]:
-    """The kinds of the prompts that the run compares by; UsageError for a file that is wrong."""
+    """The kinds of prompts in this run; raises UsageError if a file is wrong."""
     try:
         saved = [_saved(config, option) for option in (PARITY_BASELINE, PARITY_CANDIDATE)]
         known = next((side for side in saved if side is not None), None)
@@ -40,8 +40,8 @@ def kinds_of(config: pytest.Config) -> list[str]:
 class Comparer:
     """Compares the run's baseline with its candidate, kind by kind.
 
-    ``engine`` is the candidate where none is named. The throughput is left to the command: a kind
-    is too little to measure it by.
+    ``engine`` is the candidate if the options name none. Throughput is not measured here, because
+    one kind has too few prompts for it; ``llmengine parity`` measures it.
     """
 
     def __init__(self, config: pytest.Config, use: Use, engine: str) -> None:
@@ -50,7 +50,7 @@ class Comparer:
         self._engine = engine
 
     def __call__(self, kind: str) -> ParityReport:
-        """The report on the prompts of a kind; an engine that is missing fails the test."""
+        """The report on the prompts of one kind; the test fails if an engine cannot be opened."""
         baseline, candidate = self._side(PARITY_BASELINE), self._side(PARITY_CANDIDATE)
         prompts = choose(baseline, candidate, _selection(self._config, kind))
         return compare(baseline, candidate, prompts, Choices(rounds=0))
@@ -67,7 +67,7 @@ def _selection(config: pytest.Config, *kinds: str) -> Selection:
 
 
 def _saved(config: pytest.Config, option: Option) -> Side | None:
-    """The side in the file that an option names, read once; None where it names an engine."""
+    """The saved side that an option names, read once; None if the option names an engine."""
     name = chosen(config, option)
     if name is None or not is_saved(name):
         return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Open sessions by engine name; one that could not be opened is not tried again."""
+    """The open sessions by engine name; an engine that could not be opened is not tried again."""
 
     def __init__(self, settings: Settings, on_progress: OnProgress) -> None:
         self._settings = settings
@@ -30,12 +30,12 @@ class Pool:
         return self._backends[name]
 
     def meant_by(self, backend: str) -> str:
-        """The engine that a backend's own fixture means: one the run is aimed at, if it can be."""
+        """The engine for a backend's fixture: the run's first of that backend, else the backend."""
         aimed_at = self._settings.engines
         return next((name for name in aimed_at if self.backend(name) == backend), backend)
 
     def open(self, name: str) -> Session:
-        """The session of an engine; raises the TargetError that the first attempt ended with."""
+        """The session of an engine; raises the TargetError of the first attempt if that failed."""
         if name not in self._sessions:
             self._sessions[name] = self._try(name)
         session = self._sessions[name]
@@ -44,7 +44,7 @@ class Pool:
         return session
 
     def take_played(self) -> list[Played]:
-        """The cassettes that were played since the last time."""
+        """The cassettes that were played since the last call."""
         taken = []
         for session in self._sessions.values():
             if not isinstance(session, TargetError):
@@ -53,7 +53,7 @@ class Pool:
         return taken
 
     def advice(self) -> list[str]:
-        """What to do about open engines whose server was recognised and has no profile."""
+        """Advice for open engines whose server was recognised but is checked without a profile."""
         open_ones = [s for s in self._sessions.values() if not isinstance(s, TargetError)]
         return [session.advice for session in open_ones if session.advice]
 

@@ -1,8 +1,7 @@
-"""The texts of pytest's reports without keys, and without what a terminal would obey.
+"""What the plugin adds to pytest's reports: verdicts, unused recordings, and the removal of keys.
 
-Says which recordings a replay left unplayed, so that none grows old unseen.
-
-Brings the contract's verdicts from where the tests ran to the report of the whole run.
+With pytest-xdist, tests run in workers and the summary is printed by the controller. Verdicts and
+played cassettes travel there as plain values on the reports of tests.
 """
 
 from __future__ import annotations
@@ -26,123 +25,15 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets.settings import Settings
 
 
-def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Replace every known key in what the report shows of frames, and in captured output."""
-    # Without this module nothing was registered, and the plugin does not import the library.
-    if secrets := sys.modules.get("llmengine.types.secrets"):
-        _change(report, secrets.scrub)
-
-
-def make_printable(report: pytest.TestReport) -> None:
-    """Show the control characters in a report, for they may be a model's or a server's."""
-    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
-
-    _change(report, printable)
-
-
-def _change(report: Any, change: Callable[[str], str]) -> None:
-    for name in ("longrepr", "sections", "user_properties"):
-        if value := getattr(report, name, None):
-            setattr(report, name, _changed(value, change))
-
-
-def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """The value with its texts changed: those of pytest's own trees of a failure in place."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list | tuple):
-        return type(value)(_changed(item, change) for item in value)
-    if isinstance(value, TerminalRepr):
-        for name, held in vars(value).items():
-            setattr(value, name, _changed(held, change))
-    return value
-
-
-# A test report's attribute of plain values: pytest-xdist carries it from worker to controller.
-_RECORDING = "llmengine_played"
-
-_DEEPEST = 2  # a check's cassette lies in the engine's folder, or in one of a client library there
-
-
-def attach_recordings(report: pytest.TestReport, pool: Pool) -> None:
-    """Put on the report of a test's end which cassettes it played, and what it left in them."""
-    if report.when == "teardown":
-        played = [[str(p.folder), str(p.path), list(p.unused)] for p in pool.take_played()]
-        setattr(report, _RECORDING, played)
-
-
-class Recordings:
-    """The plugin that gathers what was played, in the process that prints the summary."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._folders: set[Path] = set()
-        self._played: set[Path] = set()
-        self._left: dict[Path, list[str]] = {}
-        self._stopped: set[str] = set()
-        self._partial = False
-
-    def pytest_deselected(self) -> None:
-        """Note that not every test runs."""
-        self._partial = True
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take what a test played; one that failed or was skipped may have stopped early."""
-        if report.outcome != "passed":
-            self._stopped.add(report.nodeid)
-        played = getattr(report, _RECORDING, None)
-        if played is None:
-            return
-        stopped = report.nodeid in self._stopped
-        self._partial = self._partial or (stopped and not played)
-        for folder, name, unused in played:
-            self._folders.add(Path(folder))
-            self._played.add(Path(name))
-            if unused and not stopped:
-                self._left[Path(name)] = unused
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """List recorded requests that were not made, and cassettes that no test plays."""
-        lines = [*self._unmade(), *self._outdated()]
-        if lines:
-            from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
-
-            terminalreporter.section("LLM engine recordings not used")
-            for line in lines:
-                terminalreporter.write_line(printable(line))
-
-    def _unmade(self) -> Iterator[str]:
-        for path, requests in sorted(self._left.items()):
-            for request in requests:
-                yield f"{path}: {request} is recorded and was not made"
-
-    def _outdated(self) -> Iterator[str]:
-        """The files that no test played; only a run of all tests can know them.
-
-        Those of the contract's checks are in use whatever part of the contract was run.
-        """
-        narrowed = self._config.args_source is pytest.Config.ArgsSource.ARGS
-        if not self._played or self._partial or narrowed:
-            return
-        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
-        from pytest_llmengine.recording import unused_cassettes  # noqa: PLC0415 - the same
-
-        checks = catalogue()
-        for folder in sorted(self._folders):
-            for path in unused_cassettes(folder, self._played):
-                if path.stem not in checks or len(path.relative_to(folder).parts) > _DEEPEST:
-                    yield f"{path} was played by no test: delete it, or record it anew"
-
-
-# A test report's attribute of plain values: pytest-xdist carries it from worker to controller.
+# An attribute of test reports; it holds plain values, so pytest-xdist sends it to the controller.
 _ATTRIBUTE = "llmengine_verdict"
 
 _verdict = pytest.StashKey[dict[str, Any]]()
 
 
 def keep(item: pytest.Item, result: CheckResult, session: Session, settings: Settings) -> None:
-    """Hold a verdict until the test's report is made; JUnit gets the check's id as a property."""
-    from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - unused runs stay light
+    """Keep a verdict for the test's report; JUnit gets the check's id as a property."""
+    from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - imported when used
     from pytest_llmengine.reports.model import header_of  # noqa: PLC0415 - the same
 
     item.user_properties.append(("contract_id", result.check.id))
@@ -153,7 +44,7 @@ def keep(item: pytest.Item, result: CheckResult, session: Session, settings: Set
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Put the test's verdict, if it has one, on the report of its call."""
+    """Add the test's verdict, if it has one, to the report of its call."""
     if report.when == "call" and _verdict in item.stash:
         setattr(report, _ATTRIBUTE, item.stash[_verdict])
 
@@ -169,16 +60,16 @@ class Verdicts:
         self._cut_short = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note what is to be run."""
+        """Record which tests are to be run."""
         self._collected |= dict.fromkeys(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """Note what the workers of pytest-xdist are to run."""
+        """Record which tests the workers of pytest-xdist are to run."""
         self._collected |= dict.fromkeys(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a verdict from a test's report; a test that is run again replaces its first one."""
+        """Collect the verdict of a test; if the test is run again, the last verdict counts."""
         self._collected.pop(report.nodeid, None)
         verdict = getattr(report, _ATTRIBUTE, None)
         if verdict is None:
@@ -188,7 +79,7 @@ class Verdicts:
         self._records.setdefault(engine, {})[verdict["record"]["id"]] = verdict["record"]
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Fail a run that stopped before its last check, which skipped tests alone would not."""
+        """Fail a run in which a check was not run; its test is only skipped."""
         self._cut_short = bool(
             exitstatus == pytest.ExitCode.INTERRUPTED or session.shouldstop or session.shouldfail
         )
@@ -199,7 +90,7 @@ class Verdicts:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the matrix of each engine, and write the report that was asked for."""
+        """Print the report of each engine, and write the report file if one was requested."""
         for report in self._reports():
             terminalreporter.section(f"LLM engine contract: {report.header.engine}")
             terminalreporter.write(_rendered(report, terminalreporter))
@@ -211,7 +102,7 @@ class Verdicts:
     def _reports(self) -> Iterator[ContractReport]:
         if not self._records:
             return
-        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - imported when used
         from pytest_llmengine.reports import CheckRecord, ContractReport, Header  # noqa: PLC0415 - the same
 
         order = list(catalogue())
@@ -222,8 +113,8 @@ class Verdicts:
             yield ContractReport(Header(**self._headers[engine]), tuple(rows))
 
     def _left(self, engine: str) -> Iterator[CheckRecord]:
-        """The checks that a run which was cut short did not come to."""
-        from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - unused runs stay light
+        """The checks that were not run because the run was cut short."""
+        from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - imported when used
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - the same
         from pytest_llmengine.contract.runner import not_run  # noqa: PLC0415 - the same
         from pytest_llmengine.reports import CheckRecord  # noqa: PLC0415 - the same
@@ -234,8 +125,8 @@ class Verdicts:
                 yield CheckRecord.of(not_run(check, Outcome.NOT_RUN, "the run was interrupted"))
 
     def _write(self, path: Path) -> Iterator[str]:
-        """Write the report, one file an engine where there are several, and say so."""
-        from llmengine.types.file_names import file_name  # noqa: PLC0415 - unused runs stay light
+        """Write the report, one file per engine if there are several; yields a line for each."""
+        from llmengine.types.file_names import file_name  # noqa: PLC0415 - imported when used
         from pytest_llmengine.reports import write_report  # noqa: PLC0415 - the same
 
         reports = list(self._reports())
@@ -250,7 +141,7 @@ class Verdicts:
 
 
 def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
-    from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - imported when used
     from pytest_llmengine.reports.render import print_report  # noqa: PLC0415 - the same
 
     text = StringIO()
@@ -265,3 +156,114 @@ def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
     )
     print_report(report, console)
     return text.getvalue()
+
+
+# An attribute of test reports; it holds plain values, so pytest-xdist sends it to the controller.
+_RECORDING = "llmengine_played"
+
+_DEEPEST = 2  # a check's cassette is in the engine's folder, or in a subfolder of a client library
+
+
+def attach_recordings(report: pytest.TestReport, pool: Pool) -> None:
+    """Add the cassettes that a test played, with their unused requests, to its teardown report."""
+    if report.when == "teardown":
+        played = [[str(p.folder), str(p.path), list(p.unused)] for p in pool.take_played()]
+        setattr(report, _RECORDING, played)
+
+
+class Recordings:
+    """The plugin that lists unused recordings, so that outdated ones are noticed.
+
+    It works in the process that prints the summary.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._folders: set[Path] = set()
+        self._played: set[Path] = set()
+        self._left: dict[Path, list[str]] = {}
+        self._stopped: set[str] = set()
+        self._partial = False
+
+    def pytest_deselected(self) -> None:
+        """Record that not every test runs."""
+        self._partial = True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect what a test played; a test that failed or was skipped may have stopped early."""
+        if report.outcome != "passed":
+            self._stopped.add(report.nodeid)
+        played = getattr(report, _RECORDING, None)
+        if played is None:
+            return
+        stopped = report.nodeid in self._stopped
+        self._partial = self._partial or (stopped and not played)
+        for folder, name, unused in played:
+            self._folders.add(Path(folder))
+            self._played.add(Path(name))
+            if unused and not stopped:
+                self._left[Path(name)] = unused
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """List recorded requests that were not made, and cassettes that no test played."""
+        lines = [*self._unmade(), *self._outdated()]
+        if lines:
+            from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+            terminalreporter.section("LLM engine recordings not used")
+            for line in lines:
+                terminalreporter.write_line(printable(line))
+
+    def _unmade(self) -> Iterator[str]:
+        for path, requests in sorted(self._left.items()):
+            for request in requests:
+                yield f"{path}: {request} is recorded and was not made"
+
+    def _outdated(self) -> Iterator[str]:
+        """The cassettes that no test played; only a run of all tests can tell.
+
+        Cassettes of the contract's checks count as used, whatever part of the contract was run.
+        """
+        narrowed = self._config.args_source is pytest.Config.ArgsSource.ARGS
+        if not self._played or self._partial or narrowed:
+            return
+        from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - imported when used
+        from pytest_llmengine.recording import unused_cassettes  # noqa: PLC0415 - the same
+
+        checks = catalogue()
+        for folder in sorted(self._folders):
+            for path in unused_cassettes(folder, self._played):
+                if path.stem not in checks or len(path.relative_to(folder).parts) > _DEEPEST:
+                    yield f"{path} was played by no test: delete it, or record it anew"
+
+
+def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Replace every known key in the traceback and the captured output of a report."""
+    # If this module is not imported, no key was registered. It is not imported here, to stay light.
+    if secrets := sys.modules.get("llmengine.types.secrets"):
+        _change(report, secrets.scrub)
+
+
+def make_printable(report: pytest.TestReport) -> None:
+    """Make control characters in a report visible; they may come from a model or a server."""
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+    _change(report, printable)
+
+
+def _change(report: Any, change: Callable[[str], str]) -> None:
+    for name in ("longrepr", "sections", "user_properties"):
+        if value := getattr(report, name, None):
+            setattr(report, name, _changed(value, change))
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """The value with its texts changed; pytest's own traceback objects are changed in place."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_changed(item, change) for item in value)
+    if isinstance(value, TerminalRepr):
+        for name, held in vars(value).items():
+            setattr(value, name, _changed(held, change))
+    return value

@@ -1,7 +1,4 @@
-"""Containers of a run of pytest: whose they are, what is told of their start, and their end.
-
-What belongs to one run of pytest: its settings, its open engines, its verdicts.
-"""
+"""The state of one run of pytest: its settings, open engines, profile and containers."""
 
 from __future__ import annotations
 
@@ -36,66 +33,16 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Settings
 
 
-_INPUT = "llmengine_owner"  # of what pytest-xdist's controller tells its workers
-
-_owner = pytest.StashKey["Owner"]()
-
-
-def owner(config: pytest.Config) -> Owner:
-    """Who the run's containers belong to: in a worker its controller, if that one is here."""
-    if _owner not in config.stash:
-        from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - unused runs stay light
-
-        told = getattr(config, "workerinput", {}).get(_INPUT)
-        controller = Owner(**told) if told else None
-        shared = controller is not None and controller.is_here
-        config.stash[_owner] = controller if controller and shared else Owner.here()
-    return config.stash[_owner]
-
-
-def tell_worker(node: Any) -> None:
-    """Tell a worker of pytest-xdist whose containers it shares."""
-    node.workerinput[_INPUT] = asdict(owner(node.config))
-
-
-def end_containers(config: pytest.Config) -> None:
-    """Remove the run's containers, where the run is this process's own."""
-    if _owner in config.stash and config.stash[_owner].is_this_process:
-        from pytest_llmengine.containers.ownership import end_run  # noqa: PLC0415 - unused runs stay light
-
-        end_run(config.stash[_owner])
-
-
-def teller(config: pytest.Config) -> OnProgress:
-    """Prints a line for each step of a start, which may take minutes; a worker prints nothing."""
-    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
-
-    told = ""
-
-    def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - lines have no bar
-        nonlocal told
-        terminal = config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or what == told:
-            return
-        told = what
-        capture = config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            terminal.ensure_newline()
-            terminal.write_line(printable(f"llmengine: {what}"))
-
-    return tell
-
-
 _settings = pytest.StashKey["Settings"]()
 _pool = pytest.StashKey["Pool"]()
 _profile = pytest.StashKey["Profile | None"]()
 
 
 def begin(config: pytest.Config) -> None:
-    """Look at what was asked for: a wrong value is told before any test runs.
+    """Check the options, so that a wrong value stops the run before any test.
 
-    The engine's name is looked up only where the command line or the environment gives it, since
-    that imports the library.
+    The names of engines are looked up only if the command line or the environment gives them,
+    because the lookup imports the library.
     """
     values_of(config)
     report = chosen(config, REPORT)
@@ -111,14 +58,14 @@ def begin(config: pytest.Config) -> None:
 
 
 def end(config: pytest.Config) -> None:
-    """Close what was opened, and remove the containers of the run."""
+    """Close the engines and remove the containers of the run."""
     if _pool in config.stash:
         config.stash[_pool].close()
     end_containers(config)
 
 
 def settings(config: pytest.Config) -> Settings:
-    """The run's settings, read when they are first needed."""
+    """The run's settings, read on the first call."""
     if _settings not in config.stash:
         config.stash[_settings] = replace(settings_of(config), owner=owner(config))
     return config.stash[_settings]
@@ -127,14 +74,14 @@ def settings(config: pytest.Config) -> Settings:
 def pool(config: pytest.Config) -> Pool:
     """The run's engines."""
     if _pool not in config.stash:
-        from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - unused runs stay light
+        from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - imported when used
 
         config.stash[_pool] = Pool(settings(config), teller(config))
     return config.stash[_pool]
 
 
 def profile(config: pytest.Config) -> Profile | None:
-    """The profile that the run was given; None where each engine has its own."""
+    """The profile from the options; None if each engine uses its own."""
     if _profile not in config.stash:
         path = chosen(config, PROFILE)
         config.stash[_profile] = None if path is None else _read_profile(path)
@@ -142,7 +89,7 @@ def profile(config: pytest.Config) -> Profile | None:
 
 
 def backends_of(item: pytest.Item) -> list[str]:
-    """The backends that a test uses through our fixtures."""
+    """The backends that a test uses through the fixtures of this plugin."""
     fixtures = fixtures_of(item)
     backends = backends_by_name(fixtures)
     if "mock_server" in fixtures:
@@ -153,12 +100,12 @@ def backends_of(item: pytest.Item) -> list[str]:
 
 
 def contract_rows(config: pytest.Config) -> Iterator[Any]:
-    """Every check of the tier with every engine that the run is aimed at.
+    """Every check of the tier with every engine of the run.
 
-    A run that is aimed at none takes every engine whose contract is recorded. Those of an engine
-    without a server are skipped, since they are about HTTP.
+    If no engine is chosen, these are the engines with recordings of the contract. The checks of an
+    engine without a server are skipped, because they are about HTTP.
     """
-    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - imported when used
     from pytest_llmengine.targets import has_server  # noqa: PLC0415 - the same
 
     skip = pytest.mark.skip("the contract is about HTTP, and this engine has no server")
@@ -173,13 +120,13 @@ def parity_kinds(config: pytest.Config) -> list[str]:
     """The kinds of prompts by which the run compares two sides."""
     if chosen(config, PARITY_BASELINE) is None:
         return []
-    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.plugin.parity import kinds_of  # noqa: PLC0415 - imported when used
 
     return kinds_of(config)
 
 
 def _under_contract(config: pytest.Config) -> Iterable[str]:
-    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - imported when used
 
     now = settings(config)
     if chosen(config, ENGINE) or chosen(config, URL):
@@ -188,10 +135,10 @@ def _under_contract(config: pytest.Config) -> Iterable[str]:
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
-    """A line for each engine that the tests use.
+    """One line per engine that the tests use.
 
-    An engine that the run was aimed at and that cannot be opened ends the run here: every one of
-    its tests would fail for the same reason. Of others the tests tell.
+    If an engine that the user chose cannot be opened, the run ends here, because all its tests
+    would fail for the same reason. For other engines, their own tests fail.
     """
     chosen_items = list(items)
     names = dict.fromkeys(name for item in chosen_items for name in _names(item))
@@ -202,7 +149,7 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
 
 
 def _line(config: pytest.Config, name: str) -> str | None:
-    from llmengine.types.printable import printable  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
     from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - the same
 
     try:
@@ -216,7 +163,7 @@ def _line(config: pytest.Config, name: str) -> str | None:
 
 
 def _names(item: pytest.Item) -> list[str]:
-    """The engines that a test opens; a mock server of its own is not among them."""
+    """The engines that a test opens, without the test's own mock server."""
     fixtures = fixtures_of(item)
     named = [_meant(item.config, b) for b in backends_by_name(fixtures)]
     aimed = [_aimed_at(item)] if NAME in fixtures else []
@@ -224,7 +171,7 @@ def _names(item: pytest.Item) -> list[str]:
 
 
 def _meant(config: pytest.Config, backend: str) -> str | None:
-    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - imported when used
 
     return pool(config).meant_by(backend) if is_here(backend) else None
 
@@ -234,8 +181,8 @@ def _aimed_at(item: pytest.Item) -> str:
 
 
 def _backend(config: pytest.Config, name: str) -> str | None:
-    """The backend of an engine; None where there is no such engine, of which the tests tell."""
-    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+    """The backend of an engine; None if there is no such engine, which its tests then report."""
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - imported when used
 
     try:
         return pool(config).backend(name)
@@ -244,7 +191,7 @@ def _backend(config: pytest.Config, name: str) -> str | None:
 
 
 def _check_names(config: pytest.Config) -> None:
-    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - imported when used
 
     try:
         for name in settings(config).engines:
@@ -254,7 +201,7 @@ def _check_names(config: pytest.Config) -> None:
 
 
 def _read_profile(path: Path) -> Profile:
-    from pytest_llmengine.contract.profile import ProfileError, read_profile  # noqa: PLC0415 - unused runs stay light
+    from pytest_llmengine.contract.profile import ProfileError, read_profile  # noqa: PLC0415 - imported when used
 
     try:
         return read_profile(path)
@@ -265,10 +212,65 @@ def _read_profile(path: Path) -> Profile:
 
 
 def _check_report(path: Path) -> None:
-    from llmengine.types.errors import ConfigError  # noqa: PLC0415 - unused runs stay light
+    from llmengine.types.errors import ConfigError  # noqa: PLC0415 - imported when used
     from pytest_llmengine.reports import check_path  # noqa: PLC0415 - the same
 
     try:
         check_path(path)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+_INPUT = (
+    "llmengine_owner"  # the key of the owner in what pytest-xdist's controller sends to its workers
+)
+
+_owner = pytest.StashKey["Owner"]()
+
+
+def owner(config: pytest.Config) -> Owner:
+    """The owner of the run's containers: in a worker, the controller if it is on this machine."""
+    if _owner not in config.stash:
+        from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - imported when used
+
+        told = getattr(config, "workerinput", {}).get(_INPUT)
+        controller = Owner(**told) if told else None
+        shared = controller is not None and controller.is_here
+        config.stash[_owner] = controller if controller and shared else Owner.here()
+    return config.stash[_owner]
+
+
+def tell_worker(node: Any) -> None:
+    """Send the owner of the run's containers to a worker of pytest-xdist."""
+    node.workerinput[_INPUT] = asdict(owner(node.config))
+
+
+def end_containers(config: pytest.Config) -> None:
+    """Remove the run's containers, if this process owns the run."""
+    if _owner in config.stash and config.stash[_owner].is_this_process:
+        from pytest_llmengine.containers.ownership import end_run  # noqa: PLC0415 - imported when used
+
+        end_run(config.stash[_owner])
+
+
+def teller(config: pytest.Config) -> OnProgress:
+    """A function that prints a line per step of a container's start, which may take minutes.
+
+    In a worker of pytest-xdist it prints nothing.
+    """
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+    told = ""
+
+    def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
+        nonlocal told
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or what == told:
+            return
+        told = what
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            terminal.ensure_newline()
+            terminal.write_line(printable(f"llmengine: {what}"))
+
+    return tell

@@ -1,4 +1,4 @@
-"""From verdicts to what people and programs read: terminal, JSON, Markdown."""
+"""Reports of the contract: from verdicts to terminal, JSON, Markdown and HTML."""
 
 from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
 from pytest_llmengine.reports.render import check_path, write_report

@@ -1,4 +1,4 @@
-"""A console for texts of models and servers, which could otherwise act on the terminal."""
+"""A console for texts of models and servers, which must not control the terminal."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class SafeConsole(Console):
-    """Prints texts with control characters shown, and known keys taken out.
+    """A console that prints control characters visibly and removes known keys.
 
-    It is done where text becomes segments, because below that the console's own colours and cursor
-    movements stand between them.
+    Both happen when text becomes segments. After that step, the console's own colours and cursor
+    movements are mixed with the text.
     """
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """The segments of what is printed; those that control the cursor are the console's own."""
+        """The segments to print; control segments are the console's own and stay unchanged."""
         for segment in super().render(renderable, options):
             text = segment.text if segment.control else printable(scrub(segment.text))
             yield segment if text == segment.text else Segment(text, segment.style)

@@ -1,6 +1,6 @@
-"""The report for programs; ``docs/report-schema.md`` describes it field by field.
+"""The JSON report: written for programs, and read back.
 
-Reads JSON reports back.
+``docs/report-schema.md`` describes its fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 
 
 def to_object(report: ContractReport) -> dict[str, Any]:
-    """The report as a JSON object; its version goes up when a field is renamed or taken out."""
+    """The report as a JSON object; its version is raised when a field is renamed or removed."""
     return {
         "schema_version": SCHEMA_VERSION,
         "provenance": asdict(report.header),
@@ -43,7 +43,7 @@ _NEVER_ACCEPTED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.ERROR, Outco
 def read_report(path: Path) -> ContractReport:
     """The report in a JSON file.
 
-    Raises ConfigError that names the file if it is none, or one of another schema version.
+    Raises ConfigError that names the file if it is not a report, or has another schema version.
     """
     try:
         data = load_json(read_text(path))

@@ -1,10 +1,7 @@
-"""Several reports as one matrix: a row a rule, a column a server.
+"""Several reports on one page: as a matrix of rules and servers, or as the changes between two.
 
-What changed between two reports, the worst first.
-
-A page on a terminal, as Markdown, and for a browser.
-
-What merged reports have to say, before it takes a form: lines, a verdict, and tables.
+A page consists of lines, a summary and tables. It is printed on a terminal, or written as Markdown
+or HTML.
 """
 
 from __future__ import annotations
@@ -42,8 +39,43 @@ if TYPE_CHECKING:
     MatrixRow = tuple[str, list[CheckRecord | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, coloured by its outcome if it has one."""
+
+    text: str
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table: column heads and rows of cells."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole page; ``good`` says whether the summary is good news, None if it is neither."""
+
+    title: str
+    lines: tuple[str, ...]
+    summary: str
+    good: bool | None
+    tables: tuple[Table, ...]
+
+
+def verdict_cell(record: CheckRecord | None) -> Cell:
+    """The cell of an outcome, with "!" if it is not accepted; "-" if there is no record."""
+    if record is None:
+        return Cell("-")
+    return Cell(f"{record.outcome}{'' if record.accepted else ' !'}", record.outcome)
+
+
 def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
-    """The reports side by side; without `every`, only rules that some server does not pass."""
+    """The reports side by side; without `every`, only the rules that some server does not pass."""
     names = labels(reports)
     rows = list(_rows(reports))
     odd = [row for row in rows if not _passes(row)]
@@ -66,7 +98,7 @@ def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
 
 
 def labels(reports: Sequence[ContractReport]) -> list[str]:
-    """A short name of its own for each report: the engine, with as much more as it takes."""
+    """A short unique name per report: the engine, with its version or a number if needed."""
     plain = [report.header.engine for report in reports]
     longer = [f"{r.header.engine} {r.header.version or r.header.model}" for r in reports]
     chosen = [_pick(plain, longer, place) for place in range(len(reports))]
@@ -74,7 +106,7 @@ def labels(reports: Sequence[ContractReport]) -> list[str]:
 
 
 def by_catalogue(ids: Iterable[str]) -> list[str]:
-    """The ids in the order of the catalogue; those that it no longer has come last."""
+    """The ids in the order of the catalogue; ids that are no longer in it come last."""
     order = {known: place for place, known in enumerate(catalogue())}
     return sorted(dict.fromkeys(ids), key=lambda one: order.get(one, len(order)))
 
@@ -129,7 +161,7 @@ def _rules(title: str, names: Sequence[str], rows: Sequence[MatrixRow]) -> Table
 
 
 class ChangeKind(StrEnum):
-    """How a rule's verdict changed, in the order in which a reader wants to know."""
+    """How a rule's verdict changed; the most important kind comes first."""
 
     WORSE = "No longer accepted"
     BETTER = "Accepted now"
@@ -140,7 +172,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One rule's verdict before and after; None where a report has none."""
+    """One rule's verdict before and after; None if a report does not have the rule."""
 
     id: str
     before: CheckRecord | None
@@ -148,7 +180,7 @@ class Change:
 
     @property
     def kind(self) -> ChangeKind | None:
-        """What kind of change it is; None if it is none."""
+        """The kind of the change; None if nothing changed."""
         if self.before is None:
             return ChangeKind.NEW
         if self.after is None:
@@ -159,7 +191,7 @@ class Change:
 
 
 def changes(old: ContractReport, new: ContractReport) -> dict[ChangeKind, list[Change]]:
-    """Every change by its kind, in the order of the catalogue; kinds without any are left out."""
+    """The changes by kind, in the order of the catalogue; kinds without changes are left out."""
     before, after = ({c.id: c for c in report.checks} for report in (old, new))
     found: dict[ChangeKind, list[Change]] = {kind: [] for kind in ChangeKind}
     for one in by_catalogue([*before, *after]):
@@ -170,7 +202,7 @@ def changes(old: ContractReport, new: ContractReport) -> dict[ChangeKind, list[C
 
 
 def changes_page(old: ContractReport, new: ContractReport) -> Page:
-    """The changes as a page; it is good news unless something is no longer accepted."""
+    """The changes as a page; the page is good unless some rule is no longer accepted."""
     found = changes(old, new)
     return Page(
         title="Contract changes",
@@ -186,7 +218,7 @@ def changes_page(old: ContractReport, new: ContractReport) -> Page:
 
 
 def _warnings(old: ContractReport, new: ContractReport) -> list[str]:
-    """What else differs, and may be the reason."""
+    """Other differences between the runs, which may be the reason for changes."""
     pairs = {
         name: (getattr(old.header, name), getattr(new.header, name))
         for name in ("engine", "model", "mode", "tier", "tool_version")
@@ -213,12 +245,12 @@ def _row(change: Change) -> tuple[Cell, ...]:
     return Cell(change.id), Cell(told[0].level), before, after, Cell(printable(why))
 
 
-# Characters of a cell: two lines or so beside the other columns of a terminal.
+# Characters per cell: about two lines beside the other columns of a terminal.
 _LONGEST_CELL = 120
 
 
 def page_for_terminal(page: Page) -> Group:
-    """The page as something that rich can print; long cells are cut."""
+    """The page as a rich renderable; long cells are cut."""
     parts: list[RenderableType] = [Text(printable(line)) for line in page.lines]
     for table in page.tables:
         parts += [Text(), Text(table.title, style="bold"), _rich_table(table)]
@@ -227,7 +259,7 @@ def page_for_terminal(page: Page) -> Group:
 
 
 def page_as_markdown(page: Page) -> str:
-    """The page as GitHub-flavoured Markdown, what servers said escaped."""
+    """The page as GitHub-flavoured Markdown; texts from servers are escaped."""
     blocks = [
         f"# {page.title}",
         "  \n".join(map(escape, page.lines)),
@@ -244,7 +276,7 @@ def page_as_markdown(page: Page) -> str:
 
 
 def page_as_html(page: Page) -> str:
-    """The page as one file that fetches nothing, what servers said escaped."""
+    """The page as one HTML file without external resources; texts from servers are escaped."""
     return render_page("page.html.jinja", title=page.title, lines=page.lines, page=page)
 
 
@@ -268,38 +300,3 @@ def _rich_table(table: Table) -> RichTable:
 def _text(cell: Cell) -> Text:
     style = "" if cell.outcome is None else STYLES[cell.outcome]
     return Text(clipped(cell.text, _LONGEST_CELL), style=style)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A text, coloured by the outcome that it tells of."""
-
-    text: str
-    outcome: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells under heads."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A whole page; ``good`` says whether its summary is good news, None that it is neither."""
-
-    title: str
-    lines: tuple[str, ...]
-    summary: str
-    good: bool | None
-    tables: tuple[Table, ...]
-
-
-def verdict_cell(record: CheckRecord | None) -> Cell:
-    """An outcome; one that is not accepted has a mark, one that is not there a dash."""
-    if record is None:
-        return Cell("-")
-    return Cell(f"{record.outcome}{'' if record.accepted else ' !'}", record.outcome)

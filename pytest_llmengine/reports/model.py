@@ -1,11 +1,4 @@
-"""Which version of this tool made a report.
-
-The header of a run, from the session that it was made with.
-
-One verdict as plain values, so that it can cross a process border or be written down.
-
-A whole run: what was tested, and every verdict.
-"""
+"""The report of a run as plain values: its header and the record of each check."""
 
 from __future__ import annotations
 
@@ -27,40 +20,36 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 
-def tool_version() -> str:
-    """The installed version of pytest-llmengine."""
-    from importlib import metadata  # noqa: PLC0415 - help stays fast so
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What was tested, how, when, and by which version of this tool.
 
-    try:
-        return metadata.version("pytest-llmengine")
-    except metadata.PackageNotFoundError:
-        return "from source, not installed"
+    ``describe`` says where the answers come from, such as "replayed from llama.cpp b11549
+    (smollm2-135m), recorded 2026-11-21". ``mode`` is live, record, replay or docker. ``date`` is
+    the start of the run in ISO 8601 (UTC). ``version`` is the engine's version, None if it is
+    unknown.
+    """
 
-
-def header_of(session: Session, tier: Tier) -> Header:
-    """What is tested, how, and from now on."""
-    return Header(
-        engine=session.engine.name,
-        version=session.provenance.version,
-        model=session.engine.model,
-        mode=session.mode.value,
-        describe=session.describe(),
-        tier=tier.name.lower(),
-        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        tool_version=tool_version(),
-    )
+    engine: str
+    version: str | None
+    model: str
+    mode: str
+    describe: str
+    tier: str
+    date: str
+    tool_version: str
 
 
-# Enough for any answer that a person reads; the overlong prompts of some checks are far longer.
+# Characters. Enough for any answer that a person reads; some checks send far longer prompts.
 _MAX_BODY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRecord:
-    """The verdict of one check; ``to_dict`` gives what JSON can hold, ``from_dict`` takes it back.
+    """The verdict of one check as plain values, for JSON and for other processes.
 
-    ``seconds`` is the check's own time. ``exchanges`` is what went over the wire, redacted and
-    with overlong bodies cut; a pass keeps none.
+    ``seconds`` is the time that the check took. ``exchanges`` are its HTTP exchanges, with keys
+    removed and long bodies cut; a check that passes has none.
     """
 
     id: str
@@ -75,7 +64,7 @@ class CheckRecord:
 
     @classmethod
     def of(cls, result: CheckResult) -> Self:
-        """The record of a result, without anything alive or secret in it."""
+        """The record of a result, without objects of the run and without secrets."""
         passed = result.outcome is Outcome.PASS
         return cls(
             id=result.check.id,
@@ -90,7 +79,7 @@ class CheckRecord:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as a JSON object; ``exchanges`` is left out of a pass."""
+        """The record as a JSON object; without ``exchanges`` if the check passed."""
         row: dict[str, Any] = {
             "id": self.id,
             "group": self.group,
@@ -107,7 +96,7 @@ class CheckRecord:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """The record that ``to_dict`` wrote; what a later version has added is passed over."""
+        """The record from the output of ``to_dict``; fields of later versions are ignored."""
         known = {field.name: row[field.name] for field in fields(cls) if field.name in row}
         return cls(
             **{
@@ -140,28 +129,8 @@ def _cut(body: str) -> str:
     return f"{body[:_MAX_BODY]}... ({len(body) - _MAX_BODY} more characters)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What was tested, how, when and by what.
-
-    ``describe`` is the sentence that says where the answers come from, such as "replayed from
-    llama.cpp b11549 (smollm2-135m), recorded 2026-11-21". ``mode`` is live, record or replay,
-    ``date`` the start of the run in ISO 8601 (UTC), ``version`` the engine's own, or None where
-    it does not say.
-    """
-
-    engine: str
-    version: str | None
-    model: str
-    mode: str
-    describe: str
-    tier: str
-    date: str
-    tool_version: str
-
-
 class Section(StrEnum):
-    """Where a verdict stands in a report; the failures apart from what is known or claimed."""
+    """The sections of a report for verdicts other than a pass; failures have their own section."""
 
     FAILED = "Not accepted"
     DEVIATES = "Known deviations"
@@ -180,18 +149,18 @@ class ContractReport:
 
     @property
     def accepted(self) -> bool:
-        """Whether every verdict is accepted; a run without checks shows nothing."""
+        """Whether every verdict is accepted; False for a run without checks."""
         return bool(self.checks) and all(c.accepted for c in self.checks)
 
     @property
     def outcomes(self) -> dict[Outcome, int]:
-        """How often each outcome occurs, those that never do included."""
+        """How often each outcome occurs; 0 for outcomes that do not occur."""
         counted = Counter(c.outcome for c in self.checks)
         return {outcome: counted[outcome] for outcome in Outcome}
 
     @property
     def groups(self) -> dict[str, dict[Outcome, int]]:
-        """The matrix: for each group, in the order of the run, its count of each outcome."""
+        """The count of each outcome per group, in the order of the run."""
         rows: dict[str, dict[Outcome, int]] = {}
         for record in self.checks:
             row = rows.setdefault(record.group, dict.fromkeys(Outcome, 0))
@@ -200,7 +169,7 @@ class ContractReport:
 
     @property
     def sections(self) -> dict[Section, list[CheckRecord]]:
-        """Every verdict that is not a pass, by where it stands; empty sections left out."""
+        """The records that are not a pass, by section; empty sections are left out."""
         found: dict[Section, list[CheckRecord]] = {section: [] for section in Section}
         for record in self.checks:
             if record.outcome is not Outcome.PASS:
@@ -208,7 +177,7 @@ class ContractReport:
         return {section: records for section, records in found.items() if records}
 
     def summary(self) -> dict[str, Any]:
-        """The counts that the JSON report holds."""
+        """The counts of the JSON report."""
         return {
             "checks": len(self.checks),
             "accepted": sum(c.accepted for c in self.checks),
@@ -222,3 +191,27 @@ def _section(record: CheckRecord) -> Section:
     if not record.accepted and record.outcome is not Outcome.NOT_RUN:
         return Section.FAILED
     return Section[record.outcome.name]
+
+
+def header_of(session: Session, tier: Tier) -> Header:
+    """The header of a run that starts now on this session."""
+    return Header(
+        engine=session.engine.name,
+        version=session.provenance.version,
+        model=session.engine.model,
+        mode=session.mode.value,
+        describe=session.describe(),
+        tier=tier.name.lower(),
+        date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        tool_version=tool_version(),
+    )
+
+
+def tool_version() -> str:
+    """The installed version of pytest-llmengine."""
+    from importlib import metadata  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        return metadata.version("pytest-llmengine")
+    except metadata.PackageNotFoundError:
+        return "from source, not installed"

@@ -1,4 +1,4 @@
-"""A profile that accepts what a run saw, with the evidence beside each entry."""
+"""Write a profile that accepts what a run observed, with the evidence beside each entry."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
 
 
-_EVIDENCE = 300  # characters of a line of evidence
+_EVIDENCE = 300  # characters per line of evidence
 _REASON = 200
 
 
 def check_profile_path(path: Path, given: Path | None) -> None:
-    """Raise ConfigError unless a profile can be written there.
+    """Raise ConfigError unless a profile can be written to this path.
 
-    Only the file that the run itself was given as its profile is replaced.
+    An existing file is replaced only if it is the profile that the run itself was given.
     """
     if path.suffix != ".toml":
         raise ConfigError(f"profile {path}: the name must end in .toml")
@@ -42,12 +42,13 @@ def check_profile_path(path: Path, given: Path | None) -> None:
 
 
 def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractReport) -> str:
-    """The profile of a server, made from what a run saw of it; `base` is what the run was held to.
+    """The text of a profile of the server, made from the results of a run with profile `base`.
 
-    The evidence is in the records of the report.
+    The evidence comes from the records of the report.
 
-    A check that broke its rule becomes a deviation. One that kept it loses the deviation that
-    `base` knows, unless that depends on something. What was not seen stays as it was.
+    A check that broke its rule becomes a deviation. A check that passed loses its deviation in
+    `base`, unless the deviation depends on something. Deviations that the run did not observe
+    stay unchanged.
     """
     seen = {result.check.id: result for result in results}
     kept = {key: one for key, one in base.deviations.items() if _stays(one, seen.get(key))}
@@ -102,7 +103,7 @@ def _new(result: CheckResult, header: Header) -> Deviation:
 
 
 def _capabilities(base: Profile) -> Iterator[str]:
-    """What is claimed; left out, everything is."""
+    """The line of claimed capabilities; without it, a profile claims all of them."""
     if base.capabilities != frozenset(Capability):
         names = ", ".join(_quoted(str(name)) for name in sorted(base.capabilities))
         yield f"capabilities = [{names}]"
@@ -137,5 +138,5 @@ def _short(text: str, limit: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A basic string of TOML, which has JSON's escapes."""
+    """A basic string of TOML, which has the same escapes as JSON."""
     return json.dumps(printable(text), ensure_ascii=False)

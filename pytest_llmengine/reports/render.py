@@ -1,12 +1,7 @@
-"""Words that the forms of a report share.
+"""The report of one run for a terminal, as Markdown and as HTML, and writing it to a file.
 
-The matrix for a terminal: readable at 80 columns, and without colour.
-
-The matrix and the list for an issue, a pull request or a wiki.
-
-The report for a browser: one file, nothing fetched, each failure with its exchange.
-
-Writes a report in the format that the file's name asks for.
+The terminal form fits 80 columns and is readable without colour. The HTML form is one file without
+external resources, with the exchanges of each failure.
 """
 
 from __future__ import annotations
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def columns(report: ContractReport) -> list[Outcome]:
-    """The outcomes worth a column: pass, and what occurs; seven would not fit 80 columns."""
+    """The outcomes that get a column: pass, and those that occur; all would not fit 80 columns."""
     return [o for o, n in report.outcomes.items() if n or o is Outcome.PASS]
 
 
@@ -54,7 +49,7 @@ def summary_line(report: ContractReport) -> str:
 def header_lines(report: ContractReport) -> list[str]:
     """What was tested, how and when.
 
-    It is scrubbed here, before any form escapes what a key is made of.
+    Keys are removed here, before a form escapes characters of a key and so hides it from `scrub`.
     """
     header = report.header
     return [
@@ -64,18 +59,18 @@ def header_lines(report: ContractReport) -> list[str]:
 
 
 def clipped(text: str, limit: int) -> str:
-    """The text, or its beginning with "..." where it is longer than `limit` characters."""
+    """The text, or its beginning with " ..." if it is longer than `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 4].rstrip()} ..."
 
 
 def printable(text: str) -> str:
-    """The text on one line, without the control characters that a server may have sent."""
+    """The text on one line, with control characters written as escapes."""
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
 def visible(text: str) -> str:
-    """The text with its lines and indentation, and other control characters spelt out."""
+    """The text with its line breaks and tabs; other control characters are written as escapes."""
     kept = {"\n", "\t"}
     spelt = (
         c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
@@ -95,7 +90,7 @@ STYLES = {
     Outcome.UNRECORDED: "blue",
 }
 
-# Characters of a reason: five lines of 80 columns where something is to be done, else two.
+# Characters of a reason: five lines of 80 columns if the user has to act on it, else two.
 _TO_ACT_ON = 330
 _TO_KNOW = 120
 _CLIPPED = "Reasons that end in ... are whole in the JSON and Markdown reports."
@@ -107,7 +102,7 @@ def print_report(report: ContractReport, console: Console) -> None:
 
 
 def render(report: ContractReport) -> Group:
-    """The report as something that rich can print."""
+    """The report as a rich renderable."""
     parts: list[RenderableType] = [Text(printable(line)) for line in header_lines(report)]
     if report.checks:
         parts += [Text(), _matrix(report)]
@@ -138,7 +133,7 @@ def _count(outcome: Outcome, n: int) -> Text:
 
 def _section(section: Section, records: list[CheckRecord]) -> list[RenderableType]:
     lines: list[RenderableType] = [Text(f"{section} ({len(records)})", style="bold")]
-    told = ""  # what was not run or measured often has one reason for many checks
+    told = ""  # many checks that were not run or measured share one reason
     for record in records:
         lines.append(
             Text.assemble(
@@ -165,7 +160,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~@&])")
 
 
 def to_markdown(report: ContractReport) -> str:
-    """The report as GitHub-flavoured Markdown, what servers said escaped."""
+    """The report as GitHub-flavoured Markdown; texts from servers are escaped."""
     blocks = [
         f"# Contract report: {escape(report.header.engine)}",
         "  \n".join(escape(line) for line in header_lines(report)),
@@ -190,7 +185,7 @@ def _markdown_matrix(report: ContractReport) -> str:
 
 
 def row(cells: Iterable[object]) -> str:
-    """One row of a table."""
+    """One row of a Markdown table."""
     return f"| {' | '.join(str(c) for c in cells)} |"
 
 
@@ -200,7 +195,7 @@ def _item(record: CheckRecord) -> str:
 
 
 def escape(text: str) -> str:
-    """Text on one line that Markdown shows as it is."""
+    """The text on one line, escaped so that Markdown shows it unchanged."""
     return _SPECIAL.sub(r"\\\1", printable(text))
 
 
@@ -208,7 +203,7 @@ _HERE = "pytest_llmengine.reports"
 
 
 def to_html(report: ContractReport) -> str:
-    """The report as a self-contained page, what servers said escaped."""
+    """The report as a self-contained page; texts from servers are escaped."""
     known = catalogue()
     return render_page(
         "report.html.jinja",
@@ -222,7 +217,7 @@ def to_html(report: ContractReport) -> str:
 
 
 def render_page(template: str, *, package: str = _HERE, **values: Any) -> str:
-    """A template filled: one of a package's own, or of those beside this file."""
+    """A rendered template, from the templates of `package` or of this package."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only HTML needs it
 
     made = Environment(
@@ -244,7 +239,7 @@ _FORMATS: dict[str, Callable[[ContractReport], str]] = {
 
 
 def check_path(path: Path, forms: Iterable[str] = tuple(_FORMATS)) -> None:
-    """Raise ConfigError unless a report can be written there: ask before the run, not after."""
+    """Raise ConfigError unless a report can be written to this path; called before the run."""
     if path.suffix not in forms:
         raise ConfigError(f"report {path}: the name must end in {', '.join(forms)}")
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""From an engine's name and a run's settings to something that answers at an address."""
+"""An engine's name and a run's settings become a session: an engine that answers at an address."""
 
 from pytest_llmengine.targets.judge import judge
 from pytest_llmengine.targets.plan import config_named, has_server, is_here, with_contract

@@ -1,4 +1,4 @@
-"""Runs a check of the contract on a session, at the check's own cassette."""
+"""Run one check of the contract on a session, with the check's own cassette."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ _NOT_YET = (
 
 
 def judge(check: Check, session: Session, profile: Profile | None = None) -> CheckResult:
-    """The verdict of a check; ``profile`` takes the place of the session's own.
+    """The verdict of a check; ``profile`` replaces the session's own profile.
 
-    A request that was not recorded is an error of the harness whatever the check made of the
-    answer: a rule about error answers would pass on it. A check that is recorded already and not
-    to be recorded again is unmeasured, and so is one whose client library is missing, or was not
-    recorded in this release. A check of which the engine has no recording at all is unrecorded: a
-    new rule can be added without every engine at hand. A check is not run once the session's budget
-    is over. In a replay no socket of this process leaves the machine.
+    - If a request was not recorded, the verdict is ``error``, whatever the check concluded:
+      a rule about error answers would pass on the replayer's own error.
+    - If the check is already recorded and must not be recorded again, it is unmeasured. So is a
+      check whose client library is missing, or was not recorded in the installed release.
+    - If the engine has no recording of the check, it is unrecorded. So a new rule can be added
+      without access to every engine.
+    - If the session's budget is used up, the check is not run.
+
+    During a replay, this process can connect to no other machine.
     """
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
@@ -49,7 +52,7 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
 
 
 def _unrecorded(check: Check, session: Session, error: CassetteNotFoundError) -> CheckResult:
-    if check.package is not None:  # another release of the library may be recorded
+    if check.package is not None:  # a recording of another release of the library may exist
         return not_run(check, Outcome.UNMEASURED, str(error))
     return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, check.id))
 

@@ -1,12 +1,7 @@
-"""From an engine's name to its configuration.
+"""The plan for an engine: its configuration, its address, its mode, and what has to be started.
 
-Which address an engine is configured with.
-
-Engines whose server is started in a container.
-
-What to tell somebody whose engine has nothing to talk to: the ways to mend it.
-
-Decides where the answers of an engine come from, before anything is started.
+A plan is made before anything is started. If an engine has nothing to talk to, the error messages
+here say what the user can do about it.
 """
 
 from __future__ import annotations
@@ -46,274 +41,18 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets.settings import Settings
 
 
-_STANDS_ON = {
-    "openai": "openai",
-    "vllm_local": "vllm",
-}  # backends of ours that an extra brings: the package to import
-_SERVER_STANDS_ON = {"embedded": "xllamacpp"}  # the same, for the servers that engines start
-
-
-def config_named(name: str, file: Path | None) -> EngineConfig:
-    """The engine of that name in the file, else the first with that backend, else the backend bare.
-
-    A backend may be named as its marker is: ``ollama``, ``vllm``. A bare backend has an empty
-    model: it is found out where the server is. Raises TargetError that lists the names if there is
-    no such engine, or says what is wrong with the file.
-    """
-    engines = _engines(file)
-    if name in engines:
-        return engines[name]
-    backend = BACKEND_OF_MARKER.get(name, name)
-    for config in engines.values():
-        if config.backend == backend:
-            return config
-    if backend in backends():
-        return EngineConfig.model_validate({"name": backend, "backend": backend, "model": ""})
-    known = dict.fromkeys([*engines, *backends(), *BACKEND_OF_MARKER])
-    near = get_close_matches(name, known, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    in_file = f"; {file} has {', '.join(engines)}" if file else "; no engines file is given"
-    raise TargetError(
-        f"unknown engine {name!r}: {meant}backends are {', '.join(backends())}{in_file}"
-    )
-
-
-def is_here(backend: str) -> bool:
-    """Whether this installation has such a backend, with the package that it stands on."""
-    package = _STANDS_ON.get(backend)
-    return backend in backends() and (package is None or find_spec(package) is not None)
-
-
-def can_start(backend: str) -> bool:
-    """Whether the package is installed that the server of a backend's engines is made of."""
-    package = _SERVER_STANDS_ON.get(backend)
-    return package is None or find_spec(package) is not None
-
-
-def has_server(backend: str) -> bool:
-    """Whether a backend's engines talk to a server; others run in this process."""
-    engine: type[Engine] = load_backend(backend)
-    return not engine.in_process
-
-
-def _engines(file: Path | None) -> dict[str, EngineConfig]:
-    if file is None:
-        return {}
-    try:
-        return load_engines(file)
-    except ConfigError as error:
-        raise TargetError(str(error)) from error
-
-
-COMMAND_LINE = "the command line"
-
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-_SECONDS = 2.0  # a server on this machine answers at once, or is too busy to be tested
-
-
-def configured_url(config: EngineConfig, engine: type[Engine], settings: Settings) -> str | None:
-    """The address that was configured, or None."""
-    found = located(config, engine, settings)
-    return found[0] if found is not None else None
-
-
-def located(
-    config: EngineConfig, engine: type[Engine], settings: Settings
-) -> tuple[str, str] | None:
-    """The address that was configured and who says so, or None.
-
-    What is said for one engine goes over what is said for all of a backend: the run's own URL,
-    the engine's entry in the file, the backend's variable (OLLAMA_HOST), the project's default.
-    """
-    variable = next((v for v in engine.endpoint_env if os.environ.get(v)), "")
-    said = (
-        (settings.url, COMMAND_LINE),
-        (config.endpoint, "the engines file"),
-        (os.environ.get(variable), variable),
-        (settings.fallback_url, "the ini file"),
-    )
-    for url, who in said:
-        if url:
-            return _checked(url, engine.default_port), who
-    return None
-
-
-def answers_by_default(engine: type[Engine]) -> bool:
-    """Whether a server answers at the backend's default address, if that is on this machine.
-
-    It is asked for its version, which neither needs a key nor loads a model.
-    """
-    if engine.default_endpoint is None:
-        return False
-    endpoint = normal_endpoint(engine.default_endpoint, default_port=engine.default_port)
-    if urlsplit(endpoint).hostname not in _HERE:
-        return False
-    version = root_of(endpoint) + engine.version_path if engine.version_path else None
-    try:
-        with httpx.stream(
-            "GET", version or f"{base_of(endpoint)}/models", timeout=_SECONDS, trust_env=False
-        ) as reply:
-            return reply.is_success
-    except httpx.HTTPError:
-        return False
-
-
-def split_endpoint(endpoint: str) -> tuple[str, str]:
-    """An endpoint as the part that a proxy stands for, and the path and query that it keeps.
-
-    The path is kept because it decides what is spoken: ``/v1`` asks Ollama for OpenAI's dialect,
-    and a path of another kind takes no ``/v1``.
-    """
-    parts = urlsplit(endpoint)
-    query = f"?{parts.query}" if parts.query else ""
-    before = parts.path.removesuffix("/v1")
-    if before != parts.path:
-        return f"{parts.scheme}://{parts.netloc}{before}", f"/v1{query}"
-    return f"{parts.scheme}://{parts.netloc}", f"{parts.path}{query}"
-
-
-def _checked(url: str, port: int | None) -> str:
-    try:
-        normal = normal_endpoint(url, default_port=port)
-    except ConfigError as error:
-        raise TargetError(str(error)) from error
-    parts = urlsplit(normal)
-    if "@" in parts.netloc:
-        raise TargetError(
-            f"the address of {parts.hostname} holds a name or a password; take it out and put the "
-            "key into the environment"
-        )
-    return normal
-
-
-def in_container(mode: Mode, url: str | None, settings: Settings) -> bool:
-    """Whether the server is to run in a container: in the mode docker, or to record an image."""
-    if mode is Mode.DOCKER and settings.url is not None:
-        raise TargetError(
-            f"the mode docker starts a server of its own, and {settings.url} is given too; "
-            "leave one of the two out"
-        )
-    return mode is Mode.DOCKER or (mode is Mode.RECORD and settings.image is not None and not url)
-
-
-def container_for(config: EngineConfig, settings: Settings) -> ContainerSpec:
-    """The container of an engine, as the run's settings want it."""
-    return spec_of(
-        config,
-        image=settings.image,
-        gpus=settings.gpus,
-        startup_timeout=settings.startup_timeout,
-    )
-
-
-@contextmanager
-def served(spec: ContainerSpec, owner: Owner | None, on_progress: OnProgress) -> Iterator[Served]:
-    """A server in a container; one that has no owner ends with the block, else with its run."""
-    if owner is not None:
-        yield serve(spec, owner, on_progress)
-        return
-    alone = Owner.here()
-    try:
-        yield serve(spec, alone, on_progress)
-    finally:
-        end_run(alone)
-
-
-def no_source(name: str, engine: type[Engine], folder: Path) -> str:
-    """Neither address nor recordings: the three ways."""
-    return (
-        f"engine {name!r} has nothing to talk to. Live: {_give_address(engine)}. "
-        f"Replay: there are no cassettes in {folder}; record some first: "
-        f"{record_command(name, engine)}. Docker: {_start_container(engine)}."
-    )
-
-
-def no_cassettes(name: str, engine: type[Engine], folder: Path) -> str:
-    """A replay without recordings."""
-    return (
-        f"engine {name!r} cannot be replayed: there are no cassettes in {folder}; "
-        f"record some first: {record_command(name, engine)}"
-    )
-
-
-def no_address(name: str, engine: type[Engine]) -> str:
-    """A server that has no usual address."""
-    return f"engine {name!r} has no address: {_give_address(engine)}"
-
-
-def not_installed(name: str, extra: str) -> str:
-    """The server that the engine would start is not there."""
-    return f"engine {name!r} needs an extra: pip install 'pytest-llmengine[{extra}]'"
-
-
-def in_this_process(name: str, consequence: str) -> str:
-    """Something was asked that needs a server."""
-    return f"engine {name!r} runs in this process and has no server; {consequence}"
-
-
-def no_model(name: str, variable: str) -> str:
-    """Nobody can be asked which model is there."""
-    return (
-        f"engine {name!r} has no model: give --engine={name} --engine-model=MODEL or set {variable}"
-    )
-
-
-def choose_model(engine: Engine) -> str:
-    """How to say which model is meant; an option alone is for the engine that --engine names."""
-    variable = facts(engine.backend).model_variable
-    return f"give --engine={engine.name} --engine-model=MODEL" + (
-        f" or set {variable}" if variable else ""
-    )
-
-
-def or_replay(folder: Path) -> str:
-    """What can be done without a server, if there are recordings."""
-    return f"; or replay what is recorded in {folder}: --engine-mode=replay"
-
-
-def record_command(
-    name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
-) -> str:
-    """The command that records an engine's answers to a test, or to all."""
-    words = [
-        "pytest",
-        f"'{test}'" if test else "",
-        f"--engine={name}",
-        "--engine-mode=record",
-        "" if facts(engine.backend).own_server else "--engine-url=URL",
-        "--rewrite" if rewrite else "",
-    ]
-    return " ".join(word for word in words if word)
-
-
-def _start_container(engine: type[Engine]) -> str:
-    recipe = recipe_of(engine.backend)
-    if recipe is None:
-        return f"no image of {facts(engine.backend).server} is known"
-    gpus = " --engine-gpus=all" if recipe.needs_gpu else ""
-    return f"--engine-mode=docker{gpus} starts {recipe.image}"
-
-
-def _give_address(engine: type[Engine]) -> str:
-    variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
-    key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
-    if engine.default_endpoint is not None and not key:
-        key = f"nothing answers at {engine.default_endpoint}; start the server there, "
-    return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"
-
-
 OWN_KEY = "LLMENGINE_API_KEY"
-_NO_KEY = {"api_key": None, "api_key_env": None}  # for servers that are our own
+_NO_KEY = {"api_key": None, "api_key_env": None}  # for containers and replays, which need no key
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be opened: a configuration, a mode, and the folder of the engine's cassettes.
+    """What a session needs: a configuration, a mode, and the folder of the engine's cassettes.
 
-    ``config.endpoint`` is the configured address, if any; a replay does not go there.
-    ``config.model`` is empty where only the server, or the cassettes, can tell. ``container`` is
-    what is to be started first, if anything. ``in_process`` says that there is no server.
-    ``source`` is who says the address. ``limits`` bound the checks of the contract.
+    ``config.endpoint`` is the configured address, if any; a replay does not connect to it.
+    ``config.model`` is empty if only the server or the cassettes can name the model. ``container``
+    is started first, if there is one. ``in_process`` is true if there is no server. ``source``
+    names where the address was configured. ``limits`` bound the checks of the contract.
     """
 
     config: EngineConfig
@@ -329,11 +68,12 @@ class Plan:
 def make_plan(name: str, settings: Settings) -> Plan:
     """The plan for an engine by its name.
 
-    The mode is the one that was asked for; else live where an address is configured or none is
-    needed; else replay where there are cassettes; else live where a key is enough, or where a
-    server answers at the backend's default address. Cassettes go before a key, for many shells
-    hold one and a run must not cost money unasked. Raises TargetError that names the three ways if
-    none of these holds, and NotInstalled where the engine's own server is not installed.
+    The mode is the first of these that applies: the mode that was asked for; live, if an address
+    is configured or none is needed; replay, if there are cassettes; live, if the engine starts its
+    own server, if a key is enough, or if a server answers at the backend's default address.
+    Cassettes come before a key because many shells hold a key, and a run must not cost money
+    unless the user asked for it. Raises TargetError that names the three ways if nothing applies,
+    and NotInstalled if the engine's own server is not installed.
     """
     settings = settings.for_engine(name)
     config = config_named(name, settings.config)
@@ -359,7 +99,7 @@ def make_plan(name: str, settings: Settings) -> Plan:
 
 
 def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder: Path) -> Plan:
-    """The plan for an engine without a server: it answers live, by a model that is named."""
+    """The plan for an engine without a server: it is always live and its model must be named."""
     if settings.mode not in {None, Mode.LIVE}:
         raise TargetError(in_this_process(config.name, f"there is no mode {settings.mode}"))
     if url is not None:
@@ -372,7 +112,7 @@ def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder
 
 
 def _folder_of(config: EngineConfig, settings: Settings) -> Path:
-    """Where the engine's cassettes are; TargetError for a name that is not one of a folder."""
+    """The folder of the engine's cassettes; raises TargetError if its name cannot be a folder."""
     try:
         return path_below(settings.cassettes, config.name, "the name of an engine")
     except ConfigError as error:
@@ -380,12 +120,12 @@ def _folder_of(config: EngineConfig, settings: Settings) -> Path:
 
 
 def recorded(folder: Path) -> list[Path]:
-    """The cassettes in a folder and those below it, sorted."""
+    """The cassettes in a folder and its subfolders, sorted."""
     return sorted(folder.rglob("*.yaml"))
 
 
 def with_contract(cassettes: Path) -> list[str]:
-    """The engines that have a recording of any check, by name."""
+    """The names of the engines that have a recording of at least one check."""
     checks = catalogue()
     return sorted({p.parent.name for p in cassettes.glob("*/*.yaml") if p.stem in checks})
 
@@ -428,14 +168,273 @@ def _need_address(config: EngineConfig, engine: type[Engine], url: str | None) -
 
 
 def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:
-    """The run's own key goes to the run's own URL, and to no other host."""
+    """LLMENGINE_API_KEY, if the run has its own URL; the key is sent to no other host."""
     usable = settings.url and not _names_a_key(config) and os.environ.get(OWN_KEY)
     return {"api_key_env": OWN_KEY} if usable else {}
 
 
 def model_of(config: EngineConfig, settings: Settings) -> str:
-    """The model that an engine is to be asked for; empty where the server is to tell."""
+    """The model to request from an engine; empty if the server is to be asked for it."""
     backend = facts(config.backend)
     from_variable = os.environ.get(backend.model_variable, "") if backend.model_variable else ""
     given = settings.model or config.model or from_variable or settings.fallback_model
     return given or backend.model
+
+
+_STANDS_ON = {
+    "openai": "openai",
+    "vllm_local": "vllm",
+}  # our backends that need an extra, and the package that the extra installs
+_SERVER_STANDS_ON = {"embedded": "xllamacpp"}  # the same for the servers that engines start
+
+
+def config_named(name: str, file: Path | None) -> EngineConfig:
+    """The configuration for a name.
+
+    It is the engine of that name in the file, else the first engine in the file with that backend,
+    else the backend without further settings. A backend may also be named by its marker, such as
+    ``ollama`` or ``vllm``. A backend without settings has an empty model, which is asked of the
+    server later. Raises TargetError that lists the names if there is no such engine, or that says
+    what is wrong with the file.
+    """
+    engines = _engines(file)
+    if name in engines:
+        return engines[name]
+    backend = BACKEND_OF_MARKER.get(name, name)
+    for config in engines.values():
+        if config.backend == backend:
+            return config
+    if backend in backends():
+        return EngineConfig.model_validate({"name": backend, "backend": backend, "model": ""})
+    known = dict.fromkeys([*engines, *backends(), *BACKEND_OF_MARKER])
+    near = get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    in_file = f"; {file} has {', '.join(engines)}" if file else "; no engines file is given"
+    raise TargetError(
+        f"unknown engine {name!r}: {meant}backends are {', '.join(backends())}{in_file}"
+    )
+
+
+def is_here(backend: str) -> bool:
+    """Whether the backend exists and the package that it needs is installed."""
+    package = _STANDS_ON.get(backend)
+    return backend in backends() and (package is None or find_spec(package) is not None)
+
+
+def can_start(backend: str) -> bool:
+    """Whether the package with the server that a backend's engines start is installed."""
+    package = _SERVER_STANDS_ON.get(backend)
+    return package is None or find_spec(package) is not None
+
+
+def has_server(backend: str) -> bool:
+    """Whether a backend's engines talk to a server, instead of running in this process."""
+    engine: type[Engine] = load_backend(backend)
+    return not engine.in_process
+
+
+def _engines(file: Path | None) -> dict[str, EngineConfig]:
+    if file is None:
+        return {}
+    try:
+        return load_engines(file)
+    except ConfigError as error:
+        raise TargetError(str(error)) from error
+
+
+COMMAND_LINE = "the command line"
+
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+_SECONDS = 2.0  # a server on this machine answers quickly, or is too busy to be tested
+
+
+def configured_url(config: EngineConfig, engine: type[Engine], settings: Settings) -> str | None:
+    """The configured address, or None."""
+    found = located(config, engine, settings)
+    return found[0] if found is not None else None
+
+
+def located(
+    config: EngineConfig, engine: type[Engine], settings: Settings
+) -> tuple[str, str] | None:
+    """The configured address and where it was configured, or None.
+
+    These are tried in order: the run's own URL, the engine's entry in the file, the backend's
+    environment variable (such as OLLAMA_HOST), the project's default. So a setting for one engine
+    comes before a setting for a whole backend.
+    """
+    variable = next((v for v in engine.endpoint_env if os.environ.get(v)), "")
+    said = (
+        (settings.url, COMMAND_LINE),
+        (config.endpoint, "the engines file"),
+        (os.environ.get(variable), variable),
+        (settings.fallback_url, "the ini file"),
+    )
+    for url, who in said:
+        if url:
+            return _checked(url, engine.default_port), who
+    return None
+
+
+def answers_by_default(engine: type[Engine]) -> bool:
+    """Whether a server answers at the backend's default address, and that is on this machine.
+
+    The server is asked for its version, else for its models: neither loads a model.
+    """
+    if engine.default_endpoint is None:
+        return False
+    endpoint = normal_endpoint(engine.default_endpoint, default_port=engine.default_port)
+    if urlsplit(endpoint).hostname not in _HERE:
+        return False
+    version = root_of(endpoint) + engine.version_path if engine.version_path else None
+    try:
+        with httpx.stream(
+            "GET", version or f"{base_of(endpoint)}/models", timeout=_SECONDS, trust_env=False
+        ) as reply:
+            return reply.is_success
+    except httpx.HTTPError:
+        return False
+
+
+def split_endpoint(endpoint: str) -> tuple[str, str]:
+    """Split an endpoint into the part that a proxy replaces, and the path and query that stay.
+
+    The path stays because the dialect depends on it: with ``/v1`` Ollama speaks OpenAI's dialect,
+    and ``/v1`` must not be added to other paths.
+    """
+    parts = urlsplit(endpoint)
+    query = f"?{parts.query}" if parts.query else ""
+    before = parts.path.removesuffix("/v1")
+    if before != parts.path:
+        return f"{parts.scheme}://{parts.netloc}{before}", f"/v1{query}"
+    return f"{parts.scheme}://{parts.netloc}", f"{parts.path}{query}"
+
+
+def _checked(url: str, port: int | None) -> str:
+    try:
+        normal = normal_endpoint(url, default_port=port)
+    except ConfigError as error:
+        raise TargetError(str(error)) from error
+    parts = urlsplit(normal)
+    if "@" in parts.netloc:
+        raise TargetError(
+            f"the address of {parts.hostname} holds a name or a password; take it out and put the "
+            "key into the environment"
+        )
+    return normal
+
+
+def in_container(mode: Mode, url: str | None, settings: Settings) -> bool:
+    """Whether the server is to run in a container: in docker mode, or when an image is recorded."""
+    if mode is Mode.DOCKER and settings.url is not None:
+        raise TargetError(
+            f"the mode docker starts a server of its own, and {settings.url} is given too; "
+            "leave one of the two out"
+        )
+    return mode is Mode.DOCKER or (mode is Mode.RECORD and settings.image is not None and not url)
+
+
+def container_for(config: EngineConfig, settings: Settings) -> ContainerSpec:
+    """The container of an engine, with the run's settings applied."""
+    return spec_of(
+        config,
+        image=settings.image,
+        gpus=settings.gpus,
+        startup_timeout=settings.startup_timeout,
+    )
+
+
+@contextmanager
+def served(spec: ContainerSpec, owner: Owner | None, on_progress: OnProgress) -> Iterator[Served]:
+    """A server in a container; it ends with its owner's run, or with the block if there is none."""
+    if owner is not None:
+        yield serve(spec, owner, on_progress)
+        return
+    alone = Owner.here()
+    try:
+        yield serve(spec, alone, on_progress)
+    finally:
+        end_run(alone)
+
+
+def no_source(name: str, engine: type[Engine], folder: Path) -> str:
+    """The message if there is neither an address nor a recording; it names the three ways."""
+    return (
+        f"engine {name!r} has nothing to talk to. Live: {_give_address(engine)}. "
+        f"Replay: there are no cassettes in {folder}; record some first: "
+        f"{record_command(name, engine)}. Docker: {_start_container(engine)}."
+    )
+
+
+def no_cassettes(name: str, engine: type[Engine], folder: Path) -> str:
+    """The message for a replay without recordings."""
+    return (
+        f"engine {name!r} cannot be replayed: there are no cassettes in {folder}; "
+        f"record some first: {record_command(name, engine)}"
+    )
+
+
+def no_address(name: str, engine: type[Engine]) -> str:
+    """The message if no address is configured and the backend has no default address."""
+    return f"engine {name!r} has no address: {_give_address(engine)}"
+
+
+def not_installed(name: str, extra: str) -> str:
+    """The message if the server that the engine would start is not installed."""
+    return f"engine {name!r} needs an extra: pip install 'pytest-llmengine[{extra}]'"
+
+
+def in_this_process(name: str, consequence: str) -> str:
+    """The message if something needs a server and the engine has none."""
+    return f"engine {name!r} runs in this process and has no server; {consequence}"
+
+
+def no_model(name: str, variable: str) -> str:
+    """The message if no model is given and there is no server to ask for one."""
+    return (
+        f"engine {name!r} has no model: give --engine={name} --engine-model=MODEL or set {variable}"
+    )
+
+
+def choose_model(engine: Engine) -> str:
+    """Advice on how to choose a model; --engine-model applies only to engines named by --engine."""
+    variable = facts(engine.backend).model_variable
+    return f"give --engine={engine.name} --engine-model=MODEL" + (
+        f" or set {variable}" if variable else ""
+    )
+
+
+def or_replay(folder: Path) -> str:
+    """Advice for an engine whose server does not answer but which has recordings."""
+    return f"; or replay what is recorded in {folder}: --engine-mode=replay"
+
+
+def record_command(
+    name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
+) -> str:
+    """The command that records an engine's answers to one test, or to all tests."""
+    words = [
+        "pytest",
+        f"'{test}'" if test else "",
+        f"--engine={name}",
+        "--engine-mode=record",
+        "" if facts(engine.backend).own_server else "--engine-url=URL",
+        "--rewrite" if rewrite else "",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _start_container(engine: type[Engine]) -> str:
+    recipe = recipe_of(engine.backend)
+    if recipe is None:
+        return f"no image of {facts(engine.backend).server} is known"
+    gpus = " --engine-gpus=all" if recipe.needs_gpu else ""
+    return f"--engine-mode=docker{gpus} starts {recipe.image}"
+
+
+def _give_address(engine: type[Engine]) -> str:
+    variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
+    key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
+    if engine.default_endpoint is not None and not key:
+        key = f"nothing answers at {engine.default_endpoint}; start the server there, "
+    return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

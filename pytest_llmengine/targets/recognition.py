@@ -1,4 +1,4 @@
-"""Which server program answers at an address, by what it says without being asked for it."""
+"""Recognition of the server program at an address, by its headers, model list and own routes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import Fingerprint
     from pytest_llmengine.contract.target import Reply
 
-_SECONDS = 5.0  # for a route that only one server has
+_SECONDS = 5.0  # the limit for a request to a route that only one server has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownServer:
-    """A server program and its signs, of which one is enough.
+    """A server program and the signs by which it is recognised; one sign is enough.
 
-    ``backend`` is ours for it, "" if there is none. ``header`` is one that all answers have, with
-    the start of its value. ``owned_by`` is what its list of models says, ``fingerprint`` the start
-    of the system_fingerprint. ``route`` is a path of its own beside ``/v1``, and a key of the
-    JSON object there.
+    ``backend`` is our backend for it, "" if there is none. ``header`` is the name of a header that
+    all its answers have, and the start of the value. ``owned_by`` is a value in its list of
+    models. ``fingerprint`` is the start of its system_fingerprint. ``route`` is a path outside
+    ``/v1`` that only this server has, and a key of the JSON object there.
     """
 
     name: str
@@ -36,7 +36,7 @@ class KnownServer:
     route: tuple[str, str] | None = None
 
 
-# Gateways stand first: what is behind them shows through.
+# Gateways come first, because their answers also show the signs of the server behind them.
 SERVERS = (
     KnownServer(name="LiteLLM", header=("x-litellm-version", "")),
     KnownServer(name="vLLM", backend="vllm_api", owned_by="vllm"),
@@ -67,9 +67,9 @@ SERVERS = (
 
 
 def recognised(engine: Engine, found: Fingerprint, reply: Reply) -> str | None:
-    """The name of the server program; `reply` is what it answered to a chat.
+    """The name of the server program; `reply` is its answer to a chat request.
 
-    Routes are asked for only if nothing else tells, and without a key.
+    Routes are requested only if no other sign is found, and without a key.
     """
     for server in SERVERS:
         if _shows(server, found, reply):
@@ -79,7 +79,7 @@ def recognised(engine: Engine, found: Fingerprint, reply: Reply) -> str | None:
 
 
 def advice(backend: str, server: str | None) -> str:
-    """What to do about a server that was recognised and is not held to a profile, "" if nothing."""
+    """Advice for a server that was recognised but is checked without a profile; "" if none."""
     known = next((s for s in SERVERS if s.name == server and s.name != "mock"), None)
     shipped = shipped_profiles()
     if known is None or backend in shipped:
@@ -120,7 +120,7 @@ def _has(target: Target, path: str, key: str) -> bool:
     try:
         reply = target.get(path)
     except CheckEnded:
-        return False  # a route that only some servers have tells nothing where it does not answer
+        return False  # a missing answer proves nothing
     return reply.status == 200 and key in _object(reply)  # noqa: PLR2004 - HTTP's OK
 
 

@@ -1,9 +1,4 @@
-"""What stops a run before any rule can be looked at.
-
-What the harness knows of a backend beyond what its engine class says.
-
-What a run was told about engines, whoever was told.
-"""
+"""The settings of a run, what the harness knows about each backend, and the errors of targets."""
 
 from __future__ import annotations
 
@@ -20,27 +15,63 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.ownership import Owner
 
 
-class TargetError(LLMEngineError):
-    """There is nothing to talk to; the message says what is wrong and what to do, in one line."""
+class Mode(StrEnum):
+    """Where answers come from."""
+
+    LIVE = "live"
+    RECORD = "record"
+    REPLAY = "replay"
+    DOCKER = "docker"
 
 
-class NotInstalled(TargetError):  # noqa: N818 - reads as what happened
-    """The server that the engine starts is not installed; the message has the command."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The user's choices for a run; a None is decided by the environment, the file and the disk.
 
+    ``engines`` are the names of the engines under test; ``url`` and ``model`` apply only to them.
+    ``fallback_url`` and ``fallback_model`` are a project's own defaults: the engine's entry in the
+    file and its environment variables, such as OLLAMA_HOST, come before them. ``config`` is the
+    engines file. ``cassettes`` holds one folder per engine; with ``rewrite``, recording replaces
+    existing cassettes. Keys are not held here; they come from the environment.
+    ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
+    is the run that containers belong to, None for a run of one process and one session.
+    ``limits`` bound the checks of the contract on each engine.
+    """
 
-class AlreadyRecorded(TargetError):  # noqa: N818 - reads as what happened
-    """There is a recording, and it was not said that it is to be replaced."""
+    engines: tuple[str, ...] = ()
+    url: str | None = None
+    fallback_url: str | None = None
+    model: str | None = None
+    fallback_model: str | None = None
+    config: Path | None = None
+    mode: Mode | None = None
+    cassettes: Path = Path("cassettes")
+    rewrite: bool = False
+    tier: Tier = Tier.EXTENDED
+    image: str | None = None
+    gpus: str | None = None
+    startup_timeout: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    owner: Owner | None = None
+
+    def for_engine(self, name: str) -> Self:
+        """The same settings, without URL, model and image if `name` is not among `engines`."""
+        if not self.engines or name in self.engines:
+            return self
+        return replace(
+            self, url=None, fallback_url=None, model=None, fallback_model=None, image=None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Facts about one backend.
+    """Facts about one backend that its engine class does not hold.
 
-    ``server`` is what people call the server. ``own_server`` says that the engine starts its
-    server itself, ``instant`` that this costs nothing, so that it is never replayed unasked.
-    ``model`` is what such a server serves. ``model_variable`` is an environment variable that
-    users set anyway, and ``get_model`` the command that fetches one. ``one_address`` says that
-    there is one server for all, so that a key is all that it takes to ask it.
+    ``server`` is the usual name of the server. ``own_server`` is true if the engine starts its
+    server itself; ``instant`` is true if that costs nothing, so the server is replayed only on
+    request. ``model`` is the model of such a server. ``model_variable`` is the environment
+    variable for the model, and ``get_model`` the command that downloads a model. ``one_address``
+    is true if everyone uses the same server, so that only a key is needed.
     """
 
     name: str
@@ -66,53 +97,17 @@ _BY_NAME = {b.name: b for b in _BACKENDS}
 
 
 def facts(backend: str) -> Backend:
-    """What is known of a backend; any other is known by its name alone."""
+    """The facts about a backend; an unknown backend has only its name."""
     return _BY_NAME.get(backend, Backend(backend, backend))
 
 
-class Mode(StrEnum):
-    """Where answers come from."""
-
-    LIVE = "live"
-    RECORD = "record"
-    REPLAY = "replay"
-    DOCKER = "docker"
+class TargetError(LLMEngineError):
+    """The engine has nothing to talk to; the message says what is wrong and what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Choices of a run; what is None is found out from the environment, the file and the disk.
+class NotInstalled(TargetError):  # noqa: N818 - reads as what happened
+    """The server that the engine starts is not installed; the message has the install command."""
 
-    ``engines`` are the names that the run aims at; ``url`` and ``model`` belong to them alone.
-    ``fallback_url`` and ``fallback_model`` are a project's own defaults: they yield to the
-    engine's entry in the file and to its environment, such as OLLAMA_HOST. ``config`` is the
-    engines file. ``cassettes`` holds one folder an engine; with ``rewrite``, recording replaces
-    what is there. No key is held here: keys come from the environment.
-    ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
-    is the run that containers belong to, None for a run of one process and one session.
-    ``limits`` bound the checks of the contract on each engine.
-    """
 
-    engines: tuple[str, ...] = ()
-    url: str | None = None
-    fallback_url: str | None = None
-    model: str | None = None
-    fallback_model: str | None = None
-    config: Path | None = None
-    mode: Mode | None = None
-    cassettes: Path = Path("cassettes")
-    rewrite: bool = False
-    tier: Tier = Tier.EXTENDED
-    image: str | None = None
-    gpus: str | None = None
-    startup_timeout: float | None = None
-    limits: Limits = field(default_factory=Limits)
-    owner: Owner | None = None
-
-    def for_engine(self, name: str) -> Self:
-        """The same without URL, model and image where they were meant for other engines."""
-        if not self.engines or name in self.engines:
-            return self
-        return replace(
-            self, url=None, fallback_url=None, model=None, fallback_model=None, image=None
-        )
+class AlreadyRecorded(TargetError):  # noqa: N818 - reads as what happened
+    """There is already a recording, and the user did not ask to replace it."""
