@@ -93,9 +93,7 @@ def _duplicate_classes(files: list[Path]) -> list[str]:
 
 def _import_cycles() -> list[str]:
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
-    imports = {
-        module: graph.find_modules_directly_imported_by(module) for module in graph.modules
-    }
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     cycles = []
     while True:
         try:
@@ -133,9 +131,7 @@ def _files_touched_by_generate() -> list[str]:
             touched.add(str(path.relative_to(library)))
 
     with MockServer() as server:
-        config = EngineConfig(
-            backend="openai_compatible", model="mock", endpoint=server.base_url
-        )
+        config = EngineConfig(backend="openai_compatible", model="mock", endpoint=server.base_url)
         threading.setprofile(note)
         sys.setprofile(note)
         try:

@@ -278,7 +278,7 @@ def _pair(report: ParityReport, pair: Pair) -> list[RenderableType]:
     lines: list[RenderableType] = [Text.assemble((pair.id, "bold"), f"  {pair.status}{where}")]
     for mark, answer in zip("-+", report.answers(pair.id), strict=True):
         said = answer.error if pair.status is not Status.DIVERGED else answer.text
-        lines.append(Text(f"  {mark} {clipped(printable(said or 'answered'), _LONGEST)}"))
+        lines.append(Text(f"  {mark} {clipped(printable(said or 'answered'), _LONGEST_LINE)}"))
     return lines
 
 

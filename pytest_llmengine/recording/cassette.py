@@ -149,7 +149,7 @@ def _timeline(extra: Mapping[str, Any], body: bytes) -> Timeline:
         raise ValueError(
             f"the body has {len(body)} bytes, but its chunk sizes add up to {sum(sizes)} "
             f"({len(sizes)} sizes, {len(at_ms)} times); after editing a body by hand, "
-            f"delete the {KEY!r} entry beside it to have it sent in one piece"
+            f"delete the {EXCHANGE_KEY!r} entry beside it to have it sent in one piece"
         )
     return Timeline(extra.get("head_ms"), sizes, at_ms)
 

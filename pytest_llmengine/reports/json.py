@@ -9,7 +9,6 @@ import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from llmengine.config.documents import DocumentError, load_json, read_text
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
@@ -45,6 +44,12 @@ def read_report(path: Path) -> ContractReport:
 
     Raises ConfigError that names the file if it is not a report, or has another schema version.
     """
+    from llmengine.config.documents import (  # noqa: PLC0415 - help stays fast so
+        DocumentError,
+        load_json,
+        read_text,
+    )
+
     try:
         data = load_json(read_text(path))
     except DocumentError as error:

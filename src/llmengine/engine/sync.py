@@ -42,7 +42,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
-    msg = "a blocking operation suspended; it must wait through wait_blocking only"
+    msg = "a blocking operation suspended; it must wait through block_on only"
     raise AssertionError(msg)
 
 

@@ -1,8 +1,4 @@
-"""Starts and stops the mock server in a thread of its own.
-
-It uses uvicorn's HTTP protocol but not `uvicorn.Server`, which polls ten times a second: stopping
-it takes a fifth of a second, and a test suite starts and stops hundreds of servers.
-"""
+"""Starts and stops the mock server in a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,90 +6,21 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
-
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
-from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
+from typing import TYPE_CHECKING, Self
 
 from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.service import Service
-from llmengine.mock.wire import ApiError, openai_envelope
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.hosts import Visitors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from llmengine.mock.behaviour import Call
-
-
-def guarded(app: ASGIApp, visitors: Visitors) -> ASGIApp:
-    """The application with a check of the Host header and CORS for the allowed origins."""
-    if visitors.origins:
-        app = CORSMiddleware(
-            app, allow_origins=sorted(visitors.origins), allow_methods=["*"], allow_headers=["*"]
-        )
-
-    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = visitors.refusal(Headers(scope=scope).get("host"))
-        if refusal is None:
-            await app(scope, receive, send)
-            return
-        error = ApiError(refusal, status=403, code="host_not_allowed")
-        await JSONResponse(openai_envelope(error), error.status)(scope, receive, send)
-
-    return guard
-
-
-_KEEP_ALIVE_SECONDS = 75
-
-
-class _Protocol(H11Protocol):
-    """One connection; its transport is in the scope, so that the application can close it."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.app_state = {"transport": transport}
-
-
-async def listen(app: ASGIApp, listener: socket.socket) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Serve on a bound socket; await the returned function to close everything."""
-
-    async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    config = Config(
-        quietly,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-    )
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Protocol(config, state, {}, loop), sock=listener)
-
-    async def close() -> None:
-        server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-        tasks = list(state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    return close
 
 
 DEFAULT_CONTEXT = 8192
@@ -185,6 +112,7 @@ class MockServer:
     def start(self) -> None:
         """Start to listen, and return when requests can be answered."""
         from llmengine.mock.app import build  # noqa: PLC0415 - starlette is heavy
+        from llmengine.mock.listener import guarded  # noqa: PLC0415 - the same
 
         app = guarded(build(self._service), self._visitors)
         listener = _bound(*self._address)
@@ -229,6 +157,8 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _run(app: ASGIApp, listener: socket.socket, ready: Future[asyncio.AbstractEventLoop]) -> None:
     """The server's thread: sets `ready` when it listens, and closes when the loop is stopped."""
+    from llmengine.mock.listener import listen  # noqa: PLC0415 - uvicorn is heavy
+
     with asyncio.Runner() as runner:
         try:
             close = runner.run(listen(app, listener))

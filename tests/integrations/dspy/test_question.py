@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
 from llmengine.backends.mock import Mock
-from llmengine.integrations.dspy.adapter import DSPyEngine, engine_of, read_question
-from llmengine.integrations.dspy.dspy2_4 import asked_schema
+from llmengine.integrations.dspy.adapter import DSPyEngine, asked_schema, engine_of, read_question
 
 
 class Answer(BaseModel):

@@ -8,6 +8,7 @@ version reads.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -335,3 +336,28 @@ def _settled(result: Result) -> LLMOutput:
         output,
         outputs=tuple(replace(a, text=to_json(a.parsed).decode()) for a in output.outputs),
     )
+
+
+# TypedPredictor writes this before the schema, at the end of a field's description.
+_MARK = "JSON Schema: "
+_END = "---"  # the line after the guidelines
+
+
+def asked_schema(prompt: str) -> dict[str, Any] | None:
+    """The schema of the field that the prompt ends with; None if that field may be any text.
+
+    DSPy 2.4 passes a schema only in the prompt. The model completes the prompt, so the answer is a
+    single JSON object only if the last line of the prompt opens the last field and the guidelines
+    give that field a schema.
+    """
+    opening = prompt.rstrip().rpartition("\n")[2]
+    _, found, described = prompt.partition(f"\n{opening} ")
+    if not found or not opening.endswith(":"):
+        return None
+    text = described.partition(_MARK)[2].removeprefix("```json").lstrip()
+    try:
+        schema, end = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return None  # a field without a schema
+    is_last = text[end:].lstrip("\n`").startswith(_END)
+    return schema if is_last and isinstance(schema, dict) else None

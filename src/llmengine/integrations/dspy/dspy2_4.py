@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +10,7 @@ import openai
 
 from llmengine.integrations.dspy.adapter import (
     DSPyEngine,
+    asked_schema,
     chat_body,
     engine_of,
     read_question,
@@ -21,31 +21,6 @@ from llmengine.types.errors import ConfigError
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.integrations.dspy.adapter import LMSource
-
-
-# TypedPredictor writes this before the schema, at the end of a field's description.
-_MARK = "JSON Schema: "
-_END = "---"  # the line after the guidelines
-
-
-def asked_schema(prompt: str) -> dict[str, Any] | None:
-    """The schema of the field that the prompt ends with; None if that field may be any text.
-
-    DSPy 2.4 passes a schema only in the prompt. The model completes the prompt, so the answer is a
-    single JSON object only if the last line of the prompt opens the last field and the guidelines
-    give that field a schema.
-    """
-    opening = prompt.rstrip().rpartition("\n")[2]
-    _, found, described = prompt.partition(f"\n{opening} ")
-    if not found or not opening.endswith(":"):
-        return None
-    text = described.partition(_MARK)[2].removeprefix("```json").lstrip()
-    try:
-        schema, end = json.JSONDecoder().raw_decode(text)
-    except ValueError:
-        return None  # a field without a schema
-    is_last = text[end:].lstrip("\n`").startswith(_END)
-    return schema if is_last and isinstance(schema, dict) else None
 
 
 _NO_KEY = "EMPTY"  # the SDK does not accept a missing key
