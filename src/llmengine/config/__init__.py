@@ -1,1 +1,1 @@
-"""Engines as configuration: one value, and the files that hold many."""
+"""The configuration of engines, and the files that hold it."""

@@ -1,4 +1,4 @@
-"""Backend names and the engine classes behind them, loaded when first asked for."""
+"""Names of backends and their engine classes, which are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmengine.types.errors import ConfigError
 
 GROUP = "llmengine.engines"
 
-# backend: module and class. Third parties add theirs through the entry-point group above.
+# {backend: module and class}. Other packages add backends through the entry-point group above.
 _BUILT_IN = {
     "embedded": "llmengine.backends.embedded:Embedded",
     "mock": "llmengine.backends.mock:Mock",
@@ -23,14 +23,14 @@ _BUILT_IN = {
 
 
 def backends() -> list[str]:
-    """The names of all backends that can be used here, sorted."""
+    """The sorted names of all backends: the built-in ones and those of installed packages."""
     return sorted({*_BUILT_IN, *(e.name for e in entry_points(group=GROUP))})
 
 
 def load_backend(name: str) -> Any:
     """The engine class of a backend.
 
-    Raises ConfigError that lists the known names if there is no such backend.
+    Raises ConfigError, which lists the known names, if there is no such backend.
     """
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")

@@ -1,7 +1,7 @@
-"""YAML, JSON and TOML of files: what is read is bounded, and all that is wrong is one error.
+"""Bounded readers for YAML, JSON, TOML and gzip files, with one error for all problems.
 
-A file may come from a stranger. A few bytes of gzip become gigabytes, a few aliases billions of
-values, and parsers raise errors of many kinds.
+A file may come from an untrusted source. A few bytes of gzip can become gigabytes, a few YAML
+aliases can become billions of values, and the parsers raise errors of many types.
 """
 
 from __future__ import annotations
@@ -22,33 +22,39 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_VALUES = 4_000_000
-_PLAIN_YAML = 1024 * 1024  # characters that cannot hold too many values, unless they are repeated
-_YAML_VALUE = 4  # a value of YAML takes so much more memory than one of JSON
+_PLAIN_YAML = 1024 * 1024  # fewer characters cannot hold too many values without aliases
+_YAML_VALUE = 4  # a value takes four times as much memory in YAML as in JSON
 
-# What a message of PyYAML quotes of the file (an alias, a tag), but not a character, a token or
-# a tag of YAML's own.
+# Text in a message of PyYAML that is quoted from the file (an alias, a tag), but not a single
+# character, the name of a token or a standard tag of YAML.
 _QUOTED = re.compile(r"'(?!<[a-z ]+>'|\\.'|tag:yaml)[^'\s]{2,}'|\"[^\"]{2,}\"")
 
 _YamlEvents: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DocumentError(ValueError):
-    """A file's content is not what it should be; the message does not name the file."""
+    """The content of a file is invalid; the message does not name the file."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; raises DocumentError if it is too large or not UTF-8, and OSError."""
+    """The text of a file.
+
+    Raises DocumentError if it is too large or not UTF-8, and OSError if it cannot be read.
+    """
     return _text(read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; raises DocumentError if it is too large, and OSError."""
+    """The content of a file.
+
+    Raises DocumentError if it is too large, and OSError if it cannot be read.
+    """
     with path.open("rb") as file:
         return _bounded(file.read(MAX_BYTES + 1), "the file")
 
 
 def unzip(data: bytes) -> str:
-    """The text of a gzip file's content, which is bounded as well."""
+    """The text in the content of a gzip file; the decompressed size is bounded as well."""
     try:
         with gzip.GzipFile(fileobj=BytesIO(data)) as file:
             return _text(_bounded(file.read(MAX_BYTES + 1), "what it holds"))
@@ -57,20 +63,20 @@ def unzip(data: bytes) -> str:
 
 
 def load_json(text: str) -> Any:
-    """The value of JSON text."""
+    """The value in a JSON text."""
     check_values(text)
     return _parsed("JSON", json.loads, text)
 
 
 def load_toml(text: str) -> dict[str, Any]:
-    """The table of TOML text."""
+    """The table in a TOML text."""
     check_values(text)
     table: dict[str, Any] = _parsed("TOML", tomllib.loads, text)
     return table
 
 
 def load_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
-    """The value of YAML text; one that repeats values by aliases is counted as written out."""
+    """The value in a YAML text; a value that aliases repeat is counted each time."""
     if len(text) > _PLAIN_YAML or "&" in text:
         _parsed("valid YAML", _check_yaml, text)
     return _parsed("valid YAML", load, text)
@@ -79,14 +85,14 @@ def load_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
 def check_values(text: str) -> None:
     """Raise DocumentError for JSON or TOML that may hold too many values.
 
-    Each value but the first stands behind one of these characters.
+    Each value except the first one follows one of the characters that are counted here.
     """
     if sum(text.count(sign) for sign in ",[{=") > MAX_VALUES:
         raise DocumentError(f"it holds more than {MAX_VALUES:,} values")
 
 
 def _check_yaml(text: str) -> None:
-    """Count the values with every alias written out, without making any of them."""
+    """Count the values as if every alias were written out, without creating them."""
     sizes: dict[str | None, int | None] = {}  # None while the anchored value has not ended
     open_values: list[tuple[str | None, int]] = []
     total = 0
@@ -123,14 +129,14 @@ def _parsed(what: str, parse: Callable[[str], Any], text: str) -> Any:
         problem = f"not {what} that can be read: it is nested too deeply"
     except yaml.MarkedYAMLError as error:
         problem = f"not valid YAML: {_without_the_line(error)}"
-    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise whatever comes to them
+    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise errors of any type
         problem = f"not {what}: {_masked(' '.join(str(error).split()))}"
-    # Not from the parser's error, which holds the file, and so the keys in it.
+    # Raised without the parser's error as its cause, because that holds the file with its keys.
     raise DocumentError(problem)
 
 
 def _without_the_line(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and where; PyYAML also quotes the file, which may hold a key."""
+    """What is wrong and where, without PyYAML's quote of the file, which may hold a key."""
     said = ", ".join(filter(None, (error.context, error.problem))) or "cannot be parsed"
     words = _masked(said)
     mark = error.problem_mark or error.context_mark

@@ -1,9 +1,4 @@
-"""What an engine costs: by the token, or by the hour.
-
-The clocks of a call.
-
-One engine as a value: which backend, which model, where, and how to treat it.
-"""
+"""The configuration of one engine: backend, model, address, timeouts, price and other settings."""
 
 from __future__ import annotations
 
@@ -43,11 +38,11 @@ _NUMBERS = ("input", "output", "cached_input", "gpu_hour")
 @checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """The price of an engine in ``currency``; a number that is left out is not known, 0 is free.
+    """The price of an engine in ``currency``; a price that is left out is unknown, 0 is free.
 
-    ``input``, ``output`` and ``cached_input`` are for a million tokens; cached tokens cost as much
-    as others where ``cached_input`` is left out. ``gpu_hour`` is for an hour of the whole server,
-    and is instead of the others.
+    ``input``, ``output`` and ``cached_input`` are per million tokens. If ``cached_input`` is left
+    out, cached tokens cost as much as other input tokens. ``gpu_hour`` is the price of one hour
+    of the whole server; it replaces the others.
     """
 
     input: float | None = None
@@ -74,7 +69,7 @@ class Price:
 
     @classmethod
     def of(cls, value: Any) -> Self | None:
-        """A price from a mapping of its fields, or a price or None as it is."""
+        """A Price from a mapping of its fields; a Price or None is returned as it is."""
         if value is None or isinstance(value, cls):
             return value
         if not isinstance(value, dict):
@@ -90,14 +85,14 @@ class Price:
 @checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long each phase of a call may take, in seconds; None never ends it.
+    """How long each phase of a call may take, in seconds; None means no limit.
 
-    ``connect`` is for the connection. ``first_token`` and ``gap`` hold for streams: until the
-    first generated content, and between two pieces of it (keep-alive comments do not count).
-    ``total`` starts when the request is sent, not while it waits for its turn. ``wait`` is how
-    long a call waits before one attempt because the server asks for it: for its own
-    ``Retry-After``, and for the pause after a 429 to another call. A server that asks for longer
-    ends the call at once.
+    ``connect`` is the time to make the connection. ``first_token`` and ``gap`` apply to streams:
+    the time until the first generated content, and the time between two pieces of it (keep-alive
+    comments do not count). ``total`` starts when the request is sent, not while it waits for its
+    turn. ``wait`` is the longest time to wait before one attempt because the server asks for it,
+    by ``Retry-After`` or by a 429 for another call. If the server asks for more, the call fails
+    at once.
     """
 
     connect: float | None = 10.0
@@ -116,7 +111,7 @@ class Timeouts:
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Timeouts from a number (the total), a mapping of clocks, or timeouts as they are."""
+        """Timeouts from a number (the total) or a mapping; Timeouts are returned as they are."""
         if isinstance(value, cls):
             return value
         if isinstance(value, dict):
@@ -128,34 +123,38 @@ class Timeouts:
         return cls(total=value)
 
 
-_ENV_PREFIX = "os.environ/"  # litellm's spelling of a key that the environment holds
-# Fields that may hold keys, beside api_key.
+_ENV_PREFIX = "os.environ/"  # litellm's prefix for a key in an environment variable
+# Fields that may hold keys, in addition to api_key.
 _CONCEALED = ("endpoint", "headers", "extra_body", "options")
 
 
 class EngineConfig(BaseModel):
-    """The configuration of one engine; it is all that an engine is made of.
+    """The configuration of one engine, from which the engine is made.
 
-    ``endpoint`` (also ``base_url``, ``api_base``, ``host``) is the server's address, with or
-    without ``/v1``; left out, the backend's default. ``api_key_env`` names the environment
-    variable that holds the key. ``timeout`` is the total in seconds, or a mapping of the four
-    clocks. ``max_retries`` (also ``num_retries``) counts the attempts after the first;
-    ``retry_wait`` is the longest wait before the second, in seconds, and doubles each time.
-    ``max_concurrency`` is how many calls may be under way at once; left out, what fits the backend.
-    ``reasoning`` is a bool or an effort such as "low". ``sampling`` holds defaults that a call's
-    own parameters go over. ``extra_body`` goes into every request's body as it is.
-    ``structured`` says with which step calls with an ``output_model`` begin: "json_schema",
-    "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
-    ``price`` is {input, output, cached_input} for a million tokens, or {gpu_hour}; left out, it is
-    looked up in genai-prices if that is installed, and else unknown.
-    ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
-    ``cold_start`` is for a server that sleeps when nobody asks: how many seconds its waking may
-    take; left out, a sleeping server is a failing one.
-    ``limits`` bounds what is read of one answer, as a mapping of the fields of AnswerLimits.
+    - ``endpoint`` (also ``base_url``, ``api_base``, ``host``) is the server's address, with or
+      without ``/v1``. The default depends on the backend.
+    - ``api_key_env`` is the name of the environment variable that holds the key.
+    - ``timeout`` is the total in seconds, or a mapping of the clocks of Timeouts.
+    - ``max_retries`` (also ``num_retries``) is the number of attempts after the first one.
+      ``retry_wait`` is the longest wait before the second attempt, in seconds; it doubles with
+      each attempt.
+    - ``max_concurrency`` is how many calls may run at once. The default depends on the backend.
+    - ``reasoning`` is a bool or an effort such as "low".
+    - ``sampling`` holds defaults, which the parameters of a call override.
+    - ``extra_body`` is added to the body of every request as it is.
+    - ``structured`` is the step with which calls with an ``output_model`` begin: "json_schema",
+      "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
+    - ``price`` is {input, output, cached_input} per million tokens, or {gpu_hour}. If it is left
+      out, it is looked up in genai-prices if that is installed; otherwise it is unknown.
+    - ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
+    - ``cold_start`` is for a server that sleeps while it has no requests: how many seconds it may
+      take to wake up. If it is left out, a call to a sleeping server fails.
+    - ``limits`` bounds how much of one answer is read, as a mapping of the fields of
+      AnswerLimits.
 
-    Keys are shown nowhere: not by repr, and not in the JSON of ``model_dump_json``, in which
-    headers, passwords in ``endpoint``, and fields named after keys are masked. Pickle keeps them.
-    Raises InvalidFieldError that names each field that is wrong.
+    Keys are never shown: not by repr, and not in the JSON of ``model_dump_json``, in which
+    headers, passwords in ``endpoint`` and fields with the name of a key are masked. Pickle keeps
+    them. Raises InvalidFieldError, which names each wrong field.
     """
 
     model_config = ConfigDict(
@@ -200,14 +199,15 @@ class EngineConfig(BaseModel):
     if not TYPE_CHECKING:  # type checkers know the fields by their annotations
 
         def __init__(self, *args: Any, **fields: Any) -> None:
-            """Refuse what is wrong in one line; pydantic's own would show the values, keys too."""
+            """Raise one-line errors; those of pydantic would show the values, including keys."""
             if args:
                 msg = (
                     "EngineConfig takes its fields by name, such as "
                     "EngineConfig(backend='openai_compatible', model=..., endpoint=...)"
                 )
                 raise InvalidFieldError(msg)
-            # Before pydantic sees them: tools that report errors show the locals of its frames.
+            # Keys are hidden before pydantic sees them, because tools that report errors show the
+            # local variables of its frames.
             fields = conceal(fields)
             try:
                 super().__init__(**fields)
@@ -215,14 +215,14 @@ class EngineConfig(BaseModel):
                 where = f"engine {fields.get('name') or fields.get('backend') or ''!r}"
                 raise InvalidFieldError(problems(where, error)) from None
 
-        # Without this pydantic would call it for nested models and `model_validate` as well, whose
-        # callers expect pydantic's own ValidationError.
+        # Without this, pydantic would also call __init__ for nested models and `model_validate`,
+        # whose callers expect pydantic's own ValidationError.
         __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="before")
     @classmethod
     def _concealed_input(cls, data: Any) -> Any:
-        data = conceal(data)  # before anything can fail: errors quote what they were given
+        data = conceal(data)  # before anything can fail, because errors quote their input
         if isinstance(data, dict) and "enable_reasoning" in data:
             import warnings  # noqa: PLC0415 - rare path
 
@@ -236,12 +236,12 @@ class EngineConfig(BaseModel):
         return data
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Name an unnamed engine after its backend, and keep its keys out of every text."""
+        """Name an unnamed engine after its backend, and register its keys as secrets."""
         if not self.name:
             object.__setattr__(self, "name", self.backend)
         if self.api_key is not None:
             register(self.api_key.get_secret_value())
-        # Here and not only on the way in, because pydantic makes plain texts of validated ones.
+        # Again after validation, because pydantic turns Secrets into plain strings.
         for field in _CONCEALED:
             object.__setattr__(self, field, conceal(getattr(self, field), field))
 
@@ -251,13 +251,13 @@ class EngineConfig(BaseModel):
 
     @cached_property
     def engine(self) -> Engine:
-        """The client of this configuration: light, made once, safe to keep."""
+        """The engine of this configuration; it is created once and cheap to keep."""
         made: Engine = load_backend(self.backend)(self)
         return made
 
     @property
     def key_variable(self) -> str | None:
-        """The environment variable that is named as the key's, in either spelling."""
+        """The environment variable of the key, from ``api_key_env`` or ``os.environ/NAME``."""
         literal = self._literal_key
         named = literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
         return self.api_key_env or named
@@ -267,9 +267,9 @@ class EngineConfig(BaseModel):
         return self.api_key.get_secret_value() if self.api_key is not None else ""
 
     def resolve_key(self) -> str | None:
-        """The key as text, from here or from the environment; None where none is configured.
+        """The key as text, from the configuration or the environment; None if it has none.
 
-        Raises ConfigError that names the engine and the variable if that is not set.
+        Raises ConfigError, which names the engine and the variable, if the variable is not set.
         """
         variable = self.key_variable
         if variable is None:
@@ -285,7 +285,7 @@ class EngineConfig(BaseModel):
         return key
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
-        """A copy with some fields changed, and with an engine of its own."""
+        """A copy with some fields changed; the copy has its own engine."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("engine", None)
         copied.model_post_init(None)
@@ -298,7 +298,7 @@ class EngineConfig(BaseModel):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self.model_post_init(None)  # in this process nobody knows its keys yet
+        self.model_post_init(None)  # its keys are not registered in this process yet
 
 
 _FIELDS = [
@@ -308,7 +308,7 @@ _FIELDS = [
 
 
 def problems(where: str, error: ValidationError) -> str:
-    """What is wrong with the fields of an engine, without the values that were given."""
+    """What is wrong with the fields of an engine, without their values, which may be keys."""
     return "; ".join(f"{where}: {_problem(entry)}" for entry in error.errors(include_input=False))
 
 

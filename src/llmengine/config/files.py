@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
-    """The engines of a YAML file by name.
+    """The engines of a YAML file, by name.
 
     The file is a list of mappings with the fields of EngineConfig, each with a name. Raises
-    ConfigError that names the file, the engine and the field.
+    ConfigError, which names the file, the engine and the field.
     """
     source = Path(path)
     data = read_yaml(source, "an engines file")
@@ -32,7 +32,7 @@ def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
 
 
 def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
-    """The engines of such a list by name; errors begin with `source`."""
+    """The engines of a list of mappings, by name; error messages begin with `source`."""
     engines: dict[str, EngineConfig] = {}
     for place, entry in enumerate(entries, start=1):
         config = _parse(entry, f"{source}: engine {place}")
@@ -44,19 +44,19 @@ def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
 
 
 def read_yaml(source: Path, what: str) -> Any:
-    """What a YAML file holds, its keys as Secrets; raises ConfigError that names the file."""
+    """The value in a YAML file, with keys as Secrets; raises ConfigError, which names the file."""
     try:
         return conceal(load_yaml(read_text(source)))
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}; give the path of {what}"
     except DocumentError as error:
         problem = str(error)
-    # Not from the parser's error, which holds the file, and so the keys in it.
+    # Raised without the parser's error as its cause, because that holds the file with its keys.
     raise ConfigError(f"{source}: {problem}")
 
 
 def _parse(entry: Any, where: str) -> EngineConfig:
-    entry = conceal(entry)  # it may come from a program and not from a file
+    entry = conceal(entry)  # needed for an entry that comes from a program and not from a file
     if not isinstance(entry, dict):
         msg = f"{where}: an engine is a mapping with name, backend and model, not {_kind(entry)}"
         raise ConfigError(msg)
@@ -65,7 +65,7 @@ def _parse(entry: Any, where: str) -> EngineConfig:
     try:
         config = EngineConfig.model_validate(entry)
     except ValidationError as error:
-        raise ConfigError(problems(where, error)) from None  # it would show the values, keys too
+        raise ConfigError(problems(where, error)) from None  # it shows values, also keys
     if config.backend not in backends():
         msg = f"{where}: backend: {config.backend!r} is unknown; known are {', '.join(backends())}"
         raise ConfigError(msg)

@@ -1,12 +1,9 @@
-"""Header fields from a configuration: what cannot be sent is refused, and never shown.
+"""Where a server is and which key it gets: addresses, keys and headers from a configuration.
 
-Addresses as people write them, in one normal form.
-
-Where a server is and which key it is given, as far as variables say so.
-
-A key belongs to the address that stands beside it: one from the environment is never sent to an
-address from a file, since whoever wrote a ``.env`` must not be able to draw out the keys of those
-who run a program in its folder. A key without an address belongs to the backend's default.
+A key belongs to the address that is configured next to it. A key from the environment is never
+sent to an address from a file. Otherwise a person who writes a ``.env`` file could steal the keys
+of users who run a program in its folder. A key without an address belongs to the default address
+of the backend.
 """
 
 from __future__ import annotations
@@ -32,10 +29,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def checked_key(engine: str, key: str | None) -> str | None:
-    """The key without blanks around it, which a file or a variable may have left there.
+    """The key without surrounding blanks, which often come from a file or a variable.
 
-    Raises ConfigError for one that no header can carry: a line break in it would begin a header
-    of its own.
+    Raises ConfigError for a key that cannot be sent in a header; a line break in it would begin
+    another header.
     """
     key = (key or "").strip()
     if _CONTROL.search(key) or not key.isascii():
@@ -47,7 +44,7 @@ def checked_key(engine: str, key: str | None) -> str | None:
 
 
 def checked_header(engine: str, name: str, value: str) -> None:
-    """Raise ConfigError for a header that cannot be sent as one."""
+    """Raise ConfigError for a header that cannot be sent; the message does not show its value."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"engine {engine!r}: headers: {name!r} is not the name of a header")
     if _CONTROL.search(value):
@@ -58,7 +55,7 @@ def checked_header(engine: str, name: str, value: str) -> None:
 
 
 def basic(user: str, password: str) -> Secret:
-    """The value of Authorization for a user and a password, both kept out of every text."""
+    """The value of Authorization for a user and a password; it is registered as a secret."""
     value = b64encode(f"{user}:{password}".encode()).decode()
     for secret in (password, value):
         register(secret)
@@ -68,16 +65,16 @@ def basic(user: str, password: str) -> Secret:
 def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
     """An endpoint with a scheme and without a trailing slash; user and query string are kept.
 
-    OLLAMA_HOST may lack scheme, host and port, and may be the wildcard address that a server binds
-    to but no client can call. Raises ConfigError for what is not an address. A password in it is
-    not shown by the repr of the result, and not by the error.
+    OLLAMA_HOST may lack scheme, host and port. It may also be the wildcard address, to which a
+    server can bind but a client cannot connect. Raises ConfigError if the text is not an address.
+    Neither the repr of the result nor the error shows a password in it.
     """
     endpoint = secret_address(endpoint)
     try:
         return secret_address(_normal(endpoint, default_port))
     except ConfigError as error:
         wrong = detached(error)
-    raise wrong  # from here, because the frames below hold the address as plain text
+    raise wrong  # raised here, because the inner frames hold the address as plain text
 
 
 def _normal(endpoint: str, default_port: int | None) -> str:
@@ -87,7 +84,7 @@ def _normal(endpoint: str, default_port: int | None) -> str:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        if "@" in endpoint:  # it quotes what it takes for a port, which may be of a password
+        if "@" in endpoint:  # the error quotes the port, which may be a part of a password
             raise ConfigError(_no_address(endpoint)) from None
         msg = f"endpoint {endpoint!r}: {error}; write it like http://host:port"
         raise ConfigError(msg) from error
@@ -103,20 +100,20 @@ def _normal(endpoint: str, default_port: int | None) -> str:
 
 
 def plain(endpoint: str) -> str:
-    """An endpoint without user, password and query string, as it may be shown and extended."""
+    """An endpoint without user, password and query string, which may be shown and extended."""
     parts = urlsplit(endpoint)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def with_query(url: str, query: str) -> str:
-    """A URL with a query string that goes after its own."""
+    """A URL with a query string added after its own query string."""
     if not query:
         return url
     return f"{url}&{query}" if "?" in url else f"{url}?{query}"
 
 
 def basic_auth(endpoint: str) -> tuple[str, str] | None:
-    """User and password of an endpoint, None where it has none."""
+    """User and password of an endpoint; None if it has none."""
     parts = urlsplit(endpoint)
     if "@" not in parts.netloc:
         return None
@@ -124,7 +121,7 @@ def basic_auth(endpoint: str) -> tuple[str, str] | None:
 
 
 def base_of(endpoint: str) -> str:
-    """The OpenAI-style base URL: ``/v1`` is added where the endpoint has no path of its own."""
+    """The OpenAI-style base URL: ``/v1`` is added if the endpoint has no path of its own."""
     parts = urlsplit(endpoint)
     return endpoint if parts.path else secret_address(urlunsplit(parts._replace(path="/v1")))
 
@@ -136,7 +133,7 @@ def root_of(endpoint: str) -> str:
 
 
 def _no_address(endpoint: str) -> str:
-    """The message about an endpoint, without what stands where a user and password would."""
+    """The message about an endpoint, without the part that may be a user and a password."""
     scheme, mark, rest = endpoint.rpartition("://")
     _, at, host = rest.rpartition("@")
     encode = " and percent-encode the user and the password in it" if at else ""
@@ -150,13 +147,13 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class EnvSource:
-    """Variables from one place; ``name`` is what messages call it. An empty value is none."""
+    """Variables from one source; messages call it ``name``. An empty value counts as not set."""
 
     name: str
     values: Mapping[str, str] = field(repr=False)
 
     def get(self, variable: str | None) -> str | None:
-        """The value of a variable, None if it is not set; a key in it is not shown by repr."""
+        """The value of a variable; None if it is not set. Its repr does not show a key."""
         value = self.values.get(variable) if variable else None
         if not variable or not value:
             return None
@@ -171,10 +168,11 @@ ENVIRONMENT = EnvSource("the environment", os.environ)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The variables of one server, and the address that it has without them.
+    """The variables for one server, and its default address.
 
-    ``pairs`` are variables of an address, the first that is set wins, each with that of its key.
-    ``key`` is the variable of the key that goes to the default address.
+    ``pairs`` are variables that hold an address, each with the variable of its key; the first one
+    that is set is used. ``default`` is the address without them, and ``key`` is the variable of
+    the key for the default address.
     """
 
     pairs: tuple[tuple[str, str | None], ...] = ()
@@ -190,7 +188,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """An address as it was written, the key for it, and from which source and variable."""
+    """An address as it was written, the key for it, and the source and variable of both."""
 
     endpoint: str | None
     key: str | None = field(default=None, repr=False)
@@ -199,10 +197,10 @@ class Location:
 
 
 def locate(config: EngineConfig, names: Names, sources: Sequence[EnvSource]) -> Location:
-    """Where the engine's server is, and the key that the sources hold for exactly that server.
+    """The address of the engine's server, and the key that the sources hold for that server.
 
-    For one variable an earlier source goes over a later one. The key in the configuration itself
-    is none of this function's business.
+    For the same variable, an earlier source has priority over a later one. The key in the
+    configuration itself is not used here.
     """
     known = list(_known(names, sources))
     chosen = Location(config.endpoint) if config.endpoint else known[0]
@@ -228,7 +226,7 @@ def _known(names: Names, sources: Sequence[EnvSource]) -> Iterator[Location]:
 def _is_at(place: Location, origin: tuple[str, str, int | None], port: int | None) -> bool:
     try:
         return _origin(normal_endpoint(place.endpoint or "", default_port=port)) == origin
-    except ConfigError:  # an address that this engine does not use may be wrong
+    except ConfigError:  # an invalid address that this engine does not use does not matter
         return False
 
 

@@ -1,1 +1,1 @@
-"""Wire formats, pure: requests to bodies, bytes to outputs; every split is a unit test."""
+"""Wire formats: how requests become bodies and bytes become outputs, without I/O."""

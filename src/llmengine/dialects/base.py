@@ -1,4 +1,4 @@
-"""What a wire format is to the rest of the library."""
+"""The interface of a wire format: protocols that each dialect implements."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ if TYPE_CHECKING:
 
 
 class StreamDecoder(Protocol):
-    """Turns the bytes of one streamed answer into deltas, wherever they are cut."""
+    """Turns the bytes of one streamed answer into deltas; the pieces may be of any size."""
 
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas that `data` completes; keep-alive comments give none.
 
         Raises a CallError for an error that the server sent in the stream, and
-        UnexpectedResponseError for an event that is not the protocol's; both hold `partial`.
+        UnexpectedResponseError for an event that does not belong to the format. Both hold
+        `partial`.
         """
         ...
 
     def end(self) -> list[Delta]:
-        """The deltas that the end of the body completes: what its last event brought.
+        """The deltas that the end of the body completes, such as those of its last event.
 
-        Raises as `feed` does.
+        Raises the same errors as `feed`.
         """
         ...
 
     def finish(self) -> LLMOutput:
-        """The whole answer, once the body has ended; calls `end` if nobody has.
+        """The whole answer, once the body has ended; calls `end` if it was not called yet.
 
-        Raises StreamIncompleteError, holding what had arrived, if no terminal event came, and
-        UnexpectedResponseError for an end that is not the whole answer to the request.
+        Raises StreamIncompleteError, which holds what had arrived, if no terminal event came, and
+        UnexpectedResponseError if the stream ended but did not answer the whole request.
         """
         ...
 
     @property
     def partial(self) -> LLMOutput:
-        """What has arrived so far, with ``finished`` False until the terminal event.
+        """What has arrived so far; ``finished`` is False until the terminal event.
 
-        It has at least one answer, empty if nothing has arrived.
+        It has at least one answer, which is empty if nothing has arrived.
         """
         ...
 
 
 class Dialect(Protocol):
-    """One wire format of chat: where to post, what to send, how to read what comes back."""
+    """One wire format of chat: its route, its request bodies and its answers."""
 
     @property
     def path(self) -> str:
@@ -60,14 +61,14 @@ class Dialect(Protocol):
     def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The body to send, ready for JSON.
 
-        Raises InvalidRequestError for a parameter that this format cannot say.
+        Raises InvalidRequestError for a parameter that this format has no field for.
         """
         ...
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
         """The answer in a whole, successful body.
 
-        Raises UnexpectedResponseError if the body is not this format's.
+        Raises UnexpectedResponseError if the body is not an answer in this format.
         """
         ...
 

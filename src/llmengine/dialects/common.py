@@ -1,8 +1,8 @@
-"""Building request bodies: what every chat format does alike.
+"""What the chat formats share when they build requests and read answers.
 
-Readers of the parts that OpenAI's and Ollama's answers share.
-
-How long a server asks to wait, from the headers of its answer.
+The file holds the functions that turn sampling parameters into fields of a request body, the
+readers and errors for parts of an answer that several formats have in common, and the reader of
+the headers that say how long to wait.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 def with_extra(
     body: dict[str, Any], extra: Mapping[str, Any], joined: frozenset[str]
 ) -> dict[str, Any]:
-    """`body` with the fields of `extra` over it; of those in `joined`, key by key."""
+    """`body`, updated in place with the fields of `extra`.
+
+    A field of `extra` replaces the field of the same name. If its name is in `joined` and both
+    values are objects, the two objects are merged instead.
+    """
     for name, value in extra.items():
         ours = body.get(name)
         if name in joined and isinstance(ours, dict) and isinstance(value, Mapping):
@@ -60,8 +64,8 @@ def sampling_fields(
 ) -> dict[str, Any]:
     """The sampling parameters that are set, under the wire names in `names`.
 
-    Raises InvalidRequestError for one that has no wire name, unless it asks for nothing; the
-    message ends in ``advice``.
+    Raises InvalidRequestError for a parameter that has no wire name, unless its value has no
+    effect. The message ends with ``advice``.
     """
     refuse_what_is_lost(sampling)
     fields = {}
@@ -82,7 +86,7 @@ def _cannot_say(name: str, value: object, format_name: str, advice: str) -> str:
 
 _OK = 200
 _ENTRY = "logprobs[]."
-_TOO_DEEP = "recursion limit"  # the parser's words for more than 200 levels
+_TOO_DEEP = "recursion limit"  # part of the parser's message for JSON with more than 200 levels
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -97,9 +101,9 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def unexpected(what: str, body: bytes) -> UnexpectedResponseError:
-    """The error that says `what` is wrong with a body of a successful answer, and quotes it.
+    """The error that says `what` is wrong with the body of a successful answer, and quotes it.
 
-    It counts as cut unless it is JSON, which is whole whatever it says.
+    A body that is not valid JSON counts as cut. A body that is valid JSON has arrived whole.
     """
     shown = quote(body)
     cut = not _is_json(body)
@@ -107,7 +111,7 @@ def unexpected(what: str, body: bytes) -> UnexpectedResponseError:
 
 
 def _no_json(body: bytes, said: str) -> str:
-    """What is wrong with a body, by what the parser said."""
+    """What is wrong with a body, according to the message of the JSON parser."""
     if not body.strip():
         return "the answer is empty"
     if said.startswith("EOF"):
@@ -131,7 +135,10 @@ def not_read(what: str, error: FieldError, body: bytes) -> UnexpectedResponseErr
 
 
 def logprobs(data: Mapping[str, Any], key: str, path: str) -> tuple[Logprob, ...]:
-    """Log-probabilities of tokens; servers leave ``bytes`` and ``top_logprobs`` out or null."""
+    """Log-probabilities of tokens.
+
+    Some servers leave ``bytes`` and ``top_logprobs`` out, or set them to null.
+    """
     return tuple([_logprob(entry) for entry in objects(data, key, path)])
 
 
@@ -146,12 +153,12 @@ def _logprob(entry: Mapping[str, Any]) -> Logprob:
 
 
 def cumulative(tokens: Sequence[Logprob] | None) -> float | None:
-    """Sum of the log-probabilities of the chosen tokens, None where none were given."""
+    """Sum of the log-probabilities of the chosen tokens; None if the server gave none."""
     return sum([t.logprob for t in tokens]) if tokens else None
 
 
 def incomplete(partial: LLMOutput) -> StreamIncompleteError:
-    """The error for a stream that ended too early, holding what had arrived."""
+    """The error for a stream that ended too early; it holds what had arrived."""
     length = sum(len(o.text) for o in partial.outputs)
     message = (
         f"the stream ended without its terminal event, after {length} characters of text; "
@@ -161,12 +168,12 @@ def incomplete(partial: LLMOutput) -> StreamIncompleteError:
 
 
 def unfinished(output: LLMOutput, body: bytes) -> UnexpectedResponseError:
-    """The error for a whole answer that does not say why it ended."""
+    """The error for an answer that was not streamed and has no finish_reason."""
     return _kept("the answer has no finish_reason, so it may be cut", output, body)
 
 
 def too_few(output: LLMOutput, request: ChatRequest, body: bytes) -> UnexpectedResponseError:
-    """The error for fewer answers than were asked for."""
+    """The error for a response with fewer answers than the request asked for (``n``)."""
     came, asked = len(output.outputs), request.sampling.n
     what = f"{asked} answers were asked for (sampling parameter 'n') and {came} came"
     return _kept(f"{what}; a server that ignores n must be asked several times", output, body)
@@ -180,11 +187,11 @@ def _kept(what: str, output: LLMOutput, body: bytes) -> UnexpectedResponseError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, at least 0, or None if the server named no time that can be read.
+    """Seconds to wait, at least 0; None if the headers name no time that can be read.
 
-    ``retry-after-ms`` (OpenAI, Azure) goes before ``retry-after``, which holds seconds or a date
-    (RFC 9110, section 10.2.3). A date counts from the answer's own ``date``, so that the two
-    clocks need not agree.
+    ``retry-after-ms`` (OpenAI, Azure) has priority over ``retry-after``, which holds seconds or a
+    date (RFC 9110, section 10.2.3). A date is compared with the ``date`` header of the same
+    answer, so that the clocks of server and client need not agree.
     """
     milliseconds = _number(header(headers, "retry-after-ms"))
     if milliseconds is not None:
@@ -195,7 +202,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
-    """A header by its lower-case name, also from a mapping that minds the case."""
+    """A header by its lower-case name, also from a mapping that is case-sensitive."""
     value = headers.get(name)
     if value is None:
         value = next((v for k, v in headers.items() if k.lower() == name), None)
@@ -221,5 +228,5 @@ def _until(value: str | None, now: str | None) -> float | None:
 def _timestamp(value: str | None) -> float | None:
     try:
         return parsedate_to_datetime(value or "").timestamp()
-    except (ValueError, OverflowError, IndexError, TypeError):  # the parser lets all of them out
+    except (ValueError, OverflowError, IndexError, TypeError):  # parsedate raises them
         return None

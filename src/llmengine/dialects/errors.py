@@ -1,6 +1,7 @@
-"""Which error an answer means, from its status and its body.
+"""Errors from the answers of servers: which error class a status and a body mean.
 
-What a server says of an error: one reading of all the shapes that servers put it in.
+Servers describe an error in JSON of several shapes, as HTML or as plain text. `Envelope` holds
+what they say in one form.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _BY_STATUS: dict[int, type[CallError]] = {
 }
 _UNAUTHORIZED, _TOO_MANY = 401, 429
 _NOT_THERE = frozenset({404, 405})
-# What web frameworks, not model servers, say: Go's, Starlette's, nothing at all.
+# Messages of web frameworks (Go, Starlette, or none at all), not of model servers.
 _ROUTE_MESSAGES = frozenset(
     {"", "404 page not found", "not found", "405 method not allowed", "method not allowed"}
 )
@@ -51,14 +52,15 @@ _FIRST_REDIRECT, _FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR, _LAST = 300, 400, 500
 _OK = 200
 _STATUS = re.compile("[45][0-9][0-9]")
 
-# A finish_reason of vLLM and SGLang for an answer that broke off on the server.
+# Values of finish_reason with which vLLM and SGLang mark an answer that failed on the server.
 _FAILED = frozenset({"error", "abort"})
 
-# Codes and types of OpenAI and llama.cpp.
+# Codes and types with which OpenAI and llama.cpp say that the prompt is too long.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-# Statuses with which servers refuse a request for what is in it.
+# Statuses with which servers refuse a request because of its content.
 _REFUSALS = frozenset({400, 413, 422})
-# OpenAI and vLLM; llama.cpp; SGLang; vLLM's token limit; Anthropic; Ollama.
+# Parts of messages that say that the prompt is too long, in this order: OpenAI and vLLM;
+# llama.cpp; SGLang; vLLM's token limit; Anthropic; Ollama.
 _CONTEXT_PHRASES = (
     "maximum context length",
     "context size",
@@ -70,9 +72,10 @@ _CONTEXT_PHRASES = (
     "max context length",
     "longer than the context length",
 )
-# What Ollama says under status 500 of a request that is wrong.
+# Parts of Ollama's messages with status 500 for a request that is wrong.
 _REFUSED_AS_500 = ("must be of type", "invalid format:")
-# Words with which servers refuse to reason for a model that cannot, and those for a wrong effort.
+# Parts of messages that refuse reasoning because the model cannot reason (`_NO_REASONING`), and
+# of messages that refuse only the effort that was given (`_WRONG_EFFORT`).
 _NO_REASONING = (
     "not support",
     "unsupported parameter",
@@ -80,7 +83,7 @@ _NO_REASONING = (
     "not permitted",
 )
 _WRONG_EFFORT = ("unsupported value", "supported values", "invalid think", "invalid reasoning")
-# How codes of ResponseErrorCode (openai-openapi) begin that speak of what was sent.
+# Prefixes of the codes in ResponseErrorCode (openai-openapi) that concern the input.
 _REFUSED_INPUT = ("invalid_", "image_", "empty_image", "failed_to_download_image", "unsupported_")
 _QUOTA_CODES = frozenset(
     {
@@ -94,7 +97,7 @@ _QUOTA_CODES = frozenset(
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
-    """The error that an unsuccessful answer means, with the server's words, keys masked."""
+    """The error for an unsuccessful answer, with the message of the server and keys masked."""
     kept = scrub(body[: 2 * _MAX_BODY].decode("utf-8", "replace"))[:_MAX_BODY]
     if status < _FIRST_CLIENT_ERROR:
         return _not_an_answer(status, headers, body, kept)
@@ -102,21 +105,21 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
 
 
 def stream_failure(event: Mapping[str, Any]) -> CallError:
-    """The error that an event of a stream means, where the status says 200 already.
+    """The error for an event that reports an error in a stream, after the status 200 was sent.
 
-    A code that is a status counts as one, and so does one that OpenAI gives for a status; without
-    it the server is taken to have failed.
+    If the code in the event is an HTTP status, it is taken as the status. Codes that OpenAI uses
+    in place of a status are translated. Otherwise the status is 500.
     """
     return _reported(event, None, " in the stream")
 
 
 def reported_failure(data: Mapping[str, Any], body: bytes) -> CallError:
-    """The error that a successful answer holds, in its place or beside choices."""
+    """The error that the body of a successful answer reports, alone or next to choices."""
     return _reported(data, quote(body), " in a successful answer")
 
 
 def failed_reason(reason: str | None) -> CallError | None:
-    """The error behind a finish_reason that means a failure; None for any other reason."""
+    """The error for a finish_reason that means a failure; None for any other reason."""
     if reason not in _FAILED:
         return None
     return InternalServerError(
@@ -168,7 +171,7 @@ def _kind(status: int, said: Envelope) -> type[CallError]:
 
 
 def _refuses(status: int, said: Envelope) -> bool:
-    """Whether the request was at fault: Ollama says 500 of some prompts that are too long."""
+    """Whether the server refuses the request; Ollama does so with 500 for some long prompts."""
     message = (said.message or "").lower()
     return status in _REFUSALS or (status == _FIRST_SERVER_ERROR and "exceed" in message)
 
@@ -179,7 +182,7 @@ def _refuses_as_500(status: int, said: Envelope) -> bool:
 
 
 def refuses_reasoning(error: CallError) -> bool:
-    """Whether a server refused the request because its model does not reason."""
+    """Whether a server refused the request because its model cannot reason."""
     said = error.message.lower()
     if error.status not in _REFUSALS or not ("thinking" in said or "reasoning" in said):
         return False
@@ -187,12 +190,12 @@ def refuses_reasoning(error: CallError) -> bool:
 
 
 def speaks_of_context(message: str) -> bool:
-    """Whether a refusal in a server's words means that the prompt is too long."""
+    """Whether the message of a refusal means that the prompt is too long."""
     return any(phrase in message.lower() for phrase in _CONTEXT_PHRASES)
 
 
 def _hint(status: int, said: Envelope) -> str | None:
-    """What the user can do about it, where the server's words do not say."""
+    """What the user can do about the error, if the message of the server does not say."""
     if status == _UNAUTHORIZED:
         return "check the engine's api_key or api_key_env"
     if status not in _NOT_THERE:
@@ -223,12 +226,12 @@ def _scrubbed(text: str | None) -> str | None:
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _MAX_NESTING = 4
-_TITLE_WITHIN = 4096  # characters; the search takes quadratic time on a page made for that
+_TITLE_WITHIN = 4096  # characters; a hostile page can make the search take quadratic time
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The server's own words; all None for a body that says nothing."""
+    """How a server describes an error; all fields are None for an empty body."""
 
     message: str | None = None
     type: str | None = None
@@ -252,9 +255,9 @@ def read_envelope(body: bytes) -> Envelope:
 def envelope_of(value: Any, depth: int = 0) -> Envelope:
     """The envelope in a decoded JSON value.
 
-    Known are ``{"error": {...}}`` (OpenAI, vLLM, llama.cpp), ``{"error": "..."}`` (Ollama),
-    ``{"detail": ...}`` (FastAPI), the fields at the top (SGLang), and a JSON document as the text
-    of a message (Ollama passing on what its runner said).
+    The known shapes are ``{"error": {...}}`` (OpenAI, vLLM, llama.cpp), ``{"error": "..."}``
+    (Ollama), ``{"detail": ...}`` (FastAPI), the fields at the top level (SGLang), and a JSON
+    document as the text of a message (Ollama, when it passes on an error of its runner).
     """
     if not isinstance(value, dict):
         return Envelope(as_text(value) if value else None)

@@ -1,9 +1,7 @@
-"""A short, scrubbed look at what a server sent, for error messages.
+"""Typed readers for the fields of the JSON that a server sends.
 
-Typed readers for the JSON that a server sends.
-
-Every value that a dialect takes from the wire goes through one of these, so that no value of
-another type gets any further. A field that is null counts as missing.
+Every value that a dialect takes from an answer goes through one of these readers, so that a value
+of a wrong type is found at once. A field that is null counts as missing.
 """
 
 from __future__ import annotations
@@ -25,9 +23,9 @@ _READ = 4096
 
 
 def quote(body: bytes | str) -> str:
-    """The start of a body on one line, keys masked; ``an empty body`` if there is nothing.
+    """The start of a body on one line, with keys masked; ``an empty body`` if it has no text.
 
-    Masked before it is cut, so that no half of a key is left at the end.
+    Keys are masked before the text is cut, so that no half of a key is left at the end.
     """
     text = body[:_READ].decode("utf-8", "replace") if isinstance(body, bytes) else body[:_READ]
     line = " ".join(scrub(text).split())
@@ -46,13 +44,13 @@ class FieldError(ValueError):
 
 
 def wrong(where: str, wanted: str, value: object) -> FieldError:
-    """The error for a field that is not what is ``wanted``, such as "text"."""
+    """The error for a field at ``where`` whose value is not ``wanted``, such as "text"."""
     shown = "missing" if value is None else f"not {wanted}: {quote(to_json(value))}"
     return FieldError(f"{where} is {shown}")
 
 
 def text(data: Mapping[str, Any], key: str, path: str = "") -> str | None:
-    """The text in a field, None if it is missing."""
+    """The text in a field; None if it is missing."""
     value = data.get(key)
     if value is None or isinstance(value, str):
         return value
@@ -60,7 +58,7 @@ def text(data: Mapping[str, Any], key: str, path: str = "") -> str | None:
 
 
 def required_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
-    """The text in a field that must be there."""
+    """The text in a required field."""
     value = data.get(key)
     if isinstance(value, str):
         return value
@@ -68,7 +66,7 @@ def required_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
 
 
 def json_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
-    """The text in a field, or the object in it as JSON; "" if it is missing."""
+    """The text in a field, or an object in it as JSON text; "" if it is missing."""
     value = data.get(key)
     if value is None:
         return ""
@@ -80,7 +78,7 @@ def json_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
 
 
 def count(data: Mapping[str, Any], key: str, path: str = "") -> int | None:
-    """The whole number from 0 in a field, None if it is missing."""
+    """The non-negative whole number in a field; None if it is missing."""
     value = data.get(key)
     if value is None:
         return None
@@ -94,7 +92,7 @@ def count(data: Mapping[str, Any], key: str, path: str = "") -> int | None:
 
 
 def number(data: Mapping[str, Any], key: str, path: str = "") -> float:
-    """The number in a field that must be there."""
+    """The number in a required field."""
     value = data.get(key)
     if isinstance(value, float):
         return value
@@ -107,7 +105,7 @@ def number(data: Mapping[str, Any], key: str, path: str = "") -> float:
 
 
 def mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any] | None:
-    """The object in a field, None if it is missing."""
+    """The object in a field; None if it is missing."""
     value = data.get(key)
     if value is None or isinstance(value, dict):
         return value
@@ -115,7 +113,7 @@ def mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]
 
 
 def required_mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
-    """The object in a field that must be there."""
+    """The object in a required field."""
     value = data.get(key)
     if isinstance(value, dict):
         return value
@@ -123,7 +121,7 @@ def required_mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[
 
 
 def objects(data: Mapping[str, Any], key: str, path: str = "") -> list[dict[str, Any]]:
-    """The objects in a list, none if it is missing."""
+    """The objects in a list; an empty list if it is missing."""
     value = data.get(key)
     if value is None:
         return []
@@ -136,7 +134,7 @@ def objects(data: Mapping[str, Any], key: str, path: str = "") -> list[dict[str,
 
 
 def whole_numbers(data: Mapping[str, Any], key: str, path: str = "") -> tuple[int, ...] | None:
-    """The whole numbers in a list, None if it is missing."""
+    """The whole numbers in a list; None if it is missing."""
     value = data.get(key)
     if value is None:
         return None
@@ -148,11 +146,11 @@ def whole_numbers(data: Mapping[str, Any], key: str, path: str = "") -> tuple[in
     return tuple(value)
 
 
-# ---- what an answer can be read without; `warnings` says by field what was left out
+# ---- optional fields: a wrong value does not fail the answer, but is noted in `warnings`
 
 
 def label(data: Mapping[str, Any], key: str, warnings: dict[str, str]) -> str | None:
-    """The text in a field of no weight, such as the answer's id; one of another type is dropped."""
+    """The text in a minor field, such as the answer's id; a wrong value becomes a warning."""
     try:
         return text(data, key)
     except FieldError as error:
@@ -162,7 +160,7 @@ def label(data: Mapping[str, Any], key: str, warnings: dict[str, str]) -> str | 
 
 @dataclass(frozen=True, slots=True)
 class UsageFields:
-    """What a format calls the counts of its usage; ``where`` is the object that holds them."""
+    """The names of a format's usage counts; ``where`` is the object that holds them."""
 
     where: str
     prompt: str
@@ -192,9 +190,9 @@ OLLAMA_USAGE = UsageFields("", "prompt_eval_count", "eval_count")
 
 
 def read_usage(value: Any, names: UsageFields, warnings: dict[str, str]) -> Usage | None:
-    """The token counts of an answer; None if they are missing, or if any of them is broken.
+    """The token counts of an answer; None if they are missing or any of them is invalid.
 
-    A broken count does not cost the answer, so it is a warning and not an error.
+    An invalid count is a warning and not an error, because the answer itself is usable.
     """
     if not value:
         return None
@@ -228,7 +226,7 @@ def _usage(value: Any, names: UsageFields) -> Usage | None:
 
 def _detail(value: dict[str, Any], details: str | None, key: str, where: str) -> int | None:
     found = value.get(details) if details is not None else None
-    if not found:  # servers leave the details out, or send null or nothing
+    if not found:  # servers leave the details out, or send null or {}
         return None
     if not isinstance(found, dict):
         raise wrong(f"{where}{details}", "an object", found)

@@ -1,9 +1,6 @@
-"""Server-sent events, from bytes that may be cut anywhere.
+"""Decoders that split the bytes of a stream into server-sent events or lines of JSON.
 
-Follows the event stream format of the HTML standard (section "Server-sent events"), except that
-an event whose closing blank line is missing is not thrown away: `finish` gives it.
-
-Newline-delimited JSON, from bytes that may be cut anywhere.
+The bytes may arrive in pieces of any size.
 """
 
 from __future__ import annotations
@@ -12,9 +9,13 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class SSEDecoder:
-    """Joins pieces to lines and lines to events; looks at every byte once.
+    """Joins pieces to lines and lines to server-sent events; each byte is looked at once.
 
-    Only the ``data`` of events is kept: the chat formats put everything there.
+    Only the ``data`` of events is kept, because the chat formats put everything there.
+
+    The decoder follows the event stream format of the HTML standard (section "Server-sent
+    events"), with one exception: an event whose closing blank line is missing is not dropped,
+    but returned by `finish`.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_data", "_tail", "stray")
@@ -25,10 +26,10 @@ class SSEDecoder:
         self._after_cr = False
         self._at_start = True
         self.stray: bytes | None = None
-        """The first line that is no field of the format, such as a line of HTML, or None."""
+        """The first line that is not a field of the format, such as a line of HTML, or None."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The data of each event that `data` completes, lines joined by a line feed."""
+        """The data of each event that `data` completes, with its lines joined by line feeds."""
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
         head, *rest = data.split(b"\n")
@@ -52,7 +53,11 @@ class SSEDecoder:
         return self.feed(b"\n\n") if self._tail or self._data else []
 
     def _with_line_feeds(self, data: bytes) -> bytes:
-        """`data` with every line end as LF; a CR ends its line before the LF of a pair is seen."""
+        """`data` with every line end as LF.
+
+        A CR at the end of `data` ends its line at once. If the next piece begins with the LF of
+        the same line end, that LF is removed.
+        """
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
@@ -82,7 +87,7 @@ def _may_be_field(line: bytes) -> bool:
 
 
 class NDJSONDecoder:
-    """Joins pieces to lines; looks at every byte once."""
+    """Joins pieces to lines of newline-delimited JSON; each byte is looked at once."""
 
     __slots__ = ("_tail",)
 

@@ -1,22 +1,13 @@
-"""What Ollama takes and ignores without a word, refused by name before anything is sent.
+"""Ollama's chat formats: the native ``/api/chat`` and the OpenAI-compatible ``/v1`` route.
 
-Messages in OpenAI's spelling, written as Ollama's native chat wants them.
+Only the native route can set ``num_ctx``, ``keep_alive`` and a schema; see docs/api.md of Ollama.
+Both routes accept some fields and ignore them without an error. Such fields are refused before
+anything is sent.
 
-Reading the JSON objects of Ollama's native chat: a whole answer, and what its lines share.
-
-Holding Ollama to reading the whole prompt, which it cuts to its context without a word.
-
-Asked with ``truncate: false`` a server of today refuses what does not fit (``ChatRequest`` of
-Ollama's api/types.go). An older one, and the route ``/v1``, ignore the field; what the server
-counted shows the cut.
-
-Reading a streamed answer of Ollama's native chat.
-
-Ollama's native ``/api/chat``, which says more than its OpenAI-style route.
-
-Only here can ``num_ctx``, ``keep_alive`` and a schema be set; see docs/api.md of Ollama.
-
-Ollama's OpenAI-compatible chat, which ignores fields and may cut the prompt.
+Ollama cuts a prompt to its context without an error. If the request says ``truncate: false``, a
+current server refuses a prompt that does not fit (``ChatRequest`` of Ollama's api/types.go). An
+older server and the route ``/v1`` ignore that field, so the token count in the answer is used to
+detect a cut.
 """
 
 from __future__ import annotations
@@ -98,7 +89,7 @@ _DEFAULTS = [("tool_choice", "auto"), ("parallel_tool_calls", True)]
 def refuse_ignored(request: ChatRequest, ignored: Mapping[str, str], route: str) -> None:
     """Raise InvalidRequestError for a field of the request that the route would ignore.
 
-    A value that asks for what Ollama does anyway is taken.
+    A value that asks for Ollama's default behaviour is allowed.
     """
     sampling = request.sampling.given()
     asked = {name: sampling[name] for name in _SAMPLING if name in sampling}
@@ -109,9 +100,9 @@ def refuse_ignored(request: ChatRequest, ignored: Mapping[str, str], route: str)
 
 
 def offers_tools(request: ChatRequest, route: str) -> bool:
-    """Whether to send the tools; not sending them is how ``tool_choice: none`` is said.
+    """Whether to send the tools; for ``tool_choice: none`` they are not sent.
 
-    Raises InvalidRequestError for a tool that must be called: the route has no field for that.
+    Raises InvalidRequestError if a tool must be called, because the route has no field for that.
     """
     choice = request.tool_choice
     if choice not in (None, "auto", "none"):
@@ -126,9 +117,9 @@ def _ignored_message(name: str, value: object, route: str, advice: str) -> str:
 
 
 def to_ollama(messages: Iterable[Message]) -> list[Message]:
-    """The messages with flat text, images apart, and tool calls as objects.
+    """OpenAI's messages in Ollama's format: flat text, separate images, tool calls as objects.
 
-    Raises InvalidRequestError, naming the message, for a part that Ollama cannot take.
+    Raises InvalidRequestError, which names the message, for a part that Ollama cannot take.
     """
     tool_names: dict[str, str] = {}
     written = []
@@ -141,11 +132,11 @@ def to_ollama(messages: Iterable[Message]) -> list[Message]:
 
 
 class _CannotSayError(Exception):
-    """A part of a message that has no place in Ollama's format."""
+    """A message has a part that Ollama's format cannot hold."""
 
 
 def _message(message: Message, tool_names: dict[str, str]) -> Message:
-    # Fields that are not named here go as they are, Ollama's own such as `images` among them.
+    # Other fields, such as Ollama's own `images`, are sent as they are.
     ours = {k: v for k, v in message.items() if k not in _REWRITTEN}
     ours |= _content(message.get("content"))
     if ours["role"] == "developer":
@@ -183,7 +174,7 @@ def _content(content: Any) -> dict[str, Any]:
 
 
 def _image(given: str | Mapping[str, Any]) -> str:
-    """The base64 text of an image; Ollama fetches none by itself."""
+    """The base64 text of an image; Ollama does not fetch images from addresses."""
     url = given if isinstance(given, str) else str(given.get("url"))
     header, comma, data = url.partition(",")
     if not (header.startswith("data:") and header.endswith(";base64") and comma):
@@ -218,12 +209,12 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
 
 
 def _tool_name(message: Message, tool_names: Mapping[str, str]) -> dict[str, str]:
-    """Which tool a result is of: Ollama goes by name, OpenAI by the call's id."""
+    """The tool that a result belongs to: Ollama wants its name, OpenAI the id of the call."""
     name = message.get("name") or tool_names.get(message.get("tool_call_id") or "")
     return {"tool_name": name} if name else {}
 
 
-# Answers to a request without messages: the model was only loaded or unloaded.
+# Values of done_reason for a request without messages, which only loads or unloads the model.
 _NO_ANSWER = frozenset({"load", "unload"})
 PATH = "message."
 _CALL = f"{PATH}tool_calls[]."
@@ -232,9 +223,9 @@ _CALL = f"{PATH}tool_calls[]."
 def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     """The answer in the body of a chat that was not streamed.
 
-    Raises the error that the server reports in the body, UnexpectedResponseError, with a quote of
-    the body, for anything else that is not an answer, and ContextLengthError if the server read
-    less than the whole prompt.
+    Raises the error that the server reports in the body, ContextLengthError if the server read
+    less than the whole prompt, or UnexpectedResponseError, with a quote of the body, for anything
+    else that is not an answer.
     """
     data = read_object(body)
     if data.get("error"):
@@ -285,22 +276,22 @@ def _output(data: Mapping[str, Any], request: ChatRequest) -> CompletionOutput:
 
 
 def content(message: Mapping[str, Any]) -> str:
-    """The text of a message, which Ollama leaves out when there is none."""
+    """The text of a message; Ollama leaves the field out if there is none."""
     return text(message, "content", PATH) or ""
 
 
 def thinking(message: Mapping[str, Any]) -> str:
-    """The reasoning of a message, which Ollama leaves out when there is none."""
+    """The reasoning of a message; Ollama leaves the field out if there is none."""
     return text(message, "thinking", PATH) or ""
 
 
 def call_id(call: Mapping[str, Any], place: int) -> str:
-    """The id of a call; older servers give none, and a result must be able to name its call."""
+    """The id of a call. Older servers send none, so one is made: a result must name its call."""
     return text(call, "id", _CALL) or f"call_{place}"
 
 
 def call_function(call: Mapping[str, Any]) -> tuple[str, str]:
-    """The name and the arguments of a call; the arguments are JSON text, Ollama sends an object."""
+    """The name of a call, and its arguments as JSON text; Ollama sends them as an object."""
     function = required_mapping(call, "function", _CALL)
     name = required_text(function, "name", f"{_CALL}function.")
     return name, json_text(function, "arguments", f"{_CALL}function.") or "{}"
@@ -311,29 +302,30 @@ def _tool_call(call: Mapping[str, Any], place: int) -> ToolCall:
 
 
 def finish_reason(data: Mapping[str, Any], *, has_calls: bool) -> str:
-    """Why a finished answer ended, in OpenAI's words.
+    """Why a finished answer ended, in OpenAI's terms.
 
-    Ollama does not count calls of tools as a reason, and older servers give none at all.
+    Ollama has no reason for tool calls, and older servers send no reason at all.
     """
     reason = text(data, "done_reason") or "stop"
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 
 def only_loaded(data: Mapping[str, Any]) -> bool:
-    """Whether an end says that nothing was asked: the model was only loaded or unloaded."""
+    """Whether the server only loaded or unloaded the model, because there were no messages."""
     reason = data.get("done_reason")
     return isinstance(reason, str) and reason in _NO_ANSWER
 
 
-# `shift` would drop the beginning of the conversation once the answer fills the context.
+# With `shift`, Ollama would drop the start of the conversation once the answer fills the context.
 WHOLE = {"truncate": False, "shift": False}
 
 
 def refuse_a_cut_prompt(output: LLMOutput, request: ChatRequest) -> None:
     """Raise ContextLengthError if the server counted fewer tokens than the prompt has words.
 
-    A word between blanks is at least one token, so fewer tokens prove the cut. Too many do not
-    prove that all was read: in scripts without blanks nothing can be told from the count alone.
+    A word between blanks is at least one token, so fewer tokens prove that the prompt was cut.
+    More tokens do not prove that all of it was read: for scripts without blanks, such as Chinese,
+    the count alone says nothing.
     """
     read = _read(output, request)
     words = sum(len(text.split()) for text in _texts(request))
@@ -342,15 +334,15 @@ def refuse_a_cut_prompt(output: LLMOutput, request: ChatRequest) -> None:
 
 
 def may_be_cut(output: LLMOutput, request: ChatRequest) -> bool:
-    """Whether the prompt is long enough for what was read to be what a cut leaves of it."""
+    """Whether the prompt is so long that the tokens read may be what a cut left of it."""
     read = _read(output, request)
     return read is not None and sum(len(t.encode()) for t in _texts(request)) > _context_of(read)
 
 
 def refuse_half_a_context(output: LLMOutput, request: ChatRequest, context: int) -> None:
-    """Raise ContextLengthError if as much was read as Ollama leaves of a prompt that does not fit.
+    """Raise ContextLengthError if the token count is what Ollama leaves of a prompt that is cut.
 
-    A whole prompt of just that length is taken for one that was cut.
+    A whole prompt of exactly that length is taken for one that was cut.
     """
     read = _read(output, request)
     if read is not None and context in {_context_of(read), _context_of(read) + 1}:
@@ -362,10 +354,10 @@ def refuse_half_a_context(output: LLMOutput, request: ChatRequest, context: int)
 
 
 def _context_of(read: int) -> int:
-    """The context for which a prompt is cut to that many tokens.
+    """The length of the context for which Ollama cuts a prompt to ``read`` tokens.
 
-    Of a prompt that does not fit, Ollama keeps the first four tokens (``num_keep``) and the end,
-    in half of what else there is room for.
+    Of a prompt that does not fit, Ollama keeps the first four tokens (``num_keep``) and as much
+    of the end as fits into half of the remaining room: ``read = 4 + (context - 4) / 2``.
     """
     return 2 * read - 4
 
@@ -381,7 +373,7 @@ def _cut(output: LLMOutput, what: str) -> ContextLengthError:
 
 
 def _read(output: LLMOutput, request: ChatRequest) -> int | None:
-    """How many tokens of the prompt were read; None if it is not known, or a cut is accepted."""
+    """How many tokens of the prompt were read; None if unknown, or if the user accepts a cut."""
     accepted = request.extra_body.get("truncate") is True
     return None if accepted or output.usage is None else output.usage.prompt_tokens
 
@@ -399,7 +391,7 @@ def _texts(request: ChatRequest) -> Iterator[str]:
 class OllamaChatDecoder:
     """Turns the lines of one call into deltas; see ``base.StreamDecoder``.
 
-    An answer is whole once a line says ``"done": true``.
+    An answer is complete once a line says ``"done": true``.
     """
 
     __slots__ = ("_calls", "_done", "_lines", "_model", "_parts", "_request", "_usage", "_warnings")
@@ -418,7 +410,7 @@ class OllamaChatDecoder:
         """The deltas that `data` completes.
 
         Raises the error that the server sent in the stream, or UnexpectedResponseError for a
-        line that is no part of a chat; both hold `partial`.
+        line that is not part of a chat. Both hold `partial`.
         """
         deltas: list[Delta] = []
         for line in self._lines.feed(data):
@@ -431,14 +423,14 @@ class OllamaChatDecoder:
         return deltas
 
     def end(self) -> list[Delta]:
-        """The deltas of a last line without its line feed; an object that is cut is dropped."""
+        """The deltas of a last line without its line feed; an object that is cut off is dropped."""
         deltas: list[Delta] = []
         for line in self._lines.finish():
             try:
                 value = from_json(line)
             except ValueError:
                 if line.lstrip().startswith(b"{"):
-                    continue  # `finish` says that the stream is incomplete
+                    continue  # `finish` raises StreamIncompleteError
                 what = "the stream ends in a line that is not JSON"
                 raise self._holding(unexpected(what, line)) from None
             self._line(value, line, deltas)
@@ -447,7 +439,7 @@ class OllamaChatDecoder:
     def finish(self) -> LLMOutput:
         """The whole answer.
 
-        Raises StreamIncompleteError, with `partial`, if its end has not come, and
+        Raises StreamIncompleteError, with `partial`, if the end of the answer has not come, and
         ContextLengthError if the server read less than the whole prompt.
         """
         self.end()
@@ -458,7 +450,7 @@ class OllamaChatDecoder:
 
     @property
     def partial(self) -> LLMOutput:
-        """What has arrived so far; ``finished`` once its end has come."""
+        """What has arrived so far; ``finished`` is True once the end of the answer has come."""
         return LLMOutput(
             self._request.request_id,
             self._request.prompt,
@@ -510,7 +502,7 @@ class OllamaChatDecoder:
             deltas.append(Delta(usage=self._usage))
 
     def _whole_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """A call, which Ollama never cuts up, as a fragment that is all of it."""
+        """A call as one fragment; Ollama never splits a call."""
         name, arguments = call_function(call)
         place, self._calls = self._calls, self._calls + 1
         return {
@@ -519,7 +511,7 @@ class OllamaChatDecoder:
         }
 
     def _holding(self, error: CallError) -> CallError:
-        """The error with all that has arrived."""
+        """The error, with all that has arrived as its `partial`."""
         error.partial = replace(self.partial, finished=False)
         return error
 
@@ -543,11 +535,11 @@ _ROUTE = "Ollama's /api/chat"
 
 @dataclass(frozen=True, slots=True)
 class OllamaChat:
-    """The native chat format; its route lies under the server's root, not under ``/v1``.
+    """The native chat format; its route is under the server's root, not under ``/v1``.
 
-    ``extra_body`` may hold ``keep_alive`` and ``options`` (``num_ctx`` and others), which are
-    joined with the options that the sampling parameters make. The prompt is never cut to the
-    context, unless ``extra_body`` says ``truncate: true``; then Ollama does as it does by itself.
+    ``extra_body`` may hold ``keep_alive`` and ``options`` (``num_ctx`` and others). The options
+    are merged with those from the sampling parameters. The prompt is never cut to the context,
+    unless ``extra_body`` says ``truncate: true``, which restores Ollama's default.
     """
 
     path: str = "/api/chat"
@@ -556,12 +548,12 @@ class OllamaChat:
     def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The body to send.
 
-        Raises InvalidRequestError for what the format cannot say: several answers, biased
-        tokens, a forced tool, an image that is not inline, and others.
+        Raises InvalidRequestError for what the format has no field for, such as several answers,
+        ``logit_bias``, a forced tool, or an image that is not inline.
         """
         refuse_ignored(request, IN_NATIVE, _ROUTE)
         body: dict[str, Any] = {"model": request.model, "messages": to_ollama(request.messages)}
-        body["stream"] = request.stream  # left out, Ollama streams
+        body["stream"] = request.stream  # Ollama streams if the field is left out
         if request.extra_body.get("truncate") is not True:
             body |= WHOLE
         body |= _sampling(request)
@@ -571,12 +563,12 @@ class OllamaChat:
         if offers_tools(request, _ROUTE):
             body["tools"] = list(request.tools)
         if request.reasoning is not None:
-            # "none" is OpenAI's word for off.
+            # OpenAI's value for "off" is "none".
             body["think"] = False if request.reasoning == "none" else request.reasoning
         return with_extra(body, request.extra_body, _JOINED)
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
-        """The answer in a whole, successful body; UnexpectedResponseError if it is none."""
+        """The answer in a successful body that was not streamed; raises as `ollama.decode`."""
         return decode(body, request)
 
     def decoder(self, request: ChatRequest) -> OllamaChatDecoder:
@@ -601,9 +593,9 @@ _OPENAI_ROUTE = "Ollama's /v1"
 
 
 class OllamaOpenAIChat(OpenAIChat):
-    """OpenAI's chat format without what Ollama ignores of it.
+    """OpenAI's chat format without the fields that Ollama ignores.
 
-    Answers are held against what Ollama says it read of the prompt.
+    The token count in each answer is checked, to detect a prompt that was cut.
     """
 
     __slots__ = ()
@@ -621,7 +613,7 @@ class OllamaOpenAIChat(OpenAIChat):
         return output
 
     def decoder(self, request: ChatRequest) -> OpenAIChatDecoder:
-        """A new decoder, whose `finish` raises as `decode` does."""
+        """A new decoder; its `finish` raises ContextLengthError as `decode` does."""
         return _Decoder(request)
 
 

@@ -1,10 +1,7 @@
-"""What an assistant's message says, as text and as reasoning, in every shape that servers send.
+"""OpenAI's chat completions format, as OpenAI, vLLM, llama.cpp, SGLang and others use it.
 
-Reading a whole answer of OpenAI's chat format, as servers really send it.
-
-Reading a streamed answer of OpenAI's chat format.
-
-OpenAI's chat completions, as OpenAI, vLLM, llama.cpp, SGLang, Ollama and gateways speak it.
+The file has the parts of a message first, then the reader of a whole answer, the decoder of a
+streamed answer, and last the dialect, which builds the request bodies.
 """
 
 from __future__ import annotations
@@ -60,9 +57,9 @@ _TEXT_FIELDS = {"text": "text", "output_text": "text", "refusal": "refusal"}
 
 
 def content(message: Mapping[str, Any], path: str) -> str:
-    """The text of a message or a delta: a string, parts, or, in their place, a refusal.
+    """The text of a message or a delta: a string, a list of parts, or a refusal instead of both.
 
-    Raises FieldError for a part that is neither text nor reasoning, since it would be lost.
+    Raises FieldError for a part that is neither text nor reasoning, because it would be lost.
     """
     said = message.get("content")
     if isinstance(said, str):
@@ -75,10 +72,10 @@ def content(message: Mapping[str, Any], path: str) -> str:
 
 
 def reasoning(message: Mapping[str, Any], path: str) -> str:
-    """The reasoning of a message or a delta, where the server parts it from the text.
+    """The reasoning of a message or a delta, if the server separates it from the text.
 
-    vLLM says ``reasoning``, older versions and other servers ``reasoning_content``; Mistral sends
-    parts of type ``thinking``, which hold parts of text in turn.
+    vLLM sends it as ``reasoning``; older versions of vLLM and other servers send it as
+    ``reasoning_content``. Mistral sends parts of type ``thinking``, which hold text parts.
     """
     for name in ("reasoning", "reasoning_content"):
         if name in message and (said := text(message, name, path)):
@@ -91,7 +88,7 @@ def reasoning(message: Mapping[str, Any], path: str) -> str:
 
 
 def with_twin_reasoning(message: Message) -> Message:
-    """The message with the reasoning that it has under one of its two names under both."""
+    """The message with its reasoning under both names (``reasoning``, ``reasoning_content``)."""
     said = message.get("reasoning") or message.get("reasoning_content")
     return {**message, "reasoning": said, "reasoning_content": said} if said else message
 
@@ -117,9 +114,9 @@ _LONGEST_ID = 16  # digits of a token's number
 def decode(body: bytes, request: ChatRequest, *, null_completes: bool = False) -> LLMOutput:
     """The answer in the body of a chat completion.
 
-    ``null_completes`` says that this server leaves the finish_reason of a whole answer out.
-    Raises the error that the server reports in the body, and UnexpectedResponseError, with a
-    quote of the body, for anything that is not a whole answer; what came is its `partial`.
+    ``null_completes`` means that the server leaves out the finish_reason of a complete answer.
+    Raises the error that the server reports in the body, or UnexpectedResponseError for anything
+    that is not a complete answer. That error quotes the body, and its `partial` holds what came.
     """
     data = read_object(body)
     try:
@@ -142,7 +139,7 @@ def decode(body: bytes, request: ChatRequest, *, null_completes: bool = False) -
 
 
 def failure_in(data: Mapping[str, Any], body: bytes) -> CallError | None:
-    """What the server says went wrong, beside the choices or in one of them; None if nothing."""
+    """The error that the server reports next to the choices or in one of them; None if none."""
     if data.get("error"):
         return reported_failure(data, body)
     for choice in objects(data, "choices"):
@@ -191,9 +188,10 @@ def _output(choice: Mapping[str, Any], place: int, request: ChatRequest) -> Comp
 
 
 def finish_reason(choice: Mapping[str, Any], *, refused: bool, called: bool) -> str | None:
-    """Why the answer ended, with what servers end with "stop" told apart; None if it did not.
+    """Why the answer ended; None if it has not ended.
 
-    OpenAI does so for refusals, and OpenAI and vLLM for a call of the tool that was named.
+    "stop" becomes "refusal" or "tool_calls" if the answer is one. OpenAI sends "stop" for
+    refusals, and OpenAI and vLLM send it for a call of the tool that the request named.
     """
     given = text(choice, "finish_reason", "choices[].") or None  # some gateways send ""
     if given != "stop":
@@ -202,7 +200,7 @@ def finish_reason(choice: Mapping[str, Any], *, refused: bool, called: bool) -> 
 
 
 def stop_reason(choice: Mapping[str, Any]) -> int | str | None:
-    """The token or the string that stopped the answer; only vLLM tells it."""
+    """The token or the string that stopped the answer; only vLLM sends it."""
     value = choice.get("stop_reason")
     if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
         return value
@@ -210,7 +208,7 @@ def stop_reason(choice: Mapping[str, Any]) -> int | str | None:
 
 
 def choice_logprobs(choice: Mapping[str, Any]) -> tuple[Logprob, ...]:
-    """The log-probabilities of a choice's tokens; () where there are none."""
+    """The log-probabilities of a choice's tokens; () if there are none."""
     given = mapping(choice, "logprobs", "choices[].")
     return logprobs(given, "content", "choices[].logprobs.") if given else ()
 
@@ -225,7 +223,7 @@ def _tool_call(call: Mapping[str, Any]) -> ToolCall:
 
 
 def _prompt_logprobs(data: Mapping[str, Any]) -> tuple[dict[int, Logprob] | None, ...] | None:
-    """Log-probabilities of the prompt, as vLLM gives them: one mapping per token, None first."""
+    """Log-probabilities of the prompt from vLLM: one mapping per token, None for the first."""
     value = data.get("prompt_logprobs")
     if value is None:
         return None
@@ -260,9 +258,9 @@ _DELTA = "choices[].delta."
 class OpenAIChatDecoder:
     """Turns the server-sent events of one call into deltas; see ``base.StreamDecoder``.
 
-    An answer is whole when each of its choices got a finish_reason. ``[DONE]`` alone does not
-    make it so, for vLLM sends it after its own death too, unless `done_completes` says that
-    this server leaves the finish_reason out.
+    An answer is complete when each of its choices has a finish_reason. ``[DONE]`` alone is not
+    enough, because vLLM sends it after a crash too. The exception is `done_completes`, which
+    says that the server leaves the finish_reason out.
     """
 
     __slots__ = (
@@ -296,7 +294,7 @@ class OpenAIChatDecoder:
         """The deltas that `data` completes.
 
         Raises the error that the server sent in the stream, or UnexpectedResponseError for an
-        event that is no chunk; both hold `partial`.
+        event that is not a chunk. Both hold `partial`.
         """
         deltas: list[Delta] = []
         for event in self._events.feed(data):
@@ -307,9 +305,9 @@ class OpenAIChatDecoder:
         return deltas
 
     def end(self) -> list[Delta]:
-        """The deltas of an event without its blank line, and the usage of a stream without [DONE].
+        """The deltas of a last event without its blank line, and the usage if [DONE] is missing.
 
-        An event that is cut is dropped.
+        An event that is cut off is dropped.
         """
         deltas: list[Delta] = []
         for event in self._events.finish():
@@ -322,9 +320,10 @@ class OpenAIChatDecoder:
         return deltas
 
     def finish(self) -> LLMOutput:
-        """The whole answer; StreamIncompleteError, with `partial`, if its end has not come.
+        """The whole answer.
 
-        Raises UnexpectedResponseError if fewer answers came than were asked for.
+        Raises StreamIncompleteError, with `partial`, if the end of the answer has not come, and
+        UnexpectedResponseError if fewer answers came than the request asked for.
         """
         self.end()
         partial = self.partial
@@ -338,7 +337,7 @@ class OpenAIChatDecoder:
 
     @property
     def partial(self) -> LLMOutput:
-        """What has arrived so far; ``finished`` once its end has come."""
+        """What has arrived so far; ``finished`` is True once the end of the answer has come."""
         parts = [self._choices[i] for i in sorted(self._choices)] or [self._parts(0)]
         return LLMOutput(
             self._id or self._request.request_id,
@@ -353,7 +352,7 @@ class OpenAIChatDecoder:
 
     @property
     def _is_complete(self) -> bool:
-        # A further choice may have been cut off before its first chunk, with [DONE] too.
+        # Another choice may have been cut off before its first chunk, even if [DONE] has come.
         if not self._choices or len(self._choices) < (self._request.sampling.n or 1):
             return False
         return self._have_ended
@@ -430,7 +429,7 @@ class OpenAIChatDecoder:
         return added
 
     def _end(self, deltas: list[Delta]) -> None:
-        """What ``[DONE]`` brings out: text held back, and usage that was told along the way."""
+        """Add what ``[DONE]`` completes: text that was held back, and usage from earlier chunks."""
         if self._done:
             return
         self._done = True
@@ -443,7 +442,7 @@ class OpenAIChatDecoder:
             deltas.append(Delta(usage=self._usage))
 
     def _holding(self, error: CallError) -> CallError:
-        """The error with all that has arrived."""
+        """The error, with all that has arrived as its `partial`."""
         error.partial = replace(self.partial, finished=False)
         return error
 
@@ -455,7 +454,8 @@ def _json(event: bytes) -> Any:
         return None
 
 
-# Our names and OpenAI's are the same here; see CreateChatCompletionRequest in openai-openapi.
+# These names are the same in SamplingParams and in OpenAI's API; see
+# CreateChatCompletionRequest in openai-openapi.
 _STANDARD = {
     name: name
     for name in (
@@ -488,7 +488,7 @@ VLLM_EXTRAS: Mapping[str, str] = {
         "return_token_ids",
     )
 }
-"""Sampling fields that vLLM's chat route takes besides OpenAI's."""
+"""Sampling fields that vLLM's chat route accepts in addition to OpenAI's."""
 
 LLAMACPP_EXTRAS: Mapping[str, str] = {
     "top_k": "top_k",
@@ -496,9 +496,9 @@ LLAMACPP_EXTRAS: Mapping[str, str] = {
     "repetition_penalty": "repeat_penalty",
     "ignore_eos": "ignore_eos",
 }
-"""Sampling fields that llama.cpp's chat route takes besides OpenAI's, under its names."""
+"""Sampling fields that llama.cpp's chat route accepts in addition to OpenAI's: {ours: its}."""
 
-# vLLM 0.32 takes the field on a stream, answers 200, and never sends what was asked for.
+# vLLM 0.32 accepts the field on a stream and answers 200, but never sends the log-probabilities.
 _NOT_IN_STREAMS = (
     "sampling parameter 'prompt_logprobs' does nothing on a stream: servers leave them out of it; "
     "use generate or results"
@@ -509,18 +509,21 @@ _JOINED = frozenset({"chat_template_kwargs", "stream_options"})
 
 @dataclass(frozen=True, slots=True)
 class OpenAIChat:
-    """The chat completions format, with switches for what differs between servers.
+    """The chat completions format, with switches for the differences between servers.
 
-    ``max_tokens_field``: the name of the token limit. ``extras``: sampling fields beyond
-    OpenAI's that the server takes, as {our name: its name}; others are refused.
-    ``stream_usage``: whether to ask for the usage of a stream. ``thinking_kwarg``: the chat
-    template variable that turns reasoning on and off (vLLM, SGLang: often "enable_thinking");
-    without one, a bool is said as an effort. ``done_completes``: take ``[DONE]`` after some
-    content as the end of an answer that never got a finish_reason (Ollama sends null there);
-    off, such an answer is incomplete, whole or streamed. ``strict_tools``: say "strict" of tools
-    that must be called, without which vLLM leaves their arguments to the model.
-    ``twin_reasoning``: say the reasoning of earlier answers under both its names, for old and new
-    versions of vLLM.
+    - ``max_tokens_field``: the name of the token limit.
+    - ``extras``: sampling fields beyond OpenAI's that the server accepts, as {our name: its
+      name}; others are refused.
+    - ``stream_usage``: whether to ask for the usage of a stream.
+    - ``thinking_kwarg``: the chat template variable that turns reasoning on and off (vLLM,
+      SGLang: often "enable_thinking"). Without it, a bool is sent as an effort.
+    - ``done_completes``: accept an answer without a finish_reason as complete (Ollama sends null
+      there); in a stream, once ``[DONE]`` has come after some content. If it is off, such an
+      answer is incomplete, whether streamed or not.
+    - ``strict_tools``: mark tools that must be called as "strict". Without that mark vLLM does
+      not constrain their arguments.
+    - ``twin_reasoning``: send the reasoning of earlier answers under both its names, for old and
+      new versions of vLLM.
     """
 
     path: str = "/chat/completions"
@@ -557,7 +560,7 @@ class OpenAIChat:
         return with_extra(body, request.extra_body, _JOINED)
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
-        """The answer in a whole, successful body; UnexpectedResponseError if it is none."""
+        """The answer in a successful body that was not streamed; raises as `openai_chat.decode`."""
         return decode(body, request, null_completes=self.done_completes)
 
     def decoder(self, request: ChatRequest) -> OpenAIChatDecoder:
@@ -579,7 +582,7 @@ class OpenAIChat:
         return fields
 
     def _tools(self, request: ChatRequest) -> list[Mapping[str, Any]]:
-        """The tools, strict where one must be called; what a tool says itself stays."""
+        """The tools, marked as strict if one must be called; a tool's own "strict" is kept."""
         choice = request.tool_choice
         if not self.strict_tools or not (choice == "required" or isinstance(choice, Mapping)):
             return list(request.tools)
@@ -593,7 +596,7 @@ class OpenAIChat:
             return {"reasoning_effort": reasoning}
         if self.thinking_kwarg is not None:
             return {"chat_template_kwargs": {self.thinking_kwarg: reasoning}}
-        # OpenAI has no plain switch: "none" is off, "medium" is what it does when left alone.
+        # OpenAI has no on/off switch: "none" turns reasoning off, "medium" is the default.
         return {"reasoning_effort": "medium" if reasoning else "none"}
 
 

@@ -1,10 +1,7 @@
-"""Chat messages as the input items of OpenAI's responses API.
+"""OpenAI's responses API, used for chat: messages become input items, a response the answer.
 
-Reading a whole answer of OpenAI's responses API.
-
-Reading a streamed answer of OpenAI's responses API.
-
-OpenAI's responses API, spoken for what chat is: messages in, an answer out.
+The file has the input items first, then the reader of a whole response, the decoder of a
+streamed response, and last the dialect, which builds the request bodies.
 """
 
 from __future__ import annotations
@@ -53,14 +50,14 @@ if TYPE_CHECKING:
 
 
 _READ = frozenset({"role", "content", "tool_calls", "tool_call_id"})
-# What a server adds to its answers, so that they come back when an answer is sent as it was.
+# Fields that servers add to answers; a request has them if it sends an earlier answer back.
 _ANSWERS_OWN = frozenset({"annotations", "reasoning", "reasoning_content", "refusal"})
 
 
 def input_items(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The items, in the order of the messages.
+    """Chat messages as input items, in the same order.
 
-    Raises InvalidRequestError for a field of a message that an item has no place for.
+    Raises InvalidRequestError if a message has a field that the items cannot hold.
     """
     return [item for message in messages for item in _items(message)]
 
@@ -106,7 +103,7 @@ def _parts(parts: Sequence[Mapping[str, Any]], side: str) -> list[dict[str, Any]
 
 
 def _part(part: Mapping[str, Any], side: str) -> dict[str, Any]:
-    """One part of a message's content; a part in the responses API's own spelling stays."""
+    """One part of a message's content; a part in the responses API's own format is kept."""
     if part.get("type") == "text":
         return {"type": f"{side}_text", "text": part["text"]}
     if part.get("type") == "image_url":
@@ -129,7 +126,7 @@ CALLS = frozenset({"function_call", "custom_tool_call"})
 def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     """The answer in the body of a response that is completed or incomplete.
 
-    Raises the error that a failed response holds, and UnexpectedResponseError, with a quote of
+    Raises the error that a failed response holds, or UnexpectedResponseError, with a quote of
     the body, for anything else.
     """
     data = read_object(body)
@@ -147,7 +144,7 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
 
 
 def failed(response: Mapping[str, Any], request: ChatRequest) -> CallError:
-    """The error of a response that failed, with the tokens that it cost."""
+    """The error of a response that failed; its `partial` holds the usage."""
     error = stream_failure({"error": response.get("error") or {"message": "the response failed"}})
     warnings: dict[str, str] = {}
     error.partial = LLMOutput(
@@ -163,7 +160,7 @@ def failed(response: Mapping[str, Any], request: ChatRequest) -> CallError:
 
 
 def _reported(data: Mapping[str, Any], request: ChatRequest, body: bytes) -> CallError:
-    """The error that stands beside an answer, which is kept if it can be read."""
+    """The error that a body reports next to an answer; a readable answer is its `partial`."""
     error = reported_failure(data, body)
     with suppress(FieldError):
         error.partial = replace(_output(data, request), finished=False)
@@ -204,14 +201,14 @@ def _output(data: Mapping[str, Any], request: ChatRequest) -> LLMOutput:
 
 
 def is_answer(item: Mapping[str, Any]) -> bool:
-    """Whether a message is what the model answers; a commentary is what it says while it works."""
+    """Whether an item is a message with the final answer, not a commentary on the work."""
     if required_text(item, "type", _ITEM) != "message":
         return False
     return text(item, "phase", _ITEM) in {None, "final_answer"}
 
 
 def finish_reason(response: Mapping[str, Any], *, refused: bool, calls: bool) -> str:
-    """Why the answer ended, in the words of chat, and "refusal" for a refusal."""
+    """Why the answer ended, in the terms of chat completions; "refusal" for a refusal."""
     if response.get("status") == "incomplete":
         details = mapping(response, "incomplete_details") or {}
         reason = text(details, "reason", "incomplete_details.") or "incomplete"
@@ -222,7 +219,7 @@ def finish_reason(response: Mapping[str, Any], *, refused: bool, calls: bool) ->
 
 
 def _thought(item: Mapping[str, Any]) -> str:
-    """The reasoning in an item: in the model's own words where given, else in summary."""
+    """The reasoning in an item: the full text if the server gives it, else the summary."""
     if item["type"] == "reasoning":
         return _joined(item, "content") or _joined(item, "summary", "\n\n")
     if item["type"] == "message" and not is_answer(item):
@@ -247,13 +244,13 @@ def _tool_call(item: Mapping[str, Any]) -> ToolCall:
     )
 
 
-_DONE = b"[DONE]"  # gateways end every stream with it; it says nothing here
+_DONE = b"[DONE]"  # gateways end every stream with it; it has no meaning in this format
 
 
 class ResponsesDecoder:
     """Turns the events of one streamed response into deltas; see ``base.StreamDecoder``.
 
-    The answer is whole when ``response.completed`` or ``response.incomplete`` has come.
+    The answer is complete when ``response.completed`` or ``response.incomplete`` has come.
     """
 
     __slots__ = (
@@ -272,7 +269,7 @@ class ResponsesDecoder:
         self._request = request
         self._events = SSEDecoder()
         self._parts = AnswerParts(0, request.reasoning)
-        self._commentary: set[int] = set()  # output_index of messages that are no answer
+        self._commentary: set[int] = set()  # output_index of messages that are not the answer
         self._unwritten: set[int] = set()  # output_index of calls without a fragment yet
         self._id = ""
         self._model: str | None = None
@@ -283,7 +280,7 @@ class ResponsesDecoder:
         """The deltas that `data` completes.
 
         Raises the error that the server sent in the stream, or UnexpectedResponseError for an
-        event that is none of this API; both hold `partial`.
+        event that does not belong to this API. Both hold `partial`.
         """
         deltas: list[Delta] = []
         for raw in self._events.feed(data):
@@ -292,7 +289,7 @@ class ResponsesDecoder:
         return deltas
 
     def end(self) -> list[Delta]:
-        """The deltas of an event without its blank line; one that is cut is dropped."""
+        """The deltas of a last event without its blank line; an event that is cut is dropped."""
         deltas: list[Delta] = []
         for raw in self._events.finish():
             if isinstance(event := _json(raw), dict):
@@ -300,7 +297,11 @@ class ResponsesDecoder:
         return deltas
 
     def finish(self) -> LLMOutput:
-        """The whole answer; StreamIncompleteError, with `partial`, if its end has not come."""
+        """The whole answer.
+
+        Raises StreamIncompleteError, with `partial`, if the end of the answer has not come, and
+        UnexpectedResponseError if the answer is not an event stream.
+        """
         self.end()
         partial = self.partial
         if partial.finished:
@@ -311,7 +312,7 @@ class ResponsesDecoder:
 
     @property
     def partial(self) -> LLMOutput:
-        """What has arrived so far; ``finished`` once its end has come."""
+        """What has arrived so far; ``finished`` is True once the end of the answer has come."""
         return LLMOutput(
             self._id or self._request.request_id,
             self._request.prompt,
@@ -349,7 +350,7 @@ class ResponsesDecoder:
         if kind in {"completed", "incomplete"} and self._usage is not None:
             deltas.append(Delta(usage=self._usage))
 
-    # ---- one reader an event
+    # ---- one reader per type of event
 
     def _begun(self, event: Mapping[str, Any]) -> None:
         response = required_mapping(event, "response")
@@ -391,7 +392,7 @@ class ResponsesDecoder:
         return self._call(place, {"arguments": required_text(event, "delta")})
 
     def _item_done(self, event: Mapping[str, Any]) -> Delta | None:
-        """The arguments of a call that were not streamed: servers may give them at the end."""
+        """The arguments of a call that were not streamed; some servers send them at the end."""
         item, place = required_mapping(event, "item"), count(event, "output_index")
         if place not in self._unwritten:
             return None
@@ -407,7 +408,7 @@ class ResponsesDecoder:
     def _ended(self, event: Mapping[str, Any]) -> Delta | None:
         response = dict(required_mapping(event, "response"))
         if event["type"].endswith("incomplete"):
-            response["status"] = "incomplete"  # whatever else it says: the answer was cut
+            response["status"] = "incomplete"  # the answer was cut, whatever its own status says
         self._begun(event)
         self._usage = read_usage(response.get("usage"), RESPONSES_USAGE, self._warnings)
         reason = finish_reason(response, refused=self._parts.refused, calls=self._parts.called)
@@ -419,7 +420,7 @@ class ResponsesDecoder:
         raise self._holding(error)
 
     def _holding(self, error: CallError) -> CallError:
-        """The error with all that has arrived."""
+        """The error, with all that has arrived as its `partial`."""
         error.partial = replace(self.partial, finished=False)
         return error
 
@@ -454,7 +455,7 @@ def _json(raw: bytes) -> Any:
         return None
 
 
-# See CreateResponse in openai-openapi: n, seed, stop, penalties and logit_bias are not there.
+# See CreateResponse in openai-openapi; it has no n, seed, stop, penalties or logit_bias.
 _SAMPLING = {
     "max_tokens": "max_output_tokens",
     "temperature": "temperature",
@@ -466,9 +467,10 @@ _JOINED = frozenset({"reasoning", "text"})
 
 @dataclass(frozen=True, slots=True)
 class OpenAIResponses:
-    """The responses format; nothing is stored at the server unless ``extra_body`` says so.
+    """The responses format; the server stores nothing unless ``extra_body`` asks for it.
 
-    ``advice`` is what a user can do about a sampling parameter that the format cannot say.
+    ``advice`` says what to do about a sampling parameter that the format has no field for. It is
+    part of the error message.
     """
 
     path: str = "/responses"
@@ -500,7 +502,7 @@ class OpenAIResponses:
         return with_extra(body, request.extra_body, _JOINED)
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
-        """The answer in a whole body; UnexpectedResponseError if it is none."""
+        """The answer in a body that was not streamed; raises as `openai_responses.decode`."""
         return decode(body, request)
 
     def decoder(self, request: ChatRequest) -> ResponsesDecoder:
@@ -528,10 +530,10 @@ def _format(wanted: ResponseFormat) -> dict[str, Any]:
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool as chat has it, flattened; a tool of the server's own stays as it is."""
+    """A tool in chat format, flattened; a built-in tool of the server is kept as it is."""
     if "function" not in tool:
         return dict(tool)
-    # Left out, strict means true here and false in chat.
+    # If strict is left out, it means true in this API and false in chat completions.
     return {"type": "function", "strict": False, **tool["function"]}
 
 
@@ -542,7 +544,7 @@ def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
 
 
 def _effort(reasoning: bool | str) -> str:
-    """As in chat: OpenAI has no plain switch; "medium" is what it does when left alone."""
+    """The effort to send. OpenAI has no on/off switch; "medium" is its default, "none" is off."""
     if isinstance(reasoning, str):
         return reasoning
     return "medium" if reasoning else "none"

@@ -1,9 +1,4 @@
-"""Putting one streamed answer together.
-
-Joining the fragments of streamed tool calls, also where servers number them wrongly.
-
-Reasoning that a model writes into its text, between ``<think>`` and ``</think>``.
-"""
+"""Assembly of one streamed answer from its text, reasoning and tool call fragments."""
 
 from __future__ import annotations
 
@@ -24,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class AnswerParts:
-    """What has arrived of one answer: pieces go in, deltas and at last the whole come out.
+    """What has arrived of one answer: takes in pieces, returns deltas and the whole output.
 
-    ``asked`` is the request's ``reasoning``; where that is off, no text is taken for reasoning.
+    ``asked`` is the ``reasoning`` of the request. If it is off, no text is taken for reasoning.
     """
 
     __slots__ = (
@@ -58,7 +53,7 @@ class AnswerParts:
 
     @property
     def has_content(self) -> bool:
-        """Whether anything that a model generated has arrived."""
+        """Whether any content that the model generated has arrived."""
         return bool(self._text or self._reasoning or self._calls or any(self._pending()))
 
     @property
@@ -76,14 +71,14 @@ class AnswerParts:
         *,
         token_ids: Sequence[int] | None = None,
     ) -> Delta | None:
-        """Take in one piece; the delta that it completes, if any."""
+        """Take in one piece and return the delta that it completes, if any."""
         if self._splitter is not None:
             reasoning, text = self._split(
                 self._splitter, text, reasoning, ended=finish_reason is not None
             )
         fragments = tuple([self._call(c) for c in calls])
         if self.finish_reason is not None:
-            finish_reason = None  # some servers repeat it; the first one is told
+            finish_reason = None  # some servers repeat it; only the first one is reported
         if finish_reason is not None:
             self.finish_reason = finish_reason
         elif not (text or reasoning or fragments or logprobs or token_ids):
@@ -102,7 +97,7 @@ class AnswerParts:
         )
 
     def end(self) -> Delta | None:
-        """The delta of what was held back as a tag that did not come, if anything was."""
+        """The delta of text that was held back as the possible start of a tag, if any was."""
         reasoning, text = self._pending()
         self._splitter = None
         if not (text or reasoning):
@@ -111,7 +106,7 @@ class AnswerParts:
         return Delta(text, self.index, reasoning)
 
     def output(self) -> CompletionOutput:
-        """All that has arrived, what is held back included."""
+        """All that has arrived, including text that is still held back."""
         held_reasoning, held_text = self._pending()
         text = "".join(self._text) + held_text
         reasoning = ("".join(self._reasoning) + held_reasoning) or None
@@ -136,7 +131,10 @@ class AnswerParts:
     def _split(
         self, splitter: ThinkSplitter, text: str, reasoning: str, *, ended: bool
     ) -> tuple[str, str]:
-        """The (reasoning, text) of a piece; a server that parts the two itself is believed."""
+        """The (reasoning, text) of a piece.
+
+        Once the server sends reasoning in a field of its own, its text is not searched for tags.
+        """
         if reasoning:
             held_reasoning, held_text = splitter.finish()
             self._splitter = None
@@ -173,7 +171,7 @@ _PATH = "tool_calls[]."
 
 @dataclass(slots=True)
 class _Open:
-    """A call of which fragments may still come; ``wire_index`` is the server's number for it."""
+    """A call that may still get fragments; ``wire_index`` is the server's number for it."""
 
     place: int
     wire_index: int | None
@@ -183,7 +181,7 @@ class _Open:
 
     @property
     def is_whole(self) -> bool:
-        """Whether its arguments are a whole JSON document, so that nothing can be added to it."""
+        """Whether the arguments are a complete JSON document, so that no fragment can follow."""
         try:
             from_json("".join(self.arguments))
         except ValueError:
@@ -193,7 +191,7 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class _Fragment:
-    """A piece of a call as the wire has it; None where it says nothing."""
+    """A piece of a call as the server sent it; a field that it left out is None."""
 
     id: str | None
     index: int | None
@@ -202,10 +200,14 @@ class _Fragment:
 
 
 class ToolCallJoiner:
-    """Fragments to calls: by id where there is one, else by index, else to the last call.
+    """Joins fragments to tool calls, also if the server numbers the calls wrongly.
 
-    An id that was not seen yet begins a new call, whatever its index: Ollama gives several calls
-    the index 0, or none. So does a second name under one index or one id.
+    A fragment belongs to the call with its id. Without an id it belongs to the call with its
+    index, and without an index to the last call.
+
+    An id that was not seen before begins a new call, whatever its index is, because Ollama gives
+    several calls the index 0 or no index. A second name under one index or one id begins a new
+    call too.
     """
 
     __slots__ = ("_calls",)
@@ -214,9 +216,9 @@ class ToolCallJoiner:
         self._calls: list[_Open] = []
 
     def feed(self, fragment: Mapping[str, Any]) -> ToolCallDelta:
-        """One fragment as the wire has it, with the index replaced by the call's place.
+        """Take in one fragment and return its delta, with the call's position as index.
 
-        Raises FieldError for a field of another type.
+        Raises FieldError for a field of a wrong type.
         """
         function = mapping(fragment, "function", _PATH) or {}
         piece = _Fragment(
@@ -241,7 +243,7 @@ class ToolCallJoiner:
         )
 
     def joined(self) -> tuple[ToolCall, ...]:
-        """The calls as far as they have come, in the order in which they began."""
+        """The calls as far as they have arrived, in the order in which they began."""
         return tuple(
             [ToolCall(c.id or "", c.name or "", "".join(c.arguments)) for c in self._calls]
         )
@@ -261,7 +263,7 @@ class ToolCallJoiner:
             # Some servers give every call of an answer the same id.
             other_index = piece.index is not None and piece.index != call.wire_index
             return None if other_index and piece.name is not None else call
-        # The id of a call may come after its name.
+        # Some servers send the id of a call after its name.
         begun = None if piece.index is None or piece.name is not None else self._at(piece.index)
         return begun if begun is not None and begun.id is None else None
 
@@ -270,7 +272,7 @@ class ToolCallJoiner:
 
 
 def _begins_another(piece: _Fragment, call: _Open) -> bool:
-    """Whether a fragment without an id, under the index of a call, is of another call."""
+    """Whether a fragment without an id begins another call although it has the index of `call`."""
     if piece.name is None or call.name is None:
         return False
     # Some servers repeat the name on every fragment of one call.
@@ -281,7 +283,7 @@ _OPEN = "<think>"
 _CLOSE = "</think>"
 _QUOTES = ("`", "'", '"', "\u201c", "\u201d", "\u2018", "\u2019", "\u00ab", "\u00bb")
 _FENCE = "```"
-# More blanks than this are text: a model that loops on whitespace must be seen while it does.
+# More blanks than this count as text, so that a model that loops on whitespace is noticed early.
 _MAX_BLANKS = 16
 
 
@@ -293,11 +295,12 @@ class _Where(Enum):
 
 
 class ThinkSplitter:
-    """Parts a text that comes in pieces into reasoning and answer.
+    """Splits text that comes in pieces into reasoning (``<think>...</think>``) and answer.
 
-    Only a tag that opens the text counts, a few blanks before it aside; without its end all that
-    follows is reasoning. Whitespace before the opening tag and after the closing one is dropped.
-    What is held back is never longer than those blanks and one unfinished tag.
+    Only a tag at the start of the text counts; a few blanks may stand before it. If the closing
+    tag is missing, all that follows is reasoning. Whitespace before the opening tag and after the
+    closing tag is dropped. The text that is held back is never longer than those blanks and one
+    unfinished tag.
     """
 
     __slots__ = ("_held", "_where")
@@ -308,18 +311,18 @@ class ThinkSplitter:
 
     @property
     def passes_through(self) -> bool:
-        """Whether all that follows is answer, so that `feed` need not be asked any more."""
+        """Whether all that follows is answer, so that `feed` need not be called any more."""
         return self._where is _Where.TEXT
 
     @property
     def pending(self) -> tuple[str, str]:
-        """What is held back, as the (reasoning, text) that it is if nothing follows."""
+        """The text that is held back, as (reasoning, text), if nothing more follows."""
         if self._where is _Where.THINKING:
             return self._held, ""
         return "", self._held
 
     def feed(self, piece: str) -> tuple[str, str]:
-        """The (reasoning, text) that is certain once `piece` has come."""
+        """The (reasoning, text) that is certain once `piece` has arrived."""
         if self._where is _Where.TEXT:
             return "", piece
         piece = self._held + piece
@@ -331,7 +334,7 @@ class ThinkSplitter:
         return "", self._answer(piece)
 
     def finish(self) -> tuple[str, str]:
-        """The (reasoning, text) that was held back; the splitter is at its end."""
+        """The (reasoning, text) that was held back; the text has ended."""
         rest = self.pending
         self._held = ""
         return rest
@@ -350,7 +353,7 @@ class ThinkSplitter:
         return "", piece
 
     def _think(self, piece: str) -> tuple[str, str]:
-        """Look for the closing tag, holding back what may be its beginning."""
+        """Look for the closing tag and hold back what may be its beginning."""
         reasoning, tag, after = piece.partition(_CLOSE)
         if tag:
             self._where = _Where.AFTER
@@ -360,7 +363,7 @@ class ThinkSplitter:
         return piece[: len(piece) - keep], ""
 
     def _answer(self, piece: str) -> str:
-        """The answer without the whitespace that parts it from the closing tag."""
+        """The answer without the whitespace between the closing tag and the answer."""
         text = piece.lstrip()
         if text:
             self._where = _Where.TEXT
@@ -368,20 +371,20 @@ class ThinkSplitter:
 
 
 def _tag_begun(piece: str) -> int:
-    """Length of the longest end of `piece` that begins a closing tag."""
+    """Length of the longest suffix of `piece` that may begin a closing tag."""
     at = piece.rfind("<", -len(_CLOSE) + 1)
     return len(piece) - at if at >= 0 and _CLOSE.startswith(piece[at:]) else 0
 
 
 def is_off(reasoning: bool | str | None) -> bool:
-    """Whether a request asks for no reasoning; "none" is OpenAI's word for it."""
+    """Whether a request turns reasoning off; OpenAI's value for that is "none"."""
     return reasoning is False or reasoning == "none"
 
 
 def split_think(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
-    """The (reasoning, answer) of a whole text; reasoning is None where there is none.
+    """The (reasoning, answer) of a whole text; reasoning is None if there is none.
 
-    ``asked`` is the request's ``reasoning``; where that is off, all of the text is the answer.
+    ``asked`` is the ``reasoning`` of the request. If it is off, the whole text is the answer.
     """
     if is_off(asked):
         return None, text
@@ -395,14 +398,14 @@ def split_think(text: str, asked: bool | str | None = None) -> tuple[str | None,
 
 
 def split_unopened(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
-    """The (reasoning, answer) of a text whose opening tag stands in the prompt.
+    """The (reasoning, answer) of a text that has a closing tag but no opening tag.
 
-    So do the chat templates of DeepSeek R1 and others. A stream that is read piece by piece
-    cannot know of it before the closing tag comes.
+    The chat templates of DeepSeek R1 and others put the opening tag into the prompt. A stream
+    that is read piece by piece cannot know this before the closing tag arrives.
 
-    A text that speaks of the tag is not parted: a tag in quotes never counts, and unless
-    reasoning was asked for, neither does one inside of a line or of a block of code. Models end
-    the line after the tag.
+    A text that only mentions the tag is not split. A tag in quotes never counts. A tag inside of
+    a line or a code block counts only if the request asked for reasoning, because models end the
+    line after the closing tag.
     """
     if is_off(asked):
         return None, text
@@ -415,7 +418,7 @@ def split_unopened(text: str, asked: bool | str | None = None) -> tuple[str | No
 
 
 def _ends_reasoning(text: str, at: int, *, asked: bool) -> bool:
-    """Whether the closing tag at that place is one, and not a word of the answer."""
+    """Whether the closing tag at that position ends reasoning and is not part of the answer."""
     before, after = text[at - 1 : at], text[at + len(_CLOSE) :]
     if before in _QUOTES and after.startswith(_QUOTES):
         return False

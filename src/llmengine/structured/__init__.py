@@ -1,1 +1,1 @@
-"""Structured output as policy, without I/O: which step to take, what to send, what to believe."""
+"""Structured output without I/O: schemas, the steps to ask for them, and the validation."""

@@ -1,7 +1,4 @@
-"""A request that shows whether a server holds a model to a constraint, or only takes it.
-
-What this process has learnt of servers: which step of the ladder they can be trusted with.
-"""
+"""Whether a server enforces constraints: the probe request, and the verdicts of this process."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import LLMOutput, Usage
 
 
-# Tokens for the answer; the second is for models that reason first and were cut in doing so.
+# Token limits of the probe; the second one is for models whose reasoning was cut by the first.
 BUDGETS = (64, 1024)
 
-# The prompt does not speak of these, so no model says them unless it is made to.
+# The prompt does not mention these, so a model writes them only if the server enforces the schema.
 _KEY, _WORD = "vq", "kzzub-7"
 _PROMPT = "What is the capital of France?"
 _EXPECTED = f'{{"{_KEY}":"{_WORD}"}}'
@@ -44,7 +41,7 @@ def question(
     max_tokens: int,
     field: Field | None,
 ) -> ChatRequest:
-    """The probe of a field, or without one the same request for comparison."""
+    """The probe for `field`; if `field` is None, the same request without a constraint."""
     constraint = {"choice": [_EXPECTED]} if field == "structured_outputs" else None
     return ChatRequest(
         model=model,
@@ -60,13 +57,13 @@ def question(
 
 
 def judged(output: LLMOutput) -> Judgement:
-    """Whether the answer shows the schema enforced; ``cut`` if it ended before it showed."""
+    """Whether the answer shows that the schema is enforced; ``cut`` if it ended too early."""
     answer = output.outputs[0]
     text = "".join(answer.text.split())
     if text == _EXPECTED:
         return "enforced"
     is_begun = answer.finish_reason == "length" and _EXPECTED.startswith(text)
-    # Constraints hold from the end of the reasoning on, which such an answer never came to.
+    # Constraints apply after the reasoning; this answer ended before the end of its reasoning.
     if is_begun or (answer.reasoning and not text):
         return "cut"
     return "ignored"
@@ -77,12 +74,12 @@ Field = Literal["response_format", "structured_outputs"]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a verdict holds for: one route, one model, one field, one way of reasoning.
+    """The key of a verdict: one route, model, field, reasoning setting and ``extra_body``.
 
-    ``field`` is what the server is asked with: OpenAI's, or vLLM's own for regex and the like.
-    ``extra`` is the configuration's ``extra_body`` as JSON, for reasoning is often set there. The
-    server's version is not in it: asking for it would cost every batch a request, and an answer is
-    validated whatever the verdict.
+    ``field`` is the request field of the constraint: OpenAI's field, or vLLM's own field for regex
+    and others. ``extra`` is the configuration's ``extra_body`` as JSON, because reasoning is often
+    set there. The version of the server is not part of the key: it would cost one more request per
+    batch, and every answer is validated anyway.
     """
 
     url: str
@@ -94,9 +91,9 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """Where the ladder starts at a server, why, and what it cost to find out.
+    """The verdict on a server: the first step of the ladder, the reason, and the probe's cost.
 
-    ``enforced`` is None where the probe got no answer that shows it.
+    ``enforced`` is None if no answer to the probe showed it.
     """
 
     first: SchemaStep
@@ -111,7 +108,7 @@ _refused: set[tuple[Server, SchemaStep, str]] = set()
 
 
 def verdicts() -> dict[Server, Enforcement]:
-    """Every verdict so far, with the requests and tokens that the probes cost."""
+    """All verdicts so far, with the requests and tokens that the probes cost."""
     return dict(_verdicts)
 
 
@@ -126,9 +123,10 @@ def learn(server: Server, verdict: Enforcement) -> None:
 
 
 def learn_refusal(server: Server, step: SchemaStep, shape: Shape) -> bool:
-    """Keep that a server does not take the step; whether that is news.
+    """Remember that a server refuses the step; return whether this was not known before.
 
-    A server may refuse one schema and take others, so ``json_schema`` is refused for a shape.
+    A server may refuse one schema and accept others, so for ``json_schema`` the refusal is
+    remembered per shape.
     """
     known = len(_refused)
     _refused.add(_refusal(server, step, shape))
@@ -136,12 +134,12 @@ def learn_refusal(server: Server, step: SchemaStep, shape: Shape) -> bool:
 
 
 def refuses(server: Server, step: SchemaStep, shape: Shape) -> bool:
-    """Whether the server is known not to take the step."""
+    """Whether the server is known to refuse the step."""
     return bool(_refused) and _refusal(server, step, shape) in _refused
 
 
 def forget() -> None:
-    """Forget everything, for servers that have changed behind their address."""
+    """Forget all verdicts and refusals, for servers that were replaced at the same address."""
     _verdicts.clear()
     _refused.clear()
 

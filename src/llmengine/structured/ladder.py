@@ -1,9 +1,4 @@
-"""What the steps of one prompt gave before one fitted, or none did.
-
-What is said to the model where its server does not hold it to the schema.
-
-The ladder: which ways there are to a structured answer, and which comes after which.
-"""
+"""The ladder: the ways to ask for a structured answer, their order, and their requests."""
 
 from __future__ import annotations
 
@@ -21,25 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """An answer that did not fit, and why."""
+    """An answer that did not fit the shape, and the reason."""
 
     step: SchemaStep
     error: StructuredOutputError
 
     @property
     def problem(self) -> str:
-        """What is wrong with the answer, in words."""
+        """What is wrong with the answer, as text."""
         return self.error.message
 
     @property
     def text(self) -> str:
-        """The first answer's text."""
+        """The text of the first answer."""
         outputs = self.error.partial.outputs if self.error.partial else ()
         return outputs[0].text if outputs else ""
 
 
 def exhausted(misfits: list[Misfit], shape: Shape) -> StructuredOutputError:
-    """The error at the end of the ladder: what each step gave; the last output is ``partial``."""
+    """The error at the end of the ladder, with the problem of each step.
+
+    The last output is its ``partial``.
+    """
     said = " | ".join(f"{m.step}: {m.problem}" for m in misfits)
     msg = f"no step gave an answer that fits {shape.name}: {said}"
     error = StructuredOutputError(msg, partial=misfits[-1].error.partial)
@@ -50,10 +48,10 @@ def exhausted(misfits: list[Misfit], shape: Shape) -> StructuredOutputError:
 def broken_off(
     error: CallError, step: SchemaStep, misfits: list[Misfit], shape: Shape
 ) -> CallError:
-    """The error of a step that got no answer, after others whose answers did not fit.
+    """The error of a step that got no answer, after steps whose answers did not fit.
 
-    A request that the server refuses ends the ladder as a misfit does; any other failure stays
-    what it is and keeps the last answer.
+    If the server refused the request, the error is that of `exhausted`. Any other error stays the
+    same, and gets the last answer as its ``partial``.
     """
     if not misfits:
         return error
@@ -74,7 +72,8 @@ _NO_ANSWER = "(an empty answer)"  # some servers refuse a message without text
 def with_schema(messages: tuple[Message, ...], shape: Shape) -> tuple[Message, ...]:
     """The messages with the schema in the system message.
 
-    It goes into the one that is there, for many chat templates take only one, and only first.
+    An existing system message is extended, because many chat templates accept only one system
+    message, and only as the first message.
     """
     order = (
         "Answer with one JSON value that fits this JSON schema and with nothing else: "
@@ -93,7 +92,7 @@ def with_schema(messages: tuple[Message, ...], shape: Shape) -> tuple[Message, .
 def repair_turn(
     messages: tuple[Message, ...], faulty: str, problem: str, shape: Shape
 ) -> tuple[Message, ...]:
-    """The conversation with the faulty answer in it and the order to mend it."""
+    """The messages, followed by the faulty answer and a user message that asks to correct it."""
     order = (
         f"This does not fit: {problem}.\n"
         f"Respond ONLY in JSON that fits this JSON schema:\n{shape.text}"
@@ -103,46 +102,46 @@ def repair_turn(
 
 
 SchemaStep = Literal["json_schema", "json_object", "prompt", "repair"]
-"""How an answer was asked for, from the surest way to the last.
+"""How an answer was asked for, from the most to the least reliable way.
 
-``json_schema``: the server holds the model to the schema. ``json_object``: the server's JSON
-mode, with the schema in the system message. ``prompt``: the schema in the system message alone,
-for servers without a JSON mode. ``repair``: the faulty answer goes back with what is wrong.
+``json_schema``: the server enforces the schema. ``json_object``: the server's JSON mode, with the
+schema in the system message. ``prompt``: only the schema in the system message, for servers
+without a JSON mode. ``repair``: the faulty answer is sent back together with its problem.
 """
 
 _ANY_OBJECT = ResponseFormat()
 
 
 def possible(step: SchemaStep, shape: Shape) -> SchemaStep:
-    """The step, or the one below: JSON mode gives objects and nothing else."""
+    """The step, or the next one if the shape is not an object: JSON mode gives only objects."""
     return "prompt" if step == "json_object" and not shape.is_object else step
 
 
 def after_misfit(step: SchemaStep, shape: Shape) -> SchemaStep | None:
-    """Where to go when an answer does not fit; None at the end of the ladder."""
+    """The next step after an answer that does not fit; None at the end of the ladder."""
     if step == "json_schema":
         return possible("json_object", shape)
     return None if step == "repair" else "repair"
 
 
 def after_refusal(step: SchemaStep, shape: Shape) -> SchemaStep | None:
-    """Where to go when the server does not take such a request; None if nothing is left."""
+    """The next step after the server refused the request; None if no step is left."""
     if step == "json_schema":
         return possible("json_object", shape)
     return "prompt" if step == "json_object" else None
 
 
 def schema_format(shape: Shape, *, strict: bool) -> ResponseFormat:
-    """What is asked of a server that can hold the model to a schema."""
+    """The response format for a server that can enforce a schema."""
     return ResponseFormat(strict_schema(shape) if strict else shape.schema, shape.name)
 
 
 def request_at(
     step: SchemaStep, request: ChatRequest, shape: Shape, last: Misfit | None, *, strict: bool
 ) -> ChatRequest:
-    """The request of that step; `last` is the answer that a repair has to mend.
+    """The request of that step; `last` is the answer that a repair has to correct.
 
-    A repair asks for the same format as the request whose answer it mends.
+    A repair asks for JSON mode if the request of the faulty answer did so.
     """
     if step == "json_schema":
         return replace(request, response_format=schema_format(shape, strict=strict))

@@ -1,9 +1,4 @@
-"""Following the references that pydantic puts into its schemas.
-
-Answers that shall fit a JSON schema, where there is no Python type for it.
-
-What an answer shall be: any type that pydantic validates, with its schema.
-"""
+"""Output models as JSON schemas: the shape of any type that pydantic validates, or of a schema."""
 
 from __future__ import annotations
 
@@ -24,7 +19,7 @@ _DEFS = "#/$defs/"
 
 
 def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema behind ``$ref``, as long as there is one; pydantic makes no circles of them."""
+    """The schema with ``$ref`` followed to its target; pydantic makes no circles of references."""
     while str(schema.get("$ref", "")).startswith(_DEFS):
         schema = root["$defs"][_name(schema["$ref"])]
     return schema
@@ -35,7 +30,7 @@ def _name(ref: str) -> str:
 
 
 def allows_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    """Whether null fits; a schema that says nothing takes it."""
+    """Whether null fits the schema; it fits a schema without constraints."""
     schema = resolved(schema, root)
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
@@ -47,9 +42,10 @@ def allows_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
 
 
 def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
-    """What validates JSON by a schema, of the draft that it names, and gives plain values.
+    """An adapter that validates JSON by a schema and returns plain values.
 
-    Raises InvalidRequestError for what is no JSON schema.
+    The draft is the one that the schema names. Raises InvalidRequestError if the mapping is not a
+    JSON schema.
     """
     from jsonschema import SchemaError  # noqa: PLC0415 - heavy and rare
     from jsonschema.exceptions import best_match  # noqa: PLC0415 - as above
@@ -78,10 +74,10 @@ _KEPT = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """An output model, ready for use: ``adapter`` validates and ``schema`` says what is wanted.
+    """An output model, ready for use: ``adapter`` validates, ``schema`` describes the answer.
 
     ``text`` is the schema as compact JSON. ``is_object`` says that every value of the shape is a
-    JSON object, which is all that JSON mode can give.
+    JSON object; JSON mode can give only objects.
     """
 
     name: str
@@ -94,8 +90,8 @@ class Shape:
 def shape_of(model: Any) -> Shape:
     """The shape of a pydantic model, dataclass, TypedDict or any type that pydantic knows.
 
-    A JSON schema is a shape too. Raises InvalidRequestError for what pydantic cannot validate or
-    has no JSON schema for.
+    A JSON schema, as a mapping, has a shape too. Raises InvalidRequestError for a type that
+    pydantic cannot validate or has no JSON schema for.
     """
     if isinstance(model, Mapping):
         return _of_schema(_text(model))
@@ -112,7 +108,7 @@ def _shape(model: Any) -> Shape:
             msg = "text is no type"
             raise TypeError(msg)
         adapter = TypeAdapter(model)
-        # A copy, because pydantic may give the same dictionary to somebody else.
+        # A copy, because pydantic may return the same dictionary to other callers.
         schema = deepcopy(adapter.json_schema())
     except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
         reason = str(error).partition("\n")[0]

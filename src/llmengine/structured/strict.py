@@ -1,9 +1,8 @@
-"""Nulls that only the strict dialect asked for, taken out again.
+"""OpenAI's strict dialect of JSON schema: schemas rewritten into it, and answers read from it.
 
-OpenAI's dialect of JSON schema, in which a server promises to keep every word.
-
-The rules are those of OpenAI's guide "Structured Outputs", section "Supported schemas": an object
-at the root, no further properties, every property required, a short list of keywords.
+OpenAI enforces a strict schema completely. The rules are those of OpenAI's guide "Structured
+Outputs", section "Supported schemas": an object at the root, no additional properties, every
+property required, and a short list of keywords.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 def without_added_nulls(
     value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None
 ) -> Any:
-    """The value without the properties that are null where the model takes no null.
+    """The value without the properties that are null although the output model allows no null.
 
-    A strict answer holds every property, so null is how it leaves one out; the model then takes
-    its default.
+    A strict answer holds every property, so it has null for a property that it leaves out. When
+    the null is removed, the output model uses its default.
     """
     root = schema if root is None else root
     schema = _chosen(value, resolved(schema, root), root)
@@ -44,7 +43,7 @@ def without_added_nulls(
 
 
 def _chosen(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The choice that a strict answer was made of: the one with just its keys and constants."""
+    """The choice that a strict answer was made for: the one with exactly its keys and constants."""
     for keyword in ("anyOf", "oneOf"):
         for choice in schema.get(keyword, ()):
             candidate = _chosen(value, resolved(choice, root), root)
@@ -63,7 +62,7 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
     return set(value) == set(properties) and all(value[k] == tag for k, tag in tags.items())
 
 
-# They explain and do not constrain, and OpenAI refuses some of them.
+# Keywords that explain and do not constrain; OpenAI refuses some of them.
 _DROPPED = frozenset(
     {
         "$comment",
@@ -105,11 +104,11 @@ _KEPT = 256
 
 @lru_cache(_KEPT)
 def strict_schema(shape: Shape) -> dict[str, Any]:
-    """The schema of a shape in OpenAI's strict dialect; the shape's own stays as it is.
+    """The schema of a shape in OpenAI's strict dialect; the shape itself is not changed.
 
-    A property that may be left out becomes one that may be null, for strict answers hold every
-    property. Raises InvalidRequestError that names the keyword and its path for what the dialect
-    cannot say.
+    An optional property becomes one that may be null, because strict answers hold every property.
+    Raises InvalidRequestError, which names the keyword and its path, for a schema that the dialect
+    does not support.
     """
     root = shape.schema
     if not (shape.is_object and "properties" in resolved(root, root)):
@@ -123,7 +122,7 @@ def strict_schema(shape: Shape) -> dict[str, Any]:
 
 
 def _node(schema: Any, root: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """One schema, rewritten with all that is in it."""
+    """One schema, rewritten together with all schemas inside it."""
     told = _plain(schema, path)
     if "$ref" in told:
         return _reference(told)
@@ -140,12 +139,12 @@ def _node(schema: Any, root: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _plain(schema: Any, path: str) -> dict[str, Any]:
-    """The schema without annotations and without the two ways pydantic has of wrapping others."""
+    """The schema without annotations and without pydantic's two wrappers (`oneOf`, `allOf`)."""
     if not isinstance(schema, dict):
         _refuse(path, f"the schema {schema!r}", "give the field a type")
     told = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "discriminator" in schema and "oneOf" in told:
-        # The tags keep the choices apart, so that one of them is all that can fit.
+        # The tags of the choices differ, so at most one of the choices can fit.
         told["anyOf"] = told.pop("oneOf")
     if len(told.get("allOf", ())) == 1:
         told |= told.pop("allOf")[0]
@@ -153,7 +152,10 @@ def _plain(schema: Any, path: str) -> dict[str, Any]:
 
 
 def _reference(told: dict[str, Any]) -> dict[str, Any]:
-    """A reference, which may have no neighbours: a description goes around it."""
+    """A reference; other keywords next to it, such as a description, go around it.
+
+    The dialect allows no other keywords next to ``$ref``.
+    """
     if len(told) == 1:
         return told
     around = {key: value for key, value in told.items() if key != "$ref"}

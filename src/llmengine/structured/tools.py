@@ -1,4 +1,4 @@
-"""Tools as callers have them: functions, pydantic models, schemas."""
+"""Tools in OpenAI's format, made from functions, pydantic models and schemas."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _NO_NAME = frozenset({"<lambda>", ""})
 
 
 def as_tools(tools: Sequence[Tool]) -> tuple[Mapping[str, Any], ...]:
-    """The tools in OpenAI's spelling.
+    """The tools in OpenAI's format.
 
-    A function becomes a tool of its name, docstring and parameters; a pydantic model one of its
-    name, docstring and fields; a mapping is taken as it is, or as the ``function`` part alone.
-    Raises InvalidRequestError that names the tool.
+    A function becomes a tool with its name, docstring and parameters, and a pydantic model
+    becomes a tool with its name, docstring and fields. A mapping is used as it is; it may also be
+    only the ``function`` part of a tool. Raises InvalidRequestError, which names the tool.
     """
     return tuple(_as_tool(tool, place) for place, tool in enumerate(tools))
 
@@ -70,7 +70,7 @@ def _tool(name: str, doc: str | None, parameters: Mapping[str, Any]) -> Mapping[
 
 def _checked(tool: Mapping[str, Any], place: int) -> Mapping[str, Any]:
     if "type" in tool and tool["type"] != "function":
-        return tool  # a kind of the server's own; it will judge
+        return tool  # a built-in tool of the server, which checks it
     function = tool.get("function", tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidRequestError(f"tool {place} has no function name: {tool!r}")
@@ -80,7 +80,7 @@ def _checked(tool: Mapping[str, Any], place: int) -> Mapping[str, Any]:
 def demanded_tools(request: ChatRequest) -> frozenset[str] | None:
     """The names of the tools of which ``tool_choice`` demands a call; None if it demands none.
 
-    Without any name a call of any tool will do: tools of a server's own have no names.
+    An empty set means that a call of any tool is enough: built-in tools of a server have no names.
     """
     choice = request.tool_choice
     if isinstance(choice, str):
@@ -100,7 +100,7 @@ def _names(tools: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def _name(tool: Mapping[str, Any]) -> str | None:
-    """The name of a tool, or of the tool that a choice is of, in chat's spelling or flat."""
+    """The name of a tool or of a tool choice, in chat's nested format or flat."""
     inner = tool.get("function") or tool.get("custom") or tool
     name = inner.get("name") if isinstance(inner, Mapping) else None
     return name if isinstance(name, str) else None

@@ -1,8 +1,6 @@
-"""Finding the JSON in an answer that was only asked, not made, to be nothing else.
+"""Validation of structured answers: finding the JSON, noticing loops, checking the output model.
 
-Models that fall into a loop of blanks and line breaks, which a JSON grammar lets them do.
-
-Answers held against the output model; one that does not fit is never returned.
+An answer that does not fit the output model is never returned, but raised as an error.
 """
 
 from __future__ import annotations
@@ -39,14 +37,14 @@ _decoder = JSONDecoder()
 
 
 def first_json(text: str) -> str:
-    """The first whole JSON value in an answer, as it is written there.
+    """The first complete JSON value in an answer that may also hold other text, as it is written.
 
-    A text that is JSON as a whole is taken whole. Else what stands before a closing ``</think>``
-    is reasoning, and a fenced block goes before what stands around it, and of the objects and
-    arrays found there (numbers and strings may be prose) the first one counts. A text without
-    any comes back as it is.
+    If the whole text is JSON, it is returned whole. Otherwise the text before a closing
+    ``</think>`` is reasoning and is ignored. The first object or array is returned, first from
+    fenced blocks and then from the rest of the text; numbers and strings may be prose. A text
+    without any is returned as it is.
     """
-    whole = text.strip()  # may speak of the tag inside of a string
+    whole = text.strip()  # a string in it may contain the tag
     text = text.rpartition(_THOUGHT_ENDS)[2].strip()
     for candidate in (whole, text):
         if _end_of_value(candidate, 0) == len(candidate):
@@ -76,16 +74,20 @@ def _end_of_value(text: str, start: int) -> int | None:
 
 
 LONGEST = 64
-"""Whitespace characters in a row, between the parts of a JSON text, that are still formatting.
+"""The most whitespace characters in a row, outside of strings, that count as formatting of JSON.
 
-A line break and the indentation of sixteen levels by four blanks is about as much.
+That is about a line break and an indentation of sixteen levels with four blanks each.
 """
 
 _BLANKS = " \t\r\n"
 
 
 class WhitespaceWatch:
-    """Reads an answer as it comes and sees the loop; blanks inside of strings are text."""
+    """Reads an answer as it arrives and notices a loop of blanks and line breaks.
+
+    Some models fall into such a loop, because a JSON grammar allows whitespace without end. Blanks
+    inside of strings count as text.
+    """
 
     __slots__ = ("_escaped", "_in_string", "_run")
 
@@ -95,7 +97,7 @@ class WhitespaceWatch:
         self._escaped = False
 
     def loops(self, piece: str) -> bool:
-        """Whether, with this piece, more than LONGEST blanks have come in a row."""
+        """Take in a piece; return whether more than LONGEST blanks in a row have come."""
         for character in piece:
             if self._in_string:
                 self._string(character)
@@ -118,7 +120,7 @@ class WhitespaceWatch:
 
 
 def ends_in_loop(text: str) -> bool:
-    """Whether a cut answer ends in more than LONGEST blanks."""
+    """Whether an answer that was cut ends with more than LONGEST blanks."""
     return len(text) - len(text.rstrip(_BLANKS)) > LONGEST
 
 
@@ -126,7 +128,7 @@ _SHOWN = 200
 
 
 def fitted(output: LLMOutput, shape: Shape, step: SchemaStep, *, strict: bool) -> LLMOutput:
-    """The output with ``parsed`` set on every answer and ``schema_strategy`` on itself.
+    """The output with ``schema_strategy`` set, and with ``parsed`` set on each of its answers.
 
     ``strict`` says that the schema was sent in OpenAI's strict dialect. Raises
     WhitespaceLoopError or TruncatedError if an answer was cut, and StructuredOutputError if it
@@ -142,7 +144,7 @@ def fitted(output: LLMOutput, shape: Shape, step: SchemaStep, *, strict: bool) -
 
 
 def _text(answer: CompletionOutput, step: SchemaStep) -> str:
-    """What of the answer is to be JSON: all of it, if the server was told the schema."""
+    """The part of the answer that must be JSON: all of it, if the server got the schema."""
     return answer.text if step == "json_schema" else first_json(answer.text)
 
 
@@ -150,17 +152,17 @@ def _parsed(
     answer: CompletionOutput, text: str, shape: Shape, output: LLMOutput, *, undo_nulls: bool
 ) -> Any:
     if answer.finish_reason == "length" and text.strip()[-1:].isdigit():
-        raise _cut(answer, shape, output)  # 12 may be the beginning of 123
+        raise _cut(answer, shape, output)  # for example, 12 may be the beginning of 123
     try:
         return shape.adapter.validate_json(_without_nulls(text, shape) if undo_nulls else text)
-    except ValueError as error:  # pydantic's, or of text that is no JSON
+    except ValueError as error:  # from pydantic, or from text that is not JSON
         raise _misfit(answer, shape, output, _problem(error)) from error
 
 
 def _without_nulls(text: str, shape: Shape) -> str | bytes:
     value = from_json(text)
     kept = without_added_nulls(value, shape.schema)
-    return text if kept == value else to_json(kept)  # text as long as may be: it is exact
+    return text if kept == value else to_json(kept)  # the text is exact, so it is kept
 
 
 def _problem(error: ValueError) -> str:
@@ -174,7 +176,7 @@ def _problem(error: ValueError) -> str:
 def _misfit(
     answer: CompletionOutput, shape: Shape, output: LLMOutput, problem: str
 ) -> StructuredOutputError:
-    """The error for an answer that does not fit: cut, empty, or simply wrong."""
+    """The error for an answer that does not fit, because it is cut, empty or wrong."""
     if answer.finish_reason == "length":
         return _cut(answer, shape, output)
     if not answer.text.strip():
@@ -200,7 +202,7 @@ def _where_it_went(answer: CompletionOutput) -> str:
 
 
 def whitespace_loop(partial: LLMOutput) -> WhitespaceLoopError:
-    """The error for an answer that became nothing but blanks."""
+    """The error for an answer that went on with only whitespace."""
     msg = (
         f"the answer runs on in whitespace (more than {LONGEST} characters of it in a row); more "
         "max_tokens would not help: forbid free whitespace on the server (vLLM: "
@@ -210,7 +212,7 @@ def whitespace_loop(partial: LLMOutput) -> WhitespaceLoopError:
 
 
 def refuse_calls(output: LLMOutput) -> None:
-    """Raise StructuredOutputError for an answer that calls tools and says nothing."""
+    """Raise StructuredOutputError for an answer that calls tools and has no text."""
     if any(a.tool_calls and not a.text.strip() for a in output.outputs):
         msg = (
             "the model called tools instead of answering; the calls are in .partial.tool_calls: "
@@ -220,7 +222,7 @@ def refuse_calls(output: LLMOutput) -> None:
 
 
 def refuse_refusal(output: LLMOutput) -> None:
-    """Raise RefusedError for an answer in which the model declines, or that a filter stopped."""
+    """Raise RefusedError for an answer that the model refused or a content filter stopped."""
     for answer in output.outputs:
         if answer.finish_reason == "refusal":
             raise RefusedError(f"the model refuses: {answer.text[:_SHOWN]!r}", partial=output)
@@ -232,8 +234,8 @@ def refuse_refusal(output: LLMOutput) -> None:
 def refuse_uncalled(output: LLMOutput, request: ChatRequest) -> None:
     """Raise StructuredOutputError for an answer without the tool call that ``tool_choice`` demands.
 
-    It is a RefusedError if the model declined, and a TruncatedError if the answer was cut before
-    the call. Servers take ``tool_choice`` and ignore it, so each answer is looked at.
+    It is a RefusedError if the model refused, and a TruncatedError if the answer was cut before
+    the call. Some servers accept ``tool_choice`` and ignore it, so each answer is checked.
     """
     names = demanded_tools(request)
     if names is None:

@@ -1,1 +1,4 @@
-"""The only place that does I/O: connections, clocks, limits, retries, and the loop they run on."""
+"""HTTP transports and their rules: connections, clocks, limits, retries and the event loop.
+
+No other package does network I/O.
+"""

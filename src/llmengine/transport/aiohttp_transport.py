@@ -1,7 +1,8 @@
-"""The default transport: aiohttp, spoken to directly because every layer between costs.
+"""The default transport, over aiohttp.
 
-httpx.AsyncClient spends several times the CPU of aiohttp a request, and httpx's pool grows with
-the number of connections; ``BENCHMARK.md`` has the ratios.
+It uses aiohttp directly because every layer in between costs CPU. Per request, httpx.AsyncClient
+needs several times the CPU of aiohttp, and the cost of httpx's pool grows with the number of
+connections; ``BENCHMARK.md`` has the ratios.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 
     from llmengine.transport.base import HTTPRequest
 
-# Servers close idle connections after 5 s (uvicorn, llama.cpp); being first avoids the race.
+# Servers close idle connections after 5 s (uvicorn, llama.cpp). Closing them earlier here avoids
+# a request on a connection that is just being closed.
 _KEEPALIVE = 4.0
-_READ_BUFFER = 2**20  # long contexts come in large bodies; 64 KiB makes the reader pause
+_READ_BUFFER = 2**20  # some bodies are large; with the default of 64 KiB the reader pauses
 
 
 class AiohttpTransport:
-    """One aiohttp session; made on the loop it lives on."""
+    """One aiohttp session; it must be created on the loop that uses it."""
 
     def __init__(self) -> None:
         scrub_logs()
@@ -45,7 +47,7 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._proxies = getproxies()
-        # What is read from each open connection, since a body on it did not come with its headers.
+        # The reader of each open connection, once a body on it did not come with its headers.
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
@@ -66,7 +68,7 @@ class AiohttpTransport:
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
-        """Send the request; only the connect clock is kept here, the others by the reader."""
+        """Send the request; only the connect clock is checked here, the reader checks the rest."""
         timeout = aiohttp.ClientTimeout(total=None, connect=request.connect)
         with _mapped(request):
             response = await self._session.request(
@@ -103,18 +105,18 @@ class AiohttpTransport:
         return unpacked(response.content.iter_chunked(PIECE), encoding, request.limits)
 
     def _end_with_connection(self, response: aiohttp.ClientResponse) -> None:
-        """Let the reader of a body know when its connection is closed.
+        """Make the reader of a body fail when its connection is closed.
 
-        aiohttp closes it at bytes that are no HTTP, such as a wrong chunk size, without a word to
-        a reader that waits for more of the body.
+        aiohttp closes the connection at bytes that are not valid HTTP, such as a wrong chunk
+        size, but does not tell a reader that waits for more of the body.
         """
-        connection = response.connection  # None if the whole body is here
+        connection = response.connection  # None if the whole body has arrived
         protocol = None if connection is None else connection.protocol
         if protocol is None:
             return
         is_new = protocol not in self._reading
         self._reading[protocol] = response.content
-        # One callback per connection, which may be kept for thousands of answers.
+        # Only one callback per connection, because a connection may serve thousands of answers.
         if is_new and protocol.closed is not None:
             protocol.closed.add_done_callback(lambda closed: self._closed(closed, protocol))
 

@@ -1,4 +1,4 @@
-"""How much a server may send in one answer."""
+"""Limits on how much a server may send in one answer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Self
 from llmengine.types.errors import AnswerTooLargeError
 
 _MEBIBYTE = 2**20
-# Below this no JSON can keep the loop busy for long, whatever is in it.
+# A smaller body cannot keep the JSON parser busy for long, whatever it contains.
 _SMALL = _MEBIBYTE
 _UNITS = {"json_values": "values", "events": "events"}
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLimits:
-    """The bounds of one answer; None for no bound. Beyond one the call ends.
+    """The limits of one answer; None for no limit. A call ends when its answer exceeds one.
 
-    ``wire_bytes`` is for the body as it is sent, ``body_bytes`` for the body once it is
-    decompressed, ``json_values`` for the values in the JSON of a whole answer (counted by its
-    commas and brackets). ``events`` is for a stream's events, and for lines where each is one;
-    ``event_bytes`` for one of them.
+    ``wire_bytes`` is for the body as it is sent, ``body_bytes`` for the body after decompression,
+    and ``json_values`` for the values in the JSON of an answer that is not streamed (counted by
+    its commas and brackets). ``events`` is for the number of events of a stream (in a stream of
+    JSON lines, each line is an event), and ``event_bytes`` for the size of one event.
     """
 
     wire_bytes: int | None = 64 * _MEBIBYTE
@@ -42,12 +42,12 @@ class AnswerLimits:
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Limits from a mapping, or limits as they are."""
+        """AnswerLimits from a mapping; AnswerLimits are returned as they are."""
         if isinstance(value, cls):
             return value
         if not isinstance(value, dict):
             msg = f"limits are a mapping such as {{body_bytes: 1000000}}, not {value!r}"
-            raise ValueError(msg)  # noqa: TRY004 - pydantic reports no other
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports only ValueError
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(value) - set(known)):
             msg = f"unknown limit {unknown[0]!r}; the limits are {', '.join(known)}"
@@ -55,7 +55,7 @@ class AnswerLimits:
         return cls(**value)
 
     def hold(self, name: str, found: int) -> None:
-        """Raise AnswerTooLargeError if there is more than the limit of that name allows."""
+        """Raise AnswerTooLargeError if `found` is more than the limit with that name allows."""
         limit = getattr(self, name)
         if limit is not None and found > limit:
             msg = (
@@ -65,9 +65,9 @@ class AnswerLimits:
             raise AnswerTooLargeError(msg)
 
     def hold_values(self, body: bytes) -> None:
-        """Raise AnswerTooLargeError for JSON that would keep a parser busy for long.
+        """Raise AnswerTooLargeError for JSON that would keep the parser busy for long.
 
-        Sixty megabytes of empty objects take seconds to read, in which nothing else runs.
+        Sixty megabytes of empty objects take seconds to parse, and nothing else runs meanwhile.
         """
         if len(body) > _SMALL:
             self.hold("json_values", sum(body.count(sign) for sign in (b",", b"[", b"{")))
@@ -77,9 +77,9 @@ DEFAULT_LIMITS = AnswerLimits()
 
 
 class EventMeter:
-    """Counts the events of a stream and the bytes of each, as far as the limits allow.
+    """Counts the events of a stream and the bytes of each event, and checks both limits.
 
-    It looks at the bytes before a decoder does, since a decoder must hold back what has no end.
+    It sees the bytes before the decoder, because a decoder keeps an event in memory until its end.
     """
 
     __slots__ = ("_begin", "_ends", "_events", "_limits", "_open", "_tail")
@@ -94,8 +94,8 @@ class EventMeter:
         self._open = 0
 
     def feed(self, data: bytes) -> None:
-        """Count the next piece in; raises AnswerTooLargeError."""
-        seen = self._tail + data  # what is looked for may be cut anywhere
+        """Count the next piece; raises AnswerTooLargeError if a limit is exceeded."""
+        seen = self._tail + data  # a mark may be split between two pieces
         self._events += seen.count(self._begin)
         self._limits.hold("events", self._events)
         end = max([place + len(e) for e in self._ends if (place := seen.rfind(e)) >= 0], default=-1)

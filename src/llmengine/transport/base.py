@@ -1,4 +1,4 @@
-"""The seam: what the library asks of an HTTP client."""
+"""The interface of an HTTP client: requests, replies and the protocols of a transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Body(bytes):
-    """A body, which is sent as it is and shown by its length: keys may be in it."""
+    """A body whose repr shows only its length, because the body may hold keys."""
 
     __slots__ = ()
 
@@ -25,10 +25,10 @@ class Body(bytes):
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
-    """One request; ``connect`` and ``total`` are its clocks in seconds, None for none.
+    """One request; ``connect`` and ``total`` are its clocks in seconds, None for no clock.
 
-    ``limits`` bounds what is read of the answer. Those headers that may be keys are `Secret`s,
-    which their repr does not show.
+    ``limits`` bounds how much of the answer is read. Headers that may hold keys are `Secret`
+    values, so that the repr does not show them.
     """
 
     url: str
@@ -45,7 +45,7 @@ class HTTPRequest:
 
 @dataclass(frozen=True, slots=True)
 class HTTPReply:
-    """A whole answer; its repr does not show the headers, since a server may set a cookie."""
+    """A whole answer; its repr does not show the headers, which may hold a cookie."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -57,7 +57,7 @@ class HTTPReply:
 
 @dataclass(frozen=True, slots=True)
 class HTTPStream:
-    """An answer whose body is still to come, in the pieces in which it arrives."""
+    """An answer whose body is still to be read, in the pieces in which it arrives."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -65,9 +65,9 @@ class HTTPStream:
 
 
 class Outgoing(Protocol):
-    """One request, encoded and ready; each use sends it once.
+    """One request that is encoded and ready; each use sends it once.
 
-    Failures are raised as CallErrors; a status is never a failure.
+    Failures are raised as CallErrors. An HTTP error status is not a failure here.
     """
 
     async def fetch(self) -> HTTPReply:
@@ -75,14 +75,15 @@ class Outgoing(Protocol):
         ...
 
     def stream(self) -> AbstractAsyncContextManager[HTTPStream]:
-        """Send it; only the connect clock is kept here, the others by the reader."""
+        """Send it; only the connect clock is checked here, the reader checks the rest."""
         ...
 
 
 class Transport(Protocol):
-    """An HTTP client: failures are raised as CallErrors, and an answer is read within its limits.
+    """An HTTP client that reads each answer within the limits of its request.
 
-    They are APIConnectionError, APITimeoutError, AnswerTooLargeError and UnexpectedResponseError.
+    Failures are raised as APIConnectionError, APITimeoutError, AnswerTooLargeError or
+    UnexpectedResponseError.
     """
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
@@ -90,7 +91,7 @@ class Transport(Protocol):
         ...
 
     def stream(self, request: HTTPRequest) -> AbstractAsyncContextManager[HTTPStream]:
-        """Send the request; only the connect clock is kept here, the others by the reader."""
+        """Send the request; only the connect clock is checked here, the reader checks the rest."""
         ...
 
     async def aclose(self) -> None:
@@ -100,7 +101,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """An Outgoing that goes over one of our transports."""
+    """An Outgoing that uses a Transport."""
 
     transport: Transport
     request: HTTPRequest
@@ -110,5 +111,5 @@ class Posted:
         return await self.transport.fetch(self.request)
 
     def stream(self) -> AbstractAsyncContextManager[HTTPStream]:
-        """Send the request and let the reader take the answer as it comes."""
+        """Send the request; the reader takes the answer as it arrives."""
         return self.transport.stream(self.request)

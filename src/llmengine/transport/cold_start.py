@@ -1,7 +1,8 @@
-"""Waiting for a server that sleeps when nobody asks, once for all who ask it.
+"""Waiting for a server that is asleep; all calls to one server wait together.
 
 Platforms that scale to zero answer 502, 503 or 504, or refuse connections, while an instance
-wakes. For a model server that takes minutes, which neither clocks nor retries of a prompt can bear.
+starts. A model server takes minutes to start, which is too long for the clocks and retries of a
+prompt.
 """
 
 from __future__ import annotations
@@ -35,22 +36,23 @@ _ASLEEP = frozenset({502, 503, 504})
 async def trouble_at(transport: Transport, request: HTTPRequest) -> str | None:
     """What keeps the server from answering a cheap request; None if it is awake.
 
-    Any answer of the server itself means awake: what it refuses, a prompt will hear in full.
+    Any answer of the server itself means that it is awake, also one that refuses the request:
+    the prompts will then get the full error.
     """
     try:
         reply = await transport.fetch(request)
     except (APIConnectionError, APITimeoutError) as error:
         return None if _lasting(error) else error.message
-    except CallError:  # it answers, though not in a way that can be read
+    except CallError:  # the server is awake, although its answer cannot be read
         return None
     return f"HTTP {reply.status} from {request.url}" if reply.status in _ASLEEP else None
 
 
 class Readiness:
-    """Whether one server is awake; lives on the background loop.
+    """Whether one server is awake; used on the background loop.
 
-    The probe says what keeps the server from answering, or None. Whoever first finds the server
-    asleep probes it, growing slower, and all others wait with them.
+    The probe returns what keeps the server from answering, or None. The first call that finds the
+    server asleep probes it again and again, with growing pauses; all other calls wait for it.
     """
 
     def __init__(self, origin: str) -> None:
@@ -62,9 +64,9 @@ class Readiness:
         self._trouble = ""
 
     async def attempt(self, once: Callable[[], Awaitable[T]], probe: Probe, bound: float) -> T:
-        """What `once` gives, asked when the server is awake.
+        """The result of `once`, which is called when the server is awake.
 
-        If it failed because the server had fallen asleep, it is asked a second time. Raises
+        If it fails because the server has fallen asleep, it is called a second time. Raises
         APITimeoutError (clock ``cold_start``) if the server does not wake within `bound` seconds.
         """
         sent = _now()
@@ -79,7 +81,7 @@ class Readiness:
         return await once()
 
     async def _wait(self, since: float, probe: Probe, bound: float) -> bool:
-        """Return when the server is awake, saying whether it has slept after that moment."""
+        """Wait until the server is awake; return whether it has slept after `since`."""
         came = _now()
         async with self._probing:
             if self._woke_at > since:
@@ -103,7 +105,7 @@ class Readiness:
         self._awake, self._asleep_since = True, None
 
     def _found_asleep(self, trouble: str, bound: float) -> float:
-        """The seconds that are left to wake up in."""
+        """Note that the server is asleep; return the seconds that are left for it to wake up."""
         self._awake = False
         if self._asleep_since is None or self._is_forgotten(bound):
             self._asleep_since = _now()
@@ -117,10 +119,10 @@ class Readiness:
         return left
 
     def _is_forgotten(self, bound: float) -> bool:
-        """Whether nobody has asked for so long that the wait may begin anew.
+        """Whether the last call was so long ago that a full new wait may begin.
 
-        Until then a server that was given up is asked just once by each caller: the thousands of
-        prompts behind the first ones must not wait one by one.
+        Until then, each new call probes a server that did not wake in time only once. Otherwise
+        thousands of prompts would each wait for it, one after another.
         """
         assert self._asleep_since is not None
         return _now() > max(self._asleep_since + bound, self._gave_up_at) + bound
@@ -152,7 +154,7 @@ def _means_asleep(error: CallError) -> bool:
 
 
 def _lasting(error: BaseException) -> bool:
-    """Whether no waiting mends it: there is no such host, or its certificate is wrong."""
+    """Whether waiting does not help: the host does not exist, or its certificate is wrong."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, (socket.gaierror, ssl.SSLError)):
         cause = cause.__cause__ or getattr(cause, "os_error", None) or cause.__context__

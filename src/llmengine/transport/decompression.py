@@ -1,7 +1,8 @@
-"""The body of an answer, decompressed in pieces and counted.
+"""Decompression of answers in small pieces that are counted against the limits.
 
-The HTTP clients would decompress each piece that arrives at one stroke, on the loop: a megabyte of
-zeros is a kilobyte on the wire. Only what can be taken apart here is asked for.
+The HTTP clients would decompress each piece that arrives in one step, on the event loop, although
+a kilobyte on the wire can become a megabyte of zeros. Requests accept only the encodings that
+this file can decompress.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ PIECE = 2**16
 
 _OK = 200
 _GZIP_BEGIN = b"\x1f\x8b"
-_GZIP, _ZLIB, _RAW = 31, 15, -15  # wbits, as zlib calls the container
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # values of zlib's wbits, which select the container format
 
 
 async def unpacked(
     chunks: AsyncIterable[bytes], encoding: str, limits: AnswerLimits
 ) -> AsyncIterator[bytes]:
-    """The body as it was before it was compressed, in pieces; ``encoding`` is Content-Encoding.
+    """The decompressed body, in pieces; ``encoding`` is the Content-Encoding of the answer.
 
-    Raises AnswerTooLargeError beyond a limit, and UnexpectedResponseError for compressed data that
-    is cut or damaged, and for an encoding that was not asked for.
+    Raises AnswerTooLargeError if the body exceeds a limit, and UnexpectedResponseError for
+    compressed data that is cut or damaged, or for an encoding that was not requested.
     """
     unpacker = _unpacker(encoding)
     wire = size = 0
@@ -46,13 +47,13 @@ async def unpacked(
             size += len(piece)
             limits.hold("body_bytes", size)
             yield piece
-            await asyncio.sleep(0)  # the other calls of the process get their turn
+            await asyncio.sleep(0)  # lets other calls of the process run
     if unpacker is not None:
         unpacker.finish()
 
 
 class Unpacker:
-    """Decompresses one body, in pieces of a bounded size."""
+    """Decompresses one body into pieces of a bounded size."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
@@ -61,7 +62,7 @@ class Unpacker:
         self._plain = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What `data` holds."""
+        """The decompressed pieces of `data`."""
         if self._stream is None:
             data = self._head + data
             if len(data) < len(_GZIP_BEGIN) and not self._plain:
@@ -74,7 +75,7 @@ class Unpacker:
         yield from self._inflated(data)
 
     def finish(self) -> None:
-        """Raise UnexpectedResponseError if the end of the data has not come."""
+        """Raise UnexpectedResponseError if the compressed data has not ended."""
         if self._head or (self._stream is not None and not self._stream.eof):
             msg = f"the answer is cut: its {self._encoding} data has no end"
             raise UnexpectedResponseError(msg, status=_OK, cut=True)
@@ -82,11 +83,11 @@ class Unpacker:
     def _begin(self, data: bytes) -> None:
         self._head = b""
         if self._encoding == "gzip":
-            # vcrpy's cassettes hold a body unpacked, under the header of the packed one.
+            # vcrpy's cassettes hold a decompressed body with the headers of the compressed one.
             self._plain = not data.startswith(_GZIP_BEGIN)
             wbits = _GZIP
         else:
-            # "deflate" is data in a zlib container (RFC 9110), which some servers leave out.
+            # "deflate" means data in a zlib container (RFC 9110); some servers leave it out.
             wbits = _ZLIB if data[0] & 0x0F == zlib.DEFLATED else _RAW
         if not self._plain:
             self._stream = zlib.decompressobj(wbits)
@@ -105,7 +106,7 @@ class Unpacker:
             if self._stream.eof:
                 data = self._stream.unused_data
                 if not data.startswith(_GZIP_BEGIN):
-                    return  # what comes after the end says nothing
+                    return  # bytes after the end are ignored
                 self._stream = zlib.decompressobj(_GZIP)
             elif not data and len(piece) < PIECE:
                 return

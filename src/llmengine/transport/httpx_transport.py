@@ -1,4 +1,4 @@
-"""The other transport: httpx, for those who mock, trace or route their traffic through it."""
+"""The transport over httpx, for users who mock, trace or route their traffic through httpx."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class HttpxTransport:
-    """One httpx.AsyncClient; made on the loop it lives on."""
+    """One httpx.AsyncClient; it must be created on the loop that uses it."""
 
     def __init__(self) -> None:
         scrub_logs()
@@ -39,7 +39,7 @@ class HttpxTransport:
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
-        """Send the request; only the connect clock is kept here, the others by the reader."""
+        """Send the request; only the connect clock is checked here, the reader checks the rest."""
         async with self._sent(request) as response:
             yield HTTPStream(response.status_code, response.headers, _chunks(response, request))
 
@@ -58,7 +58,7 @@ class HttpxTransport:
         )
         with _mapped(request):
             response = await self._client.send(built, stream=True)
-        if not response.is_stream_consumed:  # as the answer of a mock is
+        if not response.is_stream_consumed:  # the answer of a mock is consumed already
             response.stream = _OneAnswer(response)
         try:
             yield response
@@ -67,7 +67,7 @@ class HttpxTransport:
 
 
 class _OneAnswer(httpx.AsyncByteStream):
-    """The body of a response, after which nothing may follow on its connection."""
+    """The body of a response; its connection is closed if the server sends more after it."""
 
     def __init__(self, response: httpx.Response) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -88,7 +88,7 @@ async def _chunks(response: httpx.Response, request: HTTPRequest) -> AsyncIterat
 
 
 def _pieces(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:
-    if response.is_stream_consumed:  # the answer of a mock, which is whole and decompressed
+    if response.is_stream_consumed:  # the answer of a mock is complete and decompressed
         return unpacked(response.aiter_bytes(), "", request.limits)
     encoding = response.headers.get("Content-Encoding", "")
     return unpacked(response.aiter_raw(), encoding, request.limits)

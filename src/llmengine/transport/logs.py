@@ -1,4 +1,4 @@
-"""Log records of HTTP clients without keys, also at DEBUG and with OPENAI_LOG=debug."""
+"""Removal of keys from the log records of HTTP clients, also at DEBUG and OPENAI_LOG=debug."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _installed = False
 
 
 def scrub_logs() -> None:
-    """Scrub every record of the HTTP clients under us, whoever handles it; once per process.
+    """Scrub every log record of the HTTP clients, for all handlers; installed once per process.
 
-    httpx writes the address with its password, and the SDK masks two headers by their name: a key
-    in another header, in the body or in an answer would be written out. It is done where records
-    are made, because filters are held by one logger each, and httpcore makes its loggers late.
+    httpx logs addresses with their passwords. The OpenAI SDK masks only two headers by name, so a
+    key in another header, in the body or in an answer would be logged. The records are scrubbed
+    in the record factory, because a filter belongs to one logger, and httpcore creates its
+    loggers late.
     """
     global _installed  # noqa: PLW0603 - one factory per process
     with _lock:

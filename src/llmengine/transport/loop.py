@@ -1,10 +1,8 @@
-"""Which transport a request takes.
+"""The background event loop of the process, with all that the calls on it share.
 
-The one daemon event loop of a process, on which all requests run.
-
-Sync callers, async callers of any event loop, and threads all hand their work to it. So
-connections are never bound to a loop that has been closed, limits hold for the whole process,
-and nothing is written twice.
+All requests run on one event loop in a daemon thread. Sync callers, async callers of any event
+loop, and threads pass their work to it. So connections never belong to a loop that is closed,
+limits hold for the whole process, and sync and async need no separate code.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from llmengine.transport.base import Transport
 
 
-# Where respx, pytest-httpx and their like take over httpx: (module, class, method).
+# Methods that respx, pytest-httpx and similar tools replace in httpx: (module, class, method).
 _SEAMS = (
     ("httpcore", "AsyncConnectionPool", "handle_async_request"),
     ("httpx", "AsyncHTTPTransport", "handle_async_request"),
@@ -37,10 +35,10 @@ _SEAMS = (
 
 
 def httpx_is_taken_over() -> bool:
-    """Whether somebody has replaced the way httpx sends requests.
+    """Whether a tool such as respx has replaced the way httpx sends requests.
 
-    A person who mocks httpx means that nothing leaves the process, so their mock must be asked
-    rather than passed by.
+    A user who mocks httpx wants that no request leaves the process, so requests must go through
+    the mock.
     """
     if "httpx" not in sys.modules:
         return False
@@ -53,14 +51,14 @@ def httpx_is_taken_over() -> bool:
 
 
 def transport_name(setting: str) -> str:
-    """The transport for one request: the setting, or for "auto" the one that fits."""
+    """The name of the transport for one request: the setting, or a choice if it is "auto"."""
     if setting == "auto":
         return "httpx" if httpx_is_taken_over() else "aiohttp"
     return setting
 
 
 def make_transport(name: str) -> Transport:
-    """A new transport; to be called on the loop that will use it."""
+    """A new transport; must be called on the loop that will use it."""
     if name == "httpx":
         from llmengine.transport.httpx_transport import HttpxTransport  # noqa: PLC0415 - on demand
 
@@ -74,21 +72,21 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """What holds connections, or other things that must be given back."""
+    """An object that holds connections or other resources that must be released."""
 
     async def aclose(self) -> None:
-        """Give everything back."""
+        """Release all resources."""
         ...
 
 
 C = TypeVar("C", bound=Closable)
 
-# Sockets are the process's scarcest resource: 1024 file descriptors is the usual soft limit.
+# Each call needs a socket, and the usual soft limit of a process is 1024 file descriptors.
 PROCESS_CONCURRENCY = int(os.environ.get("LLMENGINE_MAX_CONCURRENCY", "1000"))
 
 
 class Background:
-    """An event loop on a daemon thread, with the connections and limits that live on it."""
+    """An event loop on a daemon thread, with the connections and limits that belong to it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.loop = asyncio.new_event_loop() if loop is None else loop
@@ -106,49 +104,52 @@ class Background:
         self.loop.run_forever()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start the work on the loop, in the caller's context; its future for any thread."""
+        """Start the coroutine on the loop, in the caller's context; the future is thread-safe."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def transport(self, setting: str) -> Transport:
-        """The shared transport of that setting; on the loop only."""
+        """The shared transport for that setting; only to be called on the loop."""
         name = transport_name(setting)
         return self.shared(name, lambda: make_transport(name))
 
     def shared(self, name: str, make: Callable[[], C]) -> C:
-        """The one holder of that name, closed with the loop; on the loop only."""
+        """The shared object with that name, made by `make` if it does not exist yet.
+
+        It is closed when the loop ends. Only to be called on the loop.
+        """
         if name not in self._shared:
             self._shared[name] = make()
         kept: C = self._shared[name]
         return kept
 
     def kept(self, name: str) -> Any:
-        """What is shared under that name, None where nothing is; on the loop only."""
+        """The shared object with that name, or None; only to be called on the loop."""
         return self._shared.get(name)
 
     def drop(self, name: str) -> None:
-        """Forget what is shared under that name, which is over; on the loop only."""
+        """Forget the shared object with that name, which was closed; only for the loop."""
         del self._shared[name]
 
     def slots(self, owner: object, count: int) -> asyncio.Semaphore:
-        """How many calls of one engine may be under way; on the loop only."""
+        """The semaphore that limits the concurrent calls of one engine; only for the loop."""
         if owner not in self._slots:
             self._slots[owner] = asyncio.Semaphore(count)
         return self._slots[owner]
 
     def pace(self, origin: str, credential: int) -> Pace:
-        """The rhythm of one server for one key, shared by all its engines; on the loop only."""
+        """The pace of one server and one key, shared by all its engines; only for the loop."""
         key = (origin, credential)
         if key not in self._paces:
             self._paces[key] = Pace(origin)
         return self._paces[key]
 
     def pause(self, origin: str, credential: int) -> float:
-        """The seconds left of a pause that the server asked for with that key; from any thread."""
+        """The seconds left of a pause that the server asked for, for that key; thread-safe."""
         pace = self._paces.get((origin, credential))
         return 0.0 if pace is None else pace.pause
 
     def pauses(self) -> dict[str, float]:
-        """The servers that asked for a pause, each with the seconds left; from any thread."""
+        """The servers that asked for a pause, each with the seconds left; thread-safe."""
         left: dict[str, float] = {}
         for (origin, _), pace in list(self._paces.items()):
             if pause := pace.pause:
@@ -156,11 +157,11 @@ class Background:
         return left
 
     def readiness(self, origin: str) -> Readiness:
-        """Whether one server is awake, shared by all its engines; on the loop only."""
+        """The readiness of one server, shared by all its engines; only for the loop."""
         return self._readiness.setdefault(origin, Readiness(origin))
 
     def queue(self, origin: str, model: str) -> ServerQueue:
-        """The queue of one server for one model, shared by all its engines; on the loop only."""
+        """The queue of one server and one model, shared by all its engines; only for the loop."""
         key = (origin, model)
         if key not in self._queues:
             self._queues[key] = ServerQueue(origin)
@@ -168,7 +169,7 @@ class Background:
 
     def stop(self) -> None:
         """Close the connections and end the thread."""
-        self.submit(self._close()).result(timeout=30)  # a model takes a while
+        self.submit(self._close()).result(timeout=30)  # an in-process model takes a while
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
         self.loop.close()
@@ -184,13 +185,14 @@ class Background:
 
 _lock = threading.Lock()
 _current: Background | None = None
-# A forked child must not close its parent's sockets, so the parent's loop is kept, untouched.
+# A forked child must not close the sockets of its parent, so it keeps a reference to the parent's
+# loop and does not use it.
 _inherited: list[Background] = []
 
 
 def background() -> Background:
-    """The process's background loop, started when it is first needed."""
-    global _current  # noqa: PLW0603 - one loop a process
+    """The background loop of the process, which is started when it is first needed."""
+    global _current  # noqa: PLW0603 - one loop per process
     with _lock:
         if _current is None:
             _current = Background()
@@ -200,7 +202,7 @@ def background() -> Background:
 def pauses() -> dict[str, float]:
     """The servers that asked this process to wait (HTTP 429), each with the seconds left.
 
-    Calls to them wait for that long, or end at once if that is longer than their ``timeout.wait``.
+    Calls to them wait that long, or fail at once if that is longer than their ``timeout.wait``.
     """
     return {} if _current is None else _current.pauses()
 
@@ -215,7 +217,7 @@ def shutdown() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _current, _lock  # noqa: PLW0603 - one loop a process
+    global _current, _lock  # noqa: PLW0603 - one loop per process
     _lock = threading.Lock()
     if _current is not None:
         _inherited.append(_current)

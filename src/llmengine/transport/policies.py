@@ -1,9 +1,4 @@
-"""The clocks of a stream, as arithmetic.
-
-How many requests may be on their way, and when the next may go.
-
-When to try again, and when that would only cost.
-"""
+"""The rules for sending requests to one server: stream clocks, request pace and retries."""
 
 from __future__ import annotations
 
@@ -20,13 +15,17 @@ from llmengine.types.errors import APITimeoutError, CallError, RateLimitError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+log = logging.getLogger("llmengine")
+
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class StreamClock:
-    """Says until when the next bytes may take, and which clock ran out if they do not come.
+    """The deadlines of one stream: when the next bytes must have come, and by which clock.
 
-    Times are seconds of one monotonic clock; ``started`` is when the request was sent. Only
-    generated content moves the gap clock on, so keep-alive comments do not count.
+    All times are seconds of one monotonic clock; ``started`` is when the request was sent. Only
+    generated content restarts the gap clock, so keep-alive comments do not count.
     """
 
     started: float
@@ -36,7 +35,7 @@ class StreamClock:
     _content_at: float | None = field(default=None, init=False)
 
     def content(self, now: float) -> None:
-        """Generated content has arrived."""
+        """Note that generated content has arrived."""
         self._content_at = now
 
     def deadline(self) -> tuple[float, str]:
@@ -51,13 +50,16 @@ class StreamClock:
         return (silence, name) if silence < end else (end, "total")
 
     def check(self, now: float) -> None:
-        """Raise APITimeoutError if a clock has run out: timers fire only while nothing arrives."""
+        """Raise APITimeoutError if a clock has run out.
+
+        Timers fire only while nothing arrives, so this is called when bytes have arrived.
+        """
         when, name = self.deadline()
         if now >= when:
             raise self.expired(name)
 
     def expired(self, name: str) -> APITimeoutError:
-        """The error of the clock of that name."""
+        """The error that says that the clock with that name has run out."""
         limit = getattr(self, name)
         words = {
             "first_token": "no token came within",
@@ -67,17 +69,15 @@ class StreamClock:
         return APITimeoutError(f"{words[name]} {limit:g} s", clock=name)
 
 
-log = logging.getLogger("llmengine")
-
-# Pauses that follow each other within so many seconds are told of once.
+# Pauses that follow each other within this many seconds are logged as a warning once.
 _SAME_TROUBLE = 60.0
 
 
 class Pace:
-    """The rhythm of one server for one key: even spacing, and a common pause after a 429.
+    """The request rate for one server and one key: even spacing, and a common pause after a 429.
 
-    Every engine with the same address and key shares it, so one worker's 429 pauses them all.
-    Made on the background loop, whose time it keeps.
+    All engines with the same address and key share it, so a 429 for one of them pauses them all.
+    It must be created on the background loop, because it uses the time of that loop.
     """
 
     def __init__(self, origin: str) -> None:
@@ -87,10 +87,10 @@ class Pace:
         self._free_at = 0.0
         self._pause_began = self._pause_ends = 0.0
         self._paused_before = 0.0  # the sum of all pauses before this one
-        self._told = 0.0  # the longest pause that a warning told of in the present trouble
+        self._told = 0.0  # the longest pause that was logged in the present series of pauses
 
     def cool(self, seconds: float) -> None:
-        """Let nobody send to this server with this key for that long."""
+        """Send nothing to this server with this key for that many seconds."""
         now = self._now()
         if now >= self._pause_ends:
             if now - self._pause_ends > _SAME_TROUBLE:
@@ -108,14 +108,15 @@ class Pace:
 
     @property
     def pause(self) -> float:
-        """Seconds for which nobody sends; 0.0 when the server may be asked. For any thread."""
+        """Seconds until requests may be sent again; 0.0 if they may be sent now. Thread-safe."""
         return max(0.0, self._pause_ends - self._now())
 
     async def turn(self, requests_per_minute: float | None, patience: float) -> None:
-        """Wait until the server may be asked again.
+        """Wait until the next request may be sent.
 
-        Raises RateLimitError (clock ``wait``) if the caller would spend more than `patience`
-        seconds in pauses that the server asked for; at once if the first is as long as that.
+        Raises RateLimitError (clock ``wait``) if the call would spend more than `patience`
+        seconds in pauses that the server asked for. It is raised as soon as this is known, so at
+        once if the present pause is too long.
         """
         if requests_per_minute is None and self._now() >= self._pause_ends:
             return
@@ -123,8 +124,8 @@ class Pace:
         if requests_per_minute is None:
             await self._pass_pause(until, patience)
             return
-        # Who waits holds no place in time, so that one who gives up leaves no gap, and after a
-        # pause those who waited go one by one.
+        # A waiting call reserves no time slot. So a call that is cancelled leaves no gap, and
+        # after a pause the waiting calls are still sent one by one.
         async with self._queue:
             await self._pass_pause(until, patience)
             while (early := self._free_at - self._now()) > 0:
@@ -145,15 +146,13 @@ class Pace:
             await asyncio.sleep(pause)
 
     def _in_pauses(self) -> float:
-        """All the seconds that were spent in pauses until now."""
+        """The total number of seconds that were spent in pauses until now."""
         return self._paused_before + min(self._now(), self._pause_ends) - self._pause_began
 
 
-T = TypeVar("T")
-
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
-# A server that asks for more than this is not busy but closed: giving up at once says so.
+# A server that asks to wait longer than this will not be available soon, so the call fails at once.
 LONGEST_RETRY_AFTER = 120.0
 
 
@@ -163,9 +162,10 @@ def wait_before(
     first_wait: float = FIRST_WAIT,
     patience: float = LONGEST_RETRY_AFTER,
 ) -> float:
-    """Seconds to wait before that attempt (the second is 2): full jitter, Retry-After a floor.
+    """Seconds to wait before the attempt with that number (the second attempt is 2).
 
-    It is never more than `patience`.
+    The wait is random between 0 and a bound that doubles with each attempt ("full jitter"), plus
+    ``Retry-After`` if the server sent it. It is never more than `patience`.
     """
     ceiling = min(LONGEST_WAIT, first_wait * 2.0 ** (attempt - 2))
     jitter = random.uniform(0.0, ceiling)  # nosec B311  # noqa: S311 - not a secret
@@ -178,13 +178,14 @@ async def with_retries(
     first_wait: float = FIRST_WAIT,
     patience: float = LONGEST_RETRY_AFTER,
 ) -> T:
-    """What `once` gives, tried again as long as it is worth it; else its last error.
+    """The result of `once`, which is called again after errors that are retryable.
 
-    ``first_wait`` is the longest wait before the second attempt, in seconds; it doubles from
-    attempt to attempt. A server that asks to wait longer than ``patience`` seconds is given up.
+    The last error is raised if no attempt succeeds. ``first_wait`` is the longest wait before the
+    second attempt, in seconds; it doubles with each attempt. If the server asks to wait longer
+    than ``patience`` seconds, its error is raised at once.
 
-    A plain loop, because stamina's costs a hundred times its CPU, on calls that never fail too,
-    and warns in the log of every user; ``BENCHMARK.md`` has the numbers.
+    This is a plain loop and not stamina, which needs a hundred times the CPU, also for calls that
+    never fail, and logs warnings for every user; ``BENCHMARK.md`` has the numbers.
     """
     for attempt in itertools.count(1):
         try:

@@ -1,7 +1,8 @@
-"""The queue of a server that answers a few calls at a time and lets all others wait.
+"""The queue of a server that answers a few calls at a time and lets all other calls wait.
 
-Ollama and llama.cpp take every request at once and answer one or a few of them. The others wait
-with an open connection, so that their clocks run while nothing is done for them.
+Ollama and llama.cpp accept every request at once and answer one or a few of them at a time. The
+other requests wait with an open connection, so their clocks run although the server does nothing
+for them.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ T = TypeVar("T")
 
 # The clocks that run while a call waits in a server's queue.
 _CLOCKS = frozenset({"total", "first_token"})
-# How many answers in time, for each call of the limit, allow one call more.
+# The limit is raised by one after this many answers in time per call of the limit.
 _ANSWERS_TO_RAISE = 16
 
 
-@dataclass(slots=True)  # not frozen, since that makes it four times as slow to make
+@dataclass(slots=True)  # not frozen, because a frozen one takes four times as long to create
 class _Sent:
     """One call, and the state of the queue when it was sent.
 
-    ``number`` counts the calls that were sent, and ``answered`` those that were answered by then.
-    ``under_way`` is how many the server had, this one included, and ``limit`` the limit.
+    ``number`` is the number of calls that were sent, and ``answered`` the number of calls that
+    were answered by then. ``under_way`` is the number of calls that the server had, including
+    this one, and ``limit`` is the limit at that time.
     """
 
     number: int
@@ -42,12 +44,13 @@ class _Sent:
 
 
 class ServerQueue:
-    """The calls that one server has at once for one model; lives on the background loop.
+    """Limits the calls that one server has at once for one model; used on the background loop.
 
-    There is no limit until a call runs out of time in the server's queue. That is the case if
-    the server was at work while it waited: it answered others, or the call was sent behind one
-    that waited in vain. It is not the case if a call overtook it that was sent when all calls
-    before it could have been answered: then the server had begun with it.
+    There is no limit until a call runs out of time in the server's queue. A call that ran out of
+    time is taken to have waited in the queue if the server answered other calls in the meantime,
+    or if the call was sent behind another one that waited in vain. It is not taken so if a later
+    call was answered that was sent when all calls before this one could have been answered,
+    because then the server must have begun with this call.
     """
 
     def __init__(self, origin: str) -> None:
@@ -66,10 +69,11 @@ class ServerQueue:
         *,
         again: bool,
     ) -> T:
-        """What `once` gives, sent when it is its `turn` and the limit allows it.
+        """The result of `once`, which is called after `turn` and when the limit allows it.
 
-        An attempt that ran out of time in the server's queue lowers the limit and is made again,
-        under a lower limit each time, if `again` says so. Otherwise its error names the queue.
+        An attempt that ran out of time in the server's queue lowers the limit. If `again` is
+        true, it is made again, each time under a lower limit. Otherwise its error is raised with
+        advice on the queue.
         """
         tried: float | None = None
         while True:
@@ -102,14 +106,14 @@ class ServerQueue:
         return _Sent(self._sent, self._answered, self._under_way, self._limit)
 
     def _has_waited(self, sent: _Sent, error: CallError) -> bool:
-        """Whether that call ran out of time in the server's queue."""
+        """Whether the call ran out of time in the server's queue."""
         begun = error.final or self._latest > sent.answered + sent.under_way
         if begun or sent.under_way == 1 or error.clock not in _CLOCKS:
             return False
         return self._answered > sent.answered or sent.number <= self._behind
 
     def _lower(self, sent: _Sent, error: CallError) -> None:
-        """Lower the limit, once for all calls that were sent under it."""
+        """Lower the limit, but only once for all calls that were sent under the same limit."""
         if sent.limit > self._limit:
             return
         answered = self._answered - sent.answered or sent.under_way
@@ -126,7 +130,7 @@ class ServerQueue:
     def _note_answer(self, sent: _Sent) -> None:
         self._answered += 1
         self._latest = max(self._latest, sent.answered)
-        # The wait grows with the limit, so it is raised only after many answers in time.
+        # The wait grows with the limit, so the limit is raised only after many answers in time.
         self._in_time += 1
         if self._in_time > _ANSWERS_TO_RAISE * self._limit:
             self._limit, self._in_time = self._limit + 1, 0

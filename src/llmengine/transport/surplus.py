@@ -1,24 +1,25 @@
-"""Bytes that a server sends after an answer, which nobody asked for.
+"""Bytes that a server sends after the end of an answer: the connection is closed because of them.
 
-httpx (and httpx2) keeps them with the connection and takes them for the answer to the next request,
-and so every later prompt on that connection would get the answer of another. aiohttp closes such a
-connection itself.
+httpx (and httpx2) keeps such bytes with the connection and takes them for the answer to the next
+request. Every later prompt on that connection would then get the answer of another prompt. aiohttp
+closes such a connection itself.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# From the stream of a response to the parser of its connection, in httpx, httpcore and h11.
+# Attributes that lead from the stream of a response to the parser of its connection, in httpx,
+# httpcore and h11.
 _WAY = ("_stream", "_httpcore_stream", "_connection", "_h11_state")
 
 
 async def close_with_surplus(source: Any, extensions: Any) -> None:
     """Close the connection of a response that was read, if it holds more than that response.
 
-    ``source`` is the stream of the response, to be called before that is closed, and
-    ``extensions`` are the response's. There is no public way to the parser: if httpx changes, this
-    does nothing, and tests/faults says so.
+    ``source`` is the stream of the response, which must not be closed yet, and ``extensions`` are
+    those of the response. There is no public way to get the parser. If httpx changes, this
+    function does nothing, and a test in tests/faults fails.
     """
     parser = source
     while not hasattr(parser, "trailing_data"):

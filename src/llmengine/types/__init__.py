@@ -1,1 +1,1 @@
-"""Values that travel between the layers: no I/O, no third-party client, frozen where possible."""
+"""Types that all layers share: no I/O and no third-party client; frozen where possible."""

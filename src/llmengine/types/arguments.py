@@ -1,4 +1,4 @@
-"""Arguments that do not exist: one line that says which name is meant."""
+"""Errors for unknown arguments, with a suggestion which name is meant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The known name that was probably meant, as a question, or else all of them."""
+    """A question with the known name that is probably meant, or else a list of all known names."""
     names = list(known)
     close = get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
@@ -29,9 +29,9 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def checked_call(
     what: str, error: type[LLMEngineError], advice: Advice | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A decorator for functions that refuse unknown and surplus arguments with our own error.
+    """A decorator that makes a function raise ``error`` for unknown or too many arguments.
 
-    ``what`` is what the message calls the function.
+    ``what`` is the name of the function in the message.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -56,7 +56,7 @@ def checked_call(
 def checked_fields(
     error: type[LLMEngineError], advice: Advice | None = None, what: str | None = None
 ) -> Callable[[type[C]], type[C]]:
-    """`checked_call` for the constructor of a dataclass; messages use its own name by default."""
+    """`checked_call` for the constructor of a dataclass; ``what`` is the class name by default."""
 
     def decorate(cls: type[C]) -> type[C]:
         check = checked_call(what or cls.__name__, error, advice)

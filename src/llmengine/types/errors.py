@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""All errors that llmengine raises, as one tree of classes.
 
 LLMEngineError
 ├── ConfigError              a file, an engine or a field is wrong
@@ -7,22 +7,22 @@ LLMEngineError
 ├── InvalidRequestError      a prompt or a parameter is wrong; nothing was sent
 │   └── UnknownArgumentError   a call, or its sampling parameters, have no such argument
 ├── CallError                one call was sent and failed
-│   ├── APIConnectionError     no connection, or it broke
+│   ├── APIConnectionError     the connection failed or broke
 │   ├── APITimeoutError        one of the clocks ran out (``clock`` says which)
 │   ├── BadRequestError        400, 413, 415, 422
 │   │   └── ContextLengthError   the prompt does not fit the model
 │   ├── AuthenticationError    401, 403
 │   ├── NotFoundError          404: no such route or model
 │   ├── RateLimitError         429
-│   │   └── QuotaError           429 that no waiting mends
+│   │   └── QuotaError           429, and waiting does not help
 │   ├── InternalServerError    5xx
-│   ├── UnexpectedResponseError  an answer that is not the protocol's
-│   ├── AnswerTooLargeError    an answer beyond the engine's limits
+│   ├── UnexpectedResponseError  the answer does not follow the protocol
+│   ├── AnswerTooLargeError    the answer exceeds one of the engine's limits
 │   ├── StreamIncompleteError  the stream ended without its terminal event
 │   └── StructuredOutputError  the answer does not fit the schema, or lacks the tool call
 │       ├── RefusedError         the model declined, or the content filter stopped it
-│       └── TruncatedError       it was cut by the token limit
-│           └── WhitespaceLoopError  it became nothing but whitespace
+│       └── TruncatedError       the answer was cut by the token limit
+│           └── WhitespaceLoopError  the answer ended in endless whitespace
 └── BatchError               at least one prompt of a batch failed; holds every result
 """
 
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=BaseException)
 
-# Their exceptions hold the request, and so the key.
+# Packages whose exceptions hold the request, and so the key.
 _HTTP_CLIENTS = frozenset({"aiohttp", "h11", "httpcore", "httpcore2", "httpx", "httpx2", "openai"})
 
 
 class LLMEngineError(Exception):
     """Base class of all errors raised by llmengine.
 
-    No key is in their texts, and nothing that a terminal would obey: they quote servers and models.
+    Their messages quote servers and models, so keys and terminal control characters are removed.
     """
 
     def __init__(self, *args: object) -> None:
@@ -60,10 +60,10 @@ class ConfigError(LLMEngineError):
 
 
 class UnknownEngineError(ConfigError, KeyError):
-    """No engine has that name; the message lists those that are known."""
+    """No engine has that name; the message lists the known names."""
 
     def __str__(self) -> str:
-        """The message as it is; a KeyError would quote it."""
+        """The message as it is; the method of KeyError would put it in quotes."""
         return str(self.args[0])
 
 
@@ -72,7 +72,7 @@ class InvalidFieldError(ConfigError, ValueError, TypeError):
 
 
 class InvalidRequestError(LLMEngineError, ValueError):
-    """A prompt or a parameter is wrong, seen before anything was sent."""
+    """A prompt or a parameter is wrong; this was noticed before anything was sent."""
 
 
 class UnknownArgumentError(InvalidRequestError, TypeError):
@@ -80,12 +80,13 @@ class UnknownArgumentError(InvalidRequestError, TypeError):
 
 
 class CallError(LLMEngineError):
-    """One call failed; what had arrived by then is kept.
+    """One call failed; the error holds what had arrived before.
 
-    ``status`` is the HTTP status or None. ``code`` and ``type`` are the server's own words.
+    ``status`` is the HTTP status or None. ``code`` and ``type`` are the server's values.
     ``retry_after`` is in seconds. ``partial`` holds the text and the usage received before the
-    failure. ``attempts`` counts the requests sent for this prompt. ``final`` says that content
-    was already handed out, so that another attempt would repeat it.
+    failure. ``clock`` is the name of the clock that ran out, or None. ``attempts`` counts the
+    requests sent for this prompt. ``final`` says that the caller already got some content, so
+    that another attempt would repeat it.
     """
 
     _retryable: ClassVar[bool] = False
@@ -117,10 +118,11 @@ class CallError(LLMEngineError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request, sent again, may succeed.
+        """Whether the same request may succeed if it is sent again.
 
-        501 (Not Implemented) is a permanent answer. A clock that ran out after the request was
-        sent is no reason to pay for the same work twice; a connection that was never made is.
+        501 (Not Implemented) is permanent. A request whose clock ran out after it was sent is not
+        sent again, because the same work would be paid for twice. A request whose connection was
+        never made is sent again.
         """
         if self.final or self.clock not in (None, "connect"):
             return False
@@ -128,7 +130,7 @@ class CallError(LLMEngineError):
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens that were counted before the failure, if the server said so."""
+        """The token counts that the server sent before the failure, if any."""
         return self.partial.usage if self.partial is not None else None
 
     @property
@@ -149,7 +151,7 @@ class CallError(LLMEngineError):
 
 
 class APIConnectionError(CallError):
-    """The server could not be reached, or the connection broke before the answer was whole."""
+    """The server could not be reached, or the connection broke before the answer was complete."""
 
     _retryable = True
 
@@ -157,7 +159,7 @@ class APIConnectionError(CallError):
 class APITimeoutError(CallError):
     """A clock ran out: ``clock`` is ``connect``, ``first_token``, ``gap`` or ``total``.
 
-    It is ``cold_start`` where a sleeping server did not wake in time, and nothing was sent.
+    It is ``cold_start`` if a sleeping server did not wake in time; nothing was sent then.
     """
 
     _retryable = True
@@ -168,7 +170,7 @@ class BadRequestError(CallError):
 
 
 class ContextLengthError(BadRequestError):
-    """The prompt, with the tokens asked for, does not fit the model's context."""
+    """The prompt and the requested tokens do not fit into the model's context."""
 
 
 class AuthenticationError(CallError):
@@ -182,15 +184,15 @@ class NotFoundError(CallError):
 class RateLimitError(CallError):
     """The server asks for fewer requests (429).
 
-    ``clock`` is ``wait`` where it said so to another call, and asks for a longer pause than this
-    one was to wait; nothing was sent then.
+    ``clock`` is ``wait`` if the server said so to another call and asks for a longer pause than
+    this call may wait; nothing was sent then.
     """
 
     _retryable = True
 
 
 class QuotaError(RateLimitError):
-    """The account has nothing left: a 429 that no waiting mends."""
+    """The quota of the account is used up: a 429 for which waiting does not help."""
 
     _retryable = False
 
@@ -202,10 +204,10 @@ class InternalServerError(CallError):
 
 
 class UnexpectedResponseError(CallError):
-    """The answer is not the protocol's: no JSON, no choices, a redirect, a wrong content type.
+    """The answer does not follow the protocol: not JSON, no choices, a redirect, and so on.
 
-    ``cut`` says that the body of a successful answer is empty, cut, damaged or no JSON at all: a
-    gateway's failure, as which it is tried again.
+    ``cut`` says that the body of a successful answer is empty, cut, damaged or not JSON. That is
+    usually the failure of a gateway, so the request is sent again.
     """
 
     def __init__(self, message: str, *, cut: bool = False, **said: Any) -> None:
@@ -214,7 +216,7 @@ class UnexpectedResponseError(CallError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request, sent again, may bring a whole answer."""
+        """Whether the same request may bring a complete answer if it is sent again."""
         return self.cut and not self.final
 
     @property
@@ -224,7 +226,7 @@ class UnexpectedResponseError(CallError):
 
 
 class AnswerTooLargeError(CallError):
-    """The answer passes one of the engine's limits, and was given up there."""
+    """The answer exceeds one of the engine's limits; reading was stopped there."""
 
 
 class StreamIncompleteError(CallError):
@@ -234,14 +236,14 @@ class StreamIncompleteError(CallError):
 
 
 class StructuredOutputError(CallError):
-    """The answer does not fit the output model, after every step of the ladder.
+    """The answer does not fit the output model, after every step of the ladder was tried.
 
-    Or it does not call a tool that ``tool_choice`` demands.
+    The error is also raised if the answer does not call a tool that ``tool_choice`` demands.
     """
 
 
 class RefusedError(StructuredOutputError):
-    """The model declined to answer, or the content filter did; what came is in ``partial``."""
+    """The model or a content filter refused to answer; what arrived is in ``partial``."""
 
 
 class TruncatedError(StructuredOutputError):
@@ -249,11 +251,11 @@ class TruncatedError(StructuredOutputError):
 
 
 class WhitespaceLoopError(TruncatedError):
-    """The answer ran on in whitespace until it was cut, by the token limit or by us."""
+    """The answer went on with whitespace until the token limit or llmengine stopped it."""
 
 
 class BatchError(LLMEngineError):
-    """At least one prompt failed for good; ``results`` holds every result, in order."""
+    """At least one prompt failed finally; ``results`` holds every result, in order."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         self.results = list(results)
@@ -271,14 +273,15 @@ class BatchError(LLMEngineError):
 
 
 class HTTPClientError(Exception):
-    """What the HTTP client below raised, in its own words; the cause of a CallError."""
+    """The message of an error that the HTTP client raised; it is the cause of a CallError."""
 
 
 def detached(error: E) -> E:
     """The error without the frames of the call, which hold requests, keys and bodies.
 
-    Tools that report errors show what frames hold, and a kept error would keep all of it alive.
-    Its causes are treated likewise; those of HTTP clients become an HTTPClientError.
+    Tools that report errors show the variables of frames, and an error that is kept would keep
+    them in memory. The causes of the error are treated alike; those that HTTP clients raised
+    become an HTTPClientError.
     """
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     error.__traceback__ = error.__context__ = None

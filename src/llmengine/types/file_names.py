@@ -1,4 +1,4 @@
-"""Names that come from users, models and files, as names of files on any system."""
+"""Safe file names and paths from the names of users, models and files, for any system."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+\[\]-]+")
-_LONGEST = 120  # file names end at 255 bytes on most systems, at 143 on encrypted ones
+_LONGEST = 120  # most systems allow 255 bytes per file name, encrypted ones 143
 _HASH = 8
-# Devices of Windows, in any folder and with any suffix.
+# Names of Windows devices, which are reserved in every folder and with any suffix.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _NOT_IN_A_PART = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:|[. ]$")
 
 
 def file_name(text: str) -> str:
-    """A file name for any text: the text itself if it is one; else with a hash to stay unique."""
+    """A file name for any text: the text itself if possible, else a safe name with a hash.
+
+    The hash keeps the names of different texts different.
+    """
     safe = _UNSAFE.sub("-", text) if text.strip(".") else "-"
     if safe == text and len(safe) <= _LONGEST and not _is_reserved(safe):
         return safe
@@ -31,10 +34,11 @@ def file_name(text: str) -> str:
 
 
 def path_below(folder: Path, name: str, what: str) -> Path:
-    """The path of that name below the folder; ``a/b`` is one.
+    """The path with that name below the folder; the name may have folders, as in ``a/b``.
 
-    Raises ConfigError that begins with `what` if the name leads elsewhere, on any system: an
-    absolute path, ``..``, a drive, a device, or a character that no file name may have.
+    Raises ConfigError, whose message begins with `what`, if the name may lead elsewhere on any
+    system: an absolute path, ``..``, a drive, a device, or a character that file names must not
+    have.
     """
     if any(_is_reserved(part) for part in name.split("/")):
         raise ConfigError(

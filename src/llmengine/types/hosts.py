@@ -1,4 +1,4 @@
-"""Names of hosts: which are this machine's own, and for which a local server answers."""
+"""Host names: whether a host is this machine, and which names a local server answers for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address never leaves this machine."""
+    """Whether a host name or address is a loopback address of this machine."""
     if host == "localhost":
         return True
     try:
@@ -25,13 +25,13 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Visitors:
-    """Who may talk to a server on this machine: clients by its own names, and no web page.
+    """The clients that a local server answers: those that use its own names, but not web pages.
 
-    A page can have a name of its own lead to 127.0.0.1 (DNS rebinding) and then reads what a
-    local server answers; the Host header tells. ``hosts`` are further names, without a port.
-    ``origins`` are those of web pages that may read answers (CORS); by default there are none.
-    A server that listens on another address than loopback is open to its network: it takes every
-    name, unless ``hosts`` says which.
+    A web page can make a name of its own point to 127.0.0.1 (DNS rebinding), and could then read
+    the answers of a local server. The Host header shows this. ``hosts`` are additional allowed
+    names, without a port. ``origins`` are the origins of web pages that may read answers (CORS);
+    by default there are none. A server that listens on an address other than loopback is open to
+    its network: it accepts every name, unless ``hosts`` is given.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -42,14 +42,14 @@ class Visitors:
     def of(
         cls, hosts: Iterable[str] = (), origins: Iterable[str] = (), listens_on: str = "127.0.0.1"
     ) -> Visitors:
-        """The visitors of a server; names count in any case."""
+        """The visitors of a server; host names are case-insensitive."""
         names = frozenset(host.lower().rstrip(".") for host in hosts)
         return cls(names, frozenset(origins), listens_on)
 
     def refusal(self, host: str | None) -> str | None:
-        """Why a request with that Host header is not answered; None if it is.
+        """Why a request with that Host header is not answered; None if it is answered.
 
-        A request without one (HTTP/1.0) is not a browser's.
+        A request without the header (HTTP/1.0) is answered, because browsers always send it.
         """
         if host is None or self._takes(host):
             return None
@@ -60,7 +60,7 @@ class Visitors:
         )
 
     def may_read(self, origin: str | None) -> bool:
-        """Whether a page of that origin may read answers."""
+        """Whether a web page of that origin may read answers."""
         return origin is not None and bool(self.origins & {origin, "*"})
 
     def _takes(self, host: str) -> bool:

@@ -1,9 +1,4 @@
-"""What comes back: vLLM's ``RequestOutput`` shape, and one result a prompt.
-
-A prompt in tokens.
-
-Who answers at an address.
-"""
+"""Outputs, deltas and results of calls, in the shape of vLLM's ``RequestOutput``."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a server says were used; None where it did not say."""
+    """The token counts that a server reports; None for a count that it does not report."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -27,7 +22,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        """Sum of both; a count that neither knows stays None."""
+        """The sum of both; a count that is None in both stays None."""
         return Usage(*(_sum(getattr(self, n), getattr(other, n)) for n in self.__slots__))
 
 
@@ -37,7 +32,7 @@ def _sum(a: int | None, b: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call of a tool; ``arguments`` is the JSON text, as the model wrote it."""
+    """One call of a tool; ``arguments`` is JSON text, as the model wrote it."""
 
     id: str
     name: str
@@ -56,12 +51,11 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class CompletionOutput:
-    """One answer to one prompt, with vLLM's field names and what HTTP servers add.
+    """One answer to one prompt, with vLLM's field names and further fields of HTTP servers.
 
-    ``token_ids`` is None where the server did not tell them; see SamplingParams.return_token_ids.
+    ``token_ids`` is None if the server did not send them; see SamplingParams.return_token_ids.
     ``finish_reason`` is the server's ("stop", "length", "content_filter"), "tool_calls" for every
-    answer that calls tools and is whole, or "refusal" where ``text`` is what the model said in
-    refusing.
+    complete answer that calls tools, or "refusal" if ``text`` is the model's refusal.
     """
 
     index: int
@@ -85,9 +79,9 @@ class CompletionOutput:
 class LLMOutput:
     """All answers to one prompt: the shape of ``vllm.RequestOutput``.
 
-    ``prompt_logprobs`` has one mapping of token id to Logprob a prompt token, None for the first.
-    ``warnings`` says what the server sent beside the answer that could not be read, such as a
-    usage that is not made of numbers; what cannot be read is None.
+    ``prompt_logprobs`` has one mapping of token id to Logprob per prompt token, None for the
+    first. ``warnings`` lists minor fields that could not be read, such as a usage that does not
+    consist of numbers; such a field is None.
     """
 
     request_id: str
@@ -124,7 +118,7 @@ class LLMOutput:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A fragment of one tool call; fragments with one ``index`` join to a whole."""
+    """A fragment of one tool call; the fragments with the same ``index`` form one call."""
 
     index: int
     id: str | None = None
@@ -136,11 +130,11 @@ class ToolCallDelta:
 class Delta:
     """One step of a stream: new text, reasoning or tool call fragments of one answer.
 
-    ``token_ids`` are the answer's own where they were asked for; a token may come before its text.
-    ``prompt_token_ids`` come on a first delta that has nothing else. The last delta of an answer
-    has its ``finish_reason``; ``usage`` comes on the last delta of the stream, with ``index`` 0 and
-    no text. With an ``output_model`` one more delta an answer
-    follows, once it is whole and has been validated: it has nothing but ``parsed``.
+    ``token_ids`` are the ids of the answer's tokens, if the request asked for them; a token may
+    come before its text. ``prompt_token_ids`` come on a first delta that has nothing else. The
+    last delta of an answer has its ``finish_reason``. ``usage`` comes on the last delta of the
+    stream, with ``index`` 0 and no text. With an ``output_model`` one more delta per answer
+    follows when the answer is complete and validated; it has only ``parsed``.
     """
 
     text: str = ""
@@ -156,18 +150,18 @@ class Delta:
 
     @property
     def has_content(self) -> bool:
-        """Whether the delta brings anything that a model generated."""
+        """Whether the delta has any content that the model generated."""
         return bool(self.text or self.reasoning or self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one prompt: ``output`` or ``error``, never neither.
+    """The result of one prompt: it always has an ``output`` or an ``error``.
 
-    ``attempts`` counts the requests that were sent, failed ones and repairs included. ``usage``
-    sums their tokens, except of the ``uncounted`` ones, for which no server told any and which may
-    have used some. ``cost`` is the money spent on all of them in ``currency``; None where
-    any part of it is unknown.
+    ``attempts`` counts the requests that were sent, including failed ones and repairs. ``usage``
+    is the sum of their tokens. ``uncounted`` is the number of requests for which the server sent
+    no usage, although they may have used tokens. ``cost`` is the money spent on all requests, in
+    ``currency``; it is None if any part of it is unknown.
     """
 
     output: LLMOutput | None = None
@@ -184,7 +178,7 @@ class Result:
         return self.error is None
 
     def unwrap(self) -> LLMOutput:
-        """The output, or the error raised."""
+        """Return the output, or raise the error."""
         if self.error is not None:
             raise self.error
         assert self.output is not None
@@ -193,26 +187,26 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The ids of a prompt's tokens; ``max_model_len`` is how many the model's context holds."""
+    """The ids of a prompt's tokens; ``max_model_len`` is the model's context in tokens."""
 
     token_ids: tuple[int, ...]
     max_model_len: int | None = None
 
     @property
     def count(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A server as it describes itself; what it does not tell is None.
+    """A server as it describes itself; a field that the server does not send is None.
 
-    ``version`` is the server program's. ``model`` is the name it answers to: the engine's, or the
-    only one that is served where the engine has none. ``models`` are all names that it lists.
-    ``root`` is what the name stands for, such as a folder or a hub's name. ``max_model_len`` is
-    the context in tokens. ``model_digest`` is a hash of the weights. Two answers can be compared
-    when the fingerprints of their servers are equal but for ``url``.
+    ``version`` is the version of the server program. ``model`` is the engine's model, or the only
+    model of the server if the engine has none. ``models`` are all models that the server lists.
+    ``root`` is what the model's name stands for, such as a folder or a name on a hub.
+    ``max_model_len`` is the context in tokens. ``model_digest`` is a hash of the weights. Two
+    answers can be compared if the fingerprints of their servers are equal except for ``url``.
     """
 
     url: str

@@ -1,9 +1,4 @@
-"""One frozen value that holds all that a dialect needs to know of a call.
-
-Prompts as callers give them, in one normal form.
-
-What a server can do beyond plain chat.
-"""
+"""Chat requests, free of any wire format: prompts as messages, and all options of a call."""
 
 from __future__ import annotations
 
@@ -24,7 +19,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """The shape asked of the answer: any JSON object, or one that fits ``schema``."""
+    """The required shape of the answer: any JSON object, or one that fits ``schema``."""
 
     schema: Mapping[str, Any] | None = None
     name: str = "answer"
@@ -33,12 +28,12 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat call, free of any wire format.
+    """A chat call with all that a dialect needs to know, free of any wire format.
 
-    ``prompt`` is what the caller gave and comes back on the output; ``messages`` is its normal
-    form. ``output_model`` is what the answer is validated with. ``tools`` and ``tool_choice``
-    are in OpenAI's spelling. ``reasoning`` is None (leave it to the server), a bool, or an
-    effort such as "low". ``extra_body`` goes into the body as it is.
+    ``prompt`` is what the caller gave, and is part of the output; ``messages`` is its normal
+    form. ``output_model`` is the type that validates the answer. ``tools`` and ``tool_choice``
+    are in OpenAI's format. ``reasoning`` is None (leave it to the server), a bool, or an effort
+    such as "low". ``extra_body`` is added to the body as it is.
     """
 
     model: str
@@ -61,7 +56,7 @@ Prompt = str | Sequence[Mapping[str, Any]]
 def to_messages(prompt: Prompt, *, index: int = 0) -> tuple[Message, ...]:
     """A prompt as a tuple of chat messages; a string becomes one user message.
 
-    Raises InvalidRequestError that names the prompt by its place in the batch.
+    Raises InvalidRequestError, which names the prompt by its position in the batch.
     """
     if isinstance(prompt, str):
         return ({"role": "user", "content": prompt},)
@@ -88,7 +83,7 @@ def _message(message: object, index: int, place: int) -> Message:
 
 
 class Capability(StrEnum):
-    """A feature that a server may lack and still be a good server."""
+    """An optional feature of a server, beyond plain chat."""
 
     STREAMING = "streaming"
     TOOLS = "tools"

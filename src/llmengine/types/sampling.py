@@ -1,7 +1,4 @@
-"""Sampling parameters under vLLM's field names.
-
-The constraint that ``SamplingParams.structured_outputs`` holds, in vLLM's words.
-"""
+"""Sampling parameters, under vLLM's field names, and their checks."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from typing import Any, Self
 from llmengine.types.arguments import checked_fields
 from llmengine.types.errors import InvalidRequestError, UnknownArgumentError
 
-# field: (lowest, highest) that vLLM's SamplingParams and OpenAI's reference allow; None is open.
+# field: (lowest, highest) value that vLLM's SamplingParams and OpenAI's reference allow; None
+# means no bound.
 _RANGES: dict[str, tuple[float | None, float | None]] = {
     "n": (1, None),
     "temperature": (0, None),
@@ -30,7 +28,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (None, None),
 }
 
-# What vLLM takes these for when a request is silent: sent or not, the answer is the same.
+# vLLM's defaults for fields that a request leaves out. Sending such a value changes nothing.
 NEUTRAL: dict[str, Any] = {
     "n": 1,
     "top_k": 0,
@@ -47,7 +45,7 @@ NEUTRAL: dict[str, Any] = {
 
 
 def is_neutral(name: str, value: object) -> bool:
-    """Whether a value asks for nothing, so that a format without the field may leave it out."""
+    """Whether a value has no effect, so that a format without the field may leave it out."""
     if name == "top_k" and value == -1:  # vLLM's older spelling of 0
         return True
     if name in NEUTRAL:
@@ -56,7 +54,7 @@ def is_neutral(name: str, value: object) -> bool:
 
 
 def _advice(unknown: Mapping[str, Any]) -> str | None:
-    """What OpenAI's API and older clients call a sampling parameter, in our words."""
+    """Advice on the first unknown argument, if it is a name from OpenAI's API or older clients."""
     return _OTHER_NAMES.get(next(iter(unknown)))
 
 
@@ -77,15 +75,16 @@ _OTHER_NAMES = {
 @checked_fields(UnknownArgumentError, _advice)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How to sample, in the names of ``vllm.SamplingParams``; None leaves a field to the server.
+    """How to sample, with the names of ``vllm.SamplingParams``; None leaves a field to the server.
 
-        ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives a token
-        (0 gives the chosen token alone). ``stop`` is one string or several. ``structured_outputs``
-    holds the answer to one of {json, regex, choice, grammar, json_object, structural_tag} where the
-    server is vLLM; an ``output_model`` does so everywhere. ``return_token_ids`` is a field of
-    vLLM's server, for in-process vLLM always gives the ids of prompt and answer. ``native`` is the
-    ``vllm.SamplingParams`` that these were read from, for the engine that samples by it as it is. A
-    wrong value raises InvalidRequestError that names the field and the range.
+    ``max_tokens`` counts generated tokens. ``logprobs`` is the number of alternatives per token
+    (0 gives only the chosen token). ``stop`` is one string or several. ``structured_outputs``
+    constrains the answer by one of {json, regex, choice, grammar, json_object, structural_tag} if
+    the server is vLLM; an ``output_model`` works with every server. ``return_token_ids`` is a
+    field of vLLM's server; in-process vLLM always gives the ids of prompt and answer. ``native``
+    is the ``vllm.SamplingParams`` that these parameters were read from, for an engine that can
+    use it directly. A wrong value raises InvalidRequestError, which names the field and the
+    range.
     """
 
     n: int | None = None
@@ -123,11 +122,11 @@ class SamplingParams:
 
     @classmethod
     def of(cls, params: object) -> Self:
-        """Ours from anything with vLLM's attributes, a mapping, or None.
+        """SamplingParams from an object with vLLM's attributes, a mapping, or None.
 
-        A ``vllm.SamplingParams`` is read by its attributes, its defaults included (vLLM's
-        ``max_tokens`` is 16), because they are what in-process vLLM would have done. What we have
-        no field for is in ``native`` alone; see `refuse_what_is_lost`.
+        All attributes of a ``vllm.SamplingParams`` are read, also its defaults (``max_tokens`` is
+        16 in vLLM), because in-process vLLM would use them. Attributes that this class has no
+        field for are only in ``native``; see `refuse_what_is_lost`.
         """
         if params is None:
             return cls()
@@ -148,10 +147,11 @@ class SamplingParams:
         return cls(**{k: v for k, v in values.items() if v not in (None, [], ())}, native=params)
 
     def merged(self, over: SamplingParams) -> SamplingParams:
-        """These as defaults, with every field that `over` sets taken from it.
+        """These parameters as defaults, overridden by every field that `over` sets.
 
-        ``native`` comes along, since it may have a field that we have none for, such as
-        ``guided_decoding``. Raises InvalidRequestError if such a field of these would be lost.
+        ``native`` is taken from `over`, because it may have a field that this class lacks, such
+        as ``guided_decoding``. Raises InvalidRequestError if `over` has no ``native`` and such a
+        field of the defaults would be lost.
         """
         chosen = over.given()
         if over.native is None:
@@ -173,7 +173,7 @@ _WHOLE = frozenset(
 )
 _LISTS: dict[str, type] = {"stop": str, "stop_token_ids": int, "bad_words": str}
 
-# Fields of vllm.SamplingParams that no HTTP route takes, with the value that asks for nothing.
+# Fields of vllm.SamplingParams that no HTTP route accepts, with the value that has no effect.
 _NOT_OURS: dict[str, Any] = {
     "allowed_token_ids": None,
     "detokenize": True,
@@ -204,7 +204,7 @@ def _check_range(name: str, value: object, low: float | None, high: float | None
 
 
 def _items(name: str, value: Any, kind: type) -> tuple[Any, ...] | None:
-    """A list field as a tuple, so that nobody changes it afterwards."""
+    """A list field as a tuple, so that it cannot be changed afterwards."""
     if value is None:
         return None
     listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
@@ -238,7 +238,8 @@ def _texts(value: object) -> bool:
     return bool(value) and all(isinstance(item, str) for item in value)
 
 
-# What each kind takes, in words and as a test; see StructuredOutputsParams in vLLM's openapi.json.
+# The value that each kind of constraint takes, in words and as a test; see
+# StructuredOutputsParams in vLLM's openapi.json.
 _KINDS: dict[str, tuple[str, Any]] = {
     "json": ("a JSON schema, as a mapping or as text", lambda v: isinstance(v, str | Mapping)),
     "regex": ("a regular expression as text", lambda v: isinstance(v, str)),
@@ -247,17 +248,17 @@ _KINDS: dict[str, tuple[str, Any]] = {
     "json_object": ("True", lambda v: v is True),
     "structural_tag": ("a structural tag as JSON text", lambda v: isinstance(v, str)),
 }
-# vLLM 0.32 takes them in a request and ignores them: only the server's own setting counts.
+# vLLM 0.32 accepts these in a request and ignores them; only the server's own setting counts.
 _SET_ON_THE_SERVER = frozenset(
     {"disable_any_whitespace", "disable_additional_properties", "whitespace_pattern"}
 )
 
 
 def checked(value: Any) -> dict[str, Any] | None:
-    """The one constraint that is asked for; None where nothing is.
+    """``structured_outputs`` as a dictionary with at most one constraint; None if it is None.
 
-    Entries that are None or False ask for nothing, as in vLLM's own class. Raises
-    InvalidRequestError for an unknown entry, one of the wrong type, or more than one.
+    Entries that are None or False count as not given, as in vLLM's own class. Raises
+    InvalidRequestError for an unknown entry, an entry of the wrong type, or more than one entry.
     """
     if value is None:
         return None

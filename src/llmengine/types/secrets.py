@@ -1,8 +1,8 @@
-"""Keys: which names hold one, how one is held, and how texts are freed of them.
+"""API keys and other secrets: how they are recognised, hidden in reprs and masked in texts.
 
-A key is recognised in three ways: it was registered (`register`), so that `scrub` finds it by its
-value; it stands under a name that holds keys (`is_secret_name`); or it is a `Secret`, whose repr
-does not show it.
+A key is recognised in three ways: it was registered with `register`, so that `scrub` finds its
+value in any text; its name is one that holds keys (`is_secret_name`); or it is a `Secret`, whose
+repr does not show it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 
 MASK = "[redacted]"
 
-# ---- texts without keys
+# ---- masking keys in texts
 
 _lock = threading.Lock()
-# Longest first, so that a key that holds another is masked whole; replaced, never changed, so
-# that readers need no lock.
+# Longest first, so that a key that contains another key is masked whole. The tuple is replaced
+# and never changed, so that readers need no lock.
 _known: tuple[str, ...] = ()
 
-# Placeholders that servers without authentication are given; masking them would garble texts.
+# Placeholder keys for servers without authentication; masking these words would garble texts.
 _PUBLIC = frozenset({"EMPTY", "none", "None", "ollama", "dummy", "test", "mock", "unused"})
 _MIN_LENGTH = 4
-# The encodings of a shorter key are short enough to turn up by chance.
+# The encodings of a shorter key are so short that they may occur by chance.
 _MIN_ENCODED = 8
-# A shorter text under the name of a key may be a word (``X-Auth: on``) that answers hold, too.
+# A shorter value under the name of a key may be a word (``X-Auth: on``) that occurs in answers.
 _MIN_LEARNED = 8
 
 
 def register(secret: str) -> None:
-    """Remember a key, so that `scrub` removes it wherever it turns up, also in an encoding.
+    """Remember a key, so that `scrub` removes it from all texts, also in encoded form.
 
-    Placeholders and keys of fewer than 4 characters are not: they are parts of common words.
+    Placeholders and keys of fewer than 4 characters are not remembered, because they are parts of
+    common words.
     """
     global _known  # noqa: PLW0603 - one register per process
     secret = str(secret)
@@ -50,13 +51,13 @@ def register(secret: str) -> None:
 
 
 def learn(key: str) -> None:
-    """Register what stood where keys stand, unless it is so short that it may be a word."""
+    """Register a value that has the name of a key, unless it is so short that it may be a word."""
     if len(key) >= _MIN_LEARNED:
         register(key)
 
 
 def _spellings(secret: str) -> set[str]:
-    """The key as it is, in a URL (hex digits in either case), in JSON, in base64, and in hex."""
+    """The key as it is, URL-encoded (hex digits in either case), in JSON, base64 and hex."""
     escaped = {quote(secret, safe=""), quote(secret)}
     lower = {re.sub("%..", lambda code: code[0].lower(), text) for text in escaped}
     in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
@@ -68,10 +69,10 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _base64(data: bytes) -> set[str]:
-    """What base64 makes of the key, alone or inside a longer text such as ``user:KEY``.
+    """The key in base64, alone or inside a longer text such as ``user:KEY``.
 
-    Base64 takes three bytes at a time, so a text around the key shifts it in one of three ways.
-    The characters that the key shares with its neighbours are left out.
+    Base64 encodes three bytes at a time, so the text before the key shifts it in one of three
+    ways. The characters that depend on the text before or after the key are left out.
     """
     found = set()
     for before in range(3):
@@ -93,7 +94,7 @@ def scrub(text: str) -> str:
 
 
 class Secret(str):
-    """Text that is sent as it is, and shown as `shown` wherever a repr is: frames, logs, reports.
+    """Text that is sent as it is, but whose repr (in frames, logs, reports) is that of `shown`.
 
     ``str()`` and string methods give the plain text, because that is what goes to the server.
     """
@@ -111,7 +112,7 @@ class Secret(str):
         return repr(self.shown)
 
     def __getitem__(self, key: SupportsIndex | slice) -> Secret:
-        """A part of a secret is secret, too: some tools shorten a long text before its repr."""
+        """A part of a secret is a Secret too: some tools shorten a long text before its repr."""
         return Secret(super().__getitem__(key), self.shown)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,7 +120,7 @@ class Secret(str):
 
 
 def as_shown(value: Any) -> Any:
-    """A copy of nested dicts and lists with each Secret as it may be shown."""
+    """A copy of nested dicts and lists with each Secret replaced by its `shown` text."""
     if isinstance(value, dict):
         return {name: as_shown(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -162,13 +163,14 @@ _FIELDS = (
     "sessiontoken",
     "subscriptionkey",
 )
-# Where values are single texts; in a JSON body these are tokens of a model and keys of a cache.
+# For query parameters, forms and headers only. In a JSON body, "token" and "key" are often not
+# secret: tokens of a model, keys of a cache.
 _PAIRS = (*_FIELDS, "auth", "jwt", "key", "pwd", "sig", "signature", "token")
 _HEADERS = (*_PAIRS, "cookie", "session")
 _ENDS: dict[Where, tuple[str, ...]] = {"field": _FIELDS, "pair": _PAIRS, "header": _HEADERS}
 _SEPARATORS = str.maketrans("", "", "-_. ")
 
-# Headers that say nothing of who asks. The value of any other is not shown.
+# Headers that never hold a key. The value of any other header is not shown.
 _OPEN_HEADERS = frozenset(
     {
         "accept",
@@ -183,29 +185,29 @@ _OPEN_HEADERS = frozenset(
         "user-agent",
     }
 )
-# Under a name that says nothing, only a text that looks drawn by lot is taken for a key: a short
-# word such as a team's name would be masked in answers.
+# If the name of a header does not suggest a key, only a value that looks random is taken for one.
+# Otherwise a short word, such as the name of a team, would be masked in answers.
 _DRAWN = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{20,}")
-# What litellm writes for a key that stays in the environment.
+# Prefix with which litellm refers to a key in an environment variable.
 _REFERENCE = "os.environ/"
 
 
 def is_secret_name(name: str, where: Where = "field") -> bool:
-    """Whether what stands under that name is a key.
+    """Whether the value with that name is a key.
 
     ``where`` is "field" for JSON and configuration, "pair" for query parameters and form fields,
-    "header" for headers.
+    and "header" for headers.
     """
     return name.lower().translate(_SEPARATORS).endswith(_ENDS[where])
 
 
 def secret_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers, each value that may be a key as a Secret."""
+    """The headers, with each value that may be a key as a Secret."""
     return {n: v if n.lower() in _OPEN_HEADERS else Secret(v) for n, v in headers.items()}
 
 
 def learn_headers(headers: Mapping[str, str]) -> None:
-    """Make the keys in the headers known to `scrub`."""
+    """Register the keys in the headers, so that `scrub` masks them."""
     for name, value in headers.items():
         if is_secret_name(name, "header"):
             for key in keys_in(name, value):
@@ -215,7 +217,7 @@ def learn_headers(headers: Mapping[str, str]) -> None:
 
 
 def keys_in(name: str, value: str) -> list[str]:
-    """The keys in a header that holds some: without the scheme, one per cookie."""
+    """The keys in the value of a header: without the scheme, and one per cookie."""
     if name.lower() in {"cookie", "set-cookie"}:
         return [crumb.partition("=")[2].strip() for crumb in value.split(";")]
     scheme, _, key = value.rpartition(" ")
@@ -230,17 +232,17 @@ def keys_in(name: str, value: str) -> list[str]:
 
 # ---- addresses and nested data
 
-# The password may hold an "@": the last one before the host ends it.
+# The password may hold an "@", so the login ends at the last "@" before the host.
 _LOGIN = re.compile(r"(?:^|(?<=://))[^/?#\s]*@")
 _LOGIN_IN_TEXT = re.compile(r"(?<=://)[^/?#\s]*@")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+$")
-# Ends of names under which an address may stand without its scheme.
+# Ends of names of fields whose value may be an address without its scheme.
 _ADDRESSES = ("endpoint", "api_base", "host", "url")
 _PAIR = re.compile(r"(?P<before>^|[?&;])(?P<name>[^=&;?#\s]+)=(?P<value>[^&;#\s]+)")
 
 
 def secret_address(address: str) -> str:
-    """The address; as a Secret, its keys known to `scrub`, if it holds a password or a key."""
+    """The address; as a Secret, and with its keys registered, if it holds a password or a key."""
     masked = _LOGIN.sub(_masked_login, address)
     path, mark, query = masked.partition("?")
     masked = path + mark + mask_pairs(query, learn)
@@ -266,7 +268,7 @@ def secret_query(query: str) -> str:
 
 
 def mask_pairs(text: str, learn: Callable[[str], None] | None = None) -> str:
-    """A query or a form with the values of secret names masked; each is given to `learn`."""
+    """A query or a form with the values of secret names masked; `learn` is called with each."""
 
     def masked(found: re.Match[str]) -> str:
         if not is_secret_name(unquote(found["name"]), "pair"):
@@ -280,9 +282,9 @@ def mask_pairs(text: str, learn: Callable[[str], None] | None = None) -> str:
 
 
 def conceal(value: Any, name: str = "") -> Any:
-    """A copy of nested dicts and lists with every key in it as a Secret, known to `scrub`.
+    """A copy of nested dicts and lists in which every key is a Secret and registered.
 
-    What a key is, is told by the name that it stands under; all of ``headers`` may be one.
+    A key is recognised by its name; the values in ``headers`` are treated as `secret_headers` does.
     """
     if isinstance(value, dict):
         if name.endswith("headers") and all(isinstance(v, str) for v in value.values()):
