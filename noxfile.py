@@ -28,7 +28,7 @@ def lowest(session: nox.Session) -> None:
     if sys.version_info >= (3, 12):
         session.skip("the lowest versions have wheels for Python 3.11")
     session.install("uv")
-    folder = Path(session.create_tmp())
+    folder = Path(session.virtualenv.location)  # create_tmp would move pytest's folders as well
     pins, limits = folder / "lowest.txt", folder / "limits.txt"
     limits.write_text("click<8.2\n")  # typer below 0.15.4 does not work with a newer one
     extras = ("--extra", "embedded", "--extra", "openai", "--extra", "otel", "--extra", "prices")
