@@ -10,8 +10,8 @@ import httpx
 from multidict import CIMultiDict
 
 from llmengine import EngineConfig
-from llmengine.config.files import load_engines
 from llmengine.config.resolve import EnvSource, Location
+from llmengine.engine.files import load_engines
 from llmengine.mock.behaviour import Call
 from llmengine.mock.service import Service
 from llmengine.transport.base import HTTPReply, HTTPRequest, HTTPStream

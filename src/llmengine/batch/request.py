@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
 from llmengine.dialects.common import header, read_object
 from llmengine.dialects.openai_chat import decode
-from llmengine.engine.call import internal_error, patience_of
+from llmengine.engine.call import internal_error
 from llmengine.telemetry.usage import total_cost
 from llmengine.transport.policies import with_retries
 from llmengine.types.errors import CallError, InvalidRequestError, detached
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llmengine.batch.format import BadLine, BatchRequest
     from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
-    from llmengine.transport.base import HTTPReply, Outgoing
+    from llmengine.transport.base import HTTPReply, HTTPRequest
     from llmengine.types.outputs import LLMOutput, Result, Usage
 
 
@@ -93,7 +93,7 @@ class BatchSender:
         self._balancer = balancer
         self._retries = max(e.config.max_retries for e in engines)
         self._first_wait = max(e.config.retry_wait for e in engines)
-        self._patience = max(patience_of(e) for e in engines)
+        self._patience = max(e.backend.clocks.patience for e in engines)
 
     async def ask(self, request: BatchRequest) -> BatchAnswer:
         """The outcome of the request; only cancellation is raised."""
@@ -135,13 +135,13 @@ class BatchSender:
 async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswer) -> None:
     engine = answer.engine = endpoint.engine
     call = endpoint.call(request.url)
-    outgoing = call.raw(_body(request, engine.model))
+    outgoing = call.connection.chat(_body(request, engine.model))
     async with call.slots:
         asked = None if call.tracing is None else traced(request, engine.model)
-        with call.tally(asked) as tally:
+        with call.usage(asked) as tally:
             once = partial(_send, call, outgoing, answer, tally)
             try:
-                reply = await call.when_awake(once, queued=True)()
+                reply = await call.connection.in_turn(once, queued=True)()
                 data = read_object(reply.body)
                 tally.answered(usage_of(data))
                 refuse_what_is_not_whole(data, request, reply.body)
@@ -151,14 +151,16 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswe
             answer.pay(tally.close(output_of(reply.body, asked) if asked else None))
 
 
-async def _send(call: Call, outgoing: Outgoing, answer: BatchAnswer, tally: CallUsage) -> HTTPReply:
+async def _send(
+    call: Call, outgoing: HTTPRequest, answer: BatchAnswer, tally: CallUsage
+) -> HTTPReply:
     answer.attempts += 1
     answer.reply = None
     tally.attempt()
     try:
-        answer.reply = reply = await call.send(outgoing)
+        answer.reply = reply = await call.connection.send(outgoing)
         if reply.status != _OK:
-            raise call.refusal(reply.status, reply.headers, reply.body)
+            raise call.connection.refusal(reply.status, reply.headers, reply.body)
     except CallError as error:
         tally.failed(error)
         raise

@@ -196,7 +196,7 @@ def answer_all(
     """Ask the requests and append a line to the journal as each answer arrives."""
     engines = [endpoint.engine for endpoint in endpoints]
     asker = BatchSender(Balancer(endpoints), engines)
-    window = sum(engine.concurrency for engine in engines)
+    window = sum(engine.backend.concurrency for engine in engines)
 
     def start(request: BatchRequest) -> Future[BatchAnswer]:
         return background().submit(asker.ask(request))

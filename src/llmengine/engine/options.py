@@ -15,7 +15,7 @@ from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine.config.engine import EngineConfig
+    from llmengine.config.settings import EngineSettings
     from llmengine.structured.tools import Tool
     from llmengine.types.request import Prompt
 
@@ -147,7 +147,7 @@ def as_sampling(params: object, count: int) -> list[SamplingParams]:
         if len(params) != count:
             msg = (
                 f"{len(params)} sampling_params for {count} prompts; "
-                "give one for all, or a list with one a prompt"
+                "give one for all, or a list with one per prompt"
             )
             raise InvalidRequestError(msg)
         return [SamplingParams.of(p) for p in params]
@@ -155,7 +155,7 @@ def as_sampling(params: object, count: int) -> list[SamplingParams]:
 
 
 def build_request(  # noqa: PLR0913 - the one place where all are needed
-    config: EngineConfig,
+    config: EngineSettings,
     prompt: Prompt,
     sampling: SamplingParams,
     options: CallOptions,

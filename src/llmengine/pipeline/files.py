@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from llmengine.config.files import load_engines, parse_engines, read_yaml
+from llmengine.engine.files import load_engines, parse_engines, read_yaml
 from llmengine.pipeline.schema_models import INLINE_MODULE, model_of_schema
 from llmengine.pipeline.step import Chain, Step, read_records, to_records
 from llmengine.types.errors import ConfigError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
     from llmengine.pipeline.step import Record
 
 

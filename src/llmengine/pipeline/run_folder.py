@@ -27,7 +27,7 @@ from llmengine.types.secrets import scrub
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
     from llmengine.pipeline.step import Chain, RecordProgress, Step
     from llmengine.telemetry.usage import Money
     from llmengine.types.errors import LLMEngineError

@@ -17,7 +17,7 @@ from llmengine.telemetry.harmless import harmless
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llmengine.config.engine import Price
+    from llmengine.config.settings import Price
     from llmengine.types.outputs import Usage
 
 

@@ -17,7 +17,6 @@ from llmengine.types.outputs import Usage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmengine.engine.engine import Engine
     from llmengine.types.outputs import Result
 
 log = logging.getLogger("llmengine")
@@ -255,30 +254,30 @@ class BatchSummary:
         return None if self.unpriced else self.known_cost
 
 
-def log_batch(engine: Engine, step: str | None, results: list[Result], seconds: float) -> None:
+def log_batch(who: Who, step: str | None, results: list[Result], seconds: float) -> None:
     """Log one line per batch at INFO, with the same data in the log record's ``llmengine``."""
     if not log.isEnabledFor(logging.INFO):
         return
-    batch, currency = BatchSummary.of(results), engine.tariff.currency
+    batch = BatchSummary.of(results)
     data = {
         "event": "batch",
-        "engine": engine.name,
-        "model": engine.model,
+        "engine": who.engine,
+        "model": who.model,
         "step": step,
         "seconds": seconds,
         **asdict(batch),
         "cost": batch.cost,
-        "currency": currency,
+        "currency": who.currency,
     }
     log.info(
         "%s%s: %d of %d prompts answered, %d attempts, %s, %s, %.2f s",
-        engine.name,
+        who.engine,
         f" ({step})" if step else "",
         batch.answered,
         batch.prompts,
         batch.attempts,
         _tokens(batch),
-        _cost(batch, currency),
+        _cost(batch, who.currency),
         seconds,
         extra={"llmengine": data},
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
-from llmengine.config.engine import EngineConfig
-from llmengine.config.files import parse_engines, read_yaml
 from llmengine.config.resolve import locate
+from llmengine.engine.engine import EngineConfig
+from llmengine.engine.files import parse_engines, read_yaml
 from llmengine.pool.environment import read_variables, settled
 from llmengine.pool.pool import NAMED
 from llmengine.types.errors import ConfigError

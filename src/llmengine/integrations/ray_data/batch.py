@@ -21,7 +21,7 @@ from llmengine.batch.balancer import Endpoint
 from llmengine.batch.journal import Journal, mend, sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
 from llmengine.batch.run import answer_all, check_run, length_of, no_progress, selected
-from llmengine.config.engine import EngineConfig
+from llmengine.engine.engine import EngineConfig
 from llmengine.integrations.ray_data.config import config_of
 from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError
