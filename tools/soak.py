@@ -152,7 +152,7 @@ async def _iter_results(engine: Engine, load: Load) -> None:
 async def _batch(engine: Engine, load: Load) -> None:
     prompts = load.prompts(20)
     route, key = ("/v1/responses", "input"), ("/v1/chat/completions", "messages")
-    url, name = route if engine.url.endswith("/responses") else key
+    url, name = route if engine.backend.url.endswith("/responses") else key
     lines = [
         {
             "custom_id": prompt,

@@ -16,7 +16,7 @@ from llmengine.backends.openai_compatible import OpenAICompatible
 
 
 class Acme(OpenAICompatible):
-    backend = "acme"
+    name = "acme"
     default_endpoint = "http://acme.example/v1"
 """
 

@@ -98,9 +98,11 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "copied headers": lambda: {**_engine().headers},
     "listed headers": lambda: list(_engine().headers.items()),
     "headers in aiohttp": lambda: CIMultiDict(_engine().headers),
-    "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.endpoint,
+    "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.backend.endpoint,
     "headers of a login": lambda: (
-        config(endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None).engine.headers
+        config(
+            endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None
+        ).engine.backend.address.headers
     ),
     "place": lambda: Location(
         EnvSource("s", {"A_URL": f"http://a:{key()}@b"}).get("A_URL"),
@@ -134,10 +136,10 @@ OBJECTS: dict[str, Callable[[], Any]] = {
         )  # type: ignore[call-arg]
     ),
     "error of an address": lambda: _error(
-        lambda: config(endpoint=f"ftp://me:{key()}@h").engine.url
+        lambda: config(endpoint=f"ftp://me:{key()}@h").engine.backend.url
     ),
     "error of a port": lambda: _error(
-        lambda: config(endpoint=f"http://me:{key()}@h:a b").engine.url
+        lambda: config(endpoint=f"http://me:{key()}@h:a b").engine.backend.url
     ),
     "error of YAML": lambda: _bad_file(f"- name: a\n  api_key: {key()}: x\n"),
     "error of YAML's alias": lambda: _bad_file(f"- api_key: *{key()}\n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -170,6 +171,8 @@ class Backend:
 
         Raises InvalidRequestError if the request cannot be expressed in the server's API.
         """
+        if request.reasoning is not None and Capability.REASONING not in self.capabilities:
+            request = replace(request, reasoning=None)
         return connection.chat(to_json(self.dialect.encode(request)))
 
     async def check_answer(

@@ -77,11 +77,14 @@ class Engine:
     pickled. ``backend`` is what is special about its server.
 
     The keyword options of all calls are the fields of CallOptions.
+
+    The backend is the one that the configuration names, unless a class is given. Raises
+    ConfigError if the configuration does not fit the backend.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, backend: type[Backend] | None = None) -> None:
         self.config = config
-        self.backend = _backend_of(config)
+        self.backend = (backend or _backend_of(config))(config)
 
     @property
     def name(self) -> str:
@@ -381,8 +384,8 @@ class Engine:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[Self], tuple[EngineConfig]]:
-        return (type(self), (self.config,))
+    def __reduce__(self) -> tuple[type[Self], tuple[EngineConfig, type[Backend]]]:
+        return (type(self), (self.config, type(self.backend)))
 
     if not TYPE_CHECKING:  # type checkers know only the names that stay
 
@@ -400,14 +403,14 @@ class Engine:
         return scrub(f"<{type(self).__name__} {self.name!r} model={self.model!r}>")
 
 
-def _backend_of(config: EngineSettings) -> Backend:
+def _backend_of(config: EngineSettings) -> type[Backend]:
     kind = load_backend(config.backend)
     if not (isinstance(kind, type) and issubclass(kind, Backend)):
         raise ConfigError(
             f"engine {config.name!r}: backend: {config.backend!r} is {kind!r}, which is not a "
             "subclass of llmengine.backends.base.Backend; see docs/backends.md"
         )
-    return kind(config)
+    return kind
 
 
 class EngineConfig(EngineSettings):
