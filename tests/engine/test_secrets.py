@@ -62,7 +62,8 @@ def test_redirect_is_not_followed(engine_for: Any, chat: Any) -> None:
     """A key must not travel to where a redirect points."""
     elsewhere, other = engine_for(lambda _, c: c.reply(chat()))
     engine, _ = engine_for(
-        lambda _, c: c.reply({}, status=307, headers={"Location": elsewhere.backend.url}), api_key=KEY
+        lambda _, c: c.reply({}, status=307, headers={"Location": elsewhere.backend.url}),
+        api_key=KEY,
     )
 
     (result,) = engine.results("hi")

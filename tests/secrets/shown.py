@@ -47,7 +47,9 @@ def _engine() -> Any:
 
 
 def _request() -> HTTPRequest:
-    return HTTPRequest(_engine().url, _engine().headers, f'{{"user": "{key()}"}}'.encode(), 1, 1)
+    return HTTPRequest(
+        _engine().url, _engine().backend.address.headers, f'{{"user": "{key()}"}}'.encode(), 1, 1
+    )
 
 
 def _reply() -> HTTPReply:
@@ -94,10 +96,14 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     ),
     "engine's attributes": lambda: vars(_engine()),
     "engine's key": lambda: _engine().api_key,
-    "engine's headers": lambda: _engine().headers,
-    "copied headers": lambda: {**_engine().headers},
-    "listed headers": lambda: list(_engine().headers.items()),
-    "headers in aiohttp": lambda: CIMultiDict(_engine().headers),
+    "backend": lambda: _engine().backend,
+    "backend's attributes": lambda: vars(_engine().backend),
+    "address": lambda: _engine().backend.address,
+    "address's attributes": lambda: vars(_engine().backend.address),
+    "engine's headers": lambda: _engine().backend.address.headers,
+    "copied headers": lambda: {**_engine().backend.address.headers},
+    "listed headers": lambda: list(_engine().backend.address.headers.items()),
+    "headers in aiohttp": lambda: CIMultiDict(_engine().backend.address.headers),
     "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.backend.endpoint,
     "headers of a login": lambda: (
         config(
