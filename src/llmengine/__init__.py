@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from llmengine.types.errors import APITimeoutError as APITimeoutError
     from llmengine.types.errors import AuthenticationError as AuthenticationError
     from llmengine.types.errors import BadRequestError as BadRequestError
-    from llmengine.types.errors import BatchError as BatchError
     from llmengine.types.errors import CallError as CallError
     from llmengine.types.errors import ConfigError as ConfigError
     from llmengine.types.errors import ContextLengthError as ContextLengthError
@@ -54,11 +53,12 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import Fingerprint as Fingerprint
     from llmengine.types.outputs import LLMOutput as LLMOutput
     from llmengine.types.outputs import Logprob as Logprob
-    from llmengine.types.outputs import Result as Result
     from llmengine.types.outputs import Tokens as Tokens
     from llmengine.types.outputs import ToolCall as ToolCall
     from llmengine.types.outputs import Usage as Usage
     from llmengine.types.request import Capability as Capability
+    from llmengine.types.results import BatchError as BatchError
+    from llmengine.types.results import Result as Result
     from llmengine.types.sampling import SamplingParams as SamplingParams
     from llmengine.worker import LLMWorker as LLMWorker
     from llmengine.worker import OpenAICompatibleWorker as OpenAICompatibleWorker
@@ -83,7 +83,6 @@ _HOMES = {
         "APITimeoutError",
         "AuthenticationError",
         "BadRequestError",
-        "BatchError",
         "CallError",
         "ConfigError",
         "ContextLengthError",
@@ -109,12 +108,12 @@ _HOMES = {
         "Fingerprint",
         "LLMOutput",
         "Logprob",
-        "Result",
         "Tokens",
         "ToolCall",
         "Usage",
     ),
     "types.request": ("Capability",),
+    "types.results": ("BatchError", "Result"),
     "types.sampling": ("SamplingParams",),
     "worker": ("LLMWorker", "OpenAICompatibleWorker", "get_worker"),
 }

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
     from llmengine.transport.base import HTTPReply, Outgoing
-    from llmengine.types.outputs import LLMOutput, Result, Usage
+    from llmengine.types.outputs import LLMOutput, Usage
+    from llmengine.types.results import Result
 
 
 _CHAT = "/v1/chat/completions"

@@ -32,7 +32,7 @@ from llmengine.types.errors import (
     UnexpectedResponseError,
     detached,
 )
-from llmengine.types.outputs import Result, Usage
+from llmengine.types.results import Result
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from llmengine.telemetry.usage import Account
     from llmengine.transport.base import HTTPReply, Outgoing, Transport
     from llmengine.transport.loop import Background
-    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput, Usage
     from llmengine.types.request import ChatRequest, Prompt
 
 

@@ -47,13 +47,13 @@ from llmengine.telemetry.pricing import tariff_of
 from llmengine.telemetry.usage import log_batch
 from llmengine.transport.loop import background
 from llmengine.types.errors import (
-    BatchError,
     ConfigError,
     InvalidRequestError,
     LLMEngineError,
     detached,
 )
 from llmengine.types.request import Capability
+from llmengine.types.results import BatchError
 from llmengine.types.secrets import Secret, register, scrub, secret_address
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ if TYPE_CHECKING:
     from llmengine.transport.base import Outgoing
     from llmengine.transport.loop import Background
     from llmengine.types.errors import CallError
-    from llmengine.types.outputs import Delta, Fingerprint, LLMOutput, Result, Tokens
+    from llmengine.types.outputs import Delta, Fingerprint, LLMOutput, Tokens
     from llmengine.types.request import ChatRequest, Prompt
+    from llmengine.types.results import Result
     from llmengine.types.sampling import SamplingParams
 
 

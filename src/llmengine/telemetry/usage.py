@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmengine.engine.engine import Engine
-    from llmengine.types.outputs import Result
+    from llmengine.types.results import Result
 
 log = logging.getLogger("llmengine")
 

@@ -34,9 +34,7 @@ from llmengine.types.printable import printable
 from llmengine.types.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from llmengine.types.outputs import LLMOutput, Result, Usage
+    from llmengine.types.outputs import LLMOutput, Usage
 
 
 E = TypeVar("E", bound=BaseException)
@@ -252,24 +250,6 @@ class TruncatedError(StructuredOutputError):
 
 class WhitespaceLoopError(TruncatedError):
     """The answer went on with whitespace until the token limit or llmengine stopped it."""
-
-
-class BatchError(LLMEngineError):
-    """At least one prompt failed finally; ``results`` holds every result, in order."""
-
-    def __init__(self, results: Sequence[Result]) -> None:
-        self.results = list(results)
-        failed = [(i, r.error) for i, r in enumerate(self.results) if r.error is not None]
-        first, error = failed[0]
-        message = (
-            f"{len(failed)} of {len(self.results)} prompts failed; "
-            f"the first is prompt {first}: {type(error).__name__}: {error}. "
-            "Every result, answered or not, is in .results."
-        )
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.results,))
 
 
 class HTTPClientError(Exception):

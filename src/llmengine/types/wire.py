@@ -15,9 +15,6 @@ from typing import Literal, NotRequired, TypedDict
 JSONObject = Mapping[str, object]
 """A JSON object whose fields are not checked: a message, a schema, or a part of a body."""
 
-Prompt = str | Sequence[JSONObject]
-"""A prompt: the text of one user message, or a list of messages."""
-
 # ---- messages
 
 
