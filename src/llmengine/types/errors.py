@@ -28,7 +28,7 @@ LLMEngineError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from llmengine.types.printable import printable
 from llmengine.types.secrets import mask_logins, scrub
@@ -143,7 +143,7 @@ class CallError(LLMEngineError):
         self.message = f"{self.message}; {advice}"
         self.args = (self.message,)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle by message and attributes: keyword-only arguments do not survive the default."""
         return (type(self), (self.message,), self.__dict__.copy())
 
@@ -208,8 +208,16 @@ class UnexpectedResponseError(CallError):
     usually the failure of a gateway, so the request is sent again.
     """
 
-    def __init__(self, message: str, *, cut: bool = False, **said: Any) -> None:
-        super().__init__(message, **said)
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str | None = None,
+        partial: LLMOutput | None = None,
+        cut: bool = False,
+    ) -> None:
+        super().__init__(message, status=status, body=body, partial=partial)
         self.cut = cut
 
     @property
