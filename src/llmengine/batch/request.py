@@ -19,7 +19,8 @@ from uuid import uuid4
 from pydantic_core import from_json
 
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
-from llmengine.dialects.common import header, read_object
+from llmengine.dialects.common import read_object
+from llmengine.dialects.errors import header
 from llmengine.dialects.openai_chat import decode
 from llmengine.engine.call import internal_error, patience_of
 from llmengine.telemetry.usage import total_cost

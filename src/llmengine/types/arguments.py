@@ -66,7 +66,9 @@ def checked_fields(
     return decorate
 
 
-def _problem(what: str, unknown: Mapping[str, object], known: list[str], advice: Advice | None) -> str:
+def _problem(
+    what: str, unknown: Mapping[str, object], known: list[str], advice: Advice | None
+) -> str:
     if not unknown:
         return f"{what} was given too many arguments; name them: {', '.join(known)}"
     said = advice(unknown) if advice is not None else None

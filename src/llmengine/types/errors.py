@@ -28,12 +28,14 @@ LLMEngineError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar
 
 from llmengine.types.printable import printable
 from llmengine.types.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from llmengine.types.outputs import LLMOutput, Usage
 
 
@@ -75,6 +77,18 @@ class InvalidRequestError(LLMEngineError, ValueError):
 
 class UnknownArgumentError(InvalidRequestError, TypeError):
     """A call or its SamplingParams got an argument that they do not have."""
+
+
+class _Details(TypedDict, total=False):
+    """The keyword arguments of CallError."""
+
+    status: int | None
+    code: str | None
+    type: str | None
+    body: str | None
+    retry_after: float | None
+    partial: LLMOutput | None
+    clock: str | None
 
 
 class CallError(LLMEngineError):
@@ -208,16 +222,8 @@ class UnexpectedResponseError(CallError):
     usually the failure of a gateway, so the request is sent again.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        body: str | None = None,
-        partial: LLMOutput | None = None,
-        cut: bool = False,
-    ) -> None:
-        super().__init__(message, status=status, body=body, partial=partial)
+    def __init__(self, message: str, *, cut: bool = False, **details: Unpack[_Details]) -> None:
+        super().__init__(message, **details)
         self.cut = cut
 
     @property
