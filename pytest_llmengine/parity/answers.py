@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.engine.options import Options
-    from llmengine.types.outputs import LLMOutput, Logprob, Result
+    from llmengine.types.outputs import LLMOutput, Logprob
+    from llmengine.types.results import Result
     from pytest_llmengine.parity.prompts import ParityPrompt
 
     OnAnswer = Callable[[int], None]

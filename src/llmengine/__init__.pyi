@@ -20,7 +20,6 @@ from .types.errors import APIConnectionError as APIConnectionError
 from .types.errors import APITimeoutError as APITimeoutError
 from .types.errors import AuthenticationError as AuthenticationError
 from .types.errors import BadRequestError as BadRequestError
-from .types.errors import BatchError as BatchError
 from .types.errors import CallError as CallError
 from .types.errors import ConfigError as ConfigError
 from .types.errors import ContextLengthError as ContextLengthError
@@ -44,11 +43,12 @@ from .types.outputs import Delta as Delta
 from .types.outputs import Fingerprint as Fingerprint
 from .types.outputs import LLMOutput as LLMOutput
 from .types.outputs import Logprob as Logprob
-from .types.outputs import Result as Result
 from .types.outputs import Tokens as Tokens
 from .types.outputs import ToolCall as ToolCall
 from .types.outputs import Usage as Usage
 from .types.request import Capability as Capability
+from .types.results import BatchError as BatchError
+from .types.results import Result as Result
 from .types.sampling import SamplingParams as SamplingParams
 from .worker import LLMWorker as LLMWorker
 from .worker import OpenAICompatibleWorker as OpenAICompatibleWorker

@@ -275,7 +275,9 @@ def test_fewer_answers_than_asked_for_is_an_error(engine_for: Any, chat: Any) ->
     with pytest.raises(UnexpectedResponseError, match="3 answers were asked for"):
         list(engine.stream("hi", SamplingParams(n=3)))
     assert isinstance(result.error, UnexpectedResponseError)
-    assert "3 answers were asked for (sampling parameter 'n') and 1 came" in str(result.error)
+    assert "asked for 3 answers (sampling parameter 'n'), but the server sent 1" in str(
+        result.error
+    )
     assert [o.text for o in result.error.partial.outputs] == ["One"]
     assert len(server.requests) == 2
 

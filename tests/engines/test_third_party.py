@@ -18,7 +18,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
 
 def _block(language: str) -> str:
     """The first block of the page in that language."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    found = re.search(
+        rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     assert found is not None
     return found[1]
 

@@ -19,7 +19,8 @@ from uuid import uuid4
 from pydantic_core import from_json
 
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
-from llmengine.dialects.common import header, read_object
+from llmengine.dialects.common import read_object
+from llmengine.dialects.errors import header
 from llmengine.dialects.openai_chat import decode
 from llmengine.engine.call import internal_error
 from llmengine.telemetry.usage import total_cost
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
     from llmengine.transport.base import HTTPReply, HTTPRequest
-    from llmengine.types.outputs import LLMOutput, Result, Usage
+    from llmengine.types.outputs import LLMOutput, Usage
+    from llmengine.types.results import Result
 
 
 _CHAT = "/v1/chat/completions"

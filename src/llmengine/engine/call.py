@@ -18,7 +18,7 @@ from llmengine.types.errors import (
     UnexpectedResponseError,
     detached,
 )
-from llmengine.types.outputs import Result, Usage
+from llmengine.types.results import Result
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmengine.telemetry.otel import ChatSpan
     from llmengine.telemetry.pricing import Tariff
     from llmengine.telemetry.usage import Account
-    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.outputs import LLMOutput, Usage
     from llmengine.types.request import ChatRequest
 
 

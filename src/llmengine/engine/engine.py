@@ -31,13 +31,13 @@ from llmengine.engine.sync import await_on, block_on, iterate, run
 from llmengine.telemetry.usage import Who, log_batch
 from llmengine.transport.loop import background
 from llmengine.types.errors import (
-    BatchError,
     ConfigError,
     InvalidRequestError,
     LLMEngineError,
     detached,
 )
 from llmengine.types.request import Capability
+from llmengine.types.results import BatchError
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
 
@@ -58,8 +58,9 @@ if TYPE_CHECKING:
     from llmengine.engine.options import Options
     from llmengine.engine.results import Job
     from llmengine.engine.sync import Wait
-    from llmengine.types.outputs import Delta, Fingerprint, LLMOutput, Result, Tokens
+    from llmengine.types.outputs import Delta, Fingerprint, LLMOutput, Tokens
     from llmengine.types.request import ChatRequest, Prompt
+    from llmengine.types.results import Result
 
 
 T = TypeVar("T")

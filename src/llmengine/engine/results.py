@@ -10,7 +10,7 @@ from llmengine.engine.call import ours
 from llmengine.engine.structured import generate_structured, require_enforcement
 from llmengine.structured.validation import refuse_uncalled
 from llmengine.types.errors import CallError, LLMEngineError, detached
-from llmengine.types.outputs import Result
+from llmengine.types.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from llmengine.pipeline.step import Chain, RecordProgress, Step
     from llmengine.telemetry.usage import Money
     from llmengine.types.errors import LLMEngineError
-    from llmengine.types.outputs import LLMOutput, Result
+    from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import Message
+    from llmengine.types.results import Result
 
 
 OutputRow = dict[str, Any]

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from llmengine.types.errors import LLMEngineError
-    from llmengine.types.outputs import CompletionOutput, LLMOutput, Result, Usage
+    from llmengine.types.outputs import CompletionOutput, LLMOutput, Usage
     from llmengine.types.request import ChatRequest
+    from llmengine.types.results import Result
 
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

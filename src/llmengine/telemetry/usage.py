@@ -17,7 +17,7 @@ from llmengine.types.outputs import Usage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmengine.types.outputs import Result
+    from llmengine.types.results import Result
 
 log = logging.getLogger("llmengine")
 

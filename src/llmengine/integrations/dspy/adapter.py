@@ -34,11 +34,11 @@ if TYPE_CHECKING:
         Delta,
         LLMOutput,
         Logprob,
-        Result,
         ToolCall,
         Usage,
     )
     from llmengine.types.request import Prompt
+    from llmengine.types.results import Result
 
     LMSource = Engine | EngineConfig | EngineWorker
 
