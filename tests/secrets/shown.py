@@ -48,7 +48,11 @@ def _engine() -> Any:
 
 def _request() -> HTTPRequest:
     return HTTPRequest(
-        _engine().backend.url, _engine().backend.address.headers, f'{{"user": "{key()}"}}'.encode(), 1, 1
+        _engine().backend.url,
+        _engine().backend.address.headers,
+        f'{{"user": "{key()}"}}'.encode(),
+        1,
+        1,
     )
 
 

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 
@@ -13,7 +14,8 @@ from llmengine.backends.connection import Connection, URLs
 from llmengine.backends.server_info import fingerprint_of
 from llmengine.config.resolve import Address, Names, base_of, plain, root_of
 from llmengine.structured.enforcement import EnforcementCache
-from llmengine.telemetry.pricing import tariff_of
+from llmengine.telemetry.pricing import DEFAULT_CURRENCY, tariff_of
+from llmengine.telemetry.usage import Who
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.request import Capability
 from llmengine.types.secrets import secret_address
@@ -76,6 +78,9 @@ class Backend:
         self.enforcement = EnforcementCache()
         self.refuses_reasoning = False  # whether the server refused reasoning for the model
         self._warned: set[str] = set()
+        self._urls: tuple[str, URLs] | None = None
+        # By loop. Each process has its own loop, so a forked child makes its own connections.
+        self._connections: WeakKeyDictionary[Background, Connection] = WeakKeyDictionary()
 
     @classmethod
     def variables(cls) -> Names:
@@ -120,21 +125,26 @@ class Backend:
 
     def urls(self) -> URLs:
         """The URLs of the server; not called on the loop, because it may start a server."""
-        return URLs(self.url, self.base_url, self.root_url)
+        endpoint = self.endpoint
+        if self._urls is None or self._urls[0] != endpoint:  # a server of its own was restarted
+            self._urls = endpoint, URLs(self.url, self.base_url, self.root_url)
+        return self._urls[1]
 
     def connect(self, loop: Background, urls: URLs) -> Connection:
-        """The connection to the server; called on the loop."""
-        ready = None if type(self).ready is Backend.ready else self.ready
-        return Connection(
-            loop,
-            self.config,
-            self.address,
-            urls,
-            clocks=self.clocks,
-            ready=ready,
-            in_process=self.in_process,
-            queues_calls=self.queues_calls,
-        )
+        """The connection to the server at these URLs; called on the loop."""
+        connection = self._connections.get(loop)
+        if connection is None or connection.urls != urls:
+            connection = self._connections[loop] = Connection(
+                loop,
+                self.config,
+                self.address,
+                urls,
+                clocks=self.clocks,
+                ready=None if type(self).ready is Backend.ready else self.ready,
+                in_process=self.in_process,
+                queues_calls=self.queues_calls,
+            )
+        return connection
 
     # ---- how much at once, how long, at what price
 
@@ -154,9 +164,15 @@ class Backend:
         return self.config.timeout
 
     @cached_property
-    def tariff(self) -> Tariff:
-        """How the calls of this engine are priced."""
+    def tariff(self) -> Tariff | None:
+        """How the calls of this engine are priced; None if that is not known."""
         return tariff_of(self.config.price, self.url, self.config.model)
+
+    @cached_property
+    def account(self) -> Who:
+        """The key of the engine's account, in which the usage of all its calls is summed."""
+        currency = self.tariff.currency if self.tariff is not None else DEFAULT_CURRENCY
+        return Who(self.config.name, self.config.model, currency)
 
     # ---- what a backend may do differently
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmengine.dialects.errors import failure
@@ -74,9 +74,12 @@ class Connection:
         self._readiness = loop.readiness(urls.root)
         self._queue = loop.queue(urls.root, config.model)
 
-    @cached_property
+    @property
     def transport(self) -> Transport:
-        """The HTTP client that sends the requests, by the configured name."""
+        """The HTTP client that sends the requests, by the configured name.
+
+        It is not kept, because a tool such as respx may take httpx over at any time.
+        """
         return self.loop.transport(self.config.transport)
 
     # ---- requests

@@ -282,7 +282,7 @@ class Address:
 
     def with_query(self, url: str) -> str:
         """A URL of this server with the endpoint's query string, which every request carries."""
-        return with_query(url, self.query) if self.query else url
+        return with_query(url, self.query)
 
     @property
     def key_advice(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from llmengine.dialects.errors import refuses_reasoning
 from llmengine.telemetry.tracing import tracing_of
-from llmengine.telemetry.usage import Who, meter
+from llmengine.telemetry.usage import meter
 from llmengine.types.errors import (
     BadRequestError,
     CallError,
@@ -47,7 +47,7 @@ class CallUsage:
 
     __slots__ = ("_account", "_begun", "_closed", "_free", "_spent", "_tariff", "attempts", "span")
 
-    def __init__(self, account: Account, tariff: Tariff, span: ChatSpan | None) -> None:
+    def __init__(self, account: Account, tariff: Tariff | None, span: ChatSpan | None) -> None:
         self.attempts = 0
         self.span = span
         self._account = account
@@ -97,8 +97,10 @@ class CallUsage:
         self._closed = True
         uncounted = self.attempts - len(self._spent) - self._free
         seconds = self._account.end(self._begun)
-        cost = self._tariff.cost(self._spent, uncounted, seconds)
-        currency = None if cost is None else self._tariff.currency
+        cost = currency = None
+        if self._tariff is not None:
+            cost = self._tariff.cost(self._spent, uncounted, seconds)
+            currency = None if cost is None else self._tariff.currency
         result = Result(output, error, self.attempts, self.usage, cost, uncounted, currency)
         self._account.add(result, cancelled=cancelled)
         if self.span is not None:
@@ -140,7 +142,7 @@ class Call:
         self.connection = connection
         self.slots = connection.loop.slots(backend, backend.concurrency)
         self._tariff = backend.tariff
-        self._account = meter.account(Who(config.name, config.model, self._tariff.currency))
+        self._account = meter.account(backend.account)
         self.tracing = tracing_of(config.name, config.model, backend.name, connection.urls.chat)
 
     def usage(self, request: ChatRequest | None = None) -> CallUsage:

@@ -18,6 +18,7 @@ from llmengine.config.settings import EngineSettings
 from llmengine.dialects.streaming import is_off
 from llmengine.engine.call import Call, warn_of_reasoning
 from llmengine.engine.options import (
+    NO_OPTIONS,
     CallOptions,
     as_prompts,
     as_sampling,
@@ -28,7 +29,7 @@ from llmengine.engine.options import (
 from llmengine.engine.results import result_of, results_in_window, results_of
 from llmengine.engine.stream import End, StreamReader
 from llmengine.engine.sync import await_on, block_on, iterate, run
-from llmengine.telemetry.usage import Who, log_batch
+from llmengine.telemetry.usage import log_batch
 from llmengine.transport.loop import background
 from llmengine.types.errors import (
     ConfigError,
@@ -274,8 +275,7 @@ class Engine:
             return await results_of(make_call(), jobs)
 
         results: list[Result] = await wait(background().submit(work()))
-        who = Who(self.name, self.model, self.backend.tariff.currency)
-        log_batch(who, wanted.step_id, results, monotonic() - started)
+        log_batch(self.backend.account, wanted.step_id, results, monotonic() - started)
         return results
 
     def _windowed(
@@ -358,8 +358,10 @@ class Engine:
 
     def _options(self, options: Options) -> CallOptions:
         """The call's options, without reasoning if the backend has none; that is logged once."""
-        given = CallOptions(**options)
+        given = CallOptions(**options) if options else NO_OPTIONS
         wanted = self.config.reasoning if given.reasoning is None else given.reasoning
+        if wanted is None:
+            return given
         if Capability.REASONING in self.backend.capabilities:
             return replace(given, reasoning=wanted)
         if wanted and not is_off(wanted):

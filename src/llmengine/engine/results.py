@@ -47,7 +47,8 @@ async def _answer(call: Call, request: ChatRequest, usage: CallUsage) -> LLMOutp
     if request.sampling.structured_outputs:
         await require_enforcement(call, request)
     output = await call.exchange(request, usage)
-    refuse_uncalled(output, request)
+    if request.tool_choice is not None:
+        refuse_uncalled(output, request)
     return output
 
 

@@ -77,7 +77,8 @@ class StreamReader:
                 if self._request.sampling.structured_outputs:
                     await require_enforcement(self._call, self._request)
                 output = await self._exchange(self._request, usage)
-                refuse_uncalled(output, self._request)
+                if self._request.tool_choice is not None:
+                    refuse_uncalled(output, self._request)
         except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
             error = ours(raised)
             if isinstance(error, CallError):

@@ -158,7 +158,10 @@ class SamplingParams:
             if not chosen:
                 return self
             refuse_what_is_lost(self)
-        return SamplingParams(**(self.given() | chosen), native=over.native)
+        defaults = self.given()
+        if not defaults:
+            return over
+        return SamplingParams(**(defaults | chosen), native=over.native)
 
     def given(self) -> dict[str, Any]:
         """The fields that are set, as a new dictionary."""
