@@ -10,7 +10,7 @@ import os
 import threading
 from dataclasses import asdict, dataclass, field, fields
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from llmengine.types.outputs import Usage
 
@@ -100,7 +100,7 @@ class Snapshot:
         rest = {w: t - earlier.engines.get(w, Totals()) for w, t in self.engines.items()}
         return Snapshot({who: totals for who, totals in rest.items() if totals.calls})
 
-    def as_dicts(self) -> list[dict[str, Any]]:
+    def as_dicts(self) -> list[dict[str, object]]:
         """One plain mapping per engine, for JSON."""
         return [
             {**who._asdict(), **asdict(totals), "cost": totals.cost}
