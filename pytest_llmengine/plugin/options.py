@@ -86,6 +86,13 @@ TIER = Option(
     "how deep the contract suite goes (default: extended)",
     choices=("smoke", "core", "extended"),
 )
+LEVEL = Option(
+    "level",
+    ("--engine-level",),
+    "only the contract's rules of this level; repeatable (default: all levels)",
+    "list",
+    choices=("required", "expected", "optional", "quirk"),
+)
 REPORT = Option(
     "report",
     ("--engine-report",),
@@ -176,6 +183,7 @@ OPTIONS = (
     CASSETTES,
     REWRITE,
     TIER,
+    LEVEL,
     REPORT,
     PROFILE,
     IMAGE,
@@ -243,6 +251,7 @@ def chosen(config: pytest.Config, option: Option) -> Any:
 def values_of(config: pytest.Config) -> dict[str, Any]:
     """Every option as a plain value; raises UsageError that names the option if one is wrong."""
     engines = tuple(dict.fromkeys(chosen(config, ENGINE) or ()))
+    chosen(config, LEVEL)  # checked here and read where the checks are selected
     _check_image(config, engines)
     url, fallback_url = given(config, URL), written(config, URL)
     if (url or fallback_url) and len(engines) > 1:
@@ -287,7 +296,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 def _parsed(option: Option, text: str) -> Any:
     if option.kind == "list":
-        return text.replace(",", " ").split()
+        return _checked(option, text.replace(",", " ").split(), option.variable)
     if option.kind == "flag":
         return _flag(option, text.lower())
     return _checked(option, text, option.variable)
@@ -300,8 +309,9 @@ def _checked(option: Option, value: Any, where: str) -> Any:
             return _NUMBERS[option.kind](value)
         except ArgumentTypeError as error:
             raise pytest.UsageError(f"{where} is {error}") from error
-    if option.choices is not None and value not in option.choices:
-        raise pytest.UsageError(f"{where} is {value!r}; it is one of {', '.join(option.choices)}")
+    for one in value if option.kind == "list" else (value,):
+        if option.choices is not None and one not in option.choices:
+            raise pytest.UsageError(f"{where} is {one!r}; it is one of {', '.join(option.choices)}")
     return value
 
 

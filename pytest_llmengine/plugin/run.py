@@ -11,6 +11,7 @@ import pytest
 from pytest_llmengine.plugin.markers import CHECK, NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
+    LEVEL,
     PARITY_BASELINE,
     PROFILE,
     REPORT,
@@ -100,19 +101,27 @@ def backends_of(item: pytest.Item) -> list[str]:
 
 
 def contract_rows(config: pytest.Config) -> Iterator[Any]:
-    """Every check of the tier with every engine of the run.
+    """Every check of the tier and the levels with every engine of the run.
 
     If no engine is chosen, these are the engines with recordings of the contract. The checks of an
     engine without a server are skipped, because they are about HTTP.
     """
-    from pytest_llmengine.contract.registry import select  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.contract.registry import (  # noqa: PLC0415 - imported when used
+        Level,
+        select,
+    )
     from pytest_llmengine.targets import has_server  # noqa: PLC0415 - the same
 
+    levels = [Level(name) for name in chosen(config, LEVEL) or ()]
+    try:
+        checks = select(tier=settings(config).tier, levels=levels)
+    except LookupError as error:
+        raise pytest.UsageError(str(error)) from error
     skip = pytest.mark.skip("the contract is about HTTP, and this engine has no server")
     for name in _under_contract(config):
         backend = _backend(config, name)
         marks = [] if backend is None or has_server(backend) else [skip]
-        for check in select(tier=settings(config).tier):
+        for check in checks:
             yield pytest.param(check, name, id=f"{name}-{check.id}", marks=marks)
 
 

@@ -20,8 +20,8 @@ from pydantic_core import from_json, to_json
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.transport.httpx_connections import close_with_surplus, send_or_close
 from llmengine.transport.logs import scrub_logs
-from llmengine.transport.surplus import close_with_surplus
 from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -160,8 +160,13 @@ def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
 
     A redirect would send the key to another address. Answers are read within the limits.
     """
+
+    class Connections(sdk.DefaultAsyncHttpxClient):  # type: ignore[misc]  # found at run time
+        async def send(self, request: Any, **options: Any) -> Any:
+            return await send_or_close(super().send, request, **options)
+
     no_cookies = DefaultCookiePolicy(allowed_domains=[])
-    return sdk.DefaultAsyncHttpxClient(
+    return Connections(
         follow_redirects=False,
         cookies=CookieJar(no_cookies),
         headers={"Accept-Encoding": ACCEPT_ENCODING},

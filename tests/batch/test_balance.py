@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
+import socket
+from contextlib import ExitStack, suppress
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +69,8 @@ def test_server_that_dies_costs_no_result(
 def test_servers_share_by_what_they_can_do(
     kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path
 ) -> None:
-    """A slow server gets less of the work, and nobody waits for it."""
-    server.play(Script(faults=repeat(Fault(delay=0.05))))
+    """A slow server gets less of the work, and no request waits for it."""
+    server.play(Script(faults=repeat(Fault(delay=0.5))))
     engines = [engine_at(s.root_url, max_concurrency=4) for s in (server, other)]
 
     run_batch([kit.request(f"r{i}") for i in range(300)], output, engines)
@@ -80,29 +80,47 @@ def test_servers_share_by_what_they_can_do(
 
 @pytest.mark.parametrize("fault", [Fault(status=429, retry_after=30), Fault(status=503)])
 def test_other_server_is_asked_at_once(
-    kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path, fault: Fault
+    kit: Kit,
+    engine_at: Any,
+    server: MockServer,
+    other: MockServer,
+    clock: Any,
+    output: Path,
+    fault: Fault,
 ) -> None:
-    """A server that is too busy, however long it asks to wait, is no reason to wait or to fail."""
+    """A server that is too busy, however long it asks to wait, is no reason to wait or to fail.
+
+    Time stands still, so a run that waits for anything does not end.
+    """
     server.play(Script(faults=repeat(fault)))
     engines = [engine_at(s.root_url, max_retries=0) for s in (server, other)]
 
     report = run_batch([kit.request(f"r{i}") for i in range(300)], output, engines)
 
     assert report.ok
-    assert report.progress.seconds < 10
     assert report.progress.attempts == len(server.calls) + len(other.calls)
 
 
 def test_server_that_does_not_wake_is_left_to_itself(
-    kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path
+    kit: Kit,
+    engine_at: Any,
+    server: MockServer,
+    other: MockServer,
+    clock: Any,
+    aside: Any,
+    until: Any,
+    output: Path,
 ) -> None:
     """What waited in vain for a sleeping server goes to the other."""
     server.play(Script(faults=repeat(Fault(status=503))))
-    asleep = engine_at(server.root_url, cold_start=0.2, max_retries=0, max_concurrency=4)
+    asleep = engine_at(server.root_url, cold_start=20, max_retries=0, max_concurrency=4)
+    living = engine_at(other.root_url, timeout={"connect": None, "total": None})
+    lines = [kit.request(f"r{i}") for i in range(50)]
 
-    report = run_batch(
-        [kit.request(f"r{i}") for i in range(50)], output, [asleep, engine_at(other.root_url)]
-    )
+    run = aside(run_batch, lines, output, [asleep, living])
+    until(lambda: server.calls)
+    with clock.passing(1):
+        report = run.result(60)
 
     assert report.ok
     assert {call.method for call in server.calls} == {"GET"}
@@ -115,7 +133,7 @@ def test_sleeping_server_is_waited_for(
     server.play(Script(faults=repeat(Fault(status=503), 2)))
 
     report = run_batch(
-        [kit.request("a")], output, engine_at(server.root_url, cold_start=5, max_retries=0)
+        [kit.request("a")], output, engine_at(server.root_url, cold_start=120, max_retries=0)
     )
 
     assert report.ok
@@ -133,15 +151,17 @@ def test_refused_request_is_not_passed_around(
     assert len(server.calls) + len(other.calls) == 1
 
 
-def test_all_dead_ends_by_the_retry_rules(
-    kit: Kit, engine_at: Any, server: MockServer, other: MockServer, output: Path
-) -> None:
-    """Nobody waits for ever: each request is tried as often as configured, and is then failed."""
-    engines = [engine_at(s.root_url, max_retries=2) for s in (server, other)]
-    server.stop()
-    other.stop()
+def test_all_dead_ends_by_the_retry_rules(kit: Kit, engine_at: Any, output: Path) -> None:
+    """The run ends: each request is tried as often as configured, and then fails."""
+    with ExitStack() as stack:
+        # Ports that are taken and refuse connections, so that no other server can get them.
+        taken = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for sock in taken:
+            sock.bind(("127.0.0.1", 0))
+        urls = [f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in taken]
+        engines = [engine_at(url, max_retries=2, timeout={"connect": None}) for url in urls]
 
-    report = run_batch([kit.request(f"r{i}") for i in range(50)], output, engines)
+        report = run_batch([kit.request(f"r{i}") for i in range(50)], output, engines)
 
     assert report.progress.failed == 50
     assert {line["error"]["code"] for line in kit.read(output)} == {"api_connection_error"}
@@ -149,7 +169,7 @@ def test_all_dead_ends_by_the_retry_rules(
 
 
 def _on_loop(work: Any) -> Any:
-    return background().submit(work).result(timeout=10)
+    return background().submit(work).result(60)
 
 
 def _fail(endpoint: Endpoint, error: CallError, *, trial: bool = False) -> None:
@@ -158,16 +178,16 @@ def _fail(endpoint: Endpoint, error: CallError, *, trial: bool = False) -> None:
 
 
 @pytest.fixture
-def pair(engine_at: Any) -> tuple[Endpoint, Endpoint]:
-    """Two endpoints that rest briefly."""
+def pair(engine_at: Any, clock: Any) -> tuple[Endpoint, Endpoint]:
+    """Two endpoints that rest for 20 s the first time, on the clock that the test moves."""
     first, second = (
-        Endpoint(engine_at(f"http://127.0.0.1:{port}"), background(), first_rest=0.02)
+        Endpoint(engine_at(f"http://127.0.0.1:{port}"), background(), first_rest=20)
         for port in (1, 2)
     )
     return first, second
 
 
-def test_rest_ends_with_one_trial(pair: tuple[Endpoint, Endpoint]) -> None:
+def test_rest_ends_with_one_trial(pair: tuple[Endpoint, Endpoint], clock: Any) -> None:
     """After its rest an endpoint gets one request; an answer brings it back."""
     first, second = pair
 
@@ -177,7 +197,7 @@ def test_rest_ends_with_one_trial(pair: tuple[Endpoint, Endpoint]) -> None:
             _fail(first, APIConnectionError("gone"))
         assert first.out
         assert {balancer.pick(()) for _ in range(9)} == {(second, False)}
-        await asyncio.sleep(0.025)
+        clock.advance(25)
         assert balancer.pick(()) == (first, True)
         with first.attempt(trial=True):
             assert balancer.pick(()) == (second, False)
@@ -186,7 +206,7 @@ def test_rest_ends_with_one_trial(pair: tuple[Endpoint, Endpoint]) -> None:
     _on_loop(story())
 
 
-def test_failed_trial_doubles_the_rest(pair: tuple[Endpoint, Endpoint]) -> None:
+def test_failed_trial_doubles_the_rest(pair: tuple[Endpoint, Endpoint], clock: Any) -> None:
     """It is asked ever less often; stragglers of its first death change nothing."""
     first, second = pair
 
@@ -194,15 +214,15 @@ def test_failed_trial_doubles_the_rest(pair: tuple[Endpoint, Endpoint]) -> None:
         balancer = Balancer(pair)
         for _ in range(EJECT_AFTER):
             _fail(first, InternalServerError("gone", status=503))
-        await asyncio.sleep(0.015)
+        clock.advance(15)
         for _ in range(EJECT_AFTER):
             _fail(first, InternalServerError("gone", status=503))
-        await asyncio.sleep(0.01)
+        clock.advance(10)
         assert balancer.pick(()) == (first, True)
         _fail(first, InternalServerError("gone", status=503), trial=True)
-        await asyncio.sleep(0.025)
+        clock.advance(25)
         assert balancer.pick(()) == (second, False)
-        await asyncio.sleep(0.025)
+        clock.advance(25)
         assert balancer.pick(()) == (first, True)
 
     _on_loop(story())

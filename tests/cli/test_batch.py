@@ -219,3 +219,26 @@ def test_terminal_gets_a_bar_and_a_pipe_gets_lines(terminal: bool) -> None:
         assert stream.getvalue().endswith("\x1b[2K")
     else:
         assert stream.getvalue() == "4 of 10 lines, 4 lines/s, 0:00:02 left\n"
+
+
+def test_tool_that_was_not_called_fails_its_line(
+    llmengine: Any, raw_server: Any, chat: Any, tmp_path: Path
+) -> None:
+    """The status is 1, and the error says what the request demanded."""
+    tool = {"type": "function", "function": {"name": "weather"}}
+    body = {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [tool],
+        "tool_choice": "required",
+    }
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps(line), "utf-8")
+    server = raw_server(lambda _, connection: connection.reply(chat("It rains.")))
+
+    ran = llmengine(
+        "batch", source, "-o", tmp_path / "out.jsonl", "--url", server.url, "--model", "m"
+    )
+
+    assert ran.status == 1
+    assert "tool_choice is 'required', and the answer calls no tool" in " ".join(ran.err.split())

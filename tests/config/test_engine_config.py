@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -148,3 +150,18 @@ def test_configuration_pickles_without_its_engine() -> None:
     assert copy == config
     assert copy.sampling == SamplingParams(temperature=0)
     assert copy.resolve_key() == "sk-pickled-key"
+
+
+@pytest.mark.parametrize("deep", [deepcopy, lambda c: c.model_copy(deep=True)])
+def test_deep_copy_has_its_own_engine(deep: Any) -> None:
+    """Also after the engine of the original was made."""
+    config = EngineConfig(backend="vllm_api", model="m", api_key="sk-copied-key")
+    made = config.engine
+
+    copied = deep(config)
+
+    assert copied == config
+    assert copied.resolve_key() == "sk-copied-key"
+    assert copied.engine is not made
+    assert copied.engine.config is copied
+    assert deepcopy(made).config == config

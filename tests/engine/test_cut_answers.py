@@ -93,7 +93,7 @@ CUT = {
     "blank": with_body(b" \r\n "),
     "half": with_body(HALF),
     "text": with_body(b"upstream timed out"),
-    "page": with_body(b"<html>502 Bad Gateway</html>"),
+    "page": with_body(b"<html>502 Bad Gateway"),
     "packed half": with_body(
         gzip.compress(HALF + bytes(range(256)) * 9)[:-40], **{"Content-Encoding": "gzip"}
     ),
@@ -275,3 +275,20 @@ def test_connection_that_breaks_is_still_one(sent: Any) -> None:
     (result,) = engine.results("hi")
 
     assert type(result.error) is APIConnectionError
+
+
+@pytest.mark.parametrize(
+    "page", [b"<html><p>Sign in</html>", b"\n<!DOCTYPE HTML>\n<p>Hi</HTML> \n"]
+)
+def test_web_page_at_the_address_is_not_asked_twice(sent: Any, page: bytes) -> None:
+    """Whole and streamed; the error says to check the address."""
+    kind = {"Content-Type": "text/html; charset=utf-8"}
+    engine, server = sent(lambda _, c: c.reply(page, headers=kind), max_retries=3)
+
+    (result,) = engine.results("hi")
+    with pytest.raises(UnexpectedResponseError, match="check the engine's endpoint"):
+        list(engine.stream("hi"))
+
+    assert isinstance(result.error, UnexpectedResponseError)
+    assert "check the engine's endpoint" in str(result.error)
+    assert len(server.requests) == 2

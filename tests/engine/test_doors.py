@@ -89,31 +89,31 @@ def test_concurrency_is_held_across_threads(engine_for: Any, chat: Any) -> None:
     assert most[0] == 3
 
 
-def test_clock_does_not_run_while_a_prompt_waits_its_turn(engine_for: Any, chat: Any) -> None:
+def test_clock_does_not_run_while_a_prompt_waits_its_turn(
+    engine_for: Any, chat: Any, clock: Any
+) -> None:
     """Three prompts one after the other take longer than the total of each, and all succeed."""
 
     def handler(_: Any, connection: Any) -> None:
-        connection.pause(0.3)
+        clock.advance(30)
         connection.reply(chat())
 
-    engine, _ = engine_for(handler, max_concurrency=1, timeout=0.7)
+    engine, _ = engine_for(handler, max_concurrency=1, timeout=70)
 
     assert all(r.ok for r in engine.results(["a", "b", "c"]))
 
 
-def test_total_clock_ends_a_call(engine_for: Any, chat: Any) -> None:
+def test_total_clock_ends_a_call(engine_for: Any, clock: Any, aside: Any, until: Any) -> None:
     """A server that does not answer in time is given up, once, by name."""
+    engine, server = engine_for(lambda _, c: c.pause(120), timeout=20)
 
-    def handler(_: Any, connection: Any) -> None:
-        connection.pause(3)
-        connection.reply(chat())
-
-    engine, server = engine_for(handler, timeout=0.2)
-
-    (result,) = engine.results("hi")
+    asked = aside(engine.results, "hi")
+    until(lambda: server.requests)
+    clock.advance(21)
+    (result,) = asked.result(60)
 
     assert result.error.clock == "total"
-    assert "within 0.2 s" in str(result.error)
+    assert "within 20 s" in str(result.error)
     assert len(server.requests) == 1
 
 

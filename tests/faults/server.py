@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from .wires import Asked, wire_of
@@ -110,46 +111,58 @@ class FaultServer:
     requests: Counter[str] = field(default_factory=Counter)
     elsewhere: list[str] = field(default_factory=list)
     cookies: list[str] = field(default_factory=list)
-    _server: asyncio.Server | None = None
-    _tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
+    _listener: socket.socket = field(default_factory=socket.socket)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=512)
+        self._listener.setblocking(False)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(512)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        await asyncio.sleep(0.01)  # whoever is being accepted comes in
-        left = dict(self._tasks)
-        for task, writer in left.items():
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        left = list(self._tasks)
+        for task in left:
             task.cancel()
-            writer.transport.abort()  # also if the task has not begun
         await asyncio.gather(*left, return_exceptions=True)
-        await asyncio.sleep(0)  # the connections that were aborted are closed
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
+        port: int = self._listener.getsockname()[1]
         return port
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self) -> None:
+        """Accept one connection.
+
+        An asyncio.Server is not used, because it loses connections that it accepts while it is
+        closed: they are then closed only by the garbage collector, in any later test.
+        """
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return  # the client is gone already
         self.connections += 1
         self.open += 1
-        task = asyncio.create_task(self._handle(reader, writer))
-        self._tasks[task] = writer
-        task.add_done_callback(self._tasks.pop)
+        task = asyncio.create_task(self._handle(sock))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._end, sock))
 
-    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await self._serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client hung up
-        finally:
-            self.open -= 1
-            writer.transport.abort()
+    def _end(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        sock.close()  # if the task was cancelled before it began
+        self.open -= 1
+        self._tasks.discard(task)
+
+    async def _handle(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # the client hung up
+            reader, writer = await asyncio.open_connection(sock=sock)
+            try:
+                await self._serve(reader, writer)
+            finally:
+                writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.reads:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from llmengine.mock import Behaviour, MockServer
-from pytest_llmengine.contract.registry import Tier, select
+from pytest_llmengine.contract.registry import Level, Tier, select
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,37 @@ def test_reference_passes(pytester: pytest.Pytester) -> None:
             "*LLM engine contract: mock*",
             f"{_SMOKE} checks: {_SMOKE} pass; all accepted",
         ]
+    )
+
+
+def _required() -> int:
+    return len(select(tier=Tier.SMOKE, levels=[Level.REQUIRED]))
+
+
+def test_levels_select(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the command line, in the environment and in the ini file; several levels add up."""
+    arguments = (*_SUITE, "--engine=mock", "--engine-tier=smoke")
+    both = len(select(tier=Tier.SMOKE, levels=[Level.REQUIRED, Level.EXPECTED]))
+    assert 0 < _required() < both < _SMOKE
+
+    given = ("--engine-level=required", "--engine-level=expected")
+    pytester.runpytest_inprocess(*arguments, *given).assert_outcomes(passed=both)
+    pytester.makeini("[pytest]\nllmengine_level = required")
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=_required())
+    monkeypatch.setenv("LLMENGINE_LEVEL", "required,expected")
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=both)
+
+
+def test_unknown_level_is_refused(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says which levels there are."""
+    monkeypatch.setenv("LLMENGINE_LEVEL", "expected,requird")
+
+    result = pytester.runpytest_inprocess(*_SUITE, "--engine=mock")
+
+    result.stderr.fnmatch_lines(
+        ["*LLMENGINE_LEVEL is 'requird'; it is one of required, expected, optional, quirk"]
     )
 
 

@@ -270,6 +270,85 @@ def test_deep_json_is_one_of_our_errors(sent: Any, chunk: Any, opening: bytes) -
         list(engine.stream("hi"))
 
 
+SHALLOW = AnswerLimits(json_depth=20)
+
+
+def _nested(levels: int) -> Any:
+    """Arrays and objects in each other, that many levels deep."""
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(("levels", "limits"), [(19, SHALLOW), (150, AnswerLimits())])
+def test_json_within_its_depth_is_read(sent: Any, chat: Any, levels: int, limits: Any) -> None:
+    """The answer itself is one more level."""
+    engine, _ = sent(lambda _, c: c.reply(chat() | {"more": _nested(levels)}), limits=limits)
+
+    assert engine.results("hi")[0].ok
+
+
+def test_depth_of_json_is_configured(sent: Any, chat: Any) -> None:
+    """A body with one level more than the limit is refused, and the limit is named."""
+    engine, _ = sent(lambda _, c: c.reply(chat() | {"more": _nested(20)}), limits=SHALLOW)
+
+    (result,) = engine.results("hi")
+
+    assert type(result.error) is AnswerTooLargeError
+    assert "more than 20 nested levels of JSON (limits.json_depth)" in str(result.error)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '\\"{' * 5000, "[{(" * 5000 + '"]'])
+def test_brackets_in_a_text_are_no_depth(sent: Any, chat: Any, chunk: Any, text: str) -> None:
+    """Whole and streamed, in events that come in pieces."""
+    body = b"".join(b"data: " + _json(c) + b"\n\n" for c in (chunk(text), chunk(finish="stop")))
+
+    def handler(request: Any, connection: Any) -> None:
+        if not request.json.get("stream"):
+            connection.reply(chat(text))
+            return
+        connection.start_sse()
+        for place in range(0, len(body), 999):
+            connection.chunk(body[place : place + 999])
+        connection.chunk(b"")
+
+    engine, _ = sent(handler, limits=SHALLOW)
+
+    assert engine.generate("hi")[0].outputs[0].text == text
+    assert "".join(d.text for d in engine.stream("hi")) == text
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_depth_of_events_is_configured(sent: Any, chunk: Any, size: int) -> None:
+    """Wherever the event is cut, and also if its JSON comes in several lines."""
+    deep = _json(chunk("!") | {"more": _nested(20)}).replace(b'"more": ', b'"more":\ndata: ')
+    body = b": [[[ \n\ndata: " + _json(chunk("Half")) + b"\n\ndata: " + deep + b"\n\n"
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        for place in range(0, len(body), size):
+            connection.chunk(body[place : place + size])
+        connection.chunk(b"")
+
+    engine, _ = sent(handler, limits=SHALLOW)
+
+    with pytest.raises(AnswerTooLargeError, match=r"limits\.json_depth"):
+        list(engine.stream("hi"))
+
+
+def test_depth_of_ollamas_lines_is_configured(raw_server: Any) -> None:
+    """Each line is JSON of its own."""
+    line = {"message": {"content": "Hi"}, "done": False}
+    lines = _json(line) + b"\n" + _json(line | {"more": _nested(20)}) + b"\n"
+    kind = {"Content-Type": "application/x-ndjson"}
+    server = raw_server(lambda _, c: c.reply(lines, headers=kind))
+    config = {"backend": "ollama_api", "model": "m", "endpoint": server.url, "limits": SHALLOW}
+
+    with pytest.raises(AnswerTooLargeError, match=r"limits\.json_depth"):
+        list(EngineConfig(**config).engine.stream("hi"))
+
+
 @pytest.mark.parametrize(
     "headers", [{"X-Long": "a" * 500_000}, {f"X-{n}": "a" * 99 for n in range(9999)}]
 )

@@ -78,11 +78,16 @@ def test_both_transports_name_a_server_that_is_not_there(transport: str) -> None
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
-def test_both_transports_keep_the_total_clock(raw_server: Any, transport: str) -> None:
+def test_both_transports_keep_the_total_clock(
+    raw_server: Any, clock: Any, aside: Any, until: Any, transport: str
+) -> None:
     """The clock's name and its limit are in the error."""
-    server = raw_server(lambda _, c: c.pause(3))
+    server = raw_server(lambda _, c: c.pause(120))
 
-    (result,) = _engine(server.url, transport=transport, timeout=0.2).results("hi")
+    asked = aside(_engine(server.url, transport=transport, timeout=20).results, "hi")
+    until(lambda: server.requests)
+    clock.advance(21)
+    (result,) = asked.result(60)
 
     assert isinstance(result.error, APITimeoutError)
     assert result.error.clock == "total"

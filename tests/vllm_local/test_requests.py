@@ -114,7 +114,10 @@ def test_reasoning_is_told_to_the_chat_template(
     ("options", "said"),
     [
         ({"tools": [weather]}, "no tool_call_parser"),
-        ({"extra_body": {"top_logprobs": 3}}, "'top_logprobs', which is no argument of LLM.chat"),
+        (
+            {"extra_body": {"top_logprobs": 3}},
+            "'top_logprobs', which is not an argument of LLM.chat",
+        ),
     ],
 )
 def test_what_would_be_lost_is_refused(options: dict[str, Any], said: str, engine: Engine) -> None:

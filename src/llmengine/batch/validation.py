@@ -1,14 +1,17 @@
 """Checks that the answer to one line of a batch is complete.
 
 The server's own text goes into the output unchanged, so only what would make the answer a failure
-is checked here. The content of the answer is not judged.
+is checked here. The content of the answer is not judged, except that it must call a tool if the
+request demands that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.format import ROUTES
+from llmengine.dialects import openai_chat, openai_responses
 from llmengine.dialects.common import not_read, unexpected
 from llmengine.dialects.errors import reported_failure
 from llmengine.dialects.fields import (
@@ -21,10 +24,12 @@ from llmengine.dialects.fields import (
     required_text,
 )
 from llmengine.dialects.openai_chat import failure_in
+from llmengine.structured.tools import demanded_tools
+from llmengine.structured.validation import refuse_uncalled
+from llmengine.types.request import ChatRequest
+from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llmengine.batch.format import BatchRequest
     from llmengine.types.outputs import Usage
 
@@ -39,7 +44,8 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
 def refuse_what_is_not_whole(data: Mapping[str, Any], request: BatchRequest, body: bytes) -> None:
     """Raise a CallError if a response with status 200 is not a complete answer to the request.
 
-    It is the error that the server reports, or UnexpectedResponseError with a quote of the body.
+    It is the error that the server reports, UnexpectedResponseError with a quote of the body, or
+    StructuredOutputError for an answer without the tool call that the request demands.
     """
     name = ROUTES[request.url]
     try:
@@ -57,6 +63,7 @@ def refuse_what_is_not_whole(data: Mapping[str, Any], request: BatchRequest, bod
         _refuse_unfinished_response(data, body)
     elif (wanted := _wanted(request)) > len(items):
         raise unexpected(f"{wanted} {name} were asked for and {len(items)} came", body)
+    _refuse_uncalled(request, body)
 
 
 def _refuse_unfinished(choice: Mapping[str, Any], url: str, body: bytes) -> None:
@@ -74,6 +81,30 @@ def _refuse_unfinished_response(data: Mapping[str, Any], body: bytes) -> None:
         raise reported_failure({"error": {"message": "the response failed"}}, body)
     if status not in ("completed", "incomplete"):
         raise unexpected("the answer is not a finished response", body)
+
+
+_DECODERS = {
+    "/v1/chat/completions": openai_chat.decode,
+    "/v1/responses": openai_responses.decode,
+}
+
+
+def _refuse_uncalled(request: BatchRequest, body: bytes) -> None:
+    """Raise StructuredOutputError for an answer without the tool call that is demanded."""
+    choice, tools = request.body.get("tool_choice"), request.body.get("tools")
+    decode = _DECODERS.get(request.url)
+    if decode is None or not isinstance(choice, (str, Mapping)) or not isinstance(tools, list):
+        return
+    asked = ChatRequest(
+        model="",
+        prompt="",
+        messages=(),
+        sampling=SamplingParams(),
+        tools=tuple(tool for tool in tools if isinstance(tool, Mapping)),
+        tool_choice=choice,
+    )
+    if demanded_tools(asked) is not None:
+        refuse_uncalled(decode(body, asked), asked)
 
 
 def _wanted(request: BatchRequest) -> int:

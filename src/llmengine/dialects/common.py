@@ -88,6 +88,7 @@ _OK = 200
 _ENTRY = "logprobs[]."
 _PROMPT_ENTRY = "prompt_logprobs[]."
 _LONGEST_ID = 16  # digits of a token's number
+_HTML_START = 256  # bytes within which a page begins, and within which it ends
 _TOO_DEEP = "recursion limit"  # part of the parser's message for JSON with more than 200 levels
 
 
@@ -105,11 +106,27 @@ def read_object(body: bytes) -> dict[str, object]:
 def unexpected(problem: str, body: bytes) -> UnexpectedResponseError:
     """The error for a successful answer that has this problem; its message quotes the body.
 
-    A body that is not valid JSON counts as cut. A body that is valid JSON has arrived whole.
+    A body that is not valid JSON counts as cut. A body that is valid JSON has arrived whole, and so
+    has a whole HTML page: the server at this address is not a model's, so a retry would not help.
     """
-    quoted = quote(body)
-    cut = not _is_json(body)
-    return UnexpectedResponseError(f"{problem}: {quoted}", status=_OK, body=quoted, cut=cut)
+    quoted, page = quote(body), is_html_page(body)
+    cut = not page and not _is_json(body)
+    error = UnexpectedResponseError(f"{problem}: {quoted}", status=_OK, body=quoted, cut=cut)
+    if page:
+        error.advise(HTML_ADVICE)
+    return error
+
+
+HTML_ADVICE = (
+    "a web page and not a model's API is at this address, such as the login page of a proxy: check "
+    "the engine's endpoint; OpenAI-style ones end in /v1"
+)
+
+
+def is_html_page(body: bytes) -> bool:
+    """Whether a body is a whole page of HTML."""
+    start, end = body[:_HTML_START].lstrip().lower(), body[-_HTML_START:].rstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html")) and end.endswith(b"</html>")
 
 
 def _json_problem(body: bytes, message: str) -> str:

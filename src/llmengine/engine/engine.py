@@ -7,6 +7,7 @@ the server: its address, its wire format and its peculiarities.
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache, cached_property
 from time import monotonic
@@ -432,6 +433,12 @@ class EngineConfig(EngineSettings):
         """A copy with some fields changed; the copy has its own engine."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("engine", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A deep copy, which has its own engine."""
+        copied = type(self).__new__(type(self))
+        copied.__setstate__(deepcopy(self.__getstate__(), memo))
         return copied
 
     def __getstate__(self) -> dict[Any, Any]:

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
+from llmengine.dialects.common import HTML_ADVICE, is_html_page
 from llmengine.dialects.fields import quote
 from llmengine.engine.call import Call, ours
 from llmengine.engine.structured import require_enforcement, stream_structured
@@ -193,15 +194,18 @@ class StreamReader:
         partial, cut = None, False
         try:
             partial = self._backend.dialect.decode(body, self._request)
-        except UnexpectedResponseError as error:
-            partial, cut = error.partial, error.cut
-        except CallError as error:
-            return error
+        except UnexpectedResponseError as unread:
+            partial, cut = unread.partial, unread.cut
+        except CallError as reported:
+            return reported
         found = reply.headers.get("Content-Type", "no content type")
         msg = f"asked for a stream ({self._backend.dialect.stream_type}), got {found}"
         if partial is None:
             msg = f"{msg}: {quote(body)}"
-        return UnexpectedResponseError(msg, status=reply.status, partial=partial, cut=cut)
+        error = UnexpectedResponseError(msg, status=reply.status, partial=partial, cut=cut)
+        if is_html_page(body):
+            error.advise(HTML_ADVICE)
+        return error
 
 
 def _has_content(output: LLMOutput) -> bool:

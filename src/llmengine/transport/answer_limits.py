@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -10,7 +11,12 @@ from llmengine.types.errors import AnswerTooLargeError
 _MEBIBYTE = 2**20
 # A smaller body cannot keep the JSON parser busy for long, whatever it contains.
 _SMALL = _MEBIBYTE
-_UNITS = {"json_values": "values", "events": "events"}
+_UNITS = {"json_values": "values", "json_depth": "nested levels of JSON", "events": "events"}
+# The JSON parser itself refuses more levels than this.
+_PARSER_DEPTH = 200
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +25,16 @@ class AnswerLimits:
 
     ``wire_bytes`` is for the body as it is sent, ``body_bytes`` for the body after decompression,
     and ``json_values`` for the values in the JSON of an answer that is not streamed (counted by
-    its commas and brackets). ``events`` is for the number of events of a stream (in a stream of
-    JSON lines, each line is an event), and ``event_bytes`` for the size of one event.
+    its commas and brackets). ``json_depth`` is for the levels of nested arrays and objects, in
+    such an answer or in one event; the parser reads 200 at most, so a higher limit has no effect.
+    ``events`` is for the number of events of a stream (in a stream of JSON lines, each line is an
+    event), and ``event_bytes`` for the size of one event.
     """
 
     wire_bytes: int | None = 64 * _MEBIBYTE
     body_bytes: int | None = 64 * _MEBIBYTE
     json_values: int | None = 2_000_000
+    json_depth: int | None = _PARSER_DEPTH
     events: int | None = 1_000_000
     event_bytes: int | None = 8 * _MEBIBYTE
 
@@ -65,33 +74,58 @@ class AnswerLimits:
             raise AnswerTooLargeError(msg)
 
     def hold_values(self, body: bytes) -> None:
-        """Raise AnswerTooLargeError for JSON that would keep the parser busy for long.
+        """Raise AnswerTooLargeError for JSON with too many values or levels.
 
         Sixty megabytes of empty objects take seconds to parse, and nothing else runs meanwhile.
         """
         if len(body) > _SMALL:
             self.hold("json_values", sum(body.count(sign) for sign in (b",", b"[", b"{")))
+        self.hold_depth(body)
+
+    @property
+    def bounds_depth(self) -> bool:
+        """Whether `hold_depth` can refuse JSON that the parser would read."""
+        return self.json_depth is not None and self.json_depth < _PARSER_DEPTH
+
+    def hold_depth(self, text: bytes) -> None:
+        """Raise AnswerTooLargeError for JSON with too many nested levels.
+
+        Brackets in strings do not count. Most answers have fewer brackets than the limit allows
+        levels, so only some are scanned.
+        """
+        limit = self.json_depth
+        if limit is None or not self.bounds_depth or _openings(text) <= limit:
+            return
+        brackets = _STRING.sub(b"", text).translate(_BRACES_AS_BRACKETS, _NOT_BRACKETS)
+        for _ in range(limit):  # each turn removes the innermost level
+            brackets = brackets.replace(b"[]", b"")
+        self.hold("json_depth", limit + 1 if b"[]" in brackets else brackets.count(b"["))
+
+
+def _openings(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
 
 
 DEFAULT_LIMITS = AnswerLimits()
 
 
 class EventMeter:
-    """Counts the events of a stream and the bytes of each event, and checks both limits.
+    """Counts the events of a stream and the bytes and levels of each event, and checks the limits.
 
     It sees the bytes before the decoder, because a decoder keeps an event in memory until its end.
     """
 
-    __slots__ = ("_begin", "_ends", "_events", "_limits", "_open", "_tail")
+    __slots__ = ("_begin", "_ends", "_event", "_events", "_limits", "_open", "_sse", "_tail")
 
     def __init__(self, limits: AnswerLimits, stream_type: str) -> None:
-        sse = stream_type == "text/event-stream"
+        self._sse = stream_type == "text/event-stream"
         self._limits = limits
-        self._begin = b"\ndata:" if sse else b"\n"
-        self._ends = (b"\n\n", b"\r\n\r\n", b"\r\r") if sse else (b"\n",)
+        self._begin = b"\ndata:" if self._sse else b"\n"
+        self._ends = (b"\n\n", b"\r\n\r\n", b"\r\r") if self._sse else (b"\n",)
         self._tail = b""
         self._events = 0
         self._open = 0
+        self._event = bytearray()  # what came of an event that has not ended, if levels count
 
     def feed(self, data: bytes) -> None:
         """Count the next piece; raises AnswerTooLargeError if a limit is exceeded."""
@@ -103,3 +137,14 @@ class EventMeter:
         self._limits.hold("event_bytes", self._open)
         overlap = len(self._begin) - 1
         self._tail = seen[-overlap:] if overlap else b""
+        if self._limits.bounds_depth:
+            self._hold_depth(data, ended=end >= 0)
+
+    def _hold_depth(self, data: bytes, *, ended: bool) -> None:
+        self._event += data
+        if ended:
+            events, self._event = self._event, self._event[len(self._event) - self._open :]
+            lines = events.splitlines()
+            if self._sse:
+                lines = [line[5:] for line in lines if line.startswith(b"data:")]
+            self._limits.hold_depth(b"\n".join(lines))

@@ -10,8 +10,8 @@ import httpx
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.transport.httpx_connections import close_with_surplus, send_or_close
 from llmengine.transport.logs import scrub_logs
-from llmengine.transport.surplus import close_with_surplus
 from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class HttpxTransport:
             timeout=httpx.Timeout(None, connect=request.connect),
         )
         with _mapped(request):
-            response = await self._client.send(built, stream=True)
+            response = await send_or_close(self._client.send, built, stream=True)
         if not response.is_stream_consumed:  # the answer of a mock is consumed already
             response.stream = _OneAnswer(response)
         try:

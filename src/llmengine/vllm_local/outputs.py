@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from llmengine.types.request import ChatRequest
+    from llmengine.vllm_local.vllm_objects import (
+        Completion,
+        ParamsOfAnswer,
+        ParsedCall,
+        RequestOutput,
+        TokenLogprob,
+    )
 
 
 END = None
@@ -32,7 +39,7 @@ _OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
 _SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
 # The log probability that vLLM's server reports for minus infinity, which JSON cannot express.
 _LOWEST = -9999.0
-ParsedMessage = dict[str, Any]
+ParsedMessage = dict[str, object]
 """The fields of a chat message, or of a chunk's delta, as in the HTTP API."""
 Readers = Callable[["ChatRequest"], "Reader"]
 """Makes a reader for the answers to a request."""
@@ -49,15 +56,15 @@ class Job:
 
     request: ChatRequest
     is_over: bool = field(default=False, init=False)
-    _answers: asyncio.Queue[Any] = field(default_factory=asyncio.Queue, init=False)
+    _answers: asyncio.Queue[object] = field(default_factory=asyncio.Queue, init=False)
 
-    def take(self, answer: Any) -> None:
+    def take(self, answer: object) -> None:
         """Add an answer that has arrived."""
         ends_stream = answer is END or isinstance(answer, Exception)
         self.is_over = ends_stream or not self.request.stream
         self._answers.put_nowait(answer)
 
-    async def answer(self) -> Any:
+    async def answer(self) -> object:
         """The next answer; if it is an exception, it is raised."""
         answer = await self._answers.get()
         if isinstance(answer, Exception):
@@ -68,19 +75,19 @@ class Job:
 class Reader(Protocol):
     """Reads the answers to one request: turns each ``CompletionOutput`` of vLLM into a message."""
 
-    def adjust(self, params: Any) -> None:
+    def adjust(self, params: ParamsOfAnswer) -> None:
         """Set in ``vllm.SamplingParams`` what the reader needs."""
         ...
 
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+    def message(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
         """The message of a whole answer to the tokens of `prompt`."""
         ...
 
-    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+    def delta(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
         """What a step's text and tokens add to the message."""
         ...
 
-    def finish_reason(self, answer: Any) -> str | None:
+    def finish_reason(self, answer: Completion) -> str | None:
         """Why the answer ended, once it has been read."""
         ...
 
@@ -95,22 +102,21 @@ class PlainReader:
 
     reasoning_tokens: int | None = None
 
-    def adjust(self, params: Any) -> None:
+    def adjust(self, params: ParamsOfAnswer) -> None:
         """Do nothing, since nothing is needed."""
 
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:  # noqa: ARG002 - see Reader
+    def message(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:  # noqa: ARG002 - see Reader
         """The text is the content."""
         return {"content": answer.text}
 
     delta = message
 
-    def finish_reason(self, answer: Any) -> str | None:
+    def finish_reason(self, answer: Completion) -> str | None:
         """The reason that vLLM gives."""
-        reason: str | None = answer.finish_reason
-        return reason
+        return answer.finish_reason
 
 
-def parsers_of(llm: Any, reasoning: str | None, tools: str | None) -> Parsers:
+def parsers_of(llm: Any, reasoning: object, tools: object) -> Parsers:
     """The parsers of an LLM, by vLLM's names for them; at least one name is given.
 
     Raises ConfigError for a name that vLLM does not know, a model that the parser does not
@@ -164,7 +170,7 @@ class Parsers:
         variables = chat_arguments(request).get("chat_template_kwargs", {})
         return ParsedReader(asked, lambda: self._parser(asked, variables))
 
-    def _parser(self, asked: Any, variables: Mapping[str, Any]) -> Any:
+    def _parser(self, asked: Any, variables: object) -> Any:
         """A new parser for one answer to `asked`, a request object of vLLM's server."""
         return self.parser_class(
             self.llm.get_tokenizer(),
@@ -183,12 +189,12 @@ class ParsedReader:
         self._token_ids: defaultdict[int, list[int]] = defaultdict(list)
         self._called: set[int] = set()
 
-    def adjust(self, params: Any) -> None:
+    def adjust(self, params: ParamsOfAnswer) -> None:
         """Set in ``vllm.SamplingParams`` what the parsers need, such as a constraint for calls."""
         params.structured_outputs = self._asked.extract_structured_outputs()
         params.skip_special_tokens = self._asked.skip_special_tokens
 
-    def message(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+    def message(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
         """The message of a whole answer."""
         self._token_ids[answer.index] += answer.token_ids
         parser = self._parsers[answer.index]
@@ -207,7 +213,7 @@ class ParsedReader:
             "tool_calls": [_call(call) for call in calls or ()],
         }
 
-    def delta(self, answer: Any, prompt: list[int]) -> ParsedMessage:
+    def delta(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
         """What a step's text and tokens add to the message."""
         self._token_ids[answer.index] += answer.token_ids
         delta = self._parsers[answer.index].parse_delta(
@@ -224,7 +230,7 @@ class ParsedReader:
         said: ParsedMessage = delta.model_dump(exclude_none=True)
         return said
 
-    def finish_reason(self, answer: Any) -> str | None:
+    def finish_reason(self, answer: Completion) -> str | None:
         """Why the answer ended, in the words of vLLM's server.
 
         As in OpenAI's API, the reason is "stop" if the caller named the tool to call. If the model
@@ -236,8 +242,7 @@ class ParsedReader:
         chosen = choice in (None, "auto") and not self._asked.stream
         if answer.index in self._called and not named and (chosen or reason == "stop"):
             return "tool_calls"
-        ended: str | None = reason
-        return ended
+        return reason
 
     @property
     def reasoning_tokens(self) -> int:
@@ -246,7 +251,7 @@ class ParsedReader:
         return sum(self._parsers[place].count_reasoning_tokens(ids) for place, ids in counted)
 
 
-def _call(call: Any) -> dict[str, Any]:
+def _call(call: ParsedCall) -> dict[str, object]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id or f"call_{uuid4().hex}", "type": "function", "function": function}
 
@@ -259,7 +264,7 @@ class Answers:
         self._reader = reader
         self._generated = 0
 
-    def of(self, output: Any) -> Iterator[Any]:
+    def of(self, output: RequestOutput) -> Iterator[object]:
         """The bodies for a ``vllm.RequestOutput``: a whole answer, or new chunks of a stream.
 
         Raises InternalServerError for an answer that vLLM ended with an internal error.
@@ -273,7 +278,7 @@ class Answers:
             yield self._common(output) | {"choices": [], "usage": self._usage(output)}
             yield END
 
-    def _whole(self, output: Any) -> dict[str, Any]:
+    def _whole(self, output: RequestOutput) -> dict[str, object]:
         read, prompt = self._reader.message, output.prompt_token_ids
         return self._common(output) | {
             "choices": [self._choice(o, {"message": read(o, prompt)}) for o in output.outputs],
@@ -281,19 +286,19 @@ class Answers:
             "usage": self._usage(output),
         }
 
-    def _chunk(self, output: Any) -> dict[str, Any]:
+    def _chunk(self, output: RequestOutput) -> dict[str, object]:
         read, prompt = self._reader.delta, output.prompt_token_ids
         choices = [self._choice(o, {"delta": read(o, prompt)}) for o in output.outputs]
         return self._common(output) | {"choices": choices}
 
-    def _common(self, output: Any) -> dict[str, Any]:
+    def _common(self, output: RequestOutput) -> dict[str, object]:
         return {
             "id": output.request_id,
             "model": self._request.model,
             "prompt_token_ids": output.prompt_token_ids,
         }
 
-    def _choice(self, answer: Any, said: ParsedMessage) -> dict[str, Any]:
+    def _choice(self, answer: Completion, said: ParsedMessage) -> dict[str, object]:
         if answer.finish_reason == "error":
             raise InternalServerError("vLLM ended the answer by an error of its own")
         return said | {
@@ -304,7 +309,7 @@ class Answers:
             "stop_reason": answer.stop_reason,
         }
 
-    def _usage(self, output: Any) -> dict[str, Any]:
+    def _usage(self, output: RequestOutput) -> dict[str, object]:
         prompt = len(output.prompt_token_ids or ())
         return {
             "prompt_tokens": prompt,
@@ -315,7 +320,7 @@ class Answers:
         }
 
 
-def _logprobs(answer: Any, count: int) -> dict[str, Any] | None:
+def _logprobs(answer: Completion, count: int) -> dict[str, object] | None:
     """The chosen tokens, each with the most likely alternatives, as many as were asked for."""
     if answer.logprobs is None:
         return None
@@ -327,15 +332,15 @@ def _logprobs(answer: Any, count: int) -> dict[str, Any] | None:
     return {"content": content}
 
 
-def _logprob(given: Any) -> dict[str, Any]:
+def _logprob(given: TokenLogprob) -> dict[str, object]:
     token = given.decoded_token or ""
     raw = list(token.encode("utf-8", "replace"))
     return {"token": token, "logprob": max(given.logprob, _LOWEST), "bytes": raw}
 
 
 def _prompt_logprobs(
-    places: Sequence[Mapping[int, Any] | None] | None,
-) -> list[dict[str, Any] | None] | None:
+    places: Sequence[Mapping[int, TokenLogprob] | None] | None,
+) -> list[dict[str, object] | None] | None:
     if places is None:
         return None
     return [
@@ -344,5 +349,5 @@ def _prompt_logprobs(
     ]
 
 
-def _prompt_logprob(given: Any) -> dict[str, Any]:
+def _prompt_logprob(given: TokenLogprob) -> dict[str, object]:
     return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 
 # The constraint is set separately, and token ids are always returned.
-_SAID_OTHERWISE = frozenset({"structured_outputs", "return_token_ids"})
+_SET_SEPARATELY = frozenset({"structured_outputs", "return_token_ids"})
 
 
 def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
@@ -44,19 +44,19 @@ def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
     return params
 
 
-def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> dict[str, Any]:
+def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> dict[str, object]:
     """The arguments of ``vllm.SamplingParams``, except the constraint of the output."""
     # In process, vLLM's default is 16. None means the rest of the context, as for its server.
-    fields: dict[str, Any] = {"max_tokens": None}
+    fields: dict[str, object] = {"max_tokens": None}
     fields |= {name: model_defaults[name] for name in _FROM_MODEL if name in model_defaults}
-    fields |= {name: v for name, v in ours.given().items() if name not in _SAID_OTHERWISE}
+    fields |= {name: v for name, v in ours.given().items() if name not in _SET_SEPARATELY}
     stops = [*(ours.stop_token_ids or ()), *(model_defaults.get("stop_token_ids") or ())]
     if stops:
         fields["stop_token_ids"] = list(dict.fromkeys(stops))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
-def _constraint(request: ChatRequest) -> Any:
+def _constraint(request: ChatRequest) -> object:
     """The constraint on the answer as a vLLM object; None if the request has no constraint."""
     fields = request.sampling.structured_outputs
     if (wanted := request.response_format) is not None:
@@ -84,7 +84,7 @@ _ARGUMENTS = frozenset(
 _RENDERERS = ("_preprocess_chat", "preprocess_chat")
 
 
-def render(llm: Any, request: ChatRequest) -> Any:
+def render(llm: object, request: ChatRequest) -> object:
     """The request's messages as a tokenized prompt for vLLM's engine, made as ``LLM.chat`` does.
 
     Raises ConfigError if this version of vLLM does not have the method, and vLLM's own exceptions
@@ -101,15 +101,15 @@ def render(llm: Any, request: ChatRequest) -> Any:
     raise ConfigError(msg)
 
 
-def chat_arguments(request: ChatRequest) -> dict[str, Any]:
+def chat_arguments(request: ChatRequest) -> dict[str, object]:
     """The arguments of ``LLM.chat`` that control how the messages become a prompt.
 
     Raises InvalidRequestError for a field of ``extra_body`` that has no meaning in process.
     """
     if unknown := sorted(request.extra_body.keys() - _ARGUMENTS):
         msg = (
-            f"extra_body has {unknown[0]!r}, which is no argument of LLM.chat; "
-            f"known are {', '.join(sorted(_ARGUMENTS))}"
+            f"extra_body has {unknown[0]!r}, which is not an argument of LLM.chat; "
+            f"the arguments are {', '.join(sorted(_ARGUMENTS))}"
         )
         raise InvalidRequestError(msg)
     arguments: dict[str, Any] = dict(request.extra_body)
@@ -120,7 +120,7 @@ def chat_arguments(request: ChatRequest) -> dict[str, Any]:
     return arguments
 
 
-def _reasoning(asked: bool | str | None) -> dict[str, Any]:
+def _reasoning(asked: bool | str | None) -> dict[str, object]:
     """The chat template variables that ``vllm serve`` sets for a reasoning option."""
     if asked is None:
         return {}

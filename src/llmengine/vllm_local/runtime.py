@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from pydantic_core import to_json
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
     from llmengine.vllm_local.session import LLMSession, News
+    from llmengine.vllm_local.vllm_objects import ProcessClient
 
     Note = Callable[[LLMSession], News | None]
 
@@ -70,7 +71,7 @@ async def _events(job: Job) -> AsyncIterator[bytes]:
 _SECONDS = 1.0
 
 
-async def watch(client: Any) -> None:
+async def watch(client: ProcessClient) -> None:
     """Wake the thread that waits for vLLM's own process when that process has died.
 
     `client` is vLLM's client of the process. A process that is killed sends no last message.
@@ -90,7 +91,7 @@ class LLMThread:
     the LLM.
     """
 
-    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.users: WeakSet[object] = WeakSet()
         self.is_closing = False
         self.ended = asyncio.Event()
@@ -142,7 +143,7 @@ class LLMThread:
 
     # ---- the thread
 
-    def _run(self, model: str, options: Mapping[str, Any]) -> None:
+    def _run(self, model: str, options: Mapping[str, object]) -> None:
         error: Exception = closed()
         try:
             self._live(model, options)
@@ -152,7 +153,7 @@ class LLMThread:
         free_memory()
         self._tell(self._end, error)
 
-    def _live(self, model: str, options: Mapping[str, Any]) -> None:
+    def _live(self, model: str, options: Mapping[str, object]) -> None:
         with open_session(model, options) as session:
             self._tell(self._begin, session.process)
             while self._carry_out_notes(session):
@@ -174,12 +175,12 @@ class LLMThread:
         if news:
             self._tell(_deliver, news)
 
-    def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(what, *arguments)
 
     # ---- what the thread tells the loop
 
-    def _begin(self, process: Any) -> None:
+    def _begin(self, process: ProcessClient | None) -> None:
         self._loaded.set()
         if process is not None:
             self._watch = self._loop.create_task(watch(process))
@@ -205,7 +206,7 @@ class Share:
     The loop holds the LLMs. So they end with it, at exit, and a forked child starts without them.
     """
 
-    def __init__(self, user: object, model: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, user: object, model: str, options: Mapping[str, object]) -> None:
         self._user = user
         self._model = model
         self._options = options

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from llmengine.vllm_local.outputs import Job, Readers
+    from llmengine.vllm_local.vllm_objects import ProcessClient, RequestOutput
 
-    News = list[tuple[Job, Any]]
+    News = list[tuple[Job, object]]
     """Answers, each with its job; an exception ends the job."""
 
 
@@ -97,7 +98,7 @@ def vllm_version() -> str | None:
     return None
 
 
-def load_llm(model: str, options: Mapping[str, Any]) -> Any:
+def load_llm(model: str, options: Mapping[str, object]) -> Any:
     """Load a ``vllm.LLM``; raises ConfigError if vLLM is too old or cannot load the model."""
     _refuse_forked()
     llm_class = _llm_class()
@@ -173,7 +174,7 @@ class LLMSession:
         return bool(self._running)
 
     @property
-    def process(self) -> Any:
+    def process(self) -> ProcessClient | None:
         """The client of vLLM's own process; None if vLLM works in this process."""
         client = self._engine.engine_core
         return client if hasattr(client, "resources") else None
@@ -214,7 +215,7 @@ class LLMSession:
                 news += self._read(running, output)
         return news
 
-    def _read(self, running: _Running, output: Any) -> News:
+    def _read(self, running: _Running, output: RequestOutput) -> News:
         if output.finished:
             del self._running[output.request_id]
         try:
@@ -225,7 +226,7 @@ class LLMSession:
 
 
 @contextmanager
-def open_session(model: str, options: Mapping[str, Any]) -> Iterator[LLMSession]:
+def open_session(model: str, options: Mapping[str, object]) -> Iterator[LLMSession]:
     """A session with that model, whose LLM exists as long as the block lasts.
 
     ``options`` are the arguments of ``vllm.LLM`` and ``tool_call_parser``, which is an option of

@@ -85,6 +85,8 @@ _UNREAD = {"ollama": ANSWER, "responses": ANSWER, "batch": ANSWER}
 _RAW = {"batch": AS_IT_CAME}
 _DIED_IN_A_FILE = {"batch": "InternalServerError retried", "batch responses": BAD}
 
+_PAGE = b"<!DOCTYPE html><html><title>Welcome</title></html>"
+
 BODIES: tuple[Fault, ...] = (
     Fault("an empty body", lambda a: [reply(a, b"")], RETRIED, CUT),
     Fault(
@@ -100,7 +102,9 @@ BODIES: tuple[Fault, ...] = (
         RETRIED,
         "StreamIncompleteError partial",
     ),
-    _body("an HTML page", b"<html><title>Welcome</title></html>", RETRIED, RETRIED),
+    _body("an HTML page", _PAGE),
+    Fault("an HTML page as text/html", lambda a: [reply(a, _PAGE, type="text/html")], BAD, BAD),
+    _body("an HTML page that is cut", _PAGE[:-4], RETRIED, RETRIED),
     _body("plain text", b"the model is loading", RETRIED, RETRIED),
     _body("null", b"null"),
     _body("true", b"true"),
