@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from llmengine.transport.cold_start import Readiness
 from llmengine.transport.policies import Pace
+from llmengine.transport.registry import AUTO, make_transport
 from llmengine.transport.server_queue import ServerQueue
 
 if TYPE_CHECKING:
@@ -52,20 +53,9 @@ def httpx_is_taken_over() -> bool:
 
 def transport_name(setting: str) -> str:
     """The name of the transport for one request: the setting, or a choice if it is "auto"."""
-    if setting == "auto":
+    if setting == AUTO:
         return "httpx" if httpx_is_taken_over() else "aiohttp"
     return setting
-
-
-def make_transport(name: str) -> Transport:
-    """A new transport; must be called on the loop that will use it."""
-    if name == "httpx":
-        from llmengine.transport.httpx_transport import HttpxTransport  # noqa: PLC0415 - on demand
-
-        return HttpxTransport()
-    from llmengine.transport.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - on demand
-
-    return AiohttpTransport()
 
 
 T = TypeVar("T")
@@ -110,7 +100,7 @@ class Background:
     def transport(self, setting: str) -> Transport:
         """The shared transport for that setting; only to be called on the loop."""
         name = transport_name(setting)
-        return self.shared(name, lambda: make_transport(name))
+        return self.shared(f"transport {name}", lambda: make_transport(name))
 
     def shared(self, name: str, make: Callable[[], C]) -> C:
         """The shared object with that name, made by `make` if it does not exist yet.
