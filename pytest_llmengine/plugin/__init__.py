@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.plugin import markers, reporting, run
+from pytest_llmengine.plugin import hooks, markers, reporting, run
+from pytest_llmengine.plugin.extensions import recording_config_of_test
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
-from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
+from pytest_llmengine.plugin.unhandled import fail_on_unhandled
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -25,10 +26,16 @@ if TYPE_CHECKING:
     from pytest_llmengine.plugin.engines import Use
     from pytest_llmengine.plugin.judge import Judge
     from pytest_llmengine.plugin.parity import Comparer
+    from pytest_llmengine.recording import RecordingOptions
 
 pytest.register_assert_rewrite(
     "pytest_llmengine.contract.test_contract", "pytest_llmengine.parity.test_parity"
 )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks by which a project configures recordings and adds transports."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,7 +85,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        fail_on_misses(item)
+        fail_on_unhandled(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -115,14 +122,28 @@ def _name(pytestconfig: pytest.Config) -> str:
     return run.settings(pytestconfig).engines[0]
 
 
+@pytest.fixture(scope="session")
+def llmengine_recording_config() -> RecordingOptions:
+    """Options for recordings and replays, as a dict; a project overrides this fixture.
+
+    For example ``{"redact_paths": ["$.user"], "ignore_paths": ["$.metadata.sent_at"]}``. The names
+    are those of `pytest_llmengine.recording.RecordingOptions`.
+    """
+    return {}
+
+
 @pytest.fixture
-def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
+def llmengine_use(
+    request: pytest.FixtureRequest, llmengine_recording_config: RecordingOptions
+) -> Iterator[Use]:
     """Opens any engine by name, with the test's own cassette: ``llmengine_use("qwen").engine``."""
     from pytest_llmengine.plugin.engines import Use  # noqa: PLC0415 - imported when used
 
+    config = request.config
+    recording = recording_config_of_test(config, llmengine_recording_config)
     with ExitStack() as stack:
-        yield Use(request.node, run.pool(request.config), stack)
-    fail_on_misses(request.node)
+        yield Use(request.node, run.pool(config), stack, recording)
+    fail_on_unhandled(request.node)
 
 
 @pytest.fixture

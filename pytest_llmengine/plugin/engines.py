@@ -13,7 +13,7 @@ import pytest
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import file_name
 from pytest_llmengine.plugin.markers import NAME
-from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
+from pytest_llmengine.plugin.unhandled import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_here
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from pytest_llmengine.plugin.pool import Pool
-    from pytest_llmengine.recording import Tape
+    from pytest_llmengine.recording import Cassette, RecordingConfig
     from pytest_llmengine.targets import Session
 
 
@@ -35,10 +35,13 @@ _INSTALL = {
 class Use:
     """Opens engines for one test; the same name gives the same session."""
 
-    def __init__(self, item: pytest.Item, pool: Pool, stack: ExitStack) -> None:
+    def __init__(
+        self, item: pytest.Item, pool: Pool, stack: ExitStack, recording: RecordingConfig
+    ) -> None:
         self._item = item
         self._pool = pool
         self._stack = stack
+        self._recording = recording
         self._sessions: dict[str, Session] = {}
 
     def __call__(self, name: str) -> Session:
@@ -70,14 +73,15 @@ class Use:
             pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
         if session.mode is Mode.REPLAY and not is_guarded(self._item):
             watch_network(self._item, self._stack.enter_context(guarded()))
-        tape = self._tape(session)
-        if tape is not None:
-            watch(self._item, session, tape)
+        cassette = self._cassette(session)
+        if cassette is not None:
+            watch(self._item, session, cassette)
         return session
 
-    def _tape(self, session: Session) -> Tape | None:
+    def _cassette(self, session: Session) -> Cassette | None:
         try:
-            return self._stack.enter_context(session.cassette(cassette_name(self._item)))
+            cassette = session.cassette(cassette_name(self._item), self._recording)
+            return self._stack.enter_context(cassette)
         except AlreadyRecorded as there:
             pytest.skip(str(there))
         except CassetteNotFoundError as error:

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.plugin.extensions import (
+    begin_extensions,
+    end_extensions,
+    recording_config,
+)
 from pytest_llmengine.plugin.markers import CHECK, NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
@@ -45,6 +50,7 @@ def begin(config: pytest.Config) -> None:
     because the lookup imports the library.
     """
     values_of(config)
+    begin_extensions(config)
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
@@ -58,16 +64,19 @@ def begin(config: pytest.Config) -> None:
 
 
 def end(config: pytest.Config) -> None:
-    """Close the engines and remove the containers of the run."""
+    """Close the engines and remove the containers and transports of the run."""
     if _pool in config.stash:
         config.stash[_pool].close()
     end_containers(config)
+    end_extensions(config)
 
 
 def settings(config: pytest.Config) -> Settings:
     """The run's settings, read on the first call."""
     if _settings not in config.stash:
-        config.stash[_settings] = replace(settings_of(config), owner=owner(config))
+        config.stash[_settings] = replace(
+            settings_of(config), owner=owner(config), recording=recording_config(config)
+        )
     return config.stash[_settings]
 
 

@@ -27,6 +27,7 @@ from pytest_llmengine.containers.ownership import Owner, end_run
 from pytest_llmengine.containers.spec import recipe_of, spec_of
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
+from pytest_llmengine.recording import RecordingConfig
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.settings import Mode, NotInstalled, TargetError, facts
 
@@ -52,7 +53,8 @@ class Plan:
     ``config.endpoint`` is the configured address, if any; a replay does not connect to it.
     ``config.model`` is empty if only the server or the cassettes can name the model. ``container``
     is started first, if there is one. ``in_process`` is true if there is no server. ``source``
-    names where the address was configured. ``limits`` bound the checks of the contract.
+    names where the address was configured. ``limits`` bound the checks of the contract, and
+    ``recording`` applies to all cassettes.
     """
 
     config: EngineConfig
@@ -63,6 +65,7 @@ class Plan:
     in_process: bool = False
     source: str = ""
     limits: Limits = field(default_factory=Limits)
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
 
 
 def make_plan(name: str, settings: Settings) -> Plan:

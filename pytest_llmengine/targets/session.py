@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.target import Reply
-    from pytest_llmengine.recording import Tape
+    from pytest_llmengine.recording import Cassette, RecordingConfig
     from pytest_llmengine.targets.plan import Plan
     from pytest_llmengine.targets.settings import Settings
 
@@ -132,8 +132,12 @@ class Session:
         return record_command(self.name, type(self.engine.backend), test=test, rewrite=rewrite)
 
     @contextmanager
-    def cassette(self, name: str) -> Iterator[Tape | None]:
+    def cassette(
+        self, name: str, recording: RecordingConfig | None = None
+    ) -> Iterator[Cassette | None]:
         """Record to or replay from the engine's cassette of that name; None if the session is live.
+
+        `recording` replaces the run's configuration for this cassette.
 
         Raises AlreadyRecorded if there is a recording that must not be replaced, CassetteError if
         there is no recording to replay, and ConfigError for a name that leaves the folder.
@@ -146,10 +150,10 @@ class Session:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
         # Forget what a probe in an earlier test found, so that this cassette holds the probe too.
         self.engine.backend.enforcement.forget()
-        with self._proxy.cassette(path) as tape:
-            yield tape
+        with self._proxy.cassette(path, recording or self._plan.recording) as cassette:
+            yield cassette
         if self.mode is Mode.REPLAY:
-            self.played.append(Played(self._plan.folder, path, tuple(tape.unused)))
+            self.played.append(Played(self._plan.folder, path, tuple(cassette.unused)))
 
 
 _NO_ONES_KEY = "stands-in-for-the-recorded-key"
@@ -167,7 +171,9 @@ def open_session(
     """
     with ExitStack() as stack:
         try:
-            plan = replace(make_plan(name, settings), limits=settings.limits)
+            plan = replace(
+                make_plan(name, settings), limits=settings.limits, recording=settings.recording
+            )
             session = _opened_by(plan, settings, on_progress, stack)
         except TargetError:
             raise
@@ -230,8 +236,8 @@ def _key_for_proxy(server: Engine) -> dict[str, Any]:
 def _replay(plan: Plan, stack: ExitStack) -> Session:
     """A session with a replayer; the first cassette of the folder gives the provenance."""
     proxy = stack.enter_context(ReplayServer())
-    with proxy.cassette(recorded(plan.folder)[0]) as tape:
-        provenance = tape.provenance
+    with proxy.cassette(recorded(plan.folder)[0]) as cassette:
+        provenance = cassette.provenance
     _, path = split_endpoint(plan.config.endpoint or proxy.root_url)
     known = {
         "model": plan.config.model or provenance.model or "",

@@ -256,7 +256,7 @@ def test_a_client_that_leaves_is_kept_as_such(
             assert next(response.iter_raw()) == b"first"
         assert upstream.left.acquire(timeout=10)
     extra = kept(path)[0]["response"]["llmengine"]
-    assert (extra["sizes"], extra["cut"], tape.misses) == ([5], "client", [])
+    assert (extra["sizes"], extra["cut"], tape.unhandled) == ([5], "client", [])
 
 
 def test_a_client_that_stops_reading_does_not_hold_the_cassette(
@@ -293,5 +293,5 @@ def test_an_unreachable_upstream_is_said_and_not_recorded(path: Path, ask: Ask) 
     assert answer.status_code == 502
     assert "http://127.0.0.1:9 cannot be reached" in answer.json()["error"]["message"]
     assert answer.headers["x-should-retry"] == "false"
-    assert len(tape.misses) == 1
+    assert len(tape.unhandled) == 1
     assert path.read_text() == "an older recording"
