@@ -17,6 +17,7 @@ _TRANSPORTS_HOOK = "pytest_llmengine_transports"
 RECORDING_FIXTURE = "llmengine_recording_config"
 
 _recording = pytest.StashKey["RecordingConfig"]()
+_called = pytest.StashKey[list[str]]()
 _transports = pytest.StashKey[list[str]]()
 
 
@@ -50,6 +51,7 @@ def recording_config(config: pytest.Config) -> RecordingConfig:
         except InvalidFieldError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[_recording] = recording
+        config.stash[_called] = _implementers(config, _RECORDING_HOOK)
     return config.stash[_recording]
 
 
@@ -57,8 +59,16 @@ def recording_config_of_test(config: pytest.Config, options: object) -> Recordin
     """The run's configuration of recordings with a fixture's options; fails the test if wrong."""
     from llmengine.types.errors import InvalidFieldError  # noqa: PLC0415 - imported when used
 
+    recording = recording_config(config)
+    for plugin in _implementers(config, _RECORDING_HOOK):
+        if plugin not in config.stash[_called]:
+            raise pytest.fail.Exception(
+                f"{plugin} implements {_RECORDING_HOOK}, but was loaded after the start of the run, "
+                f"when the hook is called; override the fixture {RECORDING_FIXTURE} there instead",
+                pytrace=False,
+            )
     try:
-        return recording_config(config).extended(options, f"fixture {RECORDING_FIXTURE}")
+        return recording.extended(options, f"fixture {RECORDING_FIXTURE}")
     except InvalidFieldError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 

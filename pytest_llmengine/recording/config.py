@@ -167,10 +167,8 @@ def _matchers(value: object) -> tuple[object, ...]:
     given = _sequence(value, "matchers")
     for one in given:
         if not callable(one) and one not in _PARTS:
-            meant = suggestion(one, _PARTS) if isinstance(one, str) else f"known are {_PARTS}"
-            raise InvalidFieldError(
-                f"{one!r} is neither a part of requests nor a function; {meant}"
-            )
+            known = suggestion(str(one), _PARTS)
+            raise InvalidFieldError(f"{one!r} is neither a function nor a known matcher; {known}")
     return given
 
 
