@@ -63,8 +63,8 @@ def recording_config_of_test(config: pytest.Config, options: object) -> Recordin
     for plugin in _implementers(config, _RECORDING_HOOK):
         if plugin not in config.stash[_called]:
             raise pytest.fail.Exception(
-                f"{plugin} implements {_RECORDING_HOOK}, but was loaded after the start of the run, "
-                f"when the hook is called; override the fixture {RECORDING_FIXTURE} there instead",
+                f"{plugin} implements {_RECORDING_HOOK}, but pytest loaded it after the start of "
+                f"the run, when the hook is called; override the fixture {RECORDING_FIXTURE} there",
                 pytrace=False,
             )
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ _BUILT_IN = {
     "aiohttp": "llmengine.transport.aiohttp_transport:AiohttpTransport",
     "httpx": "llmengine.transport.httpx_transport:HttpxTransport",
 }
-_registered: dict[str, TransportFactory] = {}
+_registered: dict[str, _OwnFactory] = {}
 _ERRORS = ClientErrors()  # the built-in errors of sockets and clocks
 
 
@@ -60,7 +61,7 @@ def register_transports(factories: Mapping[str, TransportFactory]) -> None:
                 f"transport {name!r} is {factory!r}; give a class or a function without arguments "
                 "that returns a Transport"
             )
-        _registered[name] = factory
+        _registered[name] = _OwnFactory(factory)
 
 
 def unregister_transports(names: Iterable[str]) -> None:
@@ -69,17 +70,33 @@ def unregister_transports(names: Iterable[str]) -> None:
         _registered.pop(name, None)
 
 
-def make_transport(name: str) -> Transport:
-    """A new transport; must be called on the loop that will use it."""
+def transport_factory(name: str) -> TransportFactory:
+    """The factory of a transport, the same object each time; call it on the loop that will use it.
+
+    Raises InvalidFieldError if the name is unknown.
+    """
     known_transport(name)
+    return _registered[name] if name in _registered else _loaded(name)
+
+
+@cache
+def _loaded(name: str) -> TransportFactory:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
-        factory: TransportFactory = getattr(import_module(module), attribute)
-        return factory()
-    if name in _registered:
-        return _OwnTransport(_registered[name]())
+        built_in: TransportFactory = getattr(import_module(module), attribute)
+        return built_in
     (entry, *_) = entry_points(group=GROUP, name=name)
-    return _OwnTransport(entry.load()())
+    return _OwnFactory(entry.load())
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _OwnFactory:
+    """Makes transports of a project or of another package."""
+
+    factory: TransportFactory
+
+    def __call__(self) -> Transport:
+        return _OwnTransport(self.factory())
 
 
 class _OwnTransport:
