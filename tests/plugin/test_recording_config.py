@@ -275,7 +275,7 @@ def test_transport_of_the_project(pytester: pytest.Pytester, upstream: MockServe
         def test_it(engine):
             before = len(Mine.sent)
             assert engine.generate("hi")[0].outputs[0].text
-            assert Mine.sent[before:] == [engine.url]
+            assert Mine.sent[before:] == [engine.base_url + "/chat/completions"]
         """
     )
 

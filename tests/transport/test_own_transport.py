@@ -111,7 +111,7 @@ def test_engine_sends_through_it(register: Any, raw_server: Any, chat: Any, chun
     assert "".join(delta.text for delta in engine.stream("hi")) == "streamed"
 
     (transport,) = made
-    assert transport.requests == [engine.url, engine.url]
+    assert transport.requests == [f"{engine.base_url}/chat/completions"] * 2
     assert not transport.closed
     shutdown()
     assert transport.closed
