@@ -16,7 +16,7 @@ from pytest_llmengine.plugin.markers import NAME
 from pytest_llmengine.plugin.unhandled import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
-from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_here
+from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_installed
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -32,7 +32,7 @@ _INSTALL = {
 }
 
 
-class Use:
+class EngineOpener:
     """Opens engines for one test; the same name gives the same session."""
 
     def __init__(
@@ -50,12 +50,12 @@ class Use:
             self._sessions[name] = self._open(name)
         return self._sessions[name]
 
-    def meant_by(self, backend: str) -> Session:
+    def for_backend(self, backend: str) -> Session:
         """The session for a backend's fixture; skips the test if the backend is not installed."""
-        if not is_here(backend):
-            how = _INSTALL.get(backend, "pip install -U pytest-llmengine")
-            pytest.skip(f"there is no backend {backend!r} here: {how}")
-        name = self._pool.meant_by(backend)
+        if not is_installed(backend):
+            command = _INSTALL.get(backend, "pip install -U pytest-llmengine")
+            pytest.skip(f"the backend {backend!r} is not installed; run: {command}")
+        name = self._pool.name_for_backend(backend)
         try:
             self._pool.open(name)
         except NotInstalled as error:
@@ -82,17 +82,17 @@ class Use:
         try:
             cassette = session.cassette(cassette_name(self._item), self._recording)
             return self._stack.enter_context(cassette)
-        except AlreadyRecorded as there:
-            pytest.skip(str(there))
+        except AlreadyRecorded as error:
+            pytest.skip(str(error))
         except CassetteNotFoundError as error:
-            how = session.record_command(self._item.nodeid)
-            raise _failed(f"there is no cassette {error.path}; record it: {how}") from None
+            command = session.record_command(self._item.nodeid)
+            raise _failed(f"there is no cassette {error.path}; record it: {command}") from None
         except (CassetteError, ConfigError) as error:
             raise _failed(str(error)) from None
 
 
 def _failed(reason: str) -> BaseException:
-    """The failure of a test in one line, without a traceback."""
+    """A test failure of one line, without a traceback."""
     return pytest.fail.Exception(reason, pytrace=False)
 
 

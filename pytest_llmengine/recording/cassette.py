@@ -219,7 +219,7 @@ def _load(path: Path, serializer: _Metadata) -> Loaded:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CassetteError(
             f"{path} is not a cassette that can be replayed: {error}; "
-            "nothing in it was run; mend it, or delete it and record again"
+            "nothing in it was run; correct it, or delete it and record again"
         ) from error
 
 

@@ -47,8 +47,8 @@ class Guard:
         self.refused.append(f"{action} {name}")
         raise NetworkRefusedError(
             errno.EPERM,  # with an errno, aiohttp shows the message too
-            f"replay: {action} {name} was refused, because nothing may leave this machine; aim the "
-            "client at the engine's base_url, run the test live, or allow this host",
+            f"replay: {action} {name} was refused, because nothing may leave this machine; give "
+            "the client the engine's base_url, run the test live, or allow this host",
         )
 
 

@@ -149,7 +149,7 @@ class Upstream:
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
             raise ConfigError(
                 f"upstream is {parts.scheme}://{parts.hostname}; give http:// or https:// with a "
-                "host, and a key by the client's Authorization header, not in the URL"
+                "host, and send a key in the client's Authorization header, not in the URL"
             )
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))

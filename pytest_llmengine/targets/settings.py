@@ -105,7 +105,7 @@ def facts(backend: str) -> ServerFacts:
 
 
 class TargetError(LLMEngineError):
-    """The engine has nothing to talk to; the message says what is wrong and what to do."""
+    """The engine cannot be opened; the message says what is wrong and what to do."""
 
 
 class NotInstalled(TargetError):  # noqa: N818 - reads as what happened
