@@ -108,11 +108,11 @@ class Verdicts:
         order = list(catalogue())
         for engine, records in self._records.items():
             rows = [CheckRecord.from_dict(row) for row in records.values()]
-            rows += self._left(engine)
+            rows += self._checks_not_run(engine)
             rows.sort(key=lambda row: order.index(row.id))
             yield ContractReport(Header(**self._headers[engine]), tuple(rows))
 
-    def _left(self, engine: str) -> Iterator[CheckRecord]:
+    def _checks_not_run(self, engine: str) -> Iterator[CheckRecord]:
         """The checks that were not run because the run was cut short."""
         from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - imported when used
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - the same

@@ -29,7 +29,7 @@ from llmengine.config.documents import read_text
 from pytest_llmengine.recording import yaml_format
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
-from pytest_llmengine.recording.matching import Matching, pretty, title
+from pytest_llmengine.recording.matchers import RequestMatcher, pretty, title
 from pytest_llmengine.recording.provenance import KEY, Provenance
 from pytest_llmengine.recording.redaction import Redaction
 
@@ -170,7 +170,7 @@ class Persister:
             raise CassetteNotFoundError(path / _PATTERN)
         requests, responses, metadata = [], [], []
         for file in paths:
-            loaded = _load(file, _Metadata(serializer))
+            loaded = _load(file, _MetadataSerializer(serializer))
             requests += loaded[0]
             responses += loaded[1]
             metadata.append(loaded[2])
@@ -179,14 +179,14 @@ class Persister:
 
     def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the whole file, or nothing if that fails."""
-        text = serialize(cassette, _Metadata(serializer, self.metadata))
+        text = serialize(cassette, _MetadataSerializer(serializer, self.metadata))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)
 
 
-class _Metadata:
+class _MetadataSerializer:
     """A serializer that also reads and writes a cassette's metadata."""
 
     def __init__(self, serializer: Any, metadata: Mapping[str, Any] | None = None) -> None:
@@ -211,7 +211,7 @@ def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[
     return sorted(p for p in Path(directory).rglob(_PATTERN) if p.resolve() not in known)
 
 
-def _load(path: Path, serializer: _Metadata) -> Loaded:
+def _load(path: Path, serializer: _MetadataSerializer) -> Loaded:
     try:
         return _loaded(read_text(path), serializer)
     except FileNotFoundError:
@@ -223,7 +223,7 @@ def _load(path: Path, serializer: _Metadata) -> Loaded:
         ) from error
 
 
-def _loaded(text: str, serializer: _Metadata) -> Loaded:
+def _loaded(text: str, serializer: _MetadataSerializer) -> Loaded:
     """Load requests, responses and metadata; every response is checked before any is played."""
     requests, responses, *_ = deserialize(text, serializer)
     provenance = Provenance.from_metadata(serializer.metadata)
@@ -287,7 +287,7 @@ class RecordCassette(Cassette):
         self._exchanges.append(None)
         return len(self._exchanges) - 1
 
-    def keep(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
+    def put(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
         """Redact an exchange and put it in its place."""
         self._exchanges[place] = (request, to_vcr(redacted(answer, self.redaction)))
 
@@ -320,21 +320,21 @@ class ReplayCassette(Cassette):
     """
 
     _vcr: VcrCassette = field(init=False)
-    _matching: Matching = field(init=False)
+    _matcher: RequestMatcher = field(init=False)
 
     @classmethod
     def load(cls, path: Path, config: RecordingConfig) -> ReplayCassette:
         """Load a file or a directory of files; raises CassetteError."""
-        persister, matching = Persister(), Matching.of(config)
+        persister, matcher = Persister(), RequestMatcher.of(config)
         loaded = VcrCassette.load(
             path=path,
             serializer=yaml_format,
             persister=persister,
             record_mode=RecordMode.NONE,
-            match_on=(matching.matches,),
+            match_on=(matcher.matches,),
         )
         cassette = cls(path, Provenance.from_metadata(persister.metadata), config)
-        cassette._vcr, cassette._matching = loaded, matching
+        cassette._vcr, cassette._matcher = loaded, matcher
         return cassette
 
     def play(self, request: Request) -> RecordedAnswer | None:
@@ -342,7 +342,7 @@ class ReplayCassette(Cassette):
         new = self.redaction.request(request, _NO_ORIGIN)
         response = self._next(new)
         if response is None:
-            self.unhandled.append(self._matching.explain(new, self._vcr.requests, self.path))
+            self.unhandled.append(self._matcher.explain(new, self._vcr.requests, self.path))
             return None
         return from_vcr(response)
 

@@ -62,7 +62,7 @@ class RecordingOptions(TypedDict, total=False):
       a request has in one of them is also removed everywhere else.
     - ``redact_paths``: JSON paths in bodies, also in the events of streams.
 
-    Matching, in a replay:
+    RequestMatcher, in a replay:
 
     - ``match_on``: what must be equal: any of "method", "path", "query" and "body", and functions
       of two requests of vcrpy, the new and the recorded one, as in vcrpy.

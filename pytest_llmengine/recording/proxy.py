@@ -12,7 +12,12 @@ from llmengine.types.hosts import Visitors
 from llmengine.types.secrets import scrub
 from pytest_llmengine.recording.cassette import Cassette
 from pytest_llmengine.recording.config import RecordingConfig
-from pytest_llmengine.recording.http import ASKED_METHOD, Client, ClientGone, LoopbackServer
+from pytest_llmengine.recording.http import (
+    PREFLIGHT_HEADER,
+    ClientConnection,
+    ClientDisconnected,
+    LoopbackServer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,12 +111,12 @@ class Proxy(ABC, Generic[CassetteT]):
         self._server.settle(_SETTLE_SECONDS)
         self._close(cassette)
 
-    async def _answer_request(self, request: Request, client: Client) -> None:
-        with suppress(ClientGone):  # the client left on purpose
+    async def _answer_request(self, request: Request, client: ClientConnection) -> None:
+        with suppress(ClientDisconnected):  # the client left on purpose
             if not await self._refuse_visitor(request, client):
                 await self._answer_with_cassette(request, client)
 
-    async def _answer_with_cassette(self, request: Request, client: Client) -> None:
+    async def _answer_with_cassette(self, request: Request, client: ClientConnection) -> None:
         cassette = self._cassette
         title = f"{request.method} {scrub(request.target.partition('?')[0])}"
         if cassette is None:
@@ -121,7 +126,7 @@ class Proxy(ABC, Generic[CassetteT]):
             return
         try:
             await self._answer(cassette, request, client)
-        except ClientGone:
+        except ClientDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 - functions of the project may raise anything
             reason = f"{title} was not handled: {type(error).__name__}: {error}"
@@ -129,7 +134,7 @@ class Proxy(ABC, Generic[CassetteT]):
             if not client.answered:
                 await client.error(500, "recording_failed", reason)
 
-    async def _refuse_visitor(self, request: Request, client: Client) -> bool:
+    async def _refuse_visitor(self, request: Request, client: ClientConnection) -> bool:
         """Answer a request that does not belong to the cassette; False if the request does."""
         headers = dict(request.headers)
         refusal = self._visitors.refusal(headers.get("host"))
@@ -138,8 +143,8 @@ class Proxy(ABC, Generic[CassetteT]):
             return True
         origin = headers.get("origin")
         client.reader_origin = origin if self._visitors.may_read(origin) else None
-        if client.reader_origin and request.method == "OPTIONS" and ASKED_METHOD in headers:
-            await client.permit(request)
+        if client.reader_origin and request.method == "OPTIONS" and PREFLIGHT_HEADER in headers:
+            await client.answer_preflight(request)
             return True
         return False
 
@@ -152,5 +157,7 @@ class Proxy(ABC, Generic[CassetteT]):
         """Finish a cassette after its last request."""
 
     @abstractmethod
-    async def _answer(self, cassette: CassetteT, request: Request, client: Client) -> None:
+    async def _answer(
+        self, cassette: CassetteT, request: Request, client: ClientConnection
+    ) -> None:
         """Answer one request with the open cassette."""

@@ -17,15 +17,15 @@ from llmengine.types.hosts import is_loopback
 from pytest_llmengine.recording.cassette import RecordCassette, RecordedAnswer
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.http import (
-    ClientGone,
+    ClientDisconnected,
+    H11Connection,
     Headers,
-    Wire,
     end_to_end,
     is_chunked,
     raw_headers,
     text_headers,
 )
-from pytest_llmengine.recording.matching import title
+from pytest_llmengine.recording.matchers import title
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.proxy import Proxy
 from pytest_llmengine.recording.redaction import DECOMPRESSORS
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.recording.cassette import CutBy
     from pytest_llmengine.recording.config import Clock, RecordingConfig, RecordingOptions
-    from pytest_llmengine.recording.http import Client, Request
+    from pytest_llmengine.recording.http import ClientConnection, Request
 
 
 _ENCODING = "content-encoding"
@@ -104,7 +104,7 @@ class AnswerBuilder:
 
 
 def _decoded(answer: RecordedAnswer) -> RecordedAnswer:
-    """The decompressed answer, as one chunk, if the server compressed it without being asked."""
+    """The decompressed answer, as one chunk, if the server compressed it against the request."""
     encoding = dict(answer.headers).get(_ENCODING, "identity").lower()
     if encoding == "identity" or not answer.body:
         return answer
@@ -165,7 +165,7 @@ class Upstream:
         """The address for the cassette: without a loopback port, which differs in every run."""
         return (self._origin(None) if is_loopback(self.host) else self.origin) + self.prefix
 
-    async def open(self) -> Wire:
+    async def open(self) -> H11Connection:
         """Open a new connection, which cannot be stale; raises UpstreamUnreachable."""
         tls = _tls() if self.scheme == "https" else None
         try:
@@ -176,9 +176,9 @@ class Upstream:
             raise UpstreamUnreachable(
                 f"the upstream server {self.origin} cannot be reached: {reason}"
             ) from error
-        return Wire(h11.CLIENT, *streams)
+        return H11Connection(h11.CLIENT, *streams)
 
-    async def send(self, wire: Wire, request: Request) -> None:
+    async def send(self, connection: H11Connection, request: Request) -> None:
         """Send a request with the client's own headers, including its keys."""
         framing = ("content-length", str(len(request.body)))
         if request.chunked:
@@ -187,7 +187,7 @@ class Upstream:
         headers += [("host", urlsplit(self.origin).netloc), ("accept-encoding", "identity")]
         if request.body or request.chunked or request.method in {"POST", "PUT", "PATCH"}:
             headers.append(framing)
-        await wire.send(
+        await connection.send(
             h11.Request(
                 method=request.method,
                 target=self.prefix + request.target,
@@ -243,43 +243,51 @@ class RecordServer(Proxy[RecordCassette]):
     def _close(self, cassette: RecordCassette) -> None:
         cassette.save()
 
-    async def _answer(self, cassette: RecordCassette, request: Request, client: Client) -> None:
+    async def _answer(
+        self, cassette: RecordCassette, request: Request, client: ClientConnection
+    ) -> None:
         place = cassette.begin()
         recorded = cassette.redaction.request(request, self._upstream.recorded_url)
         builder = AnswerBuilder(cassette.config.clock)
         try:
-            wire = await self._upstream.open()
+            connection = await self._upstream.open()
         except UpstreamUnreachable as error:
             cassette.unhandled.append(f"{title(recorded)}: {error}")
             await client.error(502, "upstream_unreachable", cassette.unhandled[-1])
             return
         try:
-            cut = await self._forward(request, wire, client, builder)
+            cut = await self._forward(request, connection, client, builder)
         finally:
-            wire.close()
+            connection.close()
         try:
-            cassette.keep(place, recorded, builder.build(cut))
+            cassette.put(place, recorded, builder.build(cut))
         except Unrecordable as error:
             cassette.unhandled.append(f"{title(recorded)}: {error}")
 
     async def _forward(
-        self, request: Request, wire: Wire, client: Client, builder: AnswerBuilder
+        self,
+        request: Request,
+        connection: H11Connection,
+        client: ClientConnection,
+        builder: AnswerBuilder,
     ) -> CutBy | None:
         """Forward the request and the answer; return who closed the connection before the end."""
         try:
             with contextlib.suppress(ConnectionError):  # there may be an answer already
-                await self._upstream.send(wire, request)
-            await _pass_on(wire, client, builder)
+                await self._upstream.send(connection, request)
+            await _pass_on(connection, client, builder)
         except _BROKEN:
             return "upstream"
-        except (ClientGone, asyncio.CancelledError):
-            return None if await _ends_anyway(wire, builder) else "client"
+        except (ClientDisconnected, asyncio.CancelledError):
+            return None if await _ends_soon(connection, builder) else "client"
         return None
 
 
-async def _pass_on(wire: Wire, client: Client, builder: AnswerBuilder) -> None:
+async def _pass_on(
+    connection: H11Connection, client: ClientConnection, builder: AnswerBuilder
+) -> None:
     while not builder.complete:
-        event = await wire.receive()
+        event = await connection.receive()
         builder.add(event)
         if isinstance(event, h11.Response):
             await client.head(builder.status, builder.reason, builder.headers)
@@ -288,7 +296,7 @@ async def _pass_on(wire: Wire, client: Client, builder: AnswerBuilder) -> None:
     await client.end()
 
 
-async def _ends_anyway(wire: Wire, builder: AnswerBuilder) -> bool:
+async def _ends_soon(connection: H11Connection, builder: AnswerBuilder) -> bool:
     """Whether the answer ends shortly after the client has left; the rest is kept then."""
     if builder.complete or builder.head_ms is None:
         return builder.complete
@@ -296,7 +304,7 @@ async def _ends_anyway(wire: Wire, builder: AnswerBuilder) -> bool:
 
     async def read() -> None:
         while not rest or not isinstance(rest[-1], h11.EndOfMessage):
-            rest.append(await wire.receive())
+            rest.append(await connection.receive())
 
     try:
         await asyncio.wait_for(read(), _GRACE)

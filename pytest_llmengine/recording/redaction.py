@@ -62,7 +62,7 @@ def _inflated(body: bytes) -> bytes:
         return body  # the body is not compressed, although its header says so
 
 
-def _unbrotlied(body: bytes) -> bytes:
+def _brotli_decompressed(body: bytes) -> bytes:
     brotli: Any = import_module("brotli")
     try:
         return bytes(brotli.decompress(body))
@@ -73,7 +73,7 @@ def _unbrotlied(body: bytes) -> bytes:
 # vcrpy 9.0 and later have a table like this.
 DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"deflate": _inflated, "gzip": _inflated}
 if find_spec("brotli") is not None:
-    DECOMPRESSORS["br"] = _unbrotlied
+    DECOMPRESSORS["br"] = _brotli_decompressed
 
 # Shorter bearer tokens are placeholders ("unused", "sk-local") that may be words in bodies.
 _MIN_KEY_LENGTH = 12

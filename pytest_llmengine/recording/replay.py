@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.recording.cassette import RecordedAnswer
     from pytest_llmengine.recording.config import RecordingConfig
-    from pytest_llmengine.recording.http import Client, Headers, Request
+    from pytest_llmengine.recording.http import ClientConnection, Headers, Request
 
 # "Not Implemented" is a permanent error. OpenAI's SDKs also obey the header `x-should-retry: false`
 # that is sent with it, so a request without a recording is one call and not three.
@@ -34,7 +34,9 @@ class ReplayServer(Proxy[ReplayCassette]):
     def _close(self, cassette: ReplayCassette) -> None:
         pass  # there is nothing to save
 
-    async def _answer(self, cassette: ReplayCassette, request: Request, client: Client) -> None:
+    async def _answer(
+        self, cassette: ReplayCassette, request: Request, client: ClientConnection
+    ) -> None:
         began = cassette.config.clock.time()
         answer = cassette.play(request)
         if answer is None:
@@ -44,7 +46,7 @@ class ReplayServer(Proxy[ReplayCassette]):
 
 
 async def _play(
-    answer: RecordedAnswer, client: Client, config: RecordingConfig, began: float
+    answer: RecordedAnswer, client: ClientConnection, config: RecordingConfig, began: float
 ) -> None:
     line, head_ms = answer.timeline, answer.timeline.head_ms
     if head_ms is None:

@@ -1,4 +1,4 @@
-"""Finding the recorded request for a new one, and explaining a request for which there is none.
+"""Matchers of requests: they find the recorded request for a new one, or explain why there is none.
 
 By default, a request matches a recorded one if method, path and query are equal, as compared by
 vcrpy, and the bodies have the same value.
@@ -13,7 +13,7 @@ from difflib import SequenceMatcher, unified_diff
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vcr import matchers
+from vcr import matchers as vcr_matchers
 
 from pytest_llmengine.recording.json_path import without
 
@@ -33,24 +33,24 @@ _MAX_WIDTH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Matching:
-    """Compares requests by the matchers of a configuration, without what it ignores."""
+class RequestMatcher:
+    """Compares requests by the matchers of a configuration, without the paths that it ignores."""
 
     matchers: tuple[Matcher, ...]
     ignored: tuple[JSONPath, ...]
 
     @classmethod
-    def of(cls, config: RecordingConfig) -> Matching:
-        """The matching of a configuration."""
+    def of(cls, config: RecordingConfig) -> RequestMatcher:
+        """The matcher of a configuration."""
         ignored = config.ignore_paths
 
         def same_body(new: VcrRequest, recorded: VcrRequest) -> bool:
             return _value(new, ignored) == _value(recorded, ignored)
 
         named: dict[str, Matcher] = {
-            "method": matchers.method,
-            "path": matchers.path,
-            "query": matchers.query,
+            "method": vcr_matchers.method,
+            "path": vcr_matchers.path,
+            "query": vcr_matchers.query,
             "body": same_body,
         }
         return cls(
