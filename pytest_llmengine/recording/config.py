@@ -62,7 +62,7 @@ class RecordingOptions(TypedDict, total=False):
       a request has in one of them is also removed everywhere else.
     - ``redact_paths``: JSON paths in bodies, also in the events of streams.
 
-    RequestMatcher, in a replay:
+    Matching, in a replay:
 
     - ``match_on``: what must be equal: any of "method", "path", "query" and "body", and functions
       of two requests of vcrpy, the new and the recorded one, as in vcrpy.
@@ -71,7 +71,7 @@ class RecordingOptions(TypedDict, total=False):
     Playing, in a replay:
 
     - ``timing``: "instant", or "recorded" to wait as long as the server did. ``speed`` divides
-      the recorded times: 2.0 is twice as fast. ``clock`` is a Clock that does not really wait.
+      the recorded times: 2.0 is twice as fast. ``clock`` is used instead of the system's clock.
     - ``rechunk`` cuts bodies in another way: "bytes" (single bytes), "whole", "inside-characters"
       (within every character of several bytes), a chunk size, or byte positions.
     - ``repeats``: play the last answer again if a request is made more often than recorded.

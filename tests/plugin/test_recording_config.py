@@ -99,6 +99,35 @@ def test_fixture_adds_to_the_hook(
     assert "A and B" in file.read_text()
 
 
+@pytest.mark.parametrize(
+    ("fixture", "variable", "backend"),
+    [
+        ("ollama_engine", "OLLAMA_HOST", "ollama_api"),
+        ("vllm_engine", "VLLM_BASE_URL", "vllm_api"),
+    ],
+)
+def test_fixture_of_a_backend(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    fixture: str,
+    variable: str,
+    backend: str,
+) -> None:
+    """The engines of all fixtures are recorded and replayed with the project's options."""
+    options = '{"redact_paths": ["$.messages[*].content"]}'
+    pytester.makeconftest(_IN_FIXTURE.replace("{}", options))
+    test = "def test_it({0}): assert {0}.generate('I am {1}')"
+    pytester.makepyfile(test_it=test.format(fixture, "Ada"))
+    with MockServer() as server, monkeypatch.context() as patch:
+        patch.setenv(variable, server.root_url)
+        pytester.runpytest_inprocess("--engine-mode=record").assert_outcomes(passed=1)
+    (file,) = (pytester.path / "cassettes" / backend).rglob("test_it.yaml")
+    assert "Ada" not in file.read_text()
+
+    pytester.makepyfile(test_it=test.format(fixture, "Bob"))
+    pytester.runpytest_inprocess("--engine-mode=replay").assert_outcomes(passed=1)
+
+
 def test_rechunked_stream(
     pytester: pytest.Pytester, record: Callable[..., pytest.RunResult]
 ) -> None:
