@@ -53,15 +53,16 @@ def register_transports(factories: Mapping[str, TransportFactory]) -> None:
 
     Raises InvalidFieldError if a name is taken, or if a factory cannot be called.
     """
+    known = transports()
     for name, factory in factories.items():
-        if name in transports():
+        if name in known:
             raise InvalidFieldError(f"there is a transport {name!r} already; use another name")
         if not callable(factory):
             raise InvalidFieldError(
                 f"transport {name!r} is {factory!r}; give a class or a function without arguments "
                 "that returns a Transport"
             )
-        _registered[name] = _OwnFactory(factory)
+    _registered.update({name: _OwnFactory(factory) for name, factory in factories.items()})
 
 
 def unregister_transports(names: Iterable[str]) -> None:
@@ -75,12 +76,12 @@ def transport_factory(name: str) -> TransportFactory:
 
     Raises InvalidFieldError if the name is unknown.
     """
-    known_transport(name)
     return _registered[name] if name in _registered else _loaded(name)
 
 
 @cache
 def _loaded(name: str) -> TransportFactory:
+    known_transport(name)
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         built_in: TransportFactory = getattr(import_module(module), attribute)
