@@ -23,8 +23,9 @@ _transports = pytest.StashKey[list[str]]()
 
 def begin_extensions(config: pytest.Config) -> None:
     """Call the hooks that a project implements; raises UsageError if a result is wrong."""
-    if _implementers(config, _RECORDING_HOOK):
-        recording_config(config)
+    config.stash[_called] = _implementers(config, _RECORDING_HOOK)
+    if config.stash[_called]:
+        config.stash[_recording] = _recording_config_of_hook(config)
     if _implementers(config, _TRANSPORTS_HOOK):
         _register_transports(config)
 
@@ -38,20 +39,11 @@ def end_extensions(config: pytest.Config) -> None:
 
 
 def recording_config(config: pytest.Config) -> RecordingConfig:
-    """The run's configuration of recordings, from the hook; raises UsageError if it is wrong."""
+    """The run's configuration of recordings: the options that the hook has returned, if any."""
     if _recording not in config.stash:
-        from llmengine.types.errors import InvalidFieldError  # noqa: PLC0415 - imported when used
-        from pytest_llmengine.recording import RecordingConfig  # noqa: PLC0415 - the same
+        from pytest_llmengine.recording import RecordingConfig  # noqa: PLC0415 - imported when used
 
-        recording, source = RecordingConfig(), _source(config, _RECORDING_HOOK)
-        try:
-            # pytest calls the plugin that was registered last first; its options win.
-            for options in reversed(config.hook.pytest_llmengine_recording_config(config=config)):
-                recording = recording.extended(options, source)
-        except InvalidFieldError as error:
-            raise pytest.UsageError(str(error)) from error
-        config.stash[_recording] = recording
-        config.stash[_called] = _implementers(config, _RECORDING_HOOK)
+        config.stash[_recording] = RecordingConfig()
     return config.stash[_recording]
 
 
@@ -71,6 +63,20 @@ def recording_config_of_test(config: pytest.Config, options: object) -> Recordin
         return recording.extended(options, f"fixture {RECORDING_FIXTURE}")
     except InvalidFieldError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
+def _recording_config_of_hook(config: pytest.Config) -> RecordingConfig:
+    from llmengine.types.errors import InvalidFieldError  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.recording import RecordingConfig  # noqa: PLC0415 - the same
+
+    recording, source = RecordingConfig(), _source(config, _RECORDING_HOOK)
+    try:
+        # pytest calls the plugin that was registered last first; its options win.
+        for options in reversed(config.hook.pytest_llmengine_recording_config(config=config)):
+            recording = recording.extended(options, source)
+    except InvalidFieldError as error:
+        raise pytest.UsageError(str(error)) from error
+    return recording
 
 
 def _register_transports(config: pytest.Config) -> None:

@@ -95,8 +95,8 @@ def _without(value: Any, left: _Left) -> Any:
     return value
 
 
-# The start of a JSON document: of the whole text, of a line (NDJSON), or of an event.
-_DOCUMENT = re.compile(r"^(?:data:)?[ \t]*(?=[{\[])", re.MULTILINE)
+# The start of a JSON document: at the start of a line or of an event, or right after another one.
+_DOCUMENT = re.compile(r"(?:^(?:data:)?|(?<=[}\]]))[ \t]*(?=[{\[])", re.MULTILINE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _decode = json.JSONDecoder().raw_decode
 

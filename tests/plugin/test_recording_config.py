@@ -250,9 +250,10 @@ def test_hook_in_a_folder_below(hello: pytest.Pytester) -> None:
     """A hook that comes too late would redact nothing; the tests say so instead."""
     folder = hello.mkdir("below")
     folder.joinpath("conftest.py").write_text(_IN_HOOK)
-    folder.joinpath("test_below.py").write_text("def test_it(mock_engine, engine): pass")
+    folder.joinpath("test_below.py").write_text("def test_it(engine): pass")
+    hello.makeini("[pytest]\nllmengine_engine = mock")
 
-    result = hello.runpytest_inprocess("--engine=mock")
+    result = hello.runpytest_inprocess()
 
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(

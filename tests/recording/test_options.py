@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import httpx
-
     from tests.recording.conftest import Ask, RawUpstream, StreamOf, Whole
 
 TENANT = "tenant-of-twenty-chars"
@@ -139,46 +137,6 @@ def test_own_matchers(record: Callable[..., str], whole: Whole, path: Path, ask:
     with ReplayServer(match_on=["path", lambda *_: False]) as player, player.cassette(path) as one:
         assert ask(player.root_url, {"n": 1}).status_code == 501
     assert "a matcher of the project finds them different" in one.unhandled[0]
-
-
-class Clock:
-    """A clock that is moved by whoever sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.slept: list[float] = []
-
-    def time(self) -> float:
-        """Now."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Move the time on."""
-        self.slept.append(round(seconds, 3))
-        self.now += seconds
-
-
-def test_clock(
-    upstream: RawUpstream, stream_of: StreamOf, path: Path, client: httpx.Client
-) -> None:
-    """Recorded offsets are divided by the speed and waited for on the given clock."""
-    upstream.will_send(*stream_of(b"first", b"second"))
-    with RecordServer(upstream.url, clock=Clock()) as recorder, recorder.cassette(path):
-        client.get(recorder.root_url)
-    document = yaml.safe_load(path.read_text())
-    times = document["interactions"][0]["response"]["llmengine"]
-    assert (times["head_ms"], times["at_ms"]) == (0, [0, 0])  # no time passed on that clock
-    times |= {"head_ms": 10_000, "at_ms": [30_000, 600_000]}
-    path.write_text(yaml.safe_dump(document))
-
-    clock = Clock()
-    with (
-        ReplayServer(timing="recorded", speed=10, clock=clock) as player,
-        player.cassette(path),
-    ):
-        assert client.get(player.root_url).text == "firstsecond"
-
-    assert clock.slept == [1.0, 2.0, 57.0]
 
 
 def test_options_of_one_cassette(
