@@ -140,6 +140,18 @@ def test_key_goes_to_its_own_host_alone(
     assert all("authorization" not in sent for sent in headers)
 
 
+def test_wrong_model_of_an_engine_of_the_file(
+    hello: pytest.Pytester, told: Told, upstream: MockServer
+) -> None:
+    """The advice names the engine, since that is what ``--engine-model`` applies to."""
+    entry = f"- {{name: h100, backend: vllm_api, model: m, endpoint: '{upstream.base_url}'}}\n"
+    hello.path.joinpath("engines.yaml").write_text(entry)
+
+    line = told(hello.runpytest_inprocess("--engine-config=engines.yaml", "--engine=h100"))
+
+    assert "give --engine=h100 --engine-model=MODEL or set VLLM_MODEL" in line
+
+
 def test_wrong_model(hello: pytest.Pytester, told: Told, upstream: MockServer) -> None:
     """A model that the server does not have is answered with those that it has."""
     line = told(
