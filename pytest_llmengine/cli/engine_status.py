@@ -19,7 +19,7 @@ from pytest_llmengine.containers.lifecycle import containers, keep, kept_at
 from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
 from pytest_llmengine.targets.plan import configured_url, located, make_plan, model_of
-from pytest_llmengine.targets.session import identify
+from pytest_llmengine.targets.recognition import identify
 from pytest_llmengine.targets.settings import facts
 
 if TYPE_CHECKING:

@@ -57,8 +57,8 @@ def record(  # noqa: PLR0913 - one option each
         tape.write()
         kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
         stderr().print(f"{kept} kept in {file}", soft_wrap=True)
-    if tape.misses:
-        _complain(tape.misses, "not recorded")
+    if tape.unhandled:
+        _complain(tape.unhandled, "not recorded")
 
 
 def replay(
@@ -90,8 +90,8 @@ def replay(
         stderr().print(f"replays {tape.provenance.describe()}", soft_wrap=True)
         typer.echo(proxy.root_url)
         wait()
-    if tape.misses:
-        _complain(tape.misses, "not in the recording")
+    if tape.unhandled:
+        _complain(tape.unhandled, "not in the recording")
 
 
 def _file(to: Path) -> Path:

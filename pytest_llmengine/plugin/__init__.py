@@ -12,23 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.plugin import markers, reporting, run
+from pytest_llmengine.plugin import hooks, markers, reporting, run
+from pytest_llmengine.plugin.extensions import recording_config_of_test
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
-from pytest_llmengine.plugin.misses import fail_on_misses
 from pytest_llmengine.plugin.options import add_options
+from pytest_llmengine.plugin.unhandled import fail_on_unhandled
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from llmengine import Engine
     from llmengine.mock import MockServer
-    from pytest_llmengine.plugin.engines import Use
+    from pytest_llmengine.plugin.engines import EngineOpener
     from pytest_llmengine.plugin.judge import Judge
     from pytest_llmengine.plugin.parity import Comparer
+    from pytest_llmengine.recording import RecordingOptions
 
 pytest.register_assert_rewrite(
     "pytest_llmengine.contract.test_contract", "pytest_llmengine.parity.test_parity"
 )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks by which a project configures recordings and adds transports."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,8 +74,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say which engines the collected tests use, and where their answers come from."""
-    unseen = config.getoption("collectonly") or hasattr(config, "workerinput")
-    return [] if unseen else run.header(config, items)
+    silent = config.getoption("collectonly") or hasattr(config, "workerinput")
+    return [] if silent else run.header(config, items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -78,7 +85,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        fail_on_misses(item)
+        fail_on_unhandled(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -106,23 +113,37 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Let the workers of pytest-xdist share the containers of the run."""
-    run.tell_worker(node)
+    run.send_owner(node)
 
 
 @pytest.fixture(name=NAME)
 def _name(pytestconfig: pytest.Config) -> str:
-    """The name of the engine that the test runs on."""
+    """The name of the engine that the test runs with."""
     return run.settings(pytestconfig).engines[0]
 
 
-@pytest.fixture
-def llmengine_use(request: pytest.FixtureRequest) -> Iterator[Use]:
-    """Opens any engine by name, with the test's own cassette: ``llmengine_use("qwen").engine``."""
-    from pytest_llmengine.plugin.engines import Use  # noqa: PLC0415 - imported when used
+@pytest.fixture(scope="session")
+def llmengine_recording_config() -> RecordingOptions:
+    """Options for recordings and replays, as a dict; a project overrides this fixture.
 
+    For example ``{"redact_paths": ["$.user"], "ignore_paths": ["$.metadata.sent_at"]}``. The names
+    are those of `pytest_llmengine.recording.RecordingOptions`.
+    """
+    return {}
+
+
+@pytest.fixture
+def llmengine_use(
+    request: pytest.FixtureRequest, llmengine_recording_config: RecordingOptions
+) -> Iterator[EngineOpener]:
+    """Opens any engine by name, with the test's own cassette: ``llmengine_use("qwen").engine``."""
+    from pytest_llmengine.plugin.engines import EngineOpener  # noqa: PLC0415 - imported when used
+
+    config = request.config
+    recording = recording_config_of_test(config, llmengine_recording_config)
     with ExitStack() as stack:
-        yield Use(request.node, run.pool(request.config), stack)
-    fail_on_misses(request.node)
+        yield EngineOpener(request.node, run.pool(config), stack, recording)
+    fail_on_unhandled(request.node)
 
 
 @pytest.fixture
@@ -136,7 +157,7 @@ def llmengine_judge(request: pytest.FixtureRequest, llmengine_name: str) -> Judg
 
 
 @pytest.fixture
-def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: Use) -> Comparer:
+def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: EngineOpener) -> Comparer:
     """Compares the run's two sides by the prompts of one kind."""
     from pytest_llmengine.plugin.parity import Comparer  # noqa: PLC0415 - imported when used
 
@@ -145,44 +166,44 @@ def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: Use) -> Comp
 
 
 @pytest.fixture
-def engine(llmengine_name: str, llmengine_use: Use) -> Engine:
-    """The engine that ``--engine`` names, ``embedded`` by default."""
+def engine(llmengine_name: str, llmengine_use: EngineOpener) -> Engine:
+    """The engine that ``--engine`` names; by default ``embedded``."""
     return llmengine_use(llmengine_name).engine
 
 
 @pytest.fixture
-def embedded_engine(llmengine_use: Use) -> Engine:
-    """llama.cpp in this process, with a small real model."""
-    return llmengine_use.meant_by("embedded").engine
+def embedded_engine(llmengine_use: EngineOpener) -> Engine:
+    """An engine that uses llama.cpp on this machine, with a small real model."""
+    return llmengine_use.for_backend("embedded").engine
 
 
 @pytest.fixture
-def ollama_engine(llmengine_use: Use) -> Engine:
-    """A model behind Ollama."""
-    return llmengine_use.meant_by("ollama_api").engine
+def ollama_engine(llmengine_use: EngineOpener) -> Engine:
+    """An engine that uses an Ollama server."""
+    return llmengine_use.for_backend("ollama_api").engine
 
 
 @pytest.fixture
-def vllm_engine(llmengine_use: Use) -> Engine:
-    """A model behind vLLM's HTTP server."""
-    return llmengine_use.meant_by("vllm_api").engine
+def vllm_engine(llmengine_use: EngineOpener) -> Engine:
+    """An engine that uses vLLM's HTTP server."""
+    return llmengine_use.for_backend("vllm_api").engine
 
 
 @pytest.fixture
-def openai_engine(llmengine_use: Use) -> Engine:
-    """A model of OpenAI."""
-    return llmengine_use.meant_by("openai").engine
+def openai_engine(llmengine_use: EngineOpener) -> Engine:
+    """An engine that uses OpenAI's API."""
+    return llmengine_use.for_backend("openai").engine
 
 
 @pytest.fixture
-def vllm_local_engine(llmengine_use: Use) -> Engine:
-    """A model that vLLM runs in this process."""
-    return llmengine_use.meant_by("vllm_local").engine
+def vllm_local_engine(llmengine_use: EngineOpener) -> Engine:
+    """An engine that runs vLLM in this process."""
+    return llmengine_use.for_backend("vllm_local").engine
 
 
 @pytest.fixture
 def mock_server() -> Iterator[MockServer]:
-    """A mock server for this test alone: ``.play(Script(...))`` says what it answers."""
+    """A mock server for this test only: ``.play(Script(...))`` sets its answers."""
     from llmengine.mock import MockServer  # noqa: PLC0415 - imported when used
 
     with MockServer() as server:

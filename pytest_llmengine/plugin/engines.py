@@ -13,16 +13,16 @@ import pytest
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import file_name
 from pytest_llmengine.plugin.markers import NAME
-from pytest_llmengine.plugin.misses import is_guarded, watch, watch_network
+from pytest_llmengine.plugin.unhandled import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
-from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_here
+from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_installed
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from pytest_llmengine.plugin.pool import Pool
-    from pytest_llmengine.recording import Tape
+    from pytest_llmengine.recording import Cassette, RecordingConfig
     from pytest_llmengine.targets import Session
 
 
@@ -32,13 +32,16 @@ _INSTALL = {
 }
 
 
-class Use:
+class EngineOpener:
     """Opens engines for one test; the same name gives the same session."""
 
-    def __init__(self, item: pytest.Item, pool: Pool, stack: ExitStack) -> None:
+    def __init__(
+        self, item: pytest.Item, pool: Pool, stack: ExitStack, recording: RecordingConfig
+    ) -> None:
         self._item = item
         self._pool = pool
         self._stack = stack
+        self._recording = recording
         self._sessions: dict[str, Session] = {}
 
     def __call__(self, name: str) -> Session:
@@ -47,12 +50,12 @@ class Use:
             self._sessions[name] = self._open(name)
         return self._sessions[name]
 
-    def meant_by(self, backend: str) -> Session:
+    def for_backend(self, backend: str) -> Session:
         """The session for a backend's fixture; skips the test if the backend is not installed."""
-        if not is_here(backend):
-            how = _INSTALL.get(backend, "pip install -U pytest-llmengine")
-            pytest.skip(f"there is no backend {backend!r} here: {how}")
-        name = self._pool.meant_by(backend)
+        if not is_installed(backend):
+            command = _INSTALL.get(backend, "pip install -U pytest-llmengine")
+            pytest.skip(f"the backend {backend!r} is not installed; run: {command}")
+        name = self._pool.name_for_backend(backend)
         try:
             self._pool.open(name)
         except NotInstalled as error:
@@ -70,25 +73,26 @@ class Use:
             pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
         if session.mode is Mode.REPLAY and not is_guarded(self._item):
             watch_network(self._item, self._stack.enter_context(guarded()))
-        tape = self._tape(session)
-        if tape is not None:
-            watch(self._item, session, tape)
+        cassette = self._cassette(session)
+        if cassette is not None:
+            watch(self._item, session, cassette)
         return session
 
-    def _tape(self, session: Session) -> Tape | None:
+    def _cassette(self, session: Session) -> Cassette | None:
         try:
-            return self._stack.enter_context(session.cassette(cassette_name(self._item)))
-        except AlreadyRecorded as there:
-            pytest.skip(str(there))
+            cassette = session.cassette(cassette_name(self._item), self._recording)
+            return self._stack.enter_context(cassette)
+        except AlreadyRecorded as error:
+            pytest.skip(str(error))
         except CassetteNotFoundError as error:
-            how = session.record_command(self._item.nodeid)
-            raise _failed(f"there is no cassette {error.path}; record it: {how}") from None
+            command = session.record_command(self._item.nodeid)
+            raise _failed(f"there is no cassette {error.path}; record it: {command}") from None
         except (CassetteError, ConfigError) as error:
             raise _failed(str(error)) from None
 
 
 def _failed(reason: str) -> BaseException:
-    """The failure of a test in one line, without a traceback."""
+    """A test failure of one line, without a traceback."""
     return pytest.fail.Exception(reason, pytrace=False)
 
 

@@ -27,7 +27,7 @@ BACKEND_OF_FIXTURE = {
 }
 
 _OTHERS = {
-    "live": "needs a live server: skipped where answers are replayed",
+    "live": "needs a live server: skipped in a replay",
     "docker": "needs Docker",
     "gpu": "needs a GPU",
     "parity": "compares two engines",
@@ -38,7 +38,7 @@ _OTHERS = {
 def register(config: pytest.Config) -> None:
     """Register every marker with pytest."""
     for backend, marker in MARKER_OF_BACKEND.items():
-        meaning = f"uses the backend {backend} (added by the fixtures that a test asks for)"
+        meaning = f"uses the backend {backend} (added by the fixtures that a test requests)"
         config.addinivalue_line("markers", f"{marker}: {meaning}")
     for marker, meaning in _OTHERS.items():
         config.addinivalue_line("markers", f"{marker}: {meaning}")

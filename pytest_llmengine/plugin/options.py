@@ -57,29 +57,29 @@ class Option:
 ENGINE = Option(
     "engine",
     ("--engine", "--llmengine"),
-    "aim the tests at this engine: a backend, its marker (ollama), or a name from the engines "
-    "file; repeatable",
+    "the engine for the tests: a backend, its marker (ollama), or a name from the engines file; "
+    "repeatable",
     "list",
     "NAME",
 )
 URL = Option("url", ("--engine-url",), "the server's address", metavar="URL")
-MODEL = Option("model", ("--engine-model",), "the model to ask for")
+MODEL = Option("model", ("--engine-model",), "the model to request")
 CONFIG = Option("config", ("--engine-config",), "the engines file (YAML)", "path", "PATH")
 MODE = Option(
     "mode",
     ("--engine-mode",),
-    "where answers come from; left out: live where an address is configured or none is needed, "
-    "else replay where there are cassettes, else live where a server is at its default address",
+    "where answers come from; by default: live if an address is configured or none is needed, "
+    "else replay if there are cassettes, else live if a server answers at its default address",
     choices=("live", "record", "replay", "docker"),
 )
 CASSETTES = Option(
     "cassettes",
     ("--engine-cassettes",),
-    "the folder with one folder of recordings an engine (default: cassettes in the rootdir)",
+    "the folder of recordings, with one folder per engine (default: cassettes in the rootdir)",
     "path",
     "DIR",
 )
-REWRITE = Option("rewrite", ("--rewrite",), "when recording, replace what is there", "flag")
+REWRITE = Option("rewrite", ("--rewrite",), "when recording, replace existing cassettes", "flag")
 TIER = Option(
     "tier",
     ("--engine-tier",),
@@ -96,34 +96,34 @@ LEVEL = Option(
 REPORT = Option(
     "report",
     ("--engine-report",),
-    "also write the contract's verdicts there, as .json, .md or .html",
+    "also write the contract's verdicts to this file: .json, .md or .html",
     "path",
     "PATH",
 )
 PARITY_BASELINE = Option(
     "parity_baseline",
     ("--parity-baseline",),
-    "compare with this: an engine's name, or a file that `llmengine parity --save` wrote",
+    "the side to compare with: an engine's name, or a file that `llmengine parity --save` wrote",
     metavar="NAME|FILE",
 )
 PARITY_CANDIDATE = Option(
     "parity_candidate",
     ("--parity-candidate",),
-    "what is compared: an engine's name, or such a file (default: the engine)",
+    "the side to compare: an engine's name, or such a file (default: the engine)",
     metavar="NAME|FILE",
 )
 PARITY_PROMPTS = Option(
     "parity_prompts",
     ("--parity-prompts",),
-    "prompts of your own to compare by (JSON Lines)",
+    "a file of your own prompts for the comparison (JSON Lines)",
     "path",
     "PATH",
 )
 PROFILE = Option(
     "profile",
     ("--engine-profile",),
-    "known deviations (TOML) in place of the shipped ones; `llmengine verify --write-profile` "
-    "makes one",
+    "a file of known deviations (TOML), instead of the shipped one; `llmengine verify "
+    "--write-profile` writes one",
     "path",
     "PATH",
 )
@@ -142,7 +142,7 @@ GPUS = Option(
 STARTUP_TIMEOUT = Option(
     "startup_timeout",
     ("--engine-startup-timeout",),
-    "how long a container may take to its first token, downloads aside (default: 600)",
+    "how long a container may take until its first token, without downloads (default: 600)",
     "seconds",
     "SECONDS",
 )
@@ -170,7 +170,7 @@ RUN_TIMEOUT = Option(
 MAX_UNANSWERED = Option(
     "max_unanswered",
     ("--engine-max-unanswered",),
-    "stop asking an engine after so many checks in a row without an answer (default: 3)",
+    "stop testing an engine after this many checks in a row without an answer (default: 3)",
     "count",
     "N",
 )
@@ -209,20 +209,24 @@ def add_options(parser: pytest.Parser) -> None:
     """Add every option and its ini key to pytest."""
     group = parser.getgroup("llmengine", "LLM engines")
     for option in OPTIONS:
-        ways = f"{option.help} (env {option.variable}, ini {option.key})"
-        group.addoption(*option.flags, dest=option.key, help=ways, **_how(option))
+        text = f"{option.help} (env {option.variable}, ini {option.key})"
+        group.addoption(*option.flags, dest=option.key, help=text, **_argument(option))
         parser.addini(option.key, option.help, type=_INI_TYPES[option.kind], default=None)
 
 
-def _how(option: Option) -> dict[str, Any]:
+def _argument(option: Option) -> dict[str, Any]:
     if option.kind == "flag":
         return {"action": "store_true", "default": None}
-    how: dict[str, Any] = {"default": None, "metavar": option.metavar, "choices": option.choices}
+    argument: dict[str, Any] = {
+        "default": None,
+        "metavar": option.metavar,
+        "choices": option.choices,
+    }
     if option.kind == "list":
-        how["action"] = "append"
+        argument["action"] = "append"
     if option.kind in _NUMBERS:
-        how["type"] = _NUMBERS[option.kind]
-    return how
+        argument["type"] = _NUMBERS[option.kind]
+    return argument
 
 
 def given(config: pytest.Config, option: Option) -> Any:
@@ -256,7 +260,8 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
     url, fallback_url = given(config, URL), written(config, URL)
     if (url or fallback_url) and len(engines) > 1:
         raise pytest.UsageError(
-            f"one address is for one engine, and there are {len(engines)} ({', '.join(engines)}); "
+            f"an address applies to one engine, but {len(engines)} are given "
+            f"({', '.join(engines)}); "
             "give each its endpoint in an engines file (--engine-config)"
         )
     return {
@@ -341,10 +346,11 @@ def _flag(option: Option, text: str) -> bool:
 def _check_image(config: pytest.Config, engines: tuple[str, ...]) -> None:
     """Raise UsageError if an image is given but would not be used."""
     if chosen(config, IMAGE) and len(engines) != 1:
-        raise pytest.UsageError("an image is for one engine: name it by --engine")
+        raise pytest.UsageError("an image applies to one engine; name that engine with --engine")
     if given(config, IMAGE) and chosen(config, MODE) not in _OF_IMAGES:
         raise pytest.UsageError(
-            f"{IMAGE.flags[0]} (or {IMAGE.variable}) goes with --engine-mode=docker, or =record"
+            f"{IMAGE.flags[0]} (or {IMAGE.variable}) needs "
+            "--engine-mode=docker or --engine-mode=record"
         )
 
 

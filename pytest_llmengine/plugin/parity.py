@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmengine.parity import ParityReport, Side
-    from pytest_llmengine.plugin.engines import Use
+    from pytest_llmengine.plugin.engines import EngineOpener
     from pytest_llmengine.plugin.options import Option
 
 _loaded = pytest.StashKey[dict["Path", "Side"]]()
@@ -44,9 +44,9 @@ class Comparer:
     one kind has too few prompts for it; ``llmengine parity`` measures it.
     """
 
-    def __init__(self, config: pytest.Config, use: Use, engine: str) -> None:
+    def __init__(self, config: pytest.Config, opener: EngineOpener, engine: str) -> None:
         self._config = config
-        self._use = use
+        self._open = opener
         self._engine = engine
 
     def __call__(self, kind: str) -> ParityReport:
@@ -59,7 +59,7 @@ class Comparer:
         saved = _saved(self._config, option)
         if saved is not None:
             return saved
-        return Live(self._use(chosen(self._config, option) or self._engine))
+        return Live(self._open(chosen(self._config, option) or self._engine))
 
 
 def _selection(config: pytest.Config, *kinds: str) -> Selection:
@@ -71,8 +71,8 @@ def _saved(config: pytest.Config, option: Option) -> Side | None:
     name = chosen(config, option)
     if name is None or not is_saved(name):
         return None
-    written_in_ini = given(config, option) is None and config.inipath is not None
-    folder = config.rootpath if written_in_ini else config.invocation_params.dir
+    in_ini = given(config, option) is None and config.inipath is not None
+    folder = config.rootpath if in_ini else config.invocation_params.dir
     loaded = config.stash.setdefault(_loaded, {})
     path = folder / name
     if path not in loaded:

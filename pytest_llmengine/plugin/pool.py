@@ -29,10 +29,10 @@ class Pool:
             self._backends[name] = config_named(name, self._settings.config).backend
         return self._backends[name]
 
-    def meant_by(self, backend: str) -> str:
-        """The engine for a backend's fixture: the run's first of that backend, else the backend."""
-        aimed_at = self._settings.engines
-        return next((name for name in aimed_at if self.backend(name) == backend), backend)
+    def name_for_backend(self, backend: str) -> str:
+        """The engine of a backend's fixture: the run's first of that backend, else the backend."""
+        names = self._settings.engines
+        return next((name for name in names if self.backend(name) == backend), backend)
 
     def open(self, name: str) -> Session:
         """The session of an engine; raises the TargetError of the first attempt if that failed."""
@@ -54,8 +54,8 @@ class Pool:
 
     def advice(self) -> list[str]:
         """Advice for open engines whose server was recognised but is checked without a profile."""
-        open_ones = [s for s in self._sessions.values() if not isinstance(s, TargetError)]
-        return [session.advice for session in open_ones if session.advice]
+        sessions = [s for s in self._sessions.values() if not isinstance(s, TargetError)]
+        return [session.advice for session in sessions if session.advice]
 
     def close(self) -> None:
         """Close every session, the last one first."""

@@ -108,11 +108,11 @@ class Verdicts:
         order = list(catalogue())
         for engine, records in self._records.items():
             rows = [CheckRecord.from_dict(row) for row in records.values()]
-            rows += self._left(engine)
+            rows += self._checks_not_run(engine)
             rows.sort(key=lambda row: order.index(row.id))
             yield ContractReport(Header(**self._headers[engine]), tuple(rows))
 
-    def _left(self, engine: str) -> Iterator[CheckRecord]:
+    def _checks_not_run(self, engine: str) -> Iterator[CheckRecord]:
         """The checks that were not run because the run was cut short."""
         from pytest_llmengine.contract.outcomes import Outcome  # noqa: PLC0415 - imported when used
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - the same
@@ -181,7 +181,7 @@ class Recordings:
         self._config = config
         self._folders: set[Path] = set()
         self._played: set[Path] = set()
-        self._left: dict[Path, list[str]] = {}
+        self._unused: dict[Path, list[str]] = {}
         self._stopped: set[str] = set()
         self._partial = False
 
@@ -202,11 +202,11 @@ class Recordings:
             self._folders.add(Path(folder))
             self._played.add(Path(name))
             if unused and not stopped:
-                self._left[Path(name)] = unused
+                self._unused[Path(name)] = unused
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List recorded requests that were not made, and cassettes that no test played."""
-        lines = [*self._unmade(), *self._outdated()]
+        lines = [*self._unused_requests(), *self._unused_cassettes()]
         if lines:
             from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
 
@@ -214,12 +214,12 @@ class Recordings:
             for line in lines:
                 terminalreporter.write_line(printable(line))
 
-    def _unmade(self) -> Iterator[str]:
-        for path, requests in sorted(self._left.items()):
+    def _unused_requests(self) -> Iterator[str]:
+        for path, requests in sorted(self._unused.items()):
             for request in requests:
-                yield f"{path}: {request} is recorded and was not made"
+                yield f"{path}: {request} is recorded but was not made"
 
-    def _outdated(self) -> Iterator[str]:
+    def _unused_cassettes(self) -> Iterator[str]:
         """The cassettes that no test played; only a run of all tests can tell.
 
         Cassettes of the contract's checks count as used, whatever part of the contract was run.
@@ -234,7 +234,7 @@ class Recordings:
         for folder in sorted(self._folders):
             for path in unused_cassettes(folder, self._played):
                 if path.stem not in checks or len(path.relative_to(folder).parts) > _DEEPEST:
-                    yield f"{path} was played by no test: delete it, or record it anew"
+                    yield f"{path} was not played by any test; delete it, or record it again"
 
 
 def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.plugin.extensions import (
+    begin_extensions,
+    end_extensions,
+    recording_config,
+)
 from pytest_llmengine.plugin.markers import CHECK, NAME, backends_by_name, fixtures_of, name_of
 from pytest_llmengine.plugin.options import (
     ENGINE,
@@ -46,6 +51,7 @@ def begin(config: pytest.Config) -> None:
     because the lookup imports the library.
     """
     values_of(config)
+    begin_extensions(config)
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
@@ -59,16 +65,19 @@ def begin(config: pytest.Config) -> None:
 
 
 def end(config: pytest.Config) -> None:
-    """Close the engines and remove the containers of the run."""
+    """Close the engines and remove the containers and transports of the run."""
     if _pool in config.stash:
         config.stash[_pool].close()
     end_containers(config)
+    end_extensions(config)
 
 
 def settings(config: pytest.Config) -> Settings:
     """The run's settings, read on the first call."""
     if _settings not in config.stash:
-        config.stash[_settings] = replace(settings_of(config), owner=owner(config))
+        config.stash[_settings] = replace(
+            settings_of(config), owner=owner(config), recording=recording_config(config)
+        )
     return config.stash[_settings]
 
 
@@ -77,7 +86,7 @@ def pool(config: pytest.Config) -> Pool:
     if _pool not in config.stash:
         from pytest_llmengine.plugin.pool import Pool  # noqa: PLC0415 - imported when used
 
-        config.stash[_pool] = Pool(settings(config), teller(config))
+        config.stash[_pool] = Pool(settings(config), progress_printer(config))
     return config.stash[_pool]
 
 
@@ -95,7 +104,7 @@ def backends_of(item: pytest.Item) -> list[str]:
     backends = backends_by_name(fixtures)
     if "mock_server" in fixtures:
         backends.append("mock")
-    if NAME in fixtures and (backend := _backend(item.config, _aimed_at(item))):
+    if NAME in fixtures and (backend := _backend(item.config, _engine_of(item))):
         backends.append(backend)
     return backends
 
@@ -149,11 +158,11 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
     If an engine that the user chose cannot be opened, the run ends here, because all its tests
     would fail for the same reason. For other engines, their own tests fail.
     """
-    chosen_items = list(items)
-    names = dict.fromkeys(name for item in chosen_items for name in _names(item))
+    tests = list(items)
+    names = dict.fromkeys(name for item in tests for name in _names(item))
     lines = [line for name in names if (line := _line(config, name))]
-    if profile(config) is None and any(CHECK in fixtures_of(item) for item in chosen_items):
-        lines += (f"llmengine: {told}" for told in pool(config).advice())
+    if profile(config) is None and any(CHECK in fixtures_of(item) for item in tests):
+        lines += (f"llmengine: {line}" for line in pool(config).advice())
     return lines
 
 
@@ -174,18 +183,19 @@ def _line(config: pytest.Config, name: str) -> str | None:
 def _names(item: pytest.Item) -> list[str]:
     """The engines that a test opens, without the test's own mock server."""
     fixtures = fixtures_of(item)
-    named = [_meant(item.config, b) for b in backends_by_name(fixtures)]
-    aimed = [_aimed_at(item)] if NAME in fixtures else []
-    return [name for name in [*named, *aimed] if name is not None]
+    names = [_name_for_backend(item.config, b) for b in backends_by_name(fixtures)]
+    if NAME in fixtures:
+        names.append(_engine_of(item))
+    return [name for name in names if name is not None]
 
 
-def _meant(config: pytest.Config, backend: str) -> str | None:
-    from pytest_llmengine.targets import is_here  # noqa: PLC0415 - imported when used
+def _name_for_backend(config: pytest.Config, backend: str) -> str | None:
+    from pytest_llmengine.targets import is_installed  # noqa: PLC0415 - imported when used
 
-    return pool(config).meant_by(backend) if is_here(backend) else None
+    return pool(config).name_for_backend(backend) if is_installed(backend) else None
 
 
-def _aimed_at(item: pytest.Item) -> str:
+def _engine_of(item: pytest.Item) -> str:
     return name_of(item) or settings(item.config).engines[0]
 
 
@@ -230,9 +240,8 @@ def _check_report(path: Path) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-_INPUT = (
-    "llmengine_owner"  # the key of the owner in what pytest-xdist's controller sends to its workers
-)
+# The key of the owner in what the controller of pytest-xdist sends to its workers.
+_OWNER_KEY = "llmengine_owner"
 
 _owner = pytest.StashKey["Owner"]()
 
@@ -242,16 +251,16 @@ def owner(config: pytest.Config) -> Owner:
     if _owner not in config.stash:
         from pytest_llmengine.containers.ownership import Owner  # noqa: PLC0415 - imported when used
 
-        told = getattr(config, "workerinput", {}).get(_INPUT)
-        controller = Owner(**told) if told else None
+        fields = getattr(config, "workerinput", {}).get(_OWNER_KEY)
+        controller = Owner(**fields) if fields else None
         shared = controller is not None and controller.is_here
         config.stash[_owner] = controller if controller and shared else Owner.here()
     return config.stash[_owner]
 
 
-def tell_worker(node: Any) -> None:
+def send_owner(node: Any) -> None:
     """Send the owner of the run's containers to a worker of pytest-xdist."""
-    node.workerinput[_INPUT] = asdict(owner(node.config))
+    node.workerinput[_OWNER_KEY] = asdict(owner(node.config))
 
 
 def end_containers(config: pytest.Config) -> None:
@@ -262,24 +271,24 @@ def end_containers(config: pytest.Config) -> None:
         end_run(config.stash[_owner])
 
 
-def teller(config: pytest.Config) -> OnProgress:
+def progress_printer(config: pytest.Config) -> OnProgress:
     """A function that prints a line per step of a container's start, which may take minutes.
 
     In a worker of pytest-xdist it prints nothing.
     """
     from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
 
-    told = ""
+    last = ""
 
-    def tell(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
-        nonlocal told
+    def print_step(step: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
+        nonlocal last
         terminal = config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or what == told:
+        if terminal is None or step == last:
             return
-        told = what
+        last = step
         capture = config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             terminal.ensure_newline()
-            terminal.write_line(printable(f"llmengine: {what}"))
+            terminal.write_line(printable(f"llmengine: {step}"))
 
-    return tell
+    return print_step

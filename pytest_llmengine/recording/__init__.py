@@ -4,20 +4,42 @@ Clients are only given another address. Every client that sends HTTP to `root_ur
 replayed, in any language, and nothing is patched.
 """
 
-from pytest_llmengine.recording.cassette import RecordTape, ReplayTape, Tape, unused_cassettes
+import warnings
+
+from pytest_llmengine.recording.cassette import (
+    Cassette,
+    RecordCassette,
+    ReplayCassette,
+    unused_cassettes,
+)
+from pytest_llmengine.recording.config import Clock, RecordingConfig, RecordingOptions
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.record import RecordServer
 from pytest_llmengine.recording.replay import ReplayServer
 
 __all__ = [
+    "Cassette",
     "CassetteError",
     "CassetteNotFoundError",
+    "Clock",
     "Provenance",
+    "RecordCassette",
     "RecordServer",
-    "RecordTape",
+    "RecordingConfig",
+    "RecordingOptions",
+    "ReplayCassette",
     "ReplayServer",
-    "ReplayTape",
-    "Tape",
     "unused_cassettes",
 ]
+
+_OLD_NAMES = {"Tape": Cassette, "RecordTape": RecordCassette, "ReplayTape": ReplayCassette}
+
+
+def __getattr__(name: str) -> type[Cassette]:
+    """The classes under their old names, which go with the next release."""
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _OLD_NAMES[name]
+    warnings.warn(f"{name} is deprecated; write {new.__name__}", DeprecationWarning, stacklevel=2)
+    return new

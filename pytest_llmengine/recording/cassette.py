@@ -1,4 +1,4 @@
-"""Cassettes: recorded exchanges in memory and in vcrpy's YAML files, and finding one for a request.
+"""Cassettes: recorded exchanges, in memory and in vcrpy's YAML files.
 
 vcrpy keeps only the whole body of an answer. Its chunks and times are kept under one key of our own
 in the response, which vcrpy passes on and does not read::
@@ -8,27 +8,20 @@ in the response, which vcrpy passes on and does not read::
       sizes: [223, 190]        # bytes of each chunk
       at_ms: [41, 52]          # when each was complete
       cut: upstream            # who closed the connection before the end, or absent
-
-A request matches a recorded one if method, path and query are equal, as compared by vcrpy, and the
-bodies have the same value.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
+import warnings
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher, unified_diff
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from vcr.cassette import Cassette
+from vcr.cassette import Cassette as VcrCassette
 from vcr.errors import UnhandledHTTPRequestError
-from vcr.matchers import method, path, query, requests_match
 from vcr.record_mode import RecordMode
 from vcr.serialize import deserialize, serialize
 
@@ -36,15 +29,17 @@ from llmengine.config.documents import read_text
 from pytest_llmengine.recording import yaml_format
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
+from pytest_llmengine.recording.matchers import RequestMatcher, pretty, title
 from pytest_llmengine.recording.provenance import KEY, Provenance
+from pytest_llmengine.recording.redaction import Redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from vcr.request import Request as VcrRequest
 
+    from pytest_llmengine.recording.config import RecordingConfig
     from pytest_llmengine.recording.http import Headers, Request
-    from pytest_llmengine.recording.redaction import Redaction
 
     CutBy = Literal["upstream", "client"]
     Loaded = tuple[list[VcrRequest], list[dict[str, Any]], dict[str, Any]]
@@ -98,7 +93,7 @@ def to_vcr(answer: RecordedAnswer) -> dict[str, Any]:
 
 
 def from_vcr(response: Mapping[str, Any]) -> RecordedAnswer:
-    """Read the answer from a cassette's response, recorded by us or by vcrpy.
+    """The answer in a cassette's response, recorded by us or by vcrpy.
 
     Raises ValueError if the chunk sizes do not add up to the body or a value has a wrong type.
     """
@@ -154,99 +149,6 @@ def _timeline(extra: Mapping[str, Any], body: bytes) -> Timeline:
     return Timeline(extra.get("head_ms"), sizes, at_ms)
 
 
-_BOUNDARY = re.compile(r'^multipart/.*boundary="?([^";,]+)', re.IGNORECASE)
-
-
-def body(asked: VcrRequest, recorded: VcrRequest) -> bool:
-    """Whether both bodies are the same JSON value; key order, spacing and ``1.0`` do not matter.
-
-    Other bodies must be equal byte by byte, except for the random boundary of a multipart body.
-    """
-    return _value(asked) == _value(recorded)
-
-
-MATCHERS = (method, path, query, body)
-
-
-def pretty(request: VcrRequest) -> str:
-    """The body for reading and for diffs: indented JSON with sorted keys, other text unchanged."""
-    text = _value(request)
-    if isinstance(text, bytes):
-        return text.decode("utf-8", "replace")
-    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-
-
-def _value(request: VcrRequest) -> str | bytes:
-    content_type = request.headers.get("content-type", "")
-    return _canonical(request.body or b"", content_type)
-
-
-@lru_cache(maxsize=4096)
-def _canonical(data: bytes, content_type: str) -> str | bytes:
-    """One text per JSON value (``true`` and ``1`` differ, unlike in Python), or the bytes."""
-    if boundary := _BOUNDARY.match(content_type):
-        return data.replace(boundary[1].encode(), b"boundary")
-    try:
-        return json.dumps(json.loads(data, parse_float=_number), sort_keys=True)
-    except (ValueError, RecursionError):
-        return data
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    return int(value) if value.is_integer() else value
-
-
-_MAX_LINES = 40
-_MAX_WIDTH = 200
-
-
-def title(request: VcrRequest) -> str:
-    """Method, path and query, such as ``POST /v1/chat/completions``."""
-    question = request.parsed_uri.query
-    return f"{request.method} {request.path}" + (f"?{question}" if question else "")
-
-
-def explain(asked: VcrRequest, recorded: Sequence[VcrRequest], path: Path) -> str:
-    """Explain a miss: the request, the most similar recorded request, and how the two differ."""
-    start = f"{title(asked)} has no answer in {path}"
-    if not recorded:
-        return f"{start}: the cassette is empty. Record it again if the call is meant."
-    times = sum(requests_match(asked, one, MATCHERS) for one in recorded)
-    if times:
-        return (
-            f"{start}: the same request was recorded {times} time(s) and each was played; "
-            "this call is one more. Record it again, or replay with repeats."
-        )
-    place, nearest = _nearest(asked, recorded)
-    return (
-        f"{start}. Nearest of {len(recorded)} is number {place}, {title(nearest)}:\n"
-        f"{_difference(asked, nearest)}\nRecord it again if the change is meant."
-    )
-
-
-def _nearest(asked: VcrRequest, recorded: Sequence[VcrRequest]) -> tuple[int, VcrRequest]:
-    """The most similar recorded request, with its place counted from 1."""
-    lines = pretty(asked).splitlines()
-
-    def likeness(numbered: tuple[int, VcrRequest]) -> tuple[bool, bool, float]:
-        other = numbered[1]
-        ratio = SequenceMatcher(None, lines, pretty(other).splitlines()).ratio()
-        return other.path == asked.path, other.method == asked.method, ratio
-
-    return max(enumerate(recorded, 1), key=likeness)
-
-
-def _difference(asked: VcrRequest, recorded: VcrRequest) -> str:
-    old = [title(recorded), *pretty(recorded).splitlines()]
-    new = [title(asked), *pretty(asked).splitlines()]
-    diff = list(unified_diff(old, new, "recorded", "this request", lineterm="", n=2))
-    lines = [d if len(d) <= _MAX_WIDTH else d[:_MAX_WIDTH] + "..." for d in diff[:_MAX_LINES]]
-    if len(diff) > _MAX_LINES:
-        lines.append(f"... {len(diff) - _MAX_LINES} more lines")
-    return "\n".join(lines)
-
-
 _PATTERN = "*.yaml"
 
 
@@ -268,7 +170,7 @@ class Persister:
             raise CassetteNotFoundError(path / _PATTERN)
         requests, responses, metadata = [], [], []
         for file in paths:
-            loaded = _load(file, _Metadata(serializer))
+            loaded = _load(file, _MetadataSerializer(serializer))
             requests += loaded[0]
             responses += loaded[1]
             metadata.append(loaded[2])
@@ -277,14 +179,14 @@ class Persister:
 
     def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the whole file, or nothing if that fails."""
-        text = serialize(cassette, _Metadata(serializer, self.metadata))
+        text = serialize(cassette, _MetadataSerializer(serializer, self.metadata))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)
 
 
-class _Metadata:
+class _MetadataSerializer:
     """A serializer that also reads and writes a cassette's metadata."""
 
     def __init__(self, serializer: Any, metadata: Mapping[str, Any] | None = None) -> None:
@@ -309,7 +211,7 @@ def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[
     return sorted(p for p in Path(directory).rglob(_PATTERN) if p.resolve() not in known)
 
 
-def _load(path: Path, serializer: _Metadata) -> Loaded:
+def _load(path: Path, serializer: _MetadataSerializer) -> Loaded:
     try:
         return _loaded(read_text(path), serializer)
     except FileNotFoundError:
@@ -317,11 +219,11 @@ def _load(path: Path, serializer: _Metadata) -> Loaded:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CassetteError(
             f"{path} is not a cassette that can be replayed: {error}; "
-            "nothing in it was run; mend it, or delete it and record again"
+            "nothing in it was run; correct it, or delete it and record again"
         ) from error
 
 
-def _loaded(text: str, serializer: _Metadata) -> Loaded:
+def _loaded(text: str, serializer: _MetadataSerializer) -> Loaded:
     """Load requests, responses and metadata; every response is checked before any is played."""
     requests, responses, *_ = deserialize(text, serializer)
     provenance = Provenance.from_metadata(serializer.metadata)
@@ -346,51 +248,64 @@ _NO_ORIGIN = "http://127.0.0.1"
 
 
 @dataclass(slots=True)
-class Tape:
-    """An open cassette, as tests see it.
+class Cassette:
+    """An open cassette.
 
-    ``misses`` describes every request that could not be answered from the cassette or kept in it.
-    A run with a miss has failed, whatever the client did with the error.
+    ``unhandled`` describes every request that could not be answered from the cassette, or could
+    not be kept in it. A run with such a request has failed, whatever the client did with the error.
     """
 
     path: Path
     provenance: Provenance
-    redaction: Redaction
-    misses: list[str] = field(default_factory=list)
+    config: RecordingConfig
+    unhandled: list[str] = field(default_factory=list)
+    redaction: Redaction = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.redaction = Redaction.of(self.config)
 
     @property
     def unused(self) -> list[str]:
         """The recorded requests that have not been made in this replay."""
         return []
 
+    @property
+    def misses(self) -> list[str]:
+        """The old name of ``unhandled``."""
+        warnings.warn("misses is deprecated; write unhandled", DeprecationWarning, stacklevel=2)
+        return self.unhandled
+
 
 @dataclass(slots=True)
-class RecordTape(Tape):
+class RecordCassette(Cassette):
     """Keeps exchanges in the order in which the requests arrived."""
 
-    _kept: list[tuple[VcrRequest, dict[str, Any]] | None] = field(default_factory=list)
+    _exchanges: list[tuple[VcrRequest, dict[str, Any]] | None] = field(default_factory=list)
 
     def begin(self) -> int:
         """Reserve the place of an exchange that begins now."""
-        self._kept.append(None)
-        return len(self._kept) - 1
+        self._exchanges.append(None)
+        return len(self._exchanges) - 1
 
-    def keep(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
+    def put(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
         """Redact an exchange and put it in its place."""
-        self._kept[place] = (request, to_vcr(redacted(answer, self.redaction)))
+        self._exchanges[place] = (request, to_vcr(redacted(answer, self.redaction)))
 
     def __len__(self) -> int:
-        return sum(kept is not None for kept in self._kept)
+        return sum(exchange is not None for exchange in self._exchanges)
 
     def save(self) -> None:
-        """Write the file unless there are misses: an old recording is better than a partial one."""
-        if not self.misses:
+        """Write the file, unless a request was not handled.
+
+        An old recording is better than a partial one.
+        """
+        if not self.unhandled:
             self.write()
 
     def write(self) -> None:
         """Replace the file with the exchanges of this run."""
-        cassette = Cassette(path=self.path, record_mode=RecordMode.ALL, match_on=MATCHERS)
-        for request, response in filter(None, self._kept):
+        cassette = VcrCassette(path=self.path, record_mode=RecordMode.ALL)
+        for request, response in filter(None, self._exchanges):
             cassette.append(request, response)
         contents = {"requests": cassette.requests, "responses": cassette.responses}
         persister = Persister({KEY: self.provenance.to_metadata()})
@@ -398,37 +313,36 @@ class RecordTape(Tape):
 
 
 @dataclass(slots=True)
-class ReplayTape(Tape):
+class ReplayCassette(Cassette):
     """Plays the answers to a request in the recorded order, each one once.
 
-    With ``repeats`` the last answer is played again after all were played.
+    With ``config.repeats`` the last answer is played again after all were played.
     """
 
-    repeats: bool = False
-    _cassette: Cassette = field(init=False)
+    _vcr: VcrCassette = field(init=False)
+    _matcher: RequestMatcher = field(init=False)
 
     @classmethod
-    def load(cls, path: Path, redaction: Redaction, *, repeats: bool) -> ReplayTape:
+    def load(cls, path: Path, config: RecordingConfig) -> ReplayCassette:
         """Load a file or a directory of files; raises CassetteError."""
-        persister = Persister()
-        cassette = Cassette.load(
+        persister, matcher = Persister(), RequestMatcher.of(config)
+        loaded = VcrCassette.load(
             path=path,
             serializer=yaml_format,
             persister=persister,
             record_mode=RecordMode.NONE,
-            match_on=MATCHERS,
+            match_on=(matcher.matches,),
         )
-        provenance = Provenance.from_metadata(persister.metadata)
-        tape = cls(path, provenance, redaction, repeats=repeats)
-        tape._cassette = cassette
-        return tape
+        cassette = cls(path, Provenance.from_metadata(persister.metadata), config)
+        cassette._vcr, cassette._matcher = loaded, matcher
+        return cassette
 
     def play(self, request: Request) -> RecordedAnswer | None:
-        """Return the recorded answer; None is a miss, which is then the last entry of `misses`."""
-        asked = self.redaction.request(request, _NO_ORIGIN)
-        response = self._next(asked)
+        """Return the recorded answer; if there is none, say so in `unhandled` and return None."""
+        new = self.redaction.request(request, _NO_ORIGIN)
+        response = self._next(new)
         if response is None:
-            self.misses.append(explain(asked, self._cassette.requests, self.path))
+            self.unhandled.append(self._matcher.explain(new, self._vcr.requests, self.path))
             return None
         return from_vcr(response)
 
@@ -437,17 +351,17 @@ class ReplayTape(Tape):
         """The recorded requests that have not been made in this replay."""
         return [
             f"number {place + 1}, {title(request)}"
-            for place, request in enumerate(self._cassette.requests)
-            if not self._cassette.play_counts[place]
+            for place, request in enumerate(self._vcr.requests)
+            if not self._vcr.play_counts[place]
         ]
 
-    def _next(self, asked: VcrRequest) -> dict[str, Any] | None:
+    def _next(self, new: VcrRequest) -> dict[str, Any] | None:
         response: dict[str, Any]
         with contextlib.suppress(UnhandledHTTPRequestError):
-            response = self._cassette.play_response(asked)
+            response = self._vcr.play_response(new)
             return response
         with contextlib.suppress(UnhandledHTTPRequestError):
-            if self.repeats:
-                response = self._cassette.responses_of(asked)[-1]
+            if self.config.repeats:
+                response = self._vcr.responses_of(new)[-1]
                 return response
         return None

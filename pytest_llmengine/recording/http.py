@@ -21,7 +21,7 @@ import h11
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    RequestHandler = Callable[["Request", "Client"], Coroutine[None, None, None]]
+    RequestHandler = Callable[["Request", "ClientConnection"], Coroutine[None, None, None]]
 
 
 Headers = tuple[tuple[str, str], ...]
@@ -59,7 +59,7 @@ class Request:
     chunked: bool = False
 
 
-class Wire:
+class H11Connection:
     """One end of a connection, as client or as server."""
 
     def __init__(
@@ -182,7 +182,7 @@ class LoopbackServer:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        client = Client(reader, writer)
+        client = ClientConnection(reader, writer)
         try:
             while (request := await client.request()) is not None:
                 await self._answer_while_connected(request, client)
@@ -198,9 +198,9 @@ class LoopbackServer:
             client.close()
             self._connections.discard(task)
 
-    async def _answer_while_connected(self, request: Request, client: Client) -> None:
+    async def _answer_while_connected(self, request: Request, client: ClientConnection) -> None:
         work = asyncio.create_task(self._answer(request, client))
-        gone = asyncio.create_task(client.gone())
+        gone = asyncio.create_task(client.disconnected())
         self._answering.add(work)
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -226,24 +226,26 @@ class LoopbackServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
 
-async def _refuse(client: Client, error: h11.RemoteProtocolError) -> None:
+async def _refuse(client: ClientConnection, error: h11.RemoteProtocolError) -> None:
     if not client.answered:
-        with contextlib.suppress(ClientGone):
+        with contextlib.suppress(ClientDisconnected):
             await client.error(400, "bad_http", f"this is not a request in HTTP/1.1: {error}")
 
 
-ASKED_METHOD = "access-control-request-method"  # only a browser's preflight request has this header
+PREFLIGHT_HEADER = (
+    "access-control-request-method"  # only a browser's preflight request has this header
+)
 
 
-class ClientGone(Exception):  # noqa: N818 - reads as what happened
+class ClientDisconnected(Exception):  # noqa: N818 - reads as what happened
     """The client closed its connection before the answer had ended."""
 
 
-class Client:
+class ClientConnection:
     """The server's end of a connection: reads the client's requests and sends it the answers."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._wire = Wire(h11.SERVER, reader, writer)
+        self._wire = H11Connection(h11.SERVER, reader, writer)
         self._wants_body = True
         self.reader_origin: str | None = None  # origin of the web page that may read the answer
 
@@ -306,19 +308,19 @@ class Client:
         await self.chunk(body)
         await self.end()
 
-    async def permit(self, request: Request) -> None:
+    async def answer_preflight(self, request: Request) -> None:
         """Answer a browser's preflight request, which asks whether a page may send its request."""
-        asked = dict(request.headers)
+        headers = dict(request.headers)
         allowed = {
             "access-control-allow-origin": self.reader_origin or "null",
-            "access-control-allow-methods": asked[ASKED_METHOD],
-            "access-control-allow-headers": asked.get("access-control-request-headers", "*"),
+            "access-control-allow-methods": headers[PREFLIGHT_HEADER],
+            "access-control-allow-headers": headers.get("access-control-request-headers", "*"),
         }
-        headers = [*allowed.items(), ("content-length", "0")]
-        await self._send(h11.Response(status_code=204, headers=raw_headers(tuple(headers))))
+        answer = (*allowed.items(), ("content-length", "0"))
+        await self._send(h11.Response(status_code=204, headers=raw_headers(answer)))
         await self.end()
 
-    async def gone(self) -> None:
+    async def disconnected(self) -> None:
         """Return when the client has closed its connection."""
         await self._wire.closed_by_peer()
 
@@ -341,4 +343,4 @@ class Client:
         try:
             await self._wire.send(event)
         except ConnectionError as error:
-            raise ClientGone(str(error)) from error
+            raise ClientDisconnected(str(error)) from error

@@ -42,13 +42,13 @@ class Guard:
     def check(self, action: str, host: object) -> None:
         """Raise NetworkRefusedError unless `host` is this machine or allowed."""
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "")
-        if name in self.allowed or _is_here(name):
+        if name in self.allowed or _is_this_machine(name):
             return
         self.refused.append(f"{action} {name}")
         raise NetworkRefusedError(
             errno.EPERM,  # with an errno, aiohttp shows the message too
-            f"replay: {action} {name} was refused, because nothing may leave this machine; aim the "
-            "client at the engine's base_url, run the test live, or allow this host",
+            f"replay: {action} {name} was refused, because nothing may leave this machine; give "
+            "the client the engine's base_url, run the test live, or allow this host",
         )
 
 
@@ -87,7 +87,7 @@ class _State:
 _state = _State()
 
 
-def _is_here(name: str) -> bool:
+def _is_this_machine(name: str) -> bool:
     if name in {"", socket.gethostname()} or is_loopback(name):
         return True
     try:

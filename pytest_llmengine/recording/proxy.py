@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,42 +10,48 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from llmengine.types.hosts import Visitors
 from llmengine.types.secrets import scrub
-from pytest_llmengine.recording.cassette import Tape
-from pytest_llmengine.recording.http import ASKED_METHOD, Client, ClientGone, LoopbackServer
-from pytest_llmengine.recording.redaction import Redaction
+from pytest_llmengine.recording.cassette import Cassette
+from pytest_llmengine.recording.config import RecordingConfig
+from pytest_llmengine.recording.http import (
+    PREFLIGHT_HEADER,
+    ClientConnection,
+    ClientDisconnected,
+    LoopbackServer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Unpack
 
+    from pytest_llmengine.recording.config import RecordingOptions
     from pytest_llmengine.recording.http import Request
-    from pytest_llmengine.recording.redaction import Redact
 
-TapeT = TypeVar("TapeT", bound=Tape)
+CassetteT = TypeVar("CassetteT", bound=Cassette)
 
 # How many seconds unfinished answers get when a cassette is closed. If one takes longer, its client
 # has stopped reading without closing the connection.
-_PATIENCE = 1.0
+_SETTLE_SECONDS = 1.0
 
 
-class Proxy(ABC, Generic[TapeT]):
+class Proxy(ABC, Generic[CassetteT]):
     """A server on loopback for clients in any language.
 
-    ``strays`` describes the requests that came while no cassette was open.
+    ``without_cassette`` describes the requests that came while no cassette was open.
     """
 
     def __init__(
         self,
         *,
-        redact: Redact | None,
-        port: int,
+        port: int = 0,
         allowed_hosts: Iterable[str] = (),
         cors: Iterable[str] = (),
+        **options: Unpack[RecordingOptions],
     ) -> None:
+        self._config = RecordingConfig().extended(options)
         self._visitors = Visitors.of(allowed_hosts, cors)
-        self.redaction = Redaction(redact)
-        self.strays: list[str] = []
-        self._tape: TapeT | None = None
-        self._server = LoopbackServer(self._answer_or_say_why, port)
+        self.without_cassette: list[str] = []
+        self._cassette: CassetteT | None = None
+        self._server = LoopbackServer(self._answer_request, port)
 
     def __enter__(self) -> Self:
         self.start()
@@ -66,54 +73,68 @@ class Proxy(ABC, Generic[TapeT]):
         """The address for clients, without ``/v1``."""
         return self._server.root_url
 
+    @property
+    def strays(self) -> list[str]:
+        """The old name of ``without_cassette``."""
+        warnings.warn(
+            "strays is deprecated; write without_cassette", DeprecationWarning, stacklevel=2
+        )
+        return self.without_cassette
+
     @contextmanager
-    def cassette(self, path: Path | str) -> Iterator[TapeT]:
+    def cassette(
+        self, path: Path | str, config: RecordingConfig | None = None
+    ) -> Iterator[CassetteT]:
         """Use this cassette until the block ends; only one can be open at a time.
+
+        `config` replaces the options of the server for this cassette.
 
         A recording is saved when the block ends. It is also saved after an exception, because a
         test that fails must also fail in the replay. Ctrl-C and SystemExit do not change the file.
         """
-        if self._tape is not None:
-            raise RuntimeError(f"{self._tape.path} is still open; close it before {path}")
-        tape = self._tape = self._open(Path(path))
+        if self._cassette is not None:
+            raise RuntimeError(f"{self._cassette.path} is still open; close it before {path}")
+        cassette = self._cassette = self._open(Path(path), config or self._config)
         try:
-            yield tape
+            yield cassette
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
-            self._finish(tape)
+            self._finish(cassette)
             raise
         else:
-            self._finish(tape)
+            self._finish(cassette)
         finally:
-            self._tape = None
+            self._cassette = None
 
-    def _finish(self, tape: TapeT) -> None:
-        self._server.settle(_PATIENCE)
-        self._close(tape)
+    def _finish(self, cassette: CassetteT) -> None:
+        self._server.settle(_SETTLE_SECONDS)
+        self._close(cassette)
 
-    async def _answer_or_say_why(self, request: Request, client: Client) -> None:
-        with suppress(ClientGone):  # the client left on purpose
-            if not await self._turned_away(request, client):
-                await self._answer_from_tape(request, client)
+    async def _answer_request(self, request: Request, client: ClientConnection) -> None:
+        with suppress(ClientDisconnected):  # the client left on purpose
+            if not await self._refuse_visitor(request, client):
+                await self._answer_with_cassette(request, client)
 
-    async def _answer_from_tape(self, request: Request, client: Client) -> None:
-        tape = self._tape
-        asked = f"{request.method} {scrub(request.target.partition('?')[0])}"
-        if tape is None:
-            self.strays.append(f"{asked} came while no cassette was open")
-            await client.error(501, "no_cassette", f"{self.strays[-1]}; open one around the call")
+    async def _answer_with_cassette(self, request: Request, client: ClientConnection) -> None:
+        cassette = self._cassette
+        title = f"{request.method} {scrub(request.target.partition('?')[0])}"
+        if cassette is None:
+            reason = f"{title} came while no cassette was open"
+            self.without_cassette.append(reason)
+            await client.error(501, "no_cassette", f"{reason}; open one around the call")
             return
         try:
-            await self._answer(tape, request, client)
-        except ClientGone:
+            await self._answer(cassette, request, client)
+        except ClientDisconnected:
             raise
-        except Exception as error:  # noqa: BLE001 - a redaction hook may raise anything
-            tape.misses.append(f"{asked} was not handled: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - functions of the project may raise anything
+            reason = f"{title} was not handled: {type(error).__name__}: {error}"
+            cassette.unhandled.append(reason)
             if not client.answered:
-                await client.error(500, "recording_failed", tape.misses[-1])
+                await client.error(500, "recording_failed", reason)
 
-    async def _turned_away(self, request: Request, client: Client) -> bool:
+    async def _refuse_visitor(self, request: Request, client: ClientConnection) -> bool:
         """Answer a request that does not belong to the cassette; False if the request does."""
         headers = dict(request.headers)
         refusal = self._visitors.refusal(headers.get("host"))
@@ -122,19 +143,21 @@ class Proxy(ABC, Generic[TapeT]):
             return True
         origin = headers.get("origin")
         client.reader_origin = origin if self._visitors.may_read(origin) else None
-        if client.reader_origin and request.method == "OPTIONS" and ASKED_METHOD in headers:
-            await client.permit(request)
+        if client.reader_origin and request.method == "OPTIONS" and PREFLIGHT_HEADER in headers:
+            await client.answer_preflight(request)
             return True
         return False
 
     @abstractmethod
-    def _open(self, path: Path) -> TapeT:
+    def _open(self, path: Path, config: RecordingConfig) -> CassetteT:
         """Open a cassette."""
 
     @abstractmethod
-    def _close(self, tape: TapeT) -> None:
-        """Finish a tape after its last request."""
+    def _close(self, cassette: CassetteT) -> None:
+        """Finish a cassette after its last request."""
 
     @abstractmethod
-    async def _answer(self, tape: TapeT, request: Request, client: Client) -> None:
-        """Answer one request with the open tape."""
+    async def _answer(
+        self, cassette: CassetteT, request: Request, client: ClientConnection
+    ) -> None:
+        """Answer one request with the open cassette."""

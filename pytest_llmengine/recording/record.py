@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
@@ -15,17 +14,18 @@ import httpx
 
 from llmengine.types.errors import ConfigError
 from llmengine.types.hosts import is_loopback
-from pytest_llmengine.recording.cassette import RecordedAnswer, RecordTape, title
+from pytest_llmengine.recording.cassette import RecordCassette, RecordedAnswer
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.http import (
-    ClientGone,
+    ClientDisconnected,
+    H11Connection,
     Headers,
-    Wire,
     end_to_end,
     is_chunked,
     raw_headers,
     text_headers,
 )
+from pytest_llmengine.recording.matchers import title
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.proxy import Proxy
 from pytest_llmengine.recording.redaction import DECOMPRESSORS
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
     from pathlib import Path
+    from typing import Unpack
 
     from pytest_llmengine.recording.cassette import CutBy
-    from pytest_llmengine.recording.http import Client, Request
-    from pytest_llmengine.recording.redaction import Redact
+    from pytest_llmengine.recording.config import Clock, RecordingConfig, RecordingOptions
+    from pytest_llmengine.recording.http import ClientConnection, Request
 
 
 _ENCODING = "content-encoding"
@@ -48,10 +49,11 @@ class Unrecordable(Exception):  # noqa: N818 - reads as what happened
 
 
 @dataclass(slots=True)
-class Take:
-    """Collects the chunks of one answer from h11 events; times are in ms since this was made."""
+class AnswerBuilder:
+    """Builds a RecordedAnswer from h11 events; times are in ms since the builder was made."""
 
-    began: float = field(default_factory=time.perf_counter)
+    clock: Clock
+    began: float = field(init=False)
     status: int = 502
     reason: str = "No Answer"
     headers: Headers = ()
@@ -62,8 +64,11 @@ class Take:
     _chunks: list[bytes] = field(default_factory=list)
     _at_ms: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.began = self.clock.time()
+
     def add(self, event: Any) -> None:
-        """Take in an event: the head, some bytes or the end; other events are ignored."""
+        """Add an event: the head, some bytes or the end; other events are ignored."""
         if isinstance(event, h11.Response):
             self._head(event)
         elif isinstance(event, h11.Data):
@@ -71,8 +76,8 @@ class Take:
         elif isinstance(event, h11.EndOfMessage):
             self.complete = True
 
-    def answer(self, cut: CutBy | None) -> RecordedAnswer:
-        """The collected answer without its Content-Encoding; raises Unrecordable."""
+    def build(self, cut: CutBy | None) -> RecordedAnswer:
+        """The answer without its Content-Encoding; raises Unrecordable."""
         sizes = tuple(len(chunk) for chunk in self._chunks)
         line = Timeline(self.head_ms, sizes, tuple(self._at_ms))
         body = b"".join(self._chunks)
@@ -95,18 +100,18 @@ class Take:
         self._open = self._chunked and not event.chunk_end
 
     def _now(self) -> int:
-        return round((time.perf_counter() - self.began) * 1000)
+        return round((self.clock.time() - self.began) * 1000)
 
 
 def _decoded(answer: RecordedAnswer) -> RecordedAnswer:
-    """The decompressed answer, as one chunk, if the server compressed it without being asked."""
+    """The decompressed answer, as one chunk, if the server compressed it against the request."""
     encoding = dict(answer.headers).get(_ENCODING, "identity").lower()
     if encoding == "identity" or not answer.body:
         return answer
     decode = DECOMPRESSORS.get(encoding)
     if decode is None or answer.cut:
         raise Unrecordable(
-            f"the server sent Content-Encoding {encoding!r} though identity was asked for; "
+            f"the server sent Content-Encoding {encoding!r} although identity was requested; "
             "a compressed body cannot be redacted, so it was not recorded"
         )
     body = decode(answer.body)
@@ -144,7 +149,7 @@ class Upstream:
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
             raise ConfigError(
                 f"upstream is {parts.scheme}://{parts.hostname}; give http:// or https:// with a "
-                "host, and a key by the client's Authorization header, not in the URL"
+                "host, and send a key in the client's Authorization header, not in the URL"
             )
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
@@ -160,7 +165,7 @@ class Upstream:
         """The address for the cassette: without a loopback port, which differs in every run."""
         return (self._origin(None) if is_loopback(self.host) else self.origin) + self.prefix
 
-    async def open(self) -> Wire:
+    async def open(self) -> H11Connection:
         """Open a new connection, which cannot be stale; raises UpstreamUnreachable."""
         tls = _tls() if self.scheme == "https" else None
         try:
@@ -171,9 +176,9 @@ class Upstream:
             raise UpstreamUnreachable(
                 f"the upstream server {self.origin} cannot be reached: {reason}"
             ) from error
-        return Wire(h11.CLIENT, *streams)
+        return H11Connection(h11.CLIENT, *streams)
 
-    async def ask(self, wire: Wire, request: Request) -> None:
+    async def send(self, connection: H11Connection, request: Request) -> None:
         """Send a request with the client's own headers, including its keys."""
         framing = ("content-length", str(len(request.body)))
         if request.chunked:
@@ -182,7 +187,7 @@ class Upstream:
         headers += [("host", urlsplit(self.origin).netloc), ("accept-encoding", "identity")]
         if request.body or request.chunked or request.method in {"POST", "PUT", "PATCH"}:
             headers.append(framing)
-        await wire.send(
+        await connection.send(
             h11.Request(
                 method=request.method,
                 target=self.prefix + request.target,
@@ -208,95 +213,103 @@ _GRACE = 0.2
 _BROKEN = (OSError, h11.RemoteProtocolError)
 
 
-class RecordServer(Proxy[RecordTape]):
+class RecordServer(Proxy[RecordCassette]):
     """A proxy to `upstream` (``http://host:port``, without ``/v1``) that records cassettes.
 
     Every chunk is passed on as soon as it arrives. The exchanges of this run replace those in the
-    cassette. `redact` removes further texts from URLs and bodies before they are kept; keys are
-    always removed. ``allowed_hosts`` and ``cors`` are as in the mock server. Raises ConfigError if
-    `upstream` is not an address.
+    cassette. The options are those of RecordingOptions; those of a replay have no effect here.
+    Keys are always removed. ``allowed_hosts`` and ``cors`` are as in the mock server. Raises
+    ConfigError if `upstream` is not an address, and InvalidFieldError if an option is wrong.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword options
+    def __init__(
         self,
         upstream: str,
         provenance: Provenance | None = None,
         *,
-        redact: Redact | None = None,
         port: int = 0,
         allowed_hosts: Iterable[str] = (),
         cors: Iterable[str] = (),
+        **options: Unpack[RecordingOptions],
     ) -> None:
-        super().__init__(redact=redact, port=port, allowed_hosts=allowed_hosts, cors=cors)
+        super().__init__(port=port, allowed_hosts=allowed_hosts, cors=cors, **options)
         self._upstream = Upstream.parse(upstream)
         self._provenance = provenance or Provenance()
 
-    def _open(self, path: Path) -> RecordTape:
+    def _open(self, path: Path, config: RecordingConfig) -> RecordCassette:
         facts = self._provenance.completed(self._upstream.recorded_url)
-        return RecordTape(path, facts, self.redaction)
+        return RecordCassette(path, facts, config)
 
-    def _close(self, tape: RecordTape) -> None:
-        tape.save()
+    def _close(self, cassette: RecordCassette) -> None:
+        cassette.save()
 
-    async def _answer(self, tape: RecordTape, request: Request, client: Client) -> None:
-        place = tape.begin()
-        asked = self.redaction.request(request, self._upstream.recorded_url)
-        take = Take()
+    async def _answer(
+        self, cassette: RecordCassette, request: Request, client: ClientConnection
+    ) -> None:
+        place = cassette.begin()
+        recorded = cassette.redaction.request(request, self._upstream.recorded_url)
+        builder = AnswerBuilder(cassette.config.clock)
         try:
-            wire = await self._upstream.open()
+            connection = await self._upstream.open()
         except UpstreamUnreachable as error:
-            tape.misses.append(f"{title(asked)}: {error}")
-            await client.error(502, "upstream_unreachable", tape.misses[-1])
+            cassette.unhandled.append(f"{title(recorded)}: {error}")
+            await client.error(502, "upstream_unreachable", cassette.unhandled[-1])
             return
         try:
-            cut = await self._forward(request, wire, client, take)
+            cut = await self._forward(request, connection, client, builder)
         finally:
-            wire.close()
+            connection.close()
         try:
-            tape.keep(place, asked, take.answer(cut))
+            cassette.put(place, recorded, builder.build(cut))
         except Unrecordable as error:
-            tape.misses.append(f"{title(asked)}: {error}")
+            cassette.unhandled.append(f"{title(recorded)}: {error}")
 
     async def _forward(
-        self, request: Request, wire: Wire, client: Client, take: Take
+        self,
+        request: Request,
+        connection: H11Connection,
+        client: ClientConnection,
+        builder: AnswerBuilder,
     ) -> CutBy | None:
         """Forward the request and the answer; return who closed the connection before the end."""
         try:
             with contextlib.suppress(ConnectionError):  # there may be an answer already
-                await self._upstream.ask(wire, request)
-            await _pass_on(wire, client, take)
+                await self._upstream.send(connection, request)
+            await _pass_on(connection, client, builder)
         except _BROKEN:
             return "upstream"
-        except (ClientGone, asyncio.CancelledError):
-            return None if await _ends_anyway(wire, take) else "client"
+        except (ClientDisconnected, asyncio.CancelledError):
+            return None if await _ends_soon(connection, builder) else "client"
         return None
 
 
-async def _pass_on(wire: Wire, client: Client, take: Take) -> None:
-    while not take.complete:
-        event = await wire.receive()
-        take.add(event)
+async def _pass_on(
+    connection: H11Connection, client: ClientConnection, builder: AnswerBuilder
+) -> None:
+    while not builder.complete:
+        event = await connection.receive()
+        builder.add(event)
         if isinstance(event, h11.Response):
-            await client.head(take.status, take.reason, take.headers)
+            await client.head(builder.status, builder.reason, builder.headers)
         elif isinstance(event, h11.Data):
             await client.chunk(bytes(event.data))
     await client.end()
 
 
-async def _ends_anyway(wire: Wire, take: Take) -> bool:
+async def _ends_soon(connection: H11Connection, builder: AnswerBuilder) -> bool:
     """Whether the answer ends shortly after the client has left; the rest is kept then."""
-    if take.complete or take.head_ms is None:
-        return take.complete
+    if builder.complete or builder.head_ms is None:
+        return builder.complete
     rest: list[Any] = []
 
     async def read() -> None:
         while not rest or not isinstance(rest[-1], h11.EndOfMessage):
-            rest.append(await wire.receive())
+            rest.append(await connection.receive())
 
     try:
         await asyncio.wait_for(read(), _GRACE)
     except (TimeoutError, *_BROKEN):
         return False
     for event in rest:
-        take.add(event)
+        builder.add(event)
     return True

@@ -9,6 +9,7 @@ names these are.
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from dataclasses import dataclass
@@ -26,13 +27,14 @@ from llmengine.types.secrets import (
     register,
     scrub,
 )
+from pytest_llmengine.recording.json_path import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_llmengine.recording.config import RecordingConfig, Redact
     from pytest_llmengine.recording.http import Headers, Request
-
-    Redact = Callable[[str], str]
+    from pytest_llmengine.recording.json_path import JSONPath
 
 # Headers that distinguish requests or describe the body. All others depend on the client.
 _KEPT_REQUEST_HEADERS = frozenset({"accept", "content-type"})
@@ -60,7 +62,7 @@ def _inflated(body: bytes) -> bytes:
         return body  # the body is not compressed, although its header says so
 
 
-def _unbrotlied(body: bytes) -> bytes:
+def _brotli_decompressed(body: bytes) -> bytes:
     brotli: Any = import_module("brotli")
     try:
         return bytes(brotli.decompress(body))
@@ -71,7 +73,7 @@ def _unbrotlied(body: bytes) -> bytes:
 # vcrpy 9.0 and later have a table like this.
 DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"deflate": _inflated, "gzip": _inflated}
 if find_spec("brotli") is not None:
-    DECOMPRESSORS["br"] = _unbrotlied
+    DECOMPRESSORS["br"] = _brotli_decompressed
 
 # Shorter bearer tokens are placeholders ("unused", "sk-local") that may be words in bodies.
 _MIN_KEY_LENGTH = 12
@@ -91,56 +93,68 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """Redacts texts, bodies and headers; `hook` is the user's own redaction.
+    """Redacts texts, bodies and headers; a project adds functions, header names and JSON paths.
 
-    The hook must return the same output for the same text and must not change its own output: it is
-    called for recorded requests and, in a replay, for the requests that are compared with them.
+    The functions must return the same output for the same text and must not change their own
+    output: they are called for recorded requests and, in a replay, for the requests that are
+    compared with them.
     """
 
-    hook: Redact | None = None
+    functions: tuple[Redact, ...] = ()
+    headers: frozenset[str] = frozenset()
+    paths: tuple[JSONPath, ...] = ()
+
+    @classmethod
+    def of(cls, config: RecordingConfig) -> Redaction:
+        """The redaction of a configuration."""
+        return cls(config.redact, frozenset(config.redact_headers), config.redact_paths)
 
     def text(self, text: str) -> str:
-        """The text without keys and without everything that the hook removes."""
-        return scrub(self.hook(text) if self.hook else text)
+        """The text without keys and without everything that the functions remove."""
+        for function in self.functions:
+            text = function(text)
+        return scrub(text)
 
     def body(self, body: bytes, kind: str = "") -> bytes:
         """The redacted body, also without fields of keys; `kind` is its media type.
 
-        Bytes that are not UTF-8 are passed to the hook as surrogate escapes.
+        Bytes that are not UTF-8 are passed to the functions as surrogate escapes.
         """
         text = body.decode("utf-8", "surrogateescape")
         if kind.lower().startswith(_FORM):
             text = mask_pairs(text, _learn)
         elif kind.lower().startswith("multipart/"):
             text = _PART.sub(_masked_part, text)
+        text = masked(text, self.paths, json.dumps(MASK))
         return self.text(_FIELD.sub(_masked_field, text)).encode("utf-8", "surrogateescape")
 
     def request(self, request: Request, origin: str) -> VcrRequest:
         """The request to `origin` in the form that a cassette keeps."""
-        learn_keys(request.headers)
+        self._learn_keys(request.headers)
         path, mark, query = request.target.partition("?")
         target = path + mark + mask_pairs(query, _learn)
         kind = dict(request.headers).get("content-type", "")
         body = self.body(_decoded(request), kind) or None
-        kept = {k: self.text(v) for k, v in request.headers if k in _KEPT_REQUEST_HEADERS}
-        return VcrRequest(request.method, origin + self.text(target), body, kept)
+        names = _KEPT_REQUEST_HEADERS - self.headers
+        headers = {k: self.text(v) for k, v in request.headers if k in names}
+        return VcrRequest(request.method, origin + self.text(target), body, headers)
 
     def response_headers(self, headers: Headers) -> Headers:
         """The redacted response headers, without those that are dropped."""
-        return tuple((k, self.text(v)) for k, v in headers if _is_kept(k))
+        return tuple((k, self.text(v)) for k, v in headers if not self._drops(k))
 
+    def _drops(self, response_header: str) -> bool:
+        dropped = _DROPPED_RESPONSE_HEADERS | self.headers
+        return response_header in dropped or is_secret_name(response_header, "header")
 
-def _is_kept(response_header: str) -> bool:
-    known = response_header in _DROPPED_RESPONSE_HEADERS
-    return not known and not is_secret_name(response_header, "header")
-
-
-def learn_keys(headers: Headers) -> None:
-    """Register the keys in a request's headers, so that they are redacted in answers too."""
-    for name, value in headers:
-        if is_secret_name(name, "header"):
-            for key in keys_in(name, value):
-                _learn(key)
+    def _learn_keys(self, headers: Headers) -> None:
+        """Register the keys in a request's headers, so that they are redacted in answers too."""
+        for name, value in headers:
+            if name in self.headers:
+                _learn(value)
+            elif is_secret_name(name, "header"):
+                for key in keys_in(name, value):
+                    _learn(key)
 
 
 def _learn(key: str) -> None:

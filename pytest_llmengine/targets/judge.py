@@ -63,9 +63,9 @@ def _judged(check: Check, session: Session, profile: Profile) -> CheckResult:
         seconds = session.budget.begin()
         result = run_check(check, session.target, profile, seconds=seconds)
     session.budget.count(result.answered)
-    if tape is None or not tape.misses:
+    if tape is None or not tape.unhandled:
         return result
-    reason = "; ".join(tape.misses)
+    reason = "; ".join(tape.unhandled)
     return replace(
         result,
         outcome=Outcome.ERROR,

@@ -1,7 +1,6 @@
 """The plan for an engine: its configuration, its address, its mode, and what has to be started.
 
-A plan is made before anything is started. If an engine has nothing to talk to, the error messages
-here say what the user can do about it.
+A plan is made before anything is started.
 """
 
 from __future__ import annotations
@@ -24,10 +23,19 @@ from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import path_below
 from pytest_llmengine.containers.lifecycle import serve
 from pytest_llmengine.containers.ownership import Owner, end_run
-from pytest_llmengine.containers.spec import recipe_of, spec_of
+from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
+from pytest_llmengine.recording import RecordingConfig
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
+from pytest_llmengine.targets.advice import (
+    in_this_process,
+    no_address,
+    no_cassettes,
+    no_model,
+    no_source,
+    not_installed,
+)
 from pytest_llmengine.targets.settings import Mode, NotInstalled, TargetError, facts
 
 if TYPE_CHECKING:
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets.settings import Settings
 
 
-OWN_KEY = "LLMENGINE_API_KEY"
+KEY_VARIABLE = "LLMENGINE_API_KEY"
 _NO_KEY = {"api_key": None, "api_key_env": None}  # for containers and replays, which need no key
 
 
@@ -52,7 +60,8 @@ class Plan:
     ``config.endpoint`` is the configured address, if any; a replay does not connect to it.
     ``config.model`` is empty if only the server or the cassettes can name the model. ``container``
     is started first, if there is one. ``in_process`` is true if there is no server. ``source``
-    names where the address was configured. ``limits`` bound the checks of the contract.
+    names where the address was configured. ``limits`` bound the checks of the contract, and
+    ``recording`` applies to all cassettes.
     """
 
     config: EngineConfig
@@ -63,6 +72,7 @@ class Plan:
     in_process: bool = False
     source: str = ""
     limits: Limits = field(default_factory=Limits)
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
 
 
 def make_plan(name: str, settings: Settings) -> Plan:
@@ -77,12 +87,12 @@ def make_plan(name: str, settings: Settings) -> Plan:
     """
     settings = settings.for_engine(name)
     config = config_named(name, settings.config)
-    engine: type[Backend] = load_backend(config.backend)
+    backend: type[Backend] = load_backend(config.backend)
     folder = _folder_of(config, settings)
-    url, source = located(config, engine, settings) or (None, _default_of(engine))
-    if engine.in_process:
-        return _plan_here(config, url, settings, folder)
-    mode = settings.mode or _mode(config, engine, url, folder)
+    url, source = located(config, backend, settings) or (None, _default_of(backend))
+    if backend.in_process:
+        return _plan_in_process(config, url, settings, folder)
+    mode = settings.mode or _mode(config, backend, url, folder)
     change: dict[str, Any] = {"endpoint": url, "model": model_of(config, settings)}
     if in_container(mode, url, settings):
         change |= _NO_KEY
@@ -90,23 +100,25 @@ def make_plan(name: str, settings: Settings) -> Plan:
         change["model"] = spec.model
         return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, spec)
     if mode is Mode.REPLAY:
-        _need_cassettes(config, engine, folder)
+        _need_cassettes(config, backend, folder)
         change |= _NO_KEY
     else:
-        _need_address(config, engine, url)
+        _need_address(config, backend, url)
         change |= _own_key(config, settings)
     return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, source=source)
 
 
-def _plan_here(config: EngineConfig, url: str | None, settings: Settings, folder: Path) -> Plan:
+def _plan_in_process(
+    config: EngineConfig, url: str | None, settings: Settings, folder: Path
+) -> Plan:
     """The plan for an engine without a server: it is always live and its model must be named."""
     if settings.mode not in {None, Mode.LIVE}:
         raise TargetError(in_this_process(config.name, f"there is no mode {settings.mode}"))
     if url is not None:
-        raise TargetError(in_this_process(config.name, f"it cannot be asked at {url}"))
+        raise TargetError(in_this_process(config.name, f"the address {url} cannot be used"))
     model = model_of(config, settings)
     if not model:
-        raise TargetError(no_model(config.name, facts(config.backend).model_variable))
+        raise TargetError(no_model(config.name, config.backend))
     config = config.model_copy(update={"model": model})
     return Plan(config, Mode.LIVE, folder, rewrite=False, in_process=True)
 
@@ -130,47 +142,47 @@ def with_contract(cassettes: Path) -> list[str]:
     return sorted({p.parent.name for p in cassettes.glob("*/*.yaml") if p.stem in checks})
 
 
-def _mode(config: EngineConfig, engine: type[Backend], url: str | None, folder: Path) -> Mode:
-    backend = facts(config.backend)
-    if url is not None or backend.instant:
+def _mode(config: EngineConfig, backend: type[Backend], url: str | None, folder: Path) -> Mode:
+    known = facts(config.backend)
+    if url is not None or known.instant:
         return Mode.LIVE
     if recorded(folder):
         return Mode.REPLAY
-    if backend.own_server or (backend.one_address and _has_key(config, engine)):
+    if known.own_server or (known.one_address and _has_key(config, backend)):
         return Mode.LIVE
-    if answers_by_default(engine):
+    if answers_by_default(backend):
         return Mode.LIVE
-    raise TargetError(no_source(config.name, engine, folder))
+    raise TargetError(no_source(config.name, backend, folder))
 
 
-def _default_of(engine: type[Backend]) -> str:
-    return "" if engine.default_endpoint is None else "the default address"
+def _default_of(backend: type[Backend]) -> str:
+    return "" if backend.default_endpoint is None else "the default address"
 
 
-def _has_key(config: EngineConfig, engine: type[Backend]) -> bool:
-    return _names_a_key(config) or bool(engine.key_env and os.environ.get(engine.key_env))
+def _has_key(config: EngineConfig, backend: type[Backend]) -> bool:
+    return _names_a_key(config) or bool(backend.key_env and os.environ.get(backend.key_env))
 
 
 def _names_a_key(config: EngineConfig) -> bool:
     return config.api_key is not None or config.api_key_env is not None
 
 
-def _need_cassettes(config: EngineConfig, engine: type[Backend], folder: Path) -> None:
+def _need_cassettes(config: EngineConfig, backend: type[Backend], folder: Path) -> None:
     if not recorded(folder):
-        raise TargetError(no_cassettes(config.name, engine, folder))
+        raise TargetError(no_cassettes(config.name, backend, folder))
 
 
-def _need_address(config: EngineConfig, engine: type[Backend], url: str | None) -> None:
-    if url is None and engine.default_endpoint is None and not facts(config.backend).own_server:
-        raise TargetError(no_address(config.name, engine))
+def _need_address(config: EngineConfig, backend: type[Backend], url: str | None) -> None:
+    if url is None and backend.default_endpoint is None and not facts(config.backend).own_server:
+        raise TargetError(no_address(config.name, backend))
     if url is None and not can_start(config.backend):
         raise NotInstalled(not_installed(config.name, config.backend))
 
 
 def _own_key(config: EngineConfig, settings: Settings) -> dict[str, Any]:
     """LLMENGINE_API_KEY, if the run has its own URL; the key is sent to no other host."""
-    usable = settings.url and not _names_a_key(config) and os.environ.get(OWN_KEY)
-    return {"api_key_env": OWN_KEY} if usable else {}
+    usable = settings.url and not _names_a_key(config) and os.environ.get(KEY_VARIABLE)
+    return {"api_key_env": KEY_VARIABLE} if usable else {}
 
 
 def model_of(config: EngineConfig, settings: Settings) -> str:
@@ -181,11 +193,11 @@ def model_of(config: EngineConfig, settings: Settings) -> str:
     return given or backend.model
 
 
-_STANDS_ON = {
+_PACKAGES = {
     "openai": "openai",
     "vllm_local": "vllm",
 }  # our backends that need an extra, and the package that the extra installs
-_SERVER_STANDS_ON = {"embedded": "xllamacpp"}  # the same for the servers that engines start
+_SERVER_PACKAGES = {"embedded": "xllamacpp"}  # the same for the servers that engines start
 
 
 def config_named(name: str, file: Path | None) -> EngineConfig:
@@ -215,22 +227,22 @@ def config_named(name: str, file: Path | None) -> EngineConfig:
     )
 
 
-def is_here(backend: str) -> bool:
+def is_installed(backend: str) -> bool:
     """Whether the backend exists and the package that it needs is installed."""
-    package = _STANDS_ON.get(backend)
+    package = _PACKAGES.get(backend)
     return backend in backends() and (package is None or find_spec(package) is not None)
 
 
 def can_start(backend: str) -> bool:
     """Whether the package with the server that a backend's engines start is installed."""
-    package = _SERVER_STANDS_ON.get(backend)
+    package = _SERVER_PACKAGES.get(backend)
     return package is None or find_spec(package) is not None
 
 
 def has_server(backend: str) -> bool:
     """Whether a backend's engines talk to a server, instead of running in this process."""
-    engine: type[Backend] = load_backend(backend)
-    return not engine.in_process
+    loaded: type[Backend] = load_backend(backend)
+    return not loaded.in_process
 
 
 def _engines(file: Path | None) -> dict[str, EngineConfig]:
@@ -248,14 +260,14 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SECONDS = 2.0  # a server on this machine answers quickly, or is too busy to be tested
 
 
-def configured_url(config: EngineConfig, engine: type[Backend], settings: Settings) -> str | None:
+def configured_url(config: EngineConfig, backend: type[Backend], settings: Settings) -> str | None:
     """The configured address, or None."""
-    found = located(config, engine, settings)
+    found = located(config, backend, settings)
     return found[0] if found is not None else None
 
 
 def located(
-    config: EngineConfig, engine: type[Backend], settings: Settings
+    config: EngineConfig, backend: type[Backend], settings: Settings
 ) -> tuple[str, str] | None:
     """The configured address and where it was configured, or None.
 
@@ -263,30 +275,30 @@ def located(
     environment variable (such as OLLAMA_HOST), the project's default. So a setting for one engine
     comes before a setting for a whole backend.
     """
-    variable = next((v for v in engine.endpoint_env if os.environ.get(v)), "")
-    said = (
+    variable = next((v for v in backend.endpoint_env if os.environ.get(v)), "")
+    addresses = (
         (settings.url, COMMAND_LINE),
         (config.endpoint, "the engines file"),
         (os.environ.get(variable), variable),
         (settings.fallback_url, "the ini file"),
     )
-    for url, who in said:
+    for url, source in addresses:
         if url:
-            return _checked(url, engine.default_port), who
+            return _checked(url, backend.default_port), source
     return None
 
 
-def answers_by_default(engine: type[Backend]) -> bool:
+def answers_by_default(backend: type[Backend]) -> bool:
     """Whether a server answers at the backend's default address, and that is on this machine.
 
     The server is asked for its version, else for its models: neither loads a model.
     """
-    if engine.default_endpoint is None:
+    if backend.default_endpoint is None:
         return False
-    endpoint = normal_endpoint(engine.default_endpoint, default_port=engine.default_port)
+    endpoint = normal_endpoint(backend.default_endpoint, default_port=backend.default_port)
     if urlsplit(endpoint).hostname not in _HERE:
         return False
-    version = root_of(endpoint) + engine.version_path if engine.version_path else None
+    version = root_of(endpoint) + backend.version_path if backend.version_path else None
     try:
         with httpx.stream(
             "GET", version or f"{base_of(endpoint)}/models", timeout=_SECONDS, trust_env=False
@@ -328,7 +340,7 @@ def in_container(mode: Mode, url: str | None, settings: Settings) -> bool:
     """Whether the server is to run in a container: in docker mode, or when an image is recorded."""
     if mode is Mode.DOCKER and settings.url is not None:
         raise TargetError(
-            f"the mode docker starts a server of its own, and {settings.url} is given too; "
+            f"the mode docker starts a server of its own, but {settings.url} is given too; "
             "leave one of the two out"
         )
     return mode is Mode.DOCKER or (mode is Mode.RECORD and settings.image is not None and not url)
@@ -355,86 +367,3 @@ def served(spec: ContainerSpec, owner: Owner | None, on_progress: OnProgress) ->
         yield serve(spec, alone, on_progress)
     finally:
         end_run(alone)
-
-
-def no_source(name: str, engine: type[Backend], folder: Path) -> str:
-    """The message if there is neither an address nor a recording; it names the three ways."""
-    return (
-        f"engine {name!r} has nothing to talk to. Live: {_give_address(engine)}. "
-        f"Replay: there are no cassettes in {folder}; record some first: "
-        f"{record_command(name, engine)}. Docker: {_start_container(engine)}."
-    )
-
-
-def no_cassettes(name: str, engine: type[Backend], folder: Path) -> str:
-    """The message for a replay without recordings."""
-    return (
-        f"engine {name!r} cannot be replayed: there are no cassettes in {folder}; "
-        f"record some first: {record_command(name, engine)}"
-    )
-
-
-def no_address(name: str, engine: type[Backend]) -> str:
-    """The message if no address is configured and the backend has no default address."""
-    return f"engine {name!r} has no address: {_give_address(engine)}"
-
-
-def not_installed(name: str, extra: str) -> str:
-    """The message if the server that the engine would start is not installed."""
-    return f"engine {name!r} needs an extra: pip install 'pytest-llmengine[{extra}]'"
-
-
-def in_this_process(name: str, consequence: str) -> str:
-    """The message if something needs a server and the engine has none."""
-    return f"engine {name!r} runs in this process and has no server; {consequence}"
-
-
-def no_model(name: str, variable: str) -> str:
-    """The message if no model is given and there is no server to ask for one."""
-    return (
-        f"engine {name!r} has no model: give --engine={name} --engine-model=MODEL or set {variable}"
-    )
-
-
-def choose_model(engine: type[Backend]) -> str:
-    """Advice on how to choose a model; --engine-model applies only to engines named by --engine."""
-    variable = facts(engine.name).model_variable
-    return f"give --engine={engine.name} --engine-model=MODEL" + (
-        f" or set {variable}" if variable else ""
-    )
-
-
-def or_replay(folder: Path) -> str:
-    """Advice for an engine whose server does not answer but which has recordings."""
-    return f"; or replay what is recorded in {folder}: --engine-mode=replay"
-
-
-def record_command(
-    name: str, engine: type[Backend], *, test: str = "", rewrite: bool = False
-) -> str:
-    """The command that records an engine's answers to one test, or to all tests."""
-    words = [
-        "pytest",
-        f"'{test}'" if test else "",
-        f"--engine={name}",
-        "--engine-mode=record",
-        "" if facts(engine.name).own_server else "--engine-url=URL",
-        "--rewrite" if rewrite else "",
-    ]
-    return " ".join(word for word in words if word)
-
-
-def _start_container(engine: type[Backend]) -> str:
-    recipe = recipe_of(engine.name)
-    if recipe is None:
-        return f"no image of {facts(engine.name).server} is known"
-    gpus = " --engine-gpus=all" if recipe.needs_gpu else ""
-    return f"--engine-mode=docker{gpus} starts {recipe.image}"
-
-
-def _give_address(engine: type[Backend]) -> str:
-    variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
-    key = f"set {engine.key_env}, or " if facts(engine.name).one_address else ""
-    if engine.default_endpoint is not None and not key:
-        key = f"nothing answers at {engine.default_endpoint}; start the server there, "
-    return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

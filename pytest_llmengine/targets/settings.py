@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import Tier
+from pytest_llmengine.recording import RecordingConfig
 
 if TYPE_CHECKING:
     from pytest_llmengine.containers.ownership import Owner
@@ -35,7 +36,8 @@ class Settings:
     existing cassettes. Keys are not held here; they come from the environment.
     ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
     is the run that containers belong to, None for a run of one process and one session.
-    ``limits`` bound the checks of the contract on each engine.
+    ``limits`` bound the checks of the contract on each engine. ``recording`` applies to all
+    cassettes.
     """
 
     engines: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class Settings:
     startup_timeout: float | None = None
     limits: Limits = field(default_factory=Limits)
     owner: Owner | None = None
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
 
     def for_engine(self, name: str) -> Self:
         """The same settings, without URL, model and image if `name` is not among `engines`."""
@@ -102,7 +105,7 @@ def facts(backend: str) -> ServerFacts:
 
 
 class TargetError(LLMEngineError):
-    """The engine has nothing to talk to; the message says what is wrong and what to do."""
+    """The engine cannot be opened; the message says what is wrong and what to do."""
 
 
 class NotInstalled(TargetError):  # noqa: N818 - reads as what happened

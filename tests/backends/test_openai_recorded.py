@@ -59,7 +59,7 @@ def test_replay_says_what_was_recorded(openai_engine: Any, api: str, tmp_path: P
 
     assert said == again
     assert said[0] == City(name="Köln")
-    assert (tape.misses, tape.unused) == ([], [])
+    assert (tape.unhandled, tape.unused) == ([], [])
     assert key not in path.read_text(encoding="utf-8")
 
 

@@ -78,7 +78,10 @@ def test_contract_on_a_container(
     ("arguments", "words"),
     [
         (["--engine-image=i", "--engine-mode=docker"], "name it by --engine"),
-        (["--engine-image=i", "--engine=ollama_api"], "goes with --engine-mode=docker, or =record"),
+        (
+            ["--engine-image=i", "--engine=ollama_api"],
+            "needs --engine-mode=docker or --engine-mode",
+        ),
         (["--engine-startup-timeout=0"], "give seconds above 0"),
         (["--engine=vllm_api", "--engine-mode=docker"], "needs a GPU"),
         (["--engine=vllm_api"], "--engine-mode=docker --engine-gpus=all starts vllm/vllm-openai:"),

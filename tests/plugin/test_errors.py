@@ -41,7 +41,7 @@ def test_vllm_with_nothing_configured(hello: pytest.Pytester, told: Told) -> Non
     """The three ways to a vLLM: where it is, what was recorded of one, a container."""
     line = told(hello.runpytest_inprocess("--engine=vllm_api"))
 
-    assert "engine 'vllm_api' has nothing to talk to" in line
+    assert "engine 'vllm_api' has neither an address nor a recording" in line
     live, replay, docker = line.index("Live: "), line.index("Replay: "), line.index("Docker: ")
     assert live < replay < docker
     for way in ("--engine-url=", "LLMENGINE_URL", "VLLM_BASE_URL", "llmengine_url (ini)"):
@@ -117,7 +117,7 @@ def test_backends_key_is_for_another_address(
         line = told(hello.runpytest_inprocess(*aim))
 
     assert "asks for a key (401 " in line
-    assert "VLLM_API_KEY goes to the address in VLLM_BASE_URL" in line
+    assert "VLLM_API_KEY is sent to the address in VLLM_BASE_URL" in line
     assert "LLMENGINE_API_KEY (with --engine-url)" in line
 
 
@@ -138,6 +138,18 @@ def test_key_goes_to_its_own_host_alone(
 
     assert headers
     assert all("authorization" not in sent for sent in headers)
+
+
+def test_wrong_model_of_an_engine_of_the_file(
+    hello: pytest.Pytester, told: Told, upstream: MockServer
+) -> None:
+    """The advice names the engine, since that is what ``--engine-model`` applies to."""
+    entry = f"- {{name: h100, backend: vllm_api, model: m, endpoint: '{upstream.base_url}'}}\n"
+    hello.path.joinpath("engines.yaml").write_text(entry)
+
+    line = told(hello.runpytest_inprocess("--engine-config=engines.yaml", "--engine=h100"))
+
+    assert "give --engine=h100 --engine-model=MODEL or set VLLM_MODEL" in line
 
 
 def test_wrong_model(hello: pytest.Pytester, told: Told, upstream: MockServer) -> None:
@@ -196,5 +208,5 @@ def test_engine_of_one_test(pytester: pytest.Pytester, fixture: str, name: str) 
     result = pytester.runpytest_inprocess()
 
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines([f"engine {name!r} has nothing to talk to. Live: *Docker: *"])
+    result.stdout.fnmatch_lines([f"engine {name!r} has neither an address nor *Live: *Docker: *"])
     assert "Traceback" not in result.stdout.str()

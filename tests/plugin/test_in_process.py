@@ -34,7 +34,7 @@ def test_the_fixture_answers(project: pytest.Pytester) -> None:
     [
         (["--engine-mode=replay"], "there is no mode replay"),
         (["--engine-mode=record"], "there is no mode record"),
-        (["--engine-url=http://127.0.0.1:1"], "it cannot be asked at http://127.0.0.1:1"),
+        (["--engine-url=http://127.0.0.1:1"], "the address http://127.0.0.1:1 cannot be used"),
     ],
 )
 def test_what_needs_a_server_is_refused(

@@ -254,7 +254,7 @@ def test_one_address_for_two_engines(
         "--engine=mock", "--engine=vllm_api", "--engine-url=http://127.0.0.1:9"
     )
 
-    assert "one address is for one engine" in told(result)
+    assert "an address applies to one engine" in told(result)
 
 
 def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: MockServer) -> None:
@@ -264,4 +264,4 @@ def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: M
     result = pytester.runpytest_inprocess("--engine=mock", f"--engine-url={upstream.base_url}")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["engine 'ollama_api' has nothing to talk to.*OLLAMA_API_URL*"])
+    result.stdout.fnmatch_lines(["engine 'ollama_api' has neither an address nor *OLLAMA_API_URL*"])

@@ -61,7 +61,7 @@ def test_cassette_of_no_test(project: pytest.Pytester, workers: tuple[str, ...])
     result = project.runpytest_subprocess(_AIM, *workers)
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*test_three.yaml was played by no test*"])
+    result.stdout.fnmatch_lines(["*test_three.yaml was not played by any test*"])
 
 
 @pytest.mark.parametrize("narrowed", [("-k", "two"), ("test_words.py::test_two",)])

@@ -203,7 +203,7 @@ def test_recording_is_not_replaced_unasked(
     result = record("-rs")
 
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*test_hello.yaml is there already; --rewrite records it*"])
+    result.stdout.fnmatch_lines(["SKIPPED*test_hello.yaml already exists; --rewrite records it*"])
     assert tape.read_bytes() == before
     assert (cassettes / "test_new" / "test_new.yaml").is_file()
 

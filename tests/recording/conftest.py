@@ -143,6 +143,29 @@ def cut_stream_of() -> StreamOf:
     return lambda *chunks: [_head(), *map(_chunk, chunks)]
 
 
+class ManualClock:
+    """A clock that moves when a test moves it, and when someone sleeps on it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def time(self) -> float:
+        """Now."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Move the time on at once."""
+        self.slept.append(round(seconds, 3))
+        self.now += seconds
+
+
+@pytest.fixture
+def manual_clock() -> ManualClock:
+    """A clock for recorders and replayers."""
+    return ManualClock()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the cassette goes."""

@@ -95,7 +95,7 @@ def recording(
         recorder.cassette(path) as tape,
     ):
         said = program.said(f"{recorder.root_url}/v1", *STEPS)
-    assert tape.misses == []
+    assert tape.unhandled == []
     return path, said
 
 
@@ -106,7 +106,7 @@ def test_a_client_hears_the_same_again(
     path, said = recording
     with ReplayServer() as player, player.cassette(path) as tape:
         assert program.said(f"{player.root_url}/v1", *STEPS) == said
-    assert (tape.misses, tape.unused) == ([], [])
+    assert (tape.unhandled, tape.unused) == ([], [])
     assert "".join(said["stream"]) == said["whole"] == ANSWER
     assert said["at_once"] == [said["whole"], said["stream"]]
     assert "BadRequestError 400" in said["error"]
@@ -129,4 +129,4 @@ def test_a_miss_is_one_call_and_a_failure(program: Program, path: Path) -> None:
         done = program.run(f"{player.root_url}/v1", "whole")
     assert done.returncode != 0
     assert "has no answer in" in done.stderr
-    assert len(tape.misses) == 1
+    assert len(tape.unhandled) == 1

@@ -102,7 +102,7 @@ def test_the_same_request_is_played_in_order_each_once(
         answers = [ask(player.root_url, {"a": 1}) for _ in range(3)]
     assert [answer.text for answer in answers[:2]] == ["0", "1"]
     assert answers[2].status_code == 501
-    assert "recorded 2 time(s) and each was played" in tape.misses[0]
+    assert "recorded 2 time(s) and each was played" in tape.unhandled[0]
 
 
 def test_repeats_give_the_last_answer_again(recorded: Callable[..., Path], ask: Ask) -> None:
@@ -110,7 +110,7 @@ def test_repeats_give_the_last_answer_again(recorded: Callable[..., Path], ask: 
     path = recorded({"body": {"a": 1}}, {"body": {"a": 1}})
     with ReplayServer(repeats=True) as player, player.cassette(path) as tape:
         answers = [ask(player.root_url, {"a": 1}).text for _ in range(4)]
-    assert (answers, tape.misses) == (["0", "1", "1", "1"], [])
+    assert (answers, tape.unhandled) == (["0", "1", "1", "1"], [])
 
 
 def test_calls_in_flight_at_once_are_kept_in_order_of_arrival(
@@ -147,9 +147,9 @@ def test_a_miss_shows_the_nearest_request_and_the_difference(
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (501, "cassette_miss")
     assert answer.headers["x-should-retry"] == "false"
-    assert error["message"] == tape.misses[0]
-    assert f"POST /v1/chat has no answer in {path}. Nearest of 2 is number 2" in tape.misses[0]
-    assert '-      "content": "Hello",\n+      "content": "Hello!",' in tape.misses[0]
+    assert error["message"] == tape.unhandled[0]
+    assert f"POST /v1/chat has no answer in {path}. Nearest of 2 is number 2" in tape.unhandled[0]
+    assert '-      "content": "Hello",\n+      "content": "Hello!",' in tape.unhandled[0]
 
 
 def test_a_long_difference_is_cut(recorded: Callable[..., Path], ask: Ask) -> None:
@@ -157,8 +157,8 @@ def test_a_long_difference_is_cut(recorded: Callable[..., Path], ask: Ask) -> No
     path = recorded({"body": {"words": ["a" * 500] * 100}})
     with ReplayServer() as player, player.cassette(path) as tape:
         ask(player.root_url, {"words": ["b" * 500] * 100})
-    assert len(tape.misses[0].splitlines()) < 50
-    assert max(map(len, tape.misses[0].splitlines())) < 300
+    assert len(tape.unhandled[0].splitlines()) < 50
+    assert max(map(len, tape.unhandled[0].splitlines())) < 300
 
 
 def test_what_was_not_asked_for_is_unused(recorded: Callable[..., Path], ask: Ask) -> None:
@@ -174,4 +174,4 @@ def test_an_empty_cassette_is_a_recording_too(recorded: Callable[..., Path], ask
     path = recorded()
     with ReplayServer() as player, player.cassette(path) as tape:
         assert ask(player.root_url).status_code == 501
-    assert "the cassette is empty" in tape.misses[0]
+    assert "the cassette is empty" in tape.unhandled[0]

@@ -55,7 +55,7 @@ def test_a_call_outside_of_a_cassette_is_a_stray(
             answer = ask(proxy.root_url)
         assert answer.status_code == 501
         assert "no cassette was open" in answer.json()["error"]["message"]
-        assert len(proxy.strays) == 1
+        assert len(proxy.without_cassette) == 1
     assert len(upstream.requests) == 1
     assert recorded.exists()
 

@@ -238,7 +238,7 @@ def test_a_hook_that_fails_is_a_miss_and_not_a_leak(
     with RecordServer(upstream.url, redact=broken) as recorder, recorder.cassette(path) as tape:
         answer = ask(recorder.root_url)
     assert answer.status_code == 500
-    assert "no such rule" in tape.misses[0]
+    assert "no such rule" in tape.unhandled[0]
     assert not path.exists()
 
 
@@ -275,7 +275,7 @@ def test_a_body_that_cannot_be_read_is_not_kept(
     upstream.will_send(whole(b"?", headers="Content-Encoding: rot13\r\n"))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path) as tape:
         client.get(recorder.root_url)
-    assert "'rot13'" in tape.misses[0]
+    assert "'rot13'" in tape.unhandled[0]
     assert not path.exists()
 
 
@@ -286,8 +286,8 @@ def test_a_miss_shows_no_key(
     recorded(whole(b"{}"))
     with ReplayServer() as player, player.cassette(path) as tape:
         ask(player.root_url, {"prompt": secret}, f"/v1/{quote(secret, safe='')}")
-    assert "live" not in tape.misses[0]
-    assert tape.misses[0].count("[redacted]") >= 2
+    assert "live" not in tape.unhandled[0]
+    assert tape.unhandled[0].count("[redacted]") >= 2
 
 
 def test_provenance_is_searched_too(

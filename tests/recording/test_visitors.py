@@ -38,7 +38,7 @@ def test_name_of_another_host_is_refused(
         assert refused.status_code == 403
         assert "--allow-host" in refused.json()["error"]["message"]
         assert ask(player.root_url).status_code == 200
-    assert tape.misses == []
+    assert tape.unhandled == []
 
 
 def test_recorder_forwards_nothing_for_another_host(
@@ -79,4 +79,4 @@ def test_browser_may_ask_before_it_sends(
         reply = client.options(f"{player.root_url}/v1/chat", headers=asked)
     assert reply.status_code == 204
     assert reply.headers["access-control-allow-headers"] == "authorization"
-    assert tape.misses == []
+    assert tape.unhandled == []

@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -22,6 +23,7 @@ from pydantic import (
 
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 from llmengine.transport.policies import FIRST_WAIT, LONGEST_RETRY_AFTER, LONGEST_WAIT
+from llmengine.transport.registry import AUTO, known_transport
 from llmengine.types.arguments import checked_fields, suggestion
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.sampling import SamplingParams
@@ -152,7 +154,8 @@ class EngineSettings(BaseModel):
       "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
     - ``price`` is {input, output, cached_input} per million tokens, or {gpu_hour}. If it is left
       out, it is looked up in genai-prices if that is installed; otherwise it is unknown.
-    - ``transport`` is "aiohttp", "httpx", or "auto": aiohttp, except while httpx is mocked.
+    - ``transport`` is "aiohttp", "httpx", "auto" (aiohttp, except while httpx is mocked), or the
+      name of a transport that a package or a project's ``conftest.py`` registers.
     - ``cold_start`` is for a server that sleeps while it has no requests: how many seconds it may
       take to wake up. If it is left out, a call to a sleeping server fails.
     - ``limits`` bounds how much of one answer is read, as a mapping of the fields of
@@ -197,7 +200,7 @@ class EngineSettings(BaseModel):
     ] = SamplingParams()
     price: Annotated[Price | None, BeforeValidator(Price.of)] = None
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
-    transport: Literal["auto", "aiohttp", "httpx"] = "auto"
+    transport: Annotated[str, AfterValidator(known_transport)] = AUTO
     cold_start: float | None = Field(None, gt=0)
     limits: Annotated[AnswerLimits, BeforeValidator(AnswerLimits.of)] = DEFAULT_LIMITS
     options: dict[str, Any] = Field(default_factory=dict)

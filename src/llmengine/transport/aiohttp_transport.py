@@ -17,8 +17,8 @@ import aiohttp
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, PIECE, unpacked
+from llmengine.transport.errors import ClientErrors
 from llmengine.transport.logs import scrub_logs
-from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,12 +28,17 @@ if TYPE_CHECKING:
 
     from llmengine.transport.answer_limits import AnswerLimits
     from llmengine.transport.base import HTTPRequest
-    from llmengine.types.errors import CallError
 
 # Servers close idle connections after 5 s (uvicorn, llama.cpp). Closing them earlier here avoids
 # a request on a connection that is just being closed.
 _KEEPALIVE = 4.0
 _READ_BUFFER = 2**20  # some bodies are large; with the default of 64 KiB the reader pauses
+_ERRORS = ClientErrors(
+    connect_timeout=aiohttp.ConnectionTimeoutError,
+    unconnected=aiohttp.ClientConnectorError,
+    unreadable=aiohttp.ClientResponseError,
+    broken=(aiohttp.ClientError, OSError),
+)
 
 
 class AiohttpTransport:
@@ -68,7 +73,7 @@ class AiohttpTransport:
                 body = await self._body(response, request.limits)
                 return HTTPReply(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError) as error:
-            raise _failure(error, request) from error
+            raise _ERRORS.as_ours(error, request) from error
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
@@ -84,7 +89,7 @@ class AiohttpTransport:
                 proxy=self._proxy(request.url),
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise _failure(error, request) from error
+            raise _ERRORS.as_ours(error, request) from error
         try:
             chunks = self._chunks(response, request)
             yield HTTPStream(response.status, response.headers, chunks)
@@ -102,7 +107,7 @@ class AiohttpTransport:
             async for piece in self._pieces(response, request):
                 yield piece
         except (aiohttp.ClientError, OSError) as error:
-            raise _failure(error, request) from error
+            raise _ERRORS.as_ours(error, request) from error
 
     async def _body(self, response: aiohttp.ClientResponse, limits: AnswerLimits) -> bytes:
         self._end_with_connection(response)
@@ -159,24 +164,3 @@ class AiohttpTransport:
 @lru_cache(64)
 def _timeout(total: float | None, connect: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total, connect=connect)
-
-
-def _failure(error: aiohttp.ClientError | OSError, request: HTTPRequest) -> CallError:
-    """The CallError for an exception of aiohttp."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        msg = f"no connection to {request.url} within {request.connect:g} s"
-        return APITimeoutError(msg, clock="connect")
-    if isinstance(error, TimeoutError):
-        msg = f"no whole answer from {request.url} within {request.total:g} s"
-        return APITimeoutError(msg, clock="total")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or error
-        return APIConnectionError(f"cannot connect to {request.url}: {reason}")
-    if isinstance(error, aiohttp.ClientResponseError):
-        reason = " ".join(error.message.split())
-        return APIConnectionError(
-            f"{request.url} did not answer in HTTP that can be read: {reason}"
-        )
-    return APIConnectionError(
-        f"the connection to {request.url} broke: {error or type(error).__name__}"
-    )

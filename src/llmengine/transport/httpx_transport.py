@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
+from llmengine.transport.errors import ClientErrors
 from llmengine.transport.httpx_connections import close_with_surplus, send_or_close
 from llmengine.transport.logs import scrub_logs
-from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from llmengine.transport.base import HTTPRequest
+
+_ERRORS = ClientErrors(
+    connect_timeout=httpx.ConnectTimeout,
+    unconnected=httpx.ConnectError,
+    broken=httpx.TransportError,
+)
 
 
 class HttpxTransport:
@@ -32,7 +38,7 @@ class HttpxTransport:
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
-        with _mapped(request):
+        with _ERRORS.raised_as_ours(request):
             async with asyncio.timeout(request.total), self._sent(request) as response:
                 body = b"".join([piece async for piece in _pieces(response, request)])
                 return HTTPReply(response.status_code, response.headers, body)
@@ -56,7 +62,7 @@ class HttpxTransport:
             headers=httpx.Headers(request.headers, encoding="utf-8"),
             timeout=httpx.Timeout(None, connect=request.connect),
         )
-        with _mapped(request):
+        with _ERRORS.raised_as_ours(request):
             response = await send_or_close(self._client.send, built, stream=True)
         if not response.is_stream_consumed:  # the answer of a mock is consumed already
             response.stream = _OneAnswer(response)
@@ -82,7 +88,7 @@ class _OneAnswer(httpx.AsyncByteStream):
 
 
 async def _chunks(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:
-    with _mapped(request):
+    with _ERRORS.raised_as_ours(request):
         async for piece in _pieces(response, request):
             yield piece
 
@@ -92,21 +98,3 @@ def _pieces(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[byt
         return unpacked(response.aiter_bytes(), "", request.limits)
     encoding = response.headers.get("Content-Encoding", "")
     return unpacked(response.aiter_raw(), encoding, request.limits)
-
-
-@contextmanager
-def _mapped(request: HTTPRequest) -> Iterator[None]:
-    try:
-        yield
-    except httpx.ConnectTimeout as error:
-        msg = f"no connection to {request.url} within {request.connect:g} s"
-        raise APITimeoutError(msg, clock="connect") from error
-    except TimeoutError as error:
-        msg = f"no whole answer from {request.url} within {request.total:g} s"
-        raise APITimeoutError(msg, clock="total") from error
-    except httpx.ConnectError as error:
-        msg = f"cannot connect to {request.url}: {error}"
-        raise APIConnectionError(msg) from error
-    except httpx.TransportError as error:
-        msg = f"the connection to {request.url} broke: {error or type(error).__name__}"
-        raise APIConnectionError(msg) from error

@@ -17,10 +17,11 @@ from weakref import WeakKeyDictionary
 
 from llmengine.transport.cold_start import Readiness
 from llmengine.transport.policies import Pace
+from llmengine.transport.registry import AUTO, transport_factory
 from llmengine.transport.server_queue import ServerQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Hashable
     from concurrent.futures import Future
 
     from llmengine.transport.base import Transport
@@ -52,20 +53,9 @@ def httpx_is_taken_over() -> bool:
 
 def transport_name(setting: str) -> str:
     """The name of the transport for one request: the setting, or a choice if it is "auto"."""
-    if setting == "auto":
+    if setting == AUTO:
         return "httpx" if httpx_is_taken_over() else "aiohttp"
     return setting
-
-
-def make_transport(name: str) -> Transport:
-    """A new transport; must be called on the loop that will use it."""
-    if name == "httpx":
-        from llmengine.transport.httpx_transport import HttpxTransport  # noqa: PLC0415 - on demand
-
-        return HttpxTransport()
-    from llmengine.transport.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - on demand
-
-    return AiohttpTransport()
 
 
 T = TypeVar("T")
@@ -90,7 +80,7 @@ class Background:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.loop = asyncio.new_event_loop() if loop is None else loop
-        self._shared: dict[str, Any] = {}
+        self._shared: dict[Hashable, Any] = {}
         self._paces: dict[tuple[str, int], Pace] = {}
         self._readiness: dict[str, Readiness] = {}
         self._queues: dict[tuple[str, str], ServerQueue] = {}
@@ -109,17 +99,17 @@ class Background:
 
     def transport(self, setting: str) -> Transport:
         """The shared transport for that setting; only to be called on the loop."""
-        name = transport_name(setting)
-        return self.shared(name, lambda: make_transport(name))
+        factory = transport_factory(transport_name(setting))
+        return self.shared(factory, factory)
 
-    def shared(self, name: str, make: Callable[[], C]) -> C:
-        """The shared object with that name, made by `make` if it does not exist yet.
+    def shared(self, key: Hashable, make: Callable[[], C]) -> C:
+        """The shared object with that key, made by `make` if it does not exist yet.
 
         It is closed when the loop ends. Only to be called on the loop.
         """
-        if name not in self._shared:
-            self._shared[name] = make()
-        found: C = self._shared[name]
+        if key not in self._shared:
+            self._shared[key] = make()
+        found: C = self._shared[key]
         return found
 
     def existing(self, name: str) -> Any:
