@@ -169,7 +169,7 @@ class Ids:
     """
 
     def __init__(self) -> None:
-        self._rows = temporary()
+        self._rows = temporary_database()
         self._rows.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, line INT) WITHOUT ROWID")
 
     def add(self, key: bytes, line: int) -> int | None:
@@ -187,7 +187,7 @@ class Ids:
         self._rows.close()
 
 
-def temporary() -> sqlite3.Connection:
+def temporary_database() -> sqlite3.Connection:
     """A temporary SQLite database: in memory while it is small, deleted with its connection."""
     rows = sqlite3.connect("", isolation_level=None)
     # Nothing in it outlives the process, so no journal is needed.

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from llmengine.batch.balancer import Balancer, Endpoint
 from llmengine.batch.format import BadLine, checked, path_of, read_entries
-from llmengine.batch.journal import Journal, sole_writer
+from llmengine.batch.journal import Journal
+from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
 from llmengine.batch.request import BatchSender, answer_record, bad_line_record
 from llmengine.engine.engine import Engine
@@ -66,9 +67,9 @@ def selected(
         ok = journal.ok(entry)
         wanted = ok is None
         if only_failed:
-            wanted = ok is False or (ok is None and journal.was_bad(entry))
+            wanted = ok is False or (ok is None and journal.was_invalid(entry))
         if wanted and entry.custom_id is not None:
-            journal.mended(entry)
+            journal.forget_invalid(entry)
         if wanted and not isinstance(entry, BadLine):
             yield entry
             continue
@@ -204,7 +205,7 @@ def answer_all(
     with closing(ask_all(requests, start, window)) as landed:
         for item in landed:
             if item is None:
-                journal.sync()
+                journal.sync_if_due()
             else:
                 request, answer = item
                 journal.add(request, answer_record(request, answer), ok=answer.error is None)

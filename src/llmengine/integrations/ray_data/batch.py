@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.balancer import Endpoint
-from llmengine.batch.journal import Journal, mend, sole_writer
+from llmengine.batch.journal import Journal, repair_output
+from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
 from llmengine.batch.run import answer_all, check_run, length_of, no_progress, selected
 from llmengine.config.engine import EngineConfig
@@ -75,9 +76,9 @@ def recover(folder: Path, journal: Journal, *, keep: bool) -> None:
     for file in sorted(folder.glob("*.jsonl")):
         with sole_writer(file, _LAST_WORDS):
             if keep:
-                mend(file)
+                repair_output(file)
                 with file.open("rb") as lines:
-                    journal.take(lines, file)
+                    journal.add_lines(lines, file)
         remove(file)
 
 
@@ -198,7 +199,7 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
         todo = parts_of((request for request in chosen if request is not None), rows_per_part)
         asker = {"configs": configs, "folder": str(folder)}
         for part in on_actors(todo, asker, actors, ray_options):
-            journal.take(BytesIO(part.lines), folder / part.name)
+            journal.add_lines(BytesIO(part.lines), folder / part.name)
             remove(folder / part.name)
             tally.elsewhere(part.progress, part.errors)
             (on_progress or no_progress)(tally.progress())
