@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BAD_LINES: list[Any] = [
     (b"{oops", "not JSON"),
-    (b'{"custom_id": "x", "body": {"temperature": NaN}}', "NaN is no JSON number"),
+    (b'{"custom_id": "x", "body": {"temperature": NaN}}', "NaN is not a JSON number"),
     (b"[" * 100_000, "not JSON"),
     (b"[1]", "not a JSON object"),
     (b"\xff\xfe", "not JSON"),
@@ -57,7 +57,7 @@ def test_stream_is_refused(kit: Kit, engine: Engine, server: MockServer, output:
     report = run_batch([request], output, engine)
 
     assert report.errors == (
-        "line 1 (a): body.stream is set; a batch has no streams: leave it out",
+        "line 1 (a): body.stream is set, but a batch cannot stream answers; leave it out",
     )
     assert not server.calls
 

@@ -140,7 +140,7 @@ def test_several_urls_share(llmengine: Any, server: MockServer, source: Any) -> 
         (["--engine", "mock", "--concurrency", "0"], "'--concurrency'"),
         (["--engine", "mock", "--only-failed"], "no such output"),
         (["--engine", "mock", "-o", "in.jsonl"], "over the input"),
-        (["--engine", "mock", "-o", "."], "is a file; this is none"),
+        (["--engine", "mock", "-o", "."], "is a file, and this is not one"),
     ],
 )
 def test_what_cannot_be_is_one_line(
