@@ -1,8 +1,8 @@
 """The input of a batch: its source, its lines and their ids.
 
 The format is OpenAI's: ``{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
-"body": {...}}``, which ``vllm run-batch`` and Together read too. A source is a file, or any iterable
-of such requests.
+"body": {...}}``, which ``vllm run-batch`` and Together read too. A source is a file, or any
+iterable of such requests.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
@@ -17,6 +16,7 @@ from llmengine.types.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedRandom
+    from pathlib import Path
 
 
 try:

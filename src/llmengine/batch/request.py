@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -30,7 +30,7 @@ from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmengine.batch.balancer import Balancer, Endpoint
     from llmengine.batch.format import BadLine, BatchRequest
@@ -73,7 +73,7 @@ class BatchAnswer:
     reply: HTTPReply | None = None
     engine: Engine | None = None
     error: CallError | None = None
-    spent: Spending = Spending()
+    spent: Spending = field(default_factory=Spending)
 
     def add_spending(self, result: Result) -> None:
         """Add the usage and the cost of one attempt."""
@@ -207,7 +207,7 @@ def _answer_body(reply: HTTPReply) -> str:
     return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
 
 
-def _error(code: str, message: str, extra: dict[str, object]) -> dict[str, object]:
+def _error(code: str, message: str, extra: Mapping[str, object]) -> dict[str, object]:
     return {"code": code, "message": message, EXTRA: extra}
 
 

@@ -49,9 +49,7 @@ def check_run(
     if only_failed and not resume:
         raise ConfigError("only_failed continues an output, so it needs resume")
     if only_failed and not output.exists():
-        raise ConfigError(
-            f"{output}: there is no such output, so there are no failed requests to send again"
-        )
+        raise ConfigError(f"{output}: there is no such output; only_failed needs one")
 
 
 def length_of(source: BatchSource) -> int | None:
@@ -75,17 +73,18 @@ def selected(
             wanted = ok is False or (ok is None and journal.was_invalid(entry))
         if wanted and entry.custom_id is not None:
             journal.forget_invalid(entry)
-        if wanted and not isinstance(entry, BadLine):
-            yield entry
-            continue
-        if wanted:
+        if not wanted:
+            if ok is None:
+                counter.count_left_out()
+            else:
+                counter.count_earlier(ok=ok)
+            yield None
+        elif isinstance(entry, BadLine):
             journal.add(entry, bad_line_record(entry), ok=False)
             counter.count_invalid(entry)
-        elif ok is None:
-            counter.count_left_out()
+            yield None
         else:
-            counter.count_earlier(ok=ok)
-        yield None
+            yield entry
 
 
 # How many seconds to wait for an answer before the caller may do something else.
