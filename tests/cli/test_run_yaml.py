@@ -120,7 +120,7 @@ def test_models_of_the_working_directory(
         ([EXAMPLE, "--engine", "mock", "--input", "none.jsonl"], "none.jsonl: cannot be read"),
         ([EXAMPLE, "--engine", "h100"], "KOYEB_KEY is not set"),
         ([EXAMPLE, "--config", "none.yaml"], "none.yaml: cannot be read"),
-        ([EXAMPLE, "--engine", "mock", "--resume", "."], "is no folder of a run"),
+        ([EXAMPLE, "--engine", "mock", "--resume", "."], "is not the folder of a run"),
         ([EXAMPLE, "--resume", ".", "--limit", "1"], "a resumed run has its inputs"),
         ([EXAMPLE, "--limit", "0"], "'--limit'"),
     ],

@@ -44,8 +44,8 @@ def test_what_may_be_read(prompt: str, model: type[BaseModel] | None) -> None:
 @pytest.mark.parametrize(
     ("prompt", "model", "said"),
     [
-        ("{{ steps.fnd.quote }}", Finding, "steps.fnd is no step before this one; those before"),
-        ("{{ steps.use }}", Finding, "steps.use is no step before this one"),
+        ("{{ steps.fnd.quote }}", Finding, "steps.fnd is not a step before this one; those before"),
+        ("{{ steps.use }}", Finding, "steps.use is not a step before this one"),
         ("{{ steps.find.qote }}", Finding, "steps.find has no 'qote'; it has quote"),
         ("{% if 1 %}{{ steps['find']['x'] }}{% endif %}", Finding, "steps.find has no 'x'"),
         ("{{ steps.find.quote }}", None, "steps.find is a text without fields"),
@@ -61,7 +61,7 @@ def test_what_may_not_be_read(prompt: str, model: type[BaseModel] | None, said: 
 def test_ids_differ() -> None:
     """Two steps cannot write one file."""
     step = Step(id="a", engine="e", user_prompt="x")
-    with pytest.raises(ConfigError, match="step 'a': id: an earlier step has it too"):
+    with pytest.raises(ConfigError, match="step 'a': id: an earlier step has the same id"):
         Chain("c", (step, step))
 
 

@@ -44,8 +44,13 @@ def test_a_good_file(tmp_path: Path) -> None:
 
     find, use = pipeline.chain.steps
     assert pipeline.chain.name == "p"
-    assert find.output_model is not None
-    assert find.output_model.__name__ == "Finding"
+    assert find.output_model == {
+        "title": "Finding",
+        "type": "object",
+        "properties": {"quote": {"type": "string"}},
+        "required": ["quote"],
+        "additionalProperties": False,
+    }
     assert use.sampling.given() == {"temperature": 0, "stop": (".",)}
     assert use.reasoning == "low"
     assert pipeline.engines["main"].backend == "mock"
@@ -106,11 +111,11 @@ def step(**change: Any) -> list[Any]:
             {"steps": step(output_model={"fields": {"quote": {"type": "string", "format": "x"}}})},
             ": step 'find': output_model: quote: 'format' is not supported",
         ),
-        ({"steps": step(id="use")}, ": steps: two have the same id"),
+        ({"steps": step(id="use")}, ": steps: two steps have the same id"),
         ({"steps": step(id="a b")}, ": step 'a b': id: give a name"),
         ({"steps": step(user_prompt="{{ x")}, ": step 'find': user_prompt: line 1: "),
         ({"models": {"Finding": 3}}, ": models: Finding: give the name"),
-        ({"chain": ["fnd"]}, ": chain: 'fnd' is no step; the steps are find, use"),
+        ({"chain": ["fnd"]}, ": chain: 'fnd' is not a step; the steps are find, use"),
         ({"engines": [{"name": "x"}]}, ": engine 1 (x): backend: is missing"),
         ({"engines": "none.yaml"}, "none.yaml: cannot be read: No such file"),
     ],
@@ -151,12 +156,12 @@ def test_inputs_are_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        ([{"id": "a"}, {"id": "a"}], "record 2: id: 'a' is taken by an earlier record"),
-        ([{"id": 2}, {}], "record 2: id: '2' is taken"),
-        ([{"id": None}], "record 1: id: None is no string"),
-        ([{"id": True}], "record 1: id: True is no string"),
+        ([{"id": "a"}, {"id": "a"}], "record 2: id: an earlier record has the same id, 'a'"),
+        ([{"id": 2}, {}], "record 2: id: an earlier record has the same id, '2'"),
+        ([{"id": None}], "record 1: id: None is not a string"),
+        ([{"id": True}], "record 1: id: True is not a string"),
         ([{"steps": 1}], "record 1: steps: is the name of earlier steps' answers"),
-        (["text"], "record 1: is no mapping"),
+        (["text"], "record 1: is not a mapping"),
         ([], "there are no records"),
     ],
 )
@@ -169,10 +174,14 @@ def test_wrong_records(items: list[Any], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [(b"{", "line 2: is no JSON: "), (b"[]", "line 2: is no JSON object"), (b"\xff", "line 2: ")],
+    [
+        (b"{", "line 2: is not JSON: "),
+        (b"[]", "line 2: is not a JSON object"),
+        (b"\xff", "line 2: "),
+    ],
 )
 def test_wrong_lines(tmp_path: Path, line: bytes, said: str) -> None:
-    """A line that is no record is named by its number."""
+    """A line that is not a record is named by its number."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'{"a": 1}\n' + line + b"\n")
     with pytest.raises(ConfigError) as caught:

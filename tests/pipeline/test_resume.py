@@ -102,12 +102,72 @@ def test_a_line_cut_in_the_middle_is_asked_again(
     assert [row["id"] for row in lines(path)] == ["1", "2", "3", "4"]
 
 
+def test_a_complete_last_line_gets_its_newline(
+    engines: dict[str, EngineConfig],
+    asked: Callable[[], list[str]],
+    tmp_path: Path,
+) -> None:
+    """If only the newline was lost, the answer is kept."""
+    folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
+    path = folder / "first.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+
+    resume(folder, Chain("one", (FIRST,)), engines)
+
+    assert len(asked()) == 4
+    assert path.read_bytes() == whole
+
+
+def test_only_one_run_at_a_time_writes_to_a_folder(
+    engines: dict[str, EngineConfig], asked: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    """A run that is resumed while it is still at work would send every request twice."""
+    refused: list[str] = []
+
+    def meanwhile(progress: Any) -> None:
+        if progress.done == 1:
+            (folder,) = tmp_path.iterdir()
+            with pytest.raises(ConfigError) as caught:
+                resume(folder, Chain("one", (FIRST,)), engines)
+            refused.append(str(caught.value))
+
+    run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path, watch=meanwhile)
+
+    assert "run.json: another run is writing to it" in refused[0]
+    assert len(asked()) == 4
+
+
+@pytest.mark.parametrize("row", [b"[]", b'{"id": 1}', b'{"id": "1", "attempts": "x"}'])
+def test_a_line_of_another_form_is_named(
+    engines: dict[str, EngineConfig], tmp_path: Path, row: bytes
+) -> None:
+    """A line that no run has written is refused with its number."""
+    folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
+    path = folder / "first.jsonl"
+    path.write_bytes(row + b"\n" + path.read_bytes())
+    with pytest.raises(ConfigError, match=r"first\.jsonl: line 1: is not a line of a run: "):
+        resume(folder, Chain("one", (FIRST,)), engines)
+
+
+def test_a_last_line_of_another_program_is_left_alone(
+    engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """Only what a run has begun to write is removed."""
+    folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
+    path = folder / "first.jsonl"
+    path.write_bytes(path.read_bytes() + b"my notes")
+    with pytest.raises(ConfigError, match=r"first\.jsonl: its last line was not written by a run"):
+        resume(folder, Chain("one", (FIRST,)), engines)
+    assert path.read_bytes().endswith(b"my notes")
+
+
 def test_a_broken_line_is_named(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
     """A line that is whole and no JSON is no kill's doing, and nothing is guessed."""
     folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
     path = folder / "first.jsonl"
     path.write_bytes(b"rubbish\n" + path.read_bytes())
-    with pytest.raises(ConfigError, match=r"first\.jsonl: line 1: is no JSON"):
+    with pytest.raises(ConfigError, match=r"first\.jsonl: line 1: is not JSON"):
         resume(folder, Chain("one", (FIRST,)), engines)
 
 
@@ -180,7 +240,7 @@ def test_another_model_is_refused_and_another_address_is_not(
 
 def test_what_is_no_folder_of_a_run(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
     """Another folder is not written into."""
-    with pytest.raises(ConfigError, match=r"is no folder of a run: it has no pipeline\.yaml"):
+    with pytest.raises(ConfigError, match=r"is not the folder of a run: it has no pipeline\.yaml"):
         resume(tmp_path, CHAIN, engines)
 
 

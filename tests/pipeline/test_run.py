@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, Price, SamplingParams
 from llmengine.mock import Fault, Script
-from llmengine.pipeline import Chain, Step, run, to_records
+from llmengine.pipeline import Chain, Step, load_pipeline, run, to_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +136,34 @@ def test_an_answer_that_does_not_fit_is_kept_as_text_and_never_used(
     assert (row["text"], row["parsed"]) == ("no JSON", None)
     assert row["error"]["type"] == "StructuredOutputError"
     assert not (report.folder / "answer.jsonl").exists()
+
+
+def test_an_answer_to_a_schema_has_its_defaults(
+    server: MockServer,
+    engines: dict[str, EngineConfig],
+    asked: Callable[[], list[str]],
+    lines: Callable[[Path], list[Any]],
+    tmp_path: Path,
+) -> None:
+    """A property that the answer leaves out is null for later steps, and others are refused."""
+    spec = {"fields": {"quote": "string", "score?": "number"}}
+    source = tmp_path / "p.yaml"
+    steps = [
+        {"id": "find", "engine": "main", "user_prompt": "{{ text }}", "output_model": spec},
+        {"id": "use", "engine": "main", "user_prompt": "{{ steps.find.score }}"},
+    ]
+    source.write_text(yaml.safe_dump({"steps": steps}), "utf-8")
+    chain = load_pipeline(source).chain
+    wrong = ['{"quote": "a", "more": 1}'] * 3  # the answer, JSON mode and the repair
+    server.play(Script(['{"quote": "a"}', *wrong, "done"]))
+
+    report = run(chain, RECORDS, engines, out=tmp_path)
+
+    first, second = lines(report.folder / "find.jsonl")
+    assert first["parsed"] == {"quote": "a", "score": None}
+    assert asked()[-1] == "null"
+    assert second["error"]["type"] == "StructuredOutputError"
+    assert "'more' was unexpected" in second["error"]["message"]
 
 
 def test_usage_counts_what_the_server_saw(
@@ -268,7 +296,7 @@ def test_progress_is_told_from_the_start_to_the_end(
         (Step(id="a", engine="man", user_prompt="x"), "engine: 'man' is unknown; known are main"),
         (
             Step(id="a", engine="main", user_prompt="x", sampling=SamplingParams(n=2)),
-            "sampling: n: a step takes one answer a record",
+            "sampling: n: a step takes one answer per record",
         ),
     ],
 )

@@ -83,7 +83,8 @@ def test_a_record_that_is_not_the_input_model() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         step.messages("r", {"age": "old"}, {})
     assert str(caught.value).startswith(
-        "step 's': input_model: record 'r' is no Patient: age: Input should be a valid integer"
+        "step 's': input_model: record 'r' is not a valid Patient: age: "
+        "Input should be a valid integer"
     )
 
 
@@ -108,8 +109,9 @@ def test_an_input_model_may_ask_for_earlier_answers() -> None:
         ({"user_prompt": "a\n{{ x"}, "user_prompt: line 2: "),
         ({"system_prompt": "{% if %}"}, "system_prompt: line 1: "),
         ({"user_prompt": "{{ x | nofilter }}"}, "user_prompt: line 1: No filter named 'nofilter'"),
-        ({"output_model": dict}, "output_model: <class 'dict'> is no pydantic model class"),
-        ({"input_model": {"a": 1}}, "input_model: {'a': 1} is no pydantic model class"),
+        ({"output_model": dict}, "output_model: <class 'dict'> is not a pydantic model class"),
+        ({"input_model": "A"}, "input_model: 'A' is not a pydantic model class or a JSON schema"),
+        ({"output_model": {"type": "str"}}, "output_model: is not a JSON schema: $.type: 'str'"),
     ],
 )
 def test_a_wrong_step(change: dict[str, object], said: str) -> None:

@@ -163,7 +163,7 @@ def test_what_does_not_fit_a_schema_is_said(play: Any) -> None:
 @pytest.mark.parametrize("schema", [{"type": "objekt"}, {"const": object()}], ids=["type", "value"])
 def test_what_is_no_schema_is_refused(schema: Any) -> None:
     """A mapping that is no JSON schema is an error before anything is sent."""
-    with pytest.raises(InvalidRequestError, match="output_model is no JSON schema"):
+    with pytest.raises(InvalidRequestError, match="output_model is not a JSON schema"):
         shape_of(schema)
 
 

@@ -81,7 +81,7 @@ def _locked_file(real: Path, path: Path) -> Iterator[None]:
 
 def _in_use(path: Path) -> ConfigError:
     return ConfigError(
-        f"{path}: another run is writing to it; wait for its end, or give another output"
+        f"{path}: another run is writing to it; wait until it ends, or give another output"
     )
 
 

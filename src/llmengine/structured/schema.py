@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import from_json, to_json
 
 from llmengine.types.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from jsonschema import SchemaError
+    from jsonschema.protocols import Validator
 
 _DEFS = "#/$defs/"
 
@@ -41,23 +45,35 @@ def allows_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     return "null" in ([kinds] if isinstance(kinds, str) else kinds)
 
 
-def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
+def _validator_class(schema: Mapping[str, Any]) -> type[Validator]:
+    """Jsonschema's class for the draft that the schema names, by default the newest draft."""
+    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415 - slow
+
+    return validator_for(schema, default=Draft202012Validator)
+
+
+def schema_error(schema: Mapping[str, Any]) -> SchemaError | None:
+    """The error that makes the mapping an invalid JSON schema; None if it is a valid one."""
+    from jsonschema import SchemaError  # noqa: PLC0415 - slow, and only some programs need it
+
+    try:
+        _validator_class(schema).check_schema(dict(schema))
+    except SchemaError as error:
+        return error
+    return None
+
+
+def schema_adapter(schema: Mapping[str, Any]) -> TypeAdapter[Any]:
     """An adapter that validates JSON by a schema and returns plain values.
 
-    The draft is the one that the schema names. Raises InvalidRequestError if the mapping is not a
-    JSON schema.
+    Raises InvalidRequestError if the mapping is not a JSON schema.
     """
-    from jsonschema import SchemaError  # noqa: PLC0415 - heavy and rare
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - as above
-    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - slow
 
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        msg = f"output_model is no JSON schema: {error.json_path}: {error.message}"
-        raise InvalidRequestError(msg) from error
-    validator = kind(schema)
+    if (invalid := schema_error(schema)) is not None:
+        msg = f"output_model is not a JSON schema: {invalid.json_path}: {invalid.message}"
+        raise InvalidRequestError(msg) from invalid
+    validator = _validator_class(schema)(schema)
 
     def check(value: Any) -> Any:
         if error := best_match(validator.iter_errors(value)):
@@ -65,6 +81,39 @@ def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
         return value
 
     return TypeAdapter(Annotated[Any, AfterValidator(check)])
+
+
+def fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether the value is valid by the schema."""
+    return _validator_class(schema)(schema).is_valid(value)
+
+
+def with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A valid value in which each property that is left out has the default of the schema."""
+    validator = _validator_class(schema)(schema)
+
+    def complete(value: Any, part: object) -> Any:
+        if not isinstance(part, Mapping):  # true, by which every value is valid
+            return value
+        part = resolved(part, schema)
+        for choice in part.get("anyOf", ()):
+            if validator.evolve(schema=choice).is_valid(value):
+                return complete(value, choice)
+        if isinstance(value, list) and "items" in part:
+            return [complete(item, part["items"]) for item in value]
+        return complete_object(value, part) if isinstance(value, dict) else value
+
+    def complete_object(value: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+        properties, others = part.get("properties", {}), part.get("additionalProperties")
+        known = {
+            key: complete(value[key], inner) if key in value else inner["default"]
+            for key, inner in properties.items()
+            if key in value or (isinstance(inner, Mapping) and "default" in inner)
+        }
+        rest = {key: complete(v, others) for key, v in value.items() if key not in properties}
+        return known | rest
+
+    return complete(value, schema)
 
 
 _UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -130,7 +179,7 @@ def _text(schema: Mapping[str, Any]) -> str:
     try:
         return to_json(schema).decode()
     except ValueError as error:
-        raise InvalidRequestError(f"output_model is no JSON schema: {error}") from error
+        raise InvalidRequestError(f"output_model is not a JSON schema: {error}") from error
 
 
 def _made(name: str, adapter: TypeAdapter[Any], schema: Mapping[str, Any]) -> Shape:

@@ -1,0 +1,192 @@
+"""JSON schemas in a pipeline file: which keywords are supported, and how a schema is completed.
+
+The answers are validated by `llmengine.structured.schema`. A keyword that is not supported is
+refused by name, so that no keyword of a schema is ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llmengine.structured.schema import allows_null, fits, resolved, schema_error
+from llmengine.types.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_DEFINITIONS = "#/$defs/"
+_ANNOTATIONS = frozenset(
+    {"title", "description", "default", "examples", "$schema", "$defs", "$comment"}
+)
+_NUMBER = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_KEYWORDS = {
+    "string": frozenset({"minLength", "maxLength", "pattern"}),
+    "integer": _NUMBER,
+    "number": _NUMBER,
+    "boolean": frozenset[str](),
+    "null": frozenset[str](),
+    "array": frozenset({"items", "minItems", "maxItems"}),
+    "object": frozenset({"properties", "required", "additionalProperties"}),
+}
+_TYPES = ", ".join(_KEYWORDS)
+_USE_A_CLASS = "write the model in Python, and give it as package.module:Class"
+
+
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """The current position in a schema.
+
+    ``root`` is the whole schema; ``definitions`` are the names of the definitions around here.
+    """
+
+    where: str
+    root: Mapping[str, object]
+    path: tuple[str, ...] = ()
+    definitions: tuple[str, ...] = ()
+
+    def at(self, *parts: str) -> _Location:
+        return replace(self, path=(*self.path, *parts))
+
+    def definition(self, name: str) -> _Location:
+        return replace(self.at("$defs", name), definitions=(*self.definitions, name))
+
+    def error(self, problem: str) -> ConfigError:
+        path = f"{'.'.join(self.path)}: " if self.path else ""
+        return ConfigError(f"{self.where}: {path}{problem}")
+
+
+def complete_schema(name: str, schema: object, where: str) -> dict[str, object]:
+    """The schema of an object, completed for validation; ``name`` is its title if it has none.
+
+    An object accepts no other properties than its own unless ``additionalProperties`` is true. A
+    property that is not required may also be null, and is null by default. Raises ConfigError,
+    which begins with `where` and names the path and the keyword.
+    """
+    location = _checked(schema, where)
+    completed = _completed(schema, location)
+    if "properties" not in resolved(completed, location.root):
+        raise location.error("the schema must be of an object with properties")
+    if definitions := _definitions(location.root):
+        completed["$defs"] = {
+            key: _completed(part, location.definition(key)) for key, part in definitions.items()
+        }
+    return {"title": name} | completed
+
+
+def _checked(schema: object, where: str) -> _Location:
+    if not isinstance(schema, dict):
+        raise ConfigError(f"{where}: a JSON schema is a mapping, such as {{type: object, ...}}")
+    error = schema_error(schema)
+    if error is None:
+        return _Location(where, schema)
+    path = tuple(map(str, error.absolute_path))
+    problem = f"is not valid in a JSON schema: {error.message}"
+    if path[-1:] == ("type",):
+        problem = f"{error.instance!r} is not a type; the types are {_TYPES}"
+    raise _Location(where, {}, path).error(problem)
+
+
+def _completed(schema: object, at: _Location) -> dict[str, object]:
+    if not isinstance(schema, dict):
+        raise at.error(f"the schema {schema!r} is not supported here; write a mapping")
+    if "$ref" in schema:
+        _check_reference(schema, at)
+        return schema
+    if "anyOf" in schema:
+        _check_keywords(schema, {"anyOf"}, at)
+        choices = enumerate(schema["anyOf"])
+        return schema | {"anyOf": [_completed(s, at.at(f"anyOf[{i}]")) for i, s in choices]}
+    if "enum" in schema or "const" in schema:
+        _check_values(schema, at)
+        return schema
+    if "type" not in schema:
+        raise at.error(f"type: is missing; the types are {_TYPES}")
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    _check_keywords(schema, {"type"}.union(*(_KEYWORDS[one] for one in types)), at)
+    completed = dict(schema)
+    if "array" in types:
+        if "items" not in schema:
+            raise at.error("items: is missing; say what the array holds")
+        completed["items"] = _completed(schema["items"], at.at("items"))
+    if "object" in types:
+        completed |= _completed_object(schema, at)
+    return completed
+
+
+def _check_reference(schema: Mapping[str, object], at: _Location) -> None:
+    _check_keywords(schema, {"$ref"}, at)
+    definitions, target = _definitions(at.root), str(schema["$ref"])
+    name = target.removeprefix(_DEFINITIONS)
+    if not target.startswith(_DEFINITIONS) or name not in definitions:
+        raise at.error(f"$ref: {target!r} is not below {_DEFINITIONS}")
+    if name in at.definitions:
+        raise at.error(f"$ref: {name!r} contains itself, which is not supported; {_USE_A_CLASS}")
+    _completed(definitions[name], at.definition(name))
+
+
+def _definitions(root: Mapping[str, object]) -> Mapping[str, object]:
+    definitions = root.get("$defs")
+    return definitions if isinstance(definitions, dict) else {}
+
+
+def _check_keywords(schema: Mapping[str, object], known: set[str], at: _Location) -> None:
+    for keyword in schema:
+        if keyword not in known | _ANNOTATIONS:
+            beside = ", ".join(sorted(known))
+            raise at.error(f"{keyword!r} is not supported beside {beside}; {_USE_A_CLASS}")
+
+
+def _check_values(schema: Mapping[str, object], at: _Location) -> None:
+    _check_keywords(schema, {"enum", "const", "type"}, at)
+    values = schema.get("enum", [schema.get("const")])
+    if not isinstance(values, list) or not values:
+        raise at.error("enum: give a list of values")
+    kind = schema.get("type")
+    for value in values:
+        if isinstance(value, bool) and kind != "boolean":
+            raise at.error(
+                "enum: YAML reads yes, no, on and off as true and false; put them in quotes, or "
+                "write type: boolean"
+            )
+        if kind is not None and not fits(value, {"type": kind}):
+            raise at.error(f"enum: {value!r} does not have the type {kind!r}")
+
+
+def _completed_object(schema: Mapping[str, object], at: _Location) -> dict[str, object]:
+    more, properties = schema.get("additionalProperties", False), schema.get("properties")
+    if not isinstance(properties, dict) or not properties:
+        return {"additionalProperties": _completed_values(more, at)}
+    if not isinstance(more, bool):
+        raise at.error("additionalProperties: give true or false beside properties")
+    if wrong := [key for key in properties if not isinstance(key, str)]:
+        raise at.error(f"properties: {wrong[0]!r} is not a string; put the name in quotes")
+    required = schema.get("required", [])
+    assert isinstance(required, list)  # by the check of the whole schema
+    if missing := sorted(set(required) - set(properties)):
+        raise at.error(f"required: {missing[0]!r} is not among the properties")
+    completed = {key: _completed(part, at.at(key)) for key, part in properties.items()}
+    return {
+        "properties": {
+            key: part if key in required else _optional(part, at.root)
+            for key, part in completed.items()
+        },
+        "additionalProperties": more,
+    }
+
+
+def _completed_values(more: object, at: _Location) -> object:
+    """The schema of all values of an object that has no properties of its own."""
+    if more is False:
+        raise at.error("properties: are missing; an object needs some, or additionalProperties")
+    return more if more is True else _completed(more, at.at("additionalProperties"))
+
+
+def _optional(schema: dict[str, object], root: Mapping[str, object]) -> dict[str, object]:
+    """The schema of a property that may be left out: null is allowed, and is the default."""
+    default = {"default": schema.get("default")}
+    if allows_null(schema, root):
+        return schema | default
+    part = {key: value for key, value in schema.items() if key != "default"}
+    return {"anyOf": [part, {"type": "null"}]} | default
