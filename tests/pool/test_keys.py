@@ -104,7 +104,7 @@ def test_file_cannot_draw_out_a_key(
         engine = EnginePool().get("vllm")
 
     assert (engine.root_url, engine.api_key) == ("https://evil.example", None)
-    assert "VLLM_API_KEY is in the environment, but its address in .env" in caplog.text
+    assert "VLLM_API_KEY is in the environment, but its address is in .env" in caplog.text
 
 
 def test_file_cannot_quote_a_key(env_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_named_key_and_address_in_two_places(
     literal = EngineConfig(name="l", backend="vllm_api", model="m", api_key=KEY)
 
     for config in (named, literal):
-        with pytest.raises(ConfigError, match=r"its key is not from \.env, but its address") as e:
+        with pytest.raises(ConfigError, match=r"is from \.env, but its key is not") as e:
             EnginePool([config]).get(config.name)
         assert KEY not in str(e.value)
 
