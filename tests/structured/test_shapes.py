@@ -199,7 +199,7 @@ def test_schema_of_the_model_is_never_changed() -> None:
     before = deepcopy(Tree.model_json_schema())
 
     shape_of(Tree).schema["$defs"].clear()  # type: ignore[attr-defined]  # on purpose
-    shape_of.__globals__["_kept_shape"].cache_clear()
+    shape_of.__globals__["_cached_shape"].cache_clear()
 
     assert Tree.model_json_schema() == before
     assert json.loads(shape_of(Tree).text) == before

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llmengine.structured.schema import allows_null, fits, resolved, schema_error
+from llmengine.structured.schema import allows_null, is_valid, resolved, schema_error
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _check_values(schema: Mapping[str, object], at: _Location) -> None:
                 "enum: YAML reads yes, no, on and off as true and false; put them in quotes, or "
                 "write type: boolean"
             )
-        if kind is not None and not fits(value, {"type": kind}):
+        if kind is not None and not is_valid(value, {"type": kind}):
             raise at.error(f"enum: {value!r} does not have the type {kind!r}")
 
 

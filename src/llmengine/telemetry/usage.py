@@ -279,7 +279,7 @@ class BatchSummary:
         return None if self.unpriced else self.known_cost
 
 
-class LoggedEngine(Protocol):
+class _LoggedEngine(Protocol):
     """The parts of an engine that a log line names."""
 
     @property
@@ -290,7 +290,9 @@ class LoggedEngine(Protocol):
     def tariff(self) -> Tariff: ...
 
 
-def log_batch(engine: LoggedEngine, step: str | None, results: list[Result], seconds: float) -> None:
+def log_batch(
+    engine: _LoggedEngine, step: str | None, results: list[Result], seconds: float
+) -> None:
     """Log one line per batch at INFO, with the same data in the log record's ``llmengine``."""
     if not log.isEnabledFor(logging.INFO):
         return
