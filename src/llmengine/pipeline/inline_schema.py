@@ -36,9 +36,10 @@ _USE_A_CLASS = "write the model in Python, and give it as package.module:Class"
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """The current position in a schema.
+    """A position in a schema.
 
-    ``root`` is the whole schema; ``definitions`` are the names of the definitions around here.
+    ``root`` is the whole schema; ``definitions`` are the names of the definitions around the
+    position.
     """
 
     where: str
@@ -46,11 +47,11 @@ class _Location:
     path: tuple[str, ...] = ()
     definitions: tuple[str, ...] = ()
 
-    def at(self, *parts: str) -> _Location:
+    def below(self, *parts: str) -> _Location:
         return replace(self, path=(*self.path, *parts))
 
     def definition(self, name: str) -> _Location:
-        return replace(self.at("$defs", name), definitions=(*self.definitions, name))
+        return replace(self.below("$defs", name), definitions=(*self.definitions, name))
 
     def error(self, problem: str) -> ConfigError:
         path = f"{'.'.join(self.path)}: " if self.path else ""
@@ -65,7 +66,7 @@ def complete_schema(name: str, schema: object, where: str) -> dict[str, object]:
     which begins with `where` and names the path and the keyword.
     """
     location = _checked(schema, where)
-    completed = _completed(schema, location)
+    completed = _completed(location.root, location)
     if "properties" not in resolved(completed, location.root):
         raise location.error("the schema must be of an object with properties")
     if definitions := _definitions(location.root):
@@ -88,42 +89,48 @@ def _checked(schema: object, where: str) -> _Location:
     raise _Location(where, {}, path).error(problem)
 
 
-def _completed(schema: object, at: _Location) -> dict[str, object]:
+def _completed(schema: object, location: _Location) -> dict[str, object]:
     if not isinstance(schema, dict):
-        raise at.error(f"the schema {schema!r} is not supported here; write a mapping")
+        raise location.error(f"the schema {schema!r} is not supported here; write a mapping")
     if "$ref" in schema:
-        _check_reference(schema, at)
+        _check_reference(schema, location)
         return schema
     if "anyOf" in schema:
-        _check_keywords(schema, {"anyOf"}, at)
+        _check_keywords(schema, {"anyOf"}, location)
         choices = enumerate(schema["anyOf"])
-        return schema | {"anyOf": [_completed(s, at.at(f"anyOf[{i}]")) for i, s in choices]}
+        return schema | {
+            "anyOf": [_completed(s, location.below(f"anyOf[{i}]")) for i, s in choices]
+        }
     if "enum" in schema or "const" in schema:
-        _check_values(schema, at)
+        _check_values(schema, location)
         return schema
     if "type" not in schema:
-        raise at.error(f"type: is missing; the types are {_TYPES}")
+        raise location.error(f"type: is missing; the types are {_TYPES}")
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    _check_keywords(schema, {"type"}.union(*(_KEYWORDS[one] for one in types)), at)
+    if unknown := [one for one in types if one not in _KEYWORDS]:
+        raise location.error(f"type: {unknown[0]!r} is not a type; the types are {_TYPES}")
+    _check_keywords(schema, {"type"}.union(*(_KEYWORDS[one] for one in types)), location)
     completed = dict(schema)
     if "array" in types:
         if "items" not in schema:
-            raise at.error("items: is missing; say what the array holds")
-        completed["items"] = _completed(schema["items"], at.at("items"))
+            raise location.error("items: is missing; say what the array holds")
+        completed["items"] = _completed(schema["items"], location.below("items"))
     if "object" in types:
-        completed |= _completed_object(schema, at)
+        completed |= _completed_object(schema, location)
     return completed
 
 
-def _check_reference(schema: Mapping[str, object], at: _Location) -> None:
-    _check_keywords(schema, {"$ref"}, at)
-    definitions, target = _definitions(at.root), str(schema["$ref"])
+def _check_reference(schema: Mapping[str, object], location: _Location) -> None:
+    _check_keywords(schema, {"$ref"}, location)
+    definitions, target = _definitions(location.root), str(schema["$ref"])
     name = target.removeprefix(_DEFINITIONS)
     if not target.startswith(_DEFINITIONS) or name not in definitions:
-        raise at.error(f"$ref: {target!r} is not below {_DEFINITIONS}")
-    if name in at.definitions:
-        raise at.error(f"$ref: {name!r} contains itself, which is not supported; {_USE_A_CLASS}")
-    _completed(definitions[name], at.definition(name))
+        raise location.error(f"$ref: {target!r} is not below {_DEFINITIONS}")
+    if name in location.definitions:
+        raise location.error(
+            f"$ref: {name!r} contains itself, which is not supported; {_USE_A_CLASS}"
+        )
+    _completed(definitions[name], location.definition(name))
 
 
 def _definitions(root: Mapping[str, object]) -> Mapping[str, object]:
@@ -131,56 +138,58 @@ def _definitions(root: Mapping[str, object]) -> Mapping[str, object]:
     return definitions if isinstance(definitions, dict) else {}
 
 
-def _check_keywords(schema: Mapping[str, object], known: set[str], at: _Location) -> None:
+def _check_keywords(schema: Mapping[str, object], known: set[str], location: _Location) -> None:
     for keyword in schema:
         if keyword not in known | _ANNOTATIONS:
             beside = ", ".join(sorted(known))
-            raise at.error(f"{keyword!r} is not supported beside {beside}; {_USE_A_CLASS}")
+            raise location.error(f"{keyword!r} is not supported beside {beside}; {_USE_A_CLASS}")
 
 
-def _check_values(schema: Mapping[str, object], at: _Location) -> None:
-    _check_keywords(schema, {"enum", "const", "type"}, at)
+def _check_values(schema: Mapping[str, object], location: _Location) -> None:
+    _check_keywords(schema, {"enum", "const", "type"}, location)
     values = schema.get("enum", [schema.get("const")])
     if not isinstance(values, list) or not values:
-        raise at.error("enum: give a list of values")
+        raise location.error("enum: give a list of values")
     kind = schema.get("type")
     for value in values:
         if isinstance(value, bool) and kind != "boolean":
-            raise at.error(
+            raise location.error(
                 "enum: YAML reads yes, no, on and off as true and false; put them in quotes, or "
                 "write type: boolean"
             )
         if kind is not None and not is_valid(value, {"type": kind}):
-            raise at.error(f"enum: {value!r} does not have the type {kind!r}")
+            raise location.error(f"enum: {value!r} does not have the type {kind!r}")
 
 
-def _completed_object(schema: Mapping[str, object], at: _Location) -> dict[str, object]:
+def _completed_object(schema: Mapping[str, object], location: _Location) -> dict[str, object]:
     more, properties = schema.get("additionalProperties", False), schema.get("properties")
     if not isinstance(properties, dict) or not properties:
-        return {"additionalProperties": _completed_values(more, at)}
+        return {"additionalProperties": _completed_values(more, location)}
     if not isinstance(more, bool):
-        raise at.error("additionalProperties: give true or false beside properties")
+        raise location.error("additionalProperties: give true or false beside properties")
     if wrong := [key for key in properties if not isinstance(key, str)]:
-        raise at.error(f"properties: {wrong[0]!r} is not a string; put the name in quotes")
+        raise location.error(f"properties: {wrong[0]!r} is not a string; put the name in quotes")
     required = schema.get("required", [])
     assert isinstance(required, list)  # by the check of the whole schema
     if missing := sorted(set(required) - set(properties)):
-        raise at.error(f"required: {missing[0]!r} is not among the properties")
-    completed = {key: _completed(part, at.at(key)) for key, part in properties.items()}
+        raise location.error(f"required: {missing[0]!r} is not among the properties")
+    completed = {key: _completed(part, location.below(key)) for key, part in properties.items()}
     return {
         "properties": {
-            key: part if key in required else _optional(part, at.root)
+            key: part if key in required else _optional(part, location.root)
             for key, part in completed.items()
         },
         "additionalProperties": more,
     }
 
 
-def _completed_values(more: object, at: _Location) -> object:
+def _completed_values(more: object, location: _Location) -> object:
     """The schema of all values of an object that has no properties of its own."""
     if more is False:
-        raise at.error("properties: are missing; an object needs some, or additionalProperties")
-    return more if more is True else _completed(more, at.at("additionalProperties"))
+        raise location.error(
+            "properties: are missing; an object needs some, or additionalProperties"
+        )
+    return more if more is True else _completed(more, location.below("additionalProperties"))
 
 
 def _optional(schema: dict[str, object], root: Mapping[str, object]) -> dict[str, object]:

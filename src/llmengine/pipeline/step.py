@@ -17,7 +17,8 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
-from llmengine.structured.schema import resolved, schema_error, shape_of, with_defaults
+from llmengine.pipeline.inline_schema import complete_schema
+from llmengine.structured.schema import resolved, shape_of, with_defaults
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.file_names import file_name
 from llmengine.types.sampling import SamplingParams
@@ -46,8 +47,8 @@ class Step:
     and ``steps``, the answers of earlier steps: for example ``{{ question }}`` and
     ``{{ steps.extract.summary }}``. ``input_model`` validates the fields first, so that templates
     see its types and defaults. ``output_model`` validates the answer; without it, the answer is
-    the text. Both are pydantic classes or JSON schemas. Raises ConfigError, which names the step
-    and the field.
+    the text. Both are pydantic classes or JSON schemas as in a pipeline file. Raises ConfigError,
+    which names the step and the field.
     """
 
     id: str
@@ -68,7 +69,8 @@ class Step:
             )
             raise ConfigError(msg)
         for name in ("input_model", "output_model"):
-            _check_model(getattr(self, name), f"step {self.id!r}: {name}")
+            model = _checked_model(getattr(self, name), f"step {self.id!r}: {name}")
+            object.__setattr__(self, name, model)
         for name, source in self.templates.items():
             check_template(source, f"step {self.id!r}: {name}")
 
@@ -113,7 +115,7 @@ class Step:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             problem = first["msg"].removeprefix("Value error, ")
-            name = model.__name__ if isinstance(model, type) else model.get("title", "input_model")
+            name = model.__name__ if isinstance(model, type) else model["title"]
             msg = (
                 f"step {self.id!r}: input_model: record {record_id!r} is not a valid {name}: "
                 f"{place or name}: {problem}"
@@ -122,13 +124,12 @@ class Step:
         return values if isinstance(values, Mapping) else {}
 
 
-def _check_model(model: object, where: str) -> None:
+def _checked_model(model: object, where: str) -> Model | None:
     if model is None or (isinstance(model, type) and issubclass(model, BaseModel)):
-        return
-    if not isinstance(model, Mapping):
-        raise ConfigError(f"{where}: {model!r} is not a pydantic model class or a JSON schema")
-    if (error := schema_error(model)) is not None:
-        raise ConfigError(f"{where}: is not a JSON schema: {error.json_path}: {error.message}")
+        return model
+    if isinstance(model, Mapping):
+        return complete_schema("Answer", dict(model), where)
+    raise ConfigError(f"{where}: {model!r} is not a pydantic model class or a JSON schema")
 
 
 def as_json(model: Model, value: object) -> object:
@@ -195,11 +196,11 @@ def _answer_fields(model: Model) -> list[str] | None:
     """The field names in the model's JSON; None if they depend on the answer."""
     if isinstance(model, type):
         schema = model.model_json_schema(mode="serialization")
-        is_open = bool(schema.get("additionalProperties"))
     else:
         schema = dict(resolved(model, model))
-        is_open = schema.get("additionalProperties") is not False
-    return None if is_open or schema.get("type") != "object" else list(_properties(schema))
+    if schema.get("type") != "object" or schema.get("additionalProperties"):
+        return None
+    return list(_properties(schema))
 
 
 def _properties(schema: Mapping[str, object]) -> Mapping[str, object]:
