@@ -204,7 +204,7 @@ def test_batch_on_actors_loses_nothing(
     report = run_batch(
         [*requests, {"custom_id": "bad"}],
         output,
-        {**config, "max_retries": 2},
+        {**config, "max_retries": 1},
         actors=ACTORS,
         rows_per_part=100,
         num_cpus=pool["num_cpus"],
