@@ -145,7 +145,7 @@ def test_the_schema_of_the_model_gives_the_model_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "message"),
     [
         ({"type": "string", "format": "date"}, "a: 'format' is not supported beside maxLength"),
         ({"type": "object", "properties": {"b": {"type": "null"}}, "minProperties": 1}, "a: 'min"),
@@ -167,16 +167,16 @@ def test_the_schema_of_the_model_gives_the_model_again() -> None:
         (True, "a: the schema True is not supported here"),
     ],
 )
-def test_what_is_not_supported_is_named(part: Any, said: str) -> None:
+def test_what_is_not_supported_is_named(part: Any, message: str) -> None:
     """The error names the model, the path and the keyword; nothing is dropped in silence."""
     recursive = {"N": {"type": "object", "properties": {"n": {"$ref": "#/$defs/N"}}}}
     with pytest.raises(ConfigError) as caught:
         model({"type": "object", "properties": {"a": part}, "$defs": recursive})
-    assert str(caught.value).startswith(f"{WHERE}: {said}")
+    assert str(caught.value).startswith(f"{WHERE}: {message}")
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"),
+    ("schema", "message"),
     [
         ({"type": "string"}, "the schema must be of an object with properties"),
         ([], "a JSON schema is a mapping"),
@@ -190,11 +190,11 @@ def test_what_is_not_supported_is_named(part: Any, said: str) -> None:
         ),
     ],
 )
-def test_a_schema_that_is_no_answer(schema: Any, said: str) -> None:
+def test_a_schema_must_be_of_an_object(schema: Any, message: str) -> None:
     """The whole must be an object."""
     with pytest.raises(ConfigError) as caught:
         model(schema)
-    assert str(caught.value).startswith(f"{WHERE}: {said}")
+    assert str(caught.value).startswith(f"{WHERE}: {message}")
 
 
 def test_fields_are_a_short_form() -> None:
@@ -212,7 +212,7 @@ def test_fields_are_a_short_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("no.such.module:A", "'no.such.module:A' cannot be imported: No module named 'no'"),
         ("json:Nothing", "'json:Nothing' cannot be imported: module 'json' has no attribute"),
@@ -225,11 +225,11 @@ def test_fields_are_a_short_form() -> None:
         (7, "give the name of a model"),
     ],
 )
-def test_a_wrong_spec(spec: Any, said: str) -> None:
+def test_a_wrong_spec(spec: Any, message: str) -> None:
     """The error says what would name a model."""
     with pytest.raises(ConfigError) as caught:
         model_of("A", spec, WHERE)
-    assert str(caught.value).startswith(f"{WHERE}: {said}")
+    assert str(caught.value).startswith(f"{WHERE}: {message}")
 
 
 def test_a_class_of_python_is_named_by_its_place() -> None:

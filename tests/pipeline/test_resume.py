@@ -1,4 +1,4 @@
-"""A run that was stopped goes on where it stopped."""
+"""A stopped run is continued where it stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_only_what_failed_is_asked_again(
     asked: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
-    """A resumed run asks the failed records and what comes after; its usage counts both runs."""
+    """A resumed run sends the failed records and their later steps; its usage counts both runs."""
     server.play(Script(["A", "C", "D"], [None, Fault(status=400)]))
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
     assert report.counts["failed"] == 1
@@ -52,7 +52,7 @@ def test_only_what_failed_is_asked_again(
 def test_a_finished_run_asks_nothing(
     server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """Resuming what is done changes nothing."""
+    """A finished run that is resumed does not change."""
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
     before = len(server.calls)
     assert resume(report.folder, CHAIN, engines).records == report.records
@@ -65,7 +65,7 @@ def test_an_interrupt_leaves_what_was_done(
     asked: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
-    """Ctrl-C in the second step: the account says so, and the answers before it are kept."""
+    """After Ctrl-C in the second step, run.json says so, and the answers before it are used."""
 
     def stop(progress: Any) -> None:
         if progress.step == "second" and progress.done == 2:
@@ -91,7 +91,7 @@ def test_a_line_cut_in_the_middle_is_asked_again(
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """Half a line, as a kill leaves it, is taken away; its record alone is asked again."""
+    """Half a line, as a kill leaves it, is removed; only its record is sent again."""
     folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
     path = folder / "first.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
@@ -163,7 +163,7 @@ def test_a_last_line_of_another_program_is_left_alone(
 
 
 def test_a_broken_line_is_named(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
-    """A line that is whole and no JSON is no kill's doing, and nothing is guessed."""
+    """A complete line that is not JSON was not caused by a kill, so it is an error."""
     folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
     path = folder / "first.jsonl"
     path.write_bytes(b"rubbish\n" + path.read_bytes())
@@ -171,13 +171,13 @@ def test_a_broken_line_is_named(engines: dict[str, EngineConfig], tmp_path: Path
         resume(folder, Chain("one", (FIRST,)), engines)
 
 
-def test_kill_9_loses_nothing_that_was_answered(
+def test_kill_9_loses_no_answer(
     server: MockServer,
     engines: dict[str, EngineConfig],
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """A process killed while it waits leaves its lines; what is in them is not asked again."""
+    """The lines of a killed process are used, and their records are not sent again."""
     server.play(Script(faults=[None, None, Fault(delay=30)]))
     code = (
         "import sys; from llmengine import EngineConfig\n"
@@ -208,7 +208,7 @@ def test_kill_9_loses_nothing_that_was_answered(
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         (replace(SECOND, user_prompt="other"), "step 'second': user_prompt: is not what the run"),
         (replace(SECOND, sampling=SamplingParams(seed=1)), "step 'second': sampling: is not"),
@@ -216,19 +216,19 @@ def test_kill_9_loses_nothing_that_was_answered(
     ],
 )
 def test_another_chain_is_refused(
-    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, said: str
+    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, message: str
 ) -> None:
-    """Answers to two different questions do not go into one file."""
+    """Answers to two different prompts are not written to one file."""
     folder = run(CHAIN, RECORDS[:1], engines, out=tmp_path).folder
     with pytest.raises(ConfigError) as caught:
         resume(folder, Chain("two", (FIRST, step)), engines)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_another_model_is_refused_and_another_address_is_not(
     engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """What answers must be the same; where it is found may change."""
+    """The model must be the same; its address may change."""
     folder = run(CHAIN, RECORDS[:1], engines, out=tmp_path).folder
     other = {"main": engines["main"].model_copy(update={"model": "bigger"})}
     with pytest.raises(ConfigError, match="engine 'main': model: is not what the run began with"):
@@ -238,8 +238,8 @@ def test_another_model_is_refused_and_another_address_is_not(
         assert resume(folder, CHAIN, {"main": there}).exit_status == 0
 
 
-def test_what_is_no_folder_of_a_run(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
-    """Another folder is not written into."""
+def test_another_folder_is_refused(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
+    """Nothing is written to another folder."""
     with pytest.raises(ConfigError, match=r"is not the folder of a run: it has no pipeline\.yaml"):
         resume(tmp_path, CHAIN, engines)
 
@@ -247,7 +247,7 @@ def test_what_is_no_folder_of_a_run(engines: dict[str, EngineConfig], tmp_path: 
 def test_the_pipeline_of_the_folder_can_be_run(
     engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """`pipeline.yaml` is a pipeline: it loads, and resumes the run that it came from."""
+    """`pipeline.yaml` can be loaded as a pipeline, and resumes its own run."""
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
     again = load_pipeline(report.folder / "pipeline.yaml")
     assert again.records() == [replace(r, fields=dict(r.fields)) for r in RECORDS]

@@ -113,7 +113,7 @@ class BatchCounter:
         self._spent += answer.spent
 
     def count_part(self, part: Progress, errors: Sequence[str]) -> None:
-        """Count the lines that another process has asked, with its cost and errors."""
+        """Count the lines that another process has sent, with its cost and errors."""
         self.errors += errors[: ERRORS_KEPT - len(self.errors)]
         now = self._now
         self._now = replace(

@@ -56,7 +56,7 @@ EXTRA = "llmengine"
 START = b'{"id":"batch_req_'
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _OK = 200
-# Clocks that run out before anything is sent, so that another endpoint may be asked.
+# The time limits that end before anything is sent, so that another endpoint may get the request.
 _NOT_SENT = frozenset({"cold_start", "wait"})
 
 
@@ -65,7 +65,7 @@ class BatchAnswer:
     """The outcome of one request: ``error`` is None only if the answer is complete.
 
     ``reply`` is the server's answer or refusal to the last attempt, if there was any; ``engine``
-    is the engine that was asked last. ``attempts`` counts all requests that were sent, and
+    is the engine that got the last request. ``attempts`` counts all requests that were sent, and
     ``spent`` is the sum of what they used.
     """
 
@@ -122,7 +122,7 @@ class BatchSender:
                 if not error.retryable and error.clock not in _NOT_SENT:
                     raise
                 failures[endpoint] = error
-        # The next retry is made as soon as any of the endpoints may be asked again.
+        # The next retry is made as soon as any of the endpoints may get a request again.
         raise min(failures.values(), key=lambda error: error.retry_after or 0.0)
 
 

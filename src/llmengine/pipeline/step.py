@@ -382,7 +382,7 @@ class _TemplateEnvironment(ImmutableSandboxedEnvironment):
             return super().getitem(obj, argument)
         if argument in obj:
             return obj[argument]
-        hint = f"there is no {argument!r} among {', '.join(map(str, obj)) or 'nothing'}"
+        hint = f"there is no {argument!r}; the keys are {', '.join(map(str, obj)) or 'none'}"
         return self.undefined(hint, obj=obj, name=str(argument))
 
 
