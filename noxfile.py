@@ -1,6 +1,6 @@
-"""Environments of their own, for what cannot share one or is too big for every run.
+"""Sessions for frameworks that cannot share an environment or are too big for every run.
 
-Each session installs this project and one framework, and runs the tests that drive it for real.
+Each session installs this project and one framework, and runs the tests that use that framework.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ nox.options.sessions = [
     *("lowest", "vcrpy-8", "dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray")
 ]
 
-# Later releases of litellm need other pins, and pip walks back through dozens of wheels to them.
+# Later releases of litellm need other pins, and pip would try dozens of wheels to find them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
 TESTS = ("anyio>=4.10", "pytest>=8", "pytest-xdist>=3.6")
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """The lowest version of each package that pyproject.toml names, on the lowest Python."""
+    """Run the tests with the lowest versions that pyproject.toml allows, on the lowest Python."""
     if sys.version_info >= (3, 12):
         session.skip("the lowest versions have wheels for Python 3.11")
     session.install("uv")
     folder = Path(session.virtualenv.location)  # create_tmp would move pytest's folders as well
     pins, limits = folder / "lowest.txt", folder / "limits.txt"
-    limits.write_text("click<8.2\n")  # typer below 0.15.4 does not work with a newer one
+    limits.write_text("click<8.2\n")  # typer below 0.15.4 does not work with a newer click
     extras = ("--extra", "embedded", "--extra", "openai", "--extra", "otel", "--extra", "prices")
     compiling = ("uv", "pip", "compile", "pyproject.toml", "--group", "test", *extras)
     session.run(
@@ -50,42 +50,42 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(name="vcrpy-8")
 def vcrpy_8(session: nox.Session) -> None:
-    """Recordings by the vcrpy that langchain-tests wants."""
+    """Test recordings with vcrpy 8, which langchain-tests requires."""
     session.install(".", *TESTS, "openai>=2", "opentelemetry-sdk>=1.30", "vcrpy<9")
     tests = session.posargs or ("tests/recording", "tests/plugin/test_replay.py")
     session.run("pytest", "-n", "2", *tests)
 
 
 @nox.session(name="dspy-2.4.9")
-def dspy_legacy(session: nox.Session) -> None:
-    """DSPy before it was rewritten: its own classes for each provider, openai 1.x."""
-    _drive_dspy(session, "dspy-ai==2.4.9")
+def dspy_2_4(session: nox.Session) -> None:
+    """Test DSPy 2.4.9, which has its own classes for each provider and uses openai 1.x."""
+    _test_dspy(session, "dspy-ai==2.4.9")
 
 
 @nox.session(name="dspy-3.1.2")
-def dspy_litellm(session: nox.Session) -> None:
-    """DSPy over litellm; mcp is what litellm wants for native tool calls."""
-    _drive_dspy(session, "dspy[optuna]==3.1.2", "mcp", *LITELLM)
-    _hold_to_contract(session)
+def dspy_3_1(session: nox.Session) -> None:
+    """Test DSPy 3.1.2, which uses litellm; litellm needs mcp for native tool calls."""
+    _test_dspy(session, "dspy[optuna]==3.1.2", "mcp", *LITELLM)
+    _run_contract(session)
 
 
 @nox.session(name="dspy-latest")
 def dspy_latest(session: nox.Session) -> None:
-    """DSPy with engines of its own, and MLflow to see it by."""
-    _drive_dspy(session, "dspy[optuna]==3.4.1", "numpy", "mlflow==3.17.2", *LITELLM)
-    _hold_to_contract(session)
+    """Test the newest DSPy, which has engines of its own, and its traces in MLflow."""
+    _test_dspy(session, "dspy[optuna]==3.4.1", "numpy", "mlflow==3.17.2", *LITELLM)
+    _run_contract(session)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """The decoders under mutated answers, for some seconds: ``nox -s fuzz -- 3600``."""
+    """Fuzz the decoders with mutated answers, for 300 seconds or ``nox -s fuzz -- 3600``."""
     session.install(".", "atheris>=3")
     seconds = session.posargs[0] if session.posargs else "300"
     session.run("python", "tools/fuzz/decoders.py", seconds)
 
 
-def _drive_dspy(session: nox.Session, *requirements: str) -> None:
-    # In one step, so that no later one replaces what DSPy needs.
+def _test_dspy(session: nox.Session, *requirements: str) -> None:
+    # One install step, so that no later step replaces what DSPy needs.
     session.install(".[embedded]", *TESTS, *requirements)
     version = requirements[0].partition("==")[2]
     report = Path(".nox") / f"dspy-{version}.xml"  # for tools/dspy_table.py
@@ -95,8 +95,8 @@ def _drive_dspy(session: nox.Session, *requirements: str) -> None:
     session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and dspy")
 
 
-def _hold_to_contract(session: nox.Session) -> None:
-    """The contract's programs of DSPy: on a real model, on recordings, and on their mutants."""
+def _run_contract(session: nox.Session) -> None:
+    """Run the contract's DSPy checks with a real model, on recordings, and on their mutants."""
     contract = ("pytest", "--pyargs", "pytest_llmengine.contract", "-k", "dspy")
     session.run(*contract, "--engine=mock", "--engine=embedded", "--engine-mode=live")
     session.run(
@@ -109,7 +109,7 @@ def _hold_to_contract(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """LangChain's clients, which leave their shared connections open at the end."""
+    """Test LangChain's clients, which leave their shared connections open at the end."""
     session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
     options = ("-p", "no:unraisableexception", *session.posargs)
     session.run("pytest", "tests/integrations/clients", *options)
@@ -118,11 +118,11 @@ def clients(session: nox.Session) -> None:
 
 @nox.session
 def chainette(session: nox.Session) -> None:
-    """Chainette from the checkout in CHAINETTE_SOURCE, since no package index has it."""
+    """Test Chainette from the checkout in CHAINETTE_SOURCE; it is not on a package index."""
     source = os.environ.get("CHAINETTE_SOURCE")
     if not source:
         session.error("set CHAINETTE_SOURCE to a checkout of Chainette")
-    # The last line is what Chainette's own pins need, which they do not say themselves.
+    # Chainette's own pins need the packages of the last line, but do not declare them.
     session.install(
         ".[embedded]", *TESTS, source, "click<8.2", "pandas<3", "pyarrow<22", "jsonschema"
     )
@@ -131,7 +131,7 @@ def chainette(session: nox.Session) -> None:
 
 @nox.session
 def ray(session: nox.Session) -> None:
-    """Ray Data on this machine alone: a head and its workers, two actors, no network."""
+    """Test Ray Data on this machine only: a head and its workers, two actors, no network."""
     session.install(".", *TESTS, "ray[data]>=2.40")
     session.run("pytest", "tests/integrations/ray", *session.posargs)
     session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and ray")
@@ -139,7 +139,7 @@ def ray(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def vllm(session: nox.Session) -> None:
-    """VLLM in this process, in the environment that nox runs in: its build is the machine's."""
+    """Test vLLM in the environment of nox itself, because its build depends on the machine."""
     env = {}
     if "LLMENGINE_VLLM_MODEL" not in os.environ:
         folder = str(Path(session.create_tmp()) / "smollm2")
@@ -150,11 +150,11 @@ def vllm(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Known vulnerabilities in what is installed with this project, and bandit on its own code.
+    """Look for known vulnerabilities in the dependencies, and run bandit on this project's code.
 
-    The database of vulnerabilities is asked over the network. If it cannot be reached, or the
-    registry is a mirror that does not serve it, nothing was audited, though pip-audit reports that
-    there are none: then the session is skipped, and fails in CI, where CI=true is set.
+    pip-audit reads the database of vulnerabilities over the network. If it cannot reach it, or the
+    package index is a mirror without it, pip-audit reports no vulnerabilities although it has
+    checked nothing. Then this session is skipped, or fails if CI=true is set.
     """
     session.install(".[all]", "bandit>=1.8", "pip-audit>=2.7")
     session.run("bandit", "-q", "-c", "pyproject.toml", "-r", "src", "pytest_llmengine")
@@ -167,7 +167,7 @@ def audit(session: nox.Session) -> None:
     packages = json.loads(report.read_text("utf-8"))["dependencies"]
     unknown = [p["name"] for p in packages if "skip_reason" in p]
     if len(unknown) == len(packages):
-        _not_audited(session, "the registry here serves no vulnerabilities")
+        _not_audited(session, "the package index has no database of vulnerabilities")
     if unaudited := set(unknown) - {"pytest-llmengine"}:  # itself may be unpublished
         session.error(f"not audited: {', '.join(sorted(unaudited))}")
     if found := [p for p in packages if p.get("vulns")]:

@@ -1,9 +1,9 @@
-"""CPU that a client spends on one chat completion, ours beside what people use.
+"""Measure the CPU time per chat completion of this and other clients.
 
     python -m pip install --group bench
     python benchmarks/client_cpu.py
 
-Every client runs in a process of its own against one minimal server in another; the clients take
+Every client runs in its own process, with one minimal server in another process. The clients take
 turns, round by round. CPU is the process's user and system time in the measured phase, divided by
 the requests. The table shows medians of the rounds, and their ratio to bare aiohttp.
 """
@@ -58,7 +58,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64, 1000])
-    parser.add_argument("--requests", type=int, default=4000, help="measured requests a run")
+    parser.add_argument("--requests", type=int, default=4000, help="measured requests per run")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
@@ -76,7 +76,7 @@ def _server() -> Iterator[str]:
 
 
 def _measure(client: str, in_flight: int, requests: int, url: str) -> tuple[float, str]:
-    """Microseconds of CPU a request, or why there are none."""
+    """Microseconds of CPU per request, or the reason why it could not be measured."""
     try:
         version(PACKAGES[client])
     except PackageNotFoundError:

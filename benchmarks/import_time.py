@@ -1,4 +1,4 @@
-"""What importing costs: the package beside httpx, and pytest's start with and without the plugin.
+"""Measure the import time of the package and httpx, and pytest's start with and without the plugin.
 
     python benchmarks/import_time.py
 

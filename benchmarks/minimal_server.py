@@ -1,4 +1,4 @@
-"""A server that answers every request with the same chat completion, 50 ms later."""
+"""A server that answers every request with the same chat completion after 50 ms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANSWER = HEAD + BODY
 
 
 class Minimal(asyncio.Protocol):
-    """Finds the end of each request and nothing else."""
+    """A protocol that only finds the end of each request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection."""

@@ -1,4 +1,4 @@
-"""One client, one concurrency, one process: prints its CPU a request as JSON.
+"""Run one client with one concurrency in this process; prints its CPU per request as JSON.
 
 python benchmarks/one_client.py CLIENT IN_FLIGHT REQUESTS URL
 """
@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def llmengine(in_flight: int, requests: int, url: str) -> float:
-    """Our engine, by the call that users make."""
+    """Our engine, with the call that users make."""
     from llmengine import EngineConfig, SamplingParams
 
     config = EngineConfig(

@@ -1,4 +1,4 @@
-"""CPU that retrying costs a call that succeeds at once: our loop beside stamina's.
+"""Measure the CPU time of our retry loop and of stamina's, for a call that succeeds at once.
 
     python -m pip install --group bench
     python benchmarks/retry_loop.py
@@ -22,12 +22,12 @@ ROUNDS = 7
 
 
 async def answer() -> int:
-    """The work of a call, of which there is none here."""
+    """A call that does nothing."""
     return 1
 
 
 async def bare() -> None:
-    """The call alone."""
+    """The call without a retry loop."""
     await answer()
 
 
@@ -44,7 +44,7 @@ async def staminas() -> None:
 
 
 async def main() -> None:
-    """Let the three take turns and print their medians."""
+    """Run the three in turns and print their medians."""
     micros: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for call in (bare, ours, staminas):

@@ -1,10 +1,10 @@
-"""VLLM's /v1/chat/completions/batch beside ordinary calls in flight together, on the same work.
+"""Compare vLLM's /v1/chat/completions/batch with concurrent calls, for the same work.
 
     python benchmarks/vllm_batch_endpoint.py --url http://127.0.0.1:8000/v1
     python benchmarks/vllm_batch_endpoint.py --model MODEL --dtype float32
 
-The sides take turns, round by round, each with prompts of its own. The ratio is to ordinary calls
-by llmengine. Answers end where the model ends them, for the endpoint has no ignore_eos.
+The sides take turns, round by round, each with its own prompts. The ratio is to ordinary calls
+with llmengine. The model decides where answers end, because the endpoint has no ignore_eos.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_server_options(parser)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[8, 64])
-    parser.add_argument("--waves", type=int, default=1, help="prompts for each in flight")
+    parser.add_argument("--waves", type=int, default=1, help="prompts per place in flight")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
@@ -86,7 +86,7 @@ def _batches(client: httpx.Client, url: str, body: dict[str, Any], *, parts: int
         return tokens
 
     def work(asked: Sequence[str], in_flight: int) -> int:
-        """As many prompts at once as are in flight, in so many requests."""
+        """Send as many prompts per request as are in flight."""
         size = max(1, in_flight // parts)
         pieces = [asked[i : i + size] for i in range(0, len(asked), size)]
         with ThreadPoolExecutor(parts) as pool:

@@ -1,4 +1,4 @@
-"""Sides that take turns at the same work, and the table of their ratios."""
+"""Run sides in turns on the same work, and print the table of their ratios."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUESTIONS = (
 
 @dataclass
 class Side:
-    """One way of getting answers: ``work(prompts, in_flight)`` gives the tokens generated."""
+    """One way to get answers; ``work(prompts, in_flight)`` returns the generated tokens."""
 
     name: str
     work: Work
@@ -35,7 +35,7 @@ class Side:
 
 
 def prompts(count: int, mark: str) -> list[str]:
-    """Prompts that begin differently for every mark, so that no side finds another's in a cache."""
+    """Prompts that begin differently for every mark, so that no side uses another's cache."""
     return [f"{mark}-{i}: {_QUESTIONS[i % len(_QUESTIONS)]}" for i in range(count)]
 
 
@@ -68,7 +68,7 @@ def _measure(side: Side, work: list[str], in_flight: int, max_tokens: int | None
 
 
 def print_table(sides: list[Side], sizes: dict[int, int]) -> None:
-    """Tokens a second, and the ratio to the first side: the median of the ratios of the rounds."""
+    """Tokens per second, and the ratio to the first side: the median of the rounds' ratios."""
     base = sides[0]
     heads = " | ".join(f"tokens/s at {n} | x" for n in sizes)
     print(f"| side | {heads} |")

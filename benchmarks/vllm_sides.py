@@ -1,7 +1,7 @@
-"""Ways of getting answers out of vLLM, in this process and over HTTP, for the same work.
+"""Ways to get answers from vLLM, in this process and over HTTP, for the same work.
 
-Each is called with prompts and how many may be in flight, and gives the tokens generated. Every
-answer has exactly as many as asked for (``ignore_eos``), so that all sides do the same work.
+Each takes prompts and how many may be in flight, and returns the number of generated tokens. Every
+answer has exactly the requested number of tokens (``ignore_eos``), so all sides do the same work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def plain_vllm(model: str, arguments: Mapping[str, Any], max_tokens: int) -> Work:
-    """``vllm.LLM.chat``, with as many prompts in a call as may be in flight."""
+    """``vllm.LLM.chat``, with as many prompts per call as may be in flight."""
     from vllm import LLM
     from vllm import SamplingParams as VLLMSamplingParams
 
@@ -39,7 +39,7 @@ def plain_vllm(model: str, arguments: Mapping[str, Any], max_tokens: int) -> Wor
 
 
 def vllm_local(model: str, arguments: Mapping[str, Any], max_tokens: int) -> Work:
-    """Our own engine over ``vllm.LLM``."""
+    """Our engine with ``vllm.LLM`` in this process."""
     fields = {"backend": "vllm_local", "model": model, "options": dict(arguments)}
     return _whole(lambda n: EngineConfig(**fields, max_concurrency=n).engine, max_tokens)
 
@@ -50,7 +50,7 @@ def llmengine(model: str, url: str, max_tokens: int) -> Work:
 
 
 def llmengine_streamed(model: str, url: str, max_tokens: int) -> Work:
-    """Our engine over HTTP, every answer streamed."""
+    """Our engine over HTTP, with streams."""
     make, params = _over_http(model, url), _sampling(max_tokens)
 
     def work(prompts: Sequence[str], in_flight: int) -> int:
@@ -66,7 +66,7 @@ def llmengine_streamed(model: str, url: str, max_tokens: int) -> Work:
 
 
 def openai_sdk(model: str, url: str, max_tokens: int, *, stream: bool) -> Work:
-    """The official SDK's async client, its answers streamed or not."""
+    """The official SDK's async client, with or without streams."""
 
     def work(prompts: Sequence[str], in_flight: int) -> int:
         return asyncio.run(_by_sdk(prompts, in_flight, model, url, max_tokens, stream))

@@ -1,4 +1,4 @@
-"""In-process vLLM beside vLLM over HTTP, by our client and by the openai SDK, on the same work.
+"""Compare in-process vLLM with vLLM over HTTP, with our client and the openai SDK.
 
     python benchmarks/vllm_throughput.py --model MODEL --dtype float32 \
         --engine-args '{"max_model_len": 2048, "enforce_eager": true, "max_num_seqs": 64}'
@@ -6,9 +6,9 @@
         --engine-args '{"gpu_memory_utilization": 0.3}'
 
 The server is started with the model and the same arguments as the LLM of this process, unless
-``--url`` names one that runs already. On one GPU all of them share its memory, so give each a part.
-The sides take turns, round by round, with prompts of their own; the ratio is to ``vllm.LLM``. Needs
-vllm and openai in this environment. A CPU needs the variables of docs/vllm_server.md.
+``--url`` names a running one. On one GPU all of them share its memory, so give each a part.
+The sides take turns, round by round, with their own prompts; the ratio is to ``vllm.LLM``. Needs
+vllm and openai in this environment. On a CPU set the variables of docs/vllm_server.md.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_server_options(parser)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--least", type=int, default=4, help="prompts of a run, at the least")
-    parser.add_argument("--max-tokens", type=int, default=32, help="of every answer, exactly")
+    parser.add_argument("--least", type=int, default=4, help="smallest number of prompts per run")
+    parser.add_argument(
+        "--max-tokens", type=int, default=32, help="exact number of tokens of every answer"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-process", nargs="*", choices=IN_PROCESS, default=list(IN_PROCESS))
     return parser.parse_args()

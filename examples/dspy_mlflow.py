@@ -1,7 +1,7 @@
-"""A DSPy program traced by MLflow 3: over DSPy's own language model, and over an engine of ours.
+"""Trace a DSPy program with MLflow 3: with DSPy's own language model, and with our engine.
 
 pip install "pytest-llmengine[embedded,dspy,otel]" "mlflow>=3.17"
-python examples/dspy_mlflow.py           # writes dspy-traces.db here, prints what MLflow reads
+python examples/dspy_mlflow.py           # writes dspy-traces.db here, prints the traces
 mlflow ui --backend-store-uri sqlite:///dspy-traces.db
 """
 
@@ -11,11 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-# MLflow shares OpenTelemetry's global provider, so that the engine's spans lie under DSPy's.
+# Use OpenTelemetry's global provider, so that the engine's spans are below DSPy's.
 os.environ["MLFLOW_USE_DEFAULT_TRACER_PROVIDER"] = "false"
-# Prompts and answers go into the engine's spans only where this says so.
+# Without this the engine's spans contain no prompts and answers.
 os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "true"
-# litellm and DSPy would fetch a list of prices when they are imported, MLflow would report home.
+# Without these litellm and DSPy download prices on import, and MLflow sends telemetry.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -36,7 +36,7 @@ class Review(dspy.Signature):
 
 
 def main(store: str = "dspy-traces.db") -> None:
-    """Trace one program over both language models: an answer, and a prompt that is too long."""
+    """Trace one program with both language models: an answer, and a prompt that is too long."""
     start_tracing(Path(store).resolve())
     engine = EngineConfig(backend="embedded", model="smollm2-135m", price={"gpu_hour": 2.5}).engine
     models = {
@@ -53,7 +53,7 @@ def main(store: str = "dspy-traces.db") -> None:
 
 
 def start_tracing(store: Path) -> None:
-    """Traces go into one file, and what belongs to them beside it."""
+    """Write traces into one file, and their artifacts into a folder next to it."""
     mlflow.set_tracking_uri(f"sqlite:///{store}")
     if mlflow.get_experiment_by_name("dspy") is None:
         mlflow.create_experiment("dspy", artifact_location=store.with_suffix("").as_uri())
@@ -63,7 +63,7 @@ def start_tracing(store: Path) -> None:
 
 
 def ask(name: str, review: str) -> None:
-    """Run the program under a span that says which language model it was over."""
+    """Run the program in a span with the name of the language model."""
     try:
         with mlflow.start_span(name) as span:
             mlflow.update_current_trace(tags={"lm": name})
@@ -71,12 +71,12 @@ def ask(name: str, review: str) -> None:
             mood = dspy.Predict(Review)(review=review).mood
             span.set_outputs({"mood": mood})
         print(f"{name}: {mood}")
-    except Exception as error:  # noqa: BLE001 - DSPy's own LM has errors of each of its engines
+    except Exception as error:  # noqa: BLE001 - DSPy's own LM raises errors of several libraries
         print(f"{name}: {type(error).__name__}: {str(error)[:90]}")
 
 
 def show(trace: mlflow.entities.Trace) -> None:
-    """One trace as MLflow gives it back."""
+    """Print one trace as MLflow returns it."""
     info = trace.info
     print(f"\n{info.state} {info.execution_duration} ms, tokens {info.token_usage}")
     for span in trace.data.spans:

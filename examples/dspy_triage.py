@@ -1,6 +1,6 @@
-"""Sorts support tickets into typed answers: the same program on DSPy 2.4.9 and on 3.x.
+"""Sort support tickets into typed answers: the same program for DSPy 2.4.9 and 3.x.
 
-It runs llama.cpp with a real small model in this process; another server is another EngineConfig.
+It runs llama.cpp with a real small model in this process. For another server, change EngineConfig.
 """
 
 from typing import Literal

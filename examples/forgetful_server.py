@@ -1,4 +1,4 @@
-"""The reference server with one rule broken: none of its answers says when it was created.
+"""The mock server with one rule broken: its answers have no ``created``.
 
 python examples/forgetful_server.py --port 8123
 llmengine verify --url http://127.0.0.1:8123 --check chat.basic
@@ -10,13 +10,13 @@ from llmengine.mock import Behaviour, MockServer
 
 
 def forget(body, call):
-    """Drop the field from the JSON body of an answer."""
+    """Remove the field from the JSON body of an answer."""
     body.pop("created", None)
     return body
 
 
 if __name__ == "__main__":
-    parser = ArgumentParser(description="A server that is wrong in one way.")
+    parser = ArgumentParser(description="A mock server that breaks one rule.")
     parser.add_argument("--port", type=int, default=0)
     port = parser.parse_args().port
     with MockServer(port=port, behaviour=Behaviour("no created", reply=forget)) as server:

@@ -1,7 +1,7 @@
-"""Traces of an engine's calls in MLflow 3, on a local store.
+"""Trace an engine's calls with MLflow 3, in a local store.
 
 pip install "pytest-llmengine[embedded,otel]" "mlflow>=3.17"
-python examples/mlflow_traces.py                 # writes traces.db here, prints what MLflow reads
+python examples/mlflow_traces.py                 # writes traces.db here, prints the traces
 mlflow ui --backend-store-uri sqlite:///traces.db
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 
-# MLflow shares OpenTelemetry's global provider, so that spans of any library arrive in it.
+# Use OpenTelemetry's global provider, so that MLflow gets the spans of all libraries.
 os.environ["MLFLOW_USE_DEFAULT_TRACER_PROVIDER"] = "false"
-# Prompts and answers go into spans only where this says so.
+# Without this the spans contain no prompts and answers.
 os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "true"
 
 import mlflow
@@ -22,7 +22,7 @@ from llmengine.mock import Fault, Script
 
 
 def main(store: str = "sqlite:///traces.db") -> None:
-    """Trace calls that succeed, stream, retry and fail; then read them back."""
+    """Trace calls that succeed, stream, retry and fail; then read the traces."""
     mlflow.set_tracking_uri(store)
     mlflow.set_experiment("llmengine")
     mlflow.tracing.enable()
@@ -46,7 +46,7 @@ def main(store: str = "sqlite:///traces.db") -> None:
 
 
 def show(trace: mlflow.entities.Trace) -> None:
-    """One trace as MLflow gives it back."""
+    """Print one trace as MLflow returns it."""
     info = trace.info
     print(f"\n{info.state} {info.execution_duration} ms, tokens {info.token_usage}")
     for span in trace.data.spans:

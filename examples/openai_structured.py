@@ -1,7 +1,7 @@
-"""A structured answer from OpenAI: a nested pydantic model instead of text.
+"""Get a structured answer from OpenAI: a nested pydantic model instead of text.
 
-With OPENAI_API_KEY set it asks OpenAI (model: OPENAI_MODEL, else gpt-4.1-mini) and costs a
-fraction of a cent; without, it asks the mock server of this package.
+If OPENAI_API_KEY is set, this calls OpenAI (model: OPENAI_MODEL, else gpt-4.1-mini) and costs a
+fraction of a cent. Otherwise it calls the mock server of this package.
 
     pip install 'pytest-llmengine[openai]'
     python examples/openai_structured.py
@@ -17,7 +17,7 @@ from llmengine.mock import MockServer, Script
 
 
 class Ingredient(BaseModel):
-    """What goes in."""
+    """An ingredient and its amount."""
 
     name: str
     grams: int = Field(gt=0)
@@ -41,7 +41,7 @@ MOCKED = Recipe(
 
 
 def ask(config: EngineConfig) -> None:
-    """Print the recipe, how it was held to its shape, and what it took."""
+    """Print the recipe, the step of structured output that gave it, and its tokens."""
     (output,) = config.engine.generate(
         QUESTION, SamplingParams(max_tokens=800), output_model=Recipe
     )
@@ -53,7 +53,7 @@ def ask(config: EngineConfig) -> None:
 
 
 def main() -> None:
-    """Ask OpenAI, or the mock where there is no key."""
+    """Call OpenAI, or the mock server if there is no key."""
     if os.environ.get("OPENAI_API_KEY"):
         model = os.environ.get("OPENAI_MODEL", "gpt-4.1-mini")
         config = EngineConfig(backend="openai", model=model)
@@ -62,7 +62,7 @@ def main() -> None:
         return
     print("mock: no OPENAI_API_KEY is set, so the mock server answers")
     with MockServer(model="gpt-mock", script=Script([MOCKED.model_dump_json()])) as server:
-        # Elsewhere than at OpenAI a probe asks first whether schemas are kept; the mock keeps them.
+        # Other servers than OpenAI's get a probe first; the mock server enforces schemas anyway.
         ask(
             EngineConfig(
                 backend="openai",

@@ -1,4 +1,4 @@
-"""A batch file on a Ray cluster: python ray_batch.py IN.jsonl OUT.jsonl --url URL --actors N."""
+"""Run a batch file on Ray: python ray_batch.py IN.jsonl OUT.jsonl --url URL --model MODEL."""
 
 import argparse
 
@@ -11,23 +11,23 @@ parser.add_argument("source")
 parser.add_argument("output")
 parser.add_argument("--url", required=True)
 parser.add_argument("--model", required=True)
-parser.add_argument("--key-env", help="the variable that holds the key on every node")
+parser.add_argument("--key-env", help="the environment variable with the key on every node")
 parser.add_argument("--actors", type=int, default=4)
-asked = parser.parse_args()
+arguments = parser.parse_args()
 
 ray.init(include_dashboard=False)
 engine = {
     "backend": "openai_compatible",
-    "endpoint": asked.url,
-    "model": asked.model,
-    "api_key_env": asked.key_env,
+    "endpoint": arguments.url,
+    "model": arguments.model,
+    "api_key_env": arguments.key_env,
     "max_concurrency": 64,
 }
 report = run_batch(
-    asked.source,
-    asked.output,
+    arguments.source,
+    arguments.output,
     engine,
-    actors=asked.actors,
+    actors=arguments.actors,
     num_cpus=0.5,
     on_progress=lambda now: print(f"{now.done} of {now.total}, {now.failed} failed", flush=True),
 )

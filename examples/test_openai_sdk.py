@@ -1,4 +1,4 @@
-"""A user's own test: any client of any SDK is pointed at a real model by its address."""
+"""Test a real model with the official OpenAI SDK, by the address of the engine."""
 
 from openai import OpenAI
 

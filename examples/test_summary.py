@@ -1,4 +1,4 @@
-"""A user's own test: the application is held to the contract's reference server."""
+"""Test an application with the mock server."""
 
 from llmengine import SamplingParams
 

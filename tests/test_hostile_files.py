@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmengine.config.files import load_engines
+from llmengine.engine.files import load_engines
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.prompts import read_prompts
@@ -269,7 +269,7 @@ _MEMORY = 2 * 1024**3
 _LOAD = """
 import sys
 from pathlib import Path
-from llmengine.config.files import load_engines
+from llmengine.engine.files import load_engines
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.side import load

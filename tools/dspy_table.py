@@ -1,7 +1,7 @@
-"""Writes the feature table of docs/dspy.md from what the tests of the nox sessions reported.
+"""Write the feature table of docs/dspy.md from the test reports of the nox sessions.
 
-``nox -s dspy-2.4.9 dspy-3.1.2 dspy-latest`` leaves one JUnit file a DSPy; each outcome of
-tests/integrations/dspy/test_features.py is one mark of the table.
+``nox -s dspy-2.4.9 dspy-3.1.2 dspy-latest`` writes one JUnit file per DSPy version. Each outcome of
+tests/integrations/dspy/test_features.py is one mark in the table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CASE = re.compile(r"test_(\w+)\[(\w+)-(\w+)\]")
 
 
 class Outcome(NamedTuple):
-    """What became of one test: its mark, and the reason where it is not a plain yes."""
+    """The outcome of one test: its mark, and the reason if the test did not simply pass."""
 
     mark: str
     reason: str = ""
@@ -34,7 +34,7 @@ Outcomes = dict[tuple[str, str, str], Outcome]
 
 
 def read(path: Path) -> Outcomes:
-    """The outcomes of one run by feature, engine and route."""
+    """The outcomes of one run, by feature, engine and route."""
     found = {}
     for case in ET.parse(path).iter("testcase"):  # noqa: S314 - our own file
         match = _CASE.fullmatch(case.get("name", ""))
@@ -55,7 +55,7 @@ def _outcome(case: ET.Element) -> Outcome:
 
 
 def table(runs: dict[str, Outcomes]) -> str:
-    """The Markdown table of all runs by DSPy version, with its notes."""
+    """The Markdown table of all runs, by DSPy version, with its notes."""
     columns = [(version, route) for version in runs for route in ROUTES]
     head = [f"{version} {ROUTES[route]}" for version, route in columns]
     features = re.findall(r"^def test_(\w+)", TESTS.read_text("utf-8"), re.MULTILINE)
@@ -73,7 +73,7 @@ def _row(first: str, cells: list[str]) -> str:
 
 
 def _cell(run: Outcomes, feature: str, route: str, notes: dict[str, int]) -> str:
-    """A mark an engine, each with the number of its note; one where that holds for all."""
+    """One mark per engine, with the number of its note; a single mark if all are the same."""
     outcomes = [run.get((feature, engine, route), NOT_RUN) for engine in ENGINES]
     if outcomes[0].reason and len(set(outcomes)) == 1:
         outcomes = outcomes[:1]
@@ -87,7 +87,7 @@ def _noted(outcome: Outcome, notes: dict[str, int]) -> str:
 
 
 def main() -> None:
-    """Put the table between its marks in the document."""
+    """Write the table between its markers in the document."""
     runs = {path.stem.removeprefix("dspy-"): read(path) for path in map(Path, sys.argv[1:])}
     if not runs:
         sys.exit("give the JUnit files, such as .nox/dspy-2.4.9.xml .nox/dspy-3.1.2.xml")

@@ -1,7 +1,7 @@
-"""Writes the tables of docs/faults.md from the faults that tests/faults tries.
+"""Write the tables of docs/faults.md from the faults of tests/faults.
 
-The tests hold each outcome to what the library does, and the page to this program, so that the
-page cannot say anything else than the code does. ``python tools/fault_page.py`` writes it.
+Tests check each outcome against the library, and the page against this program, so the page always
+agrees with the code. Run it as ``python tools/fault_page.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DOCUMENT = ROOT / "docs" / "faults.md"
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->"
 _MARKS = {"retried": "↻", "partial": "◐"}
-# The calls that a cell tells apart: `generate`, `results` and `iter_results` end alike.
+# The calls with outcomes of their own: `generate`, `results` and `iter_results` have the same.
 _WHOLE, _STREAM, _BATCH = "results", "stream", "batch"
 
 
@@ -36,7 +36,7 @@ def tables() -> str:
 
 
 def page(document: str) -> str:
-    """The document with its tables as they are now."""
+    """The document with new tables."""
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
@@ -47,15 +47,15 @@ def _line(fault: Fault) -> str:
 
 
 def _cell(fault: Fault, backend: Backend) -> str:
-    """The outcome; where a stream or a batch file ends otherwise, that too."""
-    whole, stream, batch = (_said(fault, backend, s) for s in (_WHOLE, _STREAM, _BATCH))
+    """The outcome, and those of a stream and a batch file if they differ."""
+    whole, stream, batch = (_outcome(fault, backend, s) for s in (_WHOLE, _STREAM, _BATCH))
     parts = [whole]
     parts += [f"stream: {stream}"] if stream != whole else []
     parts += [f"batch: {batch}"] if batch != whole else []
     return "<br>".join(parts)
 
 
-def _said(fault: Fault, backend: Backend, style: str) -> str:
+def _outcome(fault: Fault, backend: Backend, style: str) -> str:
     after = fault.outcome(backend, style, after=True)
     words = _marked(fault.outcome(backend, style))
     if after == ANSWER:

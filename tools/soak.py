@@ -1,9 +1,9 @@
-"""Runs engines against servers full of faults for minutes, and watches what grows.
+"""Run engines against servers with faults for minutes, and check that nothing grows.
 
-``python tools/soak.py --minutes 30 --write`` asks through every HTTP backend in four ways at once,
-and puts what it saw into docs/faults.md. The servers run in a process of their own, so that what is
-sampled is the library: resident memory, open files, threads, tasks of the background loop,
-latencies. The exit status is not zero if something grows beyond its bound, or if an answer is wrong
+``python tools/soak.py --minutes 30 --write`` sends prompts through every HTTP backend in four ways
+at once, and writes the result into docs/faults.md. The servers run in another process, so that the
+samples show only the library: resident memory, open files, threads, tasks of the background loop,
+latencies. The exit status is not zero if something grows beyond its limit, or if an answer is wrong
 or lost.
 """
 
@@ -52,16 +52,16 @@ SHARE = 0.2
 CONCURRENCY = 16
 EVERY = 1.0  # seconds between two samples
 PATIENCE = 5.0
-# What may be there at the end beyond what was there after the first fifth.
+# How much more may exist at the end than after the first fifth.
 BOUNDS = {"memory": 32.0, "files": 64, "threads": 8, "tasks": 200}
 UNITS = {"memory": "MB", "files": "open files", "threads": "threads", "tasks": "tasks"}
 
 
-# ---- the servers, in a process of their own
+# ---- the servers, in another process
 
 
 async def serve() -> None:
-    """One server per backend; the ports are printed, and it ends with its standard input."""
+    """Start one server per backend and print the ports; end when standard input is closed."""
     servers = [FaultServer(_scripts(backend), hits=lambda _: True) for backend in BACKENDS.values()]
     for server in servers:
         await server.__aenter__()
@@ -70,7 +70,7 @@ async def serve() -> None:
 
 
 def _scripts(backend: Backend) -> Callable[[Asked], Script]:
-    """What a server of that backend answers: mostly the truth, and the same faults each time."""
+    """The answers of a server of that backend: mostly right, with the same faults in each run."""
     chance = random.Random(backend.name)  # noqa: S311 - no secret
     faults = [fault for fault in FAULTS.values() if _is_told(fault, backend)]
 
@@ -83,7 +83,7 @@ def _scripts(backend: Backend) -> Callable[[Asked], Script]:
 
 
 def _is_told(fault: Fault, backend: Backend) -> bool:
-    """Whether the fault ends in the true answer or in an error, here and for the next prompt."""
+    """Whether the fault gives the right answer or an error, for this and for the next prompt."""
     ends = [fault.outcome(backend, style, after=after) for style in STYLES for after in (0, 1)]
     is_plain = all(end == ANSWER or "Error" in end for end in ends)
     return is_plain and fault.reads and not fault.sampling and fault.says is str
@@ -94,7 +94,7 @@ def _is_told(fault: Fault, backend: Backend) -> bool:
 
 @dataclass
 class Load:
-    """What was asked and what became of it."""
+    """Counts of prompts and of their outcomes."""
 
     until: float
     folder: Path
@@ -106,12 +106,12 @@ class Load:
     number: int = 0
 
     def prompts(self, count: int) -> list[str]:
-        """The next prompts; no prompt comes twice."""
+        """The next prompts; every prompt is different."""
         self.number += count
         return [f"ask-soak-{n}" for n in range(self.number - count, self.number)]
 
     def end(self, style: str, prompt: str, text: str | None, error: object) -> None:
-        """Count one prompt; an answer must be its own, an error one of ours."""
+        """Count one prompt; an answer must belong to it, and an error must be one of ours."""
         if error is not None:
             self.ended[f"{style}: {type(error).__name__}"] += 1
             if not isinstance(error, LLMEngineError):
@@ -152,7 +152,7 @@ async def _iter_results(engine: Engine, load: Load) -> None:
 async def _batch(engine: Engine, load: Load) -> None:
     prompts = load.prompts(20)
     route, key = ("/v1/responses", "input"), ("/v1/chat/completions", "messages")
-    url, name = route if engine.url.endswith("/responses") else key
+    url, name = route if engine.backend.url.endswith("/responses") else key
     lines = [
         {
             "custom_id": prompt,
@@ -184,19 +184,19 @@ ASK: dict[str, Callable[[Engine, Load], Awaitable[None]]] = {
 
 
 async def _ask(style: str, engine: Engine, load: Load) -> None:
-    """One caller: it asks in one way until the time is over."""
+    """Send prompts in one way until the time is over."""
     while time.monotonic() < load.until:
         started = time.monotonic()
         await ASK[style](engine, load)
         load.latencies[style].append((started, time.monotonic() - started))
 
 
-# ---- what is watched
+# ---- samples
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The process at one moment; ``at`` is in seconds from the start, ``memory`` in MB."""
+    """One sample of the process; ``at`` is in seconds from the start, ``memory`` in MB."""
 
     at: float
     memory: float
@@ -206,7 +206,7 @@ class Sample:
 
 
 def sample(started: float) -> Sample:
-    """The process now."""
+    """Take a sample of the process."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return Sample(
         round(time.monotonic() - started, 1),
@@ -218,7 +218,7 @@ def sample(started: float) -> Sample:
 
 
 def growth(samples: list[Sample]) -> dict[str, float]:
-    """How much more there is in the last fifth than in the second, by median."""
+    """The difference between the medians of the last and the second fifth."""
     fifth = max(1, len(samples) // 5)
     early, late = samples[fifth : 2 * fifth] or samples, samples[-fifth:]
 
@@ -229,7 +229,7 @@ def growth(samples: list[Sample]) -> dict[str, float]:
 
 
 def percentiles(latencies: list[float]) -> dict[str, float]:
-    """The median and the two that hurt, in seconds."""
+    """The median, the 95% and the 99% quantile, in seconds."""
     cuts = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else latencies * 99
     return {f"p{p}": round(cuts[p - 1], 3) for p in (50, 95, 99)}
 
@@ -238,7 +238,7 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
 
 
 async def soak(minutes: float, ports: list[int], folder: Path) -> dict[str, Any]:
-    """Load for that long; what was seen."""
+    """Run the load for that time; returns the samples and counts."""
     started = time.monotonic()
     load = Load(started + 60 * minutes, folder)
     samples: list[Sample] = []
@@ -279,7 +279,7 @@ def _by_minute(seen: list[tuple[float, float]], started: float) -> list[dict[str
 
 
 def complaints(found: dict[str, Any]) -> list[str]:
-    """What is not as it should be."""
+    """The problems of a run."""
     said = [f"wrong: {one}" for one in found["wrong"][:10]]
     if sum(found["ended"].values()) != found["prompts"]:
         said.append(f"{found['prompts']} prompts, {sum(found['ended'].values())} ended")
@@ -288,11 +288,11 @@ def complaints(found: dict[str, Any]) -> list[str]:
     return said
 
 
-# ---- what is shown
+# ---- the report
 
 
 def table(found: dict[str, Any]) -> str:
-    """What was seen, as Markdown."""
+    """The result of a run, as Markdown."""
     samples = found["samples"]
     lines = ["| | first | last | most | growth | bound |", "|---|---|---|---|---|---|"]
     for name, unit in UNITS.items():
@@ -312,7 +312,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def write(found: dict[str, Any]) -> None:
-    """Put the tables and the plot into the page."""
+    """Write the tables and the plot into the page."""
     PLOT.write_text(plot(found), "utf-8")
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -39,7 +39,7 @@ NOUNS = {
 
 
 class Measure(NamedTuple):
-    """One measured number; ``limit`` is the most that is wanted, ``held`` whether CI holds it."""
+    """One measured number; ``limit`` is its goal, ``held`` whether CI enforces the limit."""
 
     name: str
     value: float
@@ -101,7 +101,7 @@ def _import_cycles() -> list[str]:
         except CycleError as error:
             cycle = error.args[1]
             cycles.append(" <- ".join(cycle))
-            # Without one of its imports the next cycle, if there is one, comes to light.
+            # Remove one import of this cycle, to find the next cycle.
             imports[cycle[1]] = imports[cycle[1]] - {cycle[0]}
         else:
             return cycles
@@ -149,7 +149,7 @@ def _any_per_thousand(files: list[Path], lengths: dict[Path, int]) -> float:
 
 
 def main() -> int:
-    """Print every measure; the exit status."""
+    """Print every measure; returns the exit status."""
     broken = False
     for measure in measures():
         limit = "" if measure.limit is None else f"  (at most {measure.limit:g})"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from llmengine import SamplingParams
 from llmengine.config.backends import backends, load_backend
-from llmengine.config.files import load_engines
+from llmengine.engine.files import load_engines
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.docker import ContainerError
 from pytest_llmengine.containers.lifecycle import containers, keep, kept_at
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine import Engine
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.lifecycle import Listed
 

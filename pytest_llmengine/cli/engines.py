@@ -47,7 +47,7 @@ def check(
 
     Exit status: 1 when one of them does not answer.
     """
-    from llmengine.config.files import load_engines
+    from llmengine.engine.files import load_engines
     from pytest_llmengine.cli.engine_status import checked
 
     if not names and config is None:

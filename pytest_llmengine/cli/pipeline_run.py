@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.text import Text
 
 from llmengine import pauses
-from llmengine.config.files import load_engines
+from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.options import print_rows
 from pytest_llmengine.cli.progress import fetch_missing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Task, TaskID
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
     from llmengine.integrations.chainette.chains import ChainReport
     from llmengine.pipeline import Chain, Pipeline, RunReport, StepProgress
 

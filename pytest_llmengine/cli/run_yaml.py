@@ -83,7 +83,7 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
     symbols_module: str | None,
 ) -> int:
     """Run a chain of Chainette; returns the exit status."""
-    from llmengine.config.files import load_engines
+    from llmengine.engine.files import load_engines
     from llmengine.integrations.chainette import chains, register_engine
     from llmengine.pipeline.step import read_objects
     from pytest_llmengine.cli.options import stdout

@@ -17,7 +17,7 @@ from pytest_llmengine.containers.docker import ContainerError, device_request
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
 
 
 MODELS = "/models"

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.engine.options import Options
-    from llmengine.types.outputs import LLMOutput, Logprob, Result
+    from llmengine.types.outputs import LLMOutput, Logprob
+    from llmengine.types.results import Result
     from pytest_llmengine.parity.prompts import ParityPrompt
 
     OnAnswer = Callable[[int], None]
@@ -163,14 +164,14 @@ def _ask_at_once(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[Parity
 
 
 def _call(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
-    logprobs = Capability.LOGPROBS in engine.capabilities
-    token_ids = engine.backend in _TELL_IDS
+    logprobs = Capability.LOGPROBS in engine.backend.capabilities
+    token_ids = engine.backend.name in _TELL_IDS
     results = engine.results(
         [list(prompt.messages) for prompt in prompts],
         [pinned(prompt, logprobs=logprobs, token_ids=token_ids) for prompt in prompts],
         **_options(prompts[0]),
     )
-    tells = Capability.TOOLS in engine.capabilities
+    tells = Capability.TOOLS in engine.backend.capabilities
     both = zip(prompts, results, strict=True)
     return [answer_of(prompt, result, tells_calls=tells) for prompt, result in both]
 

@@ -117,7 +117,7 @@ def facts_of(session: Session) -> Facts:
         "unsent": _unsent(engine),
         "options": dict(engine.config.options),
     }
-    look = {"vllm_api": _vllm_server, "vllm_local": _vllm_here}.get(engine.backend)
+    look = {"vllm_api": _vllm_server, "vllm_local": _vllm_here}.get(engine.backend.name)
     return Facts(**known | (look(engine) if look is not None else {}))
 
 
@@ -140,7 +140,7 @@ def _can_say(engine: Engine, name: str, value: float) -> bool:
     messages = ({"role": "user", "content": "Hi"},)
     trial = ChatRequest("", "Hi", messages, SamplingParams.of({name: value}))
     try:
-        engine.dialect.encode(trial)
+        engine.backend.dialect.encode(trial)
     except InvalidRequestError:
         return False
     return True
@@ -151,8 +151,12 @@ def _vllm_server(engine: Engine) -> dict[str, Any]:
 
     ``/server_info`` reports more, but only if VLLM_SERVER_DEV_MODE is 1.
     """
-    with httpx.Client(headers=engine.headers, timeout=_SECONDS, trust_env=False) as client:
-        models = _json(client.get(engine.sent_to(f"{engine.base_url}/models"))).get("data", [])
+    with httpx.Client(
+        headers=engine.backend.address.headers, timeout=_SECONDS, trust_env=False
+    ) as client:
+        models = _json(
+            client.get(engine.backend.address.with_query(f"{engine.base_url}/models"))
+        ).get("data", [])
         row: dict[str, Any] = next((m for m in models if m.get("id") == engine.model), {})
         caching = _CACHING.search(client.get(f"{engine.root_url}/metrics").text)
         info = _json(client.get(f"{engine.root_url}/server_info", params={"config_format": "json"}))

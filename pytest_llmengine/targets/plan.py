@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from llmengine.config.backends import backends, load_backend
-from llmengine.config.engine import EngineConfig
-from llmengine.config.files import load_engines
 from llmengine.config.resolve import base_of, normal_endpoint, root_of
+from llmengine.engine.engine import EngineConfig
+from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import path_below
 from pytest_llmengine.containers.lifecycle import serve
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from llmengine.engine.engine import Engine
+    from llmengine.backends.base import Backend
     from pytest_llmengine.containers.container import Served
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.spec import ContainerSpec
@@ -77,7 +77,7 @@ def make_plan(name: str, settings: Settings) -> Plan:
     """
     settings = settings.for_engine(name)
     config = config_named(name, settings.config)
-    engine: type[Engine] = load_backend(config.backend)
+    engine: type[Backend] = load_backend(config.backend)
     folder = _folder_of(config, settings)
     url, source = located(config, engine, settings) or (None, _default_of(engine))
     if engine.in_process:
@@ -130,7 +130,7 @@ def with_contract(cassettes: Path) -> list[str]:
     return sorted({p.parent.name for p in cassettes.glob("*/*.yaml") if p.stem in checks})
 
 
-def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: Path) -> Mode:
+def _mode(config: EngineConfig, engine: type[Backend], url: str | None, folder: Path) -> Mode:
     backend = facts(config.backend)
     if url is not None or backend.instant:
         return Mode.LIVE
@@ -143,11 +143,11 @@ def _mode(config: EngineConfig, engine: type[Engine], url: str | None, folder: P
     raise TargetError(no_source(config.name, engine, folder))
 
 
-def _default_of(engine: type[Engine]) -> str:
+def _default_of(engine: type[Backend]) -> str:
     return "" if engine.default_endpoint is None else "the default address"
 
 
-def _has_key(config: EngineConfig, engine: type[Engine]) -> bool:
+def _has_key(config: EngineConfig, engine: type[Backend]) -> bool:
     return _names_a_key(config) or bool(engine.key_env and os.environ.get(engine.key_env))
 
 
@@ -155,12 +155,12 @@ def _names_a_key(config: EngineConfig) -> bool:
     return config.api_key is not None or config.api_key_env is not None
 
 
-def _need_cassettes(config: EngineConfig, engine: type[Engine], folder: Path) -> None:
+def _need_cassettes(config: EngineConfig, engine: type[Backend], folder: Path) -> None:
     if not recorded(folder):
         raise TargetError(no_cassettes(config.name, engine, folder))
 
 
-def _need_address(config: EngineConfig, engine: type[Engine], url: str | None) -> None:
+def _need_address(config: EngineConfig, engine: type[Backend], url: str | None) -> None:
     if url is None and engine.default_endpoint is None and not facts(config.backend).own_server:
         raise TargetError(no_address(config.name, engine))
     if url is None and not can_start(config.backend):
@@ -229,7 +229,7 @@ def can_start(backend: str) -> bool:
 
 def has_server(backend: str) -> bool:
     """Whether a backend's engines talk to a server, instead of running in this process."""
-    engine: type[Engine] = load_backend(backend)
+    engine: type[Backend] = load_backend(backend)
     return not engine.in_process
 
 
@@ -248,14 +248,14 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SECONDS = 2.0  # a server on this machine answers quickly, or is too busy to be tested
 
 
-def configured_url(config: EngineConfig, engine: type[Engine], settings: Settings) -> str | None:
+def configured_url(config: EngineConfig, engine: type[Backend], settings: Settings) -> str | None:
     """The configured address, or None."""
     found = located(config, engine, settings)
     return found[0] if found is not None else None
 
 
 def located(
-    config: EngineConfig, engine: type[Engine], settings: Settings
+    config: EngineConfig, engine: type[Backend], settings: Settings
 ) -> tuple[str, str] | None:
     """The configured address and where it was configured, or None.
 
@@ -276,7 +276,7 @@ def located(
     return None
 
 
-def answers_by_default(engine: type[Engine]) -> bool:
+def answers_by_default(engine: type[Backend]) -> bool:
     """Whether a server answers at the backend's default address, and that is on this machine.
 
     The server is asked for its version, else for its models: neither loads a model.
@@ -357,7 +357,7 @@ def served(spec: ContainerSpec, owner: Owner | None, on_progress: OnProgress) ->
         end_run(alone)
 
 
-def no_source(name: str, engine: type[Engine], folder: Path) -> str:
+def no_source(name: str, engine: type[Backend], folder: Path) -> str:
     """The message if there is neither an address nor a recording; it names the three ways."""
     return (
         f"engine {name!r} has nothing to talk to. Live: {_give_address(engine)}. "
@@ -366,7 +366,7 @@ def no_source(name: str, engine: type[Engine], folder: Path) -> str:
     )
 
 
-def no_cassettes(name: str, engine: type[Engine], folder: Path) -> str:
+def no_cassettes(name: str, engine: type[Backend], folder: Path) -> str:
     """The message for a replay without recordings."""
     return (
         f"engine {name!r} cannot be replayed: there are no cassettes in {folder}; "
@@ -374,7 +374,7 @@ def no_cassettes(name: str, engine: type[Engine], folder: Path) -> str:
     )
 
 
-def no_address(name: str, engine: type[Engine]) -> str:
+def no_address(name: str, engine: type[Backend]) -> str:
     """The message if no address is configured and the backend has no default address."""
     return f"engine {name!r} has no address: {_give_address(engine)}"
 
@@ -396,9 +396,9 @@ def no_model(name: str, variable: str) -> str:
     )
 
 
-def choose_model(engine: Engine) -> str:
+def choose_model(engine: type[Backend]) -> str:
     """Advice on how to choose a model; --engine-model applies only to engines named by --engine."""
-    variable = facts(engine.backend).model_variable
+    variable = facts(engine.name).model_variable
     return f"give --engine={engine.name} --engine-model=MODEL" + (
         f" or set {variable}" if variable else ""
     )
@@ -410,7 +410,7 @@ def or_replay(folder: Path) -> str:
 
 
 def record_command(
-    name: str, engine: type[Engine], *, test: str = "", rewrite: bool = False
+    name: str, engine: type[Backend], *, test: str = "", rewrite: bool = False
 ) -> str:
     """The command that records an engine's answers to one test, or to all tests."""
     words = [
@@ -418,23 +418,23 @@ def record_command(
         f"'{test}'" if test else "",
         f"--engine={name}",
         "--engine-mode=record",
-        "" if facts(engine.backend).own_server else "--engine-url=URL",
+        "" if facts(engine.name).own_server else "--engine-url=URL",
         "--rewrite" if rewrite else "",
     ]
     return " ".join(word for word in words if word)
 
 
-def _start_container(engine: type[Engine]) -> str:
-    recipe = recipe_of(engine.backend)
+def _start_container(engine: type[Backend]) -> str:
+    recipe = recipe_of(engine.name)
     if recipe is None:
-        return f"no image of {facts(engine.backend).server} is known"
+        return f"no image of {facts(engine.name).server} is known"
     gpus = " --engine-gpus=all" if recipe.needs_gpu else ""
     return f"--engine-mode=docker{gpus} starts {recipe.image}"
 
 
-def _give_address(engine: type[Engine]) -> str:
+def _give_address(engine: type[Backend]) -> str:
     variables = " or ".join(("LLMENGINE_URL", *engine.endpoint_env[:1]))
-    key = f"set {engine.key_env}, or " if facts(engine.backend).one_address else ""
+    key = f"set {engine.key_env}, or " if facts(engine.name).one_address else ""
     if engine.default_endpoint is not None and not key:
         key = f"nothing answers at {engine.default_endpoint}; start the server there, "
     return f"{key}give --engine-url=http://host:port or set {variables}, or llmengine_url (ini)"

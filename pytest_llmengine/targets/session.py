@@ -15,7 +15,6 @@ import httpx
 from pydantic import SecretStr
 
 from llmengine.dialects.errors import read_envelope
-from llmengine.structured import enforcement
 from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -109,7 +108,7 @@ class Session:
     @property
     def key_variable(self) -> str:
         """The environment variable for the engine's key, whether it is set or not."""
-        return self.engine.config.api_key_env or self.engine.key_env or OWN_KEY
+        return self.engine.config.api_key_env or self.engine.backend.key_env or OWN_KEY
 
     def describe(self) -> str:
         """Where the answers come from, in one line that never holds a key."""
@@ -126,11 +125,11 @@ class Session:
         """Advice for a server that was recognised but is checked without a profile; "" if none."""
         if self.mode is Mode.REPLAY:
             return ""
-        return advice(self.engine.backend, self.provenance.engine)
+        return advice(self.engine.backend.name, self.provenance.engine)
 
     def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
         """The command that records this engine's answers to one test, or to all tests."""
-        return record_command(self.name, type(self.engine), test=test, rewrite=rewrite)
+        return record_command(self.name, type(self.engine.backend), test=test, rewrite=rewrite)
 
     @contextmanager
     def cassette(self, name: str) -> Iterator[Tape | None]:
@@ -146,7 +145,7 @@ class Session:
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} is there already; --rewrite records it anew")
         # Forget what a probe in an earlier test found, so that this cassette holds the probe too.
-        enforcement.forget()
+        self.engine.backend.enforcement.forget()
         with self._proxy.cassette(path) as tape:
             yield tape
         if self.mode is Mode.REPLAY:
@@ -197,9 +196,9 @@ def _run_here(plan: Plan, stack: ExitStack) -> Session:
     """A session without a server; no token is requested, because that may load a model."""
     engine = stack.enter_context(plan.config.engine)
     provenance = Provenance(
-        facts(engine.backend).server, engine.fingerprint().version, engine.model
+        facts(engine.backend.name).server, engine.fingerprint().version, engine.model
     )
-    profile = load_profile(engine.backend)
+    profile = load_profile(engine.backend.name)
     return Session(engine, None, provenance, profile, None, [], RunBudget(plan.limits), plan, None)
 
 
@@ -211,7 +210,7 @@ def _serve(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
     if plan.mode is not Mode.RECORD:
         engine = server if server.model == provenance.model else _opened(plan, known, stack)
         return _session(stack, plan, engine, provenance, server.base_url)
-    root, path = split_endpoint(server.endpoint)
+    root, path = split_endpoint(server.backend.endpoint)
     proxy = stack.enter_context(RecordServer(root, provenance))
     known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
     return _session(stack, plan, _opened(plan, known, stack), provenance, server.base_url, proxy)
@@ -265,10 +264,10 @@ def _session(  # noqa: PLR0913, PLR0917 - the parts of one session
         clock=plan.mode is not Mode.REPLAY,
         direct=proxy is None,
         limits=plan.limits,
-        query=engine.query,
+        query=engine.backend.address.query,
     )
     stack.enter_context(target)
-    profile = load_profile(engine.backend)
+    profile = load_profile(engine.backend.name)
     budget = RunBudget(plan.limits)
     return Session(engine, target, provenance, profile, upstream, [], budget, plan, proxy)
 
@@ -300,8 +299,10 @@ def identify(engine: Engine, otherwise: str = "") -> Provenance:
         ) from error
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
-    server = facts(engine.backend).server
-    if server == engine.backend and reply is not None:  # a generic backend: any program may answer
+    server = facts(engine.backend.name).server
+    if (
+        server == engine.backend.name and reply is not None
+    ):  # a generic backend: any program may answer
         server = recognised(engine, found, reply) or server
     auth = "bearer" if engine.api_key else None
     return Provenance(server, found.version, found.model, found.model_digest, auth)
@@ -309,7 +310,7 @@ def identify(engine: Engine, otherwise: str = "") -> Provenance:
 
 def _needs_model(engine: Engine, found: Fingerprint) -> str:
     names = f"it has {', '.join(found.models)}" if found.models else "the server lists none"
-    return f"engine {engine.name!r} has no model: {choose_model(engine)}; {names}"
+    return f"engine {engine.name!r} has no model: {choose_model(type(engine.backend))}; {names}"
 
 
 def _try(engine: Engine, found: Fingerprint) -> Reply | None:
@@ -323,10 +324,13 @@ def _try(engine: Engine, found: Fingerprint) -> Reply | None:
     messages = [{"role": "user", "content": "Hi"}]
     body = {"model": found.model, "messages": messages, "max_tokens": 1}
     with Target(
-        engine.base_url, str(found.model), limits=Limits(answer=_SECONDS), query=engine.query
+        engine.base_url,
+        str(found.model),
+        limits=Limits(answer=_SECONDS),
+        query=engine.backend.address.query,
     ) as target:
         try:
-            reply = target.post("/chat/completions", body, headers=engine.headers)
+            reply = target.post("/chat/completions", body, headers=engine.backend.address.headers)
         except Fail:
             return None  # the answer broke off or did not end
     if reply.status in _NO_KEY:
@@ -338,7 +342,7 @@ def _try(engine: Engine, found: Fingerprint) -> Reply | None:
         raise TargetError(
             f"engine {engine.name!r}: {engine.base_url} has no model {found.model!r} "
             f"({_said(reply.status, reply.text)}); it has {names}; "
-            f"{choose_model(engine)}{_pull(engine, found)}"
+            f"{choose_model(type(engine.backend))}{_pull(engine, found)}"
         )
     if found.models is None and reply.status == httpx.codes.NOT_FOUND:
         raise TargetError(
@@ -349,7 +353,7 @@ def _try(engine: Engine, found: Fingerprint) -> Reply | None:
 
 
 def _pull(engine: Engine, found: Fingerprint) -> str:
-    command = facts(engine.backend).get_model
+    command = facts(engine.backend.name).get_model
     return f", or get it by `{command} {found.model}`" if command else ""
 
 
@@ -361,11 +365,11 @@ def _key_is_refused(engine: Engine, status: int | None, body: str) -> str:
 
 def _key_advice(engine: Engine) -> str:
     own = "LLMENGINE_API_KEY (with --engine-url), or api_key_env in the engines file"
-    variable = engine.key_env
+    variable = engine.backend.key_env
     if variable is None:
         return f"set {own}"
     if engine.api_key is None and os.environ.get(variable):
-        beside = engine.endpoint_env[0]
+        beside = engine.backend.endpoint_env[0]
         return f"{variable} goes to the address in {beside}: set that to this one, or set {own}"
     return f"set {variable} or {own}"
 

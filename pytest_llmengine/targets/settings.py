@@ -64,8 +64,8 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """Facts about one backend that its engine class does not hold.
+class ServerFacts:
+    """Facts about the server of one backend that the backend's class does not hold.
 
     ``server`` is the usual name of the server. ``own_server`` is true if the engine starts its
     server itself; ``instant`` is true if that costs nothing, so the server is replayed only on
@@ -85,20 +85,20 @@ class Backend:
 
 
 _BACKENDS = (
-    Backend("mock", "mock", own_server=True, instant=True, model="mock"),
-    Backend("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
-    Backend("ollama_api", "Ollama", model_variable="OLLAMA_MODEL", get_model="ollama pull"),
-    Backend("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
-    Backend("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
-    Backend("openai", "OpenAI", model_variable="OPENAI_MODEL", one_address=True),
+    ServerFacts("mock", "mock", own_server=True, instant=True, model="mock"),
+    ServerFacts("embedded", "llama.cpp", own_server=True, model="smollm2-135m"),
+    ServerFacts("ollama_api", "Ollama", model_variable="OLLAMA_MODEL", get_model="ollama pull"),
+    ServerFacts("vllm_api", "vLLM", model_variable="VLLM_MODEL"),
+    ServerFacts("vllm_local", "vLLM", model_variable="LLMENGINE_VLLM_MODEL"),
+    ServerFacts("openai", "OpenAI", model_variable="OPENAI_MODEL", one_address=True),
 )
 
 _BY_NAME = {b.name: b for b in _BACKENDS}
 
 
-def facts(backend: str) -> Backend:
+def facts(backend: str) -> ServerFacts:
     """The facts about a backend; an unknown backend has only its name."""
-    return _BY_NAME.get(backend, Backend(backend, backend))
+    return _BY_NAME.get(backend, ServerFacts(backend, backend))
 
 
 class TargetError(LLMEngineError):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic_core import from_json
 
-from llmengine.config.engine import EngineConfig
 from llmengine.config.resolve import base_of, root_of
+from llmengine.engine.engine import EngineConfig
 from llmengine.pool.environment import ENV_FILE, flag, read_variables
 from llmengine.pool.pool import named_engine
 from llmengine.types.arguments import checked_call
@@ -134,10 +134,12 @@ def get_worker(
 
 def _native(config: EngineConfig) -> EngineWorker:
     engine = config.engine
-    return EngineWorker(config.model_copy(update={"endpoint": root_of(engine.endpoint)}).engine)
+    return EngineWorker(
+        config.model_copy(update={"endpoint": root_of(engine.backend.endpoint)}).engine
+    )
 
 
 def _openai(config: EngineConfig) -> OpenAICompatibleWorker:
     given = config.model_fields_set - {"endpoint", "model"}
     fields = {name: getattr(config, name) for name in given}
-    return OpenAICompatibleWorker(base_of(config.engine.endpoint), config.model, **fields)
+    return OpenAICompatibleWorker(base_of(config.engine.backend.endpoint), config.model, **fields)

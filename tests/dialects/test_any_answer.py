@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from llmengine.dialects.common import retry_after
+from llmengine.dialects.errors import retry_after
 from llmengine.dialects.framing import NDJSONDecoder, SSEDecoder
 from llmengine.dialects.streaming import ThinkSplitter, split_think, split_unopened
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.ollama import WHOLE, OllamaChat, OllamaOpenAIChat
+from llmengine.dialects.ollama import OllamaChat, OllamaOpenAIChat
 from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ResponseFormat
 
@@ -33,7 +33,7 @@ def _fields(request: ChatRequest) -> dict[str, Any]:
     """The fields besides model and messages."""
     body = _sent(request)
     del body["messages"]
-    return {name: value for name, value in body.items() if name not in WHOLE}
+    return {name: value for name, value in body.items() if name not in {"truncate", "shift"}}
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def test_fields_that_ollama_ignores_are_refused(
     dialect: Dialect, field: str, value: Any, advice: str, chat: Chat
 ) -> None:
     """What would be ignored without a word is named, with what to do instead."""
-    with pytest.raises(InvalidRequestError, match=rf"^{field} is .* ignores it; .*{advice}"):
+    with pytest.raises(InvalidRequestError, match=rf"^{field} is .* ignores {field}; .*{advice}"):
         dialect.encode(chat(extra_body={field: value}))
 
 
@@ -135,7 +135,7 @@ def test_sampling_parameters_that_ollama_ignores_are_refused(
     dialect: Dialect, field: str, value: Any, chat: Chat
 ) -> None:
     """They are refused by either route, and a value that asks for nothing is not."""
-    with pytest.raises(InvalidRequestError, match=f"^{field} is .* takes {field} and ignores it"):
+    with pytest.raises(InvalidRequestError, match=f"^{field} is .* ignores {field}"):
         dialect.encode(chat(**{field: value}))
 
     assert dialect.encode(chat(n=1, logit_bias={}))
@@ -223,7 +223,7 @@ def test_content_parts_become_text_and_images(chat: Chat) -> None:
         ({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}, "base64"),
         ({"type": "image_url", "image_url": {"url": "data:text/plain,abc"}}, "base64"),
         ({"type": "input_audio", "input_audio": {}}, "input_audio"),
-        ("text", "'text'"),
+        ("text", 'not a mapping: "text"'),
     ],
 )
 def test_parts_that_ollama_cannot_take_are_refused(part: Any, words: str, chat: Chat) -> None:
@@ -235,8 +235,24 @@ def test_parts_that_ollama_cannot_take_are_refused(part: Any, words: str, chat: 
 
 def test_content_of_another_type_is_refused(chat: Chat) -> None:
     """A number is no content."""
-    with pytest.raises(InvalidRequestError, match="message 0: content is a int"):
+    with pytest.raises(InvalidRequestError, match="message 0: content is not a list: 5"):
         OllamaChat().encode(chat([{"role": "user", "content": 5}]))
+
+
+@pytest.mark.parametrize("name", ["n", "logit_bias"])
+def test_extra_body_is_checked_next_to_the_sampling_parameters(name: str, chat: Chat) -> None:
+    """A field of ``extra_body`` that Ollama ignores is refused under a sampling name too."""
+    with pytest.raises(InvalidRequestError, match=f"^{name} is .* ignores {name}"):
+        OllamaChat().encode(chat(extra_body={name: {"1": 2}}))
+
+
+def test_a_call_without_a_function_is_refused(chat: Chat) -> None:
+    """The error names the message and the field."""
+    history = [{"role": "assistant", "content": "", "tool_calls": [{"id": "c1"}]}]
+    with pytest.raises(
+        InvalidRequestError, match=r"^message 0: tool_calls\[\].function is missing"
+    ):
+        OllamaChat().encode(chat(history))
 
 
 def test_a_history_with_tools(chat: Chat) -> None:

@@ -83,12 +83,12 @@ def test_a_text_that_speaks_of_the_tag_is_all_answer(text: str) -> None:
 @pytest.mark.parametrize("text", PROSE[:2])
 def test_a_tag_in_quotes_is_never_the_end_of_reasoning(text: str) -> None:
     """Not even where reasoning was asked for."""
-    assert split_think(text, asked=True) == (None, text)
+    assert split_think(text, requested=True) == (None, text)
 
 
 def test_reasoning_that_was_asked_for_may_end_inside_of_a_line() -> None:
     """Then a closing tag that nothing opened can be believed."""
-    assert split_think("a</think>b</think>c", asked=True) == ("a", "b</think>c")
+    assert split_think("a</think>b</think>c", requested=True) == ("a", "b</think>c")
 
 
 @pytest.mark.parametrize("asked", [False, "none"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -160,6 +161,30 @@ def test_field_of_a_message_without_a_place_is_refused() -> None:
 
     with pytest.raises(InvalidRequestError, match=r"'name'.*api: chat"):
         DIALECT.encode(asked([{"role": "user", "content": "hi", "name": "Ann"}]))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"role": "user", "content": 5}, "content is not a list: 5"),
+        ({"role": "user", "content": ["hi"]}, "an item of content is not a mapping"),
+        ({"role": "user", "content": [{"type": "file"}]}, r"content\[\].file is missing"),
+        ({"role": "assistant", "tool_calls": {"id": "c1"}}, "tool_calls is not a list"),
+        ({"role": "assistant", "tool_calls": [{}]}, r"tool_calls\[\].function is missing"),
+    ],
+)
+def test_messages_of_another_form_are_refused(given: dict[str, Any], words: str) -> None:
+    """The error names the message and the field."""
+    with pytest.raises(InvalidRequestError, match=f"^message 1: {words}"):
+        DIALECT.encode(asked([{"role": "user", "content": "hi"}, given]))
+
+
+def test_content_may_be_any_kind_of_list_and_mapping() -> None:
+    """A tuple of read-only mappings is sent like a list of dictionaries."""
+    parts = (MappingProxyType({"type": "text", "text": "hi"}),)
+    assert DIALECT.encode(asked([{"role": "user", "content": parts}]))["input"] == [
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    ]
 
 
 def test_tools_are_flattened_and_own_tools_stay() -> None:

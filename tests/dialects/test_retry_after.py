@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from llmengine.dialects.common import retry_after
+from llmengine.dialects.errors import retry_after
 
 NOON = "Sat, 21 Nov 2026 12:00:00 GMT"
 

@@ -85,7 +85,7 @@ def _hold(engine: Any, wire: Wire, body: bytes, status: int = 200) -> None:
     ):
         assert [r.ok for r in results[::2]] == [True, True]
         assert results[1].ok or isinstance(results[1].error, LLMEngineError)
-    wire.type = engine.dialect.stream_type
+    wire.type = engine.backend.dialect.stream_type
 
     async def read() -> list[Any]:
         return [delta async for delta in engine.astream("odd")]

@@ -164,7 +164,7 @@ def test_stream_that_is_cut_after_content_is_not(sent: Any, chunk: Any) -> None:
     ("body", "said"),
     [
         (b"", "the answer is empty"),
-        (HALF, "the answer is cut, for its JSON has no end"),
+        (HALF, "the answer is cut: its JSON has no end"),
         (b"oops", "the answer is not JSON: oops"),
     ],
 )

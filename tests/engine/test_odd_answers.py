@@ -11,6 +11,7 @@ import pytest
 
 from llmengine import (
     CallError,
+    Engine,
     EngineConfig,
     InternalServerError,
     LLMEngineError,
@@ -163,7 +164,7 @@ def test_an_answer_that_cannot_be_read_is_one_prompts_failure(
 class _Faulty(OpenAICompatible):
     """A backend with a bug in its dialect, which shows at one prompt."""
 
-    backend = "faulty"
+    name = "faulty"
 
     class _Dialect:
         path = "/chat/completions"
@@ -186,7 +187,7 @@ class _Faulty(OpenAICompatible):
 def test_a_bug_in_a_backend_is_one_prompts_failure(raw_server: Any, chat: Any) -> None:
     """No exception that is not ours leaves a call, and a stream ends."""
     server = raw_server(lambda _, connection: connection.reply(chat("a")))
-    engine = _Faulty(EngineConfig(backend="faulty", model="m", endpoint=server.url))
+    engine = Engine(EngineConfig(backend="faulty", model="m", endpoint=server.url), _Faulty)
 
     results = engine.results(PROMPTS)
     with pytest.raises(UnexpectedResponseError, match="TypeError: a bug"):
@@ -274,7 +275,9 @@ def test_fewer_answers_than_asked_for_is_an_error(engine_for: Any, chat: Any) ->
     with pytest.raises(UnexpectedResponseError, match="3 answers were asked for"):
         list(engine.stream("hi", SamplingParams(n=3)))
     assert isinstance(result.error, UnexpectedResponseError)
-    assert "3 answers were asked for (sampling parameter 'n') and 1 came" in str(result.error)
+    assert "asked for 3 answers (sampling parameter 'n'), but the server sent 1" in str(
+        result.error
+    )
     assert [o.text for o in result.error.partial.outputs] == ["One"]
     assert len(server.requests) == 2
 

@@ -13,6 +13,7 @@ from llmengine import (
     AuthenticationError,
     BadRequestError,
     ContextLengthError,
+    Engine,
     EngineConfig,
     InternalServerError,
     NotFoundError,
@@ -195,13 +196,13 @@ def test_tokens_of_an_answer_that_was_no_use_are_counted(raw_server: Any, chat: 
         def decode(self, body: bytes, request: Any) -> Any:
             raise UnexpectedResponseError("not to my taste", partial=super().decode(body, request))
 
-    class Engine(OpenAICompatible):
+    class PickyBackend(OpenAICompatible):
         dialect = Picky()
 
     server = raw_server(lambda _, c: c.reply(chat()))
     config = EngineConfig(backend="openai_compatible", model="m", endpoint=server.url)
 
-    (result,) = Engine(config).results("hi")
+    (result,) = Engine(config, PickyBackend).results("hi")
 
     assert isinstance(result.error, UnexpectedResponseError)
     assert result.usage.total_tokens == 5

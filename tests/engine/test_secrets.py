@@ -12,6 +12,7 @@ import pytest
 from llmengine import (
     APIConnectionError,
     AuthenticationError,
+    Engine,
     EngineConfig,
     UnexpectedResponseError,
 )
@@ -61,7 +62,8 @@ def test_redirect_is_not_followed(engine_for: Any, chat: Any) -> None:
     """A key must not travel to where a redirect points."""
     elsewhere, other = engine_for(lambda _, c: c.reply(chat()))
     engine, _ = engine_for(
-        lambda _, c: c.reply({}, status=307, headers={"Location": elsewhere.url}), api_key=KEY
+        lambda _, c: c.reply({}, status=307, headers={"Location": elsewhere.backend.url}),
+        api_key=KEY,
     )
 
     (result,) = engine.results("hi")
@@ -106,12 +108,12 @@ def test_bug_of_ours_is_told_with_its_traceback_in_words(call: str) -> None:
 
     class Broken(OpenAICompatible):
         def outgoing(self, *_: Any) -> Any:
-            raise ZeroDivisionError(f"with {self.api_key}")
+            raise ZeroDivisionError(f"with {self.address.key}")
 
     config = EngineConfig(backend="openai_compatible", model="m", endpoint="http://h", api_key=KEY)
 
     with pytest.raises(Exception, match="ZeroDivisionError") as caught:
-        list(getattr(Broken(config), call)("hi"))
+        list(getattr(Engine(config, Broken), call)("hi"))
 
     (result, *_) = getattr(caught.value, "results", [None])
     error = result.error if result else caught.value

@@ -216,5 +216,7 @@ def test_the_error_of_any_server_names_its_queue(
 )
 def test_a_backends_concurrency_fits_its_server(backend: str, concurrency: int) -> None:
     """What the configuration leaves out is the backend's, and what it says goes over that."""
-    assert EngineConfig(backend=backend, model="m").engine.concurrency == concurrency
-    assert EngineConfig(backend=backend, model="m", max_concurrency=7).engine.concurrency == 7
+    assert EngineConfig(backend=backend, model="m").engine.backend.concurrency == concurrency
+    assert (
+        EngineConfig(backend=backend, model="m", max_concurrency=7).engine.backend.concurrency == 7
+    )

@@ -34,7 +34,7 @@ def test_every_engine_has_a_base_for_sdks_and_a_root(
 
     assert engine.base_url == f"{root_url}/v1"
     assert engine.root_url == root_url
-    assert engine.url == root_url + path
+    assert engine.backend.url == root_url + path
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_openais_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> N
     for backend in ("vllm_api", "ollama_api", "openai_compatible"):
         engine = EngineConfig(backend=backend, model="m", endpoint="http://a.example").engine
         assert engine.api_key is None
-        assert "Authorization" not in engine.headers
+        assert "Authorization" not in engine.backend.address.headers
 
 
 def test_vllms_own_key_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

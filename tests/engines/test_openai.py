@@ -33,7 +33,7 @@ def test_answers_come_in_order_with_usage(mock: MockServer, openai_engine: Any, 
     usage = first.usage
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert (usage.cached_tokens, usage.reasoning_tokens) == (0, 0)
-    assert [call.path for call in mock.calls] == [f"/v1{engine.dialect.path}"] * 2
+    assert [call.path for call in mock.calls] == [f"/v1{engine.backend.dialect.path}"] * 2
 
 
 def test_streams_say_the_same_as_whole_answers(

@@ -32,7 +32,7 @@ def test_address_by_default_is_openai_s(no_openai_variables: None) -> None:
     """Without any setting the requests go to OpenAI's responses API."""
     engine = EngineConfig(backend="openai", model="m").engine
 
-    assert engine.url == "https://api.openai.com/v1/responses"
+    assert engine.backend.url == "https://api.openai.com/v1/responses"
 
 
 @pytest.mark.parametrize(

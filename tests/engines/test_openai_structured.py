@@ -184,8 +184,8 @@ def test_schemas_are_trusted_at_openai_and_probed_elsewhere(openai_engine: Any, 
     assert result.output.schema_strategy == "json_object"
     assert result.output.parsed.title == "Soup"
     assert (result.attempts, len(server.calls)) == (1, 2)
-    assert openai_engine(None, api).trusts_schema
-    assert not engine.trusts_schema
+    assert openai_engine(None, api).backend.trusts_schema
+    assert not engine.backend.trusts_schema
 
 
 def test_tools_are_asked_called_and_answered(

@@ -16,7 +16,7 @@ from .table import FAULTS
 def test_each_prompt_gets_its_own_answer(transport: str) -> None:
     """The connection with a second answer on it is not used again, by either transport."""
     prompts = [f"ask-{transport}-{number}" for number in range(3)]
-    script = FAULTS["a second answer that nobody asked for"].script
+    script = FAULTS["a second answer without a request"].script
 
     async def ask() -> list[str]:
         async with FaultServer(script, hits=lambda prompt: prompt == prompts[0]) as server:

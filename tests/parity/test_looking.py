@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.mock import Behaviour
-from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, Result, ToolCall, Usage
+from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall, Usage
+from llmengine.types.results import Result
 from pytest_llmengine.parity import Live
 from pytest_llmengine.parity.answers import answer_of
 from pytest_llmengine.targets import Mode, Settings, open_session

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from llmengine import BadRequestError
 from llmengine.types.errors import ConfigError
-from llmengine.types.outputs import CompletionOutput, LLMOutput, Result
+from llmengine.types.outputs import CompletionOutput, LLMOutput
+from llmengine.types.results import Result
 from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answers import answer_of

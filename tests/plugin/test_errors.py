@@ -76,7 +76,7 @@ def test_unreachable(hello: pytest.Pytester, told: Told) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://127.0.0.1", "is no HTTP address"),
+        ("ftp://127.0.0.1", "is not an HTTP address"),
         ("http://user:geheim@127.0.0.1", "holds a name or a password"),
     ],
 )

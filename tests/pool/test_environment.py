@@ -71,7 +71,7 @@ def test_variables_describe_engines(
 
     engine = EnginePool().get(name)
 
-    assert (engine.backend, engine.model, engine.root_url, engine.api_key) == expected
+    assert (engine.config.backend, engine.model, engine.root_url, engine.api_key) == expected
     assert engine.name == name
 
 

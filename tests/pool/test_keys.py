@@ -43,7 +43,7 @@ def test_key_goes_to_its_own_address(
     engine = _engine(backend, endpoint)
 
     assert engine.api_key == (KEY if sent else None)
-    assert ("Authorization" in engine.headers) == sent
+    assert ("Authorization" in engine.backend.address.headers) == sent
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import httpx
 from multidict import CIMultiDict
 
 from llmengine import EngineConfig
-from llmengine.config.files import load_engines
 from llmengine.config.resolve import EnvSource, Location
+from llmengine.engine.files import load_engines
 from llmengine.mock.behaviour import Call
 from llmengine.mock.service import Service
 from llmengine.transport.base import HTTPReply, HTTPRequest, HTTPStream
@@ -47,7 +47,13 @@ def _engine() -> Any:
 
 
 def _request() -> HTTPRequest:
-    return HTTPRequest(_engine().url, _engine().headers, f'{{"user": "{key()}"}}'.encode(), 1, 1)
+    return HTTPRequest(
+        _engine().backend.url,
+        _engine().backend.address.headers,
+        f'{{"user": "{key()}"}}'.encode(),
+        1,
+        1,
+    )
 
 
 def _reply() -> HTTPReply:
@@ -94,13 +100,19 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     ),
     "engine's attributes": lambda: vars(_engine()),
     "engine's key": lambda: _engine().api_key,
-    "engine's headers": lambda: _engine().headers,
-    "copied headers": lambda: {**_engine().headers},
-    "listed headers": lambda: list(_engine().headers.items()),
-    "headers in aiohttp": lambda: CIMultiDict(_engine().headers),
-    "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.endpoint,
+    "backend": lambda: _engine().backend,
+    "backend's attributes": lambda: vars(_engine().backend),
+    "address": lambda: _engine().backend.address,
+    "address's attributes": lambda: vars(_engine().backend.address),
+    "engine's headers": lambda: _engine().backend.address.headers,
+    "copied headers": lambda: {**_engine().backend.address.headers},
+    "listed headers": lambda: list(_engine().backend.address.headers.items()),
+    "headers in aiohttp": lambda: CIMultiDict(_engine().backend.address.headers),
+    "endpoint": lambda: config(endpoint=f"http://me:{key()}@127.0.0.1:9").engine.backend.endpoint,
     "headers of a login": lambda: (
-        config(endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None).engine.headers
+        config(
+            endpoint=f"http://me:{key()}@127.0.0.1:9", api_key=None
+        ).engine.backend.address.headers
     ),
     "place": lambda: Location(
         EnvSource("s", {"A_URL": f"http://a:{key()}@b"}).get("A_URL"),
@@ -134,10 +146,10 @@ OBJECTS: dict[str, Callable[[], Any]] = {
         )  # type: ignore[call-arg]
     ),
     "error of an address": lambda: _error(
-        lambda: config(endpoint=f"ftp://me:{key()}@h").engine.url
+        lambda: config(endpoint=f"ftp://me:{key()}@h").engine.backend.url
     ),
     "error of a port": lambda: _error(
-        lambda: config(endpoint=f"http://me:{key()}@h:a b").engine.url
+        lambda: config(endpoint=f"http://me:{key()}@h:a b").engine.backend.url
     ),
     "error of YAML": lambda: _bad_file(f"- name: a\n  api_key: {key()}: x\n"),
     "error of YAML's alias": lambda: _bad_file(f"- api_key: *{key()}\n"),

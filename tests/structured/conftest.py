@@ -10,7 +10,6 @@ import pytest
 
 from llmengine import EngineConfig
 from llmengine.mock import Behaviour, MockServer, Script
-from llmengine.structured import enforcement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,14 +96,6 @@ class Play:
             return reply
 
         return hook
-
-
-@pytest.fixture(autouse=True)
-def _nothing_known() -> Iterator[None]:
-    """Each test probes for itself."""
-    enforcement.forget()
-    yield
-    enforcement.forget()
 
 
 @pytest.fixture

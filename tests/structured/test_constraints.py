@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 
 from llmengine import InvalidRequestError, SamplingParams, StructuredOutputError
-from llmengine.structured import enforcement
 
 CHOICE = SamplingParams(structured_outputs={"choice": ["yes", "no"]})
 
@@ -47,7 +46,7 @@ def test_one_probe_is_enough(play: Any) -> None:
     text = "".join(d.text for d in engine.stream("A?", CHOICE))
     assert text in {"yes", "no"}
     assert len(play.probes) == 1
-    ((server, verdict),) = enforcement.verdicts().items()
+    ((server, verdict),) = engine.backend.enforcement.verdicts().items()
     assert (server.field, verdict.enforced) == ("structured_outputs", True)
 
 

@@ -8,7 +8,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 from llmengine import Engine, EngineConfig, SamplingParams
-from llmengine.structured import enforcement
 
 GREEDY = SamplingParams(temperature=0, max_tokens=120)
 
@@ -62,7 +61,7 @@ def test_probe_says_enforced_and_the_answer_is_parsed(engine: Engine, model: Any
     assert result.unwrap().parsed is not None
     assert result.unwrap().schema_strategy == "json_schema"
     assert result.attempts == 1
-    (verdict,) = enforcement.verdicts().values()
+    (verdict,) = engine.backend.enforcement.verdicts().values()
     assert (verdict.enforced, verdict.requests) == (True, 1)
 
 

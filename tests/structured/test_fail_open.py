@@ -8,7 +8,6 @@ import pytest
 from pydantic import BaseModel
 
 from llmengine import StructuredOutputError, TruncatedError, WhitespaceLoopError
-from llmengine.structured import enforcement
 
 LYON = '{"name": "Lyon", "people": 520000}'
 TOLD = "Answer with one JSON value"  # in the system message of the steps below json_schema
@@ -86,7 +85,7 @@ def test_probe_catches_it_and_the_step_below_answers(
     assert len(play.asked) == 2
     (warning,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
     assert "does not enforce it" in warning
-    (verdict,) = enforcement.verdicts().values()
+    (verdict,) = engine.backend.enforcement.verdicts().values()
     assert (verdict.first, verdict.enforced) == ("json_object", False)
 
 
@@ -125,7 +124,7 @@ def test_verdict_is_one_a_reasoning_mode(play: Any) -> None:
     engine.results("A city.", output_model=City, reasoning=False)
 
     assert thinking[0].output.schema_strategy == "json_schema"
-    found = {s.reasoning: v.first for s, v in enforcement.verdicts().items()}
+    found = {s.reasoning: v.first for s, v in engine.backend.enforcement.verdicts().items()}
     assert found == {True: "json_schema", False: "json_object"}
 
 

@@ -12,7 +12,6 @@ import pytest
 from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, load_engines
-from llmengine.structured import enforcement
 
 LYON = '{"name": "Lyon", "people": 520000}'
 PROOF = '{"vq": "kzzub-7"}'
@@ -51,7 +50,7 @@ def test_probe_is_small_and_its_cost_is_kept(play: Any) -> None:
     asked_for = json.dumps(probe["response_format"])
     assert "kzzub-7" in asked_for
     assert "kzzub-7" not in json.dumps(probe["messages"])
-    (verdict,) = enforcement.verdicts().values()
+    (verdict,) = engine.backend.enforcement.verdicts().values()
     assert (verdict.requests, verdict.enforced) == (1, True)
     assert verdict.usage.total_tokens > 0
     assert result.attempts == 1
@@ -98,10 +97,10 @@ def test_failed_probe_is_no_verdict(engine_for: Any, chat: Any, status: int) -> 
 
     (output,) = engine.generate("A city.", output_model=City)
     assert output.parsed == City(name="Lyon", people=520000)
-    assert enforcement.verdicts() == {}
+    assert engine.backend.enforcement.verdicts() == {}
     engine.generate("A city.", output_model=City)
 
-    assert [v.enforced for v in enforcement.verdicts().values()] == [True]
+    assert [v.enforced for v in engine.backend.enforcement.verdicts().values()] == [True]
 
 
 def test_a_500_that_passes_costs_no_verdict(engine_for: Any, chat: Any) -> None:
@@ -119,7 +118,7 @@ def test_a_500_that_passes_costs_no_verdict(engine_for: Any, chat: Any) -> None:
 
     engine.generate("A city.", output_model=City)
 
-    assert [v.enforced for v in enforcement.verdicts().values()] == [True]
+    assert [v.enforced for v in engine.backend.enforcement.verdicts().values()] == [True]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_verdict_follows_from_the_answer(
 
     (output,) = engine.generate("A city.", output_model=City)
 
-    (verdict,) = enforcement.verdicts().values()
+    (verdict,) = engine.backend.enforcement.verdicts().values()
     assert verdict.enforced is enforced
     assert output.schema_strategy == ("json_object" if enforced is False else "json_schema")
     limits = [r.json["max_tokens"] for r in server.requests if "max_tokens" in r.json]
@@ -168,7 +167,7 @@ def test_answer_that_is_all_reasoning_proves_nothing(engine_for: Any, chat: Any)
 
     (output,) = engine.generate("A city.", output_model=City)
 
-    (verdict,) = enforcement.verdicts().values()
+    (verdict,) = engine.backend.enforcement.verdicts().values()
     assert (verdict.enforced, output.schema_strategy) == (None, "json_schema")
 
 
@@ -189,7 +188,7 @@ def test_probe_that_is_refused_with_and_without_a_schema_proves_nothing(
     (output,) = engine.generate("Two.", output_model=City)
 
     assert output.schema_strategy == "json_schema"
-    assert [v.enforced for v in enforcement.verdicts().values()] == [None]
+    assert [v.enforced for v in engine.backend.enforcement.verdicts().values()] == [None]
     assert len(server.requests) == 4
 
 
@@ -227,7 +226,7 @@ def test_forgotten_server_is_probed_again(play: Any) -> None:
     engine = play.engine()
     engine.generate("A city.", output_model=City)
 
-    enforcement.forget()
+    engine.close()
     engine.generate("A city.", output_model=City)
 
     assert len(play.probes) == 2

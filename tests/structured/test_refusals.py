@@ -15,7 +15,6 @@ from llmengine import (
     SamplingParams,
     StructuredOutputError,
 )
-from llmengine.structured import enforcement
 
 LYON = '{"name": "Lyon", "people": 520000}'
 TOLD = "Answer with one JSON value"
@@ -186,7 +185,7 @@ def test_server_that_is_not_there_gives_no_verdict(engine_for: Any) -> None:
 
     assert type(result.error) is APIConnectionError
     assert result.attempts == 1
-    assert all("127.0.0.1:9/" not in s.url for s in enforcement.verdicts())
+    assert nowhere.engine.backend.enforcement.verdicts() == {}
 
 
 def _crashes_at(schema: str, text: str, chat: Any) -> Any:
@@ -210,7 +209,7 @@ def test_server_that_crashes_at_schemas_is_found_by_the_probe(
     outputs = engine.generate(["A city."] * 5, output_model=City)
 
     assert {o.schema_strategy for o in outputs} == {"json_object"}
-    assert [v.first for v in enforcement.verdicts().values()] == ["json_object"]
+    assert [v.first for v in engine.backend.enforcement.verdicts().values()] == ["json_object"]
     assert "it fails at JSON schemas" in caplog.text
     # The probe, the same without a schema, the probe again with its retries, and the prompts.
     assert len(server.requests) == 1 + 1 + 3 + 5

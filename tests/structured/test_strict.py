@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
 from pydantic import AnyUrl, BaseModel, Field, RootModel
 
-from llmengine import EngineConfig, InvalidRequestError
+from llmengine import Engine, EngineConfig, InvalidRequestError
+from llmengine.backends.base import Backend
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.engine.engine import Engine
 from llmengine.mock import MockServer, Script
 from llmengine.structured.schema import shape_of
 from llmengine.structured.strict import strict_schema
-from llmengine.types.request import Capability
 
 
 class Cat(BaseModel):
@@ -174,12 +173,11 @@ def test_what_the_dialect_cannot_say_is_named(model: Any, path: str, words: str)
     assert "structured: json_object" in str(caught.value)
 
 
-class StrictEngine(Engine):
-    """An engine of a server that takes the strict dialect only."""
+class StrictBackend(Backend):
+    """A server that takes the strict dialect only."""
 
-    backend = "strict"
+    name = "strict"
     dialect = OpenAIChat()
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     trusts_schema = True
     schema_dialect = "openai_strict"
 
@@ -188,7 +186,7 @@ def ask(*replies: str, model: Any = Owner, **config: Any) -> tuple[Any, list[Any
     """The result of a strict engine whose server says this, and what the server was asked."""
     with MockServer(script=Script(replies=replies)) as server:
         fields = {"backend": "strict", "model": "mock", "endpoint": server.root_url}
-        engine = StrictEngine(EngineConfig(**(fields | config)))
+        engine = Engine(EngineConfig(**(fields | config)), StrictBackend)
         (result,) = engine.results("Who?", output_model=model)
         return result, [call.json for call in server.calls]
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from llmengine import SamplingParams
-from llmengine.structured import enforcement
 from llmengine.types.errors import TruncatedError
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def test_schema_is_enforced_and_the_answer_parsed(vllm_engine: Engine) -> None:
 
     assert isinstance(result.unwrap().parsed, Person)
     assert (result.unwrap().schema_strategy, result.attempts) == ("json_schema", 1)
-    (verdict,) = enforcement.verdicts().values()
+    (verdict,) = vllm_engine.backend.enforcement.verdicts().values()
     assert (verdict.enforced, verdict.requests) == (True, 1)
 
 

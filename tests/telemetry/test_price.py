@@ -14,7 +14,8 @@ URL = "http://127.0.0.1:1/v1"
 
 def cost(price: Price | None, *spent: Usage, uncounted: int = 0, seconds: float = 0.0) -> Any:
     """The cost of a call that used that."""
-    return tariff_of(price, URL, "m").cost(spent, uncounted, seconds)
+    tariff = tariff_of(price, URL, "m")
+    return None if tariff is None else tariff.cost(spent, uncounted, seconds)
 
 
 @pytest.mark.parametrize(

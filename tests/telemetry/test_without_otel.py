@@ -41,6 +41,6 @@ def test_imported_but_not_set_up() -> None:
     check = """
 import opentelemetry.trace
 from llmengine.telemetry.tracing import tracing_of
-print(tracing_of(engine, engine.url))
+print(tracing_of(engine.name, engine.model, "mock", engine.base_url))
 """
     assert run(CALL + check) == "None\n"

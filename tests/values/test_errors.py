@@ -8,7 +8,8 @@ import pickle
 import pytest
 
 from llmengine.types import errors
-from llmengine.types.outputs import CompletionOutput, LLMOutput, Result, Usage
+from llmengine.types.outputs import CompletionOutput, LLMOutput, Usage
+from llmengine.types.results import BatchError, Result
 
 PARTIAL = LLMOutput("r", "Hi", (CompletionOutput(0, "Hel"),), finished=False, usage=Usage(1, 2, 3))
 KINDS = [
@@ -32,7 +33,7 @@ def test_call_errors_survive_pickling(kind: type[errors.CallError]) -> None:
 def test_a_batch_error_survives_pickling_with_every_result() -> None:
     """What was paid for is still there on the other side."""
     failed = Result(error=errors.RateLimitError("slow", status=429), attempts=2)
-    error = errors.BatchError([Result(output=PARTIAL), failed])
+    error = BatchError([Result(output=PARTIAL), failed])
     twin = pickle.loads(pickle.dumps(error))
     assert twin.results[0] == Result(output=PARTIAL)
     assert vars(twin.results[1].error) == vars(failed.error)

@@ -13,11 +13,11 @@ from llmengine.types.outputs import (
     Delta,
     LLMOutput,
     Logprob,
-    Result,
     ToolCall,
     ToolCallDelta,
     Usage,
 )
+from llmengine.types.results import Result
 
 OUTPUT = LLMOutput(
     "r",

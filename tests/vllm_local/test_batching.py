@@ -67,5 +67,5 @@ def test_a_window_bounds_what_is_started(engine: Engine, stand_in: Any) -> None:
 
 def test_a_configured_limit_decides_the_window(make_engine: Callable[..., Engine]) -> None:
     """Without one there is room for vLLM to be busy."""
-    assert make_engine(max_concurrency=3).window == 6
-    assert make_engine().window > 1000
+    assert make_engine(max_concurrency=3).backend.window == 6
+    assert make_engine().backend.window > 1000

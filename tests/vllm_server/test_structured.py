@@ -10,7 +10,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 from llmengine import BadRequestError, SamplingParams
-from llmengine.structured import enforcement
 
 if TYPE_CHECKING:
     from llmengine import Engine
@@ -32,12 +31,12 @@ def _said(engine: Engine, prompt: str, **constraint: Any) -> str:
 
 def test_an_output_model_is_enforced_by_the_server(live: Engine) -> None:
     """The schema goes as response_format, the probe shows it enforced, and the answer fits."""
-    enforcement.forget()
+    live.close()
     sampling = SamplingParams(temperature=0, max_tokens=60)
     (output,) = live.generate("Ann is thirty.", sampling, output_model=Person)
     assert isinstance(output.parsed, Person)
     assert output.schema_strategy == "json_schema"
-    ((server, verdict),) = enforcement.verdicts().items()
+    ((server, verdict),) = live.backend.enforcement.verdicts().items()
     assert (server.field, verdict.enforced) == ("response_format", True)
 
 

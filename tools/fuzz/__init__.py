@@ -1,1 +1,1 @@
-"""Fuzzing of the decoders; run it by ``nox -s fuzz``."""
+"""Fuzzing of the decoders; run it with ``nox -s fuzz``."""

@@ -1,4 +1,4 @@
-"""Feeds mutated answers to every decoder until one breaks a promise, or the time is over.
+"""Feed mutated answers to every decoder until one breaks a promise, or the time is over.
 
 ``python tools/fuzz/decoders.py 3600`` runs for an hour; ``nox -s fuzz -- 3600`` installs what it
 needs. The corpus is kept in ``.fuzz/corpus`` and an input that breaks a promise in ``.fuzz``;
@@ -39,7 +39,7 @@ _LIMITS = ("-max_len=65536", "-rss_limit_mb=2048", "-timeout=20")
 
 
 def hold(data: bytes) -> None:
-    """Hold the decoder that the first bytes name to its promises for the rest of them."""
+    """Check the promises of the decoder that the first bytes select, for the other bytes."""
     if len(data) < _HEAD:
         return
     which, how, cut = data[:_HEAD]
@@ -84,7 +84,7 @@ def _seed(corpus: Path) -> None:
 
 
 def main() -> None:
-    """Fuzz for the seconds that are given, or read one input again."""
+    """Fuzz for the given number of seconds, or read one input again."""
     given = sys.argv[1] if len(sys.argv) > 1 else "300"
     arguments = [sys.argv[0], *_LIMITS, f"-artifact_prefix={_FOLDER}/"]
     if given.isdigit():

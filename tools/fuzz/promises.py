@@ -1,6 +1,6 @@
-"""What every decoder promises for any bytes, as functions that raise AssertionError if it breaks.
+"""The promises of every decoder for any bytes: functions that raise AssertionError.
 
-Used by the property tests in ``tests/dialects`` and by the fuzzer beside this file.
+Used by the property tests in ``tests/dialects`` and by the fuzzer in this folder.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ DIALECTS: dict[str, Any] = {
     "ollama chat": OllamaChat(),
     "ollama openai chat": OllamaOpenAIChat(),
 }
-"""Every wire format, under a name for messages."""
+"""Every wire format, by a name for messages."""
 
 REQUESTS = [
     ChatRequest("m", "Hi", ({"role": "user", "content": "Hi"},), SamplingParams(n=n), reasoning=r)
     for n in (None, 2)
     for r in (None, True, False)
 ]
-"""Requests that are read differently."""
+"""Requests whose answers are decoded differently."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an answer: its deltas, and its output or the error and what that keeps."""
+    """The result of decoding: the deltas, and the output or the error with its partial."""
 
     deltas: list[Delta]
     output: LLMOutput | None
@@ -57,13 +57,13 @@ class Outcome:
 
     @property
     def end(self) -> str:
-        """The end, comparable: two numbers that are not one are the same here."""
+        """The output or error in a form that can be compared; NaN equals NaN here."""
         error = self.error
         return repr((self.output, type(error), str(error), getattr(error, "partial", None)))
 
 
 def whole(dialect: Any, request: ChatRequest, body: bytes) -> Outcome:
-    """Read a body that is a whole answer."""
+    """Decode a body that is a whole answer."""
     try:
         return _checked(Outcome([], dialect.decode(body, request), None))
     except CallError as error:
@@ -71,7 +71,7 @@ def whole(dialect: Any, request: ChatRequest, body: bytes) -> Outcome:
 
 
 def streamed(dialect: Any, request: ChatRequest, pieces: Iterable[bytes]) -> Outcome:
-    """Read a body that is a streamed answer, in these pieces."""
+    """Decode a body that is a streamed answer, in these pieces."""
     decoder = dialect.decoder(request)
     deltas: list[Delta] = []
     try:
@@ -85,7 +85,7 @@ def streamed(dialect: Any, request: ChatRequest, pieces: Iterable[bytes]) -> Out
 
 
 def check_cuts(dialect: Any, request: ChatRequest, body: bytes, cuts: Iterable[int]) -> Outcome:
-    """Read a streamed body at once and in pieces, and compare; the outcome is the same."""
+    """Decode a streamed body as a whole and in pieces; both must give the same result."""
     once = streamed(dialect, request, [body])
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     pieces = [body[a:b] for a, b in itertools.pairwise(places)]
@@ -96,20 +96,20 @@ def check_cuts(dialect: Any, request: ChatRequest, body: bytes, cuts: Iterable[i
         assert given == shown, (pieces, given, shown)
         _check_deltas(once)
     else:
-        # What came before the error in the same piece is in its partial alone.
+        # Text in the same piece as the error is only in the error's partial.
         assert given[: len(shown)] == shown, (pieces, given, shown)
     return once
 
 
 def check_failure(status: int, headers: dict[str, str], body: bytes) -> None:
-    """Read the body of an unsuccessful answer; it is an error, with words."""
+    """Decode the body of a failed request; it must be an error with a message."""
     error = failure(status, headers, body)
     assert isinstance(error, CallError)
     assert str(error)
     assert error.retry_after is None or error.retry_after >= 0
 
 
-# ---- what is well-formed
+# ---- well-formed results
 
 
 def _checked(outcome: Outcome) -> Outcome:
@@ -128,13 +128,13 @@ def _checked(outcome: Outcome) -> Outcome:
 
 
 def _check_deltas(outcome: Outcome) -> None:
-    """Hold the deltas of a whole answer against the answer that they came with."""
+    """Compare the deltas of a whole answer with the answer."""
     assert outcome.output is not None
     for answer in outcome.output.outputs:
         own = [d for d in outcome.deltas if d.index == answer.index]
         said = "".join(d.text for d in own)
         thought = "".join(d.reasoning for d in own)
-        # A closing tag alone is known for one only at the end; the deltas have said it as text.
+        # A lone closing tag is recognised only at the end; the deltas contain it as text.
         assert (said, thought) == (answer.text, answer.reasoning or "") or "</think>" in said
         assert [d.finish_reason for d in own if d.finish_reason] == [
             reason for reason in [answer.finish_reason] if reason
@@ -241,16 +241,16 @@ JUNK: list[Any] = [
     {"type": "text", "text": "x"},
     {"message": "boom"},
 ]
-"""Values that stand where a server's answer has another."""
+"""Values that replace a value of a server's answer."""
 
 
 def junk_text(value: Any) -> str:
-    """The value as JSON; also infinity and numbers that json.dumps refuses to shorten."""
+    """The value as JSON, including infinity and very large numbers."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value inside of a JSON value, its own included."""
+    """The paths of all values inside a JSON value, and of the value itself."""
     found = [path]
     if isinstance(value, dict):
         found += [p for key, item in value.items() for p in places(item, (*path, key))]
@@ -260,7 +260,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
-    """The JSON value with another one at that path."""
+    """The JSON value with another value at that path."""
     if not path:
         return by
     key, *rest = path

@@ -1,4 +1,4 @@
-"""Answers that real servers gave, from the recordings in this repository."""
+"""Answers of real servers, from the recordings in this repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ROOT = Path(__file__).parents[2]
-# A recording has a hundred answers of one kind; these checks bring every kind.
+# A recording has a hundred answers of one kind; these checks have one of every kind.
 _CASSETTES = ("chat.stream*", "chat.n.*", "chat.logprobs*", "tools.*", "resp.*", "think.*")
 _ROUTES = {
     "/chat/completions": "openai chat",
@@ -25,7 +25,7 @@ _ROUTES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: where it is from, the dialect that reads it, and its body."""
+    """One answer: its source, the dialect that decodes it, and its body."""
 
     source: str
     dialect: str

@@ -10,33 +10,33 @@ import hashlib
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from llmengine.backends.base import Backend
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
 from llmengine.embedded.models import resolve
 from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
-from llmengine.engine.engine import Engine
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.engine.call import Call
+    from llmengine.backends.connection import Connection
     from llmengine.types.outputs import Fingerprint
 
 
 _OPTION_NAMES = ", ".join(field.name for field in fields(ServerOptions))
 
 
-class Embedded(Engine):
-    """A client of llama.cpp's own server, which is started when it is first needed.
+class Embedded(Backend):
+    """llama.cpp's own server, which is started when it is first needed.
 
     ``model`` is a name that ``llmengine models list`` shows, or the path of a GGUF file. The
     server is shared by all engines of the process and ends with it. ``options`` of the
     configuration are the fields of ServerOptions. If an ``endpoint`` is configured, no server is
-    started and the engine is a client of the server at that address.
+    started and the server at that address is used.
     """
 
-    backend = "embedded"
+    name = "embedded"
     default_concurrency = 8  # the server has two slots; the next prompts must be ready
     queues_calls = True
     dialect = OpenAIChat(extras=LLAMACPP_EXTRAS)
@@ -52,18 +52,18 @@ class Embedded(Engine):
         try:
             options = ServerOptions(**self.config.options)
         except TypeError as error:
-            msg = f"engine {self.name!r}: options: {error}; known are {_OPTION_NAMES}"
+            msg = f"engine {self.config.name!r}: options: {error}; known are {_OPTION_NAMES}"
             raise ConfigError(msg) from error
-        return shared(resolve(self.model), alias=self.model, options=options)
+        return shared(resolve(self.config.model), alias=self.config.model, options=options)
 
-    async def identified(self, call: Call) -> Fingerprint:
+    async def identify(self, connection: Connection) -> Fingerprint:
         """The fingerprint, with llama.cpp's build and the file's hash if this process runs it."""
-        found = await super().identified(call)
+        found = await super().identify(connection)
         if self.config.endpoint:
             return found
         # The last part of xllamacpp's version is llama.cpp's build number.
         build = f"b{self.server.version.rpartition('.')[2]}"
-        digest = await asyncio.to_thread(_sha256, resolve(self.model))
+        digest = await asyncio.to_thread(_sha256, resolve(self.config.model))
         return replace(found, version=build, model_digest=f"sha256:{digest}")
 
     @property

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from llmengine.backends.base import Backend
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.engine.engine import Engine
 from llmengine.mock import MockServer
-from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
-    from llmengine.config.engine import EngineConfig
+    from llmengine.config.settings import EngineSettings
 
 
-class Mock(Engine):
-    """A client of its own mock server, which is started when it is first needed.
+class Mock(Backend):
+    """The mock server of one engine, which is started when it is first needed.
 
-    If an ``endpoint`` is configured, it is a client of the server at that address instead.
+    If an ``endpoint`` is configured, the server at that address is used instead.
     """
 
-    backend = "mock"
+    name = "mock"
     dialect = OpenAIChat()
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     trusts_schema = True
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineSettings) -> None:
         super().__init__(config)
         self._lock = threading.Lock()
         self._server: MockServer | None = None
@@ -35,7 +33,7 @@ class Mock(Engine):
         """The mock server of this engine, to read its calls and to play scripts and faults."""
         with self._lock:
             if self._server is None:
-                self._server = MockServer(model=self.model, api_key=self.api_key)
+                self._server = MockServer(model=self.config.model, api_key=self.address.key)
                 self._server.start()
             return self._server
 
@@ -46,6 +44,7 @@ class Mock(Engine):
 
     def close(self) -> None:
         """Stop the engine's own server; the next call starts a new one."""
+        super().close()
         with self._lock:
             server, self._server = self._server, None
         if server is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from llmengine.backends.base import Backend
+from llmengine.backends.server_info import ask, object_in, rows
 from llmengine.config.resolve import plain
 from llmengine.dialects.fields import quote
 from llmengine.dialects.ollama import (
@@ -15,17 +17,15 @@ from llmengine.dialects.ollama import (
     may_be_cut,
     refuse_half_a_context,
 )
-from llmengine.engine.engine import Engine
-from llmengine.engine.server_info import ask, object_in, rows
 from llmengine.types.errors import CallError, NotFoundError
 from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.backends.connection import Connection
+    from llmengine.config.settings import EngineSettings
     from llmengine.dialects.base import Dialect
-    from llmengine.engine.call import Call
     from llmengine.types.outputs import Fingerprint, LLMOutput
     from llmengine.types.request import ChatRequest
 
@@ -35,8 +35,8 @@ log = logging.getLogger("llmengine")
 _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 
 
-class OllamaAPI(Engine):
-    """A client of Ollama, by default on port 11434 of this machine.
+class OllamaAPI(Backend):
+    """Ollama, by default on port 11434 of this machine.
 
     It uses ``/api/chat``, which has options that Ollama's ``/v1`` lacks, such as the context size.
     If the endpoint ends in ``/v1``, the OpenAI dialect is used. Environment variables can set
@@ -44,7 +44,7 @@ class OllamaAPI(Engine):
     it, as the address to listen on.
     """
 
-    backend = "ollama_api"
+    name = "ollama_api"
     default_endpoint = "http://localhost:11434"
     default_port = 11434
     version_path = "/api/version"
@@ -56,64 +56,74 @@ class OllamaAPI(Engine):
         Capability.LOGIT_BIAS,
     }
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineSettings) -> None:
         super().__init__(config)
         self._openai = self.root_url != plain(self.endpoint)
         self.dialect: Dialect = OllamaOpenAIChat() if self._openai else OllamaChat()
 
-    async def identified(self, call: Call) -> Fingerprint:
+    async def identify(self, connection: Connection) -> Fingerprint:
         """The fingerprint, with what ``/api/tags`` and ``/api/show`` report about the model."""
-        found = await super().identified(call)
-        row = _row(await self._rows(call, "/api/tags"), found.model)
-        body = {"model": found.model}
-        shown = object_in(await ask(call, f"{self.root_url}/api/show", body)) if row else {}
-        return replace(found, model_digest=row.get("digest"), max_model_len=_context(shown))
+        found = await super().identify(connection)
+        row = _row(await _models(connection, "/api/tags"), found.model)
+        details: Mapping[str, object] = {}
+        if row:
+            url = f"{connection.urls.root}/api/show"
+            details = object_in(await ask(connection, url, {"model": found.model}))
+        digest = row.get("digest")
+        return replace(
+            found,
+            model_digest=digest if isinstance(digest, str) else None,
+            max_model_len=_context(details),
+        )
 
-    async def check_answer(self, call: Call, request: ChatRequest, output: LLMOutput) -> None:
+    async def check_answer(
+        self, connection: Connection, request: ChatRequest, output: LLMOutput
+    ) -> None:
         """Refuse an answer of ``/v1`` if its number of prompt tokens is that of a cut prompt."""
         if not self._openai or not may_be_cut(output, request):
             return
         try:
-            running = _row(await self._rows(call, "/api/ps"), self.model)
+            running = _row(await _models(connection, "/api/ps"), self.config.model)
         except CallError as error:
-            log.info("engine %r: its context is not known: %s", self.name, error.label)
+            log.info("engine %r: its context is not known: %s", self.config.name, error.label)
             return
         if isinstance(context := running.get("context_length"), int):
             refuse_half_a_context(output, request, context)
 
-    async def explain(self, call: Call, error: CallError) -> None:
+    async def explain(self, connection: Connection, error: CallError) -> None:
         """Add the names of the installed models to the error of a model that is not installed."""
         if not isinstance(error, NotFoundError) or "model" not in error.message:
             return
         try:
-            there = [str(row.get("name")) for row in await self._rows(call, "/api/tags")]
+            rows = await _models(connection, "/api/tags")
         except CallError as failed:
-            log.info("engine %r: its models are not listed: %s", self.name, failed.label)
+            log.info("engine %r: its models are not listed: %s", self.config.name, failed.label)
             return
-        names = quote(", ".join(there) or "no model at all")
-        error.advise(f"the server has {names}; `ollama pull {self.model}` gets this one")
-
-    async def _rows(self, call: Call, path: str) -> list[dict[str, Any]]:
-        return rows(object_in(await ask(call, self.root_url + path)), "models")
+        names = quote(", ".join(str(row.get("name")) for row in rows) or "no model at all")
+        error.advise(f"the server has {names}; `ollama pull {self.config.model}` gets this one")
 
     @property
     def url(self) -> str:
-        """The URL of this engine's own requests."""
+        """The URL of the chats, which is under the root for Ollama's own API."""
         return (self.base_url if self._openai else self.root_url) + self.dialect.path
 
 
-def _row(rows: list[dict[str, Any]], model: str | None) -> dict[str, Any]:
+async def _models(connection: Connection, path: str) -> list[dict[str, object]]:
+    return rows(object_in(await ask(connection, connection.urls.root + path)), "models")
+
+
+def _row(rows: list[dict[str, object]], model: str | None) -> dict[str, object]:
     """The row of a model, whose tag may be left out; empty if the model is not listed."""
     names = {model, f"{model}:latest"}
     return next((row for row in rows if row.get("name") in names), {})
 
 
-def _context(shown: Mapping[str, Any]) -> int | None:
+def _context(details: Mapping[str, object]) -> int | None:
     """The context size that the model's file sets, else the longest that the model supports."""
-    told = _NUM_CTX.search(str(shown.get("parameters") or ""))
-    if told is not None:
-        return int(told[1])
-    info = shown.get("model_info")
+    setting = _NUM_CTX.search(str(details.get("parameters") or ""))
+    if setting is not None:
+        return int(setting[1])
+    info = details.get("model_info")
     if not isinstance(info, dict):
         return None
     length = info.get(f"{info.get('general.architecture')}.context_length")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from llmengine.backends.base import Backend
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.dialects.openai_responses import OpenAIResponses
-from llmengine.engine.engine import Engine
 from llmengine.openai_sdk import (
     SDKRequest,
     load_sdk,
@@ -19,17 +18,14 @@ from llmengine.openai_sdk import (
     without_key,
 )
 from llmengine.types.errors import ConfigError, InvalidRequestError
-from llmengine.types.request import Capability
 
 if TYPE_CHECKING:
-    from llmengine.config.engine import EngineConfig
+    from llmengine.backends.connection import Connection
+    from llmengine.config.settings import EngineSettings
     from llmengine.dialects.base import Dialect
-    from llmengine.engine.call import Call
     from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
 
-
-log = logging.getLogger("llmengine")
 
 _DIALECTS: dict[str, Dialect] = {
     "responses": OpenAIResponses(
@@ -39,39 +35,38 @@ _DIALECTS: dict[str, Dialect] = {
 }
 
 
-class OpenAI(Engine):
-    """A client of OpenAI through the official SDK (extra ``openai``, 2.x and 3.x).
+class OpenAI(Backend):
+    """OpenAI through the official SDK (extra ``openai``, 2.x and 3.x).
 
     It uses the responses API, or chat completions with ``options: {api: chat}``.
     ``OPENAI_BASE_URL`` sets another default address. ``OPENAI_API_KEY`` is sent to the default
     address only. It is sent to another ``endpoint`` only if ``api_key_env`` names it.
     """
 
-    backend = "openai"
+    name = "openai"
     default_endpoint = "https://api.openai.com/v1"
     endpoint_env = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
     key_env = "OPENAI_API_KEY"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     schema_dialect = "openai_strict"
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineSettings) -> None:
         super().__init__(config)
         _refuse_transport(config)
         self._api = _api_of(config)
         self.dialect = _DIALECTS[self._api]
         self.trusts_schema = self.endpoint == self.default_endpoint
         self._sdk = load_sdk()
-        self._sdk_headers = sdk_headers(self._key, self.own_headers)
+        self._sdk_headers = sdk_headers(self.address.key, self.address.own_headers)
         # By loop. Each process has its own loop, so a forked child makes its own clients.
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
 
-    def outgoing(self, call: Call, request: ChatRequest) -> SDKRequest:
+    def outgoing(self, connection: Connection, request: ChatRequest) -> SDKRequest:
         """The request, to be sent through the SDK."""
-        client, clocks = self._client(call.loop), self.config.timeout
+        client, clocks = self._client(connection.loop), self.config.timeout
         return SDKRequest(
             client.responses if self._api == "responses" else client.chat.completions,
-            self.dialect.encode(self._sayable(request)),
-            call.url,
+            self.dialect.encode(self._supported(request)),
+            connection.urls.chat,
             without_key(self._sdk, self._sdk_headers),
             self._sdk.Timeout(None, connect=clocks.connect),
             clocks.total,
@@ -84,11 +79,11 @@ class OpenAI(Engine):
                 f"openai {limits}", lambda: make_connections(self._sdk, limits)
             )
             self._clients[loop] = make_client(
-                self._sdk, self.base_url, self._sdk_headers, self.query, connections
+                self._sdk, self.base_url, self._sdk_headers, self.address.query, connections
             )
         return self._clients[loop]
 
-    def _sayable(self, request: ChatRequest) -> ChatRequest:
+    def _supported(self, request: ChatRequest) -> ChatRequest:
         """The request without a reasoning switch, which OpenAI's API does not have.
 
         Raises InvalidRequestError for ``structured_outputs``.
@@ -100,23 +95,17 @@ class OpenAI(Engine):
             )
             raise InvalidRequestError(msg)
         if isinstance(request.reasoning, bool):
-            self._warn_once(request.reasoning)
+            self.warn_once(
+                "reasoning",
+                "reasoning=%s is not sent, because OpenAI has no such switch and the model "
+                'decides; give an effort such as "low", or "none"',
+                request.reasoning,
+            )
             return replace(request, reasoning=None)
         return request
 
-    def _warn_once(self, reasoning: bool) -> None:
-        if self._told:
-            return
-        self._told = True
-        log.warning(
-            "engine %r: reasoning=%s is not sent, for OpenAI has no such switch and the model "
-            'decides; give an effort such as "low", or "none"',
-            self.name,
-            reasoning,
-        )
 
-
-def _api_of(config: EngineConfig) -> str:
+def _api_of(config: EngineSettings) -> str:
     """The API that the configuration asks for; raises ConfigError for unknown options."""
     if unknown := sorted(config.options.keys() - {"api"}):
         msg = f"engine {config.name!r}: options: {unknown[0]!r} is unknown; known is api"
@@ -128,7 +117,7 @@ def _api_of(config: EngineConfig) -> str:
     return str(api)
 
 
-def _refuse_transport(config: EngineConfig) -> None:
+def _refuse_transport(config: EngineSettings) -> None:
     if config.transport != "auto":
         msg = (
             f"engine {config.name!r}: transport: the openai SDK sends by its own means; leave it "

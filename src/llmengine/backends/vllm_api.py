@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llmengine.backends.base import Backend
+from llmengine.backends.server_info import post
 from llmengine.dialects.common import not_read, read_object
 from llmengine.dialects.fields import FieldError, count, required_text, whole_numbers
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
-from llmengine.engine.engine import Engine
-from llmengine.engine.options import CallOptions, build_request
-from llmengine.engine.server_info import post
 from llmengine.types.errors import InvalidRequestError, NotFoundError
 from llmengine.types.outputs import Tokens
-from llmengine.types.request import Capability
-from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from llmengine.engine.call import Call
-    from llmengine.transport.base import Outgoing
-    from llmengine.types.request import ChatRequest, Prompt
+    from llmengine.backends.connection import Connection
+    from llmengine.transport.base import HTTPRequest, Outgoing
+    from llmengine.types.request import ChatRequest
 
 
 _REMOVED = "guided_"
@@ -55,67 +52,8 @@ _OF_A_PROMPT = (
 )
 
 
-class ServerTokenizer:
-    """The tokenizer of the served model; see `llmengine.engine.engine.Tokenizer`."""
-
-    async def tokenize(self, call: Call, prompt: Prompt, options: CallOptions) -> Tokens:
-        """The tokens of a text as it is, or of messages as a chat with these options.
-
-        Raises InvalidRequestError for options together with a text, and NotFoundError if the
-        server does not have the route or the model.
-        """
-        answer = await _asked(call, "/tokenize", _body(call, prompt, options))
-        told = read_object(answer)
-        try:
-            ids = whole_numbers(told, "tokens")
-            if ids is None:
-                raise FieldError("tokens is missing")
-            return Tokens(ids, count(told, "max_model_len"))
-        except FieldError as error:
-            raise not_read("the answer holds no tokens", error, answer) from None
-
-    async def detokenize(self, call: Call, token_ids: Iterable[int]) -> str:
-        """The text of token ids; raises NotFoundError if the route or the model does not exist."""
-        body = {"model": call.engine.model, "tokens": list(token_ids)}
-        answer = await _asked(call, "/detokenize", body)
-        try:
-            return required_text(read_object(answer), "prompt")
-        except FieldError as error:
-            raise not_read("the answer holds no text", error, answer) from None
-
-
-def _body(call: Call, prompt: Prompt, options: CallOptions) -> dict[str, Any]:
-    engine = call.engine
-    if not isinstance(prompt, str):
-        request = build_request(engine.config, prompt, SamplingParams(), options)
-        return _of_a_prompt(engine.dialect.encode(request))
-    if options != CallOptions(reasoning=engine.config.reasoning):
-        raise InvalidRequestError(
-            "a text is tokenized as it is, without tools or reasoning; give it as a message, "
-            "[{'role': 'user', 'content': ...}], to tokenize it as a chat"
-        )
-    return {"model": engine.model, "prompt": prompt}
-
-
-def _of_a_prompt(chat: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a chat's body that affect its prompt."""
-    body = {name: chat[name] for name in _OF_A_PROMPT if name in chat}
-    if "reasoning_effort" in chat:  # a chat passes it to the template; /tokenize lacks the field
-        given = body.get("chat_template_kwargs", {})
-        body["chat_template_kwargs"] = {"reasoning_effort": chat["reasoning_effort"], **given}
-    return body
-
-
-async def _asked(call: Call, path: str, body: Mapping[str, Any]) -> bytes:
-    try:
-        return await post(call, call.engine.root_url + path, body)
-    except NotFoundError as error:
-        error.advise(f"{call.engine.root_url}{path} is a route of vLLM's server")
-        raise
-
-
-class VLLMAPI(Engine):
-    """A client of ``vllm serve``, by default on port 8000 of this machine.
+class VLLMAPI(Backend):
+    """``vllm serve``, by default on port 8000 of this machine.
 
     ``VLLM_BASE_URL`` sets another default address, and so do the variables that any-llm and
     litellm use. ``VLLM_API_KEY`` is the key, if the server wants one. ``VLLM_PORT`` and
@@ -123,7 +61,7 @@ class VLLMAPI(Engine):
     not give the address of its API.
     """
 
-    backend = "vllm_api"
+    name = "vllm_api"
     default_endpoint = "http://localhost:8000/v1"
     endpoint_env = ("VLLM_BASE_URL", "VLLM_API_BASE", "HOSTED_VLLM_API_BASE")
     key_env = "VLLM_API_KEY"
@@ -137,10 +75,51 @@ class VLLMAPI(Engine):
         strict_tools=True,
         twin_reasoning=True,
     )
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
-    tokenizer = ServerTokenizer()
 
-    def outgoing(self, call: Call, request: ChatRequest) -> Outgoing:
+    def outgoing(self, connection: Connection, request: ChatRequest) -> HTTPRequest | Outgoing:
         """The request; raises InvalidRequestError for a field that vLLM would ignore."""
         refuse_removed(request.extra_body)
-        return super().outgoing(call, request)
+        return super().outgoing(connection, request)
+
+    async def tokenize(self, connection: Connection, prompt: str | ChatRequest) -> Tokens:
+        """The tokens of a text as it is, or of a chat; NotFoundError for an unknown model."""
+        body: Mapping[str, object] = (
+            {"model": self.config.model, "prompt": prompt}
+            if isinstance(prompt, str)
+            else _of_a_prompt(self.dialect.encode(prompt))
+        )
+        answer = await _post(connection, "/tokenize", body)
+        fields = read_object(answer)
+        try:
+            ids = whole_numbers(fields, "tokens")
+            if ids is None:
+                raise FieldError("tokens is missing")
+            return Tokens(ids, count(fields, "max_model_len"))
+        except FieldError as error:
+            raise not_read("the answer holds no tokens", error, answer) from None
+
+    async def detokenize(self, connection: Connection, token_ids: Iterable[int]) -> str:
+        """The text of token ids; NotFoundError for an unknown model."""
+        body = {"model": self.config.model, "tokens": list(token_ids)}
+        answer = await _post(connection, "/detokenize", body)
+        try:
+            return required_text(read_object(answer), "prompt")
+        except FieldError as error:
+            raise not_read("the answer holds no text", error, answer) from None
+
+
+def _of_a_prompt(chat: Mapping[str, Any]) -> dict[str, object]:
+    """The fields of a chat's body that affect its prompt."""
+    body = {name: chat[name] for name in _OF_A_PROMPT if name in chat}
+    if "reasoning_effort" in chat:  # a chat passes it to the template; /tokenize lacks the field
+        given = body.get("chat_template_kwargs", {})
+        body["chat_template_kwargs"] = {"reasoning_effort": chat["reasoning_effort"], **given}
+    return body
+
+
+async def _post(connection: Connection, path: str, body: Mapping[str, object]) -> bytes:
+    try:
+        return await post(connection, connection.urls.root + path, body)
+    except NotFoundError as error:
+        error.advise(f"{connection.urls.root}{path} is a route of vLLM's server")
+        raise

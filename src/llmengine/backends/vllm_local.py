@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from llmengine.config.engine import EngineConfig, Timeouts
+from llmengine.backends.base import Backend
+from llmengine.backends.connection import URLs
+from llmengine.config.settings import EngineSettings, Timeouts
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
-from llmengine.engine.engine import Engine
 from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.outputs import Fingerprint
@@ -16,7 +17,8 @@ from llmengine.vllm_local.runtime import LocalRequest, Share
 from llmengine.vllm_local.session import require_vllm, vllm_version
 
 if TYPE_CHECKING:
-    from llmengine.engine.call import Call
+    from llmengine.backends.connection import Connection
+    from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
 
 
@@ -26,7 +28,7 @@ _OF_SERVERS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "co
 _WINDOW = 2048
 
 
-class VLLMLocal(Engine):
+class VLLMLocal(Backend):
     """``vllm.LLM`` of this process (vLLM 0.12 or later), loaded when it is first needed.
 
     ``model`` is a folder or a name as vLLM takes it. ``options`` are the arguments of
@@ -38,7 +40,7 @@ class VLLMLocal(Engine):
     configuration sets ``max_concurrency``, and no time limit unless it sets ``timeout``.
     """
 
-    backend = "vllm_local"
+    name = "vllm_local"
     dialect = OpenAIChat(extras=VLLM_EXTRAS)
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.AUTH,
@@ -49,11 +51,11 @@ class VLLMLocal(Engine):
     trusts_schema = True
     in_process = True
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineSettings) -> None:
         _refuse_server_fields(config)
         require_vllm()
         super().__init__(config)
-        self._share = Share(self, self.model, config.options)
+        self._share = Share(self, config.model, config.options)
 
     @property
     def concurrency(self) -> int:
@@ -73,7 +75,7 @@ class VLLMLocal(Engine):
     @property
     def url(self) -> str:
         """A name for messages, since there is no address."""
-        return f"vllm_local:{self.model}"
+        return f"vllm_local:{self.config.model}"
 
     @property
     def root_url(self) -> str:
@@ -84,26 +86,32 @@ class VLLMLocal(Engine):
     def endpoint(self) -> NoReturn:
         """Raise ConfigError, because there is no server."""
         msg = (
-            f"engine {self.name!r} runs vLLM in this process and has no address to point a client "
-            "at; start `vllm serve` and use backend 'vllm_api' for that"
+            f"engine {self.config.name!r} runs vLLM in this process and has no address to point a "
+            "client at; start `vllm serve` and use backend 'vllm_api' for that"
         )
         raise ConfigError(msg)
 
-    async def identified(self, call: Call) -> Fingerprint:  # noqa: ARG002 - nothing is sent
+    def urls(self) -> URLs:
+        """The same name for each, since there is no address."""
+        return URLs(self.url, self.url, self.url)
+
+    async def identify(self, connection: Connection) -> Fingerprint:  # noqa: ARG002 - nothing is sent
         """The fingerprint, as far as it is known without loading the model."""
-        return Fingerprint(self.url, vllm_version(), self.model, (self.model,), root=self.model)
+        model = self.config.model
+        return Fingerprint(self.url, vllm_version(), model, (model,), root=model)
 
-    async def ready(self, call: Call) -> None:
+    async def ready(self, loop: Background) -> None:
         """Wait until the model is loaded; raises ConfigError if it cannot be."""
-        await self._share.loaded(call.loop)
+        await self._share.loaded(loop)
 
-    def outgoing(self, call: Call, request: ChatRequest) -> LocalRequest:
+    def outgoing(self, connection: Connection, request: ChatRequest) -> LocalRequest:
         """The request, to be run by the LLM of this process."""
         self._refuse_what_would_be_lost(request)
-        return LocalRequest(self._share.thread(call.loop), request, self.clocks.total)
+        return LocalRequest(self._share.thread(connection.loop), request, self.clocks.total)
 
     def close(self) -> None:
         """Release the LLM if no other engine uses it; the next call loads it again."""
+        super().close()
         loop = background()
         loop.submit(self._share.leave(loop)).result()
 
@@ -113,8 +121,8 @@ class VLLMLocal(Engine):
         calls = request.tools and request.tool_choice != "none"
         if calls and "tool_call_parser" not in self.config.options:
             msg = (
-                f"engine {self.name!r} has no tool_call_parser, so that tool calls would come as "
-                "text; name the model's in options, such as {tool_call_parser: hermes}"
+                f"engine {self.config.name!r} has no tool_call_parser, so that tool calls would "
+                "come as text; name the model's in options, such as {tool_call_parser: hermes}"
             )
             raise InvalidRequestError(msg)
 
@@ -122,9 +130,9 @@ class VLLMLocal(Engine):
         return field in self.config.model_fields_set
 
 
-def _refuse_server_fields(config: EngineConfig) -> None:
+def _refuse_server_fields(config: EngineSettings) -> None:
     for name in _OF_SERVERS:
-        if getattr(config, name) != EngineConfig.model_fields[name].get_default(
+        if getattr(config, name) != EngineSettings.model_fields[name].get_default(
             call_default_factory=True
         ):
             msg = (

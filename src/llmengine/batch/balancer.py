@@ -42,7 +42,7 @@ class Endpoint:
     def __init__(self, engine: Engine, loop: Background, *, first_rest: float = FIRST_REST) -> None:
         self.engine = engine
         # Read here, outside of the loop, because reading the address may start a server.
-        self._base_url, self._origin = engine.base_url, engine.root_url
+        self._urls = engine.backend.urls()
         self._loop = loop
         self._outstanding = 0
         self._requests = 0
@@ -53,8 +53,9 @@ class Endpoint:
 
     def call(self, url: str) -> Call:
         """The Call for a route of the batch format, such as ``/v1/...``, at this endpoint."""
-        address = secret_address(self._base_url + url.removeprefix("/v1"))
-        return Call(self.engine, self._loop, address, self._origin)
+        backend = self.engine.backend
+        address = secret_address(self._urls.base + url.removeprefix("/v1"))
+        return Call(backend, backend.connect(self._loop, self._urls._replace(chat=address)))
 
     @property
     def out(self) -> bool:
@@ -64,12 +65,12 @@ class Endpoint:
     @property
     def pause(self) -> float:
         """The seconds left of a pause that the server asked for; any thread may read it."""
-        return self._loop.pause(self._origin, self.engine.credential)
+        return self._loop.pause(self._urls.root, self.engine.backend.address.credential)
 
     @property
     def load(self) -> tuple[float, int]:
         """A sort key: the share of its concurrency that is in use, then its requests so far."""
-        return self._outstanding / self.engine.concurrency, self._requests
+        return self._outstanding / self.engine.backend.concurrency, self._requests
 
     def trial_in(self, now: float) -> float:
         """Seconds until the endpoint may get its trial; infinite if it is not resting."""

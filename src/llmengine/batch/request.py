@@ -19,9 +19,10 @@ from uuid import uuid4
 from pydantic_core import from_json
 
 from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
-from llmengine.dialects.common import header, read_object
+from llmengine.dialects.common import read_object
+from llmengine.dialects.errors import header
 from llmengine.dialects.openai_chat import decode
-from llmengine.engine.call import internal_error, patience_of
+from llmengine.engine.call import internal_error
 from llmengine.telemetry.usage import Spending
 from llmengine.transport.policies import with_retries
 from llmengine.types.errors import CallError, InvalidRequestError, detached
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from llmengine.batch.format import BadLine, BatchRequest
     from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
-    from llmengine.transport.base import HTTPReply, Outgoing
-    from llmengine.types.outputs import LLMOutput, Result
+    from llmengine.transport.base import HTTPReply, HTTPRequest
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.results import Result
 
 
 _CHAT = "/v1/chat/completions"
@@ -87,7 +89,7 @@ class BatchSender:
         self._balancer = balancer
         self._retries = max(e.config.max_retries for e in engines)
         self._first_wait = max(e.config.retry_wait for e in engines)
-        self._patience = max(patience_of(e) for e in engines)
+        self._patience = max(e.backend.clocks.patience for e in engines)
 
     async def send(self, request: BatchRequest) -> BatchAnswer:
         """The outcome of the request; only cancellation is raised."""
@@ -129,13 +131,13 @@ class BatchSender:
 async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswer) -> None:
     engine = answer.engine = endpoint.engine
     call = endpoint.call(request.url)
-    outgoing = call.raw(_body(request, engine.model))
+    outgoing = call.connection.chat(_body(request, engine.model))
     async with call.slots:
         chat = None if call.tracing is None else chat_request(request, engine.model)
-        with call.tally(chat) as usage:
+        with call.usage(chat) as usage:
             send = partial(_send, call, outgoing, answer, usage)
             try:
-                reply = await call.when_awake(send, queued=True)()
+                reply = await call.connection.in_turn(send, queued=True)()
                 data = read_object(reply.body)
                 usage.answered(usage_of(data))
                 refuse_what_is_not_whole(data, request, reply.body)
@@ -145,14 +147,16 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswe
             answer.add_spending(usage.close(chat_output(reply.body, chat) if chat else None))
 
 
-async def _send(call: Call, outgoing: Outgoing, answer: BatchAnswer, usage: CallUsage) -> HTTPReply:
+async def _send(
+    call: Call, outgoing: HTTPRequest, answer: BatchAnswer, usage: CallUsage
+) -> HTTPReply:
     answer.attempts += 1
     answer.reply = None
     usage.attempt()
     try:
-        answer.reply = reply = await call.send(outgoing)
+        answer.reply = reply = await call.connection.send(outgoing)
         if reply.status != _OK:
-            raise call.refusal(reply.status, reply.headers, reply.body)
+            raise call.connection.refusal(reply.status, reply.headers, reply.body)
     except CallError as error:
         usage.failed(error)
         raise

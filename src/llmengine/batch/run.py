@@ -196,7 +196,7 @@ def send_and_record(
     """Send the requests, and append a line to the journal as each answer arrives."""
     engines = [endpoint.engine for endpoint in endpoints]
     sender = BatchSender(Balancer(endpoints), engines)
-    window = sum(engine.concurrency for engine in engines)
+    window = sum(engine.backend.concurrency for engine in engines)
 
     def send(request: BatchRequest) -> Future[BatchAnswer]:
         return background().submit(sender.send(request))

@@ -12,6 +12,7 @@ import os
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -21,7 +22,7 @@ from llmengine.types.secrets import Secret, conceal, is_secret_name, learn, regi
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.config.settings import EngineSettings
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
@@ -138,7 +139,7 @@ def _no_address(endpoint: str) -> str:
     _, at, host = rest.rpartition("@")
     encode = " and percent-encode the user and the password in it" if at else ""
     shown = f"{scheme}{mark}{host.partition('?')[0]}"
-    return f"endpoint {shown!r} is no HTTP address; write it like http://host:port{encode}"
+    return f"endpoint {shown!r} is not an HTTP address; write it like http://host:port{encode}"
 
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -196,7 +197,7 @@ class Location:
     key_variable: str | None = None
 
 
-def locate(config: EngineConfig, names: Names, sources: Sequence[EnvSource]) -> Location:
+def locate(config: EngineSettings, names: Names, sources: Sequence[EnvSource]) -> Location:
     """The address of the engine's server, and the key that the sources hold for that server.
 
     For the same variable, an earlier source has priority over a later one. The key in the
@@ -235,3 +236,74 @@ def _origin(endpoint: str) -> tuple[str, str, int | None]:
     host = parts.hostname or ""
     port = parts.port or _PORTS.get(parts.scheme)
     return parts.scheme, "localhost" if host in _LOOPBACK else host, port
+
+
+class Address:
+    """Where an engine's server is, and the key and the headers that its requests carry.
+
+    ``key`` is None if there is none. ``own_headers`` are the configured headers, with the user and
+    the password of the endpoint as one of them; ``headers`` are all headers of a request.
+    ``credential`` tells keys apart without holding a key. Raises ConfigError for a key or a header
+    that cannot be sent.
+    """
+
+    def __init__(self, config: EngineSettings, names: Names) -> None:
+        self._engine = config.name
+        self._backend = config.backend
+        self._names = names
+        self._written = locate(config, names, [ENVIRONMENT])
+        key = checked_key(config.name, config.resolve_key() or self._written.key)
+        self.key = Secret(key) if key else None
+        if self.key:
+            register(self.key)
+        for name, value in config.headers.items():
+            checked_header(config.name, name, value)
+        self.own_headers = self._own_headers(config.headers)
+        bearer = {"Authorization": Secret(f"Bearer {self.key}")} if self.key else {}
+        fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
+        self.headers: Mapping[str, str] = {**fixed, **bearer, **self.own_headers}
+        secrets = {(k.lower(), v) for k, v in self.headers.items() if isinstance(v, Secret)}
+        self.credential = hash(frozenset(secrets))
+        self.query = urlsplit(self._written.endpoint or "").query
+
+    @cached_property
+    def endpoint(self) -> str:
+        """The address in its normal form; raises ConfigError if there is none.
+
+        It may hold a user, a password and a query string, so it must not be shown.
+        """
+        if not self._written.endpoint:
+            msg = (
+                f"engine {self._engine!r}: endpoint: backend {self._backend!r} has no default; "
+                "give the server's address, such as http://127.0.0.1:8000/v1"
+            )
+            raise ConfigError(msg)
+        return normal_endpoint(self._written.endpoint, default_port=self._names.port)
+
+    def with_query(self, url: str) -> str:
+        """A URL of this server with the endpoint's query string, which every request carries."""
+        return with_query(url, self.query)
+
+    @property
+    def key_advice(self) -> str:
+        """What a user can do about a refused key."""
+        if self.key:
+            return f"the key of engine {self._engine!r} was sent and not accepted"
+        if held := [name for name in self._names.keys if ENVIRONMENT.get(name)]:
+            return (
+                f"{held[0]} is set, but for another address than that of engine {self._engine!r}: "
+                f"set its api_key_env to {held[0]} if the key is meant for it"
+            )
+        return f"engine {self._engine!r} has no key: set api_key_env to the variable that holds it"
+
+    def _own_headers(self, configured: Mapping[str, str]) -> dict[str, str]:
+        given = dict(configured)
+        user = basic_auth(self._written.endpoint or "")
+        if user is None:
+            return given
+        if self.key or any(name.lower() == "authorization" for name in given):
+            raise ConfigError(
+                f"engine {self._engine!r}: endpoint: it holds a user and a password beside a key "
+                "or an Authorization header, and a request can carry one of them; take one out"
+            )
+        return {"Authorization": basic(*user)} | given

@@ -1,55 +1,57 @@
 """What the chat formats share when they build requests and read answers.
 
-The file holds the functions that turn sampling parameters into fields of a request body, the
-readers and errors for parts of an answer that several formats have in common, and the reader of
-the headers that say how long to wait.
+The file holds the functions that turn sampling parameters into fields of a request body, and the
+readers and errors for parts of an answer that several formats have in common.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
 from llmengine.dialects.fields import (
     FieldError,
+    label,
     number,
     objects,
     quote,
+    read_usage,
+    required_mapping,
     required_text,
+    text,
     whole_numbers,
+    wrong,
 )
 from llmengine.types.errors import (
     InvalidRequestError,
     StreamIncompleteError,
     UnexpectedResponseError,
 )
-from llmengine.types.outputs import Logprob
+from llmengine.types.outputs import LLMOutput, Logprob
 from llmengine.types.sampling import SamplingParams, is_neutral, refuse_what_is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmengine.types.outputs import LLMOutput
+    from llmengine.dialects.fields import UsageFields
+    from llmengine.types.outputs import CompletionOutput
     from llmengine.types.request import ChatRequest
 
 
 def with_extra(
-    body: dict[str, Any], extra: Mapping[str, Any], joined: frozenset[str]
-) -> dict[str, Any]:
+    body: dict[str, object], extra: Mapping[str, object], merged: frozenset[str]
+) -> dict[str, object]:
     """`body`, updated in place with the fields of `extra`.
 
-    A field of `extra` replaces the field of the same name. If its name is in `joined` and both
+    A field of `extra` replaces the field of the same name. If its name is in `merged` and both
     values are objects, the two objects are merged instead.
     """
     for name, value in extra.items():
         ours = body.get(name)
-        if name in joined and isinstance(ours, dict) and isinstance(value, Mapping):
+        if name in merged and isinstance(ours, dict) and isinstance(value, Mapping):
             body[name] = ours | dict(value)
         else:
             body[name] = value
@@ -61,62 +63,62 @@ def sampling_fields(
     names: Mapping[str, str],
     format_name: str,
     advice: str = "leave it out, or put what this server calls it into extra_body",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The sampling parameters that are set, under the wire names in `names`.
 
     Raises InvalidRequestError for a parameter that has no wire name, unless its value has no
     effect. The message ends with ``advice``.
     """
     refuse_what_is_lost(sampling)
-    fields = {}
+    fields: dict[str, object] = {}
     for name, value in sampling.given().items():
         wire_name = names.get(name)
         if wire_name is not None:
             fields[wire_name] = list(value) if isinstance(value, tuple) else value
         elif not is_neutral(name, value):
-            raise InvalidRequestError(_cannot_say(name, value, format_name, advice))
+            msg = (
+                f"sampling parameter {name!r} is {value!r}, but {format_name} has no field for "
+                f"it; {advice}"
+            )
+            raise InvalidRequestError(msg)
     return fields
-
-
-def _cannot_say(name: str, value: object, format_name: str, advice: str) -> str:
-    return (
-        f"sampling parameter {name!r} is {value!r}, which {format_name} has no field for; {advice}"
-    )
 
 
 _OK = 200
 _ENTRY = "logprobs[]."
+_PROMPT_ENTRY = "prompt_logprobs[]."
+_LONGEST_ID = 16  # digits of a token's number
 _TOO_DEEP = "recursion limit"  # part of the parser's message for JSON with more than 200 levels
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, object]:
     """The JSON object in a successful body; anything else is an UnexpectedResponseError."""
     try:
         value = from_json(body)
     except ValueError as error:
-        raise unexpected(_no_json(body, str(error)), body) from None
+        raise unexpected(_json_problem(body, str(error)), body) from None
     if not isinstance(value, dict):
         raise unexpected("the answer is not a JSON object", body)
     return value
 
 
-def unexpected(what: str, body: bytes) -> UnexpectedResponseError:
-    """The error that says `what` is wrong with the body of a successful answer, and quotes it.
+def unexpected(problem: str, body: bytes) -> UnexpectedResponseError:
+    """The error for a successful answer that has this problem; its message quotes the body.
 
     A body that is not valid JSON counts as cut. A body that is valid JSON has arrived whole.
     """
-    shown = quote(body)
+    quoted = quote(body)
     cut = not _is_json(body)
-    return UnexpectedResponseError(f"{what}: {shown}", status=_OK, body=shown, cut=cut)
+    return UnexpectedResponseError(f"{problem}: {quoted}", status=_OK, body=quoted, cut=cut)
 
 
-def _no_json(body: bytes, said: str) -> str:
-    """What is wrong with a body, according to the message of the JSON parser."""
+def _json_problem(body: bytes, message: str) -> str:
+    """What is wrong with a body, by the message of the JSON parser."""
     if not body.strip():
         return "the answer is empty"
-    if said.startswith("EOF"):
-        return "the answer is cut, for its JSON has no end"
-    if _TOO_DEEP in said:
+    if message.startswith("EOF"):
+        return "the answer is cut: its JSON has no end"
+    if _TOO_DEEP in message:
         return "the answer is JSON that is nested too deeply to be read"
     return "the answer is not JSON"
 
@@ -129,12 +131,84 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def not_read(what: str, error: FieldError, body: bytes) -> UnexpectedResponseError:
-    """The error for an answer with a field that cannot be read, which names the field."""
-    return unexpected(f"{what}, since {error}", body)
+def not_read(problem: str, error: FieldError, body: bytes) -> UnexpectedResponseError:
+    """The error for an answer with a field that cannot be read; its message names the field."""
+    return unexpected(f"{problem}, because {error}", body)
 
 
-def logprobs(data: Mapping[str, Any], key: str, path: str) -> tuple[Logprob, ...]:
+def answer_of(
+    data: Mapping[str, object],
+    request: ChatRequest,
+    outputs: tuple[CompletionOutput, ...],
+    usage: UsageFields,
+    *,
+    finished: bool = True,
+) -> LLMOutput:
+    """The outputs of an answer, with its id, its model and its usage."""
+    warnings: dict[str, str] = {}
+    counts = data.get("usage") if usage.where else data
+    return LLMOutput(
+        label(data, "id", warnings) or request.request_id,
+        request.prompt,
+        outputs,
+        finished,
+        usage=read_usage(counts, usage, warnings),
+        model=label(data, "model", warnings),
+        warnings=tuple(warnings.values()),
+    )
+
+
+_TEXT_FIELDS = {"text": "text", "output_text": "text", "refusal": "refusal"}
+
+
+def message_text(message: Mapping[str, object], path: str) -> str:
+    """The text of a message or a delta: a string, a list of parts, or a refusal instead of both.
+
+    Raises FieldError for a part that is neither text nor reasoning, because it would be lost.
+    """
+    value = message.get("content")
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return text(message, "refusal", path) or ""
+    where = f"{path}content"
+    parts = objects(message, "content", path)
+    return "".join([_part_text(part, where) for part in parts if part.get("type") != "thinking"])
+
+
+def message_reasoning(message: Mapping[str, object], path: str) -> str:
+    """The reasoning of a message or a delta, if the server separates it from the text.
+
+    vLLM sends it as ``reasoning``; older versions of vLLM and other servers send it as
+    ``reasoning_content``. Mistral sends parts of type ``thinking``, which hold text parts.
+    """
+    for name in ("reasoning", "reasoning_content"):
+        if name in message and (value := text(message, name, path)):
+            return value
+    if not isinstance(message.get("content"), list):
+        return ""
+    where = f"{path}content."
+    parts = objects(message, "content", path)
+    return "".join([_thinking(part, where) for part in parts if part.get("type") == "thinking"])
+
+
+def _thinking(part: Mapping[str, object], path: str) -> str:
+    if isinstance(part.get("thinking"), list):
+        where = f"{path}thinking"
+        return "".join([_part_text(inner, where) for inner in objects(part, "thinking", path)])
+    return required_text(part, "thinking", path)
+
+
+def _part_text(part: Mapping[str, object], where: str) -> str:
+    kind = required_text(part, "type", f"an item of {where}.")
+    if kind not in _TEXT_FIELDS:
+        raise FieldError(
+            f"a part of {where} has the type {quote(kind)!r}, which llmengine cannot read"
+        )
+    return required_text(part, _TEXT_FIELDS[kind], f"{where}.")
+
+
+def logprobs(data: Mapping[str, object], key: str, path: str) -> tuple[Logprob, ...]:
     """Log-probabilities of tokens.
 
     Some servers leave ``bytes`` and ``top_logprobs`` out, or set them to null.
@@ -142,7 +216,7 @@ def logprobs(data: Mapping[str, Any], key: str, path: str) -> tuple[Logprob, ...
     return tuple([_logprob(entry) for entry in objects(data, key, path)])
 
 
-def _logprob(entry: Mapping[str, Any]) -> Logprob:
+def _logprob(entry: Mapping[str, object]) -> Logprob:
     top = entry.get("top_logprobs")
     return Logprob(
         required_text(entry, "token", _ENTRY),
@@ -150,6 +224,37 @@ def _logprob(entry: Mapping[str, Any]) -> Logprob:
         whole_numbers(entry, "bytes", _ENTRY),
         logprobs(entry, "top_logprobs", _ENTRY) if top else (),
     )
+
+
+def prompt_logprobs(
+    data: Mapping[str, object],
+) -> tuple[dict[int, Logprob] | None, ...] | None:
+    """Log-probabilities of the prompt from vLLM: one mapping per token, None for the first."""
+    value = data.get("prompt_logprobs")
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise wrong("prompt_logprobs", "a list", value)
+    return tuple([None if place is None else _by_token_id(place) for place in value])
+
+
+def _by_token_id(place: object) -> dict[int, Logprob]:
+    if not isinstance(place, dict):
+        raise wrong("an item of prompt_logprobs", "an object", place)
+    return {
+        _token_id(token): Logprob(
+            text(entry, "decoded_token", _PROMPT_ENTRY) or "",
+            number(entry, "logprob", _PROMPT_ENTRY),
+        )
+        for token in place
+        for entry in [required_mapping(place, token, _PROMPT_ENTRY)]
+    }
+
+
+def _token_id(token: str) -> int:
+    if token.isascii() and token.isdecimal() and len(token) <= _LONGEST_ID:
+        return int(token)
+    raise wrong("a key of prompt_logprobs", "a token id", token)
 
 
 def cumulative(tokens: Sequence[Logprob] | None) -> float | None:
@@ -162,71 +267,27 @@ def incomplete(partial: LLMOutput) -> StreamIncompleteError:
     length = sum(len(o.text) for o in partial.outputs)
     message = (
         f"the stream ended without its terminal event, after {length} characters of text; "
-        "what had arrived is in .partial"
+        "the part that arrived is in .partial"
     )
     return StreamIncompleteError(message, status=_OK, partial=partial)
 
 
 def unfinished(output: LLMOutput, body: bytes) -> UnexpectedResponseError:
     """The error for an answer that was not streamed and has no finish_reason."""
-    return _kept("the answer has no finish_reason, so it may be cut", output, body)
+    return _with_partial("the answer has no finish_reason, so it may be cut", output, body)
 
 
 def too_few(output: LLMOutput, request: ChatRequest, body: bytes) -> UnexpectedResponseError:
     """The error for a response with fewer answers than the request asked for (``n``)."""
-    came, asked = len(output.outputs), request.sampling.n
-    what = f"{asked} answers were asked for (sampling parameter 'n') and {came} came"
-    return _kept(f"{what}; a server that ignores n must be asked several times", output, body)
+    problem = (
+        f"the request asked for {request.sampling.n} answers (sampling parameter 'n'), but the "
+        f"server sent {len(output.outputs)}; if it ignores n, send the prompt several times"
+    )
+    return _with_partial(problem, output, body)
 
 
-def _kept(what: str, output: LLMOutput, body: bytes) -> UnexpectedResponseError:
-    shown = quote(body)
-    said = f"{what} (what came is in .partial): {shown}"
+def _with_partial(problem: str, output: LLMOutput, body: bytes) -> UnexpectedResponseError:
+    quoted = quote(body)
+    message = f"{problem} (the part that arrived is in .partial): {quoted}"
     partial = replace(output, finished=False)
-    return UnexpectedResponseError(said, status=_OK, body=shown, partial=partial)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, at least 0; None if the headers name no time that can be read.
-
-    ``retry-after-ms`` (OpenAI, Azure) has priority over ``retry-after``, which holds seconds or a
-    date (RFC 9110, section 10.2.3). A date is compared with the ``date`` header of the same
-    answer, so that the clocks of server and client need not agree.
-    """
-    milliseconds = _number(header(headers, "retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = header(headers, "retry-after")
-    seconds = _number(value)
-    return seconds if seconds is not None else _until(value, header(headers, "date"))
-
-
-def header(headers: Mapping[str, str], name: str) -> str | None:
-    """A header by its lower-case name, also from a mapping that is case-sensitive."""
-    value = headers.get(name)
-    if value is None:
-        value = next((v for k, v in headers.items() if k.lower() == name), None)
-    return value
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(number, 0.0) if math.isfinite(number) else None
-
-
-def _until(value: str | None, now: str | None) -> float | None:
-    at = _timestamp(value)
-    if at is None:
-        return None
-    sent = _timestamp(now)
-    return max(at - (time.time() if sent is None else sent), 0.0)
-
-
-def _timestamp(value: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(value or "").timestamp()
-    except (ValueError, OverflowError, IndexError, TypeError):  # parsedate raises them
-        return None
+    return UnexpectedResponseError(message, status=_OK, body=quoted, partial=partial)

@@ -1,18 +1,20 @@
-"""Errors from the answers of servers: which error class a status and a body mean.
+"""Errors from the answers of servers: the error class for a status, a body and headers.
 
 Servers describe an error in JSON of several shapes, as HTML or as plain text. `Envelope` holds
-what they say in one form.
+the description in one form.
 """
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
 
-from llmengine.dialects.common import header, retry_after
 from llmengine.dialects.fields import quote
 from llmengine.types.errors import (
     APITimeoutError,
@@ -55,11 +57,11 @@ _STATUS = re.compile("[45][0-9][0-9]")
 # Values of finish_reason with which vLLM and SGLang mark an answer that failed on the server.
 _FAILED = frozenset({"error", "abort"})
 
-# Codes and types with which OpenAI and llama.cpp say that the prompt is too long.
+# Codes and types by which OpenAI and llama.cpp report that the prompt is too long.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 # Statuses with which servers refuse a request because of its content.
 _REFUSALS = frozenset({400, 413, 422})
-# Parts of messages that say that the prompt is too long, in this order: OpenAI and vLLM;
+# Parts of messages which mean that the prompt is too long, in this order: OpenAI and vLLM;
 # llama.cpp; SGLang; vLLM's token limit; Anthropic; Ollama.
 _CONTEXT_PHRASES = (
     "maximum context length",
@@ -98,13 +100,13 @@ _QUOTA_CODES = frozenset(
 
 def failure(status: int, headers: Mapping[str, str], body: bytes) -> CallError:
     """The error for an unsuccessful answer, with the message of the server and keys masked."""
-    kept = scrub(body[: 2 * _MAX_BODY].decode("utf-8", "replace"))[:_MAX_BODY]
+    text = scrub(body[: 2 * _MAX_BODY].decode("utf-8", "replace"))[:_MAX_BODY]
     if status < _FIRST_CLIENT_ERROR:
-        return _not_an_answer(status, headers, body, kept)
-    return _error(status, read_envelope(body), kept, retry_after(headers))
+        return _not_an_answer(status, headers, body, text)
+    return _error(status, read_envelope(body), text, retry_after(headers))
 
 
-def stream_failure(event: Mapping[str, Any]) -> CallError:
+def stream_failure(event: Mapping[str, object]) -> CallError:
     """The error for an event that reports an error in a stream, after the status 200 was sent.
 
     If the code in the event is an HTTP status, it is taken as the status. Codes that OpenAI uses
@@ -113,7 +115,7 @@ def stream_failure(event: Mapping[str, Any]) -> CallError:
     return _reported(event, None, " in the stream")
 
 
-def reported_failure(data: Mapping[str, Any], body: bytes) -> CallError:
+def reported_failure(data: Mapping[str, object], body: bytes) -> CallError:
     """The error that the body of a successful answer reports, alone or next to choices."""
     return _reported(data, quote(body), " in a successful answer")
 
@@ -123,17 +125,17 @@ def failed_reason(reason: str | None) -> CallError | None:
     if reason not in _FAILED:
         return None
     return InternalServerError(
-        f"the server ended the answer with finish_reason {reason!r}, so it is not whole; what came "
-        "is in .partial",
+        f"the server ended the answer with finish_reason {reason!r}, so the answer is not "
+        "complete; the part that arrived is in .partial",
         status=_OK,
     )
 
 
-def _reported(holder: Mapping[str, Any], body: str | None, where: str) -> CallError:
-    said = envelope_of(holder)
-    code = said.code or as_text(holder.get("status_code")) or ""
+def _reported(holder: Mapping[str, object], body: str | None, where: str) -> CallError:
+    envelope = envelope_of(holder)
+    code = envelope.code or as_text(holder.get("status_code")) or ""
     status = int(code) if _STATUS.fullmatch(code) else _status_of(code)
-    return _error(status, said, body, None, where)
+    return _error(status, envelope, body, None, where)
 
 
 def _status_of(code: str) -> int:
@@ -143,81 +145,80 @@ def _status_of(code: str) -> int:
 
 
 def _error(
-    status: int, said: Envelope, body: str | None, wait: float | None, where: str = ""
+    status: int, envelope: Envelope, body: str | None, wait: float | None, where: str = ""
 ) -> CallError:
-    kind = _kind(status, said)
-    message = f"HTTP {status}{where}: {quote(said.message or '')}"
-    hint = _hint(status, said)
-    return kind(
+    message = f"HTTP {status}{where}: {quote(envelope.message or '')}"
+    hint = _hint(status, envelope)
+    return _error_class(status, envelope)(
         f"{message} ({hint})" if hint else message,
         status=status,
-        code=_scrubbed(said.code),
-        type=_scrubbed(said.type),
+        code=_scrubbed(envelope.code),
+        type=_scrubbed(envelope.type),
         body=body,
         retry_after=wait,
     )
 
 
-def _kind(status: int, said: Envelope) -> type[CallError]:
-    words = {said.code, said.type}
-    too_long = _refuses(status, said) and speaks_of_context(said.message or "")
-    if words & _CONTEXT_CODES or too_long:
+def _error_class(status: int, envelope: Envelope) -> type[CallError]:
+    codes = {envelope.code, envelope.type}
+    message = envelope.message or ""
+    is_too_long = _is_refusal(status, message) and means_context_length(message)
+    if codes & _CONTEXT_CODES or is_too_long:
         return ContextLengthError
-    if status == _TOO_MANY and words & _QUOTA_CODES:
+    if status == _TOO_MANY and codes & _QUOTA_CODES:
         return QuotaError
+    if status == _FIRST_SERVER_ERROR and any(part in message for part in _REFUSED_AS_500):
+        return BadRequestError
     if status >= _FIRST_SERVER_ERROR:
-        return BadRequestError if _refuses_as_500(status, said) else InternalServerError
+        return InternalServerError
     return _BY_STATUS.get(status, BadRequestError)
 
 
-def _refuses(status: int, said: Envelope) -> bool:
+def _is_refusal(status: int, message: str) -> bool:
     """Whether the server refuses the request; Ollama does so with 500 for some long prompts."""
-    message = (said.message or "").lower()
-    return status in _REFUSALS or (status == _FIRST_SERVER_ERROR and "exceed" in message)
-
-
-def _refuses_as_500(status: int, said: Envelope) -> bool:
-    message = said.message or ""
-    return status == _FIRST_SERVER_ERROR and any(p in message for p in _REFUSED_AS_500)
+    is_long = status == _FIRST_SERVER_ERROR and "exceed" in message.lower()
+    return is_long or status in _REFUSALS
 
 
 def refuses_reasoning(error: CallError) -> bool:
     """Whether a server refused the request because its model cannot reason."""
-    said = error.message.lower()
-    if error.status not in _REFUSALS or not ("thinking" in said or "reasoning" in said):
+    message = error.message.lower()
+    if error.status not in _REFUSALS or not ("thinking" in message or "reasoning" in message):
         return False
-    return any(p in said for p in _NO_REASONING) and not any(p in said for p in _WRONG_EFFORT)
+    is_effort = any(part in message for part in _WRONG_EFFORT)
+    return not is_effort and any(part in message for part in _NO_REASONING)
 
 
-def speaks_of_context(message: str) -> bool:
+def means_context_length(message: str) -> bool:
     """Whether the message of a refusal means that the prompt is too long."""
     return any(phrase in message.lower() for phrase in _CONTEXT_PHRASES)
 
 
-def _hint(status: int, said: Envelope) -> str | None:
+def _hint(status: int, envelope: Envelope) -> str | None:
     """What the user can do about the error, if the message of the server does not say."""
     if status == _UNAUTHORIZED:
         return "check the engine's api_key or api_key_env"
     if status not in _NOT_THERE:
         return None
-    message = (said.message or "").lower()
+    message = (envelope.message or "").lower()
     if message in _ROUTE_MESSAGES or message.startswith("an html page"):
         return "no such route: check the engine's endpoint; OpenAI-style ones end in /v1"
     return "check the engine's model" if "model" in message else None
 
 
 def _not_an_answer(
-    status: int, headers: Mapping[str, str], body: bytes, kept: str
+    status: int, headers: Mapping[str, str], body: bytes, text: str
 ) -> UnexpectedResponseError:
     target = header(headers, "location")
     if status >= _FIRST_REDIRECT and target:
-        what = (
+        message = (
             f"HTTP {status}: the server redirects to {scrub(target)}; redirects are not followed, "
-            "so that no key goes to another host: set the engine's endpoint to where it points"
+            "so that no key is sent to another host; if that address is right, set the engine's "
+            "endpoint to it"
         )
     else:
-        what = f"HTTP {status} is no answer to this call: {quote(body)}"
-    return UnexpectedResponseError(what, status=status, body=kept)
+        message = f"HTTP {status} is not an answer to this call: {quote(body)}"
+    return UnexpectedResponseError(message, status=status, body=text)
 
 
 def _scrubbed(text: str | None) -> str | None:
@@ -226,7 +227,7 @@ def _scrubbed(text: str | None) -> str | None:
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _MAX_NESTING = 4
-_TITLE_WITHIN = 4096  # characters; a hostile page can make the search take quadratic time
+_TITLE_SEARCHED = 4096  # characters; a hostile page can make the search take quadratic time
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +242,9 @@ class Envelope:
 def read_envelope(body: bytes) -> Envelope:
     """The envelope in the body of an error: JSON of any known shape, HTML or plain text."""
     text = body.decode("utf-8", "replace").strip()
-    value = _json(text)
-    if value is not None:
+    if (value := _json(text)) is not None:
         return envelope_of(value)
-    title = _TITLE.search(text[:_TITLE_WITHIN])
+    title = _TITLE.search(text[:_TITLE_SEARCHED])
     if title is not None:
         return Envelope(f"an HTML page titled {title.group(1).strip()!r}")
     if text.startswith("<"):
@@ -252,7 +252,7 @@ def read_envelope(body: bytes) -> Envelope:
     return Envelope(text or None)
 
 
-def envelope_of(value: Any, depth: int = 0) -> Envelope:
+def envelope_of(value: object, depth: int = 0) -> Envelope:
     """The envelope in a decoded JSON value.
 
     The known shapes are ``{"error": {...}}`` (OpenAI, vLLM, llama.cpp), ``{"error": "..."}``
@@ -271,7 +271,7 @@ def envelope_of(value: Any, depth: int = 0) -> Envelope:
     return _fields(value, depth)
 
 
-def _fields(error: dict[str, Any], depth: int) -> Envelope:
+def _fields(error: Mapping[str, object], depth: int) -> Envelope:
     message, kind, code = (as_text(error.get(name)) for name in ("message", "type", "code"))
     return _nested(Envelope(message, kind, code), depth)
 
@@ -285,21 +285,21 @@ def _nested(outer: Envelope, depth: int) -> Envelope:
     return Envelope(read.message or outer.message, read.type or outer.type, read.code or outer.code)
 
 
-def _detail(detail: Any) -> str:
+def _detail(detail: object) -> str:
     if not isinstance(detail, list):
         return as_text(detail) or ""
     return "; ".join(_problem(d) for d in detail)
 
 
-def _problem(item: Any) -> str:
+def _problem(item: object) -> str:
     if not isinstance(item, dict):
         return as_text(item) or "null"
-    place, said = item.get("loc"), as_text(item.get("msg")) or "null"
+    place, message = item.get("loc"), as_text(item.get("msg")) or "null"
     parts = place if isinstance(place, list) else [place] if place else []
-    return ": ".join(filter(None, [".".join(as_text(p) or "null" for p in parts), said]))
+    return ": ".join(filter(None, [".".join(as_text(p) or "null" for p in parts), message]))
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> object:
     if not text.startswith(("{", "[")):
         return None
     try:
@@ -308,6 +308,52 @@ def _json(text: str) -> Any:
         return None
 
 
-def as_text(value: Any) -> str | None:
+def as_text(value: object) -> str | None:
     """Text as it is, anything else as short JSON, None for null."""
     return value if value is None or isinstance(value, str) else quote(to_json(value))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, at least 0; None if the headers name no time that can be read.
+
+    ``retry-after-ms`` (OpenAI, Azure) has priority over ``retry-after``, which holds seconds or a
+    date (RFC 9110, section 10.2.3). A date is compared with the ``date`` header of the same
+    answer, so that the clocks of server and client need not agree.
+    """
+    milliseconds = _number(header(headers, "retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = header(headers, "retry-after")
+    seconds = _number(value)
+    return seconds if seconds is not None else _until(value, header(headers, "date"))
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header by its lower-case name, also from a mapping that is case-sensitive."""
+    value = headers.get(name)
+    if value is None:
+        value = next((v for k, v in headers.items() if k.lower() == name), None)
+    return value
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(number, 0.0) if math.isfinite(number) else None
+
+
+def _until(value: str | None, now: str | None) -> float | None:
+    at = _timestamp(value)
+    if at is None:
+        return None
+    sent = _timestamp(now)
+    return max(at - (time.time() if sent is None else sent), 0.0)
+
+
+def _timestamp(value: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(value or "").timestamp()
+    except (ValueError, OverflowError, IndexError, TypeError):  # parsedate raises them
+        return None

@@ -1,24 +1,20 @@
-"""Typed readers for the fields of the JSON that a server sends.
+"""Typed readers for the fields of JSON objects that a server or a user sends.
 
-Every value that a dialect takes from an answer goes through one of these readers, so that a value
-of a wrong type is found at once. A field that is null counts as missing.
+Every value that a dialect takes from such an object goes through one of these readers, so that a
+value of a wrong type is found at once. A field that is null counts as missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from llmengine.types.outputs import Usage
 from llmengine.types.secrets import scrub
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-_SHOWN = 200
+_LONGEST_QUOTE = 200
 _READ = 4096
 
 
@@ -31,25 +27,26 @@ def quote(body: bytes | str) -> str:
     line = " ".join(scrub(text).split())
     if not line:
         return "an empty body"
-    return line if len(line) <= _SHOWN else line[:_SHOWN] + "..."
+    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."
 
 
 # Larger counts cannot be multiplied by a price or stored by a tracing backend.
 _LARGEST_COUNT = 2**53
-_WHOLE = frozenset({int})
+_INTEGERS = frozenset({int})
 
 
 class FieldError(ValueError):
-    """A field of an answer has the wrong type; the message names the field and its value."""
+    """A field has a value of the wrong type; the message names the field and the value."""
 
 
-def wrong(where: str, wanted: str, value: object) -> FieldError:
-    """The error for a field at ``where`` whose value is not ``wanted``, such as "text"."""
-    shown = "missing" if value is None else f"not {wanted}: {quote(to_json(value))}"
-    return FieldError(f"{where} is {shown}")
+def wrong(where: str, expected: str, value: object) -> FieldError:
+    """The error for a field at ``where`` whose value is not ``expected``, such as "text"."""
+    if value is None:
+        return FieldError(f"{where} is missing")
+    return FieldError(f"{where} is not {expected}: {quote(to_json(value, fallback=repr))}")
 
 
-def text(data: Mapping[str, Any], key: str, path: str = "") -> str | None:
+def text(data: Mapping[str, object], key: str, path: str = "") -> str | None:
     """The text in a field; None if it is missing."""
     value = data.get(key)
     if value is None or isinstance(value, str):
@@ -57,7 +54,7 @@ def text(data: Mapping[str, Any], key: str, path: str = "") -> str | None:
     raise wrong(path + key, "text", value)
 
 
-def required_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
+def required_text(data: Mapping[str, object], key: str, path: str = "") -> str:
     """The text in a required field."""
     value = data.get(key)
     if isinstance(value, str):
@@ -65,7 +62,7 @@ def required_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
     raise wrong(path + key, "text", value)
 
 
-def json_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
+def json_text(data: Mapping[str, object], key: str, path: str = "") -> str:
     """The text in a field, or an object in it as JSON text; "" if it is missing."""
     value = data.get(key)
     if value is None:
@@ -77,11 +74,11 @@ def json_text(data: Mapping[str, Any], key: str, path: str = "") -> str:
     raise wrong(path + key, "text", value)
 
 
-def count(data: Mapping[str, Any], key: str, path: str = "") -> int | None:
+def count(data: Mapping[str, object], key: str, path: str = "") -> int | None:
     """The non-negative whole number in a field; None if it is missing."""
     value = data.get(key)
-    if value is None:
-        return None
+    if value is None or (type(value) is int and 0 <= value <= _LARGEST_COUNT):
+        return value
     if isinstance(value, float) and value.is_integer():  # inf and nan are not
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -91,7 +88,7 @@ def count(data: Mapping[str, Any], key: str, path: str = "") -> int | None:
     return value
 
 
-def number(data: Mapping[str, Any], key: str, path: str = "") -> float:
+def number(data: Mapping[str, object], key: str, path: str = "") -> float:
     """The number in a required field."""
     value = data.get(key)
     if isinstance(value, float):
@@ -104,7 +101,7 @@ def number(data: Mapping[str, Any], key: str, path: str = "") -> float:
         raise wrong(path + key, "a plausible number", value) from None
 
 
-def mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any] | None:
+def mapping(data: Mapping[str, object], key: str, path: str = "") -> dict[str, object] | None:
     """The object in a field; None if it is missing."""
     value = data.get(key)
     if value is None or isinstance(value, dict):
@@ -112,7 +109,7 @@ def mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]
     raise wrong(path + key, "an object", value)
 
 
-def required_mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
+def required_mapping(data: Mapping[str, object], key: str, path: str = "") -> dict[str, object]:
     """The object in a required field."""
     value = data.get(key)
     if isinstance(value, dict):
@@ -120,7 +117,7 @@ def required_mapping(data: Mapping[str, Any], key: str, path: str = "") -> dict[
     raise wrong(path + key, "an object", value)
 
 
-def objects(data: Mapping[str, Any], key: str, path: str = "") -> list[dict[str, Any]]:
+def objects(data: Mapping[str, object], key: str, path: str = "") -> list[dict[str, object]]:
     """The objects in a list; an empty list if it is missing."""
     value = data.get(key)
     if value is None:
@@ -133,29 +130,56 @@ def objects(data: Mapping[str, Any], key: str, path: str = "") -> list[dict[str,
     return value
 
 
-def whole_numbers(data: Mapping[str, Any], key: str, path: str = "") -> tuple[int, ...] | None:
+def whole_numbers(data: Mapping[str, object], key: str, path: str = "") -> tuple[int, ...] | None:
     """The whole numbers in a list; None if it is missing."""
     value = data.get(key)
     if value is None:
         return None
     if not isinstance(value, list):
         raise wrong(path + key, "a list", value)
-    if not {*map(type, value)} <= _WHOLE:
+    if not {*map(type, value)} <= _INTEGERS:
         item = next(item for item in value if type(item) is not int)
         raise wrong(f"an item of {path}{key}", "a whole number", item)
     return tuple(value)
 
 
-# ---- optional fields: a wrong value does not fail the answer, but is noted in `warnings`
+# ---- messages of a user, which may hold any kind of mapping and of list
 
 
-def label(data: Mapping[str, Any], key: str, warnings: dict[str, str]) -> str | None:
+def any_mapping(data: Mapping[str, object], key: str, path: str = "") -> Mapping[str, object]:
+    """The mapping in a required field."""
+    value = data.get(key)
+    if isinstance(value, Mapping):
+        return value
+    raise wrong(path + key, "a mapping", value)
+
+
+def any_mappings(
+    data: Mapping[str, object], key: str, path: str = ""
+) -> list[Mapping[str, object]]:
+    """The mappings in a list; an empty list if the field is missing."""
+    value = data.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        raise wrong(path + key, "a list", value)
+    items = list(value)
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise wrong(f"an item of {path}{key}", "a mapping", item)
+    return items
+
+
+# ---- minor fields: a wrong value does not fail the answer, but is noted in `warnings`
+
+
+def label(data: Mapping[str, object], key: str, warnings: dict[str, str]) -> str | None:
     """The text in a minor field, such as the answer's id; a wrong value becomes a warning."""
-    try:
-        return text(data, key)
-    except FieldError as error:
-        warnings[key] = f"{error}; it was left out"
-        return None
+    value = data.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    warnings[key] = f"{wrong(key, 'text', value)}; it was left out"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +213,7 @@ RESPONSES_USAGE = UsageFields(
 OLLAMA_USAGE = UsageFields("", "prompt_eval_count", "eval_count")
 
 
-def read_usage(value: Any, names: UsageFields, warnings: dict[str, str]) -> Usage | None:
+def read_usage(value: object, names: UsageFields, warnings: dict[str, str]) -> Usage | None:
     """The token counts of an answer; None if they are missing or any of them is invalid.
 
     An invalid count is a warning and not an error, because the answer itself is usable.
@@ -205,7 +229,7 @@ def read_usage(value: Any, names: UsageFields, warnings: dict[str, str]) -> Usag
     return usage
 
 
-def _usage(value: Any, names: UsageFields) -> Usage | None:
+def _usage(value: object, names: UsageFields) -> Usage | None:
     if not isinstance(value, dict):
         raise wrong(names.where.rstrip("."), "an object", value)
     where = names.where
@@ -224,7 +248,7 @@ def _usage(value: Any, names: UsageFields) -> Usage | None:
     )
 
 
-def _detail(value: dict[str, Any], details: str | None, key: str, where: str) -> int | None:
+def _detail(value: Mapping[str, object], details: str | None, key: str, where: str) -> int | None:
     found = value.get(details) if details is not None else None
     if not found:  # servers leave the details out, or send null or {}
         return None

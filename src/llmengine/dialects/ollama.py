@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-from pydantic_core import from_json
+from typing import TYPE_CHECKING
 
 from llmengine.dialects import openai_chat
+from llmengine.dialects.base import JSONStreamDecoder
 from llmengine.dialects.common import (
+    answer_of,
     cumulative,
-    incomplete,
     logprobs,
     not_read,
     read_object,
@@ -29,7 +28,7 @@ from llmengine.dialects.common import (
     unexpected,
     with_extra,
 )
-from llmengine.dialects.errors import failed_reason, reported_failure, stream_failure
+from llmengine.dialects.errors import failed_reason, reported_failure
 from llmengine.dialects.fields import (
     OLLAMA_USAGE,
     FieldError,
@@ -42,6 +41,7 @@ from llmengine.dialects.fields import (
     text,
 )
 from llmengine.dialects.framing import NDJSONDecoder
+from llmengine.dialects.ollama_messages import to_ollama
 from llmengine.dialects.openai_chat import OpenAIChat, OpenAIChatDecoder
 from llmengine.dialects.streaming import AnswerParts, split_think
 from llmengine.types.errors import ContextLengthError, InvalidRequestError
@@ -49,175 +49,71 @@ from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, ToolCall
 from llmengine.types.sampling import is_neutral
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from llmengine.types.errors import CallError
-    from llmengine.types.outputs import Usage
-    from llmengine.types.request import ChatRequest, Message
+    from llmengine.types.request import ChatRequest
 
 
 _LEAVE_OUT = "leave it out"
-_EVERYWHERE = {
+_ON_BOTH_ROUTES = {
     "n": "send the prompt several times",
     "logit_bias": _LEAVE_OUT,
-    "tool_choice": "leave it out, or give it only the tool that it is to call",
+    "tool_choice": "leave it out, or give only the tool that must be called",
     "parallel_tool_calls": _LEAVE_OUT,
 }
-_NATIVE_ONLY = "Ollama's /api/chat has it: give the engine its endpoint without /v1"
+_NATIVE_ONLY = "use Ollama's /api/chat, which has it: give the engine an endpoint without /v1"
 _AN_OPTION = "put it into options"
 
-IN_V1: Mapping[str, str] = {
-    **_EVERYWHERE,
-    "max_completion_tokens": "it is max_tokens there",
+# Fields that a route ignores, with what to do instead.
+_IGNORED_BY_V1: Mapping[str, str] = {
+    **_ON_BOTH_ROUTES,
+    "max_completion_tokens": "use max_tokens",
     **dict.fromkeys(("options", "keep_alive", "think", "format", "num_ctx"), _NATIVE_ONLY),
 }
-"""Fields that Ollama's ``/v1`` ignores, with what to do instead."""
-
-IN_NATIVE: Mapping[str, str] = {
-    **_EVERYWHERE,
-    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "it is num_predict in options"),
+_IGNORED_BY_NATIVE: Mapping[str, str] = {
+    **_ON_BOTH_ROUTES,
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "use num_predict in options"),
     **dict.fromkeys(("num_ctx", "num_predict", "temperature", "top_p", "seed"), _AN_OPTION),
-    "response_format": "it is format there",
-    "reasoning_effort": "it is think there",
+    "response_format": "use format",
+    "reasoning_effort": "use think",
 }
-"""Fields that Ollama's ``/api/chat`` ignores, with what to do instead."""
-
-_SAMPLING = ("n", "logit_bias")
+# Values that ask for Ollama's default behaviour.
 _DEFAULTS = [("tool_choice", "auto"), ("parallel_tool_calls", True)]
 
 
-def refuse_ignored(request: ChatRequest, ignored: Mapping[str, str], route: str) -> None:
+def _refuse_ignored(request: ChatRequest, ignored: Mapping[str, str], route: str) -> None:
     """Raise InvalidRequestError for a field of the request that the route would ignore.
 
     A value that asks for Ollama's default behaviour is allowed.
     """
-    sampling = request.sampling.given()
-    asked = {name: sampling[name] for name in _SAMPLING if name in sampling}
-    for name, value in {**request.extra_body, **asked}.items():
-        as_ever = value is None or (name, value) in _DEFAULTS or is_neutral(name, value)
-        if name in ignored and not as_ever:
+    sampling = request.sampling
+    fields = [("n", sampling.n), ("logit_bias", sampling.logit_bias), *request.extra_body.items()]
+    for name, value in fields:
+        is_default = value is None or (name, value) in _DEFAULTS or is_neutral(name, value)
+        if name in ignored and not is_default:
             raise InvalidRequestError(_ignored_message(name, value, route, ignored[name]))
 
 
-def offers_tools(request: ChatRequest, route: str) -> bool:
+def _sends_tools(request: ChatRequest, route: str) -> bool:
     """Whether to send the tools; for ``tool_choice: none`` they are not sent.
 
     Raises InvalidRequestError if a tool must be called, because the route has no field for that.
     """
     choice = request.tool_choice
     if choice not in (None, "auto", "none"):
-        raise InvalidRequestError(
-            _ignored_message("tool_choice", choice, route, _EVERYWHERE["tool_choice"])
-        )
+        advice = _ON_BOTH_ROUTES["tool_choice"]
+        raise InvalidRequestError(_ignored_message("tool_choice", choice, route, advice))
     return bool(request.tools) and choice != "none"
 
 
 def _ignored_message(name: str, value: object, route: str, advice: str) -> str:
-    return f"{name} is {value!r}, but {route} takes {name} and ignores it; {advice}"
-
-
-def to_ollama(messages: Iterable[Message]) -> list[Message]:
-    """OpenAI's messages in Ollama's format: flat text, separate images, tool calls as objects.
-
-    Raises InvalidRequestError, which names the message, for a part that Ollama cannot take.
-    """
-    tool_names: dict[str, str] = {}
-    written = []
-    for place, message in enumerate(messages):
-        try:
-            written.append(_message(message, tool_names))
-        except _CannotSayError as exc:
-            raise InvalidRequestError(f"message {place}: {exc}") from None
-    return written
-
-
-class _CannotSayError(Exception):
-    """A message has a part that Ollama's format cannot hold."""
-
-
-def _message(message: Message, tool_names: dict[str, str]) -> Message:
-    # Other fields, such as Ollama's own `images`, are sent as they are.
-    ours = {k: v for k, v in message.items() if k not in _REWRITTEN}
-    ours |= _content(message.get("content"))
-    if ours["role"] == "developer":
-        ours["role"] = "system"
-    thinking = message.get("reasoning") or message.get("reasoning_content")
-    if thinking:
-        ours["thinking"] = thinking
-    if message.get("tool_calls"):
-        ours["tool_calls"] = [_sent_tool_call(c, tool_names) for c in message["tool_calls"]]
-    if ours["role"] == "tool":
-        ours |= _tool_name(message, tool_names)
-    return ours
-
-
-_REWRITTEN = frozenset({"content", "tool_calls", "reasoning", "reasoning_content"})
-
-
-def _content(content: Any) -> dict[str, Any]:
-    """``content`` as one string, with ``images`` if there are any."""
-    if content is None or isinstance(content, str):
-        return {"content": content or ""}
-    if not isinstance(content, (list, tuple)):
-        raise _CannotSayError(f"content is a {type(content).__name__}, not a text or a list")
-    texts, images = [], []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
-            texts.append(part["text"])
-        elif kind == "image_url":
-            images.append(_image(part["image_url"]))
-        else:
-            raise _CannotSayError(f"Ollama takes text and image parts, not {kind or part!r}")
-    joined: dict[str, Any] = {"content": "\n".join(texts)}
-    return joined | {"images": images} if images else joined
-
-
-def _image(given: str | Mapping[str, Any]) -> str:
-    """The base64 text of an image; Ollama does not fetch images from addresses."""
-    url = given if isinstance(given, str) else str(given.get("url"))
-    header, comma, data = url.partition(",")
-    if not (header.startswith("data:") and header.endswith(";base64") and comma):
-        raise _CannotSayError(
-            f"image {url[:60]!r} is not inline, and Ollama fetches no addresses; "
-            "give it as 'data:image/png;base64,...'"
-        )
-    return data
-
-
-def _sent_tool_call(call: Mapping[str, Any], tool_names: dict[str, str]) -> dict[str, Any]:
-    function = call["function"]
-    if call.get("id"):
-        tool_names[call["id"]] = function["name"]
-    arguments = function.get("arguments") or {}
-    if isinstance(arguments, str):
-        arguments = _arguments(arguments, function["name"])
-    written = {"function": {"name": function["name"], "arguments": arguments}}
-    return {"id": call["id"], **written} if call.get("id") else written
-
-
-def _arguments(text: str, name: str) -> dict[str, Any]:
-    try:
-        arguments = from_json(text)
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise _CannotSayError(
-            f"the arguments of the call of {name!r} are {text[:60]!r}; Ollama takes a JSON object"
-        )
-    return arguments
-
-
-def _tool_name(message: Message, tool_names: Mapping[str, str]) -> dict[str, str]:
-    """The tool that a result belongs to: Ollama wants its name, OpenAI the id of the call."""
-    name = message.get("name") or tool_names.get(message.get("tool_call_id") or "")
-    return {"tool_name": name} if name else {}
+    return f"{name} is {value!r}, but {route} ignores {name}; {advice}"
 
 
 # Values of done_reason for a request without messages, which only loads or unloads the model.
 _NO_ANSWER = frozenset({"load", "unload"})
-PATH = "message."
-_CALL = f"{PATH}tool_calls[]."
+_MESSAGE = "message."
+_CALL = f"{_MESSAGE}tool_calls[]."
 
 
 def decode(body: bytes, request: ChatRequest) -> LLMOutput:
@@ -232,76 +128,64 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
         raise reported_failure(data, body)
     if data.get("done") is not True:
         raise unexpected("the answer is not a finished chat", body)
-    if only_loaded(data):
+    if _only_loaded(data):
         raise unexpected("the server only loaded or unloaded the model", body)
-    warnings: dict[str, str] = {}
     try:
-        output = LLMOutput(
-            request.request_id,
-            request.prompt,
-            (_output(data, request),),
-            usage=read_usage(data, OLLAMA_USAGE, warnings),
-            model=label(data, "model", warnings),
-            warnings=tuple(warnings.values()),
-        )
+        output = answer_of(data, request, (_output(data, request),), OLLAMA_USAGE)
     except FieldError as error:
         raise not_read("the answer is not a chat", error, body) from None
     failed = failed_reason(output.outputs[0].finish_reason)
     if failed is not None:
         failed.partial = replace(output, finished=False)
         raise failed
-    refuse_a_cut_prompt(output, request)
+    _refuse_a_cut_prompt(output, request)
     return output
 
 
-def _output(data: Mapping[str, Any], request: ChatRequest) -> CompletionOutput:
+def _output(data: Mapping[str, object], request: ChatRequest) -> CompletionOutput:
     message = required_mapping(data, "message")
-    said, reasoning = content(message), thinking(message) or None
-    if reasoning is None:
-        reasoning, said = split_think(said, request.reasoning)
-    found = enumerate(objects(message, "tool_calls", PATH))
-    calls = tuple([_tool_call(call, place) for place, call in found])
+    answer, thinking = _content(message), _thinking(message) or None
+    if thinking is None:
+        thinking, answer = split_think(answer, request.reasoning)
+    calls = objects(message, "tool_calls", _MESSAGE)
     tokens = logprobs(data, "logprobs", "") or None
     return CompletionOutput(
         0,
-        said,
+        answer,
         None,
         cumulative(tokens),
         tokens,
-        finish_reason(data, has_calls=bool(calls)),
+        _finish_reason(data, has_calls=bool(calls)),
         None,
-        reasoning,
-        calls,
+        thinking,
+        tuple([ToolCall(*_call(call, place)) for place, call in enumerate(calls)]),
     )
 
 
-def content(message: Mapping[str, Any]) -> str:
+def _content(message: Mapping[str, object]) -> str:
     """The text of a message; Ollama leaves the field out if there is none."""
-    return text(message, "content", PATH) or ""
+    return text(message, "content", _MESSAGE) or ""
 
 
-def thinking(message: Mapping[str, Any]) -> str:
+def _thinking(message: Mapping[str, object]) -> str:
     """The reasoning of a message; Ollama leaves the field out if there is none."""
-    return text(message, "thinking", PATH) or ""
+    return text(message, "thinking", _MESSAGE) or ""
 
 
-def call_id(call: Mapping[str, Any], place: int) -> str:
-    """The id of a call. Older servers send none, so one is made: a result must name its call."""
-    return text(call, "id", _CALL) or f"call_{place}"
+def _call(call: Mapping[str, object], place: int) -> tuple[str, str, str]:
+    """The id of a call, its name, and its arguments as JSON text; Ollama sends them as an object.
 
-
-def call_function(call: Mapping[str, Any]) -> tuple[str, str]:
-    """The name of a call, and its arguments as JSON text; Ollama sends them as an object."""
+    Older servers send no id, so one is made, because the result of a tool must name its call.
+    """
     function = required_mapping(call, "function", _CALL)
-    name = required_text(function, "name", f"{_CALL}function.")
-    return name, json_text(function, "arguments", f"{_CALL}function.") or "{}"
+    return (
+        text(call, "id", _CALL) or f"call_{place}",
+        required_text(function, "name", f"{_CALL}function."),
+        json_text(function, "arguments", f"{_CALL}function.") or "{}",
+    )
 
 
-def _tool_call(call: Mapping[str, Any], place: int) -> ToolCall:
-    return ToolCall(call_id(call, place), *call_function(call))
-
-
-def finish_reason(data: Mapping[str, Any], *, has_calls: bool) -> str:
+def _finish_reason(data: Mapping[str, object], *, has_calls: bool) -> str:
     """Why a finished answer ended, in OpenAI's terms.
 
     Ollama has no reason for tool calls, and older servers send no reason at all.
@@ -310,33 +194,37 @@ def finish_reason(data: Mapping[str, Any], *, has_calls: bool) -> str:
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 
-def only_loaded(data: Mapping[str, Any]) -> bool:
+def _only_loaded(data: Mapping[str, object]) -> bool:
     """Whether the server only loaded or unloaded the model, because there were no messages."""
     reason = data.get("done_reason")
     return isinstance(reason, str) and reason in _NO_ANSWER
 
 
 # With `shift`, Ollama would drop the start of the conversation once the answer fills the context.
-WHOLE = {"truncate": False, "shift": False}
+_WHOLE_PROMPT = {"truncate": False, "shift": False}
 
 
-def refuse_a_cut_prompt(output: LLMOutput, request: ChatRequest) -> None:
+def _refuse_a_cut_prompt(output: LLMOutput, request: ChatRequest) -> None:
     """Raise ContextLengthError if the server counted fewer tokens than the prompt has words.
 
     A word between blanks is at least one token, so fewer tokens prove that the prompt was cut.
     More tokens do not prove that all of it was read: for scripts without blanks, such as Chinese,
-    the count alone says nothing.
+    the count alone proves nothing.
     """
-    read = _read(output, request)
-    words = sum(len(text.split()) for text in _texts(request))
-    if read is not None and words > read:
-        raise _cut(output, f"it has at least {words} words, and {read} tokens were read")
+    tokens = _tokens_read(output, request)
+    if tokens is None:
+        return
+    words = sum([len(text.split()) for text in _texts(request)])
+    if words > tokens:
+        raise _cut(output, f"it has at least {words} words, but {tokens} tokens were read")
 
 
 def may_be_cut(output: LLMOutput, request: ChatRequest) -> bool:
-    """Whether the prompt is so long that the tokens read may be what a cut left of it."""
-    read = _read(output, request)
-    return read is not None and sum(len(t.encode()) for t in _texts(request)) > _context_of(read)
+    """Whether the prompt is so long that the server may have read only a part of it."""
+    tokens = _tokens_read(output, request)
+    if tokens is None:
+        return False
+    return sum(len(text.encode()) for text in _texts(request)) > _context_of(tokens)
 
 
 def refuse_half_a_context(output: LLMOutput, request: ChatRequest, context: int) -> None:
@@ -344,35 +232,35 @@ def refuse_half_a_context(output: LLMOutput, request: ChatRequest, context: int)
 
     A whole prompt of exactly that length is taken for one that was cut.
     """
-    read = _read(output, request)
-    if read is not None and context in {_context_of(read), _context_of(read) + 1}:
+    tokens = _tokens_read(output, request)
+    if tokens is not None and context in {_context_of(tokens), _context_of(tokens) + 1}:
         raise _cut(
             output,
-            f"{read} tokens were read, which is what Ollama leaves of a prompt that is longer than "
-            f"its context of {context}",
+            f"{tokens} tokens were read, which is what Ollama leaves of a prompt that is longer "
+            f"than its context of {context} tokens",
         )
 
 
-def _context_of(read: int) -> int:
-    """The length of the context for which Ollama cuts a prompt to ``read`` tokens.
+def _context_of(tokens: int) -> int:
+    """The length of the context for which Ollama cuts a prompt to that many tokens.
 
     Of a prompt that does not fit, Ollama keeps the first four tokens (``num_keep``) and as much
-    of the end as fits into half of the remaining room: ``read = 4 + (context - 4) / 2``.
+    of the end as fits into half of the remaining room: ``tokens = 4 + (context - 4) / 2``.
     """
-    return 2 * read - 4
+    return 2 * tokens - 4
 
 
-def _cut(output: LLMOutput, what: str) -> ContextLengthError:
+def _cut(output: LLMOutput, reason: str) -> ContextLengthError:
     error = ContextLengthError(
-        f"the server cut the prompt without saying so: {what}; give the model more context "
+        f"the server cut the prompt without an error: {reason}; give the model more context "
         "(num_ctx in the options of /api/chat, OLLAMA_CONTEXT_LENGTH of the server) or a shorter "
-        "prompt; to accept the cut say so by extra_body: {truncate: true}"
+        "prompt; to accept cut prompts, set extra_body: {truncate: true}"
     )
     error.partial = output
     return error
 
 
-def _read(output: LLMOutput, request: ChatRequest) -> int | None:
+def _tokens_read(output: LLMOutput, request: ChatRequest) -> int | None:
     """How many tokens of the prompt were read; None if unknown, or if the user accepts a cut."""
     accepted = request.extra_body.get("truncate") is True
     return None if accepted or output.usage is None else output.usage.prompt_tokens
@@ -383,137 +271,77 @@ def _texts(request: ChatRequest) -> Iterator[str]:
         content = message.get("content")
         if isinstance(content, str):
             yield content
-        elif isinstance(content, (list, tuple)):
+        elif isinstance(content, list | tuple):
             texts = (part.get("text") for part in content if isinstance(part, Mapping))
             yield from (text for text in texts if isinstance(text, str))
 
 
-class OllamaChatDecoder:
+class OllamaChatDecoder(JSONStreamDecoder):
     """Turns the lines of one call into deltas; see ``base.StreamDecoder``.
 
     An answer is complete once a line says ``"done": true``.
     """
 
-    __slots__ = ("_calls", "_done", "_lines", "_model", "_parts", "_request", "_usage", "_warnings")
+    __slots__ = ("_calls", "_done", "_parts")
+
+    _FRAME = "a line of the stream"
+    _EXPECTED = "part of a chat"
 
     def __init__(self, request: ChatRequest) -> None:
-        self._request = request
-        self._lines = NDJSONDecoder()
+        super().__init__(request, NDJSONDecoder())
         self._parts = AnswerParts(0, request.reasoning)
         self._calls = 0
         self._done = False
-        self._model: str | None = None
-        self._usage: Usage | None = None
-        self._warnings: dict[str, str] = {}
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
-
-        Raises the error that the server sent in the stream, or UnexpectedResponseError for a
-        line that is not part of a chat. Both hold `partial`.
-        """
-        deltas: list[Delta] = []
-        for line in self._lines.feed(data):
-            try:
-                value = from_json(line)
-            except ValueError:
-                what = "a line of the stream is not JSON"
-                raise self._holding(unexpected(what, line)) from None
-            self._line(value, line, deltas)
-        return deltas
-
-    def end(self) -> list[Delta]:
-        """The deltas of a last line without its line feed; an object that is cut off is dropped."""
-        deltas: list[Delta] = []
-        for line in self._lines.finish():
-            try:
-                value = from_json(line)
-            except ValueError:
-                if line.lstrip().startswith(b"{"):
-                    continue  # `finish` raises StreamIncompleteError
-                what = "the stream ends in a line that is not JSON"
-                raise self._holding(unexpected(what, line)) from None
-            self._line(value, line, deltas)
-        return deltas
 
     def finish(self) -> LLMOutput:
         """The whole answer.
 
-        Raises StreamIncompleteError, with `partial`, if the end of the answer has not come, and
-        ContextLengthError if the server read less than the whole prompt.
+        Raises StreamIncompleteError if the end of the answer has not come, and ContextLengthError
+        if the server read less than the whole prompt.
         """
-        self.end()
-        if not self._done:
-            raise incomplete(self.partial)
-        refuse_a_cut_prompt(self.partial, self._request)
-        return self.partial
+        output = super().finish()
+        _refuse_a_cut_prompt(output, self._request)
+        return output
 
     @property
     def partial(self) -> LLMOutput:
         """What has arrived so far; ``finished`` is True once the end of the answer has come."""
-        return LLMOutput(
-            self._request.request_id,
-            self._request.prompt,
-            (self._parts.output(),),
-            self._done,
-            usage=self._usage,
-            model=self._model,
-            warnings=tuple(self._warnings.values()),
-        )
+        return self._output((self._parts.output(),), finished=self._done)
 
-    def _line(self, value: Any, line: bytes, deltas: list[Delta]) -> None:
-        if self._done:
-            return
-        if not isinstance(value, dict):
-            raise self._holding(unexpected("a line of the stream is not a JSON object", line))
-        if value.get("error"):
-            raise self._holding(stream_failure(value))
-        if only_loaded(value):
-            what = "the server only loaded or unloaded the model"
-            raise self._holding(unexpected(what, line))
-        try:
-            self._take(value, deltas)
-        except FieldError as error:
-            what = "a line of the stream is not part of a chat"
-            raise self._holding(not_read(what, error, line)) from None
+    def _is_cut(self, frame: bytes) -> bool:
+        # A last line that is not the beginning of an object is an error.
+        return frame.lstrip().startswith(b"{") and super()._is_cut(frame)
 
-    def _take(self, value: Mapping[str, Any], deltas: list[Delta]) -> None:
+    def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
+        if not self._done:
+            super()._read_frame(frame, deltas)
+
+    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+        if _only_loaded(value):
+            raise FieldError("the server only loaded or unloaded the model")
         self._model = self._model or label(value, "model", self._warnings)
         message = required_mapping(value, "message")
-        calls = [self._whole_call(c) for c in objects(message, "tool_calls", PATH)]
+        calls = [self._whole_call(call) for call in objects(message, "tool_calls", _MESSAGE)]
         is_last = value.get("done") is True
         reason = None
         if is_last:
-            reason = finish_reason(value, has_calls=self._calls > 0)
+            reason = _finish_reason(value, has_calls=self._calls > 0)
             self._usage = read_usage(value, OLLAMA_USAGE, self._warnings)
-        delta = self._parts.add(
-            content(message),
-            thinking(message),
-            calls,
-            logprobs(value, "logprobs", ""),
-            reason,
-        )
+        tokens = logprobs(value, "logprobs", "")
+        delta = self._parts.add(_content(message), _thinking(message), calls, tokens, reason)
         if (failed := failed_reason(reason)) is not None:
-            raise self._holding(failed)
+            raise self._with_partial(failed)
         self._done = is_last
         if delta is not None:
             deltas.append(delta)
         if self._done and self._usage is not None:
             deltas.append(Delta(usage=self._usage))
 
-    def _whole_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def _whole_call(self, call: Mapping[str, object]) -> dict[str, object]:
         """A call as one fragment; Ollama never splits a call."""
-        name, arguments = call_function(call)
-        place, self._calls = self._calls, self._calls + 1
-        return {
-            "id": call_id(call, place),
-            "function": {"name": name, "arguments": arguments},
-        }
-
-    def _holding(self, error: CallError) -> CallError:
-        """The error, with all that has arrived as its `partial`."""
-        error.partial = replace(self.partial, finished=False)
-        return error
+        call_id, name, arguments = _call(call, self._calls)
+        self._calls += 1
+        return {"id": call_id, "function": {"name": name, "arguments": arguments}}
 
 
 _OPTIONS = {
@@ -529,7 +357,7 @@ _OPTIONS = {
     "frequency_penalty": "frequency_penalty",
 }
 _NAMES = {**_OPTIONS, "logprobs": "logprobs"}
-_JOINED = frozenset({"options"})
+_MERGED = frozenset({"options"})
 _ROUTE = "Ollama's /api/chat"
 
 
@@ -545,27 +373,27 @@ class OllamaChat:
     path: str = "/api/chat"
     stream_type: str = "application/x-ndjson"
 
-    def encode(self, request: ChatRequest) -> dict[str, Any]:
+    def encode(self, request: ChatRequest) -> dict[str, object]:
         """The body to send.
 
         Raises InvalidRequestError for what the format has no field for, such as several answers,
         ``logit_bias``, a forced tool, or an image that is not inline.
         """
-        refuse_ignored(request, IN_NATIVE, _ROUTE)
-        body: dict[str, Any] = {"model": request.model, "messages": to_ollama(request.messages)}
+        _refuse_ignored(request, _IGNORED_BY_NATIVE, _ROUTE)
+        body: dict[str, object] = {"model": request.model, "messages": to_ollama(request.messages)}
         body["stream"] = request.stream  # Ollama streams if the field is left out
         if request.extra_body.get("truncate") is not True:
-            body |= WHOLE
+            body |= _WHOLE_PROMPT
         body |= _sampling(request)
         if request.response_format is not None:
             schema = request.response_format.schema
             body["format"] = "json" if schema is None else schema
-        if offers_tools(request, _ROUTE):
+        if _sends_tools(request, _ROUTE):
             body["tools"] = list(request.tools)
         if request.reasoning is not None:
             # OpenAI's value for "off" is "none".
             body["think"] = False if request.reasoning == "none" else request.reasoning
-        return with_extra(body, request.extra_body, _JOINED)
+        return with_extra(body, request.extra_body, _MERGED)
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
         """The answer in a successful body that was not streamed; raises as `ollama.decode`."""
@@ -576,9 +404,9 @@ class OllamaChat:
         return OllamaChatDecoder(request)
 
 
-def _sampling(request: ChatRequest) -> dict[str, Any]:
+def _sampling(request: ChatRequest) -> dict[str, object]:
     options = sampling_fields(request.sampling, _NAMES, _ROUTE)
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     count = options.pop("logprobs", None)
     if count is not None:
         fields["logprobs"] = True
@@ -600,27 +428,27 @@ class OllamaOpenAIChat(OpenAIChat):
 
     __slots__ = ()
 
-    def encode(self, request: ChatRequest) -> dict[str, Any]:
+    def encode(self, request: ChatRequest) -> dict[str, object]:
         """The body to send; raises InvalidRequestError for what Ollama would ignore."""
-        refuse_ignored(request, IN_V1, _OPENAI_ROUTE)
-        tools = request.tools if offers_tools(request, _OPENAI_ROUTE) else ()
+        _refuse_ignored(request, _IGNORED_BY_V1, _OPENAI_ROUTE)
+        tools = request.tools if _sends_tools(request, _OPENAI_ROUTE) else ()
         return OpenAIChat.encode(self, replace(request, tools=tools, tool_choice=None))
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
         """The answer; raises ContextLengthError if the server read less than the whole prompt."""
         output = openai_chat.decode(body, request)
-        refuse_a_cut_prompt(output, request)
+        _refuse_a_cut_prompt(output, request)
         return output
 
     def decoder(self, request: ChatRequest) -> OpenAIChatDecoder:
         """A new decoder; its `finish` raises ContextLengthError as `decode` does."""
-        return _Decoder(request)
+        return _OllamaOpenAIChatDecoder(request)
 
 
-class _Decoder(OpenAIChatDecoder):
+class _OllamaOpenAIChatDecoder(OpenAIChatDecoder):
     __slots__ = ()
 
     def finish(self) -> LLMOutput:
         output = OpenAIChatDecoder.finish(self)
-        refuse_a_cut_prompt(output, self._request)
+        _refuse_a_cut_prompt(output, self._request)
         return output

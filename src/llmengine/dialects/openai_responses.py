@@ -6,13 +6,14 @@ streamed response, and last the dialect, which builds the request bodies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic_core import from_json
-
+from llmengine.dialects.base import JSONStreamDecoder
 from llmengine.dialects.common import (
+    answer_of,
     cumulative,
     incomplete,
     logprobs,
@@ -26,6 +27,8 @@ from llmengine.dialects.errors import reported_failure, stream_failure
 from llmengine.dialects.fields import (
     RESPONSES_USAGE,
     FieldError,
+    any_mapping,
+    any_mappings,
     count,
     json_text,
     label,
@@ -42,85 +45,91 @@ from llmengine.types.errors import InvalidRequestError
 from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from llmengine.types.errors import CallError
-    from llmengine.types.outputs import Usage
     from llmengine.types.request import ChatRequest, Message, ResponseFormat
 
 
-_READ = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 # Fields that servers add to answers; a request has them if it sends an earlier answer back.
-_ANSWERS_OWN = frozenset({"annotations", "reasoning", "reasoning_content", "refusal"})
+_ANSWER_FIELDS = frozenset({"annotations", "reasoning", "reasoning_content", "refusal"})
 
 
-def input_items(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def input_items(messages: Sequence[Message]) -> list[dict[str, object]]:
     """Chat messages as input items, in the same order.
 
-    Raises InvalidRequestError if a message has a field that the items cannot hold.
+    Raises InvalidRequestError, which names the message, if the items cannot hold it.
     """
-    return [item for message in messages for item in _items(message)]
+    items: list[dict[str, object]] = []
+    for place, message in enumerate(messages):
+        try:
+            items += _items(message)
+        except FieldError as error:
+            raise InvalidRequestError(f"message {place}: {error}") from None
+    return items
 
 
-def _items(message: Message) -> list[dict[str, Any]]:
+def _items(message: Message) -> list[dict[str, object]]:
     _refuse_unknown(message)
     role, content = message["role"], message.get("content")
     if role == "tool":
         call_id = message.get("tool_call_id")
-        output = content if isinstance(content, str) else _parts(content or (), "input")
+        output = _content(message, "input")
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
-    calls = [_call(call) for call in message.get("tool_calls") or ()]
+    calls = [_call(call) for call in any_mappings(message, "tool_calls")]
     if content is None and calls:
         return calls
     side = "output" if role == "assistant" else "input"
-    text = content if isinstance(content, str) else _parts(content or (), side)
-    return [{"role": role, "content": text}, *calls]
+    return [{"role": role, "content": _content(message, side)}, *calls]
 
 
 def _refuse_unknown(message: Message) -> None:
-    known = _READ | _ANSWERS_OWN if message["role"] == "assistant" else _READ
+    role = message["role"]
+    known = _FIELDS | _ANSWER_FIELDS if role == "assistant" else _FIELDS
     for name, value in message.items():
         if name not in known and value is not None:
-            msg = (
-                f"a {message['role']} message has {name!r}, which OpenAI's responses API has no "
-                "field for; leave it out, or use the chat API (options: {api: chat})"
+            raise FieldError(
+                f"OpenAI's responses API has no field for {name!r} of a message with the role "
+                f"{role!r}; leave it out, or use the chat API (options: {{api: chat}})"
             )
-            raise InvalidRequestError(msg)
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call["function"]
+def _call(call: Mapping[str, object]) -> dict[str, object]:
+    function = any_mapping(call, "function", "tool_calls[].")
     return {
         "type": "function_call",
         "call_id": call.get("id"),
-        "name": function["name"],
+        "name": function.get("name"),
         "arguments": function.get("arguments") or "{}",
     }
 
 
-def _parts(parts: Sequence[Mapping[str, Any]], side: str) -> list[dict[str, Any]]:
-    return [_part(part, side) for part in parts]
+def _content(message: Message, side: str) -> str | list[dict[str, object]]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return [_part(part, side) for part in any_mappings(message, "content")]
 
 
-def _part(part: Mapping[str, Any], side: str) -> dict[str, Any]:
+def _part(part: Mapping[str, object], side: str) -> dict[str, object]:
     """One part of a message's content; a part in the responses API's own format is kept."""
-    if part.get("type") == "text":
-        return {"type": f"{side}_text", "text": part["text"]}
-    if part.get("type") == "image_url":
-        image = part["image_url"]
-        return {"type": "input_image", "image_url": image["url"]} | (
-            {"detail": image["detail"]} if "detail" in image else {}
-        )
-    if part.get("type") == "file":
-        return {"type": "input_file", **part["file"]}
+    kind = part.get("type")
+    if kind == "text":
+        return {"type": f"{side}_text", "text": part.get("text")}
+    if kind == "image_url":
+        image = any_mapping(part, "image_url", "content[].")
+        item = {"type": "input_image", "image_url": image.get("url")}
+        return item | {"detail": image["detail"]} if "detail" in image else item
+    if kind == "file":
+        return {"type": "input_file", **any_mapping(part, "file", "content[].")}
     return dict(part)
 
 
 _CUT = {"max_output_tokens": "length"}
 _ITEM = "output[]."
 _CONTENT = f"{_ITEM}content[]."
-CALLS = frozenset({"function_call", "custom_tool_call"})
-"""Types of the items that call a tool."""
+_CALLS = frozenset({"function_call", "custom_tool_call"})  # types of the items that call a tool
 
 
 def decode(body: bytes, request: ChatRequest) -> LLMOutput:
@@ -133,33 +142,26 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     status = data.get("status")
     try:
         if status == "failed":
-            raise failed(data, request)
+            raise _failure(data, request)
         if data.get("error"):
             raise _reported(data, request, body)
         if status not in ("completed", "incomplete") or not isinstance(data.get("output"), list):
-            raise unexpected(f"the answer is not a finished response ({_status(data)})", body)
+            found = f"status {status!r}" if isinstance(status, str) else "no status"
+            raise unexpected(f"the answer is not a finished response ({found})", body)
         return _output(data, request)
     except FieldError as error:
         raise not_read("the answer is not a response", error, body) from None
 
 
-def failed(response: Mapping[str, Any], request: ChatRequest) -> CallError:
+def _failure(response: Mapping[str, object], request: ChatRequest) -> CallError:
     """The error of a response that failed; its `partial` holds the usage."""
     error = stream_failure({"error": response.get("error") or {"message": "the response failed"}})
-    warnings: dict[str, str] = {}
-    error.partial = LLMOutput(
-        label(response, "id", warnings) or request.request_id,
-        request.prompt,
-        (CompletionOutput(0, ""),),
-        finished=False,
-        usage=read_usage(response.get("usage"), RESPONSES_USAGE, warnings),
-        model=label(response, "model", warnings),
-        warnings=tuple(warnings.values()),
-    )
+    outputs = (CompletionOutput(0, ""),)
+    error.partial = answer_of(response, request, outputs, RESPONSES_USAGE, finished=False)
     return error
 
 
-def _reported(data: Mapping[str, Any], request: ChatRequest, body: bytes) -> CallError:
+def _reported(data: Mapping[str, object], request: ChatRequest, body: bytes) -> CallError:
     """The error that a body reports next to an answer; a readable answer is its `partial`."""
     error = reported_failure(data, body)
     with suppress(FieldError):
@@ -167,47 +169,31 @@ def _reported(data: Mapping[str, Any], request: ChatRequest, body: bytes) -> Cal
     return error
 
 
-def _status(data: Mapping[str, Any]) -> str:
-    status = data.get("status")
-    return f"status {status!r}" if isinstance(status, str) else "no status"
-
-
-def _output(data: Mapping[str, Any], request: ChatRequest) -> LLMOutput:
+def _output(data: Mapping[str, object], request: ChatRequest) -> LLMOutput:
     items = objects(data, "output")
-    said = [part for item in items if is_answer(item) for part in objects(item, "content", _ITEM)]
-    answered = "".join([_words(part) for part in said])
-    thought = "\n\n".join([t for item in items if (t := _thought(item))]) or None
-    if thought is None:
-        thought, answered = split_think(answered, request.reasoning)
-    tokens = tuple([p for part in said for p in logprobs(part, "logprobs", _CONTENT)]) or None
-    calls = tuple([_tool_call(item) for item in items if item["type"] in CALLS])
-    finish = finish_reason(
-        data,
-        refused=any(part.get("type") == "refusal" for part in said),
-        calls=bool(calls),
+    parts = [part for item in items if _is_answer(item) for part in objects(item, "content", _ITEM)]
+    answer = "".join([_part_text(part) for part in parts])
+    reasoning = "\n\n".join([t for item in items if (t := _reasoning(item))]) or None
+    if reasoning is None:
+        reasoning, answer = split_think(answer, request.reasoning)
+    tokens = tuple([p for part in parts for p in logprobs(part, "logprobs", _CONTENT)]) or None
+    calls = tuple([_tool_call(item) for item in items if item["type"] in _CALLS])
+    refused = any(part.get("type") == "refusal" for part in parts)
+    reason = _finish_reason(data, refused=refused, called=bool(calls))
+    completion = CompletionOutput(
+        0, answer, None, cumulative(tokens), tokens, reason, None, reasoning, calls
     )
-    warnings: dict[str, str] = {}
-    answer = CompletionOutput(
-        0, answered, None, cumulative(tokens), tokens, finish, None, thought, calls
-    )
-    return LLMOutput(
-        label(data, "id", warnings) or request.request_id,
-        request.prompt,
-        (answer,),
-        usage=read_usage(data.get("usage"), RESPONSES_USAGE, warnings),
-        model=label(data, "model", warnings),
-        warnings=tuple(warnings.values()),
-    )
+    return answer_of(data, request, (completion,), RESPONSES_USAGE)
 
 
-def is_answer(item: Mapping[str, Any]) -> bool:
+def _is_answer(item: Mapping[str, object]) -> bool:
     """Whether an item is a message with the final answer, not a commentary on the work."""
     if required_text(item, "type", _ITEM) != "message":
         return False
     return text(item, "phase", _ITEM) in {None, "final_answer"}
 
 
-def finish_reason(response: Mapping[str, Any], *, refused: bool, calls: bool) -> str:
+def _finish_reason(response: Mapping[str, object], *, refused: bool, called: bool) -> str:
     """Why the answer ended, in the terms of chat completions; "refusal" for a refusal."""
     if response.get("status") == "incomplete":
         details = mapping(response, "incomplete_details") or {}
@@ -215,27 +201,27 @@ def finish_reason(response: Mapping[str, Any], *, refused: bool, calls: bool) ->
         return _CUT.get(reason, reason)
     if refused:
         return "refusal"
-    return "tool_calls" if calls else "stop"
+    return "tool_calls" if called else "stop"
 
 
-def _thought(item: Mapping[str, Any]) -> str:
+def _reasoning(item: Mapping[str, object]) -> str:
     """The reasoning in an item: the full text if the server gives it, else the summary."""
     if item["type"] == "reasoning":
         return _joined(item, "content") or _joined(item, "summary", "\n\n")
-    if item["type"] == "message" and not is_answer(item):
+    if item["type"] == "message" and not _is_answer(item):
         return _joined(item, "content")
     return ""
 
 
-def _joined(item: Mapping[str, Any], key: str, between: str = "") -> str:
+def _joined(item: Mapping[str, object], key: str, between: str = "") -> str:
     return between.join([text(p, "text", _CONTENT) or "" for p in objects(item, key, _ITEM)])
 
 
-def _words(part: Mapping[str, Any]) -> str:
+def _part_text(part: Mapping[str, object]) -> str:
     return text(part, "text", _CONTENT) or text(part, "refusal", _CONTENT) or ""
 
 
-def _tool_call(item: Mapping[str, Any]) -> ToolCall:
+def _tool_call(item: Mapping[str, object]) -> ToolCall:
     key = "arguments" if item["type"] == "function_call" else "input"
     return ToolCall(
         text(item, "call_id", _ITEM) or "",
@@ -247,104 +233,45 @@ def _tool_call(item: Mapping[str, Any]) -> ToolCall:
 _DONE = b"[DONE]"  # gateways end every stream with it; it has no meaning in this format
 
 
-class ResponsesDecoder:
+class ResponsesDecoder(JSONStreamDecoder):
     """Turns the events of one streamed response into deltas; see ``base.StreamDecoder``.
 
     The answer is complete when ``response.completed`` or ``response.incomplete`` has come.
     """
 
-    __slots__ = (
-        "_commentary",
-        "_events",
-        "_id",
-        "_model",
-        "_parts",
-        "_request",
-        "_unwritten",
-        "_usage",
-        "_warnings",
-    )
+    __slots__ = ("_calls_without_arguments", "_commentary", "_parts")
+
+    _EXPECTED = "an event of a response"
+    _frames: SSEDecoder
 
     def __init__(self, request: ChatRequest) -> None:
-        self._request = request
-        self._events = SSEDecoder()
+        super().__init__(request, SSEDecoder())
         self._parts = AnswerParts(0, request.reasoning)
-        self._commentary: set[int] = set()  # output_index of messages that are not the answer
-        self._unwritten: set[int] = set()  # output_index of calls without a fragment yet
-        self._id = ""
-        self._model: str | None = None
-        self._usage: Usage | None = None
-        self._warnings: dict[str, str] = {}
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
-
-        Raises the error that the server sent in the stream, or UnexpectedResponseError for an
-        event that does not belong to this API. Both hold `partial`.
-        """
-        deltas: list[Delta] = []
-        for raw in self._events.feed(data):
-            if raw.strip() != _DONE:
-                self._event(self._parsed(raw), raw, deltas)
-        return deltas
-
-    def end(self) -> list[Delta]:
-        """The deltas of a last event without its blank line; an event that is cut is dropped."""
-        deltas: list[Delta] = []
-        for raw in self._events.finish():
-            if isinstance(event := _json(raw), dict):
-                self._event(event, raw, deltas)
-        return deltas
-
-    def finish(self) -> LLMOutput:
-        """The whole answer.
-
-        Raises StreamIncompleteError, with `partial`, if the end of the answer has not come, and
-        UnexpectedResponseError if the answer is not an event stream.
-        """
-        self.end()
-        partial = self.partial
-        if partial.finished:
-            return partial
-        if not self._id and self._events.stray is not None:
-            raise self._holding(unexpected("the answer is not an event stream", self._events.stray))
-        raise incomplete(partial)
+        # Each of the two holds the output_index of items.
+        self._commentary: set[int] = set()  # messages that are not the answer
+        self._calls_without_arguments: set[int] = set()
 
     @property
     def partial(self) -> LLMOutput:
         """What has arrived so far; ``finished`` is True once the end of the answer has come."""
-        return LLMOutput(
-            self._id or self._request.request_id,
-            self._request.prompt,
-            (self._parts.output(),),
-            self._parts.finish_reason is not None,
-            usage=self._usage,
-            model=self._model,
-            warnings=tuple(self._warnings.values()),
-        )
+        outputs = (self._parts.output(),)
+        return self._output(outputs, finished=self._parts.finish_reason is not None)
 
-    def _parsed(self, raw: bytes) -> dict[str, Any]:
-        event = _json(raw)
-        if not isinstance(event, dict):
-            raise self._holding(unexpected("an event of the stream is not a JSON object", raw))
-        return event
+    def _not_finished(self, partial: LLMOutput) -> CallError:
+        if not self._id and self._frames.stray is not None:
+            error = unexpected("the answer is not an event stream", self._frames.stray)
+            return self._with_partial(error)
+        return incomplete(partial)
 
-    def _event(self, event: dict[str, Any], raw: bytes, deltas: list[Delta]) -> None:
-        if self._parts.finish_reason is not None:
-            return  # nothing counts after the end
-        if event.get("type") == "error" or event.get("error"):
-            raise self._holding(stream_failure(event))
-        try:
-            self._take(event, deltas)
-        except FieldError as error:
-            what = "an event of the stream is not one of a response"
-            raise self._holding(not_read(what, error, raw)) from None
+    def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
+        if frame.strip() != _DONE:
+            super()._read_frame(frame, deltas)
 
-    def _take(self, event: dict[str, Any], deltas: list[Delta]) -> None:
-        kind = required_text(event, "type").removeprefix("response.")
+    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+        kind = required_text(value, "type").removeprefix("response.")
         reader = self._READERS.get(kind)
         if reader is not None:
-            delta = reader(self, event)
+            delta = reader(self, value)
             if delta is not None:
                 deltas.append(delta)
         if kind in {"completed", "incomplete"} and self._usage is not None:
@@ -352,79 +279,76 @@ class ResponsesDecoder:
 
     # ---- one reader per type of event
 
-    def _begun(self, event: Mapping[str, Any]) -> None:
+    def _begun(self, event: Mapping[str, object]) -> None:
         response = required_mapping(event, "response")
-        self._id = label(response, "id", self._warnings) or ""
+        self._id = label(response, "id", self._warnings)
         self._model = label(response, "model", self._warnings)
 
-    def _text(self, event: Mapping[str, Any]) -> Delta | None:
+    def _text(self, event: Mapping[str, object]) -> Delta | None:
         if count(event, "output_index") in self._commentary:
             return self._reasoning(event)
-        return self._parts.add(
-            required_text(event, "delta"), logprobs=logprobs(event, "logprobs", "")
-        )
+        tokens = logprobs(event, "logprobs", "")
+        return self._parts.add(required_text(event, "delta"), logprobs=tokens)
 
-    def _refusal(self, event: Mapping[str, Any]) -> Delta | None:
+    def _refusal(self, event: Mapping[str, object]) -> Delta | None:
         self._parts.refused = True
         return self._parts.add(required_text(event, "delta"))
 
-    def _reasoning(self, event: Mapping[str, Any]) -> Delta | None:
+    def _reasoning(self, event: Mapping[str, object]) -> Delta | None:
         return self._parts.add("", required_text(event, "delta"))
 
-    def _summary_part(self, event: Mapping[str, Any]) -> Delta | None:
+    def _summary_part(self, event: Mapping[str, object]) -> Delta | None:
         return self._parts.add("", "\n\n") if count(event, "summary_index") else None
 
-    def _item(self, event: Mapping[str, Any]) -> Delta | None:
+    def _item(self, event: Mapping[str, object]) -> Delta | None:
         item = required_mapping(event, "item")
         kind = required_text(item, "type", "item.")
-        if kind == "message" and not is_answer(item):
-            self._commentary.add(_place(event))
-        if kind not in CALLS:  # llama.cpp leaves the output_index out of all items
+        if kind == "message" and not _is_answer(item):
+            self._commentary.add(_output_index(event))
+        if kind not in _CALLS:  # llama.cpp leaves the output_index out of all items
             return None
-        place = _place(event)
-        self._unwritten.add(place)
-        name = required_text(item, "name", "item.")
-        return self._call(place, {"name": name}, text(item, "call_id", "item."))
+        index = _output_index(event)
+        self._calls_without_arguments.add(index)
+        function = {"name": required_text(item, "name", "item.")}
+        return self._call(index, function, text(item, "call_id", "item."))
 
-    def _arguments(self, event: Mapping[str, Any]) -> Delta | None:
-        place = _place(event)
-        self._unwritten.discard(place)
-        return self._call(place, {"arguments": required_text(event, "delta")})
+    def _arguments(self, event: Mapping[str, object]) -> Delta | None:
+        index = _output_index(event)
+        self._calls_without_arguments.discard(index)
+        return self._call(index, {"arguments": required_text(event, "delta")})
 
-    def _item_done(self, event: Mapping[str, Any]) -> Delta | None:
+    def _item_done(self, event: Mapping[str, object]) -> Delta | None:
         """The arguments of a call that were not streamed; some servers send them at the end."""
-        item, place = required_mapping(event, "item"), count(event, "output_index")
-        if place not in self._unwritten:
+        item, index = required_mapping(event, "item"), count(event, "output_index")
+        if index not in self._calls_without_arguments:
             return None
-        self._unwritten.discard(place)
+        self._calls_without_arguments.discard(index)
         arguments = json_text(item, "arguments", "item.") or json_text(item, "input", "item.")
-        return self._call(place, {"arguments": arguments})
+        return self._call(index, {"arguments": arguments})
 
     def _call(
-        self, place: int, function: dict[str, Any], call_id: str | None = None
+        self, index: int, function: Mapping[str, str], call_id: str | None = None
     ) -> Delta | None:
-        return self._parts.add("", "", [{"id": call_id, "index": place, "function": function}])
+        return self._parts.add("", "", [{"id": call_id, "index": index, "function": function}])
 
-    def _ended(self, event: Mapping[str, Any]) -> Delta | None:
-        response = dict(required_mapping(event, "response"))
-        if event["type"].endswith("incomplete"):
-            response["status"] = "incomplete"  # the answer was cut, whatever its own status says
+    def _ended(self, event: Mapping[str, object]) -> Delta | None:
+        response = required_mapping(event, "response")
+        if required_text(event, "type").endswith("incomplete"):
+            # The answer was cut, whatever the status of the response is.
+            response = {**response, "status": "incomplete"}
         self._begun(event)
         self._usage = read_usage(response.get("usage"), RESPONSES_USAGE, self._warnings)
-        reason = finish_reason(response, refused=self._parts.refused, calls=self._parts.called)
+        reason = _finish_reason(response, refused=self._parts.refused, called=self._parts.called)
         return self._parts.add("", finish_reason=reason)
 
-    def _failed(self, event: Mapping[str, Any]) -> None:
-        error = failed(required_mapping(event, "response"), self._request)
+    def _failed(self, event: Mapping[str, object]) -> None:
+        error = _failure(required_mapping(event, "response"), self._request)
         self._usage = error.usage
-        raise self._holding(error)
+        raise self._with_partial(error)
 
-    def _holding(self, error: CallError) -> CallError:
-        """The error, with all that has arrived as its `partial`."""
-        error.partial = replace(self.partial, finished=False)
-        return error
-
-    _READERS: ClassVar[dict[str, Callable[[ResponsesDecoder, Mapping[str, Any]], Delta | None]]] = {
+    _READERS: ClassVar[
+        dict[str, Callable[[ResponsesDecoder, Mapping[str, object]], Delta | None]]
+    ] = {
         "created": _begun,
         "output_text.delta": _text,
         "refusal.delta": _refusal,
@@ -441,18 +365,11 @@ class ResponsesDecoder:
     }
 
 
-def _place(event: Mapping[str, Any]) -> int:
-    place = count(event, "output_index")
-    if place is None:
+def _output_index(event: Mapping[str, object]) -> int:
+    index = count(event, "output_index")
+    if index is None:
         raise FieldError("output_index is missing")
-    return place
-
-
-def _json(raw: bytes) -> Any:
-    try:
-        return from_json(raw)
-    except ValueError:
-        return None
+    return index
 
 
 # See CreateResponse in openai-openapi; it has no n, seed, stop, penalties or logit_bias.
@@ -462,7 +379,7 @@ _SAMPLING = {
     "top_p": "top_p",
     "logprobs": "top_logprobs",
 }
-_JOINED = frozenset({"reasoning", "text"})
+_MERGED = frozenset({"reasoning", "text"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,13 +394,13 @@ class OpenAIResponses:
     stream_type: str = "text/event-stream"
     advice: str = "leave it out"
 
-    def encode(self, request: ChatRequest) -> dict[str, Any]:
+    def encode(self, request: ChatRequest) -> dict[str, object]:
         """The body to send.
 
         Raises InvalidRequestError for a sampling parameter or a message that this API has no
         field for.
         """
-        body: dict[str, Any] = {
+        body: dict[str, object] = {
             "model": request.model,
             "input": input_items(request.messages),
             "store": False,
@@ -499,7 +416,7 @@ class OpenAIResponses:
             body["reasoning"] = {"effort": _effort(request.reasoning)}
         if request.stream:
             body["stream"] = True
-        return with_extra(body, request.extra_body, _JOINED)
+        return with_extra(body, request.extra_body, _MERGED)
 
     def decode(self, body: bytes, request: ChatRequest) -> LLMOutput:
         """The answer in a body that was not streamed; raises as `openai_responses.decode`."""
@@ -509,7 +426,7 @@ class OpenAIResponses:
         """A new decoder for the streamed answer to `request`."""
         return ResponsesDecoder(request)
 
-    def _sampling(self, request: ChatRequest) -> dict[str, Any]:
+    def _sampling(self, request: ChatRequest) -> dict[str, object]:
         fields = sampling_fields(
             request.sampling, _SAMPLING, "OpenAI's responses API", advice=self.advice
         )
@@ -518,7 +435,7 @@ class OpenAIResponses:
         return fields
 
 
-def _format(wanted: ResponseFormat) -> dict[str, Any]:
+def _format(wanted: ResponseFormat) -> dict[str, object]:
     if wanted.schema is None:
         return {"type": "json_object"}
     return {
@@ -529,18 +446,20 @@ def _format(wanted: ResponseFormat) -> dict[str, Any]:
     }
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _tool(tool: Mapping[str, object]) -> dict[str, object]:
     """A tool in chat format, flattened; a built-in tool of the server is kept as it is."""
-    if "function" not in tool:
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
         return dict(tool)
     # If strict is left out, it means true in this API and false in chat completions.
-    return {"type": "function", "strict": False, **tool["function"]}
+    return {"type": "function", "strict": False, **function}
 
 
-def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
-    if isinstance(choice, str) or "function" not in choice:
+def _tool_choice(choice: str | Mapping[str, object]) -> str | Mapping[str, object]:
+    function = None if isinstance(choice, str) else choice.get("function")
+    if not isinstance(function, Mapping):
         return choice
-    return {"type": "function", "name": choice["function"]["name"]}
+    return {"type": "function", "name": function.get("name")}
 
 
 def _effort(reasoning: bool | str) -> str:

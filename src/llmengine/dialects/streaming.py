@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
@@ -13,22 +13,22 @@ from llmengine.dialects.fields import count, json_text, mapping, text
 from llmengine.types.outputs import CompletionOutput, Delta, ToolCall, ToolCallDelta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmengine.types.outputs import Logprob
 
 
 class AnswerParts:
-    """What has arrived of one answer: takes in pieces, returns deltas and the whole output.
+    """The parts of one answer that have arrived: takes in pieces, returns deltas and the output.
 
-    ``asked`` is the ``reasoning`` of the request. If it is off, no text is taken for reasoning.
+    ``requested`` is the ``reasoning`` of the request. If it is off, no text is taken for reasoning.
     """
 
     __slots__ = (
-        "_asked",
         "_calls",
         "_logprobs",
         "_reasoning",
+        "_requested",
         "_splitter",
         "_text",
         "_token_ids",
@@ -38,7 +38,7 @@ class AnswerParts:
         "stop_reason",
     )
 
-    def __init__(self, index: int, asked: bool | str | None) -> None:
+    def __init__(self, index: int, requested: bool | str | None) -> None:
         self.index = index
         self.finish_reason: str | None = None
         self.refused = False
@@ -48,8 +48,8 @@ class AnswerParts:
         self._logprobs: list[Logprob] = []
         self._token_ids: list[int] | None = None
         self._calls: ToolCallJoiner | None = None
-        self._asked = asked
-        self._splitter: ThinkSplitter | None = None if is_off(asked) else ThinkSplitter()
+        self._requested = requested
+        self._splitter: ThinkSplitter | None = None if is_off(requested) else ThinkSplitter()
 
     @property
     def has_content(self) -> bool:
@@ -65,7 +65,7 @@ class AnswerParts:
         self,
         text: str,
         reasoning: str = "",
-        calls: Iterable[Mapping[str, Any]] = (),
+        calls: Sequence[Mapping[str, object]] = (),
         logprobs: Sequence[Logprob] = (),
         finish_reason: str | None = None,
         *,
@@ -76,16 +76,18 @@ class AnswerParts:
             reasoning, text = self._split(
                 self._splitter, text, reasoning, ended=finish_reason is not None
             )
-        fragments = tuple([self._call(c) for c in calls])
+        fragments = self._fragments(calls) if calls else ()
         if self.finish_reason is not None:
             finish_reason = None  # some servers repeat it; only the first one is reported
         if finish_reason is not None:
             self.finish_reason = finish_reason
         elif not (text or reasoning or fragments or logprobs or token_ids):
             return None
-        self._keep(text, reasoning, logprobs)
+        self._append(text, reasoning, logprobs)
         if token_ids is not None:
-            self._keep_ids(token_ids)
+            if self._token_ids is None:
+                self._token_ids = []
+            self._token_ids.extend(token_ids)
         return Delta(
             text,
             self.index,
@@ -102,7 +104,7 @@ class AnswerParts:
         self._splitter = None
         if not (text or reasoning):
             return None
-        self._keep(text, reasoning, ())
+        self._append(text, reasoning, ())
         return Delta(text, self.index, reasoning)
 
     def output(self) -> CompletionOutput:
@@ -111,7 +113,7 @@ class AnswerParts:
         text = "".join(self._text) + held_text
         reasoning = ("".join(self._reasoning) + held_reasoning) or None
         if reasoning is None:
-            reasoning, text = split_unopened(text, self._asked)
+            reasoning, text = split_unopened(text, self._requested)
         tokens = tuple(self._logprobs) or None
         return CompletionOutput(
             self.index,
@@ -147,17 +149,12 @@ class AnswerParts:
             self._splitter = None
         return reasoning, answer
 
-    def _call(self, fragment: Mapping[str, Any]) -> Any:
+    def _fragments(self, calls: Sequence[Mapping[str, object]]) -> tuple[ToolCallDelta, ...]:
         if self._calls is None:
             self._calls = ToolCallJoiner()
-        return self._calls.feed(fragment)
+        return tuple([self._calls.feed(call) for call in calls])
 
-    def _keep_ids(self, token_ids: Sequence[int]) -> None:
-        if self._token_ids is None:
-            self._token_ids = []
-        self._token_ids.extend(token_ids)
-
-    def _keep(self, text: str, reasoning: str, logprobs: Sequence[Logprob]) -> None:
+    def _append(self, text: str, reasoning: str, logprobs: Sequence[Logprob]) -> None:
         if text:
             self._text.append(text)
         if reasoning:
@@ -170,7 +167,7 @@ _PATH = "tool_calls[]."
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenCall:
     """A call that may still get fragments; ``wire_index`` is the server's number for it."""
 
     place: int
@@ -213,9 +210,9 @@ class ToolCallJoiner:
     __slots__ = ("_calls",)
 
     def __init__(self) -> None:
-        self._calls: list[_Open] = []
+        self._calls: list[_OpenCall] = []
 
-    def feed(self, fragment: Mapping[str, Any]) -> ToolCallDelta:
+    def feed(self, fragment: Mapping[str, object]) -> ToolCallDelta:
         """Take in one fragment and return its delta, with the call's position as index.
 
         Raises FieldError for a field of a wrong type.
@@ -230,7 +227,7 @@ class ToolCallJoiner:
         call = self._find(piece)
         is_new = call is None
         if call is None:
-            call = _Open(len(self._calls), piece.index)
+            call = _OpenCall(len(self._calls), piece.index)
             self._calls.append(call)
         call.id = call.id or piece.id
         call.name = call.name or piece.name
@@ -248,7 +245,7 @@ class ToolCallJoiner:
             [ToolCall(c.id or "", c.name or "", "".join(c.arguments)) for c in self._calls]
         )
 
-    def _find(self, piece: _Fragment) -> _Open | None:
+    def _find(self, piece: _Fragment) -> _OpenCall | None:
         """The call that a fragment continues, or None if it begins one."""
         if piece.id is not None:
             return self._by_id(piece.id, piece)
@@ -257,7 +254,7 @@ class ToolCallJoiner:
             return None if call is None or _begins_another(piece, call) else call
         return self._calls[-1] if self._calls and piece.name is None else None
 
-    def _by_id(self, call_id: str, piece: _Fragment) -> _Open | None:
+    def _by_id(self, call_id: str, piece: _Fragment) -> _OpenCall | None:
         call = next((c for c in reversed(self._calls) if c.id == call_id), None)
         if call is not None:
             # Some servers give every call of an answer the same id.
@@ -267,11 +264,11 @@ class ToolCallJoiner:
         begun = None if piece.index is None or piece.name is not None else self._at(piece.index)
         return begun if begun is not None and begun.id is None else None
 
-    def _at(self, index: int) -> _Open | None:
+    def _at(self, index: int) -> _OpenCall | None:
         return next((c for c in reversed(self._calls) if c.wire_index == index), None)
 
 
-def _begins_another(piece: _Fragment, call: _Open) -> bool:
+def _begins_another(piece: _Fragment, call: _OpenCall) -> bool:
     """Whether a fragment without an id begins another call although it has the index of `call`."""
     if piece.name is None or call.name is None:
         return False
@@ -381,23 +378,23 @@ def is_off(reasoning: bool | str | None) -> bool:
     return reasoning is False or reasoning == "none"
 
 
-def split_think(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
+def split_think(text: str, requested: bool | str | None = None) -> tuple[str | None, str]:
     """The (reasoning, answer) of a whole text; reasoning is None if there is none.
 
-    ``asked`` is the ``reasoning`` of the request. If it is off, the whole text is the answer.
+    ``requested`` is the ``reasoning`` of the request. If it is off, the whole text is the answer.
     """
-    if is_off(asked):
+    if is_off(requested):
         return None, text
     if _OPEN not in text:
-        return split_unopened(text, asked)
+        return split_unopened(text, requested)
     splitter = ThinkSplitter()
     reasoning, answer = splitter.feed(text)
     more_reasoning, more_answer = splitter.finish()
     reasoning, answer = reasoning + more_reasoning, answer + more_answer
-    return (reasoning, answer) if reasoning else split_unopened(answer, asked)
+    return (reasoning, answer) if reasoning else split_unopened(answer, requested)
 
 
-def split_unopened(text: str, asked: bool | str | None = None) -> tuple[str | None, str]:
+def split_unopened(text: str, requested: bool | str | None = None) -> tuple[str | None, str]:
     """The (reasoning, answer) of a text that has a closing tag but no opening tag.
 
     The chat templates of DeepSeek R1 and others put the opening tag into the prompt. A stream
@@ -407,22 +404,22 @@ def split_unopened(text: str, asked: bool | str | None = None) -> tuple[str | No
     a line or a code block counts only if the request asked for reasoning, because models end the
     line after the closing tag.
     """
-    if is_off(asked):
+    if is_off(requested):
         return None, text
     at = text.find(_CLOSE)
-    while at >= 0 and not _ends_reasoning(text, at, asked=asked is not None):
+    while at >= 0 and not _ends_reasoning(text, at, requested=requested is not None):
         at = text.find(_CLOSE, at + len(_CLOSE))
     if at < 0 or _OPEN in text[:at]:
         return None, text
     return text[:at] or None, text[at + len(_CLOSE) :].lstrip()
 
 
-def _ends_reasoning(text: str, at: int, *, asked: bool) -> bool:
+def _ends_reasoning(text: str, at: int, *, requested: bool) -> bool:
     """Whether the closing tag at that position ends reasoning and is not part of the answer."""
     before, after = text[at - 1 : at], text[at + len(_CLOSE) :]
     if before in _QUOTES and after.startswith(_QUOTES):
         return False
-    if asked or not before:
+    if requested or not before:
         return True
     ends_line = not after.partition("\n")[0].strip()
     return ends_line and text.count(_FENCE, 0, at) % 2 == 0

@@ -15,7 +15,7 @@ from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine.config.engine import EngineConfig
+    from llmengine.config.settings import EngineSettings
     from llmengine.structured.tools import Tool
     from llmengine.types.request import Prompt
 
@@ -29,6 +29,7 @@ _NO_PROMPTS = (
     "prompts is {given}; give a string, a list of {{'role': ..., 'content': ...}} messages, or a "
     "list of such prompts"
 )
+_NO_SAMPLING = SamplingParams()
 _SAMPLING = frozenset(f.name for f in fields(SamplingParams))
 _CONFIGURED = frozenset(
     {"model", "timeout", "max_retries", "api_key", "headers", "endpoint", "base_url", "backend"}
@@ -87,13 +88,16 @@ class CallOptions:
         _check("reasoning", self.reasoning, (bool, str, type(None)), "a bool or an effort")
         _check("extra_body", self.extra_body, (Mapping, type(None)), "a mapping")
         _check("json_schema", self.json_schema, (Mapping, type(None)), "a mapping")
-        object.__setattr__(self, "tools", as_tools(self.tools or ()))
+        object.__setattr__(self, "tools", as_tools(self.tools) if self.tools else ())
 
 
 def _check(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
     if not isinstance(value, kinds):
         msg = f"option {name!r} is {reprlib.repr(value)}; it must be {wanted}"
         raise InvalidRequestError(msg)
+
+
+NO_OPTIONS = CallOptions()
 
 
 class Options(TypedDict, total=False):
@@ -147,15 +151,15 @@ def as_sampling(params: object, count: int) -> list[SamplingParams]:
         if len(params) != count:
             msg = (
                 f"{len(params)} sampling_params for {count} prompts; "
-                "give one for all, or a list with one a prompt"
+                "give one for all, or a list with one per prompt"
             )
             raise InvalidRequestError(msg)
         return [SamplingParams.of(p) for p in params]
-    return [SamplingParams.of(params)] * count
+    return [_NO_SAMPLING if params is None else SamplingParams.of(params)] * count
 
 
 def build_request(  # noqa: PLR0913 - the one place where all are needed
-    config: EngineConfig,
+    config: EngineSettings,
     prompt: Prompt,
     sampling: SamplingParams,
     options: CallOptions,

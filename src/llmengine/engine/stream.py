@@ -22,9 +22,10 @@ from llmengine.types.outputs import Delta
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
+    from llmengine.backends.base import Backend
+    from llmengine.backends.connection import URLs
     from llmengine.dialects.base import StreamDecoder
     from llmengine.engine.call import CallUsage
-    from llmengine.engine.engine import Engine
     from llmengine.transport.base import HTTPStream
     from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
@@ -48,39 +49,43 @@ class End:
 class StreamReader:
     """Fetches one streamed answer on the background loop and queues its deltas."""
 
-    def __init__(self, engine: Engine, request: ChatRequest) -> None:
-        self._engine = engine
+    _call: Call  # made on the loop
+
+    def __init__(self, backend: Backend, request: ChatRequest) -> None:
+        self._backend = backend
         self._request = request
         self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_AHEAD)
         self._delivered = False
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # if structured
 
-    async def run(self, loop: Background, url: str, origin: str) -> None:
+    async def run(self, loop: Background, urls: URLs) -> None:
         """Queue every delta, and at the end always an End, whatever happens."""
         try:
-            call = Call(self._engine, loop, url, origin)
-            async with call.slots:
-                with call.tally(self._request) as tally:
-                    end = await self._pump(call, tally)
+            self._call = Call(self._backend, self._backend.connect(loop, urls))
+            async with self._call.slots:
+                with self._call.usage(self._request) as usage:
+                    end = await self._read(usage)
         except Exception as error:  # noqa: BLE001 - without an End the reader waits for ever
             end = End(ours(error))
         await self._queue.put(end)
 
-    async def _pump(self, call: Call, tally: CallUsage) -> End:
+    async def _read(self, usage: CallUsage) -> End:
         try:
-            if self._request.output_model is None:
-                await require_enforcement(call, self._request)
-                output = await self._exchange(call, self._request, tally)
-                refuse_uncalled(output, self._request)
+            if self._request.output_model is not None:
+                output = await self._structured(usage)
             else:
-                output = await self._structured(call, tally)
+                if self._request.sampling.structured_outputs:
+                    await require_enforcement(self._call, self._request)
+                output = await self._exchange(self._request, usage)
+                if self._request.tool_choice is not None:
+                    refuse_uncalled(output, self._request)
         except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
             error = ours(raised)
             if isinstance(error, CallError):
-                error.attempts = tally.attempts
-            tally.close(error=error)
+                error.attempts = usage.attempts
+            usage.close(error=error)
             return End(detached(error))
-        tally.close(output)
+        usage.close(output)
         return End()
 
     async def take(self) -> list[Delta | End]:
@@ -90,32 +95,31 @@ class StreamReader:
             items.append(self._queue.get_nowait())
         return items
 
-    async def _structured(self, call: Call, tally: CallUsage) -> LLMOutput:
+    async def _structured(self, usage: CallUsage) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is validated, the parsed value."""
         self._watches = defaultdict(WhitespaceWatch)
 
         async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
-            return await self._exchange(call, asked, tally, max_retries)
+            return await self._exchange(asked, usage, max_retries)
 
-        output = await stream_structured(call, self._request, send)
+        output = await stream_structured(self._call, self._request, send)
         for answer in output.outputs:
             await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
         return output
 
     async def _exchange(
-        self, call: Call, request: ChatRequest, tally: CallUsage, max_retries: int | None = None
+        self, request: ChatRequest, usage: CallUsage, max_retries: int | None = None
     ) -> LLMOutput:
-        limit = self._engine.config.max_retries if max_retries is None else max_retries
-
         async def send(asked: ChatRequest) -> LLMOutput:
-            return await call.retried(partial(self._attempt, call, asked, tally), limit)
+            once = partial(self._attempt, asked, usage)
+            return await self._call.connection.retried(once, max_retries)
 
-        return await call.with_or_without_reasoning(request, send)
+        return await self._call.with_or_without_reasoning(request, send)
 
-    async def _attempt(self, call: Call, request: ChatRequest, tally: CallUsage) -> LLMOutput:
-        decoder = self._engine.dialect.decoder(request)
+    async def _attempt(self, request: ChatRequest, usage: CallUsage) -> LLMOutput:
+        decoder = self._backend.dialect.decoder(request)
         try:
-            output = await self._fetch(call, request, decoder, tally)
+            output = await self._fetch(request, decoder, usage)
         except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
             error = ours(raised)
             if isinstance(error, CallError):
@@ -124,50 +128,51 @@ class StreamReader:
                 # The caller has read some of the answer already; a second attempt would repeat it.
                 # Content that came with the failure is kept for the caller too, so no retry either.
                 error.final = error.final or self._delivered or _has_content(error.partial)
-                tally.failed(error)
-                await self._engine.explain(call, error)
+                usage.failed(error)
+                await self._backend.explain(self._call.connection, error)
             raise error from error.__cause__
-        tally.answered(output.usage)
-        self._engine.tell_unread(output.warnings)
+        self._call.note_answer(output, usage)
         return output
 
     async def _fetch(
-        self, call: Call, request: ChatRequest, decoder: StreamDecoder, tally: CallUsage
+        self, request: ChatRequest, decoder: StreamDecoder, usage: CallUsage
     ) -> LLMOutput:
-        engine = self._engine
-        clocks = engine.clocks
+        backend, connection = self._backend, self._call.connection
+        clocks, limits = connection.clocks, connection.config.limits
         now = asyncio.get_running_loop().time
-        tally.attempt()
-        async with call.process_slots, AsyncExitStack() as stack:
+        usage.attempt()
+        async with connection.process_slots, AsyncExitStack() as stack:
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
-            opening = stack.enter_async_context(engine.outgoing(call, request).stream())
+            opening = stack.enter_async_context(
+                connection.stream(backend.outgoing(connection, request))
+            )
             reply = await _within(clock, opening)
             if reply.status != 200:  # noqa: PLR2004 - the only status of success
                 body = await _within(clock, _whole(reply.chunks))
-                engine.config.limits.hold_values(body)
-                raise call.refusal(reply.status, reply.headers, body)
-            if engine.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
+                limits.hold_values(body)
+                raise connection.refusal(reply.status, reply.headers, body)
+            if backend.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
                 body = await _within(clock, _whole(reply.chunks))
-                engine.config.limits.hold_values(body)
+                limits.hold_values(body)
                 raise self._no_stream(reply, body)
-            meter = EventMeter(engine.config.limits, engine.dialect.stream_type)
+            meter = EventMeter(limits, backend.dialect.stream_type)
             while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
                 clock.check(now())
                 meter.feed(chunk)
                 if len(chunk) > _LARGE:
                     await asyncio.sleep(0)  # many events: let other calls run
-                await self._deliver(deltas := decoder.feed(chunk), clock, tally)
+                await self._deliver(deltas := decoder.feed(chunk), clock, usage)
                 if self._watches is not None and self._loops(deltas):
                     raise whitespace_loop(decoder.partial)
-        await self._deliver(decoder.end(), clock, tally)
+        await self._deliver(decoder.end(), clock, usage)
         output = decoder.finish()
-        await engine.check_answer(call, request, output)
+        await backend.check_answer(connection, request, output)
         return output
 
-    async def _deliver(self, deltas: list[Delta], clock: StreamClock, tally: CallUsage) -> None:
+    async def _deliver(self, deltas: list[Delta], clock: StreamClock, usage: CallUsage) -> None:
         has_content = any(delta.has_content for delta in deltas)
         if has_content:
-            tally.content()
+            usage.content()
         for delta in deltas:
             self._delivered = self._delivered or delta.has_content
             await self._queue.put(delta)
@@ -187,13 +192,13 @@ class StreamReader:
         """
         partial, cut = None, False
         try:
-            partial = self._engine.dialect.decode(body, self._request)
+            partial = self._backend.dialect.decode(body, self._request)
         except UnexpectedResponseError as error:
             partial, cut = error.partial, error.cut
         except CallError as error:
             return error
         found = reply.headers.get("Content-Type", "no content type")
-        msg = f"asked for a stream ({self._engine.dialect.stream_type}), got {found}"
+        msg = f"asked for a stream ({self._backend.dialect.stream_type}), got {found}"
         if partial is None:
             msg = f"{msg}: {quote(body)}"
         return UnexpectedResponseError(msg, status=reply.status, partial=partial, cut=cut)

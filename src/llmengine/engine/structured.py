@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 
@@ -18,11 +17,7 @@ from llmengine.structured.enforcement import (
     Enforcement,
     Server,
     judged,
-    learn,
-    learn_refusal,
     question,
-    refuses,
-    verdict_on,
 )
 from llmengine.structured.ladder import (
     Misfit,
@@ -51,7 +46,6 @@ if TYPE_CHECKING:
     from llmengine.engine.call import Call, CallUsage
     from llmengine.structured.enforcement import Field
     from llmengine.structured.ladder import SchemaStep
-    from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
 
@@ -66,14 +60,9 @@ _WORDS: dict[Field, tuple[str, str]] = {
     "response_format": ("JSON schemas", "a JSON schema"),
     "structured_outputs": ("structured_outputs", "structured_outputs"),
 }
-# Probes under way, by loop; they are dropped with a loop that has ended or that belongs to the
-# parent of a forked process.
-_running: WeakKeyDictionary[Background, dict[Server, asyncio.Task[Enforcement | None]]] = (
-    WeakKeyDictionary()
-)
 
 
-async def generate_structured(call: Call, request: ChatRequest, tally: CallUsage) -> LLMOutput:
+async def generate_structured(call: Call, request: ChatRequest, usage: CallUsage) -> LLMOutput:
     """The answer that fits the output model, from the first step that gives one.
 
     Raises TruncatedError at once for an answer that was cut, since the next one would be cut too;
@@ -82,23 +71,23 @@ async def generate_structured(call: Call, request: ChatRequest, tally: CallUsage
     """
 
     async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
-        return await call.exchange(asked, tally, max_retries)
+        return await call.exchange(asked, usage, max_retries)
 
-    climber = StructuredCall(call, request)
+    structured = StructuredCall(call, request)
     misfits: list[Misfit] = []
-    step: SchemaStep | None = await climber.first_step()
+    step: SchemaStep | None = await structured.first_step()
     while step is not None:
-        step, output = await climber.ask(step, send, misfits)
+        step, output = await structured.ask(step, send, misfits)
         refuse_refusal(output)
         refuse_calls(output)
         try:
-            return climber.fitted(output, step)
+            return structured.fitted(output, step)
         except TruncatedError:
             raise
         except StructuredOutputError as error:
             misfits.append(Misfit(step, error))
-        step = after_misfit(step, climber.shape)
-    raise exhausted(misfits, climber.shape)
+        step = after_misfit(step, structured.shape)
+    raise exhausted(misfits, structured.shape)
 
 
 async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLMOutput:
@@ -107,11 +96,11 @@ async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLM
     Deltas that were delivered cannot be taken back, so the next lower step is tried only if the
     server refuses the request. Raises StructuredOutputError for an answer that does not fit.
     """
-    climber = StructuredCall(call, request)
-    step, output = await climber.ask(await climber.first_step(), send, [])
+    structured = StructuredCall(call, request)
+    step, output = await structured.ask(await structured.first_step(), send, [])
     refuse_refusal(output)
     refuse_calls(output)
-    return climber.fitted(output, step)
+    return structured.fitted(output, step)
 
 
 class StructuredCall:
@@ -121,7 +110,7 @@ class StructuredCall:
         self._call = call
         self._request = request
         self._server = server_of(call, request)
-        self._strict = call.engine.schema_dialect == "openai_strict"
+        self._strict = call.backend.schema_dialect == "openai_strict"
         self.shape = shape_of(request.output_model)
 
     async def first_step(self) -> SchemaStep:
@@ -167,7 +156,9 @@ class StructuredCall:
     def _taken(self, step: SchemaStep) -> SchemaStep:
         """The step, or the first lower one that the server is not known to refuse."""
         lower: SchemaStep | None = step
-        while lower is not None and refuses(self._server, lower, self.shape):
+        while lower is not None and self._call.backend.enforcement.refuses(
+            self._server, lower, self.shape
+        ):
             step, lower = lower, after_refusal(lower, self.shape)
         return lower or step
 
@@ -175,10 +166,10 @@ class StructuredCall:
         for step, error in refused.items():
             if may_crash_at_format(error) and error.attempts == 1:
                 continue  # a single crash may have any cause
-            if learn_refusal(self._server, step, self.shape):
+            if self._call.backend.enforcement.learn_refusal(self._server, step, self.shape):
                 log.warning(
                     "engine %r: %s refuses %s for %s, so %s is used: %s",
-                    self._call.engine.name,
+                    self._call.config.name,
                     self._server.url,
                     step,
                     self.shape.name,
@@ -197,8 +188,8 @@ def _may_refuse_format(error: CallError) -> bool:
 
 def server_of(call: Call, request: ChatRequest, field: Field = "response_format") -> Server:
     """The key under which the verdict on this call's server is kept."""
-    extra = to_json(call.engine.config.extra_body).decode()
-    return Server(call.url, request.model, field, request.reasoning, extra)
+    extra = to_json(call.config.extra_body).decode()
+    return Server(call.connection.urls.chat, request.model, field, request.reasoning, extra)
 
 
 async def require_enforcement(call: Call, request: ChatRequest) -> None:
@@ -207,36 +198,34 @@ async def require_enforcement(call: Call, request: ChatRequest) -> None:
     An answer does not show whether a regex or a grammar was enforced. So the server is probed,
     once, unless the backend knows its server or the configuration names a step.
     """
-    engine = call.engine
-    is_known = engine.trusts_schema or engine.config.structured != "auto"
-    if not request.sampling.structured_outputs or is_known:
+    if call.backend.trusts_schema or call.config.structured != "auto":
         return
     server = server_of(call, request, "structured_outputs")
-    verdict = verdict_on(server) or await _shared_probe(call, server)
+    verdict = call.backend.enforcement.verdict_on(server) or await _shared_probe(call, server)
     if verdict is not None and verdict.enforced is False:
         raise StructuredOutputError(
-            f"engine {engine.name!r}: {server.url}: {verdict.reason}; give an output_model, which "
-            "is validated, or ask vLLM"
+            f"engine {call.config.name!r}: {server.url}: {verdict.reason}; give an output_model, "
+            "which is validated, or ask vLLM"
         )
 
 
 async def first_step(call: Call, server: Server) -> SchemaStep:
     """The step that the ladder starts with: the configured one, or the one the probe found."""
-    engine = call.engine
-    if engine.config.structured != "auto":
-        return engine.config.structured
-    if Capability.JSON_SCHEMA not in engine.capabilities:
-        return "json_object" if Capability.JSON_OBJECT in engine.capabilities else "prompt"
-    if engine.trusts_schema:
+    backend = call.backend
+    if call.config.structured != "auto":
+        return call.config.structured
+    if Capability.JSON_SCHEMA not in backend.capabilities:
+        return "json_object" if Capability.JSON_OBJECT in backend.capabilities else "prompt"
+    if backend.trusts_schema:
         return "json_schema"
-    verdict = verdict_on(server) or await _shared_probe(call, server)
+    verdict = backend.enforcement.verdict_on(server) or await _shared_probe(call, server)
     # Without a verdict the schema is sent too, since the answer is validated in any case.
     return verdict.first if verdict is not None else "json_schema"
 
 
 async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
     """The verdict of the one probe of that server, which the first caller starts."""
-    running = _running.setdefault(call.loop, {})
+    running = call.backend.enforcement.probes.setdefault(call.connection.loop, {})
     task = running.get(server)
     if task is None:
         task = running[server] = asyncio.create_task(_probe(call, server))
@@ -246,22 +235,22 @@ async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
 
 async def _probe(call: Call, server: Server) -> Enforcement | None:
     """The verdict, which is kept from now on; None if the server could not be asked."""
-    with call.tally(_question(call, server, BUDGETS[0], server.field)) as tally:
+    with call.usage(_question(call, server, BUDGETS[0], server.field)) as usage:
         try:
-            enforced, reason = await _examine(call, server, tally)
+            enforced, reason = await _examine(call, server, usage)
         except CallError as error:
-            tally.close(error=error)
-            log.info("engine %r: no probe of %s: %s", call.engine.name, server.field, error.label)
+            usage.close(error=error)
+            log.info("engine %r: no probe of %s: %s", call.config.name, server.field, error.label)
             return None
-        tally.close()
+        usage.close()
     first: SchemaStep = "json_object" if enforced is False else "json_schema"
-    verdict = Enforcement(first, enforced, reason, tally.attempts, tally.usage)
-    learn(server, verdict)
-    _tell(call.engine.name, server, verdict)
+    verdict = Enforcement(first, enforced, reason, usage.attempts, usage.usage)
+    call.backend.enforcement.learn(server, verdict)
+    _tell(call.config.name, server, verdict)
     return verdict
 
 
-async def _examine(call: Call, server: Server, tally: CallUsage) -> tuple[bool | None, str]:
+async def _examine(call: Call, server: Server, usage: CallUsage) -> tuple[bool | None, str]:
     """Whether the constraint is enforced (None if that cannot be seen), and what shows it.
 
     Raises CallError if the server could not be asked.
@@ -269,13 +258,13 @@ async def _examine(call: Call, server: Server, tally: CallUsage) -> tuple[bool |
     many, one = _WORDS[server.field]
     for budget in BUDGETS:
         try:
-            output = await _ask(call, server, tally, budget)
+            output = await _ask(call, server, usage, budget)
         except BadRequestError as refusal:
-            return await _compare(call, server, tally, refusal)
+            return await _compare(call, server, usage, refusal)
         except InternalServerError as crash:
             if not may_crash_at_format(crash):
                 raise
-            answer = await _after_crash(call, server, tally, budget)
+            answer = await _after_crash(call, server, usage, budget)
             if answer is None:
                 return False, f"it fails at {many}: {crash}"
             output = answer
@@ -289,27 +278,27 @@ async def _examine(call: Call, server: Server, tally: CallUsage) -> tuple[bool |
 
 
 async def _compare(
-    call: Call, server: Server, tally: CallUsage, refusal: BadRequestError
+    call: Call, server: Server, usage: CallUsage, refusal: BadRequestError
 ) -> tuple[bool | None, str]:
     """What a refused probe means, found out by the same request without the constraint."""
     many, one = _WORDS[server.field]
     try:
-        await call.exchange(_question(call, server, BUDGETS[0], None), tally, max_retries=0)
+        await call.exchange(_question(call, server, BUDGETS[0], None), usage, max_retries=0)
     except BadRequestError:
         return None, f"it refuses the probe, with and without {one}: {refusal}"
     return False, f"it refuses {many}: {refusal}"
 
 
 async def _after_crash(
-    call: Call, server: Server, tally: CallUsage, max_tokens: int
+    call: Call, server: Server, usage: CallUsage, max_tokens: int
 ) -> LLMOutput | None:
     """The answer after a 500; None if the server fails only with the constraint.
 
     Raises the CallError if the server fails without the constraint too.
     """
-    await call.exchange(_question(call, server, max_tokens, None), tally, max_retries=0)
+    await call.exchange(_question(call, server, max_tokens, None), usage, max_retries=0)
     try:
-        return await _ask(call, server, tally, max_tokens, max_retries=_AGAIN)
+        return await _ask(call, server, usage, max_tokens, max_retries=_AGAIN)
     except InternalServerError:
         return None
 
@@ -323,17 +312,17 @@ def may_crash_at_format(error: CallError) -> bool:
 
 
 async def _ask(
-    call: Call, server: Server, tally: CallUsage, max_tokens: int, max_retries: int = 0
+    call: Call, server: Server, usage: CallUsage, max_tokens: int, max_retries: int = 0
 ) -> LLMOutput:
     asked = _question(call, server, max_tokens, server.field)
-    return await call.exchange(asked, tally, max_retries=max_retries)
+    return await call.exchange(asked, usage, max_retries=max_retries)
 
 
 def _question(call: Call, server: Server, max_tokens: int, field: Field | None) -> ChatRequest:
     return question(
         server.model,
         server.reasoning,
-        call.engine.config.extra_body,
+        call.config.extra_body,
         max_tokens=max_tokens,
         field=field,
     )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from llmengine.config.files import load_engines, parse_engines, read_yaml
+from llmengine.engine.files import load_engines, parse_engines, read_yaml
 from llmengine.pipeline.inline_schema import complete_schema
 from llmengine.pipeline.step import Chain, Step, read_records, to_records
 from llmengine.types.errors import ConfigError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
     from llmengine.pipeline.step import Model, Record
 
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from llmengine.config.engine import EngineConfig
-    from llmengine.engine.engine import Engine
+    from llmengine.engine.engine import Engine, EngineConfig
     from llmengine.pipeline.step import Chain, Record, Step
     from llmengine.types.request import Message
 

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
     from llmengine.pipeline.step import Chain, RecordError, RecordProgress, Step
     from llmengine.types.errors import LLMEngineError
-    from llmengine.types.outputs import Result
     from llmengine.types.request import Message
+    from llmengine.types.results import Result
 
 
 _DISTRIBUTION = "pytest-llmengine"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from llmengine.config.engine import EngineConfig
     from llmengine.config.resolve import Location, Names
+    from llmengine.engine.engine import EngineConfig
 
     Sources = Sequence[EnvSource]
     EnvFile = str | os.PathLike[str] | None

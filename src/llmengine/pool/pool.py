@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from llmengine.config.engine import EngineConfig
-from llmengine.config.files import load_engines
 from llmengine.config.resolve import Names
+from llmengine.engine.engine import EngineConfig
+from llmengine.engine.files import load_engines
 from llmengine.pool.environment import ENV_FILE, first_value, read_variables, with_variables
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError, UnknownEngineError

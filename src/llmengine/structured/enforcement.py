@@ -1,19 +1,23 @@
-"""Whether a server enforces constraints: the probe request, and the verdicts of this process."""
+"""Whether a server enforces constraints: the probe request, and the verdicts of an engine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from llmengine.types.request import ChatRequest, ResponseFormat
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
+    from asyncio import Task
     from collections.abc import Mapping
 
     from llmengine.structured.ladder import SchemaStep
     from llmengine.structured.schema import Shape
     from llmengine.types.outputs import LLMOutput, Usage
+
+    Probe = Task["Enforcement | None"]
 
 
 # Token limits of the probe; the second one is for models whose reasoning was cut by the first.
@@ -103,45 +107,48 @@ class Enforcement:
     usage: Usage | None = None
 
 
-_verdicts: dict[Server, Enforcement] = {}
-_refused: set[tuple[Server, SchemaStep, str]] = set()
+class EnforcementCache:
+    """What one engine has learned about the constraints that its server enforces.
 
-
-def verdicts() -> dict[Server, Enforcement]:
-    """All verdicts so far, with the requests and tokens that the probes cost."""
-    return dict(_verdicts)
-
-
-def verdict_on(server: Server) -> Enforcement | None:
-    """The verdict on a server, if it was probed."""
-    return _verdicts.get(server)
-
-
-def learn(server: Server, verdict: Enforcement) -> None:
-    """Keep a verdict for the life of the process."""
-    _verdicts[server] = verdict
-
-
-def learn_refusal(server: Server, step: SchemaStep, shape: Shape) -> bool:
-    """Remember that a server refuses the step; return whether this was not known before.
-
-    A server may refuse one schema and accept others, so for ``json_schema`` the refusal is
-    remembered per shape.
+    ``probes`` holds the probes that are under way, by event loop. They end with a loop that has
+    ended or that belongs to the parent of a forked process.
     """
-    known = len(_refused)
-    _refused.add(_refusal(server, step, shape))
-    return len(_refused) > known
 
+    def __init__(self) -> None:
+        self.probes: WeakKeyDictionary[object, dict[Server, Probe]] = WeakKeyDictionary()
+        self._verdicts: dict[Server, Enforcement] = {}
+        self._refused: set[tuple[Server, SchemaStep, str]] = set()
 
-def refuses(server: Server, step: SchemaStep, shape: Shape) -> bool:
-    """Whether the server is known to refuse the step."""
-    return bool(_refused) and _refusal(server, step, shape) in _refused
+    def verdicts(self) -> dict[Server, Enforcement]:
+        """All verdicts so far, with the requests and tokens that the probes cost."""
+        return dict(self._verdicts)
 
+    def verdict_on(self, server: Server) -> Enforcement | None:
+        """The verdict on a server, if it was probed."""
+        return self._verdicts.get(server)
 
-def forget() -> None:
-    """Forget all verdicts and refusals, for servers that were replaced at the same address."""
-    _verdicts.clear()
-    _refused.clear()
+    def learn(self, server: Server, verdict: Enforcement) -> None:
+        """Keep a verdict."""
+        self._verdicts[server] = verdict
+
+    def learn_refusal(self, server: Server, step: SchemaStep, shape: Shape) -> bool:
+        """Remember that a server refuses the step; return whether this was not known before.
+
+        A server may refuse one schema and accept others, so for ``json_schema`` the refusal is
+        remembered per shape.
+        """
+        known = len(self._refused)
+        self._refused.add(_refusal(server, step, shape))
+        return len(self._refused) > known
+
+    def refuses(self, server: Server, step: SchemaStep, shape: Shape) -> bool:
+        """Whether the server is known to refuse the step."""
+        return bool(self._refused) and _refusal(server, step, shape) in self._refused
+
+    def forget(self) -> None:
+        """Forget all verdicts and refusals, because another server may answer now."""
+        self._verdicts.clear()
+        self._refused.clear()
 
 
 def _refusal(server: Server, step: SchemaStep, shape: Shape) -> tuple[Server, SchemaStep, str]:

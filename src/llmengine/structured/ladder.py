@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -82,11 +83,10 @@ def with_schema(messages: tuple[Message, ...], shape: Shape) -> tuple[Message, .
     first = messages[0]
     if first["role"] not in _SYSTEM_ROLES:
         return ({"role": "system", "content": order}, *messages)
-    said = first.get("content") or ""
-    if isinstance(said, str):
-        content = f"{said}\n\n{order}" if said else order
-        return ({**first, "content": content}, *messages[1:])
-    return ({**first, "content": [*said, {"type": "text", "text": order}]}, *messages[1:])
+    content = first.get("content") or ""
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return ({**first, "content": [*content, {"type": "text", "text": order}]}, *messages[1:])
+    return ({**first, "content": f"{content}\n\n{order}" if content else order}, *messages[1:])
 
 
 def repair_turn(

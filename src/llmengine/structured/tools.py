@@ -88,10 +88,16 @@ def demanded_tools(request: ChatRequest) -> frozenset[str] | None:
     if choice is None:
         return None
     if choice.get("type") == "allowed_tools":
-        allowed = choice.get("allowed_tools", choice)
-        return _names(allowed.get("tools", ())) if allowed.get("mode") == "required" else None
+        return _demanded(choice.get("allowed_tools", choice))
     name = _name(choice)
     return None if name is None else frozenset({name})
+
+
+def _demanded(allowed: object) -> frozenset[str] | None:
+    """The names in the object of ``allowed_tools`` if one of its tools must be called."""
+    if not isinstance(allowed, Mapping) or allowed.get("mode") != "required":
+        return None
+    return _names(allowed.get("tools", ()))
 
 
 def _names(tools: Iterable[Mapping[str, Any]]) -> frozenset[str]:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from llmengine.engine.engine import Engine
     from llmengine.types.errors import LLMEngineError
-    from llmengine.types.outputs import CompletionOutput, LLMOutput, Result, Usage
+    from llmengine.types.outputs import CompletionOutput, LLMOutput, Usage
     from llmengine.types.request import ChatRequest
+    from llmengine.types.results import Result
 
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -66,12 +66,12 @@ _STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
 
 
 @harmless
-def tracing(engine: Engine, url: str) -> Tracing | None:
+def tracing(engine: str, model: str, backend: str, url: str) -> Tracing | None:
     """The maker of the engine's spans; None if nothing would be recorded."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
     if all(type(p).__module__.startswith(_STAND_INS) for p in providers):
         return None
-    return Tracing(engine, url, _instruments(*providers))
+    return Tracing(engine, model, backend, url, _instruments(*providers))
 
 
 @lru_cache(maxsize=1)  # a provider is set once per process; it warns of duplicate instruments
@@ -82,15 +82,17 @@ def _instruments(tracers: trace.TracerProvider, meters: metrics.MeterProvider) -
 class Tracing:
     """Makes the spans of one engine at one server address."""
 
-    def __init__(self, engine: Engine, url: str, instruments: Instruments) -> None:
+    def __init__(
+        self, engine: str, model: str, backend: str, url: str, instruments: Instruments
+    ) -> None:
         self._instruments = instruments
         self._common = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": _PROVIDERS.get(engine.backend, engine.backend),
-            "gen_ai.request.model": engine.model,
+            "gen_ai.provider.name": _PROVIDERS.get(backend, backend),
+            "gen_ai.request.model": model,
             **_server(url),
         }
-        self._engine = engine.name
+        self._engine = engine
 
     @harmless
     def span(self, request: ChatRequest) -> ChatSpan:

@@ -17,7 +17,7 @@ from llmengine.telemetry.harmless import harmless
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llmengine.config.engine import Price
+    from llmengine.config.settings import Price
     from llmengine.types.outputs import Usage
 
 
@@ -67,6 +67,7 @@ def _public(url: str) -> bool:
     return False
 
 
+DEFAULT_CURRENCY = "USD"
 _MILLION = 1_000_000
 _HOUR_S = 3600.0
 
@@ -79,7 +80,7 @@ class Tariff:
     ``a_second`` is the price of the whole server per second; if it is set, tokens cost nothing.
     """
 
-    currency: str = "USD"
+    currency: str = DEFAULT_CURRENCY
     of_tokens: Callable[[Usage], float | None] | None = None
     a_second: float | None = None
 
@@ -102,10 +103,14 @@ class Tariff:
         return total
 
 
-def tariff_of(price: Price | None, url: str, model: str) -> Tariff:
-    """The tariff: by the configured price if there is one, else by the public price list."""
+def tariff_of(price: Price | None, url: str, model: str) -> Tariff | None:
+    """The tariff: by the configured price if there is one, else by the public price list.
+
+    None if neither has a price.
+    """
     if price is None:
-        return Tariff(of_tokens=listed_price(url, model))
+        listed = listed_price(url, model)
+        return None if listed is None else Tariff(of_tokens=listed)
     if price.gpu_hour is not None:
         return Tariff(price.currency, a_second=price.gpu_hour / _HOUR_S)
     return Tariff(price.currency, of_tokens=_by_tokens(price))

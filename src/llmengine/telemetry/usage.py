@@ -12,15 +12,14 @@ import threading
 from dataclasses import asdict, dataclass, field, fields
 from operator import attrgetter, sub
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from llmengine.types.outputs import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmengine.telemetry.pricing import Tariff
-    from llmengine.types.outputs import Result
+    from llmengine.types.results import Result
 
 log = logging.getLogger("llmengine")
 
@@ -279,43 +278,30 @@ class BatchSummary:
         return None if self.unpriced else self.known_cost
 
 
-class _LoggedEngine(Protocol):
-    """The parts of an engine that a log line names."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def tariff(self) -> Tariff: ...
-
-
-def log_batch(
-    engine: _LoggedEngine, step: str | None, results: list[Result], seconds: float
-) -> None:
+def log_batch(who: Who, step: str | None, results: list[Result], seconds: float) -> None:
     """Log one line per batch at INFO, with the same data in the log record's ``llmengine``."""
     if not log.isEnabledFor(logging.INFO):
         return
-    batch, currency = BatchSummary.of(results), engine.tariff.currency
+    batch = BatchSummary.of(results)
     data = {
         "event": "batch",
-        "engine": engine.name,
-        "model": engine.model,
+        "engine": who.engine,
+        "model": who.model,
         "step": step,
         "seconds": seconds,
         **asdict(batch),
         "cost": batch.cost,
-        "currency": currency,
+        "currency": who.currency,
     }
     log.info(
         "%s%s: %d of %d prompts answered, %d attempts, %s, %s, %.2f s",
-        engine.name,
+        who.engine,
         f" ({step})" if step else "",
         batch.answered,
         batch.prompts,
         batch.attempts,
         _tokens(batch),
-        _cost(batch, currency),
+        _cost(batch, who.currency),
         seconds,
         extra={"llmengine": data},
     )

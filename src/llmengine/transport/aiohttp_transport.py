@@ -7,7 +7,8 @@ connections; ``BENCHMARK.md`` has the ratios.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,11 +22,13 @@ from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from aiohttp.client_proto import ResponseHandler
 
+    from llmengine.transport.answer_limits import AnswerLimits
     from llmengine.transport.base import HTTPRequest
+    from llmengine.types.errors import CallError
 
 # Servers close idle connections after 5 s (uvicorn, llama.cpp). Closing them earlier here avoids
 # a request on a connection that is just being closed.
@@ -52,34 +55,36 @@ class AiohttpTransport:
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
-        timeout = aiohttp.ClientTimeout(total=request.total, connect=request.connect)
-        with _mapped(request):
+        try:
             async with self._session.request(
                 request.method,
                 request.url,
                 data=request.body,
                 headers=request.headers,
-                timeout=timeout,
+                timeout=_timeout(request.total, request.connect),
                 allow_redirects=False,
                 proxy=self._proxy(request.url),
             ) as response:
-                body = b"".join([piece async for piece in self._pieces(response, request)])
+                body = await self._body(response, request.limits)
                 return HTTPReply(response.status, response.headers, body)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(error, request) from error
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
         """Send the request; only the connect clock is checked here, the reader checks the rest."""
-        timeout = aiohttp.ClientTimeout(total=None, connect=request.connect)
-        with _mapped(request):
+        try:
             response = await self._session.request(
                 request.method,
                 request.url,
                 data=request.body,
                 headers=request.headers,
-                timeout=timeout,
+                timeout=_timeout(None, request.connect),
                 allow_redirects=False,
                 proxy=self._proxy(request.url),
             )
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(error, request) from error
         try:
             chunks = self._chunks(response, request)
             yield HTTPStream(response.status, response.headers, chunks)
@@ -93,9 +98,26 @@ class AiohttpTransport:
     async def _chunks(
         self, response: aiohttp.ClientResponse, request: HTTPRequest
     ) -> AsyncIterator[bytes]:
-        with _mapped(request):
+        try:
             async for piece in self._pieces(response, request):
                 yield piece
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(error, request) from error
+
+    async def _body(self, response: aiohttp.ClientResponse, limits: AnswerLimits) -> bytes:
+        self._end_with_connection(response)
+        encoding = response.headers.get("Content-Encoding")
+        if encoding:
+            pieces = unpacked(response.content.iter_chunked(PIECE), encoding, limits)
+            return b"".join([piece async for piece in pieces])
+        # Without the generator for compressed bodies, since most answers are small and plain.
+        plain, size = [], 0
+        while piece := await response.content.readany():
+            size += len(piece)
+            limits.hold("wire_bytes", size)
+            limits.hold("body_bytes", size)
+            plain.append(piece)
+        return plain[0] if len(plain) == 1 else b"".join(plain)
 
     def _pieces(
         self, response: aiohttp.ClientResponse, request: HTTPRequest
@@ -134,23 +156,27 @@ class AiohttpTransport:
         return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
 
 
-@contextmanager
-def _mapped(request: HTTPRequest) -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
+@lru_cache(64)
+def _timeout(total: float | None, connect: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total, connect=connect)
+
+
+def _failure(error: aiohttp.ClientError | OSError, request: HTTPRequest) -> CallError:
+    """The CallError for an exception of aiohttp."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         msg = f"no connection to {request.url} within {request.connect:g} s"
-        raise APITimeoutError(msg, clock="connect") from error
-    except TimeoutError as error:
+        return APITimeoutError(msg, clock="connect")
+    if isinstance(error, TimeoutError):
         msg = f"no whole answer from {request.url} within {request.total:g} s"
-        raise APITimeoutError(msg, clock="total") from error
-    except aiohttp.ClientConnectorError as error:
-        msg = f"cannot connect to {request.url}: {error.os_error.strerror or error}"
-        raise APIConnectionError(msg) from error
-    except aiohttp.ClientResponseError as error:
-        said = " ".join(error.message.split())
-        msg = f"{request.url} did not answer in HTTP that can be read: {said}"
-        raise APIConnectionError(msg) from error
-    except (aiohttp.ClientError, OSError) as error:
-        msg = f"the connection to {request.url} broke: {error or type(error).__name__}"
-        raise APIConnectionError(msg) from error
+        return APITimeoutError(msg, clock="total")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or error
+        return APIConnectionError(f"cannot connect to {request.url}: {reason}")
+    if isinstance(error, aiohttp.ClientResponseError):
+        reason = " ".join(error.message.split())
+        return APIConnectionError(
+            f"{request.url} did not answer in HTTP that can be read: {reason}"
+        )
+    return APIConnectionError(
+        f"the connection to {request.url} broke: {error or type(error).__name__}"
+    )

@@ -65,7 +65,7 @@ class HTTPStream:
 
 
 class Outgoing(Protocol):
-    """One request that is encoded and ready; each use sends it once.
+    """One request that is not sent by a Transport; each use sends it once.
 
     Failures are raised as CallErrors. An HTTP error status is not a failure here.
     """
@@ -97,19 +97,3 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close every connection."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """An Outgoing that uses a Transport."""
-
-    transport: Transport
-    request: HTTPRequest
-
-    async def fetch(self) -> HTTPReply:
-        """Send the request and read the whole answer within its clocks."""
-        return await self.transport.fetch(self.request)
-
-    def stream(self) -> AbstractAsyncContextManager[HTTPStream]:
-        """Send the request; the reader takes the answer as it arrives."""
-        return self.transport.stream(self.request)

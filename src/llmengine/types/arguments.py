@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from llmengine.types.errors import LLMEngineError
 
-    Advice = Callable[[Mapping[str, Any]], str | None]
+    Advice = Callable[[Mapping[str, object]], str | None]
 
 
 C = TypeVar("C")
@@ -66,7 +66,9 @@ def checked_fields(
     return decorate
 
 
-def _problem(what: str, unknown: Mapping[str, Any], known: list[str], advice: Advice | None) -> str:
+def _problem(
+    what: str, unknown: Mapping[str, object], known: list[str], advice: Advice | None
+) -> str:
     if not unknown:
         return f"{what} was given too many arguments; name them: {', '.join(known)}"
     said = advice(unknown) if advice is not None else None

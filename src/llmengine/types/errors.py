@@ -28,15 +28,15 @@ LLMEngineError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar
 
 from llmengine.types.printable import printable
 from llmengine.types.secrets import mask_logins, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing import Unpack
 
-    from llmengine.types.outputs import LLMOutput, Result, Usage
+    from llmengine.types.outputs import LLMOutput, Usage
 
 
 E = TypeVar("E", bound=BaseException)
@@ -77,6 +77,18 @@ class InvalidRequestError(LLMEngineError, ValueError):
 
 class UnknownArgumentError(InvalidRequestError, TypeError):
     """A call or its SamplingParams got an argument that they do not have."""
+
+
+class _Details(TypedDict, total=False):
+    """The keyword arguments of CallError."""
+
+    status: int | None
+    code: str | None
+    type: str | None
+    body: str | None
+    retry_after: float | None
+    partial: LLMOutput | None
+    clock: str | None
 
 
 class CallError(LLMEngineError):
@@ -145,7 +157,7 @@ class CallError(LLMEngineError):
         self.message = f"{self.message}; {advice}"
         self.args = (self.message,)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle by message and attributes: keyword-only arguments do not survive the default."""
         return (type(self), (self.message,), self.__dict__.copy())
 
@@ -210,8 +222,8 @@ class UnexpectedResponseError(CallError):
     usually the failure of a gateway, so the request is sent again.
     """
 
-    def __init__(self, message: str, *, cut: bool = False, **said: Any) -> None:
-        super().__init__(message, **said)
+    def __init__(self, message: str, *, cut: bool = False, **details: Unpack[_Details]) -> None:
+        super().__init__(message, **details)
         self.cut = cut
 
     @property
@@ -252,24 +264,6 @@ class TruncatedError(StructuredOutputError):
 
 class WhitespaceLoopError(TruncatedError):
     """The answer went on with whitespace until the token limit or llmengine stopped it."""
-
-
-class BatchError(LLMEngineError):
-    """At least one prompt failed finally; ``results`` holds every result, in order."""
-
-    def __init__(self, results: Sequence[Result]) -> None:
-        self.results = list(results)
-        failed = [(i, r.error) for i, r in enumerate(self.results) if r.error is not None]
-        first, error = failed[0]
-        message = (
-            f"{len(failed)} of {len(self.results)} prompts failed; "
-            f"the first is prompt {first}: {type(error).__name__}: {error}. "
-            "Every result, answered or not, is in .results."
-        )
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.results,))
 
 
 class HTTPClientError(Exception):

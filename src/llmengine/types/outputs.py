@@ -1,4 +1,4 @@
-"""Outputs, deltas and results of calls, in the shape of vLLM's ``RequestOutput``."""
+"""Outputs and deltas of calls, in the shape of vLLM's ``RequestOutput``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from llmengine.types.errors import LLMEngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,37 +162,6 @@ class Delta:
     def has_content(self) -> bool:
         """Whether the delta has any content that the model generated."""
         return bool(self.text or self.reasoning or self.tool_calls)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of one prompt: it always has an ``output`` or an ``error``.
-
-    ``attempts`` counts the requests that were sent, including failed ones and repairs. ``usage``
-    is the sum of their tokens. ``uncounted`` is the number of requests for which the server sent
-    no usage, although they may have used tokens. ``cost`` is the money spent on all requests, in
-    ``currency``; it is None if any part of it is unknown.
-    """
-
-    output: LLMOutput | None = None
-    error: LLMEngineError | None = None
-    attempts: int = 1
-    usage: Usage | None = None
-    cost: float | None = None
-    uncounted: int = 0
-    currency: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the prompt was answered."""
-        return self.error is None
-
-    def unwrap(self) -> LLMOutput:
-        """Return the output, or raise the error."""
-        if self.error is not None:
-            raise self.error
-        assert self.output is not None
-        return self.output
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Chat requests, free of any wire format: prompts as messages, and all options of a call."""
+"""Chat requests in a form that no wire format prescribes: the messages and options of a call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.types.errors import InvalidRequestError
 
@@ -14,21 +14,25 @@ if TYPE_CHECKING:
     from llmengine.types.sampling import SamplingParams
 
 
-Message = dict[str, Any]
+Message = Mapping[str, object]
+"""A message with a "role", in OpenAI's format; nothing else in it is checked."""
+
+Prompt = str | Sequence[Message]
+"""What a caller gives: the text of one user message, or the messages of a chat."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
     """The required shape of the answer: any JSON object, or one that fits ``schema``."""
 
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, object] | None = None
     name: str = "answer"
     strict: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat call with all that a dialect needs to know, free of any wire format.
+    """One chat call, in a form that every dialect can write in its own format.
 
     ``prompt`` is what the caller gave, and is part of the output; ``messages`` is its normal
     form. ``output_model`` is the type that validates the answer. ``tools`` and ``tool_choice``
@@ -37,20 +41,17 @@ class ChatRequest:
     """
 
     model: str
-    prompt: Any
+    prompt: object
     messages: tuple[Message, ...]
     sampling: SamplingParams
     stream: bool = False
     response_format: ResponseFormat | None = None
-    output_model: Any = None
-    tools: tuple[Mapping[str, Any], ...] = ()
-    tool_choice: str | Mapping[str, Any] | None = None
+    output_model: object = None
+    tools: tuple[Mapping[str, object], ...] = ()
+    tool_choice: str | Mapping[str, object] | None = None
     reasoning: bool | str | None = None
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    extra_body: Mapping[str, object] = field(default_factory=dict)
     request_id: str = ""
-
-
-Prompt = str | Sequence[Mapping[str, Any]]
 
 
 def to_messages(prompt: Prompt, *, index: int = 0) -> tuple[Message, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
 }
 
 # vLLM's defaults for fields that a request leaves out. Sending such a value changes nothing.
-NEUTRAL: dict[str, Any] = {
+NEUTRAL: dict[str, object] = {
     "n": 1,
     "top_k": 0,
     "min_p": 0.0,
@@ -53,7 +53,7 @@ def is_neutral(name: str, value: object) -> bool:
     return isinstance(value, (Mapping, Sequence)) and not value
 
 
-def _advice(unknown: Mapping[str, Any]) -> str | None:
+def _advice(unknown: Mapping[str, object]) -> str | None:
     """Advice on the first unknown argument, if it is a name from OpenAI's API or older clients."""
     return _OTHER_NAMES.get(next(iter(unknown)))
 
@@ -107,7 +107,7 @@ class SamplingParams:
     skip_special_tokens: bool | None = None
     bad_words: Sequence[str] | None = None
     logit_bias: Mapping[int | str, float] | None = None
-    structured_outputs: Mapping[str, Any] | None = None
+    structured_outputs: Mapping[str, object] | None = None
     return_token_ids: bool | None = None
     native: object = field(default=None, repr=False, compare=False)
 
@@ -158,7 +158,10 @@ class SamplingParams:
             if not chosen:
                 return self
             refuse_what_is_lost(self)
-        return SamplingParams(**(self.given() | chosen), native=over.native)
+        defaults = self.given()
+        if not defaults:
+            return over
+        return SamplingParams(**(defaults | chosen), native=over.native)
 
     def given(self) -> dict[str, Any]:
         """The fields that are set, as a new dictionary."""
@@ -174,7 +177,7 @@ _WHOLE = frozenset(
 _LISTS: dict[str, type] = {"stop": str, "stop_token_ids": int, "bad_words": str}
 
 # Fields of vllm.SamplingParams that no HTTP route accepts, with the value that has no effect.
-_NOT_OURS: dict[str, Any] = {
+_NOT_OURS: dict[str, object] = {
     "allowed_token_ids": None,
     "detokenize": True,
     "extra_args": None,
@@ -203,15 +206,16 @@ def _check_range(name: str, value: object, low: float | None, high: float | None
     raise InvalidRequestError(msg)
 
 
-def _items(name: str, value: Any, kind: type) -> tuple[Any, ...] | None:
+def _items(name: str, value: object, kind: type) -> tuple[object, ...] | None:
     """A list field as a tuple, so that it cannot be changed afterwards."""
     if value is None:
         return None
-    listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    if not listed or not all(isinstance(item, kind) for item in value):
-        msg = f"sampling parameter {name!r} is {value!r}; it must be a list of {kind.__name__}"
-        raise InvalidRequestError(msg)
-    return tuple(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        items = tuple(value)
+        if all(isinstance(item, kind) for item in items):
+            return items
+    msg = f"sampling parameter {name!r} is {value!r}; it must be a list of {kind.__name__}"
+    raise InvalidRequestError(msg)
 
 
 def refuse_what_is_lost(params: SamplingParams) -> None:
@@ -226,7 +230,7 @@ def refuse_what_is_lost(params: SamplingParams) -> None:
             raise InvalidRequestError(msg)
 
 
-def _attributes(value: object) -> dict[str, Any]:
+def _attributes(value: object) -> dict[str, object]:
     """Public data attributes of a plain object, dataclass or struct."""
     slots = getattr(type(value), "__dataclass_fields__", None) or vars(value)
     return {name: getattr(value, name) for name in slots if not name.startswith("_")}
@@ -240,7 +244,7 @@ def _texts(value: object) -> bool:
 
 # The value that each kind of constraint takes, in words and as a test; see
 # StructuredOutputsParams in vLLM's openapi.json.
-_KINDS: dict[str, tuple[str, Any]] = {
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "json": ("a JSON schema, as a mapping or as text", lambda v: isinstance(v, str | Mapping)),
     "regex": ("a regular expression as text", lambda v: isinstance(v, str)),
     "choice": ("a list of at least one text", _texts),
@@ -254,7 +258,7 @@ _SET_ON_THE_SERVER = frozenset(
 )
 
 
-def checked(value: Any) -> dict[str, Any] | None:
+def checked(value: object) -> dict[str, object] | None:
     """``structured_outputs`` as a dictionary with at most one constraint; None if it is None.
 
     Entries that are None or False count as not given, as in vLLM's own class. Raises

@@ -115,11 +115,11 @@ class Secret(str):
         """A part of a secret is a Secret too: some tools shorten a long text before its repr."""
         return Secret(super().__getitem__(key), self.shown)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (Secret, (str(self), self.shown))
 
 
-def as_shown(value: Any) -> Any:
+def as_shown(value: object) -> object:
     """A copy of nested dicts and lists with each Secret replaced by its `shown` text."""
     if isinstance(value, dict):
         return {name: as_shown(item) for name, item in value.items()}
@@ -128,7 +128,7 @@ def as_shown(value: Any) -> Any:
     return value.shown if isinstance(value, Secret) else value
 
 
-def holds_secret(value: Any) -> bool:
+def holds_secret(value: object) -> bool:
     """Whether there is a Secret in nested dicts and lists."""
     if isinstance(value, dict):
         return any(map(holds_secret, value.values()))

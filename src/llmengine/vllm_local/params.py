@@ -112,7 +112,7 @@ def chat_arguments(request: ChatRequest) -> dict[str, Any]:
             f"known are {', '.join(sorted(_ARGUMENTS))}"
         )
         raise InvalidRequestError(msg)
-    arguments = dict(request.extra_body)
+    arguments: dict[str, Any] = dict(request.extra_body)
     if variables := _reasoning(request.reasoning) | arguments.get("chat_template_kwargs", {}):
         arguments["chat_template_kwargs"] = variables
     if request.tools:

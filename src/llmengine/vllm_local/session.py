@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from llmengine.dialects.errors import speaks_of_context
+from llmengine.dialects.errors import means_context_length
 from llmengine.types.errors import (
     BadRequestError,
     CallError,
@@ -41,7 +41,7 @@ def refusal(error: Exception) -> LLMEngineError:
     """The error for a request that vLLM refused; an LLMEngineError is returned unchanged."""
     if isinstance(error, LLMEngineError):
         return error
-    kind = ContextLengthError if speaks_of_context(str(error)) else BadRequestError
+    kind = ContextLengthError if means_context_length(str(error)) else BadRequestError
     refused = kind(f"vLLM refuses the request: {type(error).__name__}: {error}")
     refused.__cause__ = error
     return refused

@@ -36,7 +36,7 @@ def _broken(where: str, act: Act) -> tuple[Fault, ...]:
         Fault(f"{where} in the body", lambda a: [_half_body(a), act], BROKEN, CUT),
         Fault(f"{where} after the body", lambda a: [reply(a, None, "Connection: close"), act]),
         Fault(
-            f"{where} after the body, where the connection was to be kept",
+            f"{where} after the body, on a kept-alive connection",
             lambda a: [reply(a), act],
             unread=True,
         ),
@@ -45,7 +45,13 @@ def _broken(where: str, act: Act) -> tuple[Fault, ...]:
 
 CONNECTIONS: tuple[Fault, ...] = (
     Fault(
-        "nobody listens", lambda _: [], BROKEN, BROKEN, everywhere=True, reads=False, listens=False
+        "no server listens",
+        lambda _: [],
+        BROKEN,
+        BROKEN,
+        everywhere=True,
+        reads=False,
+        listens=False,
     ),
     Fault(
         "reset when accepted", lambda _: [Act.RESET], BROKEN, BROKEN, everywhere=True, reads=False

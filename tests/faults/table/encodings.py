@@ -50,7 +50,7 @@ ENCODINGS: tuple[Fault, ...] = (
         RETRIED,
         "UnexpectedResponseError partial",
     ),
-    Fault("gzip that is no gzip", lambda a: _packed("gzip", a.body, a)),
+    Fault("gzip that is not gzip", lambda a: _packed("gzip", a.body, a)),
     Fault(
         "gzip with garbage after it",
         lambda a: _packed("gzip", gzip.compress(a.body) + b"garbage", a),
@@ -71,6 +71,6 @@ ENCODINGS: tuple[Fault, ...] = (
     Fault("deflate", lambda a: _packed("deflate", zlib.compress(a.body), a)),
     Fault("deflate without a header", lambda a: _packed("deflate", _raw_deflate(a.body), a)),
     Fault("an unknown encoding", lambda a: _packed("banana", a.body, a), BAD, BAD),
-    Fault("br that is no br", lambda a: _packed("br", a.body, a), BAD, BAD),
+    Fault("br that is not br", lambda a: _packed("br", a.body, a), BAD, BAD),
     Fault("identity", lambda a: _packed("identity", a.body, a)),
 )

@@ -28,7 +28,7 @@ def _chunks(asked: Asked, *chunks: bytes, more: str = "X-More: none") -> bytes:
 
 
 def _other(asked: Asked) -> bytes:
-    """A second answer that nobody asked for."""
+    """A second answer without a request."""
     twin = Asked(asked.wire, asked.stream, "an answer to nobody")
     return reply(twin)
 
@@ -68,7 +68,7 @@ FRAMING: tuple[Fault, ...] = (
     ),
     Fault("two different Content-Lengths", lambda a: _lengths(len(a.body), 7)(a), BROKEN, BROKEN),
     Fault("a Content-Length below 0", _lengths(-5), BROKEN, BROKEN),
-    Fault("a Content-Length that is no number", _lengths("many"), BROKEN, BROKEN),
+    Fault("a Content-Length that is not a number", _lengths("many"), BROKEN, BROKEN),
     Fault("a Content-Length of 10^20", _lengths(10**20), BROKEN, BROKEN),
     Fault(
         "a Content-Length and chunks",
@@ -80,7 +80,7 @@ FRAMING: tuple[Fault, ...] = (
     *(
         Fault(name, lambda a, last=last: [_chunks(a, chunk(a.first)), last], BROKEN, CUT)
         for name, last in (
-            ("a chunk size that is no number", b"zz\r\n"),
+            ("a chunk size that is not a number", b"zz\r\n"),
             ("a chunk size below 0", b"-5\r\n"),
             ("a chunk size of 10^40", b"f" * 33 + b"\r\n"),
             ("a chunk that is longer than its size", b"2\r\nlonger\r\n"),
@@ -107,7 +107,7 @@ FRAMING: tuple[Fault, ...] = (
         lambda a: [head(a, "Transfer-Encoding: banana", framing="none") + a.body, Act.CLOSE],
         unless={"sdk": BROKEN},
     ),
-    Fault("a second answer that nobody asked for", lambda a: [reply(a) + _other(a), b""]),
+    Fault("a second answer without a request", lambda a: [reply(a) + _other(a), b""]),
     Fault(
         "an answer for ever",
         lambda a: [head(a, framing="close") + a.first, Forever(b"x" * 65536)],

@@ -63,7 +63,7 @@ HEADERS: tuple[Fault, ...] = (
         unless={"sdk": ANSWER},
     ),
     Fault("another protocol", lambda _: [b"SSH-2.0-OpenSSH_9.9\r\n", Act.CLOSE], BROKEN, BROKEN),
-    Fault("a status that is no number", lambda a: [reply(a, status="OK 200")], BROKEN, BROKEN),
+    Fault("a status that is not a number", lambda a: [reply(a, status="OK 200")], BROKEN, BROKEN),
     Fault("no reason phrase", lambda a: [reply(a, status="200")]),
     Fault("lines that end in LF", lambda a: [head(a).replace(b"\r\n", b"\n") + a.body]),
     Fault("a blank line before the status", lambda a: [b"\r\n" + reply(a)], unless={"sdk": BROKEN}),

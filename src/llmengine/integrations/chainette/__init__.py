@@ -19,7 +19,7 @@ from llmengine.integrations.chainette.skipped import (
 if TYPE_CHECKING:
     import os
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
 
 __all__ = [
     "SkippedItem",

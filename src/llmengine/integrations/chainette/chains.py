@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from llmengine.config.files import read_yaml
+from llmengine.engine.files import read_yaml
 from llmengine.integrations.chainette import (
     SkippedItem,
     SkippedItemsWarning,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmengine.engine.engine import Engine
-    from llmengine.types.outputs import LLMOutput, Result
+    from llmengine.types.outputs import LLMOutput
+    from llmengine.types.results import Result
 
 # These errors would hit every other item too, so they end the chain, as they do in Chainette.
 _ENDING = (

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmengine.config.backends import load_backend
-from llmengine.config.engine import EngineConfig
-from llmengine.config.files import parse_engines, read_yaml
 from llmengine.config.resolve import locate
+from llmengine.engine.engine import EngineConfig
+from llmengine.engine.files import parse_engines, read_yaml
 from llmengine.pool.environment import read_variables, with_variables
 from llmengine.pool.pool import ENVIRONMENT_ENGINES
 from llmengine.types.errors import ConfigError

@@ -18,7 +18,7 @@ from llmengine.types.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.config.engine import EngineConfig
+    from llmengine.engine.engine import EngineConfig
 
 
 class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette has no types

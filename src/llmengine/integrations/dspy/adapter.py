@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from pydantic_core import to_json
 
-from llmengine.config.engine import EngineConfig
-from llmengine.engine.engine import Engine
+from llmengine.engine.engine import Engine, EngineConfig
 from llmengine.telemetry.usage import total_usage
 from llmengine.types.errors import ConfigError, InvalidRequestError, StructuredOutputError
 from llmengine.types.request import Capability
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
         Delta,
         LLMOutput,
         Logprob,
-        Result,
         ToolCall,
         Usage,
     )
     from llmengine.types.request import Prompt
+    from llmengine.types.results import Result
 
     LMSource = Engine | EngineConfig | EngineWorker
 
@@ -78,8 +77,8 @@ def engine_of(source: LMSource, *, num_retries: int | None = None) -> Engine:
 def _retrying(engine: Engine, num_retries: int) -> Engine:
     change: dict[str, Any] = {"max_retries": num_retries}
     # The resolved address and key, so that the new client uses the same server.
-    if not engine.in_process:
-        change["endpoint"] = engine.endpoint
+    if not engine.backend.in_process:
+        change["endpoint"] = engine.backend.endpoint
     if engine.api_key:
         change["api_key"] = SecretStr(engine.api_key)
     return engine.config.model_copy(update=change).engine
@@ -254,8 +253,8 @@ class DSPyEngine:
         DSPy's caches use the model's name as key and ignore the address, so this name keeps the
         answers of two servers apart.
         """
-        if self.engine.in_process:
-            where = self.engine.backend
+        if self.engine.backend.in_process:
+            where = self.engine.backend.name
         else:
             where = urlsplit(self.engine.root_url).netloc.rpartition("@")[2]
         told = self.engine.config.model_dump(include=set(_TELLING), exclude_defaults=True)
@@ -291,7 +290,7 @@ class DSPyEngine:
 
     def _spread(self, question: DSPyRequest) -> tuple[list[Prompt], Any]:
         """One prompt with ``n``, or ``n`` equal prompts if the server does not support ``n``."""
-        if question.count == 1 or Capability.N in self.engine.capabilities:
+        if question.count == 1 or Capability.N in self.engine.backend.capabilities:
             return [question.prompt], question.sampling
         return [question.prompt] * question.count, replace(question.sampling, n=None)
 

@@ -81,7 +81,7 @@ def declare(engine: Engine, model: str) -> str:
     spellings = lm15.OpenAIChatCompat.preset(_PRESET)
     lm15.register_provider(
         lm15.ProviderDefinition.chat(access, compat=spellings, placeholder_key=_NO_KEY),
-        supports=_support(engine.capabilities),
+        supports=_support(engine.backend.capabilities),
         replace=True,
     )
     return f"{name}/{model.partition('/')[2]}"
@@ -312,7 +312,7 @@ class _Pair:
 
     @property
     def _capabilities(self) -> frozenset[Capability]:
-        return self.asker.engine.capabilities
+        return self.asker.engine.backend.capabilities
 
     def dump_state(self) -> dict[str, Any]:
         """The state that DSPy saves: the configuration without the key."""
@@ -333,13 +333,13 @@ class SyncEngine(_Pair):
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Return the whole answer."""
-        with dspy_errors(self.asker.engine.backend):
+        with dspy_errors(self.asker.engine.backend.name):
             return self._read(self.asker.ask(question_of(request)))
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
         """Stream the answer as DSPy's events."""
         events = StreamEvents(self.asker.engine.model)
-        with dspy_errors(self.asker.engine.backend):
+        with dspy_errors(self.asker.engine.backend.name):
             yield events.start()
             for delta in self.asker.stream(question_of(request)):
                 yield from events.of(delta)
@@ -354,13 +354,13 @@ class AsyncEngine(_Pair):
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """Return the whole answer."""
-        with dspy_errors(self.asker.engine.backend):
+        with dspy_errors(self.asker.engine.backend.name):
             return self._read(await self.asker.aask(question_of(request)))
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
         """Stream the answer as DSPy's events."""
         events = StreamEvents(self.asker.engine.model)
-        with dspy_errors(self.asker.engine.backend):
+        with dspy_errors(self.asker.engine.backend.name):
             yield events.start()
             async for delta in self.asker.astream(question_of(request)):
                 for event in events.of(delta):
@@ -374,7 +374,7 @@ class AsyncEngine(_Pair):
 def make(asker: DSPyEngine, **arguments: Any) -> Any:
     """Make DSPy's own LM over the pair; DSPy does not retry, because the engine does."""
     return dspy.LM(
-        f"{asker.engine.backend}/{asker.identity}",
+        f"{asker.engine.backend.name}/{asker.identity}",
         engine=SyncEngine(asker),
         async_engine=AsyncEngine(asker),
         num_retries=0,

@@ -18,7 +18,7 @@ def declare(engine: Engine, model: str, *, has_schemas: bool = False) -> str:
     ``has_schemas`` says that schemas may be requested from every server, because the engine tries
     other ways if the server ignores or refuses them.
     """
-    capabilities = engine.capabilities
+    capabilities = engine.backend.capabilities
     facts = {
         "litellm_provider": model.partition("/")[0],
         "mode": "chat",

@@ -91,7 +91,7 @@ def native_lm(source: LMSource, *, declared: bool = False, **arguments: Any) -> 
     It has no effect on 2.4, which sends neither schemas nor tools.
     """
     engine = engine_of(source)
-    if engine.query:
+    if engine.backend.address.query:
         raise ConfigError(
             f"engine {engine.name!r}: DSPy's own LM does not send the query string of the "
             "endpoint; use to_lm(), which does"
@@ -132,14 +132,14 @@ def _carried(engine: Engine) -> dict[str, Any]:
     named = {
         "timeout": config.timeout.total,
         "extra_body": config.extra_body,
-        "extra_headers": engine.own_headers,
+        "extra_headers": engine.backend.address.own_headers,
     }
     return config.sampling.given() | {name: value for name, value in named.items() if value}
 
 
 def _route(engine: Engine) -> tuple[str, str]:
     """The model in DSPy's spelling, and the address to which DSPy adds the path of a route."""
-    if not isinstance(engine.dialect, OllamaChat):
+    if not isinstance(engine.backend.dialect, OllamaChat):
         return f"openai/{engine.model}", engine.base_url
     # litellm uses Ollama's own route; DSPy's own client only has the OpenAI-compatible one.
     base = engine.base_url if installed() is Generation.ENGINE else engine.root_url

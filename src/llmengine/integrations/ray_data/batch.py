@@ -22,7 +22,7 @@ from llmengine.batch.journal import Journal, repair_output
 from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
 from llmengine.batch.run import check_run, length_of, no_progress, selected, send_and_record
-from llmengine.config.engine import EngineConfig
+from llmengine.engine.engine import EngineConfig
 from llmengine.integrations.ray_data.config import config_of
 from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError

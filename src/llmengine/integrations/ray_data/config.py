@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from llmengine.config.engine import EngineConfig
-from llmengine.config.files import load_engines, parse_engines
+from llmengine.engine.engine import EngineConfig
+from llmengine.engine.files import load_engines, parse_engines
 from llmengine.pool.pool import get_engine
 from llmengine.types.errors import ConfigError, UnknownEngineError
 from llmengine.types.secrets import is_secret_name

@@ -23,8 +23,9 @@ from llmengine.types.errors import (
     InvalidRequestError,
     StructuredOutputError,
 )
-from llmengine.types.outputs import Result, Usage
+from llmengine.types.outputs import Usage
 from llmengine.types.request import Prompt, to_messages
+from llmengine.types.results import Result
 from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
 
-from llmengine.transport.base import HTTPRequest, Posted
 from llmengine.types.errors import BadRequestError, NotFoundError
 from llmengine.types.outputs import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmengine.engine.call import Call
-    from llmengine.transport.base import HTTPReply, Outgoing
+    from llmengine.backends.connection import Connection
+    from llmengine.transport.base import HTTPReply, HTTPRequest
 
 
 # Time limit of such a request, in seconds. It does not run the model, so it must be answered fast.
@@ -23,28 +22,31 @@ _PATIENCE = 20.0
 _OK = 200
 
 
-async def ask(call: Call, url: str, body: Mapping[str, Any] | None = None) -> HTTPReply:
+async def ask(
+    connection: Connection, url: str, body: Mapping[str, object] | None = None
+) -> HTTPReply:
     """The answer to a GET, or to a POST of the body, whatever its status; sent only once."""
-    data = None if body is None else to_json(body)
-    return await call.when_awake(lambda: call.send(_request(call, url, data)))()
+    request = _request(connection, url, None if body is None else to_json(body))
+    return await connection.in_turn(partial(connection.send, request))()
 
 
-async def post(call: Call, url: str, body: Mapping[str, Any]) -> bytes:
+async def post(connection: Connection, url: str, body: Mapping[str, object]) -> bytes:
     """The body of a successful answer to a POST, with as many attempts as a chat has.
 
     For any other status, raises the CallError that stands for it.
     """
+    request = _request(connection, url, to_json(body))
 
     async def once() -> bytes:
-        reply = await call.send(_request(call, url, to_json(body)))
+        reply = await connection.send(request)
         if reply.status != _OK:
-            raise call.refusal(reply.status, reply.headers, reply.body)
+            raise connection.refusal(reply.status, reply.headers, reply.body)
         return reply.body
 
-    return await call.retried(once, call.engine.config.max_retries)
+    return await connection.retried(once)
 
 
-def object_in(reply: HTTPReply) -> dict[str, Any]:
+def object_in(reply: HTTPReply) -> dict[str, object]:
     """The JSON object of a successful answer; an empty object for anything else."""
     if reply.status != _OK:
         return {}
@@ -55,60 +57,57 @@ def object_in(reply: HTTPReply) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _request(call: Call, url: str, body: bytes | None = None) -> Outgoing:
-    engine = call.engine
-    clocks = engine.config.timeout
-    total = _PATIENCE if clocks.total is None else min(_PATIENCE, clocks.total)
-    sent_to, limits = engine.sent_to(url), engine.config.limits
-    http = HTTPRequest(sent_to, engine.headers, body or b"", clocks.connect, total, limits=limits)
-    return Posted(call.transport, http if body is not None else replace(http, method="GET"))
+def _request(connection: Connection, url: str, body: bytes | None) -> HTTPRequest:
+    total = connection.config.timeout.total
+    return connection.request(url, body, _PATIENCE if total is None else min(_PATIENCE, total))
 
 
-async def fingerprint_of(call: Call) -> Fingerprint:
-    """What the server reports on ``/models``, and its version if the backend has a route for it.
+async def fingerprint_of(connection: Connection, version_path: str | None) -> Fingerprint:
+    """What the server reports on ``/models``, and its version if it has a route for that.
 
     If the server has no list of models, the fields from that list are None. Raises
     AuthenticationError if the key is refused, and the CallError of any failure other than "bad
     request" (400) or "not found" (404).
     """
-    engine = call.engine
-    listed = await _models(call)
+    listed = await _models(connection)
     names = None if listed is None else tuple(str(row["id"]) for row in listed)
-    model = engine.model or (names[0] if names is not None and len(names) == 1 else None)
+    only = names[0] if names is not None and len(names) == 1 else None
+    model = connection.config.model or only
     row = next((row for row in listed or () if row["id"] == model), {})
+    length = row.get("max_model_len")
     return Fingerprint(
-        engine.base_url,
-        await _version(call),
+        connection.urls.base,
+        await _version(connection, version_path),
         model,
         names,
         _text(row.get("root")),
-        row.get("max_model_len") if isinstance(row.get("max_model_len"), int) else None,
+        length if isinstance(length, int) else None,
         _text(row.get("owned_by")),
     )
 
 
-def rows(body: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+def rows(body: Mapping[str, object], key: str) -> list[dict[str, object]]:
     """The objects in the list under a key; an empty list if there is no such list."""
     found = body.get(key)
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
-async def _models(call: Call) -> list[dict[str, Any]] | None:
-    reply = await ask(call, f"{call.engine.base_url}/models")
+async def _models(connection: Connection) -> list[dict[str, object]] | None:
+    reply = await ask(connection, f"{connection.urls.base}/models")
     if reply.status == _OK:
         return [row for row in rows(object_in(reply), "data") if "id" in row]
-    error = call.refusal(reply.status, reply.headers, reply.body)
+    error = connection.refusal(reply.status, reply.headers, reply.body)
     if isinstance(error, BadRequestError | NotFoundError):
         return None
     raise error
 
 
-async def _version(call: Call) -> str | None:
+async def _version(connection: Connection, path: str | None) -> str | None:
     """The version, if the route answers one; a gateway may answer anything at all there."""
-    path = call.engine.version_path
     if path is None:
         return None
-    return _text(object_in(await ask(call, call.engine.root_url + path)).get("version"))
+    reply = await ask(connection, connection.urls.root + path)
+    return _text(object_in(reply).get("version"))
 
 
 def _text(value: object) -> str | None:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from llmengine.config.backends import backends
 from llmengine.config.documents import DocumentError, load_yaml, read_text
-from llmengine.config.engine import EngineConfig, problems
+from llmengine.config.settings import problems
+from llmengine.engine.engine import EngineConfig
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import conceal
 

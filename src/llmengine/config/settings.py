@@ -1,10 +1,10 @@
-"""The configuration of one engine: backend, model, address, timeouts, price and other settings."""
+"""The settings of one engine: backend, model, address, timeouts, price and others."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,17 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from llmengine.config.backends import load_backend
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 from llmengine.transport.policies import FIRST_WAIT, LONGEST_RETRY_AFTER, LONGEST_WAIT
 from llmengine.types.arguments import checked_fields, suggestion
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import as_shown, conceal, register
-
-if TYPE_CHECKING:
-    from llmengine.engine.engine import Engine
-
 
 _NUMBERS = ("input", "output", "cached_input", "gpu_hour")
 
@@ -109,6 +104,11 @@ class Timeouts:
                 msg = f"timeout {field.name!r} is {value!r}; give seconds above 0, or null for none"
                 raise InvalidFieldError(msg)
 
+    @property
+    def patience(self) -> float:
+        """``wait`` as a number of seconds, which is infinite for no limit."""
+        return inf if self.wait is None else self.wait
+
     @classmethod
     def of(cls, value: Any) -> Self:
         """Timeouts from a number (the total) or a mapping; Timeouts are returned as they are."""
@@ -128,8 +128,8 @@ _ENV_PREFIX = "os.environ/"  # litellm's prefix for a key in an environment vari
 _CONCEALED = ("endpoint", "headers", "extra_body", "options")
 
 
-class EngineConfig(BaseModel):
-    """The configuration of one engine, from which the engine is made.
+class EngineSettings(BaseModel):
+    """The fields of an EngineConfig.
 
     - ``endpoint`` (also ``base_url``, ``api_base``, ``host``) is the server's address, with or
       without ``/v1``. The default depends on the backend.
@@ -249,12 +249,6 @@ class EngineConfig(BaseModel):
     def _masked(self, value: Any) -> Any:
         return as_shown(value)
 
-    @cached_property
-    def engine(self) -> Engine:
-        """The engine of this configuration; it is created once and cheap to keep."""
-        made: Engine = load_backend(self.backend)(self)
-        return made
-
     @property
     def key_variable(self) -> str | None:
         """The environment variable of the key, from ``api_key_env`` or ``os.environ/NAME``."""
@@ -285,16 +279,10 @@ class EngineConfig(BaseModel):
         return key
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
-        """A copy with some fields changed; the copy has its own engine."""
+        """A copy with some fields changed."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("engine", None)
         copied.model_post_init(None)
         return copied
-
-    def __getstate__(self) -> dict[Any, Any]:
-        state = super().__getstate__()
-        state["__dict__"] = {k: v for k, v in state["__dict__"].items() if k != "engine"}
-        return state
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
@@ -302,7 +290,7 @@ class EngineConfig(BaseModel):
 
 
 _FIELDS = [
-    *EngineConfig.model_fields,
+    *EngineSettings.model_fields,
     *("base_url", "api_base", "host", "num_retries"),
 ]
 
