@@ -235,4 +235,4 @@ def test_a_wrong_spec(spec: Any, message: str) -> None:
 def test_a_class_of_python_is_named_by_its_place() -> None:
     """Any pydantic model that can be imported can be used."""
     found = model_of("A", "llmengine:EngineConfig", WHERE)
-    assert spec_of(found) == "llmengine.config.engine:EngineConfig"
+    assert spec_of(found) == "llmengine.engine.engine:EngineConfig"
