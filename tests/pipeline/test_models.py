@@ -201,6 +201,7 @@ def test_fields_are_a_short_form() -> None:
     """A type, a list of values, or a schema; all required but those with a question mark."""
     fields = {"text": "string", "kind": ["a", "b"], "score?": {"type": "number", "maximum": 1}}
     short = model_of("A", {"fields": fields}, WHERE)
+    assert short["properties"]["kind"] == {"type": "string", "enum": ["a", "b"]}
     assert seen({"text": "t", "kind": "a"}, short) == {"text": "t", "kind": "a", "score": None}
     for wrong in (
         {"text": "t"},

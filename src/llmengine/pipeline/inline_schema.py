@@ -31,6 +31,7 @@ _KEYWORDS = {
     "object": frozenset({"properties", "required", "additionalProperties"}),
 }
 _TYPES = ", ".join(_KEYWORDS)
+_TYPE_NAMES = {str: "string", int: "integer", float: "number"}
 _USE_A_CLASS = "write the model in Python, and give it as package.module:Class"
 
 
@@ -102,8 +103,7 @@ def _completed(schema: object, location: _Location) -> dict[str, object]:
             "anyOf": [_completed(s, location.below(f"anyOf[{i}]")) for i, s in choices]
         }
     if "enum" in schema or "const" in schema:
-        _check_values(schema, location)
-        return schema
+        return _completed_enum(schema, location)
     if "type" not in schema:
         raise location.error(f"type: is missing; the types are {_TYPES}")
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
@@ -145,7 +145,8 @@ def _check_keywords(schema: Mapping[str, object], known: set[str], location: _Lo
             raise location.error(f"{keyword!r} is not supported beside {beside}; {_USE_A_CLASS}")
 
 
-def _check_values(schema: Mapping[str, object], location: _Location) -> None:
+def _completed_enum(schema: Mapping[str, object], location: _Location) -> dict[str, object]:
+    """The schema with the type of its values if they have one, because OpenAI requires a type."""
     _check_keywords(schema, {"enum", "const", "type"}, location)
     values = schema.get("enum", [schema.get("const")])
     if not isinstance(values, list) or not values:
@@ -159,6 +160,9 @@ def _check_values(schema: Mapping[str, object], location: _Location) -> None:
             )
         if kind is not None and not is_valid(value, {"type": kind}):
             raise location.error(f"enum: {value!r} does not have the type {kind!r}")
+    types = {_TYPE_NAMES.get(type(value)) for value in values}
+    only = types.pop() if len(types) == 1 else None
+    return dict(schema) if only is None else {"type": only} | dict(schema)
 
 
 def _completed_object(schema: Mapping[str, object], location: _Location) -> dict[str, object]:

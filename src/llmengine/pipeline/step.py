@@ -204,7 +204,7 @@ def _answer_fields(model: Model) -> list[str] | None:
 
 
 def _properties(schema: Mapping[str, object]) -> Mapping[str, object]:
-    properties = schema.get("properties")
+    properties = resolved(schema, schema).get("properties")
     return properties if isinstance(properties, Mapping) else {}
 
 
