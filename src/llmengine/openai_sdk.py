@@ -6,6 +6,7 @@ The SDK is imported only when an engine needs it. Versions 2 and 3 are supported
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -34,9 +35,10 @@ from llmengine.types.errors import (
 from llmengine.types.secrets import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from llmengine.transport.answer_limits import AnswerLimits
+    from llmengine.types.wire import JSONObject
 
 
 _OLDEST = 2
@@ -97,13 +99,13 @@ def ours(error: Exception, url: str) -> CallError | None:
     if kind is None:
         return None
     cause = error.__cause__ or error
-    said = str(cause) or type(cause).__name__
+    reason = str(cause) or type(cause).__name__
     if kind is APITimeoutError:
         # The SDK is given no time limit except the one for the connection.
         return APITimeoutError(f"no connection to {url} in time", clock="connect")
     if kind is APIConnectionError:
         what = "cannot connect to" if _is(cause, "ConnectError") else "lost the connection to"
-        return APIConnectionError(f"{what} {url}: {said}")
+        return APIConnectionError(f"{what} {url}: {reason}")
     return kind(f"{type(error).__name__} of the openai SDK: {error}", status=_status(error))
 
 
@@ -129,7 +131,7 @@ def sdk_headers(key: str | None, given: Mapping[str, str]) -> dict[str, str]:
     return ours | spelled
 
 
-def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, object]:
     """Headers that make the SDK omit Authorization, if the given headers do not have it."""
     return {} if "Authorization" in headers else {"Authorization": sdk.Omit()}
 
@@ -158,10 +160,10 @@ def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
 
     A redirect would send the key to another address. Answers are read within the limits.
     """
-    nobody = DefaultCookiePolicy(allowed_domains=[])
+    no_cookies = DefaultCookiePolicy(allowed_domains=[])
     return sdk.DefaultAsyncHttpxClient(
         follow_redirects=False,
-        cookies=CookieJar(nobody),
+        cookies=CookieJar(no_cookies),
         headers={"Accept-Encoding": ACCEPT_ENCODING},
         event_hooks={"response": [partial(_bound, limits)]},
     )
@@ -205,40 +207,42 @@ class SDKCall:
     """A method of a resource, by name, and its arguments."""
 
     method: str
-    arguments: dict[str, Any]
+    arguments: dict[str, object]
 
 
-def sdk_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
+def sdk_call(resource: Any, body: JSONObject) -> SDKCall:
     """The call for a body: ``parse`` for a body with a JSON schema, else ``create``."""
-    told = _with_model(body)
-    if told is None:
+    with_model = _with_model(body)
+    if with_model is None:
         return create_call(resource, body)
-    return SDKCall("parse", _arguments(resource.parse, told))
+    return SDKCall("parse", _arguments(resource.parse, with_model))
 
 
-def create_call(resource: Any, body: Mapping[str, Any]) -> SDKCall:
+def create_call(resource: Any, body: JSONObject) -> SDKCall:
     """The call of ``create``, which takes every body."""
     return SDKCall("create", _arguments(resource.create, body))
 
 
-def _with_model(body: Mapping[str, Any]) -> dict[str, Any] | None:
+def _with_model(body: JSONObject) -> dict[str, object] | None:
     """The body with its schema as a model class; None if ``parse`` does not accept the body."""
-    text = body.get("text") or {}
-    if _is_schema(text.get("format") or {}):  # responses
+    text = body.get("text")
+    if isinstance(text, Mapping) and _is_schema(text.get("format")):  # responses
         rest = {key: value for key, value in text.items() if key != "format"}
         return {**body, "text": rest, "text_format": _model_of(text["format"])}
-    wanted = body.get("response_format") or {}
-    if _is_schema(wanted) and all(_is_strict(tool) for tool in body.get("tools") or ()):  # chat
+    wanted, tools = body.get("response_format"), body.get("tools") or ()
+    strict = isinstance(tools, Sequence) and all(_is_strict(tool) for tool in tools)
+    if isinstance(wanted, Mapping) and _is_schema(wanted) and strict:  # chat
         return {**body, "response_format": _model_of(wanted["json_schema"])}
     return None
 
 
-def _is_schema(wanted: Mapping[str, Any]) -> bool:
-    return wanted.get("type") == "json_schema"
+def _is_schema(wanted: object) -> bool:
+    return isinstance(wanted, Mapping) and wanted.get("type") == "json_schema"
 
 
-def _is_strict(tool: Mapping[str, Any]) -> bool:
-    return (tool.get("function") or {}).get("strict") is True
+def _is_strict(tool: object) -> bool:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return isinstance(function, Mapping) and function.get("strict") is True
 
 
 def _model_of(wanted: Mapping[str, Any]) -> type[BaseModel]:
@@ -260,7 +264,7 @@ def _model_that_says(name: str, schema: bytes) -> type[BaseModel]:
     return type(name, (BaseModel,), {"model_json_schema": classmethod(model_json_schema)})
 
 
-def _arguments(method: Callable[..., Any], body: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(method: Callable[..., Any], body: JSONObject) -> dict[str, object]:
     """The body as arguments; fields that this version of the SDK lacks go into extra_body."""
     known = _fields(method.__func__)  # type: ignore[attr-defined]  # a bound method
     arguments = {name: value for name, value in body.items() if name in known}
@@ -287,9 +291,9 @@ class SDKRequest:
     """
 
     resource: Any
-    body: Mapping[str, Any]
+    body: JSONObject
     url: str
-    headers: Mapping[str, Any]
+    headers: JSONObject
     timeout: Any
     total: float | None
 
@@ -327,7 +331,7 @@ class SDKRequest:
             yield stream
 
     @property
-    def _sending(self) -> dict[str, Any]:
+    def _sending(self) -> dict[str, object]:
         return {"extra_headers": self.headers, "timeout": self.timeout}
 
     async def _chunks(self, reply: Any) -> AsyncIterator[bytes]:

@@ -108,7 +108,7 @@ def _check_json(output: LLMOutput) -> None:
             partial=output,
         )
     raise StructuredOutputError(
-        f"the answer is no JSON object; it reads {answer.text[:_SHOWN]!r}", partial=output
+        f"the answer is not a JSON object; it reads {answer.text[:_SHOWN]!r}", partial=output
     )
 
 

@@ -191,7 +191,12 @@ def test_output_model_gives_a_parsed_answer(engine_for: Any, chat: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "finish", "error", "words"),
     [
-        ('{"name": "Lyon"}', "stop", StructuredOutputError, "no City: people: Field required"),
+        (
+            '{"name": "Lyon"}',
+            "stop",
+            StructuredOutputError,
+            "not a valid City: people: Field required",
+        ),
         ("Lyon is a city.", "stop", StructuredOutputError, "Invalid JSON"),
         ('{"name": "Ly', "length", TruncatedError, "cut by the token limit"),
     ],

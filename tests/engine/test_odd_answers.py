@@ -272,7 +272,7 @@ def test_fewer_answers_than_asked_for_is_an_error(engine_for: Any, chat: Any) ->
 
     (result,) = engine.results("hi", SamplingParams(n=3))
 
-    with pytest.raises(UnexpectedResponseError, match="3 answers were asked for"):
+    with pytest.raises(UnexpectedResponseError, match="asked for 3 answers"):
         list(engine.stream("hi", SamplingParams(n=3)))
     assert isinstance(result.error, UnexpectedResponseError)
     assert "asked for 3 answers (sampling parameter 'n'), but the server sent 1" in str(

@@ -97,8 +97,8 @@ def test_answer_that_fits_nothing_is_never_returned(play: Any, server: Any) -> N
 
     assert result.output is None
     assert type(result.error) is StructuredOutputError
-    assert "json_object: the answer is no City" in str(result.error)
-    assert "repair: the answer is no City" in str(result.error)
+    assert "json_object: the answer is not a valid City" in str(result.error)
+    assert "repair: the answer is not a valid City" in str(result.error)
     assert result.error.partial.outputs[0].text == "Lyon has 520000 people."
     assert result.attempts == len(play.asked) == 2
 

@@ -114,7 +114,7 @@ def test_refused_repair_ends_the_ladder(play: Any) -> None:
     (result,) = engine.results("A city.", output_model=City)
 
     assert type(result.error) is StructuredOutputError
-    assert "prompt: the answer is no City" in str(result.error)
+    assert "prompt: the answer is not a valid City" in str(result.error)
     assert "repair: HTTP 400" in str(result.error)
     assert result.error.partial.outputs[0].text == "Lyon."
 
@@ -133,7 +133,7 @@ def test_failure_on_the_way_keeps_what_was_paid_for(engine_for: Any, chat: Any) 
     (result,) = engine.results("A city.", output_model=City)
 
     assert type(result.error) is InternalServerError
-    assert "before that, json_schema: the answer is no City" in str(result.error)
+    assert "before that, json_schema: the answer is not a valid City" in str(result.error)
     assert result.error.partial.outputs[0].text == "Lyon."
     assert result.attempts == result.error.attempts == len(server.requests) == 2
     assert result.usage.total_tokens == 5

@@ -157,9 +157,9 @@ class Own(BaseModel):
         (Link, "Link.url", "'format' with 'uri'"),
         (Deep, "Deep.$defs.Link.url", "'format' with 'uri'"),
         (Own, "Own.name", "'not'"),
-        (RootModel[list[int]], "RootModel_list_int_", "no object with fixed fields"),
-        (Cat | Dog, "answer", "no object with fixed fields"),
-        (dict[str, int], "dict", "no object with fixed fields"),
+        (RootModel[list[int]], "RootModel_list_int_", "not an object with fixed fields"),
+        (Cat | Dog, "answer", "not an object with fixed fields"),
+        (dict[str, int], "dict", "not an object with fixed fields"),
     ],
     ids=str,
 )
@@ -226,7 +226,7 @@ def test_null_for_what_is_required_is_still_wrong() -> None:
 
     result, _ = ask(json.dumps(answer), "no", "no")
 
-    assert "json_schema: the answer is no Owner: pet" in str(result.error)
+    assert "json_schema: the answer is not a valid Owner: pet" in str(result.error)
 
 
 def test_null_is_kept_where_no_strict_schema_was_sent() -> None:

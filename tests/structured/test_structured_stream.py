@@ -52,7 +52,7 @@ def test_last_delta_has_what_the_text_means(play: Any) -> None:
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        ("Lyon.", StructuredOutputError, "the answer is no City"),
+        ("Lyon.", StructuredOutputError, "the answer is not a valid City"),
         ('{"name": "Lyon"}', StructuredOutputError, "people: Field required"),
         (f"```json\n{LYON}\n```", StructuredOutputError, "Invalid JSON"),
         ("", StructuredOutputError, "the answer is empty"),

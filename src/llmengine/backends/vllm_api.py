@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.backends.base import Backend
 from llmengine.backends.server_info import post
@@ -108,12 +108,13 @@ class VLLMAPI(Backend):
             raise not_read("the answer holds no text", error, answer) from None
 
 
-def _of_a_prompt(chat: Mapping[str, Any]) -> dict[str, object]:
+def _of_a_prompt(chat: Mapping[str, object]) -> dict[str, object]:
     """The fields of a chat's body that affect its prompt."""
     body = {name: chat[name] for name in _OF_A_PROMPT if name in chat}
     if "reasoning_effort" in chat:  # a chat passes it to the template; /tokenize lacks the field
-        given = body.get("chat_template_kwargs", {})
-        body["chat_template_kwargs"] = {"reasoning_effort": chat["reasoning_effort"], **given}
+        given = body.get("chat_template_kwargs")
+        effort = {"reasoning_effort": chat["reasoning_effort"]}
+        body["chat_template_kwargs"] = effort | given if isinstance(given, dict) else effort
     return body
 
 

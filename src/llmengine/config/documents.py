@@ -137,8 +137,8 @@ def _parsed(what: str, parse: Callable[[str], Any], text: str) -> Any:
 
 def _without_the_line(error: yaml.MarkedYAMLError) -> str:
     """What is wrong and where, without PyYAML's quote of the file, which may hold a key."""
-    said = ", ".join(filter(None, (error.context, error.problem))) or "cannot be parsed"
-    words = _masked(said)
+    reason = ", ".join(filter(None, (error.context, error.problem))) or "cannot be parsed"
+    words = _masked(reason)
     mark = error.problem_mark or error.context_mark
     return words if mark is None else f"{words} (line {mark.line + 1}, column {mark.column + 1})"
 

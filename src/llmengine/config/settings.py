@@ -27,6 +27,12 @@ from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import as_shown, conceal, register
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+
 _NUMBERS = ("input", "output", "cached_input", "gpu_hour")
 
 
@@ -63,7 +69,7 @@ class Price:
         return self.input is None or self.output is None
 
     @classmethod
-    def of(cls, value: Any) -> Self | None:
+    def of(cls, value: object) -> Self | None:
         """A Price from a mapping of its fields; a Price or None is returned as it is."""
         if value is None or isinstance(value, cls):
             return value
@@ -110,7 +116,7 @@ class Timeouts:
         return inf if self.wait is None else self.wait
 
     @classmethod
-    def of(cls, value: Any) -> Self:
+    def of(cls, value: object) -> Self:
         """Timeouts from a number (the total) or a mapping; Timeouts are returned as they are."""
         if isinstance(value, cls):
             return value
@@ -120,7 +126,7 @@ class Timeouts:
                 msg = f"unknown clock {unknown[0]!r}; the clocks are {', '.join(known)}"
                 raise InvalidFieldError(msg)
             return cls(**value)
-        return cls(total=value)
+        return cls(total=value)  # type: ignore[arg-type]  # __post_init__ checks it
 
 
 _ENV_PREFIX = "os.environ/"  # litellm's prefix for a key in an environment variable
@@ -198,7 +204,7 @@ class EngineSettings(BaseModel):
 
     if not TYPE_CHECKING:  # type checkers know the fields by their annotations
 
-        def __init__(self, *args: Any, **fields: Any) -> None:
+        def __init__(self, *args: object, **fields: object) -> None:
             """Raise one-line errors; those of pydantic would show the values, including keys."""
             if args:
                 msg = (
@@ -221,7 +227,7 @@ class EngineSettings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _concealed_input(cls, data: Any) -> Any:
+    def _concealed_input(cls, data: object) -> object:
         data = conceal(data)  # before anything can fail, because errors quote their input
         if isinstance(data, dict) and "enable_reasoning" in data:
             import warnings  # noqa: PLC0415 - rare path
@@ -235,7 +241,7 @@ class EngineSettings(BaseModel):
             data.setdefault("reasoning", data.pop("enable_reasoning"))
         return data
 
-    def model_post_init(self, _context: Any, /) -> None:
+    def model_post_init(self, _context: object, /) -> None:
         """Name an unnamed engine after its backend, and register its keys as secrets."""
         if not self.name:
             object.__setattr__(self, "name", self.backend)
@@ -246,7 +252,7 @@ class EngineSettings(BaseModel):
             object.__setattr__(self, field, conceal(getattr(self, field), field))
 
     @field_serializer(*_CONCEALED, when_used="json")
-    def _masked(self, value: Any) -> Any:
+    def _masked(self, value: object) -> object:
         return as_shown(value)
 
     @property
@@ -278,7 +284,7 @@ class EngineSettings(BaseModel):
         register(key)
         return key
 
-    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed."""
         copied = super().model_copy(update=update, deep=deep)
         copied.model_post_init(None)
@@ -300,7 +306,7 @@ def problems(where: str, error: ValidationError) -> str:
     return "; ".join(f"{where}: {_problem(entry)}" for entry in error.errors(include_input=False))
 
 
-def _problem(error: Any) -> str:
+def _problem(error: ErrorDetails) -> str:
     field = ".".join(str(part) for part in error["loc"]) or "engine"
     if error["type"] == "extra_forbidden":
         return f"{field}: is not a field of an engine; {suggestion(field, _FIELDS)}"

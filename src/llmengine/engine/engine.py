@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Callable,
         Iterable,
         Iterator,
+        Mapping,
         Sequence,
     )
     from concurrent.futures import Future
@@ -427,7 +428,7 @@ class EngineConfig(EngineSettings):
         """The engine of this configuration; it is created once and cheap to keep."""
         return Engine(self)
 
-    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed; the copy has its own engine."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("engine", None)

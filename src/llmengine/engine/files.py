@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -32,7 +32,7 @@ def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
     return parse_engines(data, str(source))
 
 
-def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
+def parse_engines(entries: list[object], source: str) -> dict[str, EngineConfig]:
     """The engines of a list of mappings, by name; error messages begin with `source`."""
     engines: dict[str, EngineConfig] = {}
     for place, entry in enumerate(entries, start=1):
@@ -44,7 +44,7 @@ def parse_engines(entries: list[Any], source: str) -> dict[str, EngineConfig]:
     return engines
 
 
-def read_yaml(source: Path, what: str) -> Any:
+def read_yaml(source: Path, what: str) -> object:
     """The value in a YAML file, with keys as Secrets; raises ConfigError, which names the file."""
     try:
         return conceal(load_yaml(read_text(source)))
@@ -56,7 +56,7 @@ def read_yaml(source: Path, what: str) -> Any:
     raise ConfigError(f"{source}: {problem}")
 
 
-def _parse(entry: Any, where: str) -> EngineConfig:
+def _parse(entry: object, where: str) -> EngineConfig:
     entry = conceal(entry)  # needed for an entry that comes from a program and not from a file
     if not isinstance(entry, dict):
         msg = f"{where}: an engine is a mapping with name, backend and model, not {_kind(entry)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from llmengine.structured.schema import shape_of
 from llmengine.structured.tools import as_tools
@@ -48,7 +48,7 @@ _MEANT = {
 }
 
 
-def _advice(unknown: Mapping[str, Any]) -> str | None:
+def _advice(unknown: Mapping[str, object]) -> str | None:
     """Advice on where an argument belongs that calls do not have."""
     if unknown.keys() <= _SAMPLING:
         written = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in unknown.items())
@@ -73,14 +73,14 @@ class CallOptions:
     the answer is not validated.
     """
 
-    output_model: Any = None
+    output_model: object = None
     tools: Sequence[Tool] = ()
-    tool_choice: str | Mapping[str, Any] | None = None
+    tool_choice: str | Mapping[str, object] | None = None
     reasoning: bool | str | None = None
-    extra_body: Mapping[str, Any] | None = None
+    extra_body: Mapping[str, object] | None = None
     step_id: str | None = None
     json_mode: bool = False
-    json_schema: Mapping[str, Any] | None = None
+    json_schema: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         _check("tools", self.tools, (Sequence, type(None)), "a list of tools")
@@ -103,14 +103,14 @@ NO_OPTIONS = CallOptions()
 class Options(TypedDict, total=False):
     """The fields of CallOptions as keyword arguments."""
 
-    output_model: Any
+    output_model: object
     tools: Sequence[Tool]
-    tool_choice: str | Mapping[str, Any] | None
+    tool_choice: str | Mapping[str, object] | None
     reasoning: bool | str | None
-    extra_body: Mapping[str, Any] | None
+    extra_body: Mapping[str, object] | None
     step_id: str | None
     json_mode: bool
-    json_schema: Mapping[str, Any] | None
+    json_schema: Mapping[str, object] | None
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

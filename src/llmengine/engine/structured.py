@@ -20,13 +20,13 @@ from llmengine.structured.enforcement import (
     question,
 )
 from llmengine.structured.ladder import (
-    Misfit,
-    after_misfit,
-    after_refusal,
-    broken_off,
-    exhausted,
-    possible,
+    RejectedAnswer,
+    interrupted,
+    no_fitting_answer,
+    possible_step,
     request_at,
+    step_after_answer,
+    step_after_refusal,
 )
 from llmengine.structured.schema import shape_of
 from llmengine.structured.validation import fitted, refuse_calls, refuse_refusal
@@ -74,10 +74,10 @@ async def generate_structured(call: Call, request: ChatRequest, usage: CallUsage
         return await call.exchange(asked, usage, max_retries)
 
     structured = StructuredCall(call, request)
-    misfits: list[Misfit] = []
+    rejected: list[RejectedAnswer] = []
     step: SchemaStep | None = await structured.first_step()
     while step is not None:
-        step, output = await structured.ask(step, send, misfits)
+        step, output = await structured.ask(step, send, rejected)
         refuse_refusal(output)
         refuse_calls(output)
         try:
@@ -85,9 +85,9 @@ async def generate_structured(call: Call, request: ChatRequest, usage: CallUsage
         except TruncatedError:
             raise
         except StructuredOutputError as error:
-            misfits.append(Misfit(step, error))
-        step = after_misfit(step, structured.shape)
-    raise exhausted(misfits, structured.shape)
+            rejected.append(RejectedAnswer(step, error))
+        step = step_after_answer(step, structured.shape)
+    raise no_fitting_answer(rejected, structured.shape)
 
 
 async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLMOutput:
@@ -115,10 +115,10 @@ class StructuredCall:
 
     async def first_step(self) -> SchemaStep:
         """The step to begin with."""
-        return possible(await first_step(self._call, self._server), self.shape)
+        return possible_step(await first_step(self._call, self._server), self.shape)
 
     async def ask(
-        self, step: SchemaStep, send: Send, misfits: list[Misfit]
+        self, step: SchemaStep, send: Send, rejected: list[RejectedAnswer]
     ) -> tuple[SchemaStep, LLMOutput]:
         """The answer at that step, or at the first lower step that the server accepts.
 
@@ -129,7 +129,7 @@ class StructuredCall:
         crashed: CallError | None = None
         while True:
             step = self._taken(step)
-            last = misfits[-1] if misfits else None
+            last = rejected[-1] if rejected else None
             asked = request_at(step, self._request, self.shape, last, strict=self._strict)
             try:
                 output = await send(asked, None if crashed is None else 0)
@@ -139,12 +139,12 @@ class StructuredCall:
                 # Only now is it known that the format was refused, and nothing else in the request.
                 self._remember(refused, step)
                 return step, output
-            lower = after_refusal(step, self.shape)
+            lower = step_after_refusal(step, self.shape)
             crashes = may_crash_at_format(failed)
             if crashed is not None and (crashes or failed.retryable):
-                raise broken_off(crashed, step, misfits, self.shape)
+                raise interrupted(crashed, step, rejected, self.shape)
             if lower is None or not (crashes or _may_refuse_format(failed)):
-                raise broken_off(failed, step, misfits, self.shape)
+                raise interrupted(failed, step, rejected, self.shape)
             crashed = crashed or (failed if crashes else None)
             refused[step] = failed
             step = lower
@@ -159,7 +159,7 @@ class StructuredCall:
         while lower is not None and self._call.backend.enforcement.refuses(
             self._server, lower, self.shape
         ):
-            step, lower = lower, after_refusal(lower, self.shape)
+            step, lower = lower, step_after_refusal(lower, self.shape)
         return lower or step
 
     def _remember(self, refused: dict[SchemaStep, CallError], taken: SchemaStep) -> None:

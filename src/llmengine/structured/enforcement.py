@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
 from llmengine.types.request import ChatRequest, ResponseFormat
@@ -40,7 +40,7 @@ Judgement = Literal["enforced", "ignored", "cut"]
 def question(
     model: str,
     reasoning: bool | str | None,
-    extra_body: Mapping[str, Any],
+    extra_body: Mapping[str, object],
     *,
     max_tokens: int,
     field: Field | None,

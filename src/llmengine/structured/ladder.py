@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class RejectedAnswer:
     """An answer that did not fit the shape, and the reason."""
 
     step: SchemaStep
@@ -34,34 +34,34 @@ class Misfit:
         return outputs[0].text if outputs else ""
 
 
-def exhausted(misfits: list[Misfit], shape: Shape) -> StructuredOutputError:
+def no_fitting_answer(rejected: list[RejectedAnswer], shape: Shape) -> StructuredOutputError:
     """The error at the end of the ladder, with the problem of each step.
 
     The last output is its ``partial``.
     """
-    said = " | ".join(f"{m.step}: {m.problem}" for m in misfits)
-    msg = f"no step gave an answer that fits {shape.name}: {said}"
-    error = StructuredOutputError(msg, partial=misfits[-1].error.partial)
-    error.__cause__ = misfits[-1].error
+    problems = " | ".join(f"{m.step}: {m.problem}" for m in rejected)
+    msg = f"no step gave an answer that fits {shape.name}: {problems}"
+    error = StructuredOutputError(msg, partial=rejected[-1].error.partial)
+    error.__cause__ = rejected[-1].error
     return error
 
 
-def broken_off(
-    error: CallError, step: SchemaStep, misfits: list[Misfit], shape: Shape
+def interrupted(
+    error: CallError, step: SchemaStep, rejected: list[RejectedAnswer], shape: Shape
 ) -> CallError:
     """The error of a step that got no answer, after steps whose answers did not fit.
 
-    If the server refused the request, the error is that of `exhausted`. Any other error stays the
-    same, and gets the last answer as its ``partial``.
+    If the server refused the request, the error is that of `no_fitting_answer`. Any other error
+    stays the same, and gets the last answer as its ``partial``.
     """
-    if not misfits:
+    if not rejected:
         return error
     if isinstance(error, BadRequestError):
-        refused = StructuredOutputError(error.message, partial=misfits[-1].error.partial)
-        return exhausted([*misfits, Misfit(step, refused)], shape)
+        refused = StructuredOutputError(error.message, partial=rejected[-1].error.partial)
+        return no_fitting_answer([*rejected, RejectedAnswer(step, refused)], shape)
     if error.partial is None:
-        error.partial = misfits[-1].error.partial
-    before = " | ".join(f"{m.step}: {m.problem}" for m in misfits)
+        error.partial = rejected[-1].error.partial
+    before = " | ".join(f"{m.step}: {m.problem}" for m in rejected)
     error.advise(f"before that, {before}")
     return error
 
@@ -70,35 +70,37 @@ _SYSTEM_ROLES = frozenset({"system", "developer"})
 _NO_ANSWER = "(an empty answer)"  # some servers refuse a message without text
 
 
-def with_schema(messages: tuple[Message, ...], shape: Shape) -> tuple[Message, ...]:
+def with_schema_message(messages: tuple[Message, ...], shape: Shape) -> tuple[Message, ...]:
     """The messages with the schema in the system message.
 
     An existing system message is extended, because many chat templates accept only one system
     message, and only as the first message.
     """
-    order = (
+    instruction = (
         "Answer with one JSON value that fits this JSON schema and with nothing else: "
         f"no prose, no code fence.\n{shape.text}"
     )
     first = messages[0]
     if first["role"] not in _SYSTEM_ROLES:
-        return ({"role": "system", "content": order}, *messages)
+        return ({"role": "system", "content": instruction}, *messages)
     content = first.get("content") or ""
     if isinstance(content, Sequence) and not isinstance(content, str):
-        return ({**first, "content": [*content, {"type": "text", "text": order}]}, *messages[1:])
-    return ({**first, "content": f"{content}\n\n{order}" if content else order}, *messages[1:])
+        extended: object = [*content, {"type": "text", "text": instruction}]
+    else:
+        extended = f"{content}\n\n{instruction}" if content else instruction
+    return ({**first, "content": extended}, *messages[1:])
 
 
-def repair_turn(
+def with_repair_message(
     messages: tuple[Message, ...], faulty: str, problem: str, shape: Shape
 ) -> tuple[Message, ...]:
     """The messages, followed by the faulty answer and a user message that asks to correct it."""
-    order = (
+    instruction = (
         f"This does not fit: {problem}.\n"
         f"Respond ONLY in JSON that fits this JSON schema:\n{shape.text}"
     )
     answer = {"role": "assistant", "content": faulty if faulty.strip() else _NO_ANSWER}
-    return (*messages, answer, {"role": "user", "content": order})
+    return (*messages, answer, {"role": "user", "content": instruction})
 
 
 SchemaStep = Literal["json_schema", "json_object", "prompt", "repair"]
@@ -112,22 +114,22 @@ without a JSON mode. ``repair``: the faulty answer is sent back together with it
 _ANY_OBJECT = ResponseFormat()
 
 
-def possible(step: SchemaStep, shape: Shape) -> SchemaStep:
+def possible_step(step: SchemaStep, shape: Shape) -> SchemaStep:
     """The step, or the next one if the shape is not an object: JSON mode gives only objects."""
     return "prompt" if step == "json_object" and not shape.is_object else step
 
 
-def after_misfit(step: SchemaStep, shape: Shape) -> SchemaStep | None:
+def step_after_answer(step: SchemaStep, shape: Shape) -> SchemaStep | None:
     """The next step after an answer that does not fit; None at the end of the ladder."""
     if step == "json_schema":
-        return possible("json_object", shape)
+        return possible_step("json_object", shape)
     return None if step == "repair" else "repair"
 
 
-def after_refusal(step: SchemaStep, shape: Shape) -> SchemaStep | None:
+def step_after_refusal(step: SchemaStep, shape: Shape) -> SchemaStep | None:
     """The next step after the server refused the request; None if no step is left."""
     if step == "json_schema":
-        return possible("json_object", shape)
+        return possible_step("json_object", shape)
     return "prompt" if step == "json_object" else None
 
 
@@ -137,7 +139,12 @@ def schema_format(shape: Shape, *, strict: bool) -> ResponseFormat:
 
 
 def request_at(
-    step: SchemaStep, request: ChatRequest, shape: Shape, last: Misfit | None, *, strict: bool
+    step: SchemaStep,
+    request: ChatRequest,
+    shape: Shape,
+    last: RejectedAnswer | None,
+    *,
+    strict: bool,
 ) -> ChatRequest:
     """The request of that step; `last` is the answer that a repair has to correct.
 
@@ -147,10 +154,10 @@ def request_at(
         return replace(request, response_format=schema_format(shape, strict=strict))
     if step == "repair":
         assert last is not None
-        messages = repair_turn(request.messages, last.text, last.problem, shape)
+        messages = with_repair_message(request.messages, last.text, last.problem, shape)
         is_json_mode = last.step == "json_object"
     else:
-        messages = with_schema(request.messages, shape)
+        messages = with_schema_message(request.messages, shape)
         is_json_mode = step == "json_object"
     wanted = _ANY_OBJECT if is_json_mode else None
     return replace(request, messages=messages, response_format=wanted)

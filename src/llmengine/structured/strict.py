@@ -8,21 +8,21 @@ property required, and a short list of keywords.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmengine.structured.schema import allows_null, resolved
 from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import NoReturn
 
     from llmengine.structured.schema import Shape
+    from llmengine.types.wire import JSONSchema
 
 
 def without_added_nulls(
-    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None
-) -> Any:
+    value: object, schema: JSONSchema, root: JSONSchema | None = None
+) -> object:
     """The value without the properties that are null although the output model allows no null.
 
     A strict answer holds every property, so it has null for a property that it leaves out. When
@@ -42,7 +42,7 @@ def without_added_nulls(
     }
 
 
-def _chosen(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _chosen(value: object, schema: JSONSchema, root: JSONSchema) -> JSONSchema:
     """The choice that a strict answer was made for: the one with exactly its keys and constants."""
     for keyword in ("anyOf", "oneOf"):
         for choice in schema.get(keyword, ()):
@@ -52,7 +52,7 @@ def _chosen(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> M
     return schema
 
 
-def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+def _fits(value: object, schema: JSONSchema) -> bool:
     if isinstance(value, list):
         return "items" in schema
     properties = schema.get("properties")
@@ -103,7 +103,7 @@ _KEPT = 256
 
 
 @lru_cache(_KEPT)
-def strict_schema(shape: Shape) -> dict[str, Any]:
+def strict_schema(shape: Shape) -> dict[str, object]:
     """The schema of a shape in OpenAI's strict dialect; the shape itself is not changed.
 
     An optional property becomes one that may be null, because strict answers hold every property.
@@ -112,7 +112,7 @@ def strict_schema(shape: Shape) -> dict[str, Any]:
     """
     root = shape.schema
     if not (shape.is_object and "properties" in resolved(root, root)):
-        _refuse(shape.name, "a root that is no object with fixed fields", "wrap it in a model")
+        _refuse(shape.name, "a root that is not an object with fixed fields", "wrap it in a model")
     top = {key: value for key, value in resolved(root, root).items() if key != "$defs"}
     schema = _node(top, root, shape.name)
     if root.get("$defs"):
@@ -121,68 +121,68 @@ def strict_schema(shape: Shape) -> dict[str, Any]:
     return schema
 
 
-def _node(schema: Any, root: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _node(schema: object, root: JSONSchema, path: str) -> dict[str, object]:
     """One schema, rewritten together with all schemas inside it."""
-    told = _plain(schema, path)
-    if "$ref" in told:
-        return _reference(told)
-    _check(told, path)
-    node = {key: value for key, value in told.items() if key in _COPIED | {"format"}}
-    if "anyOf" in told:
-        choices = enumerate(told["anyOf"])
+    plain = _plain(schema, path)
+    if "$ref" in plain:
+        return _reference(plain)
+    _check(plain, path)
+    node = {key: value for key, value in plain.items() if key in _COPIED | {"format"}}
+    if "anyOf" in plain:
+        choices = enumerate(plain["anyOf"])
         node["anyOf"] = [_node(choice, root, f"{path}.anyOf[{i}]") for i, choice in choices]
-    if "items" in told:
-        node["items"] = _node(told["items"], root, f"{path}.items")
-    if told.get("type") == "object":
-        node |= _object(told, root, path)
+    if "items" in plain:
+        node["items"] = _node(plain["items"], root, f"{path}.items")
+    if plain.get("type") == "object":
+        node |= _object(plain, root, path)
     return node
 
 
-def _plain(schema: Any, path: str) -> dict[str, Any]:
+def _plain(schema: object, path: str) -> dict[str, Any]:
     """The schema without annotations and without pydantic's two wrappers (`oneOf`, `allOf`)."""
     if not isinstance(schema, dict):
         _refuse(path, f"the schema {schema!r}", "give the field a type")
-    told = {key: value for key, value in schema.items() if key not in _DROPPED}
-    if "discriminator" in schema and "oneOf" in told:
+    plain = {key: value for key, value in schema.items() if key not in _DROPPED}
+    if "discriminator" in schema and "oneOf" in plain:
         # The tags of the choices differ, so at most one of the choices can fit.
-        told["anyOf"] = told.pop("oneOf")
-    if len(told.get("allOf", ())) == 1:
-        told |= told.pop("allOf")[0]
-    return told
+        plain["anyOf"] = plain.pop("oneOf")
+    if len(plain.get("allOf", ())) == 1:
+        plain |= plain.pop("allOf")[0]
+    return plain
 
 
-def _reference(told: dict[str, Any]) -> dict[str, Any]:
+def _reference(plain: dict[str, Any]) -> dict[str, object]:
     """A reference; other keywords next to it, such as a description, go around it.
 
     The dialect allows no other keywords next to ``$ref``.
     """
-    if len(told) == 1:
-        return told
-    around = {key: value for key, value in told.items() if key != "$ref"}
-    return {"anyOf": [{"$ref": told["$ref"]}], **around}
+    if len(plain) == 1:
+        return plain
+    around = {key: value for key, value in plain.items() if key != "$ref"}
+    return {"anyOf": [{"$ref": plain["$ref"]}], **around}
 
 
-def _check(told: Mapping[str, Any], path: str) -> None:
-    is_bare = told.get("type") == "object" and "properties" not in told
-    if is_bare or told.get("additionalProperties", False) is not False:
+def _check(plain: JSONSchema, path: str) -> None:
+    is_bare = plain.get("type") == "object" and "properties" not in plain
+    if is_bare or plain.get("additionalProperties", False) is not False:
         _refuse(
             path,
             "an object with free keys (additionalProperties)",
             "its answer would always be empty; give a list of key and value pairs instead",
         )
     known = _COPIED | _REWRITTEN | {"additionalProperties"}
-    for keyword in sorted(told.keys() - known):
+    for keyword in sorted(plain.keys() - known):
         _refuse(path, f"the keyword {keyword!r}", "leave it out of the model")
-    if told.get("format", "date") not in _FORMATS:
-        _refuse(path, f"the keyword 'format' with {told['format']!r}", "leave it out of the model")
-    if not told.keys() & _SAYS_SOMETHING:
+    if plain.get("format", "date") not in _FORMATS:
+        _refuse(path, f"the keyword 'format' with {plain['format']!r}", "leave it out of the model")
+    if not plain.keys() & _SAYS_SOMETHING:
         _refuse(path, "a field of any type", "give the field a type")
 
 
-def _object(told: Mapping[str, Any], root: Mapping[str, Any], path: str) -> dict[str, Any]:
-    required = told.get("required", ())
+def _object(plain: JSONSchema, root: JSONSchema, path: str) -> dict[str, object]:
+    required = plain.get("required", ())
     properties = {}
-    for name, schema in told.get("properties", {}).items():
+    for name, schema in plain.get("properties", {}).items():
         node = _node(schema, root, f"{path}.{name}")
         is_free = name not in required and not allows_null(schema, root)
         properties[name] = {"anyOf": [node, {"type": "null"}]} if is_free else node

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from llmengine.types.request import ChatRequest
 
-Tool = Mapping[str, Any] | type[BaseModel] | Callable[..., Any]
+Tool = Mapping[str, object] | type[BaseModel] | Callable[..., object]
 
 # OpenAI says "required", Mistral "any".
 _DEMANDS = frozenset({"required", "any"})
 _NO_NAME = frozenset({"<lambda>", ""})
 
 
-def as_tools(tools: Sequence[Tool]) -> tuple[Mapping[str, Any], ...]:
+def as_tools(tools: Sequence[Tool]) -> tuple[Mapping[str, object], ...]:
     """The tools in OpenAI's format.
 
     A function becomes a tool with its name, docstring and parameters, and a pydantic model
@@ -33,7 +33,7 @@ def as_tools(tools: Sequence[Tool]) -> tuple[Mapping[str, Any], ...]:
     return tuple(_as_tool(tool, place) for place, tool in enumerate(tools))
 
 
-def _as_tool(tool: object, place: int) -> Mapping[str, Any]:
+def _as_tool(tool: object, place: int) -> Mapping[str, object]:
     if isinstance(tool, Mapping):
         return _checked(tool, place)
     if isinstance(tool, type) and issubclass(tool, BaseModel):
@@ -46,7 +46,7 @@ def _as_tool(tool: object, place: int) -> Mapping[str, Any]:
     )
 
 
-def _of_function(function: Callable[..., Any], place: int) -> Mapping[str, Any]:
+def _of_function(function: Callable[..., object], place: int) -> Mapping[str, object]:
     name = getattr(function, "__name__", "")
     if name in _NO_NAME:
         raise InvalidRequestError(f"tool {place} has no name; give a function made by `def`")
@@ -62,13 +62,13 @@ def _of_function(function: Callable[..., Any], place: int) -> Mapping[str, Any]:
     return _tool(name, inspect.getdoc(function), schema)
 
 
-def _tool(name: str, doc: str | None, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def _tool(name: str, doc: str | None, parameters: Mapping[str, object]) -> Mapping[str, object]:
     described = {"description": inspect.cleandoc(doc)} if doc else {}
     function = {"name": name, **described, "parameters": parameters}
     return {"type": "function", "function": function}
 
 
-def _checked(tool: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+def _checked(tool: Mapping[str, object], place: int) -> Mapping[str, object]:
     if "type" in tool and tool["type"] != "function":
         return tool  # a built-in tool of the server, which checks it
     function = tool.get("function", tool)
@@ -100,12 +100,12 @@ def _demanded(allowed: object) -> frozenset[str] | None:
     return _names(allowed.get("tools", ()))
 
 
-def _names(tools: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+def _names(tools: Iterable[Mapping[str, object]]) -> frozenset[str]:
     names = [_name(tool) for tool in tools]
     return frozenset() if None in names else frozenset(filter(None, names))
 
 
-def _name(tool: Mapping[str, Any]) -> str | None:
+def _name(tool: Mapping[str, object]) -> str | None:
     """The name of a tool or of a tool choice, in chat's nested format or flat."""
     inner = tool.get("function") or tool.get("custom") or tool
     name = inner.get("name") if isinstance(inner, Mapping) else None

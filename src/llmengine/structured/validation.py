@@ -161,8 +161,8 @@ def _parsed(
 
 def _without_nulls(text: str, shape: Shape) -> str | bytes:
     value = from_json(text)
-    kept = without_added_nulls(value, shape.schema)
-    return text if kept == value else to_json(kept)  # the text is exact, so it is kept
+    cleaned = without_added_nulls(value, shape.schema)
+    return text if cleaned == value else to_json(cleaned)  # the text is exact, so it stays
 
 
 def _problem(error: ValueError) -> str:
@@ -181,7 +181,7 @@ def _misfit(
         return _cut(answer, shape, output)
     if not answer.text.strip():
         return StructuredOutputError(f"the answer is empty{_where_it_went(answer)}", partial=output)
-    msg = f"the answer is no {shape.name}: {problem}; it reads {answer.text[:_SHOWN]!r}"
+    msg = f"the answer is not a valid {shape.name}: {problem}; it reads {answer.text[:_SHOWN]!r}"
     return StructuredOutputError(msg, partial=output)
 
 

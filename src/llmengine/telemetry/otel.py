@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from opentelemetry import context, metrics, trace
@@ -25,14 +26,16 @@ from llmengine.types.errors import CallError
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.types import AnyValue
 
     from llmengine.types.errors import LLMEngineError
     from llmengine.types.outputs import CompletionOutput, LLMOutput, Usage
     from llmengine.types.request import ChatRequest
+    from llmengine.types.wire import JSONObject
+
+    Attributes = dict[str, AnyValue]
     from llmengine.types.results import Result
 
 
@@ -111,7 +114,7 @@ class Tracing:
         return ChatSpan(span, self._common, self._instruments, contents=contents)
 
 
-def _server(url: str) -> dict[str, Any]:
+def _server(url: str) -> Attributes:
     """The attributes of the server's address; none for an engine that runs in this process."""
     parts = urlsplit(url)
     if not parts.hostname:
@@ -129,7 +132,7 @@ class ChatSpan:
     def __init__(
         self,
         span: trace.Span,
-        common: dict[str, Any],
+        common: Attributes,
         instruments: Instruments,
         *,
         contents: bool,
@@ -230,25 +233,28 @@ class Instruments:
         )
 
 
-def request_attributes(request: ChatRequest) -> dict[str, Any]:
+def request_attributes(request: ChatRequest) -> Attributes:
     """The span attributes of a request: sampling parameters and output type, never contents."""
     sampling = request.sampling
-    said = {f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()}
+    attributes: Attributes = {
+        f"gen_ai.request.{name}": getattr(sampling, f) for f, name in _SAMPLING.items()
+    }
     if sampling.stop:
         stop = sampling.stop
-        said["gen_ai.request.stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    said["gen_ai.request.stream"] = request.stream or None
+        sequences = [stop] if isinstance(stop, str) else list(stop)
+        attributes["gen_ai.request.stop_sequences"] = sequences
+    attributes["gen_ai.request.stream"] = request.stream or None
     shaped = request.response_format is not None or request.output_model is not None
-    said["gen_ai.output.type"] = "json" if shaped else None
-    return _given(said)
+    attributes["gen_ai.output.type"] = "json" if shaped else None
+    return _given(attributes)
 
 
 def response_attributes(
     result: Result, output: LLMOutput | None, first_content: float | None
-) -> dict[str, Any]:
+) -> Attributes:
     """The span attributes of a result: details of the answer, and the usage of all attempts."""
     usage = result.usage
-    said: dict[str, Any] = {
+    attributes: Attributes = {
         "gen_ai.response.time_to_first_chunk": first_content,
         "llmengine.attempts": result.attempts,
         "llmengine.uncounted_attempts": result.uncounted or None,
@@ -256,17 +262,17 @@ def response_attributes(
         "llmengine.currency": result.currency,
     }
     if usage is not None:
-        said["gen_ai.usage.input_tokens"] = usage.prompt_tokens
-        said["gen_ai.usage.output_tokens"] = usage.completion_tokens
-        said["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
-        said["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+        attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+        attributes["gen_ai.usage.output_tokens"] = usage.completion_tokens
+        attributes["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+        attributes["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
     if output is not None:
         reasons = [o.finish_reason for o in output.outputs if o.finish_reason]
-        said["gen_ai.response.id"] = output.request_id or None
-        said["gen_ai.response.model"] = output.model
-        said["gen_ai.response.finish_reasons"] = reasons or None
-        said["llmengine.schema_strategy"] = output.schema_strategy
-    return _given(said)
+        attributes["gen_ai.response.id"] = output.request_id or None
+        attributes["gen_ai.response.model"] = output.model
+        attributes["gen_ai.response.finish_reasons"] = reasons or None
+        attributes["llmengine.schema_strategy"] = output.schema_strategy
+    return _given(attributes)
 
 
 def tokens(usage: Usage | None) -> dict[str, int]:
@@ -277,17 +283,17 @@ def tokens(usage: Usage | None) -> dict[str, int]:
     return {kind: count for kind, count in counts.items() if count is not None}
 
 
-def failure_of(error: Exception) -> dict[str, Any]:
+def failure_of(error: Exception) -> Attributes:
     """The kind of a failure, without its message, because the message may quote an answer."""
-    said: dict[str, Any] = {"error.type": type(error).__name__}
+    attributes: Attributes = {"error.type": type(error).__name__}
     if isinstance(error, CallError):
-        said["http.response.status_code"] = error.status
-        said["llmengine.clock"] = error.clock
-    return _given(said)
+        attributes["http.response.status_code"] = error.status
+        attributes["llmengine.clock"] = error.clock
+    return _given(attributes)
 
 
-def _given(said: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if value is not None}
+def _given(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def wanted() -> bool:
@@ -300,10 +306,10 @@ def conversation(request: ChatRequest) -> dict[str, str]:
 
     Of images and other media only the type is recorded, since the data can be megabytes long.
     """
-    said = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
+    attributes = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
     if request.tools:
-        said["gen_ai.tool.definitions"] = _json(list(request.tools))
-    return said
+        attributes["gen_ai.tool.definitions"] = _json(list(request.tools))
+    return attributes
 
 
 def answer(output: LLMOutput) -> dict[str, str]:
@@ -311,41 +317,45 @@ def answer(output: LLMOutput) -> dict[str, str]:
     return {"gen_ai.output.messages": _json([_answer(o) for o in output.outputs])}
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return scrub(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+def _message(message: JSONObject) -> JSONObject:
     role, content = message["role"], message.get("content")
     if role == "tool":
-        called = message.get("tool_call_id")
-        parts = [{"type": "tool_call_response", "id": called, "response": content}]
-    else:
-        parts = _parts(content) + [_call(c) for c in message.get("tool_calls") or ()]
+        call_id = message.get("tool_call_id")
+        return {
+            "role": role,
+            "parts": [{"type": "tool_call_response", "id": call_id, "response": content}],
+        }
+    calls = message.get("tool_calls")
+    parts = _parts(content) + [_call(call) for call in _list(calls) if isinstance(call, Mapping)]
     return {"role": role, "parts": parts}
 
 
-def _parts(content: Any) -> list[dict[str, Any]]:
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [_text(content)]
-    return [_part(part) for part in content]
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
-def _part(part: Any) -> dict[str, Any]:
-    if isinstance(part, str):
+def _parts(content: object) -> list[JSONObject]:
+    return [_text(content)] if isinstance(content, str) else [_part(p) for p in _list(content)]
+
+
+def _part(part: object) -> JSONObject:
+    if not isinstance(part, Mapping):
         return _text(part)
     return _text(part["text"]) if "text" in part else {"type": part.get("type", "unknown")}
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call.get("function", {})
-    return _tool_call(call.get("id"), function.get("name"), function.get("arguments"))
+def _call(call: JSONObject) -> JSONObject:
+    function = call.get("function")
+    fields = function if isinstance(function, Mapping) else {}
+    return _tool_call(call.get("id"), fields.get("name"), fields.get("arguments"))
 
 
-def _answer(output: CompletionOutput) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = []
+def _answer(output: CompletionOutput) -> JSONObject:
+    parts: list[JSONObject] = []
     if output.reasoning:
         parts.append({"type": "reasoning", "content": output.reasoning})
     if output.text:
@@ -354,9 +364,9 @@ def _answer(output: CompletionOutput) -> dict[str, Any]:
     return {"role": "assistant", "parts": parts, "finish_reason": output.finish_reason}
 
 
-def _text(content: str) -> dict[str, Any]:
+def _text(content: object) -> JSONObject:
     return {"type": "text", "content": content}
 
 
-def _tool_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
+def _tool_call(call_id: object, name: object, arguments: object) -> JSONObject:
     return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 from llmengine.types.errors import AnswerTooLargeError
 
@@ -41,7 +41,7 @@ class AnswerLimits:
                 raise ValueError(msg)
 
     @classmethod
-    def of(cls, value: Any) -> Self:
+    def of(cls, value: object) -> Self:
         """AnswerLimits from a mapping; AnswerLimits are returned as they are."""
         if isinstance(value, cls):
             return value
@@ -101,5 +101,5 @@ class EventMeter:
         end = max([place + len(e) for e in self._ends if (place := seen.rfind(e)) >= 0], default=-1)
         self._open = self._open + len(data) if end < 0 else len(seen) - end
         self._limits.hold("event_bytes", self._open)
-        kept = len(self._begin) - 1
-        self._tail = seen[-kept:] if kept else b""
+        overlap = len(self._begin) - 1
+        self._tail = seen[-overlap:] if overlap else b""

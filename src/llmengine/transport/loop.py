@@ -119,10 +119,10 @@ class Background:
         """
         if name not in self._shared:
             self._shared[name] = make()
-        kept: C = self._shared[name]
-        return kept
+        found: C = self._shared[name]
+        return found
 
-    def kept(self, name: str) -> Any:
+    def existing(self, name: str) -> Any:
         """The shared object with that name, or None; only to be called on the loop."""
         return self._shared.get(name)
 
@@ -175,8 +175,8 @@ class Background:
         self.loop.close()
 
     async def _close(self) -> None:
-        for kept in self._shared.values():
-            await kept.aclose()
+        for shared in self._shared.values():
+            await shared.aclose()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

@@ -10,10 +10,13 @@ A field is required if this package always writes it. The fields that vLLM adds 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 JSONObject = Mapping[str, object]
 """A JSON object whose fields are not checked: a message, a schema, or a part of a body."""
+
+JSONSchema = Mapping[str, Any]
+"""A JSON schema that is read, keyword by keyword."""
 
 # ---- messages
 

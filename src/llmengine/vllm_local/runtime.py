@@ -219,7 +219,7 @@ class Share:
 
     def thread(self, loop: Background) -> LLMThread:
         """The thread of the LLM, started if there is none."""
-        kept = loop.kept(self._name)
+        kept = loop.existing(self._name)
         if kept is not None and kept.ended.is_set():
             loop.drop(self._name)
         thread = loop.shared(self._name, lambda: LLMThread(self._model, self._options))
@@ -228,7 +228,7 @@ class Share:
 
     async def leave(self, loop: Background) -> None:
         """Give up the share; when the last share is given up, the LLM is released."""
-        thread: LLMThread | None = loop.kept(self._name)
+        thread: LLMThread | None = loop.existing(self._name)
         if thread is None:
             return
         thread.users.discard(self._user)

@@ -3,7 +3,7 @@
 The installed generation always runs. To run this backend's tests on openai 2.x as well, give a
 directory in which an environment for it is made (once; it is used again):
 
-    LLMENGINE_TEST_VENVS=~/.cache/llmengine-venvs pytest tests/engines/test_openai_recorded.py
+    LLMENGINE_TEST_VENVS=~/.cache/llmengine-venvs pytest tests/backends/test_openai_recorded.py
 """
 
 from __future__ import annotations
