@@ -44,7 +44,7 @@ class Kit:
         """The lines of a file."""
         return [json.loads(line) for line in path.read_bytes().splitlines()]
 
-    def asked(self, *servers: Any) -> Counter[str]:
+    def sent(self, *servers: Any) -> Counter[str]:
         """How often each request was sent, to all servers together."""
         return Counter(self.name(call) for server in servers for call in server.calls)
 

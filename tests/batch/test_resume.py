@@ -39,7 +39,7 @@ def test_killed_run_is_picked_up(
         os.kill(process.pid, signal.SIGKILL)
     server.play(Script())
     written = {line["custom_id"] for line in kit.read(output)}
-    sent = set(kit.asked(server))
+    sent = set(kit.sent(server))
     assert 0 < len(sent - written) <= 8
     assert len(sent) < 300
 
@@ -48,8 +48,8 @@ def test_killed_run_is_picked_up(
     assert report.ok
     assert report.progress.earlier == len(written)
     assert Counter(line["custom_id"] for line in kit.read(output)) == Counter(names)
-    assert {name for name, times in kit.asked(server).items() if times > 1} == sent - written
-    assert kit.asked(server).total() == 300 + len(sent - written)
+    assert {name for name, times in kit.sent(server).items() if times > 1} == sent - written
+    assert kit.sent(server).total() == 300 + len(sent - written)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 17, 60, -2])
@@ -97,7 +97,7 @@ def test_failures_are_asked_again_alone(
     server.play(Script(faults=[None, Fault(status=503)]))
     report = run_batch([*requests, kit.request("new")], output, engine, only_failed=True)
 
-    assert kit.asked(server) == {"a": 1, "b": 2, "c": 2}
+    assert kit.sent(server) == {"a": 1, "b": 2, "c": 2}
     lines = kit.read(output)
     assert [(line["custom_id"], line["error"] is None) for line in lines] == [
         ("a", True),
@@ -178,7 +178,7 @@ def test_output_of_openai_is_continued(
 
     report = run_batch([kit.request(name) for name in "abc"], output, engine)
 
-    assert kit.asked(server) == {"c": 1}
+    assert kit.sent(server) == {"c": 1}
     assert (report.progress.answered, report.progress.failed) == (2, 1)
 
 
@@ -197,7 +197,7 @@ def test_second_run_on_one_output_is_refused(
     run_batch([kit.request("b")], output, engine)
 
     assert "out.jsonl: another run is writing to it" in refused[0]
-    assert kit.asked(server) == {"a": 1, "b": 1}
+    assert kit.sent(server) == {"a": 1, "b": 1}
 
 
 def test_only_failed_needs_an_output(kit: Kit, engine: Engine, output: Path) -> None:

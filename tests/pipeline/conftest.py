@@ -38,7 +38,7 @@ def engines(server: MockServer) -> dict[str, EngineConfig]:
 
 
 @pytest.fixture
-def asked(server: MockServer) -> Callable[[], list[str]]:
+def sent_prompts(server: MockServer) -> Callable[[], list[str]]:
     """The user prompts that the server saw, in order."""
     return lambda: [call.json["messages"][-1]["content"] for call in server.calls]
 

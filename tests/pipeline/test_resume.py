@@ -27,7 +27,7 @@ RECORDS = to_records([{"n": n} for n in range(4)])
 def test_only_what_failed_is_asked_again(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
     """A resumed run sends the failed records and their later steps; its usage counts both runs."""
@@ -39,7 +39,7 @@ def test_only_what_failed_is_asked_again(
 
     resumed = resume(report.folder, CHAIN, engines)
 
-    assert asked()[before:] == ["first 1", "second 1 B"]
+    assert sent_prompts()[before:] == ["first 1", "second 1 B"]
     assert resumed.exit_status == 0
     assert resumed.folder == report.folder
     assert [r["outputs"]["first"] for r in resumed.records] == ["A", "B", "C", "D"]
@@ -62,7 +62,7 @@ def test_a_finished_run_asks_nothing(
 def test_an_interrupt_leaves_what_was_done(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
     """After Ctrl-C in the second step, run.json says so, and the answers before it are used."""
@@ -81,13 +81,13 @@ def test_an_interrupt_leaves_what_was_done(
     assert account["counts"] == {"records": 4, "answered": 2, "failed": 0, "pending": 2}
     before = len(server.calls)
     assert resume(folder, CHAIN, engines).exit_status == 0
-    again = [text for text in asked()[before:] if text.startswith("first") or " 0 " in text]
+    again = [text for text in sent_prompts()[before:] if text.startswith("first") or " 0 " in text]
     assert again == []
 
 
 def test_a_line_cut_in_the_middle_is_asked_again(
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
@@ -98,13 +98,13 @@ def test_a_line_cut_in_the_middle_is_asked_again(
 
     resume(folder, Chain("one", (FIRST,)), engines)
 
-    assert asked()[4:] == ["first 3"]
+    assert sent_prompts()[4:] == ["first 3"]
     assert [row["id"] for row in lines(path)] == ["1", "2", "3", "4"]
 
 
 def test_a_complete_last_line_gets_its_newline(
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
     """If only the newline was lost, the answer is kept."""
@@ -115,12 +115,12 @@ def test_a_complete_last_line_gets_its_newline(
 
     resume(folder, Chain("one", (FIRST,)), engines)
 
-    assert len(asked()) == 4
+    assert len(sent_prompts()) == 4
     assert path.read_bytes() == whole
 
 
 def test_only_one_run_at_a_time_writes_to_a_folder(
-    engines: dict[str, EngineConfig], asked: Callable[[], list[str]], tmp_path: Path
+    engines: dict[str, EngineConfig], sent_prompts: Callable[[], list[str]], tmp_path: Path
 ) -> None:
     """A run that is resumed while it is still at work would send every request twice."""
     refused: list[str] = []
@@ -135,7 +135,7 @@ def test_only_one_run_at_a_time_writes_to_a_folder(
     run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path, watch=meanwhile)
 
     assert "run.json: another run is writing to it" in refused[0]
-    assert len(asked()) == 4
+    assert len(sent_prompts()) == 4
 
 
 @pytest.mark.parametrize("row", [b"[]", b'{"id": 1}', b'{"id": "1", "attempts": "x"}'])

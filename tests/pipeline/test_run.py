@@ -42,7 +42,7 @@ REPLIES = ['{"summary": "I"}', '{"summary": "II"}', "first", "second"]
 def test_a_step_reads_the_record_and_the_answers_before_it(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
     """Templates are filled from the record's fields and from earlier steps' outputs."""
@@ -50,7 +50,7 @@ def test_a_step_reads_the_record_and_the_answers_before_it(
 
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
 
-    assert asked() == ["Sum up one", "Sum up two", "one: I", "two: II"]
+    assert sent_prompts() == ["Sum up one", "Sum up two", "one: I", "two: II"]
     assert server.calls[3].json["messages"][0] == {"role": "system", "content": "Be brief."}
     assert [r["outputs"] for r in report.records] == [
         {"extract": {"summary": "I"}, "answer": "first"},
@@ -141,7 +141,7 @@ def test_an_answer_that_does_not_fit_is_kept_as_text_and_never_used(
 def test_an_answer_to_a_schema_has_its_defaults(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
@@ -161,7 +161,7 @@ def test_an_answer_to_a_schema_has_its_defaults(
 
     first, second = lines(report.folder / "find.jsonl")
     assert first["parsed"] == {"quote": "a", "score": None}
-    assert asked()[-1] == "null"
+    assert sent_prompts()[-1] == "null"
     assert second["error"]["type"] == "StructuredOutputError"
     assert "'more' was unexpected" in second["error"]["message"]
 
@@ -237,7 +237,7 @@ def test_no_file_holds_a_key(
 
 
 def test_a_missing_field_fails_its_record_alone(
-    engines: dict[str, EngineConfig], asked: Callable[[], list[str]], tmp_path: Path
+    engines: dict[str, EngineConfig], sent_prompts: Callable[[], list[str]], tmp_path: Path
 ) -> None:
     """The error names the step, the field, the record and the names; nothing is sent for it."""
     step = Step(id="ask", engine="main", user_prompt="{{ text }}")
@@ -245,7 +245,7 @@ def test_a_missing_field_fails_its_record_alone(
 
     report = run(Chain("c", (step,)), records, engines, out=tmp_path)
 
-    assert asked() == ["fine"]
+    assert sent_prompts() == ["fine"]
     assert [r["status"] for r in report.records] == ["failed", "answered"]
     assert report.records[0]["error"]["message"] == (
         "step 'ask': user_prompt: record 'a': 'text' is undefined; the names are id, txt, steps"
@@ -281,11 +281,11 @@ def test_progress_of_each_step(
 ) -> None:
     """The callback gets the progress at the start of each step and after every record."""
     server.play(Script(REPLIES))
-    told: list[StepProgress] = []
+    seen: list[StepProgress] = []
 
-    run(CHAIN, RECORDS, engines, out=tmp_path, watch=told.append)
+    run(CHAIN, RECORDS, engines, out=tmp_path, watch=seen.append)
 
-    assert [(p.step, p.done, p.total) for p in told] == [
+    assert [(p.step, p.done, p.total) for p in seen] == [
         (step, done, 2) for step in ("extract", "answer") for done in (0, 1, 2)
     ]
 
