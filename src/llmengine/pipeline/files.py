@@ -91,8 +91,8 @@ def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
     return Pipeline(source, chain, _engines(data.engines, source), data.inputs)
 
 
-def names_objects(data: object) -> bool:
-    """Whether the steps are names or lists of names, as in a chain file of Chainette."""
+def is_chainette_chain(data: object) -> bool:
+    """Whether the steps are names or lists of names, as in a Chainette chain."""
     steps = data.get("steps") if isinstance(data, dict) else None
     if not isinstance(steps, list) or not steps:
         return False
@@ -133,7 +133,7 @@ def _read(source: Path) -> _File:
     data = read_yaml(source, "a pipeline")
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: a pipeline is a mapping with engines, steps and inputs")
-    if names_objects(data):
+    if is_chainette_chain(data):
         raise ConfigError(
             f"{source}: steps: are names of Python objects, as in a Chainette chain; run it by "
             "`llmengine run-yaml` in an environment where Chainette is installed too"
