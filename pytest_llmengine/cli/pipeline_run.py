@@ -160,11 +160,11 @@ def print_chain_report(report: ChainReport, console: Console) -> None:
     console.print(f"{items}: {told}; all of it is in {report.folder}", soft_wrap=True)
 
 
-def _cells(counts: dict[str, Any]) -> list[str]:
+def _cells(counts: Mapping[str, Any]) -> list[str]:
     return [_cell(counts, name) for name in _COLUMNS]
 
 
-def _cell(counts: dict[str, Any], name: str) -> str:
+def _cell(counts: Mapping[str, Any], name: str) -> str:
     if counts[name] is None:
         return "unknown"
     if name == "cost":
@@ -172,7 +172,7 @@ def _cell(counts: dict[str, Any], name: str) -> str:
     return str(counts[name])
 
 
-def _failure(record: dict[str, Any]) -> str:
+def _failure(record: Mapping[str, Any]) -> str:
     error = record["error"]
     words = " ".join(error["message"].split())
     return f"failed: record {record['id']}: step {error['step']}: {error['type']}: {words}"

@@ -1,4 +1,4 @@
-"""Batches of prompts that a mock server repeats, so that every answer tells whose it is."""
+"""Batches of prompts that a mock server repeats, so that an answer shows its own request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ URL = "/v1/chat/completions"
 
 
 class Kit:
-    """Lines of batches: made, read, and found again in what a server saw."""
+    """Helpers that make and read the lines of batches, and find them in a server's calls."""
 
     @staticmethod
     def request(name: str, **changes: Any) -> dict[str, Any]:
@@ -44,27 +44,27 @@ class Kit:
         """The lines of a file."""
         return [json.loads(line) for line in path.read_bytes().splitlines()]
 
-    def asked(self, *servers: Any) -> Counter[str]:
-        """How often each request was asked, by all servers together."""
+    def sent(self, *servers: Any) -> Counter[str]:
+        """How often each request was sent, to all servers together."""
         return Counter(self.name(call) for server in servers for call in server.calls)
 
 
 @pytest.fixture
 def kit() -> Kit:
-    """Lines of batches."""
+    """The helpers for lines of batches."""
     return Kit()
 
 
 @pytest.fixture
 def server() -> Iterator[MockServer]:
-    """A mock server of this test alone."""
+    """A mock server."""
     with MockServer() as server:
         yield server
 
 
 @pytest.fixture
 def engine_at() -> Callable[..., Engine]:
-    """Makes an engine aimed at an address, with short waits between attempts."""
+    """A function that makes an engine for an address, with short waits between attempts."""
 
     def make(url: str, **fields: Any) -> Engine:
         settings = {"backend": "openai_compatible", "model": "mock", "retry_wait": 0.001}
@@ -75,13 +75,13 @@ def engine_at() -> Callable[..., Engine]:
 
 @pytest.fixture
 def engine(server: MockServer, engine_at: Callable[..., Engine]) -> Engine:
-    """An engine aimed at the server."""
+    """An engine for the server."""
     return engine_at(server.root_url)
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Callable[..., Path]:
-    """Writes an input: a mapping becomes a line, bytes are a line as they are."""
+    """A function that writes an input: a mapping becomes a line, bytes are written unchanged."""
 
     def write(*lines: Any) -> Path:
         path = tmp_path / "in.jsonl"
@@ -94,5 +94,5 @@ def source(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """Where the output goes."""
+    """The path of the output."""
     return tmp_path / "out.jsonl"

@@ -21,7 +21,7 @@ def real(embedded: EngineConfig) -> Engine:
 
 
 def test_twenty_lines_on_a_real_model(kit: Kit, real: Engine, output: Path) -> None:
-    """Every line has a text, the tokens add up, and a second run asks nothing."""
+    """Every line has a text, the tokens add up, and a second run sends nothing."""
     requests: list[dict[str, Any]] = [
         kit.request(
             f"r{i}",

@@ -1,4 +1,4 @@
-"""The output: OpenAI's four keys, the server's own body, and errors that say whose they are."""
+"""The output: OpenAI's four keys, the server's own body, and errors with their requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_answered_line_has_openais_shape(kit: Kit, engine: Engine, output: Path)
 def test_body_is_kept_as_it_came(
     kit: Kit, engine_at: Any, raw_server: Callable[[Any], Any], output: Path
 ) -> None:
-    """Spellings of numbers, order of keys, unknown fields and escapes go through untouched."""
+    """The spelling of numbers, the order of keys, unknown fields and escapes are not changed."""
     body = b'{"x_new": 1.50,\r\n "choices": [{"z": 1e-05, "a": "\\u00e9\\n\xc3\xa9"}]\n}'
     server = raw_server(lambda _, connection: connection.reply(body))
 
@@ -51,7 +51,7 @@ def test_body_is_kept_as_it_came(
 def test_request_is_sent_as_it_is(
     kit: Kit, engine_at: Any, raw_server: Callable[[Any], Any], chat: Any, output: Path
 ) -> None:
-    """The body goes out by value; the engine adds its model where the line has none."""
+    """The values of the body are not changed; the engine adds its model if the line has none."""
     server = raw_server(lambda _, connection: connection.reply(chat()))
     body = {"messages": [], "n": 1.5, "odd": {"é": [None, "\ud83d"]}}
     engine = engine_at(server.url, sampling={"temperature": 0.5}, extra_body={"x": 1})
@@ -76,7 +76,7 @@ def test_request_is_sent_as_it_is(
 def test_other_routes_of_the_format(
     kit: Kit, engine: Engine, server: MockServer, output: Path, url: str, body: Any
 ) -> None:
-    """All routes of OpenAI's batches can be asked, and their tokens are counted."""
+    """All routes of OpenAI's batches are sent, and their tokens are counted."""
     report = run_batch([kit.request("a", url=url, body=body)], output, engine)
 
     assert report.ok
@@ -85,7 +85,7 @@ def test_other_routes_of_the_format(
 
 
 def test_refusal_keeps_the_servers_response(kit: Kit, engine: Engine, output: Path) -> None:
-    """A refused request has both: what the server said, and our error with its cost."""
+    """A refused request has the server's response, and an error with the usage."""
     report = run_batch([kit.request("a", body={"model": "mock"})], output, engine)
 
     (line,) = kit.read(output)
@@ -117,7 +117,7 @@ def test_each_failure_has_its_code(
     status: int | None,
     attempts: int,
 ) -> None:
-    """The server's code where it has one, else ours; a failed line is never an answer."""
+    """The code is the server's if it has one, else the name of the error."""
     server.play(Script(faults=[fault] * 9))
 
     report = run_batch([kit.request("a")], output, engine_at(server.root_url, max_retries=2))
@@ -132,7 +132,7 @@ def test_each_failure_has_its_code(
 def test_response_is_that_of_the_last_attempt(
     kit: Kit, engine_at: Any, server: MockServer, output: Path
 ) -> None:
-    """A refusal before a broken connection is not shown as what the server answered in the end."""
+    """A refusal is not the response if the connection broke at a later attempt."""
     server.play(Script(faults=[Fault(status=503), Fault(cut_after=0)]))
 
     run_batch([kit.request("a")], output, engine_at(server.root_url, max_retries=1))
@@ -145,7 +145,7 @@ def test_response_is_that_of_the_last_attempt(
 def test_page_instead_of_json_is_kept_as_text(
     kit: Kit, engine_at: Any, raw_server: Callable[[Any], Any], output: Path
 ) -> None:
-    """What a gateway says in HTML is in the output, as a JSON string."""
+    """The HTML of a gateway is in the output as a JSON string."""
     server = raw_server(lambda _, c: c.reply(b"<title>no\nbackend</title>", status=404))
 
     run_batch([kit.request("a")], output, engine_at(server.url))
@@ -156,7 +156,7 @@ def test_page_instead_of_json_is_kept_as_text(
 def test_success_without_an_answer_is_a_failure(
     kit: Kit, engine_at: Any, raw_server: Callable[[Any], Any], output: Path
 ) -> None:
-    """A 200 with an error in it is not taken for an answer; its tokens are counted."""
+    """A 200 with an error in it is a failure; its tokens are counted."""
     body = {"error": {"message": "busy"}, "usage": {"total_tokens": 7}}
     server = raw_server(lambda _, connection: connection.reply(body))
 
@@ -171,7 +171,7 @@ def test_success_without_an_answer_is_a_failure(
 def test_key_never_reaches_the_output(
     kit: Kit, engine_at: Any, raw_server: Callable[[Any], Any], chat: Any, output: Path
 ) -> None:
-    """A server that repeats the key does not put it on the disk."""
+    """A key that the server repeats is not written to the output."""
     server = raw_server(lambda r, c: c.reply(chat(r.headers["authorization"])))
 
     run_batch([kit.request("a")], output, engine_at(server.url, api_key="sk-very-secret"))
@@ -182,7 +182,7 @@ def test_key_never_reaches_the_output(
 def test_unknown_price_is_none_and_a_known_one_is_summed(
     kit: Kit, server: MockServer, engine: Engine, output: Path
 ) -> None:
-    """A cost with an unknown part is unknown, never a smaller number and never 0."""
+    """A cost with an unknown part is None, never a smaller number and never 0."""
     requests = [kit.request(name) for name in "abc"]
     price = Price(input=1_000_000, output=1_000_000, currency="EUR")
     priced = engine.config.model_copy(update={"price": price}).engine

@@ -1,4 +1,4 @@
-"""What may be wrong with an input: one line fails alone, an ambiguous id stops the batch."""
+"""Invalid inputs: a wrong line fails alone, an ambiguous id stops the batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BAD_LINES: list[Any] = [
     (b"{oops", "not JSON"),
-    (b'{"custom_id": "x", "body": {"temperature": NaN}}', "NaN is no JSON number"),
+    (b'{"custom_id": "x", "body": {"temperature": NaN}}', "NaN is not a JSON number"),
     (b"[" * 100_000, "not JSON"),
     (b"[1]", "not a JSON object"),
     (b"\xff\xfe", "not JSON"),
@@ -50,22 +50,22 @@ def test_bad_line_fails_alone(
 
 
 def test_stream_is_refused(kit: Kit, engine: Engine, server: MockServer, output: Path) -> None:
-    """A streamed answer has no place in the format, so it is not even asked for."""
+    """The format has no streamed answers, so the request is not sent."""
     request = kit.request("a")
     request["body"]["stream"] = True
 
     report = run_batch([request], output, engine)
 
     assert report.errors == (
-        "line 1 (a): body.stream is set; a batch has no streams: leave it out",
+        "line 1 (a): body.stream is set, but a batch cannot stream answers; leave it out",
     )
     assert not server.calls
 
 
-def test_taken_id_stops_before_anything_is_asked(
+def test_duplicate_id_stops_before_anything_is_asked(
     kit: Kit, engine: Engine, server: MockServer, source: Any, output: Path
 ) -> None:
-    """One error names the file and both lines; no output is begun."""
+    """One error names the file and both lines; no output is created."""
     path = source(kit.request("a"), kit.request("b"), kit.request("a"))
 
     with pytest.raises(InvalidRequestError, match=r"in.jsonl, line 3: custom_id 'a' .* by line 1"):
@@ -86,8 +86,8 @@ def test_long_id_stops_before_anything_is_asked(
         run_batch(source(kit.request("é" * 65)), output, engine)
 
 
-def test_taken_id_of_a_stream_loses_nothing(kit: Kit, engine: Engine, output: Path) -> None:
-    """Found only when it is drawn, it stops the drawing; what was asked by then is written."""
+def test_duplicate_id_of_a_stream_loses_nothing(kit: Kit, engine: Engine, output: Path) -> None:
+    """The id is found when the request is drawn; the answers to earlier requests are written."""
     requests = (kit.request(name) for name in ["a", "b", "c", "a", "d"])
 
     with pytest.raises(InvalidRequestError, match="the requests, line 4: custom_id 'a'"):
@@ -99,7 +99,7 @@ def test_taken_id_of_a_stream_loses_nothing(kit: Kit, engine: Engine, output: Pa
 def test_source_is_drawn_as_there_is_room(
     kit: Kit, engine_at: Any, server: MockServer, output: Path
 ) -> None:
-    """Never more than the concurrency is under way, however long the source is."""
+    """At most as many requests as the concurrency are drawn ahead, however long the source is."""
     drawn = 0
     ahead: list[int] = []
 
@@ -130,7 +130,7 @@ def test_file_of_another_editor(kit: Kit, engine: Engine, output: Path, tmp_path
 
 
 def test_empty_input_is_complete(engine: Engine, source: Any, output: Path) -> None:
-    """Nothing to ask is nothing undone."""
+    """A batch without requests is complete."""
     report = run_batch(source(), output, engine)
 
     assert report.ok
@@ -138,7 +138,7 @@ def test_empty_input_is_complete(engine: Engine, source: Any, output: Path) -> N
 
 
 def test_input_is_never_overwritten(kit: Kit, engine: Engine, source: Any) -> None:
-    """The same file as input and output is refused, under any of its names."""
+    """The input is refused as the output, also under another name."""
     path = source(kit.request("a"))
     link = path.with_name("link.jsonl")
     link.symlink_to(path)

@@ -1,4 +1,4 @@
-"""One run per output, by whatever name the output is reached."""
+"""Only one run at a time writes to an output, under any name of the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def running(
     server: MockServer, engine: Engine, source: Callable[..., Path], output: Path, kit: Any
 ) -> Iterator[Path]:
-    """A run that is at work on the output until the test is over."""
+    """A run that writes to the output until the test ends."""
     lines = source(kit.request("a"))
     at_work, over = threading.Event(), threading.Event()
 
@@ -74,7 +74,7 @@ def test_second_run_under_another_name_is_refused(
     name: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two runs would ask everything twice and mix their lines."""
+    """Two runs would send everything twice and mix their lines."""
     monkeypatch.chdir(output.parents[1])
 
     with pytest.raises(ConfigError, match="another run is writing to it"):
@@ -82,14 +82,14 @@ def test_second_run_under_another_name_is_refused(
 
 
 def test_other_outputs_are_free(running: Path, output: Path, engine: Engine) -> None:
-    """The lock is on a file and not on its folder."""
+    """The lock is for one file and not for its folder."""
     assert run_batch(running, output.with_name("other.jsonl"), engine).ok
 
 
-def test_links_in_a_circle_are_told(
+def test_links_in_a_circle_are_an_error(
     engine: Engine, source: Callable[..., Path], output: Path, kit: Any
 ) -> None:
-    """One clear error, of ours."""
+    """The error is a ConfigError that names the output."""
     output.symlink_to(output)
 
     with pytest.raises(ConfigError, match=r"out\.jsonl"):

@@ -1,4 +1,4 @@
-"""Going on where a run was stopped: nothing lost, nothing asked twice but what was under way."""
+"""A stopped run is continued: nothing is lost, and only what was under way is sent twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def test_killed_run_is_picked_up(
     kit: Kit, engine: Engine, server: MockServer, source: Any, output: Path
 ) -> None:
-    """After kill -9, exactly what was sent and not yet written is asked once more."""
+    """After kill -9, exactly the requests that were sent and not yet written are sent again."""
     names = [f"r{i}" for i in range(300)]
     path = source(*map(kit.request, names))
     server.play(Script(faults=[Fault(delay=0.03)] * 10_000))
@@ -39,7 +39,7 @@ def test_killed_run_is_picked_up(
         os.kill(process.pid, signal.SIGKILL)
     server.play(Script())
     written = {line["custom_id"] for line in kit.read(output)}
-    sent = set(kit.asked(server))
+    sent = set(kit.sent(server))
     assert 0 < len(sent - written) <= 8
     assert len(sent) < 300
 
@@ -48,15 +48,15 @@ def test_killed_run_is_picked_up(
     assert report.ok
     assert report.progress.earlier == len(written)
     assert Counter(line["custom_id"] for line in kit.read(output)) == Counter(names)
-    assert {name for name, times in kit.asked(server).items() if times > 1} == sent - written
-    assert kit.asked(server).total() == 300 + len(sent - written)
+    assert {name for name, times in kit.sent(server).items() if times > 1} == sent - written
+    assert kit.sent(server).total() == 300 + len(sent - written)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 17, 60, -2])
-def test_line_cut_by_the_kill_is_taken_away(
+def test_line_cut_by_the_kill_is_removed(
     kit: Kit, engine: Engine, server: MockServer, output: Path, kept: int
 ) -> None:
-    """Wherever the last line was cut, it is asked again and the others are not."""
+    """Wherever the last line was cut, its request is sent again and the others are not."""
     requests = [kit.request(name) for name in ("a", "b")]
     run_batch(requests, output, engine)
     first, second = output.read_bytes().splitlines(keepends=True)
@@ -72,7 +72,7 @@ def test_line_cut_by_the_kill_is_taken_away(
 def test_whole_line_without_its_newline_is_an_answer(
     kit: Kit, engine: Engine, server: MockServer, output: Path
 ) -> None:
-    """Only the newline was lost: it is put back, and nothing is asked."""
+    """If only the newline was lost, it is written again, and nothing is sent."""
     run_batch([kit.request("a")], output, engine)
     whole = output.read_bytes()
     output.write_bytes(whole[:-1])
@@ -86,7 +86,7 @@ def test_whole_line_without_its_newline_is_an_answer(
 def test_failures_are_asked_again_alone(
     kit: Kit, engine_at: Any, server: MockServer, output: Path
 ) -> None:
-    """only_failed asks what failed and nothing else; each id then has one line, the last one."""
+    """only_failed sends only what failed; each id then has one line, the last one."""
     requests = [kit.request(name) for name in ("a", "b", "c")]
     engine = engine_at(server.root_url, max_retries=0, max_concurrency=1)
     server.play(Script(faults=[None, Fault(status=500), Fault(status=503)]))
@@ -97,7 +97,7 @@ def test_failures_are_asked_again_alone(
     server.play(Script(faults=[None, Fault(status=503)]))
     report = run_batch([*requests, kit.request("new")], output, engine, only_failed=True)
 
-    assert kit.asked(server) == {"a": 1, "b": 2, "c": 2}
+    assert kit.sent(server) == {"a": 1, "b": 2, "c": 2}
     lines = kit.read(output)
     assert [(line["custom_id"], line["error"] is None) for line in lines] == [
         ("a", True),
@@ -112,7 +112,7 @@ def test_failures_are_asked_again_alone(
 def test_broken_answer_counts_as_failed_later_too(
     kit: Kit, engine: Engine, server: MockServer, output: Path
 ) -> None:
-    """A 200 that was no answer is not taken for one when the output is read again."""
+    """A 200 that was not a valid answer is a failure when the output is read again, too."""
     server.play(Script(faults=[Fault(malformed_json=True)] * (1 + engine.config.max_retries)))
     run_batch([kit.request("a")], output, engine)
 
@@ -120,10 +120,10 @@ def test_broken_answer_counts_as_failed_later_too(
     assert run_batch([kit.request("a")], output, engine, only_failed=True).ok
 
 
-def test_mended_line_replaces_its_error(
+def test_corrected_line_replaces_its_error(
     kit: Kit, engine: Engine, source: Any, output: Path
 ) -> None:
-    """A line that was no request is asked once it is one; its error goes away."""
+    """A corrected line is sent, and its answer replaces its error."""
     run_batch(source(kit.request("a"), b"{oops"), output, engine)
 
     report = run_batch(source(kit.request("a"), kit.request("b")), output, engine)
@@ -132,8 +132,10 @@ def test_mended_line_replaces_its_error(
     assert [line["custom_id"] for line in kit.read(output)] == ["a", "b"]
 
 
-def test_start_anew(kit: Kit, engine: Engine, server: MockServer, output: Path) -> None:
-    """resume=False empties the output and asks everything."""
+def test_without_resume_everything_is_sent_again(
+    kit: Kit, engine: Engine, server: MockServer, output: Path
+) -> None:
+    """resume=False empties the output and sends everything."""
     for _ in range(2):
         run_batch([kit.request("a")], output, engine, resume=False)
 
@@ -153,7 +155,7 @@ def test_start_anew(kit: Kit, engine: Engine, server: MockServer, output: Path) 
 def test_foreign_file_is_left_alone(
     kit: Kit, engine: Engine, server: MockServer, output: Path, content: bytes, where: str
 ) -> None:
-    """A file that no batch wrote is neither appended to nor cut."""
+    """A file that was not written by a batch is not changed."""
     output.write_bytes(content)
 
     with pytest.raises(ConfigError, match=f"out.jsonl: {where} is not the output of a batch"):
@@ -163,10 +165,10 @@ def test_foreign_file_is_left_alone(
     assert not server.calls
 
 
-def test_output_of_openai_is_gone_on_with(
+def test_output_of_openai_is_continued(
     kit: Kit, engine: Engine, server: MockServer, output: Path
 ) -> None:
-    """Another service's answers are not asked again; its refusals count as failed."""
+    """Requests that another service answered are not sent again; its refusals count as failed."""
     output.write_bytes(
         b'{"id": "batch_req_1", "custom_id": "a", "response": '
         b'{"status_code": 200, "request_id": "r", "body": {}}, "error": null}\n'
@@ -176,14 +178,14 @@ def test_output_of_openai_is_gone_on_with(
 
     report = run_batch([kit.request(name) for name in "abc"], output, engine)
 
-    assert kit.asked(server) == {"c": 1}
+    assert kit.sent(server) == {"c": 1}
     assert (report.progress.answered, report.progress.failed) == (2, 1)
 
 
 def test_second_run_on_one_output_is_refused(
     kit: Kit, engine: Engine, server: MockServer, output: Path
 ) -> None:
-    """While one run writes, another ends at once with one line."""
+    """While one run writes, another ends at once with an error."""
     refused: list[str] = []
 
     def meanwhile(_: object) -> None:
@@ -195,11 +197,11 @@ def test_second_run_on_one_output_is_refused(
     run_batch([kit.request("b")], output, engine)
 
     assert "out.jsonl: another run is writing to it" in refused[0]
-    assert kit.asked(server) == {"a": 1, "b": 1}
+    assert kit.sent(server) == {"a": 1, "b": 1}
 
 
 def test_only_failed_needs_an_output(kit: Kit, engine: Engine, output: Path) -> None:
-    """Without an earlier run there are no failures to ask again, and starting anew has none."""
+    """only_failed needs the output of an earlier run."""
     with pytest.raises(ConfigError, match="no such output"):
         run_batch([kit.request("a")], output, engine, only_failed=True)
     with pytest.raises(ConfigError, match="only_failed"):
@@ -209,7 +211,7 @@ def test_only_failed_needs_an_output(kit: Kit, engine: Engine, output: Path) -> 
 def test_interrupt_leaves_a_whole_file(
     kit: Kit, engine: Engine, server: MockServer, output: Path
 ) -> None:
-    """What was answered before Ctrl-C is there, and the rest is asked later."""
+    """The answers before Ctrl-C are written, and the rest is sent by the next run."""
 
     def stop(progress: Any) -> None:
         if progress.done >= 5:

@@ -1,4 +1,4 @@
-"""``llmengine batch``: what it says, and how it ends."""
+"""``llmengine batch``: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server() -> Iterator[MockServer]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Callable[[int], Path]:
-    """Writes an input of so many lines."""
+    """A function that writes an input of that many lines."""
 
     def write(count: int) -> Path:
         path = tmp_path / "in.jsonl"
@@ -72,7 +72,7 @@ def test_all_answered(llmengine: Any, server: MockServer, source: Any, tmp_path:
 
 
 def test_some_failed(llmengine: Any, server: MockServer, source: Any) -> None:
-    """Status 1, the first failures in words, and the way on; --only-failed then mends them."""
+    """Status 1, the first errors and a hint; --only-failed then sends the failed lines."""
     argv = ["batch", source(9), "-o", "out.jsonl", "--url", server.root_url, "--model", "mock"]
     server.play(Script(faults=[Fault(status=403)] * 7))
 
@@ -87,8 +87,10 @@ def test_some_failed(llmengine: Any, server: MockServer, source: Any) -> None:
     assert "9 of 9 lines answered, 2 of them in earlier runs, 7 requests" in mended.out
 
 
-def test_start_anew(llmengine: Any, server: MockServer, source: Any) -> None:
-    """--no-resume asks everything again."""
+def test_without_resume_everything_is_sent_again(
+    llmengine: Any, server: MockServer, source: Any
+) -> None:
+    """--no-resume sends everything again."""
     argv = ["batch", source(2), "-o", "out.jsonl", "--url", server.root_url, "--model", "mock"]
 
     for option in ([], [], ["--no-resume"]):
@@ -100,7 +102,7 @@ def test_start_anew(llmengine: Any, server: MockServer, source: Any) -> None:
 def test_several_engines_of_a_file_share(
     llmengine: Any, server: MockServer, source: Any, tmp_path: Path
 ) -> None:
-    """Names of the engines file; each with its own key and limits."""
+    """Engines of an engines file, each with its own key and limits."""
     with MockServer(api_key="sk-second") as second:
         (tmp_path / "engines.yaml").write_text(
             f"- {{name: a, backend: vllm_api, model: mock, endpoint: '{server.root_url}'}}\n"
@@ -118,7 +120,7 @@ def test_several_engines_of_a_file_share(
 
 
 def test_several_urls_share(llmengine: Any, server: MockServer, source: Any) -> None:
-    """Without a file, several addresses do."""
+    """Without a file, several addresses can be given."""
     with MockServer() as second:
         urls = ["--url", server.root_url, "--url", second.root_url]
         ran = llmengine("batch", source(40), "-o", "out.jsonl", *urls, "--model", "mock")
@@ -130,7 +132,7 @@ def test_several_urls_share(llmengine: Any, server: MockServer, source: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--engine", "nonsense"], "unknown engine 'nonsense'"),
         (["--engine", "openai_compatible"], "has no address"),
@@ -140,13 +142,13 @@ def test_several_urls_share(llmengine: Any, server: MockServer, source: Any) -> 
         (["--engine", "mock", "--concurrency", "0"], "'--concurrency'"),
         (["--engine", "mock", "--only-failed"], "no such output"),
         (["--engine", "mock", "-o", "in.jsonl"], "over the input"),
-        (["--engine", "mock", "-o", "."], "is a file; this is none"),
+        (["--engine", "mock", "-o", "."], "is a file, and this is not one"),
     ],
 )
-def test_what_cannot_be_is_one_line(
-    llmengine: Any, source: Any, options: list[str], said: str
+def test_a_wrong_option_is_one_line(
+    llmengine: Any, source: Any, options: list[str], message: str
 ) -> None:
-    """Status 2 and one line; nothing is left behind."""
+    """Status 2 and one line; no file is created."""
     path = source(1)
     before = sorted(path.parent.iterdir())
 
@@ -154,19 +156,19 @@ def test_what_cannot_be_is_one_line(
 
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith("llmengine: ")
-    assert said in ran.err
+    assert message in ran.err
     assert ran.err.count("\n") == 1
     assert sorted(path.parent.iterdir()) == before
 
 
 def test_missing_input_is_one_line(llmengine: Any) -> None:
-    """The file is named."""
+    """The error names the file."""
     ran = llmengine("batch", "none.jsonl", "-o", "out.jsonl", "--engine", "mock")
 
     assert (ran.status, ran.err) == (2, "llmengine: none.jsonl: No such file or directory\n")
 
 
-def test_interrupt_says_how_to_go_on(
+def test_interrupt_says_how_to_continue(
     command: list[str], server: MockServer, source: Any, tmp_path: Path
 ) -> None:
     """Ctrl-C is status 130 and one line."""
@@ -177,16 +179,16 @@ def test_interrupt_says_how_to_go_on(
             assert process.poll() is None
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate()
+        _, printed = process.communicate()
 
     assert process.returncode == 130
-    assert said.decode() == (
+    assert printed.decode() == (
         "interrupted; what was answered is in out.jsonl, the same command goes on from there\n"
     )
 
 
-def test_words_of_progress() -> None:
-    """Rate, tokens, cost and time left are said where they are known, and only there."""
+def test_text_of_progress() -> None:
+    """Rate, tokens, cost and time left are shown if they are known."""
     usage = Usage(total_tokens=12_345)
     known = Progress(
         total=1000, answered=290, failed=10, earlier=100, attempts=250, usage=usage, cost=0.5,
@@ -208,7 +210,7 @@ def test_words_of_progress() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_terminal_gets_a_bar_and_a_pipe_gets_lines(terminal: bool) -> None:
-    """The bar goes away at the end; the lines have no control codes."""
+    """The bar is removed at the end; the lines have no control codes."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100, legacy_windows=False)
     with watching(console, line_seconds=0) as watch:

@@ -18,7 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "engine_clinical_qa.yaml"
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a pipeline of one step that asks the server at that address."""
+    """A function that writes a pipeline of one step for the server at that address."""
 
     def write(url: str, **change: Any) -> Path:
         engine = {"name": "main", "backend": "openai_compatible", "model": "mock", "endpoint": url}
@@ -35,7 +35,7 @@ def pipeline(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_the_example_on_the_mock(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """All answered: a table with a row a step, the folder, and status 0."""
+    """All answered: a table with a row per step, the folder, and status 0."""
     ran = llmengine("run-yaml", EXAMPLE, "--engine", "mock", "--out", tmp_path)
 
     heading, extract, answer, total, last = ran.out.splitlines()
@@ -49,10 +49,10 @@ def test_the_example_on_the_mock(llmengine: Callable[..., Any], tmp_path: Path) 
     assert ran.err.splitlines() == ["extract: 4 answered, 0 failed", "answer: 4 answered, 0 failed"]
 
 
-def test_a_failed_record_is_status_1_and_resume_mends_it(
+def test_a_failed_record_is_status_1_and_resume_sends_it_again(
     llmengine: Callable[..., Any], pipeline: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """What failed is told, and is all that a resumed run asks."""
+    """The failed record is printed, and only it is sent by a resumed run."""
     with MockServer(script=Script(faults=[Fault(status=400)])) as server:
         file = pipeline(server.root_url)
         ran = llmengine("run-yaml", file, "--out", tmp_path / "runs")
@@ -70,7 +70,7 @@ def test_a_failed_record_is_status_1_and_resume_mends_it(
 def test_inputs_and_limit(
     llmengine: Callable[..., Any], pipeline: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """--input takes the place of the file's inputs, --limit takes the first."""
+    """--input replaces the file's inputs, --limit takes the first records."""
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "three"}\n{"text": "four"}\n', "utf-8")
     with MockServer() as server:
@@ -79,10 +79,10 @@ def test_inputs_and_limit(
     assert [call.json["messages"][0]["content"] for call in server.calls] == ["three"]
 
 
-def test_an_engines_file_goes_over_the_engines_of_the_pipeline(
+def test_an_engines_file_replaces_the_engines_of_the_pipeline(
     llmengine: Callable[..., Any], pipeline: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """--config replaces an engine of the same name, and --engine may name any of both."""
+    """--config replaces an engine of the same name; --engine may name an engine of both files."""
     config = tmp_path / "e.yaml"
     with MockServer() as server:
         engine = {"backend": "vllm_api", "model": "mock", "endpoint": server.root_url}
@@ -100,7 +100,7 @@ def test_models_of_the_working_directory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """package.module:Class is found beside where the command is run."""
+    """package.module:Class is found in the working directory."""
     (tmp_path / "my_models.py").write_text(
         "from pydantic import BaseModel\nclass Word(BaseModel):\n    word: str\n", "utf-8"
     )
@@ -112,7 +112,7 @@ def test_models_of_the_working_directory(
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["none.yaml"], "none.yaml: cannot be read"),
         ([EXAMPLE, "--engine", "nobody"], "unknown engine 'nobody'"),
@@ -120,7 +120,7 @@ def test_models_of_the_working_directory(
         ([EXAMPLE, "--engine", "mock", "--input", "none.jsonl"], "none.jsonl: cannot be read"),
         ([EXAMPLE, "--engine", "h100"], "KOYEB_KEY is not set"),
         ([EXAMPLE, "--config", "none.yaml"], "none.yaml: cannot be read"),
-        ([EXAMPLE, "--engine", "mock", "--resume", "."], "is no folder of a run"),
+        ([EXAMPLE, "--engine", "mock", "--resume", "."], "is not the folder of a run"),
         ([EXAMPLE, "--resume", ".", "--limit", "1"], "a resumed run has its inputs"),
         ([EXAMPLE, "--limit", "0"], "'--limit'"),
     ],
@@ -130,14 +130,14 @@ def test_mistakes_are_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     argv: list[object],
-    said: str,
+    message: str,
 ) -> None:
-    """Nothing is sent and no folder is made."""
+    """Nothing is sent and no folder is created."""
     monkeypatch.delenv("KOYEB_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
     ran = llmengine("run-yaml", *argv)
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith("llmengine: ")
     assert ran.err.count("\n") == 1
-    assert said in ran.err
+    assert message in ran.err
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Ten thousand requests against servers of which every fifth answer is a fault."""
+"""Ten thousand prompts, through every call style, at servers of which every fifth answer fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mock server, engines aimed at it, and readers of what a run leaves."""
+"""A mock server, engines for it, and readers for the files of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def server() -> Iterator[MockServer]:
 
 @pytest.fixture
 def engines(server: MockServer) -> dict[str, EngineConfig]:
-    """One engine, ``main``, that asks the mock server one record at a time."""
+    """One engine, ``main``, that sends one record at a time to the mock server."""
     config = EngineConfig(
         name="main",
         backend="openai_compatible",
@@ -38,7 +38,7 @@ def engines(server: MockServer) -> dict[str, EngineConfig]:
 
 
 @pytest.fixture
-def asked(server: MockServer) -> Callable[[], list[str]]:
+def sent_prompts(server: MockServer) -> Callable[[], list[str]]:
     """The user prompts that the server saw, in order."""
     return lambda: [call.json["messages"][-1]["content"] for call in server.calls]
 

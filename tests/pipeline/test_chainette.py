@@ -30,7 +30,7 @@ class Verdict(BaseModel):
 
 @dataclass
 class ChainetteStep:
-    """What Chainette's Step does with an engine, and nothing that it does not."""
+    """The calls that Chainette's Step makes, and no others."""
 
     id: str
     engine: Any
@@ -79,7 +79,7 @@ CHATS = [
     "sampling", [SamplingParams(temperature=0, max_tokens=80), VLLMSamplingParams()]
 )
 def test_on_a_scripted_server(sampling: Any) -> None:
-    """Text and reasoning are where Chainette reads them; conversations and sampling arrive."""
+    """Chainette finds the text and the reasoning; the server gets conversations and sampling."""
     replies = [
         {"content": '{"answer": "yes", "reason": "frozen"}', "reasoning": "Ice is water."},
         {"content": '{"answer": "no", "reason": "flames"}'},
@@ -108,14 +108,14 @@ def test_on_a_scripted_server(sampling: Any) -> None:
 
 @pytest.mark.parametrize("prompts", [["Is ice cold?"], CHATS], ids=["strings", "conversations"])
 def test_on_the_mock_engine(prompts: Sequence[Any]) -> None:
-    """Strings and conversations are answered by an engine that a configuration makes."""
+    """The mock engine answers strings and conversations."""
     with EngineConfig(backend="mock", model="mock").engine as engine:
         answers = ChainetteStep("judge", engine, Verdict, SamplingParams()).execute(prompts)
     assert len(answers) == len(prompts)
 
 
 def test_on_the_embedded_engine(embedded: EngineConfig) -> None:
-    """A real model answers in the schema."""
+    """The answers of a real model fit the schema."""
     sampling = SamplingParams(temperature=0, max_tokens=80, seed=1)
     step = ChainetteStep("judge", embedded.engine, Verdict, sampling, emit_reasoning=True)
     (answer, reasoning), second = step.execute(CHATS)

@@ -18,7 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "engine_clinical_qa.yaml"
 def test_on_the_embedded_engine(
     embedded: EngineConfig, lines: Callable[[Path], list[Any]], tmp_path: Path
 ) -> None:
-    """SmolLM2 gets through both steps, and the second reads what the first said."""
+    """SmolLM2 answers both steps, and the second step reads the answer of the first."""
     pipeline = load_pipeline(EXAMPLE).on(embedded)
 
     report = run(pipeline.chain, pipeline.records()[:2], pipeline.engines, out=tmp_path)

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on where it stopped."""
+"""A stopped run is continued where it stopped."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ RECORDS = to_records([{"n": n} for n in range(4)])
 def test_only_what_failed_is_asked_again(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
-    """A resumed run asks the failed records and what comes after; its usage counts both runs."""
+    """A resumed run sends the failed records and their later steps; its usage counts both runs."""
     server.play(Script(["A", "C", "D"], [None, Fault(status=400)]))
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
     assert report.counts["failed"] == 1
@@ -39,7 +39,7 @@ def test_only_what_failed_is_asked_again(
 
     resumed = resume(report.folder, CHAIN, engines)
 
-    assert asked()[before:] == ["first 1", "second 1 B"]
+    assert sent_prompts()[before:] == ["first 1", "second 1 B"]
     assert resumed.exit_status == 0
     assert resumed.folder == report.folder
     assert [r["outputs"]["first"] for r in resumed.records] == ["A", "B", "C", "D"]
@@ -52,7 +52,7 @@ def test_only_what_failed_is_asked_again(
 def test_a_finished_run_asks_nothing(
     server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """Resuming what is done changes nothing."""
+    """A finished run that is resumed does not change."""
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
     before = len(server.calls)
     assert resume(report.folder, CHAIN, engines).records == report.records
@@ -62,10 +62,10 @@ def test_a_finished_run_asks_nothing(
 def test_an_interrupt_leaves_what_was_done(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
-    """Ctrl-C in the second step: the account says so, and the answers before it are kept."""
+    """After Ctrl-C in the second step, run.json says so, and the answers before it are used."""
 
     def stop(progress: Any) -> None:
         if progress.step == "second" and progress.done == 2:
@@ -81,43 +81,103 @@ def test_an_interrupt_leaves_what_was_done(
     assert account["counts"] == {"records": 4, "answered": 2, "failed": 0, "pending": 2}
     before = len(server.calls)
     assert resume(folder, CHAIN, engines).exit_status == 0
-    again = [text for text in asked()[before:] if text.startswith("first") or " 0 " in text]
+    again = [text for text in sent_prompts()[before:] if text.startswith("first") or " 0 " in text]
     assert again == []
 
 
 def test_a_line_cut_in_the_middle_is_asked_again(
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """Half a line, as a kill leaves it, is taken away; its record alone is asked again."""
+    """Half a line, as a kill leaves it, is removed; only its record is sent again."""
     folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
     path = folder / "first.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
 
     resume(folder, Chain("one", (FIRST,)), engines)
 
-    assert asked()[4:] == ["first 3"]
+    assert sent_prompts()[4:] == ["first 3"]
     assert [row["id"] for row in lines(path)] == ["1", "2", "3", "4"]
 
 
-def test_a_broken_line_is_named(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
-    """A line that is whole and no JSON is no kill's doing, and nothing is guessed."""
+def test_a_complete_last_line_gets_its_newline(
+    engines: dict[str, EngineConfig],
+    sent_prompts: Callable[[], list[str]],
+    tmp_path: Path,
+) -> None:
+    """If only the newline was lost, the answer is kept."""
     folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
     path = folder / "first.jsonl"
-    path.write_bytes(b"rubbish\n" + path.read_bytes())
-    with pytest.raises(ConfigError, match=r"first\.jsonl: line 1: is no JSON"):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+
+    resume(folder, Chain("one", (FIRST,)), engines)
+
+    assert len(sent_prompts()) == 4
+    assert path.read_bytes() == whole
+
+
+def test_only_one_run_at_a_time_writes_to_a_folder(
+    engines: dict[str, EngineConfig], sent_prompts: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    """A run that is resumed while it is still at work would send every request twice."""
+    refused: list[str] = []
+
+    def meanwhile(progress: Any) -> None:
+        if progress.done == 1:
+            (folder,) = tmp_path.iterdir()
+            with pytest.raises(ConfigError) as caught:
+                resume(folder, Chain("one", (FIRST,)), engines)
+            refused.append(str(caught.value))
+
+    run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path, watch=meanwhile)
+
+    assert "run.json: another run is writing to it" in refused[0]
+    assert len(sent_prompts()) == 4
+
+
+@pytest.mark.parametrize("row", [b"[]", b'{"id": 1}', b'{"id": "1", "attempts": "x"}'])
+def test_a_line_of_another_form_is_named(
+    engines: dict[str, EngineConfig], tmp_path: Path, row: bytes
+) -> None:
+    """A line that no run has written is refused with its number."""
+    folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
+    path = folder / "first.jsonl"
+    path.write_bytes(row + b"\n" + path.read_bytes())
+    with pytest.raises(ConfigError, match=r"first\.jsonl: line 1: is not a line of a run: "):
         resume(folder, Chain("one", (FIRST,)), engines)
 
 
-def test_kill_9_loses_nothing_that_was_answered(
+def test_a_last_line_of_another_program_is_left_alone(
+    engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """Only what a run has begun to write is removed."""
+    folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
+    path = folder / "first.jsonl"
+    path.write_bytes(path.read_bytes() + b"my notes")
+    with pytest.raises(ConfigError, match=r"first\.jsonl: its last line was not written by a run"):
+        resume(folder, Chain("one", (FIRST,)), engines)
+    assert path.read_bytes().endswith(b"my notes")
+
+
+def test_a_broken_line_is_named(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
+    """A complete line that is not JSON was not caused by a kill, so it is an error."""
+    folder = run(Chain("one", (FIRST,)), RECORDS, engines, out=tmp_path).folder
+    path = folder / "first.jsonl"
+    path.write_bytes(b"rubbish\n" + path.read_bytes())
+    with pytest.raises(ConfigError, match=r"first\.jsonl: line 1: is not JSON"):
+        resume(folder, Chain("one", (FIRST,)), engines)
+
+
+def test_kill_9_loses_no_answer(
     server: MockServer,
     engines: dict[str, EngineConfig],
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """A process killed while it waits leaves its lines; what is in them is not asked again."""
+    """The lines of a killed process are used, and their records are not sent again."""
     server.play(Script(faults=[None, None, Fault(delay=30)]))
     code = (
         "import sys; from llmengine import EngineConfig\n"
@@ -148,7 +208,7 @@ def test_kill_9_loses_nothing_that_was_answered(
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         (replace(SECOND, user_prompt="other"), "step 'second': user_prompt: is not what the run"),
         (replace(SECOND, sampling=SamplingParams(seed=1)), "step 'second': sampling: is not"),
@@ -156,19 +216,19 @@ def test_kill_9_loses_nothing_that_was_answered(
     ],
 )
 def test_another_chain_is_refused(
-    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, said: str
+    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, message: str
 ) -> None:
-    """Answers to two different questions do not go into one file."""
+    """Answers to two different prompts are not written to one file."""
     folder = run(CHAIN, RECORDS[:1], engines, out=tmp_path).folder
     with pytest.raises(ConfigError) as caught:
         resume(folder, Chain("two", (FIRST, step)), engines)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_another_model_is_refused_and_another_address_is_not(
     engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """What answers must be the same; where it is found may change."""
+    """The model must be the same; its address may change."""
     folder = run(CHAIN, RECORDS[:1], engines, out=tmp_path).folder
     other = {"main": engines["main"].model_copy(update={"model": "bigger"})}
     with pytest.raises(ConfigError, match="engine 'main': model: is not what the run began with"):
@@ -178,16 +238,16 @@ def test_another_model_is_refused_and_another_address_is_not(
         assert resume(folder, CHAIN, {"main": there}).exit_status == 0
 
 
-def test_what_is_no_folder_of_a_run(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
-    """Another folder is not written into."""
-    with pytest.raises(ConfigError, match=r"is no folder of a run: it has no pipeline\.yaml"):
+def test_another_folder_is_refused(engines: dict[str, EngineConfig], tmp_path: Path) -> None:
+    """Nothing is written to another folder."""
+    with pytest.raises(ConfigError, match=r"is not the folder of a run: it has no pipeline\.yaml"):
         resume(tmp_path, CHAIN, engines)
 
 
 def test_the_pipeline_of_the_folder_can_be_run(
     engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """`pipeline.yaml` is a pipeline: it loads, and resumes the run that it came from."""
+    """`pipeline.yaml` can be loaded as a pipeline, and resumes its own run."""
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
     again = load_pipeline(report.folder / "pipeline.yaml")
     assert again.records() == [replace(r, fields=dict(r.fields)) for r in RECORDS]

@@ -1,4 +1,4 @@
-"""A chain is run over records, and its folder says what was done."""
+"""Runs of a chain over records, and the files in the folder of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, Price, SamplingParams
 from llmengine.mock import Fault, Script
-from llmengine.pipeline import Chain, Step, run, to_records
+from llmengine.pipeline import Chain, Step, load_pipeline, run, to_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Summary(BaseModel):
-    """What a first step answers."""
+    """The answer of the first step."""
 
     summary: str
 
@@ -42,7 +42,7 @@ REPLIES = ['{"summary": "I"}', '{"summary": "II"}', "first", "second"]
 def test_a_step_reads_the_record_and_the_answers_before_it(
     server: MockServer,
     engines: dict[str, EngineConfig],
-    asked: Callable[[], list[str]],
+    sent_prompts: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
     """Templates are filled from the record's fields and from earlier steps' outputs."""
@@ -50,7 +50,7 @@ def test_a_step_reads_the_record_and_the_answers_before_it(
 
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
 
-    assert asked() == ["Sum up one", "Sum up two", "one: I", "two: II"]
+    assert sent_prompts() == ["Sum up one", "Sum up two", "one: I", "two: II"]
     assert server.calls[3].json["messages"][0] == {"role": "system", "content": "Be brief."}
     assert [r["outputs"] for r in report.records] == [
         {"extract": {"summary": "I"}, "answer": "first"},
@@ -65,7 +65,7 @@ def test_the_folder_holds_inputs_steps_outputs_usage_and_the_account(
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """Every file of a run is there and says what it should."""
+    """Every file of a run exists and has the expected content."""
     server.play(Script(REPLIES))
 
     folder = run(CHAIN, RECORDS, engines, out=tmp_path).folder
@@ -102,7 +102,7 @@ def test_a_record_that_fails_keeps_its_error_and_the_others_go_on(
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """A failed record is asked no further; the outputs have what it had, and its error."""
+    """A failed record is not sent to later steps; the outputs have its answers and its error."""
     server.play(Script([*REPLIES[:2], "first"], [None, None, Fault(status=400)]))
 
     report = run(CHAIN, RECORDS, engines, out=tmp_path)
@@ -122,7 +122,7 @@ def test_an_answer_that_does_not_fit_is_kept_as_text_and_never_used(
     lines: Callable[[Path], list[Any]],
     tmp_path: Path,
 ) -> None:
-    """What a model wrote beside its schema is in the step's file, and no later step sees it."""
+    """An answer that does not fit the schema is in the step's file, and no later step sees it."""
 
     def nonsense() -> Any:
         while True:
@@ -138,10 +138,38 @@ def test_an_answer_that_does_not_fit_is_kept_as_text_and_never_used(
     assert not (report.folder / "answer.jsonl").exists()
 
 
+def test_an_answer_to_a_schema_has_its_defaults(
+    server: MockServer,
+    engines: dict[str, EngineConfig],
+    sent_prompts: Callable[[], list[str]],
+    lines: Callable[[Path], list[Any]],
+    tmp_path: Path,
+) -> None:
+    """A property that the answer leaves out is null for later steps, and others are refused."""
+    spec = {"fields": {"quote": "string", "score?": "number"}}
+    source = tmp_path / "p.yaml"
+    steps = [
+        {"id": "find", "engine": "main", "user_prompt": "{{ text }}", "output_model": spec},
+        {"id": "use", "engine": "main", "user_prompt": "{{ steps.find.score }}"},
+    ]
+    source.write_text(yaml.safe_dump({"steps": steps}), "utf-8")
+    chain = load_pipeline(source).chain
+    wrong = ['{"quote": "a", "more": 1}'] * 3  # the answer, JSON mode and the repair
+    server.play(Script(['{"quote": "a"}', *wrong, "done"]))
+
+    report = run(chain, RECORDS, engines, out=tmp_path)
+
+    first, second = lines(report.folder / "find.jsonl")
+    assert first["parsed"] == {"quote": "a", "score": None}
+    assert sent_prompts()[-1] == "null"
+    assert second["error"]["type"] == "StructuredOutputError"
+    assert "'more' was unexpected" in second["error"]["message"]
+
+
 def test_usage_counts_what_the_server_saw(
     server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """Attempts are the server's calls, retries and failures among them; an unknown cost is null."""
+    """Attempts are all calls of the server, also retries and failures; an unknown cost is null."""
     busy = Fault(status=503, retry_after=0)
     server.play(Script(REPLIES, [busy, None, None, Fault(status=400), None]))
 
@@ -160,7 +188,7 @@ def test_usage_counts_what_the_server_saw(
 def test_cost_of_a_run(
     server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """A run costs what its steps cost, in the currency of the engine's price."""
+    """The cost of a run is the sum of its steps, in the currency of the engine's price."""
     price = Price(input=1_000_000, output=1_000_000, currency="EUR")
     paid = {"main": engines["main"].model_copy(update={"price": price})}
     server.play(Script(REPLIES))
@@ -172,10 +200,10 @@ def test_cost_of_a_run(
         assert counts["currency"] == "EUR"
 
 
-def test_tokens_that_no_server_told_are_null(
+def test_tokens_that_no_server_reported_are_null(
     raw_server: Any, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """A server without usage gives nulls and a count of such lines, not zeros."""
+    """If a server reports no usage, the tokens are null, and such lines are counted."""
     message = {"role": "assistant", "content": "Hi"}
     body = {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     silent = raw_server(lambda request, connection: connection.reply(body))
@@ -191,7 +219,7 @@ def test_tokens_that_no_server_told_are_null(
 def test_no_file_holds_a_key(
     server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """A key is in no file of the folder: not the configured one, and not one that a model says."""
+    """No file of the folder contains a key, whether it is configured or in an answer."""
     key = "sk-pipeline-4711"
     update = {"api_key": key, "headers": {"X-Tenant": "tenant-0815"}, "name": "main"}
     config = EngineConfig.model_validate(engines["main"].model_dump() | update)
@@ -209,15 +237,15 @@ def test_no_file_holds_a_key(
 
 
 def test_a_missing_field_fails_its_record_alone(
-    engines: dict[str, EngineConfig], asked: Callable[[], list[str]], tmp_path: Path
+    engines: dict[str, EngineConfig], sent_prompts: Callable[[], list[str]], tmp_path: Path
 ) -> None:
-    """The error names step, field, record and the names that there are; nothing was sent."""
+    """The error names the step, the field, the record and the names; nothing is sent for it."""
     step = Step(id="ask", engine="main", user_prompt="{{ text }}")
     records = to_records([{"id": "a", "txt": "typo"}, {"id": "b", "text": "fine"}])
 
     report = run(Chain("c", (step,)), records, engines, out=tmp_path)
 
-    assert asked() == ["fine"]
+    assert sent_prompts() == ["fine"]
     assert [r["status"] for r in report.records] == ["failed", "answered"]
     assert report.records[0]["error"]["message"] == (
         "step 'ask': user_prompt: record 'a': 'text' is undefined; the names are id, txt, steps"
@@ -242,41 +270,41 @@ def test_step_options_reach_the_server(
 def test_two_runs_in_one_second_have_two_folders(
     engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """No run writes into the folder of another."""
+    """Each run has a folder of its own."""
     chain = Chain("c", (Step(id="ask", engine="main", user_prompt="Hi"),))
     folders = {run(chain, RECORDS[:1], engines, out=tmp_path).folder for _ in range(3)}
     assert len(folders) == 3
 
 
-def test_progress_is_told_from_the_start_to_the_end(
+def test_progress_of_each_step(
     server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
 ) -> None:
-    """Each step is told at its start and after every record."""
+    """The callback gets the progress at the start of each step and after every record."""
     server.play(Script(REPLIES))
-    told: list[StepProgress] = []
+    seen: list[StepProgress] = []
 
-    run(CHAIN, RECORDS, engines, out=tmp_path, watch=told.append)
+    run(CHAIN, RECORDS, engines, out=tmp_path, watch=seen.append)
 
-    assert [(p.step, p.done, p.total) for p in told] == [
+    assert [(p.step, p.done, p.total) for p in seen] == [
         (step, done, 2) for step in ("extract", "answer") for done in (0, 1, 2)
     ]
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         (Step(id="a", engine="man", user_prompt="x"), "engine: 'man' is unknown; known are main"),
         (
             Step(id="a", engine="main", user_prompt="x", sampling=SamplingParams(n=2)),
-            "sampling: n: a step takes one answer a record",
+            "sampling: n: a step takes one answer per record",
         ),
     ],
 )
-def test_what_cannot_run_is_said_before_anything_is_made(
-    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, said: str
+def test_a_chain_that_cannot_run_is_refused_at_the_start(
+    engines: dict[str, EngineConfig], tmp_path: Path, step: Step, message: str
 ) -> None:
-    """A step that cannot run leaves no folder."""
+    """A run that cannot start creates no folder."""
     with pytest.raises(ConfigError, match="step 'a': ") as caught:
         run(Chain("c", (step,)), RECORDS, engines, out=tmp_path / "runs")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Prompts of a step: filled strictly, in a sandbox."""
+"""The prompts of a step: templates in a sandbox, in which a missing name is an error."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def filled(template: str, fields: dict[str, object], outputs: dict[str, object])
     ],
 )
 def test_templates(template: str, prompt: str) -> None:
-    """Fields print as they are, data as JSON, and what a field holds is never a template."""
+    """Text is inserted unchanged, data as JSON, and the text of a field is never a template."""
     fields = {"text": "a < b & {{ text }}"}
     outputs = {"first": {"items": ["x", "ü"], "keys": None}, "flag": True}
     assert filled(template, fields, outputs) == prompt
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("{{ txt }}", "'txt' is undefined; the names are text, steps"),
-        ("{{ steps.first.sumary }}", "there is no 'sumary' among summary"),
-        ("{{ steps.first.values }}", "there is no 'values' among summary"),
+        ("{{ steps.first.sumary }}", "there is no 'sumary'; the keys are summary"),
+        ("{{ steps.first.values }}", "there is no 'values'; the keys are summary"),
         ("{{ range }}", "'range' is undefined"),
         ("{{ text.__class__.__mro__ }}", "unsafe"),
         ("{{ text + 1 }}", "can only concatenate str"),
@@ -49,12 +49,12 @@ def test_templates(template: str, prompt: str) -> None:
         ("{{ steps.first.update({}) }}", "there is no 'update'"),
     ],
 )
-def test_what_is_not_there_is_an_error(template: str, said: str) -> None:
-    """One line that names the step, the field and the record."""
+def test_missing_names_are_errors(template: str, message: str) -> None:
+    """The error names the step, the field and the record."""
     with pytest.raises(InvalidRequestError) as caught:
         filled(template, {"text": "t"}, {"first": {"summary": "s"}})
     assert str(caught.value).startswith("step 's': user_prompt: record 'r': ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 class Patient(BaseModel):
@@ -66,7 +66,7 @@ class Patient(BaseModel):
 
 
 def test_the_input_model_gives_types_and_defaults() -> None:
-    """Templates see the validated values beside the fields that the model does not know."""
+    """Templates see the validated values, and the fields that the model does not have."""
     step = Step(
         id="s",
         engine="e",
@@ -83,12 +83,13 @@ def test_a_record_that_is_not_the_input_model() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         step.messages("r", {"age": "old"}, {})
     assert str(caught.value).startswith(
-        "step 's': input_model: record 'r' is no Patient: age: Input should be a valid integer"
+        "step 's': input_model: record 'r' is not a valid Patient: age: "
+        "Input should be a valid integer"
     )
 
 
 def test_an_input_model_may_ask_for_earlier_answers() -> None:
-    """A field ``steps`` of the model is what earlier steps answered."""
+    """A field ``steps`` of the model gets the answers of earlier steps."""
 
     class Strict(BaseModel, extra="forbid"):
         text: str
@@ -101,20 +102,24 @@ def test_an_input_model_may_ask_for_earlier_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"id": "two words"}, "id: give a name of letters"),
         ({"id": "outputs"}, "other than inputs and outputs"),
         ({"user_prompt": "a\n{{ x"}, "user_prompt: line 2: "),
         ({"system_prompt": "{% if %}"}, "system_prompt: line 1: "),
         ({"user_prompt": "{{ x | nofilter }}"}, "user_prompt: line 1: No filter named 'nofilter'"),
-        ({"output_model": dict}, "output_model: <class 'dict'> is no pydantic model class"),
-        ({"input_model": {"a": 1}}, "input_model: {'a': 1} is no pydantic model class"),
+        ({"output_model": dict}, "output_model: <class 'dict'> is not a pydantic model class"),
+        ({"input_model": "A"}, "input_model: 'A' is not a pydantic model class or a JSON schema"),
+        (
+            {"output_model": {"type": "str"}},
+            "output_model: type: 'str' is not a type; the types are",
+        ),
     ],
 )
-def test_a_wrong_step(change: dict[str, object], said: str) -> None:
-    """A step that can never run is refused when it is made."""
+def test_a_wrong_step(change: dict[str, object], message: str) -> None:
+    """A step that can never run is an error when it is created."""
     fields: dict[str, object] = {"id": "s", "engine": "e", "user_prompt": "x"} | change
     with pytest.raises(ConfigError, match=f"step '{fields['id']}': ") as caught:
         Step(**fields)
-    assert said in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""A server that sleeps: it is waited for, by all together, and not for ever."""
+"""Cold starts: all calls wait together for a server that starts, for a limited time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODELS = "/v1/models"
 
 
 class Sleeper:
-    """A handler that answers with a status until it has been awake for long enough."""
+    """A handler that answers with a status until the server has been awake for long enough."""
 
     def __init__(self, chat: Any, *, status: int = 503, seconds: float = WAKING) -> None:
         self._chat = chat
@@ -46,7 +46,7 @@ class Sleeper:
             connection.reply(self._chat("good morning"))
 
     def fall_asleep(self) -> None:
-        """Sleep until the next request, and then for as long as before."""
+        """Sleep until the next request, and then as long as before."""
         self.knocked_at = None
 
 
@@ -56,7 +56,7 @@ def _prompts(server: Any) -> int:
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_prompt_is_sent_when_the_server_is_awake(raw_server: Any, chat: Any, status: int) -> None:
-    """Waiting costs neither the total clock nor an attempt."""
+    """The wait counts neither against the time limit nor as an attempt."""
     server = raw_server(Sleeper(chat, status=status))
     engine = nemotron_koyeb(server.url, timeout=WAKING / 2, max_retries=0).engine
 
@@ -67,7 +67,7 @@ def test_prompt_is_sent_when_the_server_is_awake(raw_server: Any, chat: Any, sta
 
 
 def test_without_cold_start_a_sleeping_server_fails(raw_server: Any, chat: Any) -> None:
-    """An engine that is not told of it takes sleep for failure."""
+    """Without ``cold_start``, an answer of a sleeping server is a failure."""
     server = raw_server(Sleeper(chat))
     config = nemotron_koyeb(server.url, max_retries=0).model_copy(update={"cold_start": None})
 
@@ -79,7 +79,7 @@ def test_without_cold_start_a_sleeping_server_fails(raw_server: Any, chat: Any) 
 def test_all_workers_wait_together(
     raw_server: Any, chat: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Sixteen workers, two engines: one probes, the log says once that it begins and ends."""
+    """Of sixteen workers and two engines, one probes; the wait is logged once."""
     server = raw_server(Sleeper(chat))
     config = nemotron_koyeb(server.url, max_retries=0, max_concurrency=16)
     other = config.model_copy(update={"name": "other"})
@@ -99,7 +99,7 @@ def test_all_workers_wait_together(
 
 
 def test_stream_waits_too(raw_server: Any, chunk: Any) -> None:
-    """The clocks of a stream start when the server is awake."""
+    """The time limits of a stream start when the server is awake."""
     sleeper = Sleeper(None)
 
     def handler(request: Any, connection: Any) -> None:
@@ -119,7 +119,7 @@ def test_stream_waits_too(raw_server: Any, chunk: Any) -> None:
 
 
 def test_server_that_falls_asleep_again(raw_server: Any, chat: Any) -> None:
-    """A prompt that finds the server asleep is sent again; each sleep has the whole bound."""
+    """A prompt that a sleeping server refuses is sent again; each wait has the whole limit."""
     sleeper = Sleeper(chat)
     server = raw_server(sleeper)
     engine = nemotron_koyeb(server.url, max_retries=0, cold_start=2 * WAKING).engine
@@ -134,7 +134,7 @@ def test_server_that_falls_asleep_again(raw_server: Any, chat: Any) -> None:
 
 
 def test_failing_server_is_not_a_sleeping_one(raw_server: Any) -> None:
-    """Where the models are listed, a 503 to a prompt is a failure as any other, and ends."""
+    """If the server lists its models, a 503 to a prompt is an ordinary failure."""
 
     def handler(request: Any, connection: Any) -> None:
         connection.reply({}, status=200 if request.path == MODELS else 503)
@@ -151,7 +151,7 @@ def test_failing_server_is_not_a_sleeping_one(raw_server: Any) -> None:
 def test_server_that_never_wakes(
     raw_server: Any, chat: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every prompt of a long batch gets the one clear error, and only the first ones wait."""
+    """Every prompt of a long batch gets the same error, and only the first ones wait."""
     server = raw_server(Sleeper(chat, seconds=60))
     engine = nemotron_koyeb(server.url, cold_start=0.3, max_concurrency=20).engine
 
@@ -171,7 +171,7 @@ def test_server_that_never_wakes(
 
 
 def test_refused_connection_is_sleep() -> None:
-    """A port where nobody listens yet is waited for."""
+    """A port on which no server listens yet counts as a cold start."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
@@ -192,7 +192,7 @@ def test_refused_connection_is_sleep() -> None:
 
 @pytest.mark.parametrize("odd", [b"0" * 2_000_000, b"\x1f\x8b damaged"])
 def test_server_with_an_odd_list_of_models_is_awake(raw_server: Any, chat: Any, odd: bytes) -> None:
-    """Whatever it answers to the probe, it answers."""
+    """A server that answers the probe is awake, whatever the answer is."""
     packed = {"Content-Encoding": "gzip"} if odd.startswith(b"\x1f\x8b") else {}
 
     def handler(request: Any, connection: Any) -> None:
@@ -207,8 +207,8 @@ def test_server_with_an_odd_list_of_models_is_awake(raw_server: Any, chat: Any, 
     assert engine.generate("hi")[0].outputs[0].text == "good morning"
 
 
-def test_host_that_does_not_exist_is_no_sleep() -> None:
-    """A misspelt name is told at once."""
+def test_host_that_does_not_exist_is_an_error() -> None:
+    """A misspelt host name is an error at once."""
     engine = nemotron_koyeb("http://no-such-host.invalid", max_retries=0).engine
 
     (result,) = engine.results("hi")
@@ -221,7 +221,7 @@ def test_host_that_does_not_exist_is_no_sleep() -> None:
 def test_probe_brings_the_key_and_either_transport_waits(
     raw_server: Any, chat: Any, transport: str
 ) -> None:
-    """A server that wants a key is asked with it."""
+    """The probe sends the key."""
     server = raw_server(Sleeper(chat))
     engine = nemotron_koyeb(server.url, api_key="koyeb-key", transport=transport).engine
 
@@ -232,7 +232,7 @@ def test_probe_brings_the_key_and_either_transport_waits(
 
 
 def test_preset_takes_every_field() -> None:
-    """What the preset says can be said otherwise; the engine is vLLM's."""
+    """Every field of the preset can be changed; the backend is vLLM's."""
     config = nemotron_koyeb("https://n.example", "other", name="n", backend="openai_compatible")
 
     assert (config.name, config.backend, config.model) == ("n", "openai_compatible", "other")

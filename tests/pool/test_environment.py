@@ -62,7 +62,7 @@ def test_variables_describe_engines(
     env_file: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same variables say the same wherever they stand."""
+    """Variables have the same meaning in the environment and in a file."""
     if where == ".env":
         env_file(**variables)
     else:
@@ -103,7 +103,7 @@ def test_openai_is_found_by_its_variables(base: str | None, env_file: Any) -> No
 def test_first_variable_wins(
     backend: str, variables: list[str], root_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each variable is read, and goes over those after it; an empty one is none."""
+    """Each variable takes precedence over those after it; an empty one counts as not set."""
     for variable in reversed(variables):
         monkeypatch.setenv(variable, root_url)
         assert EngineConfig(backend=backend, model="m").engine.root_url == root_url
@@ -114,7 +114,7 @@ def test_first_variable_wins(
 
 
 def test_environment_goes_over_the_file(env_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For one variable the process has the last word; the file's other variables hold."""
+    """A variable of the process takes precedence; the other variables of the file are used."""
     env_file(OLLAMA_MODEL="from-file", OLLAMA_API_URL="http://file:1")
     monkeypatch.setenv("OLLAMA_MODEL", "from-environment")
 
@@ -134,7 +134,7 @@ def test_vllms_internal_variables_are_not_read(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_file_serves_registered_engines(env_file: Any) -> None:
-    """An engine without an address, or with a named key, finds both in the file."""
+    """An engine without an address, or with the name of its key, gets both from the file."""
     env_file(VLLM_BASE_URL="http://gpu:8000/v1", MY_KEY=KEY)
     pool = EnginePool([EngineConfig(name="e", backend="vllm_api", model="m", api_key_env="MY_KEY")])
 
@@ -154,7 +154,7 @@ def test_environment_is_left_as_it_is(env_file: Any) -> None:
 
 
 def test_no_file_is_read_when_none_is_wanted(env_file: Any) -> None:
-    """env_file=None is the environment alone."""
+    """env_file=None means that only the environment is read."""
     env_file(OLLAMA_MODEL="q")
 
     with pytest.raises(ConfigError, match=r"'ollama': OLLAMA_MODEL is not set"):
@@ -162,7 +162,7 @@ def test_no_file_is_read_when_none_is_wanted(env_file: Any) -> None:
 
 
 def test_file_of_another_name(clean_folder: Path) -> None:
-    """A file can be named; one that is not there is an error that names it."""
+    """The file may have another name; the error for a missing file names it."""
     (clean_folder / "production.env").write_text("export OLLAMA_MODEL='q r'  # why not\n", "utf-8")
 
     assert EnginePool(env_file="production.env").get("ollama").model == "q r"
@@ -170,8 +170,8 @@ def test_file_of_another_name(clean_folder: Path) -> None:
         EnginePool(env_file="test.env").get("ollama")
 
 
-def test_file_that_is_no_text(clean_folder: Path) -> None:
-    """Bytes that are no text are one line that names the file."""
+def test_file_that_is_not_text(clean_folder: Path) -> None:
+    """The error for a file that is not text names the file."""
     (clean_folder / ".env").write_bytes(b"OLLAMA_MODEL=\xff")
 
     with pytest.raises(ConfigError, match=r"^\.env: cannot be read as UTF-8 text"):

@@ -53,14 +53,14 @@ def test_key_goes_to_its_own_address(
 def test_key_without_address_is_for_the_default(
     endpoint: str | None, sent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no address beside it a key belongs to where the backend is by default."""
+    """A key without an address belongs to the default address of the backend."""
     monkeypatch.setenv("VLLM_API_KEY", KEY)
 
     assert _engine("vllm_api", endpoint).api_key == (KEY if sent else None)
 
 
 def test_each_address_has_its_own_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of litellm are a pair of their own, also where vLLM's are set."""
+    """The variables of litellm are a pair of their own, also if vLLM's are set."""
     monkeypatch.setenv("VLLM_BASE_URL", "http://a:1")
     monkeypatch.setenv("VLLM_API_KEY", "key-of-a")
     monkeypatch.setenv("HOSTED_VLLM_API_BASE", "http://b:1")
@@ -96,7 +96,7 @@ def test_openais_key_goes_to_the_base_url_beside_it(monkeypatch: pytest.MonkeyPa
 def test_file_cannot_draw_out_a_key(
     env_file: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A .env in some folder names an address; the key in the environment does not go there."""
+    """The key in the environment is not sent to an address from a .env file."""
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     env_file(VLLM_BASE_URL="https://evil.example/v1", VLLM_MODEL="m")
 
@@ -104,11 +104,11 @@ def test_file_cannot_draw_out_a_key(
         engine = EnginePool().get("vllm")
 
     assert (engine.root_url, engine.api_key) == ("https://evil.example", None)
-    assert "VLLM_API_KEY is in the environment, but its address in .env" in caplog.text
+    assert "VLLM_API_KEY is in the environment, but its address is in .env" in caplog.text
 
 
 def test_file_cannot_quote_a_key(env_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A .env takes nothing out of the environment, however it spells it."""
+    """A .env file cannot read variables of the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     env_file(
         VLLM_BASE_URL="https://evil.example/v1", VLLM_API_KEY="${OPENAI_API_KEY}", VLLM_MODEL="m"
@@ -120,20 +120,20 @@ def test_file_cannot_quote_a_key(env_file: Any, monkeypatch: pytest.MonkeyPatch)
 def test_named_key_and_address_in_two_places(
     env_file: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that the configuration names is not sent to an address from elsewhere: an error."""
+    """A key that the configuration names, and an address from another source, are an error."""
     monkeypatch.setenv("MY_KEY", KEY)
     env_file(VLLM_BASE_URL="https://evil.example/v1")
     named = EngineConfig(name="e", backend="vllm_api", model="m", api_key_env="MY_KEY")
     literal = EngineConfig(name="l", backend="vllm_api", model="m", api_key=KEY)
 
     for config in (named, literal):
-        with pytest.raises(ConfigError, match=r"its key is not from \.env, but its address") as e:
+        with pytest.raises(ConfigError, match=r"is from \.env, but its key is not") as e:
             EnginePool([config]).get(config.name)
         assert KEY not in str(e.value)
 
 
 def test_named_key_goes_to_the_configured_endpoint(env_file: Any) -> None:
-    """Where the configuration says both, no variable has a say."""
+    """If the configuration has both, no variable is used."""
     env_file(MY_KEY=KEY, VLLM_BASE_URL="https://other.example")
     config = EngineConfig(
         name="e", backend="vllm_api", model="m", endpoint="http://a.example", api_key_env="MY_KEY"
@@ -147,7 +147,7 @@ def test_named_key_goes_to_the_configured_endpoint(env_file: Any) -> None:
 def test_key_that_was_held_back_is_explained(
     raw_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 401 for want of a key that is set for another address says so."""
+    """The error for a 401 says that a key is set for another address."""
     server = raw_server(lambda _, c: c.reply({"error": {"message": "who?"}}, status=401))
     monkeypatch.setenv("VLLM_API_KEY", KEY)
 
@@ -158,7 +158,7 @@ def test_key_that_was_held_back_is_explained(
 
 
 def test_wrong_address_that_is_not_used_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is no address matters only to those who need it."""
+    """A variable that is not an address is an error only for an engine that needs it."""
     monkeypatch.setenv("VLLM_BASE_URL", "ftp://what")
     monkeypatch.setenv("VLLM_API_KEY", KEY)
 
@@ -168,7 +168,7 @@ def test_wrong_address_that_is_not_used_harms_nothing(monkeypatch: pytest.Monkey
 
 
 def test_texts_show_no_key(env_file: Any) -> None:
-    """A key from a file is kept out of every text, as any other."""
+    """A key from a file is masked in every text, like any other key."""
     env_file(VLLM_MODEL="m", VLLM_API_KEY=KEY)
 
     engine = EnginePool().get("vllm")

@@ -1,4 +1,4 @@
-"""Engines by name: one a name, made when asked for, closed together."""
+"""Engines by name: one per name, made at the first use, and closed together."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ENGINES = """
     ],
 )
 def test_wrong_argument_says_what_is_meant(make: Callable[[], object], words: str) -> None:
-    """It is our error and not Python's, and shows no value that may be a key."""
+    """The error is an InvalidFieldError, and shows no value that may be a key."""
     with pytest.raises(InvalidFieldError) as caught:
         make()
 
@@ -67,7 +67,7 @@ def test_wrong_argument_says_what_is_meant(make: Callable[[], object], words: st
 
 
 def test_engine_is_made_once() -> None:
-    """The same name is the same client, and another name another."""
+    """The same name gives the same engine, and another name gives another."""
     with EnginePool([MOCK, MOCK.model_copy(update={"name": "b"})]) as pool:
         assert pool.get("a") is pool.get("a")
         assert pool.get("a") is not pool.get("b")
@@ -75,7 +75,7 @@ def test_engine_is_made_once() -> None:
 
 
 def test_threads_get_the_same_engine() -> None:
-    """However many ask at once, one client is made."""
+    """However many threads ask for it at once, one engine is made."""
     with EnginePool([MOCK]) as pool, ThreadPoolExecutor(8) as threads:
         engines = list(threads.map(pool.get, ["a"] * 64))
 
@@ -83,7 +83,7 @@ def test_threads_get_the_same_engine() -> None:
 
 
 def test_pool_answers_from_a_file(clean_folder: Path) -> None:
-    """An engines file is all that a pool needs; nothing in it is made before it is asked for."""
+    """A pool can be read from an engines file; no engine is made before it is used."""
     path = clean_folder / "engines.yaml"
     path.write_text(ENGINES, "utf-8")
 
@@ -94,7 +94,7 @@ def test_pool_answers_from_a_file(clean_folder: Path) -> None:
 
 
 def test_close_releases_every_engine() -> None:
-    """The servers of closed engines are gone; the next call for the name makes a new engine."""
+    """The servers of closed engines are stopped; the next call for the name makes a new engine."""
     pool = EnginePool([MOCK])
     before: Any = pool.get("a")
     server = before.server
@@ -111,7 +111,7 @@ def test_close_releases_every_engine() -> None:
 
 
 def test_closing_leaves_the_callers_own_client_alone() -> None:
-    """The pool's client is not that of the configuration that it was given."""
+    """The pool's engine is not the engine of the configuration that it was given."""
     own: Any = MOCK.engine
     server = own.server
     with EnginePool([MOCK]) as pool:
@@ -122,7 +122,7 @@ def test_closing_leaves_the_callers_own_client_alone() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    """The error is one of configuration and of a missing key, and its text is plain."""
+    """The error is a ConfigError and a KeyError, and its text is readable."""
     pool = EnginePool({"a": MOCK})
 
     with pytest.raises(UnknownEngineError) as caught:
@@ -136,8 +136,8 @@ def test_unknown_name_lists_the_known_ones() -> None:
     )
 
 
-def test_name_is_taken_by_another_configuration() -> None:
-    """The same again is fine, another needs to be told; then its engine is a new one."""
+def test_name_of_another_configuration() -> None:
+    """An equal configuration is accepted; another one needs replace=True, and a new engine."""
     with EnginePool([MOCK]) as pool:
         pool.register(MOCK)
         first = pool.get("a")
@@ -152,7 +152,7 @@ def test_name_is_taken_by_another_configuration() -> None:
 
 
 def test_process_has_a_registry() -> None:
-    """What one part of a program registers, another finds."""
+    """All parts of a program share the registered engines."""
     config = MOCK.model_copy(update={"name": "test-of-the-registry"})
 
     register_engine(config)

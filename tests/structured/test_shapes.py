@@ -163,7 +163,7 @@ def test_what_does_not_fit_a_schema_is_said(play: Any) -> None:
 @pytest.mark.parametrize("schema", [{"type": "objekt"}, {"const": object()}], ids=["type", "value"])
 def test_what_is_no_schema_is_refused(schema: Any) -> None:
     """A mapping that is no JSON schema is an error before anything is sent."""
-    with pytest.raises(InvalidRequestError, match="output_model is no JSON schema"):
+    with pytest.raises(InvalidRequestError, match="output_model is not a JSON schema"):
         shape_of(schema)
 
 
@@ -199,7 +199,7 @@ def test_schema_of_the_model_is_never_changed() -> None:
     before = deepcopy(Tree.model_json_schema())
 
     shape_of(Tree).schema["$defs"].clear()  # type: ignore[attr-defined]  # on purpose
-    shape_of.__globals__["_kept_shape"].cache_clear()
+    shape_of.__globals__["_cached_shape"].cache_clear()
 
     assert Tree.model_json_schema() == before
     assert json.loads(shape_of(Tree).text) == before

@@ -1,4 +1,4 @@
-"""Sums of money."""
+"""Sums of cost and of tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from llmengine.telemetry.usage import total_cost
+from llmengine import Usage
+from llmengine.telemetry.usage import Spending, total_cost
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,24 @@ from llmengine.telemetry.usage import total_cost
 def test_total(parts: Any, total: Any) -> None:
     """The unknown makes all unknown, currencies are never mixed, and what was not sent is free."""
     assert total_cost(parts) == total
+
+
+@pytest.mark.parametrize(
+    ("parts", "total"),
+    [
+        ([], Spending()),
+        ([Spending(cost=1.0, currency="EUR")], Spending(None, 1.0, "EUR")),
+        (
+            [Spending(Usage(1, None), 1.0, "EUR"), Spending(None, 0.5, "EUR")],
+            Spending(Usage(1, None), 1.5, "EUR"),
+        ),
+        (
+            [Spending(Usage(1, None), None), Spending(Usage(2, 3), 0.5, "EUR")],
+            Spending(Usage(3, 3), None, None),
+        ),
+    ],
+    ids=["nothing", "no_usage", "unknown_usage", "unknown_cost"],
+)
+def test_spending(parts: list[Spending], total: Spending) -> None:
+    """Known tokens are summed, and a cost is known only if all of its parts are."""
+    assert sum(parts, Spending()) == total

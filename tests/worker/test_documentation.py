@@ -1,4 +1,4 @@
-"""What docs/worker.md shows works as it stands, but for the address of the server."""
+"""The examples of docs/worker.md work unchanged, except for the address of the server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("clean_folder")
 
 @pytest.fixture
 def ollama() -> Iterator[MockServer]:
-    """Stands where the page's Ollama stands."""
+    """A server in place of the page's Ollama."""
     with MockServer(model="qwen2.5:3b-instruct") as server:
         yield server
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program_of_the_page_runs(program: str, clean_folder: Path, ollama: MockServer) -> None:
-    """Each block is a program of its own, run beside the page's .env file."""
+    """Each block is run as a program, in a folder with the page's .env file."""
     settings = DEVELOPMENT.replace("http://localhost:11434", ollama.root_url)
     (clean_folder / ".env").write_text(settings, "utf-8")
 

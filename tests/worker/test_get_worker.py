@@ -1,4 +1,4 @@
-"""The worker that the environment, or a .env file, asks for."""
+"""The worker that the environment or a .env file describes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEMOTRON = "nvidia/nemotron-3-8b-instruct"
 
 @pytest.fixture
 def mock() -> Iterator[MockServer]:
-    """A server that answers for Ollama."""
+    """A server in place of Ollama."""
     with MockServer(model="qwen2.5:3b-instruct") as server:
         yield server
 
@@ -40,7 +40,7 @@ def mock() -> Iterator[MockServer]:
 def test_documents_development_configuration(
     mock: MockServer, env_file: Any, suffix: str, use_openai_api: bool, path: str
 ) -> None:
-    """USE_OLLAMA, OLLAMA_API_URL and OLLAMA_MODEL in a .env file are all it takes."""
+    """USE_OLLAMA, OLLAMA_API_URL and OLLAMA_MODEL in a .env file are enough."""
     url = mock.root_url + suffix
     env_file(USE_OLLAMA="true", OLLAMA_API_URL=url, OLLAMA_MODEL="qwen2.5:3b-instruct")
     mock.play(Script(replies=["test"]))
@@ -54,7 +54,7 @@ def test_documents_development_configuration(
 
 @pytest.mark.parametrize("use_openai_api", [True, False])
 def test_a_prompt_that_ollama_cuts_is_an_error(env_file: Any, use_openai_api: bool) -> None:
-    """By either route the worker is one of Ollama's: it sees what the server left unread."""
+    """On either route the backend is Ollama's: a prompt that was cut is noticed."""
 
     def cut(body: JSON, call: Call) -> JSON:
         body |= {"prompt_eval_count": 100} if "done" in body else {}
@@ -80,7 +80,7 @@ def test_engine_is_the_one_that_was_told(env_file: Any, use_ollama: bool, backen
 
 @pytest.mark.parametrize("use_ollama", ["false", None])
 def test_documents_production_configuration(env_file: Any, use_ollama: str | None) -> None:
-    """Without Ollama it is Nemotron, which has a name, a cold start, and a key of its own."""
+    """Without Ollama it is Nemotron, with its own name, cold start and key."""
     flag = {"USE_OLLAMA": use_ollama} if use_ollama else {}
     env_file(**flag, NEMOTRON_API_URL="https://n.koyeb.app", NEMOTRON_API_KEY="koyeb-key")
 
@@ -95,7 +95,7 @@ def test_documents_production_configuration(env_file: Any, use_ollama: str | Non
 def test_nemotron_that_sleeps_is_waited_for(
     raw_server: Any, chat: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first prompt after a night comes through."""
+    """The first prompt to a sleeping server is answered."""
     sleepy = iter([503, 503])
 
     def handler(request: Any, connection: Any) -> None:
@@ -112,7 +112,7 @@ def test_nemotron_that_sleeps_is_waited_for(
 
 
 def test_argument_goes_over_the_variable(mock: MockServer, env_file: Any) -> None:
-    """use_ollama in the call decides, whatever USE_OLLAMA says."""
+    """The argument use_ollama takes precedence over USE_OLLAMA."""
     env_file(USE_OLLAMA="false", OLLAMA_API_URL=mock.root_url, OLLAMA_MODEL=mock.model)
 
     assert get_worker(use_ollama=True).generate("Hello")
@@ -127,7 +127,7 @@ def test_argument_goes_over_the_variable(mock: MockServer, env_file: Any) -> Non
     ],
 )
 def test_missing_variable_is_named(env_file: Any, variables: dict[str, str], message: str) -> None:
-    """One line says which variable is wanting."""
+    """The error names the missing variable."""
     env_file(**variables)
 
     with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""A worker over an engine: a prompt in, a text out."""
+"""Workers, which turn a prompt into a text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("clean_folder")
 
 @pytest.fixture
 def mock() -> Iterator[MockServer]:
-    """A server to ask."""
+    """A mock server."""
     with MockServer(model="qwen") as server:
         yield server
 
@@ -57,7 +57,7 @@ def test_request_is_the_documents(mock: MockServer, path: str) -> None:
 
 
 def test_defaults_are_the_documents(mock: MockServer) -> None:
-    """Left out: no system prompt, temperature 0.1, 1000 tokens, 60 s, plain text."""
+    """Defaults: no system prompt, temperature 0.1, 1000 tokens, 60 s, plain text."""
     worker = OpenAICompatibleWorker(mock.root_url, "qwen")
 
     worker.generate("Hello")
@@ -74,7 +74,7 @@ def test_defaults_are_the_documents(mock: MockServer) -> None:
 
 
 def test_json_mode_on_either_route(mock: MockServer) -> None:
-    """Both routes are asked for JSON in their own words, and answer with it."""
+    """Both routes ask for JSON in their own format, and the answer is JSON."""
     native = EngineConfig(backend="ollama_api", model="qwen", endpoint=mock.root_url).engine
     workers: list[LLMWorker] = [
         OpenAICompatibleWorker(mock.root_url, "qwen"),
@@ -91,7 +91,7 @@ def test_json_mode_on_either_route(mock: MockServer) -> None:
 
 @pytest.mark.parametrize("text", ["Sure! {}", "[1]", "", '{"a": NaN}', '{"a": 1'])
 def test_answer_that_is_no_json_object_is_an_error(raw_server: Any, chat: Any, text: str) -> None:
-    """A server that ignores the JSON mode is caught; the error holds what it said."""
+    """A server that ignores JSON mode causes an error, which holds the answer."""
     server = raw_server(lambda _, c: c.reply(chat(text)))
     worker = OpenAICompatibleWorker(server.url, "m")
 
@@ -105,7 +105,7 @@ def test_answer_that_is_no_json_object_is_an_error(raw_server: Any, chat: Any, t
 
 
 def test_json_that_was_cut_is_told_apart(raw_server: Any, chat: Any) -> None:
-    """The advice for a cut answer is more tokens."""
+    """The error for a cut answer advises more tokens."""
     server = raw_server(lambda _, c: c.reply(chat('{"a": [1, 2', finish_reason="length")))
 
     with pytest.raises(TruncatedError, match="raise max_tokens"):
@@ -113,7 +113,7 @@ def test_json_that_was_cut_is_told_apart(raw_server: Any, chat: Any) -> None:
 
 
 def test_text_that_was_cut_is_told(mock: MockServer, caplog: pytest.LogCaptureFixture) -> None:
-    """A str cannot say that it is half an answer, so the log does."""
+    """A warning in the log says that the answer was cut."""
     worker = OpenAICompatibleWorker(mock.root_url, "qwen", name="w")
 
     with caplog.at_level(logging.WARNING, "llmengine"):
@@ -133,7 +133,7 @@ def test_errors_are_the_librarys(raw_server: Any) -> None:
 
 
 def test_anything_that_generates_is_a_worker() -> None:
-    """LLMWorker is a shape, for wrappers that take any worker."""
+    """LLMWorker is a protocol, for wrappers that take any worker."""
 
     class Shout:
         def generate(

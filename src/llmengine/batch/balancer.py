@@ -1,4 +1,4 @@
-"""Several endpoints of one model: which one is asked next, and which ones rest after failures."""
+"""The choice among several endpoints of one model: the least loaded one that does not fail."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ LONGEST_REST = 60.0
 class Endpoint:
     """The server of one engine, with its load and its health; used on the background loop only.
 
-    ``first_rest`` is how long the endpoint rests the first time, in seconds. Each failed trial
-    doubles the rest, up to a minute.
+    An endpoint that fails several times in a row rests: it gets no requests for ``first_rest``
+    seconds. Then one request is its trial. Each failed trial doubles the rest, up to a minute.
     """
 
     def __init__(self, engine: Engine, loop: Background, *, first_rest: float = FIRST_REST) -> None:
         self.engine = engine
-        # Found here, before the loop is entered, because finding the address may start a server.
+        # Read here, outside of the loop, because reading the address may start a server.
         self._urls = engine.backend.urls()
         self._loop = loop
         self._outstanding = 0
-        self._asked = 0
+        self._requests = 0
         self._failures = 0
         self._first_rest = self._rest = first_rest
         self._out_until: float | None = None
@@ -59,21 +59,21 @@ class Endpoint:
 
     @property
     def out(self) -> bool:
-        """Whether the endpoint rests, or is on trial, after it failed too often."""
+        """Whether the endpoint rests or is on trial."""
         return self._out_until is not None
 
     @property
     def pause(self) -> float:
-        """The seconds left of a pause that the server asked for; may be read from any thread."""
+        """The seconds left of a pause that the server asked for; any thread may read it."""
         return self._loop.pause(self._urls.root, self.engine.backend.address.credential)
 
     @property
     def load(self) -> tuple[float, int]:
-        """A sort key: the share of its concurrency that is in use, then the requests it had."""
-        return self._outstanding / self.engine.backend.concurrency, self._asked
+        """A sort key: the share of its concurrency that is in use, then its requests so far."""
+        return self._outstanding / self.engine.backend.concurrency, self._requests
 
     def trial_in(self, now: float) -> float:
-        """Seconds until the endpoint may get a trial; infinite if it is on trial or not resting."""
+        """Seconds until the endpoint may get its trial; infinite if it is not resting."""
         if self._out_until is None or self._on_trial:
             return inf
         return self._out_until - now
@@ -82,40 +82,41 @@ class Endpoint:
     def attempt(self, *, trial: bool) -> Iterator[None]:
         """Count a request while it is under way, and note its success or failure.
 
-        A refusal shows that the server is alive. After three failures in a row, the endpoint
-        rests. Failures of requests that were already under way then change nothing; only a failed
-        trial makes the rest longer.
+        A refusal is a success here, because the server works. After three failures in a row, the
+        endpoint rests. Failures of requests that were already under way then change nothing; only
+        a failed trial makes the rest longer.
         """
         self._outstanding += 1
-        self._asked += 1
+        self._requests += 1
         self._on_trial = self._on_trial or trial
         try:
             yield
         except CallError as error:
-            if _is_dead(error):
-                self._failed(error, trial=trial)
-            elif error.clock != "wait":  # else nothing was sent
-                self._answered()
+            if _is_server_failure(error):
+                self._note_failure(error, trial=trial)
+            elif error.clock != "wait":  # nothing was sent in that case
+                self._note_success()
             raise
         else:
-            self._answered()
+            self._note_success()
         finally:
             self._outstanding -= 1
             self._on_trial = self._on_trial and not trial
 
-    def _answered(self) -> None:
+    def _note_success(self) -> None:
         if self.out:
-            log.info("%s is back", self.engine)
+            log.info("%s answers again", self.engine)
         self._failures, self._rest, self._out_until = 0, self._first_rest, None
 
-    def _failed(self, error: CallError, *, trial: bool) -> None:
+    def _note_failure(self, error: CallError, *, trial: bool) -> None:
         self._failures += 1
         if trial:
             self._rest = min(self._rest * 2, LONGEST_REST)
         elif self.out or self._failures < EJECT_AFTER:
             return
         self._out_until = asyncio.get_running_loop().time() + self._rest
-        log.info("%s rests for %g s: %s", self.engine, self._rest, type(error).__name__)
+        name = type(error).__name__
+        log.info("%s gets no requests for %g s: %s", self.engine, self._rest, name)
 
 
 class Balancer:
@@ -125,27 +126,27 @@ class Balancer:
         self._endpoints = endpoints
 
     def pick(self, tried: Collection[Endpoint]) -> tuple[Endpoint, bool] | None:
-        """The endpoint to ask next, and whether this is its trial; None if there is no other.
+        """The endpoint for the next attempt, and whether it is its trial; None if there is none.
 
-        ``tried`` are the endpoints that just failed with this prompt. An endpoint whose rest is
-        over comes first and gets its trial; else the least loaded one that is not resting; else,
-        if all are resting, the one whose rest ends first. So only the retry rules decide how
-        long a prompt waits for a server.
+        ``tried`` are the endpoints that just failed with this request. An endpoint whose rest has
+        ended comes first and gets its trial. Otherwise it is the least loaded one that does not
+        rest, or, if all rest, the one whose rest ends first. So only the retry rules decide how
+        long a request waits for a server.
         """
         now = asyncio.get_running_loop().time()
         left = [e for e in self._endpoints if e not in tried]
         due = next((e for e in left if e.trial_in(now) <= 0), None)
         if due is not None:
             return due, True
-        alive = [e for e in left if not e.out]
-        awake = [e for e in alive if not e.pause]
-        if awake or (alive and not tried):
-            return min(awake or alive, key=lambda e: e.load), False
+        healthy = [e for e in left if not e.out]
+        free = [e for e in healthy if not e.pause]
+        if free or (healthy and not tried):
+            return min(free or healthy, key=lambda e: e.load), False
         return None if tried else (min(left, key=lambda e: e.trial_in(now)), False)
 
 
-def _is_dead(error: CallError) -> bool:
-    """Whether the cause of a failure is the server and not the request."""
+def _is_server_failure(error: CallError) -> bool:
+    """Whether the server is the cause of a failure, and not the request."""
     if isinstance(error, UnexpectedResponseError):
         return error.cut
     return isinstance(error, (APIConnectionError, APITimeoutError, InternalServerError))

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmengine.telemetry.usage import total_cost
+from llmengine.telemetry.usage import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,62 +79,70 @@ class BatchReport:
 
 
 class BatchCounter:
-    """Counts the lines and the costs of a batch while it runs."""
+    """Counts the lines and the cost of a batch while it runs."""
 
     def __init__(self, total: int | None) -> None:
         self.errors: list[str] = []
         self._started = time.monotonic()
         self._now = Progress(total=total)
+        self._spent = Spending()
 
-    def earlier(self, *, ok: bool) -> None:
+    def count_earlier(self, *, ok: bool) -> None:
         """Count a line that an earlier run has written."""
-        self._end(ok=ok, earlier=1)
+        self._count(ok=ok, earlier=1)
 
-    def again(self, *, ok: bool) -> None:
+    def count_unknown(self, *, ok: bool) -> None:
         """Count a line from a process of this run that has died; its cost is unknown."""
-        self._end(ok=ok)
-        self._now = replace(self._now, cost=None, currency=None)
+        self._count(ok=ok)
+        self._spent += Spending(cost=None)
 
-    def unasked(self) -> None:
+    def count_left_out(self) -> None:
         """Count a line that this run leaves out."""
         self._now = replace(self._now, unasked=self._now.unasked + 1)
 
-    def bad(self, entry: BadLine) -> None:
+    def count_invalid(self, entry: BadLine) -> None:
         """Count a line that is not a valid request."""
-        self._complain(entry, entry.problem)
-        self._end(ok=False)
+        self._keep_error(entry, entry.problem)
+        self._count(ok=False)
 
-    def asked(self, request: BatchRequest, answer: BatchAnswer) -> None:
-        """Count a line that was asked, with its answer or its error."""
+    def count_answer(self, request: BatchRequest, answer: BatchAnswer) -> None:
+        """Count a request that was sent, with its answer or its error."""
         if answer.error is not None:
-            self._complain(request, str(answer.error))
-        self._end(ok=answer.error is None, attempts=answer.attempts)
-        self._spend(answer)
+            self._keep_error(request, str(answer.error))
+        self._count(ok=answer.error is None, attempts=answer.attempts)
+        self._spent += answer.spent
 
-    def elsewhere(self, run: Progress, errors: Sequence[str]) -> None:
-        """Count the lines that another process has asked, with its costs and errors."""
+    def count_part(self, part: Progress, errors: Sequence[str]) -> None:
+        """Count the lines that another process has sent, with its cost and errors."""
         self.errors += errors[: ERRORS_KEPT - len(self.errors)]
         now = self._now
         self._now = replace(
             now,
-            answered=now.answered + run.answered,
-            failed=now.failed + run.failed,
-            attempts=now.attempts + run.attempts,
+            answered=now.answered + part.answered,
+            failed=now.failed + part.failed,
+            attempts=now.attempts + part.attempts,
         )
-        self._spend(run)
+        self._spent += Spending(part.usage, part.cost, part.currency)
 
     def progress(
         self, resting: tuple[str, ...] = (), pauses: Mapping[str, float] | None = None
     ) -> Progress:
         """The state of the batch so far."""
-        seconds = time.monotonic() - self._started
-        return replace(self._now, seconds=seconds, resting=resting, pauses=pauses or {})
+        return replace(
+            self._now,
+            usage=self._spent.usage,
+            cost=self._spent.cost,
+            currency=self._spent.currency,
+            seconds=time.monotonic() - self._started,
+            resting=resting,
+            pauses=pauses or {},
+        )
 
     def complete(self) -> None:
-        """Note that the input is at its end, so its length is known."""
+        """Set the number of lines, which is known at the end of the input."""
         self._now = replace(self._now, total=self._now.done)
 
-    def _end(self, *, ok: bool, earlier: int = 0, attempts: int = 0) -> None:
+    def _count(self, *, ok: bool, earlier: int = 0, attempts: int = 0) -> None:
         now = self._now
         self._now = replace(
             now,
@@ -144,15 +152,7 @@ class BatchCounter:
             attempts=now.attempts + attempts,
         )
 
-    def _spend(self, answer: BatchAnswer | Progress) -> None:
-        now, usage = self._now, answer.usage
-        if usage is not None and now.usage is not None:
-            usage = now.usage + usage
-        both = [(now.cost, now.currency), (answer.cost, answer.currency)]
-        cost, currency = total_cost(both)
-        self._now = replace(now, usage=usage or now.usage, cost=cost, currency=currency)
-
-    def _complain(self, entry: Entry, words: str) -> None:
+    def _keep_error(self, entry: Entry, problem: str) -> None:
         if len(self.errors) < ERRORS_KEPT:
-            who = "" if entry.custom_id is None else f" ({entry.custom_id})"
-            self.errors.append(f"line {entry.line}{who}: {words}")
+            name = "" if entry.custom_id is None else f" ({entry.custom_id})"
+            self.errors.append(f"line {entry.line}{name}: {problem}")

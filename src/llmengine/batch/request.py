@@ -1,7 +1,7 @@
 """One request of a batch: how it is sent, its line in the output, and its trace.
 
-A request is sent as it is. If an endpoint fails, it is moved to another one or retried, so that it
-is never lost. An output line is exactly as OpenAI writes it:
+A request is sent as it is. If an endpoint fails, the request is moved to another one or retried, so
+that it is never lost. An output line has the keys that OpenAI writes:
 ``{"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}``. ``body`` is
 the server's own text, inserted unchanged. ``error`` is null or ``{"code", "message"}``, with one
 key of this library, ``llmengine``: the line of the input, the attempts made, and the tokens used.
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pydantic_core import from_json
@@ -23,7 +23,7 @@ from llmengine.dialects.common import read_object
 from llmengine.dialects.errors import header
 from llmengine.dialects.openai_chat import decode
 from llmengine.engine.call import internal_error
-from llmengine.telemetry.usage import total_cost
+from llmengine.telemetry.usage import Spending
 from llmengine.transport.policies import with_retries
 from llmengine.types.errors import CallError, InvalidRequestError, detached
 from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
@@ -31,14 +31,14 @@ from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmengine.batch.balancer import Balancer, Endpoint
     from llmengine.batch.format import BadLine, BatchRequest
     from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
     from llmengine.transport.base import HTTPReply, HTTPRequest
-    from llmengine.types.outputs import LLMOutput, Usage
+    from llmengine.types.outputs import LLMOutput
     from llmengine.types.results import Result
 
 
@@ -58,7 +58,7 @@ EXTRA = "llmengine"
 START = b'{"id":"batch_req_'
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _OK = 200
-# Clocks that run out before anything is sent, so that another endpoint may be asked.
+# The time limits that end before anything is sent, so that another endpoint may get the request.
 _NOT_SENT = frozenset({"cold_start", "wait"})
 
 
@@ -67,25 +67,19 @@ class BatchAnswer:
     """The outcome of one request: ``error`` is None only if the answer is complete.
 
     ``reply`` is the server's answer or refusal to the last attempt, if there was any; ``engine``
-    is the engine that was asked last. ``attempts`` counts all requests that were sent. ``usage``
-    and ``cost`` (in ``currency``) are sums over all of them; the cost is None if any part of it
-    is unknown.
+    is the engine that got the last request. ``attempts`` counts all requests that were sent, and
+    ``spent`` is the sum of what they used.
     """
 
     attempts: int = 0
     reply: HTTPReply | None = None
     engine: Engine | None = None
-    usage: Usage | None = None
     error: CallError | None = None
-    cost: float | None = 0.0
-    currency: str | None = None
+    spent: Spending = field(default_factory=Spending)
 
-    def pay(self, result: Result) -> None:
+    def add_spending(self, result: Result) -> None:
         """Add the usage and the cost of one attempt."""
-        if result.usage is not None:
-            self.usage = result.usage if self.usage is None else self.usage + result.usage
-        both = [(self.cost, self.currency), (result.cost, result.currency)]
-        self.cost, self.currency = total_cost(both)
+        self.spent += Spending(result.usage, result.cost, result.currency)
 
 
 class BatchSender:
@@ -97,12 +91,12 @@ class BatchSender:
         self._first_wait = max(e.config.retry_wait for e in engines)
         self._patience = max(e.backend.clocks.patience for e in engines)
 
-    async def ask(self, request: BatchRequest) -> BatchAnswer:
+    async def send(self, request: BatchRequest) -> BatchAnswer:
         """The outcome of the request; only cancellation is raised."""
         answer = BatchAnswer()
         try:
             await with_retries(
-                lambda: self._round(request, answer),
+                lambda: self._try_endpoints(request, answer),
                 self._retries,
                 self._first_wait,
                 self._patience,
@@ -114,15 +108,15 @@ class BatchSender:
             answer.error = internal_error(error)
         return answer
 
-    async def _round(self, request: BatchRequest, answer: BatchAnswer) -> None:
-        """Ask one endpoint after another until one answers; each at most once.
+    async def _try_endpoints(self, request: BatchRequest, answer: BatchAnswer) -> None:
+        """Send the request to one endpoint after another until one answers; to each at most once.
 
-        Moving to another endpoint needs no wait and does not count as a retry, so no result is lost
-        when a server dies.
+        Moving to another endpoint needs no wait and does not count as a retry, so no result is
+        lost when a server dies.
         """
         failures: dict[Endpoint, CallError] = {}
-        while (turn := self._balancer.pick(failures)) is not None:
-            endpoint, trial = turn
+        while (picked := self._balancer.pick(failures)) is not None:
+            endpoint, trial = picked
             try:
                 with endpoint.attempt(trial=trial):
                     return await _attempt(endpoint, request, answer)
@@ -130,7 +124,7 @@ class BatchSender:
                 if not error.retryable and error.clock not in _NOT_SENT:
                     raise
                 failures[endpoint] = error
-        # The next round starts as soon as any of the endpoints may be asked again.
+        # The next retry is made as soon as any of the endpoints may get a request again.
         raise min(failures.values(), key=lambda error: error.retry_after or 0.0)
 
 
@@ -139,47 +133,47 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswe
     call = endpoint.call(request.url)
     outgoing = call.connection.chat(_body(request, engine.model))
     async with call.slots:
-        asked = None if call.tracing is None else traced(request, engine.model)
-        with call.usage(asked) as tally:
-            once = partial(_send, call, outgoing, answer, tally)
+        chat = None if call.tracing is None else chat_request(request, engine.model)
+        with call.usage(chat) as usage:
+            send = partial(_send, call, outgoing, answer, usage)
             try:
-                reply = await call.connection.in_turn(once, queued=True)()
+                reply = await call.connection.in_turn(send, queued=True)()
                 data = read_object(reply.body)
-                tally.answered(usage_of(data))
+                usage.answered(usage_of(data))
                 refuse_what_is_not_whole(data, request, reply.body)
             except CallError as error:
-                answer.pay(tally.close(error=error))
+                answer.add_spending(usage.close(error=error))
                 raise
-            answer.pay(tally.close(output_of(reply.body, asked) if asked else None))
+            answer.add_spending(usage.close(chat_output(reply.body, chat) if chat else None))
 
 
 async def _send(
-    call: Call, outgoing: HTTPRequest, answer: BatchAnswer, tally: CallUsage
+    call: Call, outgoing: HTTPRequest, answer: BatchAnswer, usage: CallUsage
 ) -> HTTPReply:
     answer.attempts += 1
     answer.reply = None
-    tally.attempt()
+    usage.attempt()
     try:
         answer.reply = reply = await call.connection.send(outgoing)
         if reply.status != _OK:
             raise call.connection.refusal(reply.status, reply.headers, reply.body)
     except CallError as error:
-        tally.failed(error)
+        usage.failed(error)
         raise
     return reply
 
 
 def _body(request: BatchRequest, model: str) -> bytes:
-    named = "model" in request.body or not model
-    body = request.body if named else {"model": model, **request.body}
-    return json.dumps(body, separators=(",", ":")).encode()
+    has_model = "model" in request.body or not model
+    body = request.body if has_model else {"model": model, **request.body}
+    return _json(body).encode()
 
 
 def answer_record(request: BatchRequest, answer: BatchAnswer) -> bytes:
-    """The output line for a request that was asked, whether it was answered or failed."""
+    """The output line for a request that was sent, whether it was answered or failed."""
     error = None
     if answer.error is not None:
-        usage = asdict(answer.usage) if answer.usage is not None else None
+        usage = None if answer.spent.usage is None else asdict(answer.spent.usage)
         extra = {"line": request.line, "attempts": answer.attempts, "usage": usage}
         error = _error(_code(answer.error), str(answer.error), extra)
     return _record(request.custom_id, _response(answer), error)
@@ -191,7 +185,7 @@ def bad_line_record(entry: BadLine) -> bytes:
     return _record(entry.custom_id, "null", _error("invalid_line", entry.problem, extra))
 
 
-def _record(custom_id: str | None, response: str, error: dict[str, Any] | None) -> bytes:
+def _record(custom_id: str | None, response: str, error: dict[str, object] | None) -> bytes:
     text = (
         f'{START.decode()}{uuid4().hex}","custom_id":{_json(custom_id)},'
         f'"response":{response},"error":{_json(error)}}}'
@@ -217,50 +211,46 @@ def _answer_body(reply: HTTPReply) -> str:
     return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
 
 
-def _error(code: str, message: str, extra: dict[str, Any]) -> dict[str, Any]:
+def _error(code: str, message: str, extra: Mapping[str, object]) -> dict[str, object]:
     return {"code": code, "message": message, EXTRA: extra}
 
 
 def _code(error: Exception) -> str:
-    """The server's own error code, else the name of the exception in the same spelling."""
-    said = error.code if isinstance(error, CallError) else None
-    return said or _WORD_START.sub("_", type(error).__name__).lower()
+    """The server's own error code, else the name of the exception in snake case."""
+    code = error.code if isinstance(error, CallError) else None
+    return code or _WORD_START.sub("_", type(error).__name__).lower()
 
 
 def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def traced(request: BatchRequest, model: str) -> ChatRequest | None:
+def chat_request(request: BatchRequest, model: str) -> ChatRequest | None:
     """A chat line as a ChatRequest, for its span; None for other routes, which have no spans.
 
-    Nothing is checked, since the server reports what is wrong with a line. Faulty fields are left
-    out here.
+    Nothing is checked, because the server reports what is wrong with a line. Invalid fields are
+    left out here.
     """
     if request.url != _CHAT:
         return None
     body = request.body
-    messages: Any = body.get("messages")
-    shape = body.get("response_format")
+    prompt, tools = body.get("messages"), body.get("tools")
     try:
-        said, sampling = to_messages(messages), _sampling(body)
+        messages = to_messages(prompt) if isinstance(prompt, (str, list)) else ()
+        sampling = SamplingParams.of({name: body[name] for name in _SAMPLING if name in body})
     except InvalidRequestError:
-        said, sampling = (), SamplingParams()
+        messages, sampling = (), SamplingParams()
     return ChatRequest(
         model=str(body.get("model", model)),
-        prompt=messages,
-        messages=said,
+        prompt=prompt,
+        messages=messages,
         sampling=sampling,
-        response_format=ResponseFormat() if shape else None,
-        tools=tuple(body.get("tools") or ()),
+        response_format=ResponseFormat() if body.get("response_format") else None,
+        tools=tuple(tools) if isinstance(tools, list) else (),
     )
 
 
-def _sampling(body: dict[str, Any]) -> SamplingParams:
-    return SamplingParams(**{name: body[name] for name in _SAMPLING if name in body})
-
-
-def output_of(body: bytes, request: ChatRequest) -> LLMOutput | None:
+def chat_output(body: bytes, request: ChatRequest) -> LLMOutput | None:
     """The answer, for the span; None if it cannot be read. The batch keeps it in any case."""
     try:
         return decode(body, request)

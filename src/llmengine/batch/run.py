@@ -1,7 +1,7 @@
 """Run a file of requests through one or more engines, or continue a run that was stopped.
 
-The lines to ask are chosen by what the output already holds. A limited number of requests is under
-way at once; answers are written in the order in which they arrive.
+Only requests that have no line in the output yet are sent. A limited number of requests is under
+way at once. Answers are written in the order in which they arrive.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from llmengine.batch.balancer import Balancer, Endpoint
-from llmengine.batch.format import BadLine, checked, path_of, read_entries
-from llmengine.batch.journal import Journal, sole_writer
+from llmengine.batch.format import BadLine, path_of, read_unique_entries
+from llmengine.batch.journal import Journal
+from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
 from llmengine.batch.request import BatchSender, answer_record, bad_line_record
 from llmengine.engine.engine import Engine
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
 
-    from llmengine.batch.format import BatchRequest, BatchSource, Entry
+    from llmengine.batch.format import BatchRequest, BatchSource
     from llmengine.batch.report import Progress
     from llmengine.batch.request import BatchAnswer
 
-    Start = Callable[[BatchRequest], Future[BatchAnswer]]
-    Landed = tuple[BatchRequest, BatchAnswer]
+    Send = Callable[[BatchRequest], Future[BatchAnswer]]
+    Answered = tuple[BatchRequest, BatchAnswer]
 
 
 def check_run(
@@ -44,111 +45,110 @@ def check_run(
     if file is not None and file.exists() and output.exists() and file.samefile(output):
         raise ConfigError(f"{output}: the output would be written over the input; give another")
     if output.exists() and not output.is_file():
-        raise ConfigError(f"{output}: the output of a batch is a file; this is none")
+        raise ConfigError(f"{output}: the output of a batch is a file, and this is not one")
     if only_failed and not resume:
-        raise ConfigError("only_failed goes on with an output; it cannot start without resume")
+        raise ConfigError("only_failed continues an output, so it needs resume")
     if only_failed and not output.exists():
-        raise ConfigError(f"{output}: there is no such output whose failures could be asked again")
+        raise ConfigError(f"{output}: there is no such output; only_failed needs one")
 
 
 def length_of(source: BatchSource) -> int | None:
-    """The number of lines, which are all checked; None if the source can be read only once."""
+    """The number of lines; None if the source can be read only once.
+
+    All lines are checked, so this raises InvalidRequestError for an invalid id.
+    """
     if path_of(source) is None and not isinstance(source, Sequence):
         return None
-    return sum(1 for _ in checked(source, read_entries(source)))
+    return sum(1 for _ in read_unique_entries(source))
 
 
 def selected(
-    source: BatchSource, journal: Journal, tally: BatchCounter, *, only_failed: bool
+    source: BatchSource, journal: Journal, counter: BatchCounter, *, only_failed: bool
 ) -> Iterator[BatchRequest | None]:
-    """The requests to ask; for each other line None, after it was counted and recorded here."""
-    for entry in checked(source, read_entries(source)):
+    """The requests to send; None for each other line, which is counted and recorded here."""
+    for entry in read_unique_entries(source):
         ok = journal.ok(entry)
         wanted = ok is None
         if only_failed:
-            wanted = ok is False or (ok is None and journal.was_bad(entry))
+            wanted = ok is False or (ok is None and journal.was_invalid(entry))
         if wanted and entry.custom_id is not None:
-            journal.mended(entry)
-        if wanted and not isinstance(entry, BadLine):
+            journal.forget_invalid(entry)
+        if not wanted:
+            if ok is None:
+                counter.count_left_out()
+            else:
+                counter.count_earlier(ok=ok)
+            yield None
+        elif isinstance(entry, BadLine):
+            journal.add(entry, bad_line_record(entry), ok=False)
+            counter.count_invalid(entry)
+            yield None
+        else:
             yield entry
-            continue
-        _settle(entry, journal, tally, ok=ok, wanted=wanted)
-        yield None
-
-
-def _settle(
-    entry: Entry, journal: Journal, tally: BatchCounter, *, ok: bool | None, wanted: bool
-) -> None:
-    if wanted and isinstance(entry, BadLine):
-        journal.add(entry, bad_line_record(entry), ok=False)
-        tally.bad(entry)
-    elif ok is None:
-        tally.unasked()
-    else:
-        tally.earlier(ok=ok)
 
 
 # How many seconds to wait for an answer before the caller may do something else.
-_TURN = 1.0
+_WAIT = 1.0
 
 
-def ask_all(
-    requests: Iterable[BatchRequest | None], start: Start, window: int
-) -> Generator[Landed | None, None, None]:
+class _Pending:
+    """The requests that are under way, with their answers as they arrive."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._requests: dict[Future[BatchAnswer], BatchRequest] = {}
+        self._done: SimpleQueue[Future[BatchAnswer]] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    @property
+    def has_answer(self) -> bool:
+        return not self._done.empty()
+
+    def send(self, request: BatchRequest) -> None:
+        future = self._send(request)
+        self._requests[future] = request
+        future.add_done_callback(self._done.put)
+
+    def next(self) -> Answered | None:
+        try:
+            future = self._done.get(timeout=_WAIT)
+        except Empty:
+            return None
+        return self._requests.pop(future), future.result()
+
+    def cancel(self) -> None:
+        for future in self._requests:
+            future.cancel()
+
+
+def send_all(
+    requests: Iterable[BatchRequest | None], send: Send, window: int
+) -> Generator[Answered | None, None, None]:
     """Each request with its answer, as soon as it arrives; None if none arrived for a second.
 
     The requests are drawn in the caller's own thread, only while fewer than `window` are under
     way; a None among them is skipped. If drawing a request raises, the requests that are under
     way are still finished and yielded. Closing the generator cancels them.
     """
-    flight = _Flight(start)
+    pending = _Pending(send)
     try:
         try:
             for request in requests:
                 if request is not None:
-                    flight.launch(request)
-                while flight.has_landed or flight.size >= window:
-                    yield flight.next()
+                    pending.send(request)
+                while pending.has_answer or len(pending) >= window:
+                    yield pending.next()
         except Exception:
-            # Raised again below. Requests under way are paid for: their answers come first.
-            while flight.size:
-                yield flight.next()
+            # The requests under way are paid for, so their answers are yielded first.
+            while len(pending):
+                yield pending.next()
             raise
-        while flight.size:
-            yield flight.next()
+        while len(pending):
+            yield pending.next()
     finally:
-        flight.cancel()
-
-
-class _Flight:
-    def __init__(self, start: Start) -> None:
-        self._start = start
-        self._flying: dict[Future[BatchAnswer], BatchRequest] = {}
-        self._landed: SimpleQueue[Future[BatchAnswer]] = SimpleQueue()
-
-    @property
-    def size(self) -> int:
-        return len(self._flying)
-
-    @property
-    def has_landed(self) -> bool:
-        return not self._landed.empty()
-
-    def launch(self, request: BatchRequest) -> None:
-        future = self._start(request)
-        self._flying[future] = request
-        future.add_done_callback(self._landed.put)
-
-    def next(self) -> Landed | None:
-        try:
-            future = self._landed.get(timeout=_TURN)
-        except Empty:
-            return None
-        return self._flying.pop(future), future.result()
-
-    def cancel(self) -> None:
-        for future in self._flying:
-            future.cancel()
+        pending.cancel()
 
 
 def run_batch(  # noqa: PLR0913 - the settings of a batch
@@ -160,59 +160,59 @@ def run_batch(  # noqa: PLR0913 - the settings of a batch
     only_failed: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> BatchReport:
-    """Ask every request of the source and append a line to the output as each answer arrives.
+    """Send every request of the source, and append a line to the output as each answer arrives.
 
     The source is a file in OpenAI's batch format, or any iterable of such lines as mappings. The
     engines are clients of one model; each request goes to the least loaded of them. The output
     lines are in the order of the answers; `read_batch` returns them in the order of the source.
 
-    With ``resume``, requests that have a line in the output are not asked again; without it, the
-    output starts empty. With ``only_failed``, only requests that failed in the output are asked.
+    With ``resume``, requests that have a line in the output are not sent again; without it, the
+    output starts empty. With ``only_failed``, only requests that failed in the output are sent.
     ``on_progress`` is called in this thread, after each line and once per second.
 
     Raises InvalidRequestError for a ``custom_id`` that is used twice or too long, and ConfigError
     for an output that was not written by a batch or that another run is writing.
     """
-    fleet = [engines] if isinstance(engines, Engine) else list(engines)
+    engine_list = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
-    check_run(source, path, fleet, resume=resume, only_failed=only_failed)
+    check_run(source, path, engine_list, resume=resume, only_failed=only_failed)
     length = length_of(source)
-    endpoints = [Endpoint(engine, background()) for engine in fleet]
-    tally = BatchCounter(length)
+    endpoints = [Endpoint(engine, background()) for engine in engine_list]
+    counter = BatchCounter(length)
     with sole_writer(path), Journal(path, keep=resume) as journal:
-        requests = selected(source, journal, tally, only_failed=only_failed)
-        answer_all(requests, endpoints, journal, tally, on_progress or no_progress)
-        tally.complete()
-    return BatchReport(path, tally.progress(), tuple(tally.errors))
+        requests = selected(source, journal, counter, only_failed=only_failed)
+        send_and_record(requests, endpoints, journal, counter, on_progress or no_progress)
+        counter.complete()
+    return BatchReport(path, counter.progress(), tuple(counter.errors))
 
 
-def answer_all(
+def send_and_record(
     requests: Iterable[BatchRequest | None],
     endpoints: Sequence[Endpoint],
     journal: Journal,
-    tally: BatchCounter,
+    counter: BatchCounter,
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Ask the requests and append a line to the journal as each answer arrives."""
+    """Send the requests, and append a line to the journal as each answer arrives."""
     engines = [endpoint.engine for endpoint in endpoints]
-    asker = BatchSender(Balancer(endpoints), engines)
+    sender = BatchSender(Balancer(endpoints), engines)
     window = sum(engine.backend.concurrency for engine in engines)
 
-    def start(request: BatchRequest) -> Future[BatchAnswer]:
-        return background().submit(asker.ask(request))
+    def send(request: BatchRequest) -> Future[BatchAnswer]:
+        return background().submit(sender.send(request))
 
-    with closing(ask_all(requests, start, window)) as landed:
-        for item in landed:
-            if item is None:
-                journal.sync()
+    with closing(send_all(requests, send, window)) as answers:
+        for answered in answers:
+            if answered is None:
+                journal.sync_if_due()
             else:
-                request, answer = item
+                request, answer = answered
                 journal.add(request, answer_record(request, answer), ok=answer.error is None)
-                tally.asked(request, answer)
+                counter.count_answer(request, answer)
             resting = tuple(e.engine.name for e in endpoints if e.out)
             pauses = {e.engine.name: left for e in endpoints if (left := e.pause)}
-            on_progress(tally.progress(resting, pauses))
+            on_progress(counter.progress(resting, pauses))
 
 
 def no_progress(_progress: Progress) -> None:
-    """Ignore progress, when no callback was given."""
+    """Ignore the progress: the default of ``on_progress``."""

@@ -1,6 +1,7 @@
-"""Chains of steps over many records, with a folder that keeps what each run did.
+"""Chains of steps over many records; each run writes its prompts and answers to a folder.
 
-`Step` and `Chain` say what to ask, `run` and `resume` run it, `load_pipeline` reads it from YAML.
+`Step` and `Chain` define the prompts, `run` and `resume` send them, and `load_pipeline` reads them
+from a YAML file.
 """
 
 from llmengine.pipeline.files import Pipeline, load_pipeline

@@ -1,23 +1,14 @@
-"""Run a chain over records, step by step, and keep what was done in a folder."""
+"""Run a chain over records, step by step, and write everything that was done to a folder."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.pipeline.files import as_data, check_same
-from llmengine.pipeline.run_folder import (
-    INPUTS,
-    PIPELINE,
-    RunFolder,
-    RunLog,
-    RunReport,
-    answer_of,
-    answered_row,
-    unsent_row,
-)
+from llmengine.pipeline.run_folder import INPUTS, PIPELINE, RunFolder, RunLog, RunReport, StepRow
 from llmengine.pipeline.step import RecordProgress, read_records
 from llmengine.types.errors import ConfigError, InvalidRequestError
 
@@ -26,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from llmengine.engine.engine import Engine, EngineConfig
-    from llmengine.pipeline.run_folder import OutputRow
     from llmengine.pipeline.step import Chain, Record, Step
     from llmengine.types.request import Message
 
@@ -46,7 +36,7 @@ class StepProgress:
     failed: int = 0
 
 
-def _unwatched(progress: StepProgress) -> None:
+def _ignore_progress(progress: StepProgress) -> None:
     pass
 
 
@@ -56,20 +46,22 @@ def run(
     engines: Mapping[str, EngineConfig],
     *,
     out: str | os.PathLike[str] = "runs",
-    watch: OnStep = _unwatched,
+    watch: OnStep = _ignore_progress,
 ) -> RunReport:
     """Run every step for every record, and write a new folder below `out`.
 
-    If a record fails at a step, its error is kept and the other records go on. `watch` is called
-    with the progress of each step, at its start and after every record. Raises ConfigError before
-    anything is sent if an engine is missing or not usable.
+    If a record fails at a step, its error is recorded and the other records go on. `watch` is
+    called with the progress of each step, at its start and after every record. Raises ConfigError
+    before anything is sent if an engine is missing or cannot be used.
     """
     opened = open_engines(chain, engines)
     folder = RunFolder.create(out, chain.name)
-    folder.write_yaml(PIPELINE, as_data(chain, engines, INPUTS))
-    folder.write_lines(INPUTS, [record.fields for record in records])
-    begun = RunLog.begin(folder, chain, engines)
-    return _carry_out(begun, chain, opened, [RecordProgress(record) for record in records], watch)
+    with folder.lock():
+        folder.write_yaml(PIPELINE, as_data(chain, engines, INPUTS))
+        folder.write_lines(INPUTS, [record.fields for record in records])
+        run_log = RunLog.start(folder, chain, engines)
+        progress = [RecordProgress(record) for record in records]
+        return _run_steps(run_log, chain, opened, progress, watch)
 
 
 def resume(
@@ -77,41 +69,46 @@ def resume(
     chain: Chain,
     engines: Mapping[str, EngineConfig],
     *,
-    watch: OnStep = _unwatched,
+    watch: OnStep = _ignore_progress,
 ) -> RunReport:
-    """Continue the run in the folder: ask everything that has no answer yet, also what failed.
+    """Continue the run in the folder: send everything that has no answer yet, also what failed.
 
-    Raises ConfigError if the folder is not the folder of a run, or if the chain, or an engine's
-    settings that affect its answers, differ from those at the start of the run.
+    Raises ConfigError if the folder is not the folder of a run, if another run is writing to it,
+    or if the chain, or an engine's settings that affect its answers, differ from those at the
+    start of the run.
     """
     folder = RunFolder.open(path)
     check_same(folder.read(PIPELINE), as_data(chain, engines, INPUTS), str(path))
     opened = open_engines(chain, engines)
-    progress = {record.id: RecordProgress(record) for record in read_records(folder.path / INPUTS)}
-    for step in chain.steps:
-        folder.mend(step.id)
-        for row in folder.rows(step.id):
-            if row["error"] is None and row["id"] in progress:
-                progress[row["id"]].outputs[step.id] = answer_of(step, row)
-    begun = RunLog.go_on(folder, chain, engines)
-    return _carry_out(begun, chain, opened, list(progress.values()), watch)
+    with folder.lock():
+        records = read_records(folder.path / INPUTS)
+        progress = {record.id: RecordProgress(record) for record in records}
+        for step in chain.steps:
+            folder.repair(step.id)
+            for row in folder.rows(step.id):
+                if row.error is None and row.id in progress:
+                    progress[row.id].outputs[step.id] = row.answer(step)
+        run_log = RunLog.resume(folder, chain, engines)
+        return _run_steps(run_log, chain, opened, list(progress.values()), watch)
 
 
 def open_engines(chain: Chain, engines: Mapping[str, EngineConfig]) -> dict[str, Engine]:
-    """The engines that the steps name; raises ConfigError that names the step."""
+    """The engines that the steps name; raises ConfigError, which names the step."""
     for step in chain.steps:
         if step.engine not in engines:
             known = ", ".join(engines) or "none"
-            msg = f"step {step.id!r}: engine: {step.engine!r} is unknown; known are {known}"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"step {step.id!r}: engine: {step.engine!r} is unknown; known are {known}"
+            )
         if (engines[step.engine].sampling.merged(step.sampling).n or 1) > 1:
-            msg = f"step {step.id!r}: sampling: n: a step takes one answer a record; leave n out"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"step {step.id!r}: sampling: n: a step takes one answer per record; leave n out"
+            )
     return {step.engine: engines[step.engine].engine for step in chain.steps}
 
 
-def _carry_out(
-    begun: RunLog,
+def _run_steps(
+    run_log: RunLog,
     chain: Chain,
     engines: Mapping[str, Engine],
     records: list[RecordProgress],
@@ -119,40 +116,43 @@ def _carry_out(
 ) -> RunReport:
     try:
         for step in chain.steps:
-            _run_step(begun.folder, step, engines[step.engine], records, watch)
+            _run_step(run_log.folder, step, engines[step.engine], records, watch)
     except BaseException as error:
-        begun.end(records, stopped_by=error)
+        run_log.end(records, stopped_by=error)
         raise
-    return begun.end(records)
+    return run_log.end(records)
 
 
 def _run_step(
     folder: RunFolder, step: Step, engine: Engine, records: list[RecordProgress], watch: OnStep
 ) -> None:
     todo = [p for p in records if p.error is None and step.id not in p.outputs]
-    failed = 0
     watch(StepProgress(step.id, len(todo)))
-    for done, (progress, row) in enumerate(_rows(step, engine, todo), start=1):
-        folder.append(step.id, row)
-        if row["error"] is None:
-            progress.outputs[step.id] = answer_of(step, row)
-        else:
-            progress.error = {"step": step.id, **row["error"]}
-            failed += 1
-        watch(StepProgress(step.id, len(todo), done, failed))
+    if not todo:
+        return
+    failed = 0
+    with folder.step_file(step.id) as file:
+        for done, (progress, row) in enumerate(_rows(step, engine, todo), start=1):
+            file.append(row.line())
+            if row.error is None:
+                progress.outputs[step.id] = row.answer(step)
+            else:
+                progress.error = {"step": step.id, **row.error}
+                failed += 1
+            watch(StepProgress(step.id, len(todo), done, failed))
     log.info("step %s: %d of %d records answered", step.id, len(todo) - failed, len(todo))
 
 
 def _rows(
     step: Step, engine: Engine, todo: list[RecordProgress]
-) -> Iterator[tuple[RecordProgress, OutputRow]]:
+) -> Iterator[tuple[RecordProgress, StepRow]]:
     """The line of each record: first of those that can be sent, then of the others.
 
     Records are sent through the engine's bounded window. Each line is written as soon as its
     answer and the answers before it have arrived, so no line waits for a whole batch.
     """
     sent: deque[tuple[RecordProgress, list[Message]]] = deque()
-    unsent: list[tuple[RecordProgress, OutputRow]] = []
+    not_sent: list[tuple[RecordProgress, StepRow]] = []
 
     def prompts() -> Iterator[list[Message]]:
         for progress in todo:
@@ -160,17 +160,18 @@ def _rows(
             try:
                 prompt = step.messages(record.id, record.fields, progress.outputs)
             except InvalidRequestError as error:
-                unsent.append((progress, unsent_row(record.id, error)))
+                not_sent.append((progress, StepRow.not_sent(record.id, error)))
             else:
                 sent.append((progress, prompt))
                 yield prompt
 
-    options: dict[str, Any] = {
-        "output_model": step.output_model,
-        "reasoning": step.reasoning,
-        "step_id": step.id,
-    }
-    for result in engine.iter_results(prompts(), step.sampling, **options):
+    for result in engine.iter_results(
+        prompts(),
+        step.sampling,
+        output_model=step.output_model,
+        reasoning=step.reasoning,
+        step_id=step.id,
+    ):
         progress, prompt = sent.popleft()
-        yield progress, answered_row(step, progress.record.id, prompt, result)
-    yield from unsent
+        yield progress, StepRow.of(step, progress.record.id, prompt, result)
+    yield from not_sent

@@ -1,13 +1,10 @@
-"""The environment of the pool: variables of the process and of a ``.env`` file.
-
-They add an address and a key to a configuration that does not have them.
-"""
+"""Variables of the process and of a ``.env`` file, and the addresses and keys in them."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -37,7 +34,7 @@ def read_variables(env_file: EnvFile = ENV_FILE) -> list[EnvSource]:
     """The variables of the process, which take precedence, and those of the file.
 
     ``.env`` in the current folder may be missing; a file with another name must exist.
-    ``os.environ`` is not changed. Raises ConfigError that names the file if it cannot be read.
+    ``os.environ`` is not changed. Raises ConfigError, which names the file, if it cannot be read.
     """
     if env_file is None:
         return [ENVIRONMENT]
@@ -47,17 +44,17 @@ def read_variables(env_file: EnvFile = ENV_FILE) -> list[EnvSource]:
     return [ENVIRONMENT, EnvSource(str(path), _read(path))]
 
 
-def first(sources: Sources, variable: str) -> str | None:
+def first_value(sources: Sources, variable: str) -> str | None:
     """The value of a variable in the first source that has it."""
     return next((value for s in sources if (value := s.get(variable))), None)
 
 
 def flag(sources: Sources, variable: str) -> bool:
-    """Whether a variable is switched on; a variable that is not set is off.
+    """Whether a variable is true; a variable that is not set is false.
 
-    Raises ConfigError that names the variable for a value that is neither yes nor no.
+    Raises ConfigError, which names the variable, for a value that is neither true nor false.
     """
-    value = first(sources, variable)
+    value = first_value(sources, variable)
     if value is None or value.lower() in _FALSE:
         return False
     if value.lower() in _TRUE:
@@ -74,53 +71,58 @@ def _read(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-def settled(config: EngineConfig, sources: Sources, names: Names | None = None) -> EngineConfig:
-    """A copy of the configuration with the address and the key from variables filled in.
+def with_variables(
+    config: EngineConfig, sources: Sources, names: Names | None = None
+) -> EngineConfig:
+    """A copy of the configuration in which variables fill in the address and the key.
 
     The configuration's own values take precedence over every variable. ``names`` are the
-    variables to read, by default those of the backend. Raises ConfigError if the variable of a
-    named key and the address are not in the same source.
+    variables to read, by default those of the backend. Raises ConfigError if ``api_key_env`` names
+    a variable that is not in the same source as the address.
     """
-    place = locate(config, names or load_backend(config.backend).variables(), sources)
+    location = locate(config, names or load_backend(config.backend).variables(), sources)
     if config.api_key is not None or config.api_key_env is not None:
-        change = _own_key(config, place, sources)
+        change = _own_key(config, location, sources)
     else:
-        change = _key_beside(config, place, sources)
-    return config.model_copy(update={"endpoint": place.endpoint} | change)
+        change = _key_beside_address(config, location, sources)
+    return config.model_copy(update={"endpoint": location.endpoint} | change)
 
 
-def _own_key(config: EngineConfig, place: Location, sources: Sources) -> dict[str, Any]:
+def _own_key(config: EngineConfig, location: Location, sources: Sources) -> dict[str, object]:
     variable = config.key_variable
-    holder = _holder(variable, sources) if variable else ENVIRONMENT
-    if holder is None:
+    source = _source_of(variable, sources) if variable else ENVIRONMENT
+    if source is None:
         return {}
-    if place.source is not None and place.source is not holder:
+    if location.source is not None and location.source is not source:
         raise ConfigError(
-            f"engine {config.name!r}: its key is not from {place.source.name}, but its address "
-            f"{place.endpoint} is; put both into one place, or give the engine an endpoint"
+            f"engine {config.name!r}: its address {location.endpoint} is from "
+            f"{location.source.name}, but its key is not; put both into one place, or give the "
+            "engine an endpoint"
         )
-    return _key(holder.get(variable)) if variable else {}
+    return _key_fields(source.get(variable)) if variable else {}
 
 
-def _key_beside(config: EngineConfig, place: Location, sources: Sources) -> dict[str, Any]:
-    holder = _holder(place.key_variable, sources)
-    if place.key is None and holder is not None and place.source is not None:
+def _key_beside_address(
+    config: EngineConfig, location: Location, sources: Sources
+) -> dict[str, object]:
+    source = _source_of(location.key_variable, sources)
+    if location.key is None and source is not None and location.source is not None:
         log.warning(
-            "engine %r: %s is in %s, but its address in %s, so that the key is not sent; "
+            "engine %r: %s is in %s, but its address is in %s, so the key is not sent; "
             "put both into one place",
             config.name,
-            place.key_variable,
-            holder.name,
-            place.source.name,
+            location.key_variable,
+            source.name,
+            location.source.name,
         )
-    return _key(place.key)
+    return _key_fields(location.key)
 
 
-def _holder(variable: str | None, sources: Sources) -> EnvSource | None:
+def _source_of(variable: str | None, sources: Sources) -> EnvSource | None:
     return next((source for source in sources if source.get(variable)), None)
 
 
-def _key(key: str | None) -> dict[str, Any]:
+def _key_fields(key: str | None) -> dict[str, object]:
     if key is None:
         return {}
     register(key)

@@ -1,4 +1,4 @@
-"""The pool of engines, and the engines that environment variables alone describe.
+"""The pool of engines by name, with the engines that only environment variables describe.
 
 `register_engine` and `get_engine` use the one pool of the process, for programs that need only one.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from llmengine.config.resolve import Names
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import load_engines
-from llmengine.pool.environment import ENV_FILE, first, read_variables, settled
+from llmengine.pool.environment import ENV_FILE, first_value, read_variables, with_variables
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError, UnknownEngineError
 
@@ -31,19 +31,19 @@ COLD_START = 300.0
 def nemotron_koyeb(
     endpoint: str, model: str = NEMOTRON, *, cold_start: float = COLD_START, **fields: Any
 ) -> EngineConfig:
-    """Nemotron, or another model, on a vLLM server that Koyeb puts to sleep when it is not used.
+    """Nemotron, or another model, on a vLLM server that Koyeb stops while it is not used.
 
-    While the instance wakes up, its address answers 502, 503 or 504, or does not answer. The
-    engine then waits until the server lists its models, for at most ``cold_start`` seconds.
-    ``fields`` are further fields of EngineConfig.
+    While the server starts, its address answers 502, 503 or 504, or does not answer. The engine
+    then waits until the server lists its models, for at most ``cold_start`` seconds. ``fields`` are
+    further fields of EngineConfig.
     """
     given = {"model": model, "endpoint": endpoint, "cold_start": cold_start}
     return EngineConfig(**({"name": "nemotron", "backend": "vllm_api"} | fields | given))
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """One engine of the environment: its backend, and the variable that holds its model.
+class EnvironmentEngine:
+    """An engine that variables describe: its backend, and the variable that holds its model.
 
     ``names`` are the variables of its address and key, if they differ from the backend's.
     """
@@ -62,41 +62,41 @@ _OPENAI = Names(
     key="OPENAI_API_KEY",
 )
 
-NAMED = {
-    "llamacpp": Named(
+ENVIRONMENT_ENGINES = {
+    "llamacpp": EnvironmentEngine(
         "openai_compatible",
         "LLAMACPP_MODEL",
         Names((("LLAMACPP_API_BASE", None),), default="http://localhost:8080/v1"),
     ),
-    "nemotron": Named(
+    "nemotron": EnvironmentEngine(
         "vllm_api",
         "NEMOTRON_MODEL",
         Names((("NEMOTRON_API_URL", "NEMOTRON_API_KEY"),)),
         default_model=NEMOTRON,
         cold_start=COLD_START,
     ),
-    "ollama": Named("ollama_api", "OLLAMA_MODEL"),
-    "openai": Named("openai", "OPENAI_MODEL", _OPENAI),
-    "vllm": Named("vllm_api", "VLLM_MODEL"),
+    "ollama": EnvironmentEngine("ollama_api", "OLLAMA_MODEL"),
+    "openai": EnvironmentEngine("openai", "OPENAI_MODEL", _OPENAI),
+    "vllm": EnvironmentEngine("vllm_api", "VLLM_MODEL"),
 }
 
 
 def named_engine(name: str, sources: Sources) -> EngineConfig:
-    """The engine of that name, one of NAMED, made from variables alone.
+    """The engine of ENVIRONMENT_ENGINES with that name, made from variables alone.
 
-    Raises ConfigError that names the variable if the model or the address is not set.
+    Raises ConfigError, which names the variable, if the model or the address is not set.
     """
-    named = NAMED[name]
-    model = first(sources, named.model) or named.default_model
+    engine = ENVIRONMENT_ENGINES[name]
+    model = first_value(sources, engine.model) or engine.default_model
     if model is None:
-        raise ConfigError(_not_set(name, named.model))
+        raise ConfigError(_not_set(name, engine.model))
     config = EngineConfig(
-        name=name, backend=named.backend, model=model, cold_start=named.cold_start
+        name=name, backend=engine.backend, model=model, cold_start=engine.cold_start
     )
-    found = settled(config, sources, named.names)
-    if found.endpoint is None and named.names is not None:
-        raise ConfigError(_not_set(name, named.names.pairs[0][0]))
-    return found
+    config = with_variables(config, sources, engine.names)
+    if config.endpoint is None and engine.names is not None:
+        raise ConfigError(_not_set(name, engine.names.pairs[0][0]))
+    return config
 
 
 def _not_set(name: str, variable: str) -> str:
@@ -104,7 +104,7 @@ def _not_set(name: str, variable: str) -> str:
 
 
 class EnginePool:
-    """Engines by name: one per name, made when it is first asked for, and closed together.
+    """Engines by name: each is made when it is first used, and all are closed together.
 
     Besides the registered engines, the pool knows ``llamacpp``, ``nemotron``, ``ollama``,
     ``openai`` and ``vllm``, which are described by variables of the environment or of
@@ -125,7 +125,7 @@ class EnginePool:
         if not isinstance(listed, Iterable):
             raise InvalidFieldError(
                 f"EnginePool: configs is a {type(configs).__name__}; give a list of EngineConfig, "
-                "or what load_engines() returns"
+                "or the result of load_engines()"
             )
         for config in listed:
             self.register(config)
@@ -160,23 +160,23 @@ class EnginePool:
     def config(self, name: str) -> EngineConfig:
         """The configuration of that name.
 
-        Raises UnknownEngineError, a ConfigError and a KeyError, that lists the known names.
+        Raises UnknownEngineError, which lists the known names; it is a ConfigError and a KeyError.
         """
         if (config := self._configs.get(name)) is not None:
             return config
-        if name in NAMED:
+        if name in ENVIRONMENT_ENGINES:
             return named_engine(name, read_variables(self._env_file))
         registered = ", ".join(sorted(self._configs)) or "none"
         raise UnknownEngineError(
             f"unknown engine {name!r}; registered: {registered}; "
-            f"from the environment: {', '.join(NAMED)}"
+            f"from the environment: {', '.join(ENVIRONMENT_ENGINES)}"
         )
 
     def get(self, name: str) -> Engine:
         """The engine of that name, made at the first call; raises as `config` does."""
         with self._lock:
             if name not in self._engines:
-                self._engines[name] = settled(
+                self._engines[name] = with_variables(
                     self.config(name), read_variables(self._env_file)
                 ).engine
             return self._engines[name]
@@ -186,7 +186,7 @@ class EnginePool:
         return sorted(self._configs)
 
     def close(self) -> None:
-        """Close every engine that was made; an engine that is asked for again is made again."""
+        """Close every engine that was made; `get` makes a new one after that."""
         with self._lock:
             engines, self._engines = self._engines, {}
         for engine in engines.values():
@@ -202,7 +202,7 @@ class EnginePool:
 _pool = EnginePool()
 
 
-def _advice(unknown: Mapping[str, Any]) -> str:
+def _advice(unknown: Mapping[str, object]) -> str:
     written = ", ".join(f"{name}=..." for name in unknown)
     return f"write register_engine(EngineConfig({written}))"
 

@@ -1,4 +1,4 @@
-"""Output models as JSON schemas: the shape of any type that pydantic validates, or of a schema."""
+"""Output models: the JSON schema of each, and the validator for its answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
@@ -15,11 +15,17 @@ from pydantic_core import from_json, to_json
 
 from llmengine.types.errors import InvalidRequestError
 
+if TYPE_CHECKING:
+    from jsonschema import SchemaError
+    from jsonschema.protocols import Validator
+
+JSONSchema = Mapping[str, Any]
+
 _DEFS = "#/$defs/"
 
 
-def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with ``$ref`` followed to its target; pydantic makes no circles of references."""
+def resolved(schema: JSONSchema, root: JSONSchema) -> JSONSchema:
+    """The schema with ``$ref`` followed to its target; a target must not refer to itself."""
     while str(schema.get("$ref", "")).startswith(_DEFS):
         schema = root["$defs"][_name(schema["$ref"])]
     return schema
@@ -29,8 +35,8 @@ def _name(ref: str) -> str:
     return ref.removeprefix(_DEFS).replace("~1", "/").replace("~0", "~")
 
 
-def allows_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    """Whether null fits the schema; it fits a schema without constraints."""
+def allows_null(schema: JSONSchema, root: JSONSchema) -> bool:
+    """Whether null is valid by the schema; it is valid if the schema has no constraints."""
     schema = resolved(schema, root)
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
@@ -41,23 +47,35 @@ def allows_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     return "null" in ([kinds] if isinstance(kinds, str) else kinds)
 
 
-def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
+def _validator_class(schema: JSONSchema) -> type[Validator]:
+    """Jsonschema's class for the draft that the schema names, by default the newest draft."""
+    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415 - slow
+
+    return validator_for(schema, default=Draft202012Validator)
+
+
+def schema_error(schema: JSONSchema) -> SchemaError | None:
+    """The error that makes the mapping an invalid JSON schema; None if it is a valid one."""
+    from jsonschema import SchemaError  # noqa: PLC0415 - slow, and only some programs need it
+
+    try:
+        _validator_class(schema).check_schema(dict(schema))
+    except SchemaError as error:
+        return error
+    return None
+
+
+def schema_adapter(schema: JSONSchema) -> TypeAdapter[Any]:
     """An adapter that validates JSON by a schema and returns plain values.
 
-    The draft is the one that the schema names. Raises InvalidRequestError if the mapping is not a
-    JSON schema.
+    Raises InvalidRequestError if the mapping is not a JSON schema.
     """
-    from jsonschema import SchemaError  # noqa: PLC0415 - heavy and rare
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - as above
-    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - slow
 
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        msg = f"output_model is no JSON schema: {error.json_path}: {error.message}"
-        raise InvalidRequestError(msg) from error
-    validator = kind(schema)
+    if (invalid := schema_error(schema)) is not None:
+        msg = f"output_model is not a JSON schema: {invalid.json_path}: {invalid.message}"
+        raise InvalidRequestError(msg) from invalid
+    validator = _validator_class(schema)(schema)
 
     def check(value: Any) -> Any:
         if error := best_match(validator.iter_errors(value)):
@@ -67,9 +85,43 @@ def schema_adapter(schema: dict[str, Any]) -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[Any, AfterValidator(check)])
 
 
-_UNNAMEABLE = re.compile(r"[^a-zA-Z0-9_-]+")
-_LONGEST_NAME = 64  # of a response_format; OpenAI's reference
-_KEPT = 256
+def is_valid(value: Any, schema: JSONSchema) -> bool:
+    """Whether the value is valid by the schema."""
+    return _validator_class(schema)(schema).is_valid(value)
+
+
+def with_defaults(value: object, schema: JSONSchema) -> object:
+    """A valid value in which each property that is left out has the default of the schema."""
+    validator = _validator_class(schema)(schema)
+
+    def complete(value: Any, part: object) -> object:
+        if not isinstance(part, Mapping):  # true, by which every value is valid
+            return value
+        part = resolved(part, schema)
+        for choice in part.get("anyOf", ()):
+            if validator.evolve(schema=choice).is_valid(value):
+                return complete(value, choice)
+        if isinstance(value, list) and "items" in part:
+            return [complete(item, part["items"]) for item in value]
+        return complete_object(value, part) if isinstance(value, dict) else value
+
+    def complete_object(value: dict[str, object], part: JSONSchema) -> dict[str, object]:
+        properties, others = part.get("properties", {}), part.get("additionalProperties")
+        known = {
+            key: complete(value[key], inner) if key in value else inner["default"]
+            for key, inner in properties.items()
+            if key in value or (isinstance(inner, Mapping) and "default" in inner)
+        }
+        rest = {key: complete(v, others) for key, v in value.items() if key not in properties}
+        return known | rest
+
+    return complete(value, schema)
+
+
+# The name of a response_format, by OpenAI's reference.
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
+_LONGEST_NAME = 64
+_CACHED = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,12 +134,12 @@ class Shape:
 
     name: str
     adapter: TypeAdapter[Any]
-    schema: Mapping[str, Any]
+    schema: JSONSchema
     text: str
     is_object: bool
 
 
-def shape_of(model: Any) -> Shape:
+def shape_of(model: object) -> Shape:
     """The shape of a pydantic model, dataclass, TypedDict or any type that pydantic knows.
 
     A JSON schema, as a mapping, has a shape too. Raises InvalidRequestError for a type that
@@ -99,13 +151,13 @@ def shape_of(model: Any) -> Shape:
         hash(model)
     except TypeError:  # such as an Annotated with a Field
         return _shape(model)
-    return _kept_shape(model)
+    return _cached_shape(model)
 
 
 def _shape(model: Any) -> Shape:
     try:
         if isinstance(model, str):  # pydantic would look for a type of that name
-            msg = "text is no type"
+            msg = "a string is not a type"
             raise TypeError(msg)
         adapter = TypeAdapter(model)
         # A copy, because pydantic may return the same dictionary to other callers.
@@ -117,31 +169,31 @@ def _shape(model: Any) -> Shape:
             "TypedDict, another type that pydantic can validate, or a JSON schema"
         )
         raise InvalidRequestError(msg) from error
-    return _made(getattr(model, "__name__", None) or "answer", adapter, schema)
+    return _new_shape(getattr(model, "__name__", None) or "answer", adapter, schema)
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED)
 def _of_schema(text: str) -> Shape:
     schema = from_json(text)
-    return _made(schema.get("title") or "answer", schema_adapter(schema), schema)
+    return _new_shape(schema.get("title") or "answer", schema_adapter(schema), schema)
 
 
-def _text(schema: Mapping[str, Any]) -> str:
+def _text(schema: JSONSchema) -> str:
     try:
         return to_json(schema).decode()
     except ValueError as error:
-        raise InvalidRequestError(f"output_model is no JSON schema: {error}") from error
+        raise InvalidRequestError(f"output_model is not a JSON schema: {error}") from error
 
 
-def _made(name: str, adapter: TypeAdapter[Any], schema: Mapping[str, Any]) -> Shape:
-    sayable = _UNNAMEABLE.sub("_", name)[:_LONGEST_NAME]
-    return Shape(sayable, adapter, schema, _text(schema), _is_object(schema, schema))
+def _new_shape(name: str, adapter: TypeAdapter[Any], schema: JSONSchema) -> Shape:
+    valid_name = _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME]
+    return Shape(valid_name, adapter, schema, _text(schema), _is_object(schema, schema))
 
 
-_kept_shape = lru_cache(_KEPT)(_shape)
+_cached_shape = lru_cache(_CACHED)(_shape)
 
 
-def _is_object(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+def _is_object(schema: JSONSchema, root: JSONSchema) -> bool:
     schema = resolved(schema, root)
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:

@@ -1,6 +1,7 @@
-"""The usage meter of the process, and the summary of a batch.
+"""Sums of tokens and cost: of some requests, of a batch, and of every engine of the process.
 
-Sums of money show what is unknown: if one part has no known cost, the sum has none.
+A sum shows what is unknown: a cost is None if the cost of any part is unknown, and a token count is
+None if no server reported it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import threading
 from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter, sub
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -40,7 +42,32 @@ def total_cost(parts: Iterable[Money]) -> Money:
     return total, currency
 
 
-_COUNTS = tuple(f.name for f in fields(Usage))
+def total_usage(parts: Iterable[Usage | None]) -> Usage | None:
+    """The sum of the usage that is known; None if none is known."""
+    total = None
+    for usage in parts:
+        total = usage if total is None else total if usage is None else total + usage
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The tokens and the money that some requests used.
+
+    ``usage`` is None if no server reported any. ``cost`` is in ``currency``; it is None if the cost
+    of any request is unknown or in another currency.
+    """
+
+    usage: Usage | None = None
+    cost: float | None = 0.0
+    currency: str | None = None
+
+    def __add__(self, other: Spending) -> Spending:
+        """The spending of both."""
+        usage = total_usage([self.usage, other.usage])
+        return Spending(
+            usage, *total_cost([(self.cost, self.currency), (other.cost, other.currency)])
+        )
 
 
 class Who(NamedTuple):
@@ -79,14 +106,10 @@ class Totals:
 
     def __sub__(self, earlier: Totals) -> Totals:
         """The difference of these totals and earlier ones."""
-        names = [f.name for f in fields(self) if f.name != "usage"]
-        rest = {name: getattr(self, name) - getattr(earlier, name) for name in names}
-        return Totals(**rest, usage=_since(self.usage, earlier.usage))
+        return Totals(*map(sub, _values(self), _values(earlier)))
 
 
-def _since(now: Usage, earlier: Usage) -> Usage:
-    pairs = [(getattr(now, name), getattr(earlier, name)) for name in _COUNTS]
-    return Usage(*(None if a is None else a - (b or 0) for a, b in pairs))
+_values = attrgetter(*(f.name for f in fields(Totals)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +141,9 @@ class Account:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._numbers = dict.fromkeys(
-            ("calls", "failed", "cancelled", "attempts", "uncounted", "unpriced"), 0
-        )
-        self._tokens: list[int | None] = [None] * len(_COUNTS)
+        self._calls = self._failed = self._cancelled = 0
+        self._attempts = self._uncounted = self._unpriced = 0
+        self._usage = Usage()
         self._known_cost = 0.0
         self._under_way = 0
         self._moved = 0.0  # when the next two values were last updated
@@ -150,36 +172,36 @@ class Account:
         self._moved = now
 
     def add(self, result: Result, *, cancelled: bool = False) -> None:
-        """Count a call that is over."""
+        """Count a call that has ended."""
         with self._lock:
-            numbers = self._numbers
-            numbers["calls"] += 1
-            numbers["cancelled" if cancelled else "failed"] += not result.ok
-            numbers["attempts"] += result.attempts
-            numbers["uncounted"] += result.uncounted
+            self._calls += 1
+            if cancelled:
+                self._cancelled += 1
+            elif not result.ok:
+                self._failed += 1
+            self._attempts += result.attempts
+            self._uncounted += result.uncounted
+            if result.usage is not None:
+                self._usage += result.usage
             if result.cost is None:
-                numbers["unpriced"] += 1
+                self._unpriced += 1
             else:
                 self._known_cost += result.cost
-            if result.usage is not None:
-                self._count(result.usage)
-
-    def _count(self, usage: Usage) -> None:
-        tokens = self._tokens
-        for place, name in enumerate(_COUNTS):
-            count = getattr(usage, name)
-            if count is not None:
-                tokens[place] = count + (tokens[place] or 0)
 
     def totals(self) -> Totals:
         """The totals so far."""
         with self._lock:
             self._move()
             return Totals(
-                **self._numbers,
-                usage=Usage(*self._tokens),
+                calls=self._calls,
+                failed=self._failed,
+                cancelled=self._cancelled,
+                attempts=self._attempts,
+                uncounted=self._uncounted,
+                usage=self._usage,
                 seconds=self._seconds,
                 known_cost=self._known_cost,
+                unpriced=self._unpriced,
             )
 
 
@@ -236,16 +258,18 @@ class BatchSummary:
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
         """The summary of some results, from one batch or from several in one currency."""
-        listed = list(results)
-        costs = [r.cost for r in listed if r.cost is not None]
+        account = Account()
+        for result in results:
+            account.add(result)
+        total = account.totals()
         return cls(
-            prompts=len(listed),
-            answered=sum(r.ok for r in listed),
-            attempts=sum(r.attempts for r in listed),
-            uncounted=sum(r.uncounted for r in listed),
-            usage=sum((r.usage for r in listed if r.usage is not None), Usage()),
-            known_cost=sum(costs),
-            unpriced=len(listed) - len(costs),
+            prompts=total.calls,
+            answered=total.calls - total.failed,
+            attempts=total.attempts,
+            uncounted=total.uncounted,
+            usage=total.usage,
+            known_cost=total.known_cost,
+            unpriced=total.unpriced,
         )
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,22 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """The sum of both; a count that is None in both stays None."""
-        return Usage(*(_sum(getattr(self, n), getattr(other, n)) for n in self.__slots__))
+        return Usage(*map(_sum, _counts(self), _counts(other)))
+
+    def __sub__(self, earlier: Usage) -> Usage:
+        """The difference to an earlier sum; a count that is None here stays None."""
+        return Usage(*map(_difference, _counts(self), _counts(earlier)))
+
+
+_counts: Callable[[Usage], tuple[int | None, ...]] = attrgetter(*Usage.__slots__)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else a + b
+
+
+def _difference(a: int | None, b: int | None) -> int | None:
+    return None if a is None else a - (b or 0)
 
 
 @dataclass(frozen=True, slots=True)

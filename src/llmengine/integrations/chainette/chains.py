@@ -19,7 +19,7 @@ from llmengine.integrations.chainette import (
     collect_skipped,
     install,
 )
-from llmengine.pipeline.files import names_objects
+from llmengine.pipeline.files import is_chainette_chain
 from llmengine.pipeline.run_folder import RunFolder
 from llmengine.types.errors import ConfigError, LLMEngineError
 
@@ -53,7 +53,7 @@ class ChainReport:
 
 def is_chain_file(path: str | os.PathLike[str]) -> bool:
     """Whether a YAML file is a Chainette chain; raises ConfigError if it cannot be read."""
-    return names_objects(read_yaml(Path(path), "a pipeline"))
+    return is_chainette_chain(read_yaml(Path(path), "a pipeline"))
 
 
 def load_chain(

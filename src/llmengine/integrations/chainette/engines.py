@@ -13,8 +13,8 @@ from llmengine.config.backends import load_backend
 from llmengine.config.resolve import locate
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import parse_engines, read_yaml
-from llmengine.pool.environment import read_variables, settled
-from llmengine.pool.pool import NAMED
+from llmengine.pool.environment import read_variables, with_variables
+from llmengine.pool.pool import ENVIRONMENT_ENGINES
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Registration:
             return self.config.model_copy(update={"endpoint": endpoint})
         if self.names is None:
             return self.config
-        return settled(self.config, read_variables(), self.names)
+        return with_variables(self.config, read_variables(), self.names)
 
     @property
     def endpoint(self) -> str | None:
@@ -109,7 +109,7 @@ def registration(name: str, fields: Mapping[str, Any]) -> Registration:
     ours = {key: value for key, value in given.items() if key in _OURS}
     entry = {"name": name, "backend": _BACKENDS.get(backend, backend), **ours}
     (config,) = parse_engines([entry], "register_engine").values()
-    names = NAMED["openai"].names if backend == "openai" else _names(config)
+    names = ENVIRONMENT_ENGINES["openai"].names if backend == "openai" else _names(config)
     starts = _is_started(config)
     server = {key: given[key] for key in sorted(SERVER_FIELDS & set(given))}
     unknown = [key for key in given if key not in _OURS and key not in SERVER_FIELDS]

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from pydantic_core import to_json
 
 from llmengine.engine.engine import Engine, EngineConfig
+from llmengine.telemetry.usage import total_usage
 from llmengine.types.errors import ConfigError, InvalidRequestError, StructuredOutputError
 from llmengine.types.request import Capability
 from llmengine.types.sampling import SamplingParams
@@ -316,9 +317,7 @@ def _joined(results: list[Result]) -> LLMOutput:
     outputs = [_settled(result) for result in results]
     answers = [answer for output in outputs for answer in output.outputs]
     numbered = tuple(replace(answer, index=place) for place, answer in enumerate(answers))
-    usage = results[0].usage
-    for result in results[1:]:
-        usage = usage + result.usage if usage and result.usage else usage or result.usage
+    usage = total_usage(result.usage for result in results)
     return replace(outputs[0], outputs=numbered, usage=usage)
 
 

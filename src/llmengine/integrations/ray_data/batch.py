@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmengine.batch.balancer import Endpoint
-from llmengine.batch.journal import Journal, mend, sole_writer
+from llmengine.batch.journal import Journal, repair_output
+from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
-from llmengine.batch.run import answer_all, check_run, length_of, no_progress, selected
+from llmengine.batch.run import check_run, length_of, no_progress, selected, send_and_record
 from llmengine.engine.engine import EngineConfig
 from llmengine.integrations.ray_data.config import config_of
 from llmengine.transport.loop import background
@@ -75,9 +76,9 @@ def recover(folder: Path, journal: Journal, *, keep: bool) -> None:
     for file in sorted(folder.glob("*.jsonl")):
         with sole_writer(file, _LAST_WORDS):
             if keep:
-                mend(file)
+                repair_output(file)
                 with file.open("rb") as lines:
-                    journal.take(lines, file)
+                    journal.add_lines(lines, file)
         remove(file)
 
 
@@ -111,20 +112,20 @@ class PartAsker:
 
     def _ask(self, part: Part) -> AskedPart:
         file = self._folder / part.name
-        tally = BatchCounter(len(part.requests))
+        counter = BatchCounter(len(part.requests))
         with sole_writer(file):
             with Journal(file, keep=True) as journal:
-                missing = _missing(part, journal, tally)
-                answer_all(missing, self._endpoints, journal, tally, no_progress)
+                missing = _missing(part, journal, counter)
+                send_and_record(missing, self._endpoints, journal, counter, no_progress)
             lines = file.read_bytes()
-        return AskedPart(part.name, lines, tally.progress(), tuple(tally.errors))
+        return AskedPart(part.name, lines, counter.progress(), tuple(counter.errors))
 
 
-def _missing(part: Part, journal: Journal, tally: BatchCounter) -> Iterator[BatchRequest | None]:
+def _missing(part: Part, journal: Journal, counter: BatchCounter) -> Iterator[BatchRequest | None]:
     for request in part.requests:
         ok = journal.ok(request)
         if ok is not None:
-            tally.again(ok=ok)
+            counter.count_unknown(ok=ok)
         yield request if ok is None else None
 
 
@@ -191,17 +192,17 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     configs = [config_of(config) for config in listed]
     path, folder = Path(output), Path(parts or f"{output}.parts").absolute()
     check_run(source, path, configs, resume=resume, only_failed=only_failed)
-    tally = BatchCounter(length_of(source))
+    counter = BatchCounter(length_of(source))
     with sole_writer(path), Journal(path, keep=resume) as journal:
         recover(folder, journal, keep=resume)
-        chosen = selected(source, journal, tally, only_failed=only_failed)
+        chosen = selected(source, journal, counter, only_failed=only_failed)
         todo = parts_of((request for request in chosen if request is not None), rows_per_part)
         asker = {"configs": configs, "folder": str(folder)}
         for part in on_actors(todo, asker, actors, ray_options):
-            journal.take(BytesIO(part.lines), folder / part.name)
+            journal.add_lines(BytesIO(part.lines), folder / part.name)
             remove(folder / part.name)
-            tally.elsewhere(part.progress, part.errors)
-            (on_progress or no_progress)(tally.progress())
-        tally.complete()
+            counter.count_part(part.progress, part.errors)
+            (on_progress or no_progress)(counter.progress())
+        counter.complete()
         tidy(folder)
-    return BatchReport(path, tally.progress(), tuple(tally.errors))
+    return BatchReport(path, counter.progress(), tuple(counter.errors))

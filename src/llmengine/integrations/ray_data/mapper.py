@@ -182,7 +182,7 @@ def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[Prompt
     if template is not None and prompt is not None:
         raise ConfigError("prompt and template both say what is asked; give one of them")
     if template is not None:
-        step.check(template, "template")
+        step.check_template(template, "template")
         return partial(_filled, template), None
     if callable(prompt):
         return partial(_called, prompt), None
@@ -191,7 +191,7 @@ def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[Prompt
 
 
 def _filled(template: str, row: DataRow) -> Prompt:
-    return step.fill(template, row, "template")
+    return step.fill_template(template, row, "template")
 
 
 def _called(prompt_of: PromptOf, row: DataRow) -> Prompt:

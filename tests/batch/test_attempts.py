@@ -1,4 +1,7 @@
-"""Ten thousand prompts at a server of which every fifth call goes wrong, in every way."""
+"""Every fifth call of a server fails: each prompt has its own result, and each call is counted.
+
+Ten thousand prompts, through every call style, are in `tests/faults/test_ten_thousand.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
     from llmengine.mock import MockServer
     from tests.batch.conftest import Kit
 
-COUNT = 10_000
-FEWER = 1_000  # the same path again; what only shows in numbers was seen above
+COUNT = 1_000
 RETRIES = 2
+NAMES = [f"p{i}" for i in range(COUNT)]
 
 ANSWERED = {"content_type", "delay", None}
 FATAL = {"403"}
@@ -45,13 +48,9 @@ def _scripted() -> list[str | None]:
     return [chance.choice(kinds) if chance.random() < 0.2 else None for _ in range(COUNT * 3)]
 
 
-def _names(count: int) -> list[str]:
-    return [f"p{i}" for i in range(count)]
-
-
 @pytest.fixture
 def faulty(server: MockServer, engine_at: Callable[..., Engine]) -> Engine:
-    """An engine at the server of which every fifth call goes wrong."""
+    """An engine at a server of which every fifth call fails."""
     server.play(Script(faults=(None if k is None else FAULTS[k] for k in _scripted())))
     return engine_at(server.root_url, max_retries=RETRIES)
 
@@ -71,19 +70,16 @@ def _is_over(fate: list[str | None]) -> bool:
     return ended and not (ANSWERED | FATAL) & set(before)
 
 
-@pytest.mark.parametrize(("method", "count"), [("results", COUNT), ("iter_results", FEWER)])
-def test_engine_loses_nothing(
-    kit: Kit, server: MockServer, faulty: Engine, method: str, count: int
-) -> None:
-    """Each result is its own prompt's, in order, with as many attempts as the server saw."""
-    names = _names(count)
-    prompts = [f"Repeat this: {name}" for name in names]
+@pytest.mark.parametrize("method", ["results", "iter_results"])
+def test_engine_loses_nothing(kit: Kit, server: MockServer, faulty: Engine, method: str) -> None:
+    """Each result is that of its own prompt, in order, with the attempts that the server saw."""
+    prompts = [f"Repeat this: {name}" for name in NAMES]
 
     results = list(getattr(faulty, method)(prompts))
 
     fates = _fates(kit, server)
-    assert len(results) == count
-    for name, result in zip(names, results, strict=True):
+    assert len(results) == COUNT
+    for name, result in zip(NAMES, results, strict=True):
         assert result.attempts == len(fates[name])
         assert _is_over(fates[name])
         assert result.ok is (fates[name][-1] in ANSWERED)
@@ -93,16 +89,15 @@ def test_engine_loses_nothing(
 
 
 def test_batch_loses_nothing(kit: Kit, server: MockServer, faulty: Engine, output: Path) -> None:
-    """The output has one line a request, answered or failed, and the report has every call."""
-    names = _names(FEWER)
-    requests = [kit.request(name) for name in names]
+    """The output has one line per request, answered or failed; the report counts every call."""
+    requests = [kit.request(name) for name in NAMES]
 
     report = run_batch(requests, output, faulty)
 
     fates = _fates(kit, server)
     assert report.progress.attempts == len(server.calls)
-    assert Counter(line["custom_id"] for line in kit.read(output)) == Counter(names)
-    for name, line in zip(names, read_batch(output, requests), strict=True):
+    assert Counter(line["custom_id"] for line in kit.read(output)) == Counter(NAMES)
+    for name, line in zip(NAMES, read_batch(output, requests), strict=True):
         assert line is not None
         assert line["custom_id"] == name
         assert _is_over(fates[name])
