@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
 
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ def _spell(path: tuple[str | int, ...]) -> str:
 
 def rejected(reply: Reply, what: str) -> None:
     """Expect a 400 with a message; after a 200 the check ends as ignored."""
-    expect_effect(reply.status != 200, f"{what} was accepted with 200: {quote(reply.text)}")
+    expect_effect(not reply.ok, f"{what} was accepted with 200: {quote(reply.text)}")
     expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
     expect(reply.error_message, f"{what}: a 400 without a message: {quote(reply.text)}")
 
@@ -109,7 +110,7 @@ def provoke(target: Target) -> dict[str, Reply]:
         NO_PATH: target.get("/no/such/path"),
     }
     for what, reply in replies.items():
-        expect_effect(reply.status != 200, f"{what} was answered with 200: {quote(reply.text)}")
+        expect_effect(not reply.ok, f"{what} was answered with 200: {quote(reply.text)}")
         expect(400 <= reply.status < 500, f"{what}: {reply.status}: {quote(reply.text)}")
     return replies
 

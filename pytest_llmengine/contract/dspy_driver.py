@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import httpx
 from pydantic import BaseModel
 
+from pytest_llmengine.contract.driver import Driver, Package
 from pytest_llmengine.contract.outcomes import Fail, Refused, Unmeasured, quote
-from pytest_llmengine.contract.target import HTTPExchange, refuses
+from pytest_llmengine.contract.reply import refuses
+from pytest_llmengine.contract.target import HTTPExchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +58,6 @@ def _written(value: Any) -> str:
 
 
 _PATH = "/chat/completions (by DSPy)"
-_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _finish_reasons(response: Any) -> list[Any]:
 def _exchange(entry: Mapping[str, Any]) -> HTTPExchange:
     asked = {"messages": entry["messages"], **entry["kwargs"]}
     said = {"outputs": entry["outputs"], "usage": entry["usage"]}
-    return HTTPExchange("POST", _PATH, _json(asked), _OK, {}, _json(said), 0.0)
+    return HTTPExchange("POST", _PATH, _json(asked), httpx.codes.OK, {}, _json(said), 0.0)
 
 
 def _json(value: object) -> str:
@@ -257,25 +259,31 @@ class Programs:
         return quote(self.answers[-1].texts[0])
 
 
-@contextmanager
-def programs(target: Target, *features: str, json: bool = False) -> Iterator[Programs]:
-    """Use the target as DSPy's language model until the block ends.
+class DSPyDriver(Driver):
+    """Runs a check's programs on the target."""
 
-    ``features`` are the declared features of the model. Answers are read in DSPy's chat format, or
-    as JSON. DSPy does not try the other format if one fails, because each check judges one format.
-    """
-    with _quiet():
-        made = Programs(target, frozenset(features))
-        native = "tools" in features
-        adapter = (
-            made.dspy.JSONAdapter(use_native_function_calling=native)
-            if json
-            else made.dspy.ChatAdapter(
-                use_native_function_calling=native, use_json_adapter_fallback=False
+    package = Package("dspy", (3, 1), install="pip install 'pytest-llmengine[dspy]'")
+
+    @contextmanager
+    def programs(self, *features: str, json: bool = False) -> Iterator[Programs]:
+        """Use the target as DSPy's language model until the block ends.
+
+        ``features`` are the declared features of the model. Answers are read in DSPy's chat format,
+        or as JSON. DSPy does not try the other format if one fails, because each check judges one
+        format.
+        """
+        with _quiet():
+            made = Programs(self.target, frozenset(features))
+            native = "tools" in features
+            adapter = (
+                made.dspy.JSONAdapter(use_native_function_calling=native)
+                if json
+                else made.dspy.ChatAdapter(
+                    use_native_function_calling=native, use_json_adapter_fallback=False
+                )
             )
-        )
-        with made.dspy.context(lm=made.lm, adapter=adapter, track_usage=True):
-            yield made
+            with made.dspy.context(lm=made.lm, adapter=adapter, track_usage=True):
+                yield made
 
 
 @contextmanager

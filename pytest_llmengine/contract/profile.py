@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmengine.config.documents import DocumentError, load_toml, read_text
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.driver import Package
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.registry import Package
 
 if TYPE_CHECKING:
     from pathlib import Path

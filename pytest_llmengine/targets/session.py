@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import Fingerprint
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.profile import Profile
-    from pytest_llmengine.contract.target import Reply
+    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.recording import Tape
     from pytest_llmengine.targets.plan import Plan
     from pytest_llmengine.targets.settings import Settings

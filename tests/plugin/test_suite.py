@@ -141,8 +141,11 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         """
         from llmengine.types.request import Capability
         from pytest_llmengine.contract.outcomes import Refused, Unmeasured
-        from pytest_llmengine.contract.registry import Package
+        from pytest_llmengine.contract.driver import Driver, Package
         from pytest_llmengine.contract.registry import QUIRK, SMOKE, check
+
+        class Client(Driver):
+            package = Package("no-such-client", (1, 0))
 
         def row(id, **more):
             return check(id, level=QUIRK, tier=SMOKE, source="here", **more)
@@ -157,7 +160,7 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
             '''A check that cannot know.'''
             raise Unmeasured("no clock here")
 
-        @row("odd.undriven", package=Package("no-such-client", (1, 0)))
+        @row("odd.undriven", driver=Client)
         def undriven(target):
             '''A check of a client library that is not here.'''
             1 / 0

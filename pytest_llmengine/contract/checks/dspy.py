@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, rehearsed, repeating
 from pytest_llmengine.contract.outcomes import (
     Fail,
     Refused,
@@ -15,13 +15,12 @@ from pytest_llmengine.contract.outcomes import (
     expect_effect,
     quote,
 )
-from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.dspy_driver import Programs
-    from pytest_llmengine.contract.target import Target
 
-row = partial(check, level=QUIRK, package=DSPY)
+rule = partial(check, group="dspy", level=QUIRK, driver=DSPyDriver)
 
 QA = "question -> answer"
 SHOWN = ("birch", "maple", "cedar")  # no question asks for these
@@ -29,19 +28,19 @@ ASKED = ("ash", "oak", "elm")
 CAP = 8
 
 
-@row("dspy.predict", tier=CORE, source="dspy.Predict over ChatAdapter, with demos as its turns")
-def predict(target: Target) -> None:
+@rule("dspy.predict", tier=CORE, source="dspy.Predict over ChatAdapter, with demos as its turns")
+def predict(driver: DSPyDriver) -> None:
     """A Predict with demos, as optimizers make them, reads its field from the answer."""
-    with programs(target) as made:
+    with driver.programs() as made:
         said = made.run(partial(_repeater(made), question=repeating(answer="ash")))
     _expect_text(said.answer)
 
 
-@row("dspy.chain_of_thought", tier=EXTENDED, source="dspy.ChainOfThought over ChatAdapter")
-def chain_of_thought(target: Target) -> None:
+@rule("dspy.chain_of_thought", tier=EXTENDED, source="dspy.ChainOfThought over ChatAdapter")
+def chain_of_thought(driver: DSPyDriver) -> None:
     """A ChainOfThought reads its reasoning and its answer from one text."""
     shown, asked = [_reasoned(word) for word in SHOWN], _reasoned("ash")
-    with programs(target) as made:
+    with driver.programs() as made:
         thinker = made.dspy.ChainOfThought(QA)
         rehearsed(thinker.predict, *shown)
         said = made.run(partial(thinker, question=repeating(**asked)))
@@ -53,19 +52,19 @@ def _reasoned(word: str) -> dict[str, str]:
     return {"reasoning": f"The {word} is a tree.", "answer": word}
 
 
-@row("dspy.n", tier=EXTENDED, source="dspy.LM: n goes to the server, from 3.4 on as n requests")
-def n(target: Target) -> None:
+@rule("dspy.n", tier=EXTENDED, source="dspy.LM: n goes to the server, from 3.4 on as n requests")
+def n(driver: DSPyDriver) -> None:
     """A language model that is asked for two completions gives two."""
-    with programs(target) as made:
+    with driver.programs() as made:
         # With greedy sampling vLLM refuses two choices.
         got = made.run(lambda: made.lm("Say hello.", n=2, temperature=0.7, max_tokens=16))
     expect_effect(len(got) == 2, f"n=2 was accepted and gave {len(got)} completions")
 
 
-@row("dspy.usage", tier=EXTENDED, source="dspy: Prediction.get_lm_usage, from the server's usage")
-def usage(target: Target) -> None:
+@rule("dspy.usage", tier=EXTENDED, source="dspy: Prediction.get_lm_usage, from the server's usage")
+def usage(driver: DSPyDriver) -> None:
     """The tokens of a program are those that the server counted: some, and a right sum."""
-    with programs(target) as made:
+    with driver.programs() as made:
         said = made.run(partial(_repeater(made), question=repeating(answer="ash")))
     counted: dict[str, Any] = next(iter(said.get_lm_usage().values()), {})
     prompt, completion = counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0
@@ -73,10 +72,10 @@ def usage(target: Target) -> None:
     expect(counted.get("total_tokens") == prompt + completion, f"a wrong sum: {quote(counted)}")
 
 
-@row("dspy.max_tokens", tier=EXTENDED, source="dspy: max_completion_tokens from 3.4 on")
-def max_tokens(target: Target) -> None:
+@rule("dspy.max_tokens", tier=EXTENDED, source="dspy: max_completion_tokens from 3.4 on")
+def max_tokens(driver: DSPyDriver) -> None:
     """The max_tokens of a language model caps its answers, by whichever name DSPy sends it."""
-    with programs(target) as made:
+    with driver.programs() as made:
         made.run(lambda: made.lm("Count from 1 to 200.", max_tokens=CAP))
         (answer,) = made.answers
     used = answer.usage.get("completion_tokens")
@@ -87,10 +86,10 @@ def max_tokens(target: Target) -> None:
         raise Unmeasured(f"the answer ended before the cap: {quote(answer.texts[0])}")
 
 
-@row("dspy.async", tier=EXTENDED, source="dspy: acall under asyncio.gather")
-def concurrently(target: Target) -> None:
+@rule("dspy.async", tier=EXTENDED, source="dspy: acall under asyncio.gather")
+def concurrently(driver: DSPyDriver) -> None:
     """Three programs awaited at once each get the answer to their own question."""
-    with programs(target) as made:
+    with driver.programs() as made:
         said = made.run(lambda: asyncio.run(_asked_at_once(made)))
     for word, answer in zip(ASKED, said, strict=True):
         mixed_up = answer != word and answer in ASKED
@@ -104,14 +103,14 @@ async def _asked_at_once(made: Programs) -> list[Any]:
     return [said.answer for said in await asyncio.gather(*asked)]
 
 
-@row(
+@rule(
     "dspy.context_window",
     tier=EXTENDED,
     source="dspy: ReAct shortens what it sends when it sees ContextWindowExceededError",
 )
-def context_window(target: Target) -> None:
+def context_window(driver: DSPyDriver) -> None:
     """A prompt that is longer than the context reaches a program as ContextWindowExceededError."""
-    with programs(target) as made:
+    with driver.programs() as made:
         for words in (20_000, 200_000):
             try:
                 made.run(partial(made.lm, "a " * words, max_tokens=1))

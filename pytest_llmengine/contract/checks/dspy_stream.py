@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, rehearsed, repeating
 from pytest_llmengine.contract.outcomes import expect, fail, quote
-from pytest_llmengine.contract.registry import DSPY, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.dspy_driver import Programs
-    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="dspy.stream")
 
 LINE = "one two three four five six seven eight nine ten"
 SHOWN = ("red red blue green red blue red blue", "a b c d e f g h i j", "two four six eight ten")
 
 
-@check(
+@rule(
     "dspy.stream.listener",
     level=QUIRK,
     tier=EXTENDED,
     source="dspy.streamify with a StreamListener, which reads a field from the deltas",
     needs={Capability.STREAMING},
-    package=DSPY,
+    driver=DSPyDriver,
 )
-def listener(target: Target) -> None:
+def listener(driver: DSPyDriver) -> None:
     """A listener on a field gets it in pieces, which join to what the program says at its end."""
-    with programs(target) as made:
+    with driver.programs() as made:
         seen = made.run(lambda: asyncio.run(_streamed(made)))
     if not seen or not isinstance(seen[-1], made.dspy.Prediction):
         fail(f"the stream ended without a prediction: {quote(seen[-1:])}")

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import CALL_MARKUP
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, rehearsed, repeating
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
-from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
 from pytest_llmengine.contract.samples import ASK_WEATHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llmengine.contract.dspy_driver import DSPyAnswer, Programs
-    from pytest_llmengine.contract.target import Target
 
 _SUNNY = "It is sunny in"
 _SHOWN = ("Lyon", "Nice", "Brest")
 
-row = partial(check, level=QUIRK, package=DSPY)
+rule = partial(check, group="dspy.tools", level=QUIRK, driver=DSPyDriver)
 
 
 def get_weather(city: str) -> str:
@@ -30,15 +29,15 @@ def get_weather(city: str) -> str:
     return f"{_SUNNY} {city}."
 
 
-@row(
+@rule(
     "dspy.tools.native",
     tier=CORE,
     source="dspy.ToolCalls: tools in the request, tool_calls in the answer",
     needs={Capability.TOOLS},
 )
-def native(target: Target) -> None:
+def native(driver: DSPyDriver) -> None:
     """A program with a ToolCalls field gets the call that the model made, with its arguments."""
-    with programs(target, "tools") as made:
+    with driver.programs("tools") as made:
         program = made.dspy.Predict(_calling(made.dspy))
         tools = [made.dspy.Tool(get_weather)]
         said = _called(made, lambda: program(question=ASK_WEATHER, tools=tools))
@@ -79,10 +78,10 @@ def _expect_call(answer: DSPyAnswer) -> None:
     raise Unmeasured(f"no tool call to look at; the model said {quote(text)}")
 
 
-@row("dspy.tools.react", tier=EXTENDED, source="dspy.ReAct: tools are called by text")
-def react(target: Target) -> None:
+@rule("dspy.tools.react", tier=EXTENDED, source="dspy.ReAct: tools are called by text")
+def react(driver: DSPyDriver) -> None:
     """A ReAct agent gets through a turn that calls a tool and one that reads what it said."""
-    with programs(target) as made:
+    with driver.programs() as made:
         agent = made.dspy.ReAct("question -> answer", tools=[get_weather], max_iters=1)
         rehearsed(agent.react, *map(_step, _SHOWN), trajectory="")
         rehearsed(agent.extract.predict, *map(_end, _SHOWN), trajectory="")

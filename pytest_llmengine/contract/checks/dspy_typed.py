@@ -10,17 +10,16 @@ import jsonschema
 from pydantic import BaseModel
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, rehearsed, repeating
 from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, expect_effect, quote
-from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, OPTIONAL, QUIRK, check
+from pytest_llmengine.contract.registry import CORE, EXTENDED, OPTIONAL, QUIRK, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llmengine.contract.dspy_driver import DSPyAnswer, Programs
-    from pytest_llmengine.contract.target import Target
 
-row = partial(check, package=DSPY)
+rule = partial(check, group="dspy.typed", driver=DSPyDriver)
 
 ASK = "Which colour has the sky?"
 
@@ -38,45 +37,45 @@ class Vermilion(Colour):
     name: Literal["vermilion"]
 
 
-@row(
+@rule(
     "dspy.typed.chat",
     level=QUIRK,
     tier=EXTENDED,
     source="dspy.ChatAdapter: a pydantic field is JSON within the text",
 )
-def chat(target: Target) -> None:
+def chat(driver: DSPyDriver) -> None:
     """A pydantic field of a program over the ChatAdapter is read from the text."""
     shown = [{"colour": Colour(name=name, warm=False)} for name in ("blue", "green", "white")]
     asked = repeating(colour=Colour(name="red", warm=True))
-    with programs(target) as made:
+    with driver.programs() as made:
         program = rehearsed(made.dspy.Predict(_naming_a_colour(made, Colour)), *shown)
         said = made.run(partial(program, question=asked))
     expect(isinstance(said.colour, Colour), f"the field is {quote(said.colour)}")
 
 
-@row(
+@rule(
     "dspy.typed.json_object",
     level=OPTIONAL,
     tier=EXTENDED,
     source="dspy.JSONAdapter: response_format json_object",
     needs={Capability.JSON_OBJECT},
 )
-def json_object(target: Target) -> None:
+def json_object(driver: DSPyDriver) -> None:
     """JSON mode gives a program over the JSONAdapter one JSON object."""
-    with programs(target, "json_object", json=True) as made:
+    with driver.programs("json_object", json=True) as made:
         _held(made, "question -> answer", _expect_object)
 
 
-@row(
+@rule(
     "dspy.typed.json_schema",
     level=OPTIONAL,
     tier=CORE,
     source="dspy.JSONAdapter: response_format json_schema, for a model declared to support it",
     needs={Capability.JSON_SCHEMA},
 )
-def json_schema(target: Target) -> None:
+def json_schema(driver: DSPyDriver) -> None:
     """A schema gives a program over the JSONAdapter its pydantic field, whatever the model."""
-    with programs(target, "json_schema", json=True) as made:
+    with driver.programs("json_schema", json=True) as made:
         said = _held(made, _naming_a_colour(made, Vermilion), _expect_schema)
         _expect_sent(made.answers[0])
     expect(isinstance(said.colour, Vermilion), f"the field is {quote(said.colour)}")

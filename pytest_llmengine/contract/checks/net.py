@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -14,12 +15,14 @@ from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="net")
+
 CHAT = "/chat/completions"
 JSON_BODY = {"Content-Type": "application/json"}
 LARGE = 1_300_000
 
 
-@check(
+@rule(
     "net.keepalive.reuse",
     level=QUIRK,
     tier=EXTENDED,
@@ -41,7 +44,7 @@ def keepalive_reuse(target: Target) -> None:
     expect(stream.port == last.port, "the connection was closed after a stream")
 
 
-@check(
+@rule(
     "net.gzip_request",
     level=QUIRK,
     tier=EXTENDED,
@@ -53,14 +56,14 @@ def gzip_request(target: Target) -> None:
     control(target)
     headers = {**JSON_BODY, "Content-Encoding": "gzip"}
     reply = target.post(CHAT, raw=gzip.compress(_good(target), mtime=0), headers=headers)
-    if reply.status == 200:
+    if reply.ok:
         said(reply.success())
     else:
         clear = reply.status == 415 or (400 <= reply.status < 500 and reply.error_message)
         expect(clear, f"a body in gzip: {reply.status}: {quote(reply.text)}")
 
 
-@check(
+@rule(
     "net.chunked_request",
     level=QUIRK,
     tier=EXTENDED,
@@ -73,7 +76,7 @@ def chunked_request(target: Target) -> None:
     said(reply.success())
 
 
-@check("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
+@rule("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
 def expect_continue(target: Target) -> None:
     """A request with "Expect: 100-continue" is answered."""
     target.need_direct()
@@ -81,7 +84,7 @@ def expect_continue(target: Target) -> None:
     said(target.post(CHAT, raw=_good(target), headers=headers).success())
 
 
-@check(
+@rule(
     "long.large_body",
     level=QUIRK,
     tier=EXTENDED,
@@ -92,7 +95,7 @@ def large_body(target: Target) -> None:
     target.need_direct()
     control(target)
     reply = target.chat("a" * LARGE, max_tokens=1)
-    if reply.status == 200:
+    if reply.ok:
         raise Unmeasured(f"the server takes a prompt of {LARGE} bytes")
     expect(400 <= reply.status < 500, f"{LARGE} bytes: {reply.status}: {quote(reply.text)}")
     expect(reply.error_message, f"{LARGE} bytes: {reply.status} without a message")
