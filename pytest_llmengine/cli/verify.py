@@ -12,6 +12,7 @@ from pytest_llmengine.cli.options import (
     GpusOption,
     ImageOption,
     LevelName,
+    RulesOption,
     StartupTimeoutOption,
     TierName,
     stdout,
@@ -54,6 +55,7 @@ def verify(  # noqa: PLR0913 - one option each
         list[LevelName] | None,
         typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
     ] = None,
+    rules: RulesOption = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
@@ -97,13 +99,15 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.cli.errors import INTERRUPTED
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
-    from pytest_llmengine.contract.registry import Level, Tier, select
+    from pytest_llmengine.contract.registry import Level, Tier, read_rules, select
     from pytest_llmengine.reports import check_path, profile_file, write_report
     from pytest_llmengine.reports.render import print_report
     from pytest_llmengine.targets import Mode, Settings
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
+    for path in rules or ():
+        read_rules(path)
     for path in report or ():
         check_path(path)
     if write_profile is not None:

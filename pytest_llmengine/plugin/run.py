@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -58,10 +59,12 @@ def begin(config: pytest.Config) -> None:
 
 
 def end(config: pytest.Config) -> None:
-    """Close the engines and remove the containers of the run."""
+    """Close the engines, remove the containers of the run, and forget the rules of conftest.py."""
     if _pool in config.stash:
         config.stash[_pool].close()
     end_containers(config)
+    if registry := sys.modules.get("pytest_llmengine.contract.registry"):
+        registry.forget_rules(config.pluginmanager.get_plugins())
 
 
 def settings(config: pytest.Config) -> Settings:
