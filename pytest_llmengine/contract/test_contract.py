@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.outcomes import Outcome, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,14 +48,8 @@ def _fail(result: CheckResult) -> NoReturn:
         last = result.exchanges[-1]
         words += [
             f"> {last.method} {last.path}",
-            _shown(last.request_body),
+            shortened(last.request_body, _MAX_SHOWN),
             f"< {'no answer' if last.status is None else last.status}",
-            _shown(last.response_body),
+            shortened(last.response_body, _MAX_SHOWN),
         ]
     pytest.fail("\n".join(word for word in words if word), pytrace=False)
-
-
-def _shown(body: str) -> str:
-    if len(body) <= _MAX_SHOWN:
-        return body
-    return f"{body[:_MAX_SHOWN]}... ({len(body) - _MAX_SHOWN} more characters)"
