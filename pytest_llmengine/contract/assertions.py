@@ -82,7 +82,7 @@ def rejected(reply: Reply, what: str) -> None:
 
 def control(target: Target, **params: Any) -> None:
     """Expect an answer to a valid request, so that a refusal of the next one has a meaning."""
-    said(target.chat(max_tokens=1, **params).success())
+    full_text(target.chat(max_tokens=1, **params).success())
 
 
 def expect_rejected(target: Target, name: str, *values: Any) -> None:
@@ -169,7 +169,7 @@ def reasoning(body: dict[str, Any]) -> str:
     return found[0] if found else ""
 
 
-def said(body: dict[str, Any]) -> str:
+def full_text(body: dict[str, Any]) -> str:
     """The whole text of the first choice: its reasoning, then its content."""
     return reasoning(body) + content(body)
 
@@ -184,7 +184,7 @@ def usage(body: dict[str, Any], name: str) -> int:
 def effect(body: dict[str, Any]) -> tuple[str, int | None]:
     """What changes if the model sees other messages: the whole text and the prompt's tokens."""
     has_usage = body.get("usage") is not None
-    return said(body), usage(body, "prompt_tokens") if has_usage else None
+    return full_text(body), usage(body, "prompt_tokens") if has_usage else None
 
 
 def answered(body: dict[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _capabilities(data: dict[str, Any], source: str) -> frozenset[Capability]:
     if names is None:
         return frozenset(Capability)
     if not isinstance(names, list):
-        msg = f'{source}: capabilities: {names!r} is no list, such as ["streaming"]'
+        msg = f'{source}: capabilities: {names!r} is not a list such as ["streaming"]'
         raise ProfileError(msg)
     try:
         return frozenset(Capability(name) for name in names)

@@ -151,7 +151,7 @@ def check(  # noqa: PLR0913 - the fields of a check
     def register(run: F) -> F:
         __tracebackhide__ = True  # pytest shows the line of the rule and not this one
         try:
-            made = Check(
+            new = Check(
                 id,
                 _checked_function(run),
                 _one_of("level", level, _LEVELS),
@@ -162,10 +162,10 @@ def check(  # noqa: PLR0913 - the fields of a check
                 _checked_driver(driver),
                 group or id.rpartition(".")[0],
             )
-            _check_names(made)
+            _check_names(new)
         except ValueError as error:
             raise RuleError(f"{_place(run)}: rule {id!r}: {error}") from None
-        _catalogue[id] = made
+        _catalogue[id] = new
         return run
 
     return register
@@ -200,25 +200,25 @@ def _checked_driver(driver: type[Driver] | None) -> type[Driver] | None:
     return driver
 
 
-def _check_names(made: Check) -> None:
+def _check_names(new: Check) -> None:
     """Raise ValueError if the id or the group is malformed, taken or reserved."""
-    if not _ID.fullmatch(made.id):
+    if not _ID.fullmatch(new.id):
         raise ValueError(
             "an id has parts of lower-case letters, digits and _ that are joined by dots, such as "
             "acme.names_itself"
         )
-    known = _catalogue.get(made.id)
-    if known is not None and _place(known.run) != _place(made.run):  # not a second import
+    known = _catalogue.get(new.id)
+    if known is not None and _place(known.run) != _place(new.run):  # not a second import
         raise ValueError(f"the id is taken by {_place(known.run)}")
-    if made.own_file is None:
+    if new.own_file is None:
         return
-    for name in (made.id, made.group):
+    for name in (new.id, new.group):
         if (first := name.partition(".")[0]) in RESERVED:
             raise ValueError(
                 f"{first!r} begins the names of shipped rules; begin with a name of your own"
             )
-    if not made.id.startswith(f"{made.group}."):
-        raise ValueError(f"an id begins with its group, and the group is {made.group!r}")
+    if not new.id.startswith(f"{new.group}."):
+        raise ValueError(f"an id begins with its group, and the group is {new.group!r}")
 
 
 def _code(run: CheckFunction) -> CodeType:
@@ -267,9 +267,9 @@ def _line_of(path: Path, error: Exception) -> str:
 def forget_rules(modules: Iterable[object]) -> None:
     """Remove the rules that were defined in these modules."""
     spaces = [vars(module) for module in modules if isinstance(module, ModuleType)]
-    for made in list(_catalogue.values()):
-        if any(inspect.unwrap(made.run).__globals__ is space for space in spaces):
-            del _catalogue[made.id]
+    for entry in list(_catalogue.values()):
+        if any(inspect.unwrap(entry.run).__globals__ is space for space in spaces):
+            del _catalogue[entry.id]
 
 
 def catalogue() -> dict[str, Check]:
@@ -277,8 +277,8 @@ def catalogue() -> dict[str, Check]:
     package = importlib.import_module(_CHECKS)
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         importlib.import_module(f"{package.__name__}.{module}")
-    ordered = sorted(_catalogue.values(), key=lambda made: made.own_file is not None)
-    return {made.id: made for made in ordered}
+    ordered = sorted(_catalogue.values(), key=lambda entry: entry.own_file is not None)
+    return {entry.id: entry for entry in ordered}
 
 
 def groups() -> list[str]:
@@ -298,7 +298,7 @@ def select(
     A name is a group, which includes the groups below it, or an id, or the start of ids. Raises
     LookupError for a name that matches no check, and if no check is left.
     """
-    wanted, unwanted, kept = list(ids), list(skip), frozenset(levels or Level)
+    wanted, unwanted, wanted_levels = list(ids), list(skip), frozenset(levels or Level)
     rows = [c for c in catalogue().values() if c.tier <= tier]
     known = set(groups())
     for name in (*wanted, *unwanted):
@@ -307,7 +307,7 @@ def select(
     found = [
         c
         for c in rows
-        if c.level in kept
+        if c.level in wanted_levels
         and (not wanted or any(_is_named(c, name, known) for name in wanted))
         and not any(_is_named(c, name, known) for name in unwanted)
     ]

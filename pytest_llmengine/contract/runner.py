@@ -53,8 +53,8 @@ def run_check(
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
     target.begin(timing=check.timing, seconds=seconds)
-    observed, words = _observe(check, target)
-    outcome, reason = observed, scrub(words)
+    observed, observed_reason = _observe(check, target)
+    outcome, reason = observed, scrub(observed_reason)
     deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
@@ -70,7 +70,7 @@ def run_check(
         target.seconds,
         accepted,
         observed,
-        scrub(words),
+        scrub(observed_reason),
         target.answered,
     )
 

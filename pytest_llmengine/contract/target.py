@@ -108,7 +108,7 @@ class Target:
     _ends: float = field(default=inf, init=False)
     _bytes: int = field(default=0, init=False)
     _chunks: int = field(default=0, init=False)
-    _asked: bool = field(default=False, init=False)
+    _sent: bool = field(default=False, init=False)
     _answered: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ class Target:
     def kept_alive(self) -> Iterator[None]:
         """Send the requests of this block over one connection, if the server keeps it open."""
         own = self._connections
-        self._connections = Connections(kept=1)
+        self._connections = Connections(idle=1)
         try:
             yield
         finally:
@@ -142,7 +142,7 @@ class Target:
         """Begin a check, which may take `seconds`, by default the time in ``limits``."""
         self._exchanges = []
         self._timing = timing
-        self._asked = self._answered = False
+        self._sent = self._answered = False
         self._bytes = self._chunks = 0
         self._began = time.monotonic()
         self.may_take = self.limits.check if seconds is None else seconds
@@ -155,7 +155,7 @@ class Target:
 
     def note(self, exchange: HTTPExchange) -> None:
         """Add an exchange of another client; its keys are scrubbed here."""
-        self._asked = True
+        self._sent = True
         self._answered = self._answered or exchange.status is not None
         self._exchanges.append(
             replace(
@@ -173,7 +173,7 @@ class Target:
     @property
     def answered(self) -> bool | None:
         """Whether a request since `begin` got a whole answer; None if there was no request."""
-        return self._answered if self._asked else None
+        return self._answered if self._sent else None
 
     def need_clock(self) -> None:
         """End the check as unmeasured if arrival times have no meaning."""
@@ -243,7 +243,7 @@ class Target:
         attempt = _Attempt(
             method, path, content, start, min(start + self.limits.answer, self._ends)
         )
-        self._asked = True
+        self._sent = True
         try:
             with self._connections.stream(
                 method, url, content=body, headers=merged, deadline=attempt.deadline
@@ -253,8 +253,8 @@ class Target:
             self._keep(attempt, None)
             raise self._late(attempt, "no answer") from None
         except (httpcore.ConnectError, httpcore.UnsupportedProtocol) as error:
-            words = f"nothing answers at {mask_logins(self.base_url)}: {error}"
-            raise TargetUnreachable(words) from None
+            message = f"nothing answers at {mask_logins(self.base_url)}: {error}"
+            raise TargetUnreachable(message) from None
         except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
             self._keep(attempt, None)
             raise Fail(f"{attempt.name}: the server closed the connection: {error}") from None

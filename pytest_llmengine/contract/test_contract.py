@@ -41,15 +41,15 @@ def _conclude(result: CheckResult) -> None:
 
 def _fail(result: CheckResult) -> NoReturn:
     """Fail with the reason and the HTTP exchanges, without a traceback of our own frames."""
-    words = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
+    lines = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
     if result.outcome is Outcome.ERROR:
-        words.append("This is no verdict on the engine.")
+        lines.append("This is no verdict on the engine.")
     if result.exchanges:
         last = result.exchanges[-1]
-        words += [
+        lines += [
             f"> {last.method} {last.path}",
             shortened(last.request_body, _MAX_SHOWN),
             f"< {'no answer' if last.status is None else last.status}",
             shortened(last.response_body, _MAX_SHOWN),
         ]
-    pytest.fail("\n".join(word for word in words if word), pytrace=False)
+    pytest.fail("\n".join(line for line in lines if line), pytrace=False)

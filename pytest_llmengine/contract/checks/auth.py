@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.contract.assertions import control, said
+from pytest_llmengine.contract.assertions import control, full_text
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, QUIRK, check
 
@@ -47,7 +47,7 @@ def scheme_case(target: Target) -> None:
         raise Unmeasured("the server answers without a key, so it may not have read this one")
     reply = _chat(target, {"Authorization": f"bearer {target.api_key}"})
     expect(reply.ok, f'the scheme "bearer": {reply.status}: {quote(reply.text)}')
-    said(reply.success())
+    full_text(reply.success())
 
 
 @rule("auth.models_protected", level=EXPECTED, tier=EXTENDED, source=SOURCE)

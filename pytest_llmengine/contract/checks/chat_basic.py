@@ -10,10 +10,10 @@ from pytest_llmengine.contract.assertions import (
     content,
     control,
     find_stop,
+    full_text,
     message,
     missing,
     pick,
-    said,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import (
@@ -133,7 +133,7 @@ def finish_reason_length(target: Target) -> None:
     """An answer that the token cap cut has the finish_reason "length"."""
     body = target.chat("Count from one to fifty in words.", max_tokens=3).success()
     reason = choice(body).get("finish_reason")
-    expect(reason == "length", f"finish_reason is {quote(reason)} after {said(body)!r}")
+    expect(reason == "length", f"finish_reason is {quote(reason)} after {full_text(body)!r}")
 
 
 @rule(
@@ -171,7 +171,7 @@ def unknown_field(target: Target) -> None:
     if reply.status == 400:
         expect(reply.error_message, f"400 without a message: {quote(reply.text)}")
     else:
-        said(reply.success())
+        full_text(reply.success())
 
 
 @rule(

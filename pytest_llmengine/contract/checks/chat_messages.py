@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import effect, said, usage
+from pytest_llmengine.contract.assertions import effect, full_text, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -172,7 +172,7 @@ def _expect_difference(target: Target, one: Messages, other: Messages, reason: s
 
 def _ask(target: Target, messages: Messages) -> dict[str, Any]:
     body = target.chat(messages, max_tokens=CAP).success()
-    said(body)
+    full_text(body)
     return body
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import find_stop, objects, pick, said, usage
+from pytest_llmengine.contract.assertions import find_stop, full_text, objects, pick, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -74,7 +74,7 @@ def n_multiple(target: Target) -> None:
 def seed_repeatable(target: Target) -> None:
     """The same seed gives the same text twice, also at temperature 1."""
     first, second = (
-        said(
+        full_text(
             target.chat(
                 "Invent a name for a planet.", temperature=1, seed=7, max_tokens=12
             ).success_or_refused()
@@ -97,8 +97,8 @@ def logit_bias(target: Target) -> None:
     # Every vocabulary has a token 100; its text does not matter.
     biased = target.chat(max_tokens=4, logit_bias={"100": 100}).success_or_refused()
     expect_effect(
-        said(plain) != said(biased),
-        f"logit_bias of 100 for one token left {said(plain)!r} as it was",
+        full_text(plain) != full_text(biased),
+        f"logit_bias of 100 for one token left {full_text(plain)!r} as it was",
     )
 
 
@@ -128,10 +128,10 @@ def service_tier(target: Target) -> None:
 
 def _expect_cap(target: Target, **cap: Any) -> None:
     body = target.chat(LONG_PROMPT, **cap).success()
-    text, came = said(body), usage(body, "completion_tokens")
-    asked = {name: value for name, value in cap.items() if value is not ...}
-    expect_effect(came <= 5, f"{asked}: {came} tokens came: {text[:80]!r}")
+    text, came = full_text(body), usage(body, "completion_tokens")
+    limits = {name: value for name, value in cap.items() if value is not ...}
+    expect_effect(came <= 5, f"{limits}: {came} tokens came: {text[:80]!r}")
 
 
 def _expect_accepted(target: Target, **params: Any) -> None:
-    said(target.chat(max_tokens=4, **params).success_or_refused())
+    full_text(target.chat(max_tokens=4, **params).success_or_refused())

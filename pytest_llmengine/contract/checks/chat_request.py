@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import control, expect_rejected, rejected, said
+from pytest_llmengine.contract.assertions import control, expect_rejected, full_text, rejected
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -160,5 +160,5 @@ def wrong_type(target: Target) -> None:
 def reasoning_effort(target: Target) -> None:
     """A reasoning_effort of "low" is accepted, one that the schema does not know is rejected."""
     body = target.chat(max_tokens=1, reasoning_effort="low").success_or_refused()
-    said(body)
+    full_text(body)
     expect_rejected(target, "reasoning_effort", "bogus")

@@ -104,8 +104,8 @@ def id_constant(target: Target) -> None:
 def created_constant(target: Target) -> None:
     """Every chunk of a stream has the same created, also when the stream lasts for seconds."""
     chunks = stream_chat(target, LONG, max_tokens=200)
-    seen = sorted({pick(chunk, int, "created") for chunk in chunks})
-    expect(len(seen) == 1, f"created changes in one stream: {seen}")
+    values = sorted({pick(chunk, int, "created") for chunk in chunks})
+    expect(len(values) == 1, f"created changes in one stream: {values}")
 
 
 @rule(
@@ -204,9 +204,9 @@ def _deliveries(target: Target) -> int:
 def n_interleaved(target: Target) -> None:
     """With n=2 the index says which choice a delta belongs to, and each choice ends."""
     chunks = stream_chat(target, n=2, temperature=0.8, seed=7, max_tokens=6)
-    seen = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
-    expect_effect(seen != {0}, "n=2 was accepted and one choice came")
-    expect(seen == {0, 1}, f"indexes {sorted(seen)} instead of 0 and 1")
+    indexes = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
+    expect_effect(indexes != {0}, "n=2 was accepted and one choice came")
+    expect(indexes == {0, 1}, f"indexes {sorted(indexes)} instead of 0 and 1")
     for index in (0, 1):
         reasons = finish_reasons(chunks, index)
         expect(len(reasons) == 1, f"choice {index} has the finish reasons {reasons}")

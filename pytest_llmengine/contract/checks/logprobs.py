@@ -127,8 +127,8 @@ def values(target: Target) -> None:
         expect(highest <= _ROUNDING, f"a logprob of {highest} is a probability above 1")
         expect(tops == sorted(tops, reverse=True), f"top_logprobs are not sorted: {tops}")
     joined = b"".join(_bytes(entry) for entry in entries)
-    said = content(body).encode()
-    expect(joined == said, f"the bytes join to {joined!r}, the text is {said!r}")
+    written = content(body).encode()
+    expect(joined == written, f"the bytes join to {joined!r}, the text is {written!r}")
 
 
 def _ask(target: Target, **params: Any) -> dict[str, Any]:

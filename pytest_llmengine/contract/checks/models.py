@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as url_quote
 
-from pytest_llmengine.contract.assertions import missing, objects, pick, said
+from pytest_llmengine.contract.assertions import full_text, missing, objects, pick
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -69,7 +69,7 @@ def retrieve_unknown(target: Target) -> None:
 @rule("models.id_usable", level=QUIRK, tier=EXTENDED, source="clients take a model from the list")
 def id_usable(target: Target) -> None:
     """A listed id is a model that answers."""
-    said(target.chat(model=_listed(target), max_tokens=4).success())
+    full_text(target.chat(model=_listed(target), max_tokens=4).success())
 
 
 def _listed(target: Target) -> str:

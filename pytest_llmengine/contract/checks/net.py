@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import chunks_of, control, said
+from pytest_llmengine.contract.assertions import chunks_of, control, full_text
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
@@ -33,11 +33,11 @@ def keepalive_reuse(target: Target) -> None:
     """A connection is used again, also after a stream."""
     with target.kept_alive():
         first = target.chat(max_tokens=1)
-        said(first.success())
+        full_text(first.success())
         stream = target.chat(max_tokens=4, stream=True)
         chunks_of(stream)
         last = target.chat(max_tokens=1)
-        said(last.success())
+        full_text(last.success())
     # This comes last, so that recordings hold the exchanges and the answers are always checked.
     target.need_direct()
     expect(first.port == stream.port, "the connection was closed after a whole answer")
@@ -57,7 +57,7 @@ def gzip_request(target: Target) -> None:
     headers = {**JSON_BODY, "Content-Encoding": "gzip"}
     reply = target.post(CHAT, raw=gzip.compress(_good(target), mtime=0), headers=headers)
     if reply.ok:
-        said(reply.success())
+        full_text(reply.success())
     else:
         clear = reply.status == 415 or (400 <= reply.status < 500 and reply.error_message)
         expect(clear, f"a body in gzip: {reply.status}: {quote(reply.text)}")
@@ -73,7 +73,7 @@ def chunked_request(target: Target) -> None:
     """A body sent in chunks, without a Content-Length, is read."""
     target.need_direct()
     reply = target.send("POST", CHAT, content=_good(target), headers=JSON_BODY, chunked=True)
-    said(reply.success())
+    full_text(reply.success())
 
 
 @rule("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
@@ -81,7 +81,7 @@ def expect_continue(target: Target) -> None:
     """A request with "Expect: 100-continue" is answered."""
     target.need_direct()
     headers = {**JSON_BODY, "Expect": "100-continue"}
-    said(target.post(CHAT, raw=_good(target), headers=headers).success())
+    full_text(target.post(CHAT, raw=_good(target), headers=headers).success())
 
 
 @rule(

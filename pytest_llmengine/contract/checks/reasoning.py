@@ -54,9 +54,9 @@ def field_name(target: Target) -> None:
 )
 def not_in_content(target: Target) -> None:
     """The content holds none of the tags that a model writes around its reasoning."""
-    said = content(target.chat(ASK, **THINKING).success_or_refused())
-    found = [tag for tag in _TAGS if tag in said]
-    expect(not found, f"{found} in the content: {quote(said)}")
+    answer = content(target.chat(ASK, **THINKING).success_or_refused())
+    found = [tag for tag in _TAGS if tag in answer]
+    expect(not found, f"{found} in the content: {quote(answer)}")
     _reasoned(target)
 
 

@@ -57,11 +57,11 @@ def json_object(target: Target) -> None:
         max_tokens=TOKENS,
     )
     body = answered(reply.success_or_refused())
-    said = content(body)
-    if choice(body).get("finish_reason") == "length" and said.lstrip().startswith("{"):
-        raise Unmeasured(f"the token cap cut the object: {said!r}")
+    answer = content(body)
+    if choice(body).get("finish_reason") == "length" and answer.lstrip().startswith("{"):
+        raise Unmeasured(f"the token cap cut the object: {answer!r}")
     expect_effect(
-        isinstance(_parsed(said), dict), f"json_object was accepted, and the answer is {said!r}"
+        isinstance(_parsed(answer), dict), f"json_object was accepted, and the answer is {answer!r}"
     )
 
 
@@ -156,12 +156,12 @@ def _control(target: Target) -> None:
     target.chat(ASK, response_format=FORMAT, max_tokens=2).success_or_refused()
 
 
-def _expect_colour(said: str) -> None:
-    expect_effect(_parsed(said) == COLOUR, f"the schema was accepted, and the answer is {said!r}")
+def _expect_colour(text: str) -> None:
+    expect_effect(_parsed(text) == COLOUR, f"the schema was accepted, and the answer is {text!r}")
 
 
-def _parsed(said: str) -> Any:
+def _parsed(answer: str) -> Any:
     try:
-        return json.loads(said)
+        return json.loads(answer)
     except (ValueError, RecursionError):
-        raise Ignored(f"JSON was asked for and accepted, and the answer is {said!r}") from None
+        raise Ignored(f"JSON was asked for and accepted, and the answer is {answer!r}") from None

@@ -171,14 +171,14 @@ def history_bad_json_args(target: Target) -> None:
 def _after_call(target: Target, arguments: str) -> Reply:
     """The reply to a history that contains a call with these arguments."""
     call = {"name": "get_weather", "arguments": arguments}
-    asked: JSON = {"role": "user", "content": ASK_WEATHER}
+    question: JSON = {"role": "user", "content": ASK_WEATHER}
     called: JSON = {
         "role": "assistant",
         "content": None,
         "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
     }
     result: JSON = {"role": "tool", "tool_call_id": "call_1", "content": "It is sunny."}
-    return target.chat([asked, called, result], tools=[WEATHER], max_tokens=8)
+    return target.chat([question, called, result], tools=[WEATHER], max_tokens=8)
 
 
 def _ask(target: Target, prompt: str, tool: JSON, **params: Any) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def auto_default(target: Target) -> None:
 def choice_required(target: Target) -> None:
     """tool_choice required gives at least one call, though the prompt asks for none."""
     body = _ask(target, "Say hello.", WEATHER, tool_choice="required")
-    expect_effect(called_names(body), f"required was accepted, and the answer is {_said(body)}")
+    expect_effect(called_names(body), f"required was accepted, and the answer is {_quoted(body)}")
 
 
 @rule(
@@ -80,7 +80,7 @@ def choice_named(target: Target) -> None:
     """A named tool_choice gives a call of that function, though the prompt asks for another."""
     body = _ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
     names = called_names(body)
-    expect_effect(names, f"get_time was named and accepted, and the answer is {_said(body)}")
+    expect_effect(names, f"get_time was named and accepted, and the answer is {_quoted(body)}")
     expect_effect(set(names) == {"get_time"}, f"get_time was named, and {names} was called")
 
 
@@ -164,5 +164,5 @@ def _control(target: Target) -> None:
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
 
 
-def _said(body: dict[str, Any]) -> str:
+def _quoted(body: dict[str, Any]) -> str:
     return f"text: {content(body)!r}"
