@@ -54,8 +54,6 @@ class Tier(IntEnum):
 
 REQUIRED, EXPECTED, OPTIONAL, QUIRK = Level
 SMOKE, CORE, EXTENDED = Tier
-LevelName = Literal["required", "expected", "optional", "quirk"]
-TierName = Literal["smoke", "core", "extended"]
 
 
 class RuleError(ConfigError, ValueError):
@@ -110,9 +108,8 @@ class Check:
     @property
     def own_file(self) -> str | None:
         """The file of a rule that a user has added; None for a check of this package."""
-        return (
-            None if self.run.__module__.startswith(f"{_CHECKS}.") else _code(self.run).co_filename
-        )
+        shipped = self.run.__module__.startswith(f"{_CHECKS}.")
+        return None if shipped else _code(self.run).co_filename
 
 
 _CHECKS = "pytest_llmengine.contract.checks"
@@ -129,13 +126,14 @@ RESERVED = frozenset(
 """The first parts of the ids and groups of this package; a user's rule begins with another."""
 
 _catalogue: dict[str, Check] = {}
+_forgotten: list[Check] = []
 
 
 def check(  # noqa: PLR0913 - the fields of a check
     id: str,  # noqa: A002 - the name of the field
     *,
-    level: Level | LevelName,
-    tier: Tier | TierName,
+    level: Level | Literal["required", "expected", "optional", "quirk"],
+    tier: Tier | Literal["smoke", "core", "extended"],
     source: str,
     needs: Iterable[Capability | str] = (),
     timing: bool = False,
@@ -265,11 +263,21 @@ def _line_of(path: Path, error: Exception) -> str:
 
 
 def forget_rules(modules: Iterable[object]) -> None:
-    """Remove the rules that were defined in these modules."""
+    """Remove the rules that were defined in these modules, so that others may have their ids."""
+    rules = _rules_of(modules, _catalogue.values())
+    _forgotten.extend(_catalogue.pop(entry.id) for entry in rules)
+
+
+def recall_rules(modules: Iterable[object]) -> None:
+    """Add the rules again that `forget_rules` removed and that were defined in these modules."""
+    for entry in _rules_of(modules, _forgotten):
+        _forgotten.remove(entry)
+        _catalogue.setdefault(entry.id, entry)
+
+
+def _rules_of(modules: Iterable[object], rules: Iterable[Check]) -> list[Check]:
     spaces = [vars(module) for module in modules if isinstance(module, ModuleType)]
-    for entry in list(_catalogue.values()):
-        if any(inspect.unwrap(entry.run).__globals__ is space for space in spaces):
-            del _catalogue[entry.id]
+    return [r for r in rules if any(inspect.unwrap(r.run).__globals__ is s for s in spaces)]
 
 
 def catalogue() -> dict[str, Check]:

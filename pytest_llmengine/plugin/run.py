@@ -26,6 +26,7 @@ from pytest_llmengine.plugin.reporting import Recordings, Verdicts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.ownership import Owner
@@ -46,6 +47,8 @@ def begin(config: pytest.Config) -> None:
     because the lookup imports the library.
     """
     values_of(config)
+    if registry := _registry():  # another run in this process may have used the same modules
+        registry.recall_rules(config.pluginmanager.get_plugins())
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
@@ -63,8 +66,13 @@ def end(config: pytest.Config) -> None:
     if _pool in config.stash:
         config.stash[_pool].close()
     end_containers(config)
-    if registry := sys.modules.get("pytest_llmengine.contract.registry"):
+    if registry := _registry():
         registry.forget_rules(config.pluginmanager.get_plugins())
+
+
+def _registry() -> ModuleType | None:
+    """The catalogue's module if something has imported it, such as a conftest.py with rules."""
+    return sys.modules.get("pytest_llmengine.contract.registry")
 
 
 def settings(config: pytest.Config) -> Settings:

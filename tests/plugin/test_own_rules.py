@@ -185,6 +185,24 @@ def test_a_run_in_this_process_leaves_no_rules_behind(own_rules: pytest.Pytester
     own_rules.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
 
 
+def test_a_second_run_in_one_process_has_the_rules_of_modules(
+    pytester: pytest.Pytester,
+) -> None:
+    """Python does not import a plugin again, and its rules are there all the same."""
+    pytester.makepyfile(
+        acme_rules=_RULES,
+        twice=f"""
+        import pytest
+        arguments = [*{_SUITE}, "--engine=mock", "-p", "acme_rules", "-k", "acme", "-q"]
+        print([int(pytest.main(arguments)) for _ in range(2)])
+        """,
+    )
+
+    result = pytester.runpython(pytester.path / "twice.py")
+
+    result.stdout.fnmatch_lines(["1 failed, 2 passed*", "1 failed, 2 passed*", "[[]1, 1[]]"])
+
+
 def test_rules_run_on_a_real_model(
     own_rules: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
