@@ -34,7 +34,7 @@ def list_checks(
     ] = None,
     level: Annotated[
         list[LevelName] | None,
-        typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
+        typer.Option(help="Only rules of this level; repeatable.", show_default="all"),
     ] = None,
     rules: RulesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -60,7 +60,7 @@ def explain(
     *,
     rules: RulesOption = None,
 ) -> None:
-    """Say what a check asks, why, and what breaks it."""
+    """Print the rule of a check, its source, its mutants and the profiles that know it."""
     from pytest_llmengine.cli.explanation import explanation
     from pytest_llmengine.contract.registry import read_rules, select
 
@@ -75,7 +75,7 @@ def explain(
 def profile(
     engine: Annotated[str, typer.Argument(metavar="ENGINE", help="A backend, such as vllm_api.")],
 ) -> None:
-    """Print the known deviations of an engine, to be changed and given to `verify --profile`."""
+    """Print the shipped profile of an engine, to be edited for `verify --profile`."""
     from pytest_llmengine.contract.profile import shipped_profiles
 
     shipped = shipped_profiles()

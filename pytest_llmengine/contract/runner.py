@@ -122,8 +122,8 @@ def _judge(
     if outcome is Outcome.PASS:
         gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
         return Outcome.FAIL, (
-            f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile: "
-            f"`llmengine contract profile {profile.engine}` prints a shipped one, `llmengine "
-            "verify --profile FILE` takes a copy, and `--write-profile FILE` with it mends that"
+            f"the deviation of {profile.engine} ({gone}) is gone; remove it from the profile: "
+            f"`llmengine contract profile {profile.engine}` prints the shipped one, and `llmengine "
+            "verify --profile FILE --write-profile FILE` updates a copy of it"
         )
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

@@ -43,7 +43,7 @@ def _fail(result: CheckResult) -> NoReturn:
     """Fail with the reason and the HTTP exchanges, without a traceback of our own frames."""
     lines = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
     if result.outcome is Outcome.ERROR:
-        lines.append("This is no verdict on the engine.")
+        lines.append("This is not a verdict on the engine.")
     if result.exchanges:
         last = result.exchanges[-1]
         lines += [

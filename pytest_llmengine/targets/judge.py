@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _NOT_YET = (
-    "there is no recording of it yet; where the engine is at hand: "
+    "there is no recording of it yet; to make one, run: "
     "llmengine verify --engine {}{} --mode record --check {}"
 )
 

@@ -110,7 +110,24 @@ def _blank(target: Target) -> None:
         ({"run": _generator}, "an async function or a generator is not run"),
         ({"run": Driver}, "it is not a function"),
     ],
-    ids=str,
+    ids=[
+        "one part",
+        "upper case",
+        "space",
+        "path",
+        "reserved id",
+        "reserved group",
+        "other group",
+        "level",
+        "tier",
+        "capability",
+        "driver class",
+        "driver object",
+        "no docstring",
+        "async",
+        "generator",
+        "class",
+    ],
 )
 def test_a_wrong_rule_is_one_error_that_names_its_line(fields: dict[str, Any], words: str) -> None:
     """The message has the place, the id, and what is wrong."""

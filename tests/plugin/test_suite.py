@@ -184,7 +184,7 @@ def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServe
     result.stdout.fnmatch_lines(
         [
             "error: the check itself broke: ZeroDivisionError: division by zero",
-            "This is no verdict on the engine.",
+            "This is not a verdict on the engine.",
             "SKIPPED *unmeasured: no clock here",
             "SKIPPED *unmeasured: no-such-client>=1.0 is not installed*",
             "SKIPPED *refused: no tools here",

@@ -65,7 +65,7 @@ def id_unique(target: Target) -> None:
 def created_unix_int(target: Target) -> None:
     """The created time is a whole number of seconds since 1970."""
     created = pick(target.chat(max_tokens=1).success(), int, "created")
-    expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is no time in seconds")
+    expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is not a time in seconds")
 
 
 @rule("chat.basic.model_echo", level=EXPECTED, tier=EXTENDED, source=f"{SPEC}.model")

@@ -34,7 +34,7 @@ def sse_grammar(target: Target) -> None:
     chunks_of(reply)
     lines = reply.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     wrong = [line for line in lines if line and line.partition(":")[0] not in {*_FIELDS, ""}]
-    expect(not wrong, f"a line is no field of an event stream: {quote(wrong[:1])}")
+    expect(not wrong, f"a line is not a field of an event stream: {quote(wrong[:1])}")
     expect(lines[-2:] == ["", ""], f"no blank line after the last event: {quote(lines[-2:])}")
 
 
