@@ -117,13 +117,7 @@ _LEVELS = {level.value: level for level in Level}
 _TIERS = {tier.name.lower(): tier for tier in Tier}
 _CAPABILITIES = {capability.value: capability for capability in Capability}
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
-RESERVED = frozenset(
-    """
-    auth chat comp completions conc dspy emb embeddings err hdr logprobs long models net reasoning
-    resp responses struct tools usage
-    """.split()  # noqa: SIM905 - a list of words
-)
-"""The first parts of the ids and groups of this package; a user's rule begins with another."""
+_OTHER_PREFIXES = {"comp", "emb", "long", "resp"}  # ids that do not begin with their group
 
 _catalogue: dict[str, Check] = {}
 _forgotten: list[Check] = []
@@ -211,12 +205,23 @@ def _check_names(new: Check) -> None:
     if new.own_file is None:
         return
     for name in (new.id, new.group):
-        if (first := name.partition(".")[0]) in RESERVED:
+        if (first := name.partition(".")[0]) in reserved_prefixes():
             raise ValueError(
                 f"{first!r} begins the names of shipped rules; begin with a name of your own"
             )
     if not new.id.startswith(f"{new.group}."):
         raise ValueError(f"an id begins with its group, and the group is {new.group!r}")
+
+
+def reserved_prefixes() -> set[str]:
+    """The first parts of the ids and groups of this package, without an import of its checks."""
+    return {module.partition("_")[0] for module in _modules()} | _OTHER_PREFIXES
+
+
+def _modules() -> list[str]:
+    """The names of the modules with the checks of this package."""
+    package = importlib.import_module(_CHECKS)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
 def _code(run: CheckFunction) -> CodeType:
@@ -282,9 +287,8 @@ def _rules_of(modules: Iterable[object], rules: Iterable[Check]) -> list[Check]:
 
 def catalogue() -> dict[str, Check]:
     """Every check by id: those of this package by file and function, then those of users."""
-    package = importlib.import_module(_CHECKS)
-    for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-        importlib.import_module(f"{package.__name__}.{module}")
+    for module in _modules():
+        importlib.import_module(f"{_CHECKS}.{module}")
     ordered = sorted(_catalogue.values(), key=lambda entry: entry.own_file is not None)
     return {entry.id: entry for entry in ordered}
 

@@ -14,7 +14,6 @@ from pytest_llmengine.contract.driver import Driver
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import (
-    RESERVED,
     Level,
     RuleError,
     Tier,
@@ -22,6 +21,7 @@ from pytest_llmengine.contract.registry import (
     check,
     forget_rules,
     read_rules,
+    reserved_prefixes,
     select,
 )
 from pytest_llmengine.contract.runner import run_check
@@ -59,7 +59,7 @@ def test_names_of_this_package_resolve() -> None:
 def test_reserved_names_begin_the_ids_and_groups_of_the_shipped_rules() -> None:
     """A rule of a user cannot meet one that is shipped, or that is added to a shipped group."""
     names = [name for c in catalogue().values() for name in (c.id, c.group)]
-    assert {name.partition(".")[0] for name in names} == RESERVED
+    assert {name.partition(".")[0] for name in names} == reserved_prefixes()
 
 
 def test_fields_may_be_given_as_text() -> None:
