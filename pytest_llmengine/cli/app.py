@@ -20,7 +20,7 @@ from pytest_llmengine.cli import (
     verify,
 )
 from pytest_llmengine.cli.options import stderr
-from pytest_llmengine.reports.model import tool_version
+from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmengine.cli.options import LevelName, TierName, print_rows, stderr, stdout
+from pytest_llmengine.cli.options import (
+    LevelName,
+    RulesOption,
+    TierName,
+    print_rows,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.registry import Check
@@ -27,13 +34,16 @@ def list_checks(
     ] = None,
     level: Annotated[
         list[LevelName] | None,
-        typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
+        typer.Option(help="Only rules of this level; repeatable.", show_default="all"),
     ] = None,
+    rules: RulesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List every check with its level, tier and rule."""
-    from pytest_llmengine.contract.registry import Level, Tier, select
+    from pytest_llmengine.contract.registry import Level, Tier, read_rules, select
 
+    for path in rules or ():
+        read_rules(path)
     levels = [Level(name) for name in level or ()]
     checks = select(tier=Tier[tier.name], ids=group or (), levels=levels)
     if as_json:
@@ -47,11 +57,15 @@ def explain(
     id: Annotated[  # noqa: A002 - the row's own name
         str, typer.Argument(metavar="ID", help="A check, a group, or the start of several ids.")
     ],
+    *,
+    rules: RulesOption = None,
 ) -> None:
-    """Say what a check asks, why, and what breaks it."""
+    """Print the rule of a check, its source, its mutants and the profiles that know it."""
     from pytest_llmengine.cli.explanation import explanation
-    from pytest_llmengine.contract.registry import select
+    from pytest_llmengine.contract.registry import read_rules, select
 
+    for path in rules or ():
+        read_rules(path)
     console = stdout()
     for check in select(ids=[id]):
         console.print(explanation(check))
@@ -61,7 +75,7 @@ def explain(
 def profile(
     engine: Annotated[str, typer.Argument(metavar="ENGINE", help="A backend, such as vllm_api.")],
 ) -> None:
-    """Print the known deviations of an engine, to be changed and given to `verify --profile`."""
+    """Print the shipped profile of an engine, to be edited for `verify --profile`."""
     from pytest_llmengine.contract.profile import shipped_profiles
 
     shipped = shipped_profiles()

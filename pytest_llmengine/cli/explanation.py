@@ -47,7 +47,7 @@ def _facts(check: Check) -> list[tuple[str, str]]:
         *([("drives", f"{check.package}")] if check.package else []),
         ("clock", "only a live run can measure it" if check.timing else "no"),
         *(("mutant", name) for name in broken),
-        *(("profile", line) for line in _profiles(check)),
+        *(("profile", line) for line in _profiles(check) if check.own_file is None),
     ]
 
 

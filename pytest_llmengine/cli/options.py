@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -123,6 +124,14 @@ StartupTimeoutOption = Annotated[
         min=0.001,
         help="How many seconds a container may take to its first token, downloads aside.",
         show_default="600",
+    ),
+]
+RulesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="A Python file with rules of your own, such as conftest.py; repeatable.",
     ),
 ]
 AllowHostOption = Annotated[

@@ -12,6 +12,7 @@ from pytest_llmengine.cli.options import (
     GpusOption,
     ImageOption,
     LevelName,
+    RulesOption,
     StartupTimeoutOption,
     TierName,
     stdout,
@@ -40,7 +41,7 @@ def verify(  # noqa: PLR0913 - one option each
         str | None, typer.Option("--model", "--engine-model", help="The model to ask for.")
     ] = None,
     tier: Annotated[
-        TierName, typer.Option(help="How deep to go; a tier includes those before it.")
+        TierName, typer.Option(help="How thorough the run is; a tier includes those before it.")
     ] = TierName.EXTENDED,
     check: Annotated[
         list[str] | None,
@@ -48,12 +49,13 @@ def verify(  # noqa: PLR0913 - one option each
     ] = None,
     skip: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="All but this group or check; repeatable."),
+        typer.Option(metavar="NAME", help="Leave out this group or check; repeatable."),
     ] = None,
     level: Annotated[
         list[LevelName] | None,
-        typer.Option(help="Only rules that rest on this; repeatable.", show_default="all"),
+        typer.Option(help="Only rules of this level; repeatable.", show_default="all"),
     ] = None,
+    rules: RulesOption = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
@@ -71,7 +73,7 @@ def verify(  # noqa: PLR0913 - one option each
     ] = None,
     write_profile: Annotated[
         Path | None,
-        typer.Option(help="Write what was seen as a profile that accepts it (TOML)."),
+        typer.Option(help="Write a profile that accepts the observed deviations (TOML)."),
     ] = None,
     image: ImageOption = None,
     gpus: GpusOption = None,
@@ -86,24 +88,26 @@ def verify(  # noqa: PLR0913 - one option each
         float, typer.Option(min=0.001, help="How many seconds the checks may take together.")
     ] = 7200,
     max_unanswered: Annotated[
-        int, typer.Option(min=1, help="Stop after so many checks in a row without an answer.")
+        int, typer.Option(min=1, help="Stop after this many checks in a row without an answer.")
     ] = 3,
 ) -> None:
-    """Hold a server to the contract and print where it keeps it.
+    """Check which rules of the contract a server keeps, and print a report.
 
-    Exit status: 0 all accepted, 1 some check is not, 2 nothing could be checked, 130 interrupted;
-    what was checked before an interrupt is printed and written.
+    Exit status: 0 all checks are accepted, 1 a check is not, 2 nothing could be checked, 130
+    interrupted; the report of an interrupted run has the checks that were run before.
     """
     from pytest_llmengine.cli.errors import INTERRUPTED
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
-    from pytest_llmengine.contract.registry import Level, Tier, select
+    from pytest_llmengine.contract.registry import Level, Tier, read_rules, select
     from pytest_llmengine.reports import check_path, profile_file, write_report
     from pytest_llmengine.reports.render import print_report
     from pytest_llmengine.targets import Mode, Settings
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
+    for path in rules or ():
+        read_rules(path)
     for path in report or ():
         check_path(path)
     if write_profile is not None:
@@ -137,7 +141,7 @@ def verify(  # noqa: PLR0913 - one option each
     for path in report or ():
         write_report(ran.report, path)
     if write_profile is not None:
-        seen = profile_file.write_profile(ran.results, ran.profile, ran.report, write_profile)
-        told = f"written to {write_profile}, with what was seen of {seen} rules; --profile takes it"
-        stdout().print(told, soft_wrap=True)
+        count = profile_file.write_profile(ran.results, ran.profile, ran.report, write_profile)
+        message = f"written to {write_profile}; broken rules in it: {count}; use it by --profile"
+        stdout().print(message, soft_wrap=True)
     raise typer.Exit(INTERRUPTED if ran.interrupted else 0 if ran.report.accepted else 1)

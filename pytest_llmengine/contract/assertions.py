@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
 
 
 T = TypeVar("T")
@@ -74,14 +75,14 @@ def _spell(path: tuple[str | int, ...]) -> str:
 
 def rejected(reply: Reply, what: str) -> None:
     """Expect a 400 with a message; after a 200 the check ends as ignored."""
-    expect_effect(reply.status != 200, f"{what} was accepted with 200: {quote(reply.text)}")
+    expect_effect(not reply.ok, f"{what} was accepted with 200: {quote(reply.text)}")
     expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
     expect(reply.error_message, f"{what}: a 400 without a message: {quote(reply.text)}")
 
 
 def control(target: Target, **params: Any) -> None:
     """Expect an answer to a valid request, so that a refusal of the next one has a meaning."""
-    said(target.chat(max_tokens=1, **params).success())
+    full_text(target.chat(max_tokens=1, **params).success())
 
 
 def expect_rejected(target: Target, name: str, *values: Any) -> None:
@@ -109,7 +110,7 @@ def provoke(target: Target) -> dict[str, Reply]:
         NO_PATH: target.get("/no/such/path"),
     }
     for what, reply in replies.items():
-        expect_effect(reply.status != 200, f"{what} was answered with 200: {quote(reply.text)}")
+        expect_effect(not reply.ok, f"{what} was answered with 200: {quote(reply.text)}")
         expect(400 <= reply.status < 500, f"{what}: {reply.status}: {quote(reply.text)}")
     return replies
 
@@ -168,7 +169,7 @@ def reasoning(body: dict[str, Any]) -> str:
     return found[0] if found else ""
 
 
-def said(body: dict[str, Any]) -> str:
+def full_text(body: dict[str, Any]) -> str:
     """The whole text of the first choice: its reasoning, then its content."""
     return reasoning(body) + content(body)
 
@@ -183,7 +184,7 @@ def usage(body: dict[str, Any], name: str) -> int:
 def effect(body: dict[str, Any]) -> tuple[str, int | None]:
     """What changes if the model sees other messages: the whole text and the prompt's tokens."""
     has_usage = body.get("usage") is not None
-    return said(body), usage(body, "prompt_tokens") if has_usage else None
+    return full_text(body), usage(body, "prompt_tokens") if has_usage else None
 
 
 def answered(body: dict[str, Any]) -> dict[str, Any]:

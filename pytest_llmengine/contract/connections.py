@@ -22,14 +22,14 @@ _PIECE = 65_536  # bytes per write; each write waits separately
 
 
 class Connections:
-    """A pool of connections; it keeps up to `kept` of them open for the next request."""
+    """A pool of connections; it keeps up to `idle` of them open for the next request."""
 
-    def __init__(self, *, kept: int = 0) -> None:
-        self._due = _Due()
+    def __init__(self, *, idle: int = 0) -> None:
+        self._deadline = _Deadline()
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(trust_env=False),
-            max_keepalive_connections=kept,
-            network_backend=_Backend(self._due),
+            max_keepalive_connections=idle,
+            network_backend=_Backend(self._deadline),
         )
 
     def stream(
@@ -45,7 +45,7 @@ class Connections:
 
         The answer must be read in the thread that sent the request. Raises httpcore's exceptions.
         """
-        self._due.at = deadline
+        self._deadline.at = deadline
         parts = httpx.URL(url)
         address = httpcore.URL(
             scheme=parts.raw_scheme, host=parts.raw_host, port=parts.port, target=parts.raw_path
@@ -58,7 +58,7 @@ class Connections:
         self._pool.close()
 
 
-class _Due(threading.local):
+class _Deadline(threading.local):
     """The deadline of the request in this thread."""
 
     at: float = 0.0
@@ -74,8 +74,8 @@ class _Due(threading.local):
 class _Backend(httpcore.NetworkBackend):
     """httpcore's own sockets with our time limits."""
 
-    def __init__(self, due: _Due) -> None:
-        self._due = due
+    def __init__(self, deadline: _Deadline) -> None:
+        self._deadline = deadline
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -86,24 +86,24 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        left = self._due.left(httpcore.ConnectTimeout)
+        left = self._deadline.left(httpcore.ConnectTimeout)
         stream = self._sockets.connect_tcp(host, port, left, local_address, socket_options)
-        return _Stream(stream, self._due)
+        return _Stream(stream, self._deadline)
 
 
 class _Stream(httpcore.NetworkStream):
     """One connection whose waits end at the request's deadline."""
 
-    def __init__(self, stream: httpcore.NetworkStream, due: _Due) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
         self._stream = stream
-        self._due = due
+        self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - our deadline replaces it
-        return self._stream.read(max_bytes, self._due.left(httpcore.ReadTimeout))
+        return self._stream.read(max_bytes, self._deadline.left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - our deadline replaces it
         for start in range(0, len(buffer), _PIECE):
-            left = self._due.left(httpcore.WriteTimeout)
+            left = self._deadline.left(httpcore.WriteTimeout)
             self._stream.write(buffer[start : start + _PIECE], left)
 
     def close(self) -> None:
@@ -115,8 +115,8 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002 - our deadline replaces it
     ) -> httpcore.NetworkStream:
-        left = self._due.left(httpcore.ConnectTimeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._due)
+        left = self._deadline.left(httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

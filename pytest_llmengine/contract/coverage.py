@@ -85,12 +85,12 @@ class Coverage:
     def lines(self) -> list[str]:
         """The same as text: one line of counts, then one line per problem."""
         counts = self.to_dict()
-        told = (
+        summary = (
             f"{counts['checks']} checks: {counts['passed_on_reference']} pass on the reference, "
             f"{counts['killed']} notice every one of their mutants ({counts['mutants']} in all)"
         )
         return [
-            told,
+            summary,
             *(f"fails on the reference: {_line(t)}" for t in self.failed_on_reference),
             *(f"survives: {_line(t)}" for t in self.survivors),
             *(f"left out: {check}: {why}" for check, why in self.left_out.items()),

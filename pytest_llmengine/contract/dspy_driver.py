@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import httpx
 from pydantic import BaseModel
 
+from pytest_llmengine.contract.driver import Driver, Package
 from pytest_llmengine.contract.outcomes import Fail, Refused, Unmeasured, quote
-from pytest_llmengine.contract.target import HTTPExchange, refuses
+from pytest_llmengine.contract.reply import refuses
+from pytest_llmengine.contract.target import HTTPExchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,33 +32,32 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 
-def repeating(**fields: Any) -> str:
-    """A question that asks to repeat its answer, field by field as DSPy's ChatAdapter writes it."""
-    said = "\n\n".join(f"[[ ## {name} ## ]]\n{_written(v)}" for name, v in fields.items())
-    return f"Repeat these lines:\n\n{said}\n\n[[ ## completed ## ]]"
+def repeat_question(**fields: Any) -> str:
+    """A question that contains its answer, in the form of fields of DSPy's ChatAdapter."""
+    lines = "\n\n".join(f"[[ ## {name} ## ]]\n{_as_text(v)}" for name, v in fields.items())
+    return f"Repeat these lines:\n\n{lines}\n\n[[ ## completed ## ]]"
 
 
-def rehearsed(program: P, *shown: dict[str, Any], **inputs: Any) -> P:
-    """Give a program demos that repeat their text; with three, a model of 135M does so too.
+def with_demos(program: P, *answers: dict[str, Any], **inputs: Any) -> P:
+    """Give a program demos that repeat their text; with three demos, a model of 135M does so too.
 
-    ``shown`` are the fields of each answer, ``inputs`` the demos' inputs besides the question.
+    ``answers`` are the fields of each answer, ``inputs`` the inputs besides the question.
     """
     import dspy  # noqa: PLC0415 - heavy and optional
 
-    given = {"question", *inputs}
-    demos = [dspy.Example(question=repeating(**fields), **inputs, **fields) for fields in shown]
-    program.demos = [demo.with_inputs(*given) for demo in demos]  # type: ignore[attr-defined] # DSPy's
+    names = {"question", *inputs}
+    demos = [dspy.Example(question=repeat_question(**a), **inputs, **a) for a in answers]
+    program.demos = [demo.with_inputs(*names) for demo in demos]  # type: ignore[attr-defined] # DSPy's
     return program
 
 
-def _written(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value)
 
 
 _PATH = "/chat/completions (by DSPy)"
-_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,9 @@ def _finish_reasons(response: Any) -> list[Any]:
 
 
 def _exchange(entry: Mapping[str, Any]) -> HTTPExchange:
-    asked = {"messages": entry["messages"], **entry["kwargs"]}
-    said = {"outputs": entry["outputs"], "usage": entry["usage"]}
-    return HTTPExchange("POST", _PATH, _json(asked), _OK, {}, _json(said), 0.0)
+    request = {"messages": entry["messages"], **entry["kwargs"]}
+    response = {"outputs": entry["outputs"], "usage": entry["usage"]}
+    return HTTPExchange("POST", _PATH, _json(request), httpx.codes.OK, {}, _json(response), 0.0)
 
 
 def _json(value: object) -> str:
@@ -140,9 +142,9 @@ def language_model(target: Target, features: frozenset[str] = frozenset()) -> An
     lm = import_dspy().LM
     model = f"openai/{target.model}"
     if hasattr(lm, "supported_params"):
-        lm = _declaring(lm, features)
+        lm = _with_features(lm, features)
     else:
-        _tell_litellm(model, features)
+        _register_with_litellm(model, features)
     return lm(
         model,
         api_base=target.base_url,
@@ -155,7 +157,7 @@ def language_model(target: Target, features: frozenset[str] = frozenset()) -> An
     )
 
 
-def _declaring(lm: Any, features: frozenset[str]) -> Any:
+def _with_features(lm: Any, features: frozenset[str]) -> Any:
     """Declare features on the language model, where DSPy looks them up from 3.4 on."""
     params = {"tools", "tool_choice"} if "tools" in features else set()
     if features & {"json_object", "json_schema"}:
@@ -171,7 +173,7 @@ def _declaring(lm: Any, features: frozenset[str]) -> Any:
     )
 
 
-def _tell_litellm(model: str, features: frozenset[str]) -> None:
+def _register_with_litellm(model: str, features: frozenset[str]) -> None:
     """Declare features to litellm, where DSPy up to 3.3 looks them up."""
     import litellm  # noqa: PLC0415 - heavy and optional
 
@@ -206,13 +208,13 @@ class Programs:
         the text, the model did not follow DSPy's format, and the check ends as unmeasured.
         """
         try:
-            made = program()
+            result = program()
         except Exception as error:  # noqa: BLE001 - each library has its own errors
             self._collect()
-            self._blame(_first(error))
+            self._end_after(_first_error(error))
         self._collect()
         self._expect_answers()
-        return made
+        return result
 
     def _collect(self) -> None:
         self.answers = [DSPyAnswer.of(entry) for entry in self.lm.history]
@@ -231,7 +233,7 @@ class Programs:
                     raise Unmeasured("the token cap came before any text")
                 raise Fail("an answer without a text and without a tool call")
 
-    def _blame(self, error: BaseException) -> NoReturn:
+    def _end_after(self, error: BaseException) -> NoReturn:
         """End the check with the verdict for an error, depending on what caused it."""
         self._expect_answers()
         if self.answers and isinstance(error, (self._parse_error, ValueError)):
@@ -242,8 +244,8 @@ class Programs:
         if status is not None and refuses(status):
             raise Refused(f"{status} {quote(message)}") from error
         self._target.get("/models")  # raises if there is no server
-        told = f"{status or ''} {quote(message)}".strip()
-        raise Fail(f"DSPy ended with {type(error).__name__}: {told}") from error
+        description = f"{status or ''} {quote(message)}".strip()
+        raise Fail(f"DSPy ended with {type(error).__name__}: {description}") from error
 
     @property
     def _parse_error(self) -> type[Exception]:
@@ -257,25 +259,31 @@ class Programs:
         return quote(self.answers[-1].texts[0])
 
 
-@contextmanager
-def programs(target: Target, *features: str, json: bool = False) -> Iterator[Programs]:
-    """Use the target as DSPy's language model until the block ends.
+class DSPyDriver(Driver):
+    """Runs a check's programs on the target."""
 
-    ``features`` are the declared features of the model. Answers are read in DSPy's chat format, or
-    as JSON. DSPy does not try the other format if one fails, because each check judges one format.
-    """
-    with _quiet():
-        made = Programs(target, frozenset(features))
-        native = "tools" in features
-        adapter = (
-            made.dspy.JSONAdapter(use_native_function_calling=native)
-            if json
-            else made.dspy.ChatAdapter(
-                use_native_function_calling=native, use_json_adapter_fallback=False
+    package = Package("dspy", (3, 1), install="pip install 'pytest-llmengine[dspy]'")
+
+    @contextmanager
+    def programs(self, *features: str, json: bool = False) -> Iterator[Programs]:
+        """Use the target as DSPy's language model until the block ends.
+
+        ``features`` are the declared features of the model. Answers are read in DSPy's chat format,
+        or as JSON. DSPy does not try the other format if one fails, because each check judges one
+        format.
+        """
+        with _quiet():
+            programs = Programs(self.target, frozenset(features))
+            native = "tools" in features
+            adapter = (
+                programs.dspy.JSONAdapter(use_native_function_calling=native)
+                if json
+                else programs.dspy.ChatAdapter(
+                    use_native_function_calling=native, use_json_adapter_fallback=False
+                )
             )
-        )
-        with made.dspy.context(lm=made.lm, adapter=adapter, track_usage=True):
-            yield made
+            with programs.dspy.context(lm=programs.lm, adapter=adapter, track_usage=True):
+                yield programs
 
 
 @contextmanager
@@ -294,7 +302,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _first(error: BaseException) -> BaseException:
+def _first_error(error: BaseException) -> BaseException:
     """The error itself, or the first error of an exception group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

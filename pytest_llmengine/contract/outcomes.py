@@ -15,6 +15,12 @@ def quote(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
+def shortened(text: str, limit: int) -> str:
+    """A text up to `limit` characters, with the number of characters that are left out."""
+    left_out = len(text) - limit
+    return text if left_out <= 0 else f"{text[:limit]}... ({left_out} more characters)"
+
+
 class Outcome(StrEnum):
     """The verdict of one check on one target.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmengine.config.documents import DocumentError, load_toml, read_text
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.driver import Package
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.registry import Package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def _capabilities(data: dict[str, Any], source: str) -> frozenset[Capability]:
     if names is None:
         return frozenset(Capability)
     if not isinstance(names, list):
-        msg = f'{source}: capabilities: {names!r} is no list, such as ["streaming"]'
+        msg = f'{source}: capabilities: {names!r} is not a list such as ["streaming"]'
         raise ProfileError(msg)
     try:
         return frozenset(Capability(name) for name in names)

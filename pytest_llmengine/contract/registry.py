@@ -1,69 +1,38 @@
-"""The catalogue of all checks, with the packages that some of them need."""
+"""The catalogue of all checks: those of this package, and the rules that users add."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable, Iterable
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import IntEnum, StrEnum
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Self
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from llmengine.types.errors import ConfigError
+from llmengine.types.request import Capability
+from pytest_llmengine.contract.driver import Driver
 
 if TYPE_CHECKING:
-    from llmengine.types.request import Capability
-    from pytest_llmengine.contract.target import Target
+    from pathlib import Path
+    from types import CodeType
+
+    from pytest_llmengine.contract.driver import Package
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A client library with its minimum version; our extra with that name installs it."""
+CheckFunction = Callable[[Any], None]
+"""A function of a target, or of the driver that the check names."""
 
-    name: str
-    since: tuple[int, int]
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse a text such as ``dspy>=3.4``; raises ValueError for another form."""
-        name, found, since = text.partition(">=")
-        if not name or not found:
-            raise ValueError(f"{text!r} is not a name and a version such as dspy>=3.4")
-        return cls(name, _release(since))
-
-    def __str__(self) -> str:
-        major, minor = self.since
-        return f"{self.name}>={major}.{minor}"
-
-    @property
-    def installed(self) -> str:
-        """The installed release, such as ``dspy-3.4``; all its versions send the same requests."""
-        major, minor = _release(version(self.name))
-        return f"{self.name}-{major}.{minor}"
-
-    @property
-    def missing(self) -> str:
-        """Why it cannot be used here and how to install it; "" if it can be used."""
-        install = f"pip install 'pytest-llmengine[{self.name}]'"
-        try:
-            here = version(self.name)
-        except PackageNotFoundError:
-            return f"{self} is not installed: {install}"
-        if _release(here) < self.since:
-            return f"{self.name} {here} is installed, and this drives {self}: {install}"
-        return ""
-
-
-def _release(text: str) -> tuple[int, int]:
-    """The first two numbers of a version."""
-    major, minor = (int(part) for part in text.split(".")[:2])
-    return major, minor
-
-
-DSPY = Package("dspy", (3, 1))
-
-
-CheckFunction = Callable[["Target"], None]
+F = TypeVar("F", bound=CheckFunction)
+T = TypeVar("T")
 
 
 class Level(StrEnum):
@@ -87,14 +56,18 @@ REQUIRED, EXPECTED, OPTIONAL, QUIRK = Level
 SMOKE, CORE, EXTENDED = Tier
 
 
+class RuleError(ConfigError, ValueError):
+    """A rule is wrong, or the file of rules; the message says where it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One rule of the contract.
 
-    ``id`` is never reused or renamed. ``source`` says where the rule comes from. A server without
-    one of the capabilities in ``needs`` may refuse the request. ``timing`` marks a rule that is
-    checked by arrival times. ``package`` is a client library that the check uses. ``group``, such
-    as ``chat.stream``, is for grouping reports and selecting checks.
+    ``id`` is never reused or renamed. ``run`` is called with the target, or with the ``driver`` if
+    there is one. ``source`` says where the rule comes from. A server without one of the
+    capabilities in ``needs`` may refuse the request. ``timing`` marks a rule that is checked by
+    arrival times. ``group``, such as ``chat.stream``, is for grouping reports and selecting checks.
     """
 
     id: str
@@ -104,64 +77,220 @@ class Check:
     source: str
     needs: frozenset[Capability] = frozenset()
     timing: bool = False
-    package: Package | None = None
+    driver: type[Driver] | None = None
     group: str = ""
+
+    @property
+    def package(self) -> Package | None:
+        """The client library that the driver needs, or None."""
+        return self.driver.package if self.driver else None
 
     @property
     def missing(self) -> str:
         """Why the check cannot be run in this installation; "" if it can."""
-        return self.package.missing if self.package else ""
+        return self.driver.missing() if self.driver else ""
+
+    @property
+    def recordings(self) -> str:
+        """The subfolder of its recordings, which a driver may name; "" if there is none."""
+        return self.driver.recordings() if self.driver else ""
 
     @property
     def cassette(self) -> str:
-        """The name of its recording, with the release of the client library if it uses one."""
-        return f"{self.package.installed}/{self.id}" if self.package else self.id
+        """The name of its recording, with the subfolder."""
+        return f"{self.recordings}/{self.id}" if self.recordings else self.id
 
     @property
     def title(self) -> str:
         """The rule in one sentence: the first line of the function's docstring."""
         return (self.run.__doc__ or "").strip().splitlines()[0]
 
+    @property
+    def own_file(self) -> str | None:
+        """The file of a rule that a user has added; None for a check of this package."""
+        shipped = self.run.__module__.startswith(f"{_CHECKS}.")
+        return None if shipped else _code(self.run).co_filename
+
+
+_CHECKS = "pytest_llmengine.contract.checks"
+_LEVELS = {level.value: level for level in Level}
+_TIERS = {tier.name.lower(): tier for tier in Tier}
+_CAPABILITIES = {capability.value: capability for capability in Capability}
+_ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+_OTHER_PREFIXES = {"comp", "emb", "long", "resp"}  # ids that do not begin with their group
 
 _catalogue: dict[str, Check] = {}
+_forgotten: list[Check] = []
 
 
 def check(  # noqa: PLR0913 - the fields of a check
     id: str,  # noqa: A002 - the name of the field
     *,
-    level: Level,
-    tier: Tier,
+    level: Level | Literal["required", "expected", "optional", "quirk"],
+    tier: Tier | Literal["smoke", "core", "extended"],
     source: str,
-    needs: Iterable[Capability] = (),
+    needs: Iterable[Capability | str] = (),
     timing: bool = False,
-    package: Package | None = None,
+    driver: type[Driver] | None = None,
     group: str = "",
-) -> Callable[[CheckFunction], CheckFunction]:
+) -> Callable[[F], F]:
     """Register a function as a check; the first line of its docstring is the rule.
 
-    The default group is named after the file: ``chat_stream.py`` holds ``chat.stream``.
+    The default group is the id without its last part. The function is called with the target, or
+    with an instance of ``driver``. Raises RuleError for a rule that is not valid.
     """
 
-    def register(run: CheckFunction) -> CheckFunction:
-        if id in _catalogue:
-            msg = f"check id {id!r} is taken by {_catalogue[id].run.__module__}"
-            raise ValueError(msg)
-        if not run.__doc__:
-            msg = f"check {id!r} has no docstring; its first line is the rule that reports print"
-            raise ValueError(msg)
-        own = group or run.__module__.rpartition(".")[2].replace("_", ".")
-        _catalogue[id] = Check(id, run, level, tier, source, frozenset(needs), timing, package, own)
+    def register(run: F) -> F:
+        __tracebackhide__ = True  # pytest shows the line of the rule and not this one
+        try:
+            new = Check(
+                id,
+                _checked_function(run),
+                _one_of("level", level, _LEVELS),
+                tier if isinstance(tier, Tier) else _one_of("tier", tier, _TIERS),
+                source,
+                frozenset(_one_of("capability", name, _CAPABILITIES) for name in needs),
+                timing,
+                _checked_driver(driver),
+                group or id.rpartition(".")[0],
+            )
+            _check_names(new)
+        except ValueError as error:
+            raise RuleError(f"{_place(run)}: rule {id!r}: {error}") from None
+        _catalogue[id] = new
         return run
 
     return register
 
 
+def _one_of(what: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise ValueError(f"the {what} {name!r} is not one of {', '.join(known)}")
+    return known[name]
+
+
+def _checked_function(run: CheckFunction) -> CheckFunction:
+    if not inspect.isfunction(inspect.unwrap(run)):
+        raise ValueError("it is not a function")
+    if any(kind(run) for kind in _NEVER_RUN):
+        raise ValueError("an async function or a generator is not run when it is called")
+    if not (run.__doc__ or "").strip():
+        raise ValueError("it has no docstring; the first line is the rule that reports print")
+    return run
+
+
+_NEVER_RUN = (
+    inspect.iscoroutinefunction,
+    inspect.isasyncgenfunction,
+    inspect.isgeneratorfunction,
+)
+
+
+def _checked_driver(driver: type[Driver] | None) -> type[Driver] | None:
+    if driver is not None and not (isinstance(driver, type) and issubclass(driver, Driver)):
+        raise ValueError(f"the driver {driver!r} is not a subclass of Driver")
+    return driver
+
+
+def _check_names(new: Check) -> None:
+    """Raise ValueError if the id or the group is malformed, taken or reserved."""
+    if not _ID.fullmatch(new.id):
+        raise ValueError(
+            "an id has parts of lower-case letters, digits and _ that are joined by dots, such as "
+            "acme.names_itself"
+        )
+    known = _catalogue.get(new.id)
+    if known is not None and _place(known.run) != _place(new.run):  # not a second import
+        raise ValueError(f"the id is taken by {_place(known.run)}")
+    if new.own_file is None:
+        return
+    for name in (new.id, new.group):
+        if (first := name.partition(".")[0]) in reserved_prefixes():
+            raise ValueError(
+                f"{first!r} begins the names of shipped rules; begin with a name of your own"
+            )
+    if not new.id.startswith(f"{new.group}."):
+        raise ValueError(f"an id begins with its group, and the group is {new.group!r}")
+
+
+def reserved_prefixes() -> set[str]:
+    """The first parts of the ids and groups of this package, without an import of its checks."""
+    return {module.partition("_")[0] for module in _modules()} | _OTHER_PREFIXES
+
+
+def _modules() -> list[str]:
+    """The names of the modules with the checks of this package."""
+    package = importlib.import_module(_CHECKS)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def _code(run: CheckFunction) -> CodeType:
+    code: CodeType = inspect.unwrap(run).__code__
+    return code
+
+
+def _place(run: CheckFunction) -> str:
+    """The file and line of a check; for what is not a function, its name."""
+    if not inspect.isfunction(inspect.unwrap(run)):
+        return repr(run)
+    return f"{_code(run).co_filename}:{_code(run).co_firstlineno}"
+
+
+def read_rules(path: Path) -> None:
+    """Import a Python file with rules, as pytest imports ``conftest.py``.
+
+    Its folder is added to ``sys.path``. Raises RuleError that names the file and the line, and
+    OSError for a file that does not exist.
+    """
+    path = path.absolute()
+    path.stat()
+    name = f"llmengine_rules_{path.stem}"
+    loader = SourceFileLoader(name, str(path))
+    spec = spec_from_file_location(name, path, loader=loader)
+    assert spec is not None  # there is a loader
+    module = sys.modules[name] = module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    try:
+        loader.exec_module(module)
+    except RuleError:
+        raise
+    except Exception as error:
+        raise RuleError(f"{_line_of(path, error)}: {type(error).__name__}: {error}") from error
+    if all(check.own_file is None for check in _catalogue.values()):
+        raise RuleError(f"{path}: there is no rule in it; `@check(...)` makes one of a function")
+
+
+def _line_of(path: Path, error: Exception) -> str:
+    """The line of a file that led to an error; a syntax error names its own line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def forget_rules(modules: Iterable[object]) -> None:
+    """Remove the rules that were defined in these modules, so that others may have their ids."""
+    rules = _rules_of(modules, _catalogue.values())
+    _forgotten.extend(_catalogue.pop(entry.id) for entry in rules)
+
+
+def recall_rules(modules: Iterable[object]) -> None:
+    """Add the rules again that `forget_rules` removed and that were defined in these modules."""
+    for entry in _rules_of(modules, _forgotten):
+        _forgotten.remove(entry)
+        _catalogue.setdefault(entry.id, entry)
+
+
+def _rules_of(modules: Iterable[object], rules: Iterable[Check]) -> list[Check]:
+    spaces = [vars(module) for module in modules if isinstance(module, ModuleType)]
+    return [r for r in rules if any(inspect.unwrap(r.run).__globals__ is s for s in spaces)]
+
+
 def catalogue() -> dict[str, Check]:
-    """Every check of the contract by id, in the order of the files and functions."""
-    package = importlib.import_module("pytest_llmengine.contract.checks")
-    for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-        importlib.import_module(f"{package.__name__}.{module}")
-    return dict(_catalogue)
+    """Every check by id: those of this package by file and function, then those of users."""
+    for module in _modules():
+        importlib.import_module(f"{_CHECKS}.{module}")
+    ordered = sorted(_catalogue.values(), key=lambda entry: entry.own_file is not None)
+    return {entry.id: entry for entry in ordered}
 
 
 def groups() -> list[str]:
@@ -181,7 +310,7 @@ def select(
     A name is a group, which includes the groups below it, or an id, or the start of ids. Raises
     LookupError for a name that matches no check, and if no check is left.
     """
-    wanted, unwanted, kept = list(ids), list(skip), frozenset(levels or Level)
+    wanted, unwanted, wanted_levels = list(ids), list(skip), frozenset(levels or Level)
     rows = [c for c in catalogue().values() if c.tier <= tier]
     known = set(groups())
     for name in (*wanted, *unwanted):
@@ -190,7 +319,7 @@ def select(
     found = [
         c
         for c in rows
-        if c.level in kept
+        if c.level in wanted_levels
         and (not wanted or any(_is_named(c, name, known) for name in wanted))
         and not any(_is_named(c, name, known) for name in unwanted)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,8 +13,9 @@ from pytest_llmengine.contract.outcomes import CheckEnded, Outcome
 from pytest_llmengine.contract.target import within
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.driver import Driver
     from pytest_llmengine.contract.profile import Deviation, Profile
-    from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.registry import Check, CheckFunction
     from pytest_llmengine.contract.target import HTTPExchange, Target
 
 
@@ -50,8 +53,8 @@ def run_check(
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
     target.begin(timing=check.timing, seconds=seconds)
-    observed, words = _observe(check, target)
-    outcome, reason = observed, scrub(words)
+    observed, observed_reason = _observe(check, target)
+    outcome, reason = observed, scrub(observed_reason)
     deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
@@ -67,7 +70,7 @@ def run_check(
         target.seconds,
         accepted,
         observed,
-        scrub(words),
+        scrub(observed_reason),
         target.answered,
     )
 
@@ -80,15 +83,32 @@ def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
 
 def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
     try:
-        if check.package is None:
+        if check.driver is None:
             check.run(target)
         else:  # a client library has its own time-outs
-            within(target.may_take, partial(check.run, target))
+            within(target.may_take, partial(_drive, check.run, check.driver, target))
     except CheckEnded as verdict:
         return verdict.outcome, str(verdict)
-    except Exception as error:  # noqa: BLE001 - other errors in a check are errors of this package
+    except Exception as error:  # noqa: BLE001 - other errors in a check are errors of its author
+        if reason := _assertion(check, error):
+            return Outcome.FAIL, reason
         return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"
     return Outcome.PASS, ""
+
+
+def _assertion(check: Check, error: Exception) -> str:
+    """The message of an ``assert`` in the file of a user's rule; "" for any other error."""
+    if check.own_file is None or not isinstance(error, AssertionError):
+        return ""
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    if line.filename != check.own_file:  # an assertion of a library is not one of the rule
+        return ""
+    return str(error).partition("\n")[0] or line.line or "an assertion failed"
+
+
+def _drive(run: CheckFunction, driver: type[Driver], target: Target) -> None:
+    with closing(driver(target)) as made:
+        run(made)
 
 
 def _judge(
@@ -102,8 +122,8 @@ def _judge(
     if outcome is Outcome.PASS:
         gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
         return Outcome.FAIL, (
-            f"the deviation of {profile.engine} ({gone}) is gone; take it out of the profile: "
-            f"`llmengine contract profile {profile.engine}` prints a shipped one, `llmengine "
-            "verify --profile FILE` takes a copy, and `--write-profile FILE` with it mends that"
+            f"the deviation of {profile.engine} ({gone}) is gone; remove it from the profile: "
+            f"`llmengine contract profile {profile.engine}` prints the shipped one, and `llmengine "
+            "verify --profile FILE --write-profile FILE` updates a copy of it"
         )
     return outcome, f"{reason} (the profile of {profile.engine} expects {deviation.outcome})"

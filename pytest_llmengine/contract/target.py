@@ -1,4 +1,4 @@
-"""The target of a check: a server under test, its raw replies, and requests at the same time.
+"""The target of a check: a server under test, and requests at the same time.
 
 Requests are sent as raw HTTP, because SDKs hide deviations.
 """
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpcore
 import httpx
@@ -28,196 +28,11 @@ from llmengine.types.secrets import (
 )
 from pytest_llmengine.contract.connections import Connections
 from pytest_llmengine.contract.limits import Limits
-from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Refused, Unmeasured, quote
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Unmeasured
+from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-
-_TO_ANYTHING = frozenset(
-    {httpx.codes.UNAUTHORIZED, httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The bytes of one read, `at` seconds after the request was sent."""
-
-    at: float
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply: status, headers, and the body in the chunks in which it arrived.
-
-    ``cut`` says that the connection broke before the end of the body. ``port`` is the local port of
-    the connection, so two replies with the same port came over the same connection.
-    """
-
-    method: str
-    path: str
-    status: int
-    headers: httpx.Headers = field(repr=False)
-    chunks: tuple[Chunk, ...] = field(repr=False)  # a server may repeat the key
-    cut: bool = False
-    port: int = 0
-
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        return b"".join(c.data for c in self.chunks)
-
-    @property
-    def text(self) -> str:
-        """The whole body as text, with invalid bytes replaced."""
-        return self.body.decode("utf-8", "replace")
-
-    @property
-    def content_type(self) -> str:
-        """The media type, without parameters, in lower case."""
-        return str(self.headers.get("content-type", "")).split(";")[0].strip().lower()
-
-    def json(self) -> Any:
-        """The body as JSON; the check fails if it is not JSON."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            raise Fail(f"{self._name}: {self._what} is not JSON: {quote(self.text)}") from None
-
-    def object(self) -> dict[str, Any]:
-        """The body as a JSON object; the check fails if it is not one."""
-        value = self.json()
-        if not isinstance(value, dict):
-            raise Fail(f"{self._name}: the body is not a JSON object: {quote(self.text)}")
-        return value
-
-    def success(self) -> dict[str, Any]:
-        """The JSON object of a 200; the check fails for anything else."""
-        if self.status != httpx.codes.OK:
-            self._not_ok()
-        return self.object()
-
-    def success_or_refused(self) -> dict[str, Any]:
-        """The JSON object of a 200; after a clear 4xx or 501 the check ends as refused."""
-        if self.is_refusal:
-            raise Refused(f"{self._name}: {self.status} {self.error_message}")
-        return self.success()
-
-    @property
-    def is_refusal(self) -> bool:
-        """Whether the server refused the request with a message."""
-        return refuses(self.status) and bool(self.error_message)
-
-    @property
-    def error_message(self) -> str:
-        """The message of an error in any known envelope; "" if there is none."""
-        try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return ""
-        while isinstance(value, dict | list):
-            value = _next_inside(value)
-        return value if isinstance(value, str) else ""
-
-    @property
-    def events(self) -> list[Event]:
-        """The server-sent events of the body, without comments."""
-        return list(parse_events(self.body))
-
-    def objects(self) -> list[dict[str, Any]]:
-        """The JSON objects of a stream in order, without ``[DONE]``.
-
-        The check fails for a status other than 200, an event that is not a JSON object, a stream
-        without events, and a broken connection.
-        """
-        if self.status != httpx.codes.OK:
-            self._not_ok()
-        if self.cut:
-            raise Fail(f"{self._name}: the connection broke in mid-stream")
-        found = [self._event_object(e) for e in self.events if e.data != "[DONE]"]
-        if not found:
-            raise Fail(f"{self._name}: a stream without events: {quote(self.text)}")
-        return found
-
-    def objects_or_refused(self) -> list[dict[str, Any]]:
-        """The JSON objects of a stream; after a clear 4xx or 501 the check ends as refused."""
-        if self.is_refusal:
-            raise Refused(f"{self._name}: {self.status} {self.error_message}")
-        return self.objects()
-
-    def _event_object(self, event: Event) -> dict[str, Any]:
-        try:
-            value = json.loads(event.data)
-        except (ValueError, RecursionError):
-            raise Fail(f"{self._name}: an event is not JSON: {quote(event.data)}") from None
-        if not isinstance(value, dict):
-            raise Fail(f"{self._name}: an event is not a JSON object: {quote(event.data)}")
-        return value
-
-    @property
-    def _name(self) -> str:
-        return f"{self.method} {self.path}"
-
-    @property
-    def _what(self) -> str:
-        """The body's name in messages, with its coding, although "identity" was requested."""
-        coding = str(self.headers.get("content-encoding", "")).strip().lower()
-        asked_for = coding in {"", "identity"}
-        return "the body" if asked_for else f"the body, in {quote(coding)} that was not asked for,"
-
-    def _not_ok(self) -> NoReturn:
-        raise Fail(f"{self._name}: {self.status} instead of 200: {quote(self.text)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event."""
-
-    data: str
-    name: str = ""
-
-
-def refuses(status: int) -> bool:
-    """Whether a status refuses the request itself: a 4xx or 501.
-
-    A 401, 408 or 429 does not count, because it refuses the client and not the request.
-    """
-    refused = 400 <= status < 500 or status == httpx.codes.NOT_IMPLEMENTED
-    return refused and status not in _TO_ANYTHING
-
-
-def parse_events(body: bytes) -> list[Event]:
-    """Parse server-sent events by the WHATWG grammar: all line ends, comments, several data lines.
-
-    Unlike in a browser, a last event without its blank line is kept, so that only the check of the
-    grammar fails for it.
-    """
-    events: list[Event] = []
-    data: list[str] = []
-    name = ""
-    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for line in [*text.split("\n"), ""]:
-        if not line:
-            if data:
-                events.append(Event("\n".join(data), name))
-            data, name = [], ""
-            continue
-        key, _, value = line.partition(":")
-        if key == "data":
-            data.append(value.removeprefix(" "))
-        elif key == "event":
-            name = value.removeprefix(" ")
-    return events
-
-
-def _next_inside(value: Any) -> Any:
-    """One step from an error envelope to its message; FastAPI has a list of objects with msg."""
-    if isinstance(value, list):
-        return value[0] if value else None
-    return next((value[k] for k in ("error", "message", "detail", "msg") if k in value), None)
-
 
 # Limits for all answers to one check, which sends 50 requests at most. A long list of models has
 # 1 MB.
@@ -293,7 +108,7 @@ class Target:
     _ends: float = field(default=inf, init=False)
     _bytes: int = field(default=0, init=False)
     _chunks: int = field(default=0, init=False)
-    _asked: bool = field(default=False, init=False)
+    _sent: bool = field(default=False, init=False)
     _answered: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -316,7 +131,7 @@ class Target:
     def kept_alive(self) -> Iterator[None]:
         """Send the requests of this block over one connection, if the server keeps it open."""
         own = self._connections
-        self._connections = Connections(kept=1)
+        self._connections = Connections(idle=1)
         try:
             yield
         finally:
@@ -327,7 +142,7 @@ class Target:
         """Begin a check, which may take `seconds`, by default the time in ``limits``."""
         self._exchanges = []
         self._timing = timing
-        self._asked = self._answered = False
+        self._sent = self._answered = False
         self._bytes = self._chunks = 0
         self._began = time.monotonic()
         self.may_take = self.limits.check if seconds is None else seconds
@@ -340,7 +155,7 @@ class Target:
 
     def note(self, exchange: HTTPExchange) -> None:
         """Add an exchange of another client; its keys are scrubbed here."""
-        self._asked = True
+        self._sent = True
         self._answered = self._answered or exchange.status is not None
         self._exchanges.append(
             replace(
@@ -358,7 +173,7 @@ class Target:
     @property
     def answered(self) -> bool | None:
         """Whether a request since `begin` got a whole answer; None if there was no request."""
-        return self._answered if self._asked else None
+        return self._answered if self._sent else None
 
     def need_clock(self) -> None:
         """End the check as unmeasured if arrival times have no meaning."""
@@ -428,7 +243,7 @@ class Target:
         attempt = _Attempt(
             method, path, content, start, min(start + self.limits.answer, self._ends)
         )
-        self._asked = True
+        self._sent = True
         try:
             with self._connections.stream(
                 method, url, content=body, headers=merged, deadline=attempt.deadline
@@ -438,8 +253,8 @@ class Target:
             self._keep(attempt, None)
             raise self._late(attempt, "no answer") from None
         except (httpcore.ConnectError, httpcore.UnsupportedProtocol) as error:
-            words = f"nothing answers at {mask_logins(self.base_url)}: {error}"
-            raise TargetUnreachable(words) from None
+            message = f"nothing answers at {mask_logins(self.base_url)}: {error}"
+            raise TargetUnreachable(message) from None
         except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
             self._keep(attempt, None)
             raise Fail(f"{attempt.name}: the server closed the connection: {error}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.outcomes import Outcome, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,21 +41,15 @@ def _conclude(result: CheckResult) -> None:
 
 def _fail(result: CheckResult) -> NoReturn:
     """Fail with the reason and the HTTP exchanges, without a traceback of our own frames."""
-    words = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
+    lines = [f"{result.outcome}: {result.reason}", f"The rule: {result.check.title}"]
     if result.outcome is Outcome.ERROR:
-        words.append("This is no verdict on the engine.")
+        lines.append("This is not a verdict on the engine.")
     if result.exchanges:
         last = result.exchanges[-1]
-        words += [
+        lines += [
             f"> {last.method} {last.path}",
-            _shown(last.request_body),
+            shortened(last.request_body, _MAX_SHOWN),
             f"< {'no answer' if last.status is None else last.status}",
-            _shown(last.response_body),
+            shortened(last.response_body, _MAX_SHOWN),
         ]
-    pytest.fail("\n".join(word for word in words if word), pytrace=False)
-
-
-def _shown(body: str) -> str:
-    if len(body) <= _MAX_SHOWN:
-        return body
-    return f"{body[:_MAX_SHOWN]}... ({len(body) - _MAX_SHOWN} more characters)"
+    pytest.fail("\n".join(line for line in lines if line), pytrace=False)

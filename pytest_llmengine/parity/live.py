@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmengine.parity.answers import ask
 from pytest_llmengine.parity.setup import facts_of
 from pytest_llmengine.parity.side import Side, noise_floor
-from pytest_llmengine.reports.model import tool_version
+from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

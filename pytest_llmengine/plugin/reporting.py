@@ -105,11 +105,11 @@ class Verdicts:
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - imported when used
         from pytest_llmengine.reports import CheckRecord, ContractReport, Header  # noqa: PLC0415 - the same
 
-        order = list(catalogue())
+        order = {id_: place for place, id_ in enumerate(catalogue())}
         for engine, records in self._records.items():
             rows = [CheckRecord.from_dict(row) for row in records.values()]
             rows += self._checks_not_run(engine)
-            rows.sort(key=lambda row: order.index(row.id))
+            rows.sort(key=lambda row: order.get(row.id, len(order)))
             yield ContractReport(Header(**self._headers[engine]), tuple(rows))
 
     def _checks_not_run(self, engine: str) -> Iterator[CheckRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from pytest_llmengine.plugin.reporting import Recordings, Verdicts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.ownership import Owner
@@ -52,6 +54,8 @@ def begin(config: pytest.Config) -> None:
     """
     values_of(config)
     begin_extensions(config)
+    if registry := _registry():  # another run in this process may have used the same modules
+        registry.recall_rules(config.pluginmanager.get_plugins())
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
@@ -65,11 +69,18 @@ def begin(config: pytest.Config) -> None:
 
 
 def end(config: pytest.Config) -> None:
-    """Close the engines and remove the containers and transports of the run."""
+    """Close the engines, remove the run's containers, and forget what conftest.py has added."""
     if _pool in config.stash:
         config.stash[_pool].close()
     end_containers(config)
     end_extensions(config)
+    if registry := _registry():
+        registry.forget_rules(config.pluginmanager.get_plugins())
+
+
+def _registry() -> ModuleType | None:
+    """The catalogue's module if something has imported it, such as a conftest.py with rules."""
+    return sys.modules.get("pytest_llmengine.contract.registry")
 
 
 def settings(config: pytest.Config) -> Settings:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.secrets import scrub
+from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Provenance:
         return replace(
             self,
             recorded_at=self.recorded_at or datetime.now(UTC).date().isoformat(),
-            tool=self.tool or _tool(),
+            tool=self.tool or f"pytest-llmengine {tool_version()}",
             upstream=self.upstream or upstream,
         )
 
@@ -65,10 +65,3 @@ class Provenance:
         model = f" ({self.model})" if self.model else ""
         image = f", docker image {self.image}" if self.image else ""
         return f"{engine}{model}{image}"
-
-
-def _tool() -> str:
-    try:
-        return f"pytest-llmengine {version('pytest-llmengine')}"
-    except PackageNotFoundError:
-        return "pytest-llmengine from a source tree"

@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from llmengine.types.secrets import MASK, is_secret_name, scrub
-from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.outcomes import Outcome, shortened
+from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,22 +112,16 @@ def _exchange(exchange: HTTPExchange) -> dict[str, Any]:
     return {
         "method": exchange.method,
         "path": exchange.path,
-        "request_body": _cut(scrub(exchange.request_body)),
+        "request_body": shortened(scrub(exchange.request_body), _MAX_BODY),
         "status": exchange.status,
         "response_headers": _headers(exchange.response_headers),
-        "response_body": _cut(scrub(exchange.response_body)),
+        "response_body": shortened(scrub(exchange.response_body), _MAX_BODY),
         "seconds": round(exchange.seconds, 4),
     }
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {k: MASK if is_secret_name(k, "header") else scrub(v) for k, v in headers.items()}
-
-
-def _cut(body: str) -> str:
-    if len(body) <= _MAX_BODY:
-        return body
-    return f"{body[:_MAX_BODY]}... ({len(body) - _MAX_BODY} more characters)"
 
 
 class Section(StrEnum):
@@ -205,13 +200,3 @@ def header_of(session: Session, tier: Tier) -> Header:
         date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         tool_version=tool_version(),
     )
-
-
-def tool_version() -> str:
-    """The installed version of pytest-llmengine."""
-    from importlib import metadata  # noqa: PLC0415 - keeps --help fast
-
-    try:
-        return metadata.version("pytest-llmengine")
-    except metadata.PackageNotFoundError:
-        return "from source, not installed"

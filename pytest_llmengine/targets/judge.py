@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 _NOT_YET = (
-    "there is no recording of it yet; where the engine is at hand: "
-    "llmengine verify --engine {} --mode record --check {}"
+    "there is no recording of it yet; to make one, run: "
+    "llmengine verify --engine {}{} --mode record --check {}"
 )
 
 
@@ -52,9 +52,10 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
 
 
 def _unrecorded(check: Check, session: Session, error: CassetteNotFoundError) -> CheckResult:
-    if check.package is not None:  # a recording of another release of the library may exist
+    if check.recordings:  # a recording of another release of the client library may exist
         return not_run(check, Outcome.UNMEASURED, str(error))
-    return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, check.id))
+    rules = f" --rules {check.own_file}" if check.own_file else ""
+    return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, rules, check.id))
 
 
 def _judged(check: Check, session: Session, profile: Profile) -> CheckResult:

@@ -27,7 +27,7 @@ from pytest_llmengine.targets.settings import TargetError, facts
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.types.outputs import Fingerprint
-    from pytest_llmengine.contract.target import Reply
+    from pytest_llmengine.contract.reply import Reply
 
 _TOKEN_SECONDS = 20.0  # the limit for an answer of one token
 _MAX_SHOWN = 200
@@ -244,7 +244,7 @@ def _has(target: Target, path: str, key: str) -> bool:
         reply = target.get(path)
     except CheckEnded:
         return False  # a missing answer proves nothing
-    return reply.status == 200 and key in _object(reply)  # noqa: PLR2004 - HTTP's OK
+    return reply.ok and key in _object(reply)
 
 
 def _object(reply: Reply) -> dict[str, Any]:

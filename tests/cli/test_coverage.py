@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine.contract.coverage import Coverage, Trial, measure
+from pytest_llmengine.contract.driver import Driver, Package
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.registry import Package, select
+from pytest_llmengine.contract.registry import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,9 +89,12 @@ def test_coverage_counts_checks_and_mutants(llmengine: Callable[..., Any]) -> No
 
 def test_a_check_without_its_client_library_is_left_out() -> None:
     """What cannot be tried here is named with its reason, and fails nothing."""
-    package = Package("no-such-client", (1, 0))
-    row = replace(select(ids=["models.list.shape"])[0], package=package)
+
+    class Undriven(Driver):
+        package = Package("no-such-client", (1, 0))
+
+    row = replace(select(ids=["models.list.shape"])[0], driver=Undriven)
     found = measure([row])
-    assert found.to_dict()["left_out"] == {"models.list.shape": package.missing}
+    assert found.to_dict()["left_out"] == {"models.list.shape": Undriven.missing()}
     assert found.lines()[-1].startswith("left out: models.list.shape: no-such-client>=1.0")
     assert not found.survivors

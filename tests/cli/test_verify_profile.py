@@ -43,7 +43,7 @@ def test_a_written_profile_accepts_what_was_seen_and_no_more(
     with MockServer(behaviour=broken(KEPT)) as server:
         other = llmengine("verify", "--url", server.root_url, *CHECKS, "--profile", profile)
     assert (first.status, again.status, mended.status, other.status) == (1, 0, 1, 1)
-    assert f"written to {profile}, with what was seen of 1 rules" in first.out
+    assert f"written to {profile}; broken rules in it: 1; use it by --profile" in first.out
     assert "1 deviates; all accepted" in again.out
     assert "the deviation of openai_compatible" in " ".join(mended.out.split())
     assert f"  fail       {KEPT}" in other.out

@@ -64,7 +64,7 @@ def test_a_profile_holds_claims_and_deviations() -> None:
         ('[[deviation]]\ncheck = "a"', ["deviation 1", "'outcome' is missing"]),
         (f'{ROW}outcome = "fail"\ncolor = 1', ["deviation 1", "unknown key 'color'"]),
         (f'{ROW}outcome = "broken"', ["deviation 1", "'broken'", "ignored"]),
-        (f'{ROW}outcome = "fail"\npackage = "dspy"', ["deviation 1", "package", "dspy>=3.4"]),
+        (f'{ROW}outcome = "fail"\npackage = "openai"', ["deviation 1", "package", "openai>=2.1"]),
         (f'{ROW}outcome = "pass"', ["deviation 1", "'pass'", "ignored"]),
         (f'{ROW}outcome = "fail"\n{ROW}outcome = "fail"', ["deviation 2", "err.shape", "already"]),
     ],

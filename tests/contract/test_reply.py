@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pytest_llmengine.contract.outcomes import Fail, Refused
-from pytest_llmengine.contract.target import Chunk, Event, Reply, parse_events
+from pytest_llmengine.contract.reply import Chunk, Event, Reply, parse_events
 
 DONE = b"data: [DONE]\n\n"
 

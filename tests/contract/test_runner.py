@@ -107,10 +107,10 @@ def test_a_known_deviation_deviates(target: Target, error: Fail | Ignored | Refu
 
 
 def test_a_deviation_that_is_gone_fails(target: Target) -> None:
-    """A profile that lists what has been mended fails, and says to take it out."""
+    """A profile that lists what no longer applies fails, and says to remove the entry."""
     result = _run(target, None, _known(Outcome.IGNORED))
     assert (result.outcome, result.failed) == (Outcome.FAIL, True)
-    assert "is gone; take it out" in result.reason
+    assert "is gone; remove it" in result.reason
     assert "engine 1.0" in result.reason
 
 

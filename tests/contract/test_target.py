@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock import MockServer
+from pytest_llmengine.contract.driver import Driver
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Outcome, Unmeasured
 from pytest_llmengine.contract.profile import Profile
-from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check, Package
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
 from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target, TargetUnreachable
 
@@ -199,10 +200,10 @@ def test_a_check_has_one_time_for_all_of_its_requests() -> None:
     assert "before the 0.2 s of the check were over" in result.reason
 
 
-def test_a_client_library_has_the_time_of_its_check() -> None:
-    """A library that waits by clocks of its own is left behind when the check's time is over."""
+def test_a_driver_has_the_time_of_its_check() -> None:
+    """A client library with its own time-outs is left behind when the check's time is over."""
     end = threading.Event()
-    check = replace(_waiting_for(end), package=Package("pytest", (8, 0)))
+    check = replace(_waiting_for(end), driver=Driver)
     with Target("http://127.0.0.1:9/v1", "m") as target:
         result = run_check(check, target, Profile("x"), seconds=0.05)
     end.set()

@@ -172,8 +172,11 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
         """
         from llmengine.types.request import Capability
         from pytest_llmengine.contract.outcomes import Refused, Unmeasured
-        from pytest_llmengine.contract.registry import Package
+        from pytest_llmengine.contract.driver import Driver, Package
         from pytest_llmengine.contract.registry import QUIRK, SMOKE, check
+
+        class Client(Driver):
+            package = Package("no-such-client", (1, 0))
 
         def row(id, **more):
             return check(id, level=QUIRK, tier=SMOKE, source="here", **more)
@@ -188,7 +191,7 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
             '''A check that cannot know.'''
             raise Unmeasured("no clock here")
 
-        @row("odd.undriven", package=Package("no-such-client", (1, 0)))
+        @row("odd.undriven", driver=Client)
         def undriven(target):
             '''A check of a client library that is not here.'''
             1 / 0
@@ -212,7 +215,7 @@ def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServe
     result.stdout.fnmatch_lines(
         [
             "error: the check itself broke: ZeroDivisionError: division by zero",
-            "This is no verdict on the engine.",
+            "This is not a verdict on the engine.",
             "SKIPPED *unmeasured: no clock here",
             "SKIPPED *unmeasured: no-such-client>=1.0 is not installed*",
             "SKIPPED *refused: no tools here",

@@ -48,7 +48,7 @@ def test_run_stops_at_a_server_that_no_longer_answers(
     result.stdout.fnmatch_lines(
         [
             "error: POST /chat/completions: no answer within 0.1 s",
-            "This is no verdict on the engine.",
+            "This is not a verdict on the engine.",
             f"Not run ({left})",
             "SKIPPED *the run stopped: 2 checks in a row got no answer*",
         ]

@@ -19,7 +19,8 @@ from llmengine.types.errors import LLMEngineError
 from llmengine.types.request import ChatRequest
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import secret_headers
-from pytest_llmengine.contract.target import Chunk, Reply, Target
+from pytest_llmengine.contract.reply import Chunk, Reply
+from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording.http import Request
 
 if TYPE_CHECKING:

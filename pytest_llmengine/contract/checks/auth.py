@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.contract.assertions import control, said
+from pytest_llmengine.contract.assertions import control, full_text
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="auth")
 
 SOURCE = "OpenAI: authentication by bearer token, 401 without a good one"
 NO_KEY = {"Authorization": ""}
 BAD_KEY = {"Authorization": "Bearer not-a-key-of-this-server"}
 
 
-@check("auth.missing", level=EXPECTED, tier=EXTENDED, source=SOURCE)
+@rule("auth.missing", level=EXPECTED, tier=EXTENDED, source=SOURCE)
 def missing(target: Target) -> None:
     """A request without a key is answered with 401."""
     _need_key(target)
     _expect_401(_chat(target, NO_KEY), "a request without a key")
 
 
-@check("auth.bad", level=EXPECTED, tier=EXTENDED, source=SOURCE)
+@rule("auth.bad", level=EXPECTED, tier=EXTENDED, source=SOURCE)
 def bad(target: Target) -> None:
     """A request with a wrong key is answered with 401."""
     _need_key(target)
     _expect_401(_chat(target, BAD_KEY), "a request with a wrong key")
 
 
-@check(
+@rule(
     "auth.scheme_case",
     level=QUIRK,
     tier=EXTENDED,
@@ -39,14 +43,14 @@ def bad(target: Target) -> None:
 def scheme_case(target: Target) -> None:
     """The scheme may be written "bearer"."""
     _need_key(target)
-    if _chat(target, NO_KEY).status == 200:
+    if _chat(target, NO_KEY).ok:
         raise Unmeasured("the server answers without a key, so it may not have read this one")
     reply = _chat(target, {"Authorization": f"bearer {target.api_key}"})
-    expect(reply.status == 200, f'the scheme "bearer": {reply.status}: {quote(reply.text)}')
-    said(reply.success())
+    expect(reply.ok, f'the scheme "bearer": {reply.status}: {quote(reply.text)}')
+    full_text(reply.success())
 
 
-@check("auth.models_protected", level=EXPECTED, tier=EXTENDED, source=SOURCE)
+@rule("auth.models_protected", level=EXPECTED, tier=EXTENDED, source=SOURCE)
 def models_protected(target: Target) -> None:
     """The list of models needs a key too."""
     _need_key(target)
@@ -67,6 +71,6 @@ def _chat(target: Target, headers: dict[str, str]) -> Reply:
 
 
 def _expect_401(reply: Reply, what: str) -> None:
-    expect_effect(reply.status != 200, f"{what} was answered with 200")
+    expect_effect(not reply.ok, f"{what} was answered with 200")
     expect(reply.status == 401, f"{what}: {reply.status} instead of 401: {quote(reply.text)}")
     expect(reply.error_message, f"{what}: a 401 without a message: {quote(reply.text)}")

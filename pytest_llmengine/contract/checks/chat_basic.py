@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.contract.assertions import (
@@ -9,10 +10,10 @@ from pytest_llmengine.contract.assertions import (
     content,
     control,
     find_stop,
+    full_text,
     message,
     missing,
     pick,
-    said,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import (
@@ -29,13 +30,15 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.basic")
+
 SPEC = "openai-openapi: CreateChatCompletionResponse"
 FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 YEAR_2020, YEAR_2100 = 1_577_836_800, 4_102_444_800
 EMOJI_PROMPT = "Repeat exactly: " + "\N{GRINNING FACE}" * 3
 
 
-@check("chat.basic.required_fields", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
+@rule("chat.basic.required_fields", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def required_fields(target: Target) -> None:
     """A chat completion has id, object, created, model and choices."""
     body = target.chat().success()
@@ -43,14 +46,14 @@ def required_fields(target: Target) -> None:
     expect(not lost, f"missing: {', '.join(lost)}")
 
 
-@check("chat.basic.object_const", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.object")
+@rule("chat.basic.object_const", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.object")
 def object_const(target: Target) -> None:
     """The object of a chat completion is "chat.completion"."""
     name = pick(target.chat(max_tokens=1).success(), str, "object")
     expect(name == "chat.completion", f"object is {name!r}")
 
 
-@check("chat.basic.id_unique", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.id: unique identifier")
+@rule("chat.basic.id_unique", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.id: unique identifier")
 def id_unique(target: Target) -> None:
     """Eight chat completions have eight ids."""
     ids = [pick(target.chat(max_tokens=1).success(), str, "id") for _ in range(8)]
@@ -58,14 +61,14 @@ def id_unique(target: Target) -> None:
     expect(len(set(ids)) == len(ids), f"an id came twice: {', '.join(sorted(ids))}")
 
 
-@check("chat.basic.created_unix_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.created")
+@rule("chat.basic.created_unix_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.created")
 def created_unix_int(target: Target) -> None:
     """The created time is a whole number of seconds since 1970."""
     created = pick(target.chat(max_tokens=1).success(), int, "created")
-    expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is no time in seconds")
+    expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is not a time in seconds")
 
 
-@check("chat.basic.model_echo", level=EXPECTED, tier=EXTENDED, source=f"{SPEC}.model")
+@rule("chat.basic.model_echo", level=EXPECTED, tier=EXTENDED, source=f"{SPEC}.model")
 def model_echo(target: Target) -> None:
     """The answer names the model that was asked for, or a dated version of it."""
     body = target.chat(max_tokens=1).success()
@@ -75,14 +78,14 @@ def model_echo(target: Target) -> None:
     expect(same, f"asked for {target.model!r}, the answer says {model!r}")
 
 
-@check("chat.choice.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.choices[].required")
+@rule("chat.choice.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.choices[].required")
 def choice_required(target: Target) -> None:
     """A choice has index, message, finish_reason and logprobs, null where there are none."""
     lost = missing(choice(target.chat().success()), "index", "message", "finish_reason", "logprobs")
     expect(not lost, f"missing in a choice: {', '.join(lost)}")
 
 
-@check(
+@rule(
     "chat.message.required",
     level=REQUIRED,
     tier=CORE,
@@ -94,7 +97,7 @@ def message_required(target: Target) -> None:
     expect(not lost, f"missing in the message: {', '.join(lost)}")
 
 
-@check(
+@rule(
     "chat.message.content_nullable",
     level=REQUIRED,
     tier=SMOKE,
@@ -110,7 +113,7 @@ def content_nullable(target: Target) -> None:
     expect(text is None or isinstance(text, str), f"the content is {quote(text)}")
 
 
-@check(
+@rule(
     "chat.finish_reason.enum", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.choices[].finish_reason"
 )
 def finish_reason_enum(target: Target) -> None:
@@ -120,7 +123,7 @@ def finish_reason_enum(target: Target) -> None:
         expect(reason in FINISH_REASONS, f"finish_reason is {quote(reason)} at {cap} tokens")
 
 
-@check(
+@rule(
     "chat.finish_reason.length",
     level=EXPECTED,
     tier=SMOKE,
@@ -130,10 +133,10 @@ def finish_reason_length(target: Target) -> None:
     """An answer that the token cap cut has the finish_reason "length"."""
     body = target.chat("Count from one to fifty in words.", max_tokens=3).success()
     reason = choice(body).get("finish_reason")
-    expect(reason == "length", f"finish_reason is {quote(reason)} after {said(body)!r}")
+    expect(reason == "length", f"finish_reason is {quote(reason)} after {full_text(body)!r}")
 
 
-@check(
+@rule(
     "chat.finish_reason.stop_seq",
     level=EXPECTED,
     tier=EXTENDED,
@@ -146,9 +149,7 @@ def finish_reason_stop_seq(target: Target) -> None:
     expect(reason == "stop", f"finish_reason is {quote(reason)} at stop={stopping.word!r}")
 
 
-@check(
-    "chat.system_fingerprint", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.system_fingerprint"
-)
+@rule("chat.system_fingerprint", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.system_fingerprint")
 def system_fingerprint(target: Target) -> None:
     """The system_fingerprint, where there is one, is a string."""
     body = target.chat(max_tokens=1).success()
@@ -157,7 +158,7 @@ def system_fingerprint(target: Target) -> None:
         pick(body, str, "system_fingerprint")
 
 
-@check(
+@rule(
     "chat.unknown_field.tolerated",
     level=QUIRK,
     tier=EXTENDED,
@@ -170,10 +171,10 @@ def unknown_field(target: Target) -> None:
     if reply.status == 400:
         expect(reply.error_message, f"400 without a message: {quote(reply.text)}")
     else:
-        said(reply.success())
+        full_text(reply.success())
 
 
-@check(
+@rule(
     "chat.nonstream.utf8.cap",
     level=QUIRK,
     tier=EXTENDED,

@@ -6,10 +6,11 @@ sees changes the text or the prompt's token count; a message that changes neithe
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import effect, said, usage
+from pytest_llmengine.contract.assertions import effect, full_text, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -23,6 +24,8 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.messages")
+
 Messages = list[dict[str, Any]]
 
 CAP = 8
@@ -30,7 +33,7 @@ QUESTION = {"role": "user", "content": "Say hello."}
 PIRATE = "You are a pirate who has just found gold. Speak like one."
 
 
-@check(
+@rule(
     "chat.roles.system",
     level=REQUIRED,
     tier=SMOKE,
@@ -46,7 +49,7 @@ def roles_system(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.roles.developer",
     level=REQUIRED,
     tier=CORE,
@@ -62,7 +65,7 @@ def roles_developer(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.content.parts_text",
     level=REQUIRED,
     tier=CORE,
@@ -93,7 +96,7 @@ def content_parts_text(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.content.empty_string",
     level=EXPECTED,
     tier=EXTENDED,
@@ -104,7 +107,7 @@ def content_empty_string(target: Target) -> None:
     _ask(target, [{"role": "user", "content": ""}])
 
 
-@check(
+@rule(
     "chat.tool_result.roundtrip",
     level=REQUIRED,
     tier=CORE,
@@ -126,7 +129,7 @@ def tool_result_roundtrip(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.multi_turn.assistant_history",
     level=REQUIRED,
     tier=CORE,
@@ -151,7 +154,7 @@ def assistant_history(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.assistant.last_message",
     level=EXPECTED,
     tier=EXTENDED,
@@ -169,7 +172,7 @@ def _expect_difference(target: Target, one: Messages, other: Messages, reason: s
 
 def _ask(target: Target, messages: Messages) -> dict[str, Any]:
     body = target.chat(messages, max_tokens=CAP).success()
-    said(body)
+    full_text(body)
     return body
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import find_stop, objects, pick, said, usage
+from pytest_llmengine.contract.assertions import find_stop, full_text, objects, pick, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -19,17 +20,19 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.params")
+
 SPEC = "openai-openapi: CreateChatCompletionRequest"
 LONG_PROMPT = "Count from one to fifty in words."
 
 
-@check("chat.max_tokens", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.max_tokens")
+@rule("chat.max_tokens", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.max_tokens")
 def max_tokens(target: Target) -> None:
     """The answer has no more tokens than max_tokens."""
     _expect_cap(target, max_tokens=5)
 
 
-@check(
+@rule(
     "chat.max_completion_tokens",
     level=REQUIRED,
     tier=SMOKE,
@@ -40,7 +43,7 @@ def max_completion_tokens(target: Target) -> None:
     _expect_cap(target, max_tokens=..., max_completion_tokens=5)
 
 
-@check("chat.stop.string_array", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.stop")
+@rule("chat.stop.string_array", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.stop")
 def stop_string_array(target: Target) -> None:
     """A stop sequence, alone or in a list, ends the text just before it."""
     stopping = find_stop(target)
@@ -48,7 +51,7 @@ def stop_string_array(target: Target) -> None:
     stopping.stop(target, ["@@never@@", stopping.word])
 
 
-@check("chat.n.multiple", level=REQUIRED, tier=CORE, source=f"{SPEC}.n", needs={Capability.N})
+@rule("chat.n.multiple", level=REQUIRED, tier=CORE, source=f"{SPEC}.n", needs={Capability.N})
 def n_multiple(target: Target) -> None:
     """An n of 2 gives two choices, with the indexes 0 and 1."""
     # vLLM rejects n=2 at temperature 0, because both choices would be equal.
@@ -61,7 +64,7 @@ def n_multiple(target: Target) -> None:
         pick(c, dict, "message")
 
 
-@check(
+@rule(
     "chat.seed.repeatable",
     level=OPTIONAL,
     tier=EXTENDED,
@@ -71,7 +74,7 @@ def n_multiple(target: Target) -> None:
 def seed_repeatable(target: Target) -> None:
     """The same seed gives the same text twice, also at temperature 1."""
     first, second = (
-        said(
+        full_text(
             target.chat(
                 "Invent a name for a planet.", temperature=1, seed=7, max_tokens=12
             ).success_or_refused()
@@ -81,7 +84,7 @@ def seed_repeatable(target: Target) -> None:
     expect_effect(first == second, f"seed=7 gave {first!r}, then {second!r}")
 
 
-@check(
+@rule(
     "chat.logit_bias",
     level=REQUIRED,
     tier=CORE,
@@ -94,30 +97,30 @@ def logit_bias(target: Target) -> None:
     # Every vocabulary has a token 100; its text does not matter.
     biased = target.chat(max_tokens=4, logit_bias={"100": 100}).success_or_refused()
     expect_effect(
-        said(plain) != said(biased),
-        f"logit_bias of 100 for one token left {said(plain)!r} as it was",
+        full_text(plain) != full_text(biased),
+        f"logit_bias of 100 for one token left {full_text(plain)!r} as it was",
     )
 
 
-@check("chat.user", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.user")
+@rule("chat.user", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.user")
 def user(target: Target) -> None:
     """The parameter user is accepted."""
     _expect_accepted(target, user="user-1")
 
 
-@check("chat.metadata", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.metadata")
+@rule("chat.metadata", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.metadata")
 def metadata(target: Target) -> None:
     """The parameter metadata is accepted."""
     _expect_accepted(target, metadata={"purpose": "contract"})
 
 
-@check("chat.store", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.store")
+@rule("chat.store", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.store")
 def store(target: Target) -> None:
     """The parameter store is accepted."""
     _expect_accepted(target, store=False)
 
 
-@check("chat.service_tier", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.service_tier")
+@rule("chat.service_tier", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.service_tier")
 def service_tier(target: Target) -> None:
     """The parameter service_tier is accepted."""
     _expect_accepted(target, service_tier="auto")
@@ -125,10 +128,10 @@ def service_tier(target: Target) -> None:
 
 def _expect_cap(target: Target, **cap: Any) -> None:
     body = target.chat(LONG_PROMPT, **cap).success()
-    text, came = said(body), usage(body, "completion_tokens")
-    asked = {name: value for name, value in cap.items() if value is not ...}
-    expect_effect(came <= 5, f"{asked}: {came} tokens came: {text[:80]!r}")
+    text, came = full_text(body), usage(body, "completion_tokens")
+    limits = {name: value for name, value in cap.items() if value is not ...}
+    expect_effect(came <= 5, f"{limits}: {came} tokens came: {text[:80]!r}")
 
 
 def _expect_accepted(target: Target, **params: Any) -> None:
-    said(target.chat(max_tokens=4, **params).success_or_refused())
+    full_text(target.chat(max_tokens=4, **params).success_or_refused())

@@ -11,10 +11,11 @@ The outcomes, here and in all other files:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import control, expect_rejected, rejected, said
+from pytest_llmengine.contract.assertions import control, expect_rejected, full_text, rejected
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -28,36 +29,38 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.request")
+
 SPEC = "openai-openapi: CreateChatCompletionRequest"
 
 
-@check("chat.messages.min1", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages minItems 1")
+@rule("chat.messages.min1", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages minItems 1")
 def messages_min1(target: Target) -> None:
     """An empty list of messages is rejected."""
     expect_rejected(target, "messages", [])
 
 
-@check("chat.messages.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
+@rule("chat.messages.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def messages_required(target: Target) -> None:
     """A request without messages is rejected."""
     control(target)
     rejected(target.chat(messages=...), "a request without messages")
 
 
-@check("chat.model.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.required")
+@rule("chat.model.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.required")
 def model_required(target: Target) -> None:
     """A request without a model is rejected."""
     control(target)
     rejected(target.chat(model=..., max_tokens=1), "a request without a model")
 
 
-@check("chat.roles.unknown", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages[].role")
+@rule("chat.roles.unknown", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages[].role")
 def roles_unknown(target: Target) -> None:
     """A role that the schema does not know is rejected."""
     expect_rejected(target, "messages", [{"role": "wizard", "content": "Say hello."}])
 
 
-@check(
+@rule(
     "chat.content.null_user",
     level=REQUIRED,
     tier=CORE,
@@ -68,7 +71,7 @@ def content_null_user(target: Target) -> None:
     expect_rejected(target, "messages", [{"role": "user", "content": None}])
 
 
-@check(
+@rule(
     "chat.max_tokens.zero_negative",
     level=EXPECTED,
     tier=EXTENDED,
@@ -79,14 +82,14 @@ def max_tokens_zero_negative(target: Target) -> None:
     expect_rejected(target, "max_tokens", -5, 0)
 
 
-@check("chat.temperature.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.temperature 0 to 2")
+@rule("chat.temperature.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.temperature 0 to 2")
 def temperature_range(target: Target) -> None:
     """A temperature of 2 is accepted, one below 0 or above 2 is rejected."""
     control(target, temperature=2)
     expect_rejected(target, "temperature", 2.5, -0.5)
 
 
-@check("chat.top_p.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.top_p 0 to 1")
+@rule("chat.top_p.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.top_p 0 to 1")
 def top_p_range(target: Target) -> None:
     """A top_p of 0 or 1 is accepted, one below 0 or above 1 is rejected."""
     control(target, top_p=0)
@@ -94,7 +97,7 @@ def top_p_range(target: Target) -> None:
     expect_rejected(target, "top_p", 1.5, -0.5)
 
 
-@check(
+@rule(
     "chat.penalties.range",
     level=REQUIRED,
     tier=CORE,
@@ -107,7 +110,7 @@ def penalties_range(target: Target) -> None:
     expect_rejected(target, "presence_penalty", 2.5, -2.5)
 
 
-@check("chat.stop.max4", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop maxItems 4")
+@rule("chat.stop.max4", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop maxItems 4")
 def stop_max4(target: Target) -> None:
     """Four stop sequences are accepted, five are rejected."""
     control(target, stop=["@1", "@2", "@3", "@4"])
@@ -115,20 +118,20 @@ def stop_max4(target: Target) -> None:
     rejected(reply, "a list of 5 stop sequences")
 
 
-@check("chat.stop.nonstring", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop items string")
+@rule("chat.stop.nonstring", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop items string")
 def stop_nonstring(target: Target) -> None:
     """A stop sequence that is no string is rejected."""
     expect_rejected(target, "stop", [1])
 
 
-@check("chat.n.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.n 1 to 128")
+@rule("chat.n.range", level=REQUIRED, tier=CORE, source=f"{SPEC}.n 1 to 128")
 def n_range(target: Target) -> None:
     """An n of 1 is accepted, 0 and 129 are rejected."""
     control(target, n=1)
     expect_rejected(target, "n", 0, 129)
 
 
-@check(
+@rule(
     "chat.stream_options.without_stream",
     level=EXPECTED,
     tier=EXTENDED,
@@ -139,7 +142,7 @@ def stream_options_without_stream(target: Target) -> None:
     expect_rejected(target, "stream_options", {"include_usage": True})
 
 
-@check("chat.wrong_type", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: types of the properties")
+@rule("chat.wrong_type", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: types of the properties")
 def wrong_type(target: Target) -> None:
     """A parameter of the wrong type is rejected."""
     expect_rejected(target, "temperature", "hot")
@@ -147,7 +150,7 @@ def wrong_type(target: Target) -> None:
     expect_rejected(target, "max_tokens", "many")
 
 
-@check(
+@rule(
     "chat.reasoning_effort",
     level=OPTIONAL,
     tier=EXTENDED,
@@ -157,5 +160,5 @@ def wrong_type(target: Target) -> None:
 def reasoning_effort(target: Target) -> None:
     """A reasoning_effort of "low" is accepted, one that the schema does not know is rejected."""
     body = target.chat(max_tokens=1, reasoning_effort="low").success_or_refused()
-    said(body)
+    full_text(body)
     expect_rejected(target, "reasoning_effort", "bogus")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -31,6 +32,8 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.stream")
+
 SPEC = "openai-openapi: CreateChatCompletionStreamResponse"
 NEEDS = {Capability.STREAMING}
 COUNT = "Count from 1 to 300."
@@ -38,7 +41,7 @@ LONG = "Write a long story about the sea."  # takes more than a second
 _TEXT = re.compile(rb'"content":\s*"[^"]')
 
 
-@check(
+@rule(
     "chat.stream.content_type",
     level=REQUIRED,
     tier=SMOKE,
@@ -55,7 +58,7 @@ def content_type(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.stream.done_sentinel",
     level=REQUIRED,
     tier=SMOKE,
@@ -71,7 +74,7 @@ def done_sentinel(target: Target) -> None:
     expect(data[-1] == "[DONE]", f"after [DONE] came {quote(data[-1])}")
 
 
-@check(
+@rule(
     "chat.stream.object_const",
     level=REQUIRED,
     tier=CORE,
@@ -84,14 +87,14 @@ def object_const(target: Target) -> None:
     expect(kinds == {"chat.completion.chunk"}, f"object is {', '.join(sorted(kinds))}")
 
 
-@check("chat.stream.id_constant", level=REQUIRED, tier=CORE, source=f"{SPEC}.id", needs=NEEDS)
+@rule("chat.stream.id_constant", level=REQUIRED, tier=CORE, source=f"{SPEC}.id", needs=NEEDS)
 def id_constant(target: Target) -> None:
     """Every chunk of a stream has the same id."""
     ids = {pick(chunk, str, "id") for chunk in stream_chat(target, max_tokens=8)}
     expect(len(ids) == 1 and "" not in ids, f"ids in one stream: {', '.join(sorted(ids))!r}")
 
 
-@check(
+@rule(
     "chat.stream.created_constant",
     level=REQUIRED,
     tier=CORE,
@@ -101,11 +104,11 @@ def id_constant(target: Target) -> None:
 def created_constant(target: Target) -> None:
     """Every chunk of a stream has the same created, also when the stream lasts for seconds."""
     chunks = stream_chat(target, LONG, max_tokens=200)
-    seen = sorted({pick(chunk, int, "created") for chunk in chunks})
-    expect(len(seen) == 1, f"created changes in one stream: {seen}")
+    values = sorted({pick(chunk, int, "created") for chunk in chunks})
+    expect(len(values) == 1, f"created changes in one stream: {values}")
 
 
-@check(
+@rule(
     "chat.stream.role_first_only",
     level=REQUIRED,
     tier=CORE,
@@ -120,7 +123,7 @@ def role_first_only(target: Target) -> None:
     expect(not again, f"{len(again)} later deltas have a role: {quote(again)}")
 
 
-@check(
+@rule(
     "chat.stream.finish_once",
     level=REQUIRED,
     tier=SMOKE,
@@ -136,7 +139,7 @@ def finish_once(target: Target) -> None:
     expect(reasons[-1] is not None, f"after the finish reason came {quote(entries[-1])}")
 
 
-@check(
+@rule(
     "chat.stream.finish_empty_delta",
     level=EXPECTED,
     tier=EXTENDED,
@@ -154,7 +157,7 @@ def finish_empty_delta(target: Target) -> None:
     expect(not filled, f"the delta beside the finish reason holds {quote(filled)}")
 
 
-@check(
+@rule(
     "chat.stream.concat_equals_nonstream",
     level=QUIRK,
     tier=EXTENDED,
@@ -169,7 +172,7 @@ def concat_equals_nonstream(target: Target) -> None:
     expect(streamed == whole, f"streamed {streamed!r}, whole {whole!r}")
 
 
-@check(
+@rule(
     "chat.stream.incremental",
     level=QUIRK,
     tier=EXTENDED,
@@ -191,7 +194,7 @@ def _deliveries(target: Target) -> int:
     return sum(bool(_TEXT.search(chunk.data)) for chunk in reply.chunks)
 
 
-@check(
+@rule(
     "chat.stream.n_interleaved",
     level=REQUIRED,
     tier=CORE,
@@ -201,16 +204,16 @@ def _deliveries(target: Target) -> int:
 def n_interleaved(target: Target) -> None:
     """With n=2 the index says which choice a delta belongs to, and each choice ends."""
     chunks = stream_chat(target, n=2, temperature=0.8, seed=7, max_tokens=6)
-    seen = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
-    expect_effect(seen != {0}, "n=2 was accepted and one choice came")
-    expect(seen == {0, 1}, f"indexes {sorted(seen)} instead of 0 and 1")
+    indexes = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
+    expect_effect(indexes != {0}, "n=2 was accepted and one choice came")
+    expect(indexes == {0, 1}, f"indexes {sorted(indexes)} instead of 0 and 1")
     for index in (0, 1):
         reasons = finish_reasons(chunks, index)
         expect(len(reasons) == 1, f"choice {index} has the finish reasons {reasons}")
         expect(text(chunks, index), f"choice {index} has no text")
 
 
-@check(
+@rule(
     "chat.stream.logprobs",
     level=OPTIONAL,
     tier=EXTENDED,
@@ -226,7 +229,7 @@ def stream_logprobs(target: Target) -> None:
     expect("".join(tokens) == text(chunks), f"tokens {quote(tokens)}, text {text(chunks)!r}")
 
 
-@check(
+@rule(
     "chat.stream.x_accel",
     level=QUIRK,
     tier=EXTENDED,
@@ -245,7 +248,7 @@ def x_accel(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "chat.stream.error.before_first_byte",
     level=EXPECTED,
     tier=EXTENDED,
@@ -257,7 +260,7 @@ def error_before_first_byte(target: Target) -> None:
     stream_chat(target, max_tokens=1)
     reply = target.chat(stream=True, temperature="hot")
     expect_effect(
-        reply.status != 200 or "error" in reply.text,
+        not reply.ok or "error" in reply.text,
         f"temperature 'hot' was accepted in a stream: {quote(reply.text)}",
     )
     expect(reply.status == 400, f"{reply.status} instead of 400: {quote(reply.text)}")
@@ -265,7 +268,7 @@ def error_before_first_byte(target: Target) -> None:
     expect(reply.error_message, f"a 400 without a message: {quote(reply.text)}")
 
 
-@check(
+@rule(
     "chat.stream.truncation_detectable",
     level=QUIRK,
     tier=CORE,

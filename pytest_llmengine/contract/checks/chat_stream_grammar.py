@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -12,13 +13,15 @@ from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.stream.grammar")
+
 NEEDS = {Capability.STREAMING}
 UNICODE = "Repeat exactly: 🙂🙃🦊🐙 漢字"
 REPLACEMENT = "\ufffd"
 _FIELDS = {"data", "event", "id", "retry"}
 
 
-@check(
+@rule(
     "chat.stream.sse_grammar",
     level=QUIRK,
     tier=EXTENDED,
@@ -31,11 +34,11 @@ def sse_grammar(target: Target) -> None:
     chunks_of(reply)
     lines = reply.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     wrong = [line for line in lines if line and line.partition(":")[0] not in {*_FIELDS, ""}]
-    expect(not wrong, f"a line is no field of an event stream: {quote(wrong[:1])}")
+    expect(not wrong, f"a line is not a field of an event stream: {quote(wrong[:1])}")
     expect(lines[-2:] == ["", ""], f"no blank line after the last event: {quote(lines[-2:])}")
 
 
-@check(
+@rule(
     "chat.stream.utf8.valid_json_each",
     level=QUIRK,
     tier=EXTENDED,
@@ -55,7 +58,7 @@ def valid_json_each(target: Target) -> None:
         expect(not halves, f"an event holds half a character: {quote(ascii(part))}")
 
 
-@check(
+@rule(
     "chat.stream.utf8.no_ufffd",
     level=QUIRK,
     tier=EXTENDED,

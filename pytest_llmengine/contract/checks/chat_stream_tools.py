@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -29,18 +30,20 @@ from pytest_llmengine.contract.samples import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.stream.tools")
+
 SPEC = "openai-openapi: ChatCompletionMessageToolCallChunk"
 NEEDS = {Capability.STREAMING, Capability.TOOLS}
 
 
-@check("chat.stream.tool.index_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.index", needs=NEEDS)
+@rule("chat.stream.tool.index_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.index", needs=NEEDS)
 def index_int(target: Target) -> None:
     """Every fragment of a tool call has an integer index."""
     for fragment in fragments(_called(target, ASK_WEATHER, WEATHER)):
         pick(fragment, int, "index")
 
 
-@check(
+@rule(
     "chat.stream.tool.first_has_id_name",
     level=EXPECTED,
     tier=EXTENDED,
@@ -58,7 +61,7 @@ def first_has_id_name(target: Target) -> None:
     expect(others <= {None, "", first["id"]}, f"one call has several ids: {quote(list(others))}")
 
 
-@check(
+@rule(
     "chat.stream.tool.args_concat_json",
     level=EXPECTED,
     tier=EXTENDED,
@@ -75,7 +78,7 @@ def args_concat_json(target: Target) -> None:
         expect(value == {"city": "Paris"}, f"the joined arguments are {joined!r}")
 
 
-@check(
+@rule(
     "chat.stream.tool.parallel_index",
     level=EXPECTED,
     tier=EXTENDED,
@@ -92,7 +95,7 @@ def parallel_index(target: Target) -> None:
     expect(indexes == list(range(len(calls))), f"{len(calls)} calls have the indexes {indexes}")
 
 
-@check(
+@rule(
     "chat.stream.tool.finish_reason",
     level=EXPECTED,
     tier=EXTENDED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -12,11 +13,13 @@ from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRE
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="chat.stream.usage")
+
 SPEC = "openai-openapi: ChatCompletionStreamOptions.include_usage"
 NEEDS = {Capability.STREAMING}
 
 
-@check("chat.stream.usage.absent_by_default", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
+@rule("chat.stream.usage.absent_by_default", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
 def absent_by_default(target: Target) -> None:
     """A stream carries no usage unless it was asked for."""
     chunks = stream_chat(target, max_tokens=4)
@@ -24,7 +27,7 @@ def absent_by_default(target: Target) -> None:
     expect(not given, f"usage without include_usage: {quote(given)}")
 
 
-@check("chat.stream.usage.final_chunk", level=REQUIRED, tier=SMOKE, source=SPEC, needs=NEEDS)
+@rule("chat.stream.usage.final_chunk", level=REQUIRED, tier=SMOKE, source=SPEC, needs=NEEDS)
 def final_chunk(target: Target) -> None:
     """With include_usage the last chunk has the usage of the request and no choices."""
     last = _with_usage(target)[-1]
@@ -38,7 +41,7 @@ def final_chunk(target: Target) -> None:
     expect(total == prompt + completion, f"the total is not the sum: {quote(last['usage'])}")
 
 
-@check("chat.stream.usage.null_elsewhere", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
+@rule("chat.stream.usage.null_elsewhere", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
 def null_elsewhere(target: Target) -> None:
     """With include_usage every other chunk has a usage of null."""
     others = [chunk for chunk in _with_usage(target) if chunk["choices"]]
@@ -48,7 +51,7 @@ def null_elsewhere(target: Target) -> None:
     expect(not given, f"{len(given)} of {len(others)} chunks have a usage: {quote(given)}")
 
 
-@check(
+@rule(
     "chat.stream.usage.equals_nonstream",
     level=EXPECTED,
     tier=EXTENDED,

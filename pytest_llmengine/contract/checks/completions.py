@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
@@ -10,13 +11,16 @@ from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="completions")
 
 SPEC = "openai-openapi: CreateCompletion"
 NEEDS = {Capability.COMPLETIONS}
 
 
-@check("comp.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
+@rule("comp.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
 def shape(target: Target) -> None:
     """A completion has its fields, and each choice text, index, logprobs and finish_reason."""
     body = _post(target).success_or_refused()
@@ -29,7 +33,7 @@ def shape(target: Target) -> None:
     pick(first, str, "text")
 
 
-@check(
+@rule(
     "comp.prompt.list",
     level=REQUIRED,
     tier=EXTENDED,
@@ -41,7 +45,7 @@ def prompt_list(target: Target) -> None:
     _expect_indexes(_post(target, prompt=["Once", "The sea"]).success_or_refused(), 2)
 
 
-@check(
+@rule(
     "comp.prompt.tokens",
     level=REQUIRED,
     tier=EXTENDED,
@@ -57,7 +61,7 @@ def prompt_tokens(target: Target) -> None:
     expect(len(ids) <= count <= len(ids) + 2, f"{count} prompt tokens for {len(ids)} token ids")
 
 
-@check(
+@rule(
     "comp.stream.usage",
     level=REQUIRED,
     tier=EXTENDED,
@@ -79,7 +83,7 @@ def stream_usage(target: Target) -> None:
     expect(not early, f"{len(early)} chunks before the last have a usage")
 
 
-@check(
+@rule(
     "comp.missing_prompt",
     level=REQUIRED,
     tier=EXTENDED,

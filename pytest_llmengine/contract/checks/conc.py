@@ -14,12 +14,14 @@ from pytest_llmengine.contract.target import at_once
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="conc")
+
 SOURCE = "clients send many requests at once"
 # Each prompt is longer than the one before, so prompt_tokens shows to which one an answer belongs.
 PROMPTS = tuple("Say hello" + " and hello" * 4 * n + "." for n in range(4))
 
 
-@check("conc.isolation", level=QUIRK, tier=EXTENDED, source=SOURCE)
+@rule("conc.isolation", level=QUIRK, tier=EXTENDED, source=SOURCE)
 def isolation(target: Target) -> None:
     """Four requests at once each get the answer to their own prompt."""
     alone = [_prompt_tokens(target, prompt) for prompt in PROMPTS]
@@ -28,7 +30,7 @@ def isolation(target: Target) -> None:
     expect(together == alone, f"prompts of {alone} tokens got answers to {together}")
 
 
-@check("conc.unique_ids", level=QUIRK, tier=EXTENDED, source=SOURCE)
+@rule("conc.unique_ids", level=QUIRK, tier=EXTENDED, source=SOURCE)
 def unique_ids(target: Target) -> None:
     """Four answers given at once have four ids."""
     ids = at_once([partial(_id, target)] * 4)
@@ -36,7 +38,7 @@ def unique_ids(target: Target) -> None:
     expect(len(set(ids)) == len(ids), f"an id came twice: {', '.join(sorted(ids))}")
 
 
-@check(
+@rule(
     "conc.stream_and_json_mixed",
     level=QUIRK,
     tier=EXTENDED,

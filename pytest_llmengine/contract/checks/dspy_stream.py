@@ -3,44 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, repeat_question, with_demos
 from pytest_llmengine.contract.outcomes import expect, fail, quote
-from pytest_llmengine.contract.registry import DSPY, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.dspy_driver import Programs
-    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="dspy.stream")
 
 LINE = "one two three four five six seven eight nine ten"
-SHOWN = ("red red blue green red blue red blue", "a b c d e f g h i j", "two four six eight ten")
+DEMO_ANSWERS = (
+    "red red blue green red blue red blue",
+    "a b c d e f g h i j",
+    "two four six eight ten",
+)
 
 
-@check(
+@rule(
     "dspy.stream.listener",
     level=QUIRK,
     tier=EXTENDED,
     source="dspy.streamify with a StreamListener, which reads a field from the deltas",
     needs={Capability.STREAMING},
-    package=DSPY,
+    driver=DSPyDriver,
 )
-def listener(target: Target) -> None:
+def listener(driver: DSPyDriver) -> None:
     """A listener on a field gets it in pieces, which join to what the program says at its end."""
-    with programs(target) as made:
-        seen = made.run(lambda: asyncio.run(_streamed(made)))
-    if not seen or not isinstance(seen[-1], made.dspy.Prediction):
-        fail(f"the stream ended without a prediction: {quote(seen[-1:])}")
-    *pieces, said = seen
-    expect(len(pieces) > 1, f"the field {quote(said.answer)} came in {len(pieces)} pieces")
+    with driver.programs() as programs:
+        parts = programs.run(lambda: asyncio.run(_streamed(programs)))
+    if not parts or not isinstance(parts[-1], programs.dspy.Prediction):
+        fail(f"the stream ended without a prediction: {quote(parts[-1:])}")
+    *pieces, result = parts
+    expect(len(pieces) > 1, f"the field {quote(result.answer)} came in {len(pieces)} pieces")
     joined = "".join(piece.chunk for piece in pieces).strip()
-    expect(joined == said.answer, f"pieces join to {quote(joined)}, not to {quote(said.answer)}")
+    expect(
+        joined == result.answer, f"pieces join to {quote(joined)}, not to {quote(result.answer)}"
+    )
 
 
-async def _streamed(made: Programs) -> list[Any]:
+async def _streamed(programs: Programs) -> list[Any]:
     """The pieces of the field, followed by the prediction."""
-    listening = made.dspy.streaming.StreamListener(signature_field_name="answer")
-    repeater = rehearsed(made.dspy.Predict("question -> answer"), *({"answer": s} for s in SHOWN))
-    program = made.dspy.streamify(repeater, stream_listeners=[listening])
-    return [seen async for seen in program(question=repeating(answer=LINE))]
+    listening = programs.dspy.streaming.StreamListener(signature_field_name="answer")
+    repeater = with_demos(
+        programs.dspy.Predict("question -> answer"), *({"answer": s} for s in DEMO_ANSWERS)
+    )
+    program = programs.dspy.streamify(repeater, stream_listeners=[listening])
+    return [part async for part in program(question=repeat_question(answer=LINE))]

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import CALL_MARKUP
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, repeat_question, with_demos
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
-from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
 from pytest_llmengine.contract.samples import ASK_WEATHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llmengine.contract.dspy_driver import DSPyAnswer, Programs
-    from pytest_llmengine.contract.target import Target
 
 _SUNNY = "It is sunny in"
-_SHOWN = ("Lyon", "Nice", "Brest")
+_DEMO_CITIES = ("Lyon", "Nice", "Brest")
 
-row = partial(check, level=QUIRK, package=DSPY)
+rule = partial(check, group="dspy.tools", level=QUIRK, driver=DSPyDriver)
 
 
 def get_weather(city: str) -> str:
@@ -30,19 +29,19 @@ def get_weather(city: str) -> str:
     return f"{_SUNNY} {city}."
 
 
-@row(
+@rule(
     "dspy.tools.native",
     tier=CORE,
     source="dspy.ToolCalls: tools in the request, tool_calls in the answer",
     needs={Capability.TOOLS},
 )
-def native(target: Target) -> None:
+def native(driver: DSPyDriver) -> None:
     """A program with a ToolCalls field gets the call that the model made, with its arguments."""
-    with programs(target, "tools") as made:
-        program = made.dspy.Predict(_calling(made.dspy))
-        tools = [made.dspy.Tool(get_weather)]
-        said = _called(made, lambda: program(question=ASK_WEATHER, tools=tools))
-    call = said.calls.tool_calls[0]
+    with driver.programs("tools") as programs:
+        program = programs.dspy.Predict(_calling(programs.dspy))
+        tools = [programs.dspy.Tool(get_weather)]
+        result = _run_calling(programs, lambda: program(question=ASK_WEATHER, tools=tools))
+    call = result.calls.tool_calls[0]
     expect(call.name == "get_weather", f"the name is {call.name!r}")
     expect(isinstance(call.args.get("city"), str), f"the arguments are {quote(call.args)}")
 
@@ -57,15 +56,15 @@ def _calling(dspy: Any) -> Any:
     return dspy.Signature(fields, "Answer by a tool.")
 
 
-def _called(made: Programs, program: Callable[[], Any]) -> Any:
+def _run_calling(programs: Programs, program: Callable[[], Any]) -> Any:
     """The program's result; unmeasured if the model made no call."""
     try:
-        said = made.run(program)
+        result = programs.run(program)
     except Unmeasured:
-        _expect_call(made.answers[0])
-        fail(f"DSPy cannot read the call {quote(made.answers[0].tool_calls[0])}")
-    _expect_call(made.answers[0])
-    return said
+        _expect_call(programs.answers[0])
+        fail(f"DSPy cannot read the call {quote(programs.answers[0].tool_calls[0])}")
+    _expect_call(programs.answers[0])
+    return result
 
 
 def _expect_call(answer: DSPyAnswer) -> None:
@@ -79,19 +78,23 @@ def _expect_call(answer: DSPyAnswer) -> None:
     raise Unmeasured(f"no tool call to look at; the model said {quote(text)}")
 
 
-@row("dspy.tools.react", tier=EXTENDED, source="dspy.ReAct: tools are called by text")
-def react(target: Target) -> None:
+@rule("dspy.tools.react", tier=EXTENDED, source="dspy.ReAct: tools are called by text")
+def react(driver: DSPyDriver) -> None:
     """A ReAct agent gets through a turn that calls a tool and one that reads what it said."""
-    with programs(target) as made:
-        agent = made.dspy.ReAct("question -> answer", tools=[get_weather], max_iters=1)
-        rehearsed(agent.react, *map(_step, _SHOWN), trajectory="")
-        rehearsed(agent.extract.predict, *map(_end, _SHOWN), trajectory="")
-        question = repeating(**_step("Paris"), **_end("Paris"))
-        said = made.run(lambda: agent(question=question))
-    seen = said.trajectory.get("observation_0", "no tool")
-    if not seen.startswith(_SUNNY):
-        raise Unmeasured(f"the model called no tool, or wrongly; the agent saw {quote(seen)}")
-    expect(isinstance(said.answer, str) and said.answer, f"the answer is {quote(said.answer)}")
+    with driver.programs() as programs:
+        agent = programs.dspy.ReAct("question -> answer", tools=[get_weather], max_iters=1)
+        with_demos(agent.react, *map(_step, _DEMO_CITIES), trajectory="")
+        with_demos(agent.extract.predict, *map(_end, _DEMO_CITIES), trajectory="")
+        question = repeat_question(**_step("Paris"), **_end("Paris"))
+        result = programs.run(lambda: agent(question=question))
+    observation = result.trajectory.get("observation_0", "no tool")
+    if not observation.startswith(_SUNNY):
+        raise Unmeasured(
+            f"the model called no tool, or wrongly; the agent saw {quote(observation)}"
+        )
+    expect(
+        isinstance(result.answer, str) and result.answer, f"the answer is {quote(result.answer)}"
+    )
 
 
 def _step(city: str) -> dict[str, Any]:

@@ -10,17 +10,16 @@ import jsonschema
 from pydantic import BaseModel
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.dspy_driver import programs, rehearsed, repeating
+from pytest_llmengine.contract.dspy_driver import DSPyDriver, repeat_question, with_demos
 from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, expect_effect, quote
-from pytest_llmengine.contract.registry import CORE, DSPY, EXTENDED, OPTIONAL, QUIRK, check
+from pytest_llmengine.contract.registry import CORE, EXTENDED, OPTIONAL, QUIRK, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llmengine.contract.dspy_driver import DSPyAnswer, Programs
-    from pytest_llmengine.contract.target import Target
 
-row = partial(check, package=DSPY)
+rule = partial(check, group="dspy.typed", driver=DSPyDriver)
 
 ASK = "Which colour has the sky?"
 
@@ -38,64 +37,68 @@ class Vermilion(Colour):
     name: Literal["vermilion"]
 
 
-@row(
+@rule(
     "dspy.typed.chat",
     level=QUIRK,
     tier=EXTENDED,
     source="dspy.ChatAdapter: a pydantic field is JSON within the text",
 )
-def chat(target: Target) -> None:
+def chat(driver: DSPyDriver) -> None:
     """A pydantic field of a program over the ChatAdapter is read from the text."""
-    shown = [{"colour": Colour(name=name, warm=False)} for name in ("blue", "green", "white")]
-    asked = repeating(colour=Colour(name="red", warm=True))
-    with programs(target) as made:
-        program = rehearsed(made.dspy.Predict(_naming_a_colour(made, Colour)), *shown)
-        said = made.run(partial(program, question=asked))
-    expect(isinstance(said.colour, Colour), f"the field is {quote(said.colour)}")
+    demos = [{"colour": Colour(name=name, warm=False)} for name in ("blue", "green", "white")]
+    question = repeat_question(colour=Colour(name="red", warm=True))
+    with driver.programs() as programs:
+        program = with_demos(programs.dspy.Predict(_naming_a_colour(programs, Colour)), *demos)
+        result = programs.run(partial(program, question=question))
+    expect(isinstance(result.colour, Colour), f"the field is {quote(result.colour)}")
 
 
-@row(
+@rule(
     "dspy.typed.json_object",
     level=OPTIONAL,
     tier=EXTENDED,
     source="dspy.JSONAdapter: response_format json_object",
     needs={Capability.JSON_OBJECT},
 )
-def json_object(target: Target) -> None:
+def json_object(driver: DSPyDriver) -> None:
     """JSON mode gives a program over the JSONAdapter one JSON object."""
-    with programs(target, "json_object", json=True) as made:
-        _held(made, "question -> answer", _expect_object)
+    with driver.programs("json_object", json=True) as programs:
+        _run_typed(programs, "question -> answer", _expect_object)
 
 
-@row(
+@rule(
     "dspy.typed.json_schema",
     level=OPTIONAL,
     tier=CORE,
     source="dspy.JSONAdapter: response_format json_schema, for a model declared to support it",
     needs={Capability.JSON_SCHEMA},
 )
-def json_schema(target: Target) -> None:
+def json_schema(driver: DSPyDriver) -> None:
     """A schema gives a program over the JSONAdapter its pydantic field, whatever the model."""
-    with programs(target, "json_schema", json=True) as made:
-        said = _held(made, _naming_a_colour(made, Vermilion), _expect_schema)
-        _expect_sent(made.answers[0])
-    expect(isinstance(said.colour, Vermilion), f"the field is {quote(said.colour)}")
+    with driver.programs("json_schema", json=True) as programs:
+        result = _run_typed(programs, _naming_a_colour(programs, Vermilion), _expect_schema)
+        _expect_sent(programs.answers[0])
+    expect(isinstance(result.colour, Vermilion), f"the field is {quote(result.colour)}")
 
 
-def _held(made: Programs, signature: Any, expect_held: Callable[[DSPyAnswer], None]) -> Any:
+def _run_typed(
+    programs: Programs, signature: Any, expect_enforced: Callable[[DSPyAnswer], None]
+) -> Any:
     """The program's result; if DSPy cannot read the text, check that the server enforced it."""
     try:
-        return made.run(lambda: made.dspy.Predict(signature)(question=ASK))
+        return programs.run(lambda: programs.dspy.Predict(signature)(question=ASK))
     except Unmeasured:
-        if made.answers[0].cut:
-            raise Unmeasured(f"the token cap cut it: {quote(made.answers[0].texts[0])}") from None
-        expect_held(made.answers[0])
+        if programs.answers[0].cut:
+            raise Unmeasured(
+                f"the token cap cut it: {quote(programs.answers[0].texts[0])}"
+            ) from None
+        expect_enforced(programs.answers[0])
         raise
 
 
 def _expect_object(answer: DSPyAnswer) -> None:
-    said = quote(answer.texts[0])
-    expect_effect(isinstance(_json(answer), dict), f"json_object was accepted, and it says {said}")
+    text = quote(answer.texts[0])
+    expect_effect(isinstance(_json(answer), dict), f"json_object was accepted, and it says {text}")
 
 
 def _expect_schema(answer: DSPyAnswer) -> None:
@@ -122,7 +125,7 @@ def _json(answer: DSPyAnswer) -> Any:
         return None
 
 
-def _naming_a_colour(made: Programs, kind: type[Colour]) -> Any:
-    dspy = made.dspy
+def _naming_a_colour(programs: Programs, kind: type[Colour]) -> Any:
+    dspy = programs.dspy
     fields = {"question": (str, dspy.InputField()), "colour": (kind, dspy.OutputField())}
     return dspy.Signature(fields)

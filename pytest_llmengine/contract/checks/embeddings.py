@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
@@ -15,12 +16,14 @@ from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="embeddings")
+
 SPEC = "openai-openapi: CreateEmbedding"
 NEEDS = {Capability.EMBEDDINGS}
 _CLOSE = 1e-3
 
 
-@check("emb.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
+@rule("emb.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
 def shape(target: Target) -> None:
     """Embeddings have object, data, model and usage, and each entry its index and vector."""
     body = _embed(target, "Hello")
@@ -34,7 +37,7 @@ def shape(target: Target) -> None:
     pick(body, int, "usage", "total_tokens")
 
 
-@check(
+@rule(
     "emb.batch_order",
     level=REQUIRED,
     tier=EXTENDED,
@@ -52,7 +55,7 @@ def batch_order(target: Target) -> None:
     expect(not _close(alone, _vector(batch, 0)), "the first vector is that of the third text")
 
 
-@check(
+@rule(
     "emb.base64",
     level=REQUIRED,
     tier=EXTENDED,
@@ -73,7 +76,7 @@ def base64_format(target: Target) -> None:
     expect(_close(decoded, plain), f"base64 {quote(decoded[:3])}, float {quote(plain[:3])}")
 
 
-@check(
+@rule(
     "emb.tokens_input",
     level=REQUIRED,
     tier=EXTENDED,
@@ -88,7 +91,7 @@ def tokens_input(target: Target) -> None:
     expect(len(two) == 2, f"{len(two)} vectors for two lists of token ids")
 
 
-@check(
+@rule(
     "emb.empty_input",
     level=REQUIRED,
     tier=EXTENDED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.contract.assertions import (
@@ -27,13 +28,16 @@ from pytest_llmengine.contract.registry import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="err")
 
 SPEC = "openai-openapi: Error"
 CHAT = "/chat/completions"
 
 
-@check("err.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required; vllm-project/vllm#12886")
+@rule("err.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required; vllm-project/vllm#12886")
 def shape(target: Target) -> None:
     """An error is an object "error" with message, type, param and code."""
     for what, reply in provoke(target).items():
@@ -48,7 +52,7 @@ def shape(target: Target) -> None:
         )
 
 
-@check("err.code_string_or_null", level=REQUIRED, tier=CORE, source=f"{SPEC}.code")
+@rule("err.code_string_or_null", level=REQUIRED, tier=CORE, source=f"{SPEC}.code")
 def code_string_or_null(target: Target) -> None:
     """The code of an error is a string or null."""
     for what, reply in provoke(target).items():
@@ -58,7 +62,7 @@ def code_string_or_null(target: Target) -> None:
         expect(code is None or isinstance(code, str), f"{what}: code is {quote(code)}")
 
 
-@check(
+@rule(
     "err.type_values",
     level=EXPECTED,
     tier=EXTENDED,
@@ -72,7 +76,7 @@ def type_values(target: Target) -> None:
         expect(kind == "invalid_request_error", f"{what}: type is {quote(kind)}")
 
 
-@check(
+@rule(
     "err.content_type_json", level=QUIRK, tier=EXTENDED, source="clients parse the body by its type"
 )
 def content_type_json(target: Target) -> None:
@@ -83,14 +87,14 @@ def content_type_json(target: Target) -> None:
         reply.object()
 
 
-@check("err.malformed_json", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
+@rule("err.malformed_json", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
 def malformed_json(target: Target) -> None:
     """A body that is not JSON is rejected."""
     control(target)
     rejected(target.post(CHAT, raw=b'{"model": '), 'the body {"model": ')
 
 
-@check("err.nonobject_body", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
+@rule("err.nonobject_body", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
 def nonobject_body(target: Target) -> None:
     """A body that is JSON, but no object, is rejected."""
     control(target)
@@ -98,7 +102,7 @@ def nonobject_body(target: Target) -> None:
         rejected(target.post(CHAT, raw=raw), f"the body {raw.decode()}")
 
 
-@check(
+@rule(
     "err.unknown_model",
     level=EXPECTED,
     tier=SMOKE,
@@ -108,13 +112,13 @@ def unknown_model(target: Target) -> None:
     """A model that is not served is answered with 404 and the code "model_not_found"."""
     control(target)
     reply = target.chat(model="no-such-model", max_tokens=1)
-    expect_effect(reply.status != 200, f"no-such-model answered 200: {quote(reply.text)}")
+    expect_effect(not reply.ok, f"no-such-model answered 200: {quote(reply.text)}")
     expect(reply.status == 404, f"no-such-model: {reply.status}: {quote(reply.text)}")
     code = envelope(reply, "no-such-model").get("code")
     expect(code == "model_not_found", f"no-such-model: 404 with the code {quote(code)}")
 
 
-@check(
+@rule(
     "err.context_overflow",
     level=EXPECTED,
     tier=EXTENDED,
@@ -125,7 +129,7 @@ def context_overflow(target: Target) -> None:
     control(target)
     for words in (20_000, 200_000):
         reply = target.chat("a " * words, max_tokens=1)
-        if reply.status != 200:
+        if not reply.ok:
             _expect_overflow(reply, words)
             return
         read = usage(reply.success(), "prompt_tokens")
@@ -133,7 +137,7 @@ def context_overflow(target: Target) -> None:
     raise Unmeasured("the context holds 200000 words")
 
 
-@check(
+@rule(
     "err.wrong_content_type",
     level=QUIRK,
     tier=EXTENDED,
@@ -143,19 +147,19 @@ def wrong_content_type(target: Target) -> None:
     """A body that is not said to be JSON is rejected with 415 or 400."""
     control(target)
     reply = target.post(CHAT, _good(target), headers={"Content-Type": "text/plain"})
-    expect_effect(reply.status != 200, "a body of type text/plain was read as JSON")
+    expect_effect(not reply.ok, "a body of type text/plain was read as JSON")
     expect(reply.status in {400, 415}, f"text/plain: {reply.status}: {quote(reply.text)}")
     expect(reply.error_message, f"text/plain: {reply.status} without a message")
 
 
-@check("err.not_found_path", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.5: 404")
+@rule("err.not_found_path", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.5: 404")
 def not_found_path(target: Target) -> None:
     """A path that does not exist is answered with 404, in words."""
     control(target)
     _expect_status(target.get("/no/such/path"), 404, "GET /no/such/path")
 
 
-@check("err.method", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.6: 405")
+@rule("err.method", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.6: 405")
 def method(target: Target) -> None:
     """A method that the path does not know is answered with 405, in words."""
     control(target)
@@ -163,7 +167,7 @@ def method(target: Target) -> None:
 
 
 def _expect_status(reply: Reply, status: int, what: str) -> None:
-    expect_effect(reply.status != 200, f"{what} was answered with 200")
+    expect_effect(not reply.ok, f"{what} was answered with 200")
     expect(reply.status == status, f"{what}: {reply.status} instead of {status}")
     reply.object()
     expect(reply.error_message, f"{what}: {status} without a message: {quote(reply.text)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.contract.assertions import control
@@ -10,7 +11,10 @@ from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="err.fuzz")
 
 CHAT = "/chat/completions"
 MAX_ERROR_BYTES = 16_384
@@ -52,7 +56,7 @@ BAD_BODIES = (
 )
 
 
-@check(
+@rule(
     "err.no_5xx_on_client_error",
     level=QUIRK,
     tier=EXTENDED,
@@ -68,7 +72,7 @@ def no_5xx_on_client_error(target: Target) -> None:
     control(target)
 
 
-@check(
+@rule(
     "err.no_internal_leak",
     level=QUIRK,
     tier=EXTENDED,
@@ -80,7 +84,7 @@ def no_internal_leak(target: Target) -> None:
     many = {"messages": [{"role": "user", "content": [{"type": "nope"}] * 20}] * 50}
     errors = [*_bad_requests(target), ("1000 bad parts", target.chat(**many))]
     for what, reply in errors:
-        if reply.status == 200:
+        if reply.ok:
             continue
         found = [trace for trace in TRACES if trace in reply.text]
         expect(not found, f"{what}: the error shows {found}: {quote(reply.text)}")

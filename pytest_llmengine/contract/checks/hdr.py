@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.contract.assertions import choice
@@ -11,8 +12,10 @@ from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, check
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="hdr")
 
-@check(
+
+@rule(
     "hdr.x_request_id",
     level=EXPECTED,
     tier=EXTENDED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
@@ -20,12 +21,14 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="logprobs")
+
 SPEC = "openai-openapi: ChatCompletionTokenLogprob"
 NEEDS = {Capability.LOGPROBS}
 _ROUNDING = 1e-4
 
 
-@check(
+@rule(
     "logprobs.supported",
     level=OPTIONAL,
     tier=SMOKE,
@@ -37,7 +40,7 @@ def supported(target: Target) -> None:
     expect(_entries(_ask(target)), "the list of logprobs is empty")
 
 
-@check("logprobs.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
+@rule("logprobs.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
 def shape(target: Target) -> None:
     """Logprobs have content and refusal, and each entry token, logprob, bytes and top_logprobs."""
     body = _ask(target, top_logprobs=2)
@@ -51,7 +54,7 @@ def shape(target: Target) -> None:
     expect(not absent, f"the logprobs object has no {', '.join(absent)}")
 
 
-@check(
+@rule(
     "logprobs.length_matches_tokens",
     level=EXPECTED,
     tier=EXTENDED,
@@ -68,7 +71,7 @@ def length_matches_tokens(target: Target) -> None:
     expect(len(entries) == count, f"{len(entries)} entries for {count} completion tokens")
 
 
-@check(
+@rule(
     "logprobs.default_top_empty",
     level=EXPECTED,
     tier=EXTENDED,
@@ -81,7 +84,7 @@ def default_top_empty(target: Target) -> None:
     expect(counts == {0}, f"top_logprobs was not asked for and has {sorted(counts)} entries")
 
 
-@check(
+@rule(
     "logprobs.top.requires_logprobs",
     level=EXPECTED,
     tier=EXTENDED,
@@ -94,7 +97,7 @@ def top_requires_logprobs(target: Target) -> None:
     rejected(target.chat(top_logprobs=2, max_tokens=2), "top_logprobs without logprobs")
 
 
-@check(
+@rule(
     "logprobs.top.max20",
     level=REQUIRED,
     tier=CORE,
@@ -107,7 +110,7 @@ def top_max20(target: Target) -> None:
     rejected(target.chat(logprobs=True, top_logprobs=21, max_tokens=2), "top_logprobs 21")
 
 
-@check(
+@rule(
     "logprobs.values",
     level=EXPECTED,
     tier=EXTENDED,
@@ -124,8 +127,8 @@ def values(target: Target) -> None:
         expect(highest <= _ROUNDING, f"a logprob of {highest} is a probability above 1")
         expect(tops == sorted(tops, reverse=True), f"top_logprobs are not sorted: {tops}")
     joined = b"".join(_bytes(entry) for entry in entries)
-    said = content(body).encode()
-    expect(joined == said, f"the bytes join to {joined!r}, the text is {said!r}")
+    written = content(body).encode()
+    expect(joined == written, f"the bytes join to {joined!r}, the text is {written!r}")
 
 
 def _ask(target: Target, **params: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as url_quote
 
-from pytest_llmengine.contract.assertions import missing, objects, pick, said
+from pytest_llmengine.contract.assertions import full_text, missing, objects, pick
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -18,12 +19,15 @@ from pytest_llmengine.contract.registry import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="models")
 
 SPEC = "openai-openapi: ListModelsResponse, Model"
 
 
-@check("models.list.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
+@rule("models.list.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def list_shape(target: Target) -> None:
     """The list of models is an object "list", its data models with id, created and owned_by."""
     body = target.get("/models").success()
@@ -35,7 +39,7 @@ def list_shape(target: Target) -> None:
         _expect_model(model)
 
 
-@check("models.retrieve", level=REQUIRED, tier=CORE, source="openai-openapi: GET /models/{model}")
+@rule("models.retrieve", level=REQUIRED, tier=CORE, source="openai-openapi: GET /models/{model}")
 def retrieve(target: Target) -> None:
     """A listed model can be fetched by its id."""
     name = _listed(target)
@@ -44,7 +48,7 @@ def retrieve(target: Target) -> None:
     expect(model["id"] == name, f"asked for {name!r}, got {model['id']!r}")
 
 
-@check(
+@rule(
     "models.retrieve.unknown",
     level=EXPECTED,
     tier=EXTENDED,
@@ -57,15 +61,15 @@ def retrieve_unknown(target: Target) -> None:
             f"a listed model is answered with {status}, so an unknown one says nothing"
         )
     reply = _fetch(target, "no-such-model")
-    expect_effect(reply.status != 200, f"an unknown model was found: {quote(reply.text)}")
+    expect_effect(not reply.ok, f"an unknown model was found: {quote(reply.text)}")
     expect(reply.status == 404, f"an unknown model: {reply.status}: {quote(reply.text)}")
     expect(reply.error_message, f"a 404 without a message: {quote(reply.text)}")
 
 
-@check("models.id_usable", level=QUIRK, tier=EXTENDED, source="clients take a model from the list")
+@rule("models.id_usable", level=QUIRK, tier=EXTENDED, source="clients take a model from the list")
 def id_usable(target: Target) -> None:
     """A listed id is a model that answers."""
-    said(target.chat(model=_listed(target), max_tokens=4).success())
+    full_text(target.chat(model=_listed(target), max_tokens=4).success())
 
 
 def _listed(target: Target) -> str:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import chunks_of, control, said
+from pytest_llmengine.contract.assertions import chunks_of, control, full_text
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="net")
+
 CHAT = "/chat/completions"
 JSON_BODY = {"Content-Type": "application/json"}
 LARGE = 1_300_000
 
 
-@check(
+@rule(
     "net.keepalive.reuse",
     level=QUIRK,
     tier=EXTENDED,
@@ -30,18 +33,18 @@ def keepalive_reuse(target: Target) -> None:
     """A connection is used again, also after a stream."""
     with target.kept_alive():
         first = target.chat(max_tokens=1)
-        said(first.success())
+        full_text(first.success())
         stream = target.chat(max_tokens=4, stream=True)
         chunks_of(stream)
         last = target.chat(max_tokens=1)
-        said(last.success())
+        full_text(last.success())
     # This comes last, so that recordings hold the exchanges and the answers are always checked.
     target.need_direct()
     expect(first.port == stream.port, "the connection was closed after a whole answer")
     expect(stream.port == last.port, "the connection was closed after a stream")
 
 
-@check(
+@rule(
     "net.gzip_request",
     level=QUIRK,
     tier=EXTENDED,
@@ -53,14 +56,14 @@ def gzip_request(target: Target) -> None:
     control(target)
     headers = {**JSON_BODY, "Content-Encoding": "gzip"}
     reply = target.post(CHAT, raw=gzip.compress(_good(target), mtime=0), headers=headers)
-    if reply.status == 200:
-        said(reply.success())
+    if reply.ok:
+        full_text(reply.success())
     else:
         clear = reply.status == 415 or (400 <= reply.status < 500 and reply.error_message)
         expect(clear, f"a body in gzip: {reply.status}: {quote(reply.text)}")
 
 
-@check(
+@rule(
     "net.chunked_request",
     level=QUIRK,
     tier=EXTENDED,
@@ -70,18 +73,18 @@ def chunked_request(target: Target) -> None:
     """A body sent in chunks, without a Content-Length, is read."""
     target.need_direct()
     reply = target.send("POST", CHAT, content=_good(target), headers=JSON_BODY, chunked=True)
-    said(reply.success())
+    full_text(reply.success())
 
 
-@check("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
+@rule("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
 def expect_continue(target: Target) -> None:
     """A request with "Expect: 100-continue" is answered."""
     target.need_direct()
     headers = {**JSON_BODY, "Expect": "100-continue"}
-    said(target.post(CHAT, raw=_good(target), headers=headers).success())
+    full_text(target.post(CHAT, raw=_good(target), headers=headers).success())
 
 
-@check(
+@rule(
     "long.large_body",
     level=QUIRK,
     tier=EXTENDED,
@@ -92,7 +95,7 @@ def large_body(target: Target) -> None:
     target.need_direct()
     control(target)
     reply = target.chat("a" * LARGE, max_tokens=1)
-    if reply.status == 200:
+    if reply.ok:
         raise Unmeasured(f"the server takes a prompt of {LARGE} bytes")
     expect(400 <= reply.status < 500, f"{LARGE} bytes: {reply.status}: {quote(reply.text)}")
     expect(reply.error_message, f"{LARGE} bytes: {reply.status} without a message")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
@@ -22,13 +23,15 @@ from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, QUIRK, check
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="reasoning")
+
 NEEDS = {Capability.REASONING}
 ASK = "What is 2 + 2? Answer with one number."
 THINKING = {"reasoning_effort": "low", "max_tokens": 400}
 _TAGS = ("<think>", "</think>", "<|channel|>", "<thinking>")
 
 
-@check(
+@rule(
     "reasoning.field_name",
     level=QUIRK,
     tier=EXTENDED,
@@ -42,7 +45,7 @@ def field_name(target: Target) -> None:
     expect(whole == streamed, f"reasoning is in {whole} in the whole and {streamed} in the stream")
 
 
-@check(
+@rule(
     "reasoning.not_in_content",
     level=QUIRK,
     tier=EXTENDED,
@@ -51,13 +54,13 @@ def field_name(target: Target) -> None:
 )
 def not_in_content(target: Target) -> None:
     """The content holds none of the tags that a model writes around its reasoning."""
-    said = content(target.chat(ASK, **THINKING).success_or_refused())
-    found = [tag for tag in _TAGS if tag in said]
-    expect(not found, f"{found} in the content: {quote(said)}")
+    answer = content(target.chat(ASK, **THINKING).success_or_refused())
+    found = [tag for tag in _TAGS if tag in answer]
+    expect(not found, f"{found} in the content: {quote(answer)}")
     _reasoned(target)
 
 
-@check(
+@rule(
     "reasoning.not_only",
     level=QUIRK,
     tier=EXTENDED,
@@ -72,7 +75,7 @@ def not_only(target: Target) -> None:
     expect(content(body) or tool_calls(body), f"only reasoning: {quote(reasoning(body))}")
 
 
-@check(
+@rule(
     "reasoning.tokens_counted",
     level=OPTIONAL,
     tier=EXTENDED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -21,6 +22,8 @@ from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WE
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="responses")
+
 SPEC = "openai-openapi: Response"
 NEEDS = {Capability.RESPONSES}
 TOOL = {"type": "function", **WEATHER["function"]}
@@ -30,7 +33,7 @@ _KEYS = (
 )
 
 
-@check("resp.required", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}.required", needs=NEEDS)
+@rule("resp.required", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}.required", needs=NEEDS)
 def required_fields(target: Target) -> None:
     """A response has the fields that the schema requires, null ones included."""
     body = respond(target)
@@ -39,7 +42,7 @@ def required_fields(target: Target) -> None:
     expect(not absent, f"missing: {', '.join(absent)}")
 
 
-@check(
+@rule(
     "resp.input.string_and_items",
     level=REQUIRED,
     tier=EXTENDED,
@@ -55,7 +58,7 @@ def input_forms(target: Target) -> None:
     expect(listed == plain, f"for the string {plain!r}, for the list {listed!r}")
 
 
-@check(
+@rule(
     "resp.output.message",
     level=REQUIRED,
     tier=EXTENDED,
@@ -75,7 +78,7 @@ def output_message(target: Target) -> None:
     pick(part, list, "annotations")
 
 
-@check(
+@rule(
     "resp.usage",
     level=REQUIRED,
     tier=EXTENDED,
@@ -94,7 +97,7 @@ def usage(target: Target) -> None:
     pick(counted, int, "output_tokens_details", "reasoning_tokens")
 
 
-@check(
+@rule(
     "resp.incomplete.max_output_tokens",
     level=REQUIRED,
     tier=EXTENDED,
@@ -110,7 +113,7 @@ def incomplete(target: Target) -> None:
     expect(reason == "max_output_tokens", f"the reason is {reason!r}")
 
 
-@check(
+@rule(
     "resp.tool_choice",
     level=REQUIRED,
     tier=EXTENDED,
@@ -126,7 +129,7 @@ def tool_choice(target: Target) -> None:
     )
 
 
-@check(
+@rule(
     "resp.function_call.shape",
     level=REQUIRED,
     tier=EXTENDED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -19,6 +20,8 @@ from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="responses.stream")
 
 NEEDS = {Capability.RESPONSES, Capability.STREAMING}
 _ORDER = (
@@ -39,7 +42,7 @@ _WITH_INDEXES = (
 )
 
 
-@check(
+@rule(
     "resp.stream.order",
     level=REQUIRED,
     tier=EXTENDED,
@@ -54,7 +57,7 @@ def order(target: Target) -> None:
     expect(known[-1] in TERMINAL, f"the last event is {types[-1]}")
 
 
-@check(
+@rule(
     "resp.stream.sequence_number",
     level=REQUIRED,
     tier=EXTENDED,
@@ -67,7 +70,7 @@ def sequence_number(target: Target) -> None:
     expect(numbers == list(range(len(numbers))), f"the numbers are {quote(numbers)}")
 
 
-@check(
+@rule(
     "resp.stream.indexes",
     level=REQUIRED,
     tier=EXTENDED,
@@ -83,7 +86,7 @@ def indexes(target: Target) -> None:
         pick(event, int, "output_index")
 
 
-@check(
+@rule(
     "resp.stream.delta_logprobs_key",
     level=REQUIRED,
     tier=EXTENDED,
@@ -96,7 +99,7 @@ def delta_logprobs_key(target: Target) -> None:
         pick(event, list, "logprobs")
 
 
-@check(
+@rule(
     "resp.stream.terminal_once",
     level=REQUIRED,
     tier=EXTENDED,

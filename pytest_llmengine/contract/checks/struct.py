@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
@@ -31,6 +32,8 @@ from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, WEATHER, co
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="struct")
+
 SPEC = "openai-openapi: ResponseFormatJsonSchema"
 SCHEMA = {Capability.JSON_SCHEMA}
 ASK = "Which colour has the sky?"
@@ -39,7 +42,7 @@ FORMAT = constrained_to(COLOUR_SCHEMA)
 TOKENS = 64
 
 
-@check(
+@rule(
     "struct.json_object",
     level=OPTIONAL,
     tier=SMOKE,
@@ -54,28 +57,28 @@ def json_object(target: Target) -> None:
         max_tokens=TOKENS,
     )
     body = answered(reply.success_or_refused())
-    said = content(body)
-    if choice(body).get("finish_reason") == "length" and said.lstrip().startswith("{"):
-        raise Unmeasured(f"the token cap cut the object: {said!r}")
+    answer = content(body)
+    if choice(body).get("finish_reason") == "length" and answer.lstrip().startswith("{"):
+        raise Unmeasured(f"the token cap cut the object: {answer!r}")
     expect_effect(
-        isinstance(_parsed(said), dict), f"json_object was accepted, and the answer is {said!r}"
+        isinstance(_parsed(answer), dict), f"json_object was accepted, and the answer is {answer!r}"
     )
 
 
-@check("struct.json_schema.strict", level=OPTIONAL, tier=SMOKE, source=SPEC, needs=SCHEMA)
+@rule("struct.json_schema.strict", level=OPTIONAL, tier=SMOKE, source=SPEC, needs=SCHEMA)
 def json_schema_strict(target: Target) -> None:
     """A strict schema holds the answer to it, whatever the model would rather say."""
     reply = target.chat(ASK, response_format=FORMAT, max_tokens=TOKENS)
     _expect_colour(content(answered(reply.success_or_refused())))
 
 
-@check("struct.stream", level=OPTIONAL, tier=EXTENDED, source=SPEC, needs=SCHEMA)
+@rule("struct.stream", level=OPTIONAL, tier=EXTENDED, source=SPEC, needs=SCHEMA)
 def struct_stream(target: Target) -> None:
     """A strict schema holds a streamed answer to it as well."""
     _expect_colour(text(stream_chat(target, ASK, response_format=FORMAT, max_tokens=TOKENS)))
 
 
-@check(
+@rule(
     "struct.with_tools",
     level=OPTIONAL,
     tier=EXTENDED,
@@ -91,7 +94,7 @@ def with_tools(target: Target) -> None:
     _expect_colour(content(body))
 
 
-@check(
+@rule(
     "struct.json_schema.missing",
     level=REQUIRED,
     tier=CORE,
@@ -105,7 +108,7 @@ def json_schema_missing(target: Target) -> None:
     rejected(reply, "response_format json_schema without a schema")
 
 
-@check(
+@rule(
     "struct.type.unknown",
     level=REQUIRED,
     tier=CORE,
@@ -118,7 +121,7 @@ def type_unknown(target: Target) -> None:
     rejected(reply, "response_format of type 'haiku'")
 
 
-@check(
+@rule(
     "struct.schema.invalid",
     level=EXPECTED,
     tier=EXTENDED,
@@ -132,7 +135,7 @@ def schema_invalid(target: Target) -> None:
     rejected(reply, "a schema of type 'haiku'")
 
 
-@check(
+@rule(
     "struct.refusal",
     level=OPTIONAL,
     tier=EXTENDED,
@@ -153,12 +156,12 @@ def _control(target: Target) -> None:
     target.chat(ASK, response_format=FORMAT, max_tokens=2).success_or_refused()
 
 
-def _expect_colour(said: str) -> None:
-    expect_effect(_parsed(said) == COLOUR, f"the schema was accepted, and the answer is {said!r}")
+def _expect_colour(text: str) -> None:
+    expect_effect(_parsed(text) == COLOUR, f"the schema was accepted, and the answer is {text!r}")
 
 
-def _parsed(said: str) -> Any:
+def _parsed(answer: str) -> Any:
     try:
-        return json.loads(said)
+        return json.loads(answer)
     except (ValueError, RecursionError):
-        raise Ignored(f"JSON was asked for and accepted, and the answer is {said!r}") from None
+        raise Ignored(f"JSON was asked for and accepted, and the answer is {answer!r}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -38,13 +39,16 @@ from pytest_llmengine.contract.samples import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.target import Reply, Target
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, group="tools")
 
 SPEC = "openai-openapi: ChatCompletionMessageToolCall"
 NEEDS = {Capability.TOOLS}
 
 
-@check("tools.call.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
+@rule("tools.call.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
 def call_shape(target: Target) -> None:
     """A tool call has an id, the type function, a name, and arguments as a string."""
     for call in tool_calls(_called(target, ASK_WEATHER, WEATHER)):
@@ -55,7 +59,7 @@ def call_shape(target: Target) -> None:
         pick(call, str, "function", "arguments")
 
 
-@check(
+@rule(
     "tools.call.arguments_json",
     level=EXPECTED,
     tier=EXTENDED,
@@ -67,7 +71,7 @@ def arguments_json(target: Target) -> None:
     _arguments(target, ASK_WEATHER, WEATHER)
 
 
-@check(
+@rule(
     "tools.finish_reason.auto_required",
     level=EXPECTED,
     tier=EXTENDED,
@@ -80,7 +84,7 @@ def finish_reason_required(target: Target) -> None:
     expect(reason == "tool_calls", f"the finish reason is {reason!r}")
 
 
-@check(
+@rule(
     "tools.finish_reason.named",
     level=EXPECTED,
     tier=EXTENDED,
@@ -94,7 +98,7 @@ def finish_reason_named(target: Target) -> None:
     expect(reason == "stop", f"the finish reason is {reason!r}")
 
 
-@check(
+@rule(
     "tools.no_marker_leak",
     level=QUIRK,
     tier=EXTENDED,
@@ -109,7 +113,7 @@ def no_marker_leak(target: Target) -> None:
     _need_calls(body)
 
 
-@check(
+@rule(
     "tools.unicode_args",
     level=QUIRK,
     tier=EXTENDED,
@@ -122,7 +126,7 @@ def unicode_args(target: Target) -> None:
     expect(arguments == {"word": WORD}, f"the arguments are {quote(arguments)}")
 
 
-@check(
+@rule(
     "tools.empty_args",
     level=QUIRK,
     tier=EXTENDED,
@@ -135,7 +139,7 @@ def empty_args(target: Target) -> None:
     expect(arguments == {}, f"the arguments are {quote(arguments)}")
 
 
-@check(
+@rule(
     "tools.nested",
     level=QUIRK,
     tier=EXTENDED,
@@ -148,7 +152,7 @@ def nested_args(target: Target) -> None:
     expect(pick(arguments, list, "route", "stops"), f"the arguments are {quote(arguments)}")
 
 
-@check(
+@rule(
     "tools.history_bad_json_args",
     level=EXPECTED,
     tier=EXTENDED,
@@ -161,20 +165,20 @@ def history_bad_json_args(target: Target) -> None:
     reply = _after_call(target, '{"city": "Par')
     if reply.status != 400:
         choice(reply.success())
-    expect(reply.status == 200 or reply.error_message, "a 400 without a message")
+    expect(reply.ok or reply.error_message, "a 400 without a message")
 
 
 def _after_call(target: Target, arguments: str) -> Reply:
     """The reply to a history that contains a call with these arguments."""
     call = {"name": "get_weather", "arguments": arguments}
-    asked: JSON = {"role": "user", "content": ASK_WEATHER}
+    question: JSON = {"role": "user", "content": ASK_WEATHER}
     called: JSON = {
         "role": "assistant",
         "content": None,
         "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
     }
     result: JSON = {"role": "tool", "tool_call_id": "call_1", "content": "It is sunny."}
-    return target.chat([asked, called, result], tools=[WEATHER], max_tokens=8)
+    return target.chat([question, called, result], tools=[WEATHER], max_tokens=8)
 
 
 def _ask(target: Target, prompt: str, tool: JSON, **params: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
@@ -29,11 +30,13 @@ from pytest_llmengine.contract.samples import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="tools.choice")
+
 SPEC = "openai-openapi: ChatCompletionToolChoiceOption"
 NEEDS = {Capability.TOOLS}
 
 
-@check("tools.choice.none", level=REQUIRED, tier=CORE, source=f"{SPEC}: none", needs=NEEDS)
+@rule("tools.choice.none", level=REQUIRED, tier=CORE, source=f"{SPEC}: none", needs=NEEDS)
 def choice_none(target: Target) -> None:
     """tool_choice none gives text and no call, though the prompt asks for one."""
     body = _ask(target, ASK_WEATHER, WEATHER, tool_choice="none")
@@ -43,7 +46,7 @@ def choice_none(target: Target) -> None:
         raise Unmeasured("auto made no call either, so auto and none look the same")
 
 
-@check(
+@rule(
     "tools.choice.auto_default",
     level=REQUIRED,
     tier=CORE,
@@ -59,14 +62,14 @@ def auto_default(target: Target) -> None:
     expect(implicit == explicit, f"auto called {explicit}, left out called {implicit}")
 
 
-@check("tools.choice.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: required", needs=NEEDS)
+@rule("tools.choice.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: required", needs=NEEDS)
 def choice_required(target: Target) -> None:
     """tool_choice required gives at least one call, though the prompt asks for none."""
     body = _ask(target, "Say hello.", WEATHER, tool_choice="required")
-    expect_effect(called_names(body), f"required was accepted, and the answer is {_said(body)}")
+    expect_effect(called_names(body), f"required was accepted, and the answer is {_quoted(body)}")
 
 
-@check(
+@rule(
     "tools.choice.named",
     level=REQUIRED,
     tier=CORE,
@@ -77,11 +80,11 @@ def choice_named(target: Target) -> None:
     """A named tool_choice gives a call of that function, though the prompt asks for another."""
     body = _ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
     names = called_names(body)
-    expect_effect(names, f"get_time was named and accepted, and the answer is {_said(body)}")
+    expect_effect(names, f"get_time was named and accepted, and the answer is {_quoted(body)}")
     expect_effect(set(names) == {"get_time"}, f"get_time was named, and {names} was called")
 
 
-@check(
+@rule(
     "tools.choice.named_unknown",
     level=EXPECTED,
     tier=EXTENDED,
@@ -95,7 +98,7 @@ def named_unknown(target: Target) -> None:
     rejected(reply, "a tool_choice that names no tool of the request")
 
 
-@check(
+@rule(
     "tools.choice.invalid_value",
     level=REQUIRED,
     tier=CORE,
@@ -109,7 +112,7 @@ def invalid_value(target: Target) -> None:
     rejected(reply, "tool_choice 'sometimes'")
 
 
-@check(
+@rule(
     "tools.choice.without_tools",
     level=EXPECTED,
     tier=EXTENDED,
@@ -122,7 +125,7 @@ def without_tools(target: Target) -> None:
     rejected(target.chat(tool_choice="required", max_tokens=4), "tool_choice without tools")
 
 
-@check(
+@rule(
     "chat.tools.empty_array",
     level=EXPECTED,
     tier=EXTENDED,
@@ -135,7 +138,7 @@ def empty_array(target: Target) -> None:
     rejected(target.chat(tools=[], max_tokens=4), "an empty list of tools")
 
 
-@check(
+@rule(
     "tools.parallel.disable",
     level=OPTIONAL,
     tier=EXTENDED,
@@ -161,5 +164,5 @@ def _control(target: Target) -> None:
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
 
 
-def _said(body: dict[str, Any]) -> str:
+def _quoted(body: dict[str, Any]) -> str:
     return f"text: {content(body)!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
@@ -19,10 +20,12 @@ from pytest_llmengine.contract.registry import (
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
+rule = partial(check, group="usage")
+
 SPEC = "openai-openapi: CompletionUsage"
 
 
-@check("usage.present_sum", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
+@rule("usage.present_sum", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def present_sum(target: Target) -> None:
     """The usage counts prompt and completion, and their sum is the total."""
     body = target.chat(max_tokens=8).success()
@@ -35,7 +38,7 @@ def present_sum(target: Target) -> None:
     expect(prompt + completion == total, f"{prompt} + {completion} tokens, total_tokens is {total}")
 
 
-@check(
+@rule(
     "usage.n_sums_choices",
     level=EXPECTED,
     tier=EXTENDED,
@@ -54,7 +57,7 @@ def n_sums_choices(target: Target) -> None:
     expect(came == 8, f"two choices of 4 tokens each, completion_tokens is {came}")
 
 
-@check(
+@rule(
     "usage.cached_subset",
     level=OPTIONAL,
     tier=EXTENDED,

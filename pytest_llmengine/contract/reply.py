@@ -1,0 +1,200 @@
+"""The reply to a raw HTTP request: its body as text, JSON or events, and what its status means."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import httpx
+
+from pytest_llmengine.contract.outcomes import Fail, Refused, quote
+
+_TO_ANYTHING = frozenset(
+    {httpx.codes.UNAUTHORIZED, httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The bytes of one read, `at` seconds after the request was sent."""
+
+    at: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply: status, headers, and the body in the chunks in which it arrived.
+
+    ``cut`` says that the connection broke before the end of the body. ``port`` is the local port of
+    the connection, so two replies with the same port came over the same connection.
+    """
+
+    method: str
+    path: str
+    status: int
+    headers: httpx.Headers = field(repr=False)
+    chunks: tuple[Chunk, ...] = field(repr=False)  # a server may repeat the key
+    cut: bool = False
+    port: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 200."""
+        return self.status == httpx.codes.OK
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(c.data for c in self.chunks)
+
+    @property
+    def text(self) -> str:
+        """The whole body as text, with invalid bytes replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def content_type(self) -> str:
+        """The media type, without parameters, in lower case."""
+        return str(self.headers.get("content-type", "")).split(";")[0].strip().lower()
+
+    def json(self) -> Any:
+        """The body as JSON; the check fails if it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise Fail(f"{self._name}: {self._what} is not JSON: {quote(self.text)}") from None
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object; the check fails if it is not one."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Fail(f"{self._name}: the body is not a JSON object: {quote(self.text)}")
+        return value
+
+    def success(self) -> dict[str, Any]:
+        """The JSON object of a 200; the check fails for anything else."""
+        if not self.ok:
+            self._not_ok()
+        return self.object()
+
+    def success_or_refused(self) -> dict[str, Any]:
+        """The JSON object of a 200; after a clear 4xx or 501 the check ends as refused."""
+        if self.is_refusal:
+            raise Refused(f"{self._name}: {self.status} {self.error_message}")
+        return self.success()
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server refused the request with a message."""
+        return refuses(self.status) and bool(self.error_message)
+
+    @property
+    def error_message(self) -> str:
+        """The message of an error in any known envelope; "" if there is none."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return ""
+        while isinstance(value, dict | list):
+            value = _next_inside(value)
+        return value if isinstance(value, str) else ""
+
+    @property
+    def events(self) -> list[Event]:
+        """The server-sent events of the body, without comments."""
+        return list(parse_events(self.body))
+
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON objects of a stream in order, without ``[DONE]``.
+
+        The check fails for a status other than 200, an event that is not a JSON object, a stream
+        without events, and a broken connection.
+        """
+        if not self.ok:
+            self._not_ok()
+        if self.cut:
+            raise Fail(f"{self._name}: the connection broke in mid-stream")
+        found = [self._event_object(e) for e in self.events if e.data != "[DONE]"]
+        if not found:
+            raise Fail(f"{self._name}: a stream without events: {quote(self.text)}")
+        return found
+
+    def objects_or_refused(self) -> list[dict[str, Any]]:
+        """The JSON objects of a stream; after a clear 4xx or 501 the check ends as refused."""
+        if self.is_refusal:
+            raise Refused(f"{self._name}: {self.status} {self.error_message}")
+        return self.objects()
+
+    def _event_object(self, event: Event) -> dict[str, Any]:
+        try:
+            value = json.loads(event.data)
+        except (ValueError, RecursionError):
+            raise Fail(f"{self._name}: an event is not JSON: {quote(event.data)}") from None
+        if not isinstance(value, dict):
+            raise Fail(f"{self._name}: an event is not a JSON object: {quote(event.data)}")
+        return value
+
+    @property
+    def _name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def _what(self) -> str:
+        """The body's name in messages, with its coding, although "identity" was requested."""
+        coding = str(self.headers.get("content-encoding", "")).strip().lower()
+        asked_for = coding in {"", "identity"}
+        return "the body" if asked_for else f"the body, in {quote(coding)} that was not asked for,"
+
+    def _not_ok(self) -> NoReturn:
+        raise Fail(f"{self._name}: {self.status} instead of 200: {quote(self.text)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event."""
+
+    data: str
+    name: str = ""
+
+
+def refuses(status: int) -> bool:
+    """Whether a status refuses the request itself: a 4xx or 501.
+
+    A 401, 408 or 429 does not count, because it refuses the client and not the request.
+    """
+    refused = 400 <= status < 500 or status == httpx.codes.NOT_IMPLEMENTED
+    return refused and status not in _TO_ANYTHING
+
+
+def parse_events(body: bytes) -> list[Event]:
+    """Parse server-sent events by the WHATWG grammar: all line ends, comments, several data lines.
+
+    Unlike in a browser, a last event without its blank line is kept, so that only the check of the
+    grammar fails for it.
+    """
+    events: list[Event] = []
+    data: list[str] = []
+    name = ""
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    for line in [*text.split("\n"), ""]:
+        if not line:
+            if data:
+                events.append(Event("\n".join(data), name))
+            data, name = [], ""
+            continue
+        key, _, value = line.partition(":")
+        if key == "data":
+            data.append(value.removeprefix(" "))
+        elif key == "event":
+            name = value.removeprefix(" ")
+    return events
+
+
+def _next_inside(value: Any) -> Any:
+    """One step from an error envelope to its message; FastAPI has a list of objects with msg."""
+    if isinstance(value, list):
+        return value[0] if value else None
+    return next((value[k] for k in ("error", "message", "detail", "msg") if k in value), None)
