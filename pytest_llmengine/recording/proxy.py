@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from llmengine.types.hosts import Visitors
+from llmengine.types.hosts import AllowedClients
 from llmengine.types.secrets import scrub
 from pytest_llmengine.recording.cassette import Cassette
 from pytest_llmengine.recording.config import RecordingConfig
@@ -48,7 +48,7 @@ class Proxy(ABC, Generic[CassetteT]):
         **options: Unpack[RecordingOptions],
     ) -> None:
         self._config = RecordingConfig().extended(options)
-        self._visitors = Visitors.of(allowed_hosts, cors)
+        self._clients = AllowedClients.of(allowed_hosts, cors)
         self.without_cassette: list[str] = []
         self._cassette: CassetteT | None = None
         self._server = LoopbackServer(self._answer_request, port)
@@ -137,12 +137,12 @@ class Proxy(ABC, Generic[CassetteT]):
     async def _refuse_visitor(self, request: Request, client: ClientConnection) -> bool:
         """Answer a request that does not belong to the cassette; False if the request does."""
         headers = dict(request.headers)
-        refusal = self._visitors.refusal(headers.get("host"))
+        refusal = self._clients.refusal(headers.get("host"))
         if refusal is not None:
             await client.error(403, "host_not_allowed", refusal)
             return True
         origin = headers.get("origin")
-        client.reader_origin = origin if self._visitors.may_read(origin) else None
+        client.reader_origin = origin if self._clients.may_read(origin) else None
         if client.reader_origin and request.method == "OPTIONS" and PREFLIGHT_HEADER in headers:
             await client.answer_preflight(request)
             return True

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.profile import Profile
-    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.recording import Cassette, RecordingConfig
     from pytest_llmengine.targets.plan import Plan
     from pytest_llmengine.targets.settings import Settings

@@ -92,11 +92,11 @@ class Dialect(Protocol):
 class JSONStreamDecoder:
     """The base class of the decoders: it reads a stream as JSON objects, one per frame.
 
-    A frame is a server-sent event or a line. A subclass takes in one object at a time. All errors
-    that are raised hold what had arrived as their `partial`.
+    A frame is a server-sent event or a line. A subclass reads one object at a time. The `partial`
+    of every error holds what had arrived.
     """
 
-    __slots__ = ("_frames", "_id", "_model", "_request", "_usage", "_warnings")
+    __slots__ = ("_done", "_frames", "_id", "_model", "_request", "_usage", "_warnings")
 
     _FRAME: ClassVar[str] = "an event of the stream"
     _EXPECTED: ClassVar[str]  # what each object is, for error messages
@@ -104,6 +104,7 @@ class JSONStreamDecoder:
     def __init__(self, request: ChatRequest, frames: SSEDecoder | NDJSONDecoder) -> None:
         self._request = request
         self._frames = frames
+        self._done = False  # whether the terminal event has come; what follows it is ignored
         self._id: str | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
@@ -145,8 +146,8 @@ class JSONStreamDecoder:
         """What has arrived so far; ``finished`` is True once the end of the answer has come."""
         raise NotImplementedError
 
-    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
-        """Take in one object and add the deltas that it completes.
+    def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+        """Read one object of the stream and add the deltas that it completes.
 
         Raises FieldError for an object of another kind.
         """
@@ -156,18 +157,25 @@ class JSONStreamDecoder:
         """Whether the last frame, whose end is missing, is only the beginning of a frame."""
         return not isinstance(parsed(frame), dict)
 
+    def _read_other(self, frame: bytes) -> list[Delta]:
+        """The deltas of a frame that is not a JSON object; by default, it is an error."""
+        raise self._with_partial(unexpected(f"{self._FRAME} is not a JSON object", frame))
+
     def _not_finished(self, partial: LLMOutput) -> CallError:
         """The error for a stream that has ended although the answer has not."""
         return incomplete(partial)
 
     def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
+        if self._done:
+            return
         value = parsed(frame)
         if not isinstance(value, dict):
-            raise self._with_partial(unexpected(f"{self._FRAME} is not a JSON object", frame))
+            deltas += self._read_other(frame)
+            return
         if value.get("error") or value.get("type") == "error":
             raise self._with_partial(stream_failure(value))
         try:
-            self._take(value, deltas)
+            self._read_object(value, deltas)
         except FieldError as error:
             problem = f"{self._FRAME} is not {self._EXPECTED}"
             raise self._with_partial(not_read(problem, error, frame)) from None

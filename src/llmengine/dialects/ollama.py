@@ -282,7 +282,7 @@ class OllamaChatDecoder(JSONStreamDecoder):
     An answer is complete once a line says ``"done": true``.
     """
 
-    __slots__ = ("_calls", "_done", "_parts")
+    __slots__ = ("_calls", "_parts")
 
     _FRAME = "a line of the stream"
     _EXPECTED = "part of a chat"
@@ -291,7 +291,6 @@ class OllamaChatDecoder(JSONStreamDecoder):
         super().__init__(request, NDJSONDecoder())
         self._parts = AnswerParts(0, request.reasoning)
         self._calls = 0
-        self._done = False
 
     def finish(self) -> LLMOutput:
         """The whole answer.
@@ -312,11 +311,7 @@ class OllamaChatDecoder(JSONStreamDecoder):
         # A last line that is not the beginning of an object is an error.
         return frame.lstrip().startswith(b"{") and super()._is_cut(frame)
 
-    def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
-        if not self._done:
-            super()._read_frame(frame, deltas)
-
-    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+    def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         if _only_loaded(value):
             raise FieldError("the server only loaded or unloaded the model")
         self._model = self._model or label(value, "model", self._warnings)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
+    from aiohttp.client import _RequestContextManager
     from aiohttp.client_proto import ResponseHandler
 
     from llmengine.transport.answer_limits import AnswerLimits
@@ -61,15 +62,7 @@ class AiohttpTransport:
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                timeout=_timeout(request.total, request.connect),
-                allow_redirects=False,
-                proxy=self._proxy(request.url),
-            ) as response:
+            async with self._send(request, request.total) as response:
                 body = await self._body(response, request.limits)
                 return HTTPReply(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError) as error:
@@ -79,15 +72,7 @@ class AiohttpTransport:
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
         """Send the request; only the connect clock is checked here, the reader checks the rest."""
         try:
-            response = await self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                timeout=_timeout(None, request.connect),
-                allow_redirects=False,
-                proxy=self._proxy(request.url),
-            )
+            response = await self._send(request, None)
         except (aiohttp.ClientError, OSError) as error:
             raise _ERRORS.as_ours(error, request) from error
         try:
@@ -100,6 +85,17 @@ class AiohttpTransport:
         """Close every connection."""
         await self._session.close()
 
+    def _send(self, request: HTTPRequest, total: float | None) -> _RequestContextManager:
+        return self._session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers=request.headers,
+            timeout=_timeout(total, request.connect),
+            allow_redirects=False,
+            proxy=self._proxy(request.url),
+        )
+
     async def _chunks(
         self, response: aiohttp.ClientResponse, request: HTTPRequest
     ) -> AsyncIterator[bytes]:
@@ -110,12 +106,12 @@ class AiohttpTransport:
             raise _ERRORS.as_ours(error, request) from error
 
     async def _body(self, response: aiohttp.ClientResponse, limits: AnswerLimits) -> bytes:
-        self._end_with_connection(response)
+        self._fail_on_disconnect(response)
         encoding = response.headers.get("Content-Encoding")
         if encoding:
             pieces = unpacked(response.content.iter_chunked(PIECE), encoding, limits)
             return b"".join([piece async for piece in pieces])
-        # Without the generator for compressed bodies, since most answers are small and plain.
+        # Most answers are small and plain; the generator for compressed ones would cost CPU.
         plain, size = [], 0
         while piece := await response.content.readany():
             size += len(piece)
@@ -127,11 +123,11 @@ class AiohttpTransport:
     def _pieces(
         self, response: aiohttp.ClientResponse, request: HTTPRequest
     ) -> AsyncIterator[bytes]:
-        self._end_with_connection(response)
+        self._fail_on_disconnect(response)
         encoding = response.headers.get("Content-Encoding", "")
         return unpacked(response.content.iter_chunked(PIECE), encoding, request.limits)
 
-    def _end_with_connection(self, response: aiohttp.ClientResponse) -> None:
+    def _fail_on_disconnect(self, response: aiohttp.ClientResponse) -> None:
         """Make the reader of a body fail when its connection is closed.
 
         aiohttp closes the connection at bytes that are not valid HTTP, such as a wrong chunk
@@ -150,8 +146,8 @@ class AiohttpTransport:
     def _closed(self, closed: asyncio.Future[None], protocol: ResponseHandler) -> None:
         content, broken = self._reading.pop(protocol), closed.exception() or protocol.exception()
         if not content.is_eof() and content.exception() is None:
-            said = " ".join(str(broken or "it was closed in the middle of the body").split())
-            content.set_exception(aiohttp.ClientPayloadError(said))
+            reason = " ".join(str(broken or "it was closed in the middle of the body").split())
+            content.set_exception(aiohttp.ClientPayloadError(reason))
 
     def _proxy(self, url: str) -> str | None:
         if not self._proxies:

@@ -36,18 +36,16 @@ class ClientErrors:
         if isinstance(error, self.connect_timeout):
             msg = f"no connection to {request.url} within {request.connect:g} s"
             return APITimeoutError(msg, clock="connect")
-        if isinstance(error, TimeoutError):
-            limit = "" if request.total is None else f" within {request.total:g} s"
-            return APITimeoutError(f"no whole answer from {request.url}{limit}", clock="total")
+        if isinstance(error, TimeoutError) and request.total is not None:
+            msg = f"the answer from {request.url} was not complete within {request.total:g} s"
+            return APITimeoutError(msg, clock="total")
         if isinstance(error, self.unconnected):
             return APIConnectionError(f"cannot connect to {request.url}: {_reason(error)}")
         if isinstance(error, self.unreadable):
-            return APIConnectionError(
-                f"{request.url} did not answer in HTTP that can be read: {_reason(error)}"
-            )
-        return APIConnectionError(
-            f"the connection to {request.url} broke: {error or type(error).__name__}"
-        )
+            msg = f"the answer from {request.url} is not valid HTTP: {_reason(error)}"
+            return APIConnectionError(msg)
+        reason = str(error) or type(error).__name__
+        return APIConnectionError(f"the connection to {request.url} broke: {reason}")
 
     @contextmanager
     def raised_as_ours(self, request: HTTPRequest) -> Iterator[None]:
