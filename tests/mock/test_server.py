@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from llmengine.mock import Fault, MockServer, Script
+import llmengine.mock
+from llmengine.mock import Fault, MockServer, ReceivedRequest, Script
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_addresses() -> None:
-    """Both addresses are on loopback, and the API's ends in /v1."""
+    """Both addresses are on loopback, and the address of the API ends in /v1."""
     with MockServer() as server:
         assert server.base_url == f"{server.root_url}/v1"
         assert server.root_url.startswith("http://127.0.0.1:")
@@ -30,7 +31,7 @@ def test_addresses() -> None:
 
 
 def test_port_is_closed_after_the_end() -> None:
-    """Nothing answers once the block is left, and the thread is gone."""
+    """After the block nothing answers, and the thread has ended."""
     with MockServer() as server:
         url = server.base_url
         threads = threading.active_count()
@@ -41,7 +42,7 @@ def test_port_is_closed_after_the_end() -> None:
 
 
 def test_stop_does_not_wait_for_answers(start: Callable[..., Api]) -> None:
-    """A call that hangs is dropped when the server stops; stopping twice does no harm."""
+    """A request without an answer is dropped when the server stops; a second stop has no effect."""
     api = start(script=Script(faults=[Fault(delay=600)]))
     failed: list[Exception] = []
 
@@ -71,7 +72,7 @@ def test_taken_port_is_said_in_one_line() -> None:
 
 
 def test_chosen_port_is_used() -> None:
-    """A port that is given is the port that answers, again and again."""
+    """A server listens on the given port, and so does a second one after it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -82,7 +83,7 @@ def test_chosen_port_is_used() -> None:
 
 
 def test_calls_at_once_keep_apart(reference: Api) -> None:
-    """Many at once, streamed and whole: each gets its own answer, under its own id."""
+    """Of many requests at once, streamed or not, each gets its own answer with its own id."""
 
     def ask(number: int) -> tuple[str, str]:
         prompt = f"Repeat exactly: marker-{number}"
@@ -138,3 +139,16 @@ def test_import_is_light() -> None:
     )
     assert result.stderr == ""
     assert result.returncode == 0
+
+
+def test_old_name_of_a_request_is_deprecated() -> None:
+    """``Call`` is still the class of received requests, with a warning that names the new one."""
+    with pytest.warns(DeprecationWarning, match=r"llmengine\.mock\.Call is now ReceivedRequest"):
+        old = llmengine.mock.Call
+
+    assert old is ReceivedRequest
+
+
+def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
+    """A misspelt name fails as in any module."""
+    assert not hasattr(llmengine.mock, "ReceivedReqest")

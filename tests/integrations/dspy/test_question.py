@@ -1,4 +1,4 @@
-"""What the keyword arguments of DSPy's language models mean to an engine; no DSPy is needed."""
+"""Keyword arguments of DSPy's language models as requests to an engine, without DSPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
 from llmengine.backends.mock import Mock
-from llmengine.integrations.dspy.adapter import DSPyEngine, asked_schema, engine_of, read_question
+from llmengine.engine.engine import Engine
+from llmengine.integrations.dspy.adapter import (
+    DSPyEngine,
+    engine_of,
+    read_request,
+    schema_in_prompt,
+)
 
 
 class Answer(BaseModel):
@@ -37,8 +43,8 @@ _NESTED = {"type": "json_schema", "json_schema": {"name": "Answer", "schema": _S
     ids=str,
 )
 def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -> None:
-    """OpenAI's names are ours where they are the same, and translated where not."""
-    assert read_question("Hi", arguments).sampling == SamplingParams(**sampling)
+    """OpenAI's names become ours."""
+    assert read_request("Hi", arguments).sampling == SamplingParams(**sampling)
 
 
 @pytest.mark.parametrize(
@@ -59,15 +65,15 @@ def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -
     ids=["model", "nested", "flat", "object", "text", "effort", "body", "tools"],
 )
 def test_options_are_read(arguments: dict[str, Any], options: dict[str, Any]) -> None:
-    """A schema in any of its spellings is an output model."""
-    assert read_question("Hi", arguments).options == options
+    """A schema in any of its forms is an output model."""
+    assert read_request("Hi", arguments).options == options
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"temprature": 1}, "extra_body={'temprature': ...}"),
-        ({"api_key": "k"}, "'api_key' is no parameter"),
+        ({"api_key": "k"}, "'api_key' is not a parameter"),
         ({"response_format": "json"}, "response_format is 'json'"),
         ({"response_format": {"type": "xml"}}, "give a pydantic model"),
         ({"temperature": -1}, "from 0"),
@@ -77,7 +83,7 @@ def test_options_are_read(arguments: dict[str, Any], options: dict[str, Any]) ->
 def test_what_means_nothing_is_refused(arguments: dict[str, Any], said: str) -> None:
     """The error says what to do instead."""
     with pytest.raises(InvalidRequestError) as caught:
-        read_question("Hi", arguments)
+        read_request("Hi", arguments)
 
     assert said in str(caught.value)
 
@@ -102,8 +108,8 @@ _PROMPT = "Sort it.\n\n---\n\nFollow the following format.\n\nText: ${{text}}\n{
 def test_the_schema_of_a_prompt_of_2_4_is_that_of_its_last_field(
     fields: str, opening: str, schema: Any
 ) -> None:
-    """And only where the answer is that field and nothing else."""
-    assert asked_schema(_PROMPT.format(fields, opening)) == schema
+    """There is a schema only if the answer is that field and nothing else."""
+    assert schema_in_prompt(_PROMPT.format(fields, opening)) == schema
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_the_schema_of_a_prompt_of_2_4_is_that_of_its_last_field(
     ids=["address", "model", "reasoning"],
 )
 def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, Any]) -> None:
-    """The name that caches know them by; the key does not count."""
+    """The identity is different for each of these fields, but does not depend on the key."""
     known: dict[str, Any] = {"backend": "vllm_api", "model": "m", "endpoint": "http://host:1/v1"}
 
     def identity(**changed: Any) -> str:
@@ -124,19 +130,19 @@ def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, A
 
 
 class InProcess(Mock):
-    """An engine without a server, as vLLM in this process is."""
+    """A backend without a server, as vLLM in this process is."""
 
     in_process = True
 
     @property
     def endpoint(self) -> str:
-        """There is none."""
+        """Always raise an error."""
         raise ConfigError("no address")
 
 
 def test_an_engine_without_a_server_is_known_by_its_backend() -> None:
-    """It has no address, neither for its identity nor for the one that retries otherwise."""
-    engine = InProcess(EngineConfig(backend="mock", model="m"))
+    """Neither its identity nor a client with other retries needs an address."""
+    engine = Engine(EngineConfig(backend="mock", model="m"), InProcess)
 
     assert DSPyEngine(engine).identity == "m@mock"
     assert engine_of(engine, num_retries=1).config.max_retries == 1
