@@ -121,8 +121,7 @@ def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -
 
 def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
     from pytest_llmengine.parity import ParityVerdict
-    from pytest_llmengine.parity.html import write_report
-    from pytest_llmengine.parity.render import print_report
+    from pytest_llmengine.parity.render import print_report, write_report
 
     print_report(found, stdout())
     for path in paths:
@@ -133,14 +132,13 @@ def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
 
 
 def _check_paths(save: Path | None, reports: list[Path] | tuple[Path, ...]) -> None:
-    from pytest_llmengine.parity.html import FORMS
     from pytest_llmengine.parity.side import check_path as check_saved
     from pytest_llmengine.reports import check_path
 
     if save is not None:
         check_saved(save)
     for path in reports:
-        check_path(path, FORMS)
+        check_path(path)
 
 
 def _causes(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -32,22 +32,17 @@ def report(
     """
     from pytest_llmengine.reports import check_path
     from pytest_llmengine.reports.json import read_report
-    from pytest_llmengine.reports.merged import (
-        PAGE_FORMS,
-        changes_page,
-        matrix_page,
-        page_for_terminal,
-        write_page,
-    )
+    from pytest_llmengine.reports.merged import changes_page, matrix_page
+    from pytest_llmengine.reports.render import PAGE_FORMATS, print_page, write_page
 
     if changes and len(files) != len(("old", "new")):
         raise typer.BadParameter("--changes takes two reports, the older first")
     for path in output or ():
-        check_path(path, tuple(PAGE_FORMS))
+        check_path(path, PAGE_FORMATS)
     reports = [read_report(path) for path in files]
     whole = changes_page(*reports) if changes else matrix_page(reports, every=True)
     shown = whole if changes or every else matrix_page(reports, every=False)
-    listing().print(page_for_terminal(shown))
+    print_page(shown, listing())
     for path in output or ():
         write_page(whole, path)
     raise typer.Exit(1 if whole.good is False else 0)

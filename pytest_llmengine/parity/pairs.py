@@ -39,6 +39,15 @@ class DivergingToken:
     logprob: float | None = None
     rank: int | None = None
 
+    def describe(self) -> str:
+        """The token with its log-probability and its rank on the other side."""
+        if self.token is None:
+            return "the end"
+        if self.logprob is None:
+            return repr(self.token)
+        rank = f"rank {self.rank}" if self.rank else "not among the likeliest"
+        return f"{self.token!r} ({self.logprob:.4f}; {rank} there)"
+
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
@@ -48,6 +57,11 @@ class Divergence:
     unit: str
     baseline: DivergingToken
     candidate: DivergingToken
+
+    def describe(self) -> str:
+        """The position, and the token of each side."""
+        tokens = f"{self.baseline.describe()} / {self.candidate.describe()}"
+        return f"{self.unit} {self.position}: {tokens}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from llmengine.types.request import Capability
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import DEVIANT, Deviation
-from pytest_llmengine.reports.render import clipped, header_lines, printable
+from pytest_llmengine.reports.contract_page import header_lines
+from pytest_llmengine.reports.render import check_path, clipped, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,10 +31,7 @@ def check_profile_path(path: Path, given: Path | None) -> None:
 
     An existing file is replaced only if it is the profile that the run itself was given.
     """
-    if path.suffix != ".toml":
-        raise ConfigError(f"profile {path}: the name must end in .toml")
-    if not path.parent.is_dir():
-        raise ConfigError(f"profile {path}: there is no directory {path.parent}; make it first")
+    check_path(path, (".toml",), "profile")
     if path.exists() and (given is None or not path.samefile(given)):
         raise ConfigError(
             f"profile {path}: it is there already; give another name, or --profile {path} as well "
@@ -57,7 +55,7 @@ def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractRe
     header = report.header
     records = {record.id: record for record in report.checks}
     lines = [
-        *(f"# {printable(line)}" for line in header_lines(report)),
+        *(f"# {one_line(line)}" for line in header_lines(report)),
         f"engine = {_quoted(base.engine if base.deviations else header.engine)}",
         *_capabilities(base),
     ]
@@ -110,7 +108,7 @@ def _capabilities(base: Profile) -> Iterator[str]:
 
 
 def _evidence(result: CheckResult, record: CheckRecord) -> Iterator[str]:
-    yield f"# The rule: {printable(result.check.title)}"
+    yield f"# The rule: {one_line(result.check.title)}"
     yield f"# Seen: {_short(result.observed_reason, _EVIDENCE)}"
     for exchange in record.exchanges[-1:]:
         asked = "{method} {path} {request_body}".format_map(exchange)
@@ -134,9 +132,9 @@ def _entry(known: Deviation) -> Iterable[str]:
 
 
 def _short(text: str, limit: int) -> str:
-    return clipped(printable(scrub(text)), limit)
+    return clipped(one_line(scrub(text)), limit)
 
 
 def _quoted(text: str) -> str:
     """A basic string of TOML, which has the same escapes as JSON."""
-    return json.dumps(printable(text), ensure_ascii=False)
+    return json.dumps(one_line(text), ensure_ascii=False)

@@ -18,8 +18,7 @@ from llmengine.types.results import Result
 from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answers import answer_of
-from pytest_llmengine.parity.html import write_report
-from pytest_llmengine.parity.render import print_report
+from pytest_llmengine.parity.render import print_report, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
