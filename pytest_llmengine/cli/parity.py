@@ -11,6 +11,8 @@ import typer
 from pytest_llmengine.cli.options import stderr, stdout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_llmengine.parity import Choices, Live, ParityReport, Selection, Side
 
 _SIDE = "A backend, a name of the engines file, or a file that --save wrote."
@@ -67,26 +69,67 @@ def parity(  # noqa: PLR0913 - one option each
 
     Exit status: 0 equal within noise, 1 diverges, 2 cannot be compared.
     """
-    from pytest_llmengine.cli.parity_sides import Aim, Way, open_side
+    from pytest_llmengine.cli.parity_sides import SideArguments, open_side
     from pytest_llmengine.parity import Choices, Selection
 
     _check_paths(save, report or ())
     selection = Selection(file=prompts, kinds=tuple(kind or ()), limit=limit, max_tokens=max_tokens)
     choices = Choices(allowed=_causes(allow or ()), margin=margin, rounds=rounds)
-    ours = Aim(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
+    ours = SideArguments(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
     with ExitStack() as stack:
-        way = Way(config, batch, stack.enter_context(stderr().status("parity")).update, stack)
-        first = open_side(ours, way)
+        status = stack.enter_context(stderr().status("parity"))
+
+        def on_progress(task: str, done: int, total: int) -> None:
+            status.update(f"{task}: {done} of {total}")
+
+        first = stack.enter_context(open_side(ours, config, batch, on_progress))
         if candidate is None:
-            _only_save(first, selection, save)
+            _save_only(first, selection, save)
             return
-        theirs = Aim(candidate, candidate_url, candidate_model, tuple(candidate_fact or ()))
-        second = open_side(theirs, way)
-        found = _compared(first, second, selection, choices, save)
-    _tell(found, report or ())
+        theirs = SideArguments(
+            candidate, candidate_url, candidate_model, tuple(candidate_fact or ())
+        )
+        second = stack.enter_context(open_side(theirs, config, batch, on_progress))
+        found = _compare(first, second, selection, choices, save)
+    _output(found, report or ())
 
 
-def _compared(
+def _check_paths(save: Path | None, reports: Sequence[Path]) -> None:
+    from pytest_llmengine.parity.side import check_path as check_saved
+    from pytest_llmengine.reports import check_path
+
+    if save is not None:
+        check_saved(save)
+    for path in reports:
+        check_path(path)
+
+
+def _causes(names: Sequence[str]) -> tuple[str, ...]:
+    from pytest_llmengine.parity import ParityError
+    from pytest_llmengine.parity.causes import NAMES
+
+    for name in names:
+        if name not in NAMES:
+            raise ParityError(f"there is no cause {name!r}; the causes are {', '.join(NAMES)}")
+    return tuple(names)
+
+
+def _save_only(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
+    from pytest_llmengine import parity as sides
+
+    if save is None or not isinstance(baseline, sides.Live):
+        raise sides.ParityError(
+            "there is nothing to compare with: give --candidate, or --save FILE to save the "
+            "answers of a live baseline"
+        )
+    prompts = sides.choose(baseline, None, selection)
+    side = baseline.measure(prompts, noise=True)
+    sides.save(side, save)
+    failed = sum(not answer.ok for answer in side.answers)
+    typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
+
+
+def _compare(
     baseline: Live | Side,
     candidate: Live | Side,
     selection: Selection,
@@ -97,29 +140,14 @@ def _compared(
 
     prompts = sides.choose(baseline, candidate, selection)
 
-    def keep(side: Side) -> None:
+    def save_baseline(side: Side) -> None:
         if save is not None:
             sides.save(side, save)
 
-    return sides.compare(baseline, candidate, prompts, choices, keep)
+    return sides.compare(baseline, candidate, prompts, choices, save_baseline)
 
 
-def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
-    from pytest_llmengine import parity as sides
-
-    if save is None or not isinstance(baseline, sides.Live):
-        raise sides.ParityError(
-            "there is nothing to compare with: give --candidate, or --save FILE to keep the "
-            "answers of a live baseline"
-        )
-    prompts = sides.choose(baseline, None, selection)
-    side = baseline.measure(prompts, noise=True)
-    sides.save(side, save)
-    failed = sum(not answer.ok for answer in side.answers)
-    typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
-
-
-def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
+def _output(found: ParityReport, paths: Sequence[Path]) -> None:
     from pytest_llmengine.parity import ParityVerdict
     from pytest_llmengine.parity.render import print_report, write_report
 
@@ -129,23 +157,3 @@ def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
     raise typer.Exit(
         {ParityVerdict.EQUAL: 0, ParityVerdict.DIVERGES: 1, ParityVerdict.NONE: 2}[found.verdict]
     )
-
-
-def _check_paths(save: Path | None, reports: list[Path] | tuple[Path, ...]) -> None:
-    from pytest_llmengine.parity.side import check_path as check_saved
-    from pytest_llmengine.reports import check_path
-
-    if save is not None:
-        check_saved(save)
-    for path in reports:
-        check_path(path)
-
-
-def _causes(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    from pytest_llmengine.parity import ParityError
-    from pytest_llmengine.parity.causes import NAMES
-
-    for name in names:
-        if name not in NAMES:
-            raise ParityError(f"no cause is called {name!r}; causes are {', '.join(NAMES)}")
-    return tuple(names)

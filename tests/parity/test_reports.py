@@ -160,8 +160,10 @@ def test_keys_are_taken_out(
     register("sk_parity_secret")
     said = CompletionOutput(0, "the key is sk_parity_secret", finish_reason="stop")
     result = Result(output=LLMOutput("r1", "x", (said,)))
-    leaky = side([answer_of(prompt(), result, tells_calls=False)])
-    report = judge(leaky, side([answer_of(prompt(), REFUSED, tells_calls=False)]), Choices())
+    leaky = side([answer_of(prompt(), result, separates_tool_calls=False)])
+    report = judge(
+        leaky, side([answer_of(prompt(), REFUSED, separates_tool_calls=False)]), Choices()
+    )
 
     for name in ("report.json", "report.md", "report.html"):
         text = written(report, tmp_path / name)
