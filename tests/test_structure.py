@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("grimp", reason="the tool needs it; it is in the group lint")
-import structure  # noqa: E402 - skipped by the line above if it cannot be imported
+import structure
 
 SOUND = {
     "__init__.py": "",

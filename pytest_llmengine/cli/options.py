@@ -1,4 +1,4 @@
-"""The consoles, the tables and the options that several commands share."""
+"""Consoles, tables and options that several commands share."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ImageOption = Annotated[
     typer.Option(
         "--image",
         "--engine-image",
-        help="The image of a container, or to record from.",
+        help="The image of the container to start.",
         show_default="a pinned one",
     ),
 ]
@@ -80,7 +80,7 @@ GpusOption = Annotated[
     typer.Option(
         "--gpus",
         "--engine-gpus",
-        help="The GPUs that a container sees: all, a number, or device=0,1.",
+        help="The GPUs for the container: all, a number, or device=0,1.",
         show_default="none",
     ),
 ]
@@ -90,7 +90,7 @@ StartupTimeoutOption = Annotated[
         "--startup-timeout",
         "--engine-startup-timeout",
         min=0.001,
-        help="How many seconds a container may take to its first token, downloads aside.",
+        help="Seconds until the container's first token, not counting downloads.",
         show_default="600",
     ),
 ]
@@ -99,7 +99,7 @@ AllowHostOption = Annotated[
     typer.Option(
         "--allow-host",
         metavar="NAME",
-        help="Answer requests for this host name too; may be given several times.",
+        help="Also answer requests for this host name; repeatable.",
         show_default="localhost and loopback addresses",
     ),
 ]
@@ -108,7 +108,8 @@ CorsOption = Annotated[
     typer.Option(
         "--cors",
         metavar="ORIGIN",
-        help="Let web pages of this origin, such as http://localhost:3000, read the answers.",
+        help="Let web pages of this origin, such as http://localhost:3000, read the answers; "
+        "repeatable.",
         show_default="none",
     ),
 ]

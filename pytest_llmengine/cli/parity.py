@@ -15,59 +15,65 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.parity import Choices, Live, ParityReport, Selection, Side
 
-_SIDE = "A backend, a name of the engines file, or a file that --save wrote."
-_FACT = "What a server does not tell: version, weights, dtype, prefix_caching, batch_invariance."
+_SIDE = "A backend, an engine of the engines file, or a file written by --save."
+_FACT = (
+    "A fact that the server does not report: version, weights, dtype, prefix_caching or "
+    "batch_invariance."
+)
 
 
 def parity(  # noqa: PLR0913 - one option each
     *,
     baseline: Annotated[str, typer.Option(help=_SIDE)],
     candidate: Annotated[
-        str | None, typer.Option(help=f"{_SIDE} Left out, the baseline is only saved.")
+        str | None, typer.Option(help=f"{_SIDE} Without it, the baseline is only saved.")
     ] = None,
     baseline_url: Annotated[str | None, typer.Option(help="The baseline's address.")] = None,
     candidate_url: Annotated[str | None, typer.Option(help="The candidate's address.")] = None,
     baseline_model: Annotated[str | None, typer.Option(help="The baseline's model.")] = None,
     candidate_model: Annotated[str | None, typer.Option(help="The candidate's model.")] = None,
     config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own (JSON Lines).")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A file of prompts (JSON Lines).")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only prompts of this kind; repeatable.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many prompts, spread over the kinds.")
+        int | None, typer.Option(min=1, help="The number of prompts, spread over the kinds.")
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The token limit of every prompt.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts under way at once.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="The number of concurrent prompts.")] = 16,
     save: Annotated[
-        Path | None, typer.Option(help="Save the baseline there, as .jsonl or .jsonl.gz.")
+        Path | None, typer.Option(help="Save the baseline to this file, .jsonl or .jsonl.gz.")
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
+        typer.Option(help="Also write the report to this file, .json, .md or .html; repeatable."),
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="CAUSE", help="Compare although this differs; repeatable."),
+        typer.Option(metavar="CAUSE", help="Compare even if this cause differs; repeatable."),
     ] = None,
     baseline_fact: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help=f"{_FACT} Repeatable.")
     ] = None,
     candidate_fact: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same of the candidate.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same for the candidate.")
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of prompts that may differ beyond the noise.")
+        float,
+        typer.Option(min=0, max=1, help="The share of prompts that may differ beyond the noise."),
     ] = 0.0,
     rounds: Annotated[
-        int, typer.Option(min=0, help="Rounds of the throughput, where both sides are live.")
+        int,
+        typer.Option(min=0, help="How often to measure the throughput, if both sides are live."),
     ] = 3,
 ) -> None:
     """Compare two engines answer by answer, relative to the baseline's own noise.
 
-    Exit status: 0 equal within noise, 1 diverges, 2 cannot be compared.
+    Exit status: 0 if the candidate is equal within the noise, 1 if it diverges, 2 if the two
+    cannot be compared.
     """
     from pytest_llmengine.cli.parity_sides import SideArguments, open_side
     from pytest_llmengine.parity import Choices, Selection

@@ -69,8 +69,8 @@ def _with_lines(checks: Sequence[Check], run: Run, console: Console) -> Iterator
             record = run(check)
             counts[record.outcome] += 1
             yield record
-        told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
-        console.print(f"{group}: {told}", soft_wrap=True)
+        listed = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+        console.print(f"{group}: {listed}", soft_wrap=True)
 
 
 @contextmanager
@@ -94,11 +94,11 @@ def start_progress(console: Console) -> Iterator[OnProgress]:
 
 
 def _lines(console: Console) -> OnProgress:
-    told = set()
+    printed = set()
 
     def report(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
-        if what not in told:
-            told.add(what)
+        if what not in printed:
+            printed.add(what)
             console.print(what, soft_wrap=True)
 
     return report

@@ -1,4 +1,4 @@
-"""``llmengine report``: several reports as one matrix, or the changes between two."""
+"""``llmengine report``: show several reports as one matrix, or the changes between two."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from pytest_llmengine.cli.options import listing
 
 def report(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.json...", help="Reports of llmengine verify.")
+        list[Path],
+        typer.Argument(metavar="FILE.json...", help="Reports that `llmengine verify` wrote."),
     ],
     *,
     changes: Annotated[
-        bool, typer.Option("--changes", help="What changed from the first file to the second.")
+        bool, typer.Option("--changes", help="Show what changed from the first file to the second.")
     ] = False,
     every: Annotated[
         bool, typer.Option("--all", help="Also print the rules that all servers pass.")
     ] = False,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="Also write it, as .md or .html; repeatable."),
+        typer.Option(
+            "--output", "-o", help="Also write the page to this file, .md or .html; repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Put reports side by side, rule by rule.
+    """Show several reports side by side, one row per rule.
 
-    Exit status: 0, or 1 with --changes if a rule is no longer accepted; 2 if a file is no report.
+    Exit status: 1 with --changes if a rule is no longer accepted, 2 if a file is not a report.
     """
     from pytest_llmengine.reports import check_path
     from pytest_llmengine.reports.json import read_report
@@ -36,7 +39,7 @@ def report(
     from pytest_llmengine.reports.render import PAGE_FORMATS, print_page, write_page
 
     if changes and len(files) != len(("old", "new")):
-        raise typer.BadParameter("--changes takes two reports, the older first")
+        raise typer.BadParameter("--changes takes two reports, the older one first")
     for path in output or ():
         check_path(path, PAGE_FORMATS)
     reports = [read_report(path) for path in files]

@@ -38,7 +38,9 @@ def write_report(report: ContractReport, path: Path) -> None:
 
 def contract_page(report: ContractReport, *, brief: bool = False) -> Page:
     """The report as a page; with `brief`, a note says if the terminal form cuts reasons."""
-    sections = [VerdictList(section, tuple(records)) for section, records in report.sections.items()]
+    sections = [
+        VerdictList(section, tuple(records)) for section, records in report.sections.items()
+    ]
     matrix = _matrix(report, zero="-" if brief else "")
     is_cut = any(section.is_cut for section in sections)
     return Page(
