@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def print_report(report: ContractReport, console: Console) -> None:
     """Print header, matrix, every verdict that is not a pass, and the summary."""
-    render.print_page(contract_page(report, brief=True), console)
+    render.print_page(contract_page(report, zero="-"), console)
 
 
 def write_report(report: ContractReport, path: Path) -> None:
@@ -36,20 +36,18 @@ def write_report(report: ContractReport, path: Path) -> None:
     render.write_report(path, lambda: contract_page(report), lambda: to_json(report))
 
 
-def contract_page(report: ContractReport, *, brief: bool = False) -> Page:
-    """The report as a page; with `brief`, a note says if the terminal form cuts reasons."""
+def contract_page(report: ContractReport, *, zero: str = "") -> Page:
+    """The report as a page; ``zero`` is the text for a count of 0."""
     sections = [
         VerdictList(section, tuple(records)) for section, records in report.sections.items()
     ]
-    matrix = _matrix(report, zero="-" if brief else "")
-    is_cut = any(section.is_cut for section in sections)
     return Page(
         title=f"Contract report: {report.header.engine}",
         lines=header_lines(report),
         summary=summary_line(report),
         good=report.accepted,
-        blocks=(matrix, *sections) if report.checks else (),
-        note=_CUT if brief and is_cut else "",
+        blocks=(_matrix(report, zero), *sections) if report.checks else (),
+        note=_CUT if any(section.is_cut for section in sections) else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Write a profile that accepts what a run observed, with the evidence beside each entry."""
+"""Write a profile that accepts the results of a run, with the evidence for each entry."""
 
 from __future__ import annotations
 
@@ -34,24 +34,22 @@ def check_profile_path(path: Path, given: Path | None) -> None:
     check_path(path, (".toml",), "profile")
     if path.exists() and (given is None or not path.samefile(given)):
         raise ConfigError(
-            f"profile {path}: it is there already; give another name, or --profile {path} as well "
-            "to bring it up to date"
+            f"profile {path}: the file exists; give another name, or also --profile {path}, which "
+            "updates it"
         )
 
 
 def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractReport) -> str:
     """The text of a profile of the server, made from the results of a run with profile `base`.
 
-    The evidence comes from the records of the report.
-
-    A check that broke its rule becomes a deviation. A check that passed loses its deviation in
-    `base`, unless the deviation depends on something. Deviations that the run did not observe
-    stay unchanged.
+    The evidence comes from the records of the report. A check that broke its rule becomes a
+    deviation. A check that passed loses its deviation in `base`, unless the deviation depends on
+    something. Deviations that the run did not observe stay unchanged.
     """
-    seen = {result.check.id: result for result in results}
-    kept = {key: one for key, one in base.deviations.items() if _stays(one, seen.get(key))}
+    by_id = {result.check.id: result for result in results}
+    known = {key: one for key, one in base.deviations.items() if _stays(one, by_id.get(key))}
     broken = [result for result in results if result.observed in DEVIANT]
-    open_ends = [r for r in results if r.observed in {Outcome.ERROR, Outcome.NOT_RUN}]
+    undecided = [r for r in results if r.observed in {Outcome.ERROR, Outcome.NOT_RUN}]
     header = report.header
     records = {record.id: record for record in report.checks}
     lines = [
@@ -60,17 +58,17 @@ def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractRe
         *_capabilities(base),
     ]
     for result in broken:
-        known = kept.pop(result.check.id, None)
+        deviation = known.pop(result.check.id, None)
         lines += [
             "",
             *_evidence(result, records[result.check.id]),
-            *_entry(known or _new(result, header)),
+            *_entry(deviation or _new_deviation(result, header)),
         ]
-    for known in kept.values():
-        lines += ["", "# Not seen in this run.", *_entry(known)]
-    if open_ends:
-        lines += ["", "# No verdict, so nothing is known of these:"]
-        lines += [f"# - {r.check.id}: {_short(r.reason, _REASON)}" for r in open_ends]
+    for deviation in known.values():
+        lines += ["", "# Not seen in this run.", *_entry(deviation)]
+    if undecided:
+        lines += ["", "# These checks have no verdict, so nothing is known about them:"]
+        lines += [f"# - {r.check.id}: {_short(r.reason, _REASON)}" for r in undecided]
     return "\n".join(lines) + "\n"
 
 
@@ -83,6 +81,7 @@ def write_profile(
 
 
 def _stays(known: Deviation, result: CheckResult | None) -> bool:
+    """Whether a known deviation stays in the profile, after this result of its check."""
     if result is None:
         return True
     if result.observed is Outcome.PASS:
@@ -90,7 +89,7 @@ def _stays(known: Deviation, result: CheckResult | None) -> bool:
     return result.observed not in DEVIANT or result.observed is known.outcome
 
 
-def _new(result: CheckResult, header: Header) -> Deviation:
+def _new_deviation(result: CheckResult, header: Header) -> Deviation:
     who = " ".join(filter(None, (header.engine, header.version)))
     return Deviation(
         check=result.check.id,
@@ -111,11 +110,11 @@ def _evidence(result: CheckResult, record: CheckRecord) -> Iterator[str]:
     yield f"# The rule: {one_line(result.check.title)}"
     yield f"# Seen: {_short(result.observed_reason, _EVIDENCE)}"
     for exchange in record.exchanges[-1:]:
-        asked = "{method} {path} {request_body}".format_map(exchange)
+        request = "{method} {path} {request_body}".format_map(exchange)
         status = "no answer" if exchange["status"] is None else exchange["status"]
-        yield f"# > {_short(asked, _EVIDENCE)}"
-        said = f"{status} {exchange['response_body']}"
-        yield f"# < {_short(said, _EVIDENCE)}"
+        response = f"{status} {exchange['response_body']}"
+        yield f"# > {_short(request, _EVIDENCE)}"
+        yield f"# < {_short(response, _EVIDENCE)}"
 
 
 def _entry(known: Deviation) -> Iterable[str]:

@@ -83,9 +83,9 @@ def test_later_fields_are_passed_over(report: ContractReport, tmp_path: Path) ->
         ("[]", "a.json: not a report of the contract; write one with"),
         ('{"tests": []}', "a.json: not a report of the contract; write one with"),
         ('{"schema_version": 99}', "a.json: its schema_version is 99, and this llmengine reads 1"),
-        ('{"schema_version": 1}', "a.json: not a whole report: KeyError"),
-        ('{"schema_version": 1, "checks": [{"outcome": "no"}]}', "a.json: not a whole report"),
-        ('{"schema_version": 1, "checks": [{"outcome": "pass"}]}', "a.json: not a whole report"),
+        ('{"schema_version": 1}', "a.json: not a complete report: KeyError"),
+        ('{"schema_version": 1, "checks": [{"outcome": "no"}]}', "a.json: not a complete report"),
+        ('{"schema_version": 1, "checks": [{"outcome": "pass"}]}', "a.json: not a complete report"),
     ],
 )
 def test_what_is_no_report_is_said(tmp_path: Path, content: str, said: str) -> None:
