@@ -1,7 +1,7 @@
-"""Causes of different answers that lie in the setup of the sides, not in how they compute.
+"""Differences in the setup of the two sides that may cause different answers.
 
-Some causes show in the facts about the two sides, others only in the answers: another chat
-template, another token limit, or a model that samples.
+Some of them show in the facts about the two sides, others only in the answers: a different chat
+template, a different token limit, or a model that samples.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _defaults(facts: Facts) -> str:
 
 
 _TIE = 1e-4  # log-probabilities that differ by less count as equal
-_SHOWN = 5
+_MOST_IDS = 5
 
 
 def causes_from_answers(baseline: Side, candidate: Side) -> list[Cause]:
@@ -274,5 +274,5 @@ def _count(answer: ParityAnswer) -> int | None:
 
 
 def _first_ids(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    return ", ".join(ids[:_SHOWN]) + more
+    more = f" and {len(ids) - _MOST_IDS} more" if len(ids) > _MOST_IDS else ""
+    return ", ".join(ids[:_MOST_IDS]) + more

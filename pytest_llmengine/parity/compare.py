@@ -1,6 +1,6 @@
 """The comparison of two sides: the choice of prompts, the measurement, and the verdict.
 
-Causes that forbid a comparison are looked for first, with one prompt per kind, so that no time is
+The search for causes that forbid a comparison comes first, with one prompt per kind. So no time is
 lost on a comparison that cannot have a verdict.
 """
 
