@@ -20,6 +20,7 @@ from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.parity.prompts import read_prompts
 from pytest_llmengine.parity.side import load as load_baseline
 from pytest_llmengine.recording import ReplayServer
+from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import read_report
 from pytest_llmengine.reports.render import to_markdown
 
@@ -46,7 +47,7 @@ def load_cassette(path: Path) -> object:
 
 def load_report(path: Path) -> object:
     """A report as `llmengine report` reads and prints it."""
-    return to_markdown(read_report(path))
+    return to_markdown(contract_page(read_report(path)))
 
 
 def as_json(value: Any) -> str:

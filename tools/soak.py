@@ -115,11 +115,11 @@ class Load:
         if error is not None:
             self.ended[f"{style}: {type(error).__name__}"] += 1
             if not isinstance(error, LLMEngineError):
-                self.wrong.append(f"{prompt}: {error!r} is not ours")
+                self.wrong.append(f"{style} of {prompt}: {error!r} is not ours")
         else:
             self.ended[f"{style}: answer"] += 1
             if text != text_for(prompt):
-                self.wrong.append(f"{prompt}: {text!r}")
+                self.wrong.append(f"{style} of {prompt}: {text!r}")
 
 
 async def _whole(engine: Engine, load: Load) -> None:
@@ -281,6 +281,8 @@ def _by_minute(seen: list[tuple[float, float]], started: float) -> list[dict[str
 def complaints(found: dict[str, Any]) -> list[str]:
     """The problems of a run."""
     said = [f"wrong: {one}" for one in found["wrong"][:10]]
+    if not found["prompts"]:
+        said.append("no prompt was sent; give more --minutes")
     if sum(found["ended"].values()) != found["prompts"]:
         said.append(f"{found['prompts']} prompts, {sum(found['ended'].values())} ended")
     grown = found["growth"]

@@ -1,4 +1,4 @@
-"""The ``llmengine`` command: one file per command group; heavy modules are imported late."""
+"""The ``llmengine`` command: one file per command group. Heavy modules are imported when used."""
 
 from pytest_llmengine.cli.app import main
 

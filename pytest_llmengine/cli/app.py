@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="llmengine",
-    help="Shows what an LLM server really does, rule by rule.",
+    help="Test, compare, record and simulate LLM servers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,7 +61,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Shows what an LLM server really does, rule by rule."""
+    """Test, compare, record and simulate LLM servers."""
 
 
 @app.command("version")
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return errors.INTERRUPTED
     except Exception as error:
-        line = errors.one_line(error)
+        line = errors.user_message(error)
         if line is None:
             raise
         stderr().print(f"llmengine: {line}", soft_wrap=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmengine import Engine, EngineConfig, Progress
 
 
-def fleet(
+def make_engines(
     names: Sequence[str],
     urls: Sequence[str],
     model: str | None,
@@ -36,10 +36,10 @@ def fleet(
 
     Raises ConfigError or TargetError if the arguments do not fit together.
     """
-    if len(urls) > 1 and len(names) > 1:
-        raise ConfigError("several --url and several --engine do not go together; give one of one")
-    if len(urls) == 1 and len(names) > 1:
-        raise ConfigError("one --url cannot be that of several --engine; leave it out")
+    if urls and len(names) > 1:
+        raise ConfigError(
+            "--url goes with one --engine only; leave out --url, or all but one engine"
+        )
     name = names[0] if names else ("openai_compatible" if urls else "embedded")
     if urls:
         configs = [_config(name, url, model, file) for url in urls]
@@ -49,7 +49,7 @@ def fleet(
         configs = [c.model_copy(update={"name": as_shown(c.endpoint)}) for c in configs]
     if concurrency is not None:
         configs = [c.model_copy(update={"max_concurrency": concurrency}) for c in configs]
-    return [_ready(config) for config in configs]
+    return [_make_engine(config) for config in configs]
 
 
 def _config(name: str, url: str | None, model: str | None, file: Path | None) -> EngineConfig:
@@ -57,7 +57,7 @@ def _config(name: str, url: str | None, model: str | None, file: Path | None) ->
     return make_plan(name, settings).config
 
 
-def _ready(config: EngineConfig) -> Engine:
+def _make_engine(config: EngineConfig) -> Engine:
     """The engine; its model is downloaded first, with a progress bar, if it is missing."""
     if config.backend == "embedded" and config.endpoint is None:
         fetch_missing(config.model)
@@ -68,10 +68,10 @@ LINE_SECONDS = 10.0
 
 
 @contextmanager
-def watching(
+def batch_progress(
     console: Console, *, line_seconds: float = LINE_SECONDS
 ) -> Iterator[Callable[[Progress], None]]:
-    """A function that shows the progress: a bar on a terminal, else a line now and then."""
+    """A function that shows the progress: a bar on a terminal, else a line every few seconds."""
     if console.is_terminal:
         columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}"))
         with Bar(*columns, console=console, transient=True) as bar:
@@ -80,9 +80,9 @@ def watching(
         yield _lines(console, line_seconds)
 
 
-def pace(progress: Progress) -> str:
-    """Rate, tokens, cost and time left if they are known, and servers that delay the batch."""
-    parts = [f"{progress.rate:.3g} lines/s", *_spent(progress)]
+def describe_progress(progress: Progress) -> str:
+    """The rate, and what is known of tokens, cost, time left and servers that delay the batch."""
+    parts = [f"{progress.rate:.3g} lines/s", *_usage(progress)]
     if progress.failed:
         parts.insert(0, f"{progress.failed} failed")
     if progress.seconds_left is not None:
@@ -99,31 +99,36 @@ def summary(progress: Progress) -> str:
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.unasked:
-        parts.append(f"{progress.unasked} not asked yet")
+        parts.append(f"{progress.unasked} not sent yet")
     if progress.earlier:
         parts.append(f"{progress.earlier} of them in earlier runs")
     count = "1 request" if progress.attempts == 1 else f"{progress.attempts} requests"
     parts.append(f"{count} in {timedelta(seconds=round(progress.seconds))}")
     if progress.usage is not None:
-        parts += _spent(progress)
+        parts += _usage(progress)
         if progress.cost is None:
             parts.append("cost unknown")
     return ", ".join(parts)
 
 
-def _spent(progress: Progress) -> list[str]:
+def _usage(progress: Progress) -> list[str]:
     tokens = progress.usage.total_tokens if progress.usage is not None else None
-    spent = [] if tokens is None else [f"{tokens:,} tokens"]
+    parts = [] if tokens is None else [f"{tokens:,} tokens"]
     if progress.cost is not None and progress.currency is not None:
-        spent.append(f"{progress.cost:,.4f} {progress.currency}")
-    return spent
+        parts.append(f"{progress.cost:,.4f} {progress.currency}")
+    return parts
 
 
 def _bar(bar: Bar) -> Callable[[Progress], None]:
     task = bar.add_task("", total=None)
 
     def show(progress: Progress) -> None:
-        bar.update(task, total=progress.total, completed=progress.done, description=pace(progress))
+        bar.update(
+            task,
+            total=progress.total,
+            completed=progress.done,
+            description=describe_progress(progress),
+        )
 
     return show
 
@@ -137,6 +142,6 @@ def _lines(console: Console, every: float) -> Callable[[Progress], None]:
             return
         printed_at = time.monotonic()
         of = "" if progress.total is None else f" of {progress.total}"
-        console.print(f"{progress.done}{of} lines, {pace(progress)}", soft_wrap=True)
+        console.print(f"{progress.done}{of} lines, {describe_progress(progress)}", soft_wrap=True)
 
     return show

@@ -1,7 +1,4 @@
-"""The work of ``llmengine engines``: the list of engines, the check for one token, and warming up.
-
-A warm-up starts the engine's container, or wakes a server that sleeps.
-"""
+"""The work of ``llmengine engines``: list engines, check for one token, and start servers."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.docker import ContainerError
 from pytest_llmengine.containers.lifecycle import containers, keep, kept_at
 from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
+from pytest_llmengine.reports.render import one_line
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
 from pytest_llmengine.targets.plan import configured_url, located, make_plan, model_of
 from pytest_llmengine.targets.recognition import identify
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.lifecycle import Listed
 
 
-HEADS = ("name", "backend", "address", "said by", "model", "container")
-_NONE = "-"
+HEADS = ("name", "backend", "address", "set by", "model", "container")
+_UNKNOWN = "-"
 
 
 def rows(file: Path | None) -> tuple[list[tuple[str, ...]], str]:
@@ -48,65 +46,65 @@ def rows(file: Path | None) -> tuple[list[tuple[str, ...]], str]:
     configs = [config_named(name, file) for name in (load_engines(file) if file else backends())]
     found = [_row(config, file, running) for config in configs]
     names = {config.name for config in configs}
-    found += [_of_container(one) for one in running if one.engine not in names]
+    found += [_container_row(one) for one in running if one.engine not in names]
     return found, note
 
 
 def _row(config: EngineConfig, file: Path | None, running: list[Listed]) -> tuple[str, ...]:
     states = "; ".join(one.describe() for one in running if one.engine == config.name)
-    container = states or ("none" if recipe_of(config.backend) else _NONE)
+    container = states or ("none" if recipe_of(config.backend) else _UNKNOWN)
     settings = Settings(engines=(config.name,), config=file)
-    address, who = _address(config, settings)
-    model = model_of(config, settings) or _NONE
-    return config.name, config.backend, address, who, model, container
+    address, set_by = _address(config, settings)
+    model = model_of(config, settings) or _UNKNOWN
+    return config.name, config.backend, address, set_by, model, container
 
 
-def _of_container(one: Listed) -> tuple[str, ...]:
-    return one.engine, _NONE, _NONE, _NONE, one.model or _NONE, one.describe()
+def _container_row(one: Listed) -> tuple[str, ...]:
+    return one.engine, _UNKNOWN, _UNKNOWN, _UNKNOWN, one.model or _UNKNOWN, one.describe()
 
 
 def _address(config: EngineConfig, settings: Settings) -> tuple[str, str]:
     """The address of an engine and where it was configured, or the reason why there is none."""
     if facts(config.backend).own_server and config.endpoint is None:
-        return "its own server", _NONE
+        return "its own server", _UNKNOWN
     try:
         engine = load_backend(config.backend)
         if engine.in_process:
-            return "in this process", _NONE
+            return "in this process", _UNKNOWN
         found = located(config, engine, settings)
     except (LLMEngineError, ImportError) as error:
-        return str(error), _NONE
+        return str(error), _UNKNOWN
     if found is None and engine.default_endpoint is None:
-        return "none", _NONE
+        return "none", _UNKNOWN
     return found or (engine.default_endpoint, "default")
 
 
 ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1)
 # No retries, because the question is whether the engine answers now.
-_AT_ONCE = {"max_retries": 0, "cold_start": None}
+_NO_WAITING = {"max_retries": 0, "cold_start": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """Whether an engine answered: who and where (``who``) and in how many seconds, or an error."""
+class EngineCheck:
+    """Whether an engine answered: its version and address (``who``) and the time, or an error."""
 
     name: str
     who: str = ""
     seconds: float = 0.0
-    trouble: str | None = None
+    error: str | None = None
 
     def describe(self) -> str:
         """The result in one line."""
-        if self.trouble is not None:
-            return f"no: {' '.join(self.trouble.split())}"
+        if self.error is not None:
+            return f"no: {one_line(self.error)}"
         return f"yes, in {1000 * self.seconds:.0f} ms: {self.who}"
 
 
-def checked(name: str, file: Path | None) -> Checked:
-    """Ask the engine for one token, at its address or in the container that is kept warm for it."""
+def check_engine(name: str, file: Path | None) -> EngineCheck:
+    """Request one token from the engine, at its address or from the container started for it."""
     try:
         plan = make_plan(name, _settings(name, file))
-        config = plan.config.model_copy(update=_AT_ONCE)
+        config = plan.config.model_copy(update=_NO_WAITING)
         who = f"{config.model} in this process"
         if not plan.in_process:
             with config.engine as engine:
@@ -114,58 +112,62 @@ def checked(name: str, file: Path | None) -> Checked:
                 who = f"{known.who()} at {engine.base_url}"
             config = config.model_copy(update={"model": known.model})
         with config.engine as engine:
-            return Checked(name, who, _seconds_for_a_token(engine))
+            return EngineCheck(name, who, _seconds_per_token(engine))
     except LLMEngineError as error:
-        return Checked(name, trouble=str(error))
+        return EngineCheck(name, error=str(error))
 
 
-def _seconds_for_a_token(engine: Engine) -> float:
-    engine.results(["Hi"], ONE_TOKEN)[0].unwrap()  # opens the connection, or loads the model
+def _seconds_per_token(engine: Engine) -> float:
+    _generate_token(engine)  # opens the connection, or loads the model
     started = time.perf_counter()
-    engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
+    _generate_token(engine)
     return time.perf_counter() - started
 
 
+def _generate_token(engine: Engine) -> None:
+    engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
+
+
 def _settings(name: str, file: Path | None) -> Settings:
-    """Settings with the configured address, else the kept container's, else the default address."""
+    """Settings with the configured address, else the container's, else the default address."""
     settings = Settings(engines=(name,), config=file, mode=Mode.LIVE)
     config = config_named(name, file)
     if configured_url(config, load_backend(config.backend), settings) is None:
-        container = _kept(config)
+        container = _container_of(config)
         if container is not None:
             return replace(settings, url=container.root_url, model=container.model)
     return settings
 
 
-def _kept(config: EngineConfig) -> Listed | None:
-    """The container that is kept warm for an engine; None if there is none, or no Docker."""
+def _container_of(config: EngineConfig) -> Listed | None:
+    """The container that was started for an engine; None without a container or Docker."""
     with suppress(ContainerError):
         return kept_at(config.name) if recipe_of(config.backend) else None
     return None
 
 
-def warm(name: str, settings: Settings, on_progress: OnProgress) -> str:
-    """Start or wake the engine's server; returns its root URL once it has answered one token.
+def warm_up(name: str, settings: Settings, on_progress: OnProgress) -> str:
+    """Start or wake up the engine's server; returns its root URL once it has answered one token.
 
     Raises TargetError or ContainerError if that fails.
     """
     config = config_named(name, settings.config)
-    if _is_contained(config, settings):
+    if _needs_container(config, settings):
         plan = make_plan(name, replace(settings, mode=Mode.DOCKER))
         assert plan.container is not None
         return keep(plan.container, on_progress).root_url
     plan = make_plan(name, replace(settings, mode=Mode.LIVE))
     if plan.in_process or (facts(config.backend).own_server and plan.config.endpoint is None):
         raise TargetError(
-            f"engine {config.name!r} starts anew in each process that uses it; there is nothing "
-            "to keep warm"
+            f"engine {config.name!r} starts in each process that uses it, so it has no server "
+            "to keep running"
         )
     bound = settings.startup_timeout or plan.config.cold_start or STARTUP_TIMEOUT
     on_progress(f"waiting for {plan.config.name} to answer", 0, 0)
-    return _woken(plan.config.model_copy(update={"cold_start": bound}))
+    return _wait_for_token(plan.config.model_copy(update={"cold_start": bound}))
 
 
-def _is_contained(config: EngineConfig, settings: Settings) -> bool:
+def _needs_container(config: EngineConfig, settings: Settings) -> bool:
     """Whether to use a container: an image or GPUs are given, or no address is configured."""
     if settings.image or settings.gpus:
         return True
@@ -173,10 +175,10 @@ def _is_contained(config: EngineConfig, settings: Settings) -> bool:
     return url is None and recipe_of(config.backend) is not None
 
 
-def _woken(config: EngineConfig) -> str:
+def _wait_for_token(config: EngineConfig) -> str:
     """The address of a server that may be asleep, once it has answered one token."""
     with config.engine as engine:
         known = identify(engine)
     with config.model_copy(update={"model": known.model}).engine as engine:
-        engine.results(["Hi"], ONE_TOKEN)[0].unwrap()
+        _generate_token(engine)
         return engine.root_url

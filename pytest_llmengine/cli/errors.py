@@ -11,15 +11,15 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-def one_line(error: Exception) -> str | None:
-    """The message for the user, on one line; None for a bug, which keeps its traceback.
+def user_message(error: Exception) -> str | None:
+    """The message for the user, on one line; None for a bug, which is raised with its traceback.
 
-    The message of a container that failed ends with lines of its log, which stay separate.
+    The message of a container that failed ends with lines of its log, which stay separate lines.
     """
     if _is_usage_error(error):
-        return _usage(error)
+        return _usage_message(error)
     if isinstance(error, OSError):
-        return _os_error(error)
+        return _os_message(error)
     if isinstance(error, ContainerError):
         return str(error)
     if isinstance(error, LLMEngineError) or type(error) is LookupError:
@@ -32,16 +32,16 @@ def _is_usage_error(error: Exception) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def _usage(error: Exception) -> str:
+def _usage_message(error: Exception) -> str:
     message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "llmengine"
     return f"{message or 'no command given'}; see `{command} --help`"
 
 
-def _os_error(error: OSError) -> str | None:
+def _os_message(error: OSError) -> str | None:
     if error.errno == errno.EADDRINUSE:
-        return f"{error.strerror or error}; another program has that port, choose another by --port"
+        return error.strerror  # of the listener, which says what to do
     if error.filename is not None and error.errno in {
         errno.ENOENT,
         errno.EACCES,

@@ -1,4 +1,4 @@
-"""``llmengine mock``: the reference server, for tests in any language."""
+"""``llmengine mock``: the mock server, for tests in any language."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from pytest_llmengine.cli.options import (
     CorsOption,  # noqa: TC001 - typer reads the annotations
 )
 
-app = typer.Typer(help="The reference server of the contract.", no_args_is_help=True)
+app = typer.Typer(
+    help="Run the mock server, which follows every rule of the contract.", no_args_is_help=True
+)
 
 
 @app.command()
 def serve(  # noqa: PLR0913 - one option each
     *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="The port; 0 chooses a free one.")] = 8000,
     api_key: Annotated[
-        str | None, typer.Option(help="Ask for this key; without it every key will do.")
+        str | None, typer.Option(help="Require this key; by default, every key is accepted.")
     ] = None,
     model: Annotated[str, typer.Option(help="The name of the model.")] = "mock",
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE,...",
-            help="A failure to play, such as status=503,retry_after=1; 'none' for a good answer. "
-            "Several take turns, call by call.",
+            help="A fault to simulate, such as status=503,retry_after=1, or 'none' for a good "
+            "answer; repeatable, one per call in turn.",
         ),
     ] = None,
     replies: Annotated[
         Path | None,
-        typer.Option(help="Answers to give in order: one JSON string or message a line."),
+        typer.Option(help="A file of answers in order: one JSON string or message per line."),
     ] = None,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
-    """Serve until Ctrl-C, and print the base URL first."""
+    """Print the base URL, and serve until Ctrl-C."""
     from itertools import cycle
 
     from llmengine.mock import MockServer, Script

@@ -34,12 +34,14 @@ def parse_fault(text: str) -> Fault | None:
 def _value(name: str, text: str) -> Any:
     kinds = {field.name: str(field.type) for field in fields(Fault)}
     if name not in kinds:
-        raise ConfigError(f"--fault: unknown fault {name!r}; known are {', '.join(kinds)}, none")
+        raise ConfigError(
+            f"--fault: unknown fault {name!r}; the faults are {', '.join(kinds)}, none"
+        )
     try:
         return _convert(kinds[name], text)
     except (KeyError, ValueError):
         raise ConfigError(
-            f"--fault: {name}={text} is no value of {name}, which is {kinds[name]}"
+            f"--fault: {name}={text} is not a value of {name}, which is {kinds[name]}"
         ) from None
 
 
@@ -68,7 +70,7 @@ def _reply(line: str, where: str) -> str | dict[str, Any]:
     try:
         value = json.loads(line)
     except ValueError as error:
-        raise ConfigError(f"{where}: not JSON: {error}; write one reply a line") from error
+        raise ConfigError(f"{where}: not JSON: {error}; write one reply per line") from error
     if not isinstance(value, str | dict):
         raise ConfigError(f"{where}: a reply is a JSON string or object, not {line.strip()}")
     return value

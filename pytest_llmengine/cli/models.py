@@ -1,4 +1,4 @@
-"""``llmengine models``: the models of the embedded engine, which needs no server."""
+"""``llmengine models``: download and list the models of the embedded engine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import typer
 
 from pytest_llmengine.cli.options import print_rows
 
-app = typer.Typer(help="The models of the embedded engine.", no_args_is_help=True)
+app = typer.Typer(help="Download and list the models of the embedded engine.", no_args_is_help=True)
 
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `models list`.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name from `llmengine models list`.")
+    ],
 ) -> None:
-    """Download a model to this user's cache, check it, and print where it is."""
+    """Download a model to the user's cache, verify it, and print its path."""
     from pytest_llmengine.cli.progress import fetch
 
     typer.echo(fetch(name))
@@ -23,7 +25,7 @@ def pull(
 
 @app.command("list")
 def list_models() -> None:
-    """List the models that are known by name, and where they are on this machine."""
+    """List the models that can be downloaded, and their paths on this machine."""
     from rich.filesize import decimal
 
     from llmengine.embedded import models
@@ -32,6 +34,6 @@ def list_models() -> None:
     rows = []
     for name, model in CATALOGUE.items():
         found = models.find(name)
-        where = str(found) if found else f"not here yet; `llmengine models pull {name}` gets it"
+        where = str(found) if found else f"not downloaded; run `llmengine models pull {name}`"
         rows.append((name, decimal(model.size), where))
     print_rows(("name", "size", "file"), rows)

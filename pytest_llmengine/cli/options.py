@@ -1,4 +1,4 @@
-"""The consoles, the tables and the options that several commands share."""
+"""Consoles, tables and options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 
 # Columns in a pipe: wide enough that a row stays on one line, for grep, cut and awk.
 _PIPED_WIDTH = 400
-_GAP = 2
-_NARROWEST_PROSE = 24
 
 
 def stdout() -> Console:
@@ -44,7 +42,7 @@ def listing() -> Console:
 
 def print_rows(
     heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Iterable[Sequence[str]],
     *,
     right: Collection[str] = (),
     prose: bool = False,
@@ -56,46 +54,17 @@ def print_rows(
     ``prose``, the last column may be wrapped. ``spare`` is a column that is left out if there is
     no room for it.
     """
-    from rich.table import Table
+    from rich.console import Group
+
+    from pytest_llmengine.reports.render import Table
 
     console = listing()
-    if spare is not None and not _fits(heads, rows, console.width, prose=prose):
-        place = heads.index(spare)
-        heads = [*heads[:place], *heads[place + 1 :]]
-        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
-    if not _fits(heads, rows, console.width, prose=prose):
-        console.print(*(_entry(heads, row) for row in rows), sep="\n")
-        return
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
-    for place, head in enumerate(heads):
-        wraps = prose and place == len(heads) - 1
-        table.add_column(head, justify="right" if head in right else "left", no_wrap=not wraps)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def _fits(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, prose: bool) -> bool:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    if prose:
-        widths[-1] = min(widths[-1], _NARROWEST_PROSE)
-    return sum(widths) + _GAP * (len(widths) - 1) <= width
-
-
-def _entry(heads: Sequence[str], row: Sequence[str]) -> RenderableType:
-    """One row as a list of heads and values; unknown values are left out."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for head, value in zip(heads[1:], row[1:], strict=True):
-        if value not in {"", "-"}:
-            table.add_row(head, Text(value))
-    return Group(Text(row[0], style="bold", overflow="fold"), Padding(table, (0, 0, 0, _GAP)))
+    unwrapped = heads[:-1] if prose else heads
+    table = Table.of_texts(heads, rows, right=right, unwrapped=unwrapped)
+    if spare is not None and not table.fits(console.width):
+        table = table.without(spare)
+    parts = table.to_terminal() if table.fits(console.width) else table.to_entries()
+    console.print(Group(*parts))
 
 
 ImageOption = Annotated[
@@ -103,7 +72,7 @@ ImageOption = Annotated[
     typer.Option(
         "--image",
         "--engine-image",
-        help="The image of a container, or to record from.",
+        help="The image of the container to start.",
         show_default="a pinned one",
     ),
 ]
@@ -112,7 +81,7 @@ GpusOption = Annotated[
     typer.Option(
         "--gpus",
         "--engine-gpus",
-        help="The GPUs that a container sees: all, a number, or device=0,1.",
+        help="The GPUs for the container: all, a number, or device=0,1.",
         show_default="none",
     ),
 ]
@@ -122,7 +91,7 @@ StartupTimeoutOption = Annotated[
         "--startup-timeout",
         "--engine-startup-timeout",
         min=0.001,
-        help="How many seconds a container may take to its first token, downloads aside.",
+        help="Seconds until the container's first token, not counting downloads.",
         show_default="600",
     ),
 ]
@@ -139,7 +108,7 @@ AllowHostOption = Annotated[
     typer.Option(
         "--allow-host",
         metavar="NAME",
-        help="Answer requests for this host name too; may be given several times.",
+        help="Also answer requests for this host name; repeatable.",
         show_default="localhost and loopback addresses",
     ),
 ]
@@ -148,7 +117,8 @@ CorsOption = Annotated[
     typer.Option(
         "--cors",
         metavar="ORIGIN",
-        help="Let web pages of this origin, such as http://localhost:3000, read the answers.",
+        help="Let web pages of this origin, such as http://localhost:3000, read the answers; "
+        "repeatable.",
         show_default="none",
     ),
 ]

@@ -11,82 +11,131 @@ import typer
 from pytest_llmengine.cli.options import stderr, stdout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_llmengine.parity import Choices, Live, ParityReport, Selection, Side
 
-_SIDE = "A backend, a name of the engines file, or a file that --save wrote."
-_FACT = "What a server does not tell: version, weights, dtype, prefix_caching, batch_invariance."
+_SIDE = "A backend, an engine of the engines file, or a file written by --save."
+_FACT = (
+    "A fact that the server does not report: version, weights, dtype, prefix_caching or "
+    "batch_invariance."
+)
 
 
 def parity(  # noqa: PLR0913 - one option each
     *,
     baseline: Annotated[str, typer.Option(help=_SIDE)],
     candidate: Annotated[
-        str | None, typer.Option(help=f"{_SIDE} Left out, the baseline is only saved.")
+        str | None, typer.Option(help=f"{_SIDE} Without it, the baseline is only saved.")
     ] = None,
     baseline_url: Annotated[str | None, typer.Option(help="The baseline's address.")] = None,
     candidate_url: Annotated[str | None, typer.Option(help="The candidate's address.")] = None,
     baseline_model: Annotated[str | None, typer.Option(help="The baseline's model.")] = None,
     candidate_model: Annotated[str | None, typer.Option(help="The candidate's model.")] = None,
     config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own (JSON Lines).")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A file of prompts (JSON Lines).")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only prompts of this kind; repeatable.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many prompts, spread over the kinds.")
+        int | None, typer.Option(min=1, help="The number of prompts, spread over the kinds.")
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The token limit of every prompt.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts under way at once.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="The number of concurrent prompts.")] = 16,
     save: Annotated[
-        Path | None, typer.Option(help="Save the baseline there, as .jsonl or .jsonl.gz.")
+        Path | None, typer.Option(help="Save the baseline to this file, .jsonl or .jsonl.gz.")
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
+        typer.Option(help="Also write the report to this file, .json, .md or .html; repeatable."),
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="CAUSE", help="Compare although this differs; repeatable."),
+        typer.Option(metavar="CAUSE", help="Compare even if this cause differs; repeatable."),
     ] = None,
     baseline_fact: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help=f"{_FACT} Repeatable.")
     ] = None,
     candidate_fact: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same of the candidate.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The same for the candidate.")
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of prompts that may differ beyond the noise.")
+        float,
+        typer.Option(min=0, max=1, help="The share of prompts that may differ beyond the noise."),
     ] = 0.0,
     rounds: Annotated[
-        int, typer.Option(min=0, help="Rounds of the throughput, where both sides are live.")
+        int,
+        typer.Option(min=0, help="How often to measure the throughput, if both sides are live."),
     ] = 3,
 ) -> None:
     """Compare two engines answer by answer, relative to the baseline's own noise.
 
-    Exit status: 0 equal within noise, 1 diverges, 2 cannot be compared.
+    Exit status: 0 if the candidate is equal within the noise, 1 if it diverges, 2 if the two
+    cannot be compared.
     """
-    from pytest_llmengine.cli.parity_sides import Aim, Way, open_side
+    from pytest_llmengine.cli.parity_sides import SideArguments, open_side
     from pytest_llmengine.parity import Choices, Selection
 
     _check_paths(save, report or ())
     selection = Selection(file=prompts, kinds=tuple(kind or ()), limit=limit, max_tokens=max_tokens)
     choices = Choices(allowed=_causes(allow or ()), margin=margin, rounds=rounds)
-    ours = Aim(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
+    ours = SideArguments(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
     with ExitStack() as stack:
-        way = Way(config, batch, stack.enter_context(stderr().status("parity")).update, stack)
-        first = open_side(ours, way)
+        status = stack.enter_context(stderr().status("parity"))
+
+        def on_progress(task: str, done: int, total: int) -> None:
+            status.update(f"{task}: {done} of {total}")
+
+        first = stack.enter_context(open_side(ours, config, batch, on_progress))
         if candidate is None:
-            _only_save(first, selection, save)
+            _save_only(first, selection, save)
             return
-        theirs = Aim(candidate, candidate_url, candidate_model, tuple(candidate_fact or ()))
-        second = open_side(theirs, way)
-        found = _compared(first, second, selection, choices, save)
-    _tell(found, report or ())
+        theirs = SideArguments(
+            candidate, candidate_url, candidate_model, tuple(candidate_fact or ())
+        )
+        second = stack.enter_context(open_side(theirs, config, batch, on_progress))
+        found = _compare(first, second, selection, choices, save)
+    _output(found, report or ())
 
 
-def _compared(
+def _check_paths(save: Path | None, reports: Sequence[Path]) -> None:
+    from pytest_llmengine.parity.side import check_path as check_saved
+    from pytest_llmengine.reports import check_path
+
+    if save is not None:
+        check_saved(save)
+    for path in reports:
+        check_path(path)
+
+
+def _causes(names: Sequence[str]) -> tuple[str, ...]:
+    from pytest_llmengine.parity import ParityError
+    from pytest_llmengine.parity.causes import NAMES
+
+    for name in names:
+        if name not in NAMES:
+            raise ParityError(f"there is no cause {name!r}; the causes are {', '.join(NAMES)}")
+    return tuple(names)
+
+
+def _save_only(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
+    from pytest_llmengine import parity as sides
+
+    if save is None or not isinstance(baseline, sides.Live):
+        raise sides.ParityError(
+            "there is nothing to compare with: give --candidate, or --save FILE to save the "
+            "answers of a live baseline"
+        )
+    prompts = sides.choose(baseline, None, selection)
+    side = baseline.measure(prompts, noise=True)
+    sides.save(side, save)
+    failed = sum(not answer.ok for answer in side.answers)
+    typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
+
+
+def _compare(
     baseline: Live | Side,
     candidate: Live | Side,
     selection: Selection,
@@ -97,32 +146,16 @@ def _compared(
 
     prompts = sides.choose(baseline, candidate, selection)
 
-    def keep(side: Side) -> None:
+    def save_baseline(side: Side) -> None:
         if save is not None:
             sides.save(side, save)
 
-    return sides.compare(baseline, candidate, prompts, choices, keep)
+    return sides.compare(baseline, candidate, prompts, choices, save_baseline)
 
 
-def _only_save(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
-    from pytest_llmengine import parity as sides
-
-    if save is None or not isinstance(baseline, sides.Live):
-        raise sides.ParityError(
-            "there is nothing to compare with: give --candidate, or --save FILE to keep the "
-            "answers of a live baseline"
-        )
-    prompts = sides.choose(baseline, None, selection)
-    side = baseline.measure(prompts, noise=True)
-    sides.save(side, save)
-    failed = sum(not answer.ok for answer in side.answers)
-    typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
-
-
-def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
+def _output(found: ParityReport, paths: Sequence[Path]) -> None:
     from pytest_llmengine.parity import ParityVerdict
-    from pytest_llmengine.parity.html import write_report
-    from pytest_llmengine.parity.render import print_report
+    from pytest_llmengine.parity.render import print_report, write_report
 
     print_report(found, stdout())
     for path in paths:
@@ -130,24 +163,3 @@ def _tell(found: ParityReport, paths: list[Path] | tuple[Path, ...]) -> None:
     raise typer.Exit(
         {ParityVerdict.EQUAL: 0, ParityVerdict.DIVERGES: 1, ParityVerdict.NONE: 2}[found.verdict]
     )
-
-
-def _check_paths(save: Path | None, reports: list[Path] | tuple[Path, ...]) -> None:
-    from pytest_llmengine.parity.html import FORMS
-    from pytest_llmengine.parity.side import check_path as check_saved
-    from pytest_llmengine.reports import check_path
-
-    if save is not None:
-        check_saved(save)
-    for path in reports:
-        check_path(path, FORMS)
-
-
-def _causes(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    from pytest_llmengine.parity import ParityError
-    from pytest_llmengine.parity.causes import NAMES
-
-    for name in names:
-        if name not in NAMES:
-            raise ParityError(f"no cause is called {name!r}; causes are {', '.join(NAMES)}")
-    return tuple(names)

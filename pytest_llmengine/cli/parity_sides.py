@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,45 +12,40 @@ from pytest_llmengine.parity.side import is_saved
 from pytest_llmengine.targets import Mode, Settings, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
+    from collections.abc import Iterator
+
+    from pytest_llmengine.containers.docker import OnProgress
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class SideArguments:
     """One side on the command line: an engine's name or a file, with its URL, model and facts."""
 
     name: str
-    url: str | None = None
-    model: str | None = None
-    stated: tuple[str, ...] = ()
+    url: str | None
+    model: str | None
+    facts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How both sides are opened: engines file, batch size, progress callback, and exit stack."""
-
-    config: Path | None
-    batch: int
-    watch: Callable[[str], None]
-    stack: ExitStack
-
-
-def open_side(aim: Aim, way: Way) -> Live | Side:
-    """The side, read from a file, or opened until the stack is closed.
+@contextmanager
+def open_side(
+    side: SideArguments, config: Path | None, batch: int, on_progress: OnProgress
+) -> Iterator[Live | Side]:
+    """The side, read from a file, or a live engine that is open inside of the block.
 
     Raises ParityError or TargetError with one line that says what to do.
     """
-    if is_saved(aim.name):
-        return _read(aim)
+    if is_saved(side.name):
+        yield _load(side)
+        return
     settings = Settings(
-        engines=(aim.name,), url=aim.url, model=aim.model, config=way.config, mode=Mode.LIVE
+        engines=(side.name,), url=side.url, model=side.model, config=config, mode=Mode.LIVE
     )
-    session = way.stack.enter_context(open_session(aim.name, settings))
-    return Live(session, aim.stated, way.batch, way.watch)
+    with open_session(side.name, settings) as session:
+        yield Live(session, side.facts, batch, on_progress)
 
 
-def _read(aim: Aim) -> Side:
-    if aim.url or aim.model or aim.stated:
-        raise ParityError(f"{aim.name} is a saved side: leave its URL, model and facts out")
-    return load(Path(aim.name))
+def _load(side: SideArguments) -> Side:
+    if side.url or side.model or side.facts:
+        raise ParityError(f"{side.name} is a saved side: leave out its URL, model and facts")
+    return load(Path(side.name))

@@ -20,6 +20,7 @@ from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.options import print_rows
 from pytest_llmengine.cli.progress import fetch_missing
+from pytest_llmengine.reports.render import one_line
 from pytest_llmengine.targets import config_named
 from pytest_llmengine.targets.settings import facts
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     OnStep = Callable[[StepProgress], object]
 
 
-def aimed(pipeline: Pipeline, engine: str | None, file: Path | None) -> Pipeline:
+def with_engine(pipeline: Pipeline, engine: str | None, file: Path | None) -> Pipeline:
     """The pipeline with the file's engines added; `engine`, if named, runs every step.
 
     An engine of the file replaces the pipeline's engine of the same name.
@@ -75,8 +76,8 @@ def engine_named(name: str, engines: Mapping[str, EngineConfig]) -> EngineConfig
     model = facts(bare.backend).model
     if not model:
         msg = (
-            f"engine {name!r} has no model: list it in the pipeline's engines, or in a file given "
-            "by --config"
+            f"engine {name!r} has no model: add it to the pipeline's engines, or to a file given "
+            "with --config"
         )
         raise ConfigError(msg)
     return bare.model_copy(update={"model": model})
@@ -87,15 +88,15 @@ class PauseColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """The current pauses; nothing for a step that is finished."""
-        shown = {} if task.finished else pauses()
-        return Text(", ".join(f"{origin} asks to wait {s:.0f} s" for origin, s in shown.items()))
+        current = {} if task.finished else pauses()
+        return Text(", ".join(f"{origin} asks to wait {s:.0f} s" for origin, s in current.items()))
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[OnStep]:
+def run_progress(console: Console) -> Iterator[OnStep]:
     """A function that shows the progress: a bar per step on a terminal, else a line per step."""
     if not console.is_terminal:
-        yield lambda progress: _line(progress, console)
+        yield lambda progress: _print_step(progress, console)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -107,24 +108,26 @@ def watching(console: Console) -> Iterator[OnStep]:
     )
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
-        yield lambda progress: _bar(progress, bars, tasks)
+        yield lambda progress: _update_bar(progress, bars, tasks)
 
 
-def _bar(progress: StepProgress, bars: Progress, tasks: dict[str, TaskID]) -> None:
+def _update_bar(progress: StepProgress, bars: Progress, tasks: dict[str, TaskID]) -> None:
     if progress.step not in tasks:
         tasks[progress.step] = bars.add_task(progress.step, total=progress.total, failed="")
     failed = f"{progress.failed} failed" if progress.failed else ""
     bars.update(tasks[progress.step], completed=progress.done, failed=failed)
 
 
-def _line(progress: StepProgress, console: Console) -> None:
+def _print_step(progress: StepProgress, console: Console) -> None:
     if progress.done == progress.total:
         answered = progress.done - progress.failed
-        told = f"{answered} answered, {progress.failed} failed" if progress.total else "none to ask"
-        console.print(f"{progress.step}: {told}", soft_wrap=True)
+        counts = f"{answered} answered, {progress.failed} failed"
+        console.print(
+            f"{progress.step}: {counts if progress.total else 'no records'}", soft_wrap=True
+        )
 
 
-_SHOWN = 10
+_MOST_FAILURES = 10
 _COLUMNS = {
     "answered": "answered",
     "failed": "failed",
@@ -142,22 +145,22 @@ def print_report(report: RunReport, chain: Chain, console: Console) -> None:
     rows.append(("all", "", *_cells(report.usage["total"])))
     print_rows(heads, rows, right=_COLUMNS.values())
     failed = [record for record in report.records if record["error"]]
-    for record in failed[:_SHOWN]:
+    for record in failed[:_MOST_FAILURES]:
         console.print(_failure(record), soft_wrap=True)
-    if len(failed) > _SHOWN:
-        console.print(f"and {len(failed) - _SHOWN} more, in outputs.jsonl")
+    if len(failed) > _MOST_FAILURES:
+        console.print(f"and {len(failed) - _MOST_FAILURES} more, in outputs.jsonl")
     console.print(_last_line(report), soft_wrap=True)
 
 
 def print_chain_report(report: ChainReport, console: Console) -> None:
     """Print the first items that a chain of Chainette skipped, and the folder of the run."""
-    for item in report.skipped[:_SHOWN]:
-        console.print(f"skipped: {' '.join(str(item).split())}", soft_wrap=True)
-    if len(report.skipped) > _SHOWN:
-        console.print(f"and {len(report.skipped) - _SHOWN} more, in skipped.jsonl")
+    for item in report.skipped[:_MOST_FAILURES]:
+        console.print(f"skipped: {one_line(str(item))}", soft_wrap=True)
+    if len(report.skipped) > _MOST_FAILURES:
+        console.print(f"and {len(report.skipped) - _MOST_FAILURES} more, in skipped.jsonl")
     items = "1 item" if report.items == 1 else f"{report.items} items"
-    told = f"{report.answered} answered, {report.items - report.answered} skipped"
-    console.print(f"{items}: {told}; all of it is in {report.folder}", soft_wrap=True)
+    counts = f"{report.answered} answered, {report.items - report.answered} skipped"
+    console.print(f"{items}: {counts}; all of it is in {report.folder}", soft_wrap=True)
 
 
 def _cells(counts: Mapping[str, Any]) -> list[str]:
@@ -174,12 +177,12 @@ def _cell(counts: Mapping[str, Any], name: str) -> str:
 
 def _failure(record: Mapping[str, Any]) -> str:
     error = record["error"]
-    words = " ".join(error["message"].split())
-    return f"failed: record {record['id']}: step {error['step']}: {error['type']}: {words}"
+    message = one_line(error["message"])
+    return f"failed: record {record['id']}: step {error['step']}: {error['type']}: {message}"
 
 
 def _last_line(report: RunReport) -> str:
     counts = report.counts
     records = "1 record" if counts["records"] == 1 else f"{counts['records']} records"
-    told = f"{counts['answered']} answered, {counts['failed']} failed"
-    return f"{records}: {told}; all of it is in {report.folder}"
+    outcome = f"{counts['answered']} answered, {counts['failed']} failed"
+    return f"{records}: {outcome}; all of it is in {report.folder}"

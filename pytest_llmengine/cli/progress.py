@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     Run = Callable[[Check], CheckRecord]
 
+# A bar is made only for a terminal: rich before 14.3 prints an empty line for a bar that it does
+# not show.
+
 
 def run_all(
     checks: Sequence[Check], run: Run, console: Console, *, title: str
@@ -69,16 +72,14 @@ def _with_lines(checks: Sequence[Check], run: Run, console: Console) -> Iterator
             record = run(check)
             counts[record.outcome] += 1
             yield record
-        told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
-        console.print(f"{group}: {told}", soft_wrap=True)
+        listed = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+        console.print(f"{group}: {listed}", soft_wrap=True)
 
 
 @contextmanager
 def start_progress(console: Console) -> Iterator[OnProgress]:
     """A function that shows each step of a start: a bar on a terminal, else a line per step."""
-    if (
-        not console.is_terminal
-    ):  # rich before 14.3 prints an empty line for a bar that it does not show
+    if not console.is_terminal:
         yield _lines(console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
@@ -94,11 +95,11 @@ def start_progress(console: Console) -> Iterator[OnProgress]:
 
 
 def _lines(console: Console) -> OnProgress:
-    told = set()
+    printed = set()
 
     def report(what: str, done: int, total: int) -> None:  # noqa: ARG001 - a line shows no numbers
-        if what not in told:
-            told.add(what)
+        if what not in printed:
+            printed.add(what)
             console.print(what, soft_wrap=True)
 
     return report
@@ -113,9 +114,7 @@ def fetch_missing(name: str) -> None:
 def fetch(name: str) -> Path:
     """The file of the catalogue's model `name`, downloaded to the user's cache if it is missing."""
     console = stderr()
-    if (
-        not console.is_terminal
-    ):  # rich before 14.3 prints an empty line for a bar that it does not show
+    if not console.is_terminal:
         if models.find(name) is None:
             console.print(f"downloading {name}")
         return models.pull(name)

@@ -1,4 +1,4 @@
-"""``llmengine record`` and ``llmengine replay``: the recording proxy, for programs of any kind."""
+"""``llmengine record`` and ``llmengine replay``: the recording proxy, for any program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 chooses a free one.")]
 
 
 def record(  # noqa: PLR0913 - one option each
@@ -28,15 +28,17 @@ def record(  # noqa: PLR0913 - one option each
         str, typer.Option(help="The server to forward to, as http://host:port, without /v1.")
     ],
     port: Port = 0,
-    engine: Annotated[str | None, typer.Option(help="What the server is, for the file.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="The name of the server software, for the file.")
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Its version, for the file.")] = None,
     model: Annotated[str | None, typer.Option(help="Its model, for the file.")] = None,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
-    """Forward to a server until Ctrl-C and keep what passes, keys taken out.
+    """Forward requests to a server until Ctrl-C, and record the exchanges without keys.
 
-    Prints the address for clients first. Exit status: 1 when something was not recorded.
+    Prints the address for clients first. Exit status: 1 if an exchange was not recorded.
     """
     from pytest_llmengine.recording import Provenance, RecordServer
 
@@ -48,17 +50,16 @@ def record(  # noqa: PLR0913 - one option each
     with (
         until_signal() as wait,
         server as proxy,
-        proxy.cassette(file) as tape,
+        proxy.cassette(file) as cassette,
     ):
         typer.echo(proxy.root_url)
         wait()
-    if len(tape):
-        # A tape with misses is not written when it is closed. Here the rest is worth keeping.
-        tape.write()
-        kept = "1 exchange" if len(tape) == 1 else f"{len(tape)} exchanges"
-        stderr().print(f"{kept} kept in {file}", soft_wrap=True)
-    if tape.unhandled:
-        _complain(tape.unhandled, "not recorded")
+    if len(cassette):
+        # A cassette with misses is not written when it is closed. Here, the rest is worth saving.
+        cassette.write()
+        count = "1 exchange" if len(cassette) == 1 else f"{len(cassette)} exchanges"
+        stderr().print(f"{count} recorded in {file}", soft_wrap=True)
+    _exit_with_misses(cassette.unhandled, "not recorded")
 
 
 def replay(
@@ -68,14 +69,17 @@ def replay(
     *,
     port: Port = 0,
     repeats: Annotated[
-        bool, typer.Option("--repeats", help="Give the last answer again when all were given.")
+        bool,
+        typer.Option(
+            "--repeats", help="Repeat the last answer to requests that were recorded less often."
+        ),
     ] = False,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
-    """Answer from recordings until Ctrl-C; nothing is sent anywhere.
+    """Answer requests from recordings until Ctrl-C, without any server.
 
-    Prints the address for clients first. Exit status: 1 when a request was not recorded.
+    Prints the address for clients first. Exit status: 1 if a request was not recorded.
     """
     from pytest_llmengine.recording import ReplayServer
 
@@ -85,13 +89,12 @@ def replay(
     with (
         until_signal() as wait,
         server as proxy,
-        proxy.cassette(recordings) as tape,
+        proxy.cassette(recordings) as cassette,
     ):
-        stderr().print(f"replays {tape.provenance.describe()}", soft_wrap=True)
+        stderr().print(f"replaying {cassette.provenance.describe()}", soft_wrap=True)
         typer.echo(proxy.root_url)
         wait()
-    if tape.unhandled:
-        _complain(tape.unhandled, "not in the recording")
+    _exit_with_misses(cassette.unhandled, "not in the recording")
 
 
 def _file(to: Path) -> Path:
@@ -103,10 +106,11 @@ def _file(to: Path) -> Path:
     return to / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}.yaml"
 
 
-def _complain(misses: list[str], what: str) -> None:
+def _exit_with_misses(misses: list[str], what: str) -> None:
     for miss in misses:
         stderr().print(f"{what}: {miss}", soft_wrap=True)
-    raise typer.Exit(1)
+    if misses:
+        raise typer.Exit(1)
 
 
 @contextmanager

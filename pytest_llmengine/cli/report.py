@@ -1,4 +1,4 @@
-"""``llmengine report``: several reports as one matrix, or the changes between two."""
+"""``llmengine report``: show several reports as one matrix, or the changes between two."""
 
 from __future__ import annotations
 
@@ -12,42 +12,40 @@ from pytest_llmengine.cli.options import listing
 
 def report(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.json...", help="Reports of llmengine verify.")
+        list[Path],
+        typer.Argument(metavar="FILE.json...", help="Reports that `llmengine verify` wrote."),
     ],
     *,
     changes: Annotated[
-        bool, typer.Option("--changes", help="What changed from the first file to the second.")
+        bool, typer.Option("--changes", help="Show what changed from the first file to the second.")
     ] = False,
     every: Annotated[
         bool, typer.Option("--all", help="Also print the rules that all servers pass.")
     ] = False,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="Also write it, as .md or .html; repeatable."),
+        typer.Option(
+            "--output", "-o", help="Also write the page to this file, .md or .html; repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Put reports side by side, rule by rule.
+    """Show several reports side by side, one row per rule.
 
-    Exit status: 0, or 1 with --changes if a rule is no longer accepted; 2 if a file is no report.
+    Exit status: 1 with --changes if a rule is no longer accepted, 2 if a file is not a report.
     """
     from pytest_llmengine.reports import check_path
     from pytest_llmengine.reports.json import read_report
-    from pytest_llmengine.reports.merged import (
-        PAGE_FORMS,
-        changes_page,
-        matrix_page,
-        page_for_terminal,
-        write_page,
-    )
+    from pytest_llmengine.reports.merged import changes_page, matrix_page
+    from pytest_llmengine.reports.render import PAGE_FORMATS, print_page, write_page
 
     if changes and len(files) != len(("old", "new")):
-        raise typer.BadParameter("--changes takes two reports, the older first")
+        raise typer.BadParameter("--changes takes two reports, the older one first")
     for path in output or ():
-        check_path(path, tuple(PAGE_FORMS))
+        check_path(path, PAGE_FORMATS)
     reports = [read_report(path) for path in files]
     whole = changes_page(*reports) if changes else matrix_page(reports, every=True)
     shown = whole if changes or every else matrix_page(reports, every=False)
-    listing().print(page_for_terminal(shown))
+    print_page(shown, listing())
     for path in output or ():
         write_page(whole, path)
     raise typer.Exit(1 if whole.good is False else 0)

@@ -1,4 +1,4 @@
-"""``llmengine run-yaml``: run a chain of steps over records, from one YAML file."""
+"""``llmengine run-yaml``: run the steps of a YAML file for every record."""
 
 from __future__ import annotations
 
@@ -14,55 +14,62 @@ if TYPE_CHECKING:
 
 
 def run_yaml(  # noqa: PLR0913 - one option each
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline (YAML).")],
     *,
     engine: Annotated[
         str | None,
-        typer.Option(help="Run every step on this: an engine of the files, or a backend."),
+        typer.Option(help="Run every step on this engine of the files, or on this backend."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="An engines file, over the engines of the pipeline.")
+        Path | None,
+        typer.Option(help="An engines file; its engines replace those of the pipeline."),
     ] = None,
     inputs: Annotated[
-        Path | None, typer.Option("--input", help="JSON lines, in place of the pipeline's inputs.")
+        Path | None,
+        typer.Option("--input", help="Records (JSON Lines) that replace the pipeline's inputs."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many records.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="The folder in which the run's folder is created.")
+    ] = Path("runs"),
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The largest number of records.")] = None,
     symbols_module: Annotated[
-        str | None, typer.Option(help="Of a chain of Chainette: the module that has its steps.")
+        str | None,
+        typer.Option(help="For a chain of Chainette: the module that defines its steps."),
     ] = None,
 ) -> None:
-    """Ask every step of every record, and leave a folder that says what was done.
+    """Run the steps of a pipeline for every record, and write the results to a new folder.
 
-    The file is a pipeline, or a chain of Chainette, which Chainette runs on our engines.
+    The file is a pipeline, or a chain of Chainette, which Chainette runs on llmengine's engines.
 
-    Exit status: 0 all records are answered, 1 some failed, 2 something in the files is wrong.
+    Exit status: 0 if all records are answered, 1 if some failed, 2 if a file is wrong.
     """
     from llmengine import pipeline as pipelines
     from llmengine.integrations.chainette.chains import is_chain_file
     from pytest_llmengine.cli.options import stderr, stdout
     from pytest_llmengine.cli.pipeline_run import (
-        aimed,
         close_engines,
         fetch_models,
         print_report,
-        watching,
+        run_progress,
+        with_engine,
     )
 
     if resume is not None and (inputs is not None or limit is not None):
-        raise typer.BadParameter("a resumed run has its inputs; leave --input and --limit out")
-    sys.path.insert(0, "")  # package.module:Class is looked for in the working directory too
+        raise typer.BadParameter("a resumed run has its own inputs; leave out --input and --limit")
+    sys.path.insert(0, "")  # package.module:Class is searched in the working directory too
     if is_chain_file(file):
         if resume is not None:
             raise typer.BadParameter(f"{file} is a chain of Chainette, which cannot be resumed")
         raise typer.Exit(_run_chain(file, engine, config, inputs, out, limit, symbols_module))
     if symbols_module is not None:
-        raise typer.BadParameter(f"--symbols-module is for a chain of Chainette; {file} is none")
-    pipeline = aimed(pipelines.load_pipeline(file), engine, config)
+        raise typer.BadParameter(
+            f"--symbols-module is for a chain of Chainette; {file} is a pipeline"
+        )
+    pipeline = with_engine(pipelines.load_pipeline(file), engine, config)
     records = _records(pipeline, inputs)[:limit] if resume is None else []
     fetch_models(pipeline)
-    with watching(stderr()) as watch:
+    with run_progress(stderr()) as watch:
         report = (
             pipelines.run(pipeline.chain, records, pipeline.engines, out=out, watch=watch)
             if resume is None
@@ -99,8 +106,8 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
     if chosen is not None:
         fetch_model(chosen)
     else:
-        for over in engines.values():
-            register_engine(over)
+        for engine_config in engines.values():
+            register_engine(engine_config)
     report = chains.run_chain(chain, islice(read_objects(inputs), limit), out)
     print_chain_report(report, stdout())
     return report.exit_status

@@ -100,8 +100,7 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
     from pytest_llmengine.contract.registry import Level, Tier, read_rules, select
-    from pytest_llmengine.reports import check_path, profile_file, write_report
-    from pytest_llmengine.reports.render import print_report
+    from pytest_llmengine.reports import check_path, print_report, profile_file, write_report
     from pytest_llmengine.targets import Mode, Settings
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:

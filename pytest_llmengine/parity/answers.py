@@ -17,18 +17,18 @@ from jsonschema import Draft202012Validator
 from llmengine.types.request import Capability
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
+from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.contract.target import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmengine.engine.engine import Engine
     from llmengine.engine.options import Options
     from llmengine.types.outputs import LLMOutput, Logprob
     from llmengine.types.results import Result
+    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.parity.prompts import ParityPrompt
-
-    OnAnswer = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,45 +135,51 @@ def pinned(prompt: ParityPrompt, *, logprobs: bool, token_ids: bool) -> Sampling
 
 
 # Backends whose server returns token ids on request; in-process vLLM always returns them.
-_TELL_IDS = frozenset({"vllm_api"})
+_RETURN_TOKEN_IDS = frozenset({"vllm_api"})
 
 
-def ask(
-    engine: Engine, prompts: Sequence[ParityPrompt], batch: int, watch: OnAnswer = lambda _: None
+def generate_answers(
+    engine: Engine,
+    prompts: Sequence[ParityPrompt],
+    batch: int,
+    what: str = "answers",
+    on_progress: OnProgress = silent,
 ) -> list[ParityAnswer]:
     """One answer per prompt, in order; `batch` prompts are sent at once, then the next `batch`.
 
-    In-process vLLM computes a batch together; on a server, the scheduler decides. ``watch`` is
-    called with the number of prompts that have been answered.
+    In-process vLLM computes a batch together; on a server, the scheduler decides. ``on_progress``
+    is called with ``what``, the number of answers and the number of prompts.
     """
     answers: list[ParityAnswer] = []
     for start in range(0, len(prompts), batch):
-        answers += _ask_at_once(engine, prompts[start : start + batch])
-        watch(len(answers))
+        answers += _generate_batch(engine, prompts[start : start + batch])
+        on_progress(what, len(answers), len(prompts))
     return answers
 
 
-def _ask_at_once(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
+def _generate_batch(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
     """Send prompts at the same time; those with the same schema and tools share one call."""
     calls: dict[str, list[ParityPrompt]] = {}
     for prompt in prompts:
         calls.setdefault(prompt.needs, []).append(prompt)
-    asked = at_once([partial(_call, engine, sharing) for sharing in calls.values()])
-    by_id = {answer.id: answer for answers in asked for answer in answers}
+    batches = at_once([partial(_call, engine, group) for group in calls.values()])
+    by_id = {answer.id: answer for answers in batches for answer in answers}
     return [by_id[prompt.id] for prompt in prompts]
 
 
 def _call(engine: Engine, prompts: Sequence[ParityPrompt]) -> list[ParityAnswer]:
     logprobs = Capability.LOGPROBS in engine.backend.capabilities
-    token_ids = engine.backend.name in _TELL_IDS
+    token_ids = engine.backend.name in _RETURN_TOKEN_IDS
     results = engine.results(
         [list(prompt.messages) for prompt in prompts],
         [pinned(prompt, logprobs=logprobs, token_ids=token_ids) for prompt in prompts],
         **_options(prompts[0]),
     )
-    tells = Capability.TOOLS in engine.backend.capabilities
-    both = zip(prompts, results, strict=True)
-    return [answer_of(prompt, result, tells_calls=tells) for prompt, result in both]
+    separates = Capability.TOOLS in engine.backend.capabilities
+    return [
+        answer_of(prompt, result, separates_tool_calls=separates)
+        for prompt, result in zip(prompts, results, strict=True)
+    ]
 
 
 def _options(prompt: ParityPrompt) -> Options:
@@ -187,19 +193,19 @@ _DIGITS = 6  # of a log-probability; a step of float32 is about this large
 _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
 
 
-def answer_of(prompt: ParityPrompt, result: Result, *, tells_calls: bool) -> ParityAnswer:
+def answer_of(prompt: ParityPrompt, result: Result, *, separates_tool_calls: bool) -> ParityAnswer:
     """The answer in a result, or its error; known keys are removed.
 
-    ``tells_calls`` says whether the engine separates tool calls from the text.
+    ``separates_tool_calls`` says whether the engine separates tool calls from the text.
     """
     if result.output is None or result.error is not None:
         error = result.error
         return ParityAnswer(id=prompt.id, error=scrub(f"{type(error).__name__}: {error}"))
     answer = _of_output(prompt.id, result.output)
-    if prompt.tools and tells_calls:
+    if prompt.tools and separates_tool_calls:
         calls = tuple((call.name, call.arguments) for call in result.output.tool_calls)
         answer = replace(answer, tool_calls=calls)
-    return answer if prompt.schema is None else _judged(answer, prompt.schema)
+    return answer if prompt.schema is None else _with_validity(answer, prompt.schema)
 
 
 def _of_output(id: str, output: LLMOutput) -> ParityAnswer:  # noqa: A002 - the prompt's own name
@@ -226,7 +232,7 @@ def _number(logprob: float) -> float:
     return round(max(logprob, _LOWEST), _DIGITS)
 
 
-def _judged(answer: ParityAnswer, schema: Mapping[str, Any]) -> ParityAnswer:
+def _with_validity(answer: ParityAnswer, schema: Mapping[str, Any]) -> ParityAnswer:
     """The answer with its text parsed as JSON and checked against the schema."""
     try:
         parsed = json.loads(answer.text)

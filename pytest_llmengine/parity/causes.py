@@ -1,7 +1,7 @@
-"""Causes of different answers that lie in the setup of the sides, not in how they compute.
+"""Differences in the setup of the two sides that may cause different answers.
 
-Some causes show in the facts about the two sides, others only in the answers: another chat
-template, another token limit, or a model that samples.
+Some of them show in the facts about the two sides, others only in the answers: a different chat
+template, a different token limit, or a model that samples.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ NAMES = (
 """The causes that a user may allow to differ; different prompts can never be allowed."""
 
 
-def of_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
+def causes_from_facts(baseline: Facts, candidate: Facts) -> list[Cause]:
     """The causes that show in the facts about the two sides."""
     return [
         _model(baseline, candidate),
-        _compared("version", _release(baseline), _release(candidate)),
+        _compared("version", _engine_version(baseline), _engine_version(candidate)),
         _compared("dtype", baseline.dtype, candidate.dtype),
         _compared("prefix_caching", baseline.prefix_caching, candidate.prefix_caching),
         _compared("batch_invariance", baseline.batch_invariance, candidate.batch_invariance),
@@ -101,11 +101,11 @@ def _model(baseline: Facts, candidate: Facts) -> Cause:
     )
     if cause.standing is not Standing.EQUAL:
         return cause
-    note = "the same name; which weights are behind it cannot be seen"
+    note = "the same name; the weights behind it are not known"
     return Cause("model", Standing.UNKNOWN, cause.baseline, cause.candidate, note)
 
 
-def _release(facts: Facts) -> str | None:
+def _engine_version(facts: Facts) -> str | None:
     """Engine and version, without the build information after a plus sign."""
     if facts.engine is None or facts.version is None:
         return None
@@ -116,21 +116,21 @@ def _generation_config(baseline: Facts, candidate: Facts) -> Cause:
     """Whether defaults of the model can matter; they cannot if every request sends every value."""
     ours, theirs = _defaults(baseline), _defaults(candidate)
     if baseline.unsent or candidate.unsent:
-        note = "what is not sent is left to the server's own defaults"
+        note = "the server's own defaults apply to values that are not sent"
         return Cause("generation_config", Standing.UNKNOWN, ours, theirs, note)
     note = "every sampling value is sent with every request"
     return Cause("generation_config", Standing.PINNED, ours, theirs, note)
 
 
 def _defaults(facts: Facts) -> str:
-    return f"not sent: {', '.join(facts.unsent)}" if facts.unsent else "overruled"
+    return f"not sent: {', '.join(facts.unsent)}" if facts.unsent else "overridden"
 
 
 _TIE = 1e-4  # log-probabilities that differ by less count as equal
-_SHOWN = 5
+_MOST_IDS = 5
 
 
-def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
+def causes_from_answers(baseline: Side, candidate: Side) -> list[Cause]:
     """The causes that show in two sets of answers to the same prompts."""
     return [
         chat_template(baseline, candidate),
@@ -142,13 +142,13 @@ def of_answers(baseline: Side, candidate: Side) -> list[Cause]:
 def same_prompts(baseline: Side, candidate: Side) -> Cause:
     """Whether both sides were sent the same prompts."""
     theirs = {prompt.id: prompt.digest for prompt in candidate.prompts}
-    other = [p.id for p in baseline.prompts if theirs.get(p.id) != p.digest]
-    more = sorted(theirs.keys() - {p.id for p in baseline.prompts})
-    shown = (f"{len(baseline.prompts)} prompts", f"{len(candidate.prompts)} prompts")
-    if other or more:
-        note = f"asked differently, or of one side only: {_listed(other + more)}"
-        return Cause("prompts", Standing.MISMATCH, *shown, note)
-    return Cause("prompts", Standing.EQUAL, *shown, "the same text, schemas, tools and limits")
+    different = [p.id for p in baseline.prompts if theirs.get(p.id) != p.digest]
+    different += sorted(theirs.keys() - {p.id for p in baseline.prompts})
+    counts = (f"{len(baseline.prompts)} prompts", f"{len(candidate.prompts)} prompts")
+    if different:
+        note = f"different on the two sides, or on one side only: {_first_ids(different)}"
+        return Cause("prompts", Standing.MISMATCH, *counts, note)
+    return Cause("prompts", Standing.EQUAL, *counts, "the same text, schemas, tools and limits")
 
 
 def chat_template(baseline: Side, candidate: Side) -> Cause:
@@ -158,23 +158,24 @@ def chat_template(baseline: Side, candidate: Side) -> Cause:
         for ours, theirs in zip(baseline.answers, candidate.answers, strict=True)
         if ours.ok and theirs.ok
     ]
-    seen = [p for p in pairs if None not in (p[0].prompt_token_ids, p[1].prompt_token_ids)]
-    other = [a.id for a, b in seen if a.prompt_token_ids != b.prompt_token_ids]
-    counted = [a.id for a, b in pairs if _another_count(a.prompt_tokens, b.prompt_tokens)]
-    if other:
-        note = f"other prompt tokens in {len(other)} of {len(seen)} prompts: {_listed(other)}"
-        return Cause("chat_template", Standing.MISMATCH, *_lengths(pairs, other[0]), note)
-    if counted:
-        note = f"another number of prompt tokens in {len(counted)} prompts: {_listed(counted)}"
-        return Cause("chat_template", Standing.MISMATCH, *_lengths(pairs, counted[0]), note)
-    if not pairs or len(seen) < len(pairs):
-        note = f"no prompt token ids from both sides in {len(pairs) - len(seen)} prompts"
+    known = [p for p in pairs if None not in (p[0].prompt_token_ids, p[1].prompt_token_ids)]
+    tokens = [a.id for a, b in known if a.prompt_token_ids != b.prompt_token_ids]
+    counts = [a.id for a, b in pairs if _counts_differ(a.prompt_tokens, b.prompt_tokens)]
+    if tokens:
+        what = f"different prompt tokens in {len(tokens)} of {len(known)} prompts"
+        note = f"{what}: {_first_ids(tokens)}"
+        return Cause("chat_template", Standing.MISMATCH, *_lengths(pairs, tokens[0]), note)
+    if counts:
+        note = f"different numbers of prompt tokens in {len(counts)} prompts: {_first_ids(counts)}"
+        return Cause("chat_template", Standing.MISMATCH, *_lengths(pairs, counts[0]), note)
+    if not pairs or len(known) < len(pairs):
+        note = f"the prompt token ids of one side are missing in {len(pairs) - len(known)} prompts"
         return Cause("chat_template", Standing.UNKNOWN, note=note)
-    note = f"the same prompt token ids in all {len(seen)} prompts"
+    note = f"the same prompt token ids in all {len(known)} prompts"
     return Cause("chat_template", Standing.EQUAL, "same tokens", "same tokens", note)
 
 
-def _another_count(ours: int | None, theirs: int | None) -> bool:
+def _counts_differ(ours: int | None, theirs: int | None) -> bool:
     return ours is not None and theirs is not None and ours != theirs
 
 
@@ -185,27 +186,29 @@ def _lengths(pairs: Sequence[tuple[ParityAnswer, ParityAnswer]], id: str) -> tup
 
 def _sampling(baseline: Side, candidate: Side) -> Cause:
     """Whether both sides were greedy: then every token of an answer was the likeliest one."""
-    ours, theirs = _chosen("baseline", baseline), _chosen("candidate", candidate)
+    ours = _sampling_evidence("baseline", baseline)
+    theirs = _sampling_evidence("candidate", candidate)
     for worst in (Standing.MISMATCH, Standing.UNKNOWN):
-        if notes := [seen.note for seen in (ours, theirs) if seen.standing is worst]:
-            return Cause("sampling", worst, ours.shown, theirs.shown, "; ".join(notes))
-    note = "every token was the likeliest of its place"
-    return Cause("sampling", Standing.EQUAL, ours.shown, theirs.shown, note)
+        if notes := [found.note for found in (ours, theirs) if found.standing is worst]:
+            return Cause("sampling", worst, ours.value, theirs.value, "; ".join(notes))
+    note = "every token was the likeliest one at its position"
+    return Cause("sampling", Standing.EQUAL, ours.value, theirs.value, note)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _SamplingEvidence:
     """What one side's answers show about its sampling."""
 
     standing: Standing
-    shown: str
+    value: str
     note: str = ""
 
 
-def _chosen(role: str, side: Side) -> _Seen:
+def _sampling_evidence(role: str, side: Side) -> _SamplingEvidence:
     if overrides := side.facts.overrides:
         sent = ", ".join(f"{name}={value}" for name, value in overrides.items())
-        return _Seen(Standing.MISMATCH, sent, f"the {role}'s configuration sends {sent}")
+        note = f"the {role}'s configuration sends {sent}"
+        return _SamplingEvidence(Standing.MISMATCH, sent, note)
     checked, unlikely = 0, []
     for prompt, answer in zip(side.prompts, side.answers, strict=True):
         if prompt.is_plain and answer.tokens:
@@ -213,12 +216,13 @@ def _chosen(role: str, side: Side) -> _Seen:
             if any(_is_unlikely(token) for token in answer.tokens):
                 unlikely.append(prompt.id)
     if unlikely:
-        what = f"chose another token than its likeliest in {len(unlikely)} of {checked} answers"
-        return _Seen(Standing.MISMATCH, "not greedy", f"the {role} {what}: {_listed(unlikely)}")
+        what = f"did not choose its likeliest token in {len(unlikely)} of {checked} answers"
+        note = f"the {role} {what}: {_first_ids(unlikely)}"
+        return _SamplingEvidence(Standing.MISMATCH, "not greedy", note)
     if not checked:
-        note = f"the {role} gave no log-probabilities to tell it by"
-        return _Seen(Standing.UNKNOWN, "greedy was asked", note)
-    return _Seen(Standing.EQUAL, "greedy")
+        note = f"the {role} returned no log-probabilities, which would show it"
+        return _SamplingEvidence(Standing.UNKNOWN, "greedy was requested", note)
+    return _SamplingEvidence(Standing.EQUAL, "greedy")
 
 
 def _is_unlikely(token: Token) -> bool:
@@ -226,21 +230,22 @@ def _is_unlikely(token: Token) -> bool:
 
 
 def _max_tokens(baseline: Side, candidate: Side) -> Cause:
-    """Whether the token limit was kept: an answer that was cut has as many tokens as requested."""
-    found = [_cut_elsewhere(baseline), _cut_elsewhere(candidate)]
+    """Whether the token limit was applied: an answer that was cut has as many tokens as that."""
+    found = [_wrong_lengths(baseline), _wrong_lengths(candidate)]
     if any(found):
-        ours, theirs = ("another limit" if wrong else "as asked" for wrong in found)
+        ours, theirs = ("a different limit" if wrong else "as requested" for wrong in found)
         listed = [f"{name}: {text}" for wrong in found for name, text in wrong.items()]
-        note = f"{len(listed)} answers have another length: {_listed(listed)}"
+        note = f"{len(listed)} answers have a different length: {_first_ids(listed)}"
         return Cause("max_tokens", Standing.MISMATCH, ours, theirs, note)
-    if not (_was_cut(baseline) and _was_cut(candidate)):
-        note = "no answer of one side reached its limit with its tokens counted"
+    if not (_reaches_limit(baseline) and _reaches_limit(candidate)):
+        note = "one side has no answer that reached its limit and whose tokens are counted"
         return Cause("max_tokens", Standing.UNKNOWN, note=note)
-    note = "every answer that was cut has as many tokens as were asked for"
-    return Cause("max_tokens", Standing.EQUAL, "as asked", "as asked", note)
+    note = "every answer that was cut has as many tokens as its limit"
+    return Cause("max_tokens", Standing.EQUAL, "as requested", "as requested", note)
 
 
-def _cut_elsewhere(side: Side) -> Mapping[str, str]:
+def _wrong_lengths(side: Side) -> Mapping[str, str]:
+    """The lengths of answers that were not cut at their limit, by the ids of their prompts."""
     found = {}
     for prompt, answer in zip(side.prompts, side.answers, strict=True):
         count = _count(answer)
@@ -248,17 +253,17 @@ def _cut_elsewhere(side: Side) -> Mapping[str, str]:
             continue
         was_cut = answer.finish_reason == "length"
         if count > prompt.max_tokens or (was_cut and count < prompt.max_tokens):
-            context = _context(side.facts, answer, count)
+            context = _context_note(side.facts, answer, count)
             found[prompt.id] = f"{count} of {prompt.max_tokens} tokens{context}"
     return found
 
 
-def _context(facts: Facts, answer: ParityAnswer, count: int) -> str:
+def _context_note(facts: Facts, answer: ParityAnswer, count: int) -> str:
     full = facts.context is not None and (answer.prompt_tokens or 0) + count >= facts.context
     return f", cut by the context of {facts.context}" if full else ""
 
 
-def _was_cut(side: Side) -> bool:
+def _reaches_limit(side: Side) -> bool:
     return any(a.finish_reason == "length" and _count(a) is not None for a in side.answers)
 
 
@@ -268,6 +273,6 @@ def _count(answer: ParityAnswer) -> int | None:
     return len(answer.token_ids) if answer.token_ids is not None else None
 
 
-def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    return ", ".join(ids[:_SHOWN]) + more
+def _first_ids(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _MOST_IDS} more" if len(ids) > _MOST_IDS else ""
+    return ", ".join(ids[:_MOST_IDS]) + more

@@ -1,6 +1,6 @@
 """The comparison of two sides: the choice of prompts, the measurement, and the verdict.
 
-Causes that forbid a comparison are looked for first, with one prompt per kind, so that no time is
+The search for causes that forbid a comparison comes first, with one prompt per kind. So no time is
 lost on a comparison that cannot have a verdict.
 """
 
@@ -9,8 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.parity.causes import allow, mismatches, of_answers, of_facts, same_prompts
-from pytest_llmengine.parity.live import Live, in_turns
+from pytest_llmengine.parity.causes import (
+    allow,
+    causes_from_answers,
+    causes_from_facts,
+    mismatches,
+    same_prompts,
+)
+from pytest_llmengine.parity.live import Live, measure_throughput
 from pytest_llmengine.parity.pairs import pairs_of
 from pytest_llmengine.parity.prompts import ParityError, built_in, read_prompts, select
 from pytest_llmengine.parity.side import Side
@@ -46,28 +52,26 @@ def choose(
     """
     saved = [side for side in (baseline, candidate) if isinstance(side, Side)]
     if not saved:
-        return _fresh(selection)
+        return _select(selection)
     if selection.file is not None or selection.max_tokens is not None:
         raise ParityError(
-            f"{saved[0].source} holds the prompts that it was asked, with limits; leave a file "
-            "of prompts and --max-tokens out"
+            f"{saved[0].source} contains its prompts and their token limits; leave out the file "
+            "of prompts and --max-tokens"
         )
-    chosen = {p.id: p for s in reversed(saved) for p in _selected(s.prompts, selection)}
+    chosen = {
+        prompt.id: prompt
+        for side in reversed(saved)
+        for prompt in select(side.prompts, selection.kinds, selection.limit)
+    }
     return list(chosen.values())
 
 
-def _fresh(selection: Selection) -> list[ParityPrompt]:
+def _select(selection: Selection) -> list[ParityPrompt]:
     prompts = built_in() if selection.file is None else read_prompts(selection.file)
-    chosen = _selected(prompts, selection)
+    chosen = select(prompts, selection.kinds, selection.limit)
     if selection.max_tokens is None:
         return chosen
     return [replace(prompt, max_tokens=selection.max_tokens) for prompt in chosen]
-
-
-def _selected(
-    prompts: list[ParityPrompt] | tuple[ParityPrompt, ...], selection: Selection
-) -> list[ParityPrompt]:
-    return select(prompts, selection.kinds, selection.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +92,12 @@ def causes_of(baseline: Side, candidate: Side, choices: Choices) -> tuple[Cause,
 
     If the prompts differ, the causes that show in answers are left out.
     """
-    causes = [same_prompts(baseline, candidate), *of_facts(baseline.facts, candidate.facts)]
+    causes = [
+        same_prompts(baseline, candidate),
+        *causes_from_facts(baseline.facts, candidate.facts),
+    ]
     if not mismatches(causes[:1]):
-        causes += of_answers(baseline, candidate.only(p.id for p in baseline.prompts))
+        causes += causes_from_answers(baseline, candidate.only(p.id for p in baseline.prompts))
     return tuple(allow(causes, choices.allowed))
 
 
@@ -135,7 +142,7 @@ def _verdict(
 ) -> tuple[ParityVerdict, str]:
     compared = sum(pair.compared for pair in pairs)
     if not baseline.noise:
-        return ParityVerdict.NONE, "the baseline was saved without its noise floor; save it anew"
+        return ParityVerdict.NONE, "the baseline was saved without its noise floor; save it again"
     if not compared:
         return (
             ParityVerdict.NONE,
@@ -161,26 +168,27 @@ def compare(
     candidate: Live | Side,
     prompts: Sequence[ParityPrompt],
     choices: Choices,
-    keep: Callable[[Side], None] = lambda _: None,
+    on_baseline: Callable[[Side], None] | None = None,
 ) -> ParityReport:
     """The report on two sides, each live or saved, over these prompts.
 
-    ``keep`` is called with the baseline as soon as it is measured, so that its answers are not
-    lost if the candidate fails.
+    ``on_baseline`` is called with the baseline as soon as it is measured, so that its answers are
+    not lost if the candidate fails.
     """
-    refused = _refused(baseline, candidate, prompts, choices)
-    if refused is not None:
-        return refused
+    mismatch = _early_mismatch(baseline, candidate, prompts, choices)
+    if mismatch is not None:
+        return mismatch
     ours = _measured(baseline, prompts, noise=True)
-    keep(ours)
+    if on_baseline is not None:
+        on_baseline(ours)
     theirs = _measured(candidate, prompts, noise=False)
     throughput = None
     if isinstance(baseline, Live) and isinstance(candidate, Live):
-        throughput = in_turns(baseline, candidate, prompts, choices.rounds)
+        throughput = measure_throughput(baseline, candidate, prompts, choices.rounds)
     return judge(ours, theirs, choices, throughput)
 
 
-def _refused(
+def _early_mismatch(
     baseline: Live | Side,
     candidate: Live | Side,
     prompts: Sequence[ParityPrompt],

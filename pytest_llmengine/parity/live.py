@@ -8,15 +8,17 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmengine.parity.answers import ask
+from pytest_llmengine.containers.docker import silent
+from pytest_llmengine.parity.answers import generate_answers
 from pytest_llmengine.parity.setup import facts_of
 from pytest_llmengine.parity.side import Side, noise_floor
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from llmengine.engine.engine import Engine
+    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.parity.answers import ParityAnswer
     from pytest_llmengine.parity.prompts import ParityPrompt
     from pytest_llmengine.targets import Session
@@ -29,7 +31,8 @@ BATCH = 16
 class Live:
     """An open engine as one side of a comparison.
 
-    ``stated`` are facts that the user gives. ``watch`` is called with a line about the progress.
+    ``stated`` are facts that the user gives. ``on_progress`` is called with the current task, and
+    how much of it is done.
     """
 
     def __init__(
@@ -37,39 +40,35 @@ class Live:
         session: Session,
         stated: Iterable[str] = (),
         batch: int = BATCH,
-        watch: Callable[[str], None] = lambda _: None,
+        on_progress: OnProgress = silent,
     ) -> None:
         self.name = session.name
         self.engine = session.engine
         self.facts = facts_of(session).with_stated(stated)
         self.batch = batch
-        self.watch = watch
+        self.on_progress = on_progress
 
     def measure(self, prompts: Sequence[ParityPrompt], *, noise: bool) -> Side:
         """Measure the engine's answers; with ``noise``, also how far it differs from itself."""
 
-        def asked(what: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
-            label = f"{self.name}, {what}"
+        def generate(what: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
+            task = f"{self.name}, {what}"
+            return generate_answers(self.engine, some, batch, task, self.on_progress)
 
-            def tell(done: int) -> None:
-                self.watch(f"{label}: {done} of {len(some)}")
-
-            return ask(self.engine, some, batch, tell)
-
-        answers = asked("answers", prompts, self.batch)
+        answers = generate("answers", prompts, self.batch)
         return Side(
             name=self.name,
             facts=self.facts,
             prompts=tuple(prompts),
             answers=tuple(answers),
-            noise=noise_floor(prompts, answers, self.batch, asked) if noise else (),
+            noise=noise_floor(prompts, answers, self.batch, generate) if noise else (),
             batch=self.batch,
             date=datetime.now(UTC).date().isoformat(),
             tool_version=tool_version(),
         )
 
 
-_MOST = 64
+_MOST_PROMPTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class Throughput:
         }
 
 
-def in_turns(
+def measure_throughput(
     baseline: Live, candidate: Live, prompts: Sequence[ParityPrompt], rounds: int
 ) -> Throughput | None:
     """The throughput of both sides, measured in turns; the first side alternates by round.
@@ -110,21 +109,21 @@ def in_turns(
     Only prompts that ask for plain text are used, because prompts with schemas or tools need
     separate calls. Returns None if there are no such prompts or one side generates no tokens.
     """
-    asked = [prompt for prompt in prompts if prompt.is_plain][:_MOST]
+    plain = [prompt for prompt in prompts if prompt.is_plain][:_MOST_PROMPTS]
     rates: dict[str, list[float]] = {"baseline": [], "candidate": []}
     turns = [("baseline", baseline), ("candidate", candidate)]
-    for number in range(rounds if asked else 0):
-        baseline.watch(f"throughput, round {number + 1} of {rounds}")
+    for number in range(rounds if plain else 0):
+        baseline.on_progress("throughput, round", number + 1, rounds)
         for name, side in turns:
-            rates[name].append(_rate(side.engine, asked))
+            rates[name].append(_tokens_per_second(side.engine, plain))
         turns.reverse()
-    if not asked or not rounds or min(rates["baseline"] + rates["candidate"]) == 0:
+    if not plain or not rounds or min(rates["baseline"] + rates["candidate"]) == 0:
         return None
-    return Throughput(len(asked), tuple(rates["baseline"]), tuple(rates["candidate"]))
+    return Throughput(len(plain), tuple(rates["baseline"]), tuple(rates["candidate"]))
 
 
-def _rate(engine: Engine, prompts: Sequence[ParityPrompt]) -> float:
+def _tokens_per_second(engine: Engine, prompts: Sequence[ParityPrompt]) -> float:
     started = perf_counter()
-    answers = ask(engine, prompts, len(prompts))
+    answers = generate_answers(engine, prompts, len(prompts))
     seconds = perf_counter() - started
     return sum(answer.completion_tokens or 0 for answer in answers) / seconds

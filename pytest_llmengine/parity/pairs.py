@@ -39,6 +39,15 @@ class DivergingToken:
     logprob: float | None = None
     rank: int | None = None
 
+    def describe(self) -> str:
+        """The token with its log-probability and its rank on the other side."""
+        if self.token is None:
+            return "the end"
+        if self.logprob is None:
+            return repr(self.token)
+        rank = f"rank {self.rank}" if self.rank else "not among the likeliest"
+        return f"{self.token!r} ({self.logprob:.4f}; {rank} there)"
+
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
@@ -48,6 +57,11 @@ class Divergence:
     unit: str
     baseline: DivergingToken
     candidate: DivergingToken
+
+    def describe(self) -> str:
+        """The position, and the token of each side."""
+        tokens = f"{self.baseline.describe()} / {self.candidate.describe()}"
+        return f"{self.unit} {self.position}: {tokens}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +167,7 @@ def pair_of(prompt: ParityPrompt, baseline: ParityAnswer, candidate: ParityAnswe
 
 def first_divergence(baseline: ParityAnswer, candidate: ParityAnswer) -> Divergence | None:
     """Where two answers diverge: by token ids if both sides have them, else by characters."""
-    ours, theirs = _pieces(baseline, candidate)
+    ours, theirs = _sequences(baseline, candidate)
     position = first_difference(ours, theirs)
     if position is None:
         return None
@@ -167,12 +181,12 @@ def first_divergence(baseline: ParityAnswer, candidate: ParityAnswer) -> Diverge
     return Divergence(
         position,
         "token",
-        _place(baseline, candidate, position),
-        _place(candidate, baseline, position),
+        _token_at(baseline, candidate, position),
+        _token_at(candidate, baseline, position),
     )
 
 
-def _pieces(
+def _sequences(
     baseline: ParityAnswer, candidate: ParityAnswer
 ) -> tuple[Sequence[object], Sequence[object]]:
     if baseline.token_ids is None or candidate.token_ids is None:
@@ -192,19 +206,19 @@ def _character(text: str, position: int) -> str | None:
     return text[position : position + 1] or None
 
 
-def _place(side: ParityAnswer, other: ParityAnswer, position: int) -> DivergingToken:
+def _token_at(side: ParityAnswer, other: ParityAnswer, position: int) -> DivergingToken:
     """A side's token at a position, with its rank among the other side's likeliest tokens."""
     assert side.token_ids is not None
     if position >= len(side.token_ids):
         return DivergingToken(None)
-    token = _at(side.tokens, position)
+    token = _item(side.tokens, position)
     if token is None:
         return DivergingToken(f"id {side.token_ids[position]}")
-    there = _at(other.tokens, position)
+    there = _item(other.tokens, position)
     return DivergingToken(token.text, token.logprob, there.rank_of(token.text) if there else None)
 
 
-def _at(tokens: Sequence[Token] | None, position: int) -> Token | None:
+def _item(tokens: Sequence[Token] | None, position: int) -> Token | None:
     return tokens[position] if tokens is not None and position < len(tokens) else None
 
 
@@ -240,16 +254,16 @@ def _finish_reasons(
 def _calls(ours: ToolCalls | None, theirs: ToolCalls | None) -> Calls | None:
     if ours is None or theirs is None:
         return None
-    one, other = _counted(ours), _counted(theirs)
+    one, other = _counter(ours), _counter(theirs)
     return Calls((one & other).total(), one.total(), other.total())
 
 
-def _counted(calls: ToolCalls) -> Counter[tuple[str, str]]:
-    return Counter((name, _normal(arguments)) for name, arguments in calls)
+def _counter(calls: ToolCalls) -> Counter[tuple[str, str]]:
+    return Counter((name, _normalized(arguments)) for name, arguments in calls)
 
 
-def _normal(arguments: str) -> str:
-    """Arguments in a normal form, without differences in key order and white space."""
+def _normalized(arguments: str) -> str:
+    """The arguments without differences in key order and white space."""
     try:
         return json.dumps(json.loads(arguments), sort_keys=True)
     except ValueError:

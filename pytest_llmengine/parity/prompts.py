@@ -49,14 +49,14 @@ class ParityPrompt:
 
     @property
     def needs(self) -> str:
-        """The schema and tools as one string that can be compared."""
+        """The schema and the tools as one string, which is equal if they are."""
         return _canonical([self.schema, self.tools, self.tool_choice])
 
     @property
     def digest(self) -> str:
         """A hash of everything that is sent for this prompt, including the token limit."""
-        asked = [self.messages, self.max_tokens, self.needs]
-        return hashlib.sha256(_canonical(asked).encode()).hexdigest()[:16]
+        request = [self.messages, self.max_tokens, self.needs]
+        return hashlib.sha256(_canonical(request).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """The prompt as a JSON object; empty fields are left out."""
@@ -101,20 +101,20 @@ class _Line(BaseModel):
     tool_choice: str | dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> _Line:
+    def _check_conversation(self) -> _Line:
         if (self.prompt is None) == (self.messages is None):
-            msg = "give either prompt (a text) or messages (a list)"
+            msg = "give either prompt (a text) or messages (a list), not both or neither"
             raise ValueError(msg)
         return self
 
     def prompt_value(self) -> ParityPrompt:
         """The line as a prompt."""
-        asked = self.messages if self.prompt is None else self.prompt
-        assert asked is not None
+        conversation = self.messages if self.prompt is None else self.prompt
+        assert conversation is not None
         return ParityPrompt(
             self.id,
             self.kind,
-            to_messages(asked),
+            to_messages(conversation),
             self.max_tokens,
             self.json_schema,
             tuple(self.tools),
@@ -146,7 +146,9 @@ def read_prompts(path: Path) -> list[ParityPrompt]:
         raise ParityError(f"prompts {path}: {error}") from error
     prompts = _read(text, str(path))
     if not prompts:
-        raise ParityError(f"prompts {path}: the file holds no prompt; give one JSON object a line")
+        raise ParityError(
+            f"prompts {path}: the file has no prompts; write one JSON object per line"
+        )
     return prompts
 
 
@@ -162,7 +164,9 @@ def select(
         by_kind.setdefault(prompt.kind, []).append(prompt)
     for kind in kinds:
         if kind not in by_kind:
-            raise ParityError(f"no prompt is of kind {kind!r}; kinds are {', '.join(by_kind)}")
+            raise ParityError(
+                f"no prompt has the kind {kind!r}; the kinds are {', '.join(by_kind)}"
+            )
     chosen = [by_kind[kind] for kind in kinds] if kinds else list(by_kind.values())
     turns = [prompt for turn in zip_longest(*chosen) for prompt in turn if prompt is not None]
     kept = {prompt.id for prompt in turns[:limit]}
@@ -170,12 +174,12 @@ def select(
 
 
 def _read(text: str, name: str) -> list[ParityPrompt]:
-    prompts = list(_prompts(text.splitlines(), name))
-    _refuse_twins(prompts, name)
+    prompts = list(_read_lines(text.splitlines(), name))
+    _check_ids(prompts, name)
     return prompts
 
 
-def _prompts(lines: Iterable[str], name: str) -> Iterator[ParityPrompt]:
+def _read_lines(lines: Iterable[str], name: str) -> Iterator[ParityPrompt]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -192,9 +196,9 @@ def _problem(error: Exception) -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
-def _refuse_twins(prompts: Iterable[ParityPrompt], name: str) -> None:
+def _check_ids(prompts: Iterable[ParityPrompt], name: str) -> None:
     seen: set[str] = set()
     for prompt in prompts:
         if prompt.id in seen:
-            raise ParityError(f"prompts {name}: the id {prompt.id!r} is there twice")
+            raise ParityError(f"prompts {name}: the id {prompt.id!r} is used twice")
         seen.add(prompt.id)

@@ -1,320 +1,272 @@
-"""The report of a comparison for a terminal, as JSON and as Markdown, and the rows that they share.
-
-``docs/parity.md`` describes the fields of the JSON report. The terminal form fits 80 columns and is
-readable without colour.
-"""
+"""The report of a comparison as a page, printed to a terminal or written to a file."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from pytest_llmengine.parity.causes import Standing
-from pytest_llmengine.parity.pairs import Status
-from pytest_llmengine.parity.verdict import ParityVerdict, differences, quantile, tool_call_f1
-from pytest_llmengine.reports.render import clipped, escape, printable, row
+from pytest_llmengine.parity.json import summary_of, to_json
+from pytest_llmengine.parity.pairs import Status, first_difference
+from pytest_llmengine.parity.plot import plot_of
+from pytest_llmengine.parity.verdict import ParityVerdict
+from pytest_llmengine.reports import render
+from pytest_llmengine.reports.render import Page, Table, clipped, escape, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
+    from markupsafe import Markup
     from rich.console import Console, RenderableType
 
-    from pytest_llmengine.parity.pairs import Divergence, DivergingToken, Pair
-    from pytest_llmengine.parity.side import Side
+    from pytest_llmengine.parity.answers import ParityAnswer
+    from pytest_llmengine.parity.causes import Cause
+    from pytest_llmengine.parity.pairs import DivergingToken, Pair
     from pytest_llmengine.parity.verdict import Criterion, ParityReport
+    from pytest_llmengine.reports.render import Block
+
+_MOST_PAIRS = 10  # the number of different pairs that a terminal shows
 
 
-KIND_HEADS = ("kind", "prompts", "same", "other", "one failed", "both failed", "logprob")
-CRITERION_HEADS = ("what", "candidate", "noise", "allowed", "")
-_LONGEST = 40  # characters of a value in a row; a hash is longer
-CAUSE_HEADS = ("cause", "standing", "baseline", "candidate", "what was seen")
+def print_report(report: ParityReport, console: Console) -> None:
+    """Print sides, causes, numbers, the first prompts with different answers, and the verdict."""
+    render.print_page(_brief_page(report), console)
 
 
-def title_of(report: ParityReport) -> str:
-    """The title of a report."""
-    return f"Parity: {report.baseline.name} and {report.candidate.name}"
+def write_report(report: ParityReport, path: Path) -> None:
+    """Write the report as JSON, Markdown or HTML by the file's suffix; known keys are removed.
+
+    Raises ConfigError if the suffix is unknown or the folder does not exist.
+    """
+    render.write_report(path, lambda: parity_page(report), lambda: to_json(report))
 
 
-def summary_line(report: ParityReport) -> str:
-    """The verdict in one sentence."""
-    return f"{report.verdict}: {report.reason}"
+def parity_page(report: ParityReport) -> Page:
+    """The report as a page."""
+    blocks: list[Block] = [_CauseTable(report.causes, title="What may change answers")]
+    if report.pairs:
+        kinds = _kind_rows(report)
+        noise = _noise_rows(report)
+        blocks += [
+            _criterion_table(report, title="Compared with the noise floor"),
+            _kind_table(("kind", *_KIND_HEADS), kinds, title="By kind"),
+            _kind_table(("variation", *_KIND_HEADS), noise, title="The baseline against itself"),
+        ]
+    if (plot := plot_of(report)) is not None:
+        blocks.append(plot)
+    if pairs := different_pairs(report):
+        blocks.append(_PairList(report, pairs, f"Not the same ({len(pairs)})"))
+    return _page(report, blocks)
 
 
-def side_lines(report: ParityReport) -> list[str]:
+def _brief_page(report: ParityReport) -> Page:
+    """The report as a page for a terminal: with one table of kinds, and the first pairs only."""
+    blocks: list[Block] = [_CauseTable(report.causes)]
+    if report.pairs:
+        noise = [(f"noise: {name}", *counts) for name, *counts in _noise_rows(report)]
+        kinds = _kind_table(("kind", *_KIND_HEADS), [*_kind_rows(report), *noise])
+        blocks += [kinds, _criterion_table(report)]
+    pairs = different_pairs(report)
+    blocks += [_PairList(report, [pair]) for pair in pairs[:_MOST_PAIRS]]
+    more = len(pairs) - _MOST_PAIRS
+    note = f"... and {more} more; --report FILE has them all" if more > 0 else ""
+    return _page(report, blocks, note)
+
+
+def _page(report: ParityReport, blocks: Sequence[Block], note: str = "") -> Page:
+    return Page(
+        title=f"Parity: {report.baseline.name} and {report.candidate.name}",
+        lines=tuple(_side_lines(report)),
+        summary=f"{report.verdict}: {report.reason}",
+        good=report.verdict is ParityVerdict.EQUAL,
+        blocks=tuple(blocks),
+        note=note,
+    )
+
+
+def _side_lines(report: ParityReport) -> Iterator[str]:
     """The lines that describe the two sides and their throughput."""
-    lines = [
-        f"baseline   {report.baseline.describe()}",
-        f"candidate  {report.candidate.describe()}",
-    ]
+    yield f"baseline {report.baseline.describe()}"
+    yield f"candidate {report.candidate.describe()}"
     if throughput := report.throughput:
-        lines.append(
+        yield (
             f"throughput candidate / baseline {throughput.ratio:.2f} "
             f"({min(throughput.ratios):.2f} to {max(throughput.ratios):.2f} in "
             f"{len(throughput.ratios)} rounds of {throughput.prompts} prompts)"
         )
-    return lines
 
 
-def kind_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """One row per kind, and one row for all prompts."""
-    for kind, pairs in report.kinds.items():
-        yield _kind_row(kind, pairs)
-    yield _kind_row("all", report.pairs)
-
-
-def noise_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """One row per variation of the baseline, with the columns of `kind_rows`."""
-    for variation in report.baseline.noise:
-        yield _kind_row(variation.name, variation.pairs)
-
-
-def criterion_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """One row per criterion."""
-    for criterion in report.criteria:
-        yield (criterion.name, *_shown(criterion), _holds(criterion))
-
-
-def cause_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
-    """One row per cause."""
-    for cause in report.causes:
-        values = (clipped(value, _LONGEST) for value in (cause.baseline, cause.candidate))
-        yield (cause.name, cause.standing.value, *values, cause.note)
-
-
-def unlike(report: ParityReport) -> list[Pair]:
-    """The pairs whose answers differ or failed, in order."""
-    return [pair for pair in report.pairs if pair.status is not Status.SAME]
-
-
-def parting(divergence: Divergence) -> str:
-    """Where two answers diverge, and the rank of each token on the other side."""
-    where = f"{divergence.unit} {divergence.position}"
-    return f"{where}: {_place(divergence.baseline)} / {_place(divergence.candidate)}"
-
-
-def _place(place: DivergingToken) -> str:
-    if place.token is None:
-        return "the end"
-    if place.logprob is None:
-        return repr(place.token)
-    rank = f"rank {place.rank}" if place.rank else "not among the likeliest"
-    return f"{place.token!r} ({place.logprob:.4f}; {rank} there)"
-
-
-def _kind_row(name: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
-    found = numbers(pairs)
-    largest = found["logprob_difference"]["max"]
-    counts = ("prompts", "same", "diverged", "failed_on_one_side", "failed_on_both")
-    return (name, *(str(found[key]) for key in counts), _number(largest))
-
-
-def _shown(criterion: Criterion) -> tuple[str, str, str]:
-    if criterion.measured is None:
-        return ("not measured", "", "")
-    if criterion.of is None:
-        return (_number(criterion.measured), _number(criterion.noise), _number(criterion.allowed))
-    return (
-        f"{criterion.measured:g} of {criterion.of}",
-        f"{criterion.noise:.3g}",
-        f"{criterion.allowed:g}",
-    )
-
-
-def _holds(criterion: Criterion) -> str:
-    return {True: "within", False: "beyond", None: ""}[criterion.holds]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"
-
-
-SCHEMA_VERSION = 1
-
-
-def to_object(report: ParityReport) -> dict[str, Any]:
-    """The report as a JSON object; its version is raised when a field is renamed or removed."""
-    throughput = report.throughput
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "verdict": report.verdict.value,
-        "reason": report.reason,
-        "margin": report.margin,
-        "baseline": _side(report.baseline),
-        "candidate": _side(report.candidate),
-        "causes": [asdict(cause) for cause in report.causes],
-        "criteria": [asdict(c) | {"holds": c.holds} for c in report.criteria],
-        "summary": numbers(report.pairs),
-        "kinds": {kind: numbers(pairs) for kind, pairs in report.kinds.items()},
-        "noise": [
-            {"name": v.name, "batch": v.batch} | numbers(v.pairs) for v in report.baseline.noise
-        ],
-        "throughput": throughput.to_dict() if throughput is not None else None,
-        "pairs": [_pair_as_json(report, pair) for pair in report.pairs],
-    }
-
-
-def to_json(report: ParityReport) -> str:
-    """The report as JSON text, ready to be written to a file."""
-    return json.dumps(to_object(report), indent=2, ensure_ascii=False) + "\n"
-
-
-def numbers(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The counts and measured values over some pairs."""
-    values = differences(pairs)
-    return {
-        "prompts": len(pairs),
-        "compared": sum(p.compared for p in pairs),
-        "same": sum(p.status is Status.SAME for p in pairs),
-        "same_text": sum(p.same_text for p in pairs),
-        "diverged": sum(p.status is Status.DIVERGED for p in pairs),
-        "within_top": sum(p.within_top for p in pairs),
-        "failed_on_one_side": sum(p.status is Status.ONE_FAILED for p in pairs),
-        "failed_on_both": sum(p.status is Status.BOTH_FAILED for p in pairs),
-        "fits_schema": [sum(bool(p.valid[side]) for p in pairs) for side in (0, 1)],
-        "asked_for_schema": sum(p.valid[0] is not None for p in pairs),
-        "tool_call_f1": tool_call_f1(pairs),
-        "logprob_difference": {
-            name: quantile(values, share)
-            for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
-        },
-    }
-
-
-def _side(side: Side) -> dict[str, Any]:
-    return {
-        "name": side.name,
-        "saved_in": side.source,
-        "date": side.date,
-        "tool_version": side.tool_version,
-        "facts": side.facts.to_dict(),
-        "batch": side.batch,
-        "prompts": {"count": len(side.prompts), "digest": side.digest},
-    }
-
-
-def _pair_as_json(report: ParityReport, pair: Pair) -> dict[str, Any]:
-    """A pair as JSON; it includes both answers if they are not the same."""
-    row = pair.to_dict()
-    if pair.status is Status.SAME:
-        return row
-    answers = report.answers(pair.id)
-    return row | {
-        role: {"error": answer.error} if answer.error else {"text": answer.text}
-        for role, answer in zip(("baseline", "candidate"), answers, strict=True)
-    }
-
-
+_LONGEST_VALUE = 40  # characters of a value in a row; a hash is longer
 _STYLES = {
-    ParityVerdict.EQUAL: "bold green",
-    ParityVerdict.DIVERGES: "bold red",
-    ParityVerdict.NONE: "bold magenta",
     Standing.EQUAL: "green",
     Standing.PINNED: "green",
     Standing.UNKNOWN: "yellow",
     Standing.ALLOWED: "yellow",
     Standing.MISMATCH: "bold red",
 }
-_MOST = 10  # the number of diverging prompts that are printed
-_LONGEST_LINE = 240
 
 
-def print_report(report: ParityReport, console: Console) -> None:
-    """Print sides, causes, numbers, the first prompts with different answers, and the verdict."""
-    console.print(render(report), soft_wrap=False)
+@dataclass(frozen=True, slots=True)
+class _CauseTable:
+    """The causes of different answers: a table in files, and a list on a terminal."""
+
+    causes: Sequence[Cause]
+    title: str = ""
+
+    def to_terminal(self) -> Iterator[RenderableType]:
+        """One line per cause; its note follows unless the cause is equal or pinned."""
+        for cause in self.causes:
+            ours, theirs = _values(cause)
+            values = one_line(ours if ours == theirs else f"{ours} / {theirs}")
+            standing = (cause.standing.ljust(10), _STYLES[cause.standing])
+            yield Text.assemble(cause.name.ljust(19), standing, values)
+            if cause.note and cause.standing not in {Standing.EQUAL, Standing.PINNED}:
+                yield Padding(Text(one_line(cause.note), style="dim"), (0, 0, 0, 29))
+
+    def to_markdown(self) -> Iterator[str]:
+        """A table with one row per cause."""
+        return self._table().to_markdown()
+
+    def to_html(self) -> Markup:
+        """The same table."""
+        return self._table().to_html()
+
+    def _table(self) -> Table:
+        heads = ("cause", "standing", "baseline", "candidate", "what was seen")
+        rows = [(c.name, c.standing.value, *_values(c), c.note) for c in self.causes]
+        return Table.of_texts(heads, rows, self.title)
 
 
-def render(report: ParityReport) -> Group:
-    """The report as a rich renderable."""
-    parts: list[RenderableType] = [Text(printable(line)) for line in side_lines(report)]
-    parts += [Text(), *_causes(report)]
-    if report.pairs:
-        rows = [*kind_rows(report), *((f"noise: {row[0]}", *row[1:]) for row in noise_rows(report))]
-        parts += [Text(), _table(KIND_HEADS, rows)]
-        parts += [Text(), _table(CRITERION_HEADS, criterion_rows(report))]
-    parts += _unlike(report)
-    return Group(*parts, Text(), Text(summary_line(report), style=_STYLES[report.verdict]))
+def _values(cause: Cause) -> tuple[str, str]:
+    return clipped(cause.baseline, _LONGEST_VALUE), clipped(cause.candidate, _LONGEST_VALUE)
 
 
-def _causes(report: ParityReport) -> list[RenderableType]:
-    """One line per cause; its note follows unless the cause is equal or pinned."""
-    lines: list[RenderableType] = []
-    for name, standing, ours, theirs, note in cause_rows(report):
-        style = _STYLES[Standing(standing)]
-        values = f"{ours} / {theirs}" if ours != theirs else ours
-        lines.append(Text.assemble(name.ljust(19), (standing.ljust(10), style), printable(values)))
-        if note and Standing(standing) not in (Standing.EQUAL, Standing.PINNED):
-            lines.append(Padding(Text(printable(note), style="dim"), (0, 0, 0, 29)))
-    return lines
+_KIND_HEADS = ("prompts", "same", "other", "one failed", "both failed", "logprob")
+_KIND_COUNTS = ("prompts", "same", "diverged", "failed_on_one_side", "failed_on_both")
 
 
-def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left", no_wrap=not place)
-    for cells in rows:
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
+def _kind_table(heads: tuple[str, ...], rows: Iterable[Sequence[str]], title: str = "") -> Table:
+    return Table.of_texts(heads, rows, title, right=heads[1:], unwrapped=heads[:1])
 
 
-def _unlike(report: ParityReport) -> list[RenderableType]:
-    found = unlike(report)
-    lines: list[RenderableType] = []
-    for pair in found[:_MOST]:
-        lines += [Text(), *_pair(report, pair)]
-    if len(found) > _MOST:
-        more = f"... and {len(found) - _MOST} more; --report FILE has them all"
-        lines += [Text(), Text(more, style="dim")]
-    return lines
+def _kind_rows(report: ParityReport) -> list[tuple[str, ...]]:
+    """One row per kind of prompts, and one row for all prompts."""
+    kinds = [_kind_row(kind, pairs) for kind, pairs in report.kinds.items()]
+    return [*kinds, _kind_row("all", report.pairs)]
 
 
-def _pair(report: ParityReport, pair: Pair) -> list[RenderableType]:
-    where = f"  {printable(parting(pair.divergence))}" if pair.divergence is not None else ""
-    lines: list[RenderableType] = [Text.assemble((pair.id, "bold"), f"  {pair.status}{where}")]
-    for mark, answer in zip("-+", report.answers(pair.id), strict=True):
-        said = answer.error if pair.status is not Status.DIVERGED else answer.text
-        lines.append(Text(f"  {mark} {clipped(printable(said or 'answered'), _LONGEST_LINE)}"))
-    return lines
+def _noise_rows(report: ParityReport) -> list[tuple[str, ...]]:
+    """One row per variation of the baseline."""
+    return [_kind_row(variation.name, variation.pairs) for variation in report.baseline.noise]
 
 
-def to_markdown(report: ParityReport) -> str:
-    """The report as GitHub-flavoured Markdown; texts from models are escaped."""
-    return "\n\n".join(_blocks(report)) + "\n"
+def _kind_row(name: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    summary = summary_of(pairs)
+    largest = summary["logprob_difference"]["max"]
+    return (name, *(str(summary[key]) for key in _KIND_COUNTS), _number(largest))
 
 
-def _blocks(report: ParityReport) -> Iterator[str]:
-    yield f"# {escape(title_of(report))}"
-    yield f"**{escape(summary_line(report))}**"
-    yield "  \n".join(escape(line) for line in side_lines(report))
-    yield "## What may change answers"
-    yield _markdown_table(CAUSE_HEADS, cause_rows(report))
-    if not report.pairs:
-        return
-    yield "## Held against the noise floor"
-    yield _markdown_table(CRITERION_HEADS, criterion_rows(report))
-    yield "## By kind"
-    yield _markdown_table(KIND_HEADS, kind_rows(report))
-    yield "## The baseline against itself"
-    yield _markdown_table(("variation", *KIND_HEADS[1:]), noise_rows(report))
-    if found := unlike(report):
-        yield f"## Not the same ({len(found)})"
-        yield "\n".join(_item(report, pair) for pair in found)
+def _criterion_table(report: ParityReport, title: str = "") -> Table:
+    heads = ("what", "candidate", "noise", "allowed", "")
+    rows = [_criterion_row(criterion) for criterion in report.criteria]
+    return Table.of_texts(heads, rows, title, right=heads[1:], unwrapped=heads[:1])
 
 
-def _item(report: ParityReport, pair: Pair) -> str:
-    where = f", {escape(parting(pair.divergence))}" if pair.divergence is not None else ""
-    lines = [f"- `{pair.id}` {pair.status}{where}"]
-    for role, answer in zip(("baseline", "candidate"), report.answers(pair.id), strict=True):
-        lines.append(f"  - {role}: {escape(answer.error or answer.text)}")
-    return "\n".join(lines)
+def _criterion_row(criterion: Criterion) -> tuple[str, ...]:
+    holds = {True: "within", False: "beyond", None: ""}[criterion.holds]
+    if criterion.measured is None:
+        return criterion.name, "not measured", "", "", holds
+    if criterion.of is None:
+        numbers = (criterion.measured, criterion.noise, criterion.allowed)
+        return criterion.name, *map(_number, numbers), holds
+    measured = f"{criterion.measured:g} of {criterion.of}"
+    return criterion.name, measured, f"{criterion.noise:.3g}", f"{criterion.allowed:g}", holds
 
 
-def _markdown_table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
-    listed = list(heads)
-    lines = [row(listed), row("---" for _ in listed)]
-    return "\n".join([*lines, *(row(escape(cell) for cell in cells) for cells in rows)])
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
+def different_pairs(report: ParityReport) -> list[Pair]:
+    """The pairs whose answers differ or failed, in order."""
+    return [pair for pair in report.pairs if pair.status is not Status.SAME]
+
+
+_LONGEST_ANSWER = 240
+
+
+@dataclass(frozen=True, slots=True)
+class _PairList:
+    """Pairs of answers that are not the same, with both answers."""
+
+    report: ParityReport
+    pairs: Sequence[Pair]
+    title: str = ""
+
+    def to_terminal(self) -> Iterator[RenderableType]:
+        """One line per pair, and a line per answer, which is cut if it is long."""
+        for pair in self.pairs:
+            where = f"  {one_line(pair.divergence.describe())}" if pair.divergence else ""
+            yield Text.assemble((pair.id, "bold"), f"  {pair.status}{where}")
+            for mark, answer in zip("-+", self.report.answers(pair.id), strict=True):
+                text = answer.error if pair.status is not Status.DIVERGED else answer.text
+                yield Text(f"  {mark} {clipped(one_line(text or 'answered'), _LONGEST_ANSWER)}")
+
+    def to_markdown(self) -> Iterator[str]:
+        """A list with one item per pair."""
+        yield f"## {self.title}"
+        yield "\n".join(line for pair in self.pairs for line in self._markdown_lines(pair))
+
+    def _markdown_lines(self, pair: Pair) -> Iterator[str]:
+        where = f", {escape(pair.divergence.describe())}" if pair.divergence else ""
+        yield f"- `{pair.id}` {pair.status}{where}"
+        answers = self.report.answers(pair.id)
+        for role, answer in zip(("baseline", "candidate"), answers, strict=True):
+            yield f"  - {role}: {escape(answer.error or answer.text)}"
+
+    def to_html(self) -> Markup:
+        """One box per pair with both answers side by side, and their first difference marked."""
+        boxes = [(pair, self._question(pair), self._cuts(pair)) for pair in self.pairs]
+        return render.fill("pairs.html.jinja", package=_HERE, title=self.title, boxes=boxes)
+
+    def _question(self, pair: Pair) -> str:
+        """The last message of the prompt."""
+        return str(self.report.prompt(pair.id).messages[-1].get("content", ""))
+
+    def _cuts(self, pair: Pair) -> tuple[_Cut, _Cut]:
+        ours, theirs = self.report.answers(pair.id)
+        if pair.divergence is None:
+            return _whole(ours), _whole(theirs)
+        place = first_difference(ours.text, theirs.text)
+        shared = len(ours.text) if place is None else place
+        return (
+            _cut(ours.text, shared, pair.divergence.baseline),
+            _cut(theirs.text, shared, pair.divergence.candidate),
+        )
+
+
+_HERE = "pytest_llmengine.parity"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """An answer in three parts: the beginning that both share, the first other token, the rest."""
+
+    shared: str
+    first: str
+    rest: str
+
+
+def _whole(answer: ParityAnswer) -> _Cut:
+    return _Cut(answer.text, answer.error or "", "")
+
+
+def _cut(text: str, shared: int, token: DivergingToken) -> _Cut:
+    own = text[shared:]
+    first = token.token or ""
+    length = len(first) if first and own.startswith(first) else min(len(own), 1)
+    return _Cut(text[:shared], own[:length], own[length:])

@@ -86,13 +86,13 @@ STATEABLE = ("version", "weights", "dtype", "prefix_caching", "batch_invariance"
 def _stated(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if name not in STATEABLE or not separator or not value:
-        raise ParityError(f"fact {text!r}: write name=value; names are {', '.join(STATEABLE)}")
+        raise ParityError(f"fact {text!r}: write name=value; the names are {', '.join(STATEABLE)}")
     return name, value
 
 
-_SECONDS = 20.0
+_TIMEOUT = 20.0  # seconds
 # Values that have an effect, for the parameters that some servers do not accept.
-_TRIALS: dict[str, Any] = {
+_TRIAL_VALUES: dict[str, Any] = {
     "top_k": 5,
     "min_p": 0.5,
     "repetition_penalty": 1.5,
@@ -117,8 +117,11 @@ def facts_of(session: Session) -> Facts:
         "unsent": _unsent(engine),
         "options": dict(engine.config.options),
     }
-    look = {"vllm_api": _vllm_server, "vllm_local": _vllm_here}.get(engine.backend.name)
-    return Facts(**known | (look(engine) if look is not None else {}))
+    if engine.backend.name == "vllm_api":
+        known |= _facts_of_server(engine)
+    elif engine.backend.name == "vllm_local":
+        known |= _facts_in_process(engine)
+    return Facts(**known)
 
 
 def _overrides(extra_body: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,10 +136,12 @@ def _unsent(engine: Engine) -> tuple[str, ...]:
     A dialect leaves out a value without effect if it has no field for it. So a value that has an
     effect is encoded here as a trial. Nothing is sent.
     """
-    return tuple(name for name, value in _TRIALS.items() if not _can_say(engine, name, value))
+    return tuple(
+        name for name, value in _TRIAL_VALUES.items() if not _has_field(engine, name, value)
+    )
 
 
-def _can_say(engine: Engine, name: str, value: float) -> bool:
+def _has_field(engine: Engine, name: str, value: float) -> bool:
     messages = ({"role": "user", "content": "Hi"},)
     trial = ChatRequest("", "Hi", messages, SamplingParams.of({name: value}))
     try:
@@ -146,13 +151,13 @@ def _can_say(engine: Engine, name: str, value: float) -> bool:
     return True
 
 
-def _vllm_server(engine: Engine) -> dict[str, Any]:
+def _facts_of_server(engine: Engine) -> dict[str, Any]:
     """The facts that vLLM's server reports: the model's folder or hub name, context and caching.
 
     ``/server_info`` reports more, but only if VLLM_SERVER_DEV_MODE is 1.
     """
     with httpx.Client(
-        headers=engine.backend.address.headers, timeout=_SECONDS, trust_env=False
+        headers=engine.backend.address.headers, timeout=_TIMEOUT, trust_env=False
     ) as client:
         models = _json(
             client.get(engine.backend.address.with_query(f"{engine.base_url}/models"))
@@ -163,7 +168,7 @@ def _vllm_server(engine: Engine) -> dict[str, Any]:
     seen = {
         "weights": _last_part(row.get("root")),
         "context": row.get("max_model_len"),
-        "prefix_caching": _switch(caching[1] == "True") if caching else None,
+        "prefix_caching": _on_or_off(caching[1] == "True") if caching else None,
     }
     return seen | _server_info(info)
 
@@ -176,19 +181,19 @@ def _server_info(info: Mapping[str, Any]) -> dict[str, Any]:
     if dtype := config.get("model_config", {}).get("dtype"):
         seen["dtype"] = str(dtype).removeprefix("torch.")
     if (invariant := variables.get("VLLM_BATCH_INVARIANT")) is not None:
-        seen["batch_invariance"] = _switch(bool(invariant))
+        seen["batch_invariance"] = _on_or_off(bool(invariant))
     return seen
 
 
-def _vllm_here(engine: Engine) -> dict[str, Any]:
-    """The flags that we give to vLLM in this process; if one is left out, vLLM decides."""
+def _facts_in_process(engine: Engine) -> dict[str, Any]:
+    """The flags that we give to vLLM in this process; vLLM decides about the others."""
     options = engine.config.options
     caching = options.get("enable_prefix_caching")
     return {
         "weights": _last_part(engine.model),
         "dtype": options.get("dtype"),
-        "prefix_caching": None if caching is None else _switch(caching),
-        "batch_invariance": _switch(os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1"),
+        "prefix_caching": None if caching is None else _on_or_off(caching),
+        "batch_invariance": _on_or_off(os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1"),
         "context": options.get("max_model_len"),
     }
 
@@ -198,7 +203,7 @@ def _last_part(path: str | None) -> str | None:
     return PurePath(path).name if path else None
 
 
-def _switch(on: bool) -> str:
+def _on_or_off(on: bool) -> str:
     return "on" if on else "off"
 
 

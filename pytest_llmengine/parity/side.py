@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    AskPrompts = Callable[[str, Sequence[ParityPrompt], int], Sequence[ParityAnswer]]
+    Generate = Callable[[str, Sequence[ParityPrompt], int], Sequence[ParityAnswer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ class Side:
         The noise floor keeps the side's own order.
         """
         both = zip(self.prompts, self.answers, strict=True)
-        asked = {prompt.id: (prompt, answer) for prompt, answer in both}
-        kept = [asked[name] for name in ids if name in asked]
+        by_id = {prompt.id: (prompt, answer) for prompt, answer in both}
+        kept = [by_id[name] for name in ids if name in by_id]
         wanted = frozenset(prompt.id for prompt, _ in kept)
         return replace(
             self,
@@ -66,7 +66,7 @@ class Side:
         )
 
     def describe(self) -> str:
-        """Who it is and where its answers come from, in one line."""
+        """The engine and where its answers come from, in one line."""
         origin = f"saved {self.date} in {self.source}" if self.source else f"live {self.date}"
         return f"{self.name}: {self.facts.describe()}, {origin}"
 
@@ -117,7 +117,7 @@ def load(path: Path) -> Side:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ParityError(f"saved side {path}: {type(error).__name__}: {error}") from error
     if digest != saved:
-        raise ParityError(f"saved side {path}: its prompts are not those that were saved in it")
+        raise ParityError(f"saved side {path}: its prompts were changed after it was saved")
     return side
 
 
@@ -144,12 +144,12 @@ def _line(row: dict[str, Any]) -> str:
 def _check_head(head: Any, path: Path) -> None:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ParityError(
-            f"saved side {path}: this is no file that `llmengine parity --save` wrote"
+            f"saved side {path}: this is not a file that `llmengine parity --save` wrote"
         )
     if head.get("version") != VERSION:
         raise ParityError(
             f"saved side {path}: format version {head.get('version')}, and this package reads "
-            f"{VERSION}; update pytest-llmengine, or save it anew"
+            f"{VERSION}; update pytest-llmengine, or save it again"
         )
 
 
@@ -167,7 +167,7 @@ def _side(head: dict[str, Any], rows: list[dict[str, Any]], path: Path) -> Side:
     )
 
 
-_ALL = 64  # as many prompts at once as an engine sends by default
+_LARGE_BATCH = 64  # as many prompts at once as an engine sends by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,21 +198,23 @@ class Variation:
 
 
 def noise_floor(
-    prompts: Sequence[ParityPrompt], answers: Sequence[ParityAnswer], batch: int, ask: AskPrompts
+    prompts: Sequence[ParityPrompt], answers: Sequence[ParityAnswer], batch: int, generate: Generate
 ) -> tuple[Variation, ...]:
-    """How far the baseline's answers differ from its first answers when it is asked again.
+    """How far the baseline's answers differ from its first answers if the prompts are sent again.
 
     The prompts are sent three more times: the same way again, one at a time, and in large batches
-    in reverse order. So every prompt is computed together with different other prompts. ``ask`` is
-    called with the name of the variation, the prompts and the batch size.
+    in reverse order. So every prompt is computed together with different other prompts.
+    ``generate`` is called with the name of the variation, the prompts and the batch size.
     """
-    turned = prompts[::-1]
+    reverse = prompts[::-1]
     return (
-        Variation("again", batch, pairs_of(prompts, answers, ask("again", prompts, batch))),
-        Variation("one by one", 1, pairs_of(prompts, answers, ask("one by one", prompts, 1))),
+        Variation("again", batch, pairs_of(prompts, answers, generate("again", prompts, batch))),
+        Variation("one by one", 1, pairs_of(prompts, answers, generate("one by one", prompts, 1))),
         Variation(
             "all at once, reversed",
-            _ALL,
-            pairs_of(prompts, answers, ask("all at once, reversed", turned, _ALL)[::-1]),
+            _LARGE_BATCH,
+            pairs_of(
+                prompts, answers, generate("all at once, reversed", reverse, _LARGE_BATCH)[::-1]
+            ),
         ),
     )

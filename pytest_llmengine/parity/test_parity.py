@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.parity
 
 _WIDTH = 100
-_NOTHING = (
+_NO_BASELINE = (
     "there is nothing to compare with: give --parity-baseline an engine's name, or a file that "
     "`llmengine parity --save` wrote"
 )
@@ -34,13 +34,13 @@ def test_parity(
 ) -> None:
     """The candidate differs from the baseline no more than the baseline from itself."""
     if llmengine_kind is None:
-        pytest.skip(_NOTHING)
+        pytest.skip(_NO_BASELINE)
     report = llmengine_parity(llmengine_kind)
     if report.verdict is not ParityVerdict.EQUAL:
-        pytest.fail(_shown(report), pytrace=False)
+        pytest.fail(_printed(report), pytrace=False)
 
 
-def _shown(report: ParityReport) -> str:
+def _printed(report: ParityReport) -> str:
     text = StringIO()
     print_report(report, SafeConsole(file=text, width=_WIDTH))
     return text.getvalue()

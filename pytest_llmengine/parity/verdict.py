@@ -161,8 +161,10 @@ def criteria(
     ``margin`` is the share of prompts that may differ beyond the noise.
     """
     variations = [variation.pairs for variation in noise]
-    counted = [_counted(name, count, pairs, variations, margin) for name, count in COUNTS.items()]
-    return (*counted, *(_measured(m, pairs, variations) for m in DIFFERENCES))
+    counted = [
+        _count_criterion(name, count, pairs, variations, margin) for name, count in COUNTS.items()
+    ]
+    return (*counted, *(_difference_criterion(m, pairs, variations) for m in DIFFERENCES))
 
 
 def allowed_count(n: int, rate: float, margin: float = 0.0) -> int:
@@ -171,7 +173,7 @@ def allowed_count(n: int, rate: float, margin: float = 0.0) -> int:
     return math.floor(n * (rate + margin) + spread + 1e-9)
 
 
-def _counted(
+def _count_criterion(
     name: str,
     count: Count,
     pairs: Sequence[Pair],
@@ -187,7 +189,7 @@ def _counted(
     return Criterion(name=name, measured=found, noise=rate * of, allowed=allowed, of=of)
 
 
-def _measured(
+def _difference_criterion(
     difference: Difference, pairs: Sequence[Pair], variations: Sequence[Sequence[Pair]]
 ) -> Criterion:
     name, found = difference.name, difference.of(pairs)

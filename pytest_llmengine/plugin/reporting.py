@@ -141,8 +141,8 @@ class Verdicts:
 
 
 def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
+    from pytest_llmengine.reports import print_report  # noqa: PLC0415 - the same
     from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - imported when used
-    from pytest_llmengine.reports.render import print_report  # noqa: PLC0415 - the same
 
     text = StringIO()
     writer = terminal.config.get_terminal_writer()

@@ -1,7 +1,4 @@
-"""The JSON report: written for programs, and read back.
-
-``docs/report-schema.md`` describes its fields.
-"""
+"""The JSON report: writing and reading it; ``docs/report-schema.md`` describes its fields."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def read_report(path: Path) -> ContractReport:
 
     Raises ConfigError that names the file if it is not a report, or has another schema version.
     """
-    from llmengine.config.documents import (  # noqa: PLC0415 - help stays fast so
+    from llmengine.config.documents import (  # noqa: PLC0415 - keeps --help fast
         DocumentError,
         load_json,
         read_text,
@@ -66,7 +63,7 @@ def read_report(path: Path) -> ContractReport:
         checks = tuple(_record(row) for row in data["checks"])
         return ContractReport(_header(data["provenance"]), checks)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: not a whole report: {error!r}; {_WRITE_ONE}") from error
+        raise ConfigError(f"{path}: not a complete report: {error!r}; {_WRITE_ONE}") from error
 
 
 def _header(provenance: dict[str, Any]) -> Header:
@@ -83,7 +80,7 @@ def _record(row: dict[str, Any]) -> CheckRecord:
     _expect(record.accepted, bool, "accepted")
     _expect(record.seconds, (int, float), "seconds")
     if record.accepted and record.outcome in _NEVER_ACCEPTED:
-        raise ValueError(f"{record.id} is {record.outcome} and yet accepted")
+        raise ValueError(f"{record.id} is {record.outcome}, but accepted")
     for exchange in record.exchanges:
         _expect(exchange, dict, "exchanges")
     return record

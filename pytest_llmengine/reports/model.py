@@ -41,7 +41,7 @@ class Header:
     tool_version: str
 
 
-# Characters. Enough for any answer that a person reads; some checks send far longer prompts.
+# Characters. Enough for any answer that someone reads; some checks send far longer prompts.
 _MAX_BODY = 10_000
 
 

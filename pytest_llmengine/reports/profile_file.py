@@ -1,4 +1,4 @@
-"""Write a profile that accepts what a run observed, with the evidence beside each entry."""
+"""Write a profile that accepts the results of a run, with the evidence for each entry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from llmengine.types.request import Capability
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import DEVIANT, Deviation
-from pytest_llmengine.reports.render import clipped, header_lines, printable
+from pytest_llmengine.reports.contract_page import header_lines
+from pytest_llmengine.reports.render import check_path, clipped, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,49 +31,44 @@ def check_profile_path(path: Path, given: Path | None) -> None:
 
     An existing file is replaced only if it is the profile that the run itself was given.
     """
-    if path.suffix != ".toml":
-        raise ConfigError(f"profile {path}: the name must end in .toml")
-    if not path.parent.is_dir():
-        raise ConfigError(f"profile {path}: there is no directory {path.parent}; make it first")
+    check_path(path, (".toml",), "profile")
     if path.exists() and (given is None or not path.samefile(given)):
         raise ConfigError(
-            f"profile {path}: it is there already; give another name, or --profile {path} as well "
-            "to bring it up to date"
+            f"profile {path}: the file exists; give another name, or also --profile {path}, which "
+            "updates it"
         )
 
 
 def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractReport) -> str:
     """The text of a profile of the server, made from the results of a run with profile `base`.
 
-    The evidence comes from the records of the report.
-
-    A check that broke its rule becomes a deviation. A check that passed loses its deviation in
-    `base`, unless the deviation depends on something. Deviations that the run did not observe
-    stay unchanged.
+    The evidence comes from the records of the report. A check that broke its rule becomes a
+    deviation. A check that passed loses its deviation in `base`, unless the deviation depends on
+    something. Deviations that the run did not observe stay unchanged.
     """
-    seen = {result.check.id: result for result in results}
-    kept = {key: one for key, one in base.deviations.items() if _stays(one, seen.get(key))}
+    by_id = {result.check.id: result for result in results}
+    known = {key: one for key, one in base.deviations.items() if _stays(one, by_id.get(key))}
     broken = [result for result in results if result.observed in DEVIANT]
-    open_ends = [r for r in results if r.observed in {Outcome.ERROR, Outcome.NOT_RUN}]
+    undecided = [r for r in results if r.observed in {Outcome.ERROR, Outcome.NOT_RUN}]
     header = report.header
     records = {record.id: record for record in report.checks}
     lines = [
-        *(f"# {printable(line)}" for line in header_lines(report)),
+        *(f"# {one_line(line)}" for line in header_lines(report)),
         f"engine = {_quoted(base.engine if base.deviations else header.engine)}",
         *_capabilities(base),
     ]
     for result in broken:
-        known = kept.pop(result.check.id, None)
+        deviation = known.pop(result.check.id, None)
         lines += [
             "",
             *_evidence(result, records[result.check.id]),
-            *_entry(known or _new(result, header)),
+            *_entry(deviation or _new_deviation(result, header)),
         ]
-    for known in kept.values():
-        lines += ["", "# Not seen in this run.", *_entry(known)]
-    if open_ends:
-        lines += ["", "# No verdict, so nothing is known of these:"]
-        lines += [f"# - {r.check.id}: {_short(r.reason, _REASON)}" for r in open_ends]
+    for deviation in known.values():
+        lines += ["", "# Not seen in this run.", *_entry(deviation)]
+    if undecided:
+        lines += ["", "# These checks have no verdict, so nothing is known about them:"]
+        lines += [f"# - {r.check.id}: {_short(r.reason, _REASON)}" for r in undecided]
     return "\n".join(lines) + "\n"
 
 
@@ -85,6 +81,7 @@ def write_profile(
 
 
 def _stays(known: Deviation, result: CheckResult | None) -> bool:
+    """Whether a known deviation stays in the profile, after this result of its check."""
     if result is None:
         return True
     if result.observed is Outcome.PASS:
@@ -92,7 +89,7 @@ def _stays(known: Deviation, result: CheckResult | None) -> bool:
     return result.observed not in DEVIANT or result.observed is known.outcome
 
 
-def _new(result: CheckResult, header: Header) -> Deviation:
+def _new_deviation(result: CheckResult, header: Header) -> Deviation:
     who = " ".join(filter(None, (header.engine, header.version)))
     return Deviation(
         check=result.check.id,
@@ -110,14 +107,14 @@ def _capabilities(base: Profile) -> Iterator[str]:
 
 
 def _evidence(result: CheckResult, record: CheckRecord) -> Iterator[str]:
-    yield f"# The rule: {printable(result.check.title)}"
+    yield f"# The rule: {one_line(result.check.title)}"
     yield f"# Seen: {_short(result.observed_reason, _EVIDENCE)}"
     for exchange in record.exchanges[-1:]:
-        asked = "{method} {path} {request_body}".format_map(exchange)
+        request = "{method} {path} {request_body}".format_map(exchange)
         status = "no answer" if exchange["status"] is None else exchange["status"]
-        yield f"# > {_short(asked, _EVIDENCE)}"
-        said = f"{status} {exchange['response_body']}"
-        yield f"# < {_short(said, _EVIDENCE)}"
+        response = f"{status} {exchange['response_body']}"
+        yield f"# > {_short(request, _EVIDENCE)}"
+        yield f"# < {_short(response, _EVIDENCE)}"
 
 
 def _entry(known: Deviation) -> Iterable[str]:
@@ -134,9 +131,9 @@ def _entry(known: Deviation) -> Iterable[str]:
 
 
 def _short(text: str, limit: int) -> str:
-    return clipped(printable(scrub(text)), limit)
+    return clipped(one_line(scrub(text)), limit)
 
 
 def _quoted(text: str) -> str:
     """A basic string of TOML, which has the same escapes as JSON."""
-    return json.dumps(printable(text), ensure_ascii=False)
+    return json.dumps(one_line(text), ensure_ascii=False)

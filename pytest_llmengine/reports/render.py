@@ -1,83 +1,35 @@
-"""The report of one run for a terminal, as Markdown and as HTML, and writing it to a file.
+"""A page of a report, and its three forms: for a terminal, as Markdown and as HTML.
 
-The terminal form fits 80 columns and is readable without colour. The HTML form is one file without
-external resources, with the exchanges of each failure.
+Every report is built as a `Page`: a title, lines about its origin, a summary, and blocks between
+them. Texts of servers and models are escaped in each form. The terminal form is readable without
+colour. The HTML form is one file without external resources.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rich.console import Group
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from llmengine.types.errors import ConfigError
+from llmengine.types.printable import printable
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.registry import catalogue
-from pytest_llmengine.reports.json import to_json
-from pytest_llmengine.reports.model import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from markupsafe import Markup
     from rich.console import Console, RenderableType
 
-    from pytest_llmengine.reports.model import CheckRecord, ContractReport
 
-
-def columns(report: ContractReport) -> list[Outcome]:
-    """The outcomes that get a column: pass, and those that occur; all would not fit 80 columns."""
-    return [o for o, n in report.outcomes.items() if n or o is Outcome.PASS]
-
-
-def summary_line(report: ContractReport) -> str:
-    """The whole run in one sentence."""
-    total = len(report.checks)
-    if not total:
-        return "no check was run"
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in report.outcomes.items() if n)
-    wrong = sum(not c.accepted for c in report.checks)
-    verdict = f"{wrong} not accepted" if wrong else "all accepted"
-    return f"{total} {'check' if total == 1 else 'checks'}: {counts}; {verdict}"
-
-
-def header_lines(report: ContractReport) -> list[str]:
-    """What was tested, how and when.
-
-    Keys are removed here, before a form escapes characters of a key and so hides it from `scrub`.
-    """
-    header = report.header
-    return [
-        scrub(header.describe),
-        f"tier {header.tier}, {header.date}, pytest-llmengine {header.tool_version}",
-    ]
-
-
-def clipped(text: str, limit: int) -> str:
-    """The text, or its beginning with " ..." if it is longer than `limit` characters."""
-    return text if len(text) <= limit else f"{text[: limit - 4].rstrip()} ..."
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters written as escapes."""
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
-
-
-def visible(text: str) -> str:
-    """The text with its line breaks and tabs; other control characters are written as escapes."""
-    kept = {"\n", "\t"}
-    spelt = (
-        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
-    )
-    return "".join(spelt)
-
-
+# The look of a style on a terminal. In HTML, a style is a class of the template page.html.jinja.
 STYLES = {
     Outcome.PASS: "green",
     Outcome.FAIL: "bold red",
@@ -88,165 +40,240 @@ STYLES = {
     Outcome.ERROR: "bold white on red",
     Outcome.NOT_RUN: "red",
     Outcome.UNRECORDED: "blue",
+    "soft": "dim",
+    "total": "bold",
 }
 
-# Characters of a reason: five lines of 80 columns if the user has to act on it, else two.
-_TO_ACT_ON = 330
-_TO_KNOW = 120
-_CLIPPED = "Reasons that end in ... are whole in the JSON and Markdown reports."
+
+def one_line(text: str) -> str:
+    """The text on one line, with control characters written as escapes."""
+    return printable(" ".join(text.split()))
 
 
-def print_report(report: ContractReport, console: Console) -> None:
-    """Print header, matrix, every verdict that is not a pass, and the summary line."""
-    console.print(render(report), soft_wrap=False)
+def clipped(text: str, limit: int) -> str:
+    """The text, or its beginning with " ..." if it is longer than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 4].rstrip()} ..."
 
 
-def render(report: ContractReport) -> Group:
-    """The report as a rich renderable."""
-    parts: list[RenderableType] = [Text(printable(line)) for line in header_lines(report)]
-    if report.checks:
-        parts += [Text(), _matrix(report)]
-    for section, records in report.sections.items():
-        parts += [Text(), *_section(section, records)]
-    if any(_reason(s, r).endswith(" ...") for s, found in report.sections.items() for r in found):
-        parts += [Text(), Text(_CLIPPED, style="dim")]
-    style = "bold green" if report.accepted else "bold red"
-    return Group(*parts, Text(), Text(summary_line(report), style=style))
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text of a table, with the name of its style; "" is plain text."""
+
+    text: str
+    style: str = ""
 
 
-def _matrix(report: ContractReport) -> Table:
-    shown = columns(report)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("group", no_wrap=True)
-    for outcome in shown:
-        table.add_column(str(outcome), justify="right", no_wrap=True)
-    for group, counts in report.groups.items():
-        table.add_row(Text(group), *(_count(outcome, counts[outcome]) for outcome in shown))
-    totals = report.outcomes
-    table.add_row(Text("all", style="bold"), *(_count(o, totals[o]) for o in shown))
-    return table
+class Block(Protocol):
+    """A part of a page, in each of the three forms."""
+
+    def to_terminal(self) -> Iterator[RenderableType]:
+        """The renderables of rich, one below the other."""
+
+    def to_markdown(self) -> Iterator[str]:
+        """The paragraphs, which are separated by blank lines."""
+
+    def to_html(self) -> Markup:
+        """The element of the page's body."""
 
 
-def _count(outcome: Outcome, n: int) -> Text:
-    return Text(str(n), style=STYLES[outcome]) if n else Text("-", style="dim")
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A report as a page.
+
+    ``good`` says whether the summary is good news, None if it is neither. ``note`` is a remark for
+    readers of the terminal form, such as where the whole report is.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    summary: str
+    good: bool | None
+    blocks: tuple[Block, ...] = ()
+    note: str = ""
 
 
-def _section(section: Section, records: list[CheckRecord]) -> list[RenderableType]:
-    lines: list[RenderableType] = [Text(f"{section} ({len(records)})", style="bold")]
-    told = ""  # many checks that were not run or measured share one reason
-    for record in records:
-        lines.append(
-            Text.assemble(
-                "  ",
-                (str(record.outcome).ljust(10), STYLES[record.outcome]),
-                " ",
-                record.id,
-                (f"  {record.level}", "dim"),
-            )
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: the heads of its columns, and rows of cells.
+
+    On a terminal, ``right`` are the columns that are aligned right, ``unwrapped`` are those that
+    are never wrapped, and ``longest`` is the number of characters after which a cell is cut.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    right: Collection[str] = ()
+    unwrapped: Collection[str] = ()
+    longest: int | None = None
+
+    _GAP: ClassVar[int] = 2
+    _NARROWEST: ClassVar[int] = 24  # a wrapped column; if it is narrower, it is hard to read
+
+    @classmethod
+    def of_texts(
+        cls,
+        heads: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        title: str = "",
+        *,
+        right: Collection[str] = (),
+        unwrapped: Collection[str] = (),
+    ) -> Table:
+        """A table of plain texts."""
+        cells = tuple(tuple(map(Cell, row)) for row in rows)
+        return cls(tuple(heads), cells, title, right, unwrapped)
+
+    def without(self, head: str) -> Table:
+        """The table without one column."""
+        place = self.heads.index(head)
+        heads = self.heads[:place] + self.heads[place + 1 :]
+        return replace(
+            self, heads=heads, rows=tuple(row[:place] + row[place + 1 :] for row in self.rows)
         )
-        reason = _reason(section, record)
-        if section is Section.FAILED or reason != told:
-            lines.append(Padding(Text(reason), (0, 0, 0, 13)))
-        told = reason
-    return lines
+
+    def fits(self, width: int) -> bool:
+        """Whether the table can be printed in this width without cutting a word."""
+        texts = (self.heads, *([cell.text for cell in row] for row in self.rows))
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        least = [
+            needed if head in self.unwrapped else min(needed, self._NARROWEST)
+            for head, needed in zip(self.heads, widths, strict=True)
+        ]
+        return sum(least) + self._GAP * (len(least) - 1) <= width
+
+    def to_terminal(self) -> Iterator[RenderableType]:
+        """The title and the columns."""
+        if self.title:
+            yield Text(self.title, style="bold")
+        table = RichTable(box=None, padding=(0, self._GAP, 0, 0), pad_edge=False)
+        for head in self.heads:
+            table.add_column(
+                Text(head),
+                justify="right" if head in self.right else "left",
+                no_wrap=head in self.unwrapped,
+            )
+        for row in self.rows:
+            table.add_row(*map(self._text, row))
+        yield table
+
+    def to_entries(self) -> Iterator[RenderableType]:
+        """One list of heads and values per row, for narrow terminals, without unknown values."""
+        for first, *others in self.rows:
+            values = RichTable(
+                box=None, show_header=False, padding=(0, self._GAP, 0, 0), pad_edge=False
+            )
+            values.add_column(no_wrap=True, style="dim")
+            values.add_column(overflow="fold")
+            for head, cell in zip(self.heads[1:], others, strict=True):
+                if cell.text not in {"", "-"}:
+                    values.add_row(head, self._text(cell))
+            yield Text(first.text, style="bold", overflow="fold")
+            yield Padding(values, (0, 0, 0, self._GAP))
+
+    def _text(self, cell: Cell) -> Text:
+        text = printable(cell.text)
+        shown = text if self.longest is None else clipped(text, self.longest)
+        return Text(shown, style=STYLES.get(cell.style, ""))
+
+    def to_markdown(self) -> Iterator[str]:
+        """The title and a table of GitHub-flavoured Markdown."""
+        if self.title:
+            yield f"## {escape(self.title)}"
+        rows = [
+            map(escape, self.heads),
+            ("---:" if head in self.right else "---" for head in self.heads),
+            *(map(_markdown_cell, row) for row in self.rows),
+        ]
+        yield "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+    def to_html(self) -> Markup:
+        """The title and the table."""
+        return fill("table.html.jinja", table=self)
 
 
-def _reason(section: Section, record: CheckRecord) -> str:
-    limit = _TO_ACT_ON if section is Section.FAILED else _TO_KNOW
-    return clipped(printable(record.reason), limit)
+def _markdown_cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    return f"**{text}**" if cell.style == "total" else text
 
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~@&])")
 
 
-def to_markdown(report: ContractReport) -> str:
-    """The report as GitHub-flavoured Markdown; texts from servers are escaped."""
-    blocks = [
-        f"# Contract report: {escape(report.header.engine)}",
-        "  \n".join(escape(line) for line in header_lines(report)),
-        f"**{summary_line(report)}**",
-        _markdown_matrix(report),
-    ]
-    for section, records in report.sections.items():
-        blocks.append(f"## {section} ({len(records)})")
-        blocks.append("\n".join(_item(record) for record in records))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _markdown_matrix(report: ContractReport) -> str:
-    shown = columns(report)
-    rows = [
-        row(["group", *shown]),
-        row(["---", *("---:" for _ in shown)]),
-        *(row([g, *(n[o] or "" for o in shown)]) for g, n in report.groups.items()),
-        row(["**all**", *(report.outcomes[o] for o in shown)]),
-    ]
-    return "\n".join(rows)
-
-
-def row(cells: Iterable[object]) -> str:
-    """One row of a Markdown table."""
-    return f"| {' | '.join(str(c) for c in cells)} |"
-
-
-def _item(record: CheckRecord) -> str:
-    reason = f": {escape(record.reason)}" if record.reason else ""
-    return f"- **{record.outcome}** `{record.id}` ({record.level}){reason}"
-
-
 def escape(text: str) -> str:
     """The text on one line, escaped so that Markdown shows it unchanged."""
-    return _SPECIAL.sub(r"\\\1", printable(text))
+    return _SPECIAL.sub(r"\\\1", one_line(text))
+
+
+def print_page(page: Page, console: Console) -> None:
+    """Print the lines of the page, its blocks, its note, and its summary last."""
+    parts: list[RenderableType] = [Text(one_line(line)) for line in page.lines]
+    for block in page.blocks:
+        parts += [Text(), *block.to_terminal()]
+    if page.note:
+        parts += [Text(), Text(page.note, style=STYLES["soft"])]
+    style = {True: "bold green", False: "bold red", None: "bold"}[page.good]
+    parts += [Text(), Text(page.summary, style=style)]
+    console.print(Group(*parts), soft_wrap=False)
+
+
+def to_markdown(page: Page) -> str:
+    """The page as GitHub-flavoured Markdown."""
+    paragraphs = [
+        f"# {escape(page.title)}",
+        "  \n".join(map(escape, page.lines)),
+        f"**{escape(page.summary)}**",
+    ]
+    for block in page.blocks:
+        paragraphs += block.to_markdown()
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def to_html(page: Page) -> str:
+    """The page as one HTML file."""
+    return str(fill("page.html.jinja", page=page))
 
 
 _HERE = "pytest_llmengine.reports"
 
 
-def to_html(report: ContractReport) -> str:
-    """The report as a self-contained page; texts from servers are escaped."""
-    known = catalogue()
-    return render_page(
-        "report.html.jinja",
-        title=f"Contract report: {report.header.engine}",
-        lines=header_lines(report),
-        report=report,
-        summary=summary_line(report),
-        columns=columns(report),
-        rules={c.id: known[c.id].title if c.id in known else "" for c in report.checks},
-    )
+def fill(template: str, *, package: str = _HERE, **values: Any) -> Markup:
+    """The HTML of a template in the folder ``templates`` of a package; the values are escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only for HTML
+    from markupsafe import Markup  # noqa: PLC0415 - the same
 
-
-def render_page(template: str, *, package: str = _HERE, **values: Any) -> str:
-    """A rendered template, from the templates of `package` or of this package."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only HTML needs it
-
-    made = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader(_HERE)]),
+    environment = Environment(
+        loader=PackageLoader(package),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(printable=printable, visible=visible)
-    return made.get_template(template).render(values)
+    environment.filters.update(one_line=one_line, printable=printable)
+    return Markup(environment.get_template(template).render(values))  # noqa: S704 - autoescape is on
 
 
-_FORMATS: dict[str, Callable[[ContractReport], str]] = {
-    ".json": to_json,
-    ".md": to_markdown,
-    ".html": to_html,
-}
+PAGE_FORMATS: dict[str, Callable[[Page], str]] = {".md": to_markdown, ".html": to_html}
+REPORT_FORMATS = (".json", *PAGE_FORMATS)
 
 
-def check_path(path: Path, forms: Iterable[str] = tuple(_FORMATS)) -> None:
-    """Raise ConfigError unless a report can be written to this path; called before the run."""
-    if path.suffix not in forms:
-        raise ConfigError(f"report {path}: the name must end in {', '.join(forms)}")
+def check_path(path: Path, formats: Iterable[str] = REPORT_FORMATS, what: str = "report") -> None:
+    """Raise ConfigError unless a file can be written to this path; called before the run."""
+    if path.suffix not in formats:
+        raise ConfigError(f"{what} {path}: the name must end in {', '.join(formats)}")
     if not path.parent.is_dir():
-        raise ConfigError(f"report {path}: there is no directory {path.parent}; make it first")
+        raise ConfigError(f"{what} {path}: there is no directory {path.parent}; make it first")
 
 
-def write_report(report: ContractReport, path: Path) -> None:
-    """Write the report as JSON (``.json``), Markdown (``.md``) or a web page (``.html``)."""
+def write_page(page: Page, path: Path) -> None:
+    """Write the page as Markdown (``.md``) or HTML (``.html``), without known keys."""
+    path.write_text(scrub(PAGE_FORMATS[path.suffix](page)), encoding="utf-8")
+
+
+def write_report(path: Path, page: Callable[[], Page], json: Callable[[], str]) -> None:
+    """Write a report as JSON (``.json``), Markdown (``.md``) or HTML (``.html``)."""
     check_path(path)
-    path.write_text(scrub(_FORMATS[path.suffix](report)), encoding="utf-8")
+    if path.suffix == ".json":
+        path.write_text(scrub(json()), encoding="utf-8")
+    else:
+        write_page(page(), path)

@@ -61,6 +61,6 @@ def test_usage_error_is_one_line(llmengine: Callable[..., Any], argv: list[str],
 
 def test_bug_is_not_explained_away() -> None:
     """A KeyError is a LookupError too, yet a bug: it gets no line, so its traceback is shown."""
-    assert errors.one_line(KeyError("x")) is None
-    assert errors.one_line(ZeroDivisionError()) is None
-    assert errors.one_line(OSError("what is this")) is None
+    assert errors.user_message(KeyError("x")) is None
+    assert errors.user_message(ZeroDivisionError()) is None
+    assert errors.user_message(OSError("what is this")) is None

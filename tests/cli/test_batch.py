@@ -16,7 +16,7 @@ from rich.console import Console
 
 from llmengine import Progress, Usage
 from llmengine.mock import Fault, MockServer, Script
-from pytest_llmengine.cli.batch_run import pace, summary, watching
+from pytest_llmengine.cli.batch_run import batch_progress, describe_progress, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,8 +137,11 @@ def test_several_urls_share(llmengine: Any, server: MockServer, source: Any) -> 
         (["--engine", "nonsense"], "unknown engine 'nonsense'"),
         (["--engine", "openai_compatible"], "has no address"),
         (["--url", "ftp://x"], "'ftp://x'"),
-        (["--url", "x", "--engine", "mock", "--engine", "mock"], "one --url"),
-        (["--url", "x", "--url", "y", "--engine", "mock", "--engine", "mock"], "several --url"),
+        (
+            ["--url", "x", "--engine", "mock", "--engine", "mock"],
+            "--url goes with one --engine only",
+        ),
+        (["--url", "x", "--url", "y", "--engine", "mock", "--engine", "mock"], "--url goes with"),
         (["--engine", "mock", "--concurrency", "0"], "'--concurrency'"),
         (["--engine", "mock", "--only-failed"], "no such output"),
         (["--engine", "mock", "-o", "in.jsonl"], "over the input"),
@@ -183,7 +186,7 @@ def test_interrupt_says_how_to_continue(
 
     assert process.returncode == 130
     assert printed.decode() == (
-        "interrupted; what was answered is in out.jsonl, the same command goes on from there\n"
+        "interrupted; the answers so far are in out.jsonl; run the same command again to continue\n"
     )
 
 
@@ -197,11 +200,11 @@ def test_text_of_progress() -> None:
     )  # fmt: skip
     unknown = Progress(answered=5, attempts=5, seconds=2.0)
 
-    assert pace(known) == (
+    assert describe_progress(known) == (
         "10 failed, 10 lines/s, 12,345 tokens, 0.5000 EUR, 0:01:10 left, not answering: b, "
         "c asks to wait 37 s"
     )
-    assert pace(unknown) == "2.5 lines/s"
+    assert describe_progress(unknown) == "2.5 lines/s"
     assert summary(known) == (
         "290 of 1000 lines answered, 10 failed, 100 of them in earlier runs, "
         "250 requests in 0:00:20, 12,345 tokens, 0.5000 EUR"
@@ -213,7 +216,7 @@ def test_terminal_gets_a_bar_and_a_pipe_gets_lines(terminal: bool) -> None:
     """The bar is removed at the end; the lines have no control codes."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100, legacy_windows=False)
-    with watching(console, line_seconds=0) as watch:
+    with batch_progress(console, line_seconds=0) as watch:
         watch(Progress(total=10, answered=4, attempts=4, seconds=1.0))
 
     if terminal:

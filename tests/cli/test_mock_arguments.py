@@ -36,10 +36,10 @@ def test_fault_is_read(text: str, fault: Fault | None) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("statsu=503", "unknown fault 'statsu'; known are status, retry_after, "),
-        ("status=often", "status=often is no value of status, which is int"),
-        ("status", "status=true is no value of status"),
-        ("malformed_json=maybe", "malformed_json=maybe is no value"),
+        ("statsu=503", "unknown fault 'statsu'; the faults are status, retry_after, "),
+        ("status=often", "status=often is not a value of status, which is int"),
+        ("status", "status=true is not a value of status"),
+        ("malformed_json=maybe", "malformed_json=maybe is not a value"),
         ("", "unknown fault ''"),
     ],
 )

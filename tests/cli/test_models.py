@@ -22,7 +22,7 @@ def test_list_says_how_to_get_what_is_not_here(
     assert heading.split() == ["name", "size", "file"]
     assert [row.split()[0] for row in rows] == list(CATALOGUE)
     assert "98.4 MB" in rows[0]
-    assert rows[0].rstrip().endswith("`llmengine models pull smollm2-135m` gets it")
+    assert rows[0].rstrip().endswith("not downloaded; run `llmengine models pull smollm2-135m`")
 
 
 def test_list_says_where_a_model_is(

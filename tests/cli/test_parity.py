@@ -103,7 +103,7 @@ def test_a_baseline_is_saved_and_used(
         (["--baseline", "mock", "--candidate", "mock", "--allow", "luck"], "causes are model,"),
         (["--baseline", "mock", "--candidate", "mock", "--report", "r.txt"], "must end in .json"),
         (["--baseline", "mock", "--candidate", "mock", "--save", "s.txt"], "must end in .jsonl"),
-        (["--baseline", "mock", "--candidate", "mock", "--kind", "odd"], "no prompt is of kind"),
+        (["--baseline", "mock", "--candidate", "mock", "--kind", "odd"], "no prompt has the kind"),
         (["--baseline", "mock", "--candidate", "mock", "--baseline-fact", "x=1"], "names are"),
         (["--candidate", "mock"], "Missing option '--baseline'"),
     ],
@@ -124,9 +124,9 @@ def test_what_a_user_can_mend_is_one_line(
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        (["--prompts", "prompts.jsonl"], "holds the prompts that it was asked"),
-        (["--max-tokens", 4], "holds the prompts that it was asked"),
-        (["--baseline-url", "http://127.0.0.1:9"], "leave its URL, model and facts out"),
+        (["--prompts", "prompts.jsonl"], "contains its prompts and their token limits"),
+        (["--max-tokens", 4], "contains its prompts and their token limits"),
+        (["--baseline-url", "http://127.0.0.1:9"], "leave out its URL, model and facts"),
     ],
 )
 def test_a_saved_side_is_asked_nothing_else(

@@ -60,7 +60,7 @@ def test_changes_end_with_1_when_something_broke(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["good.json", "--changes"], "takes two reports, the older first"),
+        (["good.json", "--changes"], "takes two reports, the older one first"),
         (["gone.json"], "gone.json: No such file"),
         (["good.json", "-o", "m.txt"], "report m.txt: the name must end in .md, .html"),
     ],

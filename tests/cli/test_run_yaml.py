@@ -116,12 +116,12 @@ def test_models_of_the_working_directory(
     [
         (["none.yaml"], "none.yaml: cannot be read"),
         ([EXAMPLE, "--engine", "nobody"], "unknown engine 'nobody'"),
-        ([EXAMPLE, "--engine", "vllm_api"], "engine 'vllm_api' has no model: list it"),
+        ([EXAMPLE, "--engine", "vllm_api"], "engine 'vllm_api' has no model: add it"),
         ([EXAMPLE, "--engine", "mock", "--input", "none.jsonl"], "none.jsonl: cannot be read"),
         ([EXAMPLE, "--engine", "h100"], "KOYEB_KEY is not set"),
         ([EXAMPLE, "--config", "none.yaml"], "none.yaml: cannot be read"),
         ([EXAMPLE, "--engine", "mock", "--resume", "."], "is not the folder of a run"),
-        ([EXAMPLE, "--resume", ".", "--limit", "1"], "a resumed run has its inputs"),
+        ([EXAMPLE, "--resume", ".", "--limit", "1"], "a resumed run has its own inputs"),
         ([EXAMPLE, "--limit", "0"], "'--limit'"),
     ],
 )

@@ -66,7 +66,7 @@ def test_backends_are_one_line_each_at_80_columns(command: list[str], clean_fold
     """What would repeat their names is left out for that."""
     head, *rows = on_terminal([*command, "engines", "list"], 80, clean_folder)
 
-    assert head.split() == ["name", "address", "said", "by", "model", "container"]
+    assert head.split() == ["name", "address", "set", "by", "model", "container"]
     assert "openai             https://api.openai.com/v1  default  -             -" in rows
     assert all(not row.startswith(" ") for row in rows)
 

@@ -81,7 +81,7 @@ def test_no_profile_is_written_over_another(llmengine: Callable[..., Any], tmp_p
     there = tmp_path / "mine.toml"
     there.write_text("# by hand\n", encoding="utf-8")
     for path, words in (
-        (there, "it is there already"),
+        (there, "the file exists"),
         (tmp_path / "mine.txt", "must end in .toml"),
         (tmp_path / "none" / "mine.toml", "there is no directory"),
     ):

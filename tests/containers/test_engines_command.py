@@ -156,9 +156,9 @@ def test_list_says_where_addresses_come_from(
     ("arguments", "words"),
     [
         (["warmup", "vllm_api"], "vllm/vllm-openai:v0.32.0 needs a GPU"),
-        (["warmup", "embedded"], "there is nothing to keep warm"),
+        (["warmup", "embedded"], "it has no server to keep running"),
         (["warmup", "nobody"], "unknown engine 'nobody'"),
-        (["check"], "name the engines, or give their file"),
+        (["check"], "name the engines, or give an engines file"),
     ],
 )
 def test_what_cannot_be_is_told(

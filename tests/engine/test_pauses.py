@@ -14,7 +14,7 @@ from rich.console import Console
 
 from llmengine import EngineConfig, RateLimitError, Result, Timeouts, pauses, run_batch
 from llmengine.pipeline import StepProgress
-from pytest_llmengine.cli.pipeline_run import watching
+from pytest_llmengine.cli.pipeline_run import run_progress
 
 HANG = 60
 
@@ -287,7 +287,7 @@ def test_bar_of_a_run_shows_the_pause(
 
     asked = aside(engine.results, "hi")
     until(pauses)
-    with watching(console) as watch:
+    with run_progress(console) as watch:
         watch(StepProgress("first", 1, 1))
         watch(StepProgress("second", 2, 1))
     with clock.passing(5):

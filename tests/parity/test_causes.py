@@ -147,7 +147,7 @@ def test_sampling_shows_in_unlikely_tokens(answer: Answers, side: Sides) -> None
     report = judge(ours, side([sampled(answer())], **KNOWN), Choices())
 
     assert report.verdict is ParityVerdict.NONE
-    assert "the candidate chose another token than its likeliest in 1 of 1 answers: p1" in (
+    assert "the candidate did not choose its likeliest token in 1 of 1 answers: p1" in (
         report.reason
     )
     silent = side([answer(tokens=None)], **KNOWN)
@@ -210,8 +210,8 @@ def test_other_prompts_are_never_compared(
     ours = side([answer(), answer(number=2)], **KNOWN)
     other = side([answer(), answer(number=2)], [prompt(), prompt(2, max_tokens=9)], **KNOWN)
 
-    assert "of one side only: p2)" in judge(ours, other, Choices()).reason
-    assert "of one side only: p2)" in judge(side([answer()], **KNOWN), ours, Choices()).reason
+    assert "or on one side only: p2)" in judge(ours, other, Choices()).reason
+    assert "or on one side only: p2)" in judge(side([answer()], **KNOWN), ours, Choices()).reason
 
 
 def test_a_person_can_state_what_a_server_does_not_tell() -> None:
@@ -221,5 +221,5 @@ def test_a_person_can_state_what_a_server_does_not_tell() -> None:
     assert (facts.dtype, facts.batch_invariance) == ("bfloat16", "on")
     assert facts.stated == ("dtype", "batch_invariance")
     for wrong in ("colour=red", "dtype", "dtype="):
-        with pytest.raises(ParityError, match="write name=value; names are version, weights"):
+        with pytest.raises(ParityError, match="write name=value; the names are version, weights"):
             Facts().with_stated([wrong])

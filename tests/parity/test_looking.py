@@ -105,7 +105,7 @@ def test_an_impossible_token_has_a_number(prompt: Callable[..., ParityPrompt]) -
     """JSON has no infinity: the lowest number that vLLM writes stands for it."""
     entry = Logprob("x", -math.inf, top=(Logprob("y", -0.1234567),))
 
-    answer = answer_of(prompt(), output(logprobs=(entry,)), tells_calls=True)
+    answer = answer_of(prompt(), output(logprobs=(entry,)), separates_tool_calls=True)
 
     assert answer.tokens[0].logprob == -9999.0
     assert answer.tokens[0].top == (("y", -0.123457),)
@@ -125,7 +125,7 @@ def test_calls_are_known_where_they_are_told(
     """An engine that leaves calls in the text has not made none."""
     result = output(tool_calls=(ToolCall("1", "f", "{}"),))
 
-    assert answer_of(prompt(tools=tools), result, tells_calls=tells).tool_calls == calls
+    assert answer_of(prompt(tools=tools), result, separates_tool_calls=tells).tool_calls == calls
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,6 @@ def test_an_answer_is_held_to_its_schema(
     """The whole text must be JSON that fits."""
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
 
-    answer = answer_of(prompt(schema=schema), output(text), tells_calls=True)
+    answer = answer_of(prompt(schema=schema), output(text), separates_tool_calls=True)
 
     assert (answer.valid, answer.parsed) == (valid, parsed)

@@ -67,7 +67,7 @@ def test_users_prompts_are_read(tmp_path: Path) -> None:
         ('{"id": "b", "prompt": "Hi", "max_tokens": 0}', "line 2: max_tokens: Input should be"),
         ('{"id": "b", "prompt": "Hi", "max_token": 5}', "line 2: max_token: Extra inputs are not"),
         ('{"id": "b", "messages": []}', "line 2: prompt 0 is an empty list of messages"),
-        ('{"id": "a", "prompt": "Hi"}', "the id 'a' is there twice"),
+        ('{"id": "a", "prompt": "Hi"}', "the id 'a' is used twice"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
@@ -87,7 +87,7 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n", encoding="utf-8")
 
-    with pytest.raises(ParityError, match="holds no prompt"):
+    with pytest.raises(ParityError, match="the file has no prompts"):
         read_prompts(empty)
     with pytest.raises(ParityError, match="No such file"):
         read_prompts(tmp_path / "gone.jsonl")
@@ -102,7 +102,7 @@ def test_a_limit_takes_from_every_kind() -> None:
     assert [p.kind for p in chosen] == [kind for kind in KINDS for _ in range(2)]
     assert chosen == [p for p in prompts if p in chosen]
     assert {p.kind for p in select(prompts, ["code", "long"])} == {"code", "long"}
-    with pytest.raises(ParityError, match="no prompt is of kind 'cod'; kinds are chat, long"):
+    with pytest.raises(ParityError, match="no prompt has the kind 'cod'; the kinds are chat, long"):
         select(prompts, ["cod"])
 
 

@@ -18,8 +18,7 @@ from llmengine.types.results import Result
 from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answers import answer_of
-from pytest_llmengine.parity.html import write_report
-from pytest_llmengine.parity.render import print_report
+from pytest_llmengine.parity.render import print_report, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,8 +160,10 @@ def test_keys_are_taken_out(
     register("sk_parity_secret")
     said = CompletionOutput(0, "the key is sk_parity_secret", finish_reason="stop")
     result = Result(output=LLMOutput("r1", "x", (said,)))
-    leaky = side([answer_of(prompt(), result, tells_calls=False)])
-    report = judge(leaky, side([answer_of(prompt(), REFUSED, tells_calls=False)]), Choices())
+    leaky = side([answer_of(prompt(), result, separates_tool_calls=False)])
+    report = judge(
+        leaky, side([answer_of(prompt(), REFUSED, separates_tool_calls=False)]), Choices()
+    )
 
     for name in ("report.json", "report.md", "report.html"):
         text = written(report, tmp_path / name)

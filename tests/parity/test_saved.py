@@ -83,9 +83,12 @@ def _other_prompt(text: str) -> str:
     ("change", "problem"),
     [
         (_other_version, "format version 2, and this package reads 1"),
-        (_other_prompt, "its prompts are not those that were saved in it"),
+        (_other_prompt, "its prompts were changed after it was saved"),
         (lambda text: text[: len(text) // 2], "saved side"),
-        (lambda _: '{"id": "a", "prompt": "Hi"}\n', "no file that `llmengine parity --save` wrote"),
+        (
+            lambda _: '{"id": "a", "prompt": "Hi"}\n',
+            "not a file that `llmengine parity --save` wrote",
+        ),
         (lambda _: "", "saved side"),
         (lambda text: text.replace('"noise"', '"noises"'), "KeyError: 'noise'"),
     ],

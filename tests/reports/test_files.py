@@ -12,6 +12,7 @@ import pytest
 
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
+from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import to_json, to_object
 from pytest_llmengine.reports.render import to_html, to_markdown
 
@@ -118,7 +119,7 @@ def test_json_can_be_read_back(report: ContractReport) -> None:
 
 def test_markdown_has_the_matrix(report: ContractReport) -> None:
     """A table with a row a group, and a last row with the sums."""
-    rows = re.findall(r"^\|.*\|$", to_markdown(report), re.MULTILINE)
+    rows = re.findall(r"^\|.*\|$", to_markdown(contract_page(report)), re.MULTILINE)
     assert rows[0] == "| group | pass | fail | refused | ignored | deviates | unmeasured | error |"
     assert rows[3] == "| chat.stream |  | 1 |  |  | 1 | 1 |  |"
     assert rows[-1] == "| **all** | 2 | 1 | 2 | 1 | 1 | 1 | 1 |"
@@ -126,7 +127,7 @@ def test_markdown_has_the_matrix(report: ContractReport) -> None:
 
 def test_markdown_lists_failures_apart(report: ContractReport) -> None:
     """Failures, deviations, fair refusals and unmeasured rows have headings of their own."""
-    assert re.findall(r"^## (.*)$", to_markdown(report), re.MULTILINE) == [
+    assert re.findall(r"^## (.*)$", to_markdown(contract_page(report)), re.MULTILINE) == [
         "Not accepted (4)",
         "Known deviations (1)",
         "Refused, and not claimed by the profile (1)",
@@ -137,7 +138,7 @@ def test_markdown_lists_failures_apart(report: ContractReport) -> None:
 def test_markdown_escapes_what_servers_say(report: ContractReport) -> None:
     """A reason cannot break the list, make a link or slip HTML in."""
     odd = replace(report.checks[2], reason="<b>|x|</b>\n# [a](http://b) `c`")
-    assert to_markdown(ContractReport(report.header, (odd,))).splitlines()[-1] == (
+    assert to_markdown(contract_page(ContractReport(report.header, (odd,)))).splitlines()[-1] == (
         r"- **fail** `chat.stream.usage` (required): "
         r"\<b\>\|x\|\</b\> \# \[a\](http://b) \`c\`"
     )
@@ -145,7 +146,11 @@ def test_markdown_escapes_what_servers_say(report: ContractReport) -> None:
 
 @pytest.mark.parametrize(
     ("name", "form"),
-    [("report.json", to_json), ("report.md", to_markdown), ("report.html", to_html)],
+    [
+        ("report.json", to_json),
+        ("report.md", lambda report: to_markdown(contract_page(report))),
+        ("report.html", lambda report: to_html(contract_page(report))),
+    ],
 )
 def test_suffix_chooses_the_format(
     report: ContractReport, tmp_path: Path, name: str, form: Callable[[ContractReport], str]

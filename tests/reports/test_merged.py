@@ -21,17 +21,14 @@ from pytest_llmengine.reports.merged import (
     changes_page,
     labels,
     matrix_page,
-    page_as_html,
-    page_as_markdown,
-    page_for_terminal,
-    write_page,
 )
+from pytest_llmengine.reports.render import print_page, to_html, to_markdown, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llmengine.reports.merged import Page
+    from pytest_llmengine.reports.render import Page
 
 
 def _with(report: ContractReport, **checks: Outcome | None) -> ContractReport:
@@ -54,7 +51,7 @@ def _named(report: ContractReport, **fields: Any) -> ContractReport:
 
 def _printed(page: Page) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(page_for_terminal(page))
+    print_page(page, console)
     return str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO
 
 
@@ -86,9 +83,9 @@ def test_later_fields_are_passed_over(report: ContractReport, tmp_path: Path) ->
         ("[]", "a.json: not a report of the contract; write one with"),
         ('{"tests": []}', "a.json: not a report of the contract; write one with"),
         ('{"schema_version": 99}', "a.json: its schema_version is 99, and this llmengine reads 1"),
-        ('{"schema_version": 1}', "a.json: not a whole report: KeyError"),
-        ('{"schema_version": 1, "checks": [{"outcome": "no"}]}', "a.json: not a whole report"),
-        ('{"schema_version": 1, "checks": [{"outcome": "pass"}]}', "a.json: not a whole report"),
+        ('{"schema_version": 1}', "a.json: not a complete report: KeyError"),
+        ('{"schema_version": 1, "checks": [{"outcome": "no"}]}', "a.json: not a complete report"),
+        ('{"schema_version": 1, "checks": [{"outcome": "pass"}]}', "a.json: not a complete report"),
     ],
 )
 def test_what_is_no_report_is_said(tmp_path: Path, content: str, said: str) -> None:
@@ -111,7 +108,7 @@ def test_matrix_has_a_row_a_rule_and_a_column_a_server(report: ContractReport) -
 
     page = matrix_page([report, other], every=True)
 
-    rules = page.tables[1]
+    rules = page.blocks[1]
     assert rules.heads == ("rule", "level", "embedded", "vllm_api")
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in rules.rows}
     assert len(cells) == len(report.checks)
@@ -127,8 +124,8 @@ def test_terminal_is_spared_what_all_pass(report: ContractReport) -> None:
 
     page = matrix_page([report, other], every=False)
 
-    ids = [row[0].text for row in page.tables[1].rows]
-    assert page.tables[1].title == "Rules that some server does not pass (7 of 9)"
+    ids = [row[0].text for row in page.blocks[1].rows]
+    assert page.blocks[1].title == "Rules that some server does not pass (7 of 9)"
     assert "chat.basic.id" not in ids
     assert len(ids) == 7
 
@@ -137,7 +134,7 @@ def test_servers_are_counted(report: ContractReport, clean_report: ContractRepor
     """The first table has a row a report."""
     page = matrix_page([report, clean_report], every=True)
 
-    servers = page.tables[0]
+    servers = page.blocks[0]
     assert servers.heads[:4] == ("server", "checks", "pass", "fail")
     assert [[cell.text for cell in row][-1] for row in servers.rows] == ["4", "-"]
     assert [[cell.text for cell in row][1:4] for row in servers.rows] == [
@@ -151,7 +148,7 @@ def test_rules_stand_in_the_order_of_the_catalogue(report: ContractReport) -> No
     ids = ["chat.stop.max4", "gone.rule", "chat.basic.required_fields"]
     mixed = ContractReport(report.header, tuple(replace(report.checks[0], id=one) for one in ids))
 
-    rows = matrix_page([mixed], every=True).tables[1].rows
+    rows = matrix_page([mixed], every=True).blocks[1].rows
 
     assert [row[0].text for row in rows] == [ids[2], ids[0], ids[1]]
 
@@ -208,7 +205,7 @@ def test_page_of_changes_shows_before_after_and_why(report: ContractReport) -> N
 
     assert page.good is False
     assert page.summary == "1 no longer accepted, 1 accepted now"
-    rows = [[cell.text for cell in row] for table in page.tables for row in table.rows]
+    rows = [[cell.text for cell in row] for table in page.blocks for row in table.rows]
     assert rows == [
         ["chat.basic.id", "required", "pass", "fail !", "so"],
         ["chat.stream.usage", "required", "fail !", "pass", "no usage in the last chunk"],
@@ -219,7 +216,7 @@ def test_nothing_changed(report: ContractReport) -> None:
     """The same report twice is good news and no table."""
     page = changes_page(report, report)
 
-    assert (page.good, page.summary, page.tables) == (True, "nothing changed", ())
+    assert (page.good, page.summary, page.blocks) == (True, "nothing changed", ())
 
 
 def test_page_of_changes_says_what_else_differs(report: ContractReport) -> None:
@@ -256,10 +253,10 @@ def test_terminal_prints_every_cell(page: Page) -> None:
 
 def test_markdown_keeps_its_tables(page: Page) -> None:
     """What servers said cannot end a cell, and makes no tag."""
-    text = page_as_markdown(page)
+    text = to_markdown(page)
 
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == len(page.tables)
+    assert len(tables) == len(page.blocks)
     for lines in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines.splitlines()}) == 1
     assert not re.search(r"(?<!\\)<[bi]>", text)
@@ -267,7 +264,7 @@ def test_markdown_keeps_its_tables(page: Page) -> None:
 
 def test_page_fetches_nothing_and_escapes(page: Page, read_page: Callable[[str], Any]) -> None:
     """The same promises as those of a single report."""
-    html = page_as_html(page)
+    html = to_html(page)
 
     read = read_page(html)
     assert read.fetches == []
@@ -282,7 +279,7 @@ def test_suffix_chooses_the_form(page: Page, tmp_path: Path, name: str) -> None:
     """Markdown or a page."""
     write_page(page, tmp_path / name)
 
-    expected = {"a.md": page_as_markdown, "a.html": page_as_html}[name](page)
+    expected = {"a.md": to_markdown, "a.html": to_html}[name](page)
     assert (tmp_path / name).read_text("utf-8") == expected
 
 

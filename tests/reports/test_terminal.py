@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pytest_llmengine.reports import ContractReport
-from pytest_llmengine.reports.render import print_report
+from pytest_llmengine.reports import ContractReport, print_report
 
 if TYPE_CHECKING:
     import pytest

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
     from llmengine.engine.options import Options
-    from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, Logprob
+    from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, Logprob, Usage
     from llmengine.types.request import Prompt
     from llmengine.types.results import Result
 

@@ -42,12 +42,12 @@ def test_what_is_recorded_is_replayed_without_the_server(
         status, said = ended(process)
     files = list(tmp_path.glob("*.yaml"))
     assert (status, len(files)) == (0, 1)
-    assert said == f"2 exchanges kept in {files[0]}\n"
+    assert said == f"2 exchanges recorded in {files[0]}\n"
     with serving("replay", tmp_path) as (process, url):
         assert [ask(url, prompt).json() for prompt in ("One.", "Two.")] == first
         status, said = ended(process)
     assert status == 0
-    assert said.startswith("replays mock, recorded ")
+    assert said.startswith("replaying mock, recorded ")
 
 
 def test_request_that_was_not_recorded_ends_the_replay_with_1(
@@ -91,7 +91,7 @@ def test_a_miss_does_not_lose_what_passed(serving: Callable[..., Any], tmp_path:
         assert ask(url, "Two.").status_code == 502
         status, said = ended(process)
     assert status == 1
-    assert f"1 exchange kept in {tape}" in said
+    assert f"1 exchange recorded in {tape}" in said
     assert "not recorded: " in said
     assert "One." in tape.read_text("utf-8")
 
@@ -110,7 +110,7 @@ def test_port_in_use_is_one_line(llmengine: Callable[..., Any], tmp_path: Path) 
         port = server.root_url.rsplit(":", 1)[1]
         ran = llmengine("record", "--upstream", server.root_url, "--port", port, tmp_path)
     assert (ran.status, ran.out) == (2, "")
-    assert "choose another by --port" in ran.err
+    assert "give another port, or 0 for a free one" in ran.err
     assert ran.err.count("\n") == 1
 
 

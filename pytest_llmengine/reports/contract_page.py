@@ -1,0 +1,144 @@
+"""The report of one run as a page, printed to a terminal or written to a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.text import Text
+
+from llmengine.types.secrets import scrub
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.registry import catalogue
+from pytest_llmengine.reports import render
+from pytest_llmengine.reports.json import to_json
+from pytest_llmengine.reports.model import Section
+from pytest_llmengine.reports.render import STYLES, Cell, Page, Table, clipped, escape, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from markupsafe import Markup
+    from rich.console import Console, RenderableType
+
+    from pytest_llmengine.reports.model import CheckRecord, ContractReport
+
+
+def print_report(report: ContractReport, console: Console) -> None:
+    """Print header, matrix, every verdict that is not a pass, and the summary."""
+    render.print_page(contract_page(report, zero="-"), console)
+
+
+def write_report(report: ContractReport, path: Path) -> None:
+    """Write the report as JSON (``.json``), Markdown (``.md``) or HTML (``.html``)."""
+    render.write_report(path, lambda: contract_page(report), lambda: to_json(report))
+
+
+def contract_page(report: ContractReport, *, zero: str = "") -> Page:
+    """The report as a page; ``zero`` is the text for a count of 0."""
+    sections = [
+        VerdictList(section, tuple(records)) for section, records in report.sections.items()
+    ]
+    return Page(
+        title=f"Contract report: {report.header.engine}",
+        lines=header_lines(report),
+        summary=summary_line(report),
+        good=report.accepted,
+        blocks=(_matrix(report, zero), *sections) if report.checks else (),
+        note=_CUT if any(section.is_cut for section in sections) else "",
+    )
+
+
+def header_lines(report: ContractReport) -> tuple[str, ...]:
+    """What was tested, how and when.
+
+    Keys are removed here, before a form escapes characters of a key and so hides it from `scrub`.
+    """
+    header = report.header
+    return (
+        scrub(header.describe),
+        f"tier {header.tier}, {header.date}, pytest-llmengine {header.tool_version}",
+    )
+
+
+def summary_line(report: ContractReport) -> str:
+    """The whole run in one sentence."""
+    total = len(report.checks)
+    if not total:
+        return "no check was run"
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in report.outcomes.items() if n)
+    wrong = sum(not record.accepted for record in report.checks)
+    verdict = f"{wrong} not accepted" if wrong else "all accepted"
+    return f"{total} {'check' if total == 1 else 'checks'}: {counts}; {verdict}"
+
+
+def _matrix(report: ContractReport, zero: str) -> Table:
+    """The counts per group: of passes and of outcomes that occur; all do not fit 80 columns."""
+    outcomes = [o for o, n in report.outcomes.items() if n or o is Outcome.PASS]
+
+    def row(name: Cell, counts: Mapping[Outcome, int]) -> tuple[Cell, ...]:
+        cells = (Cell(str(counts[o]), o) if counts[o] else Cell(zero, "soft") for o in outcomes)
+        return name, *cells
+
+    rows = [row(Cell(group), counts) for group, counts in report.groups.items()]
+    rows.append(row(Cell("all", "total"), report.outcomes))
+    heads = ("group", *map(str, outcomes))
+    return Table(heads, tuple(rows), right=heads[1:], unwrapped=heads)
+
+
+# Characters of a reason: five lines of 80 columns if the user has to act on it, else two.
+_LONGEST_TO_ACT_ON = 330
+_LONGEST = 120
+_CUT = "Reasons that end in ... are whole in the JSON and Markdown reports."
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictList:
+    """The verdicts of one section, each with its reason and, in HTML, with its exchanges."""
+
+    section: Section
+    records: tuple[CheckRecord, ...]
+
+    @property
+    def title(self) -> str:
+        """The heading of the section."""
+        return f"{self.section} ({len(self.records)})"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the terminal form cuts a reason."""
+        return any(self._reason(record).endswith(" ...") for record in self.records)
+
+    def to_terminal(self) -> Iterator[RenderableType]:
+        """One line per verdict, and its reason below; a reason that repeats is printed once."""
+        yield Text(self.title, style="bold")
+        previous = ""  # many checks that were not run or measured share one reason
+        for record in self.records:
+            outcome = (str(record.outcome).ljust(10), STYLES[record.outcome])
+            level = (f"  {record.level}", STYLES["soft"])
+            yield Text.assemble("  ", outcome, " ", record.id, level)
+            reason = self._reason(record)
+            if self.section is Section.FAILED or reason != previous:
+                yield Padding(Text(reason), (0, 0, 0, 13))
+            previous = reason
+
+    def _reason(self, record: CheckRecord) -> str:
+        longest = _LONGEST_TO_ACT_ON if self.section is Section.FAILED else _LONGEST
+        return clipped(one_line(record.reason), longest)
+
+    def to_markdown(self) -> Iterator[str]:
+        """A list with one item per verdict."""
+        yield f"## {self.title}"
+        yield "\n".join(
+            f"- **{record.outcome}** `{record.id}` ({record.level})"
+            + (f": {escape(record.reason)}" if record.reason else "")
+            for record in self.records
+        )
+
+    def to_html(self) -> Markup:
+        """One box per verdict; those that are not accepted are open."""
+        known = catalogue()
+        rules = {r.id: known[r.id].title if r.id in known else "" for r in self.records}
+        return render.fill("verdicts.html.jinja", verdicts=self, rules=rules)
