@@ -161,12 +161,12 @@ def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
     A redirect would send the key to another address. Answers are read within the limits.
     """
 
-    class Connections(sdk.DefaultAsyncHttpxClient):  # type: ignore[misc]  # found at run time
+    class SDKConnections(sdk.DefaultAsyncHttpxClient):  # type: ignore[misc]  # found at run time
         async def send(self, request: Any, **options: Any) -> Any:
             return await send_or_close(super().send, request, **options)
 
     no_cookies = DefaultCookiePolicy(allowed_domains=[])
-    return Connections(
+    return SDKConnections(
         follow_redirects=False,
         cookies=CookieJar(no_cookies),
         headers={"Accept-Encoding": ACCEPT_ENCODING},

@@ -40,7 +40,7 @@ def test_imported_but_not_set_up() -> None:
     pytest.importorskip("opentelemetry")
     check = """
 import opentelemetry.trace
-from llmengine.telemetry.tracing import tracing_of
+from llmengine.engine.call import tracing_of
 print(tracing_of(engine.name, engine.model, "mock", engine.base_url))
 """
     assert run(CALL + check) == "None\n"

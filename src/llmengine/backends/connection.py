@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from llmengine.dialects.errors import failure
 from llmengine.transport.base import HTTPRequest
 from llmengine.transport.cold_start import PROBE_TIMEOUT, trouble_at
+from llmengine.transport.loop import transport_name
 from llmengine.transport.policies import with_retries
 from llmengine.types.errors import AuthenticationError, CallError, RateLimitError
 
@@ -70,6 +71,8 @@ class Connection:
         self._ready = ready
         self._in_process = in_process
         self._queues_calls = queues_calls
+        self._transport_name = ""
+        self._transport: Transport
         self._pace = loop.pace(urls.root, address.credential)
         self._readiness = loop.readiness(urls.root)
         self._queue = loop.queue(urls.root, config.model)
@@ -78,9 +81,12 @@ class Connection:
     def transport(self) -> Transport:
         """The HTTP client that sends the requests, by the configured name.
 
-        It is not kept, because a tool such as respx may take httpx over at any time.
+        "auto" is looked up each time, because a tool such as respx may take httpx over at any time.
         """
-        return self.loop.transport(self.config.transport)
+        name = transport_name(self.config.transport)
+        if name != self._transport_name:
+            self._transport_name, self._transport = name, self.loop.transport(name)
+        return self._transport
 
     # ---- requests
 

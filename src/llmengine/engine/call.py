@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import traceback
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from llmengine.dialects.errors import refuses_reasoning
-from llmengine.telemetry.tracing import tracing_of
 from llmengine.telemetry.usage import meter
 from llmengine.types.errors import (
     BadRequestError,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from llmengine.backends.base import Backend
     from llmengine.backends.connection import Connection
-    from llmengine.telemetry.otel import ChatSpan
+    from llmengine.telemetry.otel import ChatSpan, Tracing
     from llmengine.telemetry.pricing import Tariff
     from llmengine.telemetry.usage import Account
     from llmengine.types.outputs import LLMOutput, Usage
@@ -213,6 +213,19 @@ class Call:
         usage.answered(output.usage)
         if output.warnings:
             self.backend.warn_once("unreadable parts", "%s", "; ".join(output.warnings))
+
+
+def tracing_of(engine: str, model: str, backend: str, url: str) -> Tracing | None:
+    """The maker of the spans of an engine, given by name; None while no provider is set.
+
+    A program that has set a provider has imported OpenTelemetry. So if the module is not loaded,
+    no traces are wanted, and it does not need to be imported here.
+    """
+    if sys.modules.get("opentelemetry") is None:
+        return None
+    from llmengine.telemetry.otel import tracing  # noqa: PLC0415 - needs opentelemetry
+
+    return tracing(engine, model, backend, url)
 
 
 def warn_of_reasoning(backend: Backend, subject: str, wanted: bool | str) -> None:

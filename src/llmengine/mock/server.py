@@ -35,8 +35,8 @@ class MockServer:
     ``allowed_hosts`` as names of this machine and ``cors`` as origins of web pages, besides those
     of loopback (see `AllowedClients`). ``behaviour`` changes how the server works, and ``script``
     sets its replies and faults. If the server or a hook failed, the end of the ``with`` block
-    raises that error, so that a defect does not pass as an answer. Raises ConfigError if the address
-    cannot be bound.
+    raises that error, so that a defect does not pass as an answer. Raises ConfigError if the
+    address cannot be bound.
     """
 
     @checked_call("MockServer", InvalidFieldError)

@@ -5,7 +5,7 @@ Format of prompts and answers in spans:
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-input-messages.json.
 
 This module is imported only if OpenTelemetry is installed and in use; see
-`llmengine.telemetry.tracing`.
+`llmengine.engine.call.tracing_of`.
 """
 
 from __future__ import annotations

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from llmengine.transport.cold_start import Readiness
-from llmengine.transport.policies import Pace
+from llmengine.transport.policies import Pace, ServerQueue
 from llmengine.transport.registry import AUTO, transport_factory
-from llmengine.transport.server_queue import ServerQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ParamsOfAnswer,
         ParsedCall,
         RequestOutput,
-        TokenLogprob,
+        VLLMLogprob,
     )
 
 
@@ -332,14 +332,14 @@ def _logprobs(answer: Completion, count: int) -> dict[str, object] | None:
     return {"content": content}
 
 
-def _logprob(given: TokenLogprob) -> dict[str, object]:
+def _logprob(given: VLLMLogprob) -> dict[str, object]:
     token = given.decoded_token or ""
     raw = list(token.encode("utf-8", "replace"))
     return {"token": token, "logprob": max(given.logprob, _LOWEST), "bytes": raw}
 
 
 def _prompt_logprobs(
-    places: Sequence[Mapping[int, TokenLogprob] | None] | None,
+    places: Sequence[Mapping[int, VLLMLogprob] | None] | None,
 ) -> list[dict[str, object] | None] | None:
     if places is None:
         return None
@@ -349,5 +349,5 @@ def _prompt_logprobs(
     ]
 
 
-def _prompt_logprob(given: TokenLogprob) -> dict[str, object]:
+def _prompt_logprob(given: VLLMLogprob) -> dict[str, object]:
     return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}

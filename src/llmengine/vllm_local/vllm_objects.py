@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class TokenLogprob(Protocol):
+class VLLMLogprob(Protocol):
     """The log probability of one token (``vllm.logprobs.Logprob``)."""
 
     logprob: float
@@ -22,7 +22,7 @@ class Completion(Protocol):
     index: int
     text: str
     token_ids: Sequence[int]
-    logprobs: Sequence[Mapping[int, TokenLogprob]] | None
+    logprobs: Sequence[Mapping[int, VLLMLogprob]] | None
     finish_reason: str | None
     stop_reason: int | str | None
 
@@ -32,7 +32,7 @@ class RequestOutput(Protocol):
 
     request_id: str
     prompt_token_ids: list[int] | None
-    prompt_logprobs: Sequence[Mapping[int, TokenLogprob] | None] | None
+    prompt_logprobs: Sequence[Mapping[int, VLLMLogprob] | None] | None
     outputs: Sequence[Completion]
     finished: bool
     num_cached_tokens: int | None
