@@ -7,6 +7,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
+from errno import ELOOP
 from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
@@ -66,7 +67,12 @@ def _locked_file(real: Path, path: Path) -> Iterator[None]:
             )
         yield
         return
-    descriptor = os.open(real, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(real, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        if error.errno == ELOOP:  # `resolve` reports symbolic links in a circle only before 3.13
+            raise ConfigError(f"{path}: {error.strerror}; give another output") from None
+        raise
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_origin
 
 from pydantic import AfterValidator, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
@@ -169,7 +170,10 @@ def _shape(model: Any) -> Shape:
             "TypedDict, another type that pydantic can validate, or a JSON schema"
         )
         raise InvalidRequestError(msg) from error
-    return _new_shape(getattr(model, "__name__", None) or "answer", adapter, schema)
+    # Since Python 3.14 a union has a name too, which says nothing about the answer.
+    is_union = get_origin(model) in {Union, UnionType}
+    name = None if is_union else getattr(model, "__name__", None)
+    return _new_shape(name or "answer", adapter, schema)
 
 
 @lru_cache(_CACHED)
