@@ -96,7 +96,7 @@ class JSONStreamDecoder:
     that are raised hold what had arrived as their `partial`.
     """
 
-    __slots__ = ("_frames", "_id", "_model", "_request", "_usage", "_warnings")
+    __slots__ = ("_done", "_frames", "_id", "_model", "_request", "_usage", "_warnings")
 
     _FRAME: ClassVar[str] = "an event of the stream"
     _EXPECTED: ClassVar[str]  # what each object is, for error messages
@@ -104,6 +104,7 @@ class JSONStreamDecoder:
     def __init__(self, request: ChatRequest, frames: SSEDecoder | NDJSONDecoder) -> None:
         self._request = request
         self._frames = frames
+        self._done = False  # whether the terminal event has come; what follows it is ignored
         self._id: str | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
@@ -156,14 +157,21 @@ class JSONStreamDecoder:
         """Whether the last frame, whose end is missing, is only the beginning of a frame."""
         return not isinstance(parsed(frame), dict)
 
+    def _read_other(self, frame: bytes) -> list[Delta]:
+        """The deltas of a frame that is not a JSON object; by default, it is an error."""
+        raise self._with_partial(unexpected(f"{self._FRAME} is not a JSON object", frame))
+
     def _not_finished(self, partial: LLMOutput) -> CallError:
         """The error for a stream that has ended although the answer has not."""
         return incomplete(partial)
 
     def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
+        if self._done:
+            return
         value = parsed(frame)
         if not isinstance(value, dict):
-            raise self._with_partial(unexpected(f"{self._FRAME} is not a JSON object", frame))
+            deltas += self._read_other(frame)
+            return
         if value.get("error") or value.get("type") == "error":
             raise self._with_partial(stream_failure(value))
         try:

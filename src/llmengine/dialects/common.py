@@ -161,35 +161,30 @@ def answer_of(
 _TEXT_FIELDS = {"text": "text", "output_text": "text", "refusal": "refusal"}
 
 
-def message_text(message: Mapping[str, object], path: str) -> str:
-    """The text of a message or a delta: a string, a list of parts, or a refusal instead of both.
+def reasoning_and_text(message: Mapping[str, object], path: str) -> tuple[str, str]:
+    """The reasoning and the text of a message or a delta; each is empty if there is none.
 
-    Raises FieldError for a part that is neither text nor reasoning, because it would be lost.
+    The text is a string, a list of parts, or a refusal instead of both. vLLM sends the reasoning
+    as ``reasoning``; older versions of vLLM and other servers send it as ``reasoning_content``.
+    Mistral sends parts of type ``thinking``, which hold text parts. Raises FieldError for any
+    other part, because it would be lost.
     """
-    value = message.get("content")
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return text(message, "refusal", path) or ""
+    reasoning = ""
+    if "reasoning" in message or "reasoning_content" in message:
+        names = ("reasoning", "reasoning_content")
+        reasoning = next((t for name in names if (t := text(message, name, path))), "")
+    content = message.get("content")
+    if isinstance(content, str):
+        return reasoning, content
+    if content is None:
+        return reasoning, text(message, "refusal", path) or ""
     where = f"{path}content"
     parts = objects(message, "content", path)
-    return "".join([_part_text(part, where) for part in parts if part.get("type") != "thinking"])
-
-
-def message_reasoning(message: Mapping[str, object], path: str) -> str:
-    """The reasoning of a message or a delta, if the server separates it from the text.
-
-    vLLM sends it as ``reasoning``; older versions of vLLM and other servers send it as
-    ``reasoning_content``. Mistral sends parts of type ``thinking``, which hold text parts.
-    """
-    for name in ("reasoning", "reasoning_content"):
-        if name in message and (value := text(message, name, path)):
-            return value
-    if not isinstance(message.get("content"), list):
-        return ""
-    where = f"{path}content."
-    parts = objects(message, "content", path)
-    return "".join([_thinking(part, where) for part in parts if part.get("type") == "thinking"])
+    thinking = [part for part in parts if part.get("type") == "thinking"]
+    if not reasoning:
+        reasoning = "".join([_thinking(part, f"{where}.") for part in thinking])
+    answer = [_part_text(part, where) for part in parts if part.get("type") != "thinking"]
+    return reasoning, "".join(answer)
 
 
 def _thinking(part: Mapping[str, object], path: str) -> str:

@@ -190,8 +190,8 @@ class UsageFields:
     prompt: str
     completion: str
     total: str | None = None
-    prompt_details: str | None = None
-    completion_details: str | None = None
+    prompt_details: str = ""
+    completion_details: str = ""
 
 
 CHAT_USAGE = UsageFields(
@@ -225,7 +225,8 @@ def read_usage(value: object, names: UsageFields, warnings: dict[str, str]) -> U
     except FieldError as error:
         warnings["usage"] = f"{error}; the usage of the answer is unknown"
         return None
-    warnings.pop("usage", None)  # a later count of a stream replaces an earlier one
+    if warnings:
+        warnings.pop("usage", None)  # a later count of a stream replaces an earlier one
     return usage
 
 
@@ -248,10 +249,7 @@ def _usage(value: object, names: UsageFields) -> Usage | None:
     )
 
 
-def _detail(value: Mapping[str, object], details: str | None, key: str, where: str) -> int | None:
-    found = value.get(details) if details is not None else None
-    if not found:  # servers leave the details out, or send null or {}
+def _detail(value: Mapping[str, object], details: str, key: str, where: str) -> int | None:
+    if not value.get(details):  # servers leave the details out, or send null or {}
         return None
-    if not isinstance(found, dict):
-        raise wrong(f"{where}{details}", "an object", found)
-    return count(found, key, f"{where}{details}.")
+    return count(required_mapping(value, details, where), key, f"{where}{details}.")

@@ -282,7 +282,7 @@ class OllamaChatDecoder(JSONStreamDecoder):
     An answer is complete once a line says ``"done": true``.
     """
 
-    __slots__ = ("_calls", "_done", "_parts")
+    __slots__ = ("_calls", "_parts")
 
     _FRAME = "a line of the stream"
     _EXPECTED = "part of a chat"
@@ -291,7 +291,6 @@ class OllamaChatDecoder(JSONStreamDecoder):
         super().__init__(request, NDJSONDecoder())
         self._parts = AnswerParts(0, request.reasoning)
         self._calls = 0
-        self._done = False
 
     def finish(self) -> LLMOutput:
         """The whole answer.
@@ -311,10 +310,6 @@ class OllamaChatDecoder(JSONStreamDecoder):
     def _is_cut(self, frame: bytes) -> bool:
         # A last line that is not the beginning of an object is an error.
         return frame.lstrip().startswith(b"{") and super()._is_cut(frame)
-
-    def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
-        if not self._done:
-            super()._read_frame(frame, deltas)
 
     def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         if _only_loaded(value):

@@ -16,11 +16,10 @@ from llmengine.dialects.common import (
     cumulative,
     incomplete,
     logprobs,
-    message_reasoning,
-    message_text,
     not_read,
     prompt_logprobs,
     read_object,
+    reasoning_and_text,
     sampling_fields,
     too_few,
     unexpected,
@@ -104,18 +103,19 @@ def _read(data: Mapping[str, object], request: ChatRequest) -> LLMOutput:
     choices = enumerate(objects(data, "choices"))
     outputs = tuple([_output(choice, place, request) for place, choice in choices])
     output = answer_of(data, request, outputs, CHAT_USAGE)
-    token_ids = whole_numbers(data, "prompt_token_ids")
-    token_logprobs = prompt_logprobs(data)
-    if token_ids is None and token_logprobs is None:
+    if data.get("prompt_token_ids") is None and data.get("prompt_logprobs") is None:
         return output
-    return replace(output, prompt_token_ids=token_ids, prompt_logprobs=token_logprobs)
+    return replace(
+        output,
+        prompt_token_ids=whole_numbers(data, "prompt_token_ids"),
+        prompt_logprobs=prompt_logprobs(data),
+    )
 
 
 def _output(choice: Mapping[str, object], place: int, request: ChatRequest) -> CompletionOutput:
     message = required_mapping(choice, "message", "choices[].")
-    answer, thought = message_text(message, _MESSAGE), message_reasoning(message, _MESSAGE) or None
-    if thought is None:
-        thought, answer = split_think(answer, request.reasoning)
+    parts = reasoning_and_text(message, _MESSAGE)
+    reasoning, answer = parts if parts[0] else split_think(parts[1], request.reasoning)
     calls = tuple([_tool_call(call) for call in objects(message, "tool_calls", _MESSAGE)])
     tokens = choice_logprobs(choice) or None
     index = count(choice, "index", "choices[].")
@@ -127,7 +127,7 @@ def _output(choice: Mapping[str, object], place: int, request: ChatRequest) -> C
         tokens,
         finish_reason(choice, refused=bool(message.get("refusal")), called=bool(calls)),
         stop_reason(choice),
-        thought,
+        reasoning,
         calls,
     )
 
@@ -179,7 +179,7 @@ class OpenAIChatDecoder(JSONStreamDecoder):
     says that the server leaves the finish_reason out.
     """
 
-    __slots__ = ("_choices", "_done", "_done_completes", "_prompt_token_ids", "_usage_reported")
+    __slots__ = ("_choices", "_done_completes", "_prompt_token_ids", "_usage_reported")
 
     _EXPECTED = "a chat completion chunk"
     _frames: SSEDecoder
@@ -187,7 +187,6 @@ class OpenAIChatDecoder(JSONStreamDecoder):
     def __init__(self, request: ChatRequest, *, done_completes: bool = False) -> None:
         super().__init__(request, SSEDecoder())
         self._choices: dict[int, AnswerParts] = {}
-        self._done = False
         self._done_completes = done_completes
         self._prompt_token_ids: tuple[int, ...] | None = None
         self._usage_reported = False
@@ -237,16 +236,19 @@ class OpenAIChatDecoder(JSONStreamDecoder):
     def _is_cut(self, frame: bytes) -> bool:
         return frame.strip() != _DONE and not isinstance(parsed(frame), dict)
 
-    def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
-        if frame.strip() == _DONE:
-            self._end(deltas)
-        elif not self._done:
-            super()._read_frame(frame, deltas)
+    def _read_other(self, frame: bytes) -> list[Delta]:
+        if frame.strip() != _DONE:
+            return super()._read_other(frame)
+        # It completes text that was held back, and the usage of an earlier chunk is still to come.
+        self._done = True
+        deltas = [d for c in self._choices.values() if (d := c.end()) is not None]
+        self._report_usage(deltas)
+        return deltas
 
     def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         self._id = self._id or label(value, "id", self._warnings)
         self._model = self._model or label(value, "model", self._warnings)
-        if self._prompt_token_ids is None:
+        if self._prompt_token_ids is None and "prompt_token_ids" in value:
             ids = self._prompt_token_ids = whole_numbers(value, "prompt_token_ids")
             if ids is not None:
                 deltas.append(Delta(prompt_token_ids=ids))
@@ -275,30 +277,20 @@ class OpenAIChatDecoder(JSONStreamDecoder):
         message = mapping(choice, "delta", "choices[].") or {}
         if message.get("refusal"):
             parts.refused = True
-        calls = objects(message, "tool_calls", _DELTA)
+        calls = objects(message, "tool_calls", _DELTA) if "tool_calls" in message else []
+        tokens = choice_logprobs(choice) if choice.get("logprobs") is not None else ()
+        ids = whole_numbers(choice, "token_ids", "choices[].") if "token_ids" in choice else None
+        reasoning, answer = reasoning_and_text(message, _DELTA)
+        if choice.get("finish_reason") is None:
+            return parts.add(answer, reasoning, calls, tokens, token_ids=ids)
         reason = finish_reason(choice, refused=parts.refused, called=parts.called or bool(calls))
-        delta = parts.add(
-            message_text(message, _DELTA),
-            message_reasoning(message, _DELTA),
-            calls,
-            choice_logprobs(choice),
-            reason,
-            token_ids=whole_numbers(choice, "token_ids", "choices[]."),
-        )
+        delta = parts.add(answer, reasoning, calls, tokens, reason, token_ids=ids)
         if (failed := failed_reason(reason)) is not None:
             raise self._with_partial(failed)
         return delta
 
     def _new_parts(self, index: int) -> AnswerParts:
         return AnswerParts(index, self._request.reasoning)
-
-    def _end(self, deltas: list[Delta]) -> None:
-        """Add what ``[DONE]`` completes: text that was held back, and usage from earlier chunks."""
-        if self._done:
-            return
-        self._done = True
-        deltas.extend([d for c in self._choices.values() if (d := c.end()) is not None])
-        self._report_usage(deltas)
 
     def _report_usage(self, deltas: list[Delta]) -> None:
         if self._usage is not None and not self._usage_reported:

@@ -254,8 +254,7 @@ class ResponsesDecoder(JSONStreamDecoder):
     @property
     def partial(self) -> LLMOutput:
         """What has arrived so far; ``finished`` is True once the end of the answer has come."""
-        outputs = (self._parts.output(),)
-        return self._output(outputs, finished=self._parts.finish_reason is not None)
+        return self._output((self._parts.output(),), finished=self._done)
 
     def _not_finished(self, partial: LLMOutput) -> CallError:
         if not self._id and self._frames.stray is not None:
@@ -263,9 +262,8 @@ class ResponsesDecoder(JSONStreamDecoder):
             return self._with_partial(error)
         return incomplete(partial)
 
-    def _read_frame(self, frame: bytes, deltas: list[Delta]) -> None:
-        if frame.strip() != _DONE:
-            super()._read_frame(frame, deltas)
+    def _read_other(self, frame: bytes) -> list[Delta]:
+        return [] if frame.strip() == _DONE else super()._read_other(frame)
 
     def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         kind = required_text(value, "type").removeprefix("response.")
@@ -339,6 +337,7 @@ class ResponsesDecoder(JSONStreamDecoder):
         self._begun(event)
         self._usage = read_usage(response.get("usage"), RESPONSES_USAGE, self._warnings)
         reason = _finish_reason(response, refused=self._parts.refused, called=self._parts.called)
+        self._done = True
         return self._parts.add("", finish_reason=reason)
 
     def _failed(self, event: Mapping[str, object]) -> None:

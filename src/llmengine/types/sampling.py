@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Self
 
 from llmengine.types.arguments import checked_fields
@@ -165,10 +166,11 @@ class SamplingParams:
 
     def given(self) -> dict[str, Any]:
         """The fields that are set, as a new dictionary."""
-        return {n: v for n in _NAMES if (v := getattr(self, n)) is not None}
+        return {n: v for n, v in zip(_NAMES, _values(self), strict=True) if v is not None}
 
 
 _NAMES = tuple(f.name for f in fields(SamplingParams) if f.name != "native")
+_values = attrgetter(*_NAMES)
 
 
 _WHOLE = frozenset(
@@ -220,6 +222,8 @@ def _items(name: str, value: object, kind: type) -> tuple[object, ...] | None:
 
 def refuse_what_is_lost(params: SamplingParams) -> None:
     """Raise InvalidRequestError for a field of ``native`` that cannot be sent to a server."""
+    if params.native is None:
+        return
     for name, nothing in _NOT_OURS.items():
         value = getattr(params.native, name, nothing)
         if value not in (nothing, None, [], {}):
