@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
+    from aiohttp.client import _RequestContextManager
     from aiohttp.client_proto import ResponseHandler
 
     from llmengine.transport.answer_limits import AnswerLimits
@@ -56,15 +57,7 @@ class AiohttpTransport:
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                timeout=_timeout(request.total, request.connect),
-                allow_redirects=False,
-                proxy=self._proxy(request.url),
-            ) as response:
+            async with self._send(request, request.total) as response:
                 body = await self._body(response, request.limits)
                 return HTTPReply(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError) as error:
@@ -74,15 +67,7 @@ class AiohttpTransport:
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
         """Send the request; only the connect clock is checked here, the reader checks the rest."""
         try:
-            response = await self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                timeout=_timeout(None, request.connect),
-                allow_redirects=False,
-                proxy=self._proxy(request.url),
-            )
+            response = await self._send(request, None)
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(error, request) from error
         try:
@@ -95,6 +80,17 @@ class AiohttpTransport:
         """Close every connection."""
         await self._session.close()
 
+    def _send(self, request: HTTPRequest, total: float | None) -> _RequestContextManager:
+        return self._session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers=request.headers,
+            timeout=_timeout(total, request.connect),
+            allow_redirects=False,
+            proxy=self._proxy(request.url),
+        )
+
     async def _chunks(
         self, response: aiohttp.ClientResponse, request: HTTPRequest
     ) -> AsyncIterator[bytes]:
@@ -105,12 +101,12 @@ class AiohttpTransport:
             raise _failure(error, request) from error
 
     async def _body(self, response: aiohttp.ClientResponse, limits: AnswerLimits) -> bytes:
-        self._end_with_connection(response)
+        self._fail_on_disconnect(response)
         encoding = response.headers.get("Content-Encoding")
         if encoding:
             pieces = unpacked(response.content.iter_chunked(PIECE), encoding, limits)
             return b"".join([piece async for piece in pieces])
-        # Without the generator for compressed bodies, since most answers are small and plain.
+        # Most answers are small and plain; the generator for compressed ones would cost CPU.
         plain, size = [], 0
         while piece := await response.content.readany():
             size += len(piece)
@@ -122,11 +118,11 @@ class AiohttpTransport:
     def _pieces(
         self, response: aiohttp.ClientResponse, request: HTTPRequest
     ) -> AsyncIterator[bytes]:
-        self._end_with_connection(response)
+        self._fail_on_disconnect(response)
         encoding = response.headers.get("Content-Encoding", "")
         return unpacked(response.content.iter_chunked(PIECE), encoding, request.limits)
 
-    def _end_with_connection(self, response: aiohttp.ClientResponse) -> None:
+    def _fail_on_disconnect(self, response: aiohttp.ClientResponse) -> None:
         """Make the reader of a body fail when its connection is closed.
 
         aiohttp closes the connection at bytes that are not valid HTTP, such as a wrong chunk
@@ -166,17 +162,14 @@ def _failure(error: aiohttp.ClientError | OSError, request: HTTPRequest) -> Call
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         msg = f"no connection to {request.url} within {request.connect:g} s"
         return APITimeoutError(msg, clock="connect")
-    if isinstance(error, TimeoutError):
-        msg = f"no whole answer from {request.url} within {request.total:g} s"
+    if isinstance(error, TimeoutError) and request.total is not None:
+        msg = f"the answer from {request.url} was not complete within {request.total:g} s"
         return APITimeoutError(msg, clock="total")
     if isinstance(error, aiohttp.ClientConnectorError):
         reason = error.os_error.strerror or error
         return APIConnectionError(f"cannot connect to {request.url}: {reason}")
     if isinstance(error, aiohttp.ClientResponseError):
         reason = " ".join(error.message.split())
-        return APIConnectionError(
-            f"{request.url} did not answer in HTTP that can be read: {reason}"
-        )
-    return APIConnectionError(
-        f"the connection to {request.url} broke: {error or type(error).__name__}"
-    )
+        return APIConnectionError(f"the answer from {request.url} is not valid HTTP: {reason}")
+    reason = str(error) or type(error).__name__
+    return APIConnectionError(f"the connection to {request.url} broke: {reason}")

@@ -36,13 +36,13 @@ _ASLEEP = frozenset({502, 503, 504})
 async def trouble_at(transport: Transport, request: HTTPRequest) -> str | None:
     """What keeps the server from answering a cheap request; None if it is awake.
 
-    Any answer of the server itself means that it is awake, also one that refuses the request:
-    the prompts will then get the full error.
+    An answer of the server itself means that it is awake, even if it refuses the request: the
+    prompts will then get the full error.
     """
     try:
         reply = await transport.fetch(request)
     except (APIConnectionError, APITimeoutError) as error:
-        return None if _lasting(error) else error.message
+        return None if _is_lasting(error) else error.message
     except CallError:  # the server is awake, although its answer cannot be read
         return None
     return f"HTTP {reply.status} from {request.url}" if reply.status in _ASLEEP else None
@@ -92,22 +92,22 @@ class Readiness:
             for pause in _pauses():
                 trouble = await probe()
                 if trouble is None:
-                    self._found_awake()
+                    self._set_awake()
                     return slept
                 slept = True
-                await asyncio.sleep(min(pause, self._found_asleep(trouble, bound)))
+                await asyncio.sleep(min(pause, self._set_asleep(trouble, bound)))
         raise AssertionError  # the loop ends by returning or raising
 
-    def _found_awake(self) -> None:
+    def _set_awake(self) -> None:
         if self._asleep_since is not None:
             self._woke_at = _now()
             log.info("%s is awake after %.1f s", self._origin, self._woke_at - self._asleep_since)
         self._awake, self._asleep_since = True, None
 
-    def _found_asleep(self, trouble: str, bound: float) -> float:
+    def _set_asleep(self, trouble: str, bound: float) -> float:
         """Note that the server is asleep; return the seconds that are left for it to wake up."""
         self._awake = False
-        if self._asleep_since is None or self._is_forgotten(bound):
+        if self._asleep_since is None or self._may_wait_again(bound):
             self._asleep_since = _now()
             log.info("%s is asleep (%s); waiting up to %g s", self._origin, trouble, bound)
         left = self._asleep_since + bound - _now()
@@ -118,7 +118,7 @@ class Readiness:
             raise self._never_woke(bound)
         return left
 
-    def _is_forgotten(self, bound: float) -> bool:
+    def _may_wait_again(self, bound: float) -> bool:
         """Whether the last call was so long ago that a full new wait may begin.
 
         Until then, each new call probes a server that did not wake in time only once. Otherwise
@@ -129,8 +129,8 @@ class Readiness:
 
     def _never_woke(self, bound: float) -> APITimeoutError:
         msg = (
-            f"{self._origin} did not wake within {bound:g} s ({self._trouble}); see whether its "
-            "instance can start, or raise the engine's cold_start"
+            f"{self._origin} did not wake within {bound:g} s ({self._trouble}); check whether its "
+            "instance can start, or set a larger cold_start for the engine"
         )
         return APITimeoutError(msg, clock="cold_start")
 
@@ -150,10 +150,10 @@ def _means_asleep(error: CallError) -> bool:
     if error.status is not None:
         return error.status in _ASLEEP and error.retryable
     unreachable = isinstance(error, (APIConnectionError, APITimeoutError))
-    return unreachable and error.retryable and not _lasting(error)
+    return unreachable and error.retryable and not _is_lasting(error)
 
 
-def _lasting(error: BaseException) -> bool:
+def _is_lasting(error: BaseException) -> bool:
     """Whether waiting does not help: the host does not exist, or its certificate is wrong."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, (socket.gaierror, ssl.SSLError)):

@@ -77,7 +77,7 @@ class Unpacker:
     def finish(self) -> None:
         """Raise UnexpectedResponseError if the compressed data has not ended."""
         if self._head or (self._stream is not None and not self._stream.eof):
-            msg = f"the answer is cut: its {self._encoding} data has no end"
+            msg = f"the answer is cut: its {self._encoding} data is not complete"
             raise UnexpectedResponseError(msg, status=_OK, cut=True)
 
     def _begin(self, data: bytes) -> None:
@@ -119,7 +119,7 @@ def _unpacker(encoding: str) -> Unpacker | None:
     if name in {"gzip", "deflate"}:
         return Unpacker(name)
     msg = (
-        f"the answer has the Content-Encoding {encoding!r}; only {ACCEPT_ENCODING} are read, "
-        "and a header Accept-Encoding of the engine must not ask for more"
+        f"the answer has the Content-Encoding {encoding!r}, but llmengine can read only "
+        f"{ACCEPT_ENCODING}; remove the Accept-Encoding from the engine's headers"
     )
     raise UnexpectedResponseError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,9 +15,13 @@ from llmengine.transport.surplus import close_with_surplus
 from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from llmengine.transport.base import HTTPRequest
+    from llmengine.types.errors import CallError
+
+
+_FAILURES = (httpx.TransportError, TimeoutError)
 
 
 class HttpxTransport:
@@ -32,10 +36,12 @@ class HttpxTransport:
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
         """Send the request and read the whole answer within its clocks."""
-        with _mapped(request):
+        try:
             async with asyncio.timeout(request.total), self._sent(request) as response:
                 body = b"".join([piece async for piece in _pieces(response, request)])
                 return HTTPReply(response.status_code, response.headers, body)
+        except _FAILURES as error:
+            raise _failure(error, request) from error
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest) -> AsyncIterator[HTTPStream]:
@@ -56,8 +62,10 @@ class HttpxTransport:
             headers=httpx.Headers(request.headers, encoding="utf-8"),
             timeout=httpx.Timeout(None, connect=request.connect),
         )
-        with _mapped(request):
+        try:
             response = await self._client.send(built, stream=True)
+        except _FAILURES as error:
+            raise _failure(error, request) from error
         if not response.is_stream_consumed:  # the answer of a mock is consumed already
             response.stream = _OneAnswer(response)
         try:
@@ -82,9 +90,11 @@ class _OneAnswer(httpx.AsyncByteStream):
 
 
 async def _chunks(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:
-    with _mapped(request):
+    try:
         async for piece in _pieces(response, request):
             yield piece
+    except _FAILURES as error:
+        raise _failure(error, request) from error
 
 
 def _pieces(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[bytes]:
@@ -94,19 +104,17 @@ def _pieces(response: httpx.Response, request: HTTPRequest) -> AsyncIterator[byt
     return unpacked(response.aiter_raw(), encoding, request.limits)
 
 
-@contextmanager
-def _mapped(request: HTTPRequest) -> Iterator[None]:
-    try:
-        yield
-    except httpx.ConnectTimeout as error:
-        msg = f"no connection to {request.url} within {request.connect:g} s"
-        raise APITimeoutError(msg, clock="connect") from error
-    except TimeoutError as error:
-        msg = f"no whole answer from {request.url} within {request.total:g} s"
-        raise APITimeoutError(msg, clock="total") from error
-    except httpx.ConnectError as error:
-        msg = f"cannot connect to {request.url}: {error}"
-        raise APIConnectionError(msg) from error
-    except httpx.TransportError as error:
-        msg = f"the connection to {request.url} broke: {error or type(error).__name__}"
-        raise APIConnectionError(msg) from error
+def _failure(error: httpx.TransportError | TimeoutError, request: HTTPRequest) -> CallError:
+    """The CallError for an exception of httpx."""
+    url = request.url
+    if isinstance(error, httpx.ConnectTimeout):
+        return APITimeoutError(
+            f"no connection to {url} within {request.connect:g} s", clock="connect"
+        )
+    if isinstance(error, TimeoutError) and request.total is not None:
+        msg = f"the answer from {url} was not complete within {request.total:g} s"
+        return APITimeoutError(msg, clock="total")
+    if isinstance(error, httpx.ConnectError):
+        return APIConnectionError(f"cannot connect to {url}: {error}")
+    reason = str(error) or type(error).__name__
+    return APIConnectionError(f"the connection to {url} broke: {reason}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 from llmengine.types.secrets import mask_logins, scrub
 
@@ -31,13 +30,13 @@ def scrub_logs() -> None:
         _installed = True
         make = logging.getLogRecordFactory()
 
-        def made(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        def make_clean(*args: object, **kwargs: object) -> logging.LogRecord:
             record = make(*args, **kwargs)
             if record.name.partition(".")[0] in _PACKAGES:
                 _scrub(record)
             return record
 
-        logging.setLogRecordFactory(made)
+        logging.setLogRecordFactory(make_clean)
 
 
 def _scrub(record: logging.LogRecord) -> None:

@@ -1,4 +1,4 @@
-"""The rules for sending requests to one server: stream clocks, request pace and retries."""
+"""The rules for requests to one server: the clocks of streams, the request rate and retries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class StreamClock:
-    """The deadlines of one stream: when the next bytes must have come, and by which clock.
+    """The deadlines of one stream: when the next bytes must have arrived, and by which clock.
 
     All times are seconds of one monotonic clock; ``started`` is when the request was sent. Only
     generated content restarts the gap clock, so keep-alive comments do not count.
@@ -62,15 +62,15 @@ class StreamClock:
         """The error that says that the clock with that name has run out."""
         limit = getattr(self, name)
         words = {
-            "first_token": "no token came within",
-            "gap": "no further content came for",
-            "total": "the stream was not done within",
+            "first_token": "no token arrived within",
+            "gap": "no further content arrived for",
+            "total": "the stream was not complete within",
         }
         return APITimeoutError(f"{words[name]} {limit:g} s", clock=name)
 
 
 # Pauses that follow each other within this many seconds are logged as a warning once.
-_SAME_TROUBLE = 60.0
+_SAME_SERIES = 60.0
 
 
 class Pace:
@@ -87,19 +87,19 @@ class Pace:
         self._free_at = 0.0
         self._pause_began = self._pause_ends = 0.0
         self._paused_before = 0.0  # the sum of all pauses before this one
-        self._told = 0.0  # the longest pause that was logged in the present series of pauses
+        self._logged = 0.0  # the longest pause that was logged in the present series of pauses
 
     def cool(self, seconds: float) -> None:
         """Send nothing to this server with this key for that many seconds."""
         now = self._now()
         if now >= self._pause_ends:
-            if now - self._pause_ends > _SAME_TROUBLE:
-                self._told = 0.0
+            if now - self._pause_ends > _SAME_SERIES:
+                self._logged = 0.0
             self._paused_before += self._pause_ends - self._pause_began
             self._pause_began = now
         self._pause_ends = max(self._pause_ends, now + seconds)
-        if seconds > self._told:
-            self._told = seconds
+        if seconds > self._logged:
+            self._logged = seconds
             log.warning(
                 "%s asks to wait %.3g s (HTTP 429): no call with this key is sent until then",
                 self._origin,
@@ -128,8 +128,8 @@ class Pace:
         # after a pause the waiting calls are still sent one by one.
         async with self._queue:
             await self._pass_pause(until, patience)
-            while (early := self._free_at - self._now()) > 0:
-                await asyncio.sleep(early)
+            while (wait := self._free_at - self._now()) > 0:
+                await asyncio.sleep(wait)
                 await self._pass_pause(until, patience)
             self._free_at = self._now() + 60.0 / requests_per_minute
 
@@ -138,8 +138,8 @@ class Pace:
             if self._in_pauses() + pause > until:
                 raise RateLimitError(
                     f"{self._origin} asks to wait {pause:.3g} s more (it answered another call "
-                    f"with HTTP 429); this call was to wait {patience:g} s at most, as its "
-                    "timeout.wait says",
+                    f"with HTTP 429), but this call may wait {patience:g} s at most, by its "
+                    "timeout.wait",
                     clock="wait",
                     retry_after=pause,
                 )

@@ -119,8 +119,8 @@ class ServerQueue:
         answered = self._answered - sent.answered or sent.under_way
         self._limit, self._in_time = max(1, min(answered, sent.under_way) // 2), 0
         log.warning(
-            "%s lets calls wait until their time is up (%s, %d at once); it gets %d at once from "
-            "now on, and what ran out of time is sent again",
+            "%s does not answer all calls in time (%s, with %d calls at once); from now on it gets "
+            "at most %d calls at once, and the calls that ran out of time are sent again",
             self._origin,
             error.label,
             sent.under_way,
@@ -138,7 +138,7 @@ class ServerQueue:
 
 def _advice(sent: _Sent, answered: int) -> str:
     return (
-        f"it most likely waited in the server's queue: {sent.under_way} calls were under way at "
-        f"once, and the server answered {answered} in that time; lower the engine's "
-        "max_concurrency, raise its timeout, or have the server answer more calls at once"
+        f"it probably waited in the server's queue: {sent.under_way} calls were under way at the "
+        f"same time, and the server answered {answered} of them; set a smaller max_concurrency or "
+        "a larger timeout for the engine, or let the server answer more calls at once"
     )

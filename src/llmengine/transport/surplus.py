@@ -1,20 +1,23 @@
-"""Bytes that a server sends after the end of an answer: the connection is closed because of them.
+"""Closing of connections on which a server sends bytes after the end of an answer.
 
-httpx (and httpx2) keeps such bytes with the connection and takes them for the answer to the next
-request. Every later prompt on that connection would then get the answer of another prompt. aiohttp
-closes such a connection itself.
+httpx (and httpx2) keeps such bytes and takes them for the answer to the next request on the same
+connection. Every later prompt on that connection would then get the answer of another prompt.
+aiohttp closes such a connection itself.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Attributes that lead from the stream of a response to the parser of its connection, in httpx,
 # httpcore and h11.
-_WAY = ("_stream", "_httpcore_stream", "_connection", "_h11_state")
+_PATH = ("_stream", "_httpcore_stream", "_connection", "_h11_state")
 
 
-async def close_with_surplus(source: Any, extensions: Any) -> None:
+async def close_with_surplus(source: object, extensions: Mapping[str, object]) -> None:
     """Close the connection of a response that was read, if it holds more than that response.
 
     ``source`` is the stream of the response, which must not be closed yet, and ``extensions`` are
@@ -23,10 +26,11 @@ async def close_with_surplus(source: Any, extensions: Any) -> None:
     """
     parser = source
     while not hasattr(parser, "trailing_data"):
-        name = next((name for name in _WAY if hasattr(parser, name)), None)
+        name = next((name for name in _PATH if hasattr(parser, name)), None)
         if name is None:
             return
         parser = getattr(parser, name)
     data, _ = parser.trailing_data
-    if data and "network_stream" in extensions:
-        await extensions["network_stream"].aclose()
+    connection = extensions.get("network_stream")
+    if data and hasattr(connection, "aclose"):
+        await connection.aclose()
