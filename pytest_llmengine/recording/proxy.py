@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from llmengine.types.hosts import Visitors
+from llmengine.types.hosts import AllowedClients
 from llmengine.types.secrets import scrub
 from pytest_llmengine.recording.cassette import Tape
 from pytest_llmengine.recording.http import ASKED_METHOD, Client, ClientGone, LoopbackServer
@@ -40,7 +40,7 @@ class Proxy(ABC, Generic[TapeT]):
         allowed_hosts: Iterable[str] = (),
         cors: Iterable[str] = (),
     ) -> None:
-        self._visitors = Visitors.of(allowed_hosts, cors)
+        self._clients = AllowedClients.of(allowed_hosts, cors)
         self.redaction = Redaction(redact)
         self.strays: list[str] = []
         self._tape: TapeT | None = None
@@ -116,12 +116,12 @@ class Proxy(ABC, Generic[TapeT]):
     async def _turned_away(self, request: Request, client: Client) -> bool:
         """Answer a request that does not belong to the cassette; False if the request does."""
         headers = dict(request.headers)
-        refusal = self._visitors.refusal(headers.get("host"))
+        refusal = self._clients.refusal(headers.get("host"))
         if refusal is not None:
             await client.error(403, "host_not_allowed", refusal)
             return True
         origin = headers.get("origin")
-        client.reader_origin = origin if self._visitors.may_read(origin) else None
+        client.reader_origin = origin if self._clients.may_read(origin) else None
         if client.reader_origin and request.method == "OPTIONS" and ASKED_METHOD in headers:
             await client.permit(request)
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmengine.types.hosts import Visitors
+from llmengine.types.hosts import AllowedClients
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from llmengine.types.hosts import Visitors
 )
 def test_names_of_this_machine_are_taken(host: str) -> None:
     """With and without a port, in any case."""
-    assert Visitors.of().refusal(host) is None
+    assert AllowedClients.of().refusal(host) is None
 
 
 @pytest.mark.parametrize(
@@ -41,24 +41,24 @@ def test_names_of_this_machine_are_taken(host: str) -> None:
 )
 def test_other_names_are_refused(host: str) -> None:
     """A page reaches this machine only by a name of its own."""
-    assert "--allow-host" in str(Visitors.of().refusal(host))
+    assert "--allow-host" in str(AllowedClients.of().refusal(host))
 
 
 def test_configured_names_are_taken_as_well() -> None:
     """In any case; without a port in the setting, whatever the port of the request."""
-    visitors = Visitors.of(["Mock.Internal"])
+    clients = AllowedClients.of(["Mock.Internal"])
 
-    assert visitors.refusal("mock.internal:8000") is None
-    assert visitors.refusal("localhost") is None
-    assert visitors.refusal("other.internal") is not None
+    assert clients.refusal("mock.internal:8000") is None
+    assert clients.refusal("localhost") is None
+    assert clients.refusal("other.internal") is not None
 
 
 def test_server_that_is_open_to_its_network_takes_every_name_unless_told() -> None:
     """Who binds it to 0.0.0.0 reaches it by names that it cannot know."""
-    assert Visitors.of(listens_on="0.0.0.0").refusal("mock.internal") is None
-    assert Visitors.of(["a"], listens_on="0.0.0.0").refusal("mock.internal") is not None
+    assert AllowedClients.of(listens_on="0.0.0.0").refusal("mock.internal") is None
+    assert AllowedClients.of(["a"], listens_on="0.0.0.0").refusal("mock.internal") is not None
 
 
 def test_request_without_a_name_is_no_browsers() -> None:
     """HTTP/1.0 has no Host header."""
-    assert Visitors.of().refusal(None) is None
+    assert AllowedClients.of().refusal(None) is None

@@ -92,8 +92,8 @@ class Dialect(Protocol):
 class JSONStreamDecoder:
     """The base class of the decoders: it reads a stream as JSON objects, one per frame.
 
-    A frame is a server-sent event or a line. A subclass takes in one object at a time. All errors
-    that are raised hold what had arrived as their `partial`.
+    A frame is a server-sent event or a line. A subclass reads one object at a time. The `partial`
+    of every error holds what had arrived.
     """
 
     __slots__ = ("_done", "_frames", "_id", "_model", "_request", "_usage", "_warnings")
@@ -146,8 +146,8 @@ class JSONStreamDecoder:
         """What has arrived so far; ``finished`` is True once the end of the answer has come."""
         raise NotImplementedError
 
-    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
-        """Take in one object and add the deltas that it completes.
+    def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+        """Read one object of the stream and add the deltas that it completes.
 
         Raises FieldError for an object of another kind.
         """
@@ -175,7 +175,7 @@ class JSONStreamDecoder:
         if value.get("error") or value.get("type") == "error":
             raise self._with_partial(stream_failure(value))
         try:
-            self._take(value, deltas)
+            self._read_object(value, deltas)
         except FieldError as error:
             problem = f"{self._FRAME} is not {self._EXPECTED}"
             raise self._with_partial(not_read(problem, error, frame)) from None

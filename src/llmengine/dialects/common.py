@@ -31,7 +31,7 @@ from llmengine.types.errors import (
     UnexpectedResponseError,
 )
 from llmengine.types.outputs import LLMOutput, Logprob
-from llmengine.types.sampling import SamplingParams, is_neutral, refuse_what_is_lost
+from llmengine.types.sampling import SamplingParams, is_neutral, refuse_native_only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +62,14 @@ def sampling_fields(
     sampling: SamplingParams,
     names: Mapping[str, str],
     format_name: str,
-    advice: str = "leave it out, or put what this server calls it into extra_body",
+    advice: str = "leave it out, or put this server's own field for it into extra_body",
 ) -> dict[str, object]:
     """The sampling parameters that are set, under the wire names in `names`.
 
     Raises InvalidRequestError for a parameter that has no wire name, unless its value has no
     effect. The message ends with ``advice``.
     """
-    refuse_what_is_lost(sampling)
+    refuse_native_only(sampling)
     fields: dict[str, object] = {}
     for name, value in sampling.given().items():
         wire_name = names.get(name)

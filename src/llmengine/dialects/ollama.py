@@ -311,7 +311,7 @@ class OllamaChatDecoder(JSONStreamDecoder):
         # A last line that is not the beginning of an object is an error.
         return frame.lstrip().startswith(b"{") and super()._is_cut(frame)
 
-    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+    def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         if _only_loaded(value):
             raise FieldError("the server only loaded or unloaded the model")
         self._model = self._model or label(value, "model", self._warnings)

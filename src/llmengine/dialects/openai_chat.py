@@ -78,7 +78,7 @@ def decode(body: bytes, request: ChatRequest, *, null_completes: bool = False) -
         failed.partial = replace(output, finished=False) if output.outputs else None
         raise failed
     if not output.outputs:
-        raise unexpected("an answer without choices", body)
+        raise unexpected("the answer has no choices", body)
     if not null_completes and None in [answer.finish_reason for answer in output.outputs]:
         raise unfinished(output, body)
     if len(output.outputs) < (request.sampling.n or 1):
@@ -117,7 +117,7 @@ def _output(choice: Mapping[str, object], place: int, request: ChatRequest) -> C
     parts = reasoning_and_text(message, _MESSAGE)
     reasoning, answer = parts if parts[0] else split_think(parts[1], request.reasoning)
     calls = tuple([_tool_call(call) for call in objects(message, "tool_calls", _MESSAGE)])
-    tokens = choice_logprobs(choice) or None
+    tokens = _choice_logprobs(choice) or None
     index = count(choice, "index", "choices[].")
     return CompletionOutput(
         place if index is None else index,
@@ -125,14 +125,14 @@ def _output(choice: Mapping[str, object], place: int, request: ChatRequest) -> C
         whole_numbers(choice, "token_ids", "choices[]."),
         cumulative(tokens),
         tokens,
-        finish_reason(choice, refused=bool(message.get("refusal")), called=bool(calls)),
-        stop_reason(choice),
+        _finish_reason(choice, refused=bool(message.get("refusal")), called=bool(calls)),
+        _stop_reason(choice),
         reasoning,
         calls,
     )
 
 
-def finish_reason(choice: Mapping[str, object], *, refused: bool, called: bool) -> str | None:
+def _finish_reason(choice: Mapping[str, object], *, refused: bool, called: bool) -> str | None:
     """Why the answer ended; None if it has not ended.
 
     "stop" becomes "refusal" or "tool_calls" if the answer is one. OpenAI sends "stop" for
@@ -144,7 +144,7 @@ def finish_reason(choice: Mapping[str, object], *, refused: bool, called: bool) 
     return "refusal" if refused else "tool_calls" if called else reason
 
 
-def stop_reason(choice: Mapping[str, object]) -> int | str | None:
+def _stop_reason(choice: Mapping[str, object]) -> int | str | None:
     """The token or the string that stopped the answer; only vLLM sends it."""
     value = choice.get("stop_reason")
     if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
@@ -152,7 +152,7 @@ def stop_reason(choice: Mapping[str, object]) -> int | str | None:
     raise wrong("choices[].stop_reason", "text or a whole number", value)
 
 
-def choice_logprobs(choice: Mapping[str, object]) -> tuple[Logprob, ...]:
+def _choice_logprobs(choice: Mapping[str, object]) -> tuple[Logprob, ...]:
     """The log-probabilities of a choice's tokens; () if there are none."""
     value = mapping(choice, "logprobs", "choices[].")
     return logprobs(value, "content", "choices[].logprobs.") if value else ()
@@ -239,13 +239,13 @@ class OpenAIChatDecoder(JSONStreamDecoder):
     def _read_other(self, frame: bytes) -> list[Delta]:
         if frame.strip() != _DONE:
             return super()._read_other(frame)
-        # It completes text that was held back, and the usage of an earlier chunk is still to come.
+        # It completes text that was held back. Usage from an earlier chunk is reported last.
         self._done = True
         deltas = [d for c in self._choices.values() if (d := c.end()) is not None]
         self._report_usage(deltas)
         return deltas
 
-    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+    def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         self._id = self._id or label(value, "id", self._warnings)
         self._model = self._model or label(value, "model", self._warnings)
         if self._prompt_token_ids is None and "prompt_token_ids" in value:
@@ -273,17 +273,17 @@ class OpenAIChatDecoder(JSONStreamDecoder):
         if parts is None:
             parts = self._choices[index] = self._new_parts(index)
         if choice.get("stop_reason") is not None:
-            parts.stop_reason = stop_reason(choice)
+            parts.stop_reason = _stop_reason(choice)
         message = mapping(choice, "delta", "choices[].") or {}
         if message.get("refusal"):
             parts.refused = True
         calls = objects(message, "tool_calls", _DELTA) if "tool_calls" in message else []
-        tokens = choice_logprobs(choice) if choice.get("logprobs") is not None else ()
+        tokens = _choice_logprobs(choice) if choice.get("logprobs") is not None else ()
         ids = whole_numbers(choice, "token_ids", "choices[].") if "token_ids" in choice else None
         reasoning, answer = reasoning_and_text(message, _DELTA)
         if choice.get("finish_reason") is None:
             return parts.add(answer, reasoning, calls, tokens, token_ids=ids)
-        reason = finish_reason(choice, refused=parts.refused, called=parts.called or bool(calls))
+        reason = _finish_reason(choice, refused=parts.refused, called=parts.called or bool(calls))
         delta = parts.add(answer, reasoning, calls, tokens, reason, token_ids=ids)
         if (failed := failed_reason(reason)) is not None:
             raise self._with_partial(failed)

@@ -265,7 +265,7 @@ class ResponsesDecoder(JSONStreamDecoder):
     def _read_other(self, frame: bytes) -> list[Delta]:
         return [] if frame.strip() == _DONE else super()._read_other(frame)
 
-    def _take(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
+    def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         kind = required_text(value, "type").removeprefix("response.")
         reader = self._READERS.get(kind)
         if reader is not None:

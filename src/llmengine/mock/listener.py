@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from llmengine.types.hosts import Visitors
+    from llmengine.types.hosts import AllowedClients
 
 
-def guarded(app: ASGIApp, visitors: Visitors) -> ASGIApp:
+def guarded(app: ASGIApp, clients: AllowedClients) -> ASGIApp:
     """The application with a check of the Host header and CORS for the allowed origins."""
-    if visitors.origins:
+    if clients.origins:
         app = CORSMiddleware(
-            app, allow_origins=sorted(visitors.origins), allow_methods=["*"], allow_headers=["*"]
+            app, allow_origins=sorted(clients.origins), allow_methods=["*"], allow_headers=["*"]
         )
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = visitors.refusal(Headers(scope=scope).get("host"))
+        refusal = clients.refusal(Headers(scope=scope).get("host"))
         if refusal is None:
             await app(scope, receive, send)
             return

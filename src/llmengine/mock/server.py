@@ -12,7 +12,7 @@ from llmengine.mock.behaviour import Behaviour, Script
 from llmengine.mock.service import Service
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError
-from llmengine.types.hosts import Visitors
+from llmengine.types.hosts import AllowedClients
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,9 +33,9 @@ class MockServer:
     With ``port`` 0 the server takes a free port. With an ``api_key`` every request must carry it as
     a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. ``allowed_hosts``
     are names of this machine, and ``cors`` are origins of web pages, that are accepted besides
-    those of loopback (see `Visitors`). ``behaviour`` changes what the server does, ``script`` what
-    it says and which faults it plays. The end of the ``with`` block raises the error of the server
-    or of a hook, if there was one, so that a defect is not taken for an answer.
+    those of loopback (see `AllowedClients`). ``behaviour`` changes what the server does, ``script``
+    what it says and which faults it plays. The end of the ``with`` block raises the error of the
+    server or of a hook, if there was one, so that a defect is not taken for an answer.
     Raises ConfigError if the address cannot be bound.
     """
 
@@ -61,7 +61,7 @@ class MockServer:
         )
         self.play(script or Script())
         self._address = (host, port)
-        self._visitors = Visitors.of(allowed_hosts, cors, listens_on=host)
+        self._clients = AllowedClients.of(allowed_hosts, cors, listens_on=host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Lock()
@@ -114,7 +114,7 @@ class MockServer:
         from llmengine.mock.app import build  # noqa: PLC0415 - starlette is heavy
         from llmengine.mock.listener import guarded  # noqa: PLC0415 - the same
 
-        app = guarded(build(self._service), self._visitors)
+        app = guarded(build(self._service), self._clients)
         listener = _bound(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         ready: Future[asyncio.AbstractEventLoop] = Future()

@@ -141,8 +141,8 @@ class AiohttpTransport:
     def _closed(self, closed: asyncio.Future[None], protocol: ResponseHandler) -> None:
         content, broken = self._reading.pop(protocol), closed.exception() or protocol.exception()
         if not content.is_eof() and content.exception() is None:
-            said = " ".join(str(broken or "it was closed in the middle of the body").split())
-            content.set_exception(aiohttp.ClientPayloadError(said))
+            reason = " ".join(str(broken or "it was closed in the middle of the body").split())
+            content.set_exception(aiohttp.ClientPayloadError(reason))
 
     def _proxy(self, url: str) -> str | None:
         if not self._proxies:

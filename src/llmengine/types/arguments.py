@@ -70,7 +70,7 @@ def _problem(
     what: str, unknown: Mapping[str, object], known: list[str], advice: Advice | None
 ) -> str:
     if not unknown:
-        return f"{what} was given too many arguments; name them: {', '.join(known)}"
-    said = advice(unknown) if advice is not None else None
+        return f"{what} was given too many arguments; give them by name: {', '.join(known)}"
+    hint = advice(unknown) if advice is not None else None
     names = ", ".join(map(repr, unknown))
-    return f"{what} has no argument {names}; {said or suggestion(next(iter(unknown)), known)}"
+    return f"{what} has no argument {names}; {hint or suggestion(next(iter(unknown)), known)}"

@@ -147,10 +147,10 @@ class CallError(LLMEngineError):
 
     @property
     def label(self) -> str:
-        """What kind of failure it was, without a word of the server's or the prompt's."""
+        """The kind of the failure, without any text of the server or the prompt."""
         kind = type(self).__name__
-        said = f"HTTP {self.status}" if self.status is not None else self.clock
-        return f"{kind} ({said})" if said else kind
+        detail = f"HTTP {self.status}" if self.status is not None else self.clock
+        return f"{kind} ({detail})" if detail else kind
 
     def advise(self, advice: str) -> None:
         """Add to the message what the user can do."""
@@ -196,8 +196,8 @@ class NotFoundError(CallError):
 class RateLimitError(CallError):
     """The server asks for fewer requests (429).
 
-    ``clock`` is ``wait`` if the server said so to another call and asks for a longer pause than
-    this call may wait; nothing was sent then.
+    ``clock`` is ``wait`` if this call was not sent at all, because the server has answered another
+    call with 429 and asks for a longer pause than this call may wait.
     """
 
     _retryable = True
@@ -233,7 +233,7 @@ class UnexpectedResponseError(CallError):
 
     @property
     def label(self) -> str:
-        """What kind of failure it was, without a word of the server's or the prompt's."""
+        """The kind of the failure, without any text of the server or the prompt."""
         return f"{super().label}, empty or cut" if self.cut else super().label
 
 
@@ -274,8 +274,8 @@ def detached(error: E) -> E:
     """The error without the frames of the call, which hold requests, keys and bodies.
 
     Tools that report errors show the variables of frames, and an error that is kept would keep
-    them in memory. The causes of the error are treated alike; those that HTTP clients raised
-    become an HTTPClientError.
+    them in memory. The causes of the error are changed in the same way; a cause that an HTTP client
+    raised becomes an HTTPClientError.
     """
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     error.__traceback__ = error.__context__ = None
@@ -290,9 +290,10 @@ def _without_request(error: BaseException) -> BaseException:
     kind = type(error)
     if kind.__module__.partition(".")[0] not in _HTTP_CLIENTS:
         return error
-    words = HTTPClientError(mask_logins(scrub(f"{kind.__module__}.{kind.__qualname__}: {error}")))
-    words.__cause__ = error.__cause__
-    return words
+    message = mask_logins(scrub(f"{kind.__module__}.{kind.__qualname__}: {error}"))
+    replacement = HTTPClientError(message)
+    replacement.__cause__ = error.__cause__
+    return replacement
 
 
 def _safe(text: str) -> str:

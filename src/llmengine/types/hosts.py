@@ -1,4 +1,4 @@
-"""Host names: whether a host is this machine, and which names a local server answers for."""
+"""Host names: whether a host is this machine, and which clients a local server answers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def is_loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Visitors:
+class AllowedClients:
     """The clients that a local server answers: those that use its own names, but not web pages.
 
-    A web page can make a name of its own point to 127.0.0.1 (DNS rebinding), and could then read
+    A web page can let a name of its own point to 127.0.0.1 (DNS rebinding), and could then read
     the answers of a local server. The Host header shows this. ``hosts`` are additional allowed
     names, without a port. ``origins`` are the origins of web pages that may read answers (CORS);
     by default there are none. A server that listens on an address other than loopback is open to
@@ -41,8 +41,8 @@ class Visitors:
     @classmethod
     def of(
         cls, hosts: Iterable[str] = (), origins: Iterable[str] = (), listens_on: str = "127.0.0.1"
-    ) -> Visitors:
-        """The visitors of a server; host names are case-insensitive."""
+    ) -> AllowedClients:
+        """The allowed clients of a server; host names are case-insensitive."""
         names = frozenset(host.lower().rstrip(".") for host in hosts)
         return cls(names, frozenset(origins), listens_on)
 
@@ -51,19 +51,19 @@ class Visitors:
 
         A request without the header (HTTP/1.0) is answered, because browsers always send it.
         """
-        if host is None or self._takes(host):
+        if host is None or self._accepts(host):
             return None
         return (
-            f"the Host header is {host!r}, and this server answers only for localhost and loopback "
-            "addresses, so that no web page reaches it by a name of its own; to accept the name, "
-            "start it with --allow-host"
+            f"the Host header is {host!r}, but this server answers only for localhost and loopback "
+            "addresses, to protect it from web pages; to accept the name, start the server with "
+            "--allow-host"
         )
 
     def may_read(self, origin: str | None) -> bool:
         """Whether a web page of that origin may read answers."""
         return origin is not None and bool(self.origins & {origin, "*"})
 
-    def _takes(self, host: str) -> bool:
+    def _accepts(self, host: str) -> bool:
         if not self.hosts and not is_loopback(self.listens_on):
             return True
         try:

@@ -60,16 +60,16 @@ def _advice(unknown: Mapping[str, object]) -> str | None:
 
 
 _OTHER_NAMES = {
-    "max_completion_tokens": "it is 'max_tokens' here",
-    "max_new_tokens": "it is 'max_tokens' here",
-    "num_predict": "it is 'max_tokens' here",
-    "repeat_penalty": "it is 'repetition_penalty' here",
-    "best_of": "vLLM and OpenAI no longer have it; ask for n answers and choose",
+    "max_completion_tokens": "use 'max_tokens'",
+    "max_new_tokens": "use 'max_tokens'",
+    "num_predict": "use 'max_tokens'",
+    "repeat_penalty": "use 'repetition_penalty'",
+    "best_of": "vLLM and OpenAI no longer have it; request n answers and choose one of them",
     "response_format": "give the call an output_model, json_schema=... or json_mode=True",
     "guided_json": "give the call an output_model, or structured_outputs={'json': ...}",
-    "guided_regex": "write structured_outputs={'regex': ...}",
-    "guided_choice": "write structured_outputs={'choice': ...}",
-    "guided_grammar": "write structured_outputs={'grammar': ...}",
+    "guided_regex": "use structured_outputs={'regex': ...}",
+    "guided_choice": "use structured_outputs={'choice': ...}",
+    "guided_grammar": "use structured_outputs={'grammar': ...}",
 }
 
 
@@ -127,7 +127,7 @@ class SamplingParams:
 
         All attributes of a ``vllm.SamplingParams`` are read, also its defaults (``max_tokens`` is
         16 in vLLM), because in-process vLLM would use them. Attributes that this class has no
-        field for are only in ``native``; see `refuse_what_is_lost`.
+        field for are only in ``native``; see `refuse_native_only`.
         """
         if params is None:
             return cls()
@@ -138,7 +138,7 @@ class SamplingParams:
         if not hasattr(params, "temperature"):
             msg = (
                 f"sampling_params is a {type(params).__name__}; give a SamplingParams, "
-                "a vllm.SamplingParams, a mapping of its fields, or a list with one a prompt"
+                "a vllm.SamplingParams, a mapping of its fields, or a list with one per prompt"
             )
             raise InvalidRequestError(msg)
         values = {name: getattr(params, name, None) for name in _NAMES}
@@ -158,7 +158,7 @@ class SamplingParams:
         if over.native is None:
             if not chosen:
                 return self
-            refuse_what_is_lost(self)
+            refuse_native_only(self)
         defaults = self.given()
         if not defaults:
             return over
@@ -179,7 +179,7 @@ _WHOLE = frozenset(
 _LISTS: dict[str, type] = {"stop": str, "stop_token_ids": int, "bad_words": str}
 
 # Fields of vllm.SamplingParams that no HTTP route accepts, with the value that has no effect.
-_NOT_OURS: dict[str, object] = {
+_NATIVE_ONLY: dict[str, object] = {
     "allowed_token_ids": None,
     "detokenize": True,
     "extra_args": None,
@@ -220,16 +220,16 @@ def _items(name: str, value: object, kind: type) -> tuple[object, ...] | None:
     raise InvalidRequestError(msg)
 
 
-def refuse_what_is_lost(params: SamplingParams) -> None:
+def refuse_native_only(params: SamplingParams) -> None:
     """Raise InvalidRequestError for a field of ``native`` that cannot be sent to a server."""
     if params.native is None:
         return
-    for name, nothing in _NOT_OURS.items():
-        value = getattr(params.native, name, nothing)
-        if value not in (nothing, None, [], {}):
+    for name, neutral in _NATIVE_ONLY.items():
+        value = getattr(params.native, name, neutral)
+        if value not in (neutral, None, [], {}):
             msg = (
-                f"vllm.SamplingParams.{name} is {value!r}, which servers take in no common field; "
-                "leave it out, or put what the server calls it into extra_body"
+                f"vllm.SamplingParams.{name} is {value!r}, but servers have no common field for "
+                "it; leave it out, or put the server's own field for it into extra_body"
             )
             raise InvalidRequestError(msg)
 
@@ -282,7 +282,7 @@ def checked(value: object) -> dict[str, object] | None:
     if unknown := sorted(given.keys() - _KINDS.keys()):
         raise _wrong(value, f"{unknown[0]!r} is unknown; known are {', '.join(_KINDS)}")
     if len(given) > 1:
-        raise _wrong(value, f"{' and '.join(given)} are given; a server takes one of them")
+        raise _wrong(value, f"{' and '.join(given)} are given; a server takes only one of them")
     for kind, wanted in given.items():
         words, fits = _KINDS[kind]
         if not fits(wanted):

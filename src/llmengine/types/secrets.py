@@ -187,7 +187,7 @@ _OPEN_HEADERS = frozenset(
 )
 # If the name of a header does not suggest a key, only a value that looks random is taken for one.
 # Otherwise a short word, such as the name of a team, would be masked in answers.
-_DRAWN = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{20,}")
+_RANDOM = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{20,}")
 # Prefix with which litellm refers to a key in an environment variable.
 _REFERENCE = "os.environ/"
 
@@ -212,14 +212,14 @@ def learn_headers(headers: Mapping[str, str]) -> None:
         if is_secret_name(name, "header"):
             for key in keys_in(name, value):
                 learn(key)
-        elif name.lower() not in _OPEN_HEADERS and _DRAWN.fullmatch(value):
+        elif name.lower() not in _OPEN_HEADERS and _RANDOM.fullmatch(value):
             learn(value)
 
 
 def keys_in(name: str, value: str) -> list[str]:
     """The keys in the value of a header: without the scheme, and one per cookie."""
     if name.lower() in {"cookie", "set-cookie"}:
-        return [crumb.partition("=")[2].strip() for crumb in value.split(";")]
+        return [cookie.partition("=")[2].strip() for cookie in value.split(";")]
     scheme, _, key = value.rpartition(" ")
     if scheme.lower() != "basic":
         return [key]
