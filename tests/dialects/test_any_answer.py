@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
+from llmengine.dialects.common import ThinkSplitter, split_think, split_unopened
 from llmengine.dialects.errors import retry_after
 from llmengine.dialects.framing import NDJSONDecoder, SSEDecoder
-from llmengine.dialects.streaming import ThinkSplitter, split_think, split_unopened
 
 # The same examples in every run; tools/fuzz looks for others.
 settings.register_profile("answers", derandomize=True, deadline=None, max_examples=150)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmengine.dialects.streaming import ThinkSplitter, split_think, split_unopened
+from llmengine.dialects.common import ThinkSplitter, split_think, split_unopened
 
 
 def _joined(*pieces: str) -> tuple[str | None, str]:

@@ -1,13 +1,15 @@
 """What the chat formats share when they build requests and read answers.
 
 The file holds the functions that turn sampling parameters into fields of a request body, and the
-readers and errors for parts of an answer that several formats have in common.
+readers and errors for parts of an answer that several formats have in common, such as reasoning
+between ``<think>`` tags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
@@ -303,3 +305,154 @@ def _with_partial(problem: str, output: LLMOutput, body: bytes) -> UnexpectedRes
     message = f"{problem} (the part that arrived is in .partial): {quoted}"
     partial = replace(output, finished=False)
     return UnexpectedResponseError(message, status=_OK, body=quoted, partial=partial)
+
+
+_OPEN = "<think>"
+_CLOSE = "</think>"
+_QUOTES = ("`", "'", '"', "\u201c", "\u201d", "\u2018", "\u2019", "\u00ab", "\u00bb")
+_FENCE = "```"
+# More blanks than this count as text, so that a model that loops on whitespace is noticed early.
+_MAX_BLANKS = 16
+
+
+class _Where(Enum):
+    START = auto()
+    THINKING = auto()
+    AFTER = auto()
+    TEXT = auto()
+
+
+class ThinkSplitter:
+    """Splits text that comes in pieces into reasoning (``<think>...</think>``) and answer.
+
+    Only a tag at the start of the text counts; a few blanks may stand before it. If the closing
+    tag is missing, all that follows is reasoning. Whitespace before the opening tag and after the
+    closing tag is dropped. The text that is held back is never longer than those blanks and one
+    unfinished tag.
+    """
+
+    __slots__ = ("_held", "_where")
+
+    def __init__(self) -> None:
+        self._where = _Where.START
+        self._held = ""
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether all that follows is answer, so that `feed` need not be called any more."""
+        return self._where is _Where.TEXT
+
+    @property
+    def pending(self) -> tuple[str, str]:
+        """The text that is held back, as (reasoning, text), if nothing more follows."""
+        if self._where is _Where.THINKING:
+            return self._held, ""
+        return "", self._held
+
+    def feed(self, piece: str) -> tuple[str, str]:
+        """The (reasoning, text) that is certain once `piece` has arrived."""
+        if self._where is _Where.TEXT:
+            return "", piece
+        piece = self._held + piece
+        self._held = ""
+        if self._where is _Where.START:
+            return self._open(piece)
+        if self._where is _Where.THINKING:
+            return self._think(piece)
+        return "", self._answer(piece)
+
+    def finish(self) -> tuple[str, str]:
+        """The (reasoning, text) that was held back; the text has ended."""
+        rest = self.pending
+        self._held = ""
+        return rest
+
+    def _open(self, piece: str) -> tuple[str, str]:
+        """Look for the opening tag at the start of the text."""
+        start = piece.lstrip()
+        near = len(piece) - len(start) <= _MAX_BLANKS
+        if near and start.startswith(_OPEN):
+            self._where = _Where.THINKING
+            return self._think(start[len(_OPEN) :])
+        if near and _OPEN.startswith(start):
+            self._held = piece
+            return "", ""
+        self._where = _Where.TEXT
+        return "", piece
+
+    def _think(self, piece: str) -> tuple[str, str]:
+        """Look for the closing tag and hold back what may be its beginning."""
+        reasoning, tag, after = piece.partition(_CLOSE)
+        if tag:
+            self._where = _Where.AFTER
+            return reasoning, self._answer(after)
+        keep = _tag_begun(piece)
+        self._held = piece[len(piece) - keep :]
+        return piece[: len(piece) - keep], ""
+
+    def _answer(self, piece: str) -> str:
+        """The answer without the whitespace between the closing tag and the answer."""
+        text = piece.lstrip()
+        if text:
+            self._where = _Where.TEXT
+        return text
+
+
+def _tag_begun(piece: str) -> int:
+    """Length of the longest suffix of `piece` that may begin a closing tag."""
+    at = piece.rfind("<", -len(_CLOSE) + 1)
+    return len(piece) - at if at >= 0 and _CLOSE.startswith(piece[at:]) else 0
+
+
+def is_off(reasoning: bool | str | None) -> bool:
+    """Whether a request turns reasoning off; OpenAI's value for that is "none"."""
+    return reasoning is False or reasoning == "none"
+
+
+def split_think(text: str, requested: bool | str | None = None) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a whole text; reasoning is None if there is none.
+
+    ``requested`` is the ``reasoning`` of the request. If it is off, the whole text is the answer.
+    """
+    if _CLOSE not in text and _OPEN not in text:
+        return None, text
+    if is_off(requested):
+        return None, text
+    if _OPEN not in text:
+        return split_unopened(text, requested)
+    splitter = ThinkSplitter()
+    reasoning, answer = splitter.feed(text)
+    more_reasoning, more_answer = splitter.finish()
+    reasoning, answer = reasoning + more_reasoning, answer + more_answer
+    return (reasoning, answer) if reasoning else split_unopened(answer, requested)
+
+
+def split_unopened(text: str, requested: bool | str | None = None) -> tuple[str | None, str]:
+    """The (reasoning, answer) of a text that has a closing tag but no opening tag.
+
+    The chat templates of DeepSeek R1 and others put the opening tag into the prompt. A stream
+    that is read piece by piece cannot know this before the closing tag arrives.
+
+    A text that only mentions the tag is not split. A tag in quotes never counts. A tag inside of
+    a line or a code block counts only if the request asked for reasoning, because models end the
+    line after the closing tag.
+    """
+    if is_off(requested):
+        return None, text
+    at = text.find(_CLOSE)
+    while at >= 0 and not _ends_reasoning(text, at, requested=requested is not None):
+        at = text.find(_CLOSE, at + len(_CLOSE))
+    if at < 0 or _OPEN in text[:at]:
+        return None, text
+    return text[:at] or None, text[at + len(_CLOSE) :].lstrip()
+
+
+def _ends_reasoning(text: str, at: int, *, requested: bool) -> bool:
+    """Whether the closing tag at that position ends reasoning and is not part of the answer."""
+    before, after = text[at - 1 : at], text[at + len(_CLOSE) :]
+    if before in _QUOTES and after.startswith(_QUOTES):
+        return False
+    if requested or not before:
+        return True
+    ends_line = not after.partition("\n")[0].strip()
+    return ends_line and text.count(_FENCE, 0, at) % 2 == 0

@@ -55,7 +55,7 @@ _OK = 200
 _STATUS = re.compile("[45][0-9][0-9]")
 
 # Values of finish_reason with which vLLM and SGLang mark an answer that failed on the server.
-_FAILED = frozenset({"error", "abort"})
+FAILED_REASONS = frozenset({"error", "abort"})
 
 # Codes and types by which OpenAI and llama.cpp report that the prompt is too long.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
@@ -122,7 +122,7 @@ def reported_failure(data: Mapping[str, object], body: bytes) -> CallError:
 
 def failed_reason(reason: str | None) -> CallError | None:
     """The error for a finish_reason that means a failure; None for any other reason."""
-    if reason not in _FAILED:
+    if reason not in FAILED_REASONS:
         return None
     return InternalServerError(
         f"the server ended the answer with finish_reason {reason!r}, so the answer is not "

@@ -25,6 +25,7 @@ from llmengine.dialects.common import (
     not_read,
     read_object,
     sampling_fields,
+    split_think,
     unexpected,
     with_extra,
 )
@@ -43,7 +44,7 @@ from llmengine.dialects.fields import (
 from llmengine.dialects.framing import NDJSONDecoder
 from llmengine.dialects.ollama_messages import to_ollama
 from llmengine.dialects.openai_chat import OpenAIChat, OpenAIChatDecoder
-from llmengine.dialects.streaming import AnswerParts, split_think
+from llmengine.dialects.streaming import AnswerParts
 from llmengine.types.errors import ContextLengthError, InvalidRequestError
 from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, ToolCall
 from llmengine.types.sampling import is_neutral

@@ -21,12 +21,18 @@ from llmengine.dialects.common import (
     read_object,
     reasoning_and_text,
     sampling_fields,
+    split_think,
     too_few,
     unexpected,
     unfinished,
     with_extra,
 )
-from llmengine.dialects.errors import failed_reason, reported_failure, stream_failure
+from llmengine.dialects.errors import (
+    FAILED_REASONS,
+    failed_reason,
+    reported_failure,
+    stream_failure,
+)
 from llmengine.dialects.fields import (
     CHAT_USAGE,
     FieldError,
@@ -43,7 +49,7 @@ from llmengine.dialects.fields import (
     wrong,
 )
 from llmengine.dialects.framing import SSEDecoder
-from llmengine.dialects.streaming import AnswerParts, split_think
+from llmengine.dialects.streaming import AnswerParts
 from llmengine.types.errors import InvalidRequestError
 from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, Logprob, ToolCall
 
@@ -93,9 +99,9 @@ def failure_in(data: Mapping[str, object], body: bytes) -> CallError | None:
     for choice in objects(data, "choices"):
         if choice.get("error"):
             return reported_failure(choice, body)
-        failed = failed_reason(text(choice, "finish_reason", "choices[]."))
-        if failed is not None:
-            return failed
+        reason = text(choice, "finish_reason", "choices[].")
+        if reason in FAILED_REASONS:
+            return failed_reason(reason)
     return None
 
 
@@ -285,7 +291,7 @@ class OpenAIChatDecoder(JSONStreamDecoder):
             return parts.add(answer, reasoning, calls, tokens, token_ids=ids)
         reason = _finish_reason(choice, refused=parts.refused, called=parts.called or bool(calls))
         delta = parts.add(answer, reasoning, calls, tokens, reason, token_ids=ids)
-        if (failed := failed_reason(reason)) is not None:
+        if reason in FAILED_REASONS and (failed := failed_reason(reason)):
             raise self._with_partial(failed)
         return delta
 

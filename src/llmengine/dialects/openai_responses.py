@@ -20,6 +20,7 @@ from llmengine.dialects.common import (
     not_read,
     read_object,
     sampling_fields,
+    split_think,
     unexpected,
     with_extra,
 )
@@ -40,7 +41,7 @@ from llmengine.dialects.fields import (
     text,
 )
 from llmengine.dialects.framing import SSEDecoder
-from llmengine.dialects.streaming import AnswerParts, split_think
+from llmengine.dialects.streaming import AnswerParts
 from llmengine.types.errors import InvalidRequestError
 from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, ToolCall
 

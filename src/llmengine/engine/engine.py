@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from llmengine.backends.base import Backend
 from llmengine.config.backends import load_backend
 from llmengine.config.settings import EngineSettings
-from llmengine.dialects.streaming import is_off
+from llmengine.dialects.common import is_off
 from llmengine.engine.call import Call, warn_of_reasoning
 from llmengine.engine.options import (
     NO_OPTIONS,
