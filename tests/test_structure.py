@@ -98,14 +98,6 @@ def test_each_defect_fails(
     assert found in capsys.readouterr().out
 
 
-def test_limit_that_is_not_enforced_is_printed_only(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is marked as over, and the exit status stays 0."""
-    status = structure.report([structure.Measure("names", 25, 24, enforced=False)])
-
-    assert status == 0
-    assert "over, not enforced yet" in capsys.readouterr().out
-
-
 def test_files_of_a_call_are_those_in_which_code_runs() -> None:
     """The first call runs more files than the second, and the server's files are not counted."""
     # In a process of its own, since threads that run already have no profile.

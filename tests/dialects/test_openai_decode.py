@@ -150,7 +150,7 @@ def test_an_answer_without_an_id_has_that_of_the_request(chat: Chat) -> None:
     assert _decoded(chat(), {"content": "a"}).request_id == "ours-1"
 
 
-_NO_JSON = {b"", b"<html>502</html>", b'{"choices": [', b"\xff\xfe"}
+_NO_JSON = {b"", b'{"choices": [', b"\xff\xfe"}
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ _NO_JSON = {b"", b"<html>502</html>", b'{"choices": [', b"\xff\xfe"}
     ],
 )
 def test_other_bodies_are_errors(body: bytes, chat: Chat) -> None:
-    """A body that is no chat completion is an error that quotes it, never an empty answer.
+    """A body that is not a chat completion is an error that quotes it, never an empty answer.
 
-    Only one that is no JSON may come whole the next time.
+    Only a body that is not JSON may come whole the next time; a web page never does.
     """
     with pytest.raises(UnexpectedResponseError) as failed:
         OpenAIChat().decode(body, chat())
