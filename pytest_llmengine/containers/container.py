@@ -258,10 +258,10 @@ def _trouble(client: httpx.Client, starting: Starting) -> str | None:
         return str(error) or type(error).__name__
     if _has_answered(reply):
         return None
-    said = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
+    answer = f"HTTP {reply.status_code} {reply.text[:_MAX_SHOWN]}".strip()
     if reply.is_client_error and reply.status_code not in _LATER:
-        raise starting.failed(f"refuses to {_WANTED} ({said})")
-    return said
+        raise starting.failed(f"refuses to {_WANTED} ({answer})")
+    return answer
 
 
 def _has_answered(reply: httpx.Response) -> bool:
@@ -331,8 +331,10 @@ class Starting:
         """An error about this container, with the last lines of its log."""
         text = self.container.logs(tail=_LINES).decode(errors="replace")
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        said = "its last lines:" if lines else "it has written nothing"
-        whole = [f"engine {self.spec.engine!r}: the container of {self.spec.image} {what}; {said}"]
+        heading = "its last lines:" if lines else "it has written nothing"
+        whole = [
+            f"engine {self.spec.engine!r}: the container of {self.spec.image} {what}; {heading}"
+        ]
         return ContainerError(scrub("\n  ".join(whole + lines)))
 
     def _died(self) -> ContainerError:

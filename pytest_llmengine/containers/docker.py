@@ -99,11 +99,11 @@ def _knock(where: str) -> None:
 
 
 def _no_answer(where: str, error: Exception) -> str:
-    said = getattr(error, "strerror", None) or reason(error)
+    problem = getattr(error, "strerror", None) or reason(error)
     advice = "start Docker, or set DOCKER_HOST to where it listens"
     if isinstance(error, PermissionError):
         advice = "this user may not use it: join the group docker, or run as root"
-    return f"Docker does not answer at {where} ({said}); {advice}"
+    return f"Docker does not answer at {where} ({problem}); {advice}"
 
 
 _EMPTY_TAR = bytes(1024)

@@ -44,7 +44,7 @@ class Listed:
 
 
 def containers() -> list[Listed]:
-    """The containers of engines, kept ones first; raises ContainerError if Docker is missing."""
+    """The containers of engines, warm ones first; raises ContainerError if Docker is missing."""
     with docker_engine() as docker:
         found = [
             Listed(
@@ -68,11 +68,11 @@ def kept_at(engine: str) -> Listed | None:
 def keep(spec: ContainerSpec, on_progress: OnProgress) -> Served:
     """Start a server that stays until `stop`, or wait for a token of one that already runs.
 
-    Raises ContainerError, also if the engine's kept container has another image, model or options.
+    Raises ContainerError, also if the engine's warm container has another image, model or options.
     """
     with docker_engine() as docker:
         sweep(docker)
-        for container in kept(docker, spec.engine):
+        for container in warm_containers(docker, spec.engine):
             if container.status == "exited":
                 remove(container)
             elif is_same(container, spec):
@@ -86,16 +86,16 @@ def keep(spec: ContainerSpec, on_progress: OnProgress) -> Served:
 
 
 def stop(engine: str) -> int:
-    """Remove the kept containers of an engine and return how many there were."""
+    """Remove the warm containers of an engine and return how many there were."""
     with docker_engine() as docker:
-        containers = kept(docker, engine)
+        containers = warm_containers(docker, engine)
         for container in containers:
             remove(container)
         return len(containers)
 
 
-def kept(docker: DockerClient, engine: str) -> list[Container]:
-    """The kept containers of an engine, at most one."""
+def warm_containers(docker: DockerClient, engine: str) -> list[Container]:
+    """The containers of an engine that are kept warm, at most one."""
     return ours(docker, {labels.KEPT: labels.YES, labels.ENGINE: engine})
 
 
@@ -112,7 +112,7 @@ def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> Served:
     """
     with docker_engine() as docker:
         sweep(docker)
-        for container in kept(docker, spec.engine):
+        for container in warm_containers(docker, spec.engine):
             if container.status == "running" and is_same(container, spec):
                 return answering(docker, container, spec, on_progress)
         first = partial(_start_for_run, docker, spec, owner, on_progress)

@@ -1,7 +1,7 @@
 """The program of the child process: llama.cpp's HTTP server, until standard input ends.
 
-It is started by its path and imports nothing of llmengine, so it starts fast, and works wherever
-xllamacpp is installed. It reads one JSON line of settings, and writes one JSON line:
+It is started by its path and imports nothing of llmengine, so it starts fast and needs only
+xllamacpp. It reads one JSON line of settings, and writes one JSON line:
 ``{"url": ...}`` or ``{"error": ...}``. Then it waits until its standard input, a pipe from the
 parent, ends. The operating system closes the pipe when the parent ends, however that happens, so
 the child never outlives the parent.

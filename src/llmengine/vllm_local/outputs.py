@@ -164,8 +164,8 @@ class Parsers:
         """A reader of the answers to that request."""
         from vllm.entrypoints.openai.chat_completion import protocol  # noqa: PLC0415 - as above
 
-        kept = {k: v for k, v in request.sampling.given().items() if k in _OF_PARSERS}
-        body = _SERVER.encode(replace(request, sampling=SamplingParams(**kept)))
+        used = {k: v for k, v in request.sampling.given().items() if k in _OF_PARSERS}
+        body = _SERVER.encode(replace(request, sampling=SamplingParams(**used)))
         asked = protocol.ChatCompletionRequest.model_validate(body)
         variables = chat_arguments(request).get("chat_template_kwargs", {})
         return ParsedReader(asked, lambda: self._parser(asked, variables))
@@ -227,8 +227,8 @@ class ParsedReader:
             return {}
         if delta.tool_calls:
             self._called.add(answer.index)
-        said: ParsedMessage = delta.model_dump(exclude_none=True)
-        return said
+        fields: ParsedMessage = delta.model_dump(exclude_none=True)
+        return fields
 
     def finish_reason(self, answer: Completion) -> str | None:
         """Why the answer ended, in the words of vLLM's server.
@@ -298,10 +298,10 @@ class Answers:
             "prompt_token_ids": output.prompt_token_ids,
         }
 
-    def _choice(self, answer: Completion, said: ParsedMessage) -> dict[str, object]:
+    def _choice(self, answer: Completion, message: ParsedMessage) -> dict[str, object]:
         if answer.finish_reason == "error":
             raise InternalServerError("vLLM ended the answer by an error of its own")
-        return said | {
+        return message | {
             "index": answer.index,
             "token_ids": list(answer.token_ids),
             "logprobs": _logprobs(answer, self._request.sampling.logprobs or 0),

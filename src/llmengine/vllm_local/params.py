@@ -1,4 +1,4 @@
-"""A request as vLLM takes it: its sampling parameters, and its messages as a prompt."""
+"""Turns a request into vLLM's sampling parameters and a prompt of tokens."""
 
 from __future__ import annotations
 

@@ -220,8 +220,8 @@ class Share:
 
     def thread(self, loop: Background) -> LLMThread:
         """The thread of the LLM, started if there is none."""
-        kept = loop.existing(self._name)
-        if kept is not None and kept.ended.is_set():
+        existing = loop.existing(self._name)
+        if existing is not None and existing.ended.is_set():
             loop.drop(self._name)
         thread = loop.shared(self._name, lambda: LLMThread(self._model, self._options))
         thread.users.add(self._user)

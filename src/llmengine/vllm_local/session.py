@@ -132,7 +132,7 @@ def _llm_class() -> Any:
     try:
         from vllm import LLM, __version__  # noqa: PLC0415 - optional, and seconds to import
     except ImportError as error:
-        msg = f"vLLM is installed but cannot be imported ({error}); install it anew: {_INSTALL}"
+        msg = f"vLLM is installed but cannot be imported ({error}); install it again: {_INSTALL}"
         raise ConfigError(msg) from error
     try:
         from vllm.sampling_params import StructuredOutputsParams  # noqa: F401, PLC0415 - tests for it
