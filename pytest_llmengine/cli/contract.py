@@ -60,7 +60,7 @@ def explain(
     *,
     rules: RulesOption = None,
 ) -> None:
-    """Print the rule of a check, its source, its mutants and the profiles that know it."""
+    """Print the rule of a check, its source, its mutants, and what shipped profiles say of it."""
     from pytest_llmengine.cli.explanation import explanation
     from pytest_llmengine.contract.registry import read_rules, select
 

@@ -32,7 +32,7 @@ class Package:
 
     @property
     def installed(self) -> str:
-        """The installed release, such as ``openai-2.1``; its versions send the same requests."""
+        """The installed release, such as ``openai-2.1``; patch versions share their recordings."""
         major, minor = _release(version(self.name))
         return f"{self.name}-{major}.{minor}"
 
