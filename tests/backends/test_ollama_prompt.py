@@ -12,13 +12,13 @@ from llmengine.mock import Behaviour, MockServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 LONG = "word " * 400
 _READ = 100
 
 
-def _cut(body: JSON, call: Call) -> JSON:
+def _cut(body: JSON, call: ReceivedRequest) -> JSON:
     """The counts of a server that read the last tokens of its prompt."""
     if "prompt_eval_count" in body:
         body["prompt_eval_count"] = min(body["prompt_eval_count"], _READ)
@@ -27,7 +27,7 @@ def _cut(body: JSON, call: Call) -> JSON:
     return body
 
 
-def _cut_events(events: list[JSON], call: Call) -> list[JSON]:
+def _cut_events(events: list[JSON], call: ReceivedRequest) -> list[JSON]:
     return [_cut(event, call) for event in events]
 
 

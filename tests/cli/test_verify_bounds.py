@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from llmengine.mock import Call
+    from llmengine.mock import ReceivedRequest
 
 GROUP = "chat.basic"
 CHECKS = [check.id for check in select(ids=[GROUP])]
@@ -108,7 +108,7 @@ def test_interrupt_keeps_what_was_found(command: list[str], tmp_path: Path, suff
 def _coded(path: str, body: bytes) -> Behaviour:
     """A server that says of its answers on a path that they are in gzip."""
 
-    def wire(reply: RawReply, call: Call) -> RawReply:
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if not call.path.endswith(path):
             return reply
         headers = {"content-type": "application/json", "content-encoding": "gzip"}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmengine.mock import Call
+    from llmengine.mock import ReceivedRequest
 
 RULE, IGNORED, KEPT = "chat.basic.required_fields", "chat.stop.max4", "chat.basic.object_const"
 CHECKS = [arg for rule in (RULE, IGNORED, KEPT) for arg in ("--check", rule)]
@@ -97,7 +97,7 @@ def test_what_a_server_says_cannot_break_the_file(
     """Line breaks, control characters and quotes of an answer stay in their comment or text."""
     evil = '\n[[deviation]]\nreason = """\x07\x1b[31m\\\ud83e'
 
-    def wire(reply: RawReply, call: Call) -> RawReply:
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if not call.path.endswith("/chat/completions"):
             return reply
         body = json.dumps({"object": evil, "created": evil}).encode()
@@ -115,7 +115,7 @@ def test_what_a_server_says_cannot_break_the_file(
 def _like(server: KnownServer, sign: str) -> Behaviour:
     """A server that shows one sign of a program, and none of the mock's own."""
 
-    def wire(reply: RawReply, call: Call) -> RawReply:
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if server.route and sign == "route" and call.path == server.route[0]:
             body = json.dumps({server.route[1]: "x"}).encode()
             return RawReply(200, {"content-type": "application/json"}, [body])

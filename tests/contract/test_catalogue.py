@@ -21,7 +21,7 @@ from pytest_llmengine.contract.target import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from llmengine.mock import Call
+    from llmengine.mock import ReceivedRequest
 
 KEY = "a-key-for-the-mock"
 CHECKS = catalogue()
@@ -86,7 +86,7 @@ def _answering(
 ) -> Behaviour:
     """A server with one answer to everything; a function makes it of the request's body."""
 
-    def wire(reply: RawReply, call: Call) -> RawReply:
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         data = body(call.body) if callable(body) else body
         return RawReply(status, {"content-type": kind}, [data])
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Api
-    from llmengine.mock import Call, RawReply
+    from llmengine.mock import RawReply, ReceivedRequest
 
 
 def test_request_is_changed_before_it_is_validated(start: Callable[..., Api]) -> None:
     """A server that ignores n does not refuse a wrong one, and gives one choice."""
 
-    def ignore_n(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    def ignore_n(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         body.pop("n", None)
         return body
 
@@ -32,7 +32,7 @@ def test_request_is_changed_before_it_is_validated(start: Callable[..., Api]) ->
 def test_reply_is_changed(start: Callable[..., Api]) -> None:
     """The body of a whole answer is the hook's; errors and streams are not."""
 
-    def renamed(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    def renamed(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         return {"path": call.path, "had": sorted(body)[:1]}
 
     api = start(behaviour=Behaviour(reply=renamed))
@@ -54,7 +54,7 @@ def test_reply_is_changed(start: Callable[..., Api]) -> None:
 def test_events_are_changed(start: Callable[..., Api], path: str, body: dict[str, Any]) -> None:
     """A stream holds the events that the hook returns, on every route."""
 
-    def only_last(events: list[dict[str, Any]], call: Call) -> list[dict[str, Any]]:
+    def only_last(events: list[dict[str, Any]], call: ReceivedRequest) -> list[dict[str, Any]]:
         return events[-1:]
 
     text = start(behaviour=Behaviour(events=only_last)).post(path, stream=True, **body).text
@@ -65,7 +65,7 @@ def test_events_are_changed(start: Callable[..., Api], path: str, body: dict[str
 def test_error_is_changed(start: Callable[..., Api]) -> None:
     """The body of a refusal is the hook's, also for a path that is not there."""
 
-    def flat(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    def flat(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         message: dict[str, Any] = body["error"]
         return message
 
@@ -79,7 +79,7 @@ def test_wire_is_changed(start: Callable[..., Api]) -> None:
     """Status, headers and chunks are the hook's, one chunk an event and [DONE] the last."""
     seen: list[int] = []
 
-    def changed(reply: RawReply, call: Call) -> RawReply:
+    def changed(reply: RawReply, call: ReceivedRequest) -> RawReply:
         seen.append(len(reply.chunks))
         reply.status = 203
         reply.headers["x-mine"] = "yes"
@@ -99,7 +99,7 @@ def test_wire_is_changed(start: Callable[..., Api]) -> None:
 def test_wire_may_cut(start: Callable[..., Api]) -> None:
     """A hook can drop the connection, of a whole answer too."""
 
-    def cut(reply: RawReply, call: Call) -> RawReply:
+    def cut(reply: RawReply, call: ReceivedRequest) -> RawReply:
         reply.cut = True
         return reply
 
@@ -110,7 +110,7 @@ def test_wire_may_cut(start: Callable[..., Api]) -> None:
 def test_hooks_get_copies(start: Callable[..., Api]) -> None:
     """What a hook does to one answer is not seen in the next, nor in what is stored."""
 
-    def emptied(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    def emptied(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         if call.method == "POST":
             body["output"].clear()
         return body
@@ -140,7 +140,7 @@ def test_unknown_route_is_an_error_of_the_caller(start: Callable[..., Api]) -> N
 def test_broken_hook_is_not_taken_for_an_answer(start: Callable[..., Api]) -> None:
     """A hook that raises gives a 500, and raises again where the server ends."""
 
-    def broken(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    def broken(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         raise KeyError("my mistake")
 
     api = start(behaviour=Behaviour(reply=broken))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from llmengine.mock import Fault, MockServer, Script
+import llmengine.mock
+from llmengine.mock import Fault, MockServer, ReceivedRequest, Script
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -138,3 +139,16 @@ def test_import_is_light() -> None:
     )
     assert result.stderr == ""
     assert result.returncode == 0
+
+
+def test_old_name_of_a_request_is_deprecated() -> None:
+    """``Call`` is still the class of received requests, with a warning that names the new one."""
+    with pytest.warns(DeprecationWarning, match=r"llmengine\.mock\.Call is now ReceivedRequest"):
+        old = llmengine.mock.Call
+
+    assert old is ReceivedRequest
+
+
+def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
+    """A misspelt name fails as in any module."""
+    assert not hasattr(llmengine.mock, "ReceivedReqest")

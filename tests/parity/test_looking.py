@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.mock import MockServer
-    from llmengine.mock.behaviour import Call, RawReply
+    from llmengine.mock.behaviour import RawReply, ReceivedRequest
     from pytest_llmengine.parity import ParityPrompt
     from pytest_llmengine.parity.setup import Facts
 
@@ -37,7 +37,7 @@ ROUTES = {
 def telling(*paths: str) -> Behaviour:
     """A server that answers these routes as vLLM does."""
 
-    def wire(reply: RawReply, call: Call) -> RawReply:
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if call.path in paths:
             reply.status, reply.chunks = 200, [ROUTES[call.path]]
             reply.headers["content-length"] = str(len(ROUTES[call.path]))

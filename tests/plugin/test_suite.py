@@ -14,7 +14,7 @@ from pytest_llmengine.contract.registry import Tier, select
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import Call
+    from llmengine.mock import ReceivedRequest
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _SMOKE = len(select(tier=Tier.SMOKE))
@@ -22,19 +22,19 @@ _AUTH = len(select(ids=["auth"]))
 _KEY = "sk-of-the-suite-1234567890"
 
 
-def _without_created(body: dict[str, Any], call: Call) -> dict[str, Any]:
+def _without_created(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
     body.pop("created", None)
     return body
 
 
-def _without_refusal(body: dict[str, Any], call: Call) -> dict[str, Any]:
+def _without_refusal(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
     for choice in body.get("choices", ()):
         del choice["message"]["refusal"]
     return body
 
 
 def _ignoring(name: str) -> Behaviour:
-    def forget(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    def forget(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         body.pop(name, None)
         return body
 

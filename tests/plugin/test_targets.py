@@ -23,7 +23,7 @@ from pytest_llmengine.targets import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import Call
+    from llmengine.mock import ReceivedRequest
     from llmengine.mock.behaviour import RawReply
 
 (REQUIRED_FIELDS,) = select(ids=["chat.basic.required_fields"])
@@ -91,7 +91,7 @@ def test_path_decides_the_dialect_while_recording(
 def _behind(prefix: str) -> Behaviour:
     """A gateway that knows its routes under a prefix alone."""
 
-    def only_below(reply: RawReply, call: Call) -> RawReply:
+    def only_below(reply: RawReply, call: ReceivedRequest) -> RawReply:
         reply.status = 200 if call.path.startswith(prefix) else 404
         return reply
 
@@ -167,7 +167,7 @@ def test_what_a_proxy_cannot_show(upstream: MockServer, tmp_path: Path) -> None:
 def test_model_must_be_named_where_there_are_several() -> None:
     """A server with several models gets none by guess; the line names them."""
 
-    def two(body: dict[str, object], call: Call) -> dict[str, object]:
+    def two(body: dict[str, object], call: ReceivedRequest) -> dict[str, object]:
         if "data" in body:
             body["data"] = [{"id": "small"}, {"id": "large"}]
         return body

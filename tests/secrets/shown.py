@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from llmengine import EngineConfig
 from llmengine.config.resolve import EnvSource, Location
 from llmengine.engine.files import load_engines
-from llmengine.mock.behaviour import Call
+from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.service import Service
 from llmengine.transport.base import HTTPReply, HTTPRequest, HTTPStream
 from llmengine.types.errors import LLMEngineError
@@ -131,7 +131,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "HTTP body": lambda: _request().body,
     "HTTP reply": _reply,
     "HTTP stream": lambda: HTTPStream(200, {"Set-Cookie": key()}, _no_chunks()),
-    "mock's call": lambda: Call(
+    "mock's call": lambda: ReceivedRequest(
         "POST", "/", "", secret_headers({"authorization": f"Bearer {key()}"}), b""
     ),
     "mock's service": lambda: Service(key=key()),

@@ -19,7 +19,7 @@ from llmengine.worker import EngineWorker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 
@@ -56,7 +56,7 @@ def test_documents_development_configuration(
 def test_a_prompt_that_ollama_cuts_is_an_error(env_file: Any, use_openai_api: bool) -> None:
     """By either route the worker is one of Ollama's: it sees what the server left unread."""
 
-    def cut(body: JSON, call: Call) -> JSON:
+    def cut(body: JSON, call: ReceivedRequest) -> JSON:
         body |= {"prompt_eval_count": 100} if "done" in body else {}
         return body | (
             {"usage": {**body["usage"], "prompt_tokens": 100}} if "usage" in body else {}

@@ -9,15 +9,15 @@ from pytest_llmengine.contract.mutants.hooks import answering, rule_off
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import Call
+    from llmengine.mock.behaviour import ReceivedRequest
 
 
-def _forbidden(reply: RawReply, call: Call) -> RawReply:
+def _forbidden(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.status = 403 if reply.status == 401 else reply.status
     return reply
 
 
-def _in_small_letters(call: Call) -> bool:
+def _in_small_letters(call: ReceivedRequest) -> bool:
     return call.headers.get("authorization", "").startswith("bearer ")
 
 

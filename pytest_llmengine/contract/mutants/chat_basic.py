@@ -9,18 +9,18 @@ from pytest_llmengine.contract.mutants.hooks import answering, ignoring, put, wi
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 CHOICE = ("choices", 0)
 MESSAGE = (*CHOICE, "message")
 FINISH = (*CHOICE, "finish_reason")
 
 
-def _has_unknown_field(call: Call) -> bool:
+def _has_unknown_field(call: ReceivedRequest) -> bool:
     return isinstance(call.json, dict) and "llmengine_unknown_field" in call.json
 
 
-def _half_a_character(body: JSON, call: Call) -> JSON:
+def _half_a_character(body: JSON, call: ReceivedRequest) -> JSON:
     for choice in body.get("choices", []):
         choice["message"]["content"] += "\ufffd"
     return body

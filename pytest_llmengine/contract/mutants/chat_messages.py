@@ -9,30 +9,30 @@ from pytest_llmengine.contract.mutants.hooks import refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
     from pytest_llmengine.contract.mutants.hooks import Hook
 
 
 def _dropping(role: str) -> Hook:
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         return {**body, "messages": [m for m in body["messages"] if m["role"] != role]}
 
     return hook
 
 
 def _emptying(role: str) -> Hook:
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         messages = [m | {"content": "."} if m["role"] == role else m for m in body["messages"]]
         return {**body, "messages": messages}
 
     return hook
 
 
-def _last_alone(body: JSON, call: Call) -> JSON:
+def _last_alone(body: JSON, call: ReceivedRequest) -> JSON:
     return {**body, "messages": body["messages"][-1:]}
 
 
-def _a_message_a_part(body: JSON, call: Call) -> JSON:
+def _a_message_a_part(body: JSON, call: ReceivedRequest) -> JSON:
     split = [
         message | {"content": part["text"]} if isinstance(part, dict) else message
         for message in body["messages"]
@@ -41,7 +41,7 @@ def _a_message_a_part(body: JSON, call: Call) -> JSON:
     return {**body, "messages": split}
 
 
-def _first_part_alone(body: JSON, call: Call) -> JSON:
+def _first_part_alone(body: JSON, call: ReceivedRequest) -> JSON:
     return {
         **body,
         "messages": [
@@ -50,7 +50,7 @@ def _first_part_alone(body: JSON, call: Call) -> JSON:
     }
 
 
-def _parts_as_json(body: JSON, call: Call) -> JSON:
+def _parts_as_json(body: JSON, call: ReceivedRequest) -> JSON:
     messages = [
         m | {"content": str(m["content"])} if _is_parted(m) else m for m in body["messages"]
     ]

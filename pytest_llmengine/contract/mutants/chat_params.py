@@ -10,32 +10,32 @@ from pytest_llmengine.contract.mutants.hooks import ignoring, put, refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 _chance = count()
 
 
-def _first_stop_alone(body: JSON, call: Call) -> JSON:
+def _first_stop_alone(body: JSON, call: ReceivedRequest) -> JSON:
     if isinstance(body.get("stop"), list):
         body["stop"] = body["stop"][:1]
     return body
 
 
-def _stop_kept_in_text(body: JSON, call: Call) -> JSON:
+def _stop_kept_in_text(body: JSON, call: ReceivedRequest) -> JSON:
     if "stop" in call.json:
         stop = call.json["stop"]
         body["choices"][0]["message"]["content"] += stop if isinstance(stop, str) else stop[-1]
     return body
 
 
-def _stopped_too_early(body: JSON, call: Call) -> JSON:
+def _stopped_too_early(body: JSON, call: ReceivedRequest) -> JSON:
     if "stop" in call.json:
         message = body["choices"][0]["message"]
         message["content"] = message["content"][:3]
     return body
 
 
-def _seed_by_chance(body: JSON, call: Call) -> JSON:
+def _seed_by_chance(body: JSON, call: ReceivedRequest) -> JSON:
     return {**body, "seed": next(_chance)}
 
 

@@ -9,23 +9,23 @@ from pytest_llmengine.contract.mutants.hooks import choices, chunks, events, for
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call, RawReply
+    from llmengine.mock.behaviour import JSON, RawReply, ReceivedRequest
 
 DONE = b"data: [DONE]\n\n"
 
 
-def _as_json(reply: RawReply, call: Call) -> RawReply:
+def _as_json(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.headers["content-type"] = "application/json"
     return reply
 
 
-def _without_hints_to_proxies(reply: RawReply, call: Call) -> RawReply:
+def _without_hints_to_proxies(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.headers.pop("cache-control", None)
     reply.headers.pop("x-accel-buffering", None)
     return reply
 
 
-def _error_in_the_stream(reply: RawReply, call: Call) -> RawReply:
+def _error_in_the_stream(reply: RawReply, call: ReceivedRequest) -> RawReply:
     if reply.status == 200:
         return reply
     reply.headers["content-type"] = "text/event-stream"

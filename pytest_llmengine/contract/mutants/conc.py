@@ -9,10 +9,10 @@ from pytest_llmengine.contract.mutants.hooks import mixing_up, put
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 
-def _never_ending(events: list[JSON], call: Call) -> list[JSON]:
+def _never_ending(events: list[JSON], call: ReceivedRequest) -> list[JSON]:
     return events[:-1]
 
 

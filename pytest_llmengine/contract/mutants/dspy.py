@@ -17,7 +17,7 @@ from pytest_llmengine.contract.mutants.hooks import (
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
     from pytest_llmengine.contract.mutants.hooks import Hook
 
 CONTENT = ("choices", 0, "message", "content")
@@ -35,7 +35,7 @@ def _one_answer_a_prompt() -> Hook:
     """A hook that gives each prompt one choice, and no choice if it is asked again."""
     answered: set[str] = set()
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         prompt = str(call.json["messages"])
         body["choices"] = [] if prompt in answered else body["choices"][:1]
         answered.add(prompt)
@@ -48,12 +48,12 @@ def _has_assistant(body: JSON) -> bool:
     return any(message["role"] == "assistant" for message in body.get("messages", []))
 
 
-def _cut_to_fit(body: JSON, call: Call) -> JSON:
+def _cut_to_fit(body: JSON, call: ReceivedRequest) -> JSON:
     messages = [m | {"content": m["content"][-1000:]} for m in body.get("messages", [])]
     return {**body, "messages": messages}
 
 
-def _without_words(body: JSON, call: Call) -> JSON:
+def _without_words(body: JSON, call: ReceivedRequest) -> JSON:
     error = {"message": "bad request", "type": "invalid_request_error"}
     return {"error": {**error, "param": None, "code": None}}
 

@@ -9,7 +9,7 @@ from pytest_llmengine.contract.mutants.hooks import choices, events, forgets
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call, RawReply
+    from llmengine.mock.behaviour import JSON, RawReply, ReceivedRequest
 
 
 def _in_one_piece(found: list[JSON]) -> list[JSON]:
@@ -21,7 +21,7 @@ def _in_one_piece(found: list[JSON]) -> list[JSON]:
     return found
 
 
-def _cut(reply: RawReply, call: Call) -> RawReply:
+def _cut(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.chunks, reply.cut = reply.chunks[:8], True
     return reply
 

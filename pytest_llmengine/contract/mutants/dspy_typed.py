@@ -10,7 +10,7 @@ from pytest_llmengine.contract.mutants.hooks import forgets, refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 IGNORED = Behaviour("response_format ignored", request=forgets("response_format"))
 
@@ -19,7 +19,7 @@ def _wants_schema(body: JSON) -> bool:
     return bool(body.get("response_format", {}).get("type") == "json_schema")
 
 
-def _json_mode_for_schema(body: JSON, call: Call) -> JSON:
+def _json_mode_for_schema(body: JSON, call: ReceivedRequest) -> JSON:
     wanted = {"response_format": {"type": "json_object"}} if _wants_schema(body) else {}
     return body | wanted
 

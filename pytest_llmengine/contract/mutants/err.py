@@ -9,35 +9,35 @@ from pytest_llmengine.contract.mutants.hooks import put, rule_off, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 
-def _flat(body: JSON, call: Call) -> JSON:
+def _flat(body: JSON, call: ReceivedRequest) -> JSON:
     return {"object": "error", **body["error"]}
 
 
-def _one_string(body: JSON, call: Call) -> JSON:
+def _one_string(body: JSON, call: ReceivedRequest) -> JSON:
     return {"error": body["error"]["message"]}
 
 
-def _web_page(reply: RawReply, call: Call) -> RawReply:
+def _web_page(reply: RawReply, call: ReceivedRequest) -> RawReply:
     if reply.status < 400:
         return reply
     return RawReply(reply.status, {"content-type": "text/html"}, [b"<h1>Bad request</h1>"])
 
 
-def _said_to_be_text(reply: RawReply, call: Call) -> RawReply:
+def _said_to_be_text(reply: RawReply, call: ReceivedRequest) -> RawReply:
     if reply.status >= 400:
         reply.headers["content-type"] = "text/plain"
     return reply
 
 
-def _cut_to_fit(body: JSON, call: Call) -> JSON:
+def _cut_to_fit(body: JSON, call: ReceivedRequest) -> JSON:
     messages = [m | {"content": m["content"][:1000]} for m in body.get("messages", [])]
     return {**body, "messages": messages}
 
 
-def _no_such_path(reply: RawReply, call: Call) -> RawReply:
+def _no_such_path(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.status = 404 if reply.status == 405 else reply.status
     return reply
 

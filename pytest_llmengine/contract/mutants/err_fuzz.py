@@ -9,12 +9,12 @@ from pytest_llmengine.contract.mutants.hooks import put
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import Call
+    from llmengine.mock.behaviour import ReceivedRequest
 
 TRACE = 'Traceback (most recent call last):\n  File "/srv/app.py", line 7, in chat'
 
 
-def _crashing(reply: RawReply, call: Call) -> RawReply:
+def _crashing(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.status = 500 if reply.status == 400 else reply.status
     return reply
 

@@ -8,21 +8,21 @@ from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import Call, RawReply
+    from llmengine.mock.behaviour import RawReply, ReceivedRequest
 
 HEADER = "x-request-id"
 
 
-def _never(reply: RawReply, call: Call) -> RawReply:
+def _never(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.headers.pop(HEADER, None)
     return reply
 
 
-def _not_on_errors(reply: RawReply, call: Call) -> RawReply:
+def _not_on_errors(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return _never(reply, call) if reply.status >= 400 else reply
 
 
-def _always_the_same(reply: RawReply, call: Call) -> RawReply:
+def _always_the_same(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.headers[HEADER] = "req_1"
     return reply
 

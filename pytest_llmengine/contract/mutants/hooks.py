@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from llmengine.mock.behaviour import JSON, Behaviour, Call, RawReply
+from llmengine.mock.behaviour import JSON, Behaviour, RawReply, ReceivedRequest
 from pytest_llmengine.contract.mutants.registry import mutant
 
-Hook = Callable[[JSON, Call], JSON]
-EventsHook = Callable[[list[JSON], Call], list[JSON]]
-WireHook = Callable[[RawReply, Call], RawReply]
+Hook = Callable[[JSON, ReceivedRequest], JSON]
+EventsHook = Callable[[list[JSON], ReceivedRequest], list[JSON]]
+WireHook = Callable[[RawReply, ReceivedRequest], RawReply]
 
 
 def rule_off(check: str) -> None:
@@ -22,7 +22,7 @@ def rule_off(check: str) -> None:
 def without(*path: str | int) -> Hook:
     """A hook that removes the field at the path from a body, if it exists."""
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         parent = _at(body, *path[:-1])
         if isinstance(parent, dict):
             parent.pop(path[-1], None)
@@ -34,7 +34,7 @@ def without(*path: str | int) -> Hook:
 def put(value: Any, *path: str | int) -> Hook:
     """A hook that puts a value at the path, if its parent exists."""
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         parent = _at(body, *path[:-1])
         if parent is not None:
             parent[path[-1]] = value
@@ -51,7 +51,7 @@ def ignoring(field: str) -> Hook:
 def taking(value: Any, instead_of: Any, field: str) -> Hook:
     """A request hook for a server that mistakes one value of a parameter for another."""
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         if field in body and body[field] == instead_of:
             body[field] = value
         return body
@@ -62,16 +62,16 @@ def taking(value: Any, instead_of: Any, field: str) -> Hook:
 def refusing(when: Callable[[JSON], object]) -> Hook:
     """A request hook for a server that rejects some valid requests."""
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         return {**body, "messages": []} if when(body) else body
 
     return hook
 
 
-def answering(status: int, body: Any, *, when: Callable[[Call], object]) -> WireHook:
+def answering(status: int, body: Any, *, when: Callable[[ReceivedRequest], object]) -> WireHook:
     """A wire hook that answers some calls with this status and JSON body."""
 
-    def hook(reply: RawReply, call: Call) -> RawReply:
+    def hook(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if not when(call):
             return reply
         headers = {**reply.headers, "content-type": "application/json"}
@@ -93,7 +93,7 @@ def _at(body: Any, *path: str | int) -> Any:
 def forgets(*fields: str) -> Hook:
     """A ``request`` hook for a server that silently ignores these fields."""
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         return {key: value for key, value in body.items() if key not in fields}
 
     return hook
@@ -102,7 +102,7 @@ def forgets(*fields: str) -> Hook:
 def body(edit: Callable[[JSON], object]) -> Hook:
     """A hook that edits a request or a reply in place."""
 
-    def hook(value: JSON, call: Call) -> JSON:
+    def hook(value: JSON, call: ReceivedRequest) -> JSON:
         edit(value)
         return value
 
@@ -122,7 +122,7 @@ def first_call(edit: Callable[[JSON], object]) -> Hook:
 def chunks(edit: Callable[[JSON], object]) -> EventsHook:
     """An ``events`` hook that edits each event in place."""
 
-    def hook(events: list[JSON], call: Call) -> list[JSON]:
+    def hook(events: list[JSON], call: ReceivedRequest) -> list[JSON]:
         for event in events:
             edit(event)
         return events
@@ -143,7 +143,7 @@ def fragments(edit: Callable[[JSON], object]) -> EventsHook:
 def events(edit: Callable[[list[JSON]], list[JSON]]) -> EventsHook:
     """An ``events`` hook whose function does not get the call."""
 
-    def hook(found: list[JSON], call: Call) -> list[JSON]:
+    def hook(found: list[JSON], call: ReceivedRequest) -> list[JSON]:
         return edit(found)
 
     return hook
@@ -152,7 +152,7 @@ def events(edit: Callable[[list[JSON]], list[JSON]]) -> EventsHook:
 def sent(edit: Callable[[list[bytes]], list[bytes]]) -> WireHook:
     """A ``wire`` hook that edits the chunks of a stream."""
 
-    def hook(reply: RawReply, call: Call) -> RawReply:
+    def hook(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if reply.headers["content-type"].startswith("text/event-stream"):
             reply.chunks = edit(reply.chunks)
         return reply
@@ -168,7 +168,7 @@ def replaced(old: bytes, new: bytes) -> WireHook:
 def crashes_on(part: bytes) -> WireHook:
     """A ``wire`` hook for a server that answers 500 to requests that contain these bytes."""
 
-    def hook(reply: RawReply, call: Call) -> RawReply:
+    def hook(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if part in call.body:
             reply.status = 500
         return reply
@@ -180,7 +180,7 @@ def mixing_up(*, after: int) -> Hook:
     """A ``reply`` hook that, after so many answers, gives each caller the previous answer."""
     served: list[JSON] = []
 
-    def hook(body: JSON, call: Call) -> JSON:
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
         served.append(body)
         return served[-2] if len(served) > after else body
 

@@ -9,38 +9,38 @@ from pytest_llmengine.contract.mutants.hooks import answering
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import Call, RawReply
+    from llmengine.mock.behaviour import RawReply, ReceivedRequest
 
 
-def _closing(reply: RawReply, call: Call) -> RawReply:
+def _closing(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.headers["connection"] = "close"
     return reply
 
 
-def _closing_streams(reply: RawReply, call: Call) -> RawReply:
+def _closing_streams(reply: RawReply, call: ReceivedRequest) -> RawReply:
     streamed = reply.headers["content-type"].startswith("text/event-stream")
     return _closing(reply, call) if streamed else reply
 
 
-def _hanging_up(reply: RawReply, call: Call) -> RawReply:
+def _hanging_up(reply: RawReply, call: ReceivedRequest) -> RawReply:
     if _is_large(call):
         reply.chunks, reply.cut = [], True
     return reply
 
 
-def _is_large(call: Call) -> bool:
+def _is_large(call: ReceivedRequest) -> bool:
     return len(call.body) > 1_000_000
 
 
-def _is_gzip(call: Call) -> bool:
+def _is_gzip(call: ReceivedRequest) -> bool:
     return call.headers.get("content-encoding") == "gzip"
 
 
-def _is_chunked(call: Call) -> bool:
+def _is_chunked(call: ReceivedRequest) -> bool:
     return call.headers.get("transfer-encoding") == "chunked"
 
 
-def _is_expecting(call: Call) -> bool:
+def _is_expecting(call: ReceivedRequest) -> bool:
     return "expect" in call.headers
 
 

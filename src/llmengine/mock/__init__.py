@@ -1,6 +1,23 @@
 """The mock server: a deterministic LLM server on loopback, the reference for the contract."""
 
-from llmengine.mock.behaviour import Behaviour, Call, Fault, RawReply, Script
+import warnings
+from typing import TYPE_CHECKING
+
+from llmengine.mock.behaviour import Behaviour, Fault, RawReply, ReceivedRequest, Script
 from llmengine.mock.server import MockServer
 
-__all__ = ["Behaviour", "Call", "Fault", "MockServer", "RawReply", "Script"]
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import ReceivedRequest as Call  # noqa: F401 - the old name
+
+__all__ = ["Behaviour", "Fault", "MockServer", "RawReply", "ReceivedRequest", "Script"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "Call":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "llmengine.mock.Call is now ReceivedRequest; the old name will be removed",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return ReceivedRequest

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmengine.mock import embeddings, ollama, responses, rules, vllm
-from llmengine.mock.behaviour import Call
+from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.chat import chat_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import create_embeddings
@@ -69,7 +69,7 @@ def _finite(digits: str) -> float:
     return value
 
 
-def authorize(call: Call, service: Service) -> None:
+def authorize(call: ReceivedRequest, service: Service) -> None:
     """Raise ApiError unless the call has the key; the case of the scheme is ignored."""
     without = service.behaviour.without_rules
     if service.key is None or _is_open(call, service):
@@ -83,7 +83,7 @@ def authorize(call: Call, service: Service) -> None:
         _refuse("Incorrect API key provided.")
 
 
-def _is_open(call: Call, service: Service) -> bool:
+def _is_open(call: ReceivedRequest, service: Service) -> bool:
     listing = call.path.startswith("/v1/models")
     unprotected = listing and "auth.models_protected" in service.behaviour.without_rules
     return unprotected or call.path in {"/health", "/version"}
@@ -93,7 +93,7 @@ def _refuse(message: str) -> NoReturn:
     raise ApiError(message, status=401, code="invalid_api_key")
 
 
-def json_object(call: Call, service: Service, *, any_type: bool) -> JSON | None:
+def json_object(call: ReceivedRequest, service: Service, *, any_type: bool) -> JSON | None:
     """A copy of the body's JSON object, after the behaviour's hook.
 
     None for a body that is not a JSON object if the rule against it is switched off. `any_type`
@@ -254,7 +254,7 @@ async def _exchange(
     return _Sender(spoiled(reply, fault, streamed=streamed or reply.cut), fault)
 
 
-async def _seen(request: Request) -> Call:
+async def _seen(request: Request) -> ReceivedRequest:
     body = await request.body()
     try:
         value = parsed(body)
@@ -262,11 +262,11 @@ async def _seen(request: Request) -> Call:
         value = None
     url = request.url
     headers = secret_headers(request.headers)
-    return Call(request.method, url.path, secret_query(url.query), headers, body, value)
+    return ReceivedRequest(request.method, url.path, secret_query(url.query), headers, body, value)
 
 
 def _answer(
-    call: Call, operation: Operation, service: Service, params: dict[str, Any]
+    call: ReceivedRequest, operation: Operation, service: Service, params: dict[str, Any]
 ) -> MockAnswer:
     behaviour = service.behaviour
     if {operation.name, operation.path} & behaviour.disabled_routes:
@@ -281,7 +281,7 @@ def _answer(
     return operation.run(body or {}, service, **params)
 
 
-def _crashed(error: Exception, call: Call, service: Service) -> RawReply:
+def _crashed(error: Exception, call: ReceivedRequest, service: Service) -> RawReply:
     """A 500 for an error in the mock or in a hook; `MockServer` raises it again when it ends."""
     _log.error("the mock broke on %s %s", call.method, call.path, exc_info=error)
     service.crashes.append(error)

@@ -16,7 +16,7 @@ JSON = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ReceivedRequest:
     """One request as the mock server saw it."""
 
     method: str
@@ -41,19 +41,19 @@ class RawReply:
     cut: bool = False
 
 
-def _same_request(body: JSON, call: Call) -> JSON:
+def _same_request(body: JSON, call: ReceivedRequest) -> JSON:
     return body
 
 
-def _same_reply(body: JSON, call: Call) -> JSON:
+def _same_reply(body: JSON, call: ReceivedRequest) -> JSON:
     return body
 
 
-def _same_events(events: list[JSON], call: Call) -> list[JSON]:
+def _same_events(events: list[JSON], call: ReceivedRequest) -> list[JSON]:
     return events
 
 
-def _same_wire(reply: RawReply, call: Call) -> RawReply:
+def _same_wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return reply
 
 
@@ -79,11 +79,11 @@ class Behaviour:
 
     name: str = "reference"
     without_rules: frozenset[str] = frozenset()
-    request: Callable[[JSON, Call], JSON] = _same_request
-    reply: Callable[[JSON, Call], JSON] = _same_reply
-    events: Callable[[list[JSON], Call], list[JSON]] = _same_events
-    error: Callable[[JSON, Call], JSON] = _same_reply
-    wire: Callable[[RawReply, Call], RawReply] = _same_wire
+    request: Callable[[JSON, ReceivedRequest], JSON] = _same_request
+    reply: Callable[[JSON, ReceivedRequest], JSON] = _same_reply
+    events: Callable[[list[JSON], ReceivedRequest], list[JSON]] = _same_events
+    error: Callable[[JSON, ReceivedRequest], JSON] = _same_reply
+    wire: Callable[[RawReply, ReceivedRequest], RawReply] = _same_wire
     disabled_routes: frozenset[str] = frozenset()
 
 

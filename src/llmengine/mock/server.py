@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from llmengine.mock.behaviour import Call
+    from llmengine.mock.behaviour import ReceivedRequest
 
 
 DEFAULT_CONTEXT = 8192
@@ -97,7 +97,7 @@ class MockServer:
         return f"{self.root_url}/v1"
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[ReceivedRequest]:
         """All requests so far, in the order of arrival."""
         return self._service.calls
 

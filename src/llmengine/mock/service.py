@@ -16,7 +16,7 @@ from llmengine.types.secrets import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from llmengine.mock.behaviour import JSON, Call
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
     from llmengine.mock.model import GenerationRequest
 
 
@@ -33,7 +33,7 @@ class Service:
     key: str | None = None
     context_length: int = 8192
     behaviour: Behaviour = field(default_factory=Behaviour)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ReceivedRequest] = field(default_factory=list)
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
     responses: dict[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from llmengine.mock.behaviour import Fault, RawReply
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmengine.mock.behaviour import JSON, Behaviour, Call
+    from llmengine.mock.behaviour import JSON, Behaviour, ReceivedRequest
 
 
 class SchemaError(ValueError):
@@ -122,7 +122,7 @@ _STREAM_TYPES = {
 }
 
 
-def success(answer: MockAnswer, behaviour: Behaviour, call: Call) -> RawReply:
+def success(answer: MockAnswer, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
     """A successful answer as bytes, with one chunk per event."""
     if isinstance(answer, Plain):
         return _reply(200, "text/plain; charset=utf-8", [answer.text.encode()])
@@ -132,7 +132,7 @@ def success(answer: MockAnswer, behaviour: Behaviour, call: Call) -> RawReply:
     return _stream(answer, behaviour, call)
 
 
-def _stream(answer: Stream, behaviour: Behaviour, call: Call) -> RawReply:
+def _stream(answer: Stream, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
     events = behaviour.events(copy.deepcopy(answer.objects), call)
     chunks = [_framed(event, answer.framing) for event in events]
     if answer.framing is Framing.SSE:
@@ -149,7 +149,7 @@ def _framed(event: JSON, framing: Framing) -> bytes:
     return name + b"data: " + encode(event) + b"\n\n"
 
 
-def failure(error: ApiError, behaviour: Behaviour, call: Call) -> RawReply:
+def failure(error: ApiError, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
     """An error as bytes, in the envelope of the API to which the path belongs."""
     envelope = ollama_envelope if call.path.startswith("/api/") else openai_envelope
     body = behaviour.error(envelope(error), call)
