@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from conftest import Api
 
+
+def message_with(**function: object) -> dict[str, Any]:
+    """A scripted message with one tool call."""
+    return {"tool_calls": [{"function": function}]}
+
+
 CALL = {"function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
 
 
@@ -131,6 +137,9 @@ def test_mistake_in_a_script_is_not_silent(start: Callable[..., Api]) -> None:
     [
         (Script(replies=[5]), "a reply is 5; give a text"),  # type: ignore[list-item]
         (Script(faults=[503]), "a fault is 503; give a Fault"),  # type: ignore[list-item]
+        (Script(replies=[{"content": 5}]), "content of a reply is 5; give a text"),
+        (Script(replies=[message_with(name="f", arguments=7)]), "arguments of a reply is 7"),
+        (Script(replies=[message_with(arguments="{}")]), "name of a reply is None"),
     ],
 )
 def test_item_of_a_wrong_type_is_not_silent(

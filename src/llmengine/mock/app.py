@@ -1,7 +1,7 @@
-"""The ASGI application of the mock server: admission, routes, and the pipeline for every request.
+"""The ASGI application of the mock server: its routes, and the handling of every request.
 
-Before a route looks at the fields of a body, the request must have the right key, content type and
-JSON.
+Before a route reads the fields of a body, the application checks the key, the content type and the
+JSON of the request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import json
 import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -26,31 +27,30 @@ from llmengine.mock.embeddings import create_embeddings
 from llmengine.mock.wire import (
     NO_FAULT,
     ApiError,
+    JSONAnswer,
     MockAnswer,
-    Stream,
-    Whole,
-    failure,
-    played,
-    spoiled,
-    success,
+    StreamAnswer,
+    error_reply,
+    fault_error,
+    success_reply,
+    with_fault,
 )
 from llmengine.types.secrets import secret_headers, secret_query
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from starlette.exceptions import HTTPException
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ExceptionHandler, Receive, Scope, Send
 
     from llmengine.mock.behaviour import JSON, Behaviour, Fault, RawReply
     from llmengine.mock.service import Service
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> object:
     """Parse a JSON body; raises ValueError for invalid JSON and for lone surrogates."""
     try:
-        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+        value: object = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
         if rb"\ud" in body.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -58,7 +58,7 @@ def parsed(body: bytes) -> Any:
     return value
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
@@ -70,34 +70,34 @@ def _finite(digits: str) -> float:
 
 
 def authorize(call: ReceivedRequest, service: Service) -> None:
-    """Raise ApiError unless the call has the key; the case of the scheme is ignored."""
+    """Raise ApiError unless the request has the key; the case of the scheme is ignored."""
     without = service.behaviour.without_rules
-    if service.key is None or _is_open(call, service):
+    if service.key is None or _needs_no_key(call, service):
         return
     scheme, _, given = call.headers.get("authorization", "").partition(" ")
     given = given.strip()
     if scheme.lower() != "bearer" or not given:
         if "auth.missing" not in without:
-            _refuse("You didn't provide an API key in an Authorization header of type Bearer.")
+            _refuse_key("You didn't provide an API key in an Authorization header of type Bearer.")
     elif given != service.key and "auth.bad" not in without:
-        _refuse("Incorrect API key provided.")
+        _refuse_key("Incorrect API key provided.")
 
 
-def _is_open(call: ReceivedRequest, service: Service) -> bool:
-    listing = call.path.startswith("/v1/models")
-    unprotected = listing and "auth.models_protected" in service.behaviour.without_rules
-    return unprotected or call.path in {"/health", "/version"}
+def _needs_no_key(call: ReceivedRequest, service: Service) -> bool:
+    if call.path.startswith("/v1/models"):
+        return "auth.models_protected" in service.behaviour.without_rules
+    return call.path in {"/health", "/version"}
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse_key(message: str) -> NoReturn:
     raise ApiError(message, status=401, code="invalid_api_key")
 
 
 def json_object(call: ReceivedRequest, service: Service, *, any_type: bool) -> JSON | None:
     """A copy of the body's JSON object, after the behaviour's hook.
 
-    None for a body that is not a JSON object if the rule against it is switched off. `any_type`
-    accepts every content type, as Ollama does.
+    The result is None if the body is not a JSON object and the rule against that is switched off.
+    `any_type` accepts every content type, as Ollama does.
     """
     without = service.behaviour.without_rules
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -106,15 +106,16 @@ def json_object(call: ReceivedRequest, service: Service, *, any_type: bool) -> J
         raise ApiError(message, status=415, code="unsupported_content_type")
     if isinstance(call.json, dict):
         return service.behaviour.request(copy.deepcopy(call.json), call)
-    rule, message = _not_an_object(call.body)
+    rule, message = _body_problem(call.body)
     if rule in without:
         return None
     raise ApiError(message)
 
 
-def _not_an_object(body: bytes) -> tuple[str, str]:
+def _body_problem(body: bytes) -> tuple[str, str]:
+    """The rule that a body which is not a JSON object breaks, and the message of the refusal."""
     try:
-        parsed(body)
+        parse_json(body)
     except ValueError:
         message = "We could not parse the JSON body of your request. It must be valid JSON."
         return "err.malformed_json", message
@@ -123,7 +124,7 @@ def _not_an_object(body: bytes) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path; ``run`` gets the body, the service and the path's parameters."""
+    """One method of one path; ``run`` gets the body, the service and the parameters in the path."""
 
     method: str
     path: str
@@ -131,16 +132,16 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """The name for ``Behaviour.disabled_routes``; there a path alone means all methods."""
+        """The name in ``Behaviour.disabled_routes``, where a path alone means all its methods."""
         return f"{self.method} {self.path}"
 
 
 def _health(body: JSON, service: Service) -> MockAnswer:
-    return Whole({"status": "ok"})
+    return JSONAnswer({"status": "ok"})
 
 
 def _version(body: JSON, service: Service) -> MockAnswer:
-    return Whole({"version": "mock"})
+    return JSONAnswer({"version": "mock"})
 
 
 OPERATIONS = (
@@ -181,13 +182,13 @@ def check_names(behaviour: Behaviour) -> None:
 
 def _no_path(body: JSON, service: Service) -> MockAnswer:
     if "err.not_found_path" in service.behaviour.without_rules:
-        return Whole({})
+        return JSONAnswer({})
     raise ApiError("Unknown request URL. Please check the path.", status=404, code="unknown_url")
 
 
 def _no_method(body: JSON, service: Service, allow: str) -> MockAnswer:
     if "err.method" in service.behaviour.without_rules:
-        return Whole({})
+        return JSONAnswer({})
     message = f"Method not allowed on this path; it takes {allow}."
     raise ApiError(message, status=405, code="method_not_supported", headers={"allow": allow})
 
@@ -198,7 +199,7 @@ NO_METHOD = Operation("*", "*", _no_method)
 
 _log = logging.getLogger("llmengine.mock")
 
-# Pause in seconds after a stream's first event, so that a clock can tell it from the last one.
+# Seconds after a stream's first event, so that a clock can tell the first event from the last.
 _PAUSE_AFTER_FIRST = 0.005
 
 
@@ -208,56 +209,56 @@ def build(service: Service) -> Starlette:
     routes = [
         Route(o.path, _endpoint(o, service), methods=[o.method], name=o.name) for o in OPERATIONS
     ]
-    app = Starlette(routes=routes, exception_handlers=_handlers(service))
+    app = Starlette(routes=routes, exception_handlers=_error_handlers(service))
     app.router.redirect_slashes = False
     return app
 
 
 def _endpoint(operation: Operation, service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await _exchange(request, operation, service, request.path_params)
+        return await _respond(request, operation, service, request.path_params)
 
     return endpoint
 
 
-def _handlers(service: Service) -> dict[Any, Any]:
-    """Handlers that send unknown paths and methods through the same pipeline as all requests."""
+def _error_handlers(service: Service) -> Mapping[int, ExceptionHandler]:
+    """Handlers that treat requests for unknown paths and methods in the same way as all others."""
 
-    async def no_path(request: Request, error: HTTPException) -> Response:
-        return await _exchange(request, NO_PATH, service, {})
+    async def no_path(request: Request, error: Exception) -> Response:
+        return await _respond(request, NO_PATH, service, {})
 
-    async def no_method(request: Request, error: HTTPException) -> Response:
-        allow = (error.headers or {})["Allow"]
-        return await _exchange(request, NO_METHOD, service, {"allow": allow})
+    async def no_method(request: Request, error: Exception) -> Response:
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return await _respond(request, NO_METHOD, service, {"allow": (headers or {})["Allow"]})
 
     return {404: no_path, 405: no_method}
 
 
-async def _exchange(
-    request: Request, operation: Operation, service: Service, params: dict[str, Any]
+async def _respond(
+    request: Request, operation: Operation, service: Service, params: Mapping[str, str]
 ) -> Response:
-    call = await _seen(request)
+    call = await _received(request)
     service.calls.append(call)
     fault = NO_FAULT
     try:
         fault = service.next_fault() or NO_FAULT
         if fault.status is not None:
-            raise played(fault.status, fault.retry_after)
-        answer = _answer(call, operation, service, params)
-        reply = success(answer, service.behaviour, call)
-        streamed = isinstance(answer, Stream)
+            raise fault_error(fault.status, fault.retry_after)
+        answer = _run_operation(call, operation, service, params)
+        reply = success_reply(answer, service.behaviour, call)
+        streamed = isinstance(answer, StreamAnswer)
     except ApiError as error:
-        reply, streamed = failure(error, service.behaviour, call), False
+        reply, streamed = error_reply(error, service.behaviour, call), False
     except Exception as error:  # noqa: BLE001 - kept, and raised when the server ends
-        reply, streamed = _crashed(error, call, service), False
+        reply, streamed = _crash_reply(error, call, service), False
     reply = service.behaviour.wire(reply, call)
-    return _Sender(spoiled(reply, fault, streamed=streamed or reply.cut), fault)
+    return _FaultResponse(with_fault(reply, fault, streamed=streamed or reply.cut), fault)
 
 
-async def _seen(request: Request) -> ReceivedRequest:
+async def _received(request: Request) -> ReceivedRequest:
     body = await request.body()
     try:
-        value = parsed(body)
+        value = parse_json(body)
     except ValueError:
         value = None
     url = request.url
@@ -265,8 +266,8 @@ async def _seen(request: Request) -> ReceivedRequest:
     return ReceivedRequest(request.method, url.path, secret_query(url.query), headers, body, value)
 
 
-def _answer(
-    call: ReceivedRequest, operation: Operation, service: Service, params: dict[str, Any]
+def _run_operation(
+    call: ReceivedRequest, operation: Operation, service: Service, params: Mapping[str, str]
 ) -> MockAnswer:
     behaviour = service.behaviour
     if {operation.name, operation.path} & behaviour.disabled_routes:
@@ -281,16 +282,16 @@ def _answer(
     return operation.run(body or {}, service, **params)
 
 
-def _crashed(error: Exception, call: ReceivedRequest, service: Service) -> RawReply:
-    """A 500 for an error in the mock or in a hook; `MockServer` raises it again when it ends."""
-    _log.error("the mock broke on %s %s", call.method, call.path, exc_info=error)
+def _crash_reply(error: Exception, call: ReceivedRequest, service: Service) -> RawReply:
+    """A 500 for an error in the mock or in a hook; `MockServer` raises the error when it ends."""
+    _log.error("the mock failed on %s %s", call.method, call.path, exc_info=error)
     service.crashes.append(error)
-    message = f"The mock server itself broke: {type(error).__name__}: {error}"
-    return failure(ApiError(message, status=500, type="server_error"), service.behaviour, call)
+    message = f"The mock server itself failed: {type(error).__name__}: {error}"
+    return error_reply(ApiError(message, status=500, type="server_error"), service.behaviour, call)
 
 
-class _Sender(Response):
-    """Sends a raw reply with the delays of a fault, and drops the connection if it says so."""
+class _FaultResponse(Response):
+    """Sends a reply with the delays of a fault, and drops the connection if one of them says so."""
 
     def __init__(self, reply: RawReply, fault: Fault) -> None:
         super().__init__(status_code=reply.status)
@@ -302,25 +303,25 @@ class _Sender(Response):
         if self._reply.chunks or not self._reply.cut:
             await self._send(send)
         if self._reply.cut or self._fault.drop_keepalive:
-            await _hang_up(scope, receive)
+            await _drop_connection(scope, receive)
 
     async def _send(self, send: Send) -> None:
         headers = [(k.encode(), v.encode()) for k, v in self._reply.headers.items()]
         await send(
             {"type": "http.response.start", "status": self._reply.status, "headers": headers}
         )
-        for place, chunk in enumerate(self._reply.chunks):
-            if place:
-                await asyncio.sleep(self._gap(place))
+        for index, chunk in enumerate(self._reply.chunks):
+            if index:
+                await asyncio.sleep(self._pause_before(index))
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if not self._reply.cut:
             await send({"type": "http.response.body", "body": b""})
 
-    def _gap(self, place: int) -> float:
-        return self._fault.chunk_delay or (_PAUSE_AFTER_FIRST if place == 1 else 0)
+    def _pause_before(self, index: int) -> float:
+        return self._fault.chunk_delay or (_PAUSE_AFTER_FIRST if index == 1 else 0)
 
 
-async def _hang_up(scope: Scope, receive: Receive) -> None:
+async def _drop_connection(scope: Scope, receive: Receive) -> None:
     scope["state"]["transport"].close()
     while (await receive())["type"] != "http.disconnect":
         pass

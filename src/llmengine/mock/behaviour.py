@@ -1,4 +1,4 @@
-"""How a mock server may differ from the reference: hooks, faults and scripts."""
+"""How a mock server may differ from the reference: behaviours with hooks, faults and scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JSON = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One request as the mock server saw it."""
+    """One request that the mock server received; ``json`` is None if the body is not JSON."""
 
     method: str
     path: str
@@ -29,10 +29,10 @@ class ReceivedRequest:
 
 @dataclass(slots=True)
 class RawReply:
-    """A reply just before it is sent: the last thing that a behaviour may change.
+    """A reply just before it is sent, which the last hook of a behaviour may change.
 
-    A whole body is one item of ``chunks``; a stream has one item per event. ``cut`` drops the
-    connection after the chunks instead of ending the body.
+    A body that is not streamed is one item of ``chunks``; a stream has one item per event. If
+    ``cut`` is true, the server drops the connection after the chunks instead of ending the body.
     """
 
     status: int
@@ -62,19 +62,21 @@ def _same_wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
 class Behaviour:
     """One way in which the mock differs from the reference; the default has no differences.
 
-    The hooks run in this order. Each gets a copy, which it may change and must return:
+    The hooks run in this order. Each hook gets a copy, which it may change and must return:
 
-    - ``request`` gets the decoded JSON body before it is validated, so deleting a field imitates a
-      server that silently ignores the field;
-    - ``without_rules`` names validation rules of ``llmengine.mock.rules`` that are not applied;
-    - ``reply`` gets the JSON body of a successful whole answer, ``events`` the list of JSON
-      objects of a successful stream (without ``[DONE]``), ``error`` the JSON body of a 4xx or 5xx;
-    - ``wire`` gets status, headers and byte chunks just before they are sent.
+    - ``request`` gets the decoded JSON body before it is validated. A hook that deletes a field
+      imitates a server that silently ignores the field.
+    - ``without_rules`` names validation rules of ``llmengine.mock.rules`` that are not applied.
+    - ``reply`` gets the JSON body of a successful answer that is not streamed, ``events`` gets the
+      JSON objects of a successful stream (without ``[DONE]``), and ``error`` gets the JSON body of
+      a 4xx or 5xx.
+    - ``wire`` gets the status, the headers and the byte chunks just before they are sent.
 
-    ``disabled_routes`` are answered with 404. An entry is a path such as ``/v1/embeddings``, or a
-    method and a path such as ``GET /v1/models/{name:path}``, written as in ``llmengine.mock.app``.
-    The start of the server raises ValueError for a rule or a route that does not exist. An
-    exception in a hook becomes a 500 and is raised again at the end of the server's ``with`` block.
+    The server answers the ``disabled_routes`` with 404. An entry is a path such as
+    ``/v1/embeddings``, or a method and a path such as ``GET /v1/models/{name:path}``, written as in
+    ``llmengine.mock.app``. The start of the server raises ValueError for a rule or a route that
+    does not exist. An exception in a hook becomes a 500, and the end of the server's ``with`` block
+    raises it again.
     """
 
     name: str = "reference"
@@ -87,25 +89,25 @@ class Behaviour:
     disabled_routes: frozenset[str] = frozenset()
 
 
-def _advice(unknown: Mapping[str, Any]) -> str | None:
+def _fault_advice(unknown: Mapping[str, object]) -> str | None:
     name, value = next(iter(unknown.items()))
-    meant = {"code": "status", "status_code": "status"}.get(name)
-    return f"write {meant}={value!r}" if meant else None
+    return f"write status={value!r}" if name in {"code", "status_code"} else None
 
 
-@checked_fields(InvalidFieldError, _advice)
+@checked_fields(InvalidFieldError, _fault_advice)
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure that the server plays on purpose.
+    """A failure that the server simulates.
 
-    ``status`` answers with that error status (and ``retry_after`` seconds in the header).
-    ``delay`` and ``chunk_delay`` are seconds before the first byte and between chunks.
-    ``cut_after`` drops the connection after that many chunks of a stream, or of a body that
-    ``split_at`` has cut; 0 drops it before any byte.
-    ``malformed_json`` sends a body that is not JSON, ``content_type`` another content type.
-    ``drop_keepalive`` closes the connection after the answer without a header that says so.
-    ``split_at`` cuts the body's bytes in another way: one number is a chunk size, several are
-    positions.
+    - ``status``: answer with this error status, and ``retry_after`` seconds in its header.
+    - ``delay``, ``chunk_delay``: wait so many seconds before the first byte, and between chunks.
+    - ``cut_after``: drop the connection after so many chunks of a stream, or of a body that
+      ``split_at`` splits; 0 drops it before any byte.
+    - ``malformed_json``: send a body that is not JSON.
+    - ``content_type``: send this content type.
+    - ``drop_keepalive``: close the connection after the answer without a header that says so.
+    - ``split_at``: split the body's bytes into other chunks; one number is the size of a chunk,
+      several numbers are positions.
     """
 
     status: int | None = None
@@ -120,27 +122,27 @@ class Fault:
 
     def __post_init__(self) -> None:
         for name in ("status", "cut_after"):
-            _check(name, getattr(self, name), int)
+            _check_number(name, getattr(self, name), int)
         for name in ("retry_after", "delay", "chunk_delay"):
-            _check(name, getattr(self, name), (int, float))
+            _check_number(name, getattr(self, name), (int, float))
 
 
-def _check(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
-    if value is None or (isinstance(value, kinds) and not isinstance(value, bool)):
+def _check_number(name: str, value: object, types: type | tuple[type, ...]) -> None:
+    if value is None or (isinstance(value, types) and not isinstance(value, bool)):
         return
-    kind = "a whole number" if kinds is int else "a number"
+    kind = "a whole number" if types is int else "a number"
     raise InvalidFieldError(f"Fault: {name} is {value!r}; it must be {kind}")
 
 
 @checked_fields(InvalidFieldError)
 @dataclass(slots=True)
 class Script:
-    """Replies and faults to play in order; after the last one the mock answers as the reference.
+    """Replies and faults that the server uses in order, before it answers as the reference.
 
     ``replies`` are texts, or JSON objects that become the assistant's message: ``content``,
-    ``refusal``, ``reasoning`` and ``tool_calls`` in OpenAI's shape. Each call that generates
-    text uses one reply; a call that fails uses none. ``faults`` are for all calls in order; None
-    means no fault. Both may be any iterable, even an endless one.
+    ``refusal``, ``reasoning`` and ``tool_calls`` in OpenAI's shape. Each request that generates
+    text uses one reply; a request that fails uses none. Each request uses one of the ``faults``;
+    None means no fault. Both may be any iterable, even an endless one.
     """
 
     replies: Iterable[str | JSON] = field(default_factory=tuple)

@@ -9,32 +9,95 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from llmengine.mock.bodies import chat_ask
+from llmengine.mock.bodies import chat_request
 from llmengine.mock.json_fields import integer, mapping
-from llmengine.mock.model import answer
+from llmengine.mock.model import generate
 from llmengine.mock.text import VOCABULARY
-from llmengine.mock.wire import Stream, Whole, new_id
+from llmengine.mock.wire import JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.model import Said, SaidCall
+    from llmengine.mock.json_fields import Body
+    from llmengine.mock.model import GeneratedAnswer, GeneratedToolCall
     from llmengine.mock.service import Service
     from llmengine.mock.wire import MockAnswer
 
 
-def usage_of(prompt_tokens: int, said: Iterable[Said]) -> JSON:
-    """The usage: the prompt's tokens, counted once, and those of all answers."""
-    answers = list(said)
-    completion = sum(s.completion_tokens for s in answers)
+FINGERPRINT = "fp_mock"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDetails:
+    """What a choice contains about its tokens besides their text.
+
+    ``top`` is the number of alternatives per token; None means no logprobs. ``ids`` gives the ids
+    of tokens; it is None if the request did not ask for them.
+    """
+
+    top: int | None
+    ids: Callable[[Iterable[str]], list[int]] | None
+
+    @classmethod
+    def of(cls, body: Body, service: Service) -> TokenDetails:
+        """What the request asks for; token ids are an option of vLLM."""
+        wants_ids = body.get("return_token_ids") is True
+        return cls(top_logprobs(body), service.token_ids if wants_ids else None)
+
+    def logprobs(self, tokens: Sequence[str], first: int = 0) -> JSON | None:
+        """The ``logprobs`` of a choice; `first` is the index of the first token in the answer."""
+        if self.top is None:
+            return None
+        return {"content": logprob_entries(tokens, self.top, first), "refusal": None}
+
+    def token_ids(self, tokens: Sequence[str]) -> JSON:
+        """The field with the ids of the tokens, if it is wanted."""
+        return {"token_ids": self.ids(tokens)} if self.ids else {}
+
+
+def chat_completion(body: Body, service: Service) -> MockAnswer:
+    """Answer a chat completion."""
+    request = service.with_token_limit(chat_request(body))
+    answers = generate(request, service.next_reply())
+    head = {
+        "id": new_id("chatcmpl-"),
+        "created": int(time.time()),
+        "model": service.model_name(body),
+        "service_tier": "default",
+        "system_fingerprint": FINGERPRINT,
+    }
+    usage = usage_of(request.prompt_tokens, answers)
+    details = TokenDetails.of(body, service)
+    prompt = {"prompt_token_ids": details.ids(request.pieces)} if details.ids else {}
+    if body.get("stream") is True:
+        deltas = [list(_choice_deltas(i, a, details)) for i, a in enumerate(answers)]
+        head["object"] = "chat.completion.chunk"
+        first, *more = completion_chunks(head, deltas, body, usage)
+        return StreamAnswer([first | prompt, *more])
+    choices = [choice(index, a, details) for index, a in enumerate(answers)]
+    head["object"] = "chat.completion"
+    return JSONAnswer({**head, "choices": choices, "usage": usage, **prompt})
+
+
+def top_logprobs(body: Body) -> int | None:
+    """The number of alternatives per token; None for no logprobs."""
+    if body.get("logprobs") is not True:
+        return None
+    return max(0, integer(body.get("top_logprobs")) or 0)
+
+
+def usage_of(prompt_tokens: int, answers: Iterable[GeneratedAnswer]) -> JSON:
+    """The usage: the prompt's tokens, counted once, and the tokens of all answers."""
+    answers = list(answers)
+    completion = sum(a.completion_tokens for a in answers)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": prompt_tokens + completion,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": sum(len(s.reasoning) for s in answers),
+            "reasoning_tokens": sum(len(a.reasoning) for a in answers),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
@@ -42,37 +105,115 @@ def usage_of(prompt_tokens: int, said: Iterable[Said]) -> JSON:
     }
 
 
-_LOWEST_CHANCE = 0.55
-_CHANCES = 400
+def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> JSON:
+    """One choice of an answer that is not streamed."""
+    message: JSON = {
+        "role": "assistant",
+        "content": answer.text if answer.has_content else None,
+        "refusal": answer.refusal,
+        "annotations": [],
+    }
+    if answer.reasoning:
+        message["reasoning"] = "".join(answer.reasoning)
+    if answer.calls:
+        message["tool_calls"] = [_tool_call(c) for c in answer.calls]
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": details.logprobs(answer.tokens),
+        "finish_reason": answer.finish,
+        **details.token_ids(answer.pieces),
+    }
 
 
-def chat_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[JSON]:
+def _tool_call(call: GeneratedToolCall) -> JSON:
+    function = {"name": call.name, "arguments": "".join(call.arguments)}
+    return {"id": new_id("call_"), "type": "function", "function": function}
+
+
+# ---- streams
+
+
+def completion_chunks(
+    head: JSON, streams: Sequence[Iterable[JSON]], body: Body, usage: JSON
+) -> Iterator[JSON]:
+    """The chunks of a stream: the parts of all choices in turns, and the usage if it is wanted."""
+    with_usage = mapping(body.get("stream_options")).get("include_usage") is True
+    null_usage = {"usage": None} if with_usage else {}
+    for row in zip_longest(*streams):
+        for part in row:
+            if part is not None:
+                yield {**head, "choices": [part], **null_usage}
+    if with_usage:
+        yield {**head, "choices": [], "usage": usage}
+
+
+def _choice_deltas(index: int, answer: GeneratedAnswer, details: TokenDetails) -> Iterator[JSON]:
+    for delta, logprobs, tokens in _deltas(answer, details):
+        ids = details.token_ids(tokens) if tokens else {}
+        yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None, **ids}
+    yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": answer.finish}
+
+
+def _deltas(
+    answer: GeneratedAnswer, details: TokenDetails
+) -> Iterator[tuple[JSON, JSON | None, Sequence[str]]]:
+    """Yield each delta with its log-probabilities and its tokens."""
+    first = {"role": "assistant", "content": "" if answer.has_content else None, "refusal": None}
+    yield first, None, ()
+    for token in answer.reasoning:
+        yield {"reasoning": token}, None, (token,)
+    for index, token in enumerate(answer.tokens):
+        yield {"content": token}, details.logprobs((token,), index), (token,)
+    if answer.refusal is not None:
+        yield {"refusal": answer.refusal}, None, ()
+    for index, call in enumerate(answer.calls):
+        yield from ((delta, None, tokens) for delta, tokens in _tool_call_deltas(index, call))
+
+
+def _tool_call_deltas(index: int, call: GeneratedToolCall) -> Iterator[tuple[JSON, Sequence[str]]]:
+    opening = replace(call, arguments=())
+    yield {"tool_calls": [{"index": index, **_tool_call(opening)}]}, opening.pieces
+    for token in call.arguments:
+        yield {"tool_calls": [{"index": index, "function": {"arguments": token}}]}, (token,)
+
+
+# ---- log-probabilities; they are made up, but the same in every process
+
+_LOWEST_PROBABILITY = 0.55
+_PROBABILITIES = 400
+
+
+def logprob_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[JSON]:
     """One entry per token in the shape of chat completions, with `top` alternatives.
 
-    `first` is the place of the first token in the answer.
+    `first` is the index of the first token in the answer.
     """
     entries = []
-    for place, token in enumerate(tokens, first):
-        ranked = alternatives(token, place, top)
-        top_logprobs = [_entry(t, p) for t, p in ranked]
-        entries.append(_entry(token, chosen(token, place)) | {"top_logprobs": top_logprobs})
+    for index, token in enumerate(tokens, first):
+        top_logprobs = [_entry(t, p) for t, p in alternatives(token, index, top)]
+        entries.append(_entry(token, logprob(token, index)) | {"top_logprobs": top_logprobs})
     return entries
 
 
-def chosen(token: str, place: int) -> float:
-    """The made-up log-probability (natural log) of the token at its place."""
-    return math.log(_chance(token, place))
+def _entry(token: str, logprob: float) -> JSON:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 
-def alternatives(token: str, place: int, top: int) -> list[tuple[str, float]]:
-    """The `top` most likely tokens at a place, the chosen one first.
+def logprob(token: str, index: int) -> float:
+    """The log-probability (natural logarithm) of the token at its index in the answer."""
+    return math.log(_probability(token, index))
 
-    Their probabilities are made up, but their sum is below one.
+
+def alternatives(token: str, index: int, top: int) -> list[tuple[str, float]]:
+    """The `top` most likely tokens at an index with their log-probabilities, the token first.
+
+    The sum of their probabilities is below one.
     """
     top = min(top, len(VOCABULARY))
-    ranked = [(token, chosen(token, place))] if top else []
-    left = 1 - _chance(token, place)
-    first = crc32(f"{place} {token}".encode())
+    ranked = [(token, logprob(token, index))] if top else []
+    left = 1 - _probability(token, index)
+    first = crc32(f"{index} {token}".encode())
     while len(ranked) < top:
         left /= 2
         other = " " + VOCABULARY[(first + len(ranked)) % len(VOCABULARY)]
@@ -80,138 +221,5 @@ def alternatives(token: str, place: int, top: int) -> list[tuple[str, float]]:
     return ranked
 
 
-def _chance(token: str, place: int) -> float:
-    return _LOWEST_CHANCE + crc32(f"{token} {place}".encode()) % _CHANCES / 1000
-
-
-def _entry(token: str, logprob: float) -> JSON:
-    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
-
-
-FINGERPRINT = "fp_mock"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What an answer shows of its tokens besides their text.
-
-    ``top`` is the number of alternatives per token, None for no logprobs. ``ids`` gives the tokens'
-    ids, None if the request did not ask for them.
-    """
-
-    top: int | None
-    ids: Callable[[Iterable[str]], list[int]] | None
-
-
-def chat_completion(body: JSON, service: Service) -> MockAnswer:
-    """Answer a chat completion."""
-    ask = service.fitted(chat_ask(body))
-    said = answer(ask, service.next_reply())
-    head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": service.echo(body)}
-    usage = usage_of(ask.prompt_tokens, said)
-    show = Shown(top_logprobs(body), service.token_ids if wants_ids(body) else None)
-    prompt = {"prompt_token_ids": show.ids(ask.pieces)} if show.ids else {}
-    if body.get("stream") is True:
-        first, *more = _chunks(head, said, show, body, usage)
-        return Stream([first | prompt, *more])
-    choices = [choice_of(index, one, show) for index, one in enumerate(said)]
-    tail = {"usage": usage, "service_tier": "default", "system_fingerprint": FINGERPRINT}
-    return Whole({**head, "object": "chat.completion", "choices": choices, **tail, **prompt})
-
-
-def top_logprobs(body: JSON) -> int | None:
-    """The number of alternatives in a token's entry; None for no logprobs."""
-    if body.get("logprobs") is not True:
-        return None
-    return max(0, integer(body.get("top_logprobs")) or 0)
-
-
-def wants_ids(body: JSON) -> bool:
-    """Whether the answer must hold token ids; this is an option of vLLM."""
-    return body.get("return_token_ids") is True
-
-
-def choice_of(index: int, said: Said, show: Shown) -> JSON:
-    """One choice of a whole answer."""
-    silent = said.refusal is not None or (said.calls and not said.tokens)
-    message: JSON = {
-        "role": "assistant",
-        "content": None if silent else said.text,
-        "refusal": said.refusal,
-        "annotations": [],
-    }
-    if said.reasoning:
-        message["reasoning"] = "".join(said.reasoning)
-    if said.calls:
-        message["tool_calls"] = [_call(c) for c in said.calls]
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": _logprobs(said.tokens, show.top),
-        "finish_reason": said.finish,
-        **_ids(said.pieces, show),
-    }
-
-
-def _ids(tokens: Sequence[str], show: Shown) -> JSON:
-    return {"token_ids": show.ids(tokens)} if show.ids else {}
-
-
-def _call(call: SaidCall) -> JSON:
-    function = {"name": call.name, "arguments": "".join(call.arguments)}
-    return {"id": new_id("call_"), "type": "function", "function": function}
-
-
-def _logprobs(tokens: tuple[str, ...], top: int | None, first: int = 0) -> JSON | None:
-    if top is None:
-        return None
-    return {"content": chat_entries(tokens, top, first), "refusal": None}
-
-
-def _chunks(head: JSON, said: list[Said], show: Shown, body: JSON, usage: JSON) -> Iterator[JSON]:
-    shared = {
-        **head,
-        "object": "chat.completion.chunk",
-        "service_tier": "default",
-        "system_fingerprint": FINGERPRINT,
-    }
-    with_usage = mapping(body.get("stream_options")).get("include_usage") is True
-    null_usage = {"usage": None} if with_usage else {}
-    for choice in _interleaved([list(_choice_deltas(i, s, show)) for i, s in enumerate(said)]):
-        yield {**shared, "choices": [choice], **null_usage}
-    if with_usage:
-        yield {**shared, "choices": [], "usage": usage}
-
-
-def _interleaved(streams: list[list[JSON]]) -> Iterator[JSON]:
-    for row in zip_longest(*streams):
-        yield from (choice for choice in row if choice is not None)
-
-
-def _choice_deltas(index: int, said: Said, show: Shown) -> Iterator[JSON]:
-    for delta, logprobs, tokens in _deltas(said, show.top):
-        ids = _ids(tokens, show) if tokens else {}
-        yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None, **ids}
-    yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": said.finish}
-
-
-def _deltas(said: Said, top: int | None) -> Iterator[tuple[JSON, JSON | None, Sequence[str]]]:
-    """Yield each delta with its log-probabilities and its tokens."""
-    silent = said.refusal is not None or (said.calls and not said.tokens)
-    first = {"role": "assistant", "content": None if silent else "", "refusal": None}
-    yield first, None, ()
-    for token in said.reasoning:
-        yield {"reasoning": token}, None, (token,)
-    for place, token in enumerate(said.tokens):
-        yield {"content": token}, _logprobs((token,), top, place), (token,)
-    if said.refusal is not None:
-        yield {"refusal": said.refusal}, None, ()
-    for place, call in enumerate(said.calls):
-        yield from ((d, None, tokens) for d, tokens in _call_deltas(place, call))
-
-
-def _call_deltas(place: int, call: SaidCall) -> Iterator[tuple[JSON, Sequence[str]]]:
-    opening = replace(call, arguments=())
-    yield {"tool_calls": [{"index": place, **_call(opening)}]}, opening.pieces
-    for token in call.arguments:
-        yield {"tool_calls": [{"index": place, "function": {"arguments": token}}]}, (token,)
+def _probability(token: str, index: int) -> float:
+    return _LOWEST_PROBABILITY + crc32(f"{token} {index}".encode()) % _PROBABILITIES / 1000

@@ -1,7 +1,7 @@
-"""The mock's GET /v1/models and POST /v1/embeddings.
+"""GET /v1/models and POST /v1/embeddings.
 
-The models are the one that is served and those that clients have pulled. An embedding is a unit
-vector that depends only on the text.
+The models are the served one and those that clients have pulled. An embedding is a unit vector that
+depends only on the text.
 """
 
 from __future__ import annotations
@@ -12,56 +12,55 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
-from llmengine.mock.bodies import prompts
-from llmengine.mock.json_fields import integer
+from llmengine.mock.bodies import dimension_count, prompts
 from llmengine.mock.text import count
-from llmengine.mock.wire import ApiError, Whole
+from llmengine.mock.wire import ApiError, JSONAnswer
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
+    from llmengine.mock.json_fields import Body
     from llmengine.mock.service import Service
     from llmengine.mock.wire import MockAnswer
 
 
-def list_models(body: JSON, service: Service) -> MockAnswer:
+def list_models(body: Body, service: Service) -> MockAnswer:
     """List the models."""
     names = [service.model, *sorted(service.pulled)]
-    return Whole({"object": "list", "data": [_model(name, service) for name in names]})
+    return JSONAnswer({"object": "list", "data": [_model(name, service) for name in names]})
 
 
-def retrieve_model(body: JSON, service: Service, name: str) -> MockAnswer:
+def retrieve_model(body: Body, service: Service, name: str) -> MockAnswer:
     """Describe one model by its id."""
     known = name == service.model or name in service.pulled
     if not known and "models.retrieve.unknown" not in service.behaviour.without_rules:
         message = f"The model '{name}' does not exist or you do not have access to it."
         raise ApiError(message, status=404, param="model", code="model_not_found")
-    return Whole(_model(name, service))
+    return JSONAnswer(_model(name, service))
 
 
 def _model(name: str, service: Service) -> JSON:
     return {"id": name, "object": "model", "created": service.started, "owned_by": "llmengine"}
 
 
-DEFAULT_DIMENSIONS = 384
-MAX_DIMENSIONS = 4096
-
-
-def create_embeddings(body: JSON, service: Service) -> MockAnswer:
+def create_embeddings(body: Body, service: Service) -> MockAnswer:
     """Embed each input, in order."""
     texts = prompts(body.get("input"))
-    wanted = integer(body.get("dimensions")) or DEFAULT_DIMENSIONS
-    dimensions = min(max(wanted, 1), MAX_DIMENSIONS)
+    dimensions = dimension_count(body.get("dimensions"))
     encoded = body.get("encoding_format") == "base64"
     tokens = sum(count(t) for t in texts)
     vectors = (_vector(t, dimensions) for t in texts)
-    return Whole(
+    return JSONAnswer(
         {
             "object": "list",
             "data": [
-                {"object": "embedding", "index": i, "embedding": _shown(v, encoded=encoded)}
+                {
+                    "object": "embedding",
+                    "index": i,
+                    "embedding": _encoded(v) if encoded else _floats(v),
+                }
                 for i, v in enumerate(vectors)
             ],
-            "model": service.echo(body),
+            "model": service.model_name(body),
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
     )
@@ -75,7 +74,9 @@ def _vector(text: str, dimensions: int) -> bytes:
     return struct.pack(f"<{dimensions}f", *(x / length for x in drawn))
 
 
-def _shown(vector: bytes, *, encoded: bool) -> str | list[float]:
-    if encoded:
-        return base64.b64encode(vector).decode()
+def _encoded(vector: bytes) -> str:
+    return base64.b64encode(vector).decode()
+
+
+def _floats(vector: bytes) -> list[float]:
     return list(struct.unpack(f"<{len(vector) // 4}f", vector))

@@ -1,21 +1,24 @@
-"""Lenient readers for values of a JSON body.
+"""Lenient readers for the values of a JSON body that a client sent.
 
-If a validation rule is switched off, a body may hold anything, so every reader accepts any value.
+A body may hold anything if a validation rule is switched off, so every reader accepts any value.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+
+# The JSON object that a client sent, or an object in it.
+Body = Mapping[str, object]
 
 
-def text(value: Any) -> str:
-    """A string, or "" for anything else."""
+def text(value: object) -> str:
+    """The string, or "" for anything else."""
     return value if isinstance(value, str) else ""
 
 
-def number(value: Any, default: float) -> float:
-    """A number, or the default for anything else."""
-    if not is_number(value):
+def number(value: object, default: float) -> float:
+    """The number, or the default for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return default
     try:
         return float(value)
@@ -23,28 +26,28 @@ def number(value: Any, default: float) -> float:
         return default
 
 
-def integer(value: Any) -> int | None:
-    """A whole number, or None for anything else."""
+def integer(value: object) -> int | None:
+    """The whole number, or None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def items(value: Any) -> list[Any]:
-    """A list, or an empty one for anything else."""
+def items(value: object) -> list[object]:
+    """The list, or an empty one for anything else."""
     return value if isinstance(value, list) else []
 
 
-def mapping(value: Any) -> dict[str, Any]:
-    """An object, or an empty one for anything else."""
+def mapping(value: object) -> Body:
+    """The object, or an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
-def is_number(value: Any) -> bool:
-    """Whether the value is a JSON number; a bool is not a number."""
+def is_number(value: object) -> bool:
+    """Whether the value is a JSON number; a boolean is not a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def strings(value: Any) -> tuple[str, ...]:
-    """A string, or the strings in a list; other values are left out."""
+def strings(value: object) -> tuple[str, ...]:
+    """The string, or the strings in a list; other values are left out."""
     if isinstance(value, str):
         return (value,)
     return tuple(v for v in items(value) if isinstance(v, str))

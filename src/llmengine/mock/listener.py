@@ -1,15 +1,15 @@
-"""What the mock server listens with: uvicorn's HTTP protocol behind a check of the Host header.
+"""The mock's HTTP server: uvicorn's protocol, with a check of the Host header before the app.
 
-It uses uvicorn's protocol but not `uvicorn.Server`, which polls ten times a second: stopping it
-takes a fifth of a second, and a test suite starts and stops hundreds of servers. It is a file of
-its own because starlette and uvicorn are heavy, and are imported only when a server starts.
+It does not use `uvicorn.Server`, which polls ten times a second: stopping that takes a fifth of a
+second, and a test suite starts and stops hundreds of servers. This is a file of its own because
+starlette and uvicorn are heavy and should be imported only when a server starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from llmengine.types.hosts import Visitors
 
 
-def guarded(app: ASGIApp, visitors: Visitors) -> ASGIApp:
-    """The application with a check of the Host header and CORS for the allowed origins."""
+def with_host_check(app: ASGIApp, visitors: Visitors) -> ASGIApp:
+    """Add a check of the Host header and CORS for the allowed origins to the application."""
     if visitors.origins:
         app = CORSMiddleware(
             app, allow_origins=sorted(visitors.origins), allow_methods=["*"], allow_headers=["*"]
         )
 
-    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         refusal = visitors.refusal(Headers(scope=scope).get("host"))
         if refusal is None:
             await app(scope, receive, send)
@@ -44,29 +44,31 @@ def guarded(app: ASGIApp, visitors: Visitors) -> ASGIApp:
         error = ApiError(refusal, status=403, code="host_not_allowed")
         await JSONResponse(openai_envelope(error), error.status)(scope, receive, send)
 
-    return guard
+    return checked
 
 
 _KEEP_ALIVE_SECONDS = 75
 
 
 class _Protocol(H11Protocol):
-    """One connection; its transport is in the scope, so that the application can close it."""
+    """One connection; the scope holds its transport, so that the application can close it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {"transport": transport}
 
 
-async def listen(app: ASGIApp, listener: socket.socket) -> Callable[[], Coroutine[Any, Any, None]]:
+async def listen(
+    app: ASGIApp, listener: socket.socket
+) -> Callable[[], Coroutine[object, object, None]]:
     """Serve on a bound socket; await the returned function to close everything."""
 
-    async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
+    async def cancellable(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(asyncio.CancelledError):
             await app(scope, receive, send)
 
     config = Config(
-        quietly,
+        cancellable,
         lifespan="off",
         log_config=None,
         access_log=False,

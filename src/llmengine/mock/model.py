@@ -1,8 +1,8 @@
-"""The mock's model: requests, the words and tool calls of its answers, and answers as tokens.
+"""The mock's model: requests, and the text and tool calls that it answers, as tokens.
 
-Nothing here depends on a wire format. The model follows the few instructions that checks rely on,
-and otherwise writes prose. Arguments of tools, and values for a schema, are made of words in the
-conversation.
+Nothing here depends on a wire format. The model follows the few instructions on which checks of the
+contract rely, and otherwise writes prose. Arguments of tools and values for a schema are made of
+words in the conversation.
 """
 
 from __future__ import annotations
@@ -10,19 +10,26 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
+from llmengine.mock.json_fields import items, mapping
 from llmengine.mock.schema import SchemaError, check_schema, instance
 from llmengine.mock.text import count, prose, tokenize, word
+from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llmengine.mock.json_fields import Body
 
-def _header(role: str) -> tuple[str, str, str]:
-    """The tokens of the chat template before a turn."""
-    return "<|", role, "|>"
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message, as text."""
+
+    role: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +37,18 @@ class MockTool:
     """A function that the model may call, with the JSON schema of its arguments."""
 
     name: str
-    parameters: Mapping[str, Any]
+    parameters: Body
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A request to the model with everything that changes its answer.
+    """A request to the model, with everything that changes its answer.
 
     ``schema`` is the JSON schema that the text must fit. With ``plain`` the text is not JSON but a
-    string that must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``;
-    with ``named`` it is the name of a tool. ``template`` says whether a chat template adds tokens
-    of its own to the prompt. ``extra`` is anything else on which the answer depends.
+    string that must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``, or, with
+    ``named``, the name of a tool. ``template`` says whether a chat template adds tokens of its own
+    to the prompt. ``extra`` is anything else on which the answer depends.
     """
 
     turns: tuple[Turn, ...]
@@ -54,10 +61,10 @@ class GenerationRequest:
     tool_choice: str = "auto"
     named: bool = False
     parallel: bool = True
-    schema: Any = None
+    schema: object = None
     plain: bool = False
     reasoning: bool = False
-    logit_bias: Mapping[str, Any] = field(default_factory=dict)
+    logit_bias: Body = field(default_factory=dict)
     extra: str = ""
     template: bool = True
 
@@ -84,132 +91,13 @@ class GenerationRequest:
         return json.dumps([turns, chance, self.logit_bias, self.extra])
 
 
-_REPEAT = re.compile(r"\b(?:repeat|echo)\b[^:\n]{0,80}:\s*(.+)", re.IGNORECASE | re.DOTALL)
-_SAY_WORD = re.compile(
-    r"\b(?:answer|reply|respond|say|write)\b[^.:\n]{0,40}\bword\b[:\s]+[\"'`*]*([\w-]+)",
-    re.IGNORECASE,
-)
-_COUNT = re.compile(r"\bcount (?:from )?(\d{1,4}) to (\d{1,4})", re.IGNORECASE)
-_QUESTION = re.compile(r"\bwhat(?:'s| is| was) (?:my|the|your) ([\w ]{1,40}?)\s*\?", re.IGNORECASE)
+def _header(role: str) -> tuple[str, str, str]:
+    """The tokens of the chat template before a turn."""
+    return "<|", role, "|>"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One message, as text."""
-
-    role: str
-    text: str
-
-
-def reply_to(turns: Sequence[Turn], seed: str) -> str:
-    """The answer that a conversation asks for, or prose made with the seed."""
-    return obeyed(turns) or prose(seed)
-
-
-def obeyed(turns: Sequence[Turn]) -> str | None:
-    """The answer that the instructions in the conversation dictate, or None if there are none."""
-    orders = [t.text for t in turns if t.role in {"system", "developer"}]
-    for order in reversed(orders):
-        if said := _SAY_WORD.search(order):
-            return said[1]
-    if not turns:
-        return None
-    last = turns[-1]
-    if last.role == "tool":
-        return f"The tool answered: {last.text}"
-    question = next((t.text for t in reversed(turns) if t.role == "user"), last.text)
-    return _literal(question) or _remembered(question, turns)
-
-
-def _literal(prompt: str) -> str | None:
-    if said := _REPEAT.search(prompt) or _SAY_WORD.search(prompt):
-        return said[1].strip()
-    if span := _COUNT.search(prompt):
-        return ", ".join(str(n) for n in range(int(span[1]), int(span[2]) + 1))
-    return None
-
-
-def _remembered(prompt: str, turns: Sequence[Turn]) -> str | None:
-    asked = _QUESTION.search(prompt)
-    if asked is None:
-        return None
-    told = re.compile(rf"\b{re.escape(asked[1])}\s+is\s+[\"'`*]*([^\s.,;!?\"'`*]+)", re.IGNORECASE)
-    for turn in reversed(turns):
-        if fact := told.search(turn.text):
-            return f"The {asked[1]} is {fact[1]}."
-    return None
-
-
-_WORD = re.compile(r"[a-z]{3,}")
-_QUOTED = re.compile(r"(?<!\w)[\"“'`]([^\"”'`\n]{1,80})[\"”'`](?!\w)")
-_NAME = re.compile(r"(?<=[\w,;:] )([A-ZÀ-ÖØ-Þ][\w-]+)")
-_FILLER = frozenset({"and", "for", "the", "get", "with", "from", "this", "that", "what", "all"})
-
-
-def wanted_calls(ask: GenerationRequest, fingerprint: str) -> list[tuple[str, str]]:
-    """Names and JSON arguments of the tool calls; empty if the answer is text."""
-    words = hints(ask.turns)
-    return [
-        (tool.name, _arguments(tool, words[place:] + words[:place], fingerprint))
-        for place, tool in enumerate(_chosen(ask))
-    ]
-
-
-def _chosen(ask: GenerationRequest) -> list[MockTool]:
-    named = [t for t in ask.tools if ask.named and t.name == ask.tool_choice]
-    if named or not ask.tools or ask.tool_choice == "none":
-        return named[:1]
-    prompt = _prompt(ask.turns)
-    relevant = [t for t in ask.tools if _words(f"{t.name} {t.description}") & _words(prompt)]
-    if not relevant and ask.tool_choice != "required":
-        return []
-    if ask.tool_choice != "required" and obeyed(ask.turns) is not None:
-        return []
-    chosen = relevant or list(ask.tools[:1])
-    if not ask.parallel or " and " not in prompt:
-        return chosen[:1]
-    return chosen if len(chosen) > 1 else chosen * 2
-
-
-def _prompt(turns: Sequence[Turn]) -> str:
-    return next((t.text for t in reversed(turns) if t.role == "user"), "")
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower())) - _FILLER
-
-
-def hints(turns: Sequence[Turn]) -> list[str]:
-    """The texts that the prompt quotes, or the names in it; they become strings of an answer."""
-    prompt = _prompt(turns)
-    return _QUOTED.findall(prompt) or _NAME.findall(prompt)
-
-
-def _arguments(tool: MockTool, words: Sequence[str], fingerprint: str) -> str:
-    schema = {"type": "object", **tool.parameters}
-    return _fitting(schema, words, fingerprint) or "{}"
-
-
-def fitting_json(schema: Any, turns: Sequence[Turn], fingerprint: str) -> str | None:
-    """JSON that fits the schema; None if the schema is invalid or no value fits it."""
-    return _fitting(schema, hints(turns), fingerprint)
-
-
-def _fitting(schema: Any, words: Sequence[str], fingerprint: str) -> str | None:
-    try:
-        check_schema(schema)
-        value = instance(schema, words, seed=crc32(fingerprint.encode()))
-    except SchemaError:
-        return None
-    return json.dumps(value, ensure_ascii=False)
-
-
-_TOKENS_OF_ONE_FORCED_WORD = 32
-_FORCING_BIAS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class SaidCall:
+class GeneratedToolCall:
     """One tool call; the arguments are JSON text, split into tokens."""
 
     name: str
@@ -222,12 +110,12 @@ class SaidCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class GeneratedAnswer:
     """One answer as tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``."""
 
     tokens: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
-    calls: tuple[SaidCall, ...] = ()
+    calls: tuple[GeneratedToolCall, ...] = ()
     refusal: str | None = None
     finish: str = "stop"
 
@@ -238,7 +126,7 @@ class Said:
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """All generated tokens, including reasoning and calls."""
+        """All generated tokens, including those of the reasoning and of the calls."""
         calls = (token for call in self.calls for token in call.pieces)
         return (*self.reasoning, *self.tokens, *calls)
 
@@ -247,32 +135,51 @@ class Said:
         """The number of generated tokens."""
         return len(self.pieces)
 
+    @property
+    def has_content(self) -> bool:
+        """Whether the answer has a text, even an empty one, besides tool calls or a refusal."""
+        return self.refusal is None and (bool(self.tokens) or not self.calls)
 
-def answer(ask: GenerationRequest, scripted: Any = None) -> list[Said]:
+
+def generate(
+    request: GenerationRequest, scripted: str | Mapping[str, object] | None = None
+) -> list[GeneratedAnswer]:
     """The ``n`` answers to a request; a scripted reply replaces the model's own."""
-    return [_cut(_whole(ask, index, scripted), ask) for index in range(max(1, ask.n))]
+    return [
+        _limited(_answer(request, index, scripted), request) for index in range(max(1, request.n))
+    ]
 
 
-def _whole(ask: GenerationRequest, index: int, scripted: Any) -> Said:
+_FORCING_BIAS = 100
+_TOKENS_OF_A_FORCED_WORD = 32
+
+
+def _answer(
+    request: GenerationRequest, index: int, scripted: str | Mapping[str, object] | None
+) -> GeneratedAnswer:
     if scripted is not None:
         return _from_script(scripted)
-    fingerprint = ask.fingerprint(index)
-    thought = tuple(tokenize(prose(f"think {fingerprint}"))) if ask.reasoning else ()
-    if chosen := wanted_calls(ask, fingerprint):
-        calls = tuple(SaidCall(name, tuple(tokenize(text))) for name, text in chosen)
+    fingerprint = request.fingerprint(index)
+    thought = tuple(tokenize(prose(f"think {fingerprint}"))) if request.reasoning else ()
+    if tools := _called_tools(request):
+        calls = _tool_calls(tools, request, fingerprint)
         # OpenAI's finish reason is "stop" if the request named the tool.
-        return Said(reasoning=thought, calls=calls, finish="stop" if ask.named else "tool_calls")
-    return Said(tokens=tuple(tokenize(_text(ask, fingerprint))), reasoning=thought)
+        finish = "stop" if request.named else "tool_calls"
+        return GeneratedAnswer(reasoning=thought, calls=calls, finish=finish)
+    return GeneratedAnswer(tokens=tuple(tokenize(_text(request, fingerprint))), reasoning=thought)
 
 
-def _text(ask: GenerationRequest, fingerprint: str) -> str:
-    if ask.schema is not None and (fitting := fitting_json(ask.schema, ask.turns, fingerprint)):
-        value = json.loads(fitting) if ask.plain else None
-        return value if isinstance(value, str) else fitting
-    forced = [k for k, v in ask.logit_bias.items() if v == _FORCING_BIAS and k.isdecimal()]
-    if forced and obeyed(ask.turns) is None:
-        return " ".join([word(int(forced[0]))] * _TOKENS_OF_ONE_FORCED_WORD)
-    return reply_to(ask.turns, fingerprint)
+def _text(request: GenerationRequest, fingerprint: str) -> str:
+    if request.schema is not None:
+        fitting = _fitting_json(request.schema, _hints(request.turns), fingerprint)
+        if fitting is not None:
+            value = json.loads(fitting) if request.plain else None
+            return value if isinstance(value, str) else fitting
+    instructed = _instructed_answer(request.turns)
+    forced = [k for k, v in request.logit_bias.items() if v == _FORCING_BIAS and k.isdecimal()]
+    if forced and instructed is None:
+        return " ".join([word(int(forced[0]))] * _TOKENS_OF_A_FORCED_WORD)
+    return instructed or prose(fingerprint)
 
 
 _SCRIPT_KEYS = frozenset(
@@ -280,46 +187,172 @@ _SCRIPT_KEYS = frozenset(
 )
 
 
-def _from_script(scripted: Any) -> Said:
+def _from_script(scripted: str | Mapping[str, object]) -> GeneratedAnswer:
     if isinstance(scripted, str):
-        return Said(tokens=tuple(tokenize(scripted)))
+        return GeneratedAnswer(tokens=tuple(tokenize(scripted)))
     if unknown := scripted.keys() - _SCRIPT_KEYS:
         known = ", ".join(sorted(_SCRIPT_KEYS))
         raise ValueError(f"a scripted message has {known}, but not {', '.join(sorted(unknown))}")
-    thought = scripted.get("reasoning") or scripted.get("reasoning_content") or ""
-    functions = [c["function"] for c in scripted.get("tool_calls") or ()]
-    calls = tuple(SaidCall(f["name"], tuple(tokenize(f["arguments"]))) for f in functions)
-    return Said(
-        tokens=tuple(tokenize(scripted.get("content") or "")),
+    thought = _script_text(scripted, "reasoning") or _script_text(scripted, "reasoning_content")
+    functions = [mapping(mapping(c).get("function")) for c in items(scripted.get("tool_calls"))]
+    calls = tuple(
+        GeneratedToolCall(
+            _script_text(f, "name", default=None),
+            tuple(tokenize(_script_text(f, "arguments", default=None))),
+        )
+        for f in functions
+    )
+    return GeneratedAnswer(
+        tokens=tuple(tokenize(_script_text(scripted, "content"))),
         reasoning=tuple(tokenize(thought)),
         calls=calls,
-        refusal=scripted.get("refusal"),
+        refusal=None if scripted.get("refusal") is None else _script_text(scripted, "refusal"),
         finish="tool_calls" if calls else "stop",
     )
 
 
-def _cut(said: Said, ask: GenerationRequest) -> Said:
+def _script_text(message: Mapping[str, object], key: str, *, default: str | None = "") -> str:
+    value = message.get(key)
+    if value is None:
+        value = default
+    if not isinstance(value, str):
+        raise InvalidFieldError(f"Script: {key} of a reply is {value!r}; give a text")
+    return value
+
+
+def _limited(answer: GeneratedAnswer, request: GenerationRequest) -> GeneratedAnswer:
     """The answer up to the token limit and the first stop sequence."""
-    capped = said if ask.max_tokens is None else _capped(said, ask.max_tokens)
-    places = [p for s in ask.stop if s and (p := capped.text.find(s)) >= 0]
-    if not places:
-        return capped
-    kept = tuple(tokenize(capped.text[: min(places)]))
-    return replace(capped, tokens=kept, calls=(), finish="stop")
+    if request.max_tokens is not None:
+        answer = _up_to(request.max_tokens, answer)
+    stops = [found for s in request.stop if s and (found := answer.text.find(s)) >= 0]
+    if not stops:
+        return answer
+    tokens = tuple(tokenize(answer.text[: min(stops)]))
+    return replace(answer, tokens=tokens, calls=(), finish="stop")
 
 
-def _capped(said: Said, limit: int) -> Said:
-    if said.completion_tokens < limit:
-        return said
-    reasoning = said.reasoning[:limit]
+def _up_to(limit: int, answer: GeneratedAnswer) -> GeneratedAnswer:
+    if answer.completion_tokens < limit:
+        return answer
+    reasoning = answer.reasoning[:limit]
     limit -= len(reasoning)
-    tokens = said.tokens[:limit]
+    tokens = answer.tokens[:limit]
     limit -= len(tokens)
     calls = []
-    for call in said.calls:
+    for call in answer.calls:
         limit -= count(call.name)
         if limit <= 0:
             break
         calls.append(replace(call, arguments=call.arguments[:limit]))
         limit -= len(calls[-1].arguments)
-    return replace(said, reasoning=reasoning, tokens=tokens, calls=tuple(calls), finish="length")
+    return replace(answer, reasoning=reasoning, tokens=tokens, calls=tuple(calls), finish="length")
+
+
+# ---- instructions in the conversation
+
+_REPEAT = re.compile(r"\b(?:repeat|echo)\b[^:\n]{0,80}:\s*(.+)", re.IGNORECASE | re.DOTALL)
+_SAY_WORD = re.compile(
+    r"\b(?:answer|reply|respond|say|write)\b[^.:\n]{0,40}\bword\b[:\s]+[\"'`*]*([\w-]+)",
+    re.IGNORECASE,
+)
+_COUNT = re.compile(r"\bcount (?:from )?(\d{1,4}) to (\d{1,4})", re.IGNORECASE)
+_QUESTION = re.compile(r"\bwhat(?:'s| is| was) (?:my|the|your) ([\w ]{1,40}?)\s*\?", re.IGNORECASE)
+
+
+def _instructed_answer(turns: Sequence[Turn]) -> str | None:
+    """The answer that the instructions in the conversation dictate; None if there are none."""
+    for turn in reversed(turns):
+        if turn.role in {"system", "developer"} and (match := _SAY_WORD.search(turn.text)):
+            return match[1]
+    if not turns:
+        return None
+    last = turns[-1]
+    if last.role == "tool":
+        return f"The tool answered: {last.text}"
+    prompt = next((t.text for t in reversed(turns) if t.role == "user"), last.text)
+    return _dictated(prompt) or _recalled(prompt, turns)
+
+
+def _dictated(prompt: str) -> str | None:
+    if match := _REPEAT.search(prompt) or _SAY_WORD.search(prompt):
+        return match[1].strip()
+    if match := _COUNT.search(prompt):
+        return ", ".join(str(n) for n in range(int(match[1]), int(match[2]) + 1))
+    return None
+
+
+def _recalled(prompt: str, turns: Sequence[Turn]) -> str | None:
+    """The answer to a question such as "What is my name?" by what an earlier turn said."""
+    question = _QUESTION.search(prompt)
+    if question is None:
+        return None
+    subject = question[1]
+    statement = re.compile(
+        rf"\b{re.escape(subject)}\s+is\s+[\"'`*]*([^\s.,;!?\"'`*]+)", re.IGNORECASE
+    )
+    for turn in reversed(turns):
+        if fact := statement.search(turn.text):
+            return f"The {subject} is {fact[1]}."
+    return None
+
+
+# ---- tool calls, and JSON that fits a schema
+
+_WORD = re.compile(r"[a-z]{3,}")
+_QUOTED = re.compile(r"(?<!\w)[\"“'`]([^\"”'`\n]{1,80})[\"”'`](?!\w)")
+_NAME = re.compile(r"(?<=[\w,;:] )([A-ZÀ-ÖØ-Þ][\w-]+)")
+_FILLER = frozenset({"and", "for", "the", "get", "with", "from", "this", "that", "what", "all"})
+
+
+def _called_tools(request: GenerationRequest) -> list[MockTool]:
+    """The tools to call, in order; empty if the answer is text."""
+    named = [t for t in request.tools if request.named and t.name == request.tool_choice]
+    if named or not request.tools or request.tool_choice == "none":
+        return named[:1]
+    prompt = _last_prompt(request.turns)
+    relevant = [t for t in request.tools if _words(f"{t.name} {t.description}") & _words(prompt)]
+    if not relevant and request.tool_choice != "required":
+        return []
+    if request.tool_choice != "required" and _instructed_answer(request.turns) is not None:
+        return []
+    tools = relevant or list(request.tools[:1])
+    if not request.parallel or " and " not in prompt:
+        return tools[:1]
+    return tools if len(tools) > 1 else tools * 2
+
+
+def _tool_calls(
+    tools: Sequence[MockTool], request: GenerationRequest, fingerprint: str
+) -> tuple[GeneratedToolCall, ...]:
+    hints = _hints(request.turns)
+    calls = []
+    for index, tool in enumerate(tools):
+        schema = {"type": "object", **tool.parameters}
+        # Each call starts with another hint, so that the calls differ.
+        arguments = _fitting_json(schema, hints[index:] + hints[:index], fingerprint) or "{}"
+        calls.append(GeneratedToolCall(tool.name, tuple(tokenize(arguments))))
+    return tuple(calls)
+
+
+def _last_prompt(turns: Sequence[Turn]) -> str:
+    return next((t.text for t in reversed(turns) if t.role == "user"), "")
+
+
+def _words(sentence: str) -> set[str]:
+    return set(_WORD.findall(sentence.lower())) - _FILLER
+
+
+def _hints(turns: Sequence[Turn]) -> list[str]:
+    """The texts that the prompt quotes, or else the names in it; an answer's strings use them."""
+    prompt = _last_prompt(turns)
+    return _QUOTED.findall(prompt) or _NAME.findall(prompt)
+
+
+def _fitting_json(schema: object, words: Sequence[str], fingerprint: str) -> str | None:
+    """JSON that fits the schema; None if the schema is invalid or no value fits it."""
+    try:
+        check_schema(schema)
+        value = instance(schema, words, seed=crc32(fingerprint.encode()))
+    except SchemaError:
+        return None
+    return json.dumps(value, ensure_ascii=False)

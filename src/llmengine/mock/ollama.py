@@ -1,26 +1,26 @@
-"""Ollama's own API: models, pulling a model, and chat and generate, whole and as NDJSON."""
+"""Ollama's own API: models, pulls, and ``chat`` and ``generate``, whole and as NDJSON."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from llmengine.mock.bodies import chat_as_chat, chat_ask, generate_as_chat
-from llmengine.mock.chat import chat_entries, top_logprobs
+from llmengine.mock.bodies import chat_request, ollama_chat_as_chat, ollama_generate_as_chat
+from llmengine.mock.chat import logprob_entries, top_logprobs
 from llmengine.mock.json_fields import text
-from llmengine.mock.model import answer
+from llmengine.mock.model import generate as generate_answers
 from llmengine.mock.service import tagged
 from llmengine.mock.text import token_id, tokenize
-from llmengine.mock.wire import ApiError, Framing, Plain, Stream, Whole, new_id
+from llmengine.mock.wire import ApiError, Framing, JSONAnswer, StreamAnswer, TextAnswer, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmengine.mock.behaviour import JSON
-    from llmengine.mock.model import GenerationRequest, Said
+    from llmengine.mock.json_fields import Body
+    from llmengine.mock.model import GeneratedAnswer, GenerationRequest
     from llmengine.mock.service import Service
     from llmengine.mock.wire import MockAnswer
 
@@ -39,25 +39,25 @@ _DETAILS: JSON = {
 }
 
 
-def root(body: JSON, service: Service) -> MockAnswer:
-    """The text at Ollama's root; clients request it to see whether the server is up."""
-    return Plain("Ollama is running")
+def root(body: Body, service: Service) -> MockAnswer:
+    """Return the text at Ollama's root, by which clients see whether the server is up."""
+    return TextAnswer("Ollama is running")
 
 
-def version(body: JSON, service: Service) -> MockAnswer:
+def version(body: Body, service: Service) -> MockAnswer:
     """Return the version."""
-    return Whole({"version": VERSION})
+    return JSONAnswer({"version": VERSION})
 
 
-def tags(body: JSON, service: Service) -> MockAnswer:
-    """List the model and all pulled models as stored on disk."""
+def tags(body: Body, service: Service) -> MockAnswer:
+    """List the served model and all pulled models, as if they were on disk."""
     details = {**_DETAILS, "context_length": service.context_length, "embedding_length": 384}
-    stored = {"modified_at": timestamp(), "details": details, "capabilities": _CAPABILITIES}
-    return Whole({"models": [_entry(tag) | stored for tag in service.tags]})
+    fields = {"modified_at": timestamp(), "details": details, "capabilities": _CAPABILITIES}
+    return JSONAnswer({"models": [_entry(tag) | fields for tag in service.tags]})
 
 
-def running(body: JSON, service: Service) -> MockAnswer:
-    """List the model as loaded into memory."""
+def running(body: Body, service: Service) -> MockAnswer:
+    """List the served model, as if it were loaded into memory."""
     loaded = {
         **_entry(service.tag),
         "details": _DETAILS,
@@ -65,12 +65,12 @@ def running(body: JSON, service: Service) -> MockAnswer:
         "size_vram": 0,
         "context_length": service.context_length,
     }
-    return Whole({"models": [loaded]})
+    return JSONAnswer({"models": [loaded]})
 
 
-def show(body: JSON, service: Service) -> MockAnswer:
+def show(body: Body, service: Service) -> MockAnswer:
     """Describe the model."""
-    return Whole(
+    return JSONAnswer(
         {
             "modelfile": f"FROM {service.tag}\n",
             "parameters": f"num_ctx {service.context_length}",
@@ -92,16 +92,16 @@ def _entry(tag: str) -> JSON:
 
 
 def digest_of(tag: str) -> str:
-    """A hash, made of the model's name, in place of the digest of its weights."""
+    """A hash of the model's name, in place of the digest of its weights."""
     return hashlib.sha256(tag.encode()).hexdigest()
 
 
-MISSING = "no-such"  # models whose names start with this are not in the mock's registry
-_NOT_THERE = "pull model manifest: file does not exist"
+MISSING = "no-such"  # the mock's registry has no models whose names start with this
+_NO_MANIFEST = "pull model manifest: file does not exist"
 
 
-def pull(body: JSON, service: Service) -> MockAnswer:
-    """Pull a model, which is served from now on; the progress is sent line by line.
+def pull(body: Body, service: Service) -> MockAnswer:
+    """Pull a model, which the server has from now on, and send the progress line by line.
 
     As in Ollama, a failure in a stream is a line of its own, after status 200. Without a stream a
     failure is a 500.
@@ -110,11 +110,13 @@ def pull(body: JSON, service: Service) -> MockAnswer:
     streamed = body.get("stream") is not False
     if name.startswith(MISSING):
         if not streamed:
-            raise ApiError(_NOT_THERE, status=500)
-        return Stream([{"status": "pulling manifest"}, {"error": _NOT_THERE}], Framing.NDJSON)
+            raise ApiError(_NO_MANIFEST, status=500)
+        return StreamAnswer(
+            [{"status": "pulling manifest"}, {"error": _NO_MANIFEST}], Framing.NDJSON
+        )
     service.pulled.add(name)
     lines = list(_progress(tagged(name)))
-    return Stream(lines, Framing.NDJSON) if streamed else Whole(lines[-1])
+    return StreamAnswer(lines, Framing.NDJSON) if streamed else JSONAnswer(lines[-1])
 
 
 def _progress(tag: str) -> Iterator[JSON]:
@@ -128,94 +130,76 @@ def _progress(tag: str) -> Iterator[JSON]:
         yield {"status": status}
 
 
-_Piece = Callable[..., "JSON"]
-_NANOSECONDS_A_TOKEN = 1_000_000
+_NANOSECONDS_PER_TOKEN = 1_000_000
 _ID_LENGTH = 8
 
 
-def chat(body: JSON, service: Service) -> MockAnswer:
+def chat(body: Body, service: Service) -> MockAnswer:
     """Answer ``/api/chat``."""
     if not body.get("messages"):
-        return _nothing_asked(body, service, _message())
-    asked = chat_as_chat(body)
-    ask = service.fitted(chat_ask(asked))
-    said = answer(ask, service.next_reply())[0]
-    return _answer(body, service, (ask, said, top_logprobs(asked)), _message, {})
+        return _without_prompt(body, service, _content(is_chat=True))
+    return _answer(body, ollama_chat_as_chat(body), service, is_chat=True)
 
 
-def generate(body: JSON, service: Service) -> MockAnswer:
+def generate(body: Body, service: Service) -> MockAnswer:
     """Answer ``/api/generate``."""
     if not body.get("prompt"):
-        return _nothing_asked(body, service, _response())
-    asked = generate_as_chat(body)
-    ask = service.fitted(chat_ask(asked))
-    said = answer(ask, service.next_reply())[0]
-    context = {} if body.get("raw") is True else {"context": _context(ask, said)}
-    return _answer(body, service, (ask, said, top_logprobs(asked)), _response, context)
+        return _without_prompt(body, service, _content(is_chat=False))
+    return _answer(body, ollama_generate_as_chat(body), service, is_chat=False)
 
 
-def _message(content: str = "", thinking: str = "", calls: list[JSON] | None = None) -> JSON:
-    message: JSON = {"role": "assistant", "content": content}
-    if thinking:
-        message["thinking"] = thinking
-    if calls:
-        message["tool_calls"] = calls
-    return {"message": message}
+def _content(
+    content: str = "", thinking: str = "", calls: list[JSON] | None = None, *, is_chat: bool
+) -> JSON:
+    """The fields with the content: ``message`` in a chat, else ``response`` and ``thinking``."""
+    thought = {"thinking": thinking} if thinking else {}
+    if not is_chat:
+        return {"response": content, **thought}
+    tool_calls = {"tool_calls": calls} if calls else {}
+    return {"message": {"role": "assistant", "content": content, **thought, **tool_calls}}
 
 
-def _response(content: str = "", thinking: str = "", calls: list[JSON] | None = None) -> JSON:
-    return {"response": content} | ({"thinking": thinking} if thinking else {})
-
-
-def _context(ask: GenerationRequest, said: Said) -> list[int]:
-    return [token_id(t) for t in (*tokenize("\n".join(x.text for x in ask.turns)), *said.tokens)]
-
-
-def _nothing_asked(body: JSON, service: Service, empty: JSON) -> MockAnswer:
+def _without_prompt(body: Body, service: Service, empty: JSON) -> MockAnswer:
     """Without a prompt Ollama loads the model, or unloads it if ``keep_alive`` is 0."""
     reason = "unload" if body.get("keep_alive") == 0 else "load"
-    return _sent(body, [{**_head(body, service), **empty, "done": True, "done_reason": reason}])
+    end = {**_head(body, service), **empty, "done": True, "done_reason": reason}
+    if body.get("stream") is False:
+        return JSONAnswer(end)
+    return StreamAnswer([end], Framing.NDJSON)
 
 
-def _answer(
-    body: JSON,
-    service: Service,
-    generated: tuple[GenerationRequest, Said, int | None],
-    piece: _Piece,
-    context: JSON,
-) -> MockAnswer:
-    ask, said, top = generated
+def _answer(body: Body, chat_body: Body, service: Service, *, is_chat: bool) -> MockAnswer:
+    request = service.with_token_limit(chat_request(chat_body))
+    answer = generate_answers(request, service.next_reply())[0]
+    top = top_logprobs(chat_body)
+    with_context = not is_chat and body.get("raw") is not True
     end = {
         "done": True,
-        "done_reason": "length" if said.finish == "length" else "stop",
-        **context,
-        **_measures(ask, said),
+        "done_reason": "length" if answer.finish == "length" else "stop",
+        **({"context": _context(request, answer)} if with_context else {}),
+        **_measures(request, answer),
     }
     head = _head(body, service)
     if body.get("stream") is False:
-        whole = piece(said.text, "".join(said.reasoning), _calls(said))
-        return Whole({**head, **whole, **end, **_logprobs(said.tokens, top, 0)})
-    parts = _parts(said, top, piece)
-    return _sent(body, [*({**head, **p, "done": False} for p in parts), {**head, **piece(), **end}])
+        thinking = "".join(answer.reasoning)
+        whole = _content(answer.text, thinking, _tool_calls(answer), is_chat=is_chat)
+        return JSONAnswer({**head, **whole, **end, **_logprobs(answer.tokens, top, 0)})
+    parts = [{**head, **part, "done": False} for part in _parts(answer, top, is_chat=is_chat)]
+    last = {**head, **_content(is_chat=is_chat), **end}
+    return StreamAnswer([*parts, last], Framing.NDJSON)
 
 
-def _parts(said: Said, top: int | None, piece: _Piece) -> Iterator[JSON]:
-    for token in said.reasoning:
-        yield piece("", token)
-    for place, token in enumerate(said.tokens):
-        yield piece(token) | _logprobs((token,), top, place)
-    for call in _calls(said):
-        yield piece("", "", [call])
+def _parts(answer: GeneratedAnswer, top: int | None, *, is_chat: bool) -> Iterator[JSON]:
+    for token in answer.reasoning:
+        yield _content(thinking=token, is_chat=is_chat)
+    for index, token in enumerate(answer.tokens):
+        yield _content(token, is_chat=is_chat) | _logprobs((token,), top, index)
+    for call in _tool_calls(answer):
+        yield _content(calls=[call], is_chat=is_chat)
 
 
-def _sent(body: JSON, objects: list[JSON]) -> MockAnswer:
-    if body.get("stream") is False:
-        return Whole(objects[-1])
-    return Stream(objects, Framing.NDJSON)
-
-
-def _head(body: JSON, service: Service) -> JSON:
-    return {"model": service.echo(body), "created_at": timestamp()}
+def _head(body: Body, service: Service) -> JSON:
+    return {"model": service.model_name(body), "created_at": timestamp()}
 
 
 def timestamp() -> str:
@@ -223,31 +207,37 @@ def timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
-def _logprobs(tokens: tuple[str, ...], top: int | None, place: int) -> JSON:
-    return {} if top is None else {"logprobs": chat_entries(tokens, top, place)}
+def _logprobs(tokens: tuple[str, ...], top: int | None, first: int) -> JSON:
+    return {} if top is None else {"logprobs": logprob_entries(tokens, top, first)}
 
 
-def _calls(said: Said) -> list[JSON]:
-    """The complete calls; a call that the token limit cut is left out."""
+def _tool_calls(answer: GeneratedAnswer) -> list[JSON]:
+    """The calls; none if the token limit cut the answer."""
     return [
         {
             "id": new_id("call_")[: len("call_") + _ID_LENGTH],
             "function": {"index": i, "name": c.name, "arguments": json.loads("".join(c.arguments))},
         }
-        for i, c in enumerate(said.calls)
-        if said.finish != "length"
+        for i, c in enumerate(answer.calls)
+        if answer.finish != "length"
     ]
 
 
-def _measures(ask: GenerationRequest, said: Said) -> JSON:
-    """Token counts, and durations in nanoseconds as if every token took the same time."""
-    prompt = ask.prompt_tokens * _NANOSECONDS_A_TOKEN
-    generation = said.completion_tokens * _NANOSECONDS_A_TOKEN
+def _context(request: GenerationRequest, answer: GeneratedAnswer) -> list[int]:
+    """The token ids of the conversation."""
+    tokens = (*tokenize("\n".join(turn.text for turn in request.turns)), *answer.tokens)
+    return [token_id(token) for token in tokens]
+
+
+def _measures(request: GenerationRequest, answer: GeneratedAnswer) -> JSON:
+    """Token counts, and durations in nanoseconds, as if every token took the same time."""
+    prompt = request.prompt_tokens * _NANOSECONDS_PER_TOKEN
+    generation = answer.completion_tokens * _NANOSECONDS_PER_TOKEN
     return {
-        "total_duration": _NANOSECONDS_A_TOKEN + prompt + generation,
-        "load_duration": _NANOSECONDS_A_TOKEN,
-        "prompt_eval_count": ask.prompt_tokens,
+        "total_duration": _NANOSECONDS_PER_TOKEN + prompt + generation,
+        "load_duration": _NANOSECONDS_PER_TOKEN,
+        "prompt_eval_count": request.prompt_tokens,
         "prompt_eval_duration": prompt,
-        "eval_count": said.completion_tokens,
+        "eval_count": answer.completion_tokens,
         "eval_duration": generation,
     }

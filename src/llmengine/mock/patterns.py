@@ -1,4 +1,4 @@
-"""Makes strings that match a regular expression, with the help of its parse tree."""
+"""Makes strings that match a regular expression, by walks through its parse tree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from re import _parser as sre_parse  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    # The kind of a node and its value, for which the re module has no types.
+    Nodes = Iterable[tuple[object, Any]]
 
 
 _BRANCHES = range(4)
@@ -17,7 +20,7 @@ _GROWTH = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 _MAX_STEPS = 100_000
 _TURNS = range(1, 25)
 _GROWTH_OF_A_TURN = (0, 8)
-# The kinds of characters alternate, so that a few neighbours contain every kind.
+# The kinds of characters alternate, so that a few neighbours have every kind.
 _MIXED = "aA0_bB1-cC2@dD3!eE4#fF5$gG6.hH7 iI8+jJ9/"
 _PRINTABLE = _MIXED + "".join(c for c in map(chr, range(33, 127)) if c not in _MIXED)
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
@@ -31,7 +34,7 @@ _CATEGORIES = {
 }
 
 
-def matching(pattern: str) -> Iterator[str]:
+def strings_matching(pattern: str) -> Iterator[str]:
     """Yield strings in which the pattern may be found, plain and short ones first.
 
     Lookarounds are ignored, so the caller must test each string.
@@ -45,9 +48,9 @@ def matching(pattern: str) -> Iterator[str]:
     seen: set[str] = set()
     steps = 0
     for extra, branch, turn in chain(plain, varied):
-        walk = _Walk(branch, extra, turn)
-        found = walk.sequence(tree)
-        steps += walk.steps
+        sampler = _Sampler(branch, extra, turn)
+        found = sampler.sequence(tree)
+        steps += sampler.steps
         if steps > _MAX_STEPS:
             return
         if found not in seen:
@@ -55,26 +58,26 @@ def matching(pattern: str) -> Iterator[str]:
             yield found
 
 
-class _Walk:
-    """One way through the parse tree, which gives one string.
+class _Sampler:
+    """Makes one string, by one way through the parse tree.
 
     It takes this branch of every alternative and repeats everything `extra` times more than the
-    minimum. If `turn` is not 0, it takes another character each time it meets a set.
+    minimum. If `turn` is not 0, it takes another character for each set that it comes to.
     """
 
     def __init__(self, branch: int, extra: int, turn: int) -> None:
         self._branch = branch
         self._extra = extra
         self._turn = turn
-        self._met = 0
+        self._sets = 0
         self.steps = 0
         self._groups: dict[int, str] = {}
 
-    def sequence(self, nodes: Any) -> str:
+    def sequence(self, nodes: Nodes) -> str:
         """The string for a sequence of nodes."""
         return "".join(self._node(kind, value) for kind, value in nodes)
 
-    def _node(self, kind: Any, value: Any) -> str:
+    def _node(self, kind: object, value: Any) -> str:
         self.steps += 1
         if self.steps > _MAX_STEPS:
             return ""
@@ -84,7 +87,7 @@ class _Walk:
             return self._pick(members)
         return self._compound(kind, value)
 
-    def _compound(self, kind: Any, value: Any) -> str:
+    def _compound(self, kind: object, value: Any) -> str:
         if kind is sre.BRANCH:
             return self.sequence(value[1][self._branch % len(value[1])])
         if kind in _REPEATS:
@@ -104,12 +107,12 @@ class _Walk:
     def _pick(self, characters: str) -> str:
         if not characters:
             return ""
-        self._met += 1
-        place = self._turn + self._met if self._turn else 0
-        return characters[place % len(characters)]
+        self._sets += 1
+        index = self._turn + self._sets if self._turn else 0
+        return characters[index % len(characters)]
 
 
-def _members(kind: Any, value: Any) -> str | None:
+def _members(kind: object, value: Any) -> str | None:
     """The characters that a node can match, or None if it does not match a single character."""
     if kind is sre.ANY:
         return _PRINTABLE
@@ -118,7 +121,7 @@ def _members(kind: Any, value: Any) -> str | None:
     return _of_set(value) if kind is sre.IN else None
 
 
-def _of_set(choices: Any) -> str:
+def _of_set(choices: list[tuple[object, Any]]) -> str:
     """The printable characters of a set, or else the first that the set names."""
     negated = choices[0][0] is sre.NEGATE
     found = "".join(c for c in _PRINTABLE if _contains(choices, c) is not negated)
@@ -128,7 +131,7 @@ def _of_set(choices: Any) -> str:
     return chr(value[0]) if kind is sre.RANGE else chr(value) if kind is sre.LITERAL else " "
 
 
-def _contains(choices: Any, char: str) -> bool:
+def _contains(choices: list[tuple[object, Any]], char: str) -> bool:
     for kind, value in choices:
         if kind is sre.LITERAL and ord(char) == value:
             return True

@@ -1,16 +1,16 @@
-"""JSON schemas in requests: whether they are valid, and values that fit them."""
+"""JSON schemas in requests: their validation, and values that fit them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llmengine.mock.wire import SchemaError
+from llmengine.mock.schema_combinators import SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def check_schema(schema: Any) -> None:
+def check_schema(schema: object) -> None:
     """Raise SchemaError for a value that is not a JSON schema."""
     from jsonschema.exceptions import SchemaError as Invalid  # noqa: PLC0415 - used by few answers
     from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415 - as above
@@ -28,15 +28,15 @@ def check_schema(schema: Any) -> None:
         raise SchemaError(error.message) from error
 
 
-def instance(schema: Any, words: Sequence[str] = (), seed: int = 0) -> Any:
-    """Make a value that fits the schema, of these words if the schema leaves a choice.
+def instance(schema: object, words: Sequence[str] = (), seed: int = 0) -> object:
+    """Make a value that fits the schema; its strings are these words if the schema allows them.
 
     Raises SchemaError if no value was found: the schema contradicts itself, never ends, refers to a
     schema that it does not contain, or is too difficult for this search.
     """
-    from llmengine.mock.schema_values import Maker  # noqa: PLC0415 - jsonschema, as above
+    from llmengine.mock.schema_values import ValueGenerator  # noqa: PLC0415 - jsonschema, as above
 
-    return Maker(schema, words, seed).value()
+    return ValueGenerator(schema, words, seed).value()
 
 
 __all__ = ["SchemaError", "check_schema", "instance"]

@@ -1,8 +1,8 @@
-"""Makes values that fit a JSON schema, by trial: likely values come first, and each one is tested.
+"""Makes values that fit a JSON schema by trial: likely values come first, and each is validated.
 
-A schema is first flattened: every way through its combinators and references gives one flat schema.
-Strings, numbers, arrays and objects are then made for flat schemas. They only probably fit, so
-`Maker` tests them.
+`flat_schemas` resolves the references and combinators. The functions for strings, numbers, arrays
+and objects make values for a flat schema. These values only probably fit, so `ValueGenerator`
+validates them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import reduce
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +19,13 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, specification_with
 
-from llmengine.mock.json_fields import is_number
-from llmengine.mock.patterns import matching
+from llmengine.mock.json_fields import is_number, number
+from llmengine.mock.patterns import strings_matching
+from llmengine.mock.schema_combinators import Schema, SchemaError, flat_schemas
 from llmengine.mock.text import VOCABULARY
-from llmengine.mock.wire import SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from llmengine.mock.behaviour import JSON
 
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_NUMBERS = 64
 _MAX_LENGTH = 100_000
 
-# A sample of each format in JSON Schema; a star marks where it can be made longer.
+# A string of each format in JSON Schema; a star marks the place where it can be made longer.
 _FORMATS = {
     "date-time": "2026-01-02T03:04:05Z",
     "date": "2026-01-02",
@@ -68,15 +66,15 @@ def strings(flat: JSON, words: Iterable[str]) -> Iterator[str]:
         missing = max(0, least - len(sample) + 1)
         yield sample.replace("*", "a" * missing)
     if isinstance(pattern := flat.get("pattern"), str):
-        yield from matching(pattern)
+        yield from strings_matching(pattern)
     for word in words:
         stretched = word if len(word) >= least else (word * least)[:least] if word else "a" * least
         yield stretched[:most]
     yield "a" * least
 
 
-def _whole(value: Any, default: int) -> int:
-    return int(value) if is_number(value) else default
+def _whole(value: object, default: int) -> int:
+    return int(number(value, default))
 
 
 def integers(flat: JSON) -> Iterator[int]:
@@ -138,19 +136,19 @@ def _plain(value: Fraction) -> float:
 _MAX_ITEMS = 2000
 
 
-def arrays(maker: Maker, flat: JSON, depth: int) -> Iterator[list[Any]]:
+def arrays(generator: ValueGenerator, flat: JSON, depth: int) -> Iterator[list[object]]:
     """Arrays of a likely length, of the minimum length, and of a few more lengths."""
     prefix, rest = _items(flat)
     least = max(flat.get("minItems", 0), flat.get("minContains", 1) if "contains" in flat else 0)
-    likely = least if maker.is_deep(depth) else max(least, len(prefix), 1)
+    likely = least if generator.is_deep(depth) else max(least, len(prefix), 1)
     most = flat.get("maxItems", _MAX_ITEMS)
     lengths = [min(likely, most), least, *range(min(least + 4, most + 1))]
     for length in dict.fromkeys(lengths):
         if length <= _MAX_ITEMS:
-            yield from _built_array(maker, flat, (prefix, rest), length, depth)
+            yield from _built_array(generator, flat, (prefix, rest), length, depth)
 
 
-def _items(flat: JSON) -> tuple[list[Any], Any]:
+def _items(flat: JSON) -> tuple[list[Schema], Schema]:
     """The schemas of the first items and of the others, also in the keywords of older drafts."""
     if isinstance(flat.get("items"), list):
         return flat["items"], flat.get("additionalItems", True)
@@ -158,20 +156,24 @@ def _items(flat: JSON) -> tuple[list[Any], Any]:
 
 
 def _built_array(
-    maker: Maker, flat: JSON, items: tuple[list[Any], Any], length: int, depth: int
-) -> Iterator[list[Any]]:
+    generator: ValueGenerator,
+    flat: JSON,
+    items: tuple[list[Schema], Schema],
+    length: int,
+    depth: int,
+) -> Iterator[list[object]]:
     prefix, rest = items
-    built: list[Any] = []
+    built: list[object] = []
     unique = flat.get("uniqueItems") is True
     for schema in prefix[:length]:
-        fresh = _fresh(maker.values(schema, depth + 1), built, unique=unique)
+        fresh = _fresh(generator.values(schema, depth + 1), built, unique=unique)
         found = list(islice(fresh, 1))
         if not found:
             return
         built += found
     missing = length - len(built)
     if missing:
-        sources = _sources(maker, flat, rest, depth)
+        sources = _sources(generator, flat, rest, depth)
         built += islice(_fresh(sources, built, unique=unique), missing)
     if built and not unique:
         built += built[-1:] * (length - len(built))
@@ -179,17 +181,17 @@ def _built_array(
         yield built
 
 
-def _sources(maker: Maker, flat: JSON, rest: Any, depth: int) -> Iterator[Any]:
+def _sources(generator: ValueGenerator, flat: JSON, rest: Schema, depth: int) -> Iterator[object]:
     """Values for the items after the prefix, starting with those that the array must contain."""
     if "contains" not in flat:
-        return maker.values(rest, depth + 1)
+        return generator.values(rest, depth + 1)
     wanted = flat["contains"]
-    contained = maker.values({"allOf": [rest, wanted]}, depth + 1)
-    others = (v for v in maker.values(rest, depth + 1) if not maker.fits(wanted, v))
+    contained = generator.values({"allOf": [rest, wanted]}, depth + 1)
+    others = (v for v in generator.values(rest, depth + 1) if not generator.fits(wanted, v))
     return chain(islice(contained, flat.get("minContains", 1)), others)
 
 
-def _fresh(values: Iterator[Any], taken: list[Any], *, unique: bool) -> Iterator[Any]:
+def _fresh(values: Iterator[object], taken: list[object], *, unique: bool) -> Iterator[object]:
     """The values; if they must be unique, without those that the array already has."""
     seen = {_key(v) for v in taken} if unique else set()
     for value in values:
@@ -200,7 +202,7 @@ def _fresh(values: Iterator[Any], taken: list[Any], *, unique: bool) -> Iterator
         yield value
 
 
-def _key(value: Any) -> str:
+def _key(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
@@ -208,32 +210,32 @@ _VARIANTS = 12
 _MAX_NAMES = 128
 
 
-def objects(maker: Maker, flat: JSON, depth: int) -> Iterator[JSON]:
+def objects(generator: ValueGenerator, flat: JSON, depth: int) -> Iterator[JSON]:
     """Objects with all properties, with the required ones, and with one more property each."""
     required = list(flat.get("required", ()))
     declared = list(flat.get("properties", {}))
     every = [*declared, *(n for n in required if n not in declared)]
     least = flat.get("minProperties", 0)
     choices = [every, required]
-    if maker.is_deep(depth):
+    if generator.is_deep(depth):
         choices.reverse()
     choices += [[*required, name] for name in declared if name not in required]
     for names in choices:
-        yield from _built(maker, flat, _filled(maker, flat, names, least, depth), depth)
+        yield from _built(generator, flat, _filled(generator, flat, names, least, depth), depth)
     for variant in range(1, _VARIANTS):
-        names = _filled(maker, flat, every, least, depth)
-        yield from _built(maker, flat, names, depth, variant)
+        names = _filled(generator, flat, every, least, depth)
+        yield from _built(generator, flat, names, depth, variant)
 
 
 def _built(
-    maker: Maker, flat: JSON, names: Iterable[str], depth: int, variant: int = 0
+    generator: ValueGenerator, flat: JSON, names: Iterable[str], depth: int, variant: int = 0
 ) -> Iterator[JSON]:
     """Yield one object with a value for each name, or nothing if a required one has no value."""
     most = flat.get("maxProperties")
     built: JSON = {}
     for name in names:
-        schema = _schema_of(flat, name)
-        found = list(islice(maker.values(schema, depth + 1), variant + 1))
+        schema = _property_schema(flat, name)
+        found = list(islice(generator.values(schema, depth + 1), variant + 1))
         if found:
             built[name] = found[-1]
         elif name in flat.get("required", ()):
@@ -242,12 +244,14 @@ def _built(
         yield built
 
 
-def _filled(maker: Maker, flat: JSON, names: Sequence[str], least: int, depth: int) -> list[str]:
+def _filled(
+    generator: ValueGenerator, flat: JSON, names: Sequence[str], least: int, depth: int
+) -> list[str]:
     """The names, with invented ones added up to the minimum number of properties."""
     filled = list(names)
-    wanted = max(least, 1 if _is_map(flat) and not maker.is_deep(depth) else 0)
+    wanted = max(least, 1 if _is_map(flat) and not generator.is_deep(depth) else 0)
     spare = [n for n in flat.get("properties", {}) if n not in filled]
-    for name in (*spare, *_invented(maker, flat, depth)):
+    for name in (*spare, *_invented(generator, flat, depth)):
         if len(filled) >= wanted:
             break
         if name not in filled:
@@ -261,187 +265,29 @@ def _is_map(flat: JSON) -> bool:
     return free and not flat.get("properties")
 
 
-def _invented(maker: Maker, flat: JSON, depth: int) -> Iterator[str]:
+def _invented(generator: ValueGenerator, flat: JSON, depth: int) -> Iterator[str]:
     for pattern in flat.get("patternProperties", {}):
-        yield from islice(matching(pattern), _MAX_NAMES)
+        yield from islice(strings_matching(pattern), _MAX_NAMES)
     if flat.get("additionalProperties") is False:
         return
     if "propertyNames" in flat:
         names = {"allOf": [{"type": "string"}, flat["propertyNames"]]}
-        yield from islice(maker.values(names, depth + 1), _MAX_NAMES)
+        yield from islice(generator.values(names, depth + 1), _MAX_NAMES)
     yield from (f"key{i}" for i in range(1, _MAX_NAMES))
 
 
-def _schema_of(flat: JSON, name: str) -> Any:
+def _property_schema(flat: JSON, name: str) -> Schema:
     """The schema for a property's value."""
-    asked = [s for p, s in flat.get("patternProperties", {}).items() if re.search(p, name)]
+    schemas = [s for p, s in flat.get("patternProperties", {}).items() if re.search(p, name)]
     if name in flat.get("properties", {}):
-        asked.insert(0, flat["properties"][name])
-    if not asked:
+        schemas.insert(0, flat["properties"][name])
+    if not schemas:
         return flat.get("additionalProperties", True)
-    return asked[0] if len(asked) == 1 else {"allOf": asked}
-
-
-Lookup = Callable[[str], Any]
-
-_MAX_STEPS = 60
-
-
-def flattened(
-    schema: Any, lookup: Lookup, *, small_first: bool, steps: int = 0
-) -> Iterator[dict[str, Any]]:
-    """Yield schemas without references and combinators whose values may fit the given schema.
-
-    `small_first` tries branches without references first, so that recursive schemas end.
-    """
-    if schema is False or steps > _MAX_STEPS:
-        return
-    if schema is True:
-        schema = {}
-    ways = _ways(schema, lookup, small_first=small_first)
-    if ways is None:
-        yield schema
-        return
-    for way in ways:
-        yield from flattened(way, lookup, small_first=small_first, steps=steps + 1)
-
-
-def _ways(schema: dict[str, Any], lookup: Lookup, *, small_first: bool) -> Iterator[Any] | None:
-    """The ways to resolve the schema's first combinator, or None if it has none."""
-    for key, take in _TAKERS.items():
-        if key in schema:
-            rest = {k: v for k, v in schema.items() if k != key}
-            return take(rest, schema[key], lookup, small_first)
-    return None
-
-
-def _reference(rest: Any, ref: str, lookup: Lookup, small_first: bool) -> Iterator[Any]:
-    return iter([merge(rest, lookup(ref))])
-
-
-def _branches(rest: Any, given: list[Any], lookup: Lookup, small_first: bool) -> Iterator[Any]:
-    branches = sorted(given, key=_has_reference) if small_first else given
-    return (merge(rest, branch) for branch in branches)
-
-
-def _condition(rest: Any, met: Any, lookup: Lookup, small_first: bool) -> Iterator[Any]:
-    plain = {k: v for k, v in rest.items() if k not in {"then", "else"}}
-    yield merge(plain, merge(met, rest.get("then", True)))
-    yield merge(plain, rest.get("else", True))
-
-
-def _all(rest: Any, given: list[Any], lookup: Lookup, small_first: bool) -> Iterator[Any]:
-    return iter([reduce(merge, given, rest)])
-
-
-def _dependent(
-    rest: Any, given: dict[str, Any], lookup: Lookup, small_first: bool
-) -> Iterator[Any]:
-    yield rest
-    asked = ({"required": v} if isinstance(v, list) else v for v in given.values())
-    yield reduce(merge, asked, rest)
-
-
-def _has_reference(branch: Any) -> bool:
-    return "'$ref'" in repr(branch) or "'$dynamicRef'" in repr(branch)
-
-
-# The order matters: schemas that wait in allOf are merged after the choices before it.
-_TAKERS: dict[str, Callable[[Any, Any, Lookup, bool], Iterator[Any]]] = {
-    "$ref": _reference,
-    "$dynamicRef": _reference,
-    "anyOf": _branches,
-    "oneOf": _branches,
-    "if": _condition,
-    "allOf": _all,
-    "dependentSchemas": _dependent,
-    "dependentRequired": _dependent,
-    "dependencies": _dependent,
-}
-
-
-# Not merged: if two schemas have the same one, the second is kept in allOf for later.
-_CHOICES = frozenset({"anyOf", "oneOf", "if", "then", "else", "$ref", "$dynamicRef"})
-
-
-def merge(one: Any, two: Any) -> Any:
-    """Merge two schemas into one that requires both; False if they surely contradict.
-
-    Keywords that cannot be merged, such as two formats, are left to the test of the value.
-    """
-    if one is False or two is False:
-        return False
-    if one is True or two is True:
-        return two if one is True else one
-    merged = dict(one)
-    waiting = {k: v for k, v in two.items() if k in _CHOICES and k in one and one[k] != v}
-    if waiting.keys() & {"if", "then", "else"} or ("if" in two and "if" in one):
-        waiting |= {k: v for k, v in two.items() if k in {"if", "then", "else"}}
-    for key, value in two.items():
-        if key in waiting:
-            continue
-        merged[key] = _MERGERS.get(key, _first)(one[key], value) if key in one else value
-    if waiting:
-        merged["allOf"] = [*merged.get("allOf", []), waiting]
-    empty = merged.get("type") == [] or merged.get("enum") == []
-    return False if empty else merged
-
-
-def _first(one: Any, two: Any) -> Any:
-    return one
-
-
-def _both(one: Any, two: Any) -> Any:
-    return one if one == two else {"allOf": [one, two]}
-
-
-def _merged_types(one: Any, two: Any) -> list[str]:
-    first = one if isinstance(one, list) else [one]
-    second = two if isinstance(two, list) else [two]
-    common = [t for t in first if t in second or (t == "integer" and "number" in second)]
-    if "integer" in second and "number" in first and "integer" not in common:
-        common.append("integer")
-    return common
-
-
-def _patterns(one: str, two: str) -> str:
-    """A pattern for making samples, not for tests: both patterns in a row, or one of them."""
-    return f"(?:{one})(?:{two})|(?:{two})(?:{one})|(?:{one})|(?:{two})"
-
-
-def _by_key(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
-    shared = {k: _both(one[k], two[k]) for k in one.keys() & two.keys()}
-    return {k: shared.get(k, v) for k, v in {**one, **two}.items()}
-
-
-_MERGERS: dict[str, Callable[[Any, Any], Any]] = {
-    "type": _merged_types,
-    "properties": _by_key,
-    "patternProperties": _by_key,
-    "required": lambda a, b: [*a, *(k for k in b if k not in a)],
-    "enum": lambda a, b: [v for v in a if v in b],
-    "allOf": lambda a, b: [*a, *b],
-    "pattern": _patterns,
-    "items": _both,
-    "additionalProperties": _both,
-    "propertyNames": _both,
-    "minimum": max,
-    "exclusiveMinimum": max,
-    "minLength": max,
-    "minItems": max,
-    "minProperties": max,
-    "minContains": max,
-    "maximum": min,
-    "exclusiveMaximum": min,
-    "maxLength": min,
-    "maxItems": min,
-    "maxProperties": min,
-    "maxContains": min,
-}
+    return schemas[0] if len(schemas) == 1 else {"allOf": schemas}
 
 
 _MAX_TRIALS = 5_000
-_MAX_TRIALS_A_SCHEMA = 300
+_MAX_TRIALS_PER_SCHEMA = 300
 _MAX_DEPTH = 14
 _DEEP = 3
 
@@ -454,13 +300,13 @@ _IMPLIED = {
 }
 
 
-class Maker:
+class ValueGenerator:
     """Makes values for one schema and for all of its subschemas."""
 
-    def __init__(self, schema: Any, words: Sequence[str], seed: int) -> None:
-        kind = validator_for(schema, default=Draft202012Validator)
-        self._validator = kind(schema, format_checker=kind.FORMAT_CHECKER)
-        dialect = specification_with(str(kind.META_SCHEMA["$schema"]), default=DRAFT202012)
+    def __init__(self, schema: Schema, words: Sequence[str], seed: int) -> None:
+        validator = validator_for(schema, default=Draft202012Validator)
+        self._validator = validator(schema, format_checker=validator.FORMAT_CHECKER)
+        dialect = specification_with(str(validator.META_SCHEMA["$schema"]), default=DRAFT202012)
         resource = dialect.create_resource(schema)
         self._resolver = Registry().resolver_with_root(resource)
         self._schema = schema
@@ -469,37 +315,37 @@ class Maker:
         self._trials = 0
         self._strings = 0
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """The first value that fits; raises SchemaError if there is none."""
         try:
-            for found in self.values(self._schema, 0):
-                return found
+            for value in self.values(self._schema, 0):
+                return value
         except Unresolvable as error:
-            raise SchemaError(f"'$ref' {error.ref!r} leads nowhere in this schema") from error
+            raise SchemaError(f"'$ref' {error.ref!r} is not in this schema") from error
         except (RecursionError, ArithmeticError, re.error) as error:
-            raise SchemaError(f"this schema cannot be followed: {error}") from error
+            raise SchemaError(f"this schema cannot be resolved: {error}") from error
         raise SchemaError("no value fits this schema, or none was found")
 
-    def values(self, schema: Any, depth: int) -> Iterator[Any]:
-        """Values that fit the schema, with repeats; at a great depth small ones come first."""
+    def values(self, schema: Schema, depth: int) -> Iterator[object]:
+        """Yield values that fit the schema, some repeatedly; at a great depth small ones first."""
         if depth > _MAX_DEPTH:
             return
-        self._try()
-        for value in islice(self._candidates(schema, depth), _MAX_TRIALS_A_SCHEMA):
-            self._try()
+        self._count_trial()
+        for value in islice(self._candidates(schema, depth), _MAX_TRIALS_PER_SCHEMA):
+            self._count_trial()
             if self.fits(schema, value):
                 yield value
 
-    def _try(self) -> None:
+    def _count_trial(self) -> None:
         self._trials += 1
         if self._trials > _MAX_TRIALS:
-            raise SchemaError("this schema has no end, or takes too many trials")
+            raise SchemaError("this schema does not end, or needs too many trials")
 
-    def fits(self, schema: Any, value: Any) -> bool:
+    def fits(self, schema: Schema, value: Any) -> bool:
         """Whether the value fits the schema."""
         return bool(self._validator.evolve(schema=schema).is_valid(value))
 
-    def lookup(self, ref: str) -> Any:
+    def lookup(self, ref: str) -> Schema:
         """The schema that a reference points to."""
         return self._resolver.lookup(ref).contents
 
@@ -508,8 +354,8 @@ class Maker:
         """Whether the value should end soon, because a schema may contain itself."""
         return depth >= _DEEP
 
-    def _candidates(self, schema: Any, depth: int) -> Iterator[Any]:
-        for flat in flattened(schema, self.lookup, small_first=self.is_deep(depth)):
+    def _candidates(self, schema: Schema, depth: int) -> Iterator[object]:
+        for flat in flat_schemas(schema, self.lookup, small_first=self.is_deep(depth)):
             if "const" in flat:
                 yield flat["const"]
             elif "enum" in flat:
@@ -517,21 +363,21 @@ class Maker:
             else:
                 yield from self._of_types(flat, depth)
 
-    def _of_types(self, flat: JSON, depth: int) -> Iterator[Any]:
-        wanted = _types(flat)
-        if self.is_deep(depth) and "null" in wanted:
-            wanted = ["null", *wanted]
-        makers = [self._of_type(kind, flat, depth) for kind in wanted]
-        yield from chain.from_iterable(makers)
+    def _of_types(self, flat: JSON, depth: int) -> Iterator[object]:
+        types = _types(flat)
+        if self.is_deep(depth) and "null" in types:
+            types = ["null", *types]
+        for kind in types:
+            yield from self._of_type(kind, flat, depth)
 
-    def _of_type(self, kind: str, flat: JSON, depth: int) -> Iterator[Any]:
+    def _of_type(self, kind: str, flat: JSON, depth: int) -> Iterator[object]:
         if kind == "string":
             return strings(flat, self._next_words())
         if kind == "object":
             return objects(self, flat, depth)
         if kind == "array":
             return arrays(self, flat, depth)
-        plain: dict[str, Iterator[Any]] = {
+        plain: dict[str, Iterator[object]] = {
             "integer": integers(flat),
             "number": numbers(flat),
             "boolean": iter((True, False)),

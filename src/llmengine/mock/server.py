@@ -1,4 +1,4 @@
-"""Starts and stops the mock server in a thread of its own."""
+"""The mock server, which listens on loopback in a thread of its own."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class MockServer:
     """The reference implementation of the contract, over real HTTP on loopback.
 
     With ``port`` 0 the server takes a free port. With an ``api_key`` every request must carry it as
-    a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. ``allowed_hosts``
-    are names of this machine, and ``cors`` are origins of web pages, that are accepted besides
-    those of loopback (see `Visitors`). ``behaviour`` changes what the server does, ``script`` what
-    it says and which faults it plays. The end of the ``with`` block raises the error of the server
-    or of a hook, if there was one, so that a defect is not taken for an answer.
-    Raises ConfigError if the address cannot be bound.
+    a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. The server accepts
+    ``allowed_hosts`` as names of this machine and ``cors`` as origins of web pages, besides those
+    of loopback (see `Visitors`). ``behaviour`` changes how the server works, and ``script`` sets
+    its replies and faults. If the server or a hook failed, the end of the ``with`` block raises
+    that error, so that a defect does not pass as an answer. Raises ConfigError if the address
+    cannot be bound.
     """
 
     @checked_call("MockServer", InvalidFieldError)
@@ -64,7 +64,7 @@ class MockServer:
         self._visitors = Visitors.of(allowed_hosts, cors, listens_on=host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._stopping = threading.Lock()
+        self._stop_lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self.start()
@@ -82,27 +82,27 @@ class MockServer:
 
     @property
     def model(self) -> str:
-        """The one model that is served."""
+        """The name of the model that the server serves."""
         return self._service.model
 
     @property
     def root_url(self) -> str:
-        """The address without a path."""
+        """The server's address without a path."""
         host, port = self._address
         return f"http://{host}:{port}"
 
     @property
     def base_url(self) -> str:
-        """The address of the OpenAI-style API."""
+        """The address of the OpenAI-compatible API."""
         return f"{self.root_url}/v1"
 
     @property
     def calls(self) -> list[ReceivedRequest]:
-        """All requests so far, in the order of arrival."""
+        """All requests so far, in the order in which they arrived."""
         return self._service.calls
 
     def play(self, script: Script) -> None:
-        """Replace the script; the server may be running."""
+        """Replace the script, also while the server is running."""
         if not isinstance(script, Script):
             raise InvalidFieldError(
                 f"script is a {type(script).__name__}; give a Script, such as Script(replies=[...])"
@@ -110,12 +110,12 @@ class MockServer:
         self._service.play(script)
 
     def start(self) -> None:
-        """Start to listen, and return when requests can be answered."""
+        """Start to listen, and return when the server can answer requests."""
         from llmengine.mock.app import build  # noqa: PLC0415 - starlette is heavy
-        from llmengine.mock.listener import guarded  # noqa: PLC0415 - the same
+        from llmengine.mock.listener import with_host_check  # noqa: PLC0415 - as above
 
-        app = guarded(build(self._service), self._visitors)
-        listener = _bound(*self._address)
+        app = with_host_check(build(self._service), self._visitors)
+        listener = _listening_socket(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         ready: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(
@@ -125,22 +125,22 @@ class MockServer:
         self._loop = ready.result()
 
     def wait(self) -> None:
-        """Block until the server is stopped or the process is told to end."""
+        """Block until the server stops."""
         if self._thread is not None:
             self._thread.join()
 
     def stop(self) -> None:
         """Close every connection and end the thread; does nothing if the server is not running."""
-        with self._stopping:
+        with self._stop_lock:
             loop, self._loop = self._loop, None
             if loop is not None:
                 loop.call_soon_threadsafe(loop.stop)
         self.wait()
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _listening_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without this protocol asyncio leaves Nagle's algorithm on, which costs 40 ms per answer.
+    # For another protocol asyncio leaves Nagle's algorithm on, which costs 40 ms per answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -156,7 +156,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _run(app: ASGIApp, listener: socket.socket, ready: Future[asyncio.AbstractEventLoop]) -> None:
-    """The server's thread: sets `ready` when it listens, and closes when the loop is stopped."""
+    """Run the server: set `ready` when it listens, and close it when the loop is stopped."""
     from llmengine.mock.listener import listen  # noqa: PLC0415 - uvicorn is heavy
 
     with asyncio.Runner() as runner:

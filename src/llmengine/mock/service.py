@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine.mock.behaviour import Behaviour, Fault, Script
 from llmengine.mock.json_fields import text
@@ -17,16 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from llmengine.mock.behaviour import JSON, ReceivedRequest
+    from llmengine.mock.json_fields import Body
     from llmengine.mock.model import GenerationRequest
+
+
+class StoredResponse(NamedTuple):
+    """A response of the responses API, and the conversation up to and with its output."""
+
+    body: JSON
+    conversation: list[JSON]
 
 
 @dataclass(slots=True)
 class Service:
-    """One served model, its behaviour, and the calls that it received.
+    """One served model, its behaviour, and the requests that it received.
 
-    ``key`` is the bearer token that requests must carry, or None. ``responses`` are the stored
-    responses of the responses API, with the conversation before each. ``pulled`` are the names of
-    the models that clients have pulled through Ollama's API.
+    ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
+    mock itself and of hooks. ``responses`` are the stored responses of the responses API by their
+    id. ``pulled`` are the names of the models that clients have pulled through Ollama's API.
     """
 
     model: str = "mock"
@@ -36,7 +44,7 @@ class Service:
     calls: list[ReceivedRequest] = field(default_factory=list)
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
-    responses: dict[str, Any] = field(default_factory=dict)
+    responses: dict[str, StoredResponse] = field(default_factory=dict)
     _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _replies: Iterator[str | JSON] = field(default=iter(()))
@@ -51,7 +59,7 @@ class Service:
         self._faults = iter(script.faults)
 
     def next_reply(self) -> str | JSON | None:
-        """The next scripted answer, or None after the last one."""
+        """The next reply of the script, or None after the last one."""
         reply = next(self._replies, None)
         if reply is not None and not isinstance(reply, (str, dict)):
             raise InvalidFieldError(
@@ -60,10 +68,12 @@ class Service:
         return reply
 
     def next_fault(self) -> Fault | None:
-        """The fault to play on this call, or None."""
+        """The fault for this request, or None."""
         fault = next(self._faults, None)
         if fault is not None and not isinstance(fault, Fault):
-            raise InvalidFieldError(f"Script: a fault is {fault!r}; give a Fault, or None for none")
+            raise InvalidFieldError(
+                f"Script: a fault is {fault!r}; give a Fault, or None for no fault"
+            )
         return fault
 
     def token_ids(self, pieces: Iterable[str]) -> list[int]:
@@ -88,17 +98,17 @@ class Service:
 
     @property
     def tags(self) -> list[str]:
-        """The models of Ollama's API, the pulled ones last."""
+        """The names of the models in Ollama's API, those that were pulled last."""
         return list(dict.fromkeys([self.tag, *sorted(map(tagged, self.pulled))]))
 
-    def echo(self, body: JSON) -> str:
-        """The model's name in an answer: the one that the request named."""
+    def model_name(self, body: Body) -> str:
+        """The model's name for an answer: the name in the request, or else the served model."""
         return text(body.get("model")) or self.model
 
-    def fitted(self, ask: GenerationRequest) -> GenerationRequest:
+    def with_token_limit(self, request: GenerationRequest) -> GenerationRequest:
         """The request; if it has no token limit, the limit is the rest of the context."""
-        left = max(1, self.context_length - ask.prompt_tokens)
-        return replace(ask, max_tokens=ask.max_tokens or left)
+        left = max(1, self.context_length - request.prompt_tokens)
+        return replace(request, max_tokens=request.max_tokens or left)
 
 
 def tagged(name: str) -> str:

@@ -9,7 +9,7 @@ from zlib import crc32
 _TOKEN = re.compile(r" ?\w{1,8}| ?[^\w\s]|\s")
 _TOKEN_IDS = 50_000
 _SENTENCES = 4
-_WORDS_A_SENTENCE = 7
+_WORDS_PER_SENTENCE = 7
 
 _WORDS = """
 amber anchor apple arrow autumn basket beacon bread bridge candle castle cedar circle cloud
@@ -45,5 +45,5 @@ def word(number: int) -> str:
 def prose(seed: str) -> str:
     """Four sentences of seven words, the same for the same seed."""
     chance = random.Random(seed)  # nosec B311  # noqa: S311 - repeatable on purpose
-    drawn = (chance.sample(VOCABULARY, _WORDS_A_SENTENCE) for _ in range(_SENTENCES))
+    drawn = (chance.sample(VOCABULARY, _WORDS_PER_SENTENCE) for _ in range(_SENTENCES))
     return " ".join(" ".join(words).capitalize() + "." for words in drawn)

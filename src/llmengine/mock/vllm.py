@@ -1,29 +1,29 @@
-"""Routes that vLLM's server has besides OpenAI's: the tokenizer, and batches of conversations."""
+"""The routes that vLLM's server adds to OpenAI's: the tokenizer, and batches of conversations."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from llmengine.mock.bodies import chat_ask
-from llmengine.mock.chat import FINGERPRINT, Shown, choice_of, top_logprobs, usage_of, wants_ids
+from llmengine.mock.bodies import chat_request
+from llmengine.mock.chat import FINGERPRINT, TokenDetails, choice, usage_of
 from llmengine.mock.json_fields import integer, items
-from llmengine.mock.model import answer
+from llmengine.mock.model import generate
 from llmengine.mock.text import tokenize as pieces_of
-from llmengine.mock.wire import Whole, new_id
+from llmengine.mock.wire import JSONAnswer, new_id
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.json_fields import Body
     from llmengine.mock.service import Service
     from llmengine.mock.wire import MockAnswer
 
 
-def tokenize(body: JSON, service: Service) -> MockAnswer:
+def tokenize(body: Body, service: Service) -> MockAnswer:
     """The token ids of a text, or of messages with the tokens of the chat template."""
-    is_text = isinstance(body.get("prompt"), str)
-    pieces = pieces_of(body["prompt"]) if is_text else chat_ask(body).pieces
+    prompt = body.get("prompt")
+    pieces = pieces_of(prompt) if isinstance(prompt, str) else chat_request(body).pieces
     ids = service.token_ids(pieces)
-    return Whole(
+    return JSONAnswer(
         {
             "count": len(ids),
             "max_model_len": service.context_length,
@@ -33,28 +33,28 @@ def tokenize(body: JSON, service: Service) -> MockAnswer:
     )
 
 
-def detokenize(body: JSON, service: Service) -> MockAnswer:
-    """The text of token ids that this server has given out."""
+def detokenize(body: Body, service: Service) -> MockAnswer:
+    """The text of token ids that this server has returned."""
     ids = [i for item in items(body.get("tokens")) if (i := integer(item)) is not None]
-    return Whole({"prompt": service.text_of(ids)})
+    return JSONAnswer({"prompt": service.text_of(ids)})
 
 
-def chat_batch(body: JSON, service: Service) -> MockAnswer:
-    """Answer several conversations with one choice each; the usage is their sum."""
-    asks = [
-        service.fitted(chat_ask({**body, "messages": messages, "n": 1}))
+def chat_batch(body: Body, service: Service) -> MockAnswer:
+    """Answer each conversation with one choice; the usage is the sum for all of them."""
+    requests = [
+        service.with_token_limit(chat_request({**body, "messages": messages, "n": 1}))
         for messages in items(body.get("messages"))
     ]
-    said = [answer(ask, service.next_reply())[0] for ask in asks]
-    show = Shown(top_logprobs(body), service.token_ids if wants_ids(body) else None)
-    return Whole(
+    answers = [generate(request, service.next_reply())[0] for request in requests]
+    details = TokenDetails.of(body, service)
+    return JSONAnswer(
         {
             "id": new_id("chatcmpl-"),
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": service.echo(body),
-            "choices": [choice_of(place, one, show) for place, one in enumerate(said)],
-            "usage": usage_of(sum(ask.prompt_tokens for ask in asks), said),
+            "model": service.model_name(body),
+            "choices": [choice(index, a, details) for index, a in enumerate(answers)],
+            "usage": usage_of(sum(r.prompt_tokens for r in requests), answers),
             "system_fingerprint": FINGERPRINT,
         }
     )

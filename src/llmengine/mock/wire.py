@@ -1,4 +1,4 @@
-"""Answers and errors of routes, and their conversion to bytes with hooks and faults."""
+"""The answers and errors of routes, and their conversion to bytes with hooks and faults."""
 
 from __future__ import annotations
 
@@ -18,13 +18,9 @@ if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON, Behaviour, ReceivedRequest
 
 
-class SchemaError(ValueError):
-    """The schema is invalid, or no value was found for it."""
-
-
 @dataclass(slots=True)
 class ApiError(Exception):
-    """A refused request, with the four fields of OpenAI's error object."""
+    """A request is refused; the error has the four fields of OpenAI's error object."""
 
     message: str
     status: int = 400
@@ -51,8 +47,8 @@ def ollama_envelope(error: ApiError) -> JSON:
     return {"error": error.message}
 
 
-# status: (type, code, message) as in OpenAI's own errors.
-_PLAYED = {
+# Type, code and message of OpenAI's own error for each status.
+_FAULT_ERRORS = {
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
     403: ("invalid_request_error", None, "You are not allowed to do this."),
     404: ("invalid_request_error", None, "Not found."),
@@ -63,10 +59,14 @@ _PLAYED = {
 }
 
 
-def played(status: int, retry_after: float | None) -> ApiError:
-    """The error for a fault, with ``Retry-After`` in seconds if it is given."""
-    fallback = ("invalid_request_error" if status < 500 else "server_error", None, "A fault.")
-    kind, code, message = _PLAYED.get(status, fallback)
+def fault_error(status: int, retry_after: float | None) -> ApiError:
+    """The error for the status of a fault, with ``Retry-After`` in seconds if it is given."""
+    fallback = (
+        "invalid_request_error" if status < 500 else "server_error",
+        None,
+        "A simulated error.",
+    )
+    kind, code, message = _FAULT_ERRORS.get(status, fallback)
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     return ApiError(message, status=status, type=kind, code=code, headers=headers)
 
@@ -76,32 +76,32 @@ class Framing(Enum):
 
     SSE = "server-sent events, [DONE] at the end"
     NAMED_SSE = "server-sent events with their type as name"
-    NDJSON = "one JSON object a line"
+    NDJSON = "one JSON object per line"
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """An answer of one JSON object."""
+class JSONAnswer:
+    """An answer that is one JSON object."""
 
     body: JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class TextAnswer:
     """An answer that is not JSON."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """A streamed answer: JSON objects in order."""
+class StreamAnswer:
+    """A streamed answer, as its JSON objects in order."""
 
     objects: list[JSON]
     framing: Framing = Framing.SSE
 
 
-MockAnswer = Whole | Plain | Stream
+MockAnswer = JSONAnswer | TextAnswer | StreamAnswer
 
 
 def new_id(prefix: str) -> str:
@@ -115,6 +115,7 @@ def encode(value: object) -> bytes:
 
 
 NO_FAULT = Fault()
+
 _STREAM_TYPES = {
     Framing.SSE: "text/event-stream; charset=utf-8",
     Framing.NAMED_SSE: "text/event-stream; charset=utf-8",
@@ -122,19 +123,19 @@ _STREAM_TYPES = {
 }
 
 
-def success(answer: MockAnswer, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
+def success_reply(answer: MockAnswer, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
     """A successful answer as bytes, with one chunk per event."""
-    if isinstance(answer, Plain):
+    if isinstance(answer, TextAnswer):
         return _reply(200, "text/plain; charset=utf-8", [answer.text.encode()])
-    if isinstance(answer, Whole):
+    if isinstance(answer, JSONAnswer):
         body = behaviour.reply(copy.deepcopy(answer.body), call)
         return _reply(200, "application/json", [encode(body)])
     return _stream(answer, behaviour, call)
 
 
-def _stream(answer: Stream, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
+def _stream(answer: StreamAnswer, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
     events = behaviour.events(copy.deepcopy(answer.objects), call)
-    chunks = [_framed(event, answer.framing) for event in events]
+    chunks = [_event_bytes(event, answer.framing) for event in events]
     if answer.framing is Framing.SSE:
         chunks.append(b"data: [DONE]\n\n")
     reply = _reply(200, _STREAM_TYPES[answer.framing], chunks)
@@ -142,15 +143,15 @@ def _stream(answer: Stream, behaviour: Behaviour, call: ReceivedRequest) -> RawR
     return reply
 
 
-def _framed(event: JSON, framing: Framing) -> bytes:
+def _event_bytes(event: JSON, framing: Framing) -> bytes:
     if framing is Framing.NDJSON:
         return encode(event) + b"\n"
     name = f"event: {event.get('type')}\n".encode() if framing is Framing.NAMED_SSE else b""
     return name + b"data: " + encode(event) + b"\n\n"
 
 
-def failure(error: ApiError, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
-    """An error as bytes, in the envelope of the API to which the path belongs."""
+def error_reply(error: ApiError, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
+    """An error as bytes, in the form of the API to which the path belongs."""
     envelope = ollama_envelope if call.path.startswith("/api/") else openai_envelope
     body = behaviour.error(envelope(error), call)
     reply = _reply(error.status, "application/json", [encode(body)])
@@ -163,15 +164,15 @@ def _reply(status: int, content_type: str, chunks: list[bytes]) -> RawReply:
     return RawReply(status, headers, chunks)
 
 
-def spoiled(reply: RawReply, fault: Fault, *, streamed: bool) -> RawReply:
-    """Apply a fault to the bytes of a reply; delays and cuts are played when it is sent."""
+def with_fault(reply: RawReply, fault: Fault, *, streamed: bool) -> RawReply:
+    """Apply a fault to the bytes of a reply; delays and cuts happen when it is sent."""
     chunks, headers = list(reply.chunks), dict(reply.headers)
     if fault.malformed_json:
         chunks = _malformed(chunks, streamed=streamed)
     if fault.content_type is not None:
         headers["content-type"] = fault.content_type
     if fault.split_at is not None:
-        chunks = resplit(b"".join(chunks), fault.split_at)
+        chunks = split_body(b"".join(chunks), fault.split_at)
     if not streamed:
         headers.setdefault("content-length", str(sum(map(len, chunks))))
     if fault.cut_after is not None and fault.cut_after < len(chunks):
@@ -180,14 +181,15 @@ def spoiled(reply: RawReply, fault: Fault, *, streamed: bool) -> RawReply:
 
 
 def _malformed(chunks: list[bytes], *, streamed: bool) -> list[bytes]:
-    place = min(1, len(chunks) - 1)
-    broken = chunks[place].rstrip()
-    ending = chunks[place][len(broken) :] if streamed else b""
-    return [*chunks[:place], broken[: len(broken) // 2] + ending, *chunks[place + 1 :]]
+    """Cut the JSON of the second chunk, or of the only one, in half."""
+    index = min(1, len(chunks) - 1)
+    line = chunks[index].rstrip()
+    ending = chunks[index][len(line) :] if streamed else b""
+    return [*chunks[:index], line[: len(line) // 2] + ending, *chunks[index + 1 :]]
 
 
-def resplit(body: bytes, at: int | Sequence[int]) -> list[bytes]:
-    """Cut the bytes in another way: every `at` bytes, or at the given positions."""
-    cuts = range(at, len(body), at) if isinstance(at, int) else sorted(p for p in at if p > 0)
-    edges = [0, *(c for c in cuts if c < len(body)), len(body)]
-    return [body[a:b] for a, b in pairwise(edges)]
+def split_body(body: bytes, at: int | Sequence[int]) -> list[bytes]:
+    """Split the bytes into chunks of `at` bytes, or at the given positions."""
+    inner = range(at, len(body), at) if isinstance(at, int) else sorted(p for p in at if p > 0)
+    edges = [0, *(p for p in inner if p < len(body)), len(body)]
+    return [body[start:end] for start, end in pairwise(edges)]

@@ -1,6 +1,6 @@
-"""Validation of requests as a table of named rules, so that a behaviour can leave out any of them.
+"""Validation of requests as a table of named rules, of which a behaviour can leave out any.
 
-A rule has the id of the contract's check for it, if there is one. If a rule is left out, the server
+A rule has the id of the contract's check for it, if there is one. Without the rule the server
 answers as if the request were valid, so all code that reads a body must accept any JSON.
 """
 
@@ -26,7 +26,7 @@ from llmengine.mock.wire import ApiError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.json_fields import Body
 
 # The rules of each route that takes a body, in the order in which they are applied.
 BY_ROUTE: dict[str, tuple[Rule, ...]] = {
@@ -70,8 +70,8 @@ def names() -> list[str]:
     return sorted({r.name for rules in BY_ROUTE.values() for r in rules} | set(OTHER_RULES))
 
 
-def enforce(route: str, body: JSON, limits: ModelLimits, without: Collection[str] = ()) -> None:
-    """Raise ApiError for the first rule of the route that the body breaks; skip `without`."""
+def enforce(route: str, body: Body, limits: ModelLimits, without: Collection[str] = ()) -> None:
+    """Raise ApiError for the first rule of the route that the body breaks, except `without`."""
     for rule in BY_ROUTE.get(route, ()):
         if rule.name in without:
             continue

@@ -1,20 +1,20 @@
-"""What a rule is, common kinds of rules, and the rules that several routes share."""
+"""Rules for the fields of a request, common kinds of rules, and rules that several routes share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llmengine.mock.json_fields import is_number
+from llmengine.mock.json_fields import Body, is_number, items, mapping
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.model import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """The model's properties against which requests are checked."""
+    """The limits against which requests are checked: the known models and the context."""
 
     models: frozenset[str]
     context_length: int
@@ -30,7 +30,7 @@ class Problem:
     status: int = 400
 
 
-Finder = Callable[["JSON", ModelLimits], Problem | None]
+Finder = Callable[[Body, ModelLimits], Problem | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,9 @@ class Rule:
     find: Finder
 
 
-def required(field: str) -> Finder:
-    """The field must be present and not null."""
+# ---- problems of one value
 
-    def find(body: JSON, limits: ModelLimits) -> Problem | None:
-        if body.get(field) is not None:
-            return None
-        return Problem(
-            f"Missing required parameter: '{field}'.", field, "missing_required_parameter"
-        )
-
-    return find
-
-
-_TYPES: dict[str, Callable[[Any], bool]] = {
+_TYPES: dict[str, Callable[[object], bool]] = {
     "a boolean": lambda v: isinstance(v, bool),
     "an integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
     "a number": is_number,
@@ -64,48 +53,79 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def typed(**fields: str) -> Finder:
-    """Each field, if present, must have its type, such as ``a number``."""
+def missing(field: str) -> Problem:
+    """The problem of a required field that is missing or null."""
+    return Problem(f"Missing required parameter: '{field}'.", field, "missing_required_parameter")
 
-    def find(body: JSON, limits: ModelLimits) -> Problem | None:
-        for field, kind in fields.items():
-            value = body.get(field)
-            if value is not None and not _TYPES[kind](value):
-                return wrong_type(field, kind, value)
+
+def wrong_type(field: str, expected: str, value: object) -> Problem:
+    """The problem of a value with a wrong type."""
+    message = f"Invalid type for '{field}': expected {expected}, but got {_type_name(value)}."
+    return Problem(message, field, "invalid_type")
+
+
+def _type_name(value: object) -> str:
+    if value is None:
+        return "null"
+    return next(name for name, matches in _TYPES.items() if matches(value))
+
+
+def check_type(field: str, kind: str, value: object) -> Problem | None:
+    """The problem of a value that does not have the type, such as ``a number``."""
+    return None if _TYPES[kind](value) else wrong_type(field, kind, value)
+
+
+def check_one_of(field: str, value: object, allowed: Collection[str]) -> Problem | None:
+    """The problem of a value that is not one of the allowed strings."""
+    if isinstance(value, str) and value in allowed:
         return None
+    names = ", ".join(f"'{a}'" for a in sorted(allowed))
+    message = f"Invalid value: {value!r}. Supported values are: {names}."
+    return Problem(message, field, "invalid_value")
+
+
+def check_range(field: str, value: object, low: float, high: float | None = None) -> Problem | None:
+    """The problem of a number outside the closed range; other values have none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    kind = "integer" if isinstance(value, int) else "decimal"
+    if value < low:
+        bound, code = f"a value >= {low:g}", f"{kind}_below_min_value"
+    elif high is not None and value > high:
+        bound, code = f"a value <= {high:g}", f"{kind}_above_max_value"
+    else:
+        return None
+    message = f"Invalid '{field}': {kind} out of range. Expected {bound}, but got {value}."
+    return Problem(message, field, code)
+
+
+# ---- common kinds of rules
+
+
+def required(field: str) -> Finder:
+    """The field must be present and not null."""
+
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        return missing(field) if body.get(field) is None else None
 
     return find
 
 
-def wrong_type(field: str, expected: str, value: Any) -> Problem:
-    """The problem of a value with a wrong type."""
-    message = f"Invalid type for '{field}': expected {expected}, but got {described(value)}."
-    return Problem(message, field, "invalid_type")
+def typed(**fields: str) -> Finder:
+    """Each field, if it is present, must have its type, such as ``a number``."""
 
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        given = ((f, kind, body[f]) for f, kind in fields.items() if body.get(f) is not None)
+        return first_problem(check_type(*field) for field in given)
 
-def described(value: Any) -> str:
-    """A JSON value's type in words."""
-    if value is None:
-        return "null"
-    return next(kind for kind, fits in _TYPES.items() if fits(value))
+    return find
 
 
 def within(field: str, low: float, high: float | None = None) -> Finder:
     """The field, if it is a number, must be in the closed range."""
 
-    def find(body: JSON, limits: ModelLimits) -> Problem | None:
-        value = body.get(field)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return None
-        kind = "integer" if isinstance(value, int) else "decimal"
-        if value < low:
-            bound, code = f"a value >= {low:g}", f"{kind}_below_min_value"
-        elif high is not None and value > high:
-            bound, code = f"a value <= {high:g}", f"{kind}_above_max_value"
-        else:
-            return None
-        message = f"Invalid '{field}': {kind} out of range. Expected {bound}, but got {value}."
-        return Problem(message, field, code)
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        return check_range(field, body.get(field), low, high)
 
     return find
 
@@ -113,31 +133,103 @@ def within(field: str, low: float, high: float | None = None) -> Finder:
 def one_of(field: str, allowed: Collection[str]) -> Finder:
     """The field, if it is a string, must be one of these."""
 
-    def find(body: JSON, limits: ModelLimits) -> Problem | None:
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
         value = body.get(field)
-        if not isinstance(value, str) or value in allowed:
-            return None
-        return unknown_value(field, value, allowed)
+        return check_one_of(field, value, allowed) if isinstance(value, str) else None
 
     return find
 
 
-def unknown_value(field: str, value: Any, allowed: Collection[str]) -> Problem:
-    """The problem of a value that is not one of the allowed ones."""
-    names = ", ".join(f"'{a}'" for a in sorted(allowed))
-    message = f"Invalid value: {value!r}. Supported values are: {names}."
-    return Problem(message, field, "invalid_value")
+def not_empty(field: str) -> Finder:
+    """The field must not be an empty array."""
+
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        if body.get(field) != []:
+            return None
+        message = f"Invalid '{field}': empty array. Expected an array with minimum length 1."
+        return Problem(message, field, "empty_array")
+
+    return find
+
+
+def array_of_objects(field: str) -> Finder:
+    """Each item of the array must be an object."""
+
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        listed = enumerate(items(body.get(field)))
+        return first_problem(
+            check_type(f"{field}[{index}]", "an object", item) for index, item in listed
+        )
+
+    return find
+
+
+def objects(body: Body, field: str) -> Iterable[tuple[str, Body]]:
+    """The items of an array that are objects, each with its path; other rules refuse the rest."""
+    listed = enumerate(items(body.get(field)))
+    return ((f"{field}[{i}]", item) for i, item in listed if isinstance(item, dict))
 
 
 def either(*finders: Finder) -> Finder:
     """Combine several finders into one; the first problem counts."""
+    return lambda body, limits: first_problem(find(body, limits) for find in finders)
 
-    def find(body: JSON, limits: ModelLimits) -> Problem | None:
-        return next((p for f in finders if (p := f(body, limits)) is not None), None)
+
+def first_problem(problems: Iterable[Problem | None]) -> Problem | None:
+    """The first problem, or None if there is none."""
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def fits_context(
+    requests_of: Callable[[Body], Iterable[GenerationRequest]],
+    param: str,
+    *,
+    with_completion: bool = True,
+) -> Finder:
+    """Each prompt must fit the context, together with the tokens that the request asks for."""
+
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        return first_problem(
+            context_problem(
+                r.prompt_tokens, r.max_tokens if with_completion else None, limits, param
+            )
+            for r in requests_of(body)
+        )
 
     return find
 
 
+def context_problem(
+    prompt: int, completion: int | None, limits: ModelLimits, param: str
+) -> Problem | None:
+    """The problem of a prompt that does not fit the context together with the completion."""
+    total = prompt + (completion or 0)
+    if total <= limits.context_length and prompt < limits.context_length:
+        return None
+    message = (
+        f"This model's maximum context length is {limits.context_length} tokens. However, you "
+        f"requested {total} tokens ({prompt} in the {param}, {completion or 0} in the completion). "
+        f"Please reduce the length of the {param} or completion."
+    )
+    return Problem(message, param, "context_length_exceeded")
+
+
+# ---- rules of several routes
+
+# The types of the fields that chat and text completions share.
+SAMPLING_TYPES = {
+    "temperature": "a number",
+    "top_p": "a number",
+    "n": "an integer",
+    "stream": "a boolean",
+    "stream_options": "an object",
+    "max_tokens": "an integer",
+    "presence_penalty": "a number",
+    "frequency_penalty": "a number",
+    "logit_bias": "an object",
+    "seed": "an integer",
+    "user": "a string",
+}
 _MAX_STOPS = 4
 _MAX_BIAS = 100
 
@@ -150,7 +242,7 @@ def model_rules(group: str) -> tuple[Rule, ...]:
     )
 
 
-def _unknown_model(body: JSON, limits: ModelLimits) -> Problem | None:
+def _unknown_model(body: Body, limits: ModelLimits) -> Problem | None:
     model = body.get("model")
     if not isinstance(model, str) or model in limits.models:
         return None
@@ -173,7 +265,7 @@ def sampling_rules(group: str) -> tuple[Rule, ...]:
     )
 
 
-def _stop_nonstring(body: JSON, limits: ModelLimits) -> Problem | None:
+def _stop_nonstring(body: Body, limits: ModelLimits) -> Problem | None:
     stop = body.get("stop")
     listed = stop if isinstance(stop, list) else [stop]
     if stop is None or all(isinstance(s, str) for s in listed):
@@ -181,47 +273,28 @@ def _stop_nonstring(body: JSON, limits: ModelLimits) -> Problem | None:
     return Problem("Invalid type for 'stop': expected strings.", "stop", "invalid_type")
 
 
-def _stop_too_many(body: JSON, limits: ModelLimits) -> Problem | None:
-    stop = body.get("stop")
-    if not isinstance(stop, list) or len(stop) <= _MAX_STOPS:
+def _stop_too_many(body: Body, limits: ModelLimits) -> Problem | None:
+    count = len(items(body.get("stop")))
+    if count <= _MAX_STOPS:
         return None
     message = (
         f"Invalid 'stop': array too long. Expected an array with maximum length {_MAX_STOPS}, "
-        f"but got an array with length {len(stop)} instead."
+        f"but got an array with length {count} instead."
     )
     return Problem(message, "stop", "array_above_max_length")
 
 
-def _logit_bias(body: JSON, limits: ModelLimits) -> Problem | None:
-    bias = body.get("logit_bias")
-    if not isinstance(bias, dict):
-        return None
-    for token, value in bias.items():
+def _logit_bias(body: Body, limits: ModelLimits) -> Problem | None:
+    for token, value in mapping(body.get("logit_bias")).items():
         field = f"logit_bias.{token}"
-        if problem := typed(**{field: "a number"})({field: value}, limits):
-            return problem
-        if problem := within(field, -_MAX_BIAS, _MAX_BIAS)({field: value}, limits):
+        problem = None if value is None else check_type(field, "a number", value)
+        if problem := problem or check_range(field, value, -_MAX_BIAS, _MAX_BIAS):
             return problem
     return None
 
 
-def _stream_options(body: JSON, limits: ModelLimits) -> Problem | None:
+def _stream_options(body: Body, limits: ModelLimits) -> Problem | None:
     if body.get("stream_options") is None or body.get("stream") is True:
         return None
     message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
     return Problem(message, "stream_options", None)
-
-
-def context_problem(
-    prompt: int, wanted: int | None, limits: ModelLimits, param: str
-) -> Problem | None:
-    """The problem of a prompt that does not fit the context together with the wanted tokens."""
-    total = prompt + (wanted or 0)
-    if total <= limits.context_length and prompt < limits.context_length:
-        return None
-    message = (
-        f"This model's maximum context length is {limits.context_length} tokens. However, you "
-        f"requested {total} tokens ({prompt} in the {param}, {wanted or 0} in the completion). "
-        f"Please reduce the length of the {param} or completion."
-    )
-    return Problem(message, param, "context_length_exceeded")

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llmengine.mock.bodies import as_chat, chat_ask, completion, prompts
-from llmengine.mock.embeddings import MAX_DIMENSIONS
+from llmengine.mock.bodies import (
+    MAX_DIMENSIONS,
+    chat_request,
+    completion_request,
+    prompts,
+    responses_as_chat,
+)
 from llmengine.mock.json_fields import integer, items, mapping
 from llmengine.mock.rules.base import (
+    SAMPLING_TYPES,
     Finder,
     Problem,
     Rule,
+    check_one_of,
     context_problem,
+    first_problem,
+    fits_context,
     model_rules,
+    not_empty,
     one_of,
     required,
     sampling_rules,
     typed,
-    unknown_value,
     within,
     wrong_type,
 )
@@ -26,88 +35,63 @@ from llmengine.mock.rules.chat import EFFORTS, STRUCTURED_RULES, TOOL_RULES
 from llmengine.mock.text import count
 
 if TYPE_CHECKING:
-    from llmengine.mock.behaviour import JSON
+    from llmengine.mock.json_fields import Body
     from llmengine.mock.rules.base import ModelLimits
 
 
-_FORMS = "a string, an array of strings, an array of tokens, or an array of token arrays"
+def _is_text_or_tokens(value: object) -> bool:
+    """Whether a prompt or an input has one of the four forms that OpenAI accepts."""
+    if isinstance(value, str) or _is_tokens(value):
+        return True
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(v, str) for v in value) or all(map(_is_tokens, value))
 
 
-def is_tokens(value: Any) -> bool:
-    """Whether the value is a list of token ids."""
+def _is_tokens(value: object) -> bool:
     if not isinstance(value, list):
         return False
     return all((i := integer(v)) is not None and i >= 0 for v in value)
 
 
-def fits_no_form(value: Any) -> bool:
-    """Whether a prompt or an input has none of the four forms that OpenAI accepts."""
-    if isinstance(value, str) or is_tokens(value):
-        return False
-    if not isinstance(value, list):
-        return True
-    return not (all(isinstance(v, str) for v in value) or all(map(is_tokens, value)))
+# ---- text completions
+
+_PROMPTS = "a string, an array of strings, an array of tokens, or an array of token arrays"
 
 
-def _prompt_type(body: JSON, limits: ModelLimits) -> Problem | None:
+def _prompt_type(body: Body, limits: ModelLimits) -> Problem | None:
     prompt = body.get("prompt")
-    if prompt is None or not fits_no_form(prompt):
+    if prompt is None or _is_text_or_tokens(prompt):
         return None
-    return wrong_type("prompt", _FORMS, prompt)
+    return wrong_type("prompt", _PROMPTS, prompt)
 
 
-def _prompt_empty(body: JSON, limits: ModelLimits) -> Problem | None:
-    if body.get("prompt") != []:
-        return None
-    message = "Invalid 'prompt': empty array. Expected an array with minimum length 1."
-    return Problem(message, "prompt", "empty_array")
-
-
-def _best_of(body: JSON, limits: ModelLimits) -> Problem | None:
-    best = integer(body.get("best_of"))
-    if best is None:
-        return None
-    if best < (integer(body.get("n")) or 1):
+def _best_of(body: Body, limits: ModelLimits) -> Problem | None:
+    best_of = integer(body.get("best_of"))
+    if best_of is not None and best_of < (integer(body.get("n")) or 1):
         return Problem("You requested that the server return more choices than best_of.", "best_of")
     return within("best_of", 1, 20)(body, limits)
 
 
-def _best_of_stream(body: JSON, limits: ModelLimits) -> Problem | None:
+def _best_of_stream(body: Body, limits: ModelLimits) -> Problem | None:
     if body.get("stream") is not True or (integer(body.get("best_of")) or 1) <= 1:
         return None
     return Problem("Results cannot be streamed with 'best_of' greater than 1.", "best_of")
-
-
-def _completion_overflow(body: JSON, limits: ModelLimits) -> Problem | None:
-    for ask in completion(body).asks:
-        if problem := context_problem(ask.prompt_tokens, ask.max_tokens, limits, "prompt"):
-            return problem
-    return None
 
 
 COMPLETION_RULES = (
     *model_rules("comp"),
     Rule("comp.missing_prompt", required("prompt")),
     Rule("comp.prompt.type", _prompt_type),
-    Rule("comp.prompt.min1", _prompt_empty),
+    Rule("comp.prompt.min1", not_empty("prompt")),
     Rule(
         "comp.wrong_type",
         typed(
-            temperature="a number",
-            top_p="a number",
-            n="an integer",
+            **SAMPLING_TYPES,
             best_of="an integer",
-            stream="a boolean",
-            stream_options="an object",
-            max_tokens="an integer",
-            presence_penalty="a number",
-            frequency_penalty="a number",
-            logit_bias="an object",
             logprobs="an integer",
             echo="a boolean",
-            seed="an integer",
             suffix="a string",
-            user="a string",
         ),
     ),
     *sampling_rules("comp"),
@@ -115,28 +99,33 @@ COMPLETION_RULES = (
     Rule("comp.logprobs.max5", within("logprobs", 0, 5)),
     Rule("comp.best_of.range", _best_of),
     Rule("comp.best_of.stream", _best_of_stream),
-    Rule("err.context_overflow", _completion_overflow),
+    Rule(
+        "err.context_overflow",
+        fits_context(lambda body: completion_request(body).requests, "prompt"),
+    ),
 )
 
+
+# ---- embeddings
 
 _MAX_INPUTS = 2048
 
 
-def _empty(body: JSON, limits: ModelLimits) -> Problem | None:
+def _empty_input(body: Body, limits: ModelLimits) -> Problem | None:
     value = body.get("input")
     if value not in ("", []) and not any(v in ("", []) for v in items(value)):
         return None
     return Problem("Invalid 'input': input cannot be an empty string or array.", "input")
 
 
-def _type(body: JSON, limits: ModelLimits) -> Problem | None:
+def _input_type(body: Body, limits: ModelLimits) -> Problem | None:
     value = body.get("input")
-    if value is None or not fits_no_form(value):
+    if value is None or _is_text_or_tokens(value):
         return None
     return wrong_type("input", "strings or arrays of tokens", value)
 
 
-def _too_many(body: JSON, limits: ModelLimits) -> Problem | None:
+def _too_many_inputs(body: Body, limits: ModelLimits) -> Problem | None:
     inputs = len(prompts(body.get("input")))
     if inputs <= _MAX_INPUTS:
         return None
@@ -144,19 +133,17 @@ def _too_many(body: JSON, limits: ModelLimits) -> Problem | None:
     return Problem(message, "input", "array_above_max_length")
 
 
-def _embedding_overflow(body: JSON, limits: ModelLimits) -> Problem | None:
-    for text in prompts(body.get("input")):
-        if problem := context_problem(count(text), None, limits, "input"):
-            return problem
-    return None
+def _embedding_overflow(body: Body, limits: ModelLimits) -> Problem | None:
+    texts = prompts(body.get("input"))
+    return first_problem(context_problem(count(text), None, limits, "input") for text in texts)
 
 
 EMBEDDING_RULES = (
     *model_rules("emb"),
     Rule("emb.input.required", required("input")),
-    Rule("emb.empty_input", _empty),
-    Rule("emb.input.type", _type),
-    Rule("emb.input.max2048", _too_many),
+    Rule("emb.empty_input", _empty_input),
+    Rule("emb.input.type", _input_type),
+    Rule("emb.input.max2048", _too_many_inputs),
     Rule(
         "emb.wrong_type",
         typed(dimensions="an integer", encoding_format="a string", user="a string"),
@@ -167,10 +154,13 @@ EMBEDDING_RULES = (
 )
 
 
+# ---- the responses API
+
 _ITEMS = frozenset(
     {"message", "function_call", "function_call_output", "reasoning", "item_reference"}
 )
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
+# Names of fields in messages of chat rules, and their names in the responses API.
 _RENAMED = (
     ("response_format.json_schema.", "text.format."),
     ("response_format.json_schema", "text.format.schema"),
@@ -180,70 +170,62 @@ _RENAMED = (
 )
 
 
-def _input(body: JSON, limits: ModelLimits) -> Problem | None:
+def _responses_input(body: Body, limits: ModelLimits) -> Problem | None:
     given = body.get("input")
     if given is None or isinstance(given, str | list):
         return None
     return wrong_type("input", "a string or an array of objects", given)
 
 
-def _items(body: JSON, limits: ModelLimits) -> Problem | None:
-    for place, item in enumerate(items(body.get("input"))):
-        if problem := _item(f"input[{place}]", item):
-            return problem
-    return None
+def _input_items(body: Body, limits: ModelLimits) -> Problem | None:
+    listed = enumerate(items(body.get("input")))
+    return first_problem(_item_problem(f"input[{index}]", item) for index, item in listed)
 
 
-def _item(field: str, item: Any) -> Problem | None:
+def _item_problem(field: str, item: object) -> Problem | None:
     if not isinstance(item, dict):
         return wrong_type(field, "an object", item)
     kind = item.get("type", "message")
-    if not isinstance(kind, str) or kind not in _ITEMS:
-        return unknown_value(f"{field}.type", kind, _ITEMS)
-    if kind != "message":
-        return None
-    role = item.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        return unknown_value(f"{field}.role", role, _ROLES)
+    problem = check_one_of(f"{field}.type", kind, _ITEMS)
+    if problem or kind != "message":
+        return problem
+    if problem := check_one_of(f"{field}.role", item.get("role"), _ROLES):
+        return problem
     if not isinstance(item.get("content"), str | list):
         return wrong_type(f"{field}.content", "a string or an array", item.get("content"))
     return None
 
 
-def _effort(body: JSON, limits: ModelLimits) -> Problem | None:
-    asked = {"reasoning.effort": mapping(body.get("reasoning")).get("effort")}
-    return one_of("reasoning.effort", EFFORTS)(asked, limits)
-
-
-def _response_overflow(body: JSON, limits: ModelLimits) -> Problem | None:
-    ask = chat_ask(as_chat(body))
-    return context_problem(ask.prompt_tokens, ask.max_tokens, limits, "input")
+def _effort(body: Body, limits: ModelLimits) -> Problem | None:
+    reasoning = {"reasoning.effort": mapping(body.get("reasoning")).get("effort")}
+    return one_of("reasoning.effort", EFFORTS)(reasoning, limits)
 
 
 def _translated(find: Finder) -> Finder:
     """Apply a chat rule to the translated body, and name the field of the responses API."""
 
-    def found(body: JSON, limits: ModelLimits) -> Problem | None:
-        problem = find(as_chat(body), limits)
+    def find_translated(body: Body, limits: ModelLimits) -> Problem | None:
+        problem = find(responses_as_chat(body), limits)
         if problem is None or problem.param is None:
             return problem
         param, message = problem.param, problem.message
-        for chat, here in _RENAMED:
-            param, message = param.replace(chat, here), message.replace(chat, here)
+        for chat, responses in _RENAMED:
+            param, message = param.replace(chat, responses), message.replace(chat, responses)
         return replace(problem, param=param, message=message)
 
-    return found
+    return find_translated
 
 
-# In the responses API an empty list of tools is the same as none, and the choice has a default.
-_NOT_HERE = frozenset({"chat.tools.empty_array", "tools.parallel.without_tools"})
-_SHARED = tuple(r for r in (*TOOL_RULES, *STRUCTURED_RULES) if r.name not in _NOT_HERE)
+# In the responses API an empty list of tools is the same as no list, and `parallel_tool_calls`
+# needs no tools.
+_ONLY_IN_CHAT = frozenset({"chat.tools.empty_array", "tools.parallel.without_tools"})
+_SHARED = tuple(r for r in (*TOOL_RULES, *STRUCTURED_RULES) if r.name not in _ONLY_IN_CHAT)
 
 RESPONSE_RULES = (
     *model_rules("resp"),
     Rule("resp.input.required", required("input")),
-    Rule("resp.input.type", _input),
-    Rule("resp.input.items", _items),
+    Rule("resp.input.type", _responses_input),
+    Rule("resp.input.items", _input_items),
     Rule(
         "resp.wrong_type",
         typed(
@@ -270,5 +252,8 @@ RESPONSE_RULES = (
     Rule("resp.top_logprobs.max20", within("top_logprobs", 0, 20)),
     Rule("resp.reasoning.effort", _effort),
     *(Rule(f"resp.{r.name}", _translated(r.find)) for r in _SHARED),
-    Rule("err.context_overflow", _response_overflow),
+    Rule(
+        "err.context_overflow",
+        fits_context(lambda body: [chat_request(responses_as_chat(body))], "input"),
+    ),
 )
