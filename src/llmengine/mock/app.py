@@ -47,79 +47,10 @@ if TYPE_CHECKING:
     from llmengine.mock.service import Service
 
 
-def parse_json(body: bytes) -> object:
-    """Parse a JSON body; raises ValueError for invalid JSON and for lone surrogates."""
-    try:
-        value: object = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
-        if rb"\ud" in body.lower():
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return value
+_log = logging.getLogger("llmengine.mock")
 
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"{digits} is too large")
-    return value
-
-
-def authorize(call: ReceivedRequest, service: Service) -> None:
-    """Raise ApiError unless the request has the key; the case of the scheme is ignored."""
-    without = service.behaviour.without_rules
-    if service.key is None or _needs_no_key(call, service):
-        return
-    scheme, _, given = call.headers.get("authorization", "").partition(" ")
-    given = given.strip()
-    if scheme.lower() != "bearer" or not given:
-        if "auth.missing" not in without:
-            _refuse_key("You didn't provide an API key in an Authorization header of type Bearer.")
-    elif given != service.key and "auth.bad" not in without:
-        _refuse_key("Incorrect API key provided.")
-
-
-def _needs_no_key(call: ReceivedRequest, service: Service) -> bool:
-    if call.path.startswith("/v1/models"):
-        return "auth.models_protected" in service.behaviour.without_rules
-    return call.path in {"/health", "/version"}
-
-
-def _refuse_key(message: str) -> NoReturn:
-    raise ApiError(message, status=401, code="invalid_api_key")
-
-
-def json_object(call: ReceivedRequest, service: Service, *, any_type: bool) -> JSON | None:
-    """A copy of the body's JSON object, after the behaviour's hook.
-
-    The result is None if the body is not a JSON object and the rule against that is switched off.
-    `any_type` accepts every content type, as Ollama does.
-    """
-    without = service.behaviour.without_rules
-    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not any_type and kind != "application/json" and "err.wrong_content_type" not in without:
-        message = f"Unsupported content type: '{kind}'. This API takes 'application/json'."
-        raise ApiError(message, status=415, code="unsupported_content_type")
-    if isinstance(call.json, dict):
-        return service.behaviour.request(copy.deepcopy(call.json), call)
-    rule, message = _body_problem(call.body)
-    if rule in without:
-        return None
-    raise ApiError(message)
-
-
-def _body_problem(body: bytes) -> tuple[str, str]:
-    """The rule that a body which is not a JSON object breaks, and the message of the refusal."""
-    try:
-        parse_json(body)
-    except ValueError:
-        message = "We could not parse the JSON body of your request. It must be valid JSON."
-        return "err.malformed_json", message
-    return "err.nonobject_body", "The JSON body of your request must be an object."
+# Seconds after a stream's first event, so that a clock can tell the first event from the last.
+_PAUSE_AFTER_FIRST = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +100,7 @@ OPERATIONS = (
 )
 
 
-def check_names(behaviour: Behaviour) -> None:
+def _check_names(behaviour: Behaviour) -> None:
     """Raise ValueError if a behaviour names a rule or a route that does not exist."""
     if unknown := behaviour.without_rules - set(rules.names()):
         listed = ", ".join(sorted(unknown))
@@ -197,15 +128,9 @@ NO_PATH = Operation("*", "*", _no_path)
 NO_METHOD = Operation("*", "*", _no_method)
 
 
-_log = logging.getLogger("llmengine.mock")
-
-# Seconds after a stream's first event, so that a clock can tell the first event from the last.
-_PAUSE_AFTER_FIRST = 0.005
-
-
 def build(service: Service) -> Starlette:
     """Build the application; raises ValueError if the behaviour names an unknown rule or route."""
-    check_names(service.behaviour)
+    _check_names(service.behaviour)
     routes = [
         Route(o.path, _endpoint(o, service), methods=[o.method], name=o.name) for o in OPERATIONS
     ]
@@ -249,7 +174,7 @@ async def _respond(
         streamed = isinstance(answer, StreamAnswer)
     except ApiError as error:
         reply, streamed = error_reply(error, service.behaviour, call), False
-    except Exception as error:  # noqa: BLE001 - kept, and raised when the server ends
+    except Exception as error:  # noqa: BLE001 - stored, and raised when the server ends
         reply, streamed = _crash_reply(error, call, service), False
     reply = service.behaviour.wire(reply, call)
     return _FaultResponse(with_fault(reply, fault, streamed=streamed or reply.cut), fault)
@@ -258,7 +183,7 @@ async def _respond(
 async def _received(request: Request) -> ReceivedRequest:
     body = await request.body()
     try:
-        value = parse_json(body)
+        value = _parse_json(body)
     except ValueError:
         value = None
     url = request.url
@@ -273,10 +198,10 @@ def _run_operation(
     if {operation.name, operation.path} & behaviour.disabled_routes:
         operation, params = NO_PATH, {}
     if operation not in {NO_PATH, NO_METHOD}:
-        authorize(call, service)
+        _authorize(call, service)
     if operation.method != "POST":
         return operation.run({}, service, **params)
-    body = json_object(call, service, any_type=operation.path.startswith("/api/"))
+    body = _json_object(call, service, any_type=operation.path.startswith("/api/"))
     if body is not None:
         rules.enforce(operation.path, body, service.limits, behaviour.without_rules)
     return operation.run(body or {}, service, **params)
@@ -290,8 +215,83 @@ def _crash_reply(error: Exception, call: ReceivedRequest, service: Service) -> R
     return error_reply(ApiError(message, status=500, type="server_error"), service.behaviour, call)
 
 
+def _authorize(call: ReceivedRequest, service: Service) -> None:
+    """Raise ApiError unless the request has the key; the case of the scheme is ignored."""
+    without = service.behaviour.without_rules
+    if service.key is None or _needs_no_key(call, service):
+        return
+    scheme, _, given = call.headers.get("authorization", "").partition(" ")
+    given = given.strip()
+    if scheme.lower() != "bearer" or not given:
+        if "auth.missing" not in without:
+            _refuse_key("You didn't provide an API key in an Authorization header of type Bearer.")
+    elif given != service.key and "auth.bad" not in without:
+        _refuse_key("Incorrect API key provided.")
+
+
+def _needs_no_key(call: ReceivedRequest, service: Service) -> bool:
+    if call.path.startswith("/v1/models"):
+        return "auth.models_protected" in service.behaviour.without_rules
+    return call.path in {"/health", "/version"}
+
+
+def _refuse_key(message: str) -> NoReturn:
+    raise ApiError(message, status=401, code="invalid_api_key")
+
+
+def _json_object(call: ReceivedRequest, service: Service, *, any_type: bool) -> JSON | None:
+    """A copy of the body's JSON object, after the behaviour's hook.
+
+    The result is None if the body is not a JSON object and the rule against that is switched off.
+    `any_type` accepts every content type, as Ollama does.
+    """
+    without = service.behaviour.without_rules
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not any_type and kind != "application/json" and "err.wrong_content_type" not in without:
+        message = f"Unsupported content type: '{kind}'. This API takes 'application/json'."
+        raise ApiError(message, status=415, code="unsupported_content_type")
+    if isinstance(call.json, dict):
+        return service.behaviour.request(copy.deepcopy(call.json), call)
+    rule, message = _body_problem(call.body)
+    if rule in without:
+        return None
+    raise ApiError(message)
+
+
+def _body_problem(body: bytes) -> tuple[str, str]:
+    """The rule that a body which is not a JSON object breaks, and the message of the refusal."""
+    try:
+        _parse_json(body)
+    except ValueError:
+        message = "We could not parse the JSON body of your request. It must be valid JSON."
+        return "err.malformed_json", message
+    return "err.nonobject_body", "The JSON body of your request must be an object."
+
+
+def _parse_json(body: bytes) -> object:
+    """Parse a JSON body; raises ValueError for invalid JSON and for lone surrogates."""
+    try:
+        value: object = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        if rb"\ud" in body.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large")
+    return value
+
+
 class _FaultResponse(Response):
-    """Sends a reply with the delays of a fault, and drops the connection if one of them says so."""
+    """Sends a reply with the delays of a fault, and drops the connection if either says so."""
 
     def __init__(self, reply: RawReply, fault: Fault) -> None:
         super().__init__(status_code=reply.status)

@@ -35,9 +35,9 @@ _CATEGORIES = {
 
 
 def strings_matching(pattern: str) -> Iterator[str]:
-    """Yield strings in which the pattern may be found, plain and short ones first.
+    """Yield strings that probably match the pattern, plain and short ones first.
 
-    Lookarounds are ignored, so the caller must test each string.
+    Lookarounds are ignored, so the caller must validate each string.
     """
     try:
         tree = sre_parse.parse(pattern)
@@ -122,7 +122,7 @@ def _members(kind: object, value: Any) -> str | None:
 
 
 def _of_set(choices: list[tuple[object, Any]]) -> str:
-    """The printable characters of a set, or else the first that the set names."""
+    """The printable characters in a set, or else the first character of the set."""
     negated = choices[0][0] is sre.NEGATE
     found = "".join(c for c in _PRINTABLE if _contains(choices, c) is not negated)
     if found or negated:

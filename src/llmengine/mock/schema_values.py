@@ -87,20 +87,24 @@ def integers(flat: JSON) -> Iterator[int]:
 def numbers(flat: JSON) -> Iterator[float]:
     """Numbers in the schema's range, with a fraction if the schema allows one."""
     if "multipleOf" in flat:
-        yield from (_plain(n) for n in _multiples(flat, _step(flat)))
+        yield from (_json_number(n) for n in _multiples(flat, _step(flat)))
         return
     low, high = _bounds(flat)
     if low is not None and high is not None:
-        yield _plain((low + high) / 2)
-        yield from (_plain(low), _plain(high))
-        yield from (_plain(low + (high - low) * i / _MAX_NUMBERS) for i in range(_MAX_NUMBERS))
+        yield _json_number((low + high) / 2)
+        yield from (_json_number(low), _json_number(high))
+        yield from (
+            _json_number(low + (high - low) * i / _MAX_NUMBERS) for i in range(_MAX_NUMBERS)
+        )
         return
     start = Fraction(3, 2) if low is None else max(low, Fraction(0)) + Fraction(3, 2)
     if high is not None:
         start = min(start, high - 1)
     near = [b for b in (low, high) if b is not None]
     sign = 1 if high is None else -1
-    yield from (_plain(n) for n in chain([start], near, (start + sign * i for i in range(1, 64))))
+    yield from (
+        _json_number(n) for n in chain([start], near, (start + sign * i for i in range(1, 64)))
+    )
 
 
 def _step(flat: JSON) -> Fraction:
@@ -121,7 +125,7 @@ def _multiples(flat: JSON, step: Fraction) -> Iterator[Fraction]:
 
 
 def _bounds(flat: JSON) -> tuple[Fraction | None, Fraction | None]:
-    """Lower and upper bound; excluded bounds count too, because the caller tests each value."""
+    """The lower and the upper bound, excluded ones too, because the caller validates each value."""
     lows = [flat.get("minimum"), flat.get("exclusiveMinimum")]
     highs = [flat.get("maximum"), flat.get("exclusiveMaximum")]
     low = max((Fraction(str(v)) for v in lows if is_number(v)), default=None)
@@ -129,7 +133,7 @@ def _bounds(flat: JSON) -> tuple[Fraction | None, Fraction | None]:
     return low, high
 
 
-def _plain(value: Fraction) -> float:
+def _json_number(value: Fraction) -> float:
     return int(value) if value.denominator == 1 else float(value)
 
 
@@ -166,22 +170,24 @@ def _built_array(
     built: list[object] = []
     unique = flat.get("uniqueItems") is True
     for schema in prefix[:length]:
-        fresh = _fresh(generator.values(schema, depth + 1), built, unique=unique)
-        found = list(islice(fresh, 1))
+        values = _without_repeats(generator.values(schema, depth + 1), built, unique=unique)
+        found = list(islice(values, 1))
         if not found:
             return
         built += found
     missing = length - len(built)
     if missing:
-        sources = _sources(generator, flat, rest, depth)
-        built += islice(_fresh(sources, built, unique=unique), missing)
+        further = _further_items(generator, flat, rest, depth)
+        built += islice(_without_repeats(further, built, unique=unique), missing)
     if built and not unique:
         built += built[-1:] * (length - len(built))
     if len(built) == length:
         yield built
 
 
-def _sources(generator: ValueGenerator, flat: JSON, rest: Schema, depth: int) -> Iterator[object]:
+def _further_items(
+    generator: ValueGenerator, flat: JSON, rest: Schema, depth: int
+) -> Iterator[object]:
     """Values for the items after the prefix, starting with those that the array must contain."""
     if "contains" not in flat:
         return generator.values(rest, depth + 1)
@@ -191,7 +197,9 @@ def _sources(generator: ValueGenerator, flat: JSON, rest: Schema, depth: int) ->
     return chain(islice(contained, flat.get("minContains", 1)), others)
 
 
-def _fresh(values: Iterator[object], taken: list[object], *, unique: bool) -> Iterator[object]:
+def _without_repeats(
+    values: Iterator[object], taken: list[object], *, unique: bool
+) -> Iterator[object]:
     """The values; if they must be unique, without those that the array already has."""
     seen = {_key(v) for v in taken} if unique else set()
     for value in values:
@@ -221,9 +229,11 @@ def objects(generator: ValueGenerator, flat: JSON, depth: int) -> Iterator[JSON]
         choices.reverse()
     choices += [[*required, name] for name in declared if name not in required]
     for names in choices:
-        yield from _built(generator, flat, _filled(generator, flat, names, least, depth), depth)
+        yield from _built(
+            generator, flat, _names_with_spare(generator, flat, names, least, depth), depth
+        )
     for variant in range(1, _VARIANTS):
-        names = _filled(generator, flat, every, least, depth)
+        names = _names_with_spare(generator, flat, every, least, depth)
         yield from _built(generator, flat, names, depth, variant)
 
 
@@ -244,7 +254,7 @@ def _built(
         yield built
 
 
-def _filled(
+def _names_with_spare(
     generator: ValueGenerator, flat: JSON, names: Sequence[str], least: int, depth: int
 ) -> list[str]:
     """The names, with invented ones added up to the minimum number of properties."""
@@ -367,8 +377,8 @@ class ValueGenerator:
         types = _types(flat)
         if self.is_deep(depth) and "null" in types:
             types = ["null", *types]
-        for kind in types:
-            yield from self._of_type(kind, flat, depth)
+        # All are made now, so that the words of other strings do not depend on which are tried.
+        yield from chain.from_iterable([self._of_type(kind, flat, depth) for kind in types])
 
     def _of_type(self, kind: str, flat: JSON, depth: int) -> Iterator[object]:
         if kind == "string":
@@ -386,7 +396,7 @@ class ValueGenerator:
         return plain[kind]
 
     def _next_words(self) -> Iterator[str]:
-        """The words, starting after the last start, so that neighbouring values differ."""
+        """The words, each call from the next one on, so that neighbouring values differ."""
         words = self._words or VOCABULARY
         first = self._strings if self._words else self._seed + self._strings
         self._strings += 1
