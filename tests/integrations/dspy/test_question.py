@@ -9,7 +9,12 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
 from llmengine.backends.mock import Mock
-from llmengine.integrations.dspy.adapter import DSPyEngine, asked_schema, engine_of, read_question
+from llmengine.integrations.dspy.adapter import (
+    DSPyEngine,
+    engine_of,
+    read_request,
+    schema_in_prompt,
+)
 
 
 class Answer(BaseModel):
@@ -38,7 +43,7 @@ _NESTED = {"type": "json_schema", "json_schema": {"name": "Answer", "schema": _S
 )
 def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -> None:
     """OpenAI's names are ours where they are the same, and translated where not."""
-    assert read_question("Hi", arguments).sampling == SamplingParams(**sampling)
+    assert read_request("Hi", arguments).sampling == SamplingParams(**sampling)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +65,14 @@ def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -
 )
 def test_options_are_read(arguments: dict[str, Any], options: dict[str, Any]) -> None:
     """A schema in any of its spellings is an output model."""
-    assert read_question("Hi", arguments).options == options
+    assert read_request("Hi", arguments).options == options
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"temprature": 1}, "extra_body={'temprature': ...}"),
-        ({"api_key": "k"}, "'api_key' is no parameter"),
+        ({"api_key": "k"}, "'api_key' is not a parameter"),
         ({"response_format": "json"}, "response_format is 'json'"),
         ({"response_format": {"type": "xml"}}, "give a pydantic model"),
         ({"temperature": -1}, "from 0"),
@@ -77,7 +82,7 @@ def test_options_are_read(arguments: dict[str, Any], options: dict[str, Any]) ->
 def test_what_means_nothing_is_refused(arguments: dict[str, Any], said: str) -> None:
     """The error says what to do instead."""
     with pytest.raises(InvalidRequestError) as caught:
-        read_question("Hi", arguments)
+        read_request("Hi", arguments)
 
     assert said in str(caught.value)
 
@@ -103,7 +108,7 @@ def test_the_schema_of_a_prompt_of_2_4_is_that_of_its_last_field(
     fields: str, opening: str, schema: Any
 ) -> None:
     """And only where the answer is that field and nothing else."""
-    assert asked_schema(_PROMPT.format(fields, opening)) == schema
+    assert schema_in_prompt(_PROMPT.format(fields, opening)) == schema
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_2_4_runs_new_threads_with_models_of_old_ones(
             left = len(legacy.settings.stack_by_thread)
         with _configured(legacy, to_lm(aim(new))):
             seen = _seen_by(legacy, next(iter(_dead(legacy))))
-            assert seen.asker.engine.root_url == old.root_url
+            assert seen.dspy_engine.engine.root_url == old.root_url
 
             assert purge_dead_threads() == left - 1
 

@@ -1,8 +1,8 @@
-"""DSPy 2.4.9 to 3.x over an engine; ``dspy`` itself is imported when the first LM is made."""
+"""Language models for DSPy 2.4.9 to 3.x; ``dspy`` is imported when the first one is made."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.integrations.dspy.lm import (
     Generation,
@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name != "DSPyLLMWrapper":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # DSPy 2.4 needs a class that can be subclassed; later versions use a function of that name.
+    # DSPy 2.4 needs a class that can be subclassed; for later versions the name is `to_lm`.
     if installed() is not Generation.LEGACY:
         return to_lm
     from llmengine.integrations.dspy import dspy2_4  # noqa: PLC0415 - it imports dspy

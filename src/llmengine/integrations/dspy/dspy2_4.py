@@ -9,62 +9,33 @@ import dspy
 import openai
 
 from llmengine.integrations.dspy.adapter import (
+    NO_KEY,
     DSPyEngine,
-    asked_schema,
     chat_body,
     engine_of,
-    read_question,
+    read_request,
+    schema_in_prompt,
     warn_if_cut,
 )
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
-    from llmengine.integrations.dspy.adapter import LMSource
+    from llmengine.integrations.dspy.adapter import JSON, LMSource
 
 
-_NO_KEY = "EMPTY"  # the SDK does not accept a missing key
-_HEADER = "X-LLMEngine-Server"
+class _CopiedAndSaved:
+    """How the language models of this module are copied and saved."""
 
+    kwargs: JSON
+    history: list[JSON]
 
-class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
-    """``dspy.OpenAI`` that asks only its own server.
-
-    ``dspy.OpenAI`` sets the address for the whole process, so the instance that was made last
-    decides which server all of them ask. This class raises an error instead of asking another
-    server. DSPy's cache ignores the address but not the headers, so the address is also sent in a
-    header.
-    """
-
-    def __init__(self, engine: Engine, **arguments: Any) -> None:
-        # Without the slash the SDK would replace the last part of the path.
-        self.address = f"{engine.base_url}/"
-        headers = {_HEADER: engine.root_url} | arguments.pop("extra_headers", {})
-        super().__init__(
-            engine.model,
-            api_key=engine.api_key or _NO_KEY,
-            api_base=self.address,
-            model_type="chat",
-            extra_headers=headers,
-            **arguments,
-        )
-
-    def basic_request(self, prompt: str, **kwargs: Any) -> Any:
-        """Ask the server; raises ConfigError if the process now uses another one."""
-        if str(openai.base_url) != self.address:
-            raise ConfigError(
-                f"another dspy.OpenAI has turned this process to {openai.base_url}, so that this "
-                f"one would not ask {self.address}; DSPy 2.4 keeps one address a process: use "
-                "to_lm(), which keeps its own"
-            )
-        return super().basic_request(prompt, **kwargs)
-
-    def copy(self, **kwargs: Any) -> Self:
-        """A copy with other parameters for the same server."""
-        twin = copy(self)
-        twin.kwargs = self.kwargs | kwargs
-        twin.history = []
-        return twin
+    def copy(self, **kwargs: object) -> Self:
+        """A copy with other parameters for the same server, and with an empty history."""
+        duplicate = copy(self)
+        duplicate.kwargs = self.kwargs | kwargs
+        duplicate.history = []
+        return duplicate
 
     def __json__(self) -> str:
         """`module.save` writes nothing, so that a loaded program uses the LM in the settings."""
@@ -75,22 +46,26 @@ class NativeOpenAI(dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
 _MAX_TOKENS = 1000
 
 
-class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
+class LegacyLM(_CopiedAndSaved, dspy.LM):  # type: ignore[misc]  # dspy has no types
     """A ``dspy.LM`` for DSPy 2.4 whose calls go to an engine.
 
-    A prompt goes in and a list of texts comes out. If a TypedPredictor asks for one JSON object,
+    It takes a prompt and returns a list of texts. If a TypedPredictor asks for one JSON object,
     the server has to follow its schema. ``output_model`` sets a schema for every answer. Errors are
     those of llmengine, because this DSPy has none of its own.
     """
 
-    def __init__(self, asker: DSPyEngine, *, output_model: Any = None, **arguments: Any) -> None:
-        super().__init__(asker.engine.model)
-        self.asker = asker
+    def __init__(
+        self, dspy_engine: DSPyEngine, *, output_model: object = None, **arguments: object
+    ) -> None:
+        engine = dspy_engine.engine
+        super().__init__(engine.model)
+        self.dspy_engine = dspy_engine
         self.output_model = output_model
         # Predict reads the temperature and dsp.generate reads the token limit, so both must be set.
         defaults = {"temperature": 0.0, "max_tokens": _MAX_TOKENS, "n": 1}
-        configured = asker.engine.config.sampling.given()
-        self.kwargs = {"model": asker.engine.model} | defaults | configured | arguments
+        self.kwargs = (
+            {"model": engine.model} | defaults | engine.config.sampling.given() | arguments
+        )
 
     def __call__(
         self,
@@ -102,39 +77,28 @@ class LegacyLM(dspy.LM):  # type: ignore[misc]  # dspy has no types
         """Return the texts of the answers; raises llmengine's CallError."""
         choices = self.request(prompt, **kwargs)["choices"]
         limit = kwargs.get("max_tokens", self.kwargs["max_tokens"])
-        warn_if_cut(self.asker.engine.name, [c["finish_reason"] for c in choices], limit)
+        warn_if_cut(self.dspy_engine.engine.name, [c["finish_reason"] for c in choices], limit)
         return [choice["text"] for choice in choices]
 
-    def basic_request(self, prompt: str, **kwargs: Any) -> dict[str, Any]:
-        """Ask the engine and add the call to the history."""
-        asked = self.kwargs | kwargs
-        question = read_question(prompt, self._with_model(prompt, asked))
-        body = chat_body(self.asker.ask(question), model=self.asker.engine.model)
+    def basic_request(self, prompt: str, **kwargs: object) -> JSON:
+        """Send the request to the engine and add it to the history."""
+        arguments = self.kwargs | kwargs
+        request = read_request(prompt, self._with_schema(prompt, arguments))
+        body = chat_body(self.dspy_engine.generate(request), model=self.dspy_engine.engine.model)
         for choice in body["choices"]:
             choice["text"] = choice["message"]["content"] or ""  # inspect_history reads this key
-        entry = {"prompt": prompt, "response": body, "kwargs": asked, "raw_kwargs": kwargs}
+        entry = {"prompt": prompt, "response": body, "kwargs": arguments, "raw_kwargs": kwargs}
         self.history.append(entry)
         return body
 
-    def copy(self, **kwargs: Any) -> Self:
-        """A copy with other parameters and the same engine."""
-        twin = copy(self)
-        twin.kwargs = self.kwargs | kwargs
-        twin.history = []
-        return twin
+    def _with_schema(self, prompt: str, arguments: JSON) -> JSON:
+        if arguments.get("output_model") or self.output_model:
+            return {"output_model": self.output_model} | arguments
+        schema = schema_in_prompt(prompt)
+        return arguments if schema is None else arguments | {"output_model": schema}
 
-    def _with_model(self, prompt: str, asked: dict[str, Any]) -> dict[str, Any]:
-        if asked.get("output_model") or self.output_model:
-            return {"output_model": self.output_model} | asked
-        schema = asked_schema(prompt)
-        return asked if schema is None else asked | {"output_model": schema}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
-
-    def __json__(self) -> str:
-        """`module.save` writes nothing, so that a loaded program uses the LM in the settings."""
-        return "null"
 
 
 class DSPyLLMWrapper(LegacyLM):
@@ -145,4 +109,40 @@ class DSPyLLMWrapper(LegacyLM):
         self.worker = worker
 
 
-make = LegacyLM
+_SERVER_HEADER = "X-LLMEngine-Server"
+
+
+class NativeOpenAI(_CopiedAndSaved, dspy.OpenAI):  # type: ignore[misc]  # dspy has no types
+    """A ``dspy.OpenAI`` that sends requests only to its own server.
+
+    ``dspy.OpenAI`` sets the address for the whole process, so the instance that was made last
+    decides which server all instances use. This class raises an error instead of using another
+    server. DSPy's cache ignores the address but not the headers, so the address is also sent in a
+    header.
+    """
+
+    def __init__(self, engine: Engine, **arguments: Any) -> None:
+        # Without the slash the SDK would replace the last part of the path.
+        self.address = f"{engine.base_url}/"
+        headers = {_SERVER_HEADER: engine.root_url} | arguments.pop("extra_headers", {})
+        super().__init__(
+            engine.model,
+            api_key=engine.api_key or NO_KEY,
+            api_base=self.address,
+            model_type="chat",
+            extra_headers=headers,
+            **arguments,
+        )
+
+    def basic_request(self, prompt: str, **kwargs: object) -> object:
+        """Send the request; raises ConfigError if the process now uses another server."""
+        if str(openai.base_url) != self.address:
+            raise ConfigError(
+                f"another dspy.OpenAI has set the address of this process to {openai.base_url}, "
+                f"so this one cannot reach {self.address}; DSPy 2.4 has one address per process: "
+                "use to_lm(), whose models have their own"
+            )
+        return super().basic_request(prompt, **kwargs)
+
+
+make_lm = LegacyLM

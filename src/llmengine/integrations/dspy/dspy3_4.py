@@ -1,4 +1,4 @@
-"""The engine pair for DSPy 3.4 and later: one engine for sync callers and one for async."""
+"""The engines for DSPy 3.4 and later: one for sync callers and one for async callers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 import dspy
 from dspy import lm15
 
-from llmengine.integrations.dspy.adapter import DSPyEngine, chat_body, finish_of, read_question
+from llmengine.integrations.dspy.adapter import (
+    NO_KEY,
+    DSPyEngine,
+    chat_body,
+    error_class,
+    finish_reason_of,
+    read_request,
+    tool_call_body,
+)
 from llmengine.types import errors as ours
 from llmengine.types.outputs import Usage
 from llmengine.types.request import Capability
@@ -20,26 +28,27 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
     from llmengine.engine.engine import Engine
-    from llmengine.integrations.dspy.adapter import DSPyRequest
-    from llmengine.types.outputs import Delta
+    from llmengine.integrations.dspy.adapter import JSON, DSPyRequest
+    from llmengine.types.outputs import Delta, LLMOutput
+
+    _StreamEvent = lm15.StreamStartEvent | lm15.StreamDeltaEvent | lm15.StreamEndEvent
 
 
-# The first match counts, so subclasses come before their base classes.
-_KINDS: tuple[tuple[type[ours.LLMEngineError], type[lm15.LM15Error]], ...] = (
-    (ours.ContextLengthError, lm15.ContextLengthError),
-    (ours.AuthenticationError, lm15.AuthError),
-    (ours.QuotaError, lm15.BillingError),
-    (ours.RateLimitError, lm15.RateLimitError),
-    (ours.NotFoundError, lm15.UnsupportedModelError),
-    (ours.BadRequestError, lm15.InvalidRequestError),
-    (ours.APITimeoutError, lm15.TimeoutError),
-    (ours.APIConnectionError, lm15.TransportError),
-    (ours.StreamIncompleteError, lm15.StreamAssemblyError),
-    (ours.InternalServerError, lm15.ServerError),
-    (ours.CallError, lm15.ProviderError),
-    (ours.InvalidRequestError, lm15.InvalidRequestError),
-    (ours.ConfigError, lm15.ConfigurationError),
-)
+_ERRORS: dict[type[ours.LLMEngineError], type[lm15.LM15Error]] = {
+    ours.ContextLengthError: lm15.ContextLengthError,
+    ours.AuthenticationError: lm15.AuthError,
+    ours.QuotaError: lm15.BillingError,
+    ours.RateLimitError: lm15.RateLimitError,
+    ours.NotFoundError: lm15.UnsupportedModelError,
+    ours.BadRequestError: lm15.InvalidRequestError,
+    ours.APITimeoutError: lm15.TimeoutError,
+    ours.APIConnectionError: lm15.TransportError,
+    ours.StreamIncompleteError: lm15.StreamAssemblyError,
+    ours.InternalServerError: lm15.ServerError,
+    ours.CallError: lm15.ProviderError,
+    ours.InvalidRequestError: lm15.InvalidRequestError,
+    ours.ConfigError: lm15.ConfigurationError,
+}
 
 
 @contextmanager
@@ -48,15 +57,15 @@ def dspy_errors(backend: str) -> Iterator[None]:
     try:
         yield
     except ours.LLMEngineError as error:
-        raise _as_dspys(error, backend) from error
+        raise _dspy_error(error, backend) from error
 
 
-def _as_dspys(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
-    kind = next((theirs for mine, theirs in _KINDS if isinstance(error, mine)), lm15.LM15Error)
+def _dspy_error(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
+    theirs = error_class(error, _ERRORS) or lm15.LM15Error
     if not isinstance(error, ours.CallError):
-        return kind(str(error), provider=backend)
+        return theirs(str(error), provider=backend)
     code = None if error.code is None else str(error.code)
-    return kind(
+    return theirs(
         error.message,
         provider=backend,
         provider_code=code,
@@ -65,8 +74,7 @@ def _as_dspys(error: ours.LLMEngineError, backend: str) -> lm15.LM15Error:
     )
 
 
-_PRESET = "vllm"  # the parameter names of servers other than OpenAI's
-_NO_KEY = "EMPTY"
+_PRESET = "vllm"  # the names of parameters for servers other than OpenAI's
 
 
 def declare(engine: Engine, model: str) -> str:
@@ -75,12 +83,12 @@ def declare(engine: Engine, model: str) -> str:
     The provider's name is made of the address, so that DSPy's cache keeps servers apart and a saved
     program works in every process that calls this function too.
     """
-    where = urlsplit(engine.root_url).netloc.lower()
-    name = "llmengine-" + re.sub(r"[^a-z0-9]+", "-", where).strip("-")
+    server = urlsplit(engine.root_url).netloc.lower()
+    name = "llmengine-" + re.sub(r"[^a-z0-9]+", "-", server).strip("-")
     access = lm15.AccessPolicy(provider=name, base_url=engine.base_url)
-    spellings = lm15.OpenAIChatCompat.preset(_PRESET)
+    parameters = lm15.OpenAIChatCompat.preset(_PRESET)
     lm15.register_provider(
-        lm15.ProviderDefinition.chat(access, compat=spellings, placeholder_key=_NO_KEY),
+        lm15.ProviderDefinition.chat(access, compat=parameters, placeholder_key=NO_KEY),
         supports=_support(engine.backend.capabilities),
         replace=True,
     )
@@ -110,14 +118,14 @@ _CONFIG = (
 )
 
 
-def question_of(request: lm15.Request) -> DSPyRequest:
+def request_of(request: lm15.Request) -> DSPyRequest:
     """Turn DSPy's request into ours.
 
     Raises UnsupportedFeatureError for content that chat completions cannot hold, and our
     InvalidRequestError for parameters that engines do not have.
     """
     config = request.config
-    arguments: dict[str, Any] = {name: getattr(config, name) for name in _CONFIG}
+    arguments: JSON = {name: getattr(config, name) for name in _CONFIG}
     arguments |= dict(config.extensions or {})
     arguments |= {"stop": config.stop or None, "user": config.user_id}
     if config.reasoning is not None:
@@ -129,21 +137,17 @@ def question_of(request: lm15.Request) -> DSPyRequest:
     if request.tools:
         arguments["tools"] = [_tool(tool) for tool in request.tools]
     if config.tool_choice is not None:
-        arguments["tool_choice"] = _choice(config.tool_choice)
+        arguments["tool_choice"] = _tool_choice(config.tool_choice)
         arguments["parallel_tool_calls"] = config.tool_choice.parallel
-    return read_question(_messages(request), arguments)
+    return read_request(_messages(request), arguments)
 
 
-def _messages(request: lm15.Request) -> list[dict[str, Any]]:
-    system = [{"role": "system", "content": _system(request.system)}] if request.system else []
-    return [*system, *(spelled for message in request.messages for spelled in _spelled(message))]
+def _messages(request: lm15.Request) -> list[JSON]:
+    system = [{"role": "system", "content": _content(request.system)}] if request.system else []
+    return [*system, *(body for message in request.messages for body in _message_bodies(message))]
 
 
-def _system(system: Any) -> Any:
-    return system if isinstance(system, str) else _content(system)
-
-
-def _spelled(message: lm15.Message) -> Iterable[dict[str, Any]]:
+def _message_bodies(message: lm15.Message) -> Iterable[JSON]:
     """One message in OpenAI's form; each tool result becomes a message of its own."""
     if message.role == "tool":
         for part in message.parts:
@@ -151,21 +155,26 @@ def _spelled(message: lm15.Message) -> Iterable[dict[str, Any]]:
         return
     calls = [part for part in message.parts if part.type == "tool_call"]
     # The model's reasoning is not part of a chat's history.
-    said = [part for part in message.parts if part.type not in {"tool_call", "thinking"}]
-    spelled: dict[str, Any] = {"role": message.role, "content": _content(said) if said else None}
+    content = [part for part in message.parts if part.type not in {"tool_call", "thinking"}]
+    body: JSON = {"role": message.role, "content": _content(content) if content else None}
     if calls:
-        spelled["tool_calls"] = [_call(call) for call in calls]
-    yield spelled
+        body["tool_calls"] = [
+            tool_call_body(call.id, call.name, json.dumps(call.input, ensure_ascii=False))
+            for call in calls
+        ]
+    yield body
 
 
-def _content(parts: Iterable[Any]) -> str | list[dict[str, Any]]:
-    spelled = [_part(part) for part in parts]
-    if all(part["type"] == "text" for part in spelled):
-        return "".join(part["text"] for part in spelled)
-    return spelled
+def _content(content: str | Iterable[Any]) -> str | list[JSON]:
+    if isinstance(content, str):
+        return content
+    parts = [_part(part) for part in content]
+    if all(part["type"] == "text" for part in parts):
+        return "".join(part["text"] for part in parts)
+    return parts
 
 
-def _part(part: Any) -> dict[str, Any]:
+def _part(part: Any) -> JSON:
     if part.type in {"text", "refusal"}:
         return {"type": "text", "text": part.text}
     if part.type == "data":
@@ -174,23 +183,18 @@ def _part(part: Any) -> dict[str, Any]:
         url = part.url or f"data:{part.media_type};base64,{part.data}"
         detail = {"detail": part.detail} if part.detail else {}
         return {"type": "image_url", "image_url": {"url": url, **detail}}
-    raise _unsupported("messages", f"a {part.type} part")
+    raise _unsupported("messages", f"parts of the type {part.type!r}")
 
 
-def _call(call: lm15.ToolCallPart) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": json.dumps(call.input, ensure_ascii=False)}
-    return {"id": call.id, "type": "function", "function": function}
-
-
-def _tool(tool: Any) -> dict[str, Any]:
+def _tool(tool: lm15.FunctionTool | lm15.BuiltinTool) -> JSON:
     if tool.type != "function":
         raise _unsupported(f"tools[{tool.name}]", f"the built-in tool {tool.name!r}")
-    described = {"description": tool.description} if tool.description else {}
-    function = {"name": tool.name, **described, "parameters": tool.parameters}
+    description = {"description": tool.description} if tool.description else {}
+    function = {"name": tool.name, **description, "parameters": tool.parameters}
     return {"type": "function", "function": function}
 
 
-def _choice(choice: lm15.ToolChoice) -> str | dict[str, Any]:
+def _tool_choice(choice: lm15.ToolChoice) -> str | JSON:
     if not choice.allowed:
         return str(choice.mode)
     named = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
@@ -200,13 +204,11 @@ def _choice(choice: lm15.ToolChoice) -> str | dict[str, Any]:
 
 
 def _unsupported(feature: str, what: str) -> lm15.UnsupportedFeatureError:
-    return lm15.UnsupportedFeatureError(
-        f"chat completions have no place for {what}", feature=feature
-    )
+    return lm15.UnsupportedFeatureError(f"chat completions do not support {what}", feature=feature)
 
 
 # Indexes of the parts in the message: reasoning, text, then the tool calls in order.
-_THINKING, _TEXT, _FIRST_TOOL = 0, 1, 2
+_THINKING, _TEXT, _FIRST_TOOL_CALL = 0, 1, 2
 
 
 class StreamEvents:
@@ -221,26 +223,26 @@ class StreamEvents:
         """The event before all others."""
         return lm15.StreamStartEvent(model=self._model)
 
-    def of(self, delta: Delta) -> Iterator[Any]:
-        """The events for one delta; finish reason and usage are kept for the last event."""
+    def of(self, delta: Delta) -> Iterator[_StreamEvent]:
+        """The events for one delta; the finish reason and the usage are for the last event."""
         self._finish = delta.finish_reason or self._finish
         self._usage = delta.usage or self._usage
         if delta.reasoning:
-            yield _event(lm15.ThinkingDelta(delta.reasoning, part_index=_THINKING))
+            yield lm15.StreamDeltaEvent(lm15.ThinkingDelta(delta.reasoning, part_index=_THINKING))
         if delta.text:
-            yield _event(lm15.TextDelta(delta.text, part_index=_TEXT))
+            yield lm15.StreamDeltaEvent(lm15.TextDelta(delta.text, part_index=_TEXT))
         for call in delta.tool_calls:
-            place = _FIRST_TOOL + call.index
-            yield _event(
+            index = _FIRST_TOOL_CALL + call.index
+            yield lm15.StreamDeltaEvent(
                 lm15.ToolCallDelta(
-                    call.arguments, part_index=place, id=call.id or None, name=call.name or None
+                    call.arguments, part_index=index, id=call.id or None, name=call.name or None
                 )
             )
 
     def end(self) -> lm15.StreamEndEvent:
         """The event after all others."""
         # Only an answer of endless whitespace, which the engine cuts off, has no finish reason.
-        reason = finish_of(self._finish or "length")
+        reason = finish_reason_of(self._finish or "length")
         return lm15.StreamEndEvent(
             finish_reason="tool_call" if reason == "tool_calls" else reason,
             usage=usage_of(self._usage),
@@ -256,10 +258,6 @@ def usage_of(usage: Usage) -> lm15.Usage:
         cache_read_tokens=usage.cached_tokens,
         reasoning_tokens=usage.reasoning_tokens,
     )
-
-
-def _event(delta: Any) -> lm15.StreamDeltaEvent:
-    return lm15.StreamDeltaEvent(delta)
 
 
 _PARAMS = frozenset(
@@ -285,14 +283,14 @@ _BY_CAPABILITY = {
 }
 
 
-class _Pair:
-    """What both engines of the pair share: their capabilities, and how they are saved."""
+class _LMEngine:
+    """What both engines share: their capabilities, and how they are saved."""
 
     # True for every server: if it ignores or refuses schemas, the engine tries other ways.
     supports_response_schema = True
 
-    def __init__(self, asker: DSPyEngine) -> None:
-        self.asker = asker
+    def __init__(self, dspy_engine: DSPyEngine) -> None:
+        self.dspy_engine = dspy_engine
 
     @property
     def supports_function_calling(self) -> bool:
@@ -312,71 +310,71 @@ class _Pair:
 
     @property
     def _capabilities(self) -> frozenset[Capability]:
-        return self.asker.engine.backend.capabilities
+        return self.dspy_engine.engine.backend.capabilities
 
-    def dump_state(self) -> dict[str, Any]:
+    def dump_state(self) -> JSON:
         """The state that DSPy saves: the configuration without the key."""
-        return self.asker.dump()
+        return self.dspy_engine.dump()
 
     @classmethod
-    def load_state(cls, state: dict[str, Any]) -> Self:
+    def load_state(cls, state: JSON) -> Self:
         """Make the engine of a saved program."""
         return cls(DSPyEngine.load(state))
 
-    def _read(self, output: Any) -> lm15.Response:
-        body = chat_body(output, model=self.asker.engine.model)
+    def _response(self, output: LLMOutput) -> lm15.Response:
+        body = chat_body(output, model=self.dspy_engine.engine.model)
         return lm15.response_from_openai_chat(body)
 
 
-class SyncEngine(_Pair):
+class SyncEngine(_LMEngine):
     """Answers DSPy's requests with an engine, which also does the retries."""
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Return the whole answer."""
-        with dspy_errors(self.asker.engine.backend.name):
-            return self._read(self.asker.ask(question_of(request)))
+        with dspy_errors(self.dspy_engine.engine.backend.name):
+            return self._response(self.dspy_engine.generate(request_of(request)))
 
-    def stream(self, request: lm15.Request) -> Iterator[Any]:
+    def stream(self, request: lm15.Request) -> Iterator[_StreamEvent]:
         """Stream the answer as DSPy's events."""
-        events = StreamEvents(self.asker.engine.model)
-        with dspy_errors(self.asker.engine.backend.name):
+        events = StreamEvents(self.dspy_engine.engine.model)
+        with dspy_errors(self.dspy_engine.engine.backend.name):
             yield events.start()
-            for delta in self.asker.stream(question_of(request)):
+            for delta in self.dspy_engine.stream(request_of(request)):
                 yield from events.of(delta)
             yield events.end()
 
     def close(self) -> None:
-        """Do nothing: the caller that made the engine closes it."""
+        """Do nothing, because the caller that made the engine closes it."""
 
 
-class AsyncEngine(_Pair):
+class AsyncEngine(_LMEngine):
     """`SyncEngine` for a running event loop."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """Return the whole answer."""
-        with dspy_errors(self.asker.engine.backend.name):
-            return self._read(await self.asker.aask(question_of(request)))
+        with dspy_errors(self.dspy_engine.engine.backend.name):
+            return self._response(await self.dspy_engine.agenerate(request_of(request)))
 
-    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+    async def stream(self, request: lm15.Request) -> AsyncIterator[_StreamEvent]:
         """Stream the answer as DSPy's events."""
-        events = StreamEvents(self.asker.engine.model)
-        with dspy_errors(self.asker.engine.backend.name):
+        events = StreamEvents(self.dspy_engine.engine.model)
+        with dspy_errors(self.dspy_engine.engine.backend.name):
             yield events.start()
-            async for delta in self.asker.astream(question_of(request)):
+            async for delta in self.dspy_engine.astream(request_of(request)):
                 for event in events.of(delta):
                     yield event
             yield events.end()
 
     async def aclose(self) -> None:
-        """Do nothing: the caller that made the engine closes it."""
+        """Do nothing, because the caller that made the engine closes it."""
 
 
-def make(asker: DSPyEngine, **arguments: Any) -> Any:
-    """Make DSPy's own LM over the pair; DSPy does not retry, because the engine does."""
+def make_lm(dspy_engine: DSPyEngine, **arguments: object) -> dspy.LM:
+    """Make DSPy's own LM over both engines; DSPy does not retry, because the engine does."""
     return dspy.LM(
-        f"{asker.engine.backend.name}/{asker.identity}",
-        engine=SyncEngine(asker),
-        async_engine=AsyncEngine(asker),
+        f"{dspy_engine.engine.backend.name}/{dspy_engine.identity}",
+        engine=SyncEngine(dspy_engine),
+        async_engine=AsyncEngine(dspy_engine),
         num_retries=0,
         **{"provider": dspy.clients.Provider()} | arguments,
     )

@@ -1,4 +1,4 @@
-"""Tells litellm what a server can do; before 3.4 DSPy's adapters ask litellm for it."""
+"""Registers a server's capabilities with litellm, where DSPy's adapters look before 3.4."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 def declare(engine: Engine, model: str, *, has_schemas: bool = False) -> str:
     """Register the server's capabilities under the model's name, and return that name.
 
-    ``has_schemas`` says that schemas may be requested from every server, because the engine tries
+    With ``has_schemas`` adapters may request schemas from every server, because the engine tries
     other ways if the server ignores or refuses them.
     """
     capabilities = engine.backend.capabilities
-    facts = {
+    entry = {
         "litellm_provider": model.partition("/")[0],
         "mode": "chat",
         "supports_function_calling": Capability.TOOLS in capabilities,
         "supports_reasoning": Capability.REASONING in capabilities,
         "supports_response_schema": has_schemas or Capability.JSON_SCHEMA in capabilities,
     }
-    litellm.register_model({model: facts})
+    litellm.register_model({model: entry})
     return model

@@ -1,4 +1,4 @@
-"""Makes the language model for the installed DSPy: over an engine, or DSPy's own."""
+"""The language model for the installed DSPy: over an engine, or DSPy's own."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import threading
 from enum import Enum
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.dialects.ollama import OllamaChat
-from llmengine.integrations.dspy.adapter import DSPyEngine, engine_of
+from llmengine.integrations.dspy.adapter import NO_KEY, DSPyEngine, engine_of
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
+    import dspy
+
     from llmengine.engine.engine import Engine
     from llmengine.integrations.dspy.adapter import LMSource
 
 
-_NEW_LM = (2, 5)
-_ENGINES = (3, 4)
+_FIRST_WITH_LITELLM = (2, 5)
+_FIRST_WITH_ENGINES = (3, 4)
 
 
 class Generation(Enum):
     """The kind of language model that a DSPy version uses."""
 
-    LEGACY = "up to 2.4: a prompt in, a list of texts out"
-    FORWARD = "2.5 to 3.3: messages in, an OpenAI-shaped answer out"
-    ENGINE = "from 3.4: an engine that DSPy drives"
+    LEGACY = "up to 2.4: takes a prompt, returns a list of texts"
+    FORWARD = "2.5 to 3.3: takes messages, returns an answer in OpenAI's shape"
+    ENGINE = "from 3.4: an engine that DSPy calls"
 
     @classmethod
     def of(cls, dspy_version: str) -> Generation:
         """The generation of a version, such as ``"3.4.1"``."""
         major, minor = (int(part) for part in dspy_version.split(".")[:2])
-        if (major, minor) >= _ENGINES:
+        if (major, minor) >= _FIRST_WITH_ENGINES:
             return cls.ENGINE
-        return cls.FORWARD if (major, minor) >= _NEW_LM else cls.LEGACY
+        return cls.FORWARD if (major, minor) >= _FIRST_WITH_LITELLM else cls.LEGACY
 
 
 def installed() -> Generation:
@@ -61,11 +63,11 @@ def installed_version() -> str:
 def purge_dead_threads() -> int:
     """Delete the settings of threads that have ended, and return how many there were.
 
-    DSPy 2.4 keeps settings by thread id, and Python gives the ids of ended threads to new ones. A
+    DSPy 2.4 stores settings by thread id, and Python gives the ids of ended threads to new ones. A
     new thread with an old id therefore runs with the language model of the ended thread. On DSPy
-    2.4, call this before starting threads; later versions have no such list.
+    2.4, call this before you start threads; later versions have no such list.
     """
-    import dspy  # noqa: PLC0415 - only where it is used
+    import dspy  # noqa: PLC0415 - optional
 
     stacks = getattr(dspy.settings, "stack_by_thread", {})
     alive = {thread.ident for thread in threading.enumerate()}
@@ -75,11 +77,8 @@ def purge_dead_threads() -> int:
     return len(dead)
 
 
-_NO_KEY = "EMPTY"  # DSPy's clients do not accept a missing key
-
-
-def native_lm(source: LMSource, *, declared: bool = False, **arguments: Any) -> Any:
-    """Make DSPy's own LM for the server, model and key of an engine or a configuration.
+def native_lm(source: LMSource, *, declared: bool = False, **arguments: object) -> dspy.LM:
+    """Make DSPy's own LM for the server, the model and the key of an engine or a configuration.
 
     The LM is ``openai/<model>``, or ``ollama_chat/<model>`` for an engine that speaks Ollama's
     native chat; on 2.4 it is ``dspy.OpenAI``. It gets the time limit, retries, sampling,
@@ -99,32 +98,34 @@ def native_lm(source: LMSource, *, declared: bool = False, **arguments: Any) -> 
     if installed() is Generation.LEGACY:
         from llmengine.integrations.dspy.dspy2_4 import NativeOpenAI  # noqa: PLC0415 - dspy
 
-        return NativeOpenAI(engine, **_carried(engine) | arguments)
-    import dspy  # noqa: PLC0415 - only where it is used
+        return NativeOpenAI(engine, **_settings(engine) | arguments)
+    import dspy  # noqa: PLC0415 - optional
 
     model, base = _route(engine)
     if declared:
-        model = _declaring()(engine, model)
-    settings: dict[str, Any] = {
+        model = _declare(engine, model)
+    connection: dict[str, object] = {
         "api_base": base,
-        "api_key": engine.api_key or _NO_KEY,
+        "api_key": engine.api_key or NO_KEY,
         "num_retries": engine.config.max_retries,
         "cache": False,
     }
-    return dspy.LM(model, **settings | _carried(engine) | arguments)
+    return dspy.LM(model, **connection | _settings(engine) | arguments)
 
 
-def _declaring() -> Any:
-    """The function that declares a server's capabilities and returns the model's name."""
+def _declare(engine: Engine, model: str) -> str:
+    """Register the server's capabilities with the installed DSPy; return the model's name."""
     if installed() is Generation.ENGINE:
-        from llmengine.integrations.dspy.dspy3_4 import declare  # noqa: PLC0415 - dspy
-    else:
-        from llmengine.integrations.dspy.litellm_facts import declare  # noqa: PLC0415 - litellm
-    return declare
+        from llmengine.integrations.dspy.dspy3_4 import declare  # noqa: PLC0415 - imports dspy
+
+        return declare(engine, model)
+    from llmengine.integrations.dspy import litellm_facts  # noqa: PLC0415 - imports litellm
+
+    return litellm_facts.declare(engine, model)
 
 
-def _carried(engine: Engine) -> dict[str, Any]:
-    """The extra body and headers of a configuration under the names of OpenAI's SDK.
+def _settings(engine: Engine) -> dict[str, object]:
+    """Sampling, time limit, extra body and headers of a configuration as arguments of DSPy's LM.
 
     Empty ones are left out: from 3.4 on, extra bodies and headers make DSPy use litellm.
     """
@@ -146,14 +147,14 @@ def _route(engine: Engine) -> tuple[str, str]:
     return f"ollama_chat/{engine.model}", base
 
 
-_HOMES = {
+_MODULES = {
     Generation.LEGACY: "dspy2_4",
     Generation.FORWARD: "dspy2_5",
     Generation.ENGINE: "dspy3_4",
 }
 
 
-def to_lm(source: LMSource, *, num_retries: int | None = None, **arguments: Any) -> Any:
+def to_lm(source: LMSource, *, num_retries: int | None = None, **arguments: object) -> dspy.LM:
     """Make a ``dspy.LM`` for the installed DSPy over an engine, a configuration or a worker.
 
     The engine retries, ``num_retries`` times or as configured, and DSPy does not. ``arguments``
@@ -161,7 +162,7 @@ def to_lm(source: LMSource, *, num_retries: int | None = None, **arguments: Any)
     is off by default; 2.4 has no cache for this model. Raises ConfigError if DSPy is not installed
     or if ``source`` is none of these objects.
     """
-    home = import_module(f"{__package__}.{_HOMES[installed()]}")
+    module = import_module(f"{__package__}.{_MODULES[installed()]}")
     if installed() is not Generation.LEGACY:
         arguments = {"cache": False} | arguments
-    return home.make(DSPyEngine(engine_of(source, num_retries=num_retries)), **arguments)
+    return module.make_lm(DSPyEngine(engine_of(source, num_retries=num_retries)), **arguments)
