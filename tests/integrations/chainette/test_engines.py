@@ -100,9 +100,9 @@ def test_fields_that_change_nothing_are_named_in_a_warning(
 
     assert [str(w.message) for w in caught] == [
         (
-            "engine 'llama3': these fields change nothing: devices: known to neither Chainette nor "
+            "engine 'llama3': these fields have no effect: devices: unknown to Chainette and to "
             "llmengine; dtype, gpu_memory_utilization, lazy: for a vLLM server that Chainette "
-            "starts, and it starts none for this engine of backend 'vllm_api'"
+            "starts, but it starts no server for this engine of backend 'vllm_api'"
         )
     ]
     assert caught[0].filename == __file__
@@ -145,7 +145,9 @@ def test_an_engine_config_of_ours(
     chain().run(questions[:1], output_dir="out")
 
     assert len(rows("grade")) == 1
-    with pytest.raises(ConfigError, match="engine 'main': model: put these into the EngineConfig"):
+    with pytest.raises(
+        ConfigError, match="engine 'main': model: put these fields into the EngineConfig"
+    ):
         register_engine(config, model="other")
 
 

@@ -200,7 +200,7 @@ def test_without_chainette(run: Callable[..., tuple[int, str, str]], tmp_path: P
     status, _, err = run(str(path), "--input", "in.jsonl")
 
     assert status == 2
-    assert "chain.yml: its steps are names, so it is a chain of Chainette: " in err
+    assert "chain.yml: its steps are names of objects, so it is a chain of Chainette: " in err
     assert "chainette is not installed" in err
 
 

@@ -1,4 +1,4 @@
-"""Chainette's own steps and chains on our engines.
+"""Runs Chainette's own steps and chains on our engines.
 
 `register_engine` is called in the same way as Chainette's function of that name and puts one of our
 engines into Chainette's registry. `install` does the same for programs that call Chainette's own
@@ -7,7 +7,7 @@ function. ``chainette`` itself is imported when one of these functions is first 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.integrations.chainette.engines import load_entries, require_chainette
 from llmengine.integrations.chainette.skipped import (
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import os
 
     from llmengine.engine.engine import EngineConfig
+    from llmengine.integrations.chainette.registry import RegisteredEngine
 
 __all__ = [
     "SkippedItem",
@@ -31,13 +32,13 @@ __all__ = [
 ]
 
 
-def register_engine(name: str | EngineConfig, **fields: Any) -> Any:
+def register_engine(name: str | EngineConfig, **fields: object) -> RegisteredEngine:
     """Register one of our engines with Chainette and return its entry in Chainette's registry.
 
     The arguments are those of ``chainette.register_engine``: a name, and ``model``, ``backend``
     ("vllm_api" by default), ``endpoint``, ``api_key`` and Chainette's other fields. The fields of
-    our EngineConfig and the names of our backends are accepted as well, and so is an EngineConfig
-    in place of the name. A warning names the fields that have no effect. Raises ConfigError for a
+    our EngineConfig and the names of our backends are accepted too. An EngineConfig may replace the
+    name and the fields. A warning names the fields that have no effect. Raises ConfigError for a
     wrong value.
     """
     require_chainette()
@@ -48,15 +49,15 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> Any:
 
 def load_engines_from_yaml(path: str | os.PathLike[str]) -> None:
     """Register the engines of a YAML file: a list, or a mapping whose ``engines`` is the list."""
-    for entry in load_entries(path):
-        register_engine(**entry)
+    for name, fields in load_entries(path):
+        register_engine(name, **fields)
 
 
 def install(engine: EngineConfig | None = None) -> None:
     """Make Chainette's own ``register_engine`` and ``load_engines_from_yaml`` use our engines.
 
-    Call it before the modules that import these functions from Chainette are imported. Engines
-    that were registered before the call stay Chainette's. If ``engine`` is given, it replaces every
+    Call it before you import the modules that import these functions from Chainette. Engines that
+    were registered before the call stay Chainette's. If ``engine`` is given, it replaces every
     engine that is registered from now on, under any name: use it for a mock, or for one small model
     that answers for all engines.
     """

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
+    from chainette import Chain
     from pydantic import BaseModel
 
     from llmengine.engine.engine import EngineConfig
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """The result of a run: its folder, the number of its inputs, and the items that it skipped."""
+    """The result of a run: its folder, the number of inputs, and the items that it skipped."""
 
     folder: Path
     items: int
@@ -60,7 +61,7 @@ def load_chain(
     path: str | os.PathLike[str],
     symbols_module: str | None = None,
     engine: EngineConfig | None = None,
-) -> Any:
+) -> Chain:
     """Load a chain file as Chainette's ``Chain`` on our engines; see `install` for ``engine``.
 
     The names in the file are ``package.module:name``, or names in ``symbols_module``. Raises
@@ -69,31 +70,31 @@ def load_chain(
     try:
         install(engine)
     except ConfigError as error:
-        msg = f"{path}: its steps are names, so it is a chain of Chainette: {error}"
+        msg = f"{path}: its steps are names of objects, so it is a chain of Chainette: {error}"
         raise ConfigError(msg) from error
     from chainette.yaml_loader import load_chain as load  # noqa: PLC0415 - Chainette is optional
 
-    symbols: Mapping[str, Any] = {}
+    symbols: Mapping[str, object] = {}
     if symbols_module is not None:
-        with _explained(f"{path}: the module {symbols_module!r}"):
+        with _loading(f"{path}: the module {symbols_module!r}"):
             symbols = vars(import_module(symbols_module))
-    with _explained(str(path)):
+    with _loading(str(path)):
         return load(path, symbols=symbols)
 
 
 def run_chain(
-    chain: Any, rows: Iterable[tuple[str, Mapping[str, Any]]], out: str | os.PathLike[str]
+    chain: Chain, rows: Iterable[tuple[str, Mapping[str, object]]], out: str | os.PathLike[str]
 ) -> ChainReport:
     """Run a Chainette chain over rows and write the results to a new folder below `out`.
 
-    Each row comes with a text that says where it is from. The folder holds what Chainette writes
-    and the file of skipped items. Raises ConfigError if there are no rows, and ConfigError that
-    names the row if the first step does not accept it.
+    The first item of each row says in messages where the row is from. The folder holds what
+    Chainette writes and the file of skipped items. Raises ConfigError if there are no rows, and
+    ConfigError that names the row if the first step does not accept it.
     """
     from chainette.engine.broker import EngineBroker  # noqa: PLC0415 - Chainette is optional
 
     model = _input_model(chain)
-    inputs = [_input(model, fields, where) for where, fields in rows]
+    inputs = [_input_of(model, fields, where) for where, fields in rows]
     if not inputs:
         raise ConfigError("there are no inputs; give at least one")
     folder = RunFolder.create(out, chain.name).path
@@ -106,7 +107,7 @@ def run_chain(
     return ChainReport(folder, len(inputs), skipped)
 
 
-def _input_model(chain: Any) -> type[BaseModel] | None:
+def _input_model(chain: Chain) -> type[BaseModel] | None:
     """The input model of the first node; None if it does not declare one."""
     first = chain.steps[0]
     while isinstance(first, list) or hasattr(first, "steps"):
@@ -114,7 +115,9 @@ def _input_model(chain: Any) -> type[BaseModel] | None:
     return getattr(first, "input_model", None)
 
 
-def _input(model: type[BaseModel] | None, fields: Mapping[str, Any], where: str) -> Any:
+def _input_of(
+    model: type[BaseModel] | None, fields: Mapping[str, object], where: str
+) -> BaseModel | Mapping[str, object]:
     if model is None:
         return fields
     try:
@@ -126,7 +129,7 @@ def _input(model: type[BaseModel] | None, fields: Mapping[str, Any], where: str)
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def _loading(where: str) -> Iterator[None]:
     """Name the place in the error if the user's Python code fails while it is loaded."""
     try:
         yield

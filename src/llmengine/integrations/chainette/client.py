@@ -1,11 +1,11 @@
-"""The client that Chainette's steps call: our engine with the interface of Chainette's own."""
+"""The client that Chainette's steps call: our engine, with the interface of Chainette's own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from llmengine.engine.engine import Engine
     from llmengine.types.outputs import LLMOutput
+    from llmengine.types.request import Prompt
     from llmengine.types.results import Result
 
-# These errors would hit every other item too, so they end the chain, as they do in Chainette.
-_ENDING = (
+# These errors would occur for every other item too, so they end the chain, as in Chainette.
+_FATAL = (
     APIConnectionError,
     AuthenticationError,
     InvalidRequestError,
@@ -39,14 +40,14 @@ _ENDING = (
 
 
 class FailedOutput:
-    """Stands for a missing answer: reading its text raises the error on which Chainette skips."""
+    """A missing answer: reading its text raises an error, upon which Chainette skips the item."""
 
     def __init__(self, error: LLMEngineError) -> None:
         self._error = error
 
     @property
     def text(self) -> str:
-        """Always raises ValueError; the step then goes on with the next item."""
+        """Always raise ValueError; the step then continues with the next item."""
         raise ValueError(f"{type(self._error).__name__}: {self._error}") from self._error
 
 
@@ -58,43 +59,45 @@ class ChainetteClient:
 
     def generate(
         self,
-        prompts: Sequence[Any],
+        prompts: Sequence[Prompt],
         *,
         output_model: type[BaseModel] | None = None,
-        sampling_params: Any = None,
+        sampling_params: object = None,
         step_id: str | None = None,
     ) -> list[SimpleNamespace]:
         """Return one output per prompt, in order, with the text in ``outputs[0].text``.
 
         A prompt that failed has an output whose text raises ValueError. Raises the error itself if
-        no other prompt could succeed either: the server is not there, it refuses the key, or it
-        does not know the model.
+        no other prompt could succeed either: the server cannot be reached, it refuses the key, or
+        it does not know the model.
         """
         results = self.engine.results(
             list(prompts), _non_default(sampling_params), output_model=output_model, step_id=step_id
         )
         for result in results:
-            if isinstance(result.error, _ENDING):
+            if isinstance(result.error, _FATAL):
                 raise result.error
         return [
-            SimpleNamespace(outputs=[self._answer(place, result, output_model)])
-            for place, result in enumerate(results)
+            SimpleNamespace(outputs=[self._output(index, result, output_model)])
+            for index, result in enumerate(results)
         ]
 
     def close(self) -> None:
         """Release the engine's resources."""
         self.engine.close()
 
-    def _answer(self, place: int, result: Result, model: type[BaseModel] | None) -> Any:
+    def _output(
+        self, index: int, result: Result, model: type[BaseModel] | None
+    ) -> SimpleNamespace | FailedOutput:
         try:
             return _readable(result.unwrap(), model)
         except LLMEngineError as error:
-            note_failure(place, self.engine.name, error)
+            note_failure(index, self.engine.name, error)
             return FailedOutput(error)
 
 
 def _readable(output: LLMOutput, model: type[BaseModel] | None) -> SimpleNamespace:
-    """The answer in the form that Chainette parses; raises StructuredOutputError if it cannot."""
+    """The answer for Chainette; raises StructuredOutputError if Chainette could not parse it."""
     answer = output.outputs[0]
     readable = SimpleNamespace(text=answer.text if model is None else _json_text(output, model))
     if answer.reasoning:  # Chainette would store an attribute that is None as the text "None"
@@ -103,7 +106,7 @@ def _readable(output: LLMOutput, model: type[BaseModel] | None) -> SimpleNamespa
 
 
 def _json_text(output: LLMOutput, model: type[BaseModel]) -> str:
-    """The answer's JSON, taken from the parsed form if its text has other words around it."""
+    """The answer's JSON; it is made of the parsed answer if the text has other words around it."""
     answer = output.outputs[0]
     texts = [answer.text]
     if isinstance(answer.parsed, BaseModel):
@@ -122,7 +125,7 @@ def _json_text(output: LLMOutput, model: type[BaseModel]) -> str:
     ) from problem
 
 
-def _non_default(params: Any) -> Any:
+def _non_default(params: object) -> object:
     """The parameters that differ from the defaults of their class.
 
     ``vllm.SamplingParams`` has max_tokens=16 by default, which Chainette never sends to a server.

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.config.backends import load_backend
 from llmengine.config.resolve import locate
@@ -64,9 +64,9 @@ class Registration:
     """One registered engine.
 
     ``backend`` is the backend's name for Chainette. ``names`` are the environment variables of the
-    address and the key; without them the configuration is used as it is. ``server`` holds the
-    fields for starting a vLLM server. ``starts_server`` says whether Chainette starts the server
-    and so knows its address.
+    address and the key; without them the configuration is used as it is. ``starts_server`` says
+    whether Chainette starts a vLLM server, whose address it then knows. ``server`` holds the fields
+    for starting that server.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Registration:
     backend: str
     names: Names | None = None
     starts_server: bool = False
-    server: Mapping[str, Any] = field(default_factory=dict)
+    server: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, config: EngineConfig) -> Registration:
@@ -91,19 +91,19 @@ class Registration:
 
     @property
     def endpoint(self) -> str | None:
-        """The address for Chainette, which would start a vLLM server if it had none."""
+        """The address for Chainette, which starts a vLLM server if there is none."""
         if self.starts_server:
             return None
         return locate(self.config, self.names or _names(self.config), read_variables()).endpoint
 
 
-def registration(name: str, fields: Mapping[str, Any]) -> Registration:
-    """Read the arguments of ``register_engine``; warns of every field that has no effect.
+def registration(name: str, fields: Mapping[str, object]) -> Registration:
+    """Read the arguments of ``register_engine``; warn of every field that has no effect.
 
     Raises ConfigError that names the engine and the field.
     """
     given = {key: value for key, value in fields.items() if value is not None}
-    backend = given.pop("backend", DEFAULT_BACKEND)
+    backend = str(given.pop("backend", DEFAULT_BACKEND))
     if given.pop("enable_reasoning", False):
         given.setdefault("reasoning", True)
     ours = {key: value for key, value in given.items() if key in _OURS}
@@ -119,8 +119,10 @@ def registration(name: str, fields: Mapping[str, Any]) -> Registration:
     )
 
 
-def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The engines of Chainette's YAML: a list, or a mapping whose ``engines`` is the list.
+def load_entries(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, object]]]:
+    """The names and fields of the engines in Chainette's YAML.
+
+    The file holds a list, or a mapping whose ``engines`` is the list.
 
     Raises ConfigError that names the file and the engine.
     """
@@ -129,15 +131,15 @@ def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         msg = f"{path}: an engines file is a list of engines, or a mapping with one as 'engines'"
         raise ConfigError(msg)
-    for place, entry in enumerate(entries, start=1):
+    for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            msg = f"{path}: engine {place}: is not a mapping with a name"
+            msg = f"{path}: engine {number}: is not a mapping with a name"
             raise ConfigError(msg)
-    return entries
+    return [(entry.pop("name"), entry) for entry in entries]
 
 
 def _chainette_backend(backend: str) -> str:
-    """The backend's name for Chainette: one for which it passes messages on unchanged.
+    """The backend's name for Chainette: a name for which it does not change the messages.
 
     Chainette downloads the model's tokenizer for a backend that it does not know.
     """
@@ -152,7 +154,7 @@ def _is_started(config: EngineConfig) -> bool:
 
 
 def _is_installed(package: str) -> bool:
-    # find_spec raises for a module that a test made by hand: such a module has no spec.
+    # find_spec raises an error for a module without a spec, such as one that a test has made.
     return sys.modules.get(package) is not None or find_spec(package) is not None
 
 
@@ -164,13 +166,13 @@ def _names(config: EngineConfig) -> Names:
 def _warn(name: str, unknown: Iterable[str], idle: Iterable[str], backend: str) -> None:
     parts = []
     if unknown:
-        parts.append(f"{', '.join(unknown)}: known to neither Chainette nor llmengine")
+        parts.append(f"{', '.join(unknown)}: unknown to Chainette and to llmengine")
     if idle:
         parts.append(
-            f"{', '.join(idle)}: for a vLLM server that Chainette starts, and it starts none for "
-            f"this engine of backend {backend!r}"
+            f"{', '.join(idle)}: for a vLLM server that Chainette starts, but it starts no server "
+            f"for this engine of backend {backend!r}"
         )
     if parts:
         warnings.warn(
-            f"engine {name!r}: these fields change nothing: {'; '.join(parts)}", stacklevel=5
+            f"engine {name!r}: these fields have no effect: {'; '.join(parts)}", stacklevel=5
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import chainette
 import chainette.engine
-from chainette.engine import registry as theirs
+from chainette.engine import registry as chainette_registry
 from chainette.engine.engine_pool import ENGINE_POOL
 from chainette.utils.events import EngineStarted, publish
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import EngineConfig
 
 
-class RegisteredEngine(theirs.EngineConfig):  # type: ignore[misc]  # Chainette has no types
+class RegisteredEngine(chainette_registry.EngineConfig):  # type: ignore[misc]  # Chainette has no types
     """An entry in Chainette's registry that uses one of our engines.
 
     The entry holds no key. The key is only in our configuration, which never prints it.
@@ -62,20 +62,20 @@ class _Override:
     config: EngineConfig | None = None
 
 
-def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine:
+def register_engine(name: str | EngineConfig, **fields: object) -> RegisteredEngine:
     """Put one of our engines into Chainette's registry; see the function of the package."""
     if _Override.config is not None:
         made = Registration.of(name if isinstance(name, str) else name.name, _Override.config)
     elif isinstance(name, str):
         made = registration(name, fields)
     elif fields:
-        msg = f"engine {name.name!r}: {', '.join(fields)}: put these into the EngineConfig"
+        msg = f"engine {name.name!r}: {', '.join(fields)}: put these fields into the EngineConfig"
         raise ConfigError(msg)
     else:
         made = Registration.of(name.name, name)
     entry = RegisteredEngine(made)
-    earlier = theirs._REGISTRY.get(entry.name)  # noqa: SLF001 - Chainette has no way to replace
-    theirs._REGISTRY[entry.name] = entry  # noqa: SLF001
+    earlier = chainette_registry._REGISTRY.get(entry.name)  # noqa: SLF001 - Chainette cannot replace an entry
+    chainette_registry._REGISTRY[entry.name] = entry  # noqa: SLF001
     if earlier is not None:
         ENGINE_POOL.pop(entry.name)  # otherwise the pool would keep returning the earlier client
         earlier.release_engine()
@@ -84,10 +84,10 @@ def register_engine(name: str | EngineConfig, **fields: Any) -> RegisteredEngine
 
 
 def install(
-    register: Callable[..., Any], load: Callable[..., Any], engine: EngineConfig | None
+    register: Callable[..., object], load: Callable[..., object], engine: EngineConfig | None
 ) -> None:
     """Put our functions in the modules from which Chainette's own are imported."""
     _Override.config = engine
-    for module in (chainette, chainette.engine, theirs):
+    for module in (chainette, chainette.engine, chainette_registry):
         module.register_engine = register
         module.load_engines_from_yaml = load

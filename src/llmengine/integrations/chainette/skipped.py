@@ -1,4 +1,4 @@
-"""Items that a chain skips: they are dropped at the step that failed, and are reported."""
+"""Items that a chain skips: they are dropped at the step that failed, and reported."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from chainette import Chain, Step
 
     from llmengine.types.errors import LLMEngineError
+
+    History = Mapping[str, Any]
 
 FILE = "skipped.jsonl"
 
@@ -25,7 +29,7 @@ class SkippedItemsWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
-    """An item that a step could not answer; ``row_id`` is its place among the chain's inputs."""
+    """An item that a step could not answer; ``row_id`` is its index among the chain's inputs."""
 
     row_id: int | None
     step_id: str
@@ -36,8 +40,8 @@ class SkippedItem:
         """Say which item was skipped, at which step, and why."""
         return f"row {self.row_id} at step {self.step_id!r}: {self._reason}"
 
-    def as_data(self) -> dict[str, Any]:
-        """The entry for this item in the file of skipped items."""
+    def as_data(self) -> dict[str, object]:
+        """The entry of this item in the file of skipped items."""
         return {
             "row_id": self.row_id,
             "step": self.step_id,
@@ -50,17 +54,17 @@ class SkippedItem:
         return f"{type(self.error).__name__}: {self.error}"
 
 
-# The engine's failures in the step that runs now, by the item's place in its batch.
+# The engine's failures in the step that runs now, by the index of the item in its batch.
 _failures: ContextVar[dict[int, tuple[str, LLMEngineError]] | None] = ContextVar(
     "failures", default=None
 )
 _collected: ContextVar[list[SkippedItem] | None] = ContextVar("collected", default=None)
 
 
-def note_failure(place: int, engine_name: str, error: LLMEngineError) -> None:
-    """Note that an item in the batch of the current step has no answer."""
+def note_failure(index: int, engine_name: str, error: LLMEngineError) -> None:
+    """Record that an item in the batch of the current step has no answer."""
     if (failures := _failures.get()) is not None:
-        failures[place] = (engine_name, error)
+        failures[index] = (engine_name, error)
 
 
 @contextmanager
@@ -83,15 +87,14 @@ def drop_skipped_items() -> None:
     Chainette itself drops only the answer and keeps the item's history. The next step then raises,
     because its template misses a name or because the numbers of inputs and histories differ.
     """
-    from chainette.core.chain import Chain  # noqa: PLC0415 - Chainette is optional
-    from chainette.core.step import Step  # noqa: PLC0415
+    from chainette.core import chain, step  # noqa: PLC0415 - Chainette is optional
 
-    if not hasattr(Step.execute, "__wrapped__"):
-        Step.execute = _without_failed(Step.execute)
-        Chain.run = _with_report(Chain.run)
+    if not hasattr(step.Step.execute, "__wrapped__"):
+        step.Step.execute = _without_failed(step.Step.execute)
+        chain.Chain.run = _with_report(chain.Chain.run)
 
 
-class _Answered(list[Any]):
+class _Outputs(list[object]):
     """A list of outputs that is true even if it is empty.
 
     Chainette's executor keeps the inputs of a batch if the list of outputs is false.
@@ -101,31 +104,33 @@ class _Answered(list[Any]):
         return True
 
 
-def _without_failed(execute: Callable[..., Any]) -> Callable[..., Any]:
+def _without_failed(execute: Callable[..., Any]) -> Callable[..., object]:
     @functools.wraps(execute)
-    def wrapper(step: Any, inputs: Any, item_histories: Any, *args: Any, **options: Any) -> Any:
+    def wrapper(
+        step: Step, inputs: object, histories: Sequence[History], *args: object, **options: object
+    ) -> tuple[object, object]:
         failures: dict[int, tuple[str, LLMEngineError]] = {}
         token = _failures.set(failures)
         try:
-            outputs, histories = execute(step, inputs, item_histories, *args, **options)
+            outputs, new_histories = execute(step, inputs, histories, *args, **options)
         finally:
             _failures.reset(token)
         if not failures:
-            return outputs, histories
+            return outputs, new_histories
         collected = _collected.get()
-        for place, (engine_name, error) in failures.items():
-            item = SkippedItem(item_histories[place].get("row_id"), step.id, engine_name, error)
+        for index, (engine_name, error) in failures.items():
+            item = SkippedItem(histories[index].get("row_id"), step.id, engine_name, error)
             if collected is not None:
                 collected.append(item)
-        kept = [h for place, h in enumerate(histories) if place not in failures]
-        return _Answered(outputs), kept
+        answered = [h for index, h in enumerate(new_histories) if index not in failures]
+        return _Outputs(outputs), answered
 
     return wrapper
 
 
-def _with_report(run: Callable[..., Any]) -> Callable[..., Any]:
+def _with_report(run: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(run)
-    def wrapper(chain: Any, inputs: Any, **options: Any) -> Any:
+    def wrapper(chain: Chain, inputs: Sequence[object], **options: object) -> object:
         folder = _folder(options)
         if folder is not None:
             (folder / FILE).unlink(missing_ok=True)  # left by an earlier run in the same folder
@@ -139,21 +144,21 @@ def _with_report(run: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _folder(options: dict[str, Any]) -> Path | None:
+def _folder(options: Mapping[str, object]) -> Path | None:
     """The folder that the chain writes to: its argument, or the folder of its writer."""
     root = getattr(options.get("writer"), "root", options.get("output_dir"))
-    return None if root is None else Path(root)
+    return None if root is None else Path(str(root))
 
 
 def _report(chain: str, items: list[SkippedItem], total: int, folder: Path | None) -> None:
     rows = len({item.row_id for item in items})
-    where = ""
+    file = ""
     if folder is not None:
         lines = (json.dumps(item.as_data(), ensure_ascii=False) + "\n" for item in items)
         (folder / FILE).write_text("".join(lines), "utf-8")
-        where = f"; every one is in {folder / FILE}"
+        file = f"; {folder / FILE} lists all of them"
     warnings.warn(
-        f"chain {chain!r} skipped {rows} of {total} items, the first is {items[0]}{where}",
+        f"chain {chain!r} skipped {rows} of {total} items, the first is {items[0]}{file}",
         SkippedItemsWarning,
         stacklevel=3,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import dspy
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llmengine.integrations.dspy.adapter import JSON, DSPyRequest
     from llmengine.types.outputs import Delta, LLMOutput
 
-    _StreamEvent = lm15.StreamStartEvent | lm15.StreamDeltaEvent | lm15.StreamEndEvent
+    _StreamEvent: TypeAlias = lm15.StreamStartEvent | lm15.StreamDeltaEvent | lm15.StreamEndEvent
 
 
 _ERRORS: dict[type[ours.LLMEngineError], type[lm15.LM15Error]] = {
