@@ -215,7 +215,7 @@ def test_prefix_keeps_columns_apart(server: MockServer, mapper: Make) -> None:
     """A column that the answer would go over is refused before anything is asked."""
     batch = {**_repeat("ant"), "text": ["mine"]}
 
-    with pytest.raises(ConfigError, match="have a column 'text' already"):
+    with pytest.raises(ConfigError, match="already have a column 'text'"):
         mapper()(batch)
     assert not server.calls
     answered = mapper(prefix="a_")(batch)

@@ -12,13 +12,13 @@ from llmengine import ConfigError, EngineConfig
 from llmengine.batch.format import BatchRequest
 from llmengine.batch.journal import Journal
 from llmengine.integrations.ray_data import run_batch
-from llmengine.integrations.ray_data.batch import Part, PartAsker, parts_of, recover
+from llmengine.integrations.ray_data.batch import Part, PartRunner, parts_of, recover
 from llmengine.mock import Fault, Script
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.integrations.ray_data.batch import AskedPart
+    from llmengine.integrations.ray_data.batch import AnsweredPart
     from llmengine.mock import MockServer
 
 URL = "/v1/chat/completions"
@@ -40,13 +40,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asker(config: dict[str, Any], folder: Path) -> PartAsker:
+def runner(config: dict[str, Any], folder: Path) -> PartRunner:
     """What lives on an actor."""
-    return PartAsker([EngineConfig(**config)], str(folder))
+    return PartRunner([EngineConfig(**config)], str(folder))
 
 
-def _ask(asker: PartAsker, part: Part) -> AskedPart:
-    asked: AskedPart = pickle.loads(asker({"part": pickle.dumps(part)})["part"])
+def _ask(runner: PartRunner, part: Part) -> AnsweredPart:
+    asked: AnsweredPart = pickle.loads(runner({"part": pickle.dumps(part)})["part"])
     return asked
 
 
@@ -58,11 +58,13 @@ def test_requests_are_cut_into_parts() -> None:
     assert len({part.name for run in twice for part in run}) == 6
 
 
-def test_part_is_asked_and_handed_over(server: MockServer, asker: PartAsker, folder: Path) -> None:
+def test_part_is_asked_and_handed_over(
+    server: MockServer, runner: PartRunner, folder: Path
+) -> None:
     """The lines are those of the part's file, and the failure names its line of the input."""
     server.play(Script(faults=[Fault(status=403)]))
 
-    asked = _ask(asker, _part(1))
+    asked = _ask(runner, _part(1))
 
     assert asked.lines == (folder / "run-0.jsonl").read_bytes()
     assert b'"line":1' in asked.lines
@@ -70,11 +72,11 @@ def test_part_is_asked_and_handed_over(server: MockServer, asker: PartAsker, fol
     assert asked.errors[0].startswith("line 1 (r1): ")
 
 
-def test_part_that_is_started_again_goes_on(server: MockServer, asker: PartAsker) -> None:
+def test_part_that_is_started_again_goes_on(server: MockServer, runner: PartRunner) -> None:
     """What the dead actor has answered is not asked again; what it cost is not known."""
-    _ask(asker, _part(3))
+    _ask(runner, _part(3))
 
-    asked = _ask(asker, _part(5))
+    asked = _ask(runner, _part(5))
 
     assert len(server.calls) == 5
     assert asked.lines.count(b"\n") == 5
@@ -82,9 +84,9 @@ def test_part_that_is_started_again_goes_on(server: MockServer, asker: PartAsker
     assert asked.progress.cost is None
 
 
-def test_left_parts_are_taken_in(asker: PartAsker, folder: Path, tmp_path: Path) -> None:
+def test_left_parts_are_taken_in(runner: PartRunner, folder: Path, tmp_path: Path) -> None:
     """A killed run's answers go into the output, without the line that it did not finish."""
-    _ask(asker, _part(3))
+    _ask(runner, _part(3))
     file = folder / "run-0.jsonl"
     file.write_bytes(file.read_bytes()[:-20])
 
@@ -95,9 +97,9 @@ def test_left_parts_are_taken_in(asker: PartAsker, folder: Path, tmp_path: Path)
     assert list(folder.iterdir()) == []
 
 
-def test_new_start_throws_left_parts_away(asker: PartAsker, folder: Path, tmp_path: Path) -> None:
+def test_new_start_throws_left_parts_away(runner: PartRunner, folder: Path, tmp_path: Path) -> None:
     """Whoever starts anew wants nothing of the old run."""
-    _ask(asker, _part(3))
+    _ask(runner, _part(3))
 
     with Journal(tmp_path / "out.jsonl", keep=False) as journal:
         recover(folder, journal, keep=False)

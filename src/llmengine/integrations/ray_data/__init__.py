@@ -1,7 +1,7 @@
 """Engines inside Ray Data, which distributes the work.
 
-`EngineMapper` is the class for ``Dataset.map_batches``. `run_batch` asks a batch file on many
-actors and can resume. Only `run_batch` imports Ray.
+`EngineMapper` is the class for ``Dataset.map_batches``. `run_batch` runs a batch file on many
+actors and can resume it. Only `run_batch` imports Ray.
 """
 
 from llmengine.integrations.ray_data.batch import run_batch

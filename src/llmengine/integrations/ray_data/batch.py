@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.batch.balancer import Endpoint
 from llmengine.batch.journal import Journal, mend, sole_writer
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from llmengine.batch.format import BatchRequest, BatchSource
     from llmengine.batch.report import Progress
 
-    Config = EngineConfig | Mapping[str, Any]
+    Config = EngineConfig | Mapping[str, object]
 
 
-# Seconds that the actors of a killed run may need to notice that their driver is gone.
-_LAST_WORDS = 30.0
+# Seconds that the actors of a killed run may need to notice that their driver has ended.
+_ACTOR_EXIT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Requests that one actor asks together; ``name`` is the name of the part's file."""
+    """Requests that one actor sends together; ``name`` is the name of the part's file."""
 
     name: str
     requests: tuple[BatchRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AskedPart:
-    """A finished part: the lines of its file, and the counts of asking it."""
+class AnsweredPart:
+    """A finished part: the lines of its file, and the counts and errors of its requests."""
 
     name: str
     lines: bytes
@@ -60,10 +60,10 @@ class AskedPart:
 
 def parts_of(requests: Iterable[BatchRequest], size: int) -> Iterator[Part]:
     """Split the requests into parts of that size; the names of parts differ in every run."""
-    waiting, run = iter(requests), uuid.uuid4().hex[:8]
+    remaining, run = iter(requests), uuid.uuid4().hex[:8]
     number = 0
-    while some := tuple(islice(waiting, size)):
-        yield Part(f"{run}-{number:06}.jsonl", some)
+    while chunk := tuple(islice(remaining, size)):
+        yield Part(f"{run}-{number:06}.jsonl", chunk)
         number += 1
 
 
@@ -73,7 +73,7 @@ def recover(folder: Path, journal: Journal, *, keep: bool) -> None:
     Raises ConfigError for a file that is not a journal, and for one that is still in use.
     """
     for file in sorted(folder.glob("*.jsonl")):
-        with sole_writer(file, _LAST_WORDS):
+        with sole_writer(file, _ACTOR_EXIT_SECONDS):
             if keep:
                 mend(file)
                 with file.open("rb") as lines:
@@ -93,10 +93,10 @@ def tidy(folder: Path) -> None:
         folder.rmdir()
 
 
-class PartAsker:
-    """The class for ``Dataset.map``: turns a row with a pickled Part into one with an AskedPart.
+class PartRunner:
+    """The class for ``Dataset.map``: turns a row with a pickled Part into one with an AnsweredPart.
 
-    It asks the requests of the part on the actor that it lives on.
+    Ray makes one instance per actor, which sends the requests of its parts.
     """
 
     def __init__(self, configs: Sequence[EngineConfig], folder: str) -> None:
@@ -104,42 +104,42 @@ class PartAsker:
         self._folder = Path(folder)
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
-        """Ask the requests that have no answer in the part's file yet."""
+        """Send the requests that have no answer in the part's file yet."""
         part: Part = pickle.loads(row["part"])  # nosec B301  # noqa: S301 - from our own driver
         self._folder.mkdir(parents=True, exist_ok=True)
-        return {"part": pickle.dumps(self._ask(part))}
+        return {"part": pickle.dumps(self._run(part))}
 
-    def _ask(self, part: Part) -> AskedPart:
+    def _run(self, part: Part) -> AnsweredPart:
         file = self._folder / part.name
-        tally = BatchCounter(len(part.requests))
+        counter = BatchCounter(len(part.requests))
         with sole_writer(file):
             with Journal(file, keep=True) as journal:
-                missing = _missing(part, journal, tally)
-                answer_all(missing, self._endpoints, journal, tally, no_progress)
+                missing = _missing(part, journal, counter)
+                answer_all(missing, self._endpoints, journal, counter, no_progress)
             lines = file.read_bytes()
-        return AskedPart(part.name, lines, tally.progress(), tuple(tally.errors))
+        return AnsweredPart(part.name, lines, counter.progress(), tuple(counter.errors))
 
 
-def _missing(part: Part, journal: Journal, tally: BatchCounter) -> Iterator[BatchRequest | None]:
+def _missing(part: Part, journal: Journal, counter: BatchCounter) -> Iterator[BatchRequest | None]:
     for request in part.requests:
         ok = journal.ok(request)
         if ok is not None:
-            tally.again(ok=ok)
+            counter.again(ok=ok)
         yield request if ok is None else None
 
 
-def need_ray() -> None:
+def require_ray() -> None:
     """Raise ConfigError that says how to install Ray Data if it is not installed."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
-        raise ConfigError("Ray Data is missing; run: pip install 'pytest-llmengine[ray]'")
+        raise ConfigError("Ray Data is not installed; run: pip install 'pytest-llmengine[ray]'")
 
 
 def on_actors(
-    parts: Iterable[Part], asker: Mapping[str, Any], actors: int, options: Mapping[str, Any]
-) -> Iterator[AskedPart]:
-    """Ask the parts on a pool of actors; yield them in the order in which they are finished.
+    parts: Iterable[Part], runner: Mapping[str, object], actors: int, options: Mapping[str, object]
+) -> Iterator[AnsweredPart]:
+    """Run the parts on a pool of actors; yield them in the order in which they are finished.
 
-    ``asker`` holds the arguments of PartAsker, ``options`` those of ``Dataset.map``. Ray is used
+    ``runner`` holds the arguments of PartRunner, ``options`` those of ``Dataset.map``. Ray is used
     only in this function.
     """
     import pyarrow as pa  # noqa: PLC0415 - optional
@@ -150,8 +150,8 @@ def on_actors(
     if not blocks:
         return
     dataset = ray.data.from_arrow_refs(blocks).map(
-        PartAsker,
-        fn_constructor_kwargs=asker,
+        PartRunner,
+        fn_constructor_kwargs=runner,
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(blocks))),
         **options,
     )
@@ -173,9 +173,9 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     resume: bool = True,
     only_failed: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
-    **ray_options: Any,
+    **ray_options: object,
 ) -> BatchReport:
-    """Like `llmengine.run_batch`, but many actors of a Ray cluster ask the requests.
+    """Like `llmengine.run_batch`, but many actors of a Ray cluster send the requests.
 
     The requests are sent in parts of ``rows_per_part``. An actor keeps the answers of its part in
     the folder ``parts`` ("<output>.parts" by default) and returns them when the part is complete.
@@ -186,22 +186,22 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     ``on_progress`` is called after each part. Raises ConfigError if the configuration of
     an engine holds a key or if Ray is not installed, and the errors of `llmengine.run_batch`.
     """
-    need_ray()
+    require_ray()
     listed = [engines] if isinstance(engines, (EngineConfig, Mapping)) else engines
     configs = [config_of(config) for config in listed]
     path, folder = Path(output), Path(parts or f"{output}.parts").absolute()
     check_run(source, path, configs, resume=resume, only_failed=only_failed)
-    tally = BatchCounter(length_of(source))
+    counter = BatchCounter(length_of(source))
     with sole_writer(path), Journal(path, keep=resume) as journal:
         recover(folder, journal, keep=resume)
-        chosen = selected(source, journal, tally, only_failed=only_failed)
+        chosen = selected(source, journal, counter, only_failed=only_failed)
         todo = parts_of((request for request in chosen if request is not None), rows_per_part)
-        asker = {"configs": configs, "folder": str(folder)}
-        for part in on_actors(todo, asker, actors, ray_options):
+        runner = {"configs": configs, "folder": str(folder)}
+        for part in on_actors(todo, runner, actors, ray_options):
             journal.take(BytesIO(part.lines), folder / part.name)
             remove(folder / part.name)
-            tally.elsewhere(part.progress, part.errors)
-            (on_progress or no_progress)(tally.progress())
-        tally.complete()
+            counter.elsewhere(part.progress, part.errors)
+            (on_progress or no_progress)(counter.progress())
+        counter.complete()
         tidy(folder)
-    return BatchReport(path, tally.progress(), tuple(tally.errors))
+    return BatchReport(path, counter.progress(), tuple(counter.errors))

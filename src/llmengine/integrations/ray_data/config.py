@@ -1,9 +1,9 @@
-"""Makes an engine from a description that Ray may store and send: one without keys."""
+"""Engines from descriptions without keys, which Ray may store and send."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import load_engines, parse_engines
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
 
 
-EngineSpec = EngineConfig | Mapping[str, Any] | str
+EngineSpec = EngineConfig | Mapping[str, object] | str
 
 
 def engine_of(spec: EngineSpec, engines_file: str | os.PathLike[str] | None = None) -> Engine:
@@ -32,18 +32,18 @@ def engine_of(spec: EngineSpec, engines_file: str | os.PathLike[str] | None = No
     return config_of(spec).engine
 
 
-def config_of(spec: EngineConfig | Mapping[str, Any]) -> EngineConfig:
+def config_of(spec: EngineConfig | Mapping[str, object]) -> EngineConfig:
     """The configuration, or the one with these fields; raises ConfigError if it holds a key.
 
     Ray keeps the arguments of a plan in its store and sends them to its nodes in plain text.
     """
-    config = spec if isinstance(spec, EngineConfig) else _parsed(spec)
+    config = spec if isinstance(spec, EngineConfig) else _from_fields(spec)
     literal = config.api_key is not None and config.key_variable is None
     headers = [name for name in config.headers if is_secret_name(name, "header")]
     if literal or headers:
         raise ConfigError(
-            f"engine {config.name!r}: {headers[0] if headers else 'api_key'}: a key would travel "
-            "in Ray's plan as it is; name the variable that holds it on every node in api_key_env"
+            f"engine {config.name!r}: {headers[0] if headers else 'api_key'}: Ray would send the "
+            "key in plain text; in api_key_env, name the variable that holds it on every node"
         )
     return config
 
@@ -57,6 +57,6 @@ def _named(name: str, engines_file: str | os.PathLike[str]) -> Engine:
     return engines[name].engine
 
 
-def _parsed(fields: Mapping[str, Any]) -> EngineConfig:
+def _from_fields(fields: Mapping[str, object]) -> EngineConfig:
     (config,) = parse_engines([dict(fields)], "engine").values()
     return config

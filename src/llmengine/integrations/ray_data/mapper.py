@@ -1,4 +1,4 @@
-"""The class for ``Dataset.map_batches``: asks each row's prompt and adds the answers as columns.
+"""The class for ``Dataset.map_batches``: sends each row's prompt, adds the answer as columns.
 
 Ray Data passes a batch as a ``pyarrow.Table``, as a ``pandas.DataFrame`` or as a mapping from
 columns to arrays ("numpy"). All three are read and extended without importing pandas or numpy.
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import LLMOutput
 
 
+# A pyarrow.Table, a pandas.DataFrame or a mapping from columns to arrays.
+DataBatch = Any
 DataRow = dict[str, Any]
 
 
-def rows_of(batch: Any, names: Collection[str] | None = None) -> list[DataRow]:
+def rows_of(batch: DataBatch, names: Collection[str] | None = None) -> list[DataRow]:
     """The rows of a batch as plain Python values, with all columns or only the named ones."""
     part = batch if names is None else _selected(batch, list(names))
     if isinstance(part, Mapping):
@@ -52,8 +54,10 @@ def rows_of(batch: Any, names: Collection[str] | None = None) -> list[DataRow]:
     return [{name: plain(value) for name, value in row.items()} for row in listed]
 
 
-def with_columns(batch: Any, columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Any:
-    """The batch in its own type with more columns; its own columns do not change.
+def with_columns(
+    batch: DataBatch, columns: Mapping[str, list[object]], kinds: Mapping[str, str]
+) -> DataBatch:
+    """The batch in its own type with more columns; the present columns do not change.
 
     ``kinds`` are Arrow's names of the columns' types. They are used only for a table. Without them
     a column that is null in all rows of a block would have another type in that block.
@@ -63,21 +67,21 @@ def with_columns(batch: Any, columns: Mapping[str, list[Any]], kinds: Mapping[st
     return _append(batch, columns, kinds) if _is_table(batch) else batch.assign(**columns)
 
 
-def check_columns(batch: Any, wanted: Collection[str], free: Collection[str]) -> None:
-    """Raise ConfigError if a wanted column is missing or a new column already exists."""
-    known = names_of(batch)
-    if missing := [name for name in wanted if name not in known]:
+def check_columns(batch: DataBatch, required: Collection[str], new: Collection[str]) -> None:
+    """Raise ConfigError if a required column is missing or a new column already exists."""
+    known = column_names(batch)
+    if missing := [name for name in required if name not in known]:
         raise ConfigError(
             f"the rows have no column {missing[0]!r}; their columns are {', '.join(known)}"
         )
-    if taken := [name for name in free if name in known]:
+    if taken := [name for name in new if name in known]:
         raise ConfigError(
-            f"the rows have a column {taken[0]!r} already, which the answer would go over; "
+            f"the rows already have a column {taken[0]!r}, which the answer would replace; "
             "rename it, or give the mapper a prefix for the columns of the answer"
         )
 
 
-def names_of(batch: Any) -> list[str]:
+def column_names(batch: DataBatch) -> list[str]:
     """The names of the columns."""
     if isinstance(batch, Mapping):
         return list(batch)
@@ -106,17 +110,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _is_table(batch: Any) -> bool:
+def _is_table(batch: DataBatch) -> bool:
     return hasattr(batch, "to_pylist")
 
 
-def _selected(batch: Any, names: list[str]) -> Any:
+def _selected(batch: DataBatch, names: list[str]) -> DataBatch:
     if isinstance(batch, Mapping):
         return {name: batch[name] for name in names}
     return batch.select(names) if _is_table(batch) else batch[names]
 
 
-def _append(table: Any, columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Any:
+def _append(
+    table: DataBatch, columns: Mapping[str, list[object]], kinds: Mapping[str, str]
+) -> DataBatch:
     import pyarrow as pa  # noqa: PLC0415 - installed if there is a table
 
     for name, values in columns.items():
@@ -136,7 +142,7 @@ class RowRequest:
     sampling: SamplingParams
 
 
-class Questions:
+class RequestBuilder:
     """Turns rows into requests.
 
     ``prompt`` is the column of the prompt or a function of the row. ``template`` is a text that is
@@ -157,12 +163,12 @@ class Questions:
         self._sampling_column = sampling_column
         self.columns = [name for name in (column, sampling_column) if name is not None]
 
-    def of(self, batch: Any) -> Iterator[RowRequest | InvalidRequestError]:
-        """Yield the request of each row in a batch, or the reason why there is none."""
-        for place, row in enumerate(rows_of(batch, None if self._whole_rows else self.columns)):
+    def of(self, batch: DataBatch) -> Iterator[RowRequest | InvalidRequestError]:
+        """Yield the request of each row in a batch, or the reason why the row has none."""
+        for index, row in enumerate(rows_of(batch, None if self._whole_rows else self.columns)):
             try:
                 prompt = self._prompt_of(row)
-                to_messages(prompt, index=place)
+                to_messages(prompt, index=index)
                 yield RowRequest(prompt, self._sampling_of(row))
             except InvalidRequestError as error:
                 yield error
@@ -172,7 +178,7 @@ class Questions:
         sampling = self._sampling.merged(SamplingParams.of(own))
         if (sampling.n or 1) > 1:
             raise InvalidRequestError(
-                f"n is {sampling.n}, and a row has room for one answer; repeat the row instead"
+                f"n is {sampling.n}, but a row can hold only one answer; repeat the row instead"
             )
         return sampling
 
@@ -180,7 +186,7 @@ class Questions:
 def _reader(prompt: str | PromptOf | None, template: str | None) -> tuple[PromptOf, str | None]:
     """The function for a row's prompt, and the only column that it reads; None for all columns."""
     if template is not None and prompt is not None:
-        raise ConfigError("prompt and template both say what is asked; give one of them")
+        raise ConfigError("prompt and template are both given; give one of them")
     if template is not None:
         step.check(template, "template")
         return partial(_filled, template), None
@@ -217,22 +223,24 @@ KINDS = {
 }
 
 
-def columns_of(results: Sequence[Result], output_model: Any) -> dict[str, list[Any]]:
+def columns_of(results: Sequence[Result], output_model: object) -> dict[str, list[object]]:
     """The columns of `KINDS`, with one flat, typed value per result, also if the result failed."""
     rows = [_row(result, output_model) for result in results]
     return {name: [row[name] for row in rows] for name in KINDS}
 
 
-def _row(result: Result, output_model: Any) -> dict[str, Any]:
+def _row(result: Result, output_model: object) -> dict[str, object]:
     parsed, error = None, result.error
     if result.output is not None and output_model is not None:
         try:
             parsed = _as_json(result.output.parsed, output_model)
         except Exception as raised:  # noqa: BLE001 - an error in a model's own serializer must not end the job
-            error = _unwritable(raised, result.output)
+            error = _not_serializable(raised, result.output)
     usage = result.usage or Usage()
     return {
-        **_said(result.output or (error.partial if isinstance(error, CallError) else None)),
+        **_answer_columns(
+            result.output or (error.partial if isinstance(error, CallError) else None)
+        ),
         "parsed": parsed,
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -243,7 +251,7 @@ def _row(result: Result, output_model: Any) -> dict[str, Any]:
     }
 
 
-def _said(output: LLMOutput | None) -> dict[str, Any]:
+def _answer_columns(output: LLMOutput | None) -> dict[str, object]:
     first = output.outputs[0] if output and output.outputs else None
     calls = [asdict(call) for call in first.tool_calls] if first else []
     return {
@@ -254,13 +262,13 @@ def _said(output: LLMOutput | None) -> dict[str, Any]:
     }
 
 
-def _as_json(parsed: Any, output_model: Any) -> str:
+def _as_json(parsed: object, output_model: object) -> str:
     return shape_of(output_model).adapter.dump_json(parsed, by_alias=True).decode()
 
 
-def _unwritable(raised: Exception, output: LLMOutput) -> CallError:
+def _not_serializable(raised: Exception, output: LLMOutput) -> CallError:
     return StructuredOutputError(
-        f"the answer fits output_model, but cannot be written as JSON: {raised}", partial=output
+        f"the answer fits output_model, but it cannot be written as JSON: {raised}", partial=output
     )
 
 
@@ -268,7 +276,7 @@ Batch = TypeVar("Batch")
 
 
 class EngineMapper:
-    """Asks the prompt of each row; ``map_batches`` makes one instance, with one engine, per actor.
+    """Sends the prompt of each row; ``map_batches`` makes one instance per actor, with one engine.
 
     ``engine`` is an EngineConfig, a mapping of its fields, or a name. A name is looked up in
     ``engines_file`` on the actor or, without a file, among the engines that the actor's environment
@@ -302,7 +310,7 @@ class EngineMapper:
             shape_of(self._model)
         self._engine = engine_of(engine, engines_file)
         sampling = self._engine.config.sampling.merged(SamplingParams.of(sampling_params))
-        self._questions = Questions(prompt, template, sampling, sampling_column)
+        self._builder = RequestBuilder(prompt, template, sampling, sampling_column)
         self._options = options
         self._kinds = {f"{prefix}{name}": kind for name, kind in KINDS.items()}
 
@@ -312,24 +320,22 @@ class EngineMapper:
         The columns ``error`` and ``error_message`` of a row say why it failed. Raises ConfigError
         if a column is missing or if a new column already exists.
         """
-        check_columns(batch, self._questions.columns, self._kinds)
-        results = self._results(list(self._questions.of(batch)))
+        check_columns(batch, self._builder.columns, self._kinds)
+        results = self._results(list(self._builder.of(batch)))
         values = columns_of(results, self._model).values()
         columns = dict(zip(self._kinds, values, strict=True))
-        answered: Batch = with_columns(batch, columns, self._kinds)
-        return answered
+        extended: Batch = with_columns(batch, columns, self._kinds)
+        return extended
 
-    def _results(self, questions: list[RowRequest | InvalidRequestError]) -> list[Result]:
-        """One result per request, in order; invalid requests are not sent."""
-        asked = [question for question in questions if isinstance(question, RowRequest)]
-        prompts = [question.prompt for question in asked]
-        sampling = [question.sampling for question in asked]
+    def _results(self, requests: list[RowRequest | InvalidRequestError]) -> list[Result]:
+        """One result per row, in order; invalid requests are not sent."""
+        valid = [request for request in requests if isinstance(request, RowRequest)]
+        prompts = [request.prompt for request in valid]
+        sampling = [request.sampling for request in valid]
         results = iter(self._engine.results(prompts, sampling, **self._options))
         return [
-            next(results) if isinstance(question, RowRequest) else _unasked(question)
-            for question in questions
+            next(results)
+            if isinstance(request, RowRequest)
+            else Result(error=request, attempts=0, cost=0.0)
+            for request in requests
         ]
-
-
-def _unasked(error: InvalidRequestError) -> Result:
-    return Result(error=error, attempts=0, cost=0.0)
