@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
 from llmengine.backends.mock import Mock
+from llmengine.engine.engine import Engine
 from llmengine.integrations.dspy.adapter import (
     DSPyEngine,
     engine_of,
@@ -129,7 +130,7 @@ def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, A
 
 
 class InProcess(Mock):
-    """An engine without a server, as vLLM in this process is."""
+    """A backend without a server, as vLLM in this process is."""
 
     in_process = True
 
@@ -141,7 +142,7 @@ class InProcess(Mock):
 
 def test_an_engine_without_a_server_is_known_by_its_backend() -> None:
     """It has no address, neither for its identity nor for the one that retries otherwise."""
-    engine = InProcess(EngineConfig(backend="mock", model="m"))
+    engine = Engine(EngineConfig(backend="mock", model="m"), InProcess)
 
     assert DSPyEngine(engine).identity == "m@mock"
     assert engine_of(engine, num_retries=1).config.max_retries == 1
