@@ -1,4 +1,4 @@
-"""A reference server, and short ways to talk to it."""
+"""A reference server, and short functions for requests to it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Raw HTTP to one server; bodies name the model unless they say otherwise."""
+    """Plain HTTP requests to one server; bodies name the served model by default."""
 
     server: MockServer
     http: httpx.Client
 
     def post(self, path: str, **body: Any) -> httpx.Response:
-        """POST a body with the served model in it."""
+        """POST a body with the name of the served model."""
         return self.http.post(path, json={"model": self.server.model} | body)
 
     def chat(self, prompt: str | list[Any] = "Tell me.", **params: Any) -> httpx.Response:
@@ -57,14 +57,14 @@ class Api:
 
 @pytest.fixture(scope="session")
 def reference() -> Iterator[Api]:
-    """The reference server; tests that change a server start one of their own."""
+    """The reference server; tests that change a server start their own."""
     with MockServer() as server, _client(server) as client:
         yield Api(server, client)
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Api]]:
-    """Starts a server with settings of the test's own; it ends with the test."""
+    """Starts a server with the test's own settings; it stops at the end of the test."""
     servers: list[tuple[MockServer, httpx.Client]] = []
 
     def started(**settings: Any) -> Api:

@@ -1,4 +1,4 @@
-"""What the mock obeys: the instructions that a check can give to any model."""
+"""Instructions that the mock follows, such as a check can give to any model."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     ],
 )
 def test_literal_orders_are_obeyed(reference: Api, prompt: str, answer: str) -> None:
-    """What the prompt dictates is what comes back."""
+    """The answer is what the prompt dictates."""
     assert reference.text(prompt) == answer
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_orders_of_the_operator_win(reference: Api, role: str) -> None:
-    """A system or developer message decides over what the user asks."""
+    """A system or developer message takes precedence over the user's message."""
     order = {"role": role, "content": "Answer only with the word BANANA."}
 
     assert reference.text([order, {"role": "user", "content": "Who are you?"}]) == "BANANA"
 
 
 def test_history_is_remembered(reference: Api) -> None:
-    """A fact from an earlier turn answers a later question; without it, it does not."""
+    """The answer to a question uses a fact from an earlier turn, if there is one."""
     question = {"role": "user", "content": "What is my name?"}
     told = [
         {"role": "user", "content": "My name is Ludmila."},
@@ -48,7 +48,7 @@ def test_history_is_remembered(reference: Api) -> None:
 
 
 def test_tool_result_is_used(reference: Api) -> None:
-    """The answer after a tool's result has the result in it."""
+    """The answer after a tool's result contains the result."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     turns = [
         {"role": "user", "content": "Call f."},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_request_is_changed_before_it_is_validated(start: Callable[..., Api]) -> None:
-    """A server that ignores n does not refuse a wrong one, and gives one choice."""
+    """A server that ignores n does not refuse a wrong n, and sends one choice."""
 
     def ignore_n(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         body.pop("n", None)
@@ -30,7 +30,7 @@ def test_request_is_changed_before_it_is_validated(start: Callable[..., Api]) ->
 
 
 def test_reply_is_changed(start: Callable[..., Api]) -> None:
-    """The body of a whole answer is the hook's; errors and streams are not."""
+    """The hook changes the body of an answer that is not streamed, but no error and no stream."""
 
     def renamed(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         return {"path": call.path, "had": sorted(body)[:1]}
@@ -52,7 +52,7 @@ def test_reply_is_changed(start: Callable[..., Api]) -> None:
     ],
 )
 def test_events_are_changed(start: Callable[..., Api], path: str, body: dict[str, Any]) -> None:
-    """A stream holds the events that the hook returns, on every route."""
+    """On every route a stream contains the events that the hook returns."""
 
     def only_last(events: list[dict[str, Any]], call: ReceivedRequest) -> list[dict[str, Any]]:
         return events[-1:]
@@ -63,7 +63,7 @@ def test_events_are_changed(start: Callable[..., Api], path: str, body: dict[str
 
 
 def test_error_is_changed(start: Callable[..., Api]) -> None:
-    """The body of a refusal is the hook's, also for a path that is not there."""
+    """The hook changes the body of a refusal, also for a path that does not exist."""
 
     def flat(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         message: dict[str, Any] = body["error"]
@@ -76,7 +76,7 @@ def test_error_is_changed(start: Callable[..., Api]) -> None:
 
 
 def test_wire_is_changed(start: Callable[..., Api]) -> None:
-    """Status, headers and chunks are the hook's, one chunk an event and [DONE] the last."""
+    """The hook gets one chunk per event, [DONE] last, and changes status, headers and chunks."""
     seen: list[int] = []
 
     def changed(reply: RawReply, call: ReceivedRequest) -> RawReply:
@@ -97,7 +97,7 @@ def test_wire_is_changed(start: Callable[..., Api]) -> None:
 
 
 def test_wire_may_cut(start: Callable[..., Api]) -> None:
-    """A hook can drop the connection, of a whole answer too."""
+    """A hook can drop the connection, also without a stream."""
 
     def cut(reply: RawReply, call: ReceivedRequest) -> RawReply:
         reply.cut = True
@@ -108,7 +108,7 @@ def test_wire_may_cut(start: Callable[..., Api]) -> None:
 
 
 def test_hooks_get_copies(start: Callable[..., Api]) -> None:
-    """What a hook does to one answer is not seen in the next, nor in what is stored."""
+    """A hook's change to one answer affects neither the next answer nor the stored one."""
 
     def emptied(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         if call.method == "POST":
@@ -132,13 +132,13 @@ def test_disabled_route_is_not_there(start: Callable[..., Api], name: str) -> No
 
 
 def test_unknown_route_is_an_error_of_the_caller(start: Callable[..., Api]) -> None:
-    """A route that does not exist cannot be disabled without a word."""
+    """To disable a route that does not exist is an error."""
     with pytest.raises(ValueError, match="/v1/typo"):
         start(behaviour=Behaviour(disabled_routes=frozenset({"/v1/typo"})))
 
 
 def test_broken_hook_is_not_taken_for_an_answer(start: Callable[..., Api]) -> None:
-    """A hook that raises gives a 500, and raises again where the server ends."""
+    """An exception in a hook becomes a 500, and the end of the server raises it again."""
 
     def broken(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         raise KeyError("my mistake")

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions, whole."""
+"""POST /v1/chat/completions without a stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_body_has_every_field_of_openai(reference: Api) -> None:
 
 
 def test_same_request_same_answer_under_another_id(reference: Api) -> None:
-    """Only the id tells two answers to one request apart."""
+    """Two answers to one request differ only in the id."""
     one, two = reference.chat().json(), reference.chat().json()
 
     assert one["id"] != two["id"]
@@ -37,12 +37,12 @@ def test_same_request_same_answer_under_another_id(reference: Api) -> None:
 
 
 def test_default_answer_is_long_enough_to_be_cut(reference: Api) -> None:
-    """An answer to anything has more than twenty words."""
+    """An answer has more than twenty words."""
     assert len(reference.text().split()) > 20
 
 
 def test_seed_changes_the_answer_unless_greedy(reference: Api) -> None:
-    """Another seed says something else, but not at temperature 0."""
+    """Another seed gives another answer, but not at temperature 0."""
     assert reference.text(seed=1) == reference.text(seed=1)
     assert reference.text(seed=1) != reference.text(seed=2)
     assert reference.text(seed=1, temperature=0) == reference.text(seed=2, temperature=0)
@@ -60,7 +60,7 @@ def test_n_choices_differ_unless_greedy(reference: Api) -> None:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_token_limit_cuts_to_the_token(reference: Api, name: str) -> None:
-    """The answer has exactly as many tokens as allowed, and says that it was cut."""
+    """The answer has exactly as many tokens as allowed, and its finish reason is length."""
     whole = reference.text()
     body = reference.chat(logprobs=True, **{name: 5}).json()
     (choice,) = body["choices"]
@@ -71,7 +71,7 @@ def test_token_limit_cuts_to_the_token(reference: Api, name: str) -> None:
 
 
 def test_limit_that_is_just_reached_is_reached(reference: Api) -> None:
-    """No token is left to say that the answer is at its end, so it counts as cut."""
+    """An answer of exactly the limit counts as cut, because no token is left for its end."""
     tokens = reference.chat().json()["usage"]["completion_tokens"]
     reached, spared = (reference.said(max_tokens=tokens + more) for more in (0, 1))
 
@@ -80,7 +80,7 @@ def test_limit_that_is_just_reached_is_reached(reference: Api) -> None:
 
 
 def test_usage_adds_up_over_choices(reference: Api) -> None:
-    """The prompt is counted once, the answers all."""
+    """The prompt is counted once, and every answer is counted."""
     one = reference.chat(max_tokens=6).json()["usage"]
     three = reference.chat(max_tokens=6, n=3).json()["usage"]
 
@@ -101,7 +101,7 @@ def test_stop_sequence_ends_the_answer(reference: Api, form: Any) -> None:
 
 
 def test_text_parts_are_one_message(reference: Api) -> None:
-    """An array of text parts says the same as one string."""
+    """An array of text parts is the same as one string."""
     parts = [{"type": "text", "text": "Tell "}, {"type": "text", "text": "me."}]
 
     assert reference.text([{"role": "user", "content": parts}]) == reference.text()
@@ -118,12 +118,12 @@ def test_text_parts_are_one_message(reference: Api) -> None:
     ],
 )
 def test_parameters_are_accepted(reference: Api, params: dict[str, Any]) -> None:
-    """Harmless and unknown parameters do no harm, and null is as good as absent."""
+    """Unknown parameters are ignored, and null is the same as a missing parameter."""
     assert reference.text(**params)
 
 
 def test_strong_bias_forces_one_token(reference: Api) -> None:
-    """A bias of 100 leaves the model one token to say."""
+    """A bias of 100 makes the model repeat one token."""
     words = reference.text(logit_bias={"5": 100}).split()
 
     assert len(words) > 5
@@ -131,7 +131,7 @@ def test_strong_bias_forces_one_token(reference: Api) -> None:
 
 
 def test_reasoning_effort_brings_counted_reasoning(reference: Api) -> None:
-    """Reasoning has a field of its own, and its tokens count."""
+    """Reasoning has its own field, and its tokens are counted."""
     body = reference.chat(reasoning_effort="high").json()
     message = body["choices"][0]["message"]
 
@@ -142,7 +142,7 @@ def test_reasoning_effort_brings_counted_reasoning(reference: Api) -> None:
 
 
 def test_logprobs_describe_every_token(reference: Api) -> None:
-    """Entries join to the text, alternatives are sorted, and all are no more likely than sure."""
+    """Entries join to the text, alternatives are sorted, and no probability is above one."""
     choice = reference.said(logprobs=True, top_logprobs=4, max_tokens=8)
     entries = choice["logprobs"]["content"]
 
@@ -157,7 +157,7 @@ def test_logprobs_describe_every_token(reference: Api) -> None:
 
 
 def test_logprobs_without_top_have_no_alternatives(reference: Api) -> None:
-    """top_logprobs is there and empty unless asked for."""
+    """top_logprobs is empty if the request does not ask for it."""
     entries = reference.said(logprobs=True)["logprobs"]["content"]
 
     assert all(e["top_logprobs"] == [] for e in entries)

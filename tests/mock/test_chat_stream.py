@@ -18,7 +18,7 @@ def test_stream_says_what_the_whole_answer_says(reference: Api) -> None:
 
 
 def test_chunks_share_head_and_order(reference: Api) -> None:
-    """One id, one time, the role first and the reason last, once."""
+    """All chunks have one id and one time; the role is first and the finish reason is last."""
     chunks = reference.chunks()
     deltas = [c["choices"][0]["delta"] for c in chunks]
     reasons = [c["choices"][0]["finish_reason"] for c in chunks]
@@ -31,7 +31,7 @@ def test_chunks_share_head_and_order(reference: Api) -> None:
 
 
 def test_usage_comes_last_and_only_on_request(reference: Api) -> None:
-    """Without include_usage no chunk has a usage; with it the last one, and the others null."""
+    """With include_usage the last chunk has the usage and the others null; else none has it."""
     asked = reference.chunks(stream_options={"include_usage": True})
 
     assert all("usage" not in c for c in reference.chunks())
@@ -41,7 +41,7 @@ def test_usage_comes_last_and_only_on_request(reference: Api) -> None:
 
 
 def test_choices_are_interleaved_by_index(reference: Api) -> None:
-    """Two choices stream side by side, and each joins to its whole answer."""
+    """Two choices are streamed in turns, and each joins to its whole answer."""
     order: list[int] = []
     texts = {0: "", 1: ""}
     for chunk in reference.chunks(n=2):
@@ -55,7 +55,7 @@ def test_choices_are_interleaved_by_index(reference: Api) -> None:
 
 
 def test_logprobs_come_with_their_tokens(reference: Api) -> None:
-    """Each content delta brings the entry of its token, as in the whole answer."""
+    """Each content delta has the entry of its token, as in the whole answer."""
     entries = []
     for chunk in reference.chunks(logprobs=True, top_logprobs=2, max_tokens=6):
         choice = chunk["choices"][0]
@@ -68,7 +68,7 @@ def test_logprobs_come_with_their_tokens(reference: Api) -> None:
 
 
 def test_reasoning_comes_before_the_answer(reference: Api) -> None:
-    """Reasoning streams in its own field, then the text."""
+    """Reasoning is streamed in its own field, and the text after it."""
     deltas = [c["choices"][0]["delta"] for c in reference.chunks(reasoning_effort="low")]
     kinds = ["reasoning" if "reasoning" in d else "content" for d in deltas[1:-1]]
 
@@ -77,7 +77,7 @@ def test_reasoning_comes_before_the_answer(reference: Api) -> None:
 
 
 def test_first_chunk_arrives_before_the_last_is_sent(reference: Api) -> None:
-    """A clock sees that the answer is streamed, not sent at once."""
+    """The first event comes before the last one, so a clock can tell that this is a stream."""
     body = {"model": "mock", "messages": [{"role": "user", "content": "x"}], "stream": True}
     at = []
     with reference.http.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -98,7 +98,7 @@ def test_emoji_survive_every_chunk(reference: Api) -> None:
 
 
 def test_refusals_come_before_the_stream(reference: Api) -> None:
-    """A wrong request is refused with its status, not in a stream."""
+    """A wrong request is refused with a status, not in a stream."""
     response = reference.chat([], stream=True)
 
     assert response.status_code == 400

@@ -34,7 +34,7 @@ def test_body_has_every_field_of_openai(reference: Api) -> None:
     ("prompt", "count"), [("a", 1), (["a", "b", "c"], 3), ([5, 6], 1), ([[5, 6], [7]], 2)]
 )
 def test_prompts_come_in_four_forms(reference: Api, prompt: Any, count: int) -> None:
-    """Each prompt gets n choices, numbered through, and greedy ones say what they say alone."""
+    """Each prompt gets n choices with consecutive numbers; greedy ones are as if alone."""
     choices = _choices(reference, prompt=prompt, n=2)
 
     assert [c["index"] for c in choices] == list(range(2 * count))
@@ -42,7 +42,7 @@ def test_prompts_come_in_four_forms(reference: Api, prompt: Any, count: int) -> 
 
 
 def test_prompt_in_a_list_says_the_same_alone(reference: Api) -> None:
-    """A prompt's answer does not hang on its neighbours."""
+    """A prompt's answer does not depend on the other prompts."""
     together = _choices(reference, prompt=["one", "two"], temperature=0)
     alone = _choices(reference, prompt="two", temperature=0)
 
@@ -50,7 +50,7 @@ def test_prompt_in_a_list_says_the_same_alone(reference: Api) -> None:
 
 
 def test_echo_puts_the_prompt_first(reference: Api) -> None:
-    """With echo the prompt comes back before the answer; with no tokens it is all there is."""
+    """With echo the prompt comes before the answer; with max_tokens 0 it comes alone."""
     (plain,) = _choices(reference, prompt="Once upon", temperature=0)
     (echoed,) = _choices(reference, prompt="Once upon", temperature=0, echo=True)
     (bare,) = _choices(reference, prompt="Once upon", max_tokens=0, echo=True)
@@ -60,7 +60,7 @@ def test_echo_puts_the_prompt_first(reference: Api) -> None:
 
 
 def test_logprobs_have_the_legacy_shape(reference: Api) -> None:
-    """Four parallel lists; the first token of an echoed prompt has no chance of its own."""
+    """There are four parallel lists; the first token of an echoed prompt has no probability."""
     (choice,) = _choices(reference, prompt="Once upon", logprobs=2, max_tokens=4, echo=True)
     found = choice["logprobs"]
 
@@ -74,7 +74,7 @@ def test_logprobs_have_the_legacy_shape(reference: Api) -> None:
 
 
 def test_suffix_and_best_of_are_honoured(reference: Api) -> None:
-    """A suffix changes the answer, and best_of is paid for but not shown."""
+    """A suffix changes the answer; all answers of best_of are counted, but only n are sent."""
     (plain,) = _choices(reference, prompt="a", temperature=0)
     (other,) = _choices(reference, prompt="a", temperature=0, suffix="the end")
     body = reference.post(PATH, prompt="a", best_of=3, max_tokens=5).json()
@@ -96,7 +96,7 @@ def test_stop_sequence_ends_the_text(reference: Api) -> None:
 
 @pytest.mark.parametrize("params", [{}, {"echo": True}, {"logprobs": 1}, {"n": 2}])
 def test_stream_joins_to_the_whole(reference: Api, params: dict[str, Any]) -> None:
-    """Chunks join to the text, offsets and all, and the usage is the same."""
+    """Chunks join to the text with the same offsets, and the usage is the same."""
     body = {"prompt": ["a b", "c"], "temperature": 0} | params
     chunks = reference.events(
         reference.post(PATH, **body, stream=True, stream_options={"include_usage": True})

@@ -30,7 +30,7 @@ def test_body_has_every_field_of_openai(reference: Api) -> None:
 
 @pytest.mark.parametrize("dimensions", [1, 3, 384, 1536])
 def test_vectors_are_of_length_one(reference: Api, dimensions: int) -> None:
-    """A vector has the dimensions asked for, and unit norm."""
+    """A vector has the wanted dimensions and unit norm."""
     (vector,) = _vectors(reference, input="hello", dimensions=dimensions)
 
     assert len(vector) == dimensions
@@ -38,7 +38,7 @@ def test_vectors_are_of_length_one(reference: Api, dimensions: int) -> None:
 
 
 def test_vector_depends_on_the_text_alone(reference: Api) -> None:
-    """The same text has the same vector in any batch, another text another one."""
+    """A text has the same vector in any batch, and another text has another vector."""
     one, two = _vectors(reference, input=["x", "y"])
 
     assert _vectors(reference, input="y") == [two]
@@ -56,5 +56,5 @@ def test_base64_says_the_same(reference: Api) -> None:
 
 @pytest.mark.parametrize(("given", "count"), [([1, 2, 3], 1), ([[1, 2], [3]], 2)])
 def test_tokens_are_taken(reference: Api, given: Any, count: int) -> None:
-    """One list of tokens is one input, a list of lists several."""
+    """One list of tokens is one input; a list of lists is several inputs."""
     assert len(_vectors(reference, input=given)) == count

@@ -1,4 +1,4 @@
-"""What goes wrong, in OpenAI's envelope."""
+"""Errors, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _error(response: httpx.Response, status: int) -> Any:
     ids=lambda b: repr(b[:24]),
 )
 def test_body_that_is_no_json(reference: Api, path: str, body: bytes) -> None:
-    """A body that cannot be parsed is a 400 that says so."""
+    """A body that cannot be parsed is a 400 whose message says so."""
     error = _error(reference.http.post(path, content=body, headers=JSON), 400)
 
     assert "JSON" in error["message"]
@@ -69,7 +69,7 @@ def test_content_type_must_be_json(reference: Api, kind: str | None) -> None:
 
 
 def test_content_type_may_have_parameters(reference: Api) -> None:
-    """A charset is no reason to refuse."""
+    """A content type with a charset is accepted."""
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     response = reference.http.post(CHAT, content=b"{}", headers=headers)
 
@@ -78,13 +78,13 @@ def test_content_type_may_have_parameters(reference: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/nothing", "/v1/models/", "/v1/chat"])
 def test_unknown_path(reference: Api, path: str) -> None:
-    """A path that is not there is a 404 in JSON, and no redirect."""
+    """An unknown path is a 404 in JSON, and not a redirect."""
     _error(reference.http.get(path), 404)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", CHAT), ("PUT", CHAT), ("POST", "/v1/models")])
 def test_wrong_method(reference: Api, method: str, path: str) -> None:
-    """A method that a path does not take is a 405 that names the one it takes."""
+    """A method that a path does not support is a 405 that names the supported one."""
     response = reference.http.request(method, path)
 
     _error(response, 405)
@@ -120,7 +120,7 @@ def test_unknown_model(reference: Api) -> None:
 def test_context_overflow(
     start: Callable[..., Api], path: str, body: dict[str, Any], param: str
 ) -> None:
-    """What does not fit the context is a 400 with OpenAI's code, that names the numbers."""
+    """A request that does not fit the context is a 400 with OpenAI's code and the numbers."""
     error = _error(start(context_length=100).post(path, **body), 400)
 
     assert (error["code"], error["param"]) == ("context_length_exceeded", param)
@@ -128,7 +128,7 @@ def test_context_overflow(
 
 
 def test_answer_ends_where_the_context_does(start: Callable[..., Api], reference: Api) -> None:
-    """Without a limit the answer fills the context and is cut there; one token more is refused."""
+    """Without a limit the answer is cut at the end of the context; a longer prompt is refused."""
     prompt = reference.chat().json()["usage"]["prompt_tokens"]
     api = start(context_length=prompt + 5)
     body = api.chat().json()
@@ -169,12 +169,12 @@ def test_key_lets_in_whatever_the_case_of_the_scheme(
 
 
 def test_unknown_path_needs_no_key(start: Callable[..., Api]) -> None:
-    """What is not there is a 404 for everyone."""
+    """An unknown path is a 404 also without a key."""
     _error(start(api_key="secret-key").http.get("/v1/nothing"), 404)
 
 
 def test_every_answer_has_an_id_of_its_own(reference: Api) -> None:
-    """x-request-id is on answers and errors alike, and never twice the same."""
+    """Answers and errors have an x-request-id, which is unique."""
     responses = [reference.chat(), reference.chat([]), reference.http.get("/v1/nothing")]
     ids = {r.headers["x-request-id"] for r in responses}
 

@@ -23,7 +23,7 @@ STREAM = {"messages": [{"role": "user", "content": "x"}], "stream": True}
 
 @pytest.fixture
 def play(start: Callable[..., Api]) -> Callable[..., Api]:
-    """Starts a server that plays these faults."""
+    """Starts a server with these faults."""
     return lambda *faults: start(script=Script(faults=faults))
 
 
@@ -41,7 +41,7 @@ def play(start: Callable[..., Api]) -> Callable[..., Api]:
 def test_status_is_played_in_the_envelope(
     play: Callable[..., Api], status: int, kind: str, code: str | None
 ) -> None:
-    """A status comes with OpenAI's envelope, also where a stream was asked for."""
+    """An error status has OpenAI's error object, also for a request for a stream."""
     api = play(Fault(status=status), Fault(status=status))
 
     for response in (api.chat(), api.post(CHAT, **STREAM)):
@@ -54,14 +54,14 @@ def test_status_is_played_in_the_envelope(
 def test_retry_after_is_in_the_header(
     play: Callable[..., Api], seconds: float | None, header: str | None
 ) -> None:
-    """Retry-After has the seconds, and is absent unless asked for."""
+    """Retry-After has the seconds, and is missing by default."""
     response = play(Fault(status=429, retry_after=seconds)).chat()
 
     assert response.headers.get("retry-after") == header
 
 
 def test_status_on_ollamas_paths(play: Callable[..., Api]) -> None:
-    """There the envelope is Ollama's."""
+    """On Ollama's paths the error has Ollama's format."""
     response = play(Fault(status=503)).post("/api/chat", messages=[])
 
     assert response.status_code == 503
@@ -69,14 +69,14 @@ def test_status_on_ollamas_paths(play: Callable[..., Api]) -> None:
 
 
 def test_faults_pair_with_calls(play: Callable[..., Api]) -> None:
-    """None is no fault, and past the end there are none."""
+    """None means no fault, and there are no faults after the last one."""
     api = play(Fault(status=500), None, Fault(status=503))
 
     assert [api.chat().status_code for _ in range(5)] == [500, 200, 503, 200, 200]
 
 
 def test_delay_holds_the_first_byte(play: Callable[..., Api]) -> None:
-    """The answer comes no sooner than the delay."""
+    """The answer does not come before the delay."""
     api = play(Fault(delay=0.05))
     began = time.perf_counter()
 
@@ -87,7 +87,7 @@ def test_delay_holds_the_first_byte(play: Callable[..., Api]) -> None:
 
 
 def test_chunk_delay_spreads_a_stream(play: Callable[..., Api]) -> None:
-    """Chunks come one by one, this far apart."""
+    """Chunks come one by one, with the delay between them."""
     api = play(Fault(chunk_delay=0.005))
     at = []
     body = {"model": "mock", "max_tokens": 4, **STREAM}
@@ -107,7 +107,7 @@ def test_cut_before_any_byte(play: Callable[..., Api]) -> None:
 
 
 def test_cut_in_mid_stream(play: Callable[..., Api]) -> None:
-    """The stream stops after so many chunks, and is seen not to have ended."""
+    """The stream stops after so many chunks, and the client sees that it is incomplete."""
     api = play(Fault(cut_after=3))
     with api.http.stream("POST", CHAT, json={"model": "mock", **STREAM}) as response:
         parts = response.iter_raw()
@@ -119,13 +119,13 @@ def test_cut_in_mid_stream(play: Callable[..., Api]) -> None:
 
 
 def test_cut_of_a_whole_body(play: Callable[..., Api]) -> None:
-    """A whole body can be cut between the pieces that it is split into."""
+    """A body that is not streamed can be cut between the chunks that it is split into."""
     with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
         play(Fault(split_at=20, cut_after=2)).chat()
 
 
 def test_malformed_whole_body(play: Callable[..., Api]) -> None:
-    """A 200 whose body is no JSON."""
+    """The body of a 200 is not JSON."""
     response = play(Fault(malformed_json=True)).chat()
 
     assert response.status_code == 200
@@ -134,7 +134,7 @@ def test_malformed_whole_body(play: Callable[..., Api]) -> None:
 
 
 def test_malformed_event(play: Callable[..., Api]) -> None:
-    """One event of the stream is no JSON, the others are."""
+    """One event of the stream is not JSON, and the others are."""
     text = play(Fault(malformed_json=True)).post(CHAT, **STREAM).text
     data = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
     broken = [d for d in data if not _parses(d)]
@@ -144,7 +144,7 @@ def test_malformed_event(play: Callable[..., Api]) -> None:
 
 
 def test_malformed_line(play: Callable[..., Api]) -> None:
-    """The same for Ollama's NDJSON."""
+    """One line of Ollama's NDJSON is not JSON, and the others are."""
     lines = play(Fault(malformed_json=True)).post("/api/chat", **STREAM).text.splitlines()
 
     assert sum(not _parses(line) for line in lines) == 1
@@ -159,7 +159,7 @@ def _parses(text: str) -> bool:
 
 
 def test_content_type_is_replaced(play: Callable[..., Api]) -> None:
-    """The body is right and the content type wrong."""
+    """The body is right, and the content type is wrong."""
     response = play(Fault(content_type="text/html")).chat()
 
     assert response.headers["content-type"] == "text/html"
@@ -168,7 +168,7 @@ def test_content_type_is_replaced(play: Callable[..., Api]) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_bytes_are_cut_anew(play: Callable[..., Api], stream: bool) -> None:
-    """Chunks are of the size asked for, also inside a character, and nothing is lost."""
+    """Chunks have the given size, also inside a character, and no byte is lost."""
     api = play(None, Fault(split_at=7))
     prompt = [{"role": "user", "content": "Repeat this: 日本語 🎉"}]
     body = {"model": "mock", "messages": prompt, "stream": stream}
@@ -183,14 +183,14 @@ def test_bytes_are_cut_anew(play: Callable[..., Api], stream: bool) -> None:
 
 
 def _said(text: str) -> str:
-    """What is left of an answer without its id."""
+    """An answer without its id."""
     events = [line.removeprefix("data: ") for line in text.splitlines()]
     choices = [json.loads(e)["choices"][0] for e in events if e.startswith("{")]
     return "".join((c.get("message") or c["delta"]).get("content") or "" for c in choices)
 
 
 def test_bytes_are_cut_at_positions(play: Callable[..., Api]) -> None:
-    """Several numbers are positions in the body; those past its end do nothing."""
+    """Several numbers are positions in the body; those after its end have no effect."""
     api = play(Fault(split_at=(10, 3, 10_000_000)))
     with api.http.stream("POST", CHAT, json={"model": "mock", **STREAM}) as response:
         chunks = list(response.iter_raw())
@@ -200,7 +200,7 @@ def test_bytes_are_cut_at_positions(play: Callable[..., Api]) -> None:
 
 
 def test_keep_alive_is_dropped(play: Callable[..., Api]) -> None:
-    """The answer is whole and promises to keep the connection, which is then closed."""
+    """The answer is complete and does not announce that the connection is then closed."""
     api = play(Fault(drop_keepalive=True))
     with socket.create_connection(api.server.root_url.removeprefix("http://").split(":")) as raw:
         raw.settimeout(5)
@@ -215,7 +215,7 @@ def test_keep_alive_is_dropped(play: Callable[..., Api]) -> None:
 
 
 def test_calls_with_faults_are_recorded(play: Callable[..., Api]) -> None:
-    """A call that fails on purpose is among the calls."""
+    """A request with a fault is among the server's calls."""
     api = play(Fault(status=500), Fault(delay=0.001))
     api.chat()
     api.chat()

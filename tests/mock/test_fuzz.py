@@ -1,4 +1,4 @@
-"""Junk in every field: never a 5xx with the rules on, and an answer with all of them off."""
+"""Invalid values in every field: no 5xx with the rules, and an answer without all of them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ JUNK: list[Any] = [None, -1, 10**400, "\U0001f600", [], [None, {}], {"type": 1}]
 
 
 def _spoilt(value: Any) -> list[Any]:
-    """Copies of the value with junk in one place each, at every depth."""
+    """Copies of the value, each with one invalid value, at every depth."""
     if isinstance(value, dict):
         return [{**value, k: j} for k, v in value.items() for j in [*JUNK, *_spoilt(v)]]
     if isinstance(value, list):
@@ -115,13 +115,13 @@ def _spoilt(value: Any) -> list[Any]:
 
 
 def _worst(api: Api, route: str) -> dict[int, Any]:
-    """One body for each status that spoilt bodies come to."""
+    """One invalid body for each status in the answers to them."""
     return {api.http.post(route, json=b).status_code: b for b in _spoilt(FULL[route])}
 
 
 @pytest.mark.parametrize("route", FULL)
 def test_junk_is_never_the_servers_fault(reference: Api, route: str) -> None:
-    """Whatever is in a field, the answer is a 200 or a 4xx; Ollama's own API has a 500 as well."""
+    """Whatever is in a field, the answer is a 200 or a 4xx, and for Ollama's own API also a 500."""
     statuses = _worst(reference, route)
     refused = {200, 400, 404, 500} if route.startswith("/api/") else {200, 400, 404}
 

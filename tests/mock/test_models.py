@@ -1,4 +1,4 @@
-"""GET /v1/models and the addresses that say that a server is up."""
+"""GET /v1/models, and the paths by which clients see that a server is up."""
 
 from __future__ import annotations
 

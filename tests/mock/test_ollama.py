@@ -41,7 +41,7 @@ def _whole(api: Api, path: str = "/api/chat", **body: Any) -> Any:
 
 @pytest.mark.parametrize("model", ["mock", "mock:latest"])
 def test_chat_streams_unless_told_not_to(reference: Api, model: str) -> None:
-    """The default is NDJSON; its lines join to the whole answer, with or without a tag."""
+    """The default is NDJSON, whose lines join to the whole answer, with or without a tag."""
     *parts, last = _lines(reference.post("/api/chat", model=model, messages=USER))
     whole = _whole(reference, model=model)
 
@@ -53,7 +53,7 @@ def test_chat_streams_unless_told_not_to(reference: Api, model: str) -> None:
 
 
 def test_generate_streams_unless_told_not_to(reference: Api) -> None:
-    """The same for generate, whose last line has the context."""
+    """Lines of generate join to the whole answer too, and the last one has the context."""
     *parts, last = _lines(reference.post("/api/generate", prompt="Tell me."))
     whole = _whole(reference, "/api/generate")
 
@@ -64,7 +64,7 @@ def test_generate_streams_unless_told_not_to(reference: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 def test_options_are_kept(reference: Api, path: str) -> None:
-    """num_predict, stop and seed act as their counterparts do."""
+    """num_predict, stop and seed have the same effect as their names in OpenAI's API."""
     text = "response" if path == "/api/generate" else "message"
     cut = _whole(reference, path, options={"num_predict": 3})
     unlimited = _whole(reference, path, options={"num_predict": -1})
@@ -89,7 +89,7 @@ def test_stop_option_ends_the_answer(reference: Api) -> None:
     "given", ["json", {"type": "object", "properties": {"n": {"const": 7}}, "required": ["n"]}]
 )
 def test_format_is_kept(reference: Api, path: str, given: Any) -> None:
-    """Both forms of format lead to JSON, a schema to what fits it."""
+    """Both forms of format give JSON, and a schema gives JSON that fits it."""
     body = _whole(reference, path, format=given)
     value = json.loads(body["response"] if "response" in body else body["message"]["content"])
 
@@ -98,7 +98,7 @@ def test_format_is_kept(reference: Api, path: str, given: Any) -> None:
 
 
 def test_thinking_has_a_field_of_its_own(reference: Api) -> None:
-    """Thinking comes on request, before the answer, and not in it."""
+    """Thinking comes if it is wanted, before the answer and not in its text."""
     whole = _whole(reference, think=True)["message"]
     lines = _lines(reference.post("/api/chat", messages=USER, think="low"))
     generated = _whole(reference, "/api/generate", think=True)
@@ -110,7 +110,7 @@ def test_thinking_has_a_field_of_its_own(reference: Api) -> None:
 
 
 def test_call_has_arguments_as_an_object(reference: Api) -> None:
-    """A call comes whole, in one line of a stream, with an object for arguments."""
+    """A call is complete in one line of a stream, and its arguments are an object."""
     prompt = [{"role": "user", "content": "What is the weather in Paris?"}]
     (call,) = _whole(reference, messages=prompt, tools=[TOOL])["message"]["tool_calls"]
     first, last = _lines(reference.post("/api/chat", messages=prompt, tools=[TOOL]))
@@ -121,7 +121,7 @@ def test_call_has_arguments_as_an_object(reference: Api) -> None:
 
 
 def test_tool_result_is_used(reference: Api) -> None:
-    """A message of the role tool leads to text."""
+    """The answer to a message with the role tool is text."""
     call = {"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
     turns = [
         {"role": "user", "content": "What is the weather in Paris?"},
@@ -133,7 +133,7 @@ def test_tool_result_is_used(reference: Api) -> None:
 
 
 def test_system_text_is_obeyed(reference: Api) -> None:
-    """Generate takes a system text beside the prompt."""
+    """Generate accepts a system text besides the prompt."""
     body = _whole(reference, "/api/generate", system="Answer only with the word MANGO.")
 
     assert body["response"] == "MANGO"
@@ -178,7 +178,7 @@ def test_errors_are_one_string(
 
 
 def test_model_routes_describe_the_model(reference: Api) -> None:
-    """tags, ps and show speak of the same model, by its tag."""
+    """tags, ps and show describe the same model by its tag."""
     (stored,) = reference.http.get("/api/tags").json()["models"]
     (loaded,) = reference.http.get("/api/ps").json()["models"]
     shown = reference.post("/api/show").json()
@@ -191,13 +191,13 @@ def test_model_routes_describe_the_model(reference: Api) -> None:
 
 
 def test_root_and_version_answer(reference: Api) -> None:
-    """What clients probe is there."""
+    """The paths that clients probe exist."""
     assert reference.http.get("/").text == "Ollama is running"
     assert reference.http.get("/api/version").json().keys() == {"version"}
 
 
 def test_pulled_model_answers(start: Any) -> None:
-    """A pull reports its bytes and its end, and from then on the model is there."""
+    """A pull reports its bytes and its end, and after it the server has the model."""
     api = start()
     lines = _lines(api.post("/api/pull", model="tiny"))
     sizes = [(x["completed"], x["total"]) for x in lines if "completed" in x]
@@ -211,7 +211,7 @@ def test_pulled_model_answers(start: Any) -> None:
 
 
 def test_failed_pull_says_so_inside_its_stream(reference: Api) -> None:
-    """What the registry does not have is an error line under status 200, or a 500 if whole."""
+    """For an unknown model a streamed pull has an error line after status 200, else it is a 500."""
     *_, last = _lines(reference.post("/api/pull", model="no-such-model"))
     whole = reference.post("/api/pull", model="no-such-model", stream=False)
 

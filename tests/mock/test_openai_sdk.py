@@ -1,4 +1,4 @@
-"""The official SDK takes the mock for OpenAI."""
+"""The official SDK works with the mock as with OpenAI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOOL = {
 
 
 class Person(BaseModel):
-    """What the structured answers are parsed into."""
+    """The type of the structured answers."""
 
     name: str
     kind: Literal["cat", "dog"]
@@ -46,13 +46,13 @@ def server() -> Iterator[MockServer]:
 
 @pytest.fixture(scope="module")
 def client(server: MockServer) -> Iterator[openai.OpenAI]:
-    """The SDK, aimed at the server."""
+    """The SDK's client for the server."""
     with openai.OpenAI(base_url=server.base_url, api_key="secret-key", max_retries=0) as client:
         yield client
 
 
 def test_chat(client: openai.OpenAI) -> None:
-    """A chat completion comes back typed, with the request's id."""
+    """A chat completion is typed and has the request's id."""
     answer = client.chat.completions.create(model="mock", messages=USER)
 
     assert answer.choices[0].message.content
@@ -61,7 +61,7 @@ def test_chat(client: openai.OpenAI) -> None:
 
 
 def test_chat_stream(client: openai.OpenAI) -> None:
-    """The SDK's own accumulation of the stream gives the whole answer."""
+    """The SDK joins the stream to the whole answer."""
     whole = client.chat.completions.create(model="mock", messages=USER)
     with client.chat.completions.stream(
         model="mock", messages=USER, stream_options={"include_usage": True}
@@ -80,7 +80,7 @@ def test_chat_parse(client: openai.OpenAI) -> None:
 
 
 def test_streamed_tool_call(client: openai.OpenAI) -> None:
-    """Fragments of a call are put together and parsed."""
+    """The SDK joins and parses the parts of a call."""
     with client.chat.completions.stream(model="mock", messages=USER, tools=[TOOL]) as stream:
         final = stream.get_final_completion()
 
@@ -101,7 +101,7 @@ def test_responses(client: openai.OpenAI) -> None:
 
 
 def test_responses_stream(client: openai.OpenAI) -> None:
-    """The SDK's own accumulation of the events gives the final response."""
+    """The SDK joins the events to the final response."""
     with client.responses.stream(model="mock", input="Tell me.") as stream:
         deltas = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
         final = stream.get_final_response()
@@ -117,7 +117,7 @@ def test_responses_parse(client: openai.OpenAI) -> None:
 
 
 def test_embeddings(client: openai.OpenAI) -> None:
-    """The SDK asks for base64 by itself, and gets what float says."""
+    """The SDK asks for base64 by default, and gets the same values as with float."""
     plain = client.embeddings.create(model="mock", input="x", encoding_format="float")
     encoded = client.embeddings.create(model="mock", input="x")
 
@@ -134,7 +134,7 @@ def test_completions_and_models(client: openai.OpenAI) -> None:
 
 
 def test_errors_are_the_sdks(server: MockServer, client: openai.OpenAI) -> None:
-    """Each refusal raises the SDK's class for it, with code and param."""
+    """Each refusal raises the SDK's own class for it, with code and param."""
     with pytest.raises(openai.NotFoundError) as unknown:
         client.chat.completions.create(model="nope", messages=USER)
     with pytest.raises(openai.BadRequestError) as wrong:
@@ -152,7 +152,7 @@ def test_errors_are_the_sdks(server: MockServer, client: openai.OpenAI) -> None:
 
 
 def test_retries_reach_the_answer(server: MockServer, client: openai.OpenAI) -> None:
-    """The SDK's own retries get past faults."""
+    """The SDK's own retries succeed after faults."""
     server.play(Script(replies=["at last"], faults=[Fault(status=503, retry_after=0.01)] * 2))
     patient = client.with_options(max_retries=2)
 

@@ -67,7 +67,7 @@ def test_body_has_every_field_of_openai(reference: Api) -> None:
 
 
 def test_items_say_what_a_string_says(reference: Api) -> None:
-    """A list of input items is the same question as a string."""
+    """A list of input items is the same as a string."""
     parts = [{"type": "input_text", "text": "Tell me."}]
     items = [{"type": "message", "role": "user", "content": parts}]
 
@@ -75,14 +75,14 @@ def test_items_say_what_a_string_says(reference: Api) -> None:
 
 
 def test_instructions_are_obeyed(reference: Api) -> None:
-    """Instructions act as a system message."""
+    """Instructions have the effect of a system message."""
     body = _create(reference, input="Hi", instructions="Answer only with the word MANGO.")
 
     assert _text(body) == "MANGO"
 
 
 def test_token_limit_makes_it_incomplete(reference: Api) -> None:
-    """What the limit cuts has the status incomplete, with the reason."""
+    """An output that the limit cuts has the status incomplete, and the response has the reason."""
     body = _create(reference, input="Tell me.", max_output_tokens=4)
 
     assert body["status"] == body["output"][0]["status"] == "incomplete"
@@ -91,7 +91,7 @@ def test_token_limit_makes_it_incomplete(reference: Api) -> None:
 
 
 def test_stored_response_is_kept_until_deleted(reference: Api) -> None:
-    """A response can be retrieved and deleted, and is gone then."""
+    """A response can be retrieved and deleted, and is not found after that."""
     body = _create(reference, input="Tell me.")
     path = f"{PATH}/{body['id']}"
 
@@ -102,7 +102,7 @@ def test_stored_response_is_kept_until_deleted(reference: Api) -> None:
 
 
 def test_unstored_response_is_not_kept(reference: Api) -> None:
-    """With store false there is nothing to retrieve or to go on from."""
+    """With store false the response can be neither retrieved nor continued."""
     body = _create(reference, input="Tell me.", store=False)
 
     assert reference.http.get(f"{PATH}/{body['id']}").status_code == 404
@@ -112,7 +112,7 @@ def test_unstored_response_is_not_kept(reference: Api) -> None:
 
 
 def test_conversation_goes_on_from_a_response(reference: Api) -> None:
-    """previous_response_id brings the whole history, through several turns."""
+    """previous_response_id adds the whole history, over several turns."""
     one = _create(reference, input="My name is Ludmila.")
     two = _create(reference, input="Tell me.", previous_response_id=one["id"])
     three = _create(reference, input="What is my name?", previous_response_id=two["id"])
@@ -122,7 +122,7 @@ def test_conversation_goes_on_from_a_response(reference: Api) -> None:
 
 
 def test_function_is_called_and_its_result_used(reference: Api) -> None:
-    """A call has an id of its own and of the call, and its output leads to text."""
+    """A call has an item id and a call id, and the answer to its output is text."""
     body = _create(reference, input="What is the weather in Paris?", tools=[TOOL])
     (call,) = body["output"]
 
@@ -142,7 +142,7 @@ def test_function_is_called_and_its_result_used(reference: Api) -> None:
     ],
 )
 def test_tool_choice_is_kept(reference: Api, choice: Any, kinds: list[str]) -> None:
-    """none, required and a named function decide what comes out."""
+    """none, required and a named function decide the kind of the output."""
     body = _create(reference, input="Hello.", tools=[TOOL], tool_choice=choice)
 
     assert [item["type"] for item in body["output"]] == kinds
@@ -150,7 +150,7 @@ def test_tool_choice_is_kept(reference: Api, choice: Any, kinds: list[str]) -> N
 
 
 def test_text_format_is_kept(reference: Api) -> None:
-    """The text fits the schema of text.format, which is said back."""
+    """The text fits the schema of text.format, which the response repeats."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     wanted = {"format": {"type": "json_schema", "name": "x", "schema": schema, "strict": True}}
     body = _create(reference, input="Tell me.", text=wanted)
@@ -160,7 +160,7 @@ def test_text_format_is_kept(reference: Api) -> None:
 
 
 def test_logprobs_come_on_request(reference: Api) -> None:
-    """Include asks for the logprobs of the output text."""
+    """The logprobs of the output text are sent if include names them."""
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
     body = _create(reference, input="Tell me.", max_output_tokens=3, **asked)
     entries = body["output"][0]["content"][0]["logprobs"]
@@ -170,7 +170,7 @@ def test_logprobs_come_on_request(reference: Api) -> None:
 
 
 def test_stream_has_every_event_in_order(reference: Api) -> None:
-    """From created to completed, numbered from 0, each delta in its place."""
+    """Events are numbered from 0, go from created to completed, and name each delta's place."""
     events = _stream(reference, input="Tell me.")
 
     assert [e["sequence_number"] for e in events] == list(range(len(events)))
@@ -214,7 +214,7 @@ def test_stream_ends_as_the_response_does(reference: Api) -> None:
 
 
 def test_stream_of_a_function_call(reference: Api) -> None:
-    """Arguments come in deltas that join to the call's."""
+    """The deltas of the arguments join to those of the call."""
     events = _stream(reference, input="What is the weather in Paris?", tools=[TOOL])
     kind = "response.function_call_arguments"
     joined = "".join(e["delta"] for e in events if e["type"] == f"{kind}.delta")

@@ -1,4 +1,4 @@
-"""The table of rules: each refuses its bad input, and lets it pass when switched off."""
+"""The table of rules: each refuses its invalid input, and accepts it if it is switched off."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def _body(route: str, wrong: dict[str, Any]) -> dict[str, Any]:
 def test_rule_refuses_and_can_be_switched_off(
     start: Callable[..., Api], reference: Api, rule: str, route: str, wrong: dict[str, Any]
 ) -> None:
-    """Its bad input is refused with the rule, and a 200 without it and with all others."""
+    """The invalid input is refused with the rule, and is a 200 without it and with all others."""
     lenient = start(behaviour=Behaviour(without_rules=frozenset({rule})))
     body = _body(route, wrong)
 
@@ -251,7 +251,7 @@ def test_rule_refuses_and_can_be_switched_off(
 
 @pytest.mark.parametrize("rule", TOGETHER)
 def test_rule_behind_another_one(start: Callable[..., Api], rule: str) -> None:
-    """Where two rules refuse the same input, it passes once both are off."""
+    """If two rules refuse the same input, it is accepted if both are switched off."""
     others, wrong = TOGETHER[rule]
     first = start(behaviour=Behaviour(without_rules=frozenset(others)))
     both = start(behaviour=Behaviour(without_rules=frozenset({*others, rule})))
@@ -294,7 +294,7 @@ def test_rule_on_more_than_the_body(
 
 
 def test_every_rule_is_tried() -> None:
-    """The tables above leave no rule out."""
+    """The tables above contain every rule."""
     elsewhere = {name for name in table.OTHER_RULES if not name.startswith("resp.previous")}
 
     assert {rule for rule, _, _ in BAD} | TOGETHER.keys() == set(table.names()) - elsewhere
@@ -302,11 +302,11 @@ def test_every_rule_is_tried() -> None:
 
 @pytest.mark.parametrize("route", GOOD)
 def test_good_bodies_break_no_rule(reference: Api, route: str) -> None:
-    """What the tables spoil is good to begin with."""
+    """The bodies that the tables change are valid before the change."""
     assert reference.http.post(route, json=GOOD[route]).status_code == 200
 
 
 def test_unknown_rule_is_an_error_of_the_caller(start: Callable[..., Api]) -> None:
-    """A rule that does not exist cannot be switched off without a word."""
+    """To switch off a rule that does not exist is an error."""
     with pytest.raises(ValueError, match=r"chat\.typo"):
         start(behaviour=Behaviour(without_rules=frozenset({"chat.typo"})))

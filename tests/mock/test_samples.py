@@ -1,4 +1,4 @@
-"""The shapes of the mock's answers against recorded answers of real servers."""
+"""The shapes of the mock's answers, compared with recorded answers of real servers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _lines(name: str) -> list[Any]:
 
 
 def _kinds(value: Any) -> Any:
-    """The keys of a value and the kinds of its leaves, lists by their first item."""
+    """The keys of a value and the types in it; the first item stands for a list."""
     if isinstance(value, dict):
         return {k: _kinds(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -99,7 +99,7 @@ def test_streams_have_the_shape_of_ollama(
 
 @pytest.mark.parametrize("path", ["/api/tags", "/api/version", "/api/ps"])
 def test_model_routes_have_the_shape_of_ollama(reference: Api, path: str) -> None:
-    """What describes the model has the recorded keys and kinds."""
+    """The descriptions of the model have the recorded keys and kinds."""
     sample = f"ollama/native_{path.removeprefix('/api/').replace('ps', 'ps_after')}.json"
 
     assert _kinds(reference.http.get(path).json()) == _kinds(_body(sample))
@@ -120,7 +120,7 @@ def test_model_routes_have_the_shape_of_ollama(reference: Api, path: str) -> Non
 def test_openai_answers_have_what_vllm_has(
     reference: Api, sample: str, path: str, body: dict[str, Any]
 ) -> None:
-    """No key of vLLM's answer is missing, its own additions aside."""
+    """No key of vLLM's answer is missing, except vLLM's own additions."""
     missing = _missing(_body(sample), reference.post(path, **body).json())
 
     assert missing == set()

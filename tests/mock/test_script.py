@@ -1,4 +1,4 @@
-"""Scripted replies, and the record of calls."""
+"""Scripted replies, and the list of received requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALL = {"function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
 
 
 def test_replies_come_in_order(start: Callable[..., Api]) -> None:
-    """Each call takes the next reply; past the end the reference answers."""
+    """Each request uses the next reply; after the last one the reference answers."""
     api = start(script=Script(replies=["one", "two"]))
 
     assert [api.text(), api.text()] == ["one", "two"]
@@ -34,14 +34,14 @@ def test_replies_come_in_order(start: Callable[..., Api]) -> None:
 
 
 def test_script_may_be_endless(start: Callable[..., Api]) -> None:
-    """Any iterable will do."""
+    """Replies may be any iterable, also an endless one."""
     api = start(script=Script(replies=itertools.cycle(["a", "b"])))
 
     assert [api.text() for _ in range(5)] == list("ababa")
 
 
 def test_script_is_replaced_while_running(start: Callable[..., Api]) -> None:
-    """Play takes the place of what was left."""
+    """`play` replaces the remaining replies."""
     api = start(script=Script(replies=["old", "old"]))
     assert api.text() == "old"
     api.server.play(Script(replies=["new"]))
@@ -50,7 +50,7 @@ def test_script_is_replaced_while_running(start: Callable[..., Api]) -> None:
 
 
 def test_failed_call_takes_no_reply(start: Callable[..., Api]) -> None:
-    """A fault and a refusal leave the reply to the next call: a retry gets it."""
+    """A fault and a refusal do not use a reply, so a retry gets it."""
     api = start(script=Script(replies=["kept"], faults=[Fault(status=503)]))
     statuses = [api.chat().status_code, api.chat([]).status_code]
 
@@ -83,7 +83,7 @@ def test_scripted_message_is_sent_as_it_is(start: Callable[..., Api], stream: bo
 
 
 def test_scripted_refusal(start: Callable[..., Api]) -> None:
-    """A refusal has its own field, and no content."""
+    """A refusal is in its own field, and there is no content."""
     api = start(script=Script(replies=[{"refusal": "No."}] * 3))
     message = api.said()["message"]
     deltas = [c["choices"][0]["delta"] for c in api.chunks()]
@@ -95,7 +95,7 @@ def test_scripted_refusal(start: Callable[..., Api]) -> None:
 
 
 def test_limits_hold_for_scripts(start: Callable[..., Api]) -> None:
-    """Token limit and stop sequences cut a scripted text as any other."""
+    """Token limit and stop sequences cut a scripted text like any other."""
     api = start(script=Script(replies=["one two three four"] * 2))
     cut = api.said(max_tokens=2)
 
@@ -115,14 +115,14 @@ def test_limits_hold_for_scripts(start: Callable[..., Api]) -> None:
 def test_every_generating_route_follows_the_script(
     start: Callable[..., Api], path: str, body: dict[str, Any]
 ) -> None:
-    """The script is one for all routes."""
+    """All routes use the same script."""
     api = start(script=Script(replies=["zebra"]))
 
     assert '"zebra"' in api.post(path, **body).text
 
 
 def test_mistake_in_a_script_is_not_silent(start: Callable[..., Api]) -> None:
-    """A key that no message has is an error, at once and at the server's end."""
+    """An unknown key of a message is an error for the client and at the end of the server."""
     api = start(script=Script(replies=[{"contents": "typo"}]))
     response = api.chat()
 
@@ -145,7 +145,7 @@ def test_mistake_in_a_script_is_not_silent(start: Callable[..., Api]) -> None:
 def test_item_of_a_wrong_type_is_not_silent(
     start: Callable[..., Api], script: Script, words: str
 ) -> None:
-    """It is seen when its turn comes, since a script may be endless."""
+    """The item is an error when it is used, because a script may be endless."""
     api = start(script=script)
 
     assert words in api.chat().json()["error"]["message"]
@@ -169,7 +169,7 @@ def test_item_of_a_wrong_type_is_not_silent(
     ],
 )
 def test_wrong_argument_says_what_is_meant(make: Callable[[], Any], words: str) -> None:
-    """A server that is set up wrong is not made."""
+    """A wrong argument is an error whose message suggests the right one."""
     with pytest.raises(InvalidFieldError) as caught:
         make()
 
@@ -177,7 +177,7 @@ def test_wrong_argument_says_what_is_meant(make: Callable[[], Any], words: str) 
 
 
 def test_calls_are_recorded(start: Callable[..., Api]) -> None:
-    """Method, path, query, headers, bytes and JSON, refused and unknown ones included."""
+    """The list has method, path, query, headers, bytes and JSON, also of refused requests."""
     api = start()
     api.http.post("/v1/completions?a=b", json={"prompt": "é"}, headers={"X-Test": "1"})
     api.http.get("/v1/nothing")

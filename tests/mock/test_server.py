@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_addresses() -> None:
-    """Both addresses are on loopback, and the API's ends in /v1."""
+    """Both addresses are on loopback, and the address of the API ends in /v1."""
     with MockServer() as server:
         assert server.base_url == f"{server.root_url}/v1"
         assert server.root_url.startswith("http://127.0.0.1:")
@@ -31,7 +31,7 @@ def test_addresses() -> None:
 
 
 def test_port_is_closed_after_the_end() -> None:
-    """Nothing answers once the block is left, and the thread is gone."""
+    """After the block nothing answers, and the thread has ended."""
     with MockServer() as server:
         url = server.base_url
         threads = threading.active_count()
@@ -42,7 +42,7 @@ def test_port_is_closed_after_the_end() -> None:
 
 
 def test_stop_does_not_wait_for_answers(start: Callable[..., Api]) -> None:
-    """A call that hangs is dropped when the server stops; stopping twice does no harm."""
+    """A request without an answer is dropped when the server stops; a second stop has no effect."""
     api = start(script=Script(faults=[Fault(delay=600)]))
     failed: list[Exception] = []
 
@@ -72,7 +72,7 @@ def test_taken_port_is_said_in_one_line() -> None:
 
 
 def test_chosen_port_is_used() -> None:
-    """A port that is given is the port that answers, again and again."""
+    """A server listens on the given port, and so does a second one after it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -83,7 +83,7 @@ def test_chosen_port_is_used() -> None:
 
 
 def test_calls_at_once_keep_apart(reference: Api) -> None:
-    """Many at once, streamed and whole: each gets its own answer, under its own id."""
+    """Of many requests at once, streamed or not, each gets its own answer with its own id."""
 
     def ask(number: int) -> tuple[str, str]:
         prompt = f"Repeat exactly: marker-{number}"

@@ -1,4 +1,4 @@
-"""response_format: values that fit any JSON schema, and refusals of the impossible."""
+"""response_format: values that fit any JSON schema, and refusals of impossible schemas."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _format(schema: Any) -> Any:
 
 @pytest.mark.parametrize("name", NASTY)
 def test_answer_fits_the_schema(reference: Api, name: str) -> None:
-    """The text is JSON that the schema accepts, formats included."""
+    """The text is JSON that fits the schema, also its formats."""
     schema = NASTY[name]
     text = reference.text(response_format=_format(schema))
 
@@ -206,7 +206,7 @@ def test_answer_fits_the_schema(reference: Api, name: str) -> None:
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_schema_that_no_value_fits_is_refused(reference: Api, name: str) -> None:
-    """What cannot be answered is a 400, not a wrong answer."""
+    """A schema that no value fits is a 400, and not a wrong answer."""
     response = reference.chat(response_format=_format(IMPOSSIBLE[name]))
 
     assert response.status_code == 400
@@ -215,7 +215,7 @@ def test_schema_that_no_value_fits_is_refused(reference: Api, name: str) -> None
 
 @pytest.mark.parametrize("name", INVALID)
 def test_what_is_no_schema_is_refused(reference: Api, name: str) -> None:
-    """A broken schema is a 400 that names the field."""
+    """An invalid schema is a 400 that names the field."""
     response = reference.chat(response_format=_format(INVALID[name]))
 
     assert response.status_code == 400
@@ -223,7 +223,7 @@ def test_what_is_no_schema_is_refused(reference: Api, name: str) -> None:
 
 
 def test_json_object_is_an_object(reference: Api) -> None:
-    """JSON mode answers with an object that has something in it."""
+    """JSON mode gives an object that is not empty."""
     text = reference.text("Answer in JSON.", response_format={"type": "json_object"})
 
     assert json.loads(text)
@@ -238,7 +238,7 @@ def test_names_of_the_prompt_fill_the_strings(reference: Api) -> None:
 
 
 def test_stream_and_tools_keep_the_schema(reference: Api) -> None:
-    """Streamed, and beside tools that are not called, the answer still fits."""
+    """The answer fits the schema also in a stream, and besides tools that are not called."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     tool = {"type": "function", "function": {"name": "unrelated"}}
     chunks = reference.chunks(response_format=_format(schema))
@@ -249,7 +249,7 @@ def test_stream_and_tools_keep_the_schema(reference: Api) -> None:
 
 
 def test_token_limit_cuts_the_json(reference: Api) -> None:
-    """An answer that does not fit the limit is cut and says so."""
+    """An answer longer than the limit is cut, and its finish reason is length."""
     choice = reference.said(response_format=_format(NASTY["wide"]), max_tokens=9)
 
     assert choice["finish_reason"] == "length"

@@ -70,7 +70,7 @@ def test_arguments_come_from_the_prompt(reference: Api) -> None:
 def test_choice_decides_which_tools_are_called(
     reference: Api, prompt: str, params: dict[str, Any], names: list[str], reason: str
 ) -> None:
-    """tool_choice and parallel_tool_calls are kept, with OpenAI's finish reasons."""
+    """tool_choice and parallel_tool_calls are followed, with OpenAI's finish reasons."""
     choice = reference.said(prompt, tools=[WEATHER, TIME], **params)
 
     assert [name for name, _ in _calls(choice)] == names
@@ -105,7 +105,7 @@ def test_stream_ends_with_the_reason(reference: Api) -> None:
 
 
 def test_result_is_answered_in_text(reference: Api) -> None:
-    """The round trip ends: after the tool's result comes text, not another call."""
+    """The answer to a tool's result is text, and not another call."""
     call = reference.said(ONE, tools=[WEATHER])["message"]
     result = {
         "role": "tool",
@@ -120,7 +120,7 @@ def test_result_is_answered_in_text(reference: Api) -> None:
 
 
 def test_token_limit_cuts_the_arguments(reference: Api) -> None:
-    """Arguments count, and what does not fit is cut and says so."""
+    """Arguments count as tokens, and the limit cuts them with the finish reason length."""
     choice = reference.said(ONE, tools=[WEATHER], max_tokens=6)
     (call,) = choice["message"]["tool_calls"]
     whole = json.dumps(_calls(reference.said(ONE, tools=[WEATHER]))[0][1], ensure_ascii=False)
@@ -131,7 +131,7 @@ def test_token_limit_cuts_the_arguments(reference: Api) -> None:
 
 
 def test_arguments_in_history_need_not_be_json(reference: Api) -> None:
-    """A call of an earlier turn with broken arguments is no reason to fail."""
+    """A call of an earlier turn may have invalid arguments."""
     function = {"name": "f", "arguments": "{not json"}
     call = {"id": "a", "type": "function", "function": function}
     turns = [

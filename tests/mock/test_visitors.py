@@ -1,4 +1,4 @@
-"""No web page talks to the mock server unless it was asked to let it."""
+"""Web pages cannot use the mock server unless it is configured to allow them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _asked(url: str, **headers: str) -> httpx.Response:
 
 
 def test_name_of_another_host_is_refused_and_not_counted() -> None:
-    """A name that leads here by DNS rebinding gets a 403 that says what to do."""
+    """A request with an unknown host name (DNS rebinding) gets a 403 that says what to do."""
     with MockServer() as server:
         refused = _asked(server.root_url, Host="evil.example")
 
@@ -26,13 +26,13 @@ def test_name_of_another_host_is_refused_and_not_counted() -> None:
 
 
 def test_allowed_name_is_answered() -> None:
-    """The name of this machine in a container's network, say."""
+    """A name in allowed_hosts is accepted, such as the one in a container's network."""
     with MockServer(allowed_hosts=["mock.internal"]) as server:
         assert _asked(server.root_url, Host="mock.internal:80").status_code == 200
 
 
 def test_pages_read_nothing_by_default() -> None:
-    """No CORS header of any kind, also in the answer to a preflight."""
+    """By default there is no CORS header, also in the answer to a preflight request."""
     with MockServer() as server:
         asked = httpx.options(
             f"{server.base_url}/models",
@@ -46,7 +46,7 @@ def test_pages_read_nothing_by_default() -> None:
 
 @pytest.mark.parametrize(("origin", "allowed"), [(_PAGE, _PAGE), ("http://other.example", None)])
 def test_page_that_may_read(origin: str, allowed: str | None) -> None:
-    """The origin that was named, and no other."""
+    """Only the configured origin is allowed."""
     with MockServer(cors=[_PAGE]) as server:
         reply = _asked(server.root_url, Origin=origin)
 

@@ -1,4 +1,4 @@
-"""What vLLM adds to OpenAI's API: token ids, its tokenizer, constraints, many chats at once."""
+"""vLLM's additions to OpenAI's API: token ids, the tokenizer, constraints, batches of chats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEATHER = {
 
 
 def test_tokens_go_there_and_back(reference: Api) -> None:
-    """A text's ids are counted, and are the text again."""
+    """The ids of a text are counted, and detokenize gives the text."""
     told = reference.post("/tokenize", prompt="Hello, big world", return_token_strs=True).json()
     assert told["count"] == len(told["tokens"]) == len(told["token_strs"])
     assert told["max_model_len"] == 8192
@@ -32,7 +32,7 @@ def test_tokens_go_there_and_back(reference: Api) -> None:
 
 @pytest.mark.parametrize("tools", [[], [WEATHER]])
 def test_a_chat_is_tokenized_as_it_is_counted(reference: Api, tools: list[Any]) -> None:
-    """The ids of messages are those that a chat reports, as many as its usage says."""
+    """The ids of messages are those that a chat reports, and as many as in its usage."""
     more = {"tools": tools} if tools else {}
     body = reference.chat(PROMPT, return_token_ids=True, max_tokens=2, **more).json()
     messages = [{"role": "user", "content": PROMPT}]
@@ -43,7 +43,7 @@ def test_a_chat_is_tokenized_as_it_is_counted(reference: Api, tools: list[Any]) 
 
 
 def test_ids_of_an_answer_are_its_tokens(reference: Api) -> None:
-    """There are as many ids as tokens, and they are the answer's text."""
+    """There are as many ids as tokens, and detokenize gives the answer's text."""
     body = reference.chat(PROMPT, return_token_ids=True).json()
     (choice,) = body["choices"]
     assert len(choice["token_ids"]) == body["usage"]["completion_tokens"]
@@ -61,7 +61,7 @@ def test_ids_of_an_answer_are_its_tokens(reference: Api) -> None:
     ],
 )
 def test_a_stream_has_the_ids_of_the_whole(reference: Api, params: dict[str, Any]) -> None:
-    """Reasoning, text and calls bring their ids; the prompt's come with the first chunk."""
+    """Reasoning, text and calls have their ids; the first chunk has those of the prompt."""
     params = {"temperature": 0, "return_token_ids": True} | params
     whole = reference.chat(PROMPT, **params).json()
     first, *others = reference.chunks(PROMPT, **params)
@@ -75,7 +75,7 @@ def test_a_stream_has_the_ids_of_the_whole(reference: Api, params: dict[str, Any
 
 
 def test_ids_are_given_when_they_are_asked_for(reference: Api) -> None:
-    """Nobody who did not ask for them sees them."""
+    """Answers have token ids only if the request asks for them."""
     assert "prompt_token_ids" not in reference.chat(PROMPT).json()
     assert "token_ids" not in reference.said(PROMPT)
 
@@ -92,7 +92,7 @@ def test_ids_are_given_when_they_are_asked_for(reference: Api) -> None:
 def test_an_answer_is_held_to_its_constraint(
     reference: Api, constraint: Any, pattern: str, *, stream: bool
 ) -> None:
-    """A choice, an expression and a grammar give plain text, not JSON."""
+    """A choice, a regular expression and a grammar give plain text, not JSON."""
     if stream:
         chunks = reference.chunks(structured_outputs=constraint)
         said = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks)
@@ -103,14 +103,14 @@ def test_an_answer_is_held_to_its_constraint(
 
 @pytest.mark.parametrize("as_text", [True, False])
 def test_a_schema_can_be_given_as_text_too(reference: Api, *, as_text: bool) -> None:
-    """VLLM takes a JSON schema in either form."""
+    """A JSON schema may be an object or a text, as in vLLM."""
     schema = {"type": "object", "properties": {"a": {"const": 7}}, "required": ["a"]}
     given = json.dumps(schema) if as_text else schema
     assert json.loads(reference.text(structured_outputs={"json": given})) == {"a": 7}
 
 
 def test_a_batch_answers_every_conversation(reference: Api) -> None:
-    """There is one choice a conversation, said as alone, and one usage for all."""
+    """Each conversation has one choice, as if it were alone, and there is one usage for all."""
     prompts = ["Repeat exactly: one", "Repeat exactly: two or three"]
     chats = [[{"role": "user", "content": p}] for p in prompts]
     body = reference.post("/v1/chat/completions/batch", messages=chats).json()
