@@ -1,4 +1,4 @@
-"""Chainette itself where it is installed, a stand-in elsewhere; and chains of two steps."""
+"""Chainette if it is installed, or else a stand-in, and chains of two steps."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Question(BaseModel):
-    """What a chain is given."""
+    """The input of a chain."""
 
     text: str
 
 
 class Answer(BaseModel):
-    """What the first step asks for."""
+    """The answer of the first step."""
 
     answer: str
 
 
 class Grade(BaseModel):
-    """What the second step asks for."""
+    """The answer of the second step."""
 
     grade: Literal["good", "bad"]
 
@@ -61,7 +61,7 @@ def _forget() -> None:
 
 @pytest.fixture
 def chainette(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Chainette, freshly imported, since `install` and `register_engine` change it."""
+    """Chainette, imported again, because `install` and `register_engine` change it."""
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "OLLAMA_", "VLLM_", "HOSTED_VLLM_")):
             monkeypatch.delenv(name)
@@ -76,7 +76,7 @@ def chainette(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def real(chainette: Any) -> Path:
-    """The checkout that the real Chainette was installed from; skips where it is a stand-in."""
+    """The checkout from which Chainette was installed; skips if it is the stand-in."""
     if not _REAL or "CHAINETTE_SOURCE" not in os.environ:
         pytest.skip("needs Chainette itself; run: CHAINETTE_SOURCE=<checkout> nox -s chainette")
     return _SOURCE
@@ -84,7 +84,7 @@ def real(chainette: Any) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[MockServer]:
-    """A mock server of this test alone."""
+    """A mock server for one test."""
     with MockServer() as running:
         yield running
 
@@ -128,7 +128,7 @@ def questions() -> list[Question]:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Callable[[str], list[Any]]:
-    """What the chain wrote of a step into the folder ``out``."""
+    """The lines that the chain wrote for a step into the folder ``out``."""
 
     def read(step: str) -> list[Any]:
         files = sorted((tmp_path / "out" / step).glob("*.jsonl"))

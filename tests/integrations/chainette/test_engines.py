@@ -1,4 +1,4 @@
-"""Engines registered in Chainette's call shape, and what arrives at the server."""
+"""Engines that are registered as in Chainette, and what arrives at the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _asked(server: MockServer) -> list[Any]:
-    """The questions that the server was asked, without what probes it."""
+    """The questions that arrived at the server, without the probes."""
     return [c.json for c in server.calls if c.method == "POST" and "Answer briefly" in str(c.json)]
 
 
@@ -36,7 +36,7 @@ def test_chain_runs_on_every_backend(
     rows: Callable[[str], list[Any]],
     backend: str,
 ) -> None:
-    """Chainette's own steps and chain ask the server, and write the answers of all items."""
+    """Chainette's own steps and chain call the server and write the answers to all items."""
     register_engine("main", backend=backend, model="mock", endpoint=server.root_url)
 
     chain(batch_size=2).run(questions, output_dir="out")
@@ -51,7 +51,7 @@ def test_chain_runs_on_every_backend(
 def test_step_s_sampling_and_model_arrive(
     chain: Callable[..., Any], server: MockServer, questions: list[BaseModel]
 ) -> None:
-    """The schema goes out as a schema; of the sampling only what the step sets does."""
+    """The schema is sent as a schema, and only the sampling parameters that the step sets."""
     register_engine("main", backend="openai", model="mock", endpoint=server.root_url)
 
     chain().run(questions[:1], output_dir="out")
@@ -86,7 +86,7 @@ def test_defaults_of_vllm_s_sampling_are_not_sent(
 def test_fields_that_change_nothing_are_named_in_a_warning(
     chainette: Any, server: MockServer
 ) -> None:
-    """The call of Chainette's README works, and says which of its fields do nothing here."""
+    """The call in Chainette's README works, and a warning names the fields without effect."""
     with pytest.warns(UserWarning, match="engine 'llama3'") as caught:
         entry = register_engine(
             name="llama3",
@@ -110,7 +110,7 @@ def test_fields_that_change_nothing_are_named_in_a_warning(
 
 
 def test_our_fields_are_taken(chainette: Any, server: MockServer) -> None:
-    """Fields of EngineConfig work beside Chainette's, without a warning."""
+    """Fields of EngineConfig work together with Chainette's, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         entry = register_engine(
@@ -154,7 +154,7 @@ def test_an_engine_config_of_ours(
 def test_key_reaches_the_server_and_no_text(
     chain: Callable[..., Any], questions: list[BaseModel], rows: Callable[[str], list[Any]]
 ) -> None:
-    """Chainette's entry does not hold the key, so that nothing of it can show it."""
+    """Chainette's entry does not have the key, so it cannot show it."""
     with MockServer(api_key="sk-of-the-chain") as server:
         entry = register_engine(
             "main",
@@ -188,7 +188,7 @@ def test_openai_s_variables(
 def test_openai_s_default_address_takes_openai_s_key(
     chainette: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenAI's own address, named or not, is given the key of the environment."""
+    """OpenAI's own address, configured or not, gets the key of the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
     for endpoint in (None, "https://api.openai.com/v1"):
         engine = register_engine("x", backend="openai", model="m", endpoint=endpoint).engine.engine
@@ -199,7 +199,7 @@ def test_openai_s_default_address_takes_openai_s_key(
 def test_reasoning_is_kept_and_its_absence_is_no_word(
     chainette: Any, chain: Callable[..., Any], server: MockServer, questions: list[BaseModel]
 ) -> None:
-    """Chainette puts str(reasoning) into the item's history if the attribute is there at all."""
+    """Chainette puts str(reasoning) into the item's history if the attribute exists."""
     register_engine(
         "main",
         backend="vllm_api",
@@ -219,7 +219,7 @@ def test_reasoning_is_kept_and_its_absence_is_no_word(
 
 
 def test_vllm_without_an_address_is_the_default_one(chainette: Any) -> None:
-    """Where vLLM is not installed Chainette has nothing to start, so it is told an address."""
+    """Without vLLM Chainette cannot start a server, so the entry has an address."""
     entry = register_engine("main", model="m")
 
     assert entry.backend == "vllm_api"
@@ -230,7 +230,7 @@ def test_vllm_without_an_address_is_the_default_one(chainette: Any) -> None:
 def test_vllm_at_an_address_is_not_started(
     chainette: Any, monkeypatch: pytest.MonkeyPatch, config: bool
 ) -> None:
-    """Also the default address is an address, where it is named; so is one of ours."""
+    """A configured default address counts as an address, and so does one in an EngineConfig."""
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))  # installed, as far as we know
     if config:
         entry = register_engine(EngineConfig(name="main", backend="vllm_api", model="m"))
@@ -248,7 +248,7 @@ def test_server_that_chainette_starts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With vLLM installed Chainette starts it by its own fields, and says where it is."""
+    """If vLLM is installed, Chainette starts it with its own fields and knows its address."""
     (tmp_path / "vllm.py").write_text("", "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     with warnings.catch_warnings():
@@ -286,7 +286,7 @@ def test_install_takes_chainette_s_own_call(
 def test_one_engine_for_all(
     chainette: Any, chain: Callable[..., Any], questions: list[BaseModel], server: MockServer
 ) -> None:
-    """`install` with an engine answers for whatever is registered, until the next `install`."""
+    """The engine of `install` replaces every registered one, until the next `install`."""
     stands_in = EngineConfig(backend="openai_compatible", model="mock", endpoint=server.root_url)
     install(stands_in)
     chainette.register_engine("main", backend="openai", model="gpt-4.1-mini", api_key="sk-real")
@@ -302,7 +302,7 @@ def test_one_engine_for_all(
 def test_release_stops_what_the_engine_started(
     chainette: Any, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """A released engine is closed, and made anew when the next step asks for it."""
+    """A released engine is closed, and a new one is made for the next step."""
     entry = register_engine("main", backend="mock", model="mock")
     chain().run(questions[:1], output_dir="out")
     first = entry.engine.engine.server
@@ -317,7 +317,7 @@ def test_release_stops_what_the_engine_started(
 def test_registering_again_replaces(
     chain: Callable[..., Any], server: MockServer, questions: list[BaseModel]
 ) -> None:
-    """The last call of one name holds, also if the engine before it has been asked already."""
+    """The last registration of a name counts, also if the earlier engine was already used."""
     with MockServer() as other:
         register_engine("main", backend="openai", model="mock", endpoint=other.root_url)
         chain().run(questions[:1], output_dir="out")
@@ -332,7 +332,7 @@ def test_registering_again_replaces(
 def test_engines_of_a_yaml_file(
     chainette: Any, server: MockServer, tmp_path: Path, heading: str
 ) -> None:
-    """The list of its code and the mapping of its README are both taken."""
+    """The list as in Chainette's code and the mapping as in its README are both accepted."""
     path = tmp_path / "engines.yml"
     path.write_text(
         f"{heading}- name: main\n  backend: openai\n  model: mock\n  endpoint: {server.root_url}\n",
@@ -353,7 +353,7 @@ def test_engines_of_a_yaml_file(
     ],
 )
 def test_engines_file_that_is_wrong(chainette: Any, tmp_path: Path, text: str, said: str) -> None:
-    """One line says what is wrong."""
+    """The error says in one line what is wrong."""
     path = tmp_path / "engines.yml"
     path.write_text(text, "utf-8")
 
@@ -362,7 +362,7 @@ def test_engines_file_that_is_wrong(chainette: Any, tmp_path: Path, text: str, s
 
 
 def test_chainette_is_imported_at_first_use() -> None:
-    """The package can be imported where Chainette is missing, and imports it nowhere by itself."""
+    """The package can be imported without Chainette, and does not import it by itself."""
     code = (
         "import sys, llmengine.integrations.chainette.chains; sys.exit('chainette' in sys.modules)"
     )
@@ -374,6 +374,6 @@ def test_chainette_is_imported_at_first_use() -> None:
 @pytest.mark.skipif(find_spec("chainette") is not None, reason="Chainette is installed")
 @pytest.mark.parametrize("call", [install, lambda: register_engine("x", model="m")])
 def test_without_chainette(call: Callable[[], Any]) -> None:
-    """The error says where to get it."""
+    """The error says where to get Chainette."""
     with pytest.raises(ConfigError, match=r"chainette is not installed.*pip install \./chainette"):
         call()

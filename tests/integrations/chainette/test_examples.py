@@ -52,7 +52,7 @@ _SIBLINGS = ("chain", "retriever", "steps")
 def example(
     real: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, str], tuple[Any, list[Any]]]:
-    """Loads an example's chain, and its inputs as the first node takes them."""
+    """Loads an example's chain, and its inputs for the first node."""
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
 
     def load(file: str, name: str) -> tuple[Any, list[Any]]:
@@ -79,7 +79,7 @@ def test_example_on_the_mock(
     rows: Callable[[str], list[Any]],
     file: str,
 ) -> None:
-    """Every step has an answer to every item."""
+    """Every step answers every item."""
     name, steps = EXAMPLES[file]
     install(EngineConfig(backend="openai_compatible", model="mock", endpoint=server.root_url))
     chain, inputs = example(file, name)
@@ -98,7 +98,7 @@ def test_example_on_the_embedded_engine(
     rows: Callable[[str], list[Any]],
     file: str,
 ) -> None:
-    """A real model: each item is answered by every step, or reported as skipped; none is lost."""
+    """With a real model each item is answered by every step or reported as skipped."""
     name, steps = EXAMPLES[file]
     sampling = {"max_tokens": 120, "seed": 1}
     install(EngineConfig(backend="embedded", model="smollm2-135m", sampling=sampling))
@@ -137,7 +137,7 @@ def test_example_in_yaml(
 
 
 def test_chainette_s_command(real: Path, server: MockServer, tmp_path: Path) -> None:
-    """Chainette's own command on our engines, which the variables of OpenAI's SDK aim."""
+    """Chainette's own command on our engines, which the variables of OpenAI's SDK configure."""
     server_model = "gpt-4.1-mini"
     folder = real / "examples" / "01_sentiment" / "openai"
     with type(server)(model=server_model) as named:

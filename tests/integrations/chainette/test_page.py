@@ -1,4 +1,4 @@
-"""Every Python block about Chainette in docs/migrating.md runs, as a program of its own."""
+"""Every Python block about Chainette in docs/migrating.md runs as a complete program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", ABOUT_CHAINETTE, re.MULTILINE | re
 
 @pytest.mark.parametrize("place", range(len(BLOCKS)))
 def test_python_of_the_page_runs(chainette: Any, tmp_path: Path, place: int) -> None:
-    """It ends well, and prints what the comment after a print says."""
+    """It succeeds, and prints what the comment after a print says."""
     environment = {**os.environ, "PYTHONPATH": str(Path(chainette.__file__).parents[1])}
 
     done = subprocess.run(

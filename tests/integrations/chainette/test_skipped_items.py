@@ -1,4 +1,4 @@
-"""One bad item is skipped and reported, and the others go on."""
+"""A failed item is skipped and reported, and the others continue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFUSED = {"refusal": "I will not say."}
 
 @pytest.fixture
 def main(chainette: Any, server: MockServer) -> MockServer:
-    """The server of the engine ``main``, which asks it one item after the other."""
+    """The server of the engine ``main``, which sends one item after the other."""
     register_engine(
         "main",
         backend="openai",
@@ -52,7 +52,7 @@ def test_bad_item_leaves_the_chain(
     rows: Callable[[str], list[Any]],
     batch_size: int,
 ) -> None:
-    """It is asked of no later step; the others are answered by both, with their own rows."""
+    """The failed item reaches no later step; both steps answer the others, in their own rows."""
     first, *rest = _answers("a", "c", "d")
     main.play(Script([first, REFUSED, *rest]))
 
@@ -72,7 +72,7 @@ def test_bad_item_leaves_the_chain(
 def test_file_of_skipped_items(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """The folder of the run says which items are missing, where and why."""
+    """The folder of the run has the missing items with their steps and reasons."""
     main.play(Script([*_answers("a", "b", "c"), REFUSED, '{"grade": "good"}', REFUSED]))
 
     with pytest.warns(SkippedItemsWarning, match=r"skipped 2 of 4 items.*out/skipped\.jsonl"):
@@ -89,7 +89,7 @@ def test_file_of_skipped_items(
 def test_step_that_keeps_no_output(
     main: MockServer, chainette: Any, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """Which item failed is known also where the history does not tell."""
+    """The failed item is known also if its history does not identify it."""
     main.play(Script([REFUSED, *_answers("b")]))
     step = chain(yield_output=False).steps[0]
     histories = [{"chain_input": q, "row_id": row} for row, q in enumerate(questions[:2])]
@@ -108,7 +108,7 @@ def test_every_item_is_bad(
     rows: Callable[[str], list[Any]],
     batch_size: int,
 ) -> None:
-    """Nothing is left for the next step, and the run says so."""
+    """The next step gets no items, and the run reports it."""
     main.play(Script([REFUSED] * 4))
 
     with pytest.warns(SkippedItemsWarning, match="skipped 4 of 4 items"):
@@ -121,7 +121,7 @@ def test_every_item_is_bad(
 def test_functions_see_only_what_is_left(
     main: MockServer, chainette: Any, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """A function after the step is not called with the input in place of an answer."""
+    """A function after the step does not get the input in place of a missing answer."""
     main.play(Script([*_answers("a"), REFUSED, *_answers("c", "d")]))
     seen: list[Any] = []
 
@@ -139,7 +139,7 @@ def test_functions_see_only_what_is_left(
 def test_skipped_items_are_collected(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """A program gets them as values, over several runs, also inside of another collection."""
+    """A program gets the items as values, over several runs and inside another collection."""
     main.play(Script([REFUSED, '{"answer": "x"}', '{"grade": "bad"}', REFUSED]))
     with collect_skipped() as outer:
         with collect_skipped() as inner, pytest.warns(SkippedItemsWarning):
@@ -159,7 +159,7 @@ def test_skipped_items_are_collected(
 def test_nothing_skipped_tells_nothing(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """No warning, which is an error in these tests, and no file, also not that of a run before."""
+    """There is no warning and no file, not even the file of an earlier run."""
     Path("out").mkdir()
     Path("out/skipped.jsonl").write_text("{}", "utf-8")
 
@@ -174,7 +174,7 @@ def test_server_s_failure_of_one_item(
     questions: list[BaseModel],
     rows: Callable[[str], list[Any]],
 ) -> None:
-    """An item that the server fails on is one bad item, too."""
+    """An item for which the server fails is skipped too."""
     main.play(Script(faults=[None, Fault(malformed_json=True)]))
 
     with pytest.warns(SkippedItemsWarning, match="row 1 at step 'answer': UnexpectedResponseError"):
@@ -191,7 +191,7 @@ def test_failure_of_all_ends_the_chain(
     status: int,
     error: type[Exception],
 ) -> None:
-    """A wrong key or model is no matter of one item."""
+    """A wrong key or model ends the chain, because it affects all items."""
     main.play(Script(faults=[Fault(status=status)] * 9))
 
     with pytest.raises(error):
@@ -203,7 +203,7 @@ def test_failure_of_all_ends_the_chain(
 def test_server_that_is_not_there_ends_the_chain(
     chainette: Any, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """So is a server that nobody reaches."""
+    """A server that cannot be reached ends the chain."""
     with MockServer() as gone:
         address = gone.root_url
     register_engine("main", backend="openai", model="mock", endpoint=address, max_retries=0)
@@ -215,7 +215,7 @@ def test_server_that_is_not_there_ends_the_chain(
 def test_what_was_skipped_before_the_end_is_told(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """An error that ends the chain does not hide the items that it had skipped."""
+    """An error that ends the chain does not hide the items that were skipped before."""
     main.play(Script([REFUSED], faults=[None, Fault(status=401)]))
 
     with pytest.warns(SkippedItemsWarning, match="1 of 4"), pytest.raises(AuthenticationError):
@@ -225,7 +225,7 @@ def test_what_was_skipped_before_the_end_is_told(
 def test_engines_of_chainette_s_own_stay_as_they_are(
     main: MockServer, chainette: Any, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
-    """What another client answers is Chainette's to judge: it keeps the history of a bad item."""
+    """For other clients Chainette's own behaviour stays: it keeps the history of a failed item."""
 
     class Client:
         def generate(self, *, prompts: list[Any], **options: Any) -> list[Any]:
@@ -253,7 +253,7 @@ def test_answer_with_words_around_it(
     questions: list[BaseModel],
     rows: Callable[[str], list[Any]],
 ) -> None:
-    """A server without schemas may wrap the JSON; Chainette is given the JSON alone."""
+    """A server without schemas may add text to the JSON; Chainette gets only the JSON."""
     register_engine(
         "main", backend="openai", model="mock", endpoint=server.root_url, structured="prompt"
     )

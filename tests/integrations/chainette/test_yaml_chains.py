@@ -47,7 +47,7 @@ CHAIN = "name: Support Bot\nsteps:\n  - support_steps:answer_step\n  - support_s
 
 @pytest.fixture
 def bot(chainette: Any, server: MockServer, tmp_path: Path) -> Iterator[MockServer]:
-    """The files of a chain in the current folder, and the server that its engine asks."""
+    """The files of a chain in the current folder, and the server of its engine."""
     Path("support_steps.py").write_text(STEPS.format(endpoint=server.root_url), "utf-8")
     Path("chain.yml").write_text(CHAIN, "utf-8")
     Path("in.jsonl").write_text('{"question": "one"}\n{"question": "two"}\n', "utf-8")
@@ -59,7 +59,7 @@ def bot(chainette: Any, server: MockServer, tmp_path: Path) -> Iterator[MockServ
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command; gives its status and what it printed."""
+    """Runs the command; returns its exit status and its output."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         status = main(["run-yaml", *arguments])
@@ -76,7 +76,7 @@ def _written(step: str) -> list[Any]:
 
 
 def test_chain_runs(bot: MockServer, run: Callable[..., tuple[int, str, str]]) -> None:
-    """Its steps and functions run over the inputs, and Chainette writes its own files."""
+    """The steps and functions run over the inputs, and Chainette writes its own files."""
     bot.play(Script(['{"answer": "a"}', '{"answer": "b"}']))
 
     status, out, _ = run("chain.yml", "--input", "in.jsonl")
@@ -89,7 +89,7 @@ def test_chain_runs(bot: MockServer, run: Callable[..., tuple[int, str, str]]) -
 
 
 def test_names_of_a_module(bot: MockServer, run: Callable[..., tuple[int, str, str]]) -> None:
-    """Bare names are those of --symbols-module, as in Chainette's command."""
+    """Names without a module are looked up in --symbols-module, as in Chainette's command."""
     Path("chain.yml").write_text("name: Bot\nsteps: [answer_step, shout_node]\n", "utf-8")
 
     status, out, _ = run(
@@ -100,7 +100,7 @@ def test_names_of_a_module(bot: MockServer, run: Callable[..., tuple[int, str, s
 
 
 def test_on_another_engine(bot: MockServer, run: Callable[..., tuple[int, str, str]]) -> None:
-    """--engine answers in place of the engines that the steps name."""
+    """--engine replaces the engines that the steps name."""
     status, _, _ = run("chain.yml", "--input", "in.jsonl", "--engine", "mock")
 
     assert status == 0
@@ -108,7 +108,7 @@ def test_on_another_engine(bot: MockServer, run: Callable[..., tuple[int, str, s
 
 
 def test_engines_file_goes_over(bot: MockServer, run: Callable[..., tuple[int, str, str]]) -> None:
-    """An engine of --config takes the place of the one of its name."""
+    """An engine in --config replaces the one with its name."""
     with MockServer(model="other") as other:
         Path("engines.yaml").write_text(
             "- {name: bot, backend: openai_compatible, model: other, "
@@ -125,7 +125,7 @@ def test_engines_file_goes_over(bot: MockServer, run: Callable[..., tuple[int, s
 def test_skipped_item_is_status_1(
     bot: MockServer, run: Callable[..., tuple[int, str, str]]
 ) -> None:
-    """It is told with its step and its reason, and lies in the folder."""
+    """The item is reported with its step and its reason, and it is in the folder."""
     bot.play(Script([{"refusal": "No."}, '{"answer": "b"}']))
 
     status, out, _ = run("chain.yml", "--input", "in.jsonl")
@@ -158,7 +158,7 @@ def test_wrong_call(
     arguments: tuple[str, ...],
     said: str,
 ) -> None:
-    """One line says what to change; nothing is sent, and no folder is made."""
+    """The error says in one line what to change; nothing is sent, and no folder is made."""
     Path("bad.jsonl").write_text('{"qestion": "one"}\n', "utf-8")
     Path("empty.jsonl").write_text("\n", "utf-8")
 
@@ -182,7 +182,7 @@ def test_wrong_call(
 def test_name_that_is_not_there(
     bot: MockServer, run: Callable[..., tuple[int, str, str]], steps: str, said: str
 ) -> None:
-    """The file and the reason are named."""
+    """The error names the file and the reason."""
     Path("chain.yml").write_text(f"name: Bot\nsteps: {steps}\n", "utf-8")
 
     status, _, err = run("chain.yml", "--input", "in.jsonl")
@@ -193,7 +193,7 @@ def test_name_that_is_not_there(
 
 @pytest.mark.skipif(find_spec("chainette") is not None, reason="Chainette is installed")
 def test_without_chainette(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    """The file is known for what it is, and the error says what is missing."""
+    """The error says that the file is a chain of Chainette, and what is missing."""
     path = tmp_path / "chain.yml"
     path.write_text(CHAIN, "utf-8")
 
@@ -207,7 +207,7 @@ def test_without_chainette(run: Callable[..., tuple[int, str, str]], tmp_path: P
 def test_symbols_module_is_for_chains_of_chainette(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    """A pipeline of ours has no such names, so the option is refused and not dropped."""
+    """A pipeline of ours has no such names, so the option is refused and not ignored."""
     path = tmp_path / "p.yaml"
     path.write_text("steps: [{id: a, engine: mock, user_prompt: x}]\ninputs: [{}]\n", "utf-8")
 
@@ -218,7 +218,7 @@ def test_symbols_module_is_for_chains_of_chainette(
 
 
 def test_load_pipeline_names_the_command(tmp_path: Path) -> None:
-    """From Python such a file is no pipeline, and the error says what runs it."""
+    """In Python such a file is not a pipeline, and the error says what runs it."""
     path = tmp_path / "chain.yml"
     path.write_text(CHAIN, "utf-8")
 

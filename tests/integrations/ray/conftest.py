@@ -1,4 +1,4 @@
-"""A mock server that repeats what it is told, and mappers aimed at it."""
+"""A mock server, and mappers for it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server() -> Iterator[MockServer]:
-    """A mock server of this test alone."""
+    """A mock server for one test."""
     with MockServer() as server:
         yield server
 
 
 @pytest.fixture
 def config(server: MockServer) -> dict[str, Any]:
-    """An engine aimed at the server, with short waits between attempts."""
+    """The fields of an engine for the server, with short waits between attempts."""
     return {
         "name": "there",
         "backend": "openai_compatible",
@@ -34,7 +34,7 @@ def config(server: MockServer) -> dict[str, Any]:
 
 @pytest.fixture
 def mapper(config: dict[str, Any]) -> Callable[..., EngineMapper]:
-    """Makes a mapper aimed at the server."""
+    """Makes a mapper for the server."""
 
     def make(**settings: Any) -> EngineMapper:
         return EngineMapper(config, **settings)

@@ -1,4 +1,4 @@
-"""Ray Data on this machine: a head, two processes of actors, and a server that goes wrong."""
+"""Ray Data on this machine: a head, two processes of actors, and a server with faults."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """A Ray of this test run alone, which listens on loopback and reports nothing to anybody."""
+    """Ray for this test run, which listens on loopback and sends no usage reports."""
     os.environ.update(
         RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled", NODE_KEY="sk-of-the-node"
     )
@@ -66,7 +66,7 @@ def ray() -> Iterator[Any]:
 
 @pytest.fixture
 def pool(ray: Any) -> dict[str, Any]:
-    """Two actors that leave a processor for what else there is to do."""
+    """Two actors that leave a processor for other work."""
     return {"compute": ray.data.ActorPoolStrategy(size=ACTORS), "num_cpus": 0.5}
 
 
@@ -95,7 +95,7 @@ def _requests(count: int) -> list[dict[str, Any]]:
 def test_ten_thousand_rows(
     ray: Any, pool: dict[str, Any], server: MockServer, config: dict[str, Any]
 ) -> None:
-    """All of them come back in order, answered or failed, with every call of the server."""
+    """All rows come back in order, answered or failed, and the attempts are the server's calls."""
     server.play(Script(faults=_every_fifth()))
     rows = [{"id": i, "prompt": f"Repeat this: p{i}"} for i in range(COUNT)]
 
@@ -126,7 +126,7 @@ def test_ten_thousand_rows(
 def test_formats_of_ray(
     ray: Any, pool: dict[str, Any], server: MockServer, config: dict[str, Any], form: str
 ) -> None:
-    """Messages, sampling and structured answers go through each of them."""
+    """Messages, sampling and structured answers work in each format."""
     rows = [
         {"id": i, "talk": [{"role": "user", "content": "Ann."}], "how": {"max_tokens": 50 + i}}
         for i in range(6)
@@ -154,7 +154,7 @@ def test_formats_of_ray(
 def test_actor_that_dies_loses_no_row(
     ray: Any, pool: dict[str, Any], config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Ray starts it anew and gives it the batch again."""
+    """Ray starts a new actor and gives it the batch again."""
     marker = tmp_path / "died"
 
     def prompt(row: dict[str, Any]) -> str:
@@ -181,7 +181,7 @@ def test_actor_that_dies_loses_no_row(
 def test_key_is_the_node_s_own(
     ray: Any, pool: dict[str, Any], server: MockServer, config: dict[str, Any]
 ) -> None:
-    """The actor reads the variable; the plan has its name alone."""
+    """The actor reads the variable; the plan has only its name."""
     plan = {"engine": {**config, "api_key_env": "NODE_KEY"}}
 
     dataset = ray.data.from_items([{"prompt": "Hi"}]).map_batches(
@@ -195,7 +195,7 @@ def test_key_is_the_node_s_own(
 def test_batch_on_actors_loses_nothing(
     ray: Any, pool: dict[str, Any], server: MockServer, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """One output with one line a request, a report with every call, and no folder of parts."""
+    """There is one line per request, a report with every call, and no folder of parts."""
     assert ray.is_initialized()
     server.play(Script(faults=_every_fifth()))
     output, requests = tmp_path / "out.jsonl", _requests(FEWER)
@@ -246,7 +246,7 @@ run_batch(source, output, json.loads(config), actors=2, rows_per_part=150, num_c
 def test_killed_run_is_picked_up(
     ray: Any, server: MockServer, config: dict[str, Any], tmp_path: Path, *, everything: bool
 ) -> None:
-    """After kill -9, what was sent and not yet written is asked once more, and nothing else.
+    """After kill -9, only requests without a written answer are sent again.
 
     Actors that outlive their driver finish their parts; those that do not leave them half done.
     """
@@ -286,13 +286,13 @@ def test_killed_run_is_picked_up(
 
 
 def _below(pid: int) -> list[int]:
-    """The processes that this one has started, and those that they have."""
+    """The processes that a process has started, and those that they have started."""
     children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [p for child in children for p in (*_below(child), child)]
 
 
 def _until_quiet(server: MockServer) -> None:
-    """Until the dead driver's actors are dead too."""
+    """Wait until the actors of the dead driver have ended too."""
     seen = -1
     while seen != (seen := len(server.calls)):
         time.sleep(1)

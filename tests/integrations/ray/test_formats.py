@@ -1,4 +1,4 @@
-"""The three shapes of a batch in Ray Data, each given back as it came."""
+"""The three formats of a batch in Ray Data; each comes back in its own format."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(mapper: Callable[..., EngineMapper]) -> EngineMapper:
 
 
 def _check_sent(server: MockServer) -> None:
-    """Messages and sampling went over the wire as they were written, without Arrow's nulls."""
+    """Messages and sampling are sent as they were written, without Arrow's nulls."""
     sent = {len(call.json["messages"]): call.json for call in server.calls}
     assert sent[1]["messages"] == ROWS[0]["messages"]
     assert sent[2]["messages"] == ROWS[1]["messages"]
@@ -46,7 +46,7 @@ def _check_sent(server: MockServer) -> None:
 
 
 def test_table_stays_a_table_with_fixed_types(server: MockServer, ask: EngineMapper) -> None:
-    """Old columns are the same objects, and a column of nothing but nulls has its type."""
+    """Old columns are the same objects, and a column that has only nulls has its type."""
     pa = pytest.importorskip("pyarrow", reason=MISSING)
     table = pa.Table.from_pylist(ROWS)
 
@@ -73,7 +73,7 @@ def test_frame_stays_a_frame(server: MockServer, ask: EngineMapper) -> None:
 
 
 def test_arrays_are_read_as_lists(server: MockServer, ask: EngineMapper) -> None:
-    """Ray's "numpy" batches hold arrays, also inside of their rows."""
+    """Ray's "numpy" batches contain arrays, also inside their rows."""
     np = pytest.importorskip("numpy", reason=MISSING)
     messages = np.empty(2, dtype=object)
     messages[:] = [np.array(row["messages"], dtype=object) for row in ROWS]

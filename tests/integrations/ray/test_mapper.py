@@ -1,4 +1,4 @@
-"""EngineMapper as the plain callable class that it is; a batch is a mapping of columns."""
+"""EngineMapper as a plain callable class; a batch is a mapping of columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ADDED = [
 
 
 class Person(BaseModel):
-    """What is asked for."""
+    """The type of the answer."""
 
     name: str
     age: int
@@ -48,7 +48,7 @@ def _repeat(*words: str) -> dict[str, list[Any]]:
 
 
 def test_rows_keep_their_columns_and_gain_the_answer(mapper: Make) -> None:
-    """One answer a row, in order, in flat columns after those that were there."""
+    """There is one answer per row, in order, in flat columns after the old ones."""
     batch = {"id": [7, 8], **_repeat("ant", "bee")}
 
     answered = mapper()(batch)
@@ -69,7 +69,7 @@ def test_rows_keep_their_columns_and_gain_the_answer(mapper: Make) -> None:
 
 
 def test_failures_are_rows(server: MockServer, mapper: Make, config: dict[str, Any]) -> None:
-    """What the server refuses and what cannot be asked stay in their places, with their reasons."""
+    """Refused and invalid rows stay in their places, with the reasons."""
     config.update(max_retries=1, max_concurrency=1)
     server.play(Script(faults=[None, Fault(status=500), Fault(status=500), None]))
     batch = {"prompt": ["Repeat this: ant", "Repeat this: bee", None, "Repeat this: cat"]}
@@ -84,7 +84,7 @@ def test_failures_are_rows(server: MockServer, mapper: Make, config: dict[str, A
 
 
 def test_no_row_can_be_asked(server: MockServer, mapper: Make) -> None:
-    """A batch of nothing but wrong prompts, or of no rows, asks nothing and loses none."""
+    """A batch with only invalid prompts, or without rows, sends nothing and loses no row."""
     assert mapper()({"prompt": [{"role": "user"}, 3]})["error"] == ["InvalidRequestError"] * 2
     assert mapper()({"prompt": []})["text"] == []
     assert not server.calls
@@ -115,7 +115,7 @@ def test_partial_text_of_a_failure_is_kept(raw_server: Any, chat: Any) -> None:
     ],
 )
 def test_where_the_prompt_comes_from(mapper: Make, settings: dict[str, Any]) -> None:
-    """A column of strings or of messages, a function of the row, or a template."""
+    """A prompt is a column of strings or of messages, a function of the row, or a template."""
     question = "Repeat this: ant"
     messages = [{"role": "user", "content": question, "name": None}]
     batch = {"word": ["ant"], "question": [question], "messages": [messages]}
@@ -124,7 +124,7 @@ def test_where_the_prompt_comes_from(mapper: Make, settings: dict[str, Any]) -> 
 
 
 def test_null_keys_of_a_message_are_not_sent(server: MockServer, mapper: Make) -> None:
-    """Arrow puts every key into every message; the server sees those that somebody wrote."""
+    """Arrow puts every key into every message; the server gets only those that were written."""
     part = {"type": "text", "text": "Hi", "image_url": None}
     mapper()({"prompt": [[{"role": "user", "content": [part], "name": None}]]})
 
@@ -143,12 +143,12 @@ def test_null_keys_of_a_message_are_not_sent(server: MockServer, mapper: Make) -
 def test_prompt_that_cannot_be_made_fails_its_row(
     mapper: Make, settings: dict[str, Any], words: str
 ) -> None:
-    """The other rows are none the worse for it."""
+    """The other rows are answered."""
     assert mapper(**settings)(_repeat("ant"))["error_message"] == [words]
 
 
 def test_sampling_of_a_row_goes_over_that_of_all(server: MockServer, mapper: Make) -> None:
-    """Null fields of a row's mapping say nothing; a row without a mapping takes the common one."""
+    """Null fields of a row's mapping have no effect; a row without one uses the common values."""
     own = [{"temperature": 0.5, "max_tokens": None}, None, {"temperature": -1}]
     batch = {**_repeat("ant", "bee", "cat"), "how": own}
 
@@ -166,7 +166,7 @@ def test_sampling_of_a_row_goes_over_that_of_all(server: MockServer, mapper: Mak
 def test_several_answers_a_row_are_refused(
     server: MockServer, mapper: Make, config: dict[str, Any]
 ) -> None:
-    """A row has room for one answer, so n is refused wherever it stands, and never cut to one."""
+    """A row can hold only one answer, so n above 1 is refused, wherever it is set."""
     config["sampling"] = {"n": 2}
 
     assert "n is 2" in mapper()(_repeat("ant"))["error_message"][0]
@@ -174,7 +174,7 @@ def test_several_answers_a_row_are_refused(
 
 
 def test_structured_answers_are_json_of_what_was_validated(mapper: Make) -> None:
-    """The column is text, since its type must not depend on what the model said."""
+    """The column is text, because its type must not depend on the answer."""
     (parsed,) = mapper(output_model=Person)({"prompt": ["Ann is thirty."]})["parsed"]
 
     assert Person.model_validate_json(parsed).age >= 0
@@ -182,7 +182,7 @@ def test_structured_answers_are_json_of_what_was_validated(mapper: Make) -> None
 
 
 def test_model_that_cannot_be_written_fails_its_row(mapper: Make) -> None:
-    """A serializer that raises does not end the job, and the answer's text is kept."""
+    """An error in a serializer does not end the job, and the answer's text is in the row."""
 
     class Broken(Person):
         @field_serializer("name")
@@ -197,7 +197,7 @@ def test_model_that_cannot_be_written_fails_its_row(mapper: Make) -> None:
 
 
 def test_tool_calls_are_json(mapper: Make) -> None:
-    """Calls of tools are answers too."""
+    """Tool calls are in a column of their own."""
 
     def weather(city: str) -> str:
         """The weather of a city."""
@@ -212,7 +212,7 @@ def test_tool_calls_are_json(mapper: Make) -> None:
 
 
 def test_prefix_keeps_columns_apart(server: MockServer, mapper: Make) -> None:
-    """A column that the answer would go over is refused before anything is asked."""
+    """A column that the answer would replace is refused before anything is sent."""
     batch = {**_repeat("ant"), "text": ["mine"]}
 
     with pytest.raises(ConfigError, match="already have a column 'text'"):
@@ -224,13 +224,13 @@ def test_prefix_keeps_columns_apart(server: MockServer, mapper: Make) -> None:
 
 @pytest.mark.parametrize("settings", [{"prompt": "question"}, {"sampling_column": "question"}])
 def test_missing_column_ends_the_job(mapper: Make, settings: dict[str, Any]) -> None:
-    """What is wrong with every row alike is one error that lists the columns."""
+    """An error that affects all rows is raised once and lists the columns."""
     with pytest.raises(ConfigError, match="no column 'question'; their columns are prompt"):
         mapper(**settings)(_repeat("ant"))
 
 
 def test_batch_of_another_kind_is_named(mapper: Make) -> None:
-    """A batch in no shape of Ray's says which there are."""
+    """The error for a batch in another format names the formats."""
     with pytest.raises(ConfigError, match="a batch is a list; give map_batches batch_format"):
         mapper()([])
 
@@ -247,13 +247,13 @@ def test_batch_of_another_kind_is_named(mapper: Make) -> None:
 def test_wrong_settings_fail_when_the_mapper_is_made(
     mapper: Make, settings: dict[str, Any], words: str
 ) -> None:
-    """The actor does not start, so that nothing is asked in vain."""
+    """The actor does not start, so nothing is sent."""
     with pytest.raises((ConfigError, InvalidRequestError), match=words):
         mapper(**settings)
 
 
 def test_engine_by_name(config: dict[str, Any], tmp_path: Path, clean_folder: Path) -> None:
-    """A name is looked up where the actor is: in the engines file, or in the environment."""
+    """A name is looked up on the actor: in the engines file, or in the environment."""
     file = tmp_path / "engines.yaml"
     file.write_text(json.dumps([config]), "utf-8")
 
@@ -280,7 +280,7 @@ def test_key_is_read_on_the_actor(
     monkeypatch: pytest.MonkeyPatch,
     named: dict[str, str],
 ) -> None:
-    """The plan holds the variable's name; the key is sent and is not in the plan."""
+    """The plan has the variable's name; the key is sent, but it is not in the plan."""
     monkeypatch.setenv("MY_KEY", "sk-from-the-node")
     plan = pickle.dumps(EngineConfig(**config, **named))
 

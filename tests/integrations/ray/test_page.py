@@ -1,4 +1,4 @@
-"""What docs/ray.md and its examples say is what happens."""
+"""The programs of docs/ray.md and its examples work as described."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def _run(arguments: list[str], folder: Path) -> str:
 @needs_ray
 @pytest.mark.parametrize(("place", "lines"), [(0, 3), (1, 41)])
 def test_program_of_the_page_runs(place: int, lines: int, tmp_path: Path) -> None:
-    """Each block is a program of its own, and prints its rows."""
+    """Each block is a complete program, which prints its rows."""
     assert len(_run(["-c", BLOCKS[place]], tmp_path).splitlines()) == lines
 
 
 @needs_ray
 def test_example_asks_a_file(tmp_path: Path) -> None:
-    """The program that the manifest starts takes the manifest's options."""
+    """The program that the manifest starts has the manifest's options."""
     manifest, _volume = yaml.safe_load_all(
         (ROOT / "examples" / "kubernetes" / "rayjob.yaml").read_text("utf-8")
     )

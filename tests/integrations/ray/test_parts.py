@@ -1,4 +1,4 @@
-"""One part of a batch, asked by the class that Ray makes on its actors, here without Ray."""
+"""Parts of a batch, run without Ray by the class that Ray uses on its actors."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _part(count: int) -> Part:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where actors keep their answers; the first of them makes it."""
+    """The folder of the actors' answers; the first actor makes it."""
     return tmp_path / "out.jsonl.parts"
 
 
 @pytest.fixture
 def runner(config: dict[str, Any], folder: Path) -> PartRunner:
-    """What lives on an actor."""
+    """The object on an actor."""
     return PartRunner([EngineConfig(**config)], str(folder))
 
 
@@ -51,7 +51,7 @@ def _ask(runner: PartRunner, part: Part) -> AnsweredPart:
 
 
 def test_requests_are_cut_into_parts() -> None:
-    """Every request is in one part, in order, and no two parts of any run share a file."""
+    """Every request is in one part, in order, and no two parts of any run have the same file."""
     twice = [list(parts_of(map(_request, range(5)), 2)) for _ in range(2)]
 
     assert [[r.line for r in part.requests] for part in twice[0]] == [[0, 1], [2, 3], [4]]
@@ -73,7 +73,7 @@ def test_part_is_asked_and_handed_over(
 
 
 def test_part_that_is_started_again_goes_on(server: MockServer, runner: PartRunner) -> None:
-    """What the dead actor has answered is not asked again; what it cost is not known."""
+    """Requests that the dead actor has answered are not sent again; their cost is unknown."""
     _ask(runner, _part(3))
 
     asked = _ask(runner, _part(5))
@@ -98,7 +98,7 @@ def test_left_parts_are_taken_in(runner: PartRunner, folder: Path, tmp_path: Pat
 
 
 def test_new_start_throws_left_parts_away(runner: PartRunner, folder: Path, tmp_path: Path) -> None:
-    """Whoever starts anew wants nothing of the old run."""
+    """A new start does not use the answers of the old run."""
     _ask(runner, _part(3))
 
     with Journal(tmp_path / "out.jsonl", keep=False) as journal:
@@ -109,7 +109,7 @@ def test_new_start_throws_left_parts_away(runner: PartRunner, folder: Path, tmp_
 
 
 def test_foreign_file_among_the_parts_is_named(folder: Path, tmp_path: Path) -> None:
-    """Nothing is taken from a file that no actor wrote, and it stays."""
+    """A file that is not an actor's is an error, and it stays."""
     folder.mkdir()
     (folder / "notes.jsonl").write_text('{"mine": 1}\n', "utf-8")
 
@@ -125,7 +125,7 @@ def test_foreign_file_among_the_parts_is_named(folder: Path, tmp_path: Path) -> 
 def test_batch_without_ray_says_how_to_get_it(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line with the command, before anything is read or written."""
+    """The error has the command, and nothing is read or written before it."""
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "ray", raising=False)
 
