@@ -1,4 +1,4 @@
-"""Chains of LangChain at the address of an engine, whatever stands behind it."""
+"""Chains of LangChain at the address of an engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Person(BaseModel):
 
 @pytest.fixture
 def chat() -> Callable[..., Any]:
-    """LangChain's model of OpenAI's API, pointed at an engine."""
+    """LangChain's model of OpenAI's API, with the address of an engine."""
 
     def make(engine: Engine, **fields: Any) -> Any:
         return langchain_openai.ChatOpenAI(
@@ -40,7 +40,7 @@ def chat() -> Callable[..., Any]:
 
 
 def test_answer_and_usage(mock_engine: Engine, mock_server: MockServer, chat: Any) -> None:
-    """What the server says arrives, and what it counted."""
+    """The server's text and its usage arrive."""
     mock_server.play(Script(replies=["Paris."]))
 
     message = chat(mock_engine).invoke("The capital of France?")
@@ -61,7 +61,7 @@ def test_stream(mock_engine: Engine, mock_server: MockServer, chat: Any) -> None
 
 
 def test_tools_are_called(mock_engine: Engine, chat: Any) -> None:
-    """A model with tools bound gives their calls back parsed."""
+    """A model with tools returns parsed calls."""
     calls = (
         chat(mock_engine)
         .bind_tools([Person], tool_choice="required")
@@ -76,7 +76,7 @@ def test_tools_are_called(mock_engine: Engine, chat: Any) -> None:
 def test_failures_are_seen_and_retried(
     mock_engine: Engine, mock_server: MockServer, chat: Any
 ) -> None:
-    """LangChain's own retries meet a server that fails once."""
+    """LangChain's own retries succeed with a server that fails once."""
     mock_server.play(Script(replies=["Back."], faults=[Fault(status=503)]))
 
     assert chat(mock_engine, max_retries=1).invoke("Hello?").content == "Back."
@@ -84,7 +84,7 @@ def test_failures_are_seen_and_retried(
 
 
 def test_structured_output_of_a_real_model(embedded_engine: Engine, chat: Any) -> None:
-    """llama.cpp holds its model to the schema that LangChain sends."""
+    """llama.cpp enforces the schema that LangChain sends."""
     model = chat(embedded_engine, max_tokens=60, temperature=0)
 
     person = model.with_structured_output(Person, method="json_schema").invoke("Ann is 33.")
@@ -93,7 +93,7 @@ def test_structured_output_of_a_real_model(embedded_engine: Engine, chat: Any) -
 
 
 def test_ollamas_own_client(mock_engine: Engine, mock_server: MockServer) -> None:
-    """The mock speaks Ollama's API too, which `ChatOllama` uses."""
+    """The mock has Ollama's API too, which `ChatOllama` uses."""
     mock_server.play(Script(replies=["Bonjour."]))
     chat = langchain_ollama.ChatOllama(base_url=mock_engine.root_url, model=mock_engine.model)
 

@@ -1,4 +1,4 @@
-"""A mock server, and what its answers look like to the DSPy that is installed."""
+"""A mock server, and its answers in the form that the installed DSPy reads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def generation() -> Generation:
-    """The generation of the installed DSPy; skips where there is none."""
+    """The generation of the installed DSPy; skips if DSPy is not installed."""
     try:
         return Generation.of(installed_version())
     except ConfigError:
@@ -51,7 +51,7 @@ def generation() -> Generation:
 
 @pytest.fixture
 def dspy(generation: Generation) -> Iterator[Any]:
-    """DSPy itself, with the settings that it was imported with."""
+    """DSPy, with the settings that it has after its import."""
     module = pytest.importorskip("dspy", reason=_MISSING)
     if generation is not Generation.LEGACY:
         module.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
@@ -69,7 +69,7 @@ def legacy(dspy: Any, generation: Generation) -> Any:
 
 @pytest.fixture
 def modern(dspy: Any, generation: Generation) -> Any:
-    """DSPy 2.5 or later; skips on 2.4, which has no such thing."""
+    """DSPy 2.5 or later; skips on 2.4, which does not have the tested feature."""
     if generation is Generation.LEGACY:
         pytest.skip("DSPy 2.4 has no such thing; run: nox -s dspy-3.1.2 dspy-latest")
     return dspy
@@ -85,19 +85,19 @@ def newest(dspy: Any, generation: Generation) -> Any:
 
 @pytest.fixture
 def server() -> Iterator[MockServer]:
-    """A server whose answers a test scripts."""
+    """A server whose answers a test can script."""
     with MockServer() as running:
         yield running
 
 
 @pytest.fixture
 def config(server: MockServer) -> EngineConfig:
-    """An engine at that server that does not know that it is a mock, and retries at once."""
+    """A configuration for that server, with an ordinary backend and no waits before retries."""
     return aimed_at(server)
 
 
 def aimed_at(server: MockServer, **fields: Any) -> EngineConfig:
-    """The configuration of an engine at a mock server."""
+    """The configuration of an engine for a mock server."""
     known = {"backend": "openai_compatible", "model": server.model, "endpoint": server.base_url}
     waits = {"retry_wait": 0.001, "structured": "json_schema"}
     return EngineConfig.model_validate(known | waits | fields)
@@ -105,13 +105,13 @@ def aimed_at(server: MockServer, **fields: Any) -> EngineConfig:
 
 @pytest.fixture
 def aim() -> Callable[..., EngineConfig]:
-    """Makes configurations of engines at mock servers."""
+    """Makes configurations of engines for mock servers."""
     return aimed_at
 
 
 @pytest.fixture
 def says(generation: Generation) -> Callable[..., str]:
-    """Spells an answer's fields as the installed DSPy reads them."""
+    """Writes an answer's fields in the format of the installed DSPy."""
 
     def spell(**fields: str) -> str:
         if generation is Generation.LEGACY:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_a_program_is_awaited(
     modern: Any, config: EngineConfig, answering: Callable[..., None]
 ) -> None:
-    """Acall gives what a call gives."""
+    """`acall` gives the same answer as a call."""
     answering({"reasoning": "It is known.", "answer": "Paris"})
 
     async def ask() -> Any:
@@ -30,7 +30,7 @@ def test_a_program_is_awaited(
 def test_questions_are_asked_side_by_side(
     modern: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """Five awaited together are five requests and five answers."""
+    """Five calls that are awaited together are five requests and five answers."""
     answering(*({"answer": f"a{place}"} for place in range(5)))
 
     async def ask() -> list[Any]:
@@ -47,7 +47,7 @@ def test_questions_are_asked_side_by_side(
 def test_tasks_keep_their_own_model(
     modern: Any, aim: Callable[..., EngineConfig], says: Callable[..., str]
 ) -> None:
-    """Two tasks with two servers do not swap them."""
+    """Two tasks with two servers each use their own."""
     with MockServer() as here, MockServer() as there:
         here.play(Script(replies=[says(answer="here")] * 3))
         there.play(Script(replies=[says(answer="there")] * 3))

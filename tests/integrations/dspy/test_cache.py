@@ -1,4 +1,4 @@
-"""DSPy's cache over an engine: kept apart by server, which DSPy's own is not."""
+"""DSPy's cache over an engine; unlike DSPy's own, it keeps servers apart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _ask(dspy: Any, lm: Any, question: str = "Where?") -> str:
 def test_nothing_is_cached_unless_asked_for(
     dspy: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """The same question is a request each time."""
+    """Without the cache the same question is a new request each time."""
     answering({"answer": "Paris"}, {"answer": "Rome"})
     lm = to_lm(config)
 
@@ -35,7 +35,7 @@ def test_nothing_is_cached_unless_asked_for(
 def test_an_answer_is_cached_on_request(
     modern: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """The second of two same questions asks nobody, costs nothing and is in the history."""
+    """The second of two equal questions sends nothing, costs nothing and is in the history."""
     answering({"answer": "Paris"})
     lm = to_lm(config, cache=True)
 
@@ -47,7 +47,7 @@ def test_an_answer_is_cached_on_request(
 def test_another_rollout_is_another_answer(
     modern: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """DSPy's own way around its cache works, and no server is told of it."""
+    """DSPy's argument that bypasses its cache works, and is not sent to the server."""
     answering({"answer": "Paris"}, {"answer": "Rome"})
     lm = to_lm(config, cache=True, temperature=1.0)
 
@@ -60,7 +60,7 @@ def test_another_rollout_is_another_answer(
 def test_two_servers_with_one_model_share_no_answers(
     modern: Any, aim: Callable[..., EngineConfig], says: Callable[..., str]
 ) -> None:
-    """The same question of the same model at another address is another question."""
+    """The same question to the same model at another address is a new request."""
     with MockServer() as here, MockServer() as there:
         here.play(Script(replies=[says(answer="here")]))
         there.play(Script(replies=[says(answer="there")]))
@@ -80,7 +80,7 @@ def test_engines_that_ask_otherwise_share_no_answers(
     answering: Callable[..., None],
     fields: dict[str, Any],
 ) -> None:
-    """What the configuration adds to a request is part of what is asked."""
+    """Settings of the configuration are part of the cache's key."""
     answering({"answer": "plain"}, {"answer": "changed"})
 
     answers = [_ask(modern, to_lm(aim(server, **f), cache=True)) for f in ({}, fields)]
@@ -91,7 +91,7 @@ def test_engines_that_ask_otherwise_share_no_answers(
 def test_a_failure_is_not_cached(
     modern: Any, config: EngineConfig, server: MockServer, says: Callable[..., str]
 ) -> None:
-    """What failed is asked for again."""
+    """Failures are not cached."""
     from llmengine.mock import Fault  # noqa: PLC0415 - for one test
 
     server.play(Script(faults=[Fault(status=400)], replies=[says(answer="Paris")]))

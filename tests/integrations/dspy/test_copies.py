@@ -30,7 +30,7 @@ COPIES: list[Any] = [
 def test_a_copy_asks_the_same_engine(
     dspy: Any, answering: Callable[..., None], says: Callable[..., str], copied: Any
 ) -> None:
-    """Also the one that has a server of its own, which no copy of it could know."""
+    """Copies share the engine, also one with its own server."""
     assert dspy
     with EngineConfig(backend="mock", model="mock").engine as engine:
         engine.server.play(Script(replies=["first", "second"]))
@@ -44,7 +44,7 @@ def test_a_copy_asks_the_same_engine(
 def test_a_copy_has_its_own_settings_and_history(
     dspy: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """Optimizers make copies that are hotter; the original stays as it was."""
+    """Optimizers make copies with a higher temperature; the original does not change."""
     assert dspy
     lm = to_lm(config, temperature=0.0)
 
@@ -73,7 +73,7 @@ def test_a_copied_program_keeps_its_model(
 def test_a_saved_program_of_2_4_takes_its_model_from_the_settings(
     legacy: Any, config: EngineConfig, answering: Callable[..., None], tmp_path: Path
 ) -> None:
-    """2.4 writes the model into the file, where ours leaves nothing to load."""
+    """2.4 writes the model into the file; ours writes nothing that could be loaded."""
     answering({"answer": "Paris"})
     program, path = _program(legacy), str(tmp_path / "program.json")
     program.predictors()[0].lm = to_lm(config)
@@ -97,7 +97,7 @@ def test_a_saved_program_finds_its_server_again(
     answering: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    """From 3.4 on the engine is loaded; before, DSPy's own LM at the same server."""
+    """From 3.4 on the engine is loaded; earlier versions load DSPy's own LM for the server."""
     answering({"answer": "Paris"})
     program, path = _program(modern), str(tmp_path / "program.json")
     program.set_lm(to_lm(aim(server, api_key="secret-key-1"), temperature=0.5))
@@ -114,7 +114,7 @@ def test_a_saved_program_finds_its_server_again(
 
 
 def _trusting(program: Any) -> dict[str, bool]:
-    """From 3.3 on DSPy wants to be told to take an address, or a class, from a file."""
+    """From 3.3 on DSPy must be allowed to load an address or a class from a file."""
     word = "allow_unsafe_lm_state"
     return {word: True} if word in signature(program.load).parameters else {}
 
@@ -133,7 +133,7 @@ def test_what_is_saved_without_its_secrets_is_said(
 
 
 def test_an_engine_of_3_4_can_be_pickled(newest: Any, config: EngineConfig) -> None:
-    """As DSPy's own can, for programs that go to another process."""
+    """It can be pickled like DSPy's own, for programs in another process."""
     assert newest
     lm = pickle.loads(pickle.dumps(to_lm(config)))
 

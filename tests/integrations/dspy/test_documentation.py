@@ -1,4 +1,4 @@
-"""The programs of docs/dspy.md and docs/migrating.md run, on the DSPy they are written for."""
+"""The programs of docs/dspy.md and docs/migrating.md run on the DSPy that they are for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WRITTEN_FOR = {
 def test_a_program_runs(
     dspy: Any, generation: Generation, embedded: EngineConfig, program: str, tmp_path: Path
 ) -> None:
-    """Each block is a program of its own."""
+    """Each block is a complete program."""
     assert dspy
     assert embedded
     if generation not in _WRITTEN_FOR.get(program.partition("\n")[0], {generation}):

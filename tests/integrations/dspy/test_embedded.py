@@ -27,7 +27,7 @@ _EXAMPLE = Path(__file__).parents[3] / "examples" / "dspy_triage.py"
 
 
 def test_the_example_gives_typed_answers(dspy: Any, embedded: EngineConfig) -> None:
-    """Both tickets are instances of the model, whatever the small model thinks of them."""
+    """Both tickets are instances of the model, whatever the small model answers."""
     assert dspy
     assert embedded
 
@@ -42,7 +42,7 @@ def test_the_example_gives_typed_answers(dspy: Any, embedded: EngineConfig) -> N
 
 
 def test_2_4_needs_one_request_for_a_typed_answer(legacy: Any, embedded: EngineConfig) -> None:
-    """The schema in the prompt is enforced, so that nothing has to be asked again."""
+    """The schema in the prompt is enforced, so no second request is needed."""
     fields = {"text": (str, legacy.InputField()), "person": (Person, legacy.OutputField())}
     lm = to_lm(embedded, max_tokens=120)
 

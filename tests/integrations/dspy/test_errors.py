@@ -1,4 +1,4 @@
-"""What goes wrong at the server reaches DSPy as its own kind of error, and is retried once."""
+"""Errors of the server become DSPy's own errors, and only the engine retries."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_failure_is_of_dspys_own_kind_and_retried_by_one(
     dspys: str,
     is_retried: bool,
 ) -> None:
-    """Two retries are configured: three requests, or one where a retry would be no use."""
+    """With two retries there are three requests, or one if a retry would be useless."""
     _failing(server, fault)
     lm = to_lm(aim(server, max_retries=2, timeout=0.3))
 
@@ -120,7 +120,7 @@ def test_the_same_holds_for_async_programs(
     dspys: str,
     is_retried: bool,
 ) -> None:
-    """An adapter's second try is no second round of retries there either."""
+    """An adapter's second attempt does not repeat the retries in async programs either."""
     _failing(server, fault)
     lm = to_lm(aim(server, max_retries=2))
 
@@ -138,7 +138,7 @@ def test_the_same_holds_for_async_programs(
 def test_a_prompt_that_is_too_long_is_named_so(
     dspy: Any, aim: Callable[..., EngineConfig], kind_of: Callable[[str, str, str], Any]
 ) -> None:
-    """It is the one error that programs of DSPy mend by themselves."""
+    """DSPy's programs handle this error themselves."""
     window = "ContextWindowExceededError"
     with MockServer(context_length=64) as server:
         lm = to_lm(aim(server), max_tokens=10)
@@ -153,7 +153,7 @@ def test_a_prompt_that_is_too_long_is_named_so(
 def test_what_passes_is_not_seen(
     dspy: Any, server: MockServer, config: EngineConfig, says: Callable[..., str]
 ) -> None:
-    """A server that fails twice and then answers has answered."""
+    """A server that fails twice and then answers is a success."""
     faults = [Fault(status=429), Fault(status=503)]
     server.play(Script(faults=faults, replies=[says(answer="Paris")]))
 
@@ -167,7 +167,7 @@ def test_what_passes_is_not_seen(
 def test_dspys_own_word_for_retries_sets_the_engines(
     dspy: Any, server: MockServer, config: EngineConfig, num_retries: int
 ) -> None:
-    """``num_retries`` is what counts, and nobody adds to it."""
+    """``num_retries`` counts, and nothing adds retries to it."""
     _failing(server, {"status": 500})
 
     with dspy.settings.context(lm=to_lm(config, num_retries=num_retries)), pytest.raises(Exception):  # noqa: B017, PT011 - its kind is tested above
@@ -179,7 +179,7 @@ def test_dspys_own_word_for_retries_sets_the_engines(
 def test_a_retry_of_the_users_own_asks_again(
     dspy: Any, server: MockServer, config: EngineConfig, says: Callable[..., str]
 ) -> None:
-    """Only an adapter's second try is stopped, not a program that is run again on failure."""
+    """Only an adapter's second attempt is stopped, not a program that runs again on failure."""
     server.play(Script(faults=[Fault(status=500)], replies=[says(answer="Paris")]))
     predict = dspy.Predict("question -> answer")
 
@@ -196,7 +196,7 @@ def test_a_retry_of_the_users_own_asks_again(
 def test_a_program_may_retry_inside_a_module(
     modern: Any, server: MockServer, config: EngineConfig, says: Callable[..., str]
 ) -> None:
-    """The same, where the module that retries is still running."""
+    """A module may also retry while it is running."""
 
     class Stubborn(modern.Module):  # type: ignore[misc,name-defined]  # dspy has no types
         """Asks again on failure."""
@@ -206,7 +206,7 @@ def test_a_program_may_retry_inside_a_module(
             self.predict = modern.Predict("question -> answer")
 
         def forward(self, question: str) -> Any:
-            """The answer, of the second try if need be."""
+            """The answer, of the second attempt if the first one fails."""
             try:
                 return self.predict(question=question)
             except Exception:  # noqa: BLE001 - what a careless caller writes
@@ -221,7 +221,7 @@ def test_a_program_may_retry_inside_a_module(
 
 
 def test_our_error_is_behind_dspys(modern: Any, server: MockServer, config: EngineConfig) -> None:
-    """The cause says how often it was tried and what the server said."""
+    """The cause has the number of attempts and the server's message."""
     _failing(server, {"status": 500})
 
     with (
@@ -256,7 +256,7 @@ def test_an_answer_that_was_cut_is_said_to_be(
 def test_a_typed_answer_that_was_cut_is_dspys_parse_error(
     modern: Any, server: MockServer, config: EngineConfig
 ) -> None:
-    """It is not retried by the engine: DSPy's adapters have their own second try."""
+    """The engine does not retry it, because DSPy's adapters have their own second attempt."""
     server.play(Script(replies=["one two three four five six"] * 9))
 
     with (
@@ -269,7 +269,7 @@ def test_a_typed_answer_that_was_cut_is_dspys_parse_error(
 def test_an_answer_that_fits_no_schema_is_dspys_parse_error(
     modern: Any, server: MockServer, config: EngineConfig
 ) -> None:
-    """At the end of the engine's ladder DSPy's parser has the last word, and its own kind."""
+    """After the engine's last step DSPy's parser raises its own error."""
     server.play(Script(replies=["no"] * 9))
 
     with (
@@ -280,7 +280,7 @@ def test_an_answer_that_fits_no_schema_is_dspys_parse_error(
 
 
 def test_what_is_no_source_is_refused(dspy: Any) -> None:
-    """The error says what a language model can be made of."""
+    """The error names what a language model can be made of."""
     assert dspy
     with pytest.raises(llmengine.ConfigError, match="give an engine, an EngineConfig, or a worker"):
         to_lm("gpt-4")  # type: ignore[arg-type]  # on purpose

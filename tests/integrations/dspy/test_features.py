@@ -40,7 +40,7 @@ _TICKET = '{"category": "bug", "urgent": true, "summary": "It crashes."}'
 
 
 class Known(NamedTuple):
-    """A limit that is not ours: which test it fails, on which DSPy, by which route, and why."""
+    """A limit of DSPy or litellm: the test that fails, the DSPy, the route, and the reason."""
 
     test: str
     generation: Generation
@@ -92,7 +92,7 @@ KNOWN = [
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """An engine, the route to it, and how its answers are scripted where they can be."""
+    """An engine, the route to it, and how its answers are scripted, if they can be."""
 
     dspy: Any
     generation: Generation
@@ -114,7 +114,7 @@ class Aim:
         return self.dspy.settings.context(**settings)
 
     def says(self, *answers: str) -> None:
-        """Script the answers of a mock; a real model says what it likes."""
+        """Script the answers of a mock; those of a real model are free."""
         if self.server is not None:
             self.server.play(Script(replies=answers))
 
@@ -144,7 +144,7 @@ def aim(request: Any, dspy: Any, generation: Generation) -> Aim:
 
 @pytest.fixture(scope="session")
 def vllm_api() -> EngineConfig:
-    """A running vLLM server; skips where no variable says where one is."""
+    """A running vLLM server; skips if no variable has its address."""
     if not os.environ.get("VLLM_BASE_URL"):
         pytest.skip("no vLLM server; run: VLLM_BASE_URL=http://host:8000/v1 nox -s dspy-latest")
     config = EngineConfig(backend="vllm_api", model="", timeout=180)
@@ -156,14 +156,14 @@ def vllm_api() -> EngineConfig:
 
 @pytest.fixture
 def modern_aim(aim: Aim) -> Aim:
-    """For what 2.4 has not."""
+    """Skips on 2.4, which does not have the feature."""
     if aim.generation is Generation.LEGACY:
         pytest.skip("DSPy 2.4 has no such thing")
     return aim
 
 
 def _predict(aim: Aim, signature: Any = "question -> answer", **config: Any) -> Any:
-    """What 3.x calls Predict, where the answer is typed."""
+    """The class for typed answers, which is Predict in 3.x."""
     return getattr(aim.dspy, "TypedPredictor", aim.dspy.Predict)(signature, **config)
 
 
@@ -228,7 +228,7 @@ def _triage(dspy: Any) -> Any:
 
 
 def test_react_with_tools(aim: Aim) -> None:
-    """Tools by way of the prompt."""
+    """Tools in the prompt."""
     if aim.server is None:
         pytest.skip("a model of this size follows no such protocol")
     step = '{"next_thought": "I know.", "next_tool_name": "finish", "next_tool_args": {}}'
@@ -242,7 +242,7 @@ def test_react_with_tools(aim: Aim) -> None:
 
 
 def test_native_tool_calls(modern_aim: Aim) -> None:
-    """Tools by way of the server."""
+    """Tools as the server's own tool calls."""
     aim, dspy = modern_aim, modern_aim.dspy
     if aim.server is None:
         pytest.skip("a model of this size calls no tools")
@@ -320,7 +320,7 @@ def test_usage(modern_aim: Aim) -> None:
 
 
 def test_history(aim: Aim) -> None:
-    """What was asked and answered."""
+    """The history has the prompt and the answer."""
     lm = aim.lm(max_tokens=5)
 
     lm("The capital of France?")
@@ -329,7 +329,7 @@ def test_history(aim: Aim) -> None:
 
 
 def test_cache(modern_aim: Aim) -> None:
-    """The second time, nobody is asked."""
+    """The second time nothing is sent."""
     aim = modern_aim
     lm = aim.lm(cache=True, max_tokens=5)
 
@@ -342,7 +342,7 @@ def test_cache(modern_aim: Aim) -> None:
 
 
 def test_copies(aim: Aim) -> None:
-    """A copy of the model asks the same server, and a copied program has its model."""
+    """A copy of the model uses the same server, and a copied program has its model."""
     aim.says("yes", aim.spelled("Paris", '{"answer": "Paris"}'))
     program, lm = _program(aim.dspy), aim.lm()
     program.predictors()[0].lm = lm
@@ -407,7 +407,7 @@ def test_evaluation_in_threads(aim: Aim) -> None:
 def test_truncation_is_seen(
     aim: Aim, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that the token limit cut is warned of."""
+    """There is a warning for an answer that the token limit cut."""
     import logging  # noqa: PLC0415 - for one handler
 
     monkeypatch.setattr(logging.getLogger("dspy"), "propagate", True)

@@ -27,13 +27,13 @@ def test_a_version_belongs_to_one_generation(version: str, generation: Generatio
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:
-    """The metadata knows it, whatever the distribution is called."""
+    """The version is in the metadata, under either name of the distribution."""
     dspy = pytest.importorskip("dspy", reason="DSPy is missing; run: nox -s dspy-latest")
     assert installed_version() == getattr(dspy, "__version__", "2.4.9")
 
 
 def test_dspy_is_imported_when_the_first_model_is_made() -> None:
-    """The integration can be imported where DSPy's slow import is not wanted yet."""
+    """An import of the integration does not import DSPy, which is slow."""
     code = "import sys, llmengine.integrations.dspy; sys.exit('dspy' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

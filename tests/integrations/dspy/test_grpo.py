@@ -1,4 +1,4 @@
-"""GRPO against a training server that records what it is given, and trains nothing."""
+"""GRPO with a training server that records its data and trains nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLLOUTS = 3
 
 
 def _recording_provider(steps: list[list[dict[str, Any]]], log: list[str]) -> Any:
-    """A DSPy provider that takes training groups; each step asks for two batches more."""
+    """A DSPy provider that accepts training groups; each step needs two more batches."""
     from dspy.clients.provider import Provider, ReinforceJob  # noqa: PLC0415 - it is optional
 
     class Job(ReinforceJob):  # type: ignore[misc] # untyped
@@ -104,7 +104,7 @@ def test_groups_hold_what_was_asked_said_and_earned(
 def test_a_plain_server_cannot_be_trained(
     modern: Any, make: Callable[..., Any], config: EngineConfig
 ) -> None:
-    """Without a provider that trains, GRPO ends before it asks anything."""
+    """Without a provider that trains, GRPO ends before it sends anything."""
     from dspy.clients.provider import Provider  # noqa: PLC0415 - it is optional
 
     with pytest.raises(Exception, match="does not implement the reinforcement learning interface"):

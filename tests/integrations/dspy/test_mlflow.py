@@ -1,4 +1,4 @@
-"""What MLflow reads back of a DSPy program, over DSPy's own language model and over ours."""
+"""MLflow's traces of a DSPy program, over DSPy's own language model and over ours."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def test_tokens_and_latency_are_there(answered: Any) -> None:
 
 
 def test_the_error_is_there(failed: Any) -> None:
-    """A prompt that does not fit ends the language model's span as an error that says so."""
+    """A prompt that does not fit the context ends the language model's span with that error."""
     span = _span(failed, "LM.__call__")
     assert span.status.status_code.value == "ERROR"
     assert "context" in str(span.events).lower()
 
 
 def test_the_engine_adds_its_own_span(traces: dict[Any, Any]) -> None:
-    """Below ours lies the engine's span, with the model, the tokens and the cost."""
+    """Below our span is the engine's span, with the model, the tokens and the cost."""
     trace = next(t for (m, s), t in traces.items() if m == OURS and s.endswith("OK"))
     chat = _span(trace, "chat smollm2-135m")
     assert chat.parent_id == _span(trace, "LM.__call__").span_id

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_it_asks_the_engines_server(
     dspy: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """By DSPy's own client, with the engine's model."""
+    """The request is sent by DSPy's own client, with the engine's model."""
     answering({"answer": "Paris"})
 
     with dspy.settings.context(lm=native_lm(config)):
@@ -56,7 +56,7 @@ def test_the_configuration_goes_along(
 def test_a_query_string_is_refused(
     dspy: Any, aim: Callable[..., EngineConfig], server: MockServer
 ) -> None:
-    """DSPy's client would drop it without a word."""
+    """DSPy's client would silently drop the query string."""
     assert dspy
     config = aim(server, endpoint=f"{server.base_url}?api-version=1")
 
@@ -67,7 +67,7 @@ def test_a_query_string_is_refused(
 def test_arguments_go_over_the_configuration(
     dspy: Any, aim: Callable[..., EngineConfig], server: MockServer
 ) -> None:
-    """They are those of DSPy's own class."""
+    """The arguments are those of DSPy's own class."""
     assert dspy
     config = aim(server, sampling={"temperature": 0.25})
 
@@ -83,7 +83,7 @@ def test_ollama_is_asked_by_what_dspy_has_for_it(
     generation: Generation,
     answering: Callable[..., None],
 ) -> None:
-    """Litellm knows Ollama's own chat; DSPy's own client only its OpenAI-compatible one."""
+    """With litellm the route is Ollama's own chat, else its OpenAI-compatible one."""
     answering({"answer": "Paris"})
     config = aim(server, backend="ollama_api", endpoint=server.root_url)
     lm = native_lm(config)
@@ -100,7 +100,7 @@ def test_ollama_is_asked_by_what_dspy_has_for_it(
 def test_nothing_is_cached_unless_asked_for(
     modern: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """DSPy's own cache does not look at the address, so it is off."""
+    """DSPy's own cache ignores the address, so it is off."""
     answering({"answer": "Paris"}, {"answer": "Rome"})
 
     with modern.context(lm=native_lm(config)):
@@ -114,7 +114,7 @@ def test_nothing_is_cached_unless_asked_for(
 def test_dspys_own_cache_mixes_servers_up(
     modern: Any, aim: Callable[..., EngineConfig], says: Callable[..., str]
 ) -> None:
-    """The trap, as it is: with cache=True the second server is never asked."""
+    """With cache=True the second server gets no request."""
     with MockServer() as here, MockServer() as there:
         here.play(Script(replies=[says(answer="here")]))
         there.play(Script(replies=[says(answer="there")]))
@@ -128,7 +128,7 @@ def test_dspys_own_cache_mixes_servers_up(
 
 
 def test_2_4_has_one_address_a_process(legacy: Any, aim: Callable[..., EngineConfig]) -> None:
-    """The first of two native models says that it would ask the wrong server, and asks nobody."""
+    """The first of two native models raises an error instead of using the wrong server."""
     assert legacy
     with MockServer() as here, MockServer() as there:
         first, second = native_lm(aim(here)), native_lm(aim(there))
@@ -144,7 +144,7 @@ def test_2_4_has_one_address_a_process(legacy: Any, aim: Callable[..., EngineCon
 def test_2_4_keys_its_cache_by_the_address(
     legacy: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """Its disk cache looks at everything that is sent, so the server's address is sent."""
+    """Its disk cache uses everything that is sent, so the server's address is sent."""
     assert legacy
 
     native_lm(config)("Say the word: yes")
@@ -153,7 +153,7 @@ def test_2_4_keys_its_cache_by_the_address(
 
 
 def test_a_declared_server_is_sent_schemas(modern: Any, aim: Callable[..., EngineConfig]) -> None:
-    """DSPy asks a model that it does not know for no schema, unless it is told."""
+    """DSPy sends schemas only to models that it knows or that are declared."""
     sent = []
     with MockServer(model="unheard-of") as server:
         for declared in (False, True):

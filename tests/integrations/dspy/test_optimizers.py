@@ -25,7 +25,7 @@ PROPOSAL_TOKENS = 80
 
 @dataclass
 class Task:
-    """Reviews to be called good or bad, by a model that is counted; answers fit a schema."""
+    """Reviews that a model rates as good or bad; its requests are counted, answers fit a schema."""
 
     dspy: Any
     program: Any
@@ -39,12 +39,12 @@ class Task:
 
 
 def agrees(gold: Any, said: Any, *_: Any) -> bool:
-    """The metric, which bears the words that a model of 2.4 says around its answer."""
+    """The metric, which ignores the words around the answer of a model on 2.4."""
     return gold.mood in str(said.mood).lower()
 
 
 def _program(dspy: Any, fields: dict[str, Any]) -> Any:
-    """A module, for optimizers of 2.4 take no bare Predict."""
+    """A module, because optimizers of 2.4 do not accept a Predict."""
 
     class Moods(dspy.Module):
         def __init__(self) -> None:
@@ -134,7 +134,7 @@ def test_simba_scores_its_candidates(task: Task) -> None:
 
 
 def test_gepa_reflects_on_feedback(task: Task) -> None:
-    """The reflection model reads the feedback of wrong answers, and its text is tried out."""
+    """The reflection model gets the feedback on wrong answers, and its text is tried."""
 
     def with_feedback(gold: Any, said: Any, *_: Any) -> Any:
         return task.dspy.Prediction(score=float(agrees(gold, said)), feedback=f"It is {gold.mood}.")
@@ -162,7 +162,7 @@ def test_gepa_reflects_on_feedback(task: Task) -> None:
 def test_bootstrap_of_2_4_keeps_what_the_model_got_right(
     legacy: Any, embedded: EngineConfig
 ) -> None:
-    """DSPy 2.4 bootstraps over the same engine, from texts that nothing holds to a schema."""
+    """DSPy 2.4 bootstraps over the same engine, from texts without a schema."""
     from dspy.teleprompt import BootstrapFewShot  # noqa: PLC0415 - not in every environment
 
     fields = {"review": legacy.InputField(), "mood": legacy.OutputField(desc="good or bad")}

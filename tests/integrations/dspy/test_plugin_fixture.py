@@ -31,7 +31,7 @@ _TEST = """
 def test_programs_use_the_engine_of_the_run(
     dspy: Any, pytester: pytest.Pytester, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Inside the test the engine is DSPy's model, after it nothing is."""
+    """In the test the engine is DSPy's model; after the test there is none."""
     assert dspy
     for name in ("LITELLM_LOCAL_MODEL_COST_MAP", "DSPY_CACHEDIR", "DSP_CACHEBOOL"):
         monkeypatch.delenv(name)
@@ -49,7 +49,7 @@ def test_programs_use_the_engine_of_the_run(
 
 
 def test_without_dspy_it_says_how_to_get_it(pytester: pytest.Pytester, server: MockServer) -> None:
-    """The test is skipped with the command."""
+    """The test is skipped, and the reason has the command to install DSPy."""
     if importlib.util.find_spec("dspy") is not None:
         pytest.skip("DSPy is here; run it where it is not: python -m pytest -n 2")
     pytester.makepyfile("def test_program(dspy_lm): pass")

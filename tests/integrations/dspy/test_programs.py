@@ -1,4 +1,4 @@
-"""DSPy's programs over an engine, the same text for every DSPy."""
+"""DSPy's programs over an engine; the text is the same for every DSPy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_predict_asks_the_server_once(
     dspy: Any, config: EngineConfig, server: MockServer, answering: Callable[..., None]
 ) -> None:
-    """The answer's field is what the server said of it."""
+    """The answer's field has the server's text."""
     answering({"answer": "Paris"})
 
     with dspy.settings.context(lm=to_lm(config)):
@@ -34,7 +34,7 @@ def test_predict_asks_the_server_once(
 def test_a_language_model_is_made_of_any_of_them(
     dspy: Any, config: EngineConfig, answering: Callable[..., None], source: str
 ) -> None:
-    """A configuration, its engine and a worker over it are the same to DSPy."""
+    """DSPy can use a configuration, its engine and a worker in the same way."""
     from llmengine import OpenAICompatibleWorker  # noqa: PLC0415 - one of three
 
     made = {
@@ -65,7 +65,7 @@ def test_chain_of_thought_gives_both_fields(
 def test_react_calls_the_tool_and_answers(
     dspy: Any, config: EngineConfig, server: MockServer, generation: Generation
 ) -> None:
-    """The tool gets what the model wrote, and the model what the tool gave."""
+    """The tool gets the model's arguments, and the model gets the tool's result."""
     script, tools, asked = _react(dspy, generation)
     server.play(Script(replies=script))
 
@@ -78,7 +78,7 @@ def test_react_calls_the_tool_and_answers(
 
 
 def _react(dspy: Any, generation: Generation) -> tuple[list[str], list[Any], list[str]]:
-    """What the model says, the tools, and what they are asked."""
+    """The model's answers, the tools, and the queries that the tools get."""
     asked: list[str] = []
 
     def lookup(query: str) -> str:
@@ -100,7 +100,7 @@ def _react(dspy: Any, generation: Generation) -> tuple[list[str], list[Any], lis
 
 
 class _LegacyTool:
-    """A tool as ReAct of 2.4 has it: a retriever with a name, an input and a description."""
+    """A tool for ReAct of 2.4: a retriever with a name, an input and a description."""
 
     name, input_variable, desc = "lookup", "query", "looks something up"
 
@@ -114,7 +114,7 @@ class _LegacyTool:
 def test_several_answers_come_of_one_question(
     dspy: Any, config: EngineConfig, server: MockServer, answering: Callable[..., None]
 ) -> None:
-    """``n`` gives as many completions; DSPy heats the model up for it."""
+    """``n`` gives so many completions; DSPy raises the temperature for it."""
     answering({"answer": "Paris"}, {"answer": "Paris"})
 
     with dspy.settings.context(lm=to_lm(config)):
@@ -157,7 +157,7 @@ def test_what_was_said_is_in_the_history(
 def test_settings_of_the_model_reach_the_server(
     dspy: Any, config: EngineConfig, server: MockServer, answering: Callable[..., None]
 ) -> None:
-    """The LM's own arguments are sent, and those of a call go over them."""
+    """The LM's own arguments are sent, and those of a call override them."""
     answering({"answer": "a"}, {"answer": "b"})
     predict = dspy.Predict("question -> answer", max_tokens=90)
 
@@ -171,7 +171,7 @@ def test_settings_of_the_model_reach_the_server(
 
 
 def test_an_unknown_argument_is_refused(dspy: Any, config: EngineConfig) -> None:
-    """A parameter that no server would be told is an error that names it."""
+    """An unknown parameter is an error that names it."""
     lm = to_lm(config)
 
     with pytest.raises(Exception, match="temprature"):
@@ -181,7 +181,7 @@ def test_an_unknown_argument_is_refused(dspy: Any, config: EngineConfig) -> None
 def test_usage_is_tracked(
     modern: Any, config: EngineConfig, answering: Callable[..., None], server: MockServer
 ) -> None:
-    """DSPy's own tracker has what the server counted, once."""
+    """DSPy's own tracker has the server's counts, once."""
     answering({"answer": "Paris"})
 
     with modern.context(lm=to_lm(config), track_usage=True):
@@ -197,7 +197,7 @@ def test_usage_is_tracked(
 def test_logprobs_reach_the_program(
     modern: Any, config: EngineConfig, answering: Callable[..., None]
 ) -> None:
-    """Each token with its probability and its rivals', as OpenAI spells them."""
+    """Each token has its log-probability and its alternatives, in OpenAI's format."""
     answering({"answer": "Paris"})
 
     with modern.context(lm=to_lm(config, logprobs=True, top_logprobs=2)):

@@ -1,4 +1,4 @@
-"""What the keyword arguments of DSPy's language models mean to an engine; no DSPy is needed."""
+"""Keyword arguments of DSPy's language models as requests to an engine, without DSPy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NESTED = {"type": "json_schema", "json_schema": {"name": "Answer", "schema": _S
     ids=str,
 )
 def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -> None:
-    """OpenAI's names are ours where they are the same, and translated where not."""
+    """OpenAI's names become ours."""
     assert read_request("Hi", arguments).sampling == SamplingParams(**sampling)
 
 
@@ -65,7 +65,7 @@ def test_sampling_is_read(arguments: dict[str, Any], sampling: dict[str, Any]) -
     ids=["model", "nested", "flat", "object", "text", "effort", "body", "tools"],
 )
 def test_options_are_read(arguments: dict[str, Any], options: dict[str, Any]) -> None:
-    """A schema in any of its spellings is an output model."""
+    """A schema in any of its forms is an output model."""
     assert read_request("Hi", arguments).options == options
 
 
@@ -108,7 +108,7 @@ _PROMPT = "Sort it.\n\n---\n\nFollow the following format.\n\nText: ${{text}}\n{
 def test_the_schema_of_a_prompt_of_2_4_is_that_of_its_last_field(
     fields: str, opening: str, schema: Any
 ) -> None:
-    """And only where the answer is that field and nothing else."""
+    """There is a schema only if the answer is that field and nothing else."""
     assert schema_in_prompt(_PROMPT.format(fields, opening)) == schema
 
 
@@ -118,7 +118,7 @@ def test_the_schema_of_a_prompt_of_2_4_is_that_of_its_last_field(
     ids=["address", "model", "reasoning"],
 )
 def test_engines_that_answer_otherwise_have_another_identity(fields: dict[str, Any]) -> None:
-    """The name that caches know them by; the key does not count."""
+    """The identity is different for each of these fields, but does not depend on the key."""
     known: dict[str, Any] = {"backend": "vllm_api", "model": "m", "endpoint": "http://host:1/v1"}
 
     def identity(**changed: Any) -> str:
@@ -136,12 +136,12 @@ class InProcess(Mock):
 
     @property
     def endpoint(self) -> str:
-        """There is none."""
+        """Always raise an error."""
         raise ConfigError("no address")
 
 
 def test_an_engine_without_a_server_is_known_by_its_backend() -> None:
-    """It has no address, neither for its identity nor for the one that retries otherwise."""
+    """Neither its identity nor a client with other retries needs an address."""
     engine = Engine(EngineConfig(backend="mock", model="m"), InProcess)
 
     assert DSPyEngine(engine).identity == "m@mock"

@@ -20,7 +20,7 @@ _LONG = "one two three four five six seven eight nine ten eleven twelve thirteen
 
 
 async def _read(dspy: Any, lm: Any, *, is_async: bool = False, **settings: Any) -> list[Any]:
-    """Everything that a streamed program gives."""
+    """Everything that a streamed program yields."""
     listeners = [dspy.streaming.StreamListener(signature_field_name="answer")]
     program = dspy.streamify(
         dspy.Predict("question -> answer"), stream_listeners=listeners, is_async_program=is_async
@@ -33,7 +33,7 @@ async def _read(dspy: Any, lm: Any, *, is_async: bool = False, **settings: Any) 
 def test_a_field_comes_token_by_token(
     modern: Any, config: EngineConfig, answering: Callable[..., None], is_async: bool
 ) -> None:
-    """The listener hears the field in many pieces, which join to what the prediction has."""
+    """The listener gets the field in many pieces, which join to the field of the prediction."""
     answering({"answer": _LONG})
 
     *pieces, prediction = asyncio.run(_read(modern, to_lm(config), is_async=is_async))
@@ -74,7 +74,7 @@ def test_a_schema_is_enforced_in_a_stream(
 def test_a_stream_that_breaks_off_is_an_error(
     modern: Any, config: EngineConfig, server: MockServer, says: Callable[..., str]
 ) -> None:
-    """What was delivered is not asked for again, by anybody."""
+    """After a part was delivered, nothing sends the request again."""
     server.play(Script(replies=[says(answer=_LONG)] * 5, faults=[Fault(cut_after=12)] * 5))
 
     with pytest.raises(Exception) as caught:  # noqa: PT011 - its text is tested below
@@ -86,7 +86,7 @@ def test_a_stream_that_breaks_off_is_an_error(
 
 
 def _leaves(error: BaseException) -> list[Any]:
-    """The errors in a group of a group; before 3.4 a task group stands around them."""
+    """The errors in nested groups; before 3.4 a task group wraps them."""
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
@@ -95,7 +95,7 @@ def _leaves(error: BaseException) -> list[Any]:
 def test_a_stream_that_never_begins_is_retried(
     modern: Any, config: EngineConfig, server: MockServer, says: Callable[..., str]
 ) -> None:
-    """Nothing was delivered yet, so a second request repeats nothing."""
+    """A request is retried if no part of its answer was delivered."""
     server.play(Script(replies=[says(answer=_LONG)], faults=[Fault(status=503)]))
 
     *_, prediction = asyncio.run(_read(modern, to_lm(config)))
@@ -105,7 +105,7 @@ def test_a_stream_that_never_begins_is_retried(
 
 
 def test_reasoning_and_tool_calls_are_streamed(newest: Any, config: EngineConfig) -> None:
-    """DSPy's events hold all that a model may say, in their order."""
+    """DSPy's events have all parts of an answer, in their order."""
     from llmengine.integrations.dspy.dspy3_4 import StreamEvents  # noqa: PLC0415 - needs DSPy 3.4
     from llmengine.types.outputs import Delta, ToolCallDelta  # noqa: PLC0415 - as above
 

@@ -1,4 +1,4 @@
-"""Threads: whose settings count in them, and what 2.4 leaves behind of ended ones."""
+"""Threads: which settings they use, and the settings that 2.4 keeps of ended threads."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_predictors_run_in_parallel(
 def test_one_model_serves_plain_threads(
     dspy: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """A language model itself may be called from anywhere."""
+    """A language model may be called in any thread."""
     assert dspy
     lm = to_lm(config)
 
@@ -71,7 +71,7 @@ def test_one_model_serves_plain_threads(
 
 @pytest.fixture
 def stale(legacy: Any) -> Iterator[Callable[[], None]]:
-    """Gives a thread id that has ended the settings of then; all are as before afterwards."""
+    """Stores the present settings for ended threads; restores all settings afterwards."""
     before = dict(legacy.settings.stack_by_thread)
 
     def touch() -> None:
@@ -87,7 +87,7 @@ def stale(legacy: Any) -> Iterator[Callable[[], None]]:
 def test_2_4_runs_new_threads_with_models_of_old_ones(
     legacy: Any, stale: Callable[[], None], aim: Callable[..., EngineConfig]
 ) -> None:
-    """The trap: what a thread saw first is what a later one with its id sees."""
+    """A new thread with the id of an ended one has the settings of the ended one."""
     with MockServer() as old, MockServer() as new:
         with _configured(legacy, to_lm(aim(old))):
             stale()
@@ -102,7 +102,7 @@ def test_2_4_runs_new_threads_with_models_of_old_ones(
 
 
 class _configured:  # noqa: N801 - a context, read as a word
-    """``dspy.settings.configure`` in the main thread, taken back at the end."""
+    """``dspy.settings.configure`` in the main thread, undone at the end."""
 
     def __init__(self, dspy: Any, lm: Any) -> None:
         self._dspy, self._lm = dspy, lm
@@ -124,7 +124,7 @@ def _seen_by(dspy: Any, ident: int) -> Any:
 
 
 def test_later_dspys_have_nothing_to_purge(modern: Any) -> None:
-    """The helper may stay in programs that move on."""
+    """The function does nothing on later versions."""
     assert modern
     assert purge_dead_threads() == 0
 
@@ -132,7 +132,7 @@ def test_later_dspys_have_nothing_to_purge(modern: Any) -> None:
 def test_a_context_holds_where_configure_is_somebody_elses(
     modern: Any, config: EngineConfig, answering: Callable[..., None], generation: Generation
 ) -> None:
-    """The thread that configured first owns it; any thread may open a context of its own."""
+    """The thread that configured first owns the settings; any thread may open its own context."""
     answering({"answer": "Paris"})
     assert generation is not Generation.LEGACY
 

@@ -1,4 +1,4 @@
-"""Native tool calls: DSPy hands the tools over, and reads the calls that come back."""
+"""Native tool calls: DSPy passes the tools, and reads the calls in the answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def choose(modern: Any, generation: Generation) -> Any:
 def test_tools_are_sent_and_calls_are_read(
     modern: Any, choose: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """The server sees a function, and DSPy a call with its arguments."""
+    """The server gets a function, and DSPy gets a call with its arguments."""
     said = {"id": "c1", "function": {"name": "lookup", "arguments": json.dumps({"query": "sky"})}}
     server.play(Script(replies=[{"tool_calls": [said]}]))
     adapter = modern.ChatAdapter(use_native_function_calling=True)
@@ -54,7 +54,7 @@ def test_tools_are_sent_and_calls_are_read(
 def test_tools_stay_in_the_prompt_where_the_server_has_none(
     modern: Any, choose: Any, server: MockServer, aim: Any
 ) -> None:
-    """An engine that says it takes no tools is not sent any."""
+    """Tools are not sent to an engine that does not support them."""
     said = '[[ ## calls ## ]]\n{"tool_calls": [{"name": "lookup", "args": {"query": "sky"}}]}'
     server.play(Script(replies=[f"{said}\n\n[[ ## completed ## ]]"]))
     adapter = modern.ChatAdapter(use_native_function_calling=True)
@@ -69,7 +69,7 @@ def test_tools_stay_in_the_prompt_where_the_server_has_none(
 def test_a_conversation_with_tools_is_sent_as_it_is(
     newest: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """Calls, results, pictures and the system's words go over in OpenAI's spelling."""
+    """Calls, results, images and system messages are sent in OpenAI's format."""
     lm15 = newest.lm15
     server.play(Script(replies=["blue"]))
     lm = to_lm(config)

@@ -1,4 +1,4 @@
-"""Typed answers: the schema reaches the server, whatever the DSPy."""
+"""Typed answers: the schema reaches the server on every DSPy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _format(server: MockServer) -> Any:
 def test_the_same_program_is_typed_on_every_dspy(
     dspy: Any, triage: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """Nothing is scripted: the mock fills in whatever schema it is sent, and DSPy parses that."""
+    """Without a script the mock makes a value for the schema, and DSPy parses it."""
     with dspy.settings.context(lm=to_lm(config)):
         ticket = _predict(dspy)(triage)(text="I was charged twice.").ticket
 
@@ -80,7 +80,7 @@ def test_an_adapter_parses_what_was_said(
 def test_a_schema_that_is_ignored_is_asked_for_otherwise(
     modern: Any, triage: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """The engine's ladder works below DSPy: JSON mode with the schema in the prompt is next."""
+    """If a server refuses schemas, the engine uses JSON mode with the schema in the prompt."""
     fits = '{"ticket": {"category": "bug", "urgent": true}}'
     server.play(Script(replies=["It is a bug.", f"```json\n{fits}\n```"]))
 
@@ -95,7 +95,7 @@ def test_a_schema_that_is_ignored_is_asked_for_otherwise(
 def test_both_attempts_are_in_the_usage(
     modern: Any, triage: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """What the ladder costs is what DSPy's tracker has."""
+    """DSPy's tracker has the tokens of all attempts."""
     fits = '{"ticket": {"category": "bug", "urgent": true}}'
     lm = to_lm(config)
     server.play(Script(replies=["It is a bug.", fits, fits]))
@@ -112,7 +112,7 @@ def test_both_attempts_are_in_the_usage(
 def test_2_4_constrains_the_last_field_only(
     legacy: Any, config: EngineConfig, server: MockServer, extra: str
 ) -> None:
-    """An answer that goes on with other fields is no JSON object, so it is left free."""
+    """An answer that continues with other fields is not a JSON object, so it has no schema."""
     inner = '{"value": ["a"]}'
     server.play(Script(replies=[f"{inner}\nNote: n" if extra else inner]))
     signature = f"text: str -> names: list[str]{extra}"
@@ -127,7 +127,7 @@ def test_2_4_constrains_the_last_field_only(
 def test_2_4_leaves_plain_fields_free(
     legacy: Any, config: EngineConfig, server: MockServer, answering: Callable[..., None]
 ) -> None:
-    """A prompt that asks for no schema is sent without one."""
+    """A prompt without a schema is sent without one."""
     answering({"answer": "Paris"})
 
     with legacy.settings.context(lm=to_lm(config)):
@@ -137,7 +137,7 @@ def test_2_4_leaves_plain_fields_free(
 
 
 def test_2_4_can_be_told_the_schema(legacy: Any, config: EngineConfig, server: MockServer) -> None:
-    """``output_model`` holds every answer of the model to it."""
+    """Every answer of the model fits its ``output_model``."""
     assert legacy
 
     (text,) = to_lm(config, output_model=Ticket)("Sort this.")
@@ -149,7 +149,7 @@ def test_2_4_can_be_told_the_schema(legacy: Any, config: EngineConfig, server: M
 def test_2_4_is_held_to_the_schema_on_its_second_try(
     legacy: Any, triage: Any, config: EngineConfig, server: MockServer
 ) -> None:
-    """TypedPredictor moves the schema when it asks again; it is found there too."""
+    """TypedPredictor moves the schema in its second prompt, where it is found too."""
     server.play(Script(replies=["no"] * 3))  # all of the engine's ladder
 
     with legacy.settings.context(lm=to_lm(config)):

@@ -1,4 +1,4 @@
-"""DSPyLLMWrapper(worker), as programs of 2.4.9 have it."""
+"""DSPyLLMWrapper(worker), as in programs for 2.4.9."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def worker(server: MockServer, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The worker that variables describe, over the OpenAI-compatible API of Ollama."""
+    """A worker that variables describe, over the OpenAI-compatible API of Ollama."""
     monkeypatch.setenv("USE_OLLAMA", "true")
     monkeypatch.setenv("OLLAMA_API_URL", server.root_url)
     monkeypatch.setenv("OLLAMA_MODEL", server.model)
@@ -28,7 +28,7 @@ def worker(server: MockServer, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_worker_becomes_a_language_model(
     dspy: Any, worker: Any, server: MockServer, answering: Callable[..., None]
 ) -> None:
-    """The class of the document: it takes a worker and goes into the settings."""
+    """The class of the document takes a worker and is set as DSPy's model."""
     answering({"answer": "Paris"})
     lm = integration.DSPyLLMWrapper(worker)
 
@@ -41,14 +41,14 @@ def test_a_worker_becomes_a_language_model(
 
 
 def test_an_engine_will_do_as_well(dspy: Any, config: EngineConfig) -> None:
-    """So will a configuration."""
+    """A configuration may replace the worker."""
     assert dspy
     assert integration.DSPyLLMWrapper(config.engine)("Say the word: yes") == ["yes"]
     assert integration.DSPyLLMWrapper(config)("Say the word: yes") == ["yes"]
 
 
 def test_it_can_be_subclassed_and_keeps_its_worker(legacy: Any, worker: Any) -> None:
-    """On 2.4 it is a class of DSPy's own kind, in copies too."""
+    """On 2.4 it can be subclassed, and copies are of the subclass."""
 
     class Mine(integration.DSPyLLMWrapper):  # type: ignore[misc,valid-type]  # made on use
         """A wrapper of the user's own."""
@@ -73,6 +73,6 @@ def test_a_worker_of_the_users_own_url(dspy: Any, server: MockServer) -> None:
 
 
 def test_other_names_are_no_attributes() -> None:
-    """A typing error in an import is an ImportError of the usual kind."""
+    """A misspelt name in an import is an ImportError."""
     with pytest.raises(AttributeError, match="no attribute 'DSPyWrapper'"):
         _ = integration.DSPyWrapper  # type: ignore[attr-defined]  # on purpose
