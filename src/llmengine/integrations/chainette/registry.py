@@ -74,7 +74,7 @@ def register_engine(name: str | EngineConfig, **fields: object) -> RegisteredEng
     else:
         made = Registration.of(name.name, name)
     entry = RegisteredEngine(made)
-    earlier = chainette_registry._REGISTRY.get(entry.name)  # noqa: SLF001 - Chainette cannot replace an entry
+    earlier = chainette_registry._REGISTRY.get(entry.name)  # noqa: SLF001 - it cannot replace
     chainette_registry._REGISTRY[entry.name] = entry  # noqa: SLF001
     if earlier is not None:
         ENGINE_POOL.pop(entry.name)  # otherwise the pool would keep returning the earlier client

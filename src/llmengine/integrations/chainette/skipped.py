@@ -107,22 +107,26 @@ class _Outputs(list[object]):
 def _without_failed(execute: Callable[..., Any]) -> Callable[..., object]:
     @functools.wraps(execute)
     def wrapper(
-        step: Step, inputs: object, histories: Sequence[History], *args: object, **options: object
+        step: Step,
+        inputs: object,
+        item_histories: Sequence[History],
+        *args: object,
+        **options: object,
     ) -> tuple[object, object]:
         failures: dict[int, tuple[str, LLMEngineError]] = {}
         token = _failures.set(failures)
         try:
-            outputs, new_histories = execute(step, inputs, histories, *args, **options)
+            outputs, histories = execute(step, inputs, item_histories, *args, **options)
         finally:
             _failures.reset(token)
         if not failures:
-            return outputs, new_histories
+            return outputs, histories
         collected = _collected.get()
         for index, (engine_name, error) in failures.items():
-            item = SkippedItem(histories[index].get("row_id"), step.id, engine_name, error)
+            item = SkippedItem(item_histories[index].get("row_id"), step.id, engine_name, error)
             if collected is not None:
                 collected.append(item)
-        answered = [h for index, h in enumerate(new_histories) if index not in failures]
+        answered = [h for index, h in enumerate(histories) if index not in failures]
         return _Outputs(outputs), answered
 
     return wrapper
