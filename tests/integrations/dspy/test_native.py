@@ -134,7 +134,7 @@ def test_2_4_has_one_address_a_process(legacy: Any, aim: Callable[..., EngineCon
         first, second = native_lm(aim(here)), native_lm(aim(there))
 
         assert second("Say the word: yes") == ["yes"]
-        with pytest.raises(ConfigError, match="keeps one address a process"):
+        with pytest.raises(ConfigError, match="has one address per process"):
             first("Say the word: yes")
 
         assert here.calls == []
