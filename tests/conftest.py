@@ -1,4 +1,4 @@
-"""A raw HTTP server on loopback, for tests that must decide over every byte and every second."""
+"""A raw HTTP server on loopback, for tests that need control over every byte and second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODEL = "smollm2-135m"
 
 @dataclass
 class Request:
-    """One request as it came."""
+    """One request as it was received."""
 
     method: str
     path: str
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass
 class Connection:
-    """What a handler answers through."""
+    """The connection by which a handler answers."""
 
     sock: socket.socket
     stopping: threading.Event
@@ -71,7 +71,7 @@ class Connection:
         self.send(f"HTTP/1.1 {status} Status\r\n{lines}\r\n".encode())
 
     def sse(self, *events: object) -> None:
-        """Send events; a string is sent as a raw line, ``...`` is ``[DONE]``."""
+        """Send events; a string is sent as a raw line, ``...`` as ``[DONE]``."""
         for event in events:
             if isinstance(event, str):
                 self.chunk(f"{event}\n\n".encode())
@@ -88,7 +88,7 @@ class Connection:
         self.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the test."""
+        """Wait, but not longer than the test."""
         self.stopping.wait(seconds)
 
     def drop(self) -> None:
@@ -97,26 +97,26 @@ class Connection:
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still until a test moves it on."""
+    """An event loop whose time stands still until a test advances it."""
 
     _moment = 1000.0
 
     def time(self) -> float:
-        """The present moment, in seconds."""
+        """The present time, in seconds."""
         return self._moment
 
     def advance(self, seconds: float) -> None:
-        """Move the time on, from any thread."""
+        """Advance the time, from any thread."""
         self._moment += seconds
         self.call_soon_threadsafe(int)  # the loop looks at its clock when it is woken
 
     def settle(self) -> None:
-        """Return when the loop has done all that it can do at this moment, but for I/O."""
+        """Return when the loop has done all that it can do at this time, except for I/O."""
         asyncio.run_coroutine_threadsafe(_turns(50), self).result(30)
 
     @contextmanager
     def passing(self, step: float) -> Iterator[None]:
-        """Time passes, in such steps and as fast as it can."""
+        """Advance the time all along, by `step` seconds every millisecond."""
         over = threading.Event()
 
         def pass_on() -> None:
@@ -139,7 +139,7 @@ async def _turns(count: int) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
-    """The time of the background loop, which stands still unless the test moves it on."""
+    """The clock of the background loop, which stands still unless the test advances it."""
     loop.shutdown()
     moved = MovedLoop()
     monkeypatch.setattr(loop, "_current", loop.Background(moved))
@@ -147,8 +147,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
     loop.shutdown()
 
 
-def wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:
-    """Return when it has happened; fails after a while that only a hang takes."""
+def _wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:
+    """Return when the condition holds; fail after a time that only a hang takes."""
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen"
@@ -156,14 +156,14 @@ def wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 @pytest.fixture
-def until() -> Callable[..., None]:
-    """Waits until something has happened."""
-    return wait_until
+def wait_until() -> Callable[..., None]:
+    """Waits until a condition holds."""
+    return _wait_until
 
 
 @pytest.fixture
-def aside() -> Callable[..., Future[Any]]:
-    """Calls something in a thread that does not keep a failed test from ending."""
+def in_thread() -> Callable[..., Future[Any]]:
+    """Calls a function in a thread, which does not keep a failed test from ending."""
 
     def start(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -182,7 +182,7 @@ def aside() -> Callable[..., Future[Any]]:
 
 @dataclass
 class RawServer:
-    """A server on a free port of 127.0.0.1, and the requests that it saw."""
+    """A server on a free port of 127.0.0.1, and the requests that it got."""
 
     url: str
     requests: list[Request] = field(default_factory=list)
@@ -220,7 +220,7 @@ _READ = ("OPENAI_", "OLLAMA_", "VLLM_", "HOSTED_VLLM_", "LLAMACPP_", "NEMOTRON_"
 
 @pytest.fixture
 def clean_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: empty, and with no variable of the machine to decide a test."""
+    """The current folder: empty, and without variables of this machine that engines read."""
     for name in list(os.environ):
         if name.startswith(_READ):
             monkeypatch.delenv(name)
@@ -253,14 +253,14 @@ def gguf() -> Path:
 
 @pytest.fixture(scope="session")
 def embedded(gguf: Path) -> EngineConfig:
-    """The real small model in llama.cpp; skipped where it cannot be had."""
+    """The real small model in llama.cpp; the test is skipped without it."""
     assert gguf.exists()
     return EngineConfig(backend="embedded", model=MODEL)
 
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The class LLM of a stand-in for vLLM, on which backend vllm_local runs in this test."""
+    """The class LLM of a stand-in for vLLM, which backend vllm_local uses in this test."""
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("vLLM itself is here; tests/vllm_local/test_real.py runs on it")
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "vllm_local" / "stand_in"))

@@ -20,7 +20,7 @@ def _blocks(page: str) -> list[str]:
 def test_example_of_the_readme_is_its_file_and_passes(
     example: str, pytester: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
-    """What the README shows is what lies in examples, and it works as a user would run it."""
+    """The README shows a file of examples, which works as a user would run it."""
     text = (ROOT / "examples" / example).read_text("utf-8")
     shown = text.partition('"""\n\n')[2]
     assert shown in _blocks("README.md")
@@ -33,7 +33,7 @@ def test_example_of_the_readme_is_its_file_and_passes(
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
-    """CI takes the README's line, and what it makes of it sets up first and tests last."""
+    """CI runs the README's line, in parts: the set-up first and the tests last."""
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     lines = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if "dev" in line]
     command = next(line for line in lines if "--group dev" in line)
@@ -56,7 +56,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_tests_that_the_migration_table_names_exist() -> None:
-    """Each test or file that a row gives as its proof is there."""
+    """Each test or file that a row names exists."""
     text = (ROOT / "docs/migrating.md").read_text("utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert named

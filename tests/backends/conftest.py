@@ -1,4 +1,4 @@
-"""Engines of the openai backend, with the machine's own OpenAI settings out of the way."""
+"""Engines of the openai backend, without the OpenAI settings of this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def no_openai_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No OPENAI variable of the machine decides a test."""
+    """Removes the OPENAI variables of this machine."""
     for name in [name for name in os.environ if name.startswith("OPENAI_")]:
         monkeypatch.delenv(name)
 
@@ -31,7 +31,7 @@ def api(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def openai_engine(no_openai_variables: None) -> Callable[..., Engine]:
-    """Makes an engine of the openai backend for an address, which is taken to enforce schemas."""
+    """Makes an engine of the openai backend for an address, and trusts its schemas."""
     pytest.importorskip("openai")
 
     def make(endpoint: str | None, api: str = "responses", **config: Any) -> Engine:

@@ -11,7 +11,7 @@ VARIABLES = ["VLLM_BASE_URL", "VLLM_API_KEY", "OLLAMA_HOST", "OPENAI_API_KEY"]
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the machine decides a test."""
+    """Removes the variables of this machine that a backend reads."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
 
@@ -29,7 +29,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_engine_has_a_base_for_sdks_and_a_root(
     backend: str, endpoint: str | None, root_url: str, path: str
 ) -> None:
-    """base_url is what an OpenAI SDK takes; url is where the engine itself posts."""
+    """base_url is for an OpenAI SDK; url is where the engine itself posts."""
     engine = EngineConfig(backend=backend, model="m", endpoint=endpoint).engine
 
     assert engine.base_url == f"{root_url}/v1"
@@ -55,7 +55,7 @@ def test_environment_moves_the_default(
 
 
 def test_openai_compatible_needs_an_endpoint() -> None:
-    """There is no default for "any server"."""
+    """It has no default address."""
     engine = EngineConfig(name="gate", backend="openai_compatible", model="m").engine
 
     with pytest.raises(ConfigError, match=r"engine 'gate': endpoint: .* has no default"):
@@ -63,7 +63,7 @@ def test_openai_compatible_needs_an_endpoint() -> None:
 
 
 def test_openais_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key in OPENAI_API_KEY is not taken for a server that is not OpenAI's."""
+    """OPENAI_API_KEY is not sent to a server that is not OpenAI's."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-belongs-to-openai")
 
     for backend in ("vllm_api", "ollama_api", "openai_compatible"):
@@ -73,7 +73,7 @@ def test_openais_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_vllms_own_key_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """VLLM_API_KEY is the key of vLLM's server."""
+    """VLLM_API_KEY is the key of a vLLM server."""
     monkeypatch.setenv("VLLM_API_KEY", "vllm-server-key")
 
     assert EngineConfig(backend="vllm_api", model="m").engine.api_key == "vllm-server-key"

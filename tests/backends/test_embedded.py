@@ -1,4 +1,4 @@
-"""The embedded engine: a real model behind a real server, through the same interface."""
+"""The embedded backend: a real model behind a real server, through the same interface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=12)
 
 @pytest.fixture(scope="module")
 def engine(embedded: EngineConfig) -> Engine:
-    """The embedded engine."""
+    """An engine of the embedded backend."""
     return embedded.engine
 
 
@@ -41,7 +41,7 @@ class Weather(BaseModel):
 
 
 def test_schema_is_enforced(engine: Engine) -> None:
-    """A model of 135M parameters answers in a schema because the server makes it."""
+    """A model of 135M parameters answers in the schema because the server enforces it."""
     sampling = SamplingParams(temperature=0, max_tokens=60)
 
     (output,) = engine.generate("The weather in Lyon.", sampling, output_model=Weather)
@@ -50,7 +50,7 @@ def test_schema_is_enforced(engine: Engine) -> None:
 
 
 def test_model_that_is_not_there_is_one_line() -> None:
-    """A path that leads nowhere says so."""
+    """The error names the path that does not exist."""
     engine = EngineConfig(backend="embedded", model="/nowhere/model.gguf").engine
 
     with pytest.raises(ConfigError) as caught:
@@ -60,7 +60,7 @@ def test_model_that_is_not_there_is_one_line() -> None:
 
 
 def test_unknown_option_is_named() -> None:
-    """A server option that nobody knows is a clear error."""
+    """An unknown server option is a clear error."""
     config = EngineConfig(name="e", backend="embedded", model="smollm2-135m", options={"ctx": 1})
 
     with pytest.raises(ConfigError, match=r"engine 'e': options: .*'ctx'.*n_ctx"):

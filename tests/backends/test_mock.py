@@ -1,4 +1,4 @@
-"""The mock engine: a real server in this process, deterministic, and broken on request."""
+"""The mock backend: a real server in this process, deterministic, with faults on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine() -> Iterator[Mock]:
-    """A mock engine with a server of its own."""
+    """A mock engine with its own server."""
     with EngineConfig(backend="mock", model="mock", max_concurrency=8).engine as engine:
         yield engine
 
@@ -32,7 +32,7 @@ def test_same_prompt_same_answer(engine: Mock) -> None:
 
 
 def test_token_limit_and_choices_are_kept(engine: Mock) -> None:
-    """max_tokens and n are honoured and counted."""
+    """max_tokens and n are kept and counted."""
     (output,) = engine.generate("Tell me.", SamplingParams(n=3, max_tokens=4, temperature=1))
 
     assert [o.index for o in output.outputs] == [0, 1, 2]
@@ -48,7 +48,7 @@ def test_script_decides_the_replies(engine: Mock) -> None:
 
 
 def test_faults_are_survived_and_counted(engine: Mock) -> None:
-    """The first calls fail, every prompt is answered, and the attempts add up."""
+    """The first calls fail, every prompt is answered, and all attempts are counted."""
     engine.server.play(Script(faults=[Fault(status=503)] * 8))
 
     results = engine.results([f"prompt {i}" for i in range(20)])
@@ -69,21 +69,21 @@ def test_cut_stream_is_incomplete(engine: Mock) -> None:
 
 
 class Person(BaseModel):
-    """What the structured test asks for."""
+    """The model of the structured test."""
 
     name: str
     age: int
 
 
 def test_any_schema_has_an_instance(engine: Mock) -> None:
-    """output_model is answered with an instance of it."""
+    """The answer to output_model is an instance of it."""
     (output,) = engine.generate("Who?", output_model=Person)
 
     assert isinstance(output.parsed, Person)
 
 
-def test_closed_engine_starts_anew(engine: Mock) -> None:
-    """Close stops the server; the next call starts another."""
+def test_closed_engine_starts_again(engine: Mock) -> None:
+    """``close`` stops the server; the next call starts another."""
     before = engine.generate("x")[0].outputs[0].text
     engine.close()
 

@@ -1,4 +1,4 @@
-"""What a real Ollama 0.32.15 answered, and what the engine makes of it."""
+"""Recorded answers of Ollama 0.32.15, and what the engine makes of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _read(tokens: int) -> tuple[int, Any]:
 
 
 def test_a_prompt_without_blanks_that_v1_cuts_is_an_error(ollama: Any) -> None:
-    """As much was read as Ollama leaves of a prompt that is longer than its context."""
+    """The token count is that of a prompt longer than the context of Ollama."""
     engine, _ = ollama("/v1", v1_chat_completions=_read(READ), api_ps="native_ps_after")
 
     (result,) = engine.results(LONG)
@@ -110,8 +110,8 @@ def test_what_is_not_known_to_be_cut_is_an_answer(
     assert engine.generate(prompt)[0].outputs[0].text
 
 
-def test_who_accepts_the_cut_gets_the_answer_of_v1(ollama: Any) -> None:
-    """``truncate: true`` is the caller's word for it, and the context is not asked for."""
+def test_cut_is_an_answer_of_v1_with_truncate(ollama: Any) -> None:
+    """With ``truncate: true`` the context is not asked for."""
     engine, server = ollama("/v1", v1_chat_completions=_read(READ), api_ps="native_ps_after")
 
     assert engine.generate(LONG, extra_body={"truncate": True})[0].outputs[0].text
@@ -120,7 +120,7 @@ def test_who_accepts_the_cut_gets_the_answer_of_v1(ollama: Any) -> None:
 
 @ROUTES
 def test_a_model_that_is_not_there_is_named_with_those_that_are(ollama: Any, path: str) -> None:
-    """The error lists what the server has, and the command that gets the model."""
+    """The error lists the models of the server, and the command that gets the model."""
     answers = {"api_chat": "native_chat_missing_model", "v1_chat_completions": "oai_chat_bad_model"}
     engine, _ = ollama(path, "nope", **answers, api_tags="native_tags")
 
@@ -133,8 +133,8 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(ollama: Any, pat
         list(engine.stream("Hi"))
 
 
-def test_a_wrong_path_is_no_missing_model(ollama: Any) -> None:
-    """A server that has no such route is not asked for its models."""
+def test_wrong_path_is_not_a_missing_model(ollama: Any) -> None:
+    """A server without such a route is not asked for its models."""
     engine, server = ollama("")
 
     with pytest.raises(BatchError, match="no such route"):
@@ -144,7 +144,7 @@ def test_a_wrong_path_is_no_missing_model(ollama: Any) -> None:
 
 @pytest.mark.parametrize("name", ["native_generate_bad_option_type", "native_generate_bad_format"])
 def test_a_wrong_option_is_asked_once(ollama: Any, name: str) -> None:
-    """Ollama says 500 of a request that is wrong; no retry mends that."""
+    """Ollama answers 500 to a wrong request, which a retry does not mend."""
     engine, server = ollama("", api_chat=name)
 
     (result,) = engine.results("Hi", extra_body={"options": {"temperature": "hot"}})
@@ -178,7 +178,7 @@ def test_fingerprint_tells_the_context(ollama: Any, parameters: str, length: int
 
 @ROUTES
 def test_fields_that_ollama_ignores_are_refused_before_anything_is_sent(path: str) -> None:
-    """Neither a sampling parameter nor a field of the body is dropped without a word."""
+    """Neither a sampling parameter nor a field of the body is dropped silently."""
     with MockServer() as server:
         config = EngineConfig(backend="ollama_api", model="mock", endpoint=server.root_url + path)
         several = config.engine.results("Hi", SamplingParams(n=2))[0]
@@ -190,7 +190,7 @@ def test_fields_that_ollama_ignores_are_refused_before_anything_is_sent(path: st
 
 
 def test_odd_parts_of_a_message_do_not_hide_the_answer(ollama: Any) -> None:
-    """What has no text counts for nothing where the prompt is held against what was read."""
+    """A part without text counts as empty when the prompt is compared with the count."""
     engine, _ = ollama("/v1", v1_chat_completions="oai_chat")
     content = [{"type": "text"}, "x", {"type": "text", "text": 5}, {"type": "text", "text": "Hi"}]
 

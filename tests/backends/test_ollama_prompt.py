@@ -1,4 +1,4 @@
-"""An Ollama that reads only the end of a long prompt, as one of before ``truncate`` does."""
+"""An Ollama that reads only the end of a long prompt, as versions without ``truncate`` do."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def _cut_events(events: list[JSON], call: ReceivedRequest) -> list[JSON]:
 
 @pytest.fixture(scope="module")
 def cutting() -> Iterator[MockServer]:
-    """A server that answers to what it kept of the prompt, and says 200."""
+    """A server that answers with status 200 to the part of the prompt that it kept."""
     with MockServer(behaviour=Behaviour("cutting", reply=_cut, events=_cut_events)) as server:
         yield server
 
 
 @pytest.fixture(params=["", "/v1"], ids=["native", "v1"])
 def config(request: pytest.FixtureRequest, cutting: MockServer) -> EngineConfig:
-    """An engine at that server, by either of Ollama's APIs."""
+    """An engine for that server, by either API of Ollama."""
     return EngineConfig(
         backend="ollama_api", model="mock", endpoint=cutting.root_url + request.param
     )
 
 
 def test_a_cut_prompt_is_an_error(config: EngineConfig) -> None:
-    """The answer is kept on the error, and nothing is asked again."""
+    """The error keeps the answer, and the prompt is not sent again."""
     (result,) = config.engine.results(LONG)
 
     assert isinstance(result.error, ContextLengthError)
@@ -57,20 +57,20 @@ def test_a_cut_prompt_is_an_error(config: EngineConfig) -> None:
 
 
 def test_a_cut_prompt_ends_a_stream_in_an_error(config: EngineConfig) -> None:
-    """A stream tells of it at its end, when the count comes."""
+    """The error comes at the end of the stream, with the token count."""
     with pytest.raises(ContextLengthError, match="400 words"):
         list(config.engine.stream([{"role": "user", "content": [{"type": "text", "text": LONG}]}]))
 
 
-def test_who_accepts_the_cut_gets_the_answer(config: EngineConfig) -> None:
-    """``truncate: true`` is the caller's word for it."""
+def test_cut_is_an_answer_with_truncate(config: EngineConfig) -> None:
+    """With ``truncate: true`` the caller accepts the cut."""
     (output,) = config.engine.generate(LONG, extra_body={"truncate": True})
 
     assert output.outputs[0].text
 
 
 def test_a_whole_prompt_is_answered(config: EngineConfig) -> None:
-    """What fits is no error."""
+    """A prompt that fits is not an error."""
     (output,) = config.engine.generate("word " * 50)
 
     assert output.outputs[0].text

@@ -1,4 +1,4 @@
-"""The openai backend, whatever generation of the SDK is installed, against the mock server."""
+"""The openai backend against the mock server, with the installed generation of the SDK."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llmengine.mock import Behaviour, MockServer, Script
 
 
 def test_answers_come_in_order_with_usage(mock: MockServer, openai_engine: Any, api: str) -> None:
-    """The same outputs as of any engine, from either API."""
+    """Either API gives the outputs that any engine gives."""
     mock.play(Script(replies=["one", "two"]))
     engine = openai_engine(mock.base_url, api, max_concurrency=1)
 
@@ -50,7 +50,7 @@ def test_streams_say_the_same_as_whole_answers(
 
 
 def test_async_twins_and_windows_work_alike(mock: MockServer, openai_engine: Any, api: str) -> None:
-    """One interface: agenerate, astream and iter_results."""
+    """agenerate, astream and iter_results work as on any engine."""
     engine = openai_engine(mock.base_url, api)
 
     async def both() -> tuple[str, str]:
@@ -67,7 +67,7 @@ def test_async_twins_and_windows_work_alike(mock: MockServer, openai_engine: Any
 def test_reasoning_goes_by_effort_and_comes_back_apart(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """What the model thought is in .reasoning and never in .text."""
+    """The reasoning is in .reasoning and never in .text."""
     mock.play(Script(replies=[{"reasoning": "Let me see.", "content": "Four."}] * 2))
     engine = openai_engine(mock.base_url, api)
 
@@ -104,7 +104,7 @@ def test_reasoning_as_a_switch_is_left_out_with_one_warning(
 def test_guided_decoding_is_refused_with_the_way_out(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """structured_outputs is vLLM's; on OpenAI it is output_model."""
+    """structured_outputs belongs to vLLM; the error names output_model."""
     params = SamplingParams(structured_outputs={"choice": ["a", "b"]})
 
     (result,) = openai_engine(mock.base_url, api).results("x", params)
@@ -122,7 +122,7 @@ def test_guided_decoding_is_refused_with_the_way_out(
 def test_what_responses_cannot_say_is_refused_and_chat_says_it(
     mock: MockServer, openai_engine: Any, params: dict[str, Any]
 ) -> None:
-    """The refusal names the parameter and the other API; that one takes it."""
+    """The error names the parameter and the other API, which takes it."""
     (refused,) = openai_engine(mock.base_url).results("x", SamplingParams(**params))
     (taken,) = openai_engine(mock.base_url, "chat").results("x", SamplingParams(**params))
 
@@ -151,7 +151,7 @@ def test_logprobs_are_the_same_from_either_api(
 def test_extra_body_reaches_the_wire_known_to_the_sdk_or_not(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """Fields of the SDK's signature and fields it has never heard of."""
+    """Fields are sent whether or not the SDK's signature has them."""
     seen: list[dict[str, Any]] = []
 
     def keep(body: dict[str, Any], _: Any) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def test_extra_body_reaches_the_wire_known_to_the_sdk_or_not(
 
 
 def test_responses_are_not_stored_unless_asked(mock: MockServer, openai_engine: Any) -> None:
-    """The engine keeps no state at the server by itself."""
+    """By default the engine keeps no state at the server."""
     engine = openai_engine(mock.base_url)
 
     engine.generate("x")
@@ -195,7 +195,7 @@ def test_wrong_configuration_is_named(config: dict[str, Any], words: str) -> Non
 def test_engine_is_pickled_by_its_configuration(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """A copy from a pickle answers as the engine does, also after that was used."""
+    """A pickled copy answers as the engine does, also if the engine was used."""
     engine = openai_engine(mock.base_url, api)
     engine.generate("x")
 

@@ -32,7 +32,7 @@ def _run(**variables: str) -> str:
 
 
 def test_without_a_key_the_mock_answers_and_it_says_so() -> None:
-    """Anybody can run it."""
+    """Anyone can run it."""
     said = _run()
 
     assert said.startswith("mock: no OPENAI_API_KEY is set")
@@ -41,7 +41,7 @@ def test_without_a_key_the_mock_answers_and_it_says_so() -> None:
 
 
 def test_with_a_key_it_asks_the_address_of_the_environment() -> None:
-    """The live way, against a server that wants the key."""
+    """It asks a server that wants the key."""
     script = Script(replies=["what the probe is told", RECIPE])
     with MockServer(model="gpt-4.1-mini", api_key="sk-live-key", script=script) as server:
         said = _run(OPENAI_API_KEY="sk-live-key", OPENAI_BASE_URL=server.base_url)

@@ -16,7 +16,7 @@ def _exceptions() -> list[type[Exception]]:
 
 
 def _raised(kind: type[Exception]) -> Exception:
-    """An instance as the SDK would raise it, without knowing its arguments."""
+    """An instance as the SDK would raise it, made without knowledge of its arguments."""
     error = kind.__new__(kind)
     Exception.__init__(error, "from the SDK")
     return error
@@ -24,7 +24,7 @@ def _raised(kind: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize("kind", _exceptions(), ids=lambda kind: kind.__name__)
 def test_every_public_exception_of_the_sdk_has_an_error_here(kind: type[Exception]) -> None:
-    """A new class in a new SDK either derives from one that is known, or fails this test."""
+    """A new class of a new SDK must derive from a known one, or this test fails."""
     from llmengine.openai_sdk import ours, reply_in  # noqa: PLC0415 - needs the SDK
 
     error = _raised(kind)
@@ -41,7 +41,7 @@ def test_every_public_exception_of_the_sdk_has_an_error_here(kind: type[Exceptio
 
 
 class _Response:
-    """What is read of an HTTP response of either generation."""
+    """The parts of an HTTP response of either generation that the library reads."""
 
     status_code = 409
     headers: dict[str, str] = {}  # noqa: RUF012 - never written

@@ -1,4 +1,4 @@
-"""Which address gets which key from the openai backend, and that no log shows one."""
+"""Which address gets which key from the openai backend, and that no log shows a key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "k3y-without-any-usual-prefix"
 
 @pytest.fixture
 def server(raw_server: Any, chat: Any) -> Any:
-    """A server that answers everything."""
+    """A server that answers every request."""
     return raw_server(lambda _, c: c.reply(chat()))
 
 
@@ -48,7 +48,7 @@ def test_address_by_default_is_openai_s(no_openai_variables: None) -> None:
 def test_key_of_the_environment_goes_to_openai_only(
     monkeypatch: pytest.MonkeyPatch, no_openai_variables: None, endpoint: str | None, gets_it: bool
 ) -> None:
-    """Another endpoint must be given its key by name."""
+    """Another endpoint needs a key that is configured by name."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     config = EngineConfig(backend="openai", model="m", endpoint=endpoint)
 
@@ -60,7 +60,7 @@ def test_key_of_the_environment_goes_to_openai_only(
 def test_key_goes_to_the_address_that_the_environment_gives(
     monkeypatch: pytest.MonkeyPatch, no_openai_variables: None, server: Any
 ) -> None:
-    """OPENAI_BASE_URL and OPENAI_API_KEY belong together, as for the SDK itself."""
+    """OPENAI_BASE_URL and OPENAI_API_KEY belong together, as for the SDK."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
 
@@ -75,7 +75,7 @@ def test_key_goes_to_the_address_that_the_environment_gives(
 def test_no_key_of_the_environment_reaches_another_server(
     monkeypatch: pytest.MonkeyPatch, openai_engine: Any, server: Any, variable: str
 ) -> None:
-    """What the SDK itself looks up in the environment is not sent either."""
+    """Variables that the SDK reads by itself are not sent either."""
     monkeypatch.setenv(variable, KEY)
 
     _ask(openai_engine(f"{server.url}/v1", "chat"))
@@ -87,7 +87,7 @@ def test_no_key_of_the_environment_reaches_another_server(
 def test_configured_headers_and_organization_are_sent(
     monkeypatch: pytest.MonkeyPatch, openai_engine: Any, server: Any
 ) -> None:
-    """OPENAI_ORG_ID and OPENAI_PROJECT_ID are the SDK's to honour; Authorization is sent once."""
+    """OPENAI_ORG_ID and OPENAI_PROJECT_ID are sent by the SDK; Authorization is sent once."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
     headers = {"authorization": f"Token {KEY}", "X-Team": "red"}
@@ -102,7 +102,7 @@ def test_configured_headers_and_organization_are_sent(
 def test_cookies_of_one_engine_are_not_sent_by_another(
     raw_server: Any, chat: Any, openai_engine: Any
 ) -> None:
-    """Engines share connections and nothing else."""
+    """Engines share only connections."""
     server = raw_server(lambda _, c: c.reply(chat(), headers={"Set-Cookie": "session=1; Path=/"}))
 
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_cookies_of_one_engine_are_not_sent_by_another(
 def test_key_is_in_no_error_and_no_log(
     raw_server: Any, openai_engine: Any, api: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that quotes the key back; a second key that only a header of our own holds."""
+    """The server quotes the key; a second key is only in a configured header."""
     caplog.set_level(logging.DEBUG)
     body = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
     server = raw_server(lambda _, c: c.reply(body, status=401, headers={"X-Request-Id": KEY}))
@@ -130,7 +130,7 @@ def test_key_is_in_no_error_and_no_log(
 
 
 def test_sdk_log_that_the_environment_turned_on_shows_no_key(mock_program: Any) -> None:
-    """OPENAI_LOG=debug writes to stderr through a handler of the SDK's own making."""
+    """With OPENAI_LOG=debug the SDK writes to stderr through its own handler."""
     log = mock_program(OPENAI_LOG="debug")
 
     assert "openai._base_client" in log
@@ -140,7 +140,7 @@ def test_sdk_log_that_the_environment_turned_on_shows_no_key(mock_program: Any) 
 
 @pytest.fixture
 def mock_program(raw_server: Any, chat: Any) -> Any:
-    """Runs an engine in a process of its own and gives what it wrote to stderr."""
+    """Runs an engine in another process and returns what it wrote to stderr."""
     server = raw_server(lambda _, c: c.reply(chat(), headers={"X-Request-Id": KEY}))
     script = (
         "from llmengine import EngineConfig\n"
@@ -164,7 +164,7 @@ def mock_program(raw_server: Any, chat: Any) -> Any:
 
 
 def test_traceback_in_a_log_record_is_scrubbed_too() -> None:
-    """A record with an exception is written by the handler, after the filters."""
+    """The handler writes a record's exception after the filters have run."""
     _ = EngineConfig(backend="openai", model="m", api_key=KEY).engine
     logger, written = logging.getLogger("openai"), io.StringIO()
     handler = logging.StreamHandler(written)
@@ -181,7 +181,7 @@ def test_traceback_in_a_log_record_is_scrubbed_too() -> None:
 
 
 def test_logger_that_is_made_later_shows_no_key_either() -> None:
-    """The loggers of httpcore are made when the first connection is opened."""
+    """The loggers of httpcore are made when the first connection opens."""
     _ = EngineConfig(backend="openai", model="m", api_key=KEY).engine
     logger, written = logging.getLogger("httpcore2.made_after_the_engine"), io.StringIO()
     handler = logging.StreamHandler(written)
@@ -197,7 +197,7 @@ def test_logger_that_is_made_later_shows_no_key_either() -> None:
 def test_refused_key_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, raw_server: Any, openai_engine: Any
 ) -> None:
-    """A key that was held back is named with the setting that would send it."""
+    """The error names a key that was not sent, and the setting that would send it."""
     server = raw_server(lambda _, c: c.reply({"error": {"message": "who?"}}, status=401))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
@@ -207,7 +207,7 @@ def test_refused_key_says_what_to_do(
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the SDK the engine cannot be made, and the message is the command to run."""
+    """Without the SDK the engine cannot be made, and the message has the install command."""
     monkeypatch.setitem(sys.modules, "openai", None)
 
     with pytest.raises(ConfigError, match=r"pip install 'pytest-llmengine\[openai\]'"):
@@ -215,7 +215,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sdk_is_imported_when_an_engine_is_made_and_not_before() -> None:
-    """Naming the backend in a configuration costs nothing."""
+    """A configuration that names the backend imports nothing."""
     script = (
         "import sys; from llmengine import EngineConfig\n"
         "config = EngineConfig(backend='openai', model='m')\n"

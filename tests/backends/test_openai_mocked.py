@@ -1,7 +1,7 @@
 """The openai backend under respx, as users of either SDK generation mock it.
 
-openai 2.x sends by httpx, which plain respx sees; 3.x by httpx2, which respx sees once
-pytest-httpx2 is there. Either way nothing leaves the process.
+openai 2.x sends through httpx, which plain respx intercepts. 3.x sends through httpx2, which respx
+intercepts if pytest-httpx2 is installed. Nothing leaves the process.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _completion(text: str) -> dict[str, Any]:
 
 
 def test_structured_answer_of_a_mocked_responses_api(router: Any, openai_engine: Any) -> None:
-    """A user's mock of OpenAI's address is what the engine talks to."""
+    """The engine talks to a user's mock of OpenAI's address."""
     route = router.post("/responses").respond(json=_response('{"name": "Kiel"}'))
 
     (output,) = openai_engine(None, api_key="sk-mocked").generate("A city.", output_model=City)
@@ -62,7 +62,7 @@ def test_structured_answer_of_a_mocked_responses_api(router: Any, openai_engine:
 
 
 def test_structured_answer_of_a_mocked_chat_api(router: Any, openai_engine: Any) -> None:
-    """The same by chat completions."""
+    """The same for chat completions."""
     router.post("/chat/completions").respond(json=_completion('{"name": "Kiel"}'))
 
     (output,) = openai_engine(None, "chat", api_key="sk-mocked").generate("x", output_model=City)
@@ -71,7 +71,7 @@ def test_structured_answer_of_a_mocked_chat_api(router: Any, openai_engine: Any)
 
 
 def test_mocked_stream_comes_event_by_event(router: Any, openai_engine: Any) -> None:
-    """A mocked body of events is read as one from the wire."""
+    """A mocked body of events is read like one from the network."""
     events = (
         'data: {"type": "response.output_text.delta", "output_index": 0, "delta": "Ki"}\n\n'
         'data: {"type": "response.output_text.delta", "output_index": 0, "delta": "el"}\n\n'
@@ -84,8 +84,8 @@ def test_mocked_stream_comes_event_by_event(router: Any, openai_engine: Any) -> 
     assert [d.text for d in deltas if d.text] == ["Ki", "el"]
 
 
-def test_mocked_failure_is_ours_and_is_retried_by_us(router: Any, openai_engine: Any) -> None:
-    """One call by the SDK an attempt, as many attempts as the engine is told."""
+def test_mocked_failure_is_retried_by_the_engine(router: Any, openai_engine: Any) -> None:
+    """The SDK sends one call per attempt, and the engine decides how many."""
     route = router.post("/responses").respond(429, json={"error": {"message": "slow down"}})
 
     (result,) = openai_engine(None, api_key="sk-mocked", max_retries=1).results("x")

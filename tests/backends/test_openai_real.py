@@ -1,4 +1,4 @@
-"""The openai backend, chat API, against a real model behind a real server: llama.cpp's."""
+"""The openai backend with the chat API, for a real model behind the server of llama.cpp."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Person(BaseModel):
 
 @pytest.fixture
 def engine(embedded: EngineConfig, openai_engine: Any) -> Engine:
-    """An engine of the backend at the embedded server."""
+    """An engine of the backend for the embedded server."""
     made: Engine = openai_engine(embedded.engine.base_url, "chat", model=embedded.model)
     return made
 
 
 def test_real_model_answers_in_the_shape_that_was_asked(engine: Engine) -> None:
-    """The server enforces the strict schema that went through the SDK's parse."""
+    """The server enforces the strict schema that the SDK's ``parse`` sent."""
     (output,) = engine.generate(
         "Ann is thirty.", SamplingParams(temperature=0, max_tokens=60), output_model=Person
     )
@@ -38,7 +38,7 @@ def test_real_model_answers_in_the_shape_that_was_asked(engine: Engine) -> None:
 
 
 def test_real_stream_joins_to_the_whole_answer(engine: Engine) -> None:
-    """At temperature 0 both say the same."""
+    """At temperature 0 both are the same text."""
     greedy = SamplingParams(temperature=0, max_tokens=12)
 
     whole = engine.generate("Name a colour.", greedy)[0]

@@ -1,9 +1,8 @@
-"""The openai backend recorded and replayed by its address, and on the other SDK generation.
+"""The openai backend, recorded and replayed, with both generations of the SDK.
 
-The installed generation always runs. To run this backend's tests on openai 2.x as well, give a
-directory in which an environment for it is made (once; it is used again):
-
-    LLMENGINE_TEST_VENVS=~/.cache/llmengine-venvs pytest tests/backends/test_openai_recorded.py
+The installed generation always runs. To run the tests of this backend on openai 2.x too, name a
+directory for its environment, which is made once: ``LLMENGINE_TEST_VENVS=~/.cache/llmengine-venvs
+pytest tests/backends/test_openai_recorded.py``
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class City(BaseModel):
 
 
 def _said(engine: Any) -> list[Any]:
-    """What an application hears: a model, a stream, an error."""
+    """What an application gets: a model, a stream and an error."""
     parsed = engine.generate("A city.", output_model=City)[0].parsed
     streamed = [d.text for d in engine.stream("Say it.", SamplingParams(temperature=0))]
     refused = engine.results("x", extra_body={"temperature": 9})[0].error
@@ -44,7 +43,7 @@ def _said(engine: Any) -> list[Any]:
 
 
 def test_replay_says_what_was_recorded(openai_engine: Any, api: str, tmp_path: Path) -> None:
-    """Over real sockets and the real SDK, without a key in the file."""
+    """Real sockets and the real SDK; the file has no key."""
     path, key = tmp_path / "openai.yaml", "sk-recorded-key-1234567890"
     script = Script(replies=['{"name": "Köln", "people": null}', "Grüße 😀"])
     with (
@@ -64,7 +63,7 @@ def test_replay_says_what_was_recorded(openai_engine: Any, api: str, tmp_path: P
 
 
 def test_other_generation_of_the_sdk_passes_the_same_tests() -> None:
-    """One source for both: these files run again in an environment with the other SDK."""
+    """These files run again in an environment with the other SDK."""
     if "LLMENGINE_TEST_VENVS" not in os.environ:
         pytest.skip("needs an environment of its own: set LLMENGINE_TEST_VENVS to a directory")
     if openai.__version__.startswith("2."):
@@ -88,7 +87,7 @@ def test_other_generation_of_the_sdk_passes_the_same_tests() -> None:
 
 
 def _python_with_other_sdk(home: Path) -> Path:
-    """An environment that sees what is installed here, with the other SDK before it."""
+    """An environment that sees the installed packages, with the other SDK before them."""
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
         venv.create(home, with_pip=True)

@@ -49,7 +49,7 @@ WEATHER = {
 def test_output_model_is_asked_strictly_and_parsed(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """A nested model goes out in OpenAI's strict dialect and comes back as an instance."""
+    """A nested model is sent in OpenAI's strict dialect and comes back as an instance."""
     mock.play(Script(replies=[PLAN]))
 
     (output,) = openai_engine(mock.base_url, api).generate("Plan", output_model=Plan)
@@ -68,7 +68,7 @@ def test_output_model_is_asked_strictly_and_parsed(
 
 
 def test_streamed_answer_is_validated_too(mock: MockServer, openai_engine: Any, api: str) -> None:
-    """After the text comes what it means."""
+    """After the text comes its parsed value."""
     mock.play(Script(replies=[PLAN]))
 
     deltas = list(openai_engine(mock.base_url, api).stream("Plan", output_model=Plan))
@@ -77,10 +77,10 @@ def test_streamed_answer_is_validated_too(mock: MockServer, openai_engine: Any, 
     assert deltas[-1].parsed.title == "Soup"
 
 
-def test_schema_that_openai_cannot_say_is_refused_by_name(
+def test_schema_that_openai_does_not_support_is_refused(
     mock: MockServer, openai_engine: Any
 ) -> None:
-    """The keyword and its place are named before anything is sent."""
+    """The error names the keyword and its path, and nothing is sent."""
 
     class Loose(BaseModel):
         extra: dict[str, int]
@@ -94,7 +94,7 @@ def test_schema_that_openai_cannot_say_is_refused_by_name(
 
 
 def test_refusal_is_an_error_of_its_own(mock: MockServer, openai_engine: Any, api: str) -> None:
-    """With an output model a refusal is never parsed=None, and no further step is paid for."""
+    """With an output model a refusal is never parsed=None, and no other strategy is tried."""
     mock.play(Script(replies=[{"refusal": "I will not."}] * 3))
 
     (result,) = openai_engine(mock.base_url, api).results("x", output_model=Plan)
@@ -108,7 +108,7 @@ def test_refusal_is_an_error_of_its_own(mock: MockServer, openai_engine: Any, ap
 def test_refusal_of_a_plain_question_shows_in_the_reason(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """Without an output model it is text with a finish_reason that says so, streamed as well."""
+    """Without an output model it is text with such a finish_reason, streamed too."""
     mock.play(Script(replies=[{"refusal": "I will not."}] * 2))
     engine = openai_engine(mock.base_url, api)
 
@@ -137,10 +137,10 @@ def test_token_limit_shows_and_cuts_no_model_in_two(
     assert structured.usage.completion_tokens == 3
 
 
-def test_answer_that_does_not_fit_climbs_down_and_counts(
+def test_answer_that_does_not_fit_falls_back_and_counts(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """The ladder of every engine: JSON mode next, and the tokens of both attempts."""
+    """JSON mode is tried next, and the tokens of both attempts count."""
     mock.play(Script(replies=["no JSON at all", PLAN]))
 
     (result,) = openai_engine(mock.base_url, api).results("Plan", output_model=Plan)
@@ -157,7 +157,7 @@ def test_answer_that_does_not_fit_climbs_down_and_counts(
 def test_answer_that_never_fits_is_never_returned(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """At the end of the ladder stands an error with all that was tried."""
+    """After the last strategy the error has all that was tried."""
     mock.play(Script(replies=["prose"] * 5))
 
     (result,) = openai_engine(mock.base_url, api).results("Plan", output_model=Plan)
@@ -167,7 +167,7 @@ def test_answer_that_never_fits_is_never_returned(
 
 
 def test_schemas_are_trusted_at_openai_and_probed_elsewhere(openai_engine: Any, api: str) -> None:
-    """A gateway that takes a schema and ignores it is found out by one question."""
+    """One probe finds a gateway that takes a schema and ignores it."""
 
     def forget_the_schema(body: dict[str, Any], _: Any) -> dict[str, Any]:
         body.pop("text", None)
@@ -191,7 +191,7 @@ def test_schemas_are_trusted_at_openai_and_probed_elsewhere(openai_engine: Any, 
 def test_tools_are_asked_called_and_answered(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """A call comes back as ToolCall, and goes out again in the conversation with its result."""
+    """A call comes back as ToolCall, and is sent in the conversation with its result."""
     engine = openai_engine(mock.base_url, api)
     choice = {"type": "function", "function": {"name": "weather"}}
 
@@ -227,7 +227,7 @@ def test_tools_are_asked_called_and_answered(
 def test_streamed_tool_calls_join_to_the_whole_ones(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """Fragments of one index join; the reason says that tools are called."""
+    """Fragments of one index join; the finish reason is that of tool calls."""
     function = {"name": "weather", "arguments": '{"city": "Kiel"}'}
     mock.play(Script(replies=[{"tool_calls": [{"function": function}, {"function": function}]}]))
 
@@ -245,7 +245,7 @@ def test_streamed_tool_calls_join_to_the_whole_ones(
 def test_tools_with_an_output_model_are_sent_by_either_api(
     mock: MockServer, openai_engine: Any, api: str
 ) -> None:
-    """The SDK's chat parse takes strict tools only, so others go by create with the schema."""
+    """The SDK's ``parse`` takes only strict tools, so others go by ``create``."""
     mock.play(Script(replies=[PLAN]))
 
     (output,) = openai_engine(mock.base_url, api).generate(

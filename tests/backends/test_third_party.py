@@ -44,7 +44,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 def test_backend_of_the_documentation_is_complete(
     install: Any, raw_server: Any, chat: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In at most 40 lines: its address, its key, its build and its refusal."""
+    """At most 40 lines have its address, its key, its build and its refusal."""
     module, entry = _block("python"), _block("toml").splitlines()[-1].replace('"', "")
     assert len(module.splitlines()) <= 40
     install(module, entry)
@@ -74,7 +74,7 @@ def test_backend_of_the_documentation_is_complete(
 
 
 def test_entry_point_that_is_not_a_backend_is_one_clear_error(install: Any) -> None:
-    """A package that registers something else is named, with what to do."""
+    """The error names the package and says what to do."""
     install("class Acme:\n    pass\n", "acme = acme:Acme")
 
     with pytest.raises(ConfigError, match=r"'acme' is .*not a subclass of .*docs/backends\.md"):

@@ -1,4 +1,4 @@
-"""EngineConfig: fields, names, keys, and the engine it makes."""
+"""EngineConfig: fields, names, keys and the engine that it makes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmengine import ConfigError, EngineConfig, InvalidFieldError, SamplingPara
 
 @pytest.mark.parametrize("alias", ["endpoint", "base_url", "api_base", "host"])
 def test_endpoint_has_the_names_people_expect(alias: str) -> None:
-    """Every spelling of the address reaches ``endpoint``."""
+    """Every spelling of the field sets ``endpoint``."""
     config = EngineConfig(
         backend="openai_compatible", model="m", **{alias: "http://localhost:1/v1"}
     )
@@ -23,18 +23,18 @@ def test_endpoint_has_the_names_people_expect(alias: str) -> None:
 
 
 def test_unnamed_engine_is_named_after_its_backend() -> None:
-    """A configuration without a name takes its backend's."""
+    """A configuration without a name has that of its backend."""
     assert EngineConfig(backend="vllm_api", model="m").name == "vllm_api"
 
 
 def test_unknown_field_is_refused() -> None:
-    """A field that nobody reads is a mistake."""
+    """An unknown field is a mistake."""
     with pytest.raises(InvalidFieldError, match="temprature"):
         EngineConfig(backend="vllm_api", model="m", temprature=1)
 
 
 def test_wrong_fields_are_one_line_without_values() -> None:
-    """Every mistake is named with the field that was meant, and a misplaced key is not shown."""
+    """Every mistake suggests the right field, and a misplaced key is not shown."""
     with pytest.raises(InvalidFieldError) as caught:
         EngineConfig(name="mine", backend="mock", api_kee="sk-very-secret", max_retries=-1)
 
@@ -48,13 +48,13 @@ def test_wrong_fields_are_one_line_without_values() -> None:
 
 
 def test_fields_are_given_by_name() -> None:
-    """There is no order of fields to remember."""
+    """Fields have no order."""
     with pytest.raises(InvalidFieldError, match=r"by name, such as EngineConfig\(backend="):
         EngineConfig("mock", "m")  # type: ignore[call-arg]
 
 
 def test_pydantic_reports_a_nested_configuration() -> None:
-    """Within a model of the user's own, pydantic collects the mistakes as of any model."""
+    """In a model of the user, pydantic collects the mistakes as for any model."""
 
     class Settings(BaseModel):
         engine: EngineConfig
@@ -74,13 +74,13 @@ def test_pydantic_reports_a_nested_configuration() -> None:
     ],
 )
 def test_timeout_is_a_total_or_clocks(given: object, expected: Timeouts) -> None:
-    """One number is the total; a mapping sets the clocks it names."""
+    """A number is the total; a mapping sets the clocks that it names."""
     assert EngineConfig(backend="mock", model="m", timeout=given).timeout == expected
 
 
 @pytest.mark.parametrize("given", [0, -1, "soon", True, {"read": 5}])
 def test_wrong_timeout_is_refused(given: object) -> None:
-    """A clock is seconds above zero, under a known name."""
+    """A clock is a number of seconds above zero, under a known name."""
     with pytest.raises(InvalidFieldError, match=r"timeout|clock"):
         EngineConfig(backend="mock", model="m", timeout=given)
 
@@ -94,7 +94,7 @@ def test_enable_reasoning_is_deprecated() -> None:
 
 
 def test_key_is_in_no_text_of_the_configuration() -> None:
-    """A key shows neither in the repr nor in a dump."""
+    """Neither the repr nor a dump shows the key."""
     config = EngineConfig(backend="vllm_api", model="m", api_key="sk-very-secret")
 
     assert "very-secret" not in repr(config) + str(config.model_dump()) + config.model_dump_json()
@@ -114,7 +114,7 @@ def test_key_comes_from_the_environment(
 
 
 def test_missing_key_variable_names_engine_and_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is not set is one clear error, raised when the engine is made."""
+    """The error comes when the engine is made."""
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     config = EngineConfig(name="gpt", backend="vllm_api", model="m", api_key_env="NO_SUCH_KEY")
 
@@ -123,13 +123,13 @@ def test_missing_key_variable_names_engine_and_variable(monkeypatch: pytest.Monk
 
 
 def test_unknown_backend_lists_the_known_ones() -> None:
-    """A backend that nobody registered is a clear error."""
+    """An unknown backend is a clear error."""
     with pytest.raises(ConfigError, match=r"unknown backend 'vlm'.*vllm_api"):
         _ = EngineConfig(backend="vlm", model="m").engine
 
 
-def test_engine_is_made_once_a_configuration() -> None:
-    """The same configuration gives the same client; a changed copy gives another."""
+def test_engine_is_made_once_per_configuration() -> None:
+    """The same configuration gives the same engine; a changed copy gives another."""
     config = EngineConfig(backend="vllm_api", model="m")
 
     assert config.engine is config.engine
@@ -139,7 +139,7 @@ def test_engine_is_made_once_a_configuration() -> None:
 
 
 def test_configuration_pickles_without_its_engine() -> None:
-    """A configuration goes to another process as values only."""
+    """Another process gets only the values."""
     config = EngineConfig(
         backend="vllm_api", model="m", api_key="sk-pickled-key", sampling={"temperature": 0}
     )

@@ -1,4 +1,4 @@
-"""Engines files: what they may say, and how a wrong one is reported."""
+"""Engines files: what they may contain, and how a wrong one is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _write(folder: Path, text: str) -> Path:
 
 
 def test_file_gives_engines_by_name(tmp_path: Path) -> None:
-    """A list of engines becomes a mapping in the file's order."""
+    """A list of engines becomes a mapping in the order of the file."""
     path = _write(
         tmp_path,
         """
@@ -87,7 +87,7 @@ def test_wrong_file_names_file_engine_and_field(
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
-    """A path that leads nowhere says so."""
+    """The error names the path that does not exist."""
     with pytest.raises(ConfigError, match=r"engines\.yaml: cannot be read: No such file"):
         load_engines(tmp_path / "engines.yaml")
 
@@ -107,8 +107,8 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
         "- {{name: a, backend: b, model: m, api_key: {key}, wrong: 1}}",
     ],
 )
-def test_wrong_file_is_told_without_its_keys(tmp_path: Path, text: str) -> None:
-    """The line with the mistake may be that with the key, which nothing has registered yet."""
+def test_error_of_a_wrong_file_shows_no_key(tmp_path: Path, text: str) -> None:
+    """The line with the mistake may have a key that is not registered yet."""
     key = f"k3y-{tmp_path.name}"
     path = _write(tmp_path, text.format(key=key))
 

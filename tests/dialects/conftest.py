@@ -1,4 +1,4 @@
-"""Recorded exchanges with real servers, and requests to read them with."""
+"""Recorded exchanges with real servers, and requests for reading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes come: an answer that is well-formed, or one of our errors, however it is cut."""
+"""Any bytes give a well-formed answer or an error of this library, however they are split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from llmengine.dialects.common import ThinkSplitter, split_think, split_unopened
 from llmengine.dialects.errors import retry_after
 from llmengine.dialects.framing import NDJSONDecoder, SSEDecoder
 
-# The same examples in every run; tools/fuzz looks for others.
+# The examples are the same in every run; tools/fuzz looks for others.
 settings.register_profile("answers", derandomize=True, deadline=None, max_examples=150)
 exhaustive = settings(settings.get_profile("answers"))
 brief = settings(settings.get_profile("answers"), max_examples=40)
@@ -70,7 +70,7 @@ lines = st.sampled_from(
 
 @pytest.mark.parametrize("answer", STREAMED, ids=lambda a: a.source)
 def test_a_recorded_stream_is_read_alike_however_it_is_cut(answer: Answer) -> None:
-    """Whole, byte by byte and in larger pieces, the deltas and the answer are the same."""
+    """Whole, byte by byte and in larger pieces, the result is the same."""
     dialect, request, size = DIALECTS[answer.dialect], REQUESTS[0], len(answer.body)
     for step in (1, 3, 64):
         check_cuts(dialect, request, answer.body, range(0, size, step))
@@ -80,7 +80,7 @@ def test_a_recorded_stream_is_read_alike_however_it_is_cut(answer: Answer) -> No
 @brief
 @given(data=st.data())
 def test_a_recorded_stream_is_read_alike_at_any_cuts(answer: Answer, data: st.DataObject) -> None:
-    """A few cuts anywhere."""
+    """A few splits anywhere."""
     places = st.lists(st.integers(0, len(answer.body)), min_size=1, max_size=8)
     check_cuts(DIALECTS[answer.dialect], REQUESTS[0], answer.body, data.draw(places))
 
@@ -88,7 +88,7 @@ def test_a_recorded_stream_is_read_alike_at_any_cuts(answer: Answer, data: st.Da
 @exhaustive
 @given(dialects, requests, st.binary(max_size=200), cuts)
 def test_any_bytes(dialect: Any, request: Any, body: bytes, at: list[int]) -> None:
-    """A body of any bytes, whole, streamed and refused."""
+    """A body of any bytes, whole, streamed and with an error status."""
     whole(dialect, request, body)
     check_cuts(dialect, request, body, at)
     check_failure(500, {}, body)
@@ -97,7 +97,7 @@ def test_any_bytes(dialect: Any, request: Any, body: bytes, at: list[int]) -> No
 @exhaustive
 @given(dialects, requests, any_json, cuts)
 def test_any_json(dialect: Any, request: Any, value: Any, at: list[int]) -> None:
-    """Any JSON where an answer, an event, a line or an error is expected."""
+    """Any JSON in place of an answer, an event, a line or an error."""
     body = junk_text(value).encode()
     whole(dialect, request, body)
     check_cuts(dialect, request, b"data: " + body + b"\n\ndata: [DONE]\n\n", at)
@@ -108,7 +108,7 @@ def test_any_json(dialect: Any, request: Any, value: Any, at: list[int]) -> None
 @exhaustive
 @given(dialects, requests, st.lists(lines, max_size=12), cuts)
 def test_any_lines(dialect: Any, request: Any, parts: list[bytes], at: list[int]) -> None:
-    """Any order of what streams are made of."""
+    """The lines of streams in any order."""
     check_cuts(dialect, request, b"".join(parts), at)
 
 
@@ -122,7 +122,7 @@ def _mutated(value: Any, data: st.DataObject) -> Any:
 @exhaustive
 @given(st.sampled_from(WHOLE), requests, st.data())
 def test_a_real_answer_with_junk_in_it(answer: Answer, request: Any, data: st.DataObject) -> None:
-    """Any value of a recorded answer replaced by one of another type."""
+    """Any value of a recorded answer is replaced by one of another type."""
     body = junk_text(_mutated(from_json(answer.body), data)).encode()
     for dialect in DIALECTS.values():
         whole(dialect, request, body)
@@ -133,7 +133,7 @@ def test_a_real_answer_with_junk_in_it(answer: Answer, request: Any, data: st.Da
 def test_a_real_stream_with_junk_in_it(
     answer: Answer, request: Any, at: list[int], data: st.DataObject
 ) -> None:
-    """Any value of a recorded event replaced, and events left out, doubled or out of order."""
+    """Values of recorded events are replaced, and events are left out, doubled or moved."""
     events = answer.body.split(b"\n")
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(events) - 1))
@@ -153,7 +153,7 @@ def test_a_real_stream_with_junk_in_it(
 def test_a_real_stream_that_is_cut_is_never_whole_too_early(
     answer: Answer, data: st.DataObject
 ) -> None:
-    """What a cut stream gives as the whole answer is all of it."""
+    """If a cut stream gives a whole answer, it has everything."""
     dialect, request = DIALECTS[answer.dialect], REQUESTS[0]
     end = data.draw(st.integers(0, len(answer.body)))
     part = streamed(dialect, request, [answer.body[:end]])
@@ -166,13 +166,13 @@ def test_a_real_stream_that_is_cut_is_never_whole_too_early(
             assert any(text.startswith(answered.text) for text in texts) or not answered.text
 
 
-# ---- the pieces that decoders are made of
+# ---- the parts of the decoders
 
 
 @exhaustive
 @given(st.lists(lines, max_size=12).map(b"".join) | st.binary(max_size=60), cuts)
 def test_framing_does_not_depend_on_the_cuts(body: bytes, at: list[int]) -> None:
-    """Events and lines are the same, and a stray line is."""
+    """Events and lines are the same, and so is a stray line."""
     bounds = [0, *sorted(min(place, len(body)) for place in at), len(body)]
     pieces = [body[a:b] for a, b in itertools.pairwise(bounds)]
     for make in (SSEDecoder, NDJSONDecoder):
@@ -188,7 +188,7 @@ tags = st.sampled_from(["<", ">", "/", "think", "<think>", "</think>", " ", "\n"
 @exhaustive
 @given(st.lists(tags, max_size=10).map("".join), st.lists(st.integers(0, 60), max_size=5))
 def test_reasoning_does_not_depend_on_the_cuts(text: str, at: list[int]) -> None:
-    """Any mixture of fragments of tags is parted alike, and nothing but tags and blanks goes."""
+    """Any mixture of fragments of tags gives the same; only tags and blanks are dropped."""
     bounds = [0, *sorted(min(place, len(text)) for place in at), len(text)]
     splitter = ThinkSplitter()
     parts = [splitter.feed(text[a:b]) for a, b in itertools.pairwise(bounds)]
@@ -203,7 +203,7 @@ def test_reasoning_does_not_depend_on_the_cuts(text: str, at: list[int]) -> None
 @exhaustive
 @given(st.text(max_size=40) | st.sampled_from(["Mon, 01 Jan 0001 00:00:00 GMT", "1e999", "nan"]))
 def test_any_retry_after(value: str) -> None:
-    """A wait that can be read, or none."""
+    """A wait that can be read, or None."""
     for name in ("retry-after", "retry-after-ms"):
         wait = retry_after({name: value, "date": value})
         assert wait is None or wait >= 0

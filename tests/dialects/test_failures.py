@@ -1,4 +1,4 @@
-"""Which error an unsuccessful answer becomes."""
+"""The error for each unsuccessful answer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RECORDED: dict[str, tuple[type[CallError], int, str]] = {
 def test_recorded_errors(
     name: str, expected: tuple[type[CallError], int, str], sample: Callable[[str], Any]
 ) -> None:
-    """What real servers answered becomes the right error, with status and words."""
+    """An answer of a real server becomes the right error, with its status and message."""
     kind, status, words = expected
     answer = sample(name)
     error = failure(answer.status, {}, answer.body)
@@ -93,14 +93,14 @@ TOO_LONG: dict[str, tuple[int, Any]] = {
 
 @pytest.mark.parametrize(("status", "body"), TOO_LONG.values(), ids=list(TOO_LONG))
 def test_a_prompt_that_is_too_long(status: int, body: Any) -> None:
-    """Every server says it in another way; none of them is worth a retry."""
+    """Each server has its own message for it; none is retried."""
     error = failure(status, {}, json.dumps(body).encode())
     assert type(error) is ContextLengthError
     assert not error.retryable
 
 
 def test_a_nested_document_is_read_to_its_message() -> None:
-    """Ollama passes its runner's JSON on as text: the user sees the words in it."""
+    """Ollama sends the JSON of its runner as text: the error has the message in it."""
     error = failure(400, {}, json.dumps(_openai(json.dumps(_LLAMACPP))).encode())
     assert str(error) == f"HTTP 400: {_TOO_LONG}"
     assert (error.type, error.code) == ("exceed_context_size_error", "400")
@@ -133,7 +133,7 @@ def test_a_nested_document_is_read_to_its_message() -> None:
 def test_the_status_decides_where_words_do_not(
     status: int, kind: type[CallError], retryable: bool
 ) -> None:
-    """Each status has its class, and only what waiting mends is retryable."""
+    """Each status has its class, and only a failure that may pass is retryable."""
     error = failure(status, {}, b"")
     assert type(error) is kind
     assert error.retryable is retryable
@@ -143,14 +143,14 @@ def test_the_status_decides_where_words_do_not(
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
 @pytest.mark.parametrize("field", ["code", "type"])
 def test_an_empty_account_is_not_a_rate_limit(field: str, code: str) -> None:
-    """A 429 that no waiting mends is told by its code or type."""
+    """A 429 that does not pass is known by its code or type."""
     error = failure(429, {}, json.dumps(_openai("no credit", **{field: code})).encode())
     assert type(error) is QuotaError
     assert not error.retryable
 
 
 def test_a_rate_limit_that_speaks_of_billing_is_still_one() -> None:
-    """OpenAI's rate limit advertises its billing page."""
+    """OpenAI's rate limit error links to its billing page."""
     message = "Rate limit reached. Add a payment method at https://example.test/billing"
     error = failure(429, {}, json.dumps(_openai(message, code="rate_limit_exceeded")).encode())
     assert type(error) is RateLimitError
@@ -179,14 +179,14 @@ def test_a_rate_limit_that_speaks_of_billing_is_still_one() -> None:
     ],
 )
 def test_every_kind_of_body_is_read(body: bytes, words: str) -> None:
-    """No shape of an error body breaks the reading of it."""
+    """Any shape of an error body can be read."""
     error = failure(502, {}, body)
     assert type(error) is InternalServerError
     assert words in str(error)
 
 
 def test_a_message_that_nests_without_end_is_read() -> None:
-    """A document in a document in a document, and so on, ends in an error all the same."""
+    """A document nested in documents many times becomes an error too."""
     body = json.dumps({"error": "deep"})
     for _ in range(6):
         body = json.dumps({"error": body})
@@ -194,7 +194,7 @@ def test_a_message_that_nests_without_end_is_read() -> None:
 
 
 def test_a_redirect_says_where_it_points() -> None:
-    """Redirects are not followed: the key would go with them."""
+    """Redirects are not followed, because the key would be sent to the target."""
     error = failure(307, {"Location": "https://other.test/v1"}, b"")
     assert type(error) is UnexpectedResponseError
     assert "https://other.test/v1" in str(error)
@@ -202,7 +202,7 @@ def test_a_redirect_says_where_it_points() -> None:
 
 
 def test_keys_are_masked_everywhere() -> None:
-    """A key that the server echoes shows nowhere in the error."""
+    """A key that the server quotes is nowhere in the error."""
     secrets.register("sk-echoed-key")
     body = json.dumps(_openai("bad key sk-echoed-key", code="sk-echoed-key", type="sk-echoed-key"))
     headers = {"location": "https://x.test/?key=sk-echoed-key"}
@@ -213,7 +213,7 @@ def test_keys_are_masked_everywhere() -> None:
 
 
 def test_messages_are_short_and_bodies_are_kept() -> None:
-    """The message is for a terminal; the body, up to a limit, for who looks closer."""
+    """The message fits a terminal; the body is kept up to a limit."""
     error = failure(500, {}, b"word " * 10_000)
     assert len(str(error)) < 300
     assert error.body is not None
@@ -221,13 +221,13 @@ def test_messages_are_short_and_bodies_are_kept() -> None:
 
 
 def test_the_wait_is_on_the_error() -> None:
-    """Retry-After goes to whoever retries."""
+    """The error has the seconds of Retry-After."""
     assert failure(429, {"Retry-After": "7"}, b"").retry_after == 7
     assert failure(503, {}, b"").retry_after is None
 
 
 def test_errors_survive_pickling() -> None:
-    """Class, words and attributes cross processes."""
+    """Class, message and attributes cross processes."""
     error = failure(429, {"retry-after": "2"}, b'{"error": {"message": "slow", "code": "x"}}')
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is RateLimitError

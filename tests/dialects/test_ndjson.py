@@ -1,4 +1,4 @@
-"""Newline-delimited JSON, however its bytes are cut."""
+"""Newline-delimited JSON, however its bytes are split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _lines(*pieces: bytes) -> list[bytes]:
     ids=["lf", "crlf", "blank lines and no last line end", "utf-8", "nothing"],
 )
 def test_lines_do_not_depend_on_the_cuts(body: bytes, expected: list[bytes]) -> None:
-    """Whole, at every two-piece cut and byte by byte, a body gives the same lines."""
+    """Whole, split in two anywhere and byte by byte, a body gives the same lines."""
     assert _lines(body) == expected
     assert _lines(*(bytes([b]) for b in body)) == expected
     for at in range(len(body) + 1):
@@ -33,7 +33,7 @@ def test_lines_do_not_depend_on_the_cuts(body: bytes, expected: list[bytes]) -> 
 
 
 def test_a_long_line_in_small_pieces_takes_linear_time() -> None:
-    """A megabyte in pieces of eight bytes is one line; scanning it anew each time would hang."""
+    """A megabyte in pieces of eight bytes is one line; a new scan for each piece would hang."""
     decoder = NDJSONDecoder()
     for piece in [b"x" * 8] * 131_072:
         assert decoder.feed(piece) == []

@@ -49,7 +49,7 @@ def test_a_plain_answer(sample: Samples, chat: Chat) -> None:
 
 
 def test_tool_calls(sample: Samples, chat: Chat) -> None:
-    """The arguments become JSON text, and calls are the reason for the end."""
+    """The arguments become JSON text, and the finish reason is that of tool calls."""
     output = OllamaChat().decode(sample("ollama/native_chat_tools.json").body, chat())
     assert output.tool_calls == (ToolCall("call_cj121xm0", "get_weather", '{"city":"Paris"}'),)
     assert output.outputs[0].finish_reason == "tool_calls"
@@ -66,8 +66,8 @@ def test_logprobs(sample: Samples, chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("name", ["native_chat_unload.json", "native_chat_no_messages.json"])
-def test_loading_a_model_is_no_answer(name: str, sample: Samples, chat: Chat) -> None:
-    """The empty text that Ollama gives for a request without messages is an error."""
+def test_loading_a_model_is_not_an_answer(name: str, sample: Samples, chat: Chat) -> None:
+    """Ollama's empty text for a request without messages is an error."""
     body = sample(f"ollama/{name}").body
     with pytest.raises(UnexpectedResponseError, match="only loaded or unloaded"):
         OllamaChat().decode(body, chat())
@@ -97,7 +97,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[Any, ...]]] = {
 def test_whole_and_streamed_answers_are_read_alike(
     message: dict[str, Any], fields: dict[str, Any], expected: tuple[Any, ...], chat: Chat
 ) -> None:
-    """Reasoning, calls and reasons come out the same both ways."""
+    """Reasoning, calls and reasons are the same both ways."""
     _, streamed = _read(chat(), _line(message), _line(done=True, **fields))
     for output in (_decoded(chat(), message, **fields), streamed):
         (answer,) = output.outputs
@@ -106,7 +106,7 @@ def test_whole_and_streamed_answers_are_read_alike(
 
 
 def test_a_count_that_is_missing_stays_unknown(chat: Chat) -> None:
-    """Ollama leaves out what it did not count; no count is made up."""
+    """Ollama leaves out what it did not count."""
     assert _decoded(chat(), {"content": "a"}).usage is None
     assert _decoded(chat(), {"content": "a"}, eval_count=3).usage == Usage(None, 3, None)
 
@@ -126,14 +126,14 @@ def test_a_count_that_is_missing_stays_unknown(chat: Chat) -> None:
     ],
 )
 def test_other_bodies_are_errors(body: bytes, chat: Chat) -> None:
-    """A body that is no finished chat is an error that quotes it."""
+    """A body that is not a finished chat is an error that quotes it."""
     with pytest.raises(UnexpectedResponseError) as failed:
         OllamaChat().decode(body, chat())
     assert (body.decode() or "an empty body") in str(failed.value)
 
 
 def test_an_error_in_the_stream_keeps_what_came(chat: Chat) -> None:
-    """The death of the runner is a last line with an error."""
+    """If the runner dies, the last line is an error."""
     with pytest.raises(InternalServerError, match="unexpected EOF") as failed:
         _read(chat(), _line({"content": "Hel"}), b'{"error":"an unexpected EOF"}\n')
     assert failed.value.partial is not None
@@ -144,8 +144,8 @@ def test_an_error_in_the_stream_keeps_what_came(chat: Chat) -> None:
 @pytest.mark.parametrize(
     "line", [b"{oops}\n", b"[]\n", b"{}\n", b'{"message": {"content": 5}}\n', b"<html>", b"5"]
 )
-def test_a_line_that_is_no_part_of_a_chat_keeps_what_came(line: bytes, chat: Chat) -> None:
-    """Nonsense in the stream is an error that holds the text so far."""
+def test_line_of_another_kind_keeps_the_text(line: bytes, chat: Chat) -> None:
+    """A line that is not part of a chat is an error that holds the text so far."""
     with pytest.raises(UnexpectedResponseError) as failed:
         _read(chat(), _line({"content": "Hel"}), line)
     assert failed.value.partial is not None
@@ -153,13 +153,13 @@ def test_a_line_that_is_no_part_of_a_chat_keeps_what_came(line: bytes, chat: Cha
 
 
 def test_nothing_counts_after_the_end(chat: Chat) -> None:
-    """What a server sends after ``done`` is not read."""
+    """Data after ``done`` is not read."""
     _, output = _read(chat(), _line({"content": "a"}, done=True), _line({"content": "b"}))
     assert output.outputs[0].text == "a"
 
 
 def test_a_stream_without_its_end_is_incomplete(chat: Chat) -> None:
-    """Only ``done`` ends an answer, and half a line is none."""
+    """Only ``done`` ends an answer, and half a line does not count."""
     with pytest.raises(StreamIncompleteError) as failed:
         _read(chat(), _line({"content": "Hel"}), _line({"content": "lo"}, done=True)[:-3])
     assert failed.value.partial is not None
@@ -169,7 +169,7 @@ def test_a_stream_without_its_end_is_incomplete(chat: Chat) -> None:
 
 
 def test_the_deltas_of_a_stream(chat: Chat) -> None:
-    """Reasoning, text and the end come apart; the counts come last."""
+    """Reasoning, text and the end are separate deltas; the counts come last."""
     deltas, _ = _read(
         chat(),
         _line({"content": "", "thinking": "a"}),

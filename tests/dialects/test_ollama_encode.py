@@ -23,7 +23,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 
 def _sent(request: ChatRequest) -> dict[str, Any]:
-    """The fields besides the model, after a turn through JSON."""
+    """The fields besides the model, after a round trip through JSON."""
     body = json.loads(json.dumps(OllamaChat().encode(request)))
     assert body.pop("model") == "m"
     return dict(body)
@@ -41,7 +41,7 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def test_the_prompt_is_to_stay_whole(chat: Chat) -> None:
-    """Left out, Ollama would cut what does not fit; who accepts that says so."""
+    """By default Ollama would cut a long prompt, so ``truncate`` is false unless set."""
     sent = _sent(chat())
     assert (sent["truncate"], sent["shift"]) == (False, False)
 
@@ -52,7 +52,7 @@ def test_the_prompt_is_to_stay_whole(chat: Chat) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_streaming_is_always_said(stream: bool, chat: Chat) -> None:
-    """Left out, Ollama would stream."""
+    """By default Ollama would stream."""
     assert _fields(chat(stream=stream)) == {"stream": stream}
 
 
@@ -99,8 +99,8 @@ def test_logprobs(count: int, sent: Mapping[str, Any], chat: Chat) -> None:
         ("structured_outputs", {"regex": "a"}),
     ],
 )
-def test_what_ollama_cannot_be_told_is_refused(name: str, value: Any, chat: Chat) -> None:
-    """A field that would be dropped raises an error that names it and the way out."""
+def test_unsupported_field_is_refused(name: str, value: Any, chat: Chat) -> None:
+    """A field that would be dropped raises an error that names it and what to do."""
     with pytest.raises(InvalidRequestError, match=rf"'{name}'.*extra_body"):
         OllamaChat().encode(chat(**{name: value}))
 
@@ -124,7 +124,7 @@ def test_what_ollama_cannot_be_told_is_refused(name: str, value: Any, chat: Chat
 def test_fields_that_ollama_ignores_are_refused(
     dialect: Dialect, field: str, value: Any, advice: str, chat: Chat
 ) -> None:
-    """What would be ignored without a word is named, with what to do instead."""
+    """The error names the field that would be ignored, and what to do instead."""
     with pytest.raises(InvalidRequestError, match=rf"^{field} is .* ignores {field}; .*{advice}"):
         dialect.encode(chat(extra_body={field: value}))
 
@@ -134,7 +134,7 @@ def test_fields_that_ollama_ignores_are_refused(
 def test_sampling_parameters_that_ollama_ignores_are_refused(
     dialect: Dialect, field: str, value: Any, chat: Chat
 ) -> None:
-    """They are refused by either route, and a value that asks for nothing is not."""
+    """Both APIs refuse them, except for a neutral value."""
     with pytest.raises(InvalidRequestError, match=f"^{field} is .* ignores {field}"):
         dialect.encode(chat(**{field: value}))
 
@@ -145,7 +145,7 @@ def test_sampling_parameters_that_ollama_ignores_are_refused(
     ("choice", "offered"), [(None, True), ("auto", True), ("none", False), ("required", None)]
 )
 def test_tool_choice_at_v1(choice: str | None, offered: bool | None, chat: Chat) -> None:
-    """Ollama's /v1 ignores tool_choice, so it is done or refused as on /api/chat."""
+    """Ollama's /v1 ignores tool_choice, so it is applied or refused as on /api/chat."""
     request = chat(tools=(TOOL,), tool_choice=choice)
     if offered is None:
         with pytest.raises(InvalidRequestError, match="tool_choice is 'required'"):
@@ -156,7 +156,7 @@ def test_tool_choice_at_v1(choice: str | None, offered: bool | None, chat: Chat)
 
 
 def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:
-    """One answer and no biased tokens are what Ollama does anyway."""
+    """One answer and no biased tokens are Ollama's defaults."""
     assert _fields(chat(n=1, logit_bias={}, ignore_eos=False)) == {"stream": False}
 
 
@@ -177,24 +177,24 @@ def test_reasoning(reasoning: bool | str, think: bool | str, chat: Chat) -> None
 
 @pytest.mark.parametrize("choice", [None, "auto"])
 def test_tools_are_offered(choice: str | None, chat: Chat) -> None:
-    """Tools go as they are; letting the model choose is what Ollama does."""
+    """Tools are sent as they are; by default the model chooses."""
     assert _fields(chat(tools=(TOOL,), tool_choice=choice)) == {"stream": False, "tools": [TOOL]}
 
 
 def test_no_tool_is_called_that_is_not_offered(chat: Chat) -> None:
-    """Ollama has no tool_choice: none; leaving the tools out does the same."""
+    """Ollama has no ``tool_choice: none``; leaving the tools out does the same."""
     assert _fields(chat(tools=(TOOL,), tool_choice="none")) == {"stream": False}
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
 def test_a_forced_tool_is_refused(choice: Any, chat: Chat) -> None:
-    """Ollama would ignore it without a word."""
+    """Ollama would silently ignore it."""
     with pytest.raises(InvalidRequestError, match="tool_choice"):
         OllamaChat().encode(chat(tools=(TOOL,), tool_choice=choice))
 
 
 def test_the_extra_body_joins_the_options(chat: Chat) -> None:
-    """num_ctx joins the sampling options, and wins where both say something."""
+    """num_ctx is merged into the options, and wins over a sampling parameter."""
     extra = {"options": {"num_ctx": 8192, "seed": 2}, "keep_alive": "5m"}
     assert _fields(chat(temperature=0, seed=1, extra_body=extra)) == {
         "stream": False,
@@ -205,7 +205,7 @@ def test_the_extra_body_joins_the_options(chat: Chat) -> None:
 
 
 def test_content_parts_become_text_and_images(chat: Chat) -> None:
-    """Texts are joined by line feeds; inline images go beside them without their header."""
+    """Texts are joined by line feeds; inline images are sent apart, without their header."""
     parts = [
         {"type": "text", "text": "What is"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR"}},
@@ -234,14 +234,14 @@ def test_parts_that_ollama_cannot_take_are_refused(part: Any, words: str, chat: 
 
 
 def test_content_of_another_type_is_refused(chat: Chat) -> None:
-    """A number is no content."""
+    """A number is not content."""
     with pytest.raises(InvalidRequestError, match="message 0: content is not a list: 5"):
         OllamaChat().encode(chat([{"role": "user", "content": 5}]))
 
 
 @pytest.mark.parametrize("name", ["n", "logit_bias"])
 def test_extra_body_is_checked_next_to_the_sampling_parameters(name: str, chat: Chat) -> None:
-    """A field of ``extra_body`` that Ollama ignores is refused under a sampling name too."""
+    """``extra_body`` may not have an ignored field under a sampling name either."""
     with pytest.raises(InvalidRequestError, match=f"^{name} is .* ignores {name}"):
         OllamaChat().encode(chat(extra_body={name: {"1": 2}}))
 
@@ -256,7 +256,7 @@ def test_a_call_without_a_function_is_refused(chat: Chat) -> None:
 
 
 def test_a_history_with_tools(chat: Chat) -> None:
-    """Arguments become objects, and a result names the tool that its call's id stands for."""
+    """Arguments become objects, and a result names the tool of its call's id."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "é"}'}}
     history = [
         {"role": "developer", "content": "Be brief."},
@@ -279,8 +279,8 @@ def test_a_history_with_tools(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"'])
-def test_arguments_that_are_no_object_are_refused(arguments: str, chat: Chat) -> None:
-    """Ollama takes objects only, and a model's broken JSON is seen before it is sent."""
+def test_arguments_that_are_not_an_object_are_refused(arguments: str, chat: Chat) -> None:
+    """Ollama takes only objects, so broken JSON of a model is an error before sending."""
     call = {"id": "c1", "function": {"name": "f", "arguments": arguments}}
     with pytest.raises(InvalidRequestError, match="message 0: the arguments of the call of 'f'"):
         OllamaChat().encode(chat([{"role": "assistant", "tool_calls": [call]}]))

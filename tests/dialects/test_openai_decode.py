@@ -43,20 +43,20 @@ def test_a_plain_answer(sample: Samples, chat: Chat) -> None:
 
 
 def test_usage_details(sample: Samples, chat: Chat) -> None:
-    """Cached tokens are read; a detail that is null stays None."""
+    """Cached tokens are read; a null detail is None."""
     output = OpenAIChat().decode(sample("vllm/auth_ok_cached_details.json").body, chat())
     assert output.usage == Usage(37, 4, 41, cached_tokens=0, reasoning_tokens=None)
 
 
 def test_several_answers(sample: Samples, chat: Chat) -> None:
-    """Each choice is an output, under its index."""
+    """Each choice is an output with its index."""
     output = OpenAIChat().decode(sample("vllm/chat_n2.json").body, chat(n=2))
     assert [o.index for o in output.outputs] == [0, 1]
     assert [o.text[:3] for o in output.outputs] == ["Why", "En "]
 
 
 def test_token_ids_and_logprobs(sample: Samples, chat: Chat) -> None:
-    """VLLM's token ids and log-probabilities are read, and their sum."""
+    """Token ids and log-probabilities of vLLM are read, and their sum."""
     output = OpenAIChat().decode(sample("vllm/chat_logprobs_token_ids.json").body, chat())
     (answer,) = output.outputs
     assert answer.token_ids == (504, 3575, 282, 4649)
@@ -79,7 +79,7 @@ def test_logprobs_without_alternatives(sample: Samples, chat: Chat) -> None:
 
 
 def test_prompt_logprobs(sample: Samples, chat: Chat) -> None:
-    """VLLM's log-probabilities of the prompt come by token id, the first token without one."""
+    """Log-probabilities of the prompt are by token id; the first token has none."""
     output = OpenAIChat().decode(sample("vllm/chat_prompt_logprobs.json").body, chat())
     assert output.prompt_logprobs is not None
     assert output.prompt_logprobs[0] is None
@@ -87,7 +87,7 @@ def test_prompt_logprobs(sample: Samples, chat: Chat) -> None:
 
 
 def test_the_stop_reason(sample: Samples, chat: Chat) -> None:
-    """VLLM says which token or string stopped it."""
+    """The token or string that stopped vLLM is read."""
     output = OpenAIChat().decode(sample("vllm/chat_stop_token_ids.json").body, chat())
     assert output.outputs[0].stop_reason == 37
 
@@ -122,7 +122,7 @@ MISTRAL_THINKS = {"type": "thinking", "thinking": [{"type": "text", "text": "a"}
 def test_reasoning_is_parted_from_the_text(
     message: dict[str, Any], reasoning: str | None, text: str, chat: Chat
 ) -> None:
-    """All spellings are read; tags count only where the server did not part the two itself."""
+    """All spellings are read; tags count only if the server did not separate the reasoning."""
     output = _decoded(chat(), message, finish_reason="length")
     assert (output.reasoning, output.outputs[0].text) == (reasoning, text)
     assert output.reasoning_content == reasoning
@@ -141,12 +141,12 @@ def test_reasoning_is_parted_from_the_text(
     ids=["null", "missing", "parts", "refusal", "refusal as a part", "unicode"],
 )
 def test_content_in_all_its_forms(message: dict[str, Any], text: str, chat: Chat) -> None:
-    """Content may be null, parts, or a refusal in its place."""
+    """Content may be null or parts, or there is a refusal instead."""
     assert _decoded(chat(), message).outputs[0].text == text
 
 
 def test_an_answer_without_an_id_has_that_of_the_request(chat: Chat) -> None:
-    """The request's own id takes the place of a missing one."""
+    """The id of the request replaces a missing one."""
     assert _decoded(chat(), {"content": "a"}).request_id == "ours-1"
 
 
@@ -189,7 +189,7 @@ def test_other_bodies_are_errors(body: bytes, chat: Chat) -> None:
 
 
 def test_the_quote_is_short_and_scrubbed(chat: Chat) -> None:
-    """A key that the server echoes is masked before the quote is cut."""
+    """A key that the server quotes is masked before the text is cut."""
     secrets.register("sk-very-secret-key")
     body = b'{"error": "' + b"x" * 180 + b" sk-very-secret-key " + b"y" * 9999 + b'"}'
     with pytest.raises(CallError) as failed:

@@ -25,7 +25,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 
 def _sent(request: ChatRequest, dialect: OpenAIChat | None = None) -> dict[str, Any]:
-    """The fields that go over the wire besides model and messages, after a turn through JSON."""
+    """The fields of the body besides model and messages, after a round trip through JSON."""
     body = json.loads(json.dumps((dialect or OpenAIChat()).encode(request)))
     assert body.pop("model") == "m"
     assert body.pop("messages") == [dict(m) for m in request.messages]
@@ -33,7 +33,7 @@ def _sent(request: ChatRequest, dialect: OpenAIChat | None = None) -> dict[str, 
 
 
 def test_a_plain_request_says_nothing_but_model_and_messages(chat: Chat) -> None:
-    """What is not set is left to the server."""
+    """Unset parameters are left to the server."""
     assert _sent(chat()) == {}
 
 
@@ -61,7 +61,7 @@ def test_sampling_parameters_have_openais_names(
 
 
 def test_biased_tokens_are_named_by_text(chat: Chat) -> None:
-    """JSON has no other keys, and fast encoders do not make texts of numbers."""
+    """JSON has only text keys, and fast encoders do not convert numbers."""
     assert OpenAIChat().encode(chat(logit_bias={42: -100}))["logit_bias"] == {"42": -100}
 
 
@@ -89,19 +89,19 @@ EXTRAS = {
 
 @pytest.mark.parametrize(("name", "value"), EXTRAS.items())
 def test_what_only_vllm_knows_goes_to_vllm(name: str, value: Any, chat: Chat) -> None:
-    """A vLLM field is sent where the server is said to know it."""
+    """A vLLM field is sent to a server that is configured to know it."""
     assert _sent(chat(**{name: value}), OpenAIChat(extras=VLLM_EXTRAS)) == {name: value}
 
 
 @pytest.mark.parametrize(("name", "value"), EXTRAS.items())
-def test_what_a_server_cannot_be_told_is_refused(name: str, value: Any, chat: Chat) -> None:
-    """A field that would be dropped raises an error that names it and the way out."""
+def test_unsupported_field_is_refused(name: str, value: Any, chat: Chat) -> None:
+    """A field that would be dropped raises an error that names it and what to do."""
     with pytest.raises(InvalidRequestError, match=rf"'{name}'.*extra_body"):
         OpenAIChat().encode(chat(**{name: value}))
 
 
-def test_what_only_vllms_own_object_says_is_refused(chat: Chat) -> None:
-    """A field of a vllm.SamplingParams that no server takes is not dropped on the way."""
+def test_field_of_vllms_own_object_is_refused(chat: Chat) -> None:
+    """A field of a vllm.SamplingParams that no server takes is not dropped."""
     given = SimpleNamespace(temperature=1.0, allowed_token_ids=[1])
     request = replace(chat(), sampling=SamplingParams.of(given))
     with pytest.raises(InvalidRequestError, match="allowed_token_ids is"):
@@ -126,14 +126,14 @@ def test_values_that_ask_for_nothing_are_left_out(chat: Chat) -> None:
 
 
 def test_prompt_logprobs_are_refused_for_streams(chat: Chat) -> None:
-    """VLLM takes them there, answers 200 and leaves them out."""
+    """With such a stream vLLM answers 200 and leaves them out."""
     dialect = OpenAIChat(extras=VLLM_EXTRAS)
     with pytest.raises(InvalidRequestError, match=r"prompt_logprobs.*on a stream"):
         dialect.encode(chat(prompt_logprobs=0, stream=True))
 
 
 def test_a_neutral_value_is_sent_where_it_can_be(chat: Chat) -> None:
-    """A server's own default may differ, so a value that can be said is said."""
+    """The server's default may differ, so a value that the format has is sent."""
     dialect = OpenAIChat(extras=VLLM_EXTRAS)
     assert _sent(chat(repetition_penalty=1.0), dialect) == {"repetition_penalty": 1.0}
 
@@ -160,7 +160,7 @@ def test_response_formats(chat: Chat) -> None:
 
 
 def test_tools(chat: Chat) -> None:
-    """Tools and the choice among them go as they are."""
+    """Tools and the choice among them are sent as they are."""
     choice = {"type": "function", "function": {"name": "f"}}
     assert _sent(chat(tools=(TOOL,), tool_choice=choice)) == {
         "tools": [TOOL],
@@ -184,19 +184,19 @@ def test_tools(chat: Chat) -> None:
 def test_reasoning(
     reasoning: bool | str | None, kwarg: str | None, sent: Mapping[str, Any], chat: Chat
 ) -> None:
-    """An effort is an effort; on and off are said as the server takes them."""
+    """An effort is sent as it is, on and off in the form that the server takes."""
     assert _sent(chat(reasoning=reasoning), OpenAIChat(thinking_kwarg=kwarg)) == sent
 
 
 def test_streams_ask_for_usage_unless_told_not_to(chat: Chat) -> None:
-    """Without include_usage a stream has no token counts; some servers refuse the field."""
+    """Streams without include_usage have no token counts, but some servers refuse the field."""
     asked = {"stream": True, "stream_options": {"include_usage": True}}
     assert _sent(chat(stream=True)) == asked
     assert _sent(chat(stream=True), OpenAIChat(stream_usage=False)) == {"stream": True}
 
 
 def test_the_extra_body_has_the_last_word(chat: Chat) -> None:
-    """Extra fields replace ours, except that template variables and stream options are joined."""
+    """Extra fields win; template variables and stream options are merged."""
     extra = {
         "temperature": 0.5,
         "user": "é",
@@ -214,7 +214,7 @@ def test_the_extra_body_has_the_last_word(chat: Chat) -> None:
 
 
 def test_encoding_leaves_the_request_as_it_was(chat: Chat) -> None:
-    """A request can be sent again: nothing that it holds is changed."""
+    """A request can be sent again: encoding changes nothing in it."""
     extra = {"chat_template_kwargs": {"a": 1}}
     request = chat(reasoning=True, extra_body=extra)
     dialect = OpenAIChat(thinking_kwarg="b")
@@ -241,7 +241,7 @@ TOOLS = (
     ],
 )
 def test_tools_that_must_be_called_are_strict(choice: Any, strict: Any, chat: Chat) -> None:
-    """VLLM constrains arguments only of strict functions; what a tool says itself stays."""
+    """Only the arguments of strict functions are constrained by vLLM; a tool's own value stays."""
     request = chat(tools=TOOLS, tool_choice=choice)
     sent = OpenAIChat(strict_tools=True).encode(request)["tools"]
     assert [t["function"].get("strict") for t in sent[:2]] == strict
@@ -252,7 +252,7 @@ def test_tools_that_must_be_called_are_strict(choice: Any, strict: Any, chat: Ch
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_reasoning_of_earlier_answers_has_both_names(name: str, chat: Chat) -> None:
-    """VLLM took the one before it took the other; a message without reasoning stays as it is."""
+    """Versions of vLLM take one or the other; messages without reasoning stay as they are."""
     asked = {"role": "user", "content": "Hi"}
     said = {"role": "assistant", "content": "Ho", name: "hm"}
     request = chat((asked, said, asked))

@@ -1,4 +1,4 @@
-"""Streams of OpenAI's chat format that no recording holds: faults and odd servers."""
+"""Streams of OpenAI's chat format that are not recorded: faults and odd servers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_reasoning_fields(chat: Chat) -> None:
 
 
 def test_think_tags_over_chunks(chat: Chat) -> None:
-    """A tag in pieces never shows in the text, and a sign that is no tag is not lost."""
+    """A tag in pieces is never in the text, and a "<" that begins no tag is kept."""
     pieces = ["<th", "ink>1 <", " 2</", "think", ">\n", "\nx <", "b"]
     deltas, output = _read(chat(), *map(_text, pieces), _chunk(finish="stop"), DONE)
     assert "".join(d.text for d in deltas) == output.outputs[0].text == "x <b"
@@ -75,7 +75,7 @@ def test_think_tags_over_chunks(chat: Chat) -> None:
 
 
 def test_a_closing_tag_alone_parts_the_whole_answer(chat: Chat) -> None:
-    """The deltas have gone out before it could be known; the answer at the end is right."""
+    """The deltas were delivered before the tag came; the answer at the end is right."""
     deltas, output = _read(chat(), _text("hm"), _text("</think>\n\nHi"), _text(".", "stop"), DONE)
     assert "".join(d.text for d in deltas) == "hm</think>\n\nHi."
     assert (output.reasoning, output.outputs[0].text) == ("hm", "Hi.")
@@ -97,13 +97,13 @@ def test_text_held_back_comes_with_the_end(chat: Chat) -> None:
 
 
 def test_blanks_before_a_reasoning_field_are_text(chat: Chat) -> None:
-    """What was held back as a possible tag is given when the server parts the two itself."""
+    """Text held back as a possible tag is delivered if the server separates reasoning itself."""
     _, output = _read(chat(), _text("\n"), _chunk({"reasoning": "a"}), _text("<think>", "stop"))
     assert (output.reasoning, output.outputs[0].text) == ("a", "\n<think>")
 
 
 def test_tool_calls_with_one_index_are_told_apart_by_id(chat: Chat) -> None:
-    """Ollama gives every call the index 0, and each call whole."""
+    """Ollama gives every call the index 0, and sends each call whole."""
     calls = [
         {"id": f"call_{c}", "index": 0, "function": {"name": "f", "arguments": f'{{"a":"{c}"}}'}}
         for c in "xy"
@@ -119,7 +119,7 @@ def test_tool_calls_with_one_index_are_told_apart_by_id(chat: Chat) -> None:
 
 
 def test_tool_calls_without_an_index(chat: Chat) -> None:
-    """A fragment without id and index goes on with the last call; a name begins another."""
+    """A fragment without id and index belongs to the last call; a name begins another."""
     calls: list[dict[str, Any]] = [
         {"id": "x", "function": {"name": "f", "arguments": "{"}},
         {"function": {"arguments": "}"}},
@@ -139,7 +139,7 @@ def test_tool_calls_without_an_index(chat: Chat) -> None:
             [(None, 0, "f", "{}"), (None, 0, "g", "[]")],
             [("", "f", "{}"), ("", "g", "[]")],
         ),
-        # No ids and one name: a whole call is not added to.
+        # No ids and one name: nothing is added to a whole call.
         (
             [(None, 0, "f", '{"a":1}'), (None, 0, "f", '{"a":2}')],
             [("", "f", '{"a":1}'), ("", "f", '{"a":2}')],
@@ -170,7 +170,7 @@ def test_tool_calls_without_an_index(chat: Chat) -> None:
 def test_calls_are_told_apart_however_they_are_numbered(
     fragments: list[tuple[Any, ...]], calls: list[tuple[str, str, str]], chat: Chat
 ) -> None:
-    """Two calls are never joined into one, and one is never cut in two."""
+    """Two calls are never joined into one, and one is never split in two."""
     pieces = [
         {"id": i, "index": n, "function": {"name": name, "arguments": arguments}}
         for i, n, name, arguments in fragments
@@ -208,7 +208,7 @@ def test_interleaved_tool_calls(chat: Chat) -> None:
 
 
 def test_several_answers_at_once(chat: Chat) -> None:
-    """Choices are told apart by index and come back in its order."""
+    """Choices have their index, and come back in its order."""
     _, output = _read(
         chat(n=2), _text("b", index=1), _text("a"), _text("B", "stop", 1), _text("A", "length")
     )
@@ -219,7 +219,7 @@ def test_several_answers_at_once(chat: Chat) -> None:
 
 
 def test_a_token_may_come_before_its_text(chat: Chat) -> None:
-    """A server that holds text back for a stop string has told the token already."""
+    """A server that holds text back for a stop string has sent the token already."""
     held = {"index": 0, "delta": {}, "token_ids": [5]}
     deltas, output = _read(chat(), _event({"choices": [held]}), _text("a", "stop"))
     assert deltas[0] == Delta(token_ids=(5,))
@@ -227,14 +227,14 @@ def test_a_token_may_come_before_its_text(chat: Chat) -> None:
     assert output.outputs[0].token_ids == (5,)
 
 
-def test_token_ids_that_nobody_told_are_unknown(chat: Chat) -> None:
-    """An answer without ids has None, which is not the same as an answer of no tokens."""
+def test_missing_token_ids_are_unknown(chat: Chat) -> None:
+    """An answer without ids has None, which differs from an answer without tokens."""
     _, output = _read(chat(), _text("a", "stop"))
     assert (output.prompt_token_ids, output.outputs[0].token_ids) == (None, None)
 
 
 def test_token_ids_and_the_stop_reason(chat: Chat) -> None:
-    """What vLLM adds to chunks is joined: ids of the prompt and the answer, what stopped it."""
+    """The additions of vLLM are joined: token ids of prompt and answer, and the stop reason."""
     first = {"index": 0, "delta": {"content": "a"}, "token_ids": [5, 6]}
     last = {"index": 0, "delta": {}, "token_ids": [7], "finish_reason": "stop", "stop_reason": 7}
     deltas, output = _read(
@@ -250,13 +250,13 @@ def test_token_ids_and_the_stop_reason(chat: Chat) -> None:
 
 
 def test_nothing_counts_after_done(chat: Chat) -> None:
-    """What a server sends after its last word is not read, a second last word included."""
+    """Data after ``[DONE]`` is not read, also a second ``[DONE]``."""
     deltas, output = _read(chat(), _text("a", "stop"), DONE + b"data: oops\n\n" + DONE)
     assert [d.text for d in deltas] == [output.outputs[0].text] == ["a"]
 
 
-def test_usage_on_every_chunk_is_told_once(chat: Chat) -> None:
-    """Running counts are kept up to date and come as one delta, the last."""
+def test_usage_on_every_chunk_is_one_delta(chat: Chat) -> None:
+    """The counts are updated and come once, in the last delta."""
     counts = [{"prompt_tokens": 1, "completion_tokens": c, "total_tokens": 1 + c} for c in (1, 2)]
     deltas, output = _read(
         chat(),
@@ -269,7 +269,7 @@ def test_usage_on_every_chunk_is_told_once(chat: Chat) -> None:
 
 
 def test_comments_and_empty_chunks_give_no_delta(chat: Chat) -> None:
-    """Keep-alives and the chunk that has only a role are no progress."""
+    """Keep-alives and the chunk that has only a role are not content."""
     decoder = OpenAIChat().decoder(chat())
     assert decoder.feed(b": keep-alive\n\n") == []
     assert decoder.feed(_chunk({"role": "assistant", "content": ""})) == []
@@ -277,7 +277,7 @@ def test_comments_and_empty_chunks_give_no_delta(chat: Chat) -> None:
 
 
 def test_an_error_in_the_stream_keeps_what_came(chat: Chat) -> None:
-    """VLLM's death: an error event, then [DONE] as if all were well."""
+    """A vLLM that dies sends an error event and then ``[DONE]``."""
     death = {"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}
     with pytest.raises(InternalServerError, match="EngineCore died") as failed:
         _read(chat(), _text("Hel") + _text("lo") + _event(death) + DONE)
@@ -299,7 +299,7 @@ def test_an_error_in_the_stream_keeps_what_came(chat: Chat) -> None:
 def test_errors_in_the_stream_are_told_apart(
     error: Any, kind: type[Exception], status: int, chat: Chat
 ) -> None:
-    """The code decides, as the status has said 200 already."""
+    """The code decides, since the status is 200 already."""
     with pytest.raises(kind) as failed:
         _read(chat(), _event({"error": error}))
     assert type(failed.value) is kind
@@ -318,15 +318,15 @@ def test_errors_in_the_stream_are_told_apart(
         b'data: {"choices": [{"delta": 5}]}\n\n',
     ],
 )
-def test_an_event_that_is_no_chunk_keeps_what_came(event: bytes, chat: Chat) -> None:
-    """Nonsense in the stream is an error that quotes it and holds the text so far."""
+def test_event_that_is_not_a_chunk_keeps_the_text(event: bytes, chat: Chat) -> None:
+    """The error quotes the event and holds the text so far."""
     with pytest.raises(UnexpectedResponseError) as failed:
         _read(chat(), _text("Hel"), event)
     assert _partial(failed.value).outputs[0].text == "Hel"
 
 
 def test_done_without_a_finish_reason_is_incomplete(chat: Chat) -> None:
-    """[DONE] proves nothing: vLLM sends it after it died."""
+    """A vLLM that died sends ``[DONE]`` too."""
     with pytest.raises(StreamIncompleteError) as failed:
         _read(chat(), _text("Hel"), DONE)
     assert _partial(failed.value).outputs[0].text == "Hel"
@@ -334,7 +334,7 @@ def test_done_without_a_finish_reason_is_incomplete(chat: Chat) -> None:
 
 
 def test_a_server_that_gives_no_finish_reason_can_be_trusted(chat: Chat) -> None:
-    """Where null is how the server ends, [DONE] after content completes the answer."""
+    """If a server ends with null, ``[DONE]`` after content completes the answer."""
     deltas, output = _read(chat(), _text("Hel"), _text("<"), DONE, done_completes=True)
     assert output.finished
     assert output.outputs[0].text == "".join(d.text for d in deltas) == "Hel<"
@@ -342,14 +342,14 @@ def test_a_server_that_gives_no_finish_reason_can_be_trusted(chat: Chat) -> None
 
 @pytest.mark.parametrize("end", [[], [_chunk({"role": "assistant", "content": ""}), DONE], [DONE]])
 def test_trust_needs_content_and_done(end: list[bytes], chat: Chat) -> None:
-    """Without any content, or without [DONE], the answer stays incomplete."""
+    """Without content or without ``[DONE]`` the answer is incomplete."""
     content = [] if end else [_text("Hel")]
     with pytest.raises(StreamIncompleteError):
         _read(chat(), *content, *end, done_completes=True)
 
 
 def test_the_death_of_ollamas_runner_is_incomplete(chat: Chat) -> None:
-    """A last chunk with an empty model, no reason and no [DONE] is no end."""
+    """A last chunk with an empty model, no reason and no ``[DONE]`` is not an end."""
     last = {"id": "c-1", "model": "", "choices": [{"index": 0, "delta": {"content": ""}}]}
     with pytest.raises(StreamIncompleteError) as failed:
         _read(chat(), _text("Hel"), _event(last), done_completes=True)
@@ -357,7 +357,7 @@ def test_the_death_of_ollamas_runner_is_incomplete(chat: Chat) -> None:
 
 
 def test_an_answer_that_never_began_is_missed(chat: Chat) -> None:
-    """Of two answers asked for, one alone is not all; with [DONE] the server ignores n."""
+    """One of two answers is missing; after ``[DONE]`` the server ignores n."""
     with pytest.raises(StreamIncompleteError):
         _read(chat(n=2), _text("a", "stop"))
     with pytest.raises(UnexpectedResponseError, match=r"asked for 2 answers .* sent 1;") as few:
@@ -373,7 +373,7 @@ def test_one_of_two_answers_that_is_cut_is_incomplete(chat: Chat) -> None:
 
 
 def test_the_last_event_may_lack_its_blank_line(chat: Chat) -> None:
-    """An answer that is all there is not thrown away for a line end."""
+    """A complete answer is not dropped because of a line end."""
     _, output = _read(chat(), _text("a"), _text("b", "stop").rstrip())
     assert output.outputs[0].text == "ab"
     _, output = _read(chat(), _text("a"), DONE.rstrip(), done_completes=True)
@@ -381,15 +381,15 @@ def test_the_last_event_may_lack_its_blank_line(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>\n<h1>502</h1>", b'{"choices": []}', b"oops"])
-def test_a_body_that_is_no_event_stream_is_quoted(body: bytes, chat: Chat) -> None:
-    """A page or a JSON body in place of a stream is named as what it is."""
+def test_body_that_is_not_an_event_stream_is_quoted(body: bytes, chat: Chat) -> None:
+    """The error names a page or a JSON body in place of a stream."""
     with pytest.raises(UnexpectedResponseError, match="not an event stream: ") as failed:
         _read(chat(), body)
     assert body.decode().splitlines()[0] in str(failed.value)
 
 
 def test_an_empty_body_is_incomplete(chat: Chat) -> None:
-    """No event at all is a stream without an end."""
+    """A stream without events has no end."""
     with pytest.raises(StreamIncompleteError):
         _read(chat())
 

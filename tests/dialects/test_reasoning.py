@@ -1,4 +1,4 @@
-"""Reasoning between ``<think>`` tags, however the text is cut."""
+"""Reasoning between ``<think>`` tags, however the text is split."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CASES = {
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=list(CASES))
 def test_reasoning_does_not_depend_on_the_cuts(text: str, expected: tuple[str | None, str]) -> None:
-    """Whole, at every two-piece cut and letter by letter, a text is parted alike."""
+    """Whole, split in two anywhere and letter by letter, the result is the same."""
     assert split_think(text) == expected
     assert _joined(*text) == expected
     for at in range(len(text) + 1):
@@ -62,7 +62,7 @@ def test_reasoning_does_not_depend_on_the_cuts(text: str, expected: tuple[str | 
 def test_the_opening_tag_may_stand_in_the_prompt(
     text: str, expected: tuple[str | None, str], asked: bool | str | None
 ) -> None:
-    """What comes before a closing tag that nothing opened is reasoning."""
+    """The text before a closing tag without an opening one is reasoning."""
     assert split_unopened(text, asked) == expected
 
 
@@ -76,29 +76,29 @@ PROSE = [
 
 @pytest.mark.parametrize("text", PROSE)
 def test_a_text_that_speaks_of_the_tag_is_all_answer(text: str) -> None:
-    """A tag in quotes, in a line or in a block of code does not take the text before it away."""
+    """A tag in quotes, inside a line or in a code block does not end reasoning."""
     assert split_think(text) == (None, text)
 
 
 @pytest.mark.parametrize("text", PROSE[:2])
 def test_a_tag_in_quotes_is_never_the_end_of_reasoning(text: str) -> None:
-    """Not even where reasoning was asked for."""
+    """Also if reasoning was asked for."""
     assert split_think(text, requested=True) == (None, text)
 
 
 def test_reasoning_that_was_asked_for_may_end_inside_of_a_line() -> None:
-    """Then a closing tag that nothing opened can be believed."""
+    """Then a closing tag without an opening one ends the reasoning."""
     assert split_think("a</think>b</think>c", requested=True) == ("a", "b</think>c")
 
 
 @pytest.mark.parametrize("asked", [False, "none"])
 @pytest.mark.parametrize("text", ["<think>a</think>b", "a\n</think>\n\nb", "<think>\n</think>b"])
-def test_no_text_is_reasoning_where_none_was_asked_for(text: str, asked: bool | str) -> None:
-    """The text stays as the server sent it, tags included."""
+def test_text_stays_text_without_reasoning(text: str, asked: bool | str) -> None:
+    """The text stays as the server sent it, with its tags."""
     assert split_think(text, asked) == (None, text)
 
 
-def test_a_sign_that_is_no_tag_is_given_at_once() -> None:
+def test_character_that_begins_no_tag_is_given_at_once() -> None:
     """Text is held back only while it can still become a tag."""
     splitter = ThinkSplitter()
     assert splitter.feed("<think>a<") == ("a", "")
@@ -110,7 +110,7 @@ def test_a_sign_that_is_no_tag_is_given_at_once() -> None:
 
 
 def test_a_flood_of_blanks_is_given_as_it_comes() -> None:
-    """A model that loops on whitespace is seen while it does."""
+    """The reader sees a model that loops on whitespace at once."""
     splitter = ThinkSplitter()
     given = "".join(splitter.feed(" ")[1] for _ in range(1000))
     assert len(given) == 1000

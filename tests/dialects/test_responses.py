@@ -1,4 +1,4 @@
-"""OpenAI's responses API: what is sent for chat messages, and what is read of its answers."""
+"""OpenAI's responses API: what is sent for chat messages, and how its answers are read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def message(text: str, **fields: Any) -> dict[str, Any]:
 
 
 def decoded(body: dict[str, Any]) -> LLMOutput:
-    """The answer in a body."""
+    """The decoded answer of a body."""
     return DIALECT.decode(json.dumps(body).encode(), asked())
 
 
@@ -59,7 +59,7 @@ def stream(*events: dict[str, Any]) -> bytes:
 
 
 def read(data: bytes, size: int = 1 << 20) -> tuple[list[Delta], LLMOutput]:
-    """The deltas and the whole of a stream that comes in pieces of that many bytes."""
+    """The deltas and the whole answer of a stream in pieces of that many bytes."""
     decoder = DIALECT.decoder(asked())
     deltas = [d for i in range(0, len(data), size) for d in decoder.feed(data[i : i + size])]
     return deltas, decoder.finish()
@@ -69,7 +69,7 @@ def read(data: bytes, size: int = 1 << 20) -> tuple[list[Delta], LLMOutput]:
 
 
 def test_a_body_has_the_names_of_this_api() -> None:
-    """Sampling, format and reasoning in their places; nothing is stored."""
+    """Sampling, format and reasoning have their places; nothing is stored."""
     body = DIALECT.encode(
         asked(
             sampling={"max_tokens": 9, "temperature": 0.5, "logprobs": 2},
@@ -151,12 +151,12 @@ def test_a_body_has_the_names_of_this_api() -> None:
     ids=["parts", "assistant", "calls", "tool"],
 )
 def test_messages_become_items(given: dict[str, Any], items: list[dict[str, Any]]) -> None:
-    """Chat's spelling goes in, this API's comes out."""
+    """The spelling of chats is converted to that of this API."""
     assert DIALECT.encode(asked([given]))["input"] == items
 
 
 def test_field_of_a_message_without_a_place_is_refused() -> None:
-    """It is named, and so is the way out; null asks for nothing."""
+    """The error names the field and what to do; a null field is dropped."""
     DIALECT.encode(asked([{"role": "user", "content": "hi", "name": None}]))
 
     with pytest.raises(InvalidRequestError, match=r"'name'.*api: chat"):
@@ -188,7 +188,7 @@ def test_content_may_be_any_kind_of_list_and_mapping() -> None:
 
 
 def test_tools_are_flattened_and_own_tools_stay() -> None:
-    """Strict is said, because left out it means true here and false in chat."""
+    """``strict`` is always sent: its default is true here and false in chats."""
     function = {"type": "function", "function": {"name": "f", "parameters": {}}}
     choice = {"type": "function", "function": {"name": "f"}}
 
@@ -203,7 +203,7 @@ def test_tools_are_flattened_and_own_tools_stay() -> None:
 
 
 def test_reasoning_is_read_in_the_models_words_or_in_summary() -> None:
-    """Summaries are joined by blank lines; a commentary is no answer."""
+    """Summaries are joined by blank lines; a commentary is not an answer."""
     summary = [{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}]
     words = [{"type": "reasoning_text", "text": "raw"}]
 
@@ -251,7 +251,7 @@ def test_usage_and_calls_are_read() -> None:
     [("max_output_tokens", "length"), ("content_filter", "content_filter"), (None, "incomplete")],
 )
 def test_incomplete_responses_say_why(reason: str | None, finish: str) -> None:
-    """Never "stop" for an answer that was cut, whole or streamed."""
+    """A cut answer never has the reason "stop", whole or streamed."""
     body = response(message("Ha"), status="incomplete", incomplete_details={"reason": reason})
     streamed = stream(
         {"type": "output_text.delta", "output_index": 0, "delta": "Ha"},
@@ -308,7 +308,7 @@ def test_failed_responses_are_errors_with_their_cost(
     ],
     ids=["queued", "cancelled", "no output", "odd content", "chat"],
 )
-def test_what_is_no_finished_response_is_never_an_empty_answer(body: dict[str, Any]) -> None:
+def test_body_that_is_not_a_finished_response_is_an_error(body: dict[str, Any]) -> None:
     """The error quotes the body."""
     with pytest.raises(UnexpectedResponseError):
         decoded(body)
@@ -384,7 +384,7 @@ def test_stream_without_its_end_is_incomplete() -> None:
 
 
 def test_error_event_is_raised_with_the_text_so_far() -> None:
-    """The event's own code and message."""
+    """The error has the code and message of the event."""
     data = stream(
         {"type": "output_text.delta", "output_index": 0, "delta": "Half"},
         {"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": None},
@@ -402,7 +402,7 @@ def test_error_event_is_raised_with_the_text_so_far() -> None:
     "data",
     [b"data: nonsense\n\n", b"data: []\n\n", b'data: {"no": "type"}\n\n', b"<html>\n"],
 )
-def test_what_is_no_event_is_quoted(data: bytes) -> None:
-    """A stream of something else is never an empty answer."""
+def test_body_that_is_not_a_stream_is_quoted(data: bytes) -> None:
+    """Another body in place of a stream is never an empty answer."""
     with pytest.raises(UnexpectedResponseError):
         read(data)

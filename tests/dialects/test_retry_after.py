@@ -32,11 +32,11 @@ NOON = "Sat, 21 Nov 2026 12:00:00 GMT"
     ],
 )
 def test_headers(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds, fractions, milliseconds and dates are read; what is none of them is ignored."""
+    """Seconds, fractions, milliseconds and dates are read; any other value is ignored."""
     assert retry_after(headers) == seconds
 
 
 def test_a_date_counts_from_now_without_the_answers_own() -> None:
-    """Without a date header this machine's clock is used."""
+    """Without a Date header this machine's clock is used."""
     seconds = retry_after({"retry-after": formatdate(time.time() + 100, usegmt=True)})
     assert seconds == pytest.approx(100, abs=5)

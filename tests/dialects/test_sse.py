@@ -1,4 +1,4 @@
-"""Server-sent events, however their bytes are cut."""
+"""Server-sent events, however their bytes are split."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CASES = {
 
 @pytest.mark.parametrize(("body", "expected"), CASES.values(), ids=list(CASES))
 def test_events_do_not_depend_on_the_cuts(body: bytes, expected: list[bytes]) -> None:
-    """Whole, at every two-piece cut and byte by byte, a body gives the same events."""
+    """Whole, split in two anywhere and byte by byte, a body gives the same events."""
     assert _events(body) == expected
     assert _events(*(bytes([b]) for b in body)) == expected
     for at in range(len(body) + 1):
@@ -45,7 +45,7 @@ def test_events_do_not_depend_on_the_cuts(body: bytes, expected: list[bytes]) ->
 
 
 def test_an_event_comes_with_its_last_byte() -> None:
-    """An event is given as soon as its blank line is there, a CR alone included."""
+    """An event is given as soon as its blank line is there, also after a CR alone."""
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\r\n") == []
     assert decoder.feed(b"\r") == [b"a"]
@@ -53,22 +53,22 @@ def test_an_event_comes_with_its_last_byte() -> None:
 
 
 def test_finish_gives_nothing_twice() -> None:
-    """What was given by feed is not given by finish again."""
+    """``finish`` does not repeat what ``feed`` gave."""
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\n\n") == [b"a"]
     assert decoder.finish() == []
 
 
 def test_a_long_line_in_small_pieces_takes_linear_time() -> None:
-    """A megabyte in pieces of eight bytes is one event; scanning it anew each time would hang."""
+    """A megabyte in pieces of eight bytes is one event; a new scan for each piece would hang."""
     decoder = SSEDecoder()
     for piece in [b"data: ", *[b"x" * 8] * 131_072]:
         assert decoder.feed(piece) == []
     assert [len(event) for event in decoder.feed(b"\n\n")] == [1_048_576]
 
 
-def test_the_first_line_that_is_no_field_is_kept() -> None:
-    """A body of another kind can be shown in the error."""
+def test_first_line_that_is_not_a_field_is_kept() -> None:
+    """The error can quote a body of another kind."""
     decoder = SSEDecoder()
     decoder.feed(b": ping\nevent: x\n<html>\n<body>\n")
     assert decoder.stray == b"<html>"

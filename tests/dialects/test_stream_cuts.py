@@ -50,7 +50,7 @@ def _read(
 def test_deltas_join_to_the_answer(
     name: str, sample: Callable[[str], Any], chat: Callable[..., ChatRequest]
 ) -> None:
-    """Nothing is in the deltas that is not in the answer, and the other way round."""
+    """The deltas have all of the answer and nothing else."""
     dialect, n, _ = STREAMS[name]
     deltas, answer = _read(dialect, chat(n=n), [sample(name).body])
     assert len(answer.outputs) == n
@@ -68,7 +68,7 @@ def test_deltas_join_to_the_answer(
 def test_a_stream_that_is_cut_never_looks_whole(
     name: str, sample: Callable[[str], Any], chat: Callable[..., ChatRequest]
 ) -> None:
-    """Before the terminal event every cut is an error with the text so far; after it, none is."""
+    """A cut before the terminal event is an error with the text so far; after it, none is."""
     dialect, n, mark = STREAMS[name]
     request, body = chat(n=n), sample(name).body
     _, whole = _read(dialect, request, [body])

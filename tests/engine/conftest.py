@@ -1,4 +1,4 @@
-"""An engine aimed at a raw server."""
+"""Fixtures that make an engine for a raw server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine_for(raw_server: Callable[[Any], Any]) -> Callable[..., tuple[Engine, Any]]:
-    """Makes an engine and the raw server that it talks to; retries wait as in production."""
+    """Makes an engine and the raw server that it talks to. Retries wait as in production."""
 
     def make(handler: Any, **config: Any) -> tuple[Engine, Any]:
         server = raw_server(handler)

@@ -1,4 +1,4 @@
-"""Addresses as people write them."""
+"""The forms in which people write the address of a server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from llmengine.config.resolve import base_of, normal_endpoint, root_of
     ],
 )
 def test_endpoint_has_one_root_and_one_base(given: str, root: str, base: str) -> None:
-    """Whatever the spelling, clients get the same two addresses."""
+    """Every spelling gives clients the same two addresses."""
     endpoint = normal_endpoint(given, default_port=11434)
 
     assert (root_of(endpoint), base_of(endpoint)) == (root, base)
 
 
 @pytest.mark.parametrize("given", ["ftp://host", "http://", "http://host:port", "http://[::1"])
-def test_what_is_no_address_is_refused(given: str) -> None:
-    """The message shows the address and how one is written."""
+def test_invalid_address_is_refused(given: str) -> None:
+    """The message shows the address and the form that one must have."""
     with pytest.raises(ConfigError, match="write it like http://host:port"):
         normal_endpoint(given)

@@ -1,4 +1,4 @@
-"""Whatever a server sends: one prompt's failure is that prompt's, and a stream ends."""
+"""For any bytes that a server sends, one prompt fails alone and a stream ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# One server and one engine for all examples of a test, which keep nothing of an example.
+# All examples of a test share one server and one engine, which keep no state of an example.
 over_the_wire = settings(
     max_examples=40,
     deadline=None,
@@ -62,13 +62,13 @@ class Wire:
 
 @pytest.fixture
 def wire() -> Wire:
-    """The answer of the server."""
+    """What the server answers."""
     return Wire()
 
 
 @pytest.fixture(params=BACKENDS)
 def engine(request: Any, wire: Wire, raw_server: Callable[[Any], Any]) -> Any:
-    """An engine of each wire format, aimed at the server."""
+    """An engine for each wire format."""
     if request.param == "openai":
         pytest.importorskip("openai")
     fields: dict[str, Any] = {"backend": request.param, "model": "m", "max_retries": 0}
@@ -76,8 +76,8 @@ def engine(request: Any, wire: Wire, raw_server: Callable[[Any], Any]) -> Any:
     return EngineConfig(endpoint=address, api_key="sk-test-key", timeout=30, **fields).engine
 
 
-def _hold(engine: Any, wire: Wire, body: bytes, status: int = 200) -> None:
-    """Hold every style of call to its promise, with that body as the answer."""
+def _check_calls(engine: Any, wire: Wire, body: bytes, status: int = 200) -> None:
+    """Check the promise of each style of call if the server sends that body."""
     wire.body, wire.status, wire.type = body, status, "application/json"
     for results in (
         engine.results(["a", "odd", "b"]),
@@ -104,8 +104,8 @@ any_body = st.binary(max_size=120) | st.sampled_from(
 @over_the_wire
 @given(body=any_body, status=st.sampled_from([200, 200, 200, 204, 302, 404, 422, 500]))
 def test_any_body(engine: Any, wire: Wire, body: bytes, status: int) -> None:
-    """Any bytes under any status."""
-    _hold(engine, wire, body, status)
+    """Any bytes with any status."""
+    _check_calls(engine, wire, body, status)
 
 
 @over_the_wire
@@ -113,20 +113,20 @@ def test_any_body(engine: Any, wire: Wire, body: bytes, status: int) -> None:
 def test_a_real_answer_with_junk_in_it(
     engine: Any, wire: Wire, answer: Answer, data: st.DataObject
 ) -> None:
-    """A recorded answer in which one value is of another type."""
+    """A recorded answer in which one value has another type."""
     head, brace, rest = answer.body.partition(b"{")
     line, end, others = rest.partition(b"\n")
     value = from_json(brace + line)
     junk = replaced(
         value, data.draw(st.sampled_from(places(value))), data.draw(st.sampled_from(JUNK))
     )
-    _hold(engine, wire, head + junk_text(junk).encode() + end + others)
+    _check_calls(engine, wire, head + junk_text(junk).encode() + end + others)
 
 
 def test_any_body_in_a_batch_file(
     wire: Wire, raw_server: Callable[[Any], Any], tmp_path: Path
 ) -> None:
-    """Every line of the input has its line in the output, whatever came for it."""
+    """Every line of the input has its line in the output, for any answer."""
     config: dict[str, Any] = {"backend": "openai_compatible", "model": "m", "max_retries": 0}
     engine = EngineConfig(endpoint=raw_server(wire).url, **config).engine
     output = tmp_path / "out.jsonl"

@@ -1,4 +1,4 @@
-"""Arguments that no call has, and prompts that are none: one line that says what is meant."""
+"""Unknown arguments and values that are not prompts cause errors that say what is meant."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_sampling_parameter_in_the_wrong_place(call: str, engine: Engine) -> Non
 def test_unknown_argument_says_what_is_meant(
     argument: dict[str, Any], advice: str, engine: Engine
 ) -> None:
-    """A misspelt name is guessed, another library's is translated, the rest gets the list."""
+    """The error suggests a similar name, or translates one of another library, or lists all."""
     with pytest.raises(UnknownArgumentError, match="a call has no argument") as caught:
         engine.generate("Hi", **argument)
 
@@ -86,7 +86,7 @@ def test_unknown_argument_says_what_is_meant(
     ],
 )
 def test_option_of_a_wrong_type(option: dict[str, Any], wanted: str, engine: Engine) -> None:
-    """It is refused before anything is sent, by its name."""
+    """The error names the option, and nothing is sent."""
     with pytest.raises(InvalidRequestError) as caught:
         engine.results("Hi", **option)
 
@@ -95,8 +95,8 @@ def test_option_of_a_wrong_type(option: dict[str, Any], wanted: str, engine: Eng
 
 @pytest.mark.parametrize("call", ["generate", "results", "iter_results", "aiter_results"])
 @pytest.mark.parametrize("prompts", [None, 5, b"Hi", {"role": "user", "content": "Hi"}])
-def test_what_is_no_list_of_prompts(call: str, prompts: Any, engine: Engine) -> None:
-    """The keys of one message, for example, are not taken for prompts."""
+def test_value_that_is_not_a_list_of_prompts(call: str, prompts: Any, engine: Engine) -> None:
+    """For example, the keys of one message are not taken for prompts."""
     with pytest.raises(InvalidRequestError, match=r"^prompts is .*; give a string, a list of"):
         CALLS[call](engine, prompts)
 
@@ -104,7 +104,7 @@ def test_what_is_no_list_of_prompts(call: str, prompts: Any, engine: Engine) -> 
 @pytest.mark.parametrize("call", ["results", "iter_results", "aiter_results"])
 @pytest.mark.parametrize("prompts", ["Hello", [{"role": "user", "content": "Hello"}]])
 def test_one_prompt_is_one_prompt_for_every_call(call: str, prompts: Any, engine: Engine) -> None:
-    """A string is not drawn letter by letter, nor a conversation message by message."""
+    """A string is not split into letters, nor a conversation into messages."""
     (result,) = CALLS[call](engine, prompts)
 
     assert result.unwrap().prompt == prompts
@@ -112,7 +112,7 @@ def test_one_prompt_is_one_prompt_for_every_call(call: str, prompts: Any, engine
 
 @pytest.mark.parametrize("window", [0, -1, "5", True])
 def test_window_is_a_count(window: Any, engine: Engine) -> None:
-    """A window of nothing would be the default without a word."""
+    """A window of 0 is an error instead of the default."""
     with pytest.raises(
         InvalidRequestError, match=r"window is .*; it must be a whole number from 1"
     ):

@@ -1,4 +1,4 @@
-"""A 200 whose body is empty or cut: tried again like a 5xx, counted and said."""
+"""An answer with status 200 that is empty or cut is retried like a 5xx, counted and logged."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ SENDERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=SENDERS)
 def sent(request: pytest.FixtureRequest, engine_for: Any) -> Any:
-    """Makes an engine that hardly waits and its server, once for each way of sending."""
+    """Makes an engine with short waits and its server, once for each way of sending."""
     fields = {"retry_wait": 0.001} | SENDERS[request.param]
     return lambda handler, **config: engine_for(handler, **(fields | config))
 
 
 def first(times: int, fail: Any, answer: Any) -> Any:
-    """A handler that fails so often and then answers."""
+    """A handler that fails the given number of times and then answers."""
     count = itertools.count()
 
     def handler(request: Any, connection: Any) -> None:
@@ -49,7 +49,7 @@ def first(times: int, fail: Any, answer: Any) -> Any:
 
 
 def whole(text: str, chat: Any, chunk: Any) -> Any:
-    """Answers, streamed if that was asked."""
+    """Answers, as a stream if the request asks for one."""
 
     def handler(request: Any, connection: Any) -> None:
         if request.json.get("stream"):
@@ -63,7 +63,7 @@ def whole(text: str, chat: Any, chunk: Any) -> Any:
 
 
 def with_body(body: bytes, **headers: str) -> Any:
-    """Sends a 200 with that body, of the type that was asked for."""
+    """Sends a 200 with that body, of the content type that the request expects."""
 
     def handler(request: Any, connection: Any) -> None:
         streamed = request.json.get("stream")
@@ -73,7 +73,7 @@ def with_body(body: bytes, **headers: str) -> Any:
     return handler
 
 
-def shorter_than_said(_: Any, connection: Any) -> None:
+def shorter_than_declared(_: Any, connection: Any) -> None:
     """Sends less than its Content-Length."""
     connection.head(200, {"Content-Type": "application/json", "Content-Length": "500"})
     connection.send(b'{"id": "half')
@@ -81,7 +81,7 @@ def shorter_than_said(_: Any, connection: Any) -> None:
 
 
 def closed_early(_: Any, connection: Any) -> None:
-    """Sends half an answer of no said length and closes."""
+    """Sends half an answer without a Content-Length and closes the connection."""
     connection.head(200, {"Content-Type": "application/json", "Connection": "close"})
     connection.send(b'{"id": "half')
     connection.drop()
@@ -97,7 +97,7 @@ CUT = {
     "packed half": with_body(
         gzip.compress(HALF + bytes(range(256)) * 9)[:-40], **{"Content-Encoding": "gzip"}
     ),
-    "short": shorter_than_said,
+    "short": shorter_than_declared,
     "closed": closed_early,
 }
 
@@ -121,7 +121,7 @@ def test_cut_answer_is_tried_again(
 def test_stream_that_brings_nothing_is_tried_again(
     sent: Any, chat: Any, chunk: Any, fault: Any
 ) -> None:
-    """Headers and then nothing, or something that is no stream."""
+    """Only headers came, or a body that is not a stream."""
     engine, server = sent(first(2, fault, whole("at last", chat, chunk)))
 
     assert "".join(d.text for d in engine.stream("hi")) == "at last"
@@ -141,7 +141,7 @@ def test_stream_that_brings_nothing_is_tried_again(
 def test_stream_without_content_and_end_is_tried_again(
     sent: Any, chat: Any, chunk: Any, body: bytes
 ) -> None:
-    """As long as nothing of use came, another attempt repeats nothing."""
+    """Without any content yet, another attempt repeats nothing."""
     engine, server = sent(first(2, with_body(body), whole("at last", chat, chunk)))
 
     assert "".join(d.text for d in engine.stream("hi")) == "at last"
@@ -149,7 +149,7 @@ def test_stream_without_content_and_end_is_tried_again(
 
 
 def test_stream_that_is_cut_after_content_is_not(sent: Any, chunk: Any) -> None:
-    """What was read cannot be taken back."""
+    """The reader has content already, so the stream is not sent again."""
     body = b"data: " + json.dumps(chunk("Half")).encode() + b'\n\ndata: {"id": "c\n\n'
     engine, server = sent(with_body(body))
 
@@ -169,7 +169,7 @@ def test_stream_that_is_cut_after_content_is_not(sent: Any, chunk: Any) -> None:
     ],
 )
 def test_last_error_says_what_came(sent: Any, body: bytes, said: str) -> None:
-    """After the last attempt the error is that of the answer, with the attempts."""
+    """After the last attempt the result has the error of the answer and the number of attempts."""
     engine, server = sent(with_body(body), max_retries=2)
 
     (result,) = engine.results("hi")
@@ -181,8 +181,8 @@ def test_last_error_says_what_came(sent: Any, body: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'{"choices": []}', b'"text"', b"[" * 500])
-def test_json_that_is_another_is_not_tried_again(sent: Any, body: bytes) -> None:
-    """It is whole, and the same will come again."""
+def test_json_of_another_shape_is_not_tried_again(sent: Any, body: bytes) -> None:
+    """It is complete, and a second attempt would get the same."""
     engine, server = sent(with_body(body))
 
     (result,) = engine.results("hi")
@@ -206,7 +206,7 @@ def test_json_that_is_another_is_not_tried_again(sent: Any, body: bytes) -> None
 def test_error_in_a_200_follows_its_status(
     sent: Any, error: Any, kind: type, attempts: int, streamed: bool
 ) -> None:
-    """A gateway's 200 around an error is that error, also where a stream was asked for."""
+    """An error that a gateway sends with status 200 is that error, also for a stream."""
     engine, server = sent(lambda _, c: c.reply({"error": error}), max_retries=2)
 
     if streamed:
@@ -222,7 +222,7 @@ def test_error_in_a_200_follows_its_status(
 
 
 def test_cut_lines_of_a_batch_are_asked_again(engine_for: Any, chat: Any, tmp_path: Any) -> None:
-    """By the same rule; a server that sends nothing else is left alone like one that is dead."""
+    """The same rule holds. A server that sends nothing else counts as one that does not answer."""
     engine, server = engine_for(
         first(2, with_body(HALF), lambda _, c: c.reply(chat())), retry_wait=0.001
     )
@@ -236,7 +236,7 @@ def test_cut_lines_of_a_batch_are_asked_again(engine_for: Any, chat: Any, tmp_pa
 
 
 def test_cut_stream_of_ollama_is_tried_again(raw_server: Any) -> None:
-    """Its lines are held to the same rule."""
+    """The same rule holds for its lines."""
     end = {"message": {"content": "at last"}, "done": True, "done_reason": "stop"}
     kind = {"Content-Type": "application/x-ndjson"}
     bodies = itertools.chain(
@@ -253,7 +253,7 @@ def test_cut_stream_of_ollama_is_tried_again(raw_server: Any) -> None:
 
 
 def test_one_answer_in_five_is_lost_on_the_way(engine_for: Any, chat: Any) -> None:
-    """With six retries two thousand prompts are all answered."""
+    """With six retries all of two thousand prompts are answered."""
     faults = itertools.cycle([None] * 4 + [fault] for fault in CUT.values())
     turns = itertools.chain.from_iterable(faults)
 
@@ -268,9 +268,9 @@ def test_one_answer_in_five_is_lost_on_the_way(engine_for: Any, chat: Any) -> No
     assert sum(r.attempts for r in results) == len(server.requests) > 2400
 
 
-def test_connection_that_breaks_is_still_one(sent: Any) -> None:
+def test_short_body_is_a_broken_connection(sent: Any) -> None:
     """A body shorter than its Content-Length is a broken connection."""
-    engine, _ = sent(shorter_than_said, max_retries=0)
+    engine, _ = sent(shorter_than_declared, max_retries=0)
 
     (result,) = engine.results("hi")
 

@@ -1,4 +1,4 @@
-"""Endpoints with more than a host, and headers that cannot be sent."""
+"""Endpoints that have more than a host, and headers that cannot be sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRANSPORTS = ["aiohttp", "httpx"]
 
 @pytest.fixture
 def server(raw_server: Callable[[Any], Any], chat: Any) -> Any:
-    """A server that answers everything."""
+    """A server that answers every request."""
 
     def handler(request: Any, connection: Any) -> None:
         connection.reply(chat() if request.method == "POST" else {"data": [{"id": "m"}]})
@@ -33,7 +33,7 @@ def _config(endpoint: str, **fields: Any) -> EngineConfig:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_query_string_goes_with_every_request(server: Any, transport: str) -> None:
-    """Azure's ``?api-version=`` is part of the address."""
+    """``?api-version=`` of Azure is part of the address."""
     address = f"{server.url}/openai/deployments/d?api-version=2024-10-21&x=1"
     engine = _config(address, transport=transport, headers={"api-key": "azure-key"}).engine
 
@@ -50,7 +50,7 @@ def test_query_string_goes_with_every_request(server: Any, transport: str) -> No
 
 
 def test_query_string_goes_through_the_sdk(server: Any) -> None:
-    """OpenAI's SDK sends it too."""
+    """The SDK of OpenAI sends it too."""
     pytest.importorskip("openai", reason="pip install 'pytest-llmengine[openai]'")
     options = {"api": "chat"}
     config = _config(f"{server.url}/v1?api-version=1", backend="openai", options=options)
@@ -65,7 +65,7 @@ def test_query_string_goes_through_the_sdk(server: Any) -> None:
 def test_user_and_password_are_basic_authentication(
     server: Any, backend: str, transport: str
 ) -> None:
-    """They are sent as the header that browsers and curl make of them, and shown nowhere."""
+    """They are sent in the header that browsers and curl send, and never shown."""
     fields: dict[str, Any] = {"backend": backend, "transport": transport}
     if backend == "openai":
         pytest.importorskip("openai", reason="pip install 'pytest-llmengine[openai]'")
@@ -82,7 +82,7 @@ def test_user_and_password_are_basic_authentication(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_password_is_in_no_error(transport: str) -> None:
-    """Where nothing listens the message shows the address alone."""
+    """If no server listens, the message shows the address without them."""
     endpoint = "http://bob:s3cret%40w0rd@127.0.0.1:1"
 
     (result,) = _config(endpoint, transport=transport).engine.results("Hi")
@@ -94,7 +94,7 @@ def test_password_is_in_no_error(transport: str) -> None:
     "fields", [{"api_key": "sk-some-key"}, {"headers": {"authorization": "Bearer sk-some-key"}}]
 )
 def test_password_beside_a_key_is_refused(fields: dict[str, Any]) -> None:
-    """A request has one Authorization header."""
+    """A request has only one Authorization header."""
     config = _config("http://bob:s3cret%40w0rd@127.0.0.1:1", **fields)
 
     with pytest.raises(ConfigError, match="a user and a password beside a key") as caught:
@@ -105,7 +105,7 @@ def test_password_beside_a_key_is_refused(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("endpoint", ["http://bob:s3c/ret@host", "http://bob:s3cret@:80"])
 def test_broken_address_shows_no_password(endpoint: str) -> None:
-    """What comes before the @ is not quoted."""
+    """The text before the @ is not quoted."""
     with pytest.raises(ConfigError, match="percent-encode the user and the password") as caught:
         _config(endpoint).engine.generate("Hi")
 
@@ -115,7 +115,7 @@ def test_broken_address_shows_no_password(endpoint: str) -> None:
 
 @pytest.mark.parametrize("key", ["sk-one\r\nX-Evil: 1", "sk-one\nsk-two", "sk-\x00", "sk-é"])
 def test_key_that_no_header_can_carry_is_refused(key: str) -> None:
-    """A line break would begin a header of its own; the message does not show the key."""
+    """A line break would start another header; the message does not show the key."""
     with pytest.raises(ConfigError, match="api_key: it holds a line break") as caught:
         _ = _config("http://127.0.0.1:1", api_key=key, name="mine").engine
 
@@ -123,8 +123,8 @@ def test_key_that_no_header_can_carry_is_refused(key: str) -> None:
     assert "sk-" not in str(caught.value)
 
 
-def test_line_break_after_a_key_is_no_part_of_it(server: Any) -> None:
-    """Files and secrets often end in one."""
+def test_line_break_after_a_key_is_removed(server: Any) -> None:
+    """Files and secrets often end with one."""
     engine = _config(server.url, api_key="sk-from-a-file\n").engine
 
     engine.generate("Hi")
@@ -142,7 +142,7 @@ def test_line_break_after_a_key_is_no_part_of_it(server: Any) -> None:
     ],
 )
 def test_header_that_cannot_be_sent_is_refused(name: str, value: str, words: str) -> None:
-    """The engine says so when it is made, and does not show the value."""
+    """The error comes when the engine is made, and does not show the value."""
     with pytest.raises(ConfigError, match=words) as caught:
         _ = _config("http://127.0.0.1:1", headers={name: value}).engine
 

@@ -1,4 +1,4 @@
-"""Who answers behind an engine: as much as its server tells."""
+"""The fingerprint of an engine: as much as its server says about itself."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _models(*rows: Any, status: int = 200) -> Callable[..., None]:
     return handler
 
 
-def test_what_a_server_tells(engine_for: Callable[..., tuple[Engine, Any]]) -> None:
-    """The served model's row is read; a server without a version route has none."""
+def test_fingerprint_of_a_server(engine_for: Callable[..., tuple[Engine, Any]]) -> None:
+    """It has the row of the served model. A server without a version route has no version."""
     engine, server = engine_for(_models({"id": "other"}, ROW))
     assert engine.fingerprint() == Fingerprint(
         f"{server.url}/v1", None, "m", ("other", "m"), "org/M", 2048, "vllm"
@@ -45,17 +45,17 @@ def test_what_a_server_tells(engine_for: Callable[..., tuple[Engine, Any]]) -> N
 def test_an_engine_without_a_model_finds_the_only_one(
     engine_for: Callable[..., tuple[Engine, Any]],
 ) -> None:
-    """One served model can be meant by no name; of two, neither is taken."""
+    """Without a name, the only served model is meant; of two, none."""
     engine, _ = engine_for(_models(ROW), model="")
     assert engine.fingerprint().model == "m"
     engine, _ = engine_for(_models(ROW, {"id": "other"}), model="")
     assert engine.fingerprint().model is None
 
 
-def test_a_server_without_a_list_tells_nothing(
+def test_server_without_a_list_of_models(
     engine_for: Callable[..., tuple[Engine, Any]],
 ) -> None:
-    """No such route is no failure: the model is the configured one."""
+    """A missing route is not a failure: the model is the configured one."""
     engine, server = engine_for(_models(status=404))
     assert engine.fingerprint() == Fingerprint(f"{server.url}/v1", model="m")
 
@@ -66,14 +66,14 @@ def test_a_server_without_a_list_tells_nothing(
 def test_a_failing_server_is_an_error(
     engine_for: Callable[..., tuple[Engine, Any]], status: int, error: type[Exception]
 ) -> None:
-    """A fingerprint without facts would look like that of a silent server."""
+    """A fingerprint without facts would look like that of a server without these routes."""
     engine, _ = engine_for(_models(status=status))
     with pytest.raises(error):
         engine.fingerprint()
 
 
-def test_nobody_there() -> None:
-    """Where nothing listens the error is that of every call."""
+def test_no_server_listens() -> None:
+    """If no server listens, the error is the same as that of a call."""
     config = EngineConfig(backend="vllm_api", model="m", endpoint="http://127.0.0.1:9")
     with pytest.raises(APIConnectionError):
         config.engine.fingerprint()
@@ -82,8 +82,8 @@ def test_nobody_there() -> None:
 @pytest.mark.parametrize(
     ("backend", "path"), [("vllm_api", "/version"), ("ollama_api", "/api/version")]
 )
-def test_the_version_is_asked_for_where_the_backend_has_it(backend: str, path: str) -> None:
-    """VLLM and Ollama each have a route of their own, and Ollama knows the weights' digest."""
+def test_version_of_a_backend_that_has_a_route(backend: str, path: str) -> None:
+    """VLLM and Ollama have version routes, and Ollama knows the digest of the weights."""
     with MockServer() as server:
         engine = EngineConfig(backend=backend, model="mock", endpoint=server.root_url).engine
         found = asyncio.run(engine.afingerprint())
@@ -94,7 +94,7 @@ def test_the_version_is_asked_for_where_the_backend_has_it(backend: str, path: s
 
 
 def test_the_embedded_engine_knows_its_file(embedded: EngineConfig) -> None:
-    """llama.cpp's build and the hash of the weights are known where the server is our own."""
+    """Build and hash of the weights are known for a server in this process."""
     found = embedded.engine.fingerprint()
     assert found.version is not None
     assert found.version.startswith("b")

@@ -1,4 +1,4 @@
-"""generate and results: order, options, and what becomes of a prompt that fails."""
+"""generate and results: order, options and prompts that fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmengine import (
 
 @pytest.fixture
 def echo(engine_for: Any, chat: Any) -> Any:
-    """An engine whose server answers with the last message; "bad" is answered with a 400."""
+    """An engine whose server repeats the last message; "bad" gets a 400."""
 
     def handler(request: Any, connection: Any) -> None:
         text = request.json["messages"][-1]["content"]
@@ -45,7 +45,7 @@ def test_outputs_come_in_the_order_of_the_prompts(echo: Any) -> None:
 
 
 def test_output_has_the_shape_of_vllms(echo: Any) -> None:
-    """The field names that callers of in-process vLLM read are there."""
+    """It has the field names that callers of vLLM's ``LLM`` read."""
     engine, _ = echo
 
     (output,) = engine.generate(["hello"])
@@ -74,7 +74,7 @@ def test_one_prompt_needs_no_list(echo: Any, prompt: Any) -> None:
 
 
 def test_sampling_params_go_over_the_configurations(engine_for: Any, chat: Any) -> None:
-    """A call's own value wins; what it leaves open comes from the configuration."""
+    """A value of the call wins; what it leaves open comes from the configuration."""
     engine, server = engine_for(
         lambda _, c: c.reply(chat()), sampling={"temperature": 0.5, "max_tokens": 9}
     )
@@ -85,7 +85,7 @@ def test_sampling_params_go_over_the_configurations(engine_for: Any, chat: Any) 
     assert server.requests[0].json["max_tokens"] == 9
 
 
-def test_sampling_params_may_be_one_a_prompt(echo: Any) -> None:
+def test_sampling_params_per_prompt(echo: Any) -> None:
     """A list pairs with the prompts."""
     engine, server = echo
 
@@ -96,7 +96,7 @@ def test_sampling_params_may_be_one_a_prompt(echo: Any) -> None:
 
 
 def test_sampling_params_of_another_length_are_refused(echo: Any) -> None:
-    """A list that does not pair is an error before anything is sent."""
+    """A list of another length is an error before any request is sent."""
     engine, server = echo
 
     with pytest.raises(InvalidRequestError, match="1 sampling_params for 2 prompts"):
@@ -105,7 +105,7 @@ def test_sampling_params_of_another_length_are_refused(echo: Any) -> None:
 
 
 def test_object_with_vllms_attributes_is_sampling_params(echo: Any) -> None:
-    """What is shaped like vllm.SamplingParams is read by its attributes."""
+    """An object shaped like vllm.SamplingParams is read by its attributes."""
 
     @dataclass
     class Foreign:
@@ -134,7 +134,7 @@ def test_failed_prompt_does_not_lose_the_others(echo: Any) -> None:
 
 
 def test_results_do_not_raise(echo: Any) -> None:
-    """Every prompt has its result, and unwrap raises where asked."""
+    """Every prompt has its result, and ``unwrap`` raises its error."""
     engine, _ = echo
 
     good, bad = engine.results(["a", "bad"])
@@ -146,7 +146,7 @@ def test_results_do_not_raise(echo: Any) -> None:
 
 
 def test_malformed_prompt_is_its_own_result(echo: Any) -> None:
-    """A prompt that cannot be sent fails alone, with its place in the message."""
+    """A prompt that cannot be sent fails alone, and the message has its index."""
     engine, server = echo
 
     good, bad = engine.results(["a", 7])
@@ -167,14 +167,14 @@ def test_no_prompts_no_results(echo: Any) -> None:
 
 
 class City(BaseModel):
-    """What the structured tests ask for."""
+    """The model of the structured tests."""
 
     name: str
     people: int
 
 
 def test_output_model_gives_a_parsed_answer(engine_for: Any, chat: Any) -> None:
-    """The schema goes to the server, the answer is validated, the strategy is on the output."""
+    """The schema is sent, the answer is validated, and the output names the strategy."""
     engine, server = engine_for(
         lambda _, c: c.reply(chat('{"name": "Lyon", "people": 520000}')), structured="json_schema"
     )
@@ -220,7 +220,7 @@ def test_answer_that_does_not_fit_is_never_returned(
 def test_call_of_a_pipeline_step_works_unchanged(
     engine_for: Any, chat: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The call that Chainette makes is served; its step is named in the log."""
+    """The call that Chainette makes works, and the log names its step."""
     caplog.set_level("INFO", "llmengine")
     engine, _ = engine_for(
         lambda _, c: c.reply(chat('{"name": "Lyon", "people": 1}')), structured="json_schema"
@@ -238,16 +238,16 @@ def test_call_of_a_pipeline_step_works_unchanged(
     assert "(extract): 1 of 1 prompts answered, 1 attempts, 5 tokens" in caplog.text
 
 
-def test_option_that_nobody_knows_is_refused(echo: Any) -> None:
-    """A misspelt option is an error, not a silence."""
+def test_unknown_option_is_refused(echo: Any) -> None:
+    """A misspelt option is an error."""
     engine, _ = echo
 
     with pytest.raises(TypeError, match="output_modle"):
         engine.generate("hi", output_modle=City)
 
 
-def test_json_schema_constrains_and_judges_nothing(echo: Any) -> None:
-    """The server is told the schema; an answer that does not fit it is an answer all the same."""
+def test_json_schema_is_sent_and_not_validated(echo: Any) -> None:
+    """The server gets the schema; an answer that does not fit it is still an answer."""
     engine, server = echo
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
 

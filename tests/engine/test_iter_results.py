@@ -1,4 +1,4 @@
-"""iter_results: any iterable, in order, drawn only as fast as it is read."""
+"""iter_results takes any iterable, keeps its order and reads only as far ahead as its window."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def echo(engine_for: Any, chat: Any) -> Any:
-    """An engine whose server answers with the prompt in capitals, even ones slowly."""
+    """An engine whose server answers with the prompt in capitals, even numbers slowly."""
 
     def handler(request: Any, connection: Any) -> None:
         text = request.json["messages"][-1]["content"]
@@ -29,7 +29,7 @@ def _text(result: Any) -> str:
 
 
 def test_results_come_in_order(echo: Any) -> None:
-    """However long each takes, results follow the prompts."""
+    """Results follow the prompts, however long each one takes."""
     engine, _ = echo
 
     results = engine.iter_results((f"p{i}" for i in range(60)), window=7)
@@ -38,7 +38,7 @@ def test_results_come_in_order(echo: Any) -> None:
 
 
 def test_prompts_are_drawn_as_results_are_read(echo: Any) -> None:
-    """An endless source is fine: never more than the window is started and unread."""
+    """An endless source works: at most a window of prompts is started and unread."""
     engine, server = echo
     drawn = []
     thread = []
@@ -60,7 +60,7 @@ def test_prompts_are_drawn_as_results_are_read(echo: Any) -> None:
 
 
 def test_wrong_prompt_does_not_end_the_iteration(echo: Any) -> None:
-    """Its result holds the error, with its place among the prompts."""
+    """Its result holds the error, with its index among the prompts."""
     engine, _ = echo
 
     results = list(engine.iter_results(["a", 7, "c"]))
@@ -70,7 +70,7 @@ def test_wrong_prompt_does_not_end_the_iteration(echo: Any) -> None:
 
 
 def test_async_source_and_async_reader(echo: Any) -> None:
-    """aiter_results takes prompts that come asynchronously."""
+    """``aiter_results`` takes an async iterable of prompts."""
     engine, _ = echo
 
     async def source() -> AsyncIterator[str]:

@@ -1,4 +1,4 @@
-"""Answers with values of the wrong type: one prompt's failure is that prompt's, a stream ends."""
+"""For answers with values of a wrong type, one prompt fails alone and a stream ends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _whole(text: str, count: str) -> bytes:
 
 @pytest.fixture
 def counting(engine_for: Any) -> Callable[[str], Any]:
-    """Makes an engine whose server repeats the prompt; "odd" has that count of tokens."""
+    """Makes an engine whose server repeats the prompt; "odd" gets that token count."""
 
     def make(count: str) -> Any:
         def handler(request: Any, connection: Any) -> None:
@@ -66,7 +66,7 @@ def counting(engine_for: Any) -> Callable[[str], Any]:
 def test_an_answer_with_a_broken_usage_is_kept(
     counting: Any, count: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The usage is unknown, never made up; one warning says so, and nobody else is touched."""
+    """Its usage is unknown, one warning says so, and the other answers keep theirs."""
     engine = counting(count)
     with caplog.at_level(logging.WARNING, "llmengine"):
         results = engine.results(PROMPTS)
@@ -86,7 +86,7 @@ def test_an_answer_with_a_broken_usage_is_kept(
 
 @pytest.mark.parametrize("count", BROKEN_COUNTS)
 def test_a_stream_with_a_broken_usage_ends(counting: Any, count: str) -> None:
-    """All of its text comes, and no usage."""
+    """All of its text comes, without usage."""
     engine = counting(count)
 
     deltas = list(engine.stream("odd"))
@@ -135,7 +135,7 @@ ODD_MESSAGES = [
 def test_an_answer_that_cannot_be_read_is_one_prompts_failure(
     engine_for: Any, chat: Any, message: str
 ) -> None:
-    """The error is ours and names the field, whole and streamed; the others are answered."""
+    """A CallError names the field, whole and streamed; the other prompts are answered."""
 
     def handler(request: Any, connection: Any) -> None:
         text = request.json["messages"][-1]["content"]
@@ -162,7 +162,7 @@ def test_an_answer_that_cannot_be_read_is_one_prompts_failure(
 
 
 class _Faulty(OpenAICompatible):
-    """A backend with a bug in its dialect, which shows at one prompt."""
+    """A backend with a bug in its dialect that shows for one prompt."""
 
     name = "faulty"
 
@@ -185,7 +185,7 @@ class _Faulty(OpenAICompatible):
 
 
 def test_a_bug_in_a_backend_is_one_prompts_failure(raw_server: Any, chat: Any) -> None:
-    """No exception that is not ours leaves a call, and a stream ends."""
+    """A call raises only errors of this library, and a stream ends."""
     server = raw_server(lambda _, connection: connection.reply(chat("a")))
     engine = Engine(EngineConfig(backend="faulty", model="m", endpoint=server.url), _Faulty)
 
@@ -199,7 +199,7 @@ def test_a_bug_in_a_backend_is_one_prompts_failure(raw_server: Any, chat: Any) -
     assert [r.ok for r in engine.iter_results(PROMPTS)] == [True, False, True]
 
 
-# ---- failures that come as answers
+# ---- failures with the form of answers
 
 
 def _choices(*choices: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -225,7 +225,7 @@ FAILURES: dict[str, tuple[dict[str, Any], type[CallError], str]] = {
 def test_a_failure_is_not_an_answer(
     engine_for: Any, body: dict[str, Any], kind: type[CallError], words: str
 ) -> None:
-    """The call fails, and what came is kept."""
+    """The call fails, and its error keeps what came."""
     engine, _ = engine_for(lambda _, connection: connection.reply(body), max_retries=0)
 
     (result,) = engine.results("hi")
@@ -258,7 +258,7 @@ def test_a_failure_in_a_stream_is_not_an_answer(engine_for: Any, name: str) -> N
 
 
 def test_fewer_answers_than_asked_for_is_an_error(engine_for: Any, chat: Any) -> None:
-    """The one that came is kept; the server is not asked again, since it ignores n."""
+    """The one answer is kept. The request is not sent again, since the server ignores n."""
 
     def handler(request: Any, connection: Any) -> None:
         if not request.json.get("stream"):
@@ -306,7 +306,7 @@ BATCH_FAILURES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def test_a_failure_is_not_an_answer_in_a_batch_file(
     engine_for: Any, tmp_path: Path, url: str, asked: dict[str, Any], body: dict[str, Any]
 ) -> None:
-    """The line fails, and keeps the server's body."""
+    """The line fails, and keeps the body of the server."""
     engine, _ = engine_for(lambda _, connection: connection.reply(body), max_retries=0)
     line = {"custom_id": "1", "method": "POST", "url": url, "body": asked}
 
@@ -318,8 +318,8 @@ def test_a_failure_is_not_an_answer_in_a_batch_file(
     assert written["response"]["body"] == body
 
 
-def test_every_error_that_leaves_is_ours(engine_for: Any) -> None:
-    """Also where an error body is made of odd values."""
+def test_every_error_is_a_call_error(engine_for: Any) -> None:
+    """It is one for an error body with values of odd types."""
     odd = {"detail": [{"loc": 5, "msg": 7}, 3, None], "status_code": [], "error": None}
     engine, _ = engine_for(lambda _, connection: connection.reply(odd, status=422))
 
@@ -329,7 +329,7 @@ def test_every_error_that_leaves_is_ours(engine_for: Any) -> None:
     assert "5: 7; 3; null" in str(result.error)
 
 
-# ---- streams that end in their own way
+# ---- streams with another end than ``[DONE]``
 
 
 def _streamed(body: bytes) -> Any:
@@ -353,10 +353,10 @@ ENDS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("blank_line", [b"\n\n", b""], ids=["whole", "without its blank line"])
 @pytest.mark.parametrize("chunks", ENDS.values(), ids=list(ENDS))
-def test_the_usage_of_a_stream_without_done_is_told(
+def test_usage_of_a_stream_without_done(
     engine_for: Any, chunks: list[dict[str, Any]], blank_line: bytes
 ) -> None:
-    """A finish_reason is the end; what the last event brings reaches the reader."""
+    """A finish_reason is an end; the reader gets what the last event has."""
     body = b"\n\n".join(b"data: " + json.dumps(c).encode() for c in chunks) + blank_line
     engine, _ = engine_for(_streamed(body))
 
@@ -372,7 +372,7 @@ def test_the_usage_of_a_stream_without_done_is_told(
     ids=["empty", "oops", "page", "error"],
 )
 def test_the_partial_of_a_stream_always_has_an_answer(engine_for: Any, body: bytes) -> None:
-    """It is empty if nothing has come, so that nobody has to look before reading it."""
+    """It is empty if nothing came, so that a reader need not check first."""
     engine, _ = engine_for(_streamed(body), max_retries=0)
 
     with pytest.raises(CallError) as failed:

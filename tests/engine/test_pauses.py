@@ -1,4 +1,4 @@
-"""The pause that a server asks for: who keeps it, for how long, and who is told."""
+"""The pause that a server asks for: who waits, how long, and what is logged."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HANG = 60
 
 
 def within(work: Any) -> Any:
-    """What the work gives; fails if it hangs."""
+    """The result of the future; fails if it hangs."""
     return asyncio.run(asyncio.wait_for(work, HANG))
 
 
 def busy(chat: Any, *waits: float) -> Any:
-    """A handler that refuses the first requests, each with its Retry-After, and answers others."""
+    """A handler that refuses the first requests with a Retry-After each and answers the rest."""
     left = iter(waits)
     lock = threading.Lock()
 
@@ -51,7 +51,7 @@ async def _iter_results(engine: Any) -> list[Result]:
 
 @pytest.fixture
 def paced(engine_for: Any, clock: Any) -> Any:
-    """Makes an engine on the moved clock and its server; only waits take time there."""
+    """Makes an engine on the moved clock and its server. Only waits take time there."""
 
     def make(handler: Any, **config: Any) -> Any:
         clocks = {"connect": None, "total": None} | config.pop("timeout", {})
@@ -73,7 +73,7 @@ SENDERS = [
 def test_one_long_retry_after_costs_one_prompt(
     paced: Any, clock: Any, chat: Any, sender: Any, ask: Any, concurrency: int
 ) -> None:
-    """Its call ends at once and says the wait; all others are asked and answered, at no wait."""
+    """Its call ends at once with the wait in the error; all others are answered without a wait."""
     fields = {"max_concurrency": concurrency} | sender
     engine, server = paced(busy(chat, 86400), **fields)
 
@@ -88,7 +88,7 @@ def test_one_long_retry_after_costs_one_prompt(
 
 
 def test_stream_with_a_long_retry_after_ends_at_once(paced: Any, clock: Any, chat: Any) -> None:
-    """So does a stream."""
+    """The stream fails at once like a call."""
     engine, server = paced(busy(chat, 86400))
 
     async def read() -> None:
@@ -104,7 +104,7 @@ def test_stream_with_a_long_retry_after_ends_at_once(paced: Any, clock: Any, cha
 def test_batch_file_with_a_long_retry_after_goes_on(
     paced: Any, clock: Any, chat: Any, tmp_path: Any
 ) -> None:
-    """One line failed, and its error says the wait."""
+    """One line failed, and its error has the wait."""
     engine, server = paced(busy(chat, 86400))
     body = {"messages": [{"role": "user", "content": "hi"}]}
     row = {"method": "POST", "url": "/v1/chat/completions", "body": body}
@@ -117,22 +117,29 @@ def test_batch_file_with_a_long_retry_after_goes_on(
     assert len(server.requests) == 10
 
 
-def test_patience_is_configured(paced: Any, clock: Any, chat: Any, until: Any, aside: Any) -> None:
-    """With a longer timeout.wait the server's hour is waited for."""
+def test_patience_is_configured(
+    paced: Any, clock: Any, chat: Any, wait_until: Any, in_thread: Any
+) -> None:
+    """With a longer timeout.wait the call waits for the hour that the server asked for."""
     engine, server = paced(busy(chat, 3600), timeout={"wait": 7200})
 
-    asked = aside(engine.results, "hi")
-    until(pauses)
+    asked = in_thread(engine.results, "hi")
+    wait_until(pauses)
     with clock.passing(60):
         (result,) = asked.result(HANG)
 
     assert (result.ok, result.attempts, len(server.requests)) == (True, 2, 2)
 
 
-def test_pause_is_kept_by_all_who_share_address_and_key(
-    paced: Any, clock: Any, chat: Any, until: Any, aside: Any, caplog: pytest.LogCaptureFixture
+def test_engines_with_one_address_and_key_share_the_pause(
+    paced: Any,
+    clock: Any,
+    chat: Any,
+    wait_until: Any,
+    in_thread: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nobody sends until it is over, then everybody is answered; one warning names it."""
+    """None of them sends until it is over, then all are answered; one warning names it."""
     arrived: list[float] = []
     refusing = busy(chat, 100)
 
@@ -145,10 +152,10 @@ def test_pause_is_kept_by_all_who_share_address_and_key(
     started = clock.time()
 
     with caplog.at_level(logging.INFO, "llmengine"):
-        first = aside(engine.results, "hi")
-        until(pauses)
+        first = in_thread(engine.results, "hi")
+        wait_until(pauses)
         assert pauses() == {server.url: 100}
-        others = aside(fellow.results, ["hi"] * 12)
+        others = in_thread(fellow.results, ["hi"] * 12)
         with clock.passing(5):
             results = [*first.result(HANG), *others.result(HANG)]
 
@@ -162,15 +169,18 @@ def test_pause_is_kept_by_all_who_share_address_and_key(
     ]
 
 
-def test_pause_longer_than_a_callers_patience_ends_its_call_at_once(
-    paced: Any, clock: Any, chat: Any, until: Any, aside: Any
+def test_pause_longer_than_the_wait_of_a_call_ends_it_at_once(
+    paced: Any, clock: Any, chat: Any, wait_until: Any, in_thread: Any
 ) -> None:
-    """Nothing is sent for it, and the error says why and how long; who waits is answered."""
+    """It sends nothing, and its error has the reason and the time.
+
+    A call that waits is answered.
+    """
     engine, server = paced(busy(chat, 100))
     hasty = engine.config.model_copy(update={"timeout": Timeouts(wait=30)}).engine
 
-    patient = aside(engine.results, "hi")
-    until(pauses)
+    patient = in_thread(engine.results, "hi")
+    wait_until(pauses)
     results = within(hasty.aresults(["hi"] * 3))
     sent_meanwhile = len(server.requests)
     with clock.passing(5):
@@ -185,16 +195,16 @@ def test_pause_longer_than_a_callers_patience_ends_its_call_at_once(
 
 
 def test_another_key_is_not_paused(
-    paced: Any, clock: Any, chat: Any, until: Any, aside: Any
+    paced: Any, clock: Any, chat: Any, wait_until: Any, in_thread: Any
 ) -> None:
-    """A limit is a key's: the same address with another key is asked meanwhile."""
+    """A limit belongs to a key: the same address with another key is still asked."""
     engine, server = paced(busy(chat, 100), api_key="first-key-1234")
     other = EngineConfig(
         backend="openai_compatible", model="m", endpoint=server.url, api_key="other-key-1234"
     ).engine
 
-    waiting = aside(engine.results, "hi")
-    until(pauses)
+    waiting = in_thread(engine.results, "hi")
+    wait_until(pauses)
     (answered,) = within(other.aresults("hi"))
     with clock.passing(5):
         waiting.result(HANG)
@@ -204,9 +214,9 @@ def test_another_key_is_not_paused(
 
 
 def test_pause_that_is_prolonged_over_and_over_ends(
-    paced: Any, clock: Any, chat: Any, until: Any, aside: Any
+    paced: Any, clock: Any, chat: Any, wait_until: Any, in_thread: Any
 ) -> None:
-    """Patience is for all the pauses together that come before one attempt."""
+    """timeout.wait limits the sum of all pauses before one attempt."""
     count = itertools.count()
     second_may_go = threading.Event()
 
@@ -219,18 +229,18 @@ def test_pause_that_is_prolonged_over_and_over_ends(
 
     engine, server = paced(handler, max_retries=0)
 
-    refused = aside(engine.results, ["hi"] * 2)
-    until(pauses)
-    until(lambda: len(server.requests) == 2)
+    refused = in_thread(engine.results, ["hi"] * 2)
+    wait_until(pauses)
+    wait_until(lambda: len(server.requests) == 2)
 
     async def wait() -> Any:
         waiting = asyncio.create_task(engine.aresults("hi"))
-        await asyncio.sleep(0)  # until it is on the background loop
+        await asyncio.sleep(0)  # until the call is on the background loop
         clock.settle()
         clock.advance(40)
         second_may_go.set()
-        await asyncio.to_thread(until, lambda: pauses().get(server.url) == 100)
-        clock.advance(10)  # the end of the pause that it had met
+        await asyncio.to_thread(wait_until, lambda: pauses().get(server.url) == 100)
+        clock.advance(10)  # the end of the first pause
         return await waiting
 
     (result,) = within(wait())
@@ -241,10 +251,10 @@ def test_pause_that_is_prolonged_over_and_over_ends(
     assert len(server.requests) == 2
 
 
-def test_short_pauses_in_a_row_are_told_once(
+def test_short_pauses_in_a_row_are_logged_once(
     paced: Any, clock: Any, chat: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that is always busy does not fill the log; a longer pause is told again."""
+    """A server that is always busy does not fill the log; a longer pause is logged again."""
     engine, _ = paced(busy(chat, 1, 1, 1, 7, 1), max_retries=9)
 
     with clock.passing(0.5):
@@ -256,9 +266,9 @@ def test_short_pauses_in_a_row_are_told_once(
 
 
 def test_progress_of_a_batch_shows_the_pause(
-    paced: Any, clock: Any, chat: Any, tmp_path: Any, until: Any, aside: Any
+    paced: Any, clock: Any, chat: Any, tmp_path: Any, wait_until: Any, in_thread: Any
 ) -> None:
-    """Whoever watches sees which engine waits, and how long yet."""
+    """The progress names the engine that waits and the seconds that are left."""
     engine, _ = paced(busy(chat, 100), name="here")
     line = {
         "custom_id": "a",
@@ -268,8 +278,8 @@ def test_progress_of_a_batch_shows_the_pause(
     }
     seen: list[Any] = []
 
-    running = aside(run_batch, [line], tmp_path / "out.jsonl", engine, on_progress=seen.append)
-    until(lambda: any(p.pauses for p in seen))
+    running = in_thread(run_batch, [line], tmp_path / "out.jsonl", engine, on_progress=seen.append)
+    wait_until(lambda: any(p.pauses for p in seen))
     with clock.passing(5):
         report = running.result(HANG)
 
@@ -278,9 +288,9 @@ def test_progress_of_a_batch_shows_the_pause(
 
 
 def test_bar_of_a_run_shows_the_pause(
-    paced: Any, clock: Any, chat: Any, until: Any, aside: Any
+    paced: Any, clock: Any, chat: Any, wait_until: Any, in_thread: Any
 ) -> None:
-    """Beside the step that runs, not beside one that is done."""
+    """The bar of the step that runs shows it, not that of a finished step."""
     engine, server = paced(busy(chat, 100))
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=160)
@@ -302,7 +312,7 @@ def test_bar_of_a_run_shows_the_pause(
 
 
 def test_requests_per_minute_spaces_evenly(paced: Any, clock: Any, chat: Any) -> None:
-    """However many may be under way, they leave one by one."""
+    """They leave one by one, however many may be in flight."""
     arrived: list[float] = []
 
     def handler(_: Any, connection: Any) -> None:
@@ -321,15 +331,15 @@ def test_requests_per_minute_spaces_evenly(paced: Any, clock: Any, chat: Any) ->
 
 
 def test_caller_who_gives_up_leaves_no_gap(
-    paced: Any, clock: Any, chat: Any, until: Any, aside: Any
+    paced: Any, clock: Any, chat: Any, wait_until: Any, in_thread: Any
 ) -> None:
-    """The turns of those who were cancelled go to those who come after."""
+    """Later calls get the turns of cancelled ones."""
     engine, server = paced(lambda _, c: c.reply(chat()), requests_per_minute=1)
     assert engine.results("hi")[0].ok
 
     async def give_up() -> None:
         waiting = [asyncio.create_task(engine.aresults("hi")) for _ in range(5)]
-        await asyncio.sleep(0)  # until they are on the background loop
+        await asyncio.sleep(0)  # until the calls are on the background loop
         clock.settle()
         for task in waiting:
             task.cancel()
@@ -350,8 +360,8 @@ def test_caller_who_gives_up_leaves_no_gap(
     assert len(server.requests) == 2
 
 
-def test_those_who_waited_for_a_pause_leave_one_by_one(paced: Any, clock: Any, chat: Any) -> None:
-    """After a pause the spacing still holds."""
+def test_calls_after_a_pause_leave_one_by_one(paced: Any, clock: Any, chat: Any) -> None:
+    """The even spacing holds after a pause too."""
     arrived: list[float] = []
     refusing = busy(chat, 60)
 

@@ -1,4 +1,4 @@
-"""Reasoning asked for where there is some, and where there is none."""
+"""Reasoning for models and backends with it and without it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmengine import BadRequestError, EngineConfig
 
 
 def test_reasoning_is_asked_for_and_read(engine_for: Any, chat: Any) -> None:
-    """The effort goes to the server; what it thought comes back apart from the text."""
+    """The effort is sent, and the reasoning comes back apart from the text."""
     message = {"role": "assistant", "content": "Four.", "reasoning_content": "2 + 2"}
     engine, server = engine_for(lambda _, c: c.reply(chat(message=message)), reasoning="low")
 
@@ -21,10 +21,10 @@ def test_reasoning_is_asked_for_and_read(engine_for: Any, chat: Any) -> None:
 
 
 @pytest.mark.parametrize("asked", [{"reasoning": "high"}, {"reasoning": True}])
-def test_reasoning_is_left_out_aloud_where_there_is_none(
+def test_backend_without_reasoning_is_not_asked_for_it(
     raw_server: Any, chat: Any, caplog: pytest.LogCaptureFixture, asked: dict[str, Any]
 ) -> None:
-    """A backend without reasoning is not asked for it, and one warning says so."""
+    """One warning says so."""
     server = raw_server(lambda _, c: c.reply(chat()))
     config = EngineConfig(backend="embedded", model="smollm2-135m", endpoint=server.url)
 
@@ -54,14 +54,14 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 @pytest.mark.parametrize("output_model", [None, dict[str, int]], ids=["text", "structured"])
-def test_reasoning_is_left_out_where_the_model_has_none(
+def test_model_without_reasoning_is_asked_again_without_it(
     engine_for: Any,
     chat: Any,
     caplog: pytest.LogCaptureFixture,
     refusal: dict[str, Any],
     output_model: Any,
 ) -> None:
-    """A server that refuses it is asked again without, from then on at once; one warning."""
+    """After the first refusal no request asks for it; there is one warning."""
 
     def handler(request: Any, connection: Any) -> None:
         if "reasoning_effort" in request.json:
@@ -84,7 +84,7 @@ def test_reasoning_is_left_out_where_the_model_has_none(
 
 
 def test_a_stream_leaves_reasoning_out_as_well(engine_for: Any, chunk: Any) -> None:
-    """The refusal comes before the first content, so that nothing is said twice."""
+    """The refusal comes before the first content, so no text comes twice."""
 
     def handler(request: Any, connection: Any) -> None:
         if "reasoning_effort" in request.json:
@@ -109,7 +109,7 @@ def test_a_stream_leaves_reasoning_out_as_well(engine_for: Any, chunk: Any) -> N
     ],
 )
 def test_a_wrong_effort_is_the_callers_mistake(engine_for: Any, message: str) -> None:
-    """Only a model without reasoning is asked again: any other refusal is told."""
+    """Only the refusal of a model without reasoning is retried; any other is an error."""
     engine, server = engine_for(lambda _, c: c.reply({"error": {"message": message}}, status=400))
 
     (result,) = engine.results("a", reasoning="bogus")
@@ -121,7 +121,7 @@ def test_a_wrong_effort_is_the_callers_mistake(engine_for: Any, message: str) ->
 def test_reasoning_that_is_not_wanted_needs_no_warning(
     raw_server: Any, chat: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Off is what such a backend does anyway; no text is taken for reasoning then."""
+    """Such a backend does not reason anyway, and no text is taken for reasoning."""
     server = raw_server(lambda _, c: c.reply(chat("<think>a</think>b")))
     config = EngineConfig(backend="embedded", model="smollm2-135m", endpoint=server.url)
 
@@ -133,10 +133,10 @@ def test_reasoning_that_is_not_wanted_needs_no_warning(
 
 
 @pytest.mark.parametrize("text", ["a\n</think>\n\nb", "<think>a</think>b"])
-def test_no_text_is_moved_where_no_reasoning_was_asked_for(
+def test_text_is_not_moved_without_reasoning(
     engine_for: Any, chat: Any, chunk: Any, text: str
 ) -> None:
-    """With ``reasoning=False`` the text is the text, whole and streamed."""
+    """With ``reasoning=False`` all of the text stays text, whole and streamed."""
 
     def handler(request: Any, connection: Any) -> None:
         if not request.json.get("stream"):

@@ -1,4 +1,4 @@
-"""Runs one fault against one backend in every call style, and holds the invariants."""
+"""Runs one fault against one backend in every call style, and checks the promises."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from .fault import Backend, Fault
 
-WATCHDOG = 60.0  # nothing is measured by it: a call that hangs has to fail the test somehow
-PATIENCE = 2 * WATCHDOG  # the total clock, where it is not what ends a call
-LARGEST = 2**24  # bytes of an answer; what has no end reaches it sooner than the default
+WATCHDOG = 60.0  # nothing is measured by it: it only makes a call that hangs fail the test
+PATIENCE = 2 * WATCHDOG  # the total clock, if another one ends the call
+LARGEST = 2**24  # bytes of an answer; an endless one reaches it sooner than the default
 _LONGEST_MESSAGE = 4096
-# The background loop, and its few threads for looking up names, which end with it.
+# The background loop, and its few threads that look up names, which end with it.
 _THREADS = {"llmengine", "asyncio_"}
-HIT = 1  # the place of the prompt that meets the fault
+HIT = 1  # the index of the prompt that meets the fault
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Run:
-    """One call style on its way through one fault."""
+    """One call style with one fault."""
 
     fault: Fault
     backend: Backend
@@ -61,7 +61,7 @@ class Run:
 async def outcomes(
     fault: Fault, backend: Backend, folder: Path, patience: float = PATIENCE
 ) -> dict[str, str]:
-    """What became of the fault in each call style, with that total clock.
+    """The outcome of the fault in each call style, with that total clock.
 
     Raises AssertionError if a promise is not kept.
     """
@@ -74,7 +74,7 @@ async def outcomes(
     for end in ended:
         if isinstance(end, BaseException):
             raise end
-    await until(lambda: _tasks() <= tasks, "tasks are left on the background loop")
+    await wait_until(lambda: _tasks() <= tasks, "tasks are left on the background loop")
     left = {thread.name.rstrip("0123456789") for thread in set(threading.enumerate()) - threads}
     assert left <= _THREADS, f"threads are left: {left}"
     return dict(zip(STYLES, ended, strict=True))
@@ -108,10 +108,12 @@ async def _through(
             except TimeoutError:
                 raise AssertionError(f"{style} did not end") from None
         idle = engine.config.max_concurrency
-        await until(lambda: server.busy == 0 and server.open <= idle, "connections are left open")
+        await wait_until(
+            lambda: server.busy == 0 and server.open <= idle, "connections are left open"
+        )
     assert len(ended) == len(prompts), f"{len(prompts)} prompts, {len(ended)} results"
     for prompt, end in zip(prompts, ended, strict=True):
-        _hold(run, prompt, end)
+        _check_promises(run, prompt, end)
     if fault.listens and not fault.reads:
         attempts = [end.attempts for end in ended]
         assert sum(filter(None, attempts)) == server.connections, (attempts, server.connections)
@@ -140,7 +142,7 @@ def _engine(fault: Fault, backend: Backend, port: int, patience: float) -> Engin
 
 @contextlib.contextmanager
 def _port_of(server: FaultServer, fault: Fault) -> Any:
-    """The server's port; one that is taken and refuses if nobody listens."""
+    """The server's port, or a port that refuses connections if the server does not listen."""
     if fault.listens:
         yield server.port
         return
@@ -149,13 +151,15 @@ def _port_of(server: FaultServer, fault: Fault) -> Any:
         yield taken.getsockname()[1]
 
 
-def _hold(run: Run, prompt: str, end: Ended) -> None:
-    """The promises about one prompt."""
+def _check_promises(run: Run, prompt: str, end: Ended) -> None:
+    """Check the promises about one prompt."""
     where = f"{run.style}: {prompt}"
     if end.error is not None:
         assert isinstance(end.error, LLMEngineError), f"{where}: {end.error!r} is not ours"
         words = str(end.error)
-        assert "nobody foresaw" not in words, f"{where}: {end.error.__cause__!r} is not ours"
+        assert "an error that is not expected" not in words, (
+            f"{where}: {end.error.__cause__!r} is not ours"
+        )
         assert 0 < len(words) < _LONGEST_MESSAGE, f"{where}: {len(words)} characters of message"
     if end.attempts is not None and run.fault.reads and run.fault.listens:
         counted = run.server.requests[prompt]
@@ -165,7 +169,7 @@ def _hold(run: Run, prompt: str, end: Ended) -> None:
 
 
 def _outcome(run: Run, ended: list[Ended], place: int) -> str:
-    """What became of the prompt that met the fault; the others are held to the table here."""
+    """The outcome of the prompt that met the fault; the others are compared with the table here."""
     fault = run.fault
     found = [
         _words(run, end, prompt, hit=fault.everywhere or at == place)
@@ -212,7 +216,7 @@ async def _generate(run: Run) -> list[Ended]:
         outputs = await run.engine.agenerate(run.prompts, _sampling(run))
     except BatchError as error:
         return [_of_result(result) for result in error.results]
-    return [Ended(None, None, *_said(output)) for output in outputs]
+    return [Ended(None, None, *_text_and_calls(output)) for output in outputs]
 
 
 async def _results(run: Run) -> list[Ended]:
@@ -238,9 +242,9 @@ async def _one_stream(run: Run, prompt: str) -> Ended:
     except LLMEngineError as error:
         partial = getattr(error, "partial", None)
         if text:
-            # What was handed out is in the partial answer too: nothing is lost.
-            assert partial is not None, f"{prompt}: no partial, but {text!r} was handed out"
-            assert _said(partial)[0].startswith(text), f"{prompt}: {partial} and {text!r}"
+            # The text that the reader got is in the partial answer too.
+            assert partial is not None, f"{prompt}: no partial, but the reader got {text!r}"
+            assert _text_and_calls(partial)[0].startswith(text), f"{prompt}: {partial} and {text!r}"
         return Ended(error, getattr(error, "attempts", 0), partial=_has_text(partial))
     return Ended(None, None, text, len(calls))
 
@@ -293,10 +297,10 @@ def _of_result(result: Result) -> Ended:
         partial = getattr(result.error, "partial", None)
         return Ended(result.error, result.attempts, partial=_has_text(partial))
     assert result.output is not None
-    return Ended(None, result.attempts, *_said(result.output))
+    return Ended(None, result.attempts, *_text_and_calls(result.output))
 
 
-def _said(output: LLMOutput) -> tuple[str, int]:
+def _text_and_calls(output: LLMOutput) -> tuple[str, int]:
     first = output.outputs[0]
     return first.text, len(first.tool_calls)
 
@@ -311,10 +315,10 @@ def _of_record(run: Run, record: dict[str, Any]) -> Ended:
         assert error["code"] in _ERRORS, f"{error} has a code that is not ours"
         return Ended(_ERRORS[error["code"]](error["message"]), error["llmengine"]["attempts"])
     body = record["response"]["body"]
-    return Ended(None, None, *_said_in(run, body))
+    return Ended(None, None, *_text_and_calls_in(run, body))
 
 
-def _said_in(run: Run, body: Any) -> tuple[str, int]:
+def _text_and_calls_in(run: Run, body: Any) -> tuple[str, int]:
     """The text and the number of tool calls in a body as the server sent it."""
     try:
         if run.backend.wire is RESPONSES:
@@ -336,15 +340,15 @@ def _snake(name: str) -> str:
 _ERRORS: dict[str, Callable[[str], LLMEngineError]] = {
     _snake(name): getattr(llmengine, name) for name in llmengine.__all__ if name.endswith("Error")
 }
-# The server's own words go before ours.
+# Codes that come from the server.
 _ERRORS |= {"insufficient_quota": llmengine.QuotaError, "500": llmengine.InternalServerError}
 
 
-# ---- what is left
+# ---- after a call
 
 
-async def until(holds: Callable[[], bool], complaint: str) -> None:
-    """Wait until something holds that nothing announces."""
+async def wait_until(holds: Callable[[], bool], complaint: str) -> None:
+    """Wait wait_until a condition holds for which there is no event."""
     try:
         async with asyncio.timeout(WATCHDOG):
             while not holds():  # noqa: ASYNC110 - there is no event for it
@@ -358,7 +362,7 @@ def _tasks() -> set[asyncio.Task[Any]]:
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:
-    """What `work` gives, from a thread that ends with it and that nobody waits for at exit."""
+    """The return value of `work`, called in a thread that does not keep the process from ending."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
     kept: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""One fault as data: what the server does, and what the library ought to make of it."""
+"""One fault as data: what the server does, and what the library must make of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AS_IT_CAME = "as it came"
 
 @dataclass(frozen=True)
 class Backend:
-    """One column of the matrix: an engine's configuration, and how its requests travel."""
+    """One column of the matrix: the configuration of an engine, and the format of its requests."""
 
     name: str
     config: Mapping[str, Any]
@@ -30,10 +30,10 @@ class Backend:
     client: str = "aiohttp"
 
     def words(self, style: str) -> set[str]:
-        """What an exception in a fault's row may name this cell by.
+        """The words by which a fault's ``unless`` may name this cell.
 
-        A batch file is sent over our own connections by every backend, and Ollama's by its
-        OpenAI-compatible route.
+        A batch file is sent over the library's own connections by every backend, and
+        Ollama's by its OpenAI-compatible route.
         """
         if style == "batch":
             wire = CHAT if self.wire is OLLAMA else self.wire
@@ -65,15 +65,15 @@ class Fault:
     of a batch file with a server's odd body is "as it came".
 
     ``whole`` is the outcome of the calls that ask for whole answers, ``stream`` of a stream.
-    ``unless`` names cells that end otherwise by words of `Backend.words`; the entry with the most
-    words that fits is taken. ``after`` is the outcome of the prompt after the one that met it.
+    ``unless`` has the other outcomes, by words of `Backend.words`; of the entries that fit, the one
+    with the most words holds. ``after`` is the outcome of the prompt after the one that met it.
 
-    ``everywhere`` is true of a fault of the server and not of one answer, so that every prompt
-    meets it. With ``reads`` off the script is played before a request is read, and with ``listens``
-    off nobody is there. With ``unread`` the server may break off before it has read the next
-    request, which so counts as an attempt that it did not see. ``by_clock`` names the clock that
-    alone ends it, if one does. ``says`` makes the text of the answer out of the true one; ``calls``
-    is how many tool calls it has.
+    ``everywhere`` is true for a fault of the server and not of one answer, so that every prompt
+    meets it. If ``reads`` is false, the script is played before a request is read; if ``listens``
+    is false, no server listens. If ``unread`` is true, the server may break off before it has read
+    the next request, which then counts as an attempt that it did not see. ``by_clock`` names the
+    clock that ends the call, if one does. ``says`` makes the text of the answer from the true one;
+    ``calls`` is the number of its tool calls.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Fault:
     calls: int = 0
 
     def outcome(self, backend: Backend, style: str, *, after: bool = False) -> str:
-        """What ought to become of it there, or of the prompt after it."""
+        """The outcome that is required there, or of the prompt after it."""
         words = backend.words(style) | ({"after"} if after else {"fault"})
         fits = [key for key in self.unless if set(key.split()) <= words]
         fits = [key for key in fits if "after" in key.split() or not after]

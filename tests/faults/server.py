@@ -1,4 +1,4 @@
-"""A server on raw loopback sockets that does what a script says, byte by byte, and counts."""
+"""A server on raw loopback sockets that plays a script byte by byte, and counts requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 PROMPT = re.compile(rb"ask-(\w+)-(\d+)")
-_FLOOD_ENDS = 2**30  # a client that takes this much has no bound
+_FLOOD_ENDS = 2**30  # a client that takes this much has no limit
 
 
 class Act(Enum):
@@ -89,16 +89,16 @@ def chunk(data: bytes) -> bytes:
 
 
 def true_answer(asked: Asked) -> Script:
-    """What a server without a fault says."""
+    """The answer of a server without a fault."""
     return [reply(asked, framing="chunked" if asked.stream else "length")]
 
 
 @dataclass
 class FaultServer:
-    """Plays `script` for the requests of which `hits` is true, and is a good server for others.
+    """Plays `script` for the requests for which `hits` is true, and answers others well.
 
-    With ``reads`` off the script is played as soon as a client connects. ``meanwhile`` is waited
-    for once, in the middle of the first script.
+    If ``reads`` is false, the script is played as soon as a client connects. ``meanwhile`` is
+    awaited once, in the middle of the first script.
     """
 
     script: Callable[[Asked], Script]
@@ -166,14 +166,14 @@ class FaultServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.reads:
-            nobody = Asked(wire_of("/chat/completions"), stream=False, text="")  # type: ignore[arg-type]
-            await self._play(self.script(nobody), reader, writer)
+            empty = Asked(wire_of("/chat/completions"), stream=False, text="")  # type: ignore[arg-type]
+            await self._play(self.script(empty), reader, writer)
             return
         while (request := await _read(reader)) is not None:
             path, body, cookie = request
             wire, prompt = wire_of(path), PROMPT.search(body)
             self.cookies += [cookie] if cookie else []
-            if wire is None or prompt is None:  # who are you, which models have you
+            if wire is None or prompt is None:  # a request for facts about the server or its models
                 self.elsewhere.append(path)
                 writer.write(_NOT_A_CHAT)
                 continue
@@ -193,7 +193,7 @@ class FaultServer:
         *,
         hit: bool = True,
     ) -> bool:
-        """Play a script; whether the connection can take another request."""
+        """Play a script; return whether the connection can take another request."""
         self.busy += 1
         try:
             if hit and self.meanwhile is not None:
@@ -222,13 +222,13 @@ def text_for(prompt: str) -> str:
 
 
 def _in_two(script: Script) -> Script:
-    """The script as two steps at least; the last byte is one of its own if there is but one."""
+    """The script as two steps or more; a single step is split before its last byte."""
     first = script[0]
     return [first[:-1], first[-1:]] if len(script) == 1 and isinstance(first, bytes) else script
 
 
 async def _do(step: Step, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Do one step; whether the connection can take another request."""
+    """Do one step; return whether the connection can take another request."""
     if isinstance(step, bytes):
         writer.write(step)
         await writer.drain()
@@ -269,7 +269,7 @@ async def _gone(reader: asyncio.StreamReader) -> None:
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[str, bytes, str] | None:
-    """The path, body and cookies of the next request; None at the end."""
+    """The path, body and cookies of the next request, or None at the end."""
     first = await reader.readline()
     if not first:
         return None

@@ -1,4 +1,4 @@
-"""Every backend through every fault, in every call style: nothing lost, nothing left open."""
+"""Every backend meets every fault in every call style, and loses nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# Seconds that a clock gives a fault to show itself: more if a busy machine did not get that far.
+# Seconds of the clock that ends a call. A busy machine, on which the fault was not reached in
+# this time, gets more.
 _PATIENCES = (0.4, 2.0, 10.0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_ends_as_the_table_says(fault: str, backend: str, tmp_path: Path) -> None:
-    """The outcome of each call style is the table's, and every promise is kept on the way."""
+    """The outcome of each call style is the table's, and every promise is kept."""
     row, column = FAULTS[fault], BACKENDS[backend]
     ought = {style: row.outcome(column, style) for style in STYLES}
     found: object = None

@@ -1,4 +1,4 @@
-"""What a server sends after an answer is never the answer to another prompt."""
+"""Data that a server sends after an answer is never the answer to another prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .table import FAULTS
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_each_prompt_gets_its_own_answer(transport: str) -> None:
-    """The connection with a second answer on it is not used again, by either transport."""
+    """Neither transport uses the connection with a second answer again."""
     prompts = [f"ask-{transport}-{number}" for number in range(3)]
     script = FAULTS["a second answer without a request"].script
 

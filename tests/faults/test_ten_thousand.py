@@ -13,7 +13,7 @@ import llmengine
 from llmengine import EngineConfig
 from llmengine.transport.loop import background, shutdown
 
-from .cell import WATCHDOG, in_thread, until
+from .cell import WATCHDOG, in_thread, wait_until
 from .fault import BACKENDS
 from .server import FaultServer, text_for, true_answer
 from .table import FAULTS
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 FILES = Path("/proc/self/fd")
 SHARE = 0.2
 RETRIES = 6
-# A prompt whose number ends so meets a fault that no retry mends, each time.
+# A prompt whose number ends with this digit meets a lasting fault each time.
 LASTING = 77
 HEAVY = {"headers for ever", "a header of 1 MB", "10,000 headers"}
 
 
 @dataclass
 class Mixture:
-    """What a server does to one backend's prompts: mostly true answers."""
+    """What a server sends for the prompts of one backend: mostly true answers."""
 
     backend: Backend
     style: str
@@ -55,7 +55,7 @@ class Mixture:
         return fault.script(asked)
 
     def __post_init__(self) -> None:
-        """Take the faults of one answer after which the same request is sent again."""
+        """Select the faults of one answer after which the same request is sent again."""
         self._passing = [
             fault
             for fault in FAULTS.values()
@@ -110,15 +110,17 @@ PLAN: list[tuple[str, str, int, Callable[..., Awaitable[list[str | None]]]]] = [
 
 
 def test_nothing_is_lost(tmp_path: Path) -> None:
-    """Each prompt ends once, with its own answer or an error, and nothing is left behind."""
-    shutdown()  # so that what is counted is this test's
+    """Each prompt ends once, with its own answer or an error, and nothing is left open."""
+    shutdown()  # so that only the threads of this test are counted
     threads, files = set(threading.enumerate()), len(list(FILES.iterdir()))
 
     asyncio.run(_all_of_them(tmp_path))
     shutdown()
 
     for thread in set(threading.enumerate()) - threads:
-        thread.join(timeout=WATCHDOG)  # the loop's, which end once they see that it is closed
+        thread.join(
+            timeout=WATCHDOG
+        )  # threads of the loop, which end when they see that it is closed
     assert set(threading.enumerate()) <= threads
     assert len(list(FILES.iterdir())) <= files
 
@@ -134,13 +136,13 @@ async def _all_of_them(folder: Path) -> None:
     assert len(unanswered) <= 0.01 * len(passing), f"{len(unanswered)} prompts are unanswered"
     lasting = {p: text for one in found for p, text in one.items() if _lasts(p)}
     assert all(text is None for text in lasting.values())
-    await until(lambda: asyncio.all_tasks(background().loop) <= tasks, "tasks are left")
+    await wait_until(lambda: asyncio.all_tasks(background().loop) <= tasks, "tasks are left")
 
 
 async def _one(
     name: str, style: str, count: int, ask: Callable[..., Any], folder: Path
 ) -> dict[str, str | None]:
-    """The answers by prompt of one engine; every answer given is the true one."""
+    """The answers by prompt of one engine, each of which is the true one."""
     backend = BACKENDS[name]
     mixture = Mixture(backend, style, random.Random(name))
     word = name.replace("/", "_")
@@ -156,7 +158,9 @@ async def _one(
             timeout=60,
         )
         texts = await ask(config.engine, prompts, folder)
-        await until(lambda: server.busy == 0 and server.open <= 32, "connections are left open")
+        await wait_until(
+            lambda: server.busy == 0 and server.open <= 32, "connections are left open"
+        )
 
     assert len(texts) == count
     wrong = [(p, t) for p, t in zip(prompts, texts, strict=True) if t not in {text_for(p), None}]

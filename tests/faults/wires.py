@@ -1,4 +1,4 @@
-"""The three formats that our backends speak, from the server's side: true answers to break."""
+"""The three wire formats of the backends, from the server's side, with true answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as far as the answer to it depends on it: true answers, and pieces of them."""
+    """The parts of a request that decide its answer: true answers, and pieces of them."""
 
     wire: Wire
     stream: bool
@@ -65,12 +65,12 @@ class Asked:
 
     @property
     def body(self) -> bytes:
-        """The body that was asked for: the whole answer, or the whole stream."""
+        """The body of the answer: the whole answer, or the whole stream."""
         return self.framed(self.events) if self.stream else encode(self.answer)
 
     @property
     def first(self) -> bytes:
-        """The first part of the body; of a stream it has some of the text."""
+        """The first part of the body; in a stream it has some of the text."""
         return self.framed(self.events[:-2], b"") if self.stream else self.body[:-9]
 
     @property
@@ -85,9 +85,9 @@ def encode(value: Any) -> bytes:
 
 
 def set_at(value: Any, path: Path, new: Any) -> bool:
-    """Put `new` at that path, or take away what is there if it is `...`.
+    """Put `new` at that path, or remove what is there if `new` is `...`.
 
-    False, and nothing is done, if nothing is there that could be missed.
+    Returns False and changes nothing if there is nothing to remove.
     """
     *parents, last = path
     try:
@@ -239,6 +239,6 @@ OLLAMA = Wire(
 
 
 def wire_of(path: str) -> Wire | None:
-    """The format of a route; None for one that is not a chat's."""
+    """The format of a route, or None if it is not a route of chats."""
     ends = {"/api/chat": OLLAMA, "/responses": RESPONSES, "/chat/completions": CHAT}
     return next((wire for end, wire in ends.items() if path.endswith(end)), None)

@@ -77,7 +77,7 @@ def test_variables_describe_engines(
 
 @pytest.mark.parametrize("base", [None, "https://gateway.example/v1"])
 def test_openai_is_found_by_its_variables(base: str | None, env_file: Any) -> None:
-    """The key goes to OpenAI, or to the OPENAI_BASE_URL that was set with it."""
+    """The key is for OpenAI, or for the OPENAI_BASE_URL that was set with it."""
     more = {"OPENAI_BASE_URL": base} if base else {}
     env_file(OPENAI_MODEL="gpt-4.1-mini", OPENAI_API_KEY=KEY, **more)
 

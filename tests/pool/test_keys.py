@@ -1,4 +1,4 @@
-"""A key goes to the address that it was set with, and to no other."""
+"""A key is sent to the address that it was set with, and to no other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _engine(backend: str, endpoint: str | None = None) -> Any:
 def test_key_goes_to_its_own_address(
     backend: str, endpoint: str | None, sent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scheme, host and port must be those of the address beside the key."""
+    """Scheme, host and port must be those of the address that was set with the key."""
     monkeypatch.setenv("VLLM_BASE_URL", "https://gpu.example/v1")
     monkeypatch.setenv("VLLM_API_KEY", KEY)
 
@@ -93,7 +93,7 @@ def test_openais_key_goes_to_the_base_url_beside_it(monkeypatch: pytest.MonkeyPa
     assert (engine.base_url, engine.api_key) == ("https://gateway.example/v1", KEY)
 
 
-def test_file_cannot_draw_out_a_key(
+def test_file_cannot_redirect_a_key(
     env_file: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The key in the environment is not sent to an address from a .env file."""

@@ -1,4 +1,4 @@
-"""One key, in the environment."""
+"""A key in the environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.secrets.shown import VARIABLE
+from tests.secrets.secret_objects import VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tests that fail, run by an inner pytest: on objects that hold a key, and in calls that fail."""
+"""Failing tests for an inner pytest run, with objects that hold a key and with failing calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmengine import EngineConfig
-from tests.secrets.shown import OBJECTS, VARIABLE, config, key
+from tests.secrets.secret_objects import OBJECTS, VARIABLE, config, key
 
 ANSWERS = (
     "refuses",
@@ -33,7 +33,7 @@ def _sent(thing: Any) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_object(name: str) -> None:
-    """The object is a local, an argument, and a part of an assertion."""
+    """The object is a local, an argument and a part of an assertion."""
     thing = OBJECTS[name]()
     if isinstance(thing, Exception):
         raise thing
@@ -52,7 +52,7 @@ def _engine(client: str, answer: str) -> Any:
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_call(client: str, answer: str) -> None:
-    """The call raises what is to be raised, from as deep as its frames go."""
+    """The call raises through all frames of the library."""
     engine = _engine(client, answer)
     (result,) = engine.results("hi", extra_body={"user": key()})
     raise result.error
@@ -67,24 +67,24 @@ def test_stream(client: str, answer: str) -> None:
 
 
 def test_question_to_the_server() -> None:
-    """What is asked of a server besides prompts."""
+    """Other requests than prompts fail too."""
     engine = _engine("aiohttp", "refuses")
     engine.fingerprint()
 
 
-def test_nobody_there() -> None:
-    """No connection, at an address with a password."""
+def test_no_server_listens() -> None:
+    """There is no server at an address with a password."""
     config(endpoint=f"http://me:{key()}@127.0.0.1:9", max_retries=0).engine.generate("hi")
 
 
 def test_variable_that_is_not_set() -> None:
-    """A configuration that cannot be resolved."""
+    """A configuration cannot be resolved."""
     engine = config(api_key_env="TESTS_NOT_SET", headers={"X-Mine": key()}).engine
     engine.generate("hi")
 
 
 def test_two_names_of_a_field() -> None:
-    """What pydantic refuses."""
+    """Pydantic refuses the configuration."""
     EngineConfig.model_validate({"backend": "x", "model": "m", "api_key": key(), "endpoint": 5})
 
 
@@ -93,7 +93,7 @@ COUNT = len(OBJECTS) + 2 * len(CLIENTS) * len(ANSWERS) + 4
 if os.environ.get("TESTS_SHOWN_LOCALS"):
 
     def test_local() -> None:
-        """A plain text in a frame of the user's own, which only the plugin can see."""
+        """A text in a frame of the user's own code, which only the plugin can see."""
         thing = os.environ[VARIABLE]
         engine = config(api_key=key()).engine
         print("printed", thing)  # noqa: T201 - captured by pytest

@@ -1,4 +1,4 @@
-"""No object that can stand in a frame shows a key: every object by every way of showing one."""
+"""No object that may be in a frame shows a key, in any way of showing it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from rich.pretty import pretty_repr
 
 from llmengine import EngineConfig
-from tests.secrets.shown import OBJECTS
+from tests.secrets.secret_objects import OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Dataclasses whose fields are made of plain bytes from the wire; only their repr hides them.
+# Dataclasses with plain bytes of an answer in their fields; only their repr hides them.
 _FROM_THE_WIRE = frozenset(
     {"HTTP reply", "HTTP stream", "contract's target", "contract's reply", "recorded request"}
 )
@@ -65,20 +65,20 @@ WAYS: dict[str, Callable[[Any], str]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", OBJECTS)
 def test_no_way_shows_the_key(name: str, way: str, key: str) -> None:
-    """Neither does a table of objects that is printed, nor an error tracker that reads frames."""
+    """Neither does a printed table of objects, nor an error tracker that reads frames."""
     assert key not in WAYS[way](OBJECTS[name]())
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTS.keys() - _FROM_THE_WIRE))
 def test_asdict_shows_no_key(name: str, key: str) -> None:
-    """The values hide themselves, so that a copy of the fields does as well."""
+    """The values hide themselves, so a copy of the fields does too."""
     value = OBJECTS[name]()
 
     assert not is_dataclass(value) or key not in repr(asdict(value))
 
 
 def test_objects_hold_the_key(key: str) -> None:
-    """What is hidden is there: a table of objects without a key would prove nothing."""
+    """The objects really hold it: objects without a key would prove nothing."""
     made = {name: OBJECTS[name]() for name in OBJECTS}
 
     assert made["engine's key"] == key
@@ -91,7 +91,7 @@ def test_objects_hold_the_key(key: str) -> None:
 
 
 def test_pickled_configuration_keeps_its_keys(key: str) -> None:
-    """Another process needs them; there, too, nothing shows them."""
+    """Another process needs them, and no text shows them there either."""
     config = EngineConfig(
         backend="openai_compatible",
         model="m",

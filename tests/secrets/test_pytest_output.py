@@ -1,4 +1,4 @@
-"""What pytest prints and writes of tests that fail around a key, in runs of their own."""
+"""What pytest prints and writes for failing tests with a key, in pytest runs of their own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OPTIONS = (
 
 
 def _answer(request: Any, connection: Any) -> None:
-    """Each of the answers, with the key in it as often as it can be."""
+    """Each of the answers, with the key in it as often as possible."""
     key = request.headers["authorization"].removeprefix("Bearer ")
     in_base64 = base64.b64encode(f"me:{key}".encode()).decode()
     echo = f"{key} {in_base64} {key.encode().hex()}"
@@ -59,8 +59,8 @@ def _answer(request: Any, connection: Any) -> None:
 
 
 @pytest.fixture
-def shown(raw_server: Any, key: str, tmp_path: Path) -> Callable[..., str]:
-    """Runs the tests that fail; gives what was printed and what is in the file for JUnit."""
+def pytest_output(raw_server: Any, key: str, tmp_path: Path) -> Callable[..., str]:
+    """Runs the failing tests; gives the printed text and the text of the JUnit file."""
     server, report = raw_server(_answer), tmp_path / "junit.xml"
 
     command = [sys.executable, "-m", "pytest", *_OPTIONS, f"--junitxml={report}"]
@@ -87,19 +87,19 @@ def _spellings(key: str) -> list[str]:
     return [key, key.encode().hex(), base64.b64encode(f"me:{key}".encode()).decode()[4:-4]]
 
 
-def test_objects_hide_the_key_by_themselves(shown: Callable[..., str], key: str) -> None:
-    """Without the plugin only the objects can: it is what Sentry and others see, too."""
-    text = shown("-p", "no:llmengine")
+def test_objects_hide_the_key_by_themselves(pytest_output: Callable[..., str], key: str) -> None:
+    """Without the plugin only the objects can, as for Sentry and other tools."""
+    text = pytest_output("-p", "no:llmengine")
 
     assert "[redacted]" in text
     assert [spelling for spelling in _spellings(key) if spelling in text] == []
 
 
 def test_plugin_takes_the_key_out_of_the_users_own_locals(
-    shown: Callable[..., str], key: str
+    pytest_output: Callable[..., str], key: str
 ) -> None:
-    """A plain text in a test's own frame, in its output, and in an assertion."""
-    text = shown(count=COUNT + 1, TESTS_SHOWN_LOCALS="yes")
+    """A text in a test's own frame, in its output and in an assertion."""
+    text = pytest_output(count=COUNT + 1, TESTS_SHOWN_LOCALS="yes")
 
     assert "printed [redacted]" in text
     assert [spelling for spelling in _spellings(key) if spelling in text] == []

@@ -1,4 +1,4 @@
-"""Mock servers that fail open in the ways real ones do, and engines aimed at them."""
+"""Mock servers that fail open as real ones do, and engines for them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _PROBE = "capital of France"
 
 
-class Play:
-    """Starts mocks that misbehave, and tells what they were asked."""
+class MockServers:
+    """Starts mock servers that misbehave, and keeps the requests that they got."""
 
     def __init__(self, servers: ExitStack) -> None:
         self._servers = servers
@@ -36,7 +36,7 @@ class Play:
         backend: str = "openai_compatible",
         **config: Any,
     ) -> Engine:
-        """An engine that does not know that a mock with these hooks and replies is behind it."""
+        """An engine for a mock server with these hooks and replies, as for an unknown server."""
         hooks = {"request": request, "reply": reply}
         behaviour = Behaviour(**{k: v for k, v in hooks.items() if v is not None})
         self.server = self._servers.enter_context(
@@ -46,8 +46,8 @@ class Play:
         return EngineConfig(**(fields | config)).engine
 
     @property
-    def asked(self) -> list[Any]:
-        """The bodies of the requests so far, the probes aside."""
+    def requests(self) -> list[Any]:
+        """The bodies of the requests so far, without the probes."""
         return [b for c in self.server.calls if _PROBE not in json.dumps(b := c.json)]
 
     @property
@@ -57,12 +57,12 @@ class Play:
 
     @property
     def formats(self) -> list[str | None]:
-        """The types of the response formats asked for so far, the probes aside."""
-        return [(b.get("response_format") or {}).get("type") for b in self.asked]
+        """The types of the requested response formats so far, without the probes."""
+        return [(b.get("response_format") or {}).get("type") for b in self.requests]
 
     @staticmethod
     def without(*fields: str) -> Hook:
-        """The request hook of a server that does not know these fields and says nothing of it."""
+        """The request hook of a server that silently drops these fields."""
         return lambda body, _: {k: v for k, v in body.items() if k not in fields}
 
     @staticmethod
@@ -78,7 +78,7 @@ class Play:
 
     @staticmethod
     def saying(text: str, *, to: str = "", finish: str = "stop") -> Hook:
-        """The reply hook of a model that says `text` to each request that holds `to`.
+        """The reply hook of a model that says `text` to each request that has `to`.
 
         The probe is answered as it would be without the hook.
         """
@@ -99,10 +99,10 @@ class Play:
 
 
 @pytest.fixture
-def play() -> Iterator[Play]:
-    """Mocks that misbehave."""
+def mock_servers() -> Iterator[MockServers]:
+    """Mock servers that misbehave."""
     with ExitStack() as servers:
-        yield Play(servers)
+        yield MockServers(servers)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def _call(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def answering(engine_for: Any, chat: Any, chunk: Any) -> Any:
-    """Makes an engine whose server says a text, or calls tools by name, whatever is asked."""
+    """Makes an engine whose server says a text, or calls tools by name, for any request."""
 
     def make(text: str, *names: str, finish: str = "stop", **choice: Any) -> Any:
         message = {"content": text, "tool_calls": [_call(n) for n in names], **choice}
@@ -55,7 +55,7 @@ def answering(engine_for: Any, chat: Any, chunk: Any) -> Any:
 
 @pytest.mark.parametrize("choice", ["required", "any", NAMED, ALLOWED], ids=str)
 def test_an_answer_without_the_call_is_an_error(answering: Any, choice: Any) -> None:
-    """Whole and streamed; what was said instead is kept, and nothing is asked twice."""
+    """Whole and streamed; the error keeps the text, and the prompt is sent once."""
     engine, server = answering("It rains.")
     options = {"tools": [weather, clock], "tool_choice": choice}
 
@@ -75,7 +75,7 @@ def test_an_answer_without_the_call_is_an_error(answering: Any, choice: Any) -> 
 
 @pytest.mark.parametrize("choice", [NAMED, ALLOWED], ids=["named", "allowed"])
 def test_a_call_of_another_tool_is_an_error(answering: Any, choice: Any) -> None:
-    """The name is checked; the calls are kept."""
+    """The name is checked; the error keeps the calls."""
     engine, _ = answering("", "weather")
     options = {"tools": [weather, clock], "tool_choice": choice}
 
@@ -88,7 +88,7 @@ def test_a_call_of_another_tool_is_an_error(answering: Any, choice: Any) -> None
 
 
 def test_a_call_of_a_tool_that_was_not_given_is_an_error(answering: Any) -> None:
-    """So it is where any tool will do."""
+    """Also if any tool may be called."""
     engine, _ = answering("", "clock", "made_up")
 
     (result,) = engine.results("hi", tools=[clock], tool_choice="required")
@@ -118,7 +118,7 @@ def test_the_call_that_was_demanded_is_an_answer(
 
 @pytest.mark.parametrize("choice", [None, "auto", "none", AUTO_ALLOWED], ids=str)
 def test_without_a_demand_a_text_is_an_answer(answering: Any, choice: Any) -> None:
-    """So it is for a tool of the server's own, which has no name to look for."""
+    """Also for a tool of the server, which has no name to check."""
     engine, _ = answering("It rains.")
 
     assert engine.generate("hi", tools=[weather], tool_choice=choice)
@@ -126,14 +126,14 @@ def test_without_a_demand_a_text_is_an_answer(answering: Any, choice: Any) -> No
 
 
 def test_any_call_will_do_if_a_tool_has_no_name(answering: Any) -> None:
-    """A tool of the server's own may be called by any name."""
+    """A tool of the server may be called by any name."""
     engine, _ = answering("", "search_the_web")
 
     assert engine.generate("hi", tools=[weather, {"type": "search"}], tool_choice="required")
 
 
 def test_why_there_is_no_call_is_told_apart(answering: Any) -> None:
-    """Cut by the token limit, or refused."""
+    """The answer was cut by the token limit, or it is a refusal."""
     options: dict[str, Any] = {"tools": [weather], "tool_choice": "required"}
     (cut,) = answering("<tool", finish="length")[0].results("hi", **options)
     (refused,) = answering("", content=None, refusal="I will not.")[0].results("hi", **options)

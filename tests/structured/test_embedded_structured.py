@@ -49,13 +49,13 @@ class Pet(BaseModel):
 
 @pytest.fixture(scope="module")
 def engine(embedded: EngineConfig) -> Engine:
-    """The embedded engine."""
+    """An engine of the embedded backend."""
     return embedded.engine
 
 
 @pytest.mark.parametrize("model", [Team, Pet, list[Person]], ids=str)
 def test_probe_says_enforced_and_the_answer_is_parsed(engine: Engine, model: Any) -> None:
-    """A model of 135M parameters says the probe's token and fits a schema: it is made to."""
+    """A model of 135M parameters can do it only because the server enforces the schema."""
     (result,) = engine.results("Tell me about a team.", GREEDY, output_model=model)
 
     assert result.unwrap().parsed is not None
@@ -73,7 +73,7 @@ def test_stream_ends_in_what_it_means(engine: Engine) -> None:
 
 
 def test_what_a_small_model_says_freely_is_never_returned(engine: Engine) -> None:
-    """Without the constraint it cannot do it, and every step of the ladder says so."""
+    """Without the constraint the model fails, and the error has every strategy."""
     free = engine.config.model_copy(update={"structured": "prompt"}).engine
 
     (result,) = free.results("Tell me about a team.", GREEDY, output_model=Team)

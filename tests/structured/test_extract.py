@@ -1,4 +1,4 @@
-"""Finding JSON in an answer that holds more."""
+"""Extracting JSON from an answer that has other text too."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ from llmengine.structured.validation import first_json
     ],
 )
 def test_first_whole_value_is_found(text: str, found: str) -> None:
-    """What is not whole, or not there, comes back as it is and fails the validation."""
+    """A value that is cut or missing leaves the text as it is, which then fails the validation."""
     assert first_json(text) == found

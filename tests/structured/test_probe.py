@@ -1,4 +1,4 @@
-"""The probe: when it is sent, what it believes, and what it remembers."""
+"""The probe: when it is sent, what it proves and what is remembered."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ PROOF = '{"vq": "kzzub-7"}'
 
 
 class City(BaseModel):
-    """What is asked for."""
+    """The output model."""
 
     name: str
     people: int
 
 
-def test_enforced_schema_is_trusted_after_one_probe(play: Any, caplog: Any) -> None:
-    """Many prompts at once wait for one probe, and later calls need none."""
+def test_enforced_schema_is_trusted_after_one_probe(mock_servers: Any, caplog: Any) -> None:
+    """Concurrent prompts wait for one probe, and later calls need none."""
     caplog.set_level("INFO", "llmengine")
-    engine = play.engine()
+    engine = mock_servers.engine()
 
     outputs = engine.generate(["A city."] * 30, output_model=City)
     engine.generate("Another.", output_model=City)
 
     assert {o.schema_strategy for o in outputs} == {"json_schema"}
-    assert len(play.probes) == 1
-    assert len(play.asked) == 31
-    told = [r for r in caplog.records if "enforces JSON schemas" in r.message]
-    assert [r.levelname for r in told] == ["INFO"]
+    assert len(mock_servers.probes) == 1
+    assert len(mock_servers.requests) == 31
+    infos = [r for r in caplog.records if "enforces JSON schemas" in r.message]
+    assert [r.levelname for r in infos] == ["INFO"]
 
 
-def test_probe_is_small_and_its_cost_is_kept(play: Any) -> None:
-    """It is not in the results, so the verdict has its requests and tokens."""
-    engine = play.engine(extra_body={"top_k": 1})
+def test_probe_is_small_and_its_cost_is_kept(mock_servers: Any) -> None:
+    """Its requests and tokens are kept with its outcome, not in the results."""
+    engine = mock_servers.engine(extra_body={"top_k": 1})
 
     (result,) = engine.results("A city.", output_model=City)
 
-    (probe,) = play.probes
+    (probe,) = mock_servers.probes
     assert (probe["temperature"], probe["max_tokens"], probe["top_k"]) == (0, 64, 1)
     asked_for = json.dumps(probe["response_format"])
     assert "kzzub-7" in asked_for
@@ -56,23 +56,23 @@ def test_probe_is_small_and_its_cost_is_kept(play: Any) -> None:
     assert result.attempts == 1
 
 
-def test_configured_step_and_trusted_server_need_no_probe(play: Any) -> None:
-    """A named step is taken as it is, and the mock backend knows its server."""
+def test_configured_step_and_trusted_server_need_no_probe(mock_servers: Any) -> None:
+    """A configured strategy is used as it is, and the mock backend trusts its server."""
     for fields in ({"structured": "json_schema"}, {"backend": "mock"}):
-        play.engine(**fields).generate("A city.", output_model=City)
-        assert play.probes == []
-        assert play.formats == ["json_schema"]
+        mock_servers.engine(**fields).generate("A city.", output_model=City)
+        assert mock_servers.probes == []
+        assert mock_servers.formats == ["json_schema"]
 
 
-def test_call_without_output_model_is_not_probed(play: Any) -> None:
-    """Who asks for text pays for text."""
-    play.engine().generate("A city.")
+def test_call_without_output_model_is_not_probed(mock_servers: Any) -> None:
+    """A call for text pays only for text."""
+    mock_servers.engine().generate("A city.")
 
-    assert len(play.server.calls) == 1
+    assert len(mock_servers.server.calls) == 1
 
 
-def test_step_that_nobody_knows_is_refused(tmp_path: Any) -> None:
-    """The configuration names the four there are."""
+def test_unknown_strategy_is_refused(tmp_path: Any) -> None:
+    """The error of the configuration names the four strategies."""
     path = tmp_path / "engines.yaml"
     path.write_text("- {name: e, backend: mock, model: m, structured: hope}")
 
@@ -82,8 +82,8 @@ def test_step_that_nobody_knows_is_refused(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 502, 503])
-def test_failed_probe_is_no_verdict(engine_for: Any, chat: Any, status: int) -> None:
-    """The answer is validated all the same, and the next call probes again."""
+def test_failed_probe_proves_nothing(engine_for: Any, chat: Any, status: int) -> None:
+    """The answer is still validated, and the next call probes again."""
     first = itertools.count()
 
     def handler(request: Any, connection: Any) -> None:
@@ -103,8 +103,8 @@ def test_failed_probe_is_no_verdict(engine_for: Any, chat: Any, status: int) -> 
     assert [v.enforced for v in engine.backend.enforcement.verdicts().values()] == [True]
 
 
-def test_a_500_that_passes_costs_no_verdict(engine_for: Any, chat: Any) -> None:
-    """The probe is asked again before a server is said to fail at schemas."""
+def test_a_500_that_passes_proves_nothing(engine_for: Any, chat: Any) -> None:
+    """The probe is sent again before the server counts as one that fails at schemas."""
     first = itertools.count()
 
     def handler(request: Any, connection: Any) -> None:
@@ -134,10 +134,10 @@ def test_a_500_that_passes_costs_no_verdict(engine_for: Any, chat: Any) -> None:
         ("", "length", None),
     ],
 )
-def test_verdict_follows_from_the_answer(
+def test_enforcement_follows_from_the_answer(
     engine_for: Any, chat: Any, text: str, finish: str, enforced: bool | None
 ) -> None:
-    """Only the token itself is proof; an answer that was cut before it is asked for once more."""
+    """Only the token itself is proof; if it was cut before, the probe is sent once more."""
 
     def handler(request: Any, connection: Any) -> None:
         is_probe = "kzzub-7" in json.dumps(request.json)
@@ -156,7 +156,7 @@ def test_verdict_follows_from_the_answer(
 
 
 def test_answer_that_is_all_reasoning_proves_nothing(engine_for: Any, chat: Any) -> None:
-    """A constraint holds from the end of the reasoning on, and this one never came to it."""
+    """A constraint holds after the reasoning, which this answer never ended."""
 
     def handler(request: Any, connection: Any) -> None:
         is_probe = "kzzub-7" in json.dumps(request.json)
@@ -174,7 +174,7 @@ def test_answer_that_is_all_reasoning_proves_nothing(engine_for: Any, chat: Any)
 def test_probe_that_is_refused_with_and_without_a_schema_proves_nothing(
     engine_for: Any, chat: Any
 ) -> None:
-    """A server that takes no temperature refuses the probe for that, not for the schema."""
+    """A server that takes no temperature refuses the probe for that reason."""
 
     def handler(request: Any, connection: Any) -> None:
         if "temperature" in request.json:
@@ -193,7 +193,7 @@ def test_probe_that_is_refused_with_and_without_a_schema_proves_nothing(
 
 
 def test_cancelled_prompt_leaves_the_probe_to_the_others(engine_for: Any, chat: Any) -> None:
-    """The one who started the probe may go; those who wait for it still get their verdict."""
+    """If the prompt that started the probe is cancelled, the others still get the outcome."""
     asked, answer = threading.Event(), threading.Event()
 
     def handler(request: Any, connection: Any) -> None:
@@ -221,12 +221,12 @@ def test_cancelled_prompt_leaves_the_probe_to_the_others(engine_for: Any, chat: 
     assert len(server.requests) == 2
 
 
-def test_forgotten_server_is_probed_again(play: Any) -> None:
-    """For a server that was replaced behind its address."""
-    engine = play.engine()
+def test_forgotten_server_is_probed_again(mock_servers: Any) -> None:
+    """For a server that was replaced at the same address."""
+    engine = mock_servers.engine()
     engine.generate("A city.", output_model=City)
 
     engine.close()
     engine.generate("A city.", output_model=City)
 
-    assert len(play.probes) == 2
+    assert len(mock_servers.probes) == 2

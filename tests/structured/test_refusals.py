@@ -1,4 +1,4 @@
-"""Servers that refuse a response_format, or crash at it: one step down, and remembered."""
+"""A server that refuses a response_format or crashes at it gets the next strategy from then on."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ TOLD = "Answer with one JSON value"
 
 
 class City(BaseModel):
-    """What is asked for."""
+    """The output model."""
 
     name: str
     people: int
 
 
-def test_probe_finds_the_refusal(play: Any, caplog: Any) -> None:
-    """Every prompt then starts a step below, and the warning has the server's words."""
-    engine = play.engine(request=play.refusing("json_schema"), reply=play.saying(LYON, to=TOLD))
+def test_probe_finds_the_refusal(mock_servers: Any, caplog: Any) -> None:
+    """Every prompt then starts with the next strategy, and the warning quotes the server."""
+    engine = mock_servers.engine(
+        request=mock_servers.refusing("json_schema"), reply=mock_servers.saying(LYON, to=TOLD)
+    )
 
     outputs = engine.generate(["One.", "Two."], output_model=City)
 
     assert [o.schema_strategy for o in outputs] == ["json_object"] * 2
-    assert play.formats == ["json_object", "json_object"]
-    assert len(play.probes) == 2  # with the schema, and without to see what was refused
+    assert mock_servers.formats == ["json_object", "json_object"]
+    assert len(mock_servers.probes) == 2  # with the schema, and without it to see what was refused
     assert "refuses JSON schemas" in caplog.text
     assert "not supported here" in caplog.text
 
 
-def test_each_refused_step_is_tried_once(play: Any, caplog: Any) -> None:
-    """LM Studio answers json_object with a 400 too; the prompt alone is left."""
-    engine = play.engine(
-        request=play.refusing("json_schema", "json_object"),
-        reply=play.saying(LYON, to=TOLD),
+def test_each_refused_step_is_tried_once(mock_servers: Any, caplog: Any) -> None:
+    """LM Studio answers json_object with a 400 too, so only the prompt is left."""
+    engine = mock_servers.engine(
+        request=mock_servers.refusing("json_schema", "json_object"),
+        reply=mock_servers.saying(LYON, to=TOLD),
         structured="json_schema",
     )
 
@@ -52,13 +54,13 @@ def test_each_refused_step_is_tried_once(play: Any, caplog: Any) -> None:
     second = engine.results("Two.", output_model=City)[0]
 
     assert first.output.schema_strategy == second.output.schema_strategy == "prompt"
-    assert play.formats == ["json_schema", "json_object", None, None]
+    assert mock_servers.formats == ["json_schema", "json_object", None, None]
     assert (first.attempts, second.attempts) == (3, 1)
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 2
 
 
-def test_refusal_of_one_schema_is_not_of_all(play: Any) -> None:
-    """A server may lack a keyword that one model needs and take the next model's schema."""
+def test_refusal_of_one_schema_is_not_of_all(mock_servers: Any) -> None:
+    """A server may lack a keyword of one model and take the schema of the next."""
 
     class Other(BaseModel):
         answer: str
@@ -68,48 +70,50 @@ def test_refusal_of_one_schema_is_not_of_all(play: Any) -> None:
             body["response_format"] = {"type": "not supported here"}
         return body
 
-    engine = play.engine(request=picky, reply=play.saying(LYON, to=TOLD))
+    engine = mock_servers.engine(request=picky, reply=mock_servers.saying(LYON, to=TOLD))
 
     engine.generate("One.", output_model=City)
     (output,) = engine.generate("Two.", output_model=Other)
     engine.generate("Three.", output_model=City)
 
     assert output.schema_strategy == "json_schema"
-    assert play.formats == ["json_schema", "json_object", "json_schema", "json_object"]
+    assert mock_servers.formats == ["json_schema", "json_object", "json_schema", "json_object"]
 
 
-def test_bad_request_for_another_reason_is_not_a_refusal(play: Any) -> None:
-    """What is refused on every step is the caller's, and nothing is learnt from it."""
-    engine = play.engine(structured="json_schema")
+def test_bad_request_for_another_reason_is_not_a_refusal(mock_servers: Any) -> None:
+    """If every strategy is refused, the request is wrong, and nothing is remembered."""
+    engine = mock_servers.engine(structured="json_schema")
 
     (result,) = engine.results("hi", SamplingParams(temperature=9.0), output_model=City)
     (after,) = engine.results("hi", output_model=City)
 
     assert type(result.error) is BadRequestError
     assert "temperature" in str(result.error)
-    assert result.attempts == len(play.formats) - 1 == 3
+    assert result.attempts == len(mock_servers.formats) - 1 == 3
     assert after.output.schema_strategy == "json_schema"
 
 
-def test_prompt_that_is_too_long_is_not_a_refusal(play: Any) -> None:
+def test_prompt_that_is_too_long_is_not_a_refusal(mock_servers: Any) -> None:
     """The schema in the prompt would only make it longer."""
-    engine = play.engine(structured="json_schema")
+    engine = mock_servers.engine(structured="json_schema")
 
     (result,) = engine.results("word " * 9000, output_model=City)
 
     assert type(result.error) is ContextLengthError
-    assert result.attempts == len(play.asked) == 1
+    assert result.attempts == len(mock_servers.requests) == 1
 
 
-def test_refused_repair_ends_the_ladder(play: Any) -> None:
-    """The misfits are told, and the refusal with them."""
+def test_refused_repair_ends_the_ladder(mock_servers: Any) -> None:
+    """The error has the answers that did not fit, and the refusal."""
 
     def hook(body: Any, _: Any) -> Any:
         if len(body["messages"]) > 2:
             body["messages"] = "too many"
         return body
 
-    engine = play.engine(request=hook, reply=play.saying("Lyon."), structured="prompt")
+    engine = mock_servers.engine(
+        request=hook, reply=mock_servers.saying("Lyon."), structured="prompt"
+    )
 
     (result,) = engine.results("A city.", output_model=City)
 
@@ -120,7 +124,7 @@ def test_refused_repair_ends_the_ladder(play: Any) -> None:
 
 
 def test_failure_on_the_way_keeps_what_was_paid_for(engine_for: Any, chat: Any) -> None:
-    """A server that dies after the first answer is its own error, with that answer."""
+    """If the server fails after the first answer, the error keeps that answer."""
 
     def handler(request: Any, connection: Any) -> None:
         if "json_schema" in str(request.json):
@@ -139,9 +143,9 @@ def test_failure_on_the_way_keeps_what_was_paid_for(engine_for: Any, chat: Any) 
     assert result.usage.total_tokens == 5
 
 
-def test_system_message_that_is_there_is_kept(play: Any) -> None:
-    """The schema joins it, whether it is text or parts, for many templates take only one."""
-    engine = play.engine(reply=play.saying(LYON), structured="json_object")
+def test_system_message_that_is_there_is_kept(mock_servers: Any) -> None:
+    """The schema is added to it, as text or parts, since many templates take only one."""
+    engine = mock_servers.engine(reply=mock_servers.saying(LYON), structured="json_object")
     parts = [{"type": "text", "text": "Be brief."}]
     user = {"role": "user", "content": "A city."}
 
@@ -150,14 +154,14 @@ def test_system_message_that_is_there_is_kept(play: Any) -> None:
         output_model=City,
     )
 
-    for body in play.asked:
+    for body in mock_servers.requests:
         assert [m["role"] for m in body["messages"]] == ["system", "user"]
         said = str(body["messages"][0]["content"])
         assert said.index("Be brief.") < said.index(TOLD) < said.index("people")
 
 
 def test_attempts_and_usage_of_all_steps_are_counted(engine_for: Any, chat: Any) -> None:
-    """Retries and misfits cost, and the result says so."""
+    """The result counts retries and answers that did not fit."""
     replies = iter([503, "no", "no", 503, LYON])
 
     def handler(_: Any, connection: Any) -> None:
@@ -177,7 +181,7 @@ def test_attempts_and_usage_of_all_steps_are_counted(engine_for: Any, chat: Any)
 
 
 def test_server_that_is_not_there_gives_no_verdict(engine_for: Any) -> None:
-    """The prompt fails as it would without a probe, and the next one probes again."""
+    """The prompt fails as without a probe, and the next one probes again."""
     engine, _ = engine_for(lambda _, c: c.reply({}))
     nowhere = engine.config.model_copy(update={"endpoint": "http://127.0.0.1:9", "max_retries": 0})
 
@@ -189,7 +193,7 @@ def test_server_that_is_not_there_gives_no_verdict(engine_for: Any) -> None:
 
 
 def _crashes_at(schema: str, text: str, chat: Any) -> Any:
-    """What llama-cpp-python does: a 500 for a format that it does not have, a 200 for others."""
+    """A server like llama-cpp-python: a 500 for a format that it lacks, a 200 for others."""
 
     def handler(request: Any, connection: Any) -> None:
         if schema in str(request.json.get("response_format")):
@@ -203,7 +207,7 @@ def _crashes_at(schema: str, text: str, chat: Any) -> Any:
 def test_server_that_crashes_at_schemas_is_found_by_the_probe(
     engine_for: Any, chat: Any, caplog: Any
 ) -> None:
-    """A 500 with a schema and a 200 without it is a step down; a batch pays for it once."""
+    """A 500 with a schema and a 200 without it proves it; a batch probes once."""
     engine, server = engine_for(_crashes_at("json_schema", LYON, chat), retry_wait=0.001)
 
     outputs = engine.generate(["A city."] * 5, output_model=City)
@@ -216,7 +220,7 @@ def test_server_that_crashes_at_schemas_is_found_by_the_probe(
 
 
 def test_server_that_crashes_at_one_schema_is_remembered(engine_for: Any, chat: Any) -> None:
-    """Once it has failed in every attempt; the next prompt does not ask for the schema."""
+    """If every attempt failed, the next prompt does not ask for that schema."""
     engine, server = engine_for(
         _crashes_at("json_schema", LYON, chat),
         structured="json_schema",
@@ -232,8 +236,8 @@ def test_server_that_crashes_at_one_schema_is_remembered(engine_for: Any, chat: 
     assert len(server.requests) == 4
 
 
-def test_one_crash_is_no_proof(engine_for: Any, chat: Any) -> None:
-    """Without retries the step below answers, and the next prompt tries the schema again."""
+def test_one_crash_proves_nothing(engine_for: Any, chat: Any) -> None:
+    """Without retries the next strategy answers, and the next prompt tries the schema again."""
     engine, _ = engine_for(
         _crashes_at("json_schema", LYON, chat), structured="json_schema", max_retries=0
     )
@@ -245,7 +249,7 @@ def test_one_crash_is_no_proof(engine_for: Any, chat: Any) -> None:
 
 
 def test_server_that_crashes_at_everything_is_asked_once_more(engine_for: Any) -> None:
-    """Then it is the server and not the format; the first failure is the error."""
+    """Then the format is not the cause; the first failure is the error."""
 
     def handler(request: Any, connection: Any) -> None:
         kind = str((request.json.get("response_format") or {}).get("type"))
@@ -262,7 +266,7 @@ def test_server_that_crashes_at_everything_is_asked_once_more(engine_for: Any) -
 
 @pytest.mark.parametrize("status", [501, 502, 503, 504])
 def test_busy_gateway_says_nothing_of_the_format(engine_for: Any, status: int) -> None:
-    """No step down, and nothing learnt."""
+    """The strategy stays, and nothing is remembered."""
     engine, server = engine_for(
         lambda _, c: c.reply({"error": {"message": "busy"}}, status=status),
         structured="json_schema",
@@ -276,7 +280,7 @@ def test_busy_gateway_says_nothing_of_the_format(engine_for: Any, status: int) -
 
 
 def test_stream_of_a_server_that_crashes_at_schemas(engine_for: Any, chunk: Any) -> None:
-    """A stream takes the same step down, since nothing was delivered yet."""
+    """A stream uses the next strategy too, since nothing was delivered yet."""
 
     def handler(request: Any, connection: Any) -> None:
         if "json_schema" in str(request.json.get("response_format")):

@@ -59,7 +59,7 @@ class Tagged(BaseModel):
 
 
 class Loose(BaseModel):
-    """A union that nothing decides, an enum, a date, and what may be left out."""
+    """A union without a tag, an enum, a date and an optional field."""
 
     value: int | str
     colour: Colour
@@ -75,20 +75,20 @@ class Constrained(BaseModel):
 
 
 class Tree(BaseModel):
-    """A model of itself."""
+    """A model that holds itself."""
 
     label: str
     children: list[Tree] = []
 
 
 class Aliased(BaseModel):
-    """The wire has another name."""
+    """The JSON has another name."""
 
     class_name: str = Field(alias="class")
 
 
 class Names(RootModel[list[str]]):
-    """No object at the root."""
+    """A root that is not an object."""
 
 
 @dataclass
@@ -124,7 +124,7 @@ EVERY = [
 
 @pytest.mark.parametrize("model", EVERY, ids=str)
 def test_every_type_is_asked_for_and_parsed(model: Any) -> None:
-    """The server gets its schema, and what comes back is an instance of it."""
+    """The server gets its schema, and the parsed answer is an instance."""
     with EngineConfig(backend="mock", model="mock").engine as engine:
         (output,) = engine.generate("Anything.", output_model=model)
 
@@ -136,7 +136,7 @@ def test_every_type_is_asked_for_and_parsed(model: Any) -> None:
 
 
 def test_a_schema_is_an_output_model_as_well() -> None:
-    """What fits it is given as plain values, references followed."""
+    """An answer that fits is given as plain values; references are followed."""
     schema = Nested.model_json_schema()
     with EngineConfig(backend="mock", model="mock").engine as engine:
         (output,) = engine.generate("Anything.", output_model=schema)
@@ -148,16 +148,18 @@ def test_a_schema_is_an_output_model_as_well() -> None:
     assert Nested.model_validate(output.parsed)
 
 
-def test_what_does_not_fit_a_schema_is_said(play: Any) -> None:
-    """The ladder is climbed for a schema too, and its end names the place and the reason."""
+def test_answer_that_does_not_fit_a_schema_is_an_error(mock_servers: Any) -> None:
+    """All strategies are tried for a schema too, and the error has the path and the reason."""
     schema = {"type": "object", "properties": {"age": {"type": "integer", "maximum": 120}}}
-    engine = play.engine('{"age": 130}', '{"age": 131}', '{"age": 132}', structured="json_schema")
+    engine = mock_servers.engine(
+        '{"age": 130}', '{"age": 131}', '{"age": 132}', structured="json_schema"
+    )
 
     (result,) = engine.results("Old?", output_model=schema)
 
     assert isinstance(result.error, StructuredOutputError)
     assert "$.age: 132 is greater than the maximum of 120" in str(result.error)
-    assert play.formats == ["json_schema", "json_object", "json_object"]
+    assert mock_servers.formats == ["json_schema", "json_object", "json_object"]
 
 
 @pytest.mark.parametrize("schema", [{"type": "objekt"}, {"const": object()}], ids=["type", "value"])
@@ -167,14 +169,14 @@ def test_what_is_no_schema_is_refused(schema: Any) -> None:
         shape_of(schema)
 
 
-def test_json_mode_is_left_out_where_the_root_is_no_object(play: Any) -> None:
-    """JSON mode gives objects only, so a list is asked for in words."""
-    engine = play.engine("Paris.", "no", '["a", "b"]')
+def test_json_mode_is_left_out_for_a_root_that_is_not_an_object(mock_servers: Any) -> None:
+    """JSON mode gives only objects, so the prompt asks for a list in words."""
+    engine = mock_servers.engine("Paris.", "no", '["a", "b"]')
 
     (output,) = engine.generate("Names.", output_model=Names)
 
     assert output.parsed.root == ["a", "b"]
-    assert play.formats == [None, None]
+    assert mock_servers.formats == [None, None]
     assert output.schema_strategy == "repair"
 
 
@@ -183,8 +185,8 @@ def test_json_mode_is_left_out_where_the_root_is_no_object(play: Any) -> None:
     ["City", 7, Point(x=1, y=2), object()],
     ids=["name", "number", "instance", "object"],
 )
-def test_what_is_no_type_is_refused(model: Any) -> None:
-    """An instance, a name or an arbitrary object is an error before anything is sent."""
+def test_value_that_is_not_a_type_is_refused(model: Any) -> None:
+    """An instance, a name or any other object is an error before anything is sent."""
     with EngineConfig(backend="mock", model="mock").engine as engine:
         (result,) = engine.results("Anything.", output_model=model)
 
@@ -195,7 +197,7 @@ def test_what_is_no_type_is_refused(model: Any) -> None:
 
 
 def test_schema_of_the_model_is_never_changed() -> None:
-    """Pydantic keeps schemas, so what is sent is a copy."""
+    """Pydantic caches schemas, so a copy is sent."""
     before = deepcopy(Tree.model_json_schema())
 
     shape_of(Tree).schema["$defs"].clear()  # type: ignore[attr-defined]  # on purpose
@@ -206,7 +208,7 @@ def test_schema_of_the_model_is_never_changed() -> None:
 
 
 def test_name_fits_the_wire() -> None:
-    """OpenAI takes 64 letters, digits, dashes and underscores."""
+    """OpenAI takes at most 64 letters, digits, dashes and underscores."""
     long = type("Ünicode" + "x" * 80, (Point,), {})
 
     assert shape_of(RootModel[list[int]]).name == "RootModel_list_int_"

@@ -1,4 +1,4 @@
-"""Schemas in OpenAI's strict dialect, and the answers that they give."""
+"""Schemas in OpenAI's strict dialect, and the answers to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Dog(BaseModel):
 
 
 class Owner(BaseModel):
-    """All that the dialect can say."""
+    """All that the dialect supports."""
 
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
     pets: list[Cat | Dog] = []
@@ -65,7 +65,7 @@ def test_every_object_is_closed_and_every_property_required() -> None:
 
 
 def test_result_is_a_schema_of_supported_keywords() -> None:
-    """No reference at the root, none with neighbours, no default, no oneOf."""
+    """No reference at the root or beside other keywords, no default and no oneOf."""
     schema = strict_schema(shape_of(Owner))
     text = json.dumps(schema)
 
@@ -79,7 +79,7 @@ def test_result_is_a_schema_of_supported_keywords() -> None:
 
 
 def test_optional_becomes_nullable_once() -> None:
-    """What may be left out may be null; what may be null already stays as it is."""
+    """An optional field may be null; a field that may be null already stays as it is."""
     properties = strict_schema(shape_of(Owner))["properties"]
 
     assert properties["age"]["anyOf"][1] == {"type": "null"}
@@ -89,7 +89,7 @@ def test_optional_becomes_nullable_once() -> None:
 
 
 def test_shape_stays_as_it_is() -> None:
-    """The rewriting copies."""
+    """The conversion copies."""
     shape = shape_of(Owner)
     before = deepcopy(shape.schema)
 
@@ -135,7 +135,7 @@ class Link(BaseModel):
 
 
 class Deep(BaseModel):
-    """The fault lies in a definition."""
+    """The unsupported part is in a definition."""
 
     links: list[Link]
 
@@ -163,8 +163,8 @@ class Own(BaseModel):
     ],
     ids=str,
 )
-def test_what_the_dialect_cannot_say_is_named(model: Any, path: str, words: str) -> None:
-    """The message has the path, the keyword and the way out."""
+def test_unsupported_keyword_is_named(model: Any, path: str, words: str) -> None:
+    """The message has the path, the keyword and what to do."""
     with pytest.raises(InvalidRequestError) as caught:
         strict_schema(shape_of(model))
 
@@ -183,7 +183,7 @@ class StrictBackend(Backend):
 
 
 def ask(*replies: str, model: Any = Owner, **config: Any) -> tuple[Any, list[Any]]:
-    """The result of a strict engine whose server says this, and what the server was asked."""
+    """The result of a strict engine whose server says this, and the requests to the server."""
     with MockServer(script=Script(replies=replies)) as server:
         fields = {"backend": "strict", "model": "mock", "endpoint": server.root_url}
         engine = Engine(EngineConfig(**(fields | config)), StrictBackend)
@@ -192,7 +192,7 @@ def ask(*replies: str, model: Any = Owner, **config: Any) -> tuple[Any, list[Any
 
 
 def test_strict_engine_sends_the_strict_schema_and_parses_its_answers() -> None:
-    """The reference mock answers in the schema with every property there."""
+    """The mock server answers in the schema, with every property."""
     result, (body,) = ask()
 
     sent = body["response_format"]["json_schema"]
@@ -202,7 +202,7 @@ def test_strict_engine_sends_the_strict_schema_and_parses_its_answers() -> None:
 
 
 def test_null_for_what_was_left_out_becomes_the_default() -> None:
-    """In lists and unions too; a null that the model takes stays."""
+    """In lists and unions too; a null that the model accepts stays."""
     answer = {
         "pet": {"kind": "cat", "lives": None},
         "pets": [{"kind": "dog", "name": None}, {"kind": "cat", "lives": None}],
@@ -221,7 +221,7 @@ def test_null_for_what_was_left_out_becomes_the_default() -> None:
 
 
 def test_null_for_what_is_required_is_still_wrong() -> None:
-    """Only what may be left out is left out."""
+    """Null stands only for an optional field."""
     answer = {"pet": None, "pets": [], "best": None, "age": 1, "mail": None, "friends": []}
 
     result, _ = ask(json.dumps(answer), "no", "no")
@@ -230,7 +230,7 @@ def test_null_for_what_is_required_is_still_wrong() -> None:
 
 
 def test_null_is_kept_where_no_strict_schema_was_sent() -> None:
-    """In JSON mode nobody asked for nulls, so one where none belongs is wrong."""
+    """JSON mode asks for no nulls, so one that the model does not accept is wrong."""
     answer = '{"kind": "cat", "lives": null}'
 
     result, _ = ask(answer, answer, model=Cat, structured="json_object")
@@ -239,7 +239,7 @@ def test_null_is_kept_where_no_strict_schema_was_sent() -> None:
 
 
 def test_model_that_cannot_be_said_is_refused_before_anything_is_sent() -> None:
-    """The prompt's own result holds the error; JSON mode is the way out that it names."""
+    """The error is the prompt's result, and recommends JSON mode."""
     refused, nothing = ask(model=Free)
     answered, asked = ask('{"data": {"a": 1}}', model=Free, structured="json_object")
 

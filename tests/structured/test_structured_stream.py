@@ -1,4 +1,4 @@
-"""stream with an output_model: text as it comes, the verdict at the end, never silence."""
+"""stream with an output_model: the text as it comes, and its value or an error at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LYON = '{"name": "Lyon", "people": 520000}'
 
 
 class City(BaseModel):
-    """What is asked for."""
+    """The output model."""
 
     name: str
     people: int
@@ -36,17 +36,17 @@ def read(deltas: Any) -> tuple[list[Any], CallError | None]:
     return read, None
 
 
-def test_last_delta_has_what_the_text_means(play: Any) -> None:
+def test_last_delta_has_what_the_text_means(mock_servers: Any) -> None:
     """Texts come first and join to the JSON that was parsed."""
-    engine = play.engine()
+    engine = mock_servers.engine()
 
     *texts, last = engine.stream("A city.", output_model=City)
 
     text = "".join(d.text for d in texts)
     assert last.parsed == City.model_validate_json(text)
     assert len([d for d in texts if d.text]) > 1
-    assert play.asked[0]["stream"] is True
-    assert len(play.probes) == 1
+    assert mock_servers.requests[0]["stream"] is True
+    assert len(mock_servers.probes) == 1
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_last_delta_has_what_the_text_means(play: Any) -> None:
     ],
 )
 def test_answer_that_does_not_fit_raises_after_its_last_delta(
-    play: Any, reply: str, error: type, words: str
+    mock_servers: Any, reply: str, error: type, words: str
 ) -> None:
-    """Everything that came was delivered, and the error holds it once more."""
-    engine = play.engine(reply, structured="json_schema")
+    """All text was delivered, and the error holds it too."""
+    engine = mock_servers.engine(reply, structured="json_schema")
 
     deltas, raised = read(engine.stream("A city.", output_model=City))
 
@@ -71,12 +71,12 @@ def test_answer_that_does_not_fit_raises_after_its_last_delta(
     assert words in str(raised)
     assert raised.partial.outputs[0].text == reply
     assert all(d.parsed is None for d in deltas)
-    assert len(play.asked) == 1
+    assert len(mock_servers.requests) == 1
 
 
-def test_cut_answer_is_told_apart(play: Any) -> None:
-    """The token limit is named, not the JSON."""
-    engine = play.engine(LYON, structured="json_schema", sampling={"max_tokens": 4})
+def test_cut_answer_is_told_apart(mock_servers: Any) -> None:
+    """The error names the token limit, not the JSON."""
+    engine = mock_servers.engine(LYON, structured="json_schema", sampling={"max_tokens": 4})
 
     deltas, raised = read(engine.stream("A city.", output_model=City))
 
@@ -84,28 +84,30 @@ def test_cut_answer_is_told_apart(play: Any) -> None:
     assert raised.partial.outputs[0].text == "".join(d.text for d in deltas)
 
 
-def test_server_that_does_not_enforce_is_asked_in_json_mode(play: Any) -> None:
-    """The probe saves the stream from a promise that is not kept; fences are bearable there."""
-    engine = play.engine("Paris.", f"```json\n{LYON}\n```")
+def test_server_that_does_not_enforce_is_asked_in_json_mode(mock_servers: Any) -> None:
+    """The probe finds it before the stream; JSON mode may have fences."""
+    engine = mock_servers.engine("Paris.", f"```json\n{LYON}\n```")
 
     *_, last = engine.stream("A city.", output_model=City)
 
     assert last.parsed == City(name="Lyon", people=520000)
-    assert play.formats == ["json_object"]
+    assert mock_servers.formats == ["json_object"]
 
 
-def test_refused_format_goes_one_step_down(play: Any) -> None:
-    """Nothing was delivered yet, so a 400 can be climbed down from."""
-    engine = play.engine(LYON, request=play.refusing("json_schema"), structured="json_schema")
+def test_refused_format_is_followed_by_the_next(mock_servers: Any) -> None:
+    """Nothing was delivered yet, so the next strategy can be used after a 400."""
+    engine = mock_servers.engine(
+        LYON, request=mock_servers.refusing("json_schema"), structured="json_schema"
+    )
 
     *_, last = engine.stream("A city.", output_model=City)
 
     assert last.parsed == City(name="Lyon", people=520000)
-    assert play.formats == ["json_schema", "json_object"]
+    assert mock_servers.formats == ["json_schema", "json_object"]
 
 
 def test_error_in_mid_stream_is_not_a_refusal(engine_for: Any, chunk: Any) -> None:
-    """What was delivered is not asked for a second time in another format."""
+    """Delivered text is not asked for again in another format."""
     read_first = threading.Event()
 
     def handler(_: Any, connection: Any) -> None:
@@ -128,7 +130,7 @@ def test_error_in_mid_stream_is_not_a_refusal(engine_for: Any, chunk: Any) -> No
 
 
 def test_whitespace_loop_hangs_up(engine_for: Any, chunk: Any) -> None:
-    """A model that only blanks out is cut off instead of paid for to its token limit."""
+    """A model that writes only blanks is cut off before its token limit."""
     gone = threading.Event()
 
     def handler(_: Any, connection: Any) -> None:
@@ -153,7 +155,7 @@ def test_whitespace_loop_hangs_up(engine_for: Any, chunk: Any) -> None:
 
 
 def test_stream_of_text_may_hold_any_whitespace(engine_for: Any, chunk: Any) -> None:
-    """Without an output_model blanks are the model's business."""
+    """Without an output_model any blanks are text."""
 
     def handler(_: Any, connection: Any) -> None:
         connection.start_sse()

@@ -1,4 +1,4 @@
-"""Tools given as functions, models or schemas, and what is sent of them."""
+"""Tools given as functions, models or schemas, and what is sent for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA = {"name": "add", "parameters": {"type": "object", "properties": {}}}
 
 
 def test_function_becomes_a_tool() -> None:
-    """Name, docstring and parameters, with what has no default required."""
+    """Name, docstring and parameters; those without a default are required."""
     (tool,) = as_tools([weather])
 
     function = tool["function"]
@@ -54,7 +54,7 @@ def test_model_becomes_a_tool() -> None:
 
 @pytest.mark.parametrize("given", [SCHEMA, {"type": "function", "function": SCHEMA}])
 def test_schema_is_taken_whole_or_as_the_function_alone(given: dict[str, Any]) -> None:
-    """Both spellings that people have are sent in OpenAI's."""
+    """Both common spellings are sent in OpenAI's."""
     assert as_tools([given]) == ({"type": "function", "function": SCHEMA},)
 
 
@@ -72,14 +72,14 @@ def _anything(*cities: str) -> None: ...
         ({"function": {"parameters": {}}}, "tool 0 has no function name"),
     ],
 )
-def test_what_is_no_tool_is_refused(given: Any, words: str) -> None:
+def test_value_that_is_not_a_tool_is_refused(given: Any, words: str) -> None:
     """One line names the tool and says what to give."""
     with pytest.raises(InvalidRequestError, match=words):
         as_tools([given])
 
 
 def test_engine_calls_with_any_of_them() -> None:
-    """A forced call of a function's tool comes back with arguments that the function takes."""
+    """A forced call of a function's tool has arguments that the function takes."""
     with EngineConfig(backend="mock", model="mock").engine as engine:
         (output,) = engine.generate("Weather?", tools=[weather, Clock], tool_choice="required")
 
@@ -88,7 +88,7 @@ def test_engine_calls_with_any_of_them() -> None:
 
 
 def test_tools_go_over_the_wire(raw_server: Callable[[Any], Any], chat: Any) -> None:
-    """The request holds OpenAI's spelling."""
+    """The request has OpenAI's spelling."""
     server = raw_server(lambda _, c: c.reply(chat()))
     config = EngineConfig(backend="openai_compatible", model="m", endpoint=server.url)
 

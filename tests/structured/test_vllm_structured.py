@@ -1,7 +1,7 @@
-"""What the library makes of a real vLLM: its answers are recorded, and replayed by default.
+"""Structured output of a real vLLM, whose answers are recorded and replayed by default.
 
-To ask a server instead: ``VLLM_BASE_URL=http://host:port pytest tests/structured -k vllm``. How
-they were recorded is in docs/vllm_server.md.
+To ask a server instead: ``VLLM_BASE_URL=http://host:port pytest tests/structured -k vllm``.
+docs/vllm_server.md says how the answers were recorded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARAMETERS = {
     "required": ["city"],
     "additionalProperties": False,
 }
-# Without "strict" vLLM holds a call to the name alone, and a small model adds arguments.
+# Without "strict" vLLM enforces only the name of a call, and a small model adds arguments.
 WEATHER = {
     "type": "function",
     "function": {"name": "weather", "strict": True, "parameters": PARAMETERS},
@@ -61,7 +61,7 @@ def test_streamed_schema_answer_ends_in_its_value(vllm_engine: Engine) -> None:
 
 
 def test_cut_answer_is_refused_as_cut(vllm_engine: Engine) -> None:
-    """A token limit in the middle of the JSON is no value, and is paid for once."""
+    """JSON that the token limit cut is an error, and is sent once."""
     cut = SamplingParams(temperature=0, max_tokens=5)
 
     (result,) = vllm_engine.results(ASK, cut, output_model=Person)
@@ -73,7 +73,7 @@ def test_cut_answer_is_refused_as_cut(vllm_engine: Engine) -> None:
 
 
 def test_choice_holds_the_answer_to_one_of_the_words(vllm_engine: Engine) -> None:
-    """Guided decoding of vLLM's own passes through, in its present name."""
+    """The guided decoding of vLLM is sent by its present name."""
     choice = SamplingParams(
         temperature=0, max_tokens=8, structured_outputs={"choice": ["vermilion", "ochre"]}
     )
@@ -93,7 +93,7 @@ def test_tool_call_comes_whole(vllm_engine: Engine) -> None:
 
 
 def test_streamed_tool_call_joins_to_the_same(vllm_engine: Engine) -> None:
-    """The fragments of a streamed call have one index, one name, and join to its arguments."""
+    """The fragments of a streamed call have one index and one name, and join to its arguments."""
     deltas = vllm_engine.stream(ASK_WEATHER, GREEDY, tools=[WEATHER], tool_choice="required")
 
     fragments = [fragment for delta in deltas for fragment in delta.tool_calls]
@@ -103,7 +103,7 @@ def test_streamed_tool_call_joins_to_the_same(vllm_engine: Engine) -> None:
 
 
 def test_stream_joins_to_the_whole_answer(vllm_engine: Engine) -> None:
-    """Token by token or at once, greedy text is the same, and its end says why it ended."""
+    """Greedy text is the same streamed and whole, with the same finish reason."""
     params = SamplingParams(temperature=0, max_tokens=24)
 
     deltas = list(vllm_engine.stream("Count from 1 to 300.", params))

@@ -1,4 +1,4 @@
-"""Telling a loop of blanks from formatting."""
+"""A loop of blanks differs from formatting."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llmengine.structured.validation import LONGEST, WhitespaceWatch, ends_in_lo
 def test_blanks_between_the_parts_count_wherever_they_are_cut(
     text: str, loops: bool, size: int
 ) -> None:
-    """Blanks inside of a string are text."""
+    """Blanks inside a string are text."""
     watch = WhitespaceWatch()
 
     pieces = [text[i : i + size] for i in range(0, len(text), size)]

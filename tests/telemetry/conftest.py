@@ -1,4 +1,4 @@
-"""Mock servers that keep their own books, and what OpenTelemetry was told."""
+"""Mock servers that count their own usage, and what OpenTelemetry received."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Shop:
-    """One mock server, an engine aimed at it, and the usage that the server has written down."""
+class CountedServer:
+    """One mock server, an engine for it, and the usage that the server has counted."""
 
     engine: Engine
     server: MockServer
-    written: list[Usage] = field(default_factory=list)
+    usages: list[Usage] = field(default_factory=list)
 
     @property
-    def told(self) -> Usage:
-        """All that the server generated, whether it arrived or not."""
-        return sum(self.written, Usage())
+    def generated(self) -> Usage:
+        """The usage of all that the server generated, whether or not it arrived."""
+        return sum(self.usages, Usage())
 
     @property
     def totals(self) -> Totals:
@@ -49,20 +49,22 @@ def _usage(body: Any) -> Usage:
 
 
 @pytest.fixture
-def shop(request: Any) -> Iterator[Callable[..., Shop]]:
-    """Opens a shop: ``replies`` and ``faults`` are the server's, the rest the engine's."""
+def counted_server(request: Any) -> Iterator[Callable[..., CountedServer]]:
+    """Starts a mock server with ``replies`` and ``faults``, and makes its engine."""
     with ExitStack() as servers:
 
-        def start(replies: Any = (), faults: Any = (), usage: Any = None, **config: Any) -> Shop:
-            written: list[Usage] = []
+        def start(
+            replies: Any = (), faults: Any = (), usage: Any = None, **config: Any
+        ) -> CountedServer:
+            usages: list[Usage] = []
 
             def reply(body: Any, _: Any) -> Any:
                 body["usage"].update(usage or {})
-                written.append(_usage(body))
+                usages.append(_usage(body))
                 return body
 
             def events(chunks: Any, _: Any) -> Any:
-                written.extend(_usage(chunk) for chunk in chunks if chunk.get("usage"))
+                usages.extend(_usage(chunk) for chunk in chunks if chunk.get("usage"))
                 return chunks
 
             behaviour = Behaviour(reply=reply, events=events)
@@ -75,13 +77,16 @@ def shop(request: Any) -> Iterator[Callable[..., Shop]]:
                 "name": request.node.nodeid,
                 "structured": "json_schema",
             }
-            return Shop(EngineConfig(**(fields | config)).engine, server, written)
+            return CountedServer(EngineConfig(**(fields | config)).engine, server, usages)
 
         yield start
 
 
-class Told:
-    """What OpenTelemetry's SDK was told; it takes its providers once a process."""
+class Exported:
+    """The spans and metrics that OpenTelemetry's SDK received.
+
+    Its providers are set once per process.
+    """
 
     def __init__(self) -> None:
         sdk = pytest.importorskip("opentelemetry.sdk")
@@ -108,7 +113,7 @@ class Told:
         self.tracer = tracers.get_tracer("the caller")
 
     def forget(self) -> None:
-        """Start a test from nothing."""
+        """Drop what earlier tests have sent."""
         self._spans.clear()
         self._metrics.get_metrics_data()
 
@@ -125,7 +130,7 @@ class Told:
 
     @property
     def points(self) -> dict[str, list[Any]]:
-        """The data points of each metric since the last look."""
+        """The data points of each metric since the last call."""
         data = self._metrics.get_metrics_data()
         if data is None:
             return {}
@@ -134,14 +139,14 @@ class Told:
 
 
 @pytest.fixture(scope="session")
-def providers() -> Told:
+def providers() -> Exported:
     """OpenTelemetry, set up for the rest of the process."""
-    return Told()
+    return Exported()
 
 
 @pytest.fixture
-def told(providers: Told, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What OpenTelemetry is told in this test; contents are not captured."""
+def exported(providers: Exported, monkeypatch: pytest.MonkeyPatch) -> Exported:
+    """What OpenTelemetry received in this test; contents are not captured."""
     monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
     providers.forget()
     return providers

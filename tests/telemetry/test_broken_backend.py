@@ -13,19 +13,19 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 
 class Broken(SpanProcessor):
-    """A processor of a user's own, which raises at one of its two moments."""
+    """A processor of the user that raises at one of its two hooks."""
 
     def __init__(self) -> None:
         self.breaks_at = ""
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
-        """Raise if a span's start is the moment."""
+        """Raise if it is to fail at a span's start."""
         del span, parent_context
         if self.breaks_at == "start":
             raise RuntimeError("the collector is gone")
 
     def on_end(self, span: Any) -> None:
-        """Raise if a span's end is the moment."""
+        """Raise if it is to fail at a span's end."""
         del span
         if self.breaks_at == "end":
             raise RuntimeError("the collector is gone")
@@ -42,9 +42,9 @@ def broken(providers: Any) -> Broken:
 
 
 @pytest.mark.parametrize("moment", ["start", "end"])
-def test_answers_come_without_their_spans(shop: Any, broken: Broken, moment: str) -> None:
+def test_answers_come_without_their_spans(counted_server: Any, broken: Broken, moment: str) -> None:
     """Whole and streamed, and the usage is counted."""
-    engine = shop().engine
+    engine = counted_server().engine
     broken.breaks_at = moment
     try:
         results = engine.results(["a", "b"])

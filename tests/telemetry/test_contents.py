@@ -1,4 +1,4 @@
-"""Prompts and answers in spans: only when asked for, and never a key."""
+"""Prompts and answers in spans: only if asked for, and never a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 class City(BaseModel):
-    """What the answer is not."""
+    """A model that the answer does not fit."""
 
     name: str
 
@@ -27,25 +27,29 @@ def messages(span: Any, side: str) -> Any:
 
 
 @pytest.mark.parametrize("value", [None, "false", "no_content", "event_only"])
-def test_not_unless_asked_for(shop: Any, told: Any, monkeypatch: Any, value: Any) -> None:
-    """Nothing of prompt or answer is in a span, not even in the message of an error."""
+def test_not_unless_asked_for(
+    counted_server: Any, exported: Any, monkeypatch: Any, value: Any
+) -> None:
+    """A span has nothing of prompt or answer, also not in the message of an error."""
     if value is not None:
         monkeypatch.setenv(SWITCH, value)
-    s = shop(replies=[ANSWER] * 9)
+    s = counted_server(replies=[ANSWER] * 9)
 
     s.engine.results(PROMPT)
     list(s.engine.stream(PROMPT))
     s.engine.results(PROMPT, output_model=City, tools=[TOOL])
 
-    assert [span.status.status_code.name for span in told.spans] == ["UNSET", "UNSET", "ERROR"]
-    assert "Ada" not in "".join(span.to_json() for span in told.spans)
+    assert [span.status.status_code.name for span in exported.spans] == ["UNSET", "UNSET", "ERROR"]
+    assert "Ada" not in "".join(span.to_json() for span in exported.spans)
 
 
 @pytest.mark.parametrize("value", ["true", "TRUE", "SPAN_ONLY", "span_and_event"])
-def test_prompt_and_answer(shop: Any, told: Any, monkeypatch: Any, value: str) -> None:
-    """With the switch on, both are there in the conventions' format."""
+def test_prompt_and_answer(
+    counted_server: Any, exported: Any, monkeypatch: Any, value: str
+) -> None:
+    """With the switch on, both are there in the format of the conventions."""
     monkeypatch.setenv(SWITCH, value)
-    s = shop(replies=[{"content": ANSWER, "reasoning": "hm"}])
+    s = counted_server(replies=[{"content": ANSWER, "reasoning": "hm"}])
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     prompt = [
         {"role": "system", "content": "Be short."},
@@ -54,11 +58,11 @@ def test_prompt_and_answer(shop: Any, told: Any, monkeypatch: Any, value: str) -
 
     s.engine.results(prompt)
 
-    assert messages(told.span, "input") == [
+    assert messages(exported.span, "input") == [
         {"role": "system", "parts": [{"type": "text", "content": "Be short."}]},
         {"role": "user", "parts": [{"type": "text", "content": PROMPT}, {"type": "image_url"}]},
     ]
-    assert messages(told.span, "output") == [
+    assert messages(exported.span, "output") == [
         {
             "role": "assistant",
             "parts": [
@@ -70,8 +74,8 @@ def test_prompt_and_answer(shop: Any, told: Any, monkeypatch: Any, value: str) -
     ]
 
 
-def test_tools(shop: Any, told: Any, monkeypatch: Any) -> None:
-    """Definitions, calls and their answers are told."""
+def test_tools(counted_server: Any, exported: Any, monkeypatch: Any) -> None:
+    """Definitions, calls and their results are there."""
     monkeypatch.setenv(SWITCH, "true")
     called = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     prompt = [
@@ -79,37 +83,39 @@ def test_tools(shop: Any, told: Any, monkeypatch: Any) -> None:
         {"role": "assistant", "content": None, "tool_calls": [called]},
         {"role": "tool", "tool_call_id": "c1", "content": "rain"},
     ]
-    s = shop(replies=[{"content": None, "tool_calls": [called]}])
+    s = counted_server(replies=[{"content": None, "tool_calls": [called]}])
 
     (result,) = s.engine.results([prompt], tools=[TOOL])
 
     part = {"type": "tool_call", "id": "c1", "name": "look", "arguments": "{}"}
-    _, assistant, tool = messages(told.span, "input")
+    _, assistant, tool = messages(exported.span, "input")
     assert assistant == {"role": "assistant", "parts": [part]}
     answered = {"type": "tool_call_response", "id": "c1", "response": "rain"}
     assert tool == {"role": "tool", "parts": [answered]}
     (new,) = result.unwrap().tool_calls
-    assert messages(told.span, "output")[0]["parts"] == [part | {"id": new.id}]
-    assert json.loads(told.span.attributes["gen_ai.tool.definitions"]) == [TOOL]
+    assert messages(exported.span, "output")[0]["parts"] == [part | {"id": new.id}]
+    assert json.loads(exported.span.attributes["gen_ai.tool.definitions"]) == [TOOL]
 
 
-def test_an_answer_that_does_not_fit_is_shown(shop: Any, told: Any, monkeypatch: Any) -> None:
-    """Of a failed call, the answer that had come and the whole message are there."""
+def test_an_answer_that_does_not_fit_is_shown(
+    counted_server: Any, exported: Any, monkeypatch: Any
+) -> None:
+    """The span of a failed call has the answer and the whole message."""
     monkeypatch.setenv(SWITCH, "true")
-    s = shop(replies=[ANSWER] * 9)
+    s = counted_server(replies=[ANSWER] * 9)
 
     (result,) = s.engine.results(PROMPT, output_model=City)
 
-    assert messages(told.span, "output")[0]["parts"] == [{"type": "text", "content": ANSWER}]
-    assert told.span.status.description == str(result.error)
+    assert messages(exported.span, "output")[0]["parts"] == [{"type": "text", "content": ANSWER}]
+    assert exported.span.status.description == str(result.error)
 
 
-def test_never_a_key(shop: Any, told: Any, monkeypatch: Any) -> None:
-    """A key that is pasted into a prompt is masked like anywhere else."""
+def test_never_a_key(counted_server: Any, exported: Any, monkeypatch: Any) -> None:
+    """A key that is pasted into a prompt is masked as anywhere else."""
     monkeypatch.setenv(SWITCH, "true")
-    s = shop(api_key="sk-very-secret-key")
+    s = counted_server(api_key="sk-very-secret-key")
 
     s.engine.results("why is sk-very-secret-key refused?")
 
-    assert "sk-very-secret-key" not in told.span.to_json()
-    assert "[redacted]" in told.span.attributes["gen_ai.input.messages"]
+    assert "sk-very-secret-key" not in exported.span.to_json()
+    assert "[redacted]" in exported.span.attributes["gen_ai.input.messages"]

@@ -14,16 +14,16 @@ GREEDY = SamplingParams(temperature=0, max_tokens=6)
 
 @pytest.fixture
 def engine(embedded: Any) -> Any:
-    """The embedded engine, rented by the hour."""
+    """An embedded engine with a price per hour."""
     return embedded.model_copy(update={"price": Price(gpu_hour=3600)}).engine
 
 
-def test_batch_and_stream(engine: Any, told: Any) -> None:
-    """A real server's batch and stream are counted alike, priced by time, and traced."""
+def test_batch_and_stream(engine: Any, exported: Any) -> None:
+    """A batch and a stream of a real server are counted alike, priced by time and traced."""
     batch = BatchSummary.of(engine.results(["Say hello.", "Name a colour."], GREEDY))
     *_, last = engine.stream("Say hello.", GREEDY)
 
-    first, _, streamed = (span.attributes for span in told.spans)
+    first, _, streamed = (span.attributes for span in exported.spans)
     assert batch.answered == batch.attempts == 2
     assert batch.usage.completion_tokens == 12
     assert batch.cost is not None

@@ -51,7 +51,7 @@ def test_known_model_at_its_vendor() -> None:
     ],
 )
 def test_another_vendors_price_is_never_taken(url: str, model: str) -> None:
-    """A server that no list knows has no price, whatever its model is called."""
+    """An unknown server has no price, even if its model has a known name."""
     assert cost(url, model, Usage(10, 10)) is None
 
 

@@ -1,4 +1,4 @@
-"""What is logged, where, and what never is."""
+"""What is logged, where, and what is never logged."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LOGGER = "llmengine"
 
 
 def batches(caplog: Any) -> list[Any]:
-    """The records of whole batches."""
+    """The log records of whole batches."""
     return [record for record in caplog.records if hasattr(record, "llmengine")]
 
 
-def test_one_line_a_batch_with_data(shop: Any, caplog: Any) -> None:
-    """A batch is one line, and the same again as data for machines."""
-    s = shop(price={"input": 1_000_000, "output": 1_000_000})
+def test_one_line_per_batch_with_data(counted_server: Any, caplog: Any) -> None:
+    """A batch is one line, with the same facts as data for machines."""
+    s = counted_server(price={"input": 1_000_000, "output": 1_000_000})
 
     with caplog.at_level(logging.INFO, LOGGER):
         s.engine.results(["a", "b", 7], step_id="extract")
 
     (record,) = batches(caplog)
-    total = s.told.total_tokens
+    total = s.generated.total_tokens
     words = f"(extract): 2 of 3 prompts answered, 2 attempts, {total} tokens, cost {total} USD"
     assert words in record.getMessage()
     data = record.llmengine
@@ -48,9 +48,11 @@ def test_one_line_a_batch_with_data(shop: Any, caplog: Any) -> None:
         ([], {"input": 0, "output": 0}, "cost 0 USD"),
     ],
 )
-def test_the_unknown_is_said(shop: Any, caplog: Any, faults: Any, price: Any, words: str) -> None:
+def test_the_unknown_is_said(
+    counted_server: Any, caplog: Any, faults: Any, price: Any, words: str
+) -> None:
     """A sum with an unknown part says "at least", an unknown one says so, and 0 means 0."""
-    s = shop(faults=faults, price=price)
+    s = counted_server(faults=faults, price=price)
 
     with caplog.at_level(logging.INFO, LOGGER):
         s.engine.results(["a", "b"])
@@ -60,7 +62,7 @@ def test_the_unknown_is_said(shop: Any, caplog: Any, faults: Any, price: Any, wo
 
 @pytest.mark.parametrize("status", [400, 503])
 def test_no_prompt_and_no_key_above_debug(raw_server: Any, caplog: Any, status: int) -> None:
-    """A server that throws the prompt and the key back at us does not get them into the log."""
+    """The log does not have them, even if the server quotes both."""
     from llmengine import EngineConfig  # noqa: PLC0415 - beside its use
 
     def echo(request: Any, connection: Any) -> None:
@@ -80,7 +82,7 @@ def test_no_prompt_and_no_key_above_debug(raw_server: Any, caplog: Any, status: 
     assert SECRET not in caplog.text
 
 
-def test_quiet_by_default(shop: Any) -> None:
+def test_quiet_by_default(counted_server: Any) -> None:
     """Without any set-up nothing is printed, not even a warning."""
     code = "import llmengine, logging; logging.getLogger('llmengine').error('loud')"
 

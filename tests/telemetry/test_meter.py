@@ -1,4 +1,4 @@
-"""The meter: totals by engine, runs as differences, and its life in a fork."""
+"""The meter: totals by engine, differences for one run, and its state after a fork."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from llmengine.telemetry.usage import Account
 WHO = Who("e", "m")
 
 
-def test_one_run_is_the_difference_of_two_snapshots(shop: Any) -> None:
-    """What came between two snapshots is told apart from what was before."""
-    s = shop(price={"input": 1, "output": 1})
+def test_one_run_is_the_difference_of_two_snapshots(counted_server: Any) -> None:
+    """It has only the calls between the two."""
+    s = counted_server(price={"input": 1, "output": 1})
     s.engine.results(["before"] * 2)
     before = meter.snapshot()
 
@@ -32,10 +32,10 @@ def test_one_run_is_the_difference_of_two_snapshots(shop: Any) -> None:
     assert totals.cost == pytest.approx(sum(r.cost for r in results))
 
 
-def test_currencies_are_not_added_up(shop: Any) -> None:
-    """Engines of one name that are paid in two currencies have two accounts."""
+def test_currencies_are_not_added_up(counted_server: Any) -> None:
+    """Engines of one name that are paid in two currencies have two totals."""
     for currency in ("EUR", "USD"):
-        s = shop(price={"gpu_hour": 1, "currency": currency})
+        s = counted_server(price={"gpu_hour": 1, "currency": currency})
         s.engine.results("a")
 
     accounts = [who.currency for who in meter.snapshot().engines if who.engine == s.engine.name]
@@ -43,16 +43,16 @@ def test_currencies_are_not_added_up(shop: Any) -> None:
     assert sorted(accounts) == ["EUR", "USD"]
 
 
-def test_snapshot_as_json(shop: Any) -> None:
-    """A snapshot can be written down; what is unknown is null there."""
-    s = shop()
+def test_snapshot_as_json(counted_server: Any) -> None:
+    """A snapshot can be written to a file; unknown values are null."""
+    s = counted_server()
     s.engine.results("a")
 
     entries = json.loads(json.dumps(meter.snapshot().as_dicts()))
 
     (mine,) = (e for e in entries if e["engine"] == s.engine.name)
     assert mine["cost"] is None
-    assert mine["usage"]["prompt_tokens"] == s.told.prompt_tokens
+    assert mine["usage"]["prompt_tokens"] == s.generated.prompt_tokens
 
 
 def test_unknown_counts_stay_unknown() -> None:
@@ -69,7 +69,7 @@ def test_unknown_counts_stay_unknown() -> None:
 
 
 def test_time_is_counted_once_however_many_calls() -> None:
-    """Shares of calls that overlap add up to the time in which any was under way."""
+    """The shares of calls that overlap add up to the time in which any was in flight."""
     account = Account()
     first = account.begin()
     second = account.begin()
@@ -82,7 +82,7 @@ def test_time_is_counted_once_however_many_calls() -> None:
 
 
 def test_time_without_a_call_is_not_counted() -> None:
-    """Nothing is under way, so the clock stands."""
+    """The time stands still while no call is in flight."""
     account = Account()
     account.end(account.begin())
 
@@ -91,9 +91,9 @@ def test_time_without_a_call_is_not_counted() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_starts_from_nothing(shop: Any) -> None:
-    """What the parent has used is not told a second time by its children."""
-    s = shop()
+def test_a_forked_child_starts_from_nothing(counted_server: Any) -> None:
+    """A child does not count the parent's usage again."""
+    s = counted_server()
     s.engine.results("a")
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()

@@ -23,7 +23,7 @@ from llmengine.telemetry.usage import Spending, total_cost
     ids=["nothing", "one_currency", "unsent", "unknown_last", "unknown_first", "two_currencies"],
 )
 def test_total(parts: Any, total: Any) -> None:
-    """The unknown makes all unknown, currencies are never mixed, and what was not sent is free."""
+    """One unknown part makes the sum unknown, currencies stay apart, and unsent calls are free."""
     assert total_cost(parts) == total
 
 

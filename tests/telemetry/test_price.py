@@ -1,4 +1,4 @@
-"""From tokens and hours to money."""
+"""Cost of tokens and hours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ URL = "http://127.0.0.1:1/v1"
 
 
 def cost(price: Price | None, *spent: Usage, uncounted: int = 0, seconds: float = 0.0) -> Any:
-    """The cost of a call that used that."""
+    """The cost of a call with that usage."""
     tariff = tariff_of(price, URL, "m")
     return None if tariff is None else tariff.cost(spent, uncounted, seconds)
 
@@ -30,7 +30,7 @@ def cost(price: Price | None, *spent: Usage, uncounted: int = 0, seconds: float 
     ],
     ids=["prompt", "completion", "cached", "reasoning", "more_cached_than_there_are", "nothing"],
 )
-def test_price_a_million_tokens(usage: Usage, expected: float) -> None:
+def test_price_per_million_tokens(usage: Usage, expected: float) -> None:
     """Cached tokens have their own price; reasoning is part of the completion and paid once."""
     price = Price(input=2, output=8, cached_input=0.5)
 
@@ -43,20 +43,20 @@ def test_cached_tokens_without_a_price_cost_as_others() -> None:
 
 
 def test_requests_add_up() -> None:
-    """A call costs what all its requests cost."""
+    """A call costs the sum of its requests."""
     price = Price(input=1, output=1)
 
     assert cost(price, Usage(1_000_000, 0), Usage(0, 2_000_000)) == 3.0
 
 
 @pytest.mark.parametrize("usage", [Usage(), Usage(10), Usage(None, 10), Usage(total_tokens=20)])
-def test_tokens_that_nobody_told_have_no_price(usage: Usage) -> None:
-    """A count that is missing makes the cost unknown, also beside one that is whole."""
+def test_unknown_count_has_no_price(usage: Usage) -> None:
+    """A missing count makes the cost unknown, also beside a whole one."""
     assert cost(Price(input=1, output=1), Usage(10, 10), usage) is None
 
 
 def test_a_request_of_unknown_usage_has_no_price() -> None:
-    """A request whose usage nobody told may have cost something."""
+    """A request without usage may have cost something."""
     assert cost(Price(input=1, output=1), Usage(10, 10), uncounted=1) is None
 
 
@@ -87,13 +87,13 @@ def test_an_hour_is_paid_whatever_the_tokens() -> None:
     ],
 )
 def test_wrong_prices_are_refused(price: Any, words: str) -> None:
-    """A price that says nothing, or two things, is an error that says how to write it."""
+    """A price that is empty or contradicts itself is an error that shows a right one."""
     with pytest.raises(InvalidFieldError, match=words.replace("{", r"\{").replace(".", r"\.")):
         EngineConfig(backend="mock", model="m", price=price)
 
 
 def test_price_in_an_engines_file(tmp_path: Any) -> None:
-    """YAML may hold a price, and its mistakes name the field."""
+    """YAML may have a price, and the error of a wrong one names the field."""
     file = tmp_path / "engines.yaml"
     file.write_text("- {name: h100, backend: mock, model: m, price: {gpu_hour: 2.5}}")
 

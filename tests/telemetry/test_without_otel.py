@@ -1,4 +1,4 @@
-"""Without OpenTelemetry, or without a provider, nothing of it is touched."""
+"""Without OpenTelemetry, or without a provider, the library does not use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABSENT = "import sys; sys.modules['opentelemetry'] = None\n"
 
 
 def run(code: str) -> str:
-    """What a fresh process prints."""
+    """What a new process prints."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -31,7 +31,7 @@ def test_it_is_not_imported() -> None:
 
 
 def test_it_may_be_missing() -> None:
-    """Calls work where the package does not exist."""
+    """Calls work if the package does not exist."""
     assert run(ABSENT + CALL + "print('done')") == "done\n"
 
 

@@ -1,4 +1,4 @@
-"""An engine over each way of sending, aimed at a raw server."""
+"""An engine for a raw server, over each transport."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SENDERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=SENDERS)
 def sent(request: pytest.FixtureRequest, raw_server: Any) -> Callable[..., Any]:
-    """Makes an engine and its server, once for each way of sending; nothing is tried again."""
+    """Makes an engine without retries and its server, once for each transport."""
 
     def make(handler: Any, **config: Any) -> Any:
         if request.param == "openai":

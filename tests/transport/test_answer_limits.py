@@ -1,4 +1,4 @@
-"""What a server may send: no answer is read beyond its limits, however it is sent."""
+"""No answer is read beyond the configured limits, in any encoding or framing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOMB = 64 * 2**20
 
 
 def endless(begin: bytes, more: bytes, gone: threading.Event, kind: str = "json") -> Any:
-    """A handler that sends without end, and says when the client has hung up."""
+    """A handler that sends without end, and an event that is set when the client has hung up."""
 
     def handler(_: Any, connection: Any) -> None:
         types = {"json": "application/json", "sse": "text/event-stream"}
@@ -59,7 +59,7 @@ def test_endless_body_is_given_up(sent: Any) -> None:
 
 
 def test_endless_stream_is_given_up(sent: Any, chunk: Any) -> None:
-    """What had come is kept."""
+    """The error keeps the text that came."""
     gone = threading.Event()
     comment = b": keep-alive" + b" " * 5000 + b"\n\n"
     first = b"data: " + _json(chunk("Half")) + b"\n\n"
@@ -74,7 +74,7 @@ def test_endless_stream_is_given_up(sent: Any, chunk: Any) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw"])
 def test_bomb_is_given_up_before_it_is_unpacked(sent: Any, encoding: str) -> None:
-    """The limit holds for what it becomes, not only for what is sent."""
+    """The limit holds for the unpacked size, not only for the sent one."""
     body = _packed(b"0" * BOMB, encoding)
     sends = "deflate" if encoding == "raw" else encoding
     engine, server = sent(
@@ -90,7 +90,7 @@ def test_bomb_is_given_up_before_it_is_unpacked(sent: Any, encoding: str) -> Non
 
 
 def test_others_get_their_turn_while_a_bomb_is_unpacked(sent: Any) -> None:
-    """Between any two pieces of 64 KiB the loop does what else there is to do."""
+    """Between two pieces of 64 KiB the loop runs its other tasks."""
     body = gzip.compress(b"0" * BOMB)
     engine, _ = sent(lambda _, c: c.reply(body, headers={"Content-Encoding": "gzip"}))
     turns = 0
@@ -115,7 +115,7 @@ def test_others_get_their_turn_while_a_bomb_is_unpacked(sent: Any) -> None:
 def test_packed_answers_are_read(
     sent: Any, chat: Any, chunk: Any, encoding: str, size: int
 ) -> None:
-    """Whole and streamed, wherever they are cut, and in every spelling of servers."""
+    """Whole and streamed, split anywhere, and in every spelling of the encoding."""
     sends = "deflate" if encoding in {"deflate", "raw"} else "gzip"
     whole = _packed(_json(chat("Hello")), encoding)
     events = [b"data: " + _json(c) + b"\n\n" for c in (chunk("Hel"), chunk("lo"))]
@@ -155,7 +155,7 @@ def test_packed_answer_that_is_cut_or_damaged(sent: Any, chat: Any, harm: Any) -
 
 
 def test_encoding_that_was_not_asked_for(sent: Any) -> None:
-    """It is named, and no attempt is made to read it."""
+    """The error names it, and the body is not read."""
     engine, _ = sent(lambda _, c: c.reply(b"?", headers={"Content-Encoding": "br"}))
 
     (result,) = engine.results("hi")
@@ -165,7 +165,7 @@ def test_encoding_that_was_not_asked_for(sent: Any) -> None:
 
 
 def test_events_of_a_stream_are_counted(sent: Any) -> None:
-    """A million empty events end a stream, not the process."""
+    """A million empty events end the stream, not the process."""
     gone = threading.Event()
     event = b'data: {"choices": []}\n\n'
     engine, _ = sent(
@@ -181,7 +181,7 @@ def test_events_of_a_stream_are_counted(sent: Any) -> None:
 @pytest.mark.parametrize("begin", [b'data: {"a": "', b": ping", b"data: 1\ndata: "])
 @pytest.mark.parametrize("more", [b"a" * 1000, b"data: 1\n" * 100])
 def test_event_without_end(sent: Any, begin: bytes, more: bytes) -> None:
-    """Neither a line nor an event of many lines grows without bound."""
+    """Neither a line nor an event of many lines grows without limit."""
     gone = threading.Event()
     limits = AnswerLimits(wire_bytes=None, body_bytes=None, events=None, event_bytes=100_000)
     engine, _ = sent(endless(begin, more, gone, "sse"), limits=limits)
@@ -193,7 +193,7 @@ def test_event_without_end(sent: Any, begin: bytes, more: bytes) -> None:
 
 
 def test_events_cut_anywhere_are_not_taken_for_a_long_one(sent: Any, chunk: Any) -> None:
-    """A stream that comes byte by byte is read as one that comes at once."""
+    """A stream that comes byte by byte is read like one that comes at once."""
     words = [f"w{n} " for n in range(60)]
     body = b"".join(b"data: " + _json(chunk(w)) + b"\r\n\r\n" for w in words)
     body += b"data: " + _json(chunk(finish="stop")) + b"\r\n\r\n"
@@ -210,7 +210,7 @@ def test_events_cut_anywhere_are_not_taken_for_a_long_one(sent: Any, chunk: Any)
 
 
 def test_lines_of_ollama_are_events(raw_server: Any) -> None:
-    """Newline-delimited JSON has the same bounds."""
+    """Newline-delimited JSON has the same limits."""
     gone = threading.Event()
     line = b'{"message": {"content": ""}, "done": false}\n'
 
@@ -243,7 +243,7 @@ def test_json_that_takes_long_to_read_is_not_read(sent: Any, tmp_path: Any) -> N
 
 
 def test_large_answer_within_the_limits_is_read(sent: Any, chat: Any) -> None:
-    """A long text is no danger."""
+    """A long text is fine."""
     text = "word, " * 500_000
     engine, _ = sent(lambda _, c: c.reply(chat(text)))
 
@@ -251,7 +251,7 @@ def test_large_answer_within_the_limits_is_read(sent: Any, chat: Any) -> None:
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_deep_json_is_one_of_our_errors(sent: Any, chunk: Any, opening: bytes) -> None:
+def test_deep_json_is_a_call_error(sent: Any, chunk: Any, opening: bytes) -> None:
     """Whole and in an event."""
 
     def handler(request: Any, connection: Any) -> None:
@@ -352,8 +352,8 @@ def test_depth_of_ollamas_lines_is_configured(raw_server: Any) -> None:
 @pytest.mark.parametrize(
     "headers", [{"X-Long": "a" * 500_000}, {f"X-{n}": "a" * 99 for n in range(9999)}]
 )
-def test_giant_headers_are_one_of_our_errors(sent: Any, headers: Any, chat: Any) -> None:
-    """The clients bound them, and what they raise is ours."""
+def test_giant_headers_are_a_call_error(sent: Any, headers: Any, chat: Any) -> None:
+    """The HTTP clients limit them, and their error becomes one of this library."""
     engine, _ = sent(lambda _, c: c.reply(chat(), headers=headers))
 
     (result,) = engine.results("hi")
@@ -361,8 +361,8 @@ def test_giant_headers_are_one_of_our_errors(sent: Any, headers: Any, chat: Any)
     assert isinstance(result.error, CallError)
 
 
-def test_asides_are_bounded(raw_server: Any) -> None:
-    """So is what is asked about a server."""
+def test_other_requests_are_limited(raw_server: Any) -> None:
+    """The limits hold for requests for facts about the server too."""
     gone = threading.Event()
     server = raw_server(endless(b'{"data": "', b"a" * 5000, gone))
     config = EngineConfig(backend="vllm_api", model="m", endpoint=server.url, limits=SMALL)
@@ -376,9 +376,9 @@ def test_asides_are_bounded(raw_server: Any) -> None:
 
 
 def test_total_clock_ends_a_stream_that_is_never_waited_for(
-    sent: Any, clock: Any, chunk: Any, aside: Any, until: Any
+    sent: Any, clock: Any, chunk: Any, in_thread: Any, wait_until: Any
 ) -> None:
-    """With a slow reader the next bytes are always there, so that no timer would fire."""
+    """For a slow reader the next bytes are always there, so that no timer would fire."""
     gone = threading.Event()
     event = b"data: " + _json(chunk("more ")) + b"\n\n"
     engine, _ = sent(
@@ -392,7 +392,7 @@ def test_total_clock_ends_a_stream_that_is_never_waited_for(
             if len(read) < 300:
                 clock.advance(0.1)
 
-    error = aside(slowly).exception(60)
+    error = in_thread(slowly).exception(60)
 
     assert isinstance(error, APITimeoutError)
     assert error.clock == "total"
@@ -404,7 +404,7 @@ def test_total_clock_ends_a_stream_that_is_never_waited_for(
 
 
 def test_limits_come_from_a_file(tmp_path: Any) -> None:
-    """As a mapping; what is not named keeps its default."""
+    """The limits are a mapping; a missing one keeps its default."""
     file = tmp_path / "engines.yaml"
     file.write_text(
         "- {name: a, backend: mock, model: m, limits: {body_bytes: 1000, events: null}}", "utf-8"
@@ -425,7 +425,7 @@ def test_limits_come_from_a_file(tmp_path: Any) -> None:
         (1000, "limits are a mapping such as {body_bytes: 1000000}, not 1000"),
     ],
 )
-def test_limits_that_are_none(given: object, said: str) -> None:
+def test_invalid_limits(given: object, said: str) -> None:
     """One line says what is wrong."""
     with pytest.raises(ValueError, match=said.replace("{", r"\{")):
         EngineConfig(backend="mock", model="m", limits=given)

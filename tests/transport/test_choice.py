@@ -1,4 +1,4 @@
-"""Which transport carries a call, and that both carry it alike."""
+"""Which transport a call uses, and that both behave alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _engine(url: str, **config: Any) -> Any:
 
 @pytest.mark.parametrize("using", ["httpcore", "httpx"])
 def test_mock_of_httpx_is_asked(chat: Any, using: str) -> None:
-    """A respx mock answers, whichever of httpx's layers it takes over; nothing is sent."""
+    """A respx mock answers, on any of httpx's layers; nothing is sent."""
     engine = _engine("http://nowhere.invalid/v1")
 
     with respx.mock(using=using) as mock:
@@ -31,7 +31,7 @@ def test_mock_of_httpx_is_asked(chat: Any, using: str) -> None:
 
 
 def test_after_the_mock_the_real_server_is_asked(raw_server: Any, chat: Any) -> None:
-    """The choice is made call by call."""
+    """The transport is chosen for each call."""
     server = raw_server(lambda _, c: c.reply(chat("real")))
     engine = _engine(server.url)
     with respx.mock(assert_all_called=False) as mock:
@@ -45,7 +45,7 @@ def test_after_the_mock_the_real_server_is_asked(raw_server: Any, chat: Any) -> 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_both_transports_carry_a_whole_answer(raw_server: Any, chat: Any, transport: str) -> None:
-    """The same answer, the same headers."""
+    """They send the same headers and give the same answer."""
     server = raw_server(lambda _, c: c.reply(chat("hello")))
     engine = _engine(server.url, transport=transport, headers={"X-Team": "a"})
 

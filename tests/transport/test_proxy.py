@@ -1,4 +1,4 @@
-"""An HTTP proxy named by the environment, which both transports keep to."""
+"""The HTTP proxy of the environment, which both transports use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def through(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Sets the proxy of the environment for connections that are made from now on."""
+    """Sets the proxy of the environment for new connections."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -33,7 +33,7 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 def test_requests_go_through_the_proxy(
     raw_server: Any, through: Any, chat: Any, chunk: Any, transport: str
 ) -> None:
-    """It is told the whole address, and whole answers and streams come back through it."""
+    """The proxy gets the whole address; whole answers and streams come back."""
 
     def handler(request: Any, connection: Any) -> None:
         if request.json.get("stream"):
@@ -62,7 +62,7 @@ def test_requests_go_through_the_proxy(
 def test_hosts_of_no_proxy_are_asked_directly(
     raw_server: Any, through: Any, chat: Any, transport: str
 ) -> None:
-    """A server of this machine is not asked for by way of the proxy."""
+    """A server on this machine gets its requests without the proxy."""
     proxy = raw_server(lambda _, c: c.reply({}, status=502))
     server = raw_server(lambda _, c: c.reply(chat("directly")))
     through(proxy.url, no_proxy="127.0.0.1,localhost")

@@ -1,4 +1,4 @@
-"""The error tree: what is worth a retry, and that errors cross processes."""
+"""The error classes: which are retryable, and that errors cross processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_call_errors_survive_pickling(kind: type[errors.CallError]) -> None:
-    """Every attribute is there on the other side, attempts that were counted later too."""
+    """Every attribute is kept, also attempts that were counted later."""
     error = kind("boom", status=503, code="c", type="t", body="b", retry_after=1.5, partial=PARTIAL)
     error.attempts = 3
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
@@ -31,7 +31,7 @@ def test_call_errors_survive_pickling(kind: type[errors.CallError]) -> None:
 
 
 def test_a_batch_error_survives_pickling_with_every_result() -> None:
-    """What was paid for is still there on the other side."""
+    """The results that were paid for are kept."""
     failed = Result(error=errors.RateLimitError("slow", status=429), attempts=2)
     error = BatchError([Result(output=PARTIAL), failed])
     twin = pickle.loads(pickle.dumps(error))
@@ -54,27 +54,27 @@ def test_what_is_worth_a_retry(kind: type[errors.CallError]) -> None:
     assert kind("boom").retryable is (kind in worth)
 
 
-def test_not_implemented_is_for_good() -> None:
-    """A 501 stays one."""
+def test_not_implemented_is_not_retryable() -> None:
+    """A 501 does not pass."""
     assert not errors.InternalServerError("no", status=501).retryable
     assert errors.InternalServerError("no", status=500).retryable
 
 
 def test_a_clock_that_ran_out_after_sending_is_final() -> None:
-    """Work that was begun is not paid for twice; a connection that never was is tried again."""
+    """Work that was begun is not paid for twice; only a failed connection is retried."""
     assert errors.APITimeoutError("late", clock="connect").retryable
     assert not errors.APITimeoutError("late", clock="total").retryable
 
 
 def test_advice_is_part_of_the_message() -> None:
-    """Advice that was added later is seen and pickled."""
+    """Advice that was added later is shown and pickled."""
     error = errors.NotFoundError("no such model")
     error.advise("pull it")
     assert str(error) == str(pickle.loads(pickle.dumps(error))) == "no such model; pull it"
 
 
 def test_an_error_before_any_answer_has_no_usage() -> None:
-    """Unknown is None, never 0."""
+    """It is None, never 0."""
     assert errors.APIConnectionError("no").usage is None
 
 

@@ -13,12 +13,12 @@ from llmengine.types.file_names import file_name, path_below
 
 @pytest.mark.parametrize("name", ["test_a[b-1]", "qwen2.5", "a" * 120])
 def test_a_file_name_stays_what_it_is(name: str) -> None:
-    """What is one on every system is not changed."""
+    """A name that is valid on every system is not changed."""
     assert file_name(name) == name
 
 
 def test_other_names_become_file_names_of_their_own() -> None:
-    """None leaves the folder, none is another's, and each is a name on every system."""
+    """None leaves the folder, no two are the same, and each is valid on every system."""
     names = [
         "..",
         ".",
@@ -44,7 +44,7 @@ def test_other_names_become_file_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["a", "a/b", "qwen2.5:0.5b", "org/model.v1", "a b"])
 def test_path_below(name: str) -> None:
-    """Folders in a name are welcome."""
+    """A name may have folders."""
     assert path_below(Path("here"), name, "it") == Path("here") / name
 
 
@@ -65,6 +65,6 @@ def test_path_below(name: str) -> None:
     ],
 )
 def test_path_that_leaves_the_folder_is_refused(name: str) -> None:
-    """In one line that says what is wrong and what to give."""
+    """One line says what is wrong and what to give."""
     with pytest.raises(ConfigError, match=r"it: .* cannot be a path below here; give one such as"):
         path_below(Path("here"), name, "it")

@@ -1,4 +1,4 @@
-"""For which names a local server answers."""
+"""The host names for which a local server answers."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from llmengine.types.request import to_messages
 
 
 def test_a_string_is_one_user_message() -> None:
-    """Any text is a prompt, the empty one too."""
+    """Any text is a prompt, also an empty one."""
     assert to_messages("é") == ({"role": "user", "content": "é"},)
     assert to_messages("") == ({"role": "user", "content": ""},)
 
@@ -39,7 +39,7 @@ def test_messages_stay_as_they_are() -> None:
     ],
 )
 def test_other_prompts_are_refused(prompt: Any, words: str) -> None:
-    """The error names the place in the batch and in the conversation."""
+    """The error names the index in the batch and in the conversation."""
     with pytest.raises(InvalidRequestError) as failed:
         to_messages(prompt, index=3)
     assert words in str(failed.value)

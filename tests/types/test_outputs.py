@@ -1,4 +1,4 @@
-"""Outputs: sums, shortcuts, pickling."""
+"""Outputs: sums, shortcuts and pickling."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ OUTPUT = LLMOutput(
 
 
 def test_outputs_survive_pickling_and_copying() -> None:
-    """Answers cross processes."""
+    """Outputs can be sent to another process."""
     assert pickle.loads(pickle.dumps(OUTPUT)) == OUTPUT
     assert copy.deepcopy(OUTPUT) == OUTPUT
 
 
 def test_the_first_answer_has_shortcuts() -> None:
-    """What most callers want is on the output itself."""
+    """The output itself has what most callers want."""
     assert OUTPUT.parsed == {"a": 1}
     assert OUTPUT.reasoning == OUTPUT.reasoning_content == "hm"
     assert OUTPUT.outputs[0].reasoning_content == "hm"
@@ -56,13 +56,13 @@ def test_the_first_answer_has_shortcuts() -> None:
 
 
 def test_an_output_without_answers_has_empty_shortcuts() -> None:
-    """What had arrived before a failure may be nothing."""
+    """The partial output of a failure may be empty."""
     empty = LLMOutput("r", "Hi", ())
     assert (empty.parsed, empty.reasoning, empty.tool_calls) == (None, None, ())
 
 
 def test_usage_is_summed_where_it_is_known() -> None:
-    """A count that neither knows stays unknown; None is not 0."""
+    """A count that both lack stays unknown; None is not 0."""
     both = Usage(1, 2, 3, cached_tokens=0) + Usage(10, None, 30)
     assert both == Usage(11, 2, 33, cached_tokens=0, reasoning_tokens=None)
 
@@ -78,12 +78,12 @@ def test_usage_is_summed_where_it_is_known() -> None:
     ],
 )
 def test_which_deltas_have_content(delta: Delta, expected: bool) -> None:
-    """Only what a model generated counts as progress."""
+    """Only generated text, reasoning or calls count as content."""
     assert delta.has_content is expected
 
 
 def test_unwrapping_a_result() -> None:
-    """The output comes out, or the error is raised."""
+    """The output is returned, or the error is raised."""
     assert Result(output=OUTPUT).unwrap() is OUTPUT
     failed = Result(error=RateLimitError("slow"))
     assert not failed.ok

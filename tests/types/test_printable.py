@@ -1,4 +1,4 @@
-"""What a terminal would obey is shown."""
+"""Control characters are shown as escapes, so that a terminal does not obey them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from llmengine.types.printable import printable
     ],
 )
 def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
-    """C0 and C1, bidi marks and half characters; no writing of people."""
+    """C0 and C1, bidi marks and lone surrogates; no letters of any script."""
     assert printable(text) == shown
 
 
 @pytest.mark.parametrize("kind", [LLMEngineError, UnexpectedResponseError])
 def test_errors_are_printable(kind: type[Exception]) -> None:
-    """Whoever prints one prints no command to the terminal."""
+    """A printed error sends no command to the terminal."""
     assert str(kind("it said \x1b[2J")) == r"it said \x1b[2J"

@@ -1,4 +1,4 @@
-"""Sampling parameters: ranges, foreign objects, merging."""
+"""Sampling parameters: ranges, objects of other libraries and merging."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StructuredOutputsParams:
 
 @dataclass
 class VLLMSamplingParams:
-    """Looks like ``vllm.SamplingParams``, its defaults included."""
+    """Looks like ``vllm.SamplingParams``, with its defaults."""
 
     n: int = 1
     temperature: float = 1.0
@@ -115,7 +115,7 @@ def test_stops_are_a_tuple() -> None:
 
 
 def test_ours_and_none_and_mappings() -> None:
-    """What is ours stays, None is nothing set, a mapping is taken by name."""
+    """An object of ours stays, None sets nothing, a mapping is read by name."""
     params = SamplingParams(temperature=0)
     assert SamplingParams.of(params) is params
     assert SamplingParams.of(None) == SamplingParams()
@@ -123,7 +123,7 @@ def test_ours_and_none_and_mappings() -> None:
 
 
 def test_vllms_object_is_read_by_its_attributes() -> None:
-    """Set fields and vLLM's own defaults are kept; what is empty is not."""
+    """Set fields and vLLM's own defaults are kept, empty ones are not."""
     params = SamplingParams.of(VLLMSamplingParams(temperature=0, stop=["x"], logit_bias={1: 2.0}))
     assert params == SamplingParams(
         n=1,
@@ -143,7 +143,7 @@ def test_vllms_object_is_read_by_its_attributes() -> None:
 
 
 def test_vllms_structured_outputs_become_a_mapping() -> None:
-    """Only what is asked for is kept of the object."""
+    """Only the set fields of the object are kept."""
     wanted = StructuredOutputsParams(json={"type": "object"}, _backend="x")
     params = SamplingParams.of(VLLMSamplingParams(structured_outputs=wanted))
     assert params.structured_outputs == {"json": {"type": "object"}}
@@ -154,14 +154,14 @@ def test_vllms_structured_outputs_become_a_mapping() -> None:
     [("allowed_token_ids", [1]), ("extra_args", {"a": 1}), ("detokenize", False)],
 )
 def test_a_field_that_would_be_lost_is_refused(name: str, value: Any) -> None:
-    """A vLLM field that no server takes raises an error that names it, where it is to be sent."""
+    """Sending a vLLM field that no server takes raises an error that names it."""
     params = SamplingParams.of(VLLMSamplingParams(**{name: value}))
     with pytest.raises(InvalidRequestError, match=name):
         refuse_native_only(params)
 
 
 def test_vllms_object_is_kept_until_ours_goes_over_it() -> None:
-    """An engine that can sample by the object as it is finds it, unless something was changed."""
+    """An engine that can use the object itself gets it, unless a value was changed."""
     native = VLLMSamplingParams()
     params = SamplingParams.of(native)
     assert params.native is native
@@ -170,7 +170,7 @@ def test_vllms_object_is_kept_until_ours_goes_over_it() -> None:
 
 
 def test_a_field_that_only_vllms_own_class_has_is_not_lost_in_merging() -> None:
-    """Not where nothing else is set, and not where the defaults hold it."""
+    """It is kept if nothing else is set, and if the defaults hold it."""
     guided = SamplingParams.of(SimpleNamespace(temperature=None, guided_decoding={"regex": "a"}))
     with pytest.raises(InvalidRequestError, match="guided_decoding"):
         refuse_native_only(SamplingParams(seed=1).merged(guided))
@@ -186,7 +186,7 @@ def test_other_objects_are_refused(other: object) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    """A misspelt field is named, with those that exist."""
+    """The error names the misspelt field and lists the fields."""
     with pytest.raises(InvalidRequestError, match=r"'temprature'; did you mean 'temperature'\?"):
         SamplingParams.of({"temprature": 0})
 
@@ -203,7 +203,7 @@ def test_unknown_names_are_refused() -> None:
 def test_unknown_argument_is_named_with_the_one_that_is_meant(
     given: dict[str, Any], advice: str
 ) -> None:
-    """It is ours, and the TypeError that Python would raise."""
+    """It is an error of this library, and also the TypeError that Python would raise."""
     with pytest.raises(UnknownArgumentError) as caught:
         SamplingParams(**given)
 
@@ -218,7 +218,7 @@ def test_arguments_are_given_by_name() -> None:
 
 
 def test_merging_takes_what_is_set() -> None:
-    """The caller's fields win, also a zero; the rest are the defaults."""
+    """Set fields of the caller win, also a zero; the rest are the defaults."""
     defaults = SamplingParams(temperature=1, max_tokens=5, stop="x")
     merged = defaults.merged(SamplingParams(temperature=0, seed=1))
     assert merged == SamplingParams(temperature=0, max_tokens=5, stop="x", seed=1)
@@ -227,7 +227,7 @@ def test_merging_takes_what_is_set() -> None:
 
 
 def test_what_asks_for_nothing() -> None:
-    """VLLM's defaults, its older spelling of top_k, and empty lists are neutral."""
+    """The defaults of vLLM, its older spelling of top_k and empty lists are neutral."""
     assert all(is_neutral(name, value) for name, value in NEUTRAL.items())
     assert is_neutral("top_k", -1)
     assert is_neutral("bad_words", ())
@@ -239,6 +239,6 @@ def test_what_asks_for_nothing() -> None:
 
 
 def test_params_survive_pickling() -> None:
-    """Parameters cross processes."""
+    """Parameters can be sent to another process."""
     params = SamplingParams(temperature=0, stop="x", logit_bias={1: 2.0})
     assert pickle.loads(pickle.dumps(params)) == params

@@ -26,7 +26,7 @@ def test_a_registered_key_is_masked_wherever_it_is() -> None:
 
 
 def test_a_key_that_holds_another_is_masked_whole() -> None:
-    """No tail of the longer key is left over."""
+    """No rest of the longer key is left."""
     secrets.register("k-outer")
     secrets.register("k-outer-and-more")
     assert secrets.scrub("k-outer-and-more, k-outer") == "[redacted], [redacted]"
@@ -34,13 +34,13 @@ def test_a_key_that_holds_another_is_masked_whole() -> None:
 
 @pytest.mark.parametrize("word", ["EMPTY", "ollama", "test", "abc", ""])
 def test_placeholders_are_not_masked(word: str) -> None:
-    """Words that are no secrets stay in texts."""
+    """Words that are not secrets stay in texts."""
     secrets.register(word)
     assert secrets.scrub(f"an {word} word") == f"an {word} word"
 
 
 def test_keys_can_be_registered_while_others_scrub() -> None:
-    """Threads neither disturb one another nor lose a key."""
+    """Threads do not disturb each other, and no key is lost."""
     keys = [f"thread-key-{number:03}" for number in range(200)]
     failures: list[BaseException] = []
 
@@ -71,7 +71,7 @@ SECRET = "sk-sp3lled/in+many=ways"
 def test_a_key_in_base64_is_masked_wherever_it_begins(
     around: str, encode: Callable[[bytes], bytes]
 ) -> None:
-    """Base64 of a text around the key shifts its bits; nothing of the key can be decoded."""
+    """A text around the key shifts the bits of its Base64; nothing of the key can be decoded."""
     secrets.register(SECRET)
 
     text = secrets.scrub(encode(around.format(SECRET).encode()).decode())
@@ -99,7 +99,7 @@ def test_a_key_in_another_spelling_is_masked(spelled: str) -> None:
 
 
 def test_encodings_of_a_short_key_are_not_masked() -> None:
-    """They are short enough to stand in any text by chance."""
+    """They are so short that any text may have them by chance."""
     secrets.register("k-7f3b")
     assert secrets.scrub(b"k-7f3b".hex()) == b"k-7f3b".hex()
 
@@ -125,13 +125,13 @@ def test_names_that_hold_keys(where: Where, names: str) -> None:
         ("header", "content-type x-ratelimit-remaining-tokens x-request-id"),
     ],
 )
-def test_names_that_hold_none(where: Where, names: str) -> None:
-    """A model's token is no key in a body, a limit of tokens nowhere."""
+def test_names_that_do_not_hold_keys(where: Where, names: str) -> None:
+    """A "token" in a body is a token of the model, and a limit of tokens is never a key."""
     assert not any(secrets.is_secret_name(name, where) for name in names.split())
 
 
 def test_a_secret_is_the_text_with_another_repr() -> None:
-    """It goes over the wire, into other texts and through pickle as what it is."""
+    """Sending, formatting and pickling it give the text itself."""
     secret = secrets.Secret("plain-text")
 
     assert (secret, f"{secret}", str(secret)) == ("plain-text",) * 3
@@ -139,7 +139,7 @@ def test_a_secret_is_the_text_with_another_repr() -> None:
     assert {repr(secret), repr([secret])[1:-1], repr(secret[:5])} == {"'[redacted]'"}
 
 
-def test_headers_that_say_nothing_of_who_asks_stay_readable() -> None:
+def test_headers_without_secrets_stay_readable() -> None:
     """All others are hidden; only those that look like keys are masked in other texts."""
     headers = {
         "Content-Type": "text/plain",
@@ -180,7 +180,7 @@ def test_headers_that_say_nothing_of_who_asks_stay_readable() -> None:
     ],
 )
 def test_addresses_are_shown_without_logins_and_keys(address: str, shown: str | None) -> None:
-    """An address without any is the plain text that it was."""
+    """An address without them is shown as it is."""
     secret = secrets.secret_address(address)
 
     assert secret == address

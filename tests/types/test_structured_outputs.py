@@ -1,4 +1,4 @@
-"""The constraint of a sampling: one, of a known kind, and of the right type."""
+"""The constraint of sampling parameters: one, of a known kind and of the right type."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_one_constraint_of_each_kind(constraint: dict[str, Any]) -> None:
 
 
 def test_entries_that_ask_for_nothing_are_dropped() -> None:
-    """The fields of vLLM's own class that were left alone are None or False."""
+    """Unset fields of vLLM's own class are None or False."""
     given = {"regex": "a", "choice": None, "json_object": False, "disable_any_whitespace": False}
     assert SamplingParams(structured_outputs=given).structured_outputs == {"regex": "a"}
 
@@ -47,6 +47,6 @@ def test_entries_that_ask_for_nothing_are_dropped() -> None:
     ],
 )
 def test_a_wrong_constraint_names_what_is_wrong(constraint: Any, why: str) -> None:
-    """Two at once, an unknown kind, a wrong type: nothing of it is sent."""
+    """Two at once, an unknown kind or a wrong type is an error before anything is sent."""
     with pytest.raises(InvalidRequestError, match=f"'structured_outputs' is .*{why}"):
         SamplingParams(structured_outputs=constraint)

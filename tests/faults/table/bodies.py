@@ -1,4 +1,4 @@
-"""Bodies of a 200 that are no answer, or one with a part of another type than it ought to be."""
+"""Bodies of a 200 that are not answers, or that have a part of a wrong type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIED, STREAM_DIED = "InternalServerError retried partial", "InternalServerError 
 
 
 def _body(name: str, body: bytes, whole: str = BAD, stream: str = BAD, **fields: Any) -> Fault:
-    """A body that is the same whatever was asked; in a stream it is the only event."""
+    """A body that does not depend on the request; in a stream it is the only event."""
 
     def script(asked: Asked) -> Script:
         return [reply(asked, asked.wire.frame(body) if asked.stream else body)]
@@ -37,7 +37,7 @@ def _changed(
 
 
 def in_two_parts(asked: Asked, events: list[Any], place: int) -> Script:
-    """A stream, of which the events before that place are sent first."""
+    """A stream of which the events before that index are sent first."""
     start, rest = asked.framed(events[:place], b""), asked.framed(events[place:])
     return [
         head(asked, framing="chunked") + (chunk(start) if start else b""),
@@ -46,7 +46,7 @@ def in_two_parts(asked: Asked, events: list[Any], place: int) -> Script:
 
 
 def _put(field: str, new: Any, whole: str, stream: str, name: str = "", **fields: Any) -> Fault:
-    """The true answer with one part of it replaced; of a stream, in the last event that has it."""
+    """The true answer with one part replaced; in a stream, in the last event that has it."""
 
     def script(asked: Asked) -> Script:
         in_whole, in_event = asked.wire.fields[field]
@@ -64,7 +64,7 @@ def _put(field: str, new: Any, whole: str, stream: str, name: str = "", **fields
 
 
 def _beside(name: str, field: str, value: Any) -> Fault:
-    """The true answer with one field more; a stream has it in its last event."""
+    """The true answer with one more field; a stream has it in its last event."""
 
     def script(asked: Asked) -> Script:
         if not asked.stream:
@@ -76,12 +76,12 @@ def _beside(name: str, field: str, value: Any) -> Fault:
     return Fault(name, script, DIED, STREAM_DIED, unless={"ollama whole": alone, "batch": alone})
 
 
-# The responses API says how it ended in `status`, and Ollama need not give a reason.
+# The responses API has the reason in `status`, and Ollama need not give one.
 _STATUS = {"responses": BAD, "responses stream": ANSWER}
 _NO_REASON = {"ollama": ANSWER}
-# Neither Ollama nor the responses API numbers its answers.
+# Neither Ollama nor the responses API has indexes of answers.
 _UNREAD = {"ollama": ANSWER, "responses": ANSWER, "batch": ANSWER}
-# A batch file keeps the server's own body, and holds only against it what makes it a failure.
+# A batch file keeps the server's body, and fails only if the body is a failure.
 _RAW = {"batch": AS_IT_CAME}
 _DIED_IN_A_FILE = {"batch": "InternalServerError retried", "batch responses": BAD}
 

@@ -1,4 +1,4 @@
-"""Connections that break, stall or speak another protocol, at each phase of an answer."""
+"""Connections that break, stall or speak another protocol, in each phase of an answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _half_body(asked: Asked) -> bytes:
 
 
 def _broken(where: str, act: Act) -> tuple[Fault, ...]:
-    """One way to break off, at each phase."""
+    """One way to break off, in each phase."""
     return (
         Fault(f"{where} before the headers", lambda _: [act], BROKEN, BROKEN),
         Fault(f"{where} in the status line", lambda _: [b"HTTP/1.1 20", act], BROKEN, BROKEN),

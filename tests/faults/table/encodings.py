@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from faults.wires import Asked
 
 GZIP = "Content-Encoding: gzip"
-_BOMB = 128 * 2**20  # far beyond what the matrix allows an answer
+_BOMB = 128 * 2**20  # far beyond the limits of the matrix
 
 
 @cache

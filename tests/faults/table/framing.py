@@ -1,4 +1,4 @@
-"""Bodies whose length is told wrongly, twice or not at all."""
+"""Bodies whose length is wrong, given twice or missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _lengths(*values: object) -> Callable[[Asked], Script]:
-    """An answer with these Content-Length headers, whatever its length is."""
+    """An answer with these Content-Length headers, for any real length."""
 
     def script(asked: Asked) -> Script:
         lines = [f"Content-Length: {value}" for value in values]
@@ -29,7 +29,7 @@ def _chunks(asked: Asked, *chunks: bytes, more: str = "X-More: none") -> bytes:
 
 def _other(asked: Asked) -> bytes:
     """A second answer without a request."""
-    twin = Asked(asked.wire, asked.stream, "an answer to nobody")
+    twin = Asked(asked.wire, asked.stream, "an answer without a request")
     return reply(twin)
 
 

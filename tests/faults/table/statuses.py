@@ -1,4 +1,4 @@
-"""Statuses, with and without what should stand beside them."""
+"""Statuses, with and without the headers and bodies that belong to them."""
 
 from __future__ import annotations
 

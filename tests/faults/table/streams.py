@@ -1,4 +1,4 @@
-"""Streams that end wrongly, and answers of another kind than the one that was asked for."""
+"""Streams that end wrongly, and answers of another kind than the request asked for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _streamed(
     whole: str = RETRIED,
     **fields: Any,
 ) -> Fault:
-    """A stream with that body, whatever was asked."""
+    """A stream with that body, for any request."""
 
     def script(asked: Asked) -> Script:
         streamed = Asked(asked.wire, stream=True, text=asked.text)
@@ -48,7 +48,7 @@ def _streamed(
 def _endless(
     name: str, start: Callable[[Asked], bytes], more: Callable[[Asked], bytes], stream: str
 ) -> Fault:
-    """A stream that never ends, though data keeps coming."""
+    """A stream that never ends, although data keeps coming."""
 
     def script(asked: Asked) -> Script:
         streamed = Asked(asked.wire, stream=True, text=asked.text)
@@ -58,12 +58,12 @@ def _endless(
 
 
 def _idle(asked: Asked) -> bytes:
-    """What keeps a stream open without saying anything."""
+    """Data that keeps a stream open without content."""
     return b"\n" if asked.wire.stream_type == NDJSON else b": ping\n\n"
 
 
 def _error(asked: Asked) -> bytes:
-    """The event with which a server says that it failed."""
+    """The event with which a server reports its failure."""
     event = {
         "chat": {"error": {"message": "out of memory", "type": "server_error", "code": 500}},
         "responses": {"type": "error", "code": "server_error", "message": "out of memory"},
@@ -79,13 +79,13 @@ def _as_other(asked: Asked) -> bytes:
 
 
 def _with_fields(asked: Asked) -> bytes:
-    """Every event with the fields of the format besides its data."""
+    """Every event with all fields of the format, not only its data."""
     fields = b"event: message\nid: 7\nretry: 100\n: a comment\n"
     return b"".join(fields + asked.framed([event], b"") for event in asked.events) + asked.wire.end
 
 
 def _over_lines(asked: Asked) -> bytes:
-    """Each event cut into several lines."""
+    """Each event split into several lines."""
     first = b"" if asked.wire.stream_type == NDJSON else b"data: "
     pretty = [json.dumps(event, indent=1).encode().split(b"\n") for event in asked.events]
     events = [b"".join(first + line + b"\n" for line in lines) + b"\n" for lines in pretty]
@@ -169,7 +169,7 @@ def _response_calls(
 
 
 def _second_choice(asked: Asked) -> Script:
-    """A second choice besides the one that was asked for, its pieces between the others."""
+    """A second choice that was not asked for, with its pieces between the others."""
     if asked.wire.name != "chat":
         return true_answer(asked)  # they have no choices
     other = Asked(asked.wire, asked.stream, "another")
@@ -183,7 +183,7 @@ def _second_choice(asked: Asked) -> Script:
 
 
 def _in_a_character(asked: Asked) -> Script:
-    """A character of three bytes, cut in each place by the chunks."""
+    """A character of three bytes, split at each place by the chunks."""
     body = asked.body.replace(b"answer", "ans\u20acwer".encode())
     pieces = body.replace(b"\xe2\x82\xac", b"\xe2|\x82|\xac").split(b"|")
     chunks = b"".join(chunk(piece) for piece in [*pieces, b""])
@@ -252,7 +252,7 @@ STREAMS: tuple[Fault, ...] = (
         "an error event after the finish",
         lambda a: a.framed(a.events, b"") + _error(a) + a.wire.end,
         FAILED,
-        unless={"ollama stream": ANSWER, "responses stream": ANSWER},  # they are over by then
+        unless={"ollama stream": ANSWER, "responses stream": ANSWER},  # they have ended by then
     ),
     _streamed(
         "text after the finish",

@@ -1,4 +1,4 @@
-"""Objects that hold a key, by name; also imported by the inner runs of pytest."""
+"""Objects that hold a key, by name; the inner pytest runs import them too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pytest_llmengine.recording.http import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# By the environment, so that no source line of a traceback has the key in it.
+# From the environment, so that no source line of a traceback has the key in it.
 VARIABLE = "TESTS_SHOWN_KEY"
 _URL = "http://127.0.0.1:9/v1"
 
@@ -37,7 +37,7 @@ def key() -> str:
 
 
 def config(**fields: Any) -> EngineConfig:
-    """A configuration of an engine that is never asked."""
+    """A configuration of an engine that is never called."""
     return EngineConfig.model_validate(
         {"backend": "openai_compatible", "model": "m", "endpoint": _URL} | fields
     )
