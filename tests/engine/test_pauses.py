@@ -295,8 +295,8 @@ def test_bar_of_a_run_shows_the_pause(
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=160)
 
-    asked = aside(engine.results, "hi")
-    until(pauses)
+    asked = in_thread(engine.results, "hi")
+    wait_until(pauses)
     with run_progress(console) as watch:
         watch(StepProgress("first", 1, 1))
         watch(StepProgress("second", 2, 1))
