@@ -121,7 +121,7 @@ def test_engine_sends_through_it(register: Any, raw_server: Any, chat: Any, chun
     ("error", "ours", "message"),
     [
         (ConnectionResetError("reset by peer"), APIConnectionError, "broke: reset by peer"),
-        (TimeoutError(), APITimeoutError, "no whole answer from"),
+        (TimeoutError(), APITimeoutError, "was not complete within"),
         (LookupError("no route"), UnexpectedResponseError, "LookupError: no route"),
     ],
 )
