@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("llmengine", "lazy_loader", "starlette", "uvicorn", "anyio", "sniffio", "h11", "idna",
-            "click", "typing_extensions", "jsonschema", "jsonschema_specifications", "referencing", "rpds",
-            "attr", "attrs")  # fmt: skip
+            "click", "typing_extensions", "jsonschema", "jsonschema_specifications", "referencing",
+            "rpds", "attr", "attrs")  # fmt: skip
 UNUSED = {"test", "tests", "site-packages", "dist-packages", "idlelib", "ensurepip",
           "lib2to3", "tkinter", "turtledemo", "pydoc_data"}  # fmt: skip
 APP = "app"
