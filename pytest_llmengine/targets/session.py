@@ -133,7 +133,7 @@ class Session:
         if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
             raise AlreadyRecorded(f"{path} already exists; --rewrite records it again")
         # Forget what a probe in an earlier test found, so that this cassette holds the probe too.
-        self.engine.backend.enforcement.forget()
+        self.engine.close()
         with self._proxy.cassette(path, recording or self._plan.recording) as cassette:
             yield cassette
         if self.mode is Mode.REPLAY:
