@@ -1,1 +1,1 @@
-"""The configuration of engines, and the files that hold it."""
+"""The settings of engines: their fields, where the server of each is, and which key it gets."""
