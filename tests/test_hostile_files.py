@@ -22,7 +22,7 @@ from pytest_llmengine.parity.side import load as load_baseline
 from pytest_llmengine.recording import ReplayServer
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import read_report
-from pytest_llmengine.reports.render import to_markdown
+from pytest_llmengine.reports.page import to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

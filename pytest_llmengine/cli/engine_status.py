@@ -14,7 +14,7 @@ from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.docker import ContainerError
 from pytest_llmengine.containers.lifecycle import containers, keep, kept_at
 from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
-from pytest_llmengine.reports.render import one_line
+from pytest_llmengine.reports.page import one_line
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
 from pytest_llmengine.targets.plan import configured_url, located, make_plan, model_of
 from pytest_llmengine.targets.recognition import identify

@@ -56,7 +56,7 @@ def print_rows(
     """
     from rich.console import Group
 
-    from pytest_llmengine.reports.render import Table
+    from pytest_llmengine.reports.page import Table
 
     console = listing()
     unwrapped = heads[:-1] if prose else heads

@@ -20,7 +20,7 @@ from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.options import print_rows
 from pytest_llmengine.cli.progress import fetch_missing
-from pytest_llmengine.reports.render import one_line
+from pytest_llmengine.reports.page import one_line
 from pytest_llmengine.targets import config_named
 from pytest_llmengine.targets.settings import facts
 

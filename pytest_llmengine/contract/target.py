@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpcore
 import httpx
 
-from llmengine.config.resolve import with_query
+from llmengine.config.address import with_query
 from llmengine.types.secrets import (
     Secret,
     mask_logins,

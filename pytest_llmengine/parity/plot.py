@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.verdict import differences
-from pytest_llmengine.reports.render import fill
+from pytest_llmengine.reports.page import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

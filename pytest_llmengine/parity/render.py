@@ -13,8 +13,8 @@ from pytest_llmengine.parity.json import summary_of, to_json
 from pytest_llmengine.parity.pairs import Status, first_difference
 from pytest_llmengine.parity.plot import plot_of
 from pytest_llmengine.parity.verdict import ParityVerdict
-from pytest_llmengine.reports import render
-from pytest_llmengine.reports.render import Page, Table, clipped, escape, one_line
+from pytest_llmengine.reports import page as pages
+from pytest_llmengine.reports.page import Page, Table, clipped, escape, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.causes import Cause
     from pytest_llmengine.parity.pairs import DivergingToken, Pair
     from pytest_llmengine.parity.verdict import Criterion, ParityReport
-    from pytest_llmengine.reports.render import Block
+    from pytest_llmengine.reports.page import Block
 
 _MOST_PAIRS = 10  # the number of different pairs that a terminal shows
 
 
 def print_report(report: ParityReport, console: Console) -> None:
     """Print sides, causes, numbers, the first prompts with different answers, and the verdict."""
-    render.print_page(_brief_page(report), console)
+    pages.print_page(_brief_page(report), console)
 
 
 def write_report(report: ParityReport, path: Path) -> None:
@@ -42,7 +42,7 @@ def write_report(report: ParityReport, path: Path) -> None:
 
     Raises ConfigError if the suffix is unknown or the folder does not exist.
     """
-    render.write_report(path, lambda: parity_page(report), lambda: to_json(report))
+    pages.write_report(path, lambda: parity_page(report), lambda: to_json(report))
 
 
 def parity_page(report: ParityReport) -> Page:
@@ -231,7 +231,7 @@ class _PairList:
     def to_html(self) -> Markup:
         """One box per pair with both answers side by side, and their first difference marked."""
         boxes = [(pair, self._question(pair), self._cuts(pair)) for pair in self.pairs]
-        return render.fill("pairs.html.jinja", package=_HERE, title=self.title, boxes=boxes)
+        return pages.fill("pairs.html.jinja", package=_HERE, title=self.title, boxes=boxes)
 
     def _question(self, pair: Pair) -> str:
         """The last message of the prompt."""

@@ -16,7 +16,7 @@ from llmengine.types.request import ChatRequest
 from llmengine.types.sampling import SamplingParams
 from pytest_llmengine.parity.answers import PINNED
 from pytest_llmengine.parity.prompts import ParityError
-from pytest_llmengine.reports.render import clipped
+from pytest_llmengine.reports.page import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -2,7 +2,7 @@
 
 from pytest_llmengine.reports.contract_page import print_report, write_report
 from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
-from pytest_llmengine.reports.render import check_path
+from pytest_llmengine.reports.page import check_path
 
 __all__ = [
     "CheckRecord",

@@ -11,10 +11,10 @@ from rich.text import Text
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import catalogue
-from pytest_llmengine.reports import render
+from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.json import to_json
 from pytest_llmengine.reports.model import Section
-from pytest_llmengine.reports.render import STYLES, Cell, Page, Table, clipped, escape, one_line
+from pytest_llmengine.reports.page import STYLES, Cell, Page, Table, clipped, escape, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 def print_report(report: ContractReport, console: Console) -> None:
     """Print header, matrix, every verdict that is not a pass, and the summary."""
-    render.print_page(contract_page(report, zero="-"), console)
+    pages.print_page(contract_page(report, zero="-"), console)
 
 
 def write_report(report: ContractReport, path: Path) -> None:
     """Write the report as JSON (``.json``), Markdown (``.md``) or HTML (``.html``)."""
-    render.write_report(path, lambda: contract_page(report), lambda: to_json(report))
+    pages.write_report(path, lambda: contract_page(report), lambda: to_json(report))
 
 
 def contract_page(report: ContractReport, *, zero: str = "") -> Page:
@@ -141,4 +141,4 @@ class VerdictList:
         """One box per verdict; those that are not accepted are open."""
         known = catalogue()
         rules = {r.id: known[r.id].title if r.id in known else "" for r in self.records}
-        return render.fill("verdicts.html.jinja", verdicts=self, rules=rules)
+        return pages.fill("verdicts.html.jinja", verdicts=self, rules=rules)

@@ -11,7 +11,7 @@ from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import DEVIANT, Deviation
 from pytest_llmengine.reports.contract_page import header_lines
-from pytest_llmengine.reports.render import check_path, clipped, one_line
+from pytest_llmengine.reports.page import check_path, clipped, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from llmengine.config.address import base_of, normal_endpoint, root_of
 from llmengine.config.backends import backends, load_backend
-from llmengine.config.resolve import base_of, normal_endpoint, root_of
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError

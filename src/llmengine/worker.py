@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic_core import from_json
 
-from llmengine.config.resolve import base_of, root_of
+from llmengine.config.address import base_of, root_of
 from llmengine.engine.engine import EngineConfig
 from llmengine.pool.environment import ENV_FILE, flag, read_variables
 from llmengine.pool.pool import named_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmengine import ConfigError
-from llmengine.config.resolve import base_of, normal_endpoint, root_of
+from llmengine.config.address import base_of, normal_endpoint, root_of
 
 
 @pytest.mark.parametrize(

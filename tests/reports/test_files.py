@@ -14,7 +14,7 @@ from llmengine.types.errors import ConfigError
 from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import to_json, to_object
-from pytest_llmengine.reports.render import to_html, to_markdown
+from pytest_llmengine.reports.page import to_html, to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

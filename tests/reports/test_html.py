@@ -9,7 +9,7 @@ import pytest
 
 from llmengine.types.secrets import register
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.reports import CheckRecord, ContractReport, render, write_report
+from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
 from pytest_llmengine.reports.contract_page import contract_page
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def to_html(report: ContractReport) -> str:
     """The report as a page for a browser."""
-    return render.to_html(contract_page(report))
+    return pages.to_html(contract_page(report))
 
 
 def test_page_says_what_was_tested(report: ContractReport, read_page: Read) -> None:

@@ -10,7 +10,7 @@ import httpx
 from multidict import CIMultiDict
 
 from llmengine import EngineConfig
-from llmengine.config.resolve import EnvSource, Location
+from llmengine.config.address import EnvSource, Location
 from llmengine.engine.files import load_engines
 from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.service import Service

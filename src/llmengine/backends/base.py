@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from llmengine.backends.connection import Connection, URLs
 from llmengine.backends.server_info import fingerprint_of
-from llmengine.config.resolve import Address, Names, base_of, plain, root_of
+from llmengine.config.address import Address, Names, base_of, plain, root_of
 from llmengine.structured.enforcement import EnforcementCache
 from llmengine.telemetry.pricing import DEFAULT_CURRENCY, tariff_of
 from llmengine.telemetry.usage import Who

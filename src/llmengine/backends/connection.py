@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from llmengine.config.resolve import Address
+    from llmengine.config.address import Address
     from llmengine.config.settings import EngineSettings, Timeouts
     from llmengine.transport.base import HTTPReply, HTTPStream, Outgoing, Transport
     from llmengine.transport.loop import Background

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.backends.base import Backend
 from llmengine.backends.server_info import ask, object_in, rows
-from llmengine.config.resolve import plain
+from llmengine.config.address import plain
 from llmengine.dialects.fields import quote
 from llmengine.dialects.ollama import (
     OllamaChat,

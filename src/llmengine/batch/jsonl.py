@@ -69,7 +69,7 @@ def _locked_file(real: Path, path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(real, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        if error.errno == errno.ELOOP:  # `resolve` reports symbolic links in a circle only before 3.13
+        if error.errno == errno.ELOOP:  # before 3.13, `resolve` reports it
             raise ConfigError(f"{path}: {error.strerror}; give another output") from None
         raise
     try:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from llmengine.config.address import ENVIRONMENT, EnvSource, locate
 from llmengine.config.backends import load_backend
-from llmengine.config.resolve import ENVIRONMENT, EnvSource, locate
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import register
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from llmengine.config.resolve import Location, Names
+    from llmengine.config.address import Location, Names
     from llmengine.engine.engine import EngineConfig
 
     Sources = Sequence[EnvSource]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from llmengine.config.resolve import Names
+from llmengine.config.address import Names
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import load_engines
 from llmengine.pool.environment import ENV_FILE, first_value, read_variables, with_variables

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmengine.config.address import locate
 from llmengine.config.backends import load_backend
-from llmengine.config.resolve import locate
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import parse_engines, read_yaml
 from llmengine.pool.environment import read_variables, with_variables
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-    from llmengine.config.resolve import Names
+    from llmengine.config.address import Names
 
 DEFAULT_BACKEND = "vllm_api"  # Chainette's default
 

@@ -14,21 +14,21 @@ from rich.console import Console
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
-from pytest_llmengine.reports.json import read_report, to_json, to_object
-from pytest_llmengine.reports.merged import (
+from pytest_llmengine.reports.comparison_page import (
     ChangeKind,
     changes,
     changes_page,
     labels,
     matrix_page,
 )
-from pytest_llmengine.reports.render import print_page, to_html, to_markdown, write_page
+from pytest_llmengine.reports.json import read_report, to_json, to_object
+from pytest_llmengine.reports.page import print_page, to_html, to_markdown, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llmengine.reports.render import Page
+    from pytest_llmengine.reports.page import Page
 
 
 def _with(report: ContractReport, **checks: Outcome | None) -> ContractReport:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.reports.contract_page import header_lines
-from pytest_llmengine.reports.render import Cell, Page, Table, one_line
+from pytest_llmengine.reports.page import Cell, Page, Table, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
