@@ -10,6 +10,7 @@ import pytest
 from llmengine.types.secrets import register
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
+from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.contract_page import contract_page
 
 if TYPE_CHECKING:
