@@ -107,8 +107,8 @@ def test_server_that_does_not_wake_is_left_to_itself(
     server: MockServer,
     other: MockServer,
     clock: Any,
-    aside: Any,
-    until: Any,
+    in_thread: Any,
+    wait_until: Any,
     output: Path,
 ) -> None:
     """What waited in vain for a sleeping server goes to the other."""
@@ -117,8 +117,8 @@ def test_server_that_does_not_wake_is_left_to_itself(
     living = engine_at(other.root_url, timeout={"connect": None, "total": None})
     lines = [kit.request(f"r{i}") for i in range(50)]
 
-    run = aside(run_batch, lines, output, [asleep, living])
-    until(lambda: server.calls)
+    run = in_thread(run_batch, lines, output, [asleep, living])
+    wait_until(lambda: server.calls)
     with clock.passing(1):
         report = run.result(60)
 

@@ -77,7 +77,7 @@ def test_contract_on_a_container(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--engine-image=i", "--engine-mode=docker"], "name it by --engine"),
+        (["--engine-image=i", "--engine-mode=docker"], "name that engine with --engine"),
         (
             ["--engine-image=i", "--engine=ollama_api"],
             "needs --engine-mode=docker or --engine-mode",

@@ -169,7 +169,7 @@ def test_a_batch_file_loses_nothing(ollama: Any, one_slot: Any, tmp_path: Path) 
 
 
 def test_a_server_that_answers_no_one_is_not_asked_again(
-    ollama: Any, raw_server: Any, clock: Any, aside: Any, until: Any
+    ollama: Any, raw_server: Any, clock: Any, in_thread: Any, wait_until: Any
 ) -> None:
     """If nothing is answered, no queue moves: each prompt is sent once."""
 
@@ -179,8 +179,8 @@ def test_a_server_that_answers_no_one_is_not_asked_again(
     server = raw_server(silent)
     engine = ollama(server.url, max_concurrency=8)
 
-    asked = aside(engine.results, MANY[:8])
-    until(lambda: len(server.requests) == 8)
+    asked = in_thread(engine.results, MANY[:8])
+    wait_until(lambda: len(server.requests) == 8)
     with clock.passing(1):
         results = asked.result(HANG)
 
@@ -190,7 +190,7 @@ def test_a_server_that_answers_no_one_is_not_asked_again(
 
 
 def test_a_long_answer_that_others_overtake_is_not_paid_for_twice(
-    ollama: Any, raw_server: Any, clock: Any, aside: Any, until: Any
+    ollama: Any, raw_server: Any, clock: Any, in_thread: Any, wait_until: Any
 ) -> None:
     """Calls that were sent later were answered, so this one was not waiting behind them."""
     answered = 0
@@ -206,8 +206,8 @@ def test_a_long_answer_that_others_overtake_is_not_paid_for_twice(
     server = raw_server(handler)
     engine = ollama(server.url, max_concurrency=2)
 
-    asked = aside(engine.results, ["endless", *MANY])
-    until(lambda: answered == len(MANY) and len(server.requests) == len(MANY) + 1)
+    asked = in_thread(engine.results, ["endless", *MANY])
+    wait_until(lambda: answered == len(MANY) and len(server.requests) == len(MANY) + 1)
     clock.settle()
     with clock.passing(1):
         slow, *others = asked.result(HANG)

@@ -79,13 +79,13 @@ def test_both_transports_name_a_server_that_is_not_there(transport: str) -> None
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_both_transports_keep_the_total_clock(
-    raw_server: Any, clock: Any, aside: Any, until: Any, transport: str
+    raw_server: Any, clock: Any, in_thread: Any, wait_until: Any, transport: str
 ) -> None:
     """The clock's name and its limit are in the error."""
     server = raw_server(lambda _, c: c.pause(120))
 
-    asked = aside(_engine(server.url, transport=transport, timeout=20).results, "hi")
-    until(lambda: server.requests)
+    asked = in_thread(_engine(server.url, transport=transport, timeout=20).results, "hi")
+    wait_until(lambda: server.requests)
     clock.advance(21)
     (result,) = asked.result(60)
 

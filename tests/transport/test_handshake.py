@@ -24,7 +24,7 @@ def silent() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("ask", ["results", "stream"])
 def test_total_clock_closes_the_connection(
-    sent: Any, silent: socket.socket, clock: Any, aside: Any, ask: str
+    sent: Any, silent: socket.socket, clock: Any, in_thread: Any, ask: str
 ) -> None:
     """When the total clock ends the call, its connection is closed and not only forgotten."""
     engine, _ = sent(
@@ -32,7 +32,7 @@ def test_total_clock_closes_the_connection(
         endpoint=f"https://127.0.0.1:{silent.getsockname()[1]}/v1",
         timeout={"connect": 60, "total": 20},
     )
-    asked = aside(lambda: list(getattr(engine, ask)("hi")))
+    asked = in_thread(lambda: list(getattr(engine, ask)("hi")))
     connection, _ = silent.accept()
     with connection:
         connection.settimeout(30)

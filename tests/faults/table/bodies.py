@@ -150,7 +150,6 @@ BODIES: tuple[Fault, ...] = (
         lambda b: b + b" and more",
         RETRIED,
         ANSWER,
-        unless={"ollama stream": PARTIAL},
     ),
     _body(
         "an error in a 200",
