@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.pool.environment import EnvFile
     from llmengine.types.outputs import LLMOutput
+    from llmengine.types.wire import ChatMessage
 
 
 log = logging.getLogger("llmengine")
@@ -62,8 +63,9 @@ class EngineWorker(LLMWorker):
         log. Raises CallError if the call failed, and StructuredOutputError (TruncatedError if the
         answer was cut) for an answer that is not a JSON object.
         """
-        system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        messages = [*system, {"role": "user", "content": prompt}]
+        messages: list[ChatMessage] = [{"role": "user", "content": prompt}]
+        if system_prompt:
+            messages.insert(0, {"role": "system", "content": system_prompt})
         sampling = SamplingParams(temperature=temperature, max_tokens=max_tokens)
         (result,) = self.engine.results([messages], sampling, json_mode=json_mode)
         output = result.unwrap()

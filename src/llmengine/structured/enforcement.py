@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmengine.structured.ladder import SchemaStep
     from llmengine.structured.schema import Shape
     from llmengine.types.outputs import LLMOutput, Usage
+    from llmengine.types.wire import UserMessage
 
     Probe = Task["Enforcement | None"]
 
@@ -46,11 +47,12 @@ def question(
     field: Field | None,
 ) -> ChatRequest:
     """The probe for `field`; if `field` is None, the same request without a constraint."""
+    message: UserMessage = {"role": "user", "content": _PROMPT}
     constraint = {"choice": [_EXPECTED]} if field == "structured_outputs" else None
     return ChatRequest(
         model=model,
         prompt=_PROMPT,
-        messages=({"role": "user", "content": _PROMPT},),
+        messages=(message,),
         sampling=SamplingParams(
             temperature=0, max_tokens=max_tokens, structured_outputs=constraint
         ),

@@ -13,6 +13,7 @@ from llmengine.types.request import ResponseFormat
 if TYPE_CHECKING:
     from llmengine.structured.schema import Shape
     from llmengine.types.request import ChatRequest, Message
+    from llmengine.types.wire import AssistantMessage, SystemMessage, TextPart, UserMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,12 @@ def with_schema_message(messages: tuple[Message, ...], shape: Shape) -> tuple[Me
     )
     first = messages[0]
     if first["role"] not in _SYSTEM_ROLES:
-        return ({"role": "system", "content": instruction}, *messages)
+        system: SystemMessage = {"role": "system", "content": instruction}
+        return (system, *messages)
     content = first.get("content") or ""
     if isinstance(content, Sequence) and not isinstance(content, str):
-        extended: object = [*content, {"type": "text", "text": instruction}]
+        part: TextPart = {"type": "text", "text": instruction}
+        extended: object = [*content, part]
     else:
         extended = f"{content}\n\n{instruction}" if content else instruction
     return ({**first, "content": extended}, *messages[1:])
@@ -99,8 +102,10 @@ def with_repair_message(
         f"This does not fit: {problem}.\n"
         f"Respond ONLY in JSON that fits this JSON schema:\n{shape.text}"
     )
-    answer = {"role": "assistant", "content": faulty if faulty.strip() else _NO_ANSWER}
-    return (*messages, answer, {"role": "user", "content": instruction})
+    text = faulty if faulty.strip() else _NO_ANSWER
+    answer: AssistantMessage = {"role": "assistant", "content": text}
+    correction: UserMessage = {"role": "user", "content": instruction}
+    return (*messages, answer, correction)
 
 
 SchemaStep = Literal["json_schema", "json_object", "prompt", "repair"]

@@ -12,6 +12,7 @@ from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from llmengine.types.sampling import SamplingParams
+    from llmengine.types.wire import UserMessage
 
 
 Message = Mapping[str, object]
@@ -60,7 +61,8 @@ def to_messages(prompt: Prompt, *, index: int = 0) -> tuple[Message, ...]:
     Raises InvalidRequestError, which names the prompt by its position in the batch.
     """
     if isinstance(prompt, str):
-        return ({"role": "user", "content": prompt},)
+        message: UserMessage = {"role": "user", "content": prompt}
+        return (message,)
     if isinstance(prompt, (Mapping, bytes, bytearray)) or not isinstance(prompt, Sequence):
         msg = (
             f"prompt {index} is a {type(prompt).__name__}; "
