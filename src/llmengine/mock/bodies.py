@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmengine.mock.behaviour import JSON
+    from llmengine.types.wire import JSONSchemaFormat, SystemMessage, UserMessage
 
 
 _MAX_CHOICES = 128
@@ -245,19 +246,21 @@ def responses_as_chat(body: Body, history: Sequence[Body] = ()) -> Body:
     return chat
 
 
-def _system_message(content: object) -> list[JSON]:
-    return [{"role": "system", "content": content}] if text(content) else []
+def _system_message(content: object) -> list[SystemMessage]:
+    instructions = text(content)
+    return [{"role": "system", "content": instructions}] if instructions else []
 
 
-def input_messages(value: object) -> list[JSON]:
+def input_messages(value: object) -> list[Body]:
     """The items of the input as chat messages; a string is one user message."""
     if isinstance(value, str):
-        return [{"role": "user", "content": value}]
+        message: UserMessage = {"role": "user", "content": value}
+        return [message]
     found = (_input_message(mapping(i)) for i in items(value))
     return [m for m in found if m is not None]
 
 
-def _input_message(item: Body) -> JSON | None:
+def _input_message(item: Body) -> Body | None:
     kind = item.get("type", "message")
     call_id = item.get("call_id")
     if kind == "message":
@@ -306,7 +309,7 @@ def ollama_chat_as_chat(body: Body) -> Body:
 def ollama_generate_as_chat(body: Body) -> Body:
     """The body of Ollama's ``/api/generate`` as a chat body: the system text, then the prompt."""
     system = _system_message(body.get("system"))
-    prompt = {"role": "user", "content": text(body.get("prompt"))}
+    prompt: UserMessage = {"role": "user", "content": text(body.get("prompt"))}
     return {"messages": [*system, prompt], **_ollama_settings(body)}
 
 
@@ -317,8 +320,11 @@ def _ollama_settings(body: Body) -> Body:
     chat["reasoning_effort"] = _ollama_effort(body.get("think"))
     schema = ollama_schema(body.get("format"))
     if schema is not None:
-        json_schema = {"name": "format", "schema": schema}
-        chat["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        response_format: JSONSchemaFormat = {
+            "type": "json_schema",
+            "json_schema": {"name": "format", "schema": schema},
+        }
+        chat["response_format"] = response_format
     chat["logprobs"] = body.get("logprobs") is True
     chat["top_logprobs"] = integer(body.get("top_logprobs"))
     return chat
@@ -328,7 +334,7 @@ def _ollama_effort(think: object) -> str:
     return "medium" if think is True else text(think) or "none"
 
 
-def ollama_schema(value: object) -> object:
+def ollama_schema(value: object) -> Body | None:
     """The schema for Ollama's ``format``, which is ``json`` or a schema; None for free text."""
     if value == "json":
         return ANY_OBJECT

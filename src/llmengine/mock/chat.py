@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
 from llmengine.mock.bodies import chat_request
 from llmengine.mock.json_fields import integer, mapping
 from llmengine.mock.model import generate
-from llmengine.mock.text import VOCABULARY
+from llmengine.mock.text import VOCABULARY, tokenize
 from llmengine.mock.wire import JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from llmengine.mock.behaviour import JSON
     from llmengine.mock.json_fields import Body
     from llmengine.mock.model import GeneratedAnswer, GeneratedToolCall
     from llmengine.mock.service import Service
     from llmengine.mock.wire import MockAnswer
+    from llmengine.types.wire import (
+        ChatCompletion,
+        ChatCompletionChoice,
+        ChatCompletionChunk,
+        ChatCompletionMessage,
+        ChoiceLogprobs,
+        ChunkChoice,
+        CompletionUsage,
+        FunctionToolCall,
+        FunctionToolCallDelta,
+        MessageDelta,
+        TokenLogprob,
+        TopLogprob,
+    )
 
+T = TypeVar("T")
 
 FINGERPRINT = "fp_mock"
 
@@ -45,39 +59,48 @@ class TokenDetails:
         wants_ids = body.get("return_token_ids") is True
         return cls(top_logprobs(body), service.token_ids if wants_ids else None)
 
-    def logprobs(self, tokens: Sequence[str], first: int = 0) -> JSON | None:
+    def logprobs(self, tokens: Sequence[str], first: int = 0) -> ChoiceLogprobs | None:
         """The ``logprobs`` of a choice; `first` is the index of the first token in the answer."""
         if self.top is None:
             return None
         return {"content": logprob_entries(tokens, self.top, first), "refusal": None}
-
-    def token_ids(self, tokens: Sequence[str]) -> JSON:
-        """The field with the ids of the tokens, if it is wanted."""
-        return {"token_ids": self.ids(tokens)} if self.ids else {}
 
 
 def chat_completion(body: Body, service: Service) -> MockAnswer:
     """Answer a chat completion."""
     request = service.with_token_limit(chat_request(body))
     answers = generate(request, service.next_reply())
-    head = {
+    usage = usage_of(request.prompt_tokens, answers)
+    details = TokenDetails.of(body, service)
+    prompt_ids = details.ids(request.pieces) if details.ids else None
+    if body.get("stream") is True:
+        empty: ChatCompletionChunk = {
+            "id": new_id("chatcmpl-"),
+            "created": int(time.time()),
+            "model": service.model_name(body),
+            "service_tier": "default",
+            "system_fingerprint": FINGERPRINT,
+            "object": "chat.completion.chunk",
+            "choices": [],
+        }
+        streams = [_choice_deltas(i, a, details) for i, a in enumerate(answers)]
+        chunks = list(_chunks(empty, streams, usage if wants_usage(body) else None))
+        if prompt_ids is not None:
+            chunks[0]["prompt_token_ids"] = prompt_ids
+        return StreamAnswer(chunks)
+    completion: ChatCompletion = {
         "id": new_id("chatcmpl-"),
         "created": int(time.time()),
         "model": service.model_name(body),
         "service_tier": "default",
         "system_fingerprint": FINGERPRINT,
+        "object": "chat.completion",
+        "choices": [choice(index, a, details) for index, a in enumerate(answers)],
+        "usage": usage,
     }
-    usage = usage_of(request.prompt_tokens, answers)
-    details = TokenDetails.of(body, service)
-    prompt = {"prompt_token_ids": details.ids(request.pieces)} if details.ids else {}
-    if body.get("stream") is True:
-        deltas = [list(_choice_deltas(i, a, details)) for i, a in enumerate(answers)]
-        head["object"] = "chat.completion.chunk"
-        first, *more = completion_chunks(head, deltas, body, usage)
-        return StreamAnswer([first | prompt, *more])
-    choices = [choice(index, a, details) for index, a in enumerate(answers)]
-    head["object"] = "chat.completion"
-    return JSONAnswer({**head, "choices": choices, "usage": usage, **prompt})
+    if prompt_ids is not None:
+        completion["prompt_token_ids"] = prompt_ids
+    return JSONAnswer(completion)
 
 
 def top_logprobs(body: Body) -> int | None:
@@ -87,7 +110,7 @@ def top_logprobs(body: Body) -> int | None:
     return max(0, integer(body.get("top_logprobs")) or 0)
 
 
-def usage_of(prompt_tokens: int, answers: Iterable[GeneratedAnswer]) -> JSON:
+def usage_of(prompt_tokens: int, answers: Iterable[GeneratedAnswer]) -> CompletionUsage:
     """The usage: the prompt's tokens, counted once, and the tokens of all answers."""
     answers = list(answers)
     completion = sum(a.completion_tokens for a in answers)
@@ -105,9 +128,9 @@ def usage_of(prompt_tokens: int, answers: Iterable[GeneratedAnswer]) -> JSON:
     }
 
 
-def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> JSON:
+def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> ChatCompletionChoice:
     """One choice of an answer that is not streamed."""
-    message: JSON = {
+    message: ChatCompletionMessage = {
         "role": "assistant",
         "content": answer.text if answer.has_content else None,
         "refusal": answer.refusal,
@@ -117,50 +140,76 @@ def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> JSON:
         message["reasoning"] = "".join(answer.reasoning)
     if answer.calls:
         message["tool_calls"] = [_tool_call(c) for c in answer.calls]
-    return {
+    choice: ChatCompletionChoice = {
         "index": index,
         "message": message,
         "logprobs": details.logprobs(answer.tokens),
         "finish_reason": answer.finish,
-        **details.token_ids(answer.pieces),
     }
+    if details.ids:
+        choice["token_ids"] = details.ids(answer.pieces)
+    return choice
 
 
-def _tool_call(call: GeneratedToolCall) -> JSON:
-    function = {"name": call.name, "arguments": "".join(call.arguments)}
-    return {"id": new_id("call_"), "type": "function", "function": function}
+def _tool_call(call: GeneratedToolCall) -> FunctionToolCall:
+    return {
+        "id": new_id("call_"),
+        "type": "function",
+        "function": {"name": call.name, "arguments": "".join(call.arguments)},
+    }
 
 
 # ---- streams
 
 
-def completion_chunks(
-    head: JSON, streams: Sequence[Iterable[JSON]], body: Body, usage: JSON
-) -> Iterator[JSON]:
-    """The chunks of a stream: the parts of all choices in turns, and the usage if it is wanted."""
-    with_usage = mapping(body.get("stream_options")).get("include_usage") is True
-    null_usage = {"usage": None} if with_usage else {}
+def wants_usage(body: Body) -> bool:
+    """Whether the request asks for the usage at the end of the stream."""
+    return mapping(body.get("stream_options")).get("include_usage") is True
+
+
+def in_turns(streams: Iterable[Iterable[T]]) -> Iterator[T]:
+    """The first part of every stream, then the second parts, until all streams have ended."""
     for row in zip_longest(*streams):
-        for part in row:
-            if part is not None:
-                yield {**head, "choices": [part], **null_usage}
-    if with_usage:
-        yield {**head, "choices": [], "usage": usage}
+        yield from (part for part in row if part is not None)
 
 
-def _choice_deltas(index: int, answer: GeneratedAnswer, details: TokenDetails) -> Iterator[JSON]:
+def _chunks(
+    empty: ChatCompletionChunk,
+    streams: Iterable[Iterable[ChunkChoice]],
+    usage: CompletionUsage | None,
+) -> Iterator[ChatCompletionChunk]:
+    """The chunks of all choices in turns, then one with the usage, if it is not None."""
+    for part in in_turns(streams):
+        chunk = empty | {"choices": [part]}
+        if usage is not None:
+            chunk["usage"] = None
+        yield chunk
+    if usage is not None:
+        yield empty | {"usage": usage}
+
+
+def _choice_deltas(
+    index: int, answer: GeneratedAnswer, details: TokenDetails
+) -> Iterator[ChunkChoice]:
     for delta, logprobs, tokens in _deltas(answer, details):
-        ids = details.token_ids(tokens) if tokens else {}
-        yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None, **ids}
+        part: ChunkChoice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": None,
+        }
+        if tokens and details.ids:
+            part["token_ids"] = details.ids(tokens)
+        yield part
     yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": answer.finish}
 
 
 def _deltas(
     answer: GeneratedAnswer, details: TokenDetails
-) -> Iterator[tuple[JSON, JSON | None, Sequence[str]]]:
+) -> Iterator[tuple[MessageDelta, ChoiceLogprobs | None, Sequence[str]]]:
     """Yield each delta with its log-probabilities and its tokens."""
-    first = {"role": "assistant", "content": "" if answer.has_content else None, "refusal": None}
-    yield first, None, ()
+    content = "" if answer.has_content else None
+    yield {"role": "assistant", "content": content, "refusal": None}, None, ()
     for token in answer.reasoning:
         yield {"reasoning": token}, None, (token,)
     for index, token in enumerate(answer.tokens):
@@ -168,14 +217,22 @@ def _deltas(
     if answer.refusal is not None:
         yield {"refusal": answer.refusal}, None, ()
     for index, call in enumerate(answer.calls):
-        yield from ((delta, None, tokens) for delta, tokens in _tool_call_deltas(index, call))
+        for delta, tokens in _tool_call_deltas(index, call):
+            yield {"tool_calls": [delta]}, None, tokens
 
 
-def _tool_call_deltas(index: int, call: GeneratedToolCall) -> Iterator[tuple[JSON, Sequence[str]]]:
-    opening = replace(call, arguments=())
-    yield {"tool_calls": [{"index": index, **_tool_call(opening)}]}, opening.pieces
+def _tool_call_deltas(
+    index: int, call: GeneratedToolCall
+) -> Iterator[tuple[FunctionToolCallDelta, Sequence[str]]]:
+    opening: FunctionToolCallDelta = {
+        "index": index,
+        "id": new_id("call_"),
+        "type": "function",
+        "function": {"name": call.name, "arguments": ""},
+    }
+    yield opening, tokenize(call.name)
     for token in call.arguments:
-        yield {"tool_calls": [{"index": index, "function": {"arguments": token}}]}, (token,)
+        yield {"index": index, "function": {"arguments": token}}, (token,)
 
 
 # ---- log-probabilities; they are made up, but the same in every process
@@ -184,19 +241,21 @@ _LOWEST_PROBABILITY = 0.55
 _PROBABILITIES = 400
 
 
-def logprob_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[JSON]:
+def logprob_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[TokenLogprob]:
     """One entry per token in the shape of chat completions, with `top` alternatives.
 
     `first` is the index of the first token in the answer.
     """
-    entries = []
-    for index, token in enumerate(tokens, first):
-        top_logprobs = [_entry(t, p) for t, p in alternatives(token, index, top)]
-        entries.append(_entry(token, logprob(token, index)) | {"top_logprobs": top_logprobs})
-    return entries
+    return [
+        {
+            **_entry(token, logprob(token, index)),
+            "top_logprobs": [_entry(t, p) for t, p in alternatives(token, index, top)],
+        }
+        for index, token in enumerate(tokens, first)
+    ]
 
 
-def _entry(token: str, logprob: float) -> JSON:
+def _entry(token: str, logprob: float) -> TopLogprob:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 

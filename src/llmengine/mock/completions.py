@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import CompletionRequest, completion_request
-from llmengine.mock.chat import FINGERPRINT, alternatives, completion_chunks, logprob, usage_of
+from llmengine.mock.chat import (
+    FINGERPRINT,
+    alternatives,
+    in_turns,
+    logprob,
+    usage_of,
+    wants_usage,
+)
 from llmengine.mock.model import GeneratedAnswer, generate
 from llmengine.mock.text import tokenize
 from llmengine.mock.wire import JSONAnswer, StreamAnswer, new_id
@@ -52,8 +59,11 @@ def text_completion(body: Body, service: Service) -> MockAnswer:
         "system_fingerprint": FINGERPRINT,
     }
     if body.get("stream") is True:
-        streams = [_parts(c, completion) for c in choices]
-        return StreamAnswer(list(completion_chunks(head, streams, body, usage)))
+        null_usage: JSON = {"usage": None} if wants_usage(body) else {}
+        parts = in_turns([_parts(c, completion) for c in choices])
+        chunks = [{**head, "choices": [part], **null_usage} for part in parts]
+        last = [{**head, "choices": [], "usage": usage}] if wants_usage(body) else []
+        return StreamAnswer([*chunks, *last])
     return JSONAnswer({**head, "choices": [_whole(c, completion) for c in choices], "usage": usage})
 
 

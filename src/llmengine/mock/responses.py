@@ -38,7 +38,7 @@ def create_response(body: Body, service: Service) -> MockAnswer:
     return JSONAnswer(response)
 
 
-def _history(body: Body, service: Service) -> list[JSON]:
+def _history(body: Body, service: Service) -> list[Body]:
     """The conversation of the previous response that the request names."""
     previous = text(body.get("previous_response_id"))
     if not previous:

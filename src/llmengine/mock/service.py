@@ -25,7 +25,7 @@ class StoredResponse(NamedTuple):
     """A response of the responses API, and the conversation up to and with its output."""
 
     body: JSON
-    conversation: list[JSON]
+    conversation: list[Body]
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmengine.mock.json_fields import Body
     from llmengine.mock.service import Service
     from llmengine.mock.wire import MockAnswer
+    from llmengine.types.wire import ChatCompletion
 
 
 def tokenize(body: Body, service: Service) -> MockAnswer:
@@ -47,14 +48,13 @@ def chat_batch(body: Body, service: Service) -> MockAnswer:
     ]
     answers = [generate(request, service.next_reply())[0] for request in requests]
     details = TokenDetails.of(body, service)
-    return JSONAnswer(
-        {
-            "id": new_id("chatcmpl-"),
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": service.model_name(body),
-            "choices": [choice(index, a, details) for index, a in enumerate(answers)],
-            "usage": usage_of(sum(r.prompt_tokens for r in requests), answers),
-            "system_fingerprint": FINGERPRINT,
-        }
-    )
+    completion: ChatCompletion = {
+        "id": new_id("chatcmpl-"),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": service.model_name(body),
+        "choices": [choice(index, a, details) for index, a in enumerate(answers)],
+        "usage": usage_of(sum(r.prompt_tokens for r in requests), answers),
+        "system_fingerprint": FINGERPRINT,
+    }
+    return JSONAnswer(completion)

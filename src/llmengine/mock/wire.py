@@ -83,7 +83,7 @@ class Framing(Enum):
 class JSONAnswer:
     """An answer that is one JSON object."""
 
-    body: JSON
+    body: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class TextAnswer:
 class StreamAnswer:
     """A streamed answer, as its JSON objects in order."""
 
-    objects: list[JSON]
+    objects: Sequence[Mapping[str, object]]
     framing: Framing = Framing.SSE
 
 
@@ -128,13 +128,13 @@ def success_reply(answer: MockAnswer, behaviour: Behaviour, call: ReceivedReques
     if isinstance(answer, TextAnswer):
         return _reply(200, "text/plain; charset=utf-8", [answer.text.encode()])
     if isinstance(answer, JSONAnswer):
-        body = behaviour.reply(copy.deepcopy(answer.body), call)
+        body = behaviour.reply(copy.deepcopy(dict(answer.body)), call)
         return _reply(200, "application/json", [encode(body)])
     return _stream(answer, behaviour, call)
 
 
 def _stream(answer: StreamAnswer, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
-    events = behaviour.events(copy.deepcopy(answer.objects), call)
+    events = behaviour.events(copy.deepcopy([dict(o) for o in answer.objects]), call)
     chunks = [_event_bytes(event, answer.framing) for event in events]
     if answer.framing is Framing.SSE:
         chunks.append(b"data: [DONE]\n\n")

@@ -4,7 +4,9 @@ The types are for objects that this package builds, and for those it has checked
 what a server or a user sends: that is a ``Mapping[str, object]`` until each of its fields was
 read, in a server's answer with the typed readers of `llmengine.dialects.fields`.
 
-A field is required if this package always writes it. The fields that vLLM adds are included.
+A field is required if this package always writes it: in an answer, the ``role``, ``object`` and
+``created`` are not, because `llmengine.vllm_local` leaves them out. The fields that vLLM adds are
+included.
 """
 
 from __future__ import annotations
@@ -76,19 +78,11 @@ class UserMessage(TypedDict):
 
 
 class AssistantMessage(TypedDict):
-    """A message of the model, in a request or in an answer.
-
-    vLLM names the reasoning ``reasoning``; its older versions and other servers name it
-    ``reasoning_content``.
-    """
+    """An earlier message of the model, in a request."""
 
     role: Literal["assistant"]
     content: Content | None
-    refusal: NotRequired[str | None]
-    reasoning: NotRequired[str | None]
-    reasoning_content: NotRequired[str | None]
     tool_calls: NotRequired[list[FunctionToolCall]]
-    annotations: NotRequired[list[JSONObject]]
 
 
 class ToolMessage(TypedDict):
@@ -177,27 +171,27 @@ class JSONObjectFormat(TypedDict):
 class PromptTokensDetails(TypedDict):
     """Which of a prompt's tokens were of a special kind."""
 
-    cached_tokens: NotRequired[int]
+    cached_tokens: NotRequired[int | None]
     audio_tokens: NotRequired[int]
 
 
 class CompletionTokensDetails(TypedDict):
     """Which of an answer's tokens were of a special kind."""
 
-    reasoning_tokens: NotRequired[int]
+    reasoning_tokens: NotRequired[int | None]
     audio_tokens: NotRequired[int]
     accepted_prediction_tokens: NotRequired[int]
     rejected_prediction_tokens: NotRequired[int]
 
 
-class CompletionUsage(TypedDict):
+class CompletionUsage(TypedDict, total=False):
     """The token counts of an answer; a count that is not known is left out."""
 
-    prompt_tokens: NotRequired[int]
-    completion_tokens: NotRequired[int]
-    total_tokens: NotRequired[int]
-    prompt_tokens_details: NotRequired[PromptTokensDetails]
-    completion_tokens_details: NotRequired[CompletionTokensDetails]
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class TopLogprob(TypedDict):
@@ -221,29 +215,69 @@ class ChoiceLogprobs(TypedDict):
     refusal: NotRequired[list[TokenLogprob] | None]
 
 
-class ChatCompletionChoice(TypedDict):
-    """One answer of a chat completion; ``token_ids`` and ``stop_reason`` are vLLM's."""
+class ChoiceFields(TypedDict):
+    """What the choices of a whole answer and of a chunk have in common.
+
+    ``token_ids`` and ``stop_reason`` are vLLM's.
+    """
 
     index: int
-    message: AssistantMessage
     finish_reason: str | None
     logprobs: NotRequired[ChoiceLogprobs | None]
     token_ids: NotRequired[list[int]]
     stop_reason: NotRequired[int | str | None]
 
 
-class ChatCompletion(TypedDict):
-    """A chat completion: the whole answer to a request."""
+class CompletionFields(TypedDict):
+    """What a chat completion and a chunk have in common; ``prompt_token_ids`` are vLLM's."""
 
     id: str
-    object: Literal["chat.completion"]
-    created: int
+    created: NotRequired[int]
     model: str
-    choices: list[ChatCompletionChoice]
-    usage: CompletionUsage | None
     service_tier: NotRequired[str]
-    system_fingerprint: NotRequired[str | None]
-    prompt_token_ids: NotRequired[list[int]]
+    system_fingerprint: NotRequired[str]
+    prompt_token_ids: NotRequired[list[int] | None]
+
+
+class ChatCompletionMessage(TypedDict):
+    """The message of an answer.
+
+    vLLM names the reasoning ``reasoning``; its older versions and other servers name it
+    ``reasoning_content``.
+    """
+
+    role: NotRequired[Literal["assistant"]]
+    content: str | None
+    refusal: NotRequired[str | None]
+    reasoning: NotRequired[str | None]
+    reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[FunctionToolCall]]
+    annotations: NotRequired[list[JSONObject]]
+
+
+class ChatCompletionChoice(ChoiceFields):
+    """One answer of a chat completion."""
+
+    message: ChatCompletionMessage
+
+
+class PromptLogprob(TypedDict):
+    """The natural-log probability of a token of the prompt, from vLLM."""
+
+    logprob: float
+    decoded_token: str | None
+
+
+class ChatCompletion(CompletionFields):
+    """A chat completion: the whole answer to a request.
+
+    ``prompt_logprobs`` are vLLM's: for each token of the prompt, possible tokens by their ids.
+    """
+
+    object: NotRequired[Literal["chat.completion"]]
+    choices: list[ChatCompletionChoice]
+    usage: CompletionUsage
+    prompt_logprobs: NotRequired[list[dict[str, PromptLogprob] | None] | None]
 
 
 # ---- streamed answers
@@ -276,26 +310,15 @@ class MessageDelta(TypedDict, total=False):
     tool_calls: list[FunctionToolCallDelta]
 
 
-class ChunkChoice(TypedDict):
+class ChunkChoice(ChoiceFields):
     """The new parts of one answer."""
 
-    index: int
     delta: MessageDelta
-    finish_reason: str | None
-    logprobs: NotRequired[ChoiceLogprobs | None]
-    token_ids: NotRequired[list[int]]
-    stop_reason: NotRequired[int | str | None]
 
 
-class ChatCompletionChunk(TypedDict):
+class ChatCompletionChunk(CompletionFields):
     """One event of a streamed chat completion."""
 
-    id: str
-    object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
+    object: NotRequired[Literal["chat.completion.chunk"]]
     choices: list[ChunkChoice]
     usage: NotRequired[CompletionUsage | None]
-    service_tier: NotRequired[str]
-    system_fingerprint: NotRequired[str | None]
-    prompt_token_ids: NotRequired[list[int]]
