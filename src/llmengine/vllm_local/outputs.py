@@ -23,6 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from llmengine.types.request import ChatRequest
+    from llmengine.types.wire import (
+        ChatCompletion,
+        ChatCompletionChunk,
+        ChatCompletionMessage,
+        ChoiceFields,
+        ChoiceLogprobs,
+        ChunkChoice,
+        CompletionUsage,
+        FunctionToolCall,
+        MessageDelta,
+        PromptLogprob,
+        TokenLogprob,
+        TopLogprob,
+    )
     from llmengine.vllm_local.vllm_objects import (
         Completion,
         ParamsOfAnswer,
@@ -39,8 +53,6 @@ _OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
 _SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
 # The log probability that vLLM's server reports for minus infinity, which JSON cannot express.
 _LOWEST = -9999.0
-ParsedMessage = dict[str, object]
-"""The fields of a chat message, or of a chunk's delta, as in the HTTP API."""
 Readers = Callable[["ChatRequest"], "Reader"]
 """Makes a reader for the answers to a request."""
 
@@ -79,11 +91,11 @@ class Reader(Protocol):
         """Set in ``vllm.SamplingParams`` what the reader needs."""
         ...
 
-    def message(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
+    def message(self, answer: Completion, prompt: list[int] | None) -> ChatCompletionMessage:
         """The message of a whole answer to the tokens of `prompt`."""
         ...
 
-    def delta(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
+    def delta(self, answer: Completion, prompt: list[int] | None) -> MessageDelta:
         """What a step's text and tokens add to the message."""
         ...
 
@@ -105,11 +117,13 @@ class PlainReader:
     def adjust(self, params: ParamsOfAnswer) -> None:
         """Do nothing, since nothing is needed."""
 
-    def message(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:  # noqa: ARG002 - see Reader
+    def message(self, answer: Completion, prompt: list[int] | None) -> ChatCompletionMessage:  # noqa: ARG002 - see Reader
         """The text is the content."""
         return {"content": answer.text}
 
-    delta = message
+    def delta(self, answer: Completion, prompt: list[int] | None) -> MessageDelta:  # noqa: ARG002 - see Reader
+        """The text is the content."""
+        return {"content": answer.text}
 
     def finish_reason(self, answer: Completion) -> str | None:
         """The reason that vLLM gives."""
@@ -194,7 +208,7 @@ class ParsedReader:
         params.structured_outputs = self._asked.extract_structured_outputs()
         params.skip_special_tokens = self._asked.skip_special_tokens
 
-    def message(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
+    def message(self, answer: Completion, prompt: list[int] | None) -> ChatCompletionMessage:
         """The message of a whole answer."""
         self._token_ids[answer.index] += answer.token_ids
         parser = self._parsers[answer.index]
@@ -213,7 +227,7 @@ class ParsedReader:
             "tool_calls": [_call(call) for call in calls or ()],
         }
 
-    def delta(self, answer: Completion, prompt: list[int] | None) -> ParsedMessage:
+    def delta(self, answer: Completion, prompt: list[int] | None) -> MessageDelta:
         """What a step's text and tokens add to the message."""
         self._token_ids[answer.index] += answer.token_ids
         delta = self._parsers[answer.index].parse_delta(
@@ -227,7 +241,7 @@ class ParsedReader:
             return {}
         if delta.tool_calls:
             self._called.add(answer.index)
-        fields: ParsedMessage = delta.model_dump(exclude_none=True)
+        fields: MessageDelta = delta.model_dump(exclude_none=True)
         return fields
 
     def finish_reason(self, answer: Completion) -> str | None:
@@ -251,9 +265,12 @@ class ParsedReader:
         return sum(self._parsers[place].count_reasoning_tokens(ids) for place, ids in counted)
 
 
-def _call(call: ParsedCall) -> dict[str, object]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id or f"call_{uuid4().hex}", "type": "function", "function": function}
+def _call(call: ParsedCall) -> FunctionToolCall:
+    return {
+        "id": call.id or f"call_{uuid4().hex}",
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
 
 
 class Answers:
@@ -264,7 +281,7 @@ class Answers:
         self._reader = reader
         self._generated = 0
 
-    def of(self, output: RequestOutput) -> Iterator[object]:
+    def of(self, output: RequestOutput) -> Iterator[ChatCompletion | ChatCompletionChunk | None]:
         """The bodies for a ``vllm.RequestOutput``: a whole answer, or new chunks of a stream.
 
         Raises InternalServerError for an answer that vLLM ended with an internal error.
@@ -273,35 +290,37 @@ class Answers:
         if not self._request.stream:
             yield self._whole(output)
             return
-        yield self._chunk(output)
+        read, prompt = self._reader.delta, output.prompt_token_ids
+        yield self._chunk(
+            output, [{"delta": read(o, prompt), **self._choice(o)} for o in output.outputs]
+        )
         if output.finished:
-            yield self._common(output) | {"choices": [], "usage": self._usage(output)}
+            yield self._chunk(output, []) | {"usage": self._usage(output)}
             yield END
 
-    def _whole(self, output: RequestOutput) -> dict[str, object]:
+    def _whole(self, output: RequestOutput) -> ChatCompletion:
         read, prompt = self._reader.message, output.prompt_token_ids
-        return self._common(output) | {
-            "choices": [self._choice(o, {"message": read(o, prompt)}) for o in output.outputs],
+        return {
+            "id": output.request_id,
+            "model": self._request.model,
+            "prompt_token_ids": prompt,
+            "choices": [{"message": read(o, prompt), **self._choice(o)} for o in output.outputs],
             "prompt_logprobs": _prompt_logprobs(output.prompt_logprobs),
             "usage": self._usage(output),
         }
 
-    def _chunk(self, output: RequestOutput) -> dict[str, object]:
-        read, prompt = self._reader.delta, output.prompt_token_ids
-        choices = [self._choice(o, {"delta": read(o, prompt)}) for o in output.outputs]
-        return self._common(output) | {"choices": choices}
-
-    def _common(self, output: RequestOutput) -> dict[str, object]:
+    def _chunk(self, output: RequestOutput, choices: list[ChunkChoice]) -> ChatCompletionChunk:
         return {
             "id": output.request_id,
             "model": self._request.model,
             "prompt_token_ids": output.prompt_token_ids,
+            "choices": choices,
         }
 
-    def _choice(self, answer: Completion, message: ParsedMessage) -> dict[str, object]:
+    def _choice(self, answer: Completion) -> ChoiceFields:
         if answer.finish_reason == "error":
             raise InternalServerError("vLLM ended the answer by an error of its own")
-        return message | {
+        return {
             "index": answer.index,
             "token_ids": list(answer.token_ids),
             "logprobs": _logprobs(answer, self._request.sampling.logprobs or 0),
@@ -309,7 +328,7 @@ class Answers:
             "stop_reason": answer.stop_reason,
         }
 
-    def _usage(self, output: RequestOutput) -> dict[str, object]:
+    def _usage(self, output: RequestOutput) -> CompletionUsage:
         prompt = len(output.prompt_token_ids or ())
         return {
             "prompt_tokens": prompt,
@@ -320,19 +339,19 @@ class Answers:
         }
 
 
-def _logprobs(answer: Completion, count: int) -> dict[str, object] | None:
+def _logprobs(answer: Completion, count: int) -> ChoiceLogprobs | None:
     """The chosen tokens, each with the most likely alternatives, as many as were asked for."""
     if answer.logprobs is None:
         return None
-    content = []
+    content: list[TokenLogprob] = []
     for token_id, place in zip(answer.token_ids, answer.logprobs, strict=True):
         # vLLM puts the chosen token first, even if it is not among the most likely.
         top = sorted(place.values(), key=lambda logprob: logprob.rank)[:count]
-        content.append(_logprob(place[token_id]) | {"top_logprobs": [_logprob(t) for t in top]})
+        content.append({**_logprob(place[token_id]), "top_logprobs": [_logprob(t) for t in top]})
     return {"content": content}
 
 
-def _logprob(given: VLLMLogprob) -> dict[str, object]:
+def _logprob(given: VLLMLogprob) -> TopLogprob:
     token = given.decoded_token or ""
     raw = list(token.encode("utf-8", "replace"))
     return {"token": token, "logprob": max(given.logprob, _LOWEST), "bytes": raw}
@@ -340,7 +359,7 @@ def _logprob(given: VLLMLogprob) -> dict[str, object]:
 
 def _prompt_logprobs(
     places: Sequence[Mapping[int, VLLMLogprob] | None] | None,
-) -> list[dict[str, object] | None] | None:
+) -> list[dict[str, PromptLogprob] | None] | None:
     if places is None:
         return None
     return [
@@ -349,5 +368,5 @@ def _prompt_logprobs(
     ]
 
 
-def _prompt_logprob(given: VLLMLogprob) -> dict[str, object]:
+def _prompt_logprob(given: VLLMLogprob) -> PromptLogprob:
     return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}
