@@ -38,6 +38,15 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, Logprob, Usage
     from llmengine.types.request import Prompt
     from llmengine.types.results import Result
+    from llmengine.types.wire import (
+        ChatCompletion,
+        ChatCompletionChoice,
+        ChatCompletionMessage,
+        CompletionUsage,
+        FunctionToolCall,
+        TokenLogprob,
+        TopLogprob,
+    )
 
     LMSource = Engine | EngineConfig | EngineWorker
 
@@ -296,7 +305,7 @@ def _output_of(result: Result) -> LLMOutput:
 # ---- answers and errors
 
 
-def chat_body(output: LLMOutput, *, model: str) -> JSON:
+def chat_body(output: LLMOutput, *, model: str) -> ChatCompletion:
     """The output as the body of a chat completion; ``model`` is used if the output names none."""
     return {
         "id": output.request_id or "chatcmpl-llmengine",
@@ -308,8 +317,8 @@ def chat_body(output: LLMOutput, *, model: str) -> JSON:
     }
 
 
-def _choice(answer: CompletionOutput) -> JSON:
-    message: JSON = {"role": "assistant", "content": answer.text or None}
+def _choice(answer: CompletionOutput) -> ChatCompletionChoice:
+    message: ChatCompletionMessage = {"role": "assistant", "content": answer.text or None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
     if answer.tool_calls:
@@ -318,40 +327,45 @@ def _choice(answer: CompletionOutput) -> JSON:
         ]
     elif message["content"] is None:
         message["content"] = ""
-    choice: JSON = {
+    choice: ChatCompletionChoice = {
         "index": answer.index,
         "message": message,
         "finish_reason": finish_reason_of(answer.finish_reason),
     }
     if answer.logprobs is not None:
-        entries = (
-            {**_logprob(t), "top_logprobs": [*map(_logprob, t.top)]} for t in answer.logprobs
-        )
-        choice["logprobs"] = {"content": list(entries)}
+        choice["logprobs"] = {"content": [_token_logprob(t) for t in answer.logprobs]}
     return choice
 
 
-def tool_call_body(call_id: str | None, name: str | None, arguments: str) -> JSON:
+def tool_call_body(call_id: str, name: str, arguments: str) -> FunctionToolCall:
     """A tool call in the shape of chat completions."""
-    function = {"name": name, "arguments": arguments}
-    return {"id": call_id, "type": "function", "function": function}
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
-def _logprob(token: Logprob) -> JSON:
+def _token_logprob(token: Logprob) -> TokenLogprob:
+    return {**_logprob(token), "top_logprobs": [_logprob(t) for t in token.top]}
+
+
+def _logprob(token: Logprob) -> TopLogprob:
     encoded = None if token.bytes is None else list(token.bytes)
     return {"token": token.token, "logprob": token.logprob, "bytes": encoded}
 
 
-def usage_body(usage: Usage | None) -> JSON:
+def usage_body(usage: Usage | None) -> CompletionUsage:
     """The known token counts under OpenAI's names."""
     if usage is None:
         return {}
-    counts = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    known: JSON = {name: count for name, count in counts.items() if count is not None}
+    known: CompletionUsage = {}
+    if usage.prompt_tokens is not None:
+        known["prompt_tokens"] = usage.prompt_tokens
+    if usage.completion_tokens is not None:
+        known["completion_tokens"] = usage.completion_tokens
+    if usage.total_tokens is not None:
+        known["total_tokens"] = usage.total_tokens
     if usage.cached_tokens is not None:
         known["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
     if usage.reasoning_tokens is not None:

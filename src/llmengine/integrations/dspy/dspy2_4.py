@@ -84,9 +84,11 @@ class LegacyLM(_CopiedAndSaved, dspy.LM):  # type: ignore[misc]  # dspy has no t
         """Send the request to the engine and add it to the history."""
         arguments = self.kwargs | kwargs
         request = read_request(prompt, self._with_schema(prompt, arguments))
-        body = chat_body(self.dspy_engine.generate(request), model=self.dspy_engine.engine.model)
-        for choice in body["choices"]:
-            choice["text"] = choice["message"]["content"] or ""  # inspect_history reads this key
+        output = self.dspy_engine.generate(request)
+        completion = chat_body(output, model=self.dspy_engine.engine.model)
+        # inspect_history reads the key "text".
+        choices = [{**c, "text": c["message"]["content"] or ""} for c in completion["choices"]]
+        body: JSON = {**completion, "choices": choices}
         entry = {"prompt": prompt, "response": body, "kwargs": arguments, "raw_kwargs": kwargs}
         self.history.append(entry)
         return body

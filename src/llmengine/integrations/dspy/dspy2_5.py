@@ -18,7 +18,6 @@ from llmengine.integrations.dspy.adapter import (
     error_class,
     finish_reason_of,
     read_request,
-    tool_call_body,
     usage_body,
     warn_if_cut,
 )
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from llmengine.integrations.dspy.adapter import JSON, DSPyEngine, DSPyRequest
-    from llmengine.types.outputs import Delta, LLMOutput
+    from llmengine.types.outputs import Delta, LLMOutput, ToolCallDelta
+    from llmengine.types.wire import ChunkChoice, FunctionToolCallDelta, MessageDelta
 
 log = logging.getLogger("llmengine")
 
@@ -215,7 +215,11 @@ class _StreamedAnswer:
         if not delta.has_content and delta.finish_reason is None:
             return
         finish = delta.finish_reason and finish_reason_of(delta.finish_reason)
-        choice = {"index": 0, "delta": _delta_body(delta), "finish_reason": finish}
+        choice: ChunkChoice = {
+            "index": 0,
+            "delta": _delta_body(delta),
+            "finish_reason": finish,
+        }
         chunk = litellm.ModelResponseStream(model=self._model, choices=[choice])
         # DSPy's listeners find the predictor of an answer by this id.
         chunk.predict_id = id(self._caller) if self._caller else None
@@ -229,13 +233,19 @@ class _StreamedAnswer:
         return response
 
 
-def _delta_body(delta: Delta) -> JSON:
-    body: JSON = {"role": "assistant", "content": delta.text or None}
+def _delta_body(delta: Delta) -> MessageDelta:
+    body: MessageDelta = {"role": "assistant", "content": delta.text or None}
     if delta.reasoning:
         body["reasoning_content"] = delta.reasoning
     if delta.tool_calls:
-        body["tool_calls"] = [
-            {"index": call.index, **tool_call_body(call.id, call.name, call.arguments)}
-            for call in delta.tool_calls
-        ]
+        body["tool_calls"] = [_tool_call_delta(call) for call in delta.tool_calls]
     return body
+
+
+def _tool_call_delta(call: ToolCallDelta) -> FunctionToolCallDelta:
+    return {
+        "index": call.index,
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import dspy
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from llmengine.integrations.dspy.adapter import JSON, DSPyRequest
     from llmengine.types.outputs import Delta, LLMOutput
+    from llmengine.types.wire import (
+        AssistantMessage,
+        ChatMessage,
+        Content,
+        ContentPart,
+        FunctionDefinition,
+        FunctionTool,
+        ImageURL,
+        NamedToolChoice,
+        ToolChoice,
+    )
 
     _StreamEvent: TypeAlias = lm15.StreamStartEvent | lm15.StreamDeltaEvent | lm15.StreamEndEvent
 
@@ -142,62 +153,83 @@ def request_of(request: lm15.Request) -> DSPyRequest:
     return read_request(_messages(request), arguments)
 
 
-def _messages(request: lm15.Request) -> list[JSON]:
-    system = [{"role": "system", "content": _content(request.system)}] if request.system else []
-    return [*system, *(body for message in request.messages for body in _message_bodies(message))]
+def _messages(request: lm15.Request) -> list[ChatMessage]:
+    messages: list[ChatMessage] = []
+    if request.system:
+        messages.append({"role": "system", "content": _content(request.system)})
+    for message in request.messages:
+        messages += _message_bodies(message)
+    return messages
 
 
-def _message_bodies(message: lm15.Message) -> Iterable[JSON]:
+def _message_bodies(message: lm15.Message) -> Iterator[ChatMessage]:
     """One message in OpenAI's form; each tool result becomes a message of its own."""
     if message.role == "tool":
         for part in message.parts:
             yield {"role": "tool", "tool_call_id": part.id, "content": _content(part.content)}
-        return
+    elif message.role == "assistant":
+        yield _assistant_message(message)
+    elif message.role == "developer":
+        yield {"role": "developer", "content": _content(message.parts)}
+    else:
+        yield {"role": "user", "content": _content(message.parts)}
+
+
+def _assistant_message(message: lm15.Message) -> AssistantMessage:
     calls = [part for part in message.parts if part.type == "tool_call"]
     # The model's reasoning is not part of a chat's history.
     content = [part for part in message.parts if part.type not in {"tool_call", "thinking"}]
-    body: JSON = {"role": message.role, "content": _content(content) if content else None}
+    body: AssistantMessage = {
+        "role": "assistant",
+        "content": _content(content) if content else None,
+    }
     if calls:
         body["tool_calls"] = [
             tool_call_body(call.id, call.name, json.dumps(call.input, ensure_ascii=False))
             for call in calls
         ]
-    yield body
+    return body
 
 
-def _content(content: str | Iterable[Any]) -> str | list[JSON]:
+def _content(content: str | Iterable[Any]) -> Content:
     if isinstance(content, str):
         return content
     parts = [_part(part) for part in content]
-    if all(part["type"] == "text" for part in parts):
-        return "".join(part["text"] for part in parts)
-    return parts
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    return "".join(texts) if len(texts) == len(parts) else parts
 
 
-def _part(part: Any) -> JSON:
+def _part(part: Any) -> ContentPart:
     if part.type in {"text", "refusal"}:
         return {"type": "text", "text": part.text}
     if part.type == "data":
         return {"type": "text", "text": json.dumps(part.value, ensure_ascii=False)}
     if part.type == "image" and (part.url or part.data):
         url = part.url or f"data:{part.media_type};base64,{part.data}"
-        detail = {"detail": part.detail} if part.detail else {}
-        return {"type": "image_url", "image_url": {"url": url, **detail}}
+        image: ImageURL = {"url": url}
+        if part.detail:
+            image["detail"] = part.detail
+        return {"type": "image_url", "image_url": image}
     raise _unsupported("messages", f"parts of the type {part.type!r}")
 
 
-def _tool(tool: lm15.FunctionTool | lm15.BuiltinTool) -> JSON:
+def _tool(tool: lm15.FunctionTool | lm15.BuiltinTool) -> FunctionTool:
     if tool.type != "function":
         raise _unsupported(f"tools[{tool.name}]", f"the built-in tool {tool.name!r}")
-    description = {"description": tool.description} if tool.description else {}
-    function = {"name": tool.name, **description, "parameters": tool.parameters}
+    function: FunctionDefinition = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = tool.parameters
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: lm15.ToolChoice) -> str | JSON:
+def _tool_choice(choice: lm15.ToolChoice) -> ToolChoice:
     if not choice.allowed:
-        return str(choice.mode)
-    named = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
+        mode: Literal["none", "auto", "required"] = choice.mode
+        return mode
+    named: list[NamedToolChoice] = [
+        {"type": "function", "function": {"name": name}} for name in choice.allowed
+    ]
     if len(named) == 1 and choice.mode == "required":
         return named[0]
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
