@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from filelock import FileLock
 
+from llmengine.types.request import one_token_chat
 from llmengine.types.secrets import scrub
 from pytest_llmengine.containers import labels
 from pytest_llmengine.containers.docker import (
@@ -250,8 +251,7 @@ def wait_for_token(starting: Starting) -> None:
 
 def _trouble(client: httpx.Client, starting: Starting) -> str | None:
     """The reason why the server does not answer yet; None if it has answered."""
-    messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": starting.spec.model, "messages": messages, "max_tokens": 1}
+    body = one_token_chat(starting.spec.model)
     try:
         reply = client.post("/v1/chat/completions", json=body, timeout=starting.left)
     except httpx.TransportError as error:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from llmengine.embedded.models import check_gguf
 from llmengine.embedded.process import ChildProcess
 from llmengine.types.errors import ConfigError
+from llmengine.types.request import one_token_chat
 
 __all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
 _LOOPBACK = "127.0.0.1"
@@ -100,7 +101,7 @@ class _NotServingError(Exception):
     """The child reported that it cannot serve, or its first answer was not a token."""
 
 
-def wait_until_ready(child: ChildProcess, timeout: float) -> str:
+def wait_until_ready(child: ChildProcess, model: str, timeout: float) -> str:
     """The address of the child's server, once it has answered one token.
 
     If that does not happen within `timeout` seconds, the child is ended and ConfigError is raised,
@@ -116,7 +117,7 @@ def wait_until_ready(child: ChildProcess, timeout: float) -> str:
     timer.start()
     try:
         url = _url(child)
-        _answer_one_token(url)
+        _request_one_token(url, model)
     except (OSError, http.client.HTTPException, _NotServingError) as error:
         child.kill()
         reason = f"no token within {timeout:g} s" if expired.is_set() else str(error)
@@ -135,13 +136,13 @@ def _url(child: ChildProcess) -> str:
     return report["url"]
 
 
-def _answer_one_token(url: str) -> None:
+def _request_one_token(url: str, model: str) -> None:
     # No time limit here: when the timer ends the child, the connection breaks.
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        body = json.dumps({"prompt": "Hi", "max_tokens": 1})
+        body = json.dumps(one_token_chat(model))
         headers = {"Content-Type": "application/json"}
-        connection.request("POST", "/v1/completions", body, headers)
+        connection.request("POST", "/v1/chat/completions", body, headers)
         response = connection.getresponse()
         answer = response.read(_ENOUGH).decode(errors="replace")
     finally:
@@ -199,7 +200,7 @@ def start(
     settings["n_threads"] = options.n_threads or default_threads()
     child = ChildProcess(settings)
     try:
-        url = wait_until_ready(child, options.startup_timeout)
+        url = wait_until_ready(child, model, options.startup_timeout)
     except BaseException:
         child.stop()
         raise
