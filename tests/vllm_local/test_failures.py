@@ -87,7 +87,7 @@ def test_the_death_of_vllms_own_process_is_noticed(
     monkeypatch.setattr(runtime, "_SECONDS", 0.01)
     result = engine.results("vanish", SHORT)[0]
     assert isinstance(result.error, InternalServerError)
-    assert "is dead" in str(result.error)
+    assert "has ended" in str(result.error)
 
 
 def test_a_call_that_takes_too_long_is_aborted(
