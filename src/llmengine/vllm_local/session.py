@@ -78,7 +78,7 @@ _INSTALL = (
     "If vLLM runs as a server, use backend 'vllm_api' instead"
 )
 
-_loading_pid: int | None = None
+_loaded_by: int | None = None
 
 
 def require_vllm() -> None:
@@ -119,14 +119,14 @@ def _refuse_forked() -> None:
 
     Neither CUDA nor OpenMP works in a fork of a process that used it; they hang or crash.
     """
-    global _loading_pid  # noqa: PLW0603 - a fork inherits it
-    if _loading_pid not in {None, os.getpid()}:
+    global _loaded_by  # noqa: PLW0603 - a fork inherits it
+    if _loaded_by not in {None, os.getpid()}:
         msg = (
             "this process was forked from one that had loaded vLLM, and vLLM does not work in a "
             "fork; start it with multiprocessing's 'spawn', or use the engine only in the child"
         )
         raise ConfigError(msg)
-    _loading_pid = os.getpid()
+    _loaded_by = os.getpid()
 
 
 def _llm_class() -> Any:
