@@ -254,7 +254,7 @@ BOMBS = {
     "aliases.yaml": (ALIASES, "more than 1,000,000 values"),
     "merges.yaml": (MERGES, "more than 1,000,000 values"),
     "metadata.yaml": (_indented(ALIASES), "more than 1,000,000 values"),
-    "cycle.yaml": ("- &a [*a]\n", "stands inside its own value"),
+    "cycle.yaml": ("- &a [*a]\n", "is used inside its own value"),
     "long.yaml": ("- a\n" * 2_000_000, "more than 1,000,000 values"),
     "deep.yaml": ("[" * 100_000, "nest"),
     "date.yaml": ("a: 2026-13-45\n", "month"),

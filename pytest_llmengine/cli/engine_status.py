@@ -12,7 +12,7 @@ from llmengine.config.backends import backends, load_backend
 from llmengine.engine.files import load_engines
 from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.containers.docker import ContainerError
-from pytest_llmengine.containers.lifecycle import containers, keep, kept_at
+from pytest_llmengine.containers.lifecycle import containers, keep_warm, warm_container_of
 from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
 from pytest_llmengine.reports.page import one_line
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmengine import Engine
     from llmengine.engine.engine import EngineConfig
     from pytest_llmengine.containers.docker import OnProgress
-    from pytest_llmengine.containers.lifecycle import Listed
+    from pytest_llmengine.containers.lifecycle import ListedContainer
 
 
 HEADS = ("name", "backend", "address", "set by", "model", "container")
@@ -50,7 +50,9 @@ def rows(file: Path | None) -> tuple[list[tuple[str, ...]], str]:
     return found, note
 
 
-def _row(config: EngineConfig, file: Path | None, running: list[Listed]) -> tuple[str, ...]:
+def _row(
+    config: EngineConfig, file: Path | None, running: list[ListedContainer]
+) -> tuple[str, ...]:
     states = "; ".join(one.describe() for one in running if one.engine == config.name)
     container = states or ("none" if recipe_of(config.backend) else _UNKNOWN)
     settings = Settings(engines=(config.name,), config=file)
@@ -59,7 +61,7 @@ def _row(config: EngineConfig, file: Path | None, running: list[Listed]) -> tupl
     return config.name, config.backend, address, set_by, model, container
 
 
-def _container_row(one: Listed) -> tuple[str, ...]:
+def _container_row(one: ListedContainer) -> tuple[str, ...]:
     return one.engine, _UNKNOWN, _UNKNOWN, _UNKNOWN, one.model or _UNKNOWN, one.describe()
 
 
@@ -139,10 +141,10 @@ def _settings(name: str, file: Path | None) -> Settings:
     return settings
 
 
-def _container_of(config: EngineConfig) -> Listed | None:
+def _container_of(config: EngineConfig) -> ListedContainer | None:
     """The container that was started for an engine; None without a container or Docker."""
     with suppress(ContainerError):
-        return kept_at(config.name) if recipe_of(config.backend) else None
+        return warm_container_of(config.name) if recipe_of(config.backend) else None
     return None
 
 
@@ -155,7 +157,7 @@ def warm_up(name: str, settings: Settings, on_progress: OnProgress) -> str:
     if _needs_container(config, settings):
         plan = make_plan(name, replace(settings, mode=Mode.DOCKER))
         assert plan.container is not None
-        return keep(plan.container, on_progress).root_url
+        return keep_warm(plan.container, on_progress).root_url
     plan = make_plan(name, replace(settings, mode=Mode.LIVE))
     if plan.in_process or (facts(config.backend).own_server and plan.config.endpoint is None):
         raise TargetError(

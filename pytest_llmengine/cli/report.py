@@ -43,9 +43,9 @@ def report(
     for path in output or ():
         check_path(path, PAGE_FORMATS)
     reports = [read_report(path) for path in files]
-    whole = changes_page(*reports) if changes else matrix_page(reports, every=True)
-    shown = whole if changes or every else matrix_page(reports, every=False)
-    print_page(shown, listing())
+    page = changes_page(*reports) if changes else matrix_page(reports, every=True)
+    printed = page if changes or every else matrix_page(reports, every=False)
+    print_page(printed, listing())
     for path in output or ():
-        write_page(whole, path)
-    raise typer.Exit(1 if whole.good is False else 0)
+        write_page(page, path)
+    raise typer.Exit(1 if page.good is False else 0)

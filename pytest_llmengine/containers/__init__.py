@@ -1,1 +1,1 @@
-"""Servers of engines in containers of Docker's: started, waited for, and never left behind."""
+"""Servers in Docker containers: how they are started, shared and removed."""

@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 
 
 class ContainerError(LLMEngineError):
-    """A container cannot serve; the message says why and what to do.
+    """A container cannot be used; the message says why and what to do.
 
-    If the container had started, the last lines of its log follow, each on its own line.
+    If the container was started, the last lines of its log follow, each on its own line.
     """
 
 
-# The limit for one answer, and for the time between two lines of a pull. Docker writes nothing
-# while it unpacks a large layer.
-_SECONDS = 300
-_OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+# Seconds for one answer, and between two lines of a pull. Docker writes nothing while it unpacks a
+# large layer.
+_TIMEOUT = 300
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @contextmanager
 def docker_engine() -> Iterator[DockerClient]:
     """Connect to Docker for the block; errors of Docker inside the block become ContainerErrors.
 
-    The address is ``DOCKER_HOST``, else that of the docker command's current context. Raises
-    ContainerError at once if Docker does not answer or is on another machine.
+    The address is that in ``DOCKER_HOST``, else that of the docker command's current context.
+    Raises ContainerError at once if Docker does not answer or is on another machine.
     """
     if find_spec("docker") is None:
         raise ContainerError("containers need the extra: pip install 'pytest-llmengine[docker]'")
     from docker.errors import DockerException  # noqa: PLC0415 - an extra
-    from requests import RequestException  # noqa: PLC0415 - comes with it
+    from requests import RequestException  # noqa: PLC0415 - installed with docker
 
     where = _address()
     _check_local(where)
     try:
-        _knock(where)
+        _check_socket(where)
         connected = _connect()
     except (DockerException, OSError) as error:
         raise ContainerError(_no_answer(where, error)) from error
@@ -75,39 +75,40 @@ def _connect() -> DockerClient:
     import docker  # noqa: PLC0415 - an extra
 
     if os.environ.get("DOCKER_HOST"):
-        return docker.from_env(timeout=_SECONDS)
+        return docker.from_env(timeout=_TIMEOUT)
     context = docker.ContextAPI.get_current_context()
-    return docker.DockerClient(context.Host, tls=context.TLSConfig, timeout=_SECONDS)
+    return docker.DockerClient(context.Host, tls=context.TLSConfig, timeout=_TIMEOUT)
 
 
 def _check_local(where: str) -> None:
     """Raise ContainerError if Docker is on another machine; ports are published on loopback."""
     host = urlsplit(where).hostname
-    if host is not None and host not in _OF_THIS_MACHINE:
+    if host is not None and host not in _LOCAL_HOSTS:
         raise ContainerError(
             f"Docker at {where} is on another machine, and a container's port would be open on "
-            "that machine alone; start the server there and give --engine-url"
+            "that machine only; start the server there and give --engine-url"
         )
 
 
-def _knock(where: str) -> None:
-    """Raise OSError if nothing listens at a Unix socket; the SDK would leave a socket open."""
+def _check_socket(where: str) -> None:
+    """Raise OSError if nothing listens at a Unix socket; the SDK would then leave a socket open."""
     parts = urlsplit(where)
     if parts.scheme == "unix":
-        with socket.socket(socket.AF_UNIX) as door:
-            door.connect(parts.path)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(parts.path)
 
 
 def _no_answer(where: str, error: Exception) -> str:
     problem = getattr(error, "strerror", None) or reason(error)
     advice = "start Docker, or set DOCKER_HOST to where it listens"
     if isinstance(error, PermissionError):
-        advice = "this user may not use it: join the group docker, or run as root"
+        advice = "this user may not use it: add the user to the group docker, or run as root"
     return f"Docker does not answer at {where} ({problem}); {advice}"
 
 
 _EMPTY_TAR = bytes(1024)
-_NO_GPU = ("device driver", "nvidia")  # parts of the error messages of Docker and of NVIDIA's hook
+# Parts of the error messages of Docker and of NVIDIA's hook.
+_NO_GPU_WORDS = ("device driver", "nvidia")
 
 
 def device_request(gpus: str) -> dict[str, Any]:
@@ -136,8 +137,8 @@ def devices(gpus: str | None) -> list[DeviceRequest]:
 def check_gpus(docker: DockerClient, gpus: str) -> None:
     """Raise ContainerError if Docker does not have these GPUs, before a large image is pulled.
 
-    Docker reports missing GPUs only when it starts a container. So a container of an empty image
-    is started here. It never starts; if the GPUs exist, it fails for another reason.
+    Docker reports missing GPUs only when it starts a container. So this tries to start a container
+    of an empty image. That always fails; if the GPUs exist, it fails for another reason.
     """
     from docker.errors import APIError  # noqa: PLC0415 - an extra
 
@@ -147,9 +148,9 @@ def check_gpus(docker: DockerClient, gpus: str) -> None:
     try:
         container.start()
     except APIError as error:
-        if any(word in reason(error) for word in _NO_GPU):
+        if any(word in reason(error) for word in _NO_GPU_WORDS):
             raise ContainerError(
-                f"Docker has no GPU to give for {gpus!r} ({reason(error)}); install the NVIDIA "
+                f"Docker has no GPU for {gpus!r} ({reason(error)}); install the NVIDIA "
                 "driver and the NVIDIA Container Toolkit, or leave --engine-gpus out"
             ) from error
     finally:
@@ -157,12 +158,13 @@ def check_gpus(docker: DockerClient, gpus: str) -> None:
         docker.images.remove(image)
 
 
-# Called with the current task, and its done and total bytes, which are 0 if they are unknown.
+# Called with the name of the current task, the bytes that are done, and the total number of bytes.
+# Both numbers are 0 if they are unknown.
 OnProgress = Callable[[str, int, int], None]
 
 
 class Layers:
-    """The sum of the layers of a download, each of which reports its own progress."""
+    """The progress of a download: the sum over its layers, each of which reports its own."""
 
     def __init__(self, what: str, on_progress: OnProgress) -> None:
         self._what = what
@@ -182,7 +184,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def image_named(docker: DockerClient, name: str, on_progress: OnProgress) -> Image:
-    """The image of that name, pulled if it is missing; raises ContainerError with the reason."""
+    """The image of that name, pulled if it is missing; raises ContainerError if it cannot be."""
     from docker.errors import ImageNotFound  # noqa: PLC0415 - an extra
 
     try:
@@ -192,14 +194,14 @@ def image_named(docker: DockerClient, name: str, on_progress: OnProgress) -> Ima
         return docker.images.get(name)
 
 
-def shown(image: Image, name: str) -> str:
-    """The image as provenance names it: the name that was asked for, and the image's short id."""
+def image_label(image: Image, name: str) -> str:
+    """The image as a provenance names it: the given name and the image's short id."""
     return f"{name} ({image.short_id})"
 
 
 def _pull(docker: DockerClient, name: str, on_progress: OnProgress) -> None:
     from docker.errors import APIError  # noqa: PLC0415 - an extra
-    from docker.utils import parse_repository_tag  # noqa: PLC0415 - the same
+    from docker.utils import parse_repository_tag  # noqa: PLC0415 - as above
 
     repository, tag = parse_repository_tag(name)
     layers = Layers(f"pulling image {name}", on_progress)
@@ -221,5 +223,5 @@ def _report(line: dict[str, Any], name: str, layers: Layers) -> None:
 def _not_pulled(name: str, why: str) -> ContainerError:
     return ContainerError(
         f"the image {name} is not on this machine and cannot be pulled ({why}); check its name "
-        "and the network, bring it by `docker load`, or give another by --engine-image"
+        "and the network, load it by `docker load`, or give another by --engine-image"
     )

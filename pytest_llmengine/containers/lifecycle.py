@@ -1,6 +1,6 @@
 """The life of containers: those of one run, those that are kept warm, and the list of both.
 
-A container that is kept warm stays until it is stopped by name.
+A container that is kept warm runs until it is stopped by name.
 """
 
 from __future__ import annotations
@@ -10,9 +10,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.containers import labels
-from pytest_llmengine.containers.container import Served, Starting, answering, once, root_url, start
+from pytest_llmengine.containers.container import (
+    ContainerServer,
+    ServerStart,
+    root_url,
+    start,
+    start_once,
+    wait_for_server,
+)
 from pytest_llmengine.containers.docker import ContainerError, docker_engine
-from pytest_llmengine.containers.ownership import made_folder, ours, remove, sweep
+from pytest_llmengine.containers.ownership import (
+    containers_with,
+    make_folder,
+    remove,
+    remove_abandoned,
+)
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -24,8 +36,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """One container: its engine, its model, its state as Docker names it, its address.
+class ListedContainer:
+    """One container: its engine, its model, its state as Docker names it, and its address.
 
     ``owner`` is the process id of the run that it belongs to, None if it is kept warm.
     """
@@ -43,44 +55,47 @@ class Listed:
         return f"{self.status}{where}, {whose}"
 
 
-def containers() -> list[Listed]:
-    """The containers of engines, warm ones first; raises ContainerError if Docker is missing."""
+def containers() -> list[ListedContainer]:
+    """The containers of engines, warm ones first.
+
+    Raises ContainerError if Docker does not answer.
+    """
     with docker_engine() as docker:
         found = [
-            Listed(
+            ListedContainer(
                 container.labels[labels.ENGINE],
                 container.labels.get(labels.MODEL, ""),
                 container.status,
                 root_url(container),
                 container.labels.get(labels.PID),
             )
-            for container in ours(docker, {labels.ENGINE: ""})
+            for container in containers_with(docker, {labels.ENGINE: ""})
         ]
     return sorted(found, key=lambda c: (c.owner is not None, c.engine))
 
 
-def kept_at(engine: str) -> Listed | None:
+def warm_container_of(engine: str) -> ListedContainer | None:
     """The running container that is kept warm for an engine, if there is one."""
     mine = (c for c in containers() if c.engine == engine and c.owner is None and c.root_url)
     return next(mine, None)
 
 
-def keep(spec: ContainerSpec, on_progress: OnProgress) -> Served:
-    """Start a server that stays until `stop`, or wait for a token of one that already runs.
+def keep_warm(spec: ContainerSpec, on_progress: OnProgress) -> ContainerServer:
+    """Start a server that runs until `stop`, or wait for a token of the one that runs already.
 
     Raises ContainerError, also if the engine's warm container has another image, model or options.
     """
     with docker_engine() as docker:
-        sweep(docker)
+        remove_abandoned(docker)
         for container in warm_containers(docker, spec.engine):
             if container.status == "exited":
                 remove(container)
             elif is_same(container, spec):
-                return answering(docker, container, spec, on_progress)
+                return wait_for_server(docker, container, spec, on_progress)
             else:
                 raise ContainerError(
-                    f"engine {spec.engine!r} is kept warm with another image, model or options "
-                    f"than are wanted now; first `llmengine engines stop {spec.engine}`"
+                    f"engine {spec.engine!r} is kept warm with another image, model or options; "
+                    f"run `llmengine engines stop {spec.engine}` first"
                 )
         return start(docker, spec, "llmengine", {labels.KEPT: labels.YES}, on_progress)
 
@@ -96,7 +111,7 @@ def stop(engine: str) -> int:
 
 def warm_containers(docker: DockerClient, engine: str) -> list[Container]:
     """The containers of an engine that are kept warm, at most one."""
-    return ours(docker, {labels.KEPT: labels.YES, labels.ENGINE: engine})
+    return containers_with(docker, {labels.KEPT: labels.YES, labels.ENGINE: engine})
 
 
 def is_same(container: Container, spec: ContainerSpec) -> bool:
@@ -104,28 +119,28 @@ def is_same(container: Container, spec: ContainerSpec) -> bool:
     return container.labels.get(labels.FINGERPRINT) == spec.fingerprint
 
 
-def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> Served:
-    """A server for this run: the one that is kept warm if it is the same, else the run's own.
+def serve(spec: ContainerSpec, owner: Owner, on_progress: OnProgress) -> ContainerServer:
+    """A server for this run: the warm one if it was started with the same spec, else the run's own.
 
     All processes of a run share one container. Containers of runs that were killed are removed
     first. `end_run` removes the run's own container. Raises ContainerError.
     """
     with docker_engine() as docker:
-        sweep(docker)
+        remove_abandoned(docker)
         for container in warm_containers(docker, spec.engine):
             if container.status == "running" and is_same(container, spec):
-                return answering(docker, container, spec, on_progress)
+                return wait_for_server(docker, container, spec, on_progress)
         first = partial(_start_for_run, docker, spec, owner, on_progress)
-        served = once(made_folder(owner), spec.fingerprint, first)
-        Starting(docker.containers.get(served.container), spec).check_alive()
+        served = start_once(make_folder(owner), spec.fingerprint, first)
+        ServerStart(docker.containers.get(served.container), spec).check_alive()
         return served
 
 
 def _start_for_run(
     docker: DockerClient, spec: ContainerSpec, owner: Owner, on_progress: OnProgress
-) -> Served:
+) -> ContainerServer:
     # A worker that was killed during a start has left its container, although the run is alive.
     mine = {labels.RUN: owner.run, labels.FINGERPRINT: spec.fingerprint}
-    for container in ours(docker, mine):
+    for container in containers_with(docker, mine):
         remove(container)
     return start(docker, spec, f"llmengine-{owner.run[:8]}", owner.to_labels(), on_progress)

@@ -1,6 +1,6 @@
-"""The owner of containers: which run started them, whether it is alive, and how they are removed.
+"""The owners of containers, which are runs, and the removal of a run's containers.
 
-The processes of a run share a folder, in which they tell each other what they have started.
+The processes of a run share a folder, in which each writes what it has started.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def folder_of(owner: Owner) -> Path:
     return Path(tempfile.gettempdir()) / f"{_PREFIX}{owner.run}"
 
 
-def made_folder(owner: Owner) -> Path:
-    """The run's folder, made if needed; its owner file lets later runs find an abandoned folder."""
+def make_folder(owner: Owner) -> Path:
+    """Make the run's folder; a later run sees from the owner file in it whether it is abandoned."""
     folder = folder_of(owner)
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / _OWNER).write_text(json.dumps(asdict(owner)), "utf-8")
     return folder
 
 
-def remove_left_folders() -> None:
-    """Delete the folders of runs that were killed or were ended by a restart of the machine."""
+def _remove_abandoned_folders() -> None:
+    """Delete the folders of runs that were killed, or that a restart of the machine ended."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = _owner_in(folder)
-        if owner is not None and owner.has_our_name and not (owner.is_here and owner.is_alive):
+        if owner is not None and owner.is_same_host and not (owner.is_here and owner.is_alive):
             shutil.rmtree(folder, ignore_errors=True)  # another run may be deleting it too
 
 
@@ -66,9 +66,9 @@ _STATE, _START_TIME = 0, 19  # fields of /proc/PID/stat after the command's name
 class Owner:
     """One run and its main process.
 
-    ``boot`` differs between two starts of one machine, and between two process namespaces on it.
-    ``started`` is the start of the process in clock ticks since that boot; it is needed because
-    process ids are used again. Both are empty on systems other than Linux.
+    ``boot`` differs between two boots of one machine, and between two process namespaces on it.
+    ``started`` is when the process started, in clock ticks since that boot. It is needed because
+    the system reuses process ids. Both are empty on systems other than Linux.
     """
 
     run: str
@@ -81,7 +81,7 @@ class Owner:
     def here(cls) -> Self:
         """A new run, owned by this process."""
         pid = os.getpid()
-        return cls(uuid.uuid4().hex, platform.node(), _boot(), pid, _started(pid) or "")
+        return cls(uuid.uuid4().hex, platform.node(), _boot_id(), pid, _start_time(pid) or "")
 
     @classmethod
     def from_labels(cls, given: Mapping[str, str]) -> Self | None:
@@ -106,28 +106,28 @@ class Owner:
 
     @property
     def is_this_process(self) -> bool:
-        """Whether this process owns the run; the run of a worker is owned by its controller."""
+        """Whether this process owns the run; a worker's run is owned by its controller."""
         return self.pid == os.getpid() and self.is_here
 
     @property
     def is_here(self) -> bool:
-        """Whether the process is on this machine and was started since the machine's last boot."""
-        return self.has_our_name and self.boot == _boot()
+        """Whether the process is on this machine and was started after the machine's last boot."""
+        return self.is_same_host and self.boot == _boot_id()
 
     @property
-    def has_our_name(self) -> bool:
-        """Whether its host name is that of this machine; other machines may have the same name."""
+    def is_same_host(self) -> bool:
+        """Whether the host name is that of this machine; another machine may have the same name."""
         return self.host == platform.node()
 
     @property
     def is_alive(self) -> bool:
         """Whether the process still runs; only valid if `is_here` is true."""
         if (_PROC / "self" / "stat").exists():
-            return _started(self.pid) == self.started
-        return _answers(self.pid)
+            return _start_time(self.pid) == self.started
+        return _process_exists(self.pid)
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{(_PROC / 'self/ns/pid').readlink()}"
@@ -135,7 +135,7 @@ def _boot() -> str:
         return ""
 
 
-def _started(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """When a process started; None if it does not exist, or is dead but not yet reaped."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
@@ -146,7 +146,7 @@ def _started(pid: int) -> str | None:
     return None if fields[_STATE] in "ZX" else fields[_START_TIME]
 
 
-def _answers(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     if os.name == "nt":
         return True  # on Windows the signal would end the process
     try:
@@ -158,7 +158,7 @@ def _answers(pid: int) -> bool:
     return True
 
 
-# Statuses of Docker if another process has removed the container, or is removing it now.
+# Docker's statuses if another process has removed the container, or is removing it now.
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
 
 
@@ -173,39 +173,39 @@ def remove(container: Container) -> None:
             raise
 
 
-def ours(docker: DockerClient, given: Mapping[str, str]) -> list[Container]:
+def containers_with(docker: DockerClient, given: Mapping[str, str]) -> list[Container]:
     """All containers with these labels, including stopped ones."""
     wanted = [f"{name}={value}" if value else name for name, value in given.items()]
     return docker.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def end_run(owner: Owner) -> None:
-    """Remove the containers and the folder of a run; Docker is not asked if it started nothing."""
+    """Remove the containers and the folder of a run, if it has started any container."""
     folder = folder_of(owner)
     if not folder.exists():
         return
     with docker_engine() as docker:
-        for container in ours(docker, {labels.RUN: owner.run}):
+        for container in containers_with(docker, {labels.RUN: owner.run}):
             remove(container)
     shutil.rmtree(folder)
 
 
-def sweep(docker: DockerClient) -> None:
+def remove_abandoned(docker: DockerClient) -> None:
     """Remove the containers and folders of runs that were killed."""
-    for container in ours(docker, {labels.RUN: ""}):
+    for container in containers_with(docker, {labels.RUN: ""}):
         owner = Owner.from_labels(container.labels)
         if owner is not None and _is_abandoned(container, owner):
             remove(container)
-    remove_left_folders()
+    _remove_abandoned_folders()
 
 
 def _is_abandoned(container: Container, owner: Owner) -> bool:
     """Whether it is certain that no one uses the container any more.
 
-    After a restart of the machine, its containers are stopped. So a container of an owner from
-    another boot is abandoned only if it has exited. If it runs, it belongs to another machine, or
-    to another container, that has the same host name.
+    A restart of the machine stops its containers. So a container whose owner is from another boot
+    is abandoned only if it has exited. If it runs, its owner is on another machine, or in another
+    container, with the same host name.
     """
     if owner.is_here:
         return not owner.is_alive
-    return owner.has_our_name and container.status == "exited"
+    return owner.is_same_host and container.status == "exited"

@@ -1,6 +1,6 @@
-"""What runs in a container: the recipe of a backend, an engine's options, and the complete spec.
+"""What runs in a container: the recipe of a backend, the options of an engine, and the whole spec.
 
-The options come from an engine's entry in the engines file.
+The options come from the engine's entry in the engines file.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MODELS = "/models"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How the server of a backend is run in a container.
+    """How to run the server of a backend in a container.
 
-    ``image`` is the pinned default, so that two runs test the same server; an image that replaces
-    it must work with the same recipe. ``port`` is the port that the server listens on inside the
-    container. ``volume`` is the Docker volume that is mounted at MODELS; a variable in
-    ``environment`` tells the server to keep its models there. ``model`` is the default model, a
-    small one. ``command`` follows the image's entry point. ``model_flag`` is the server's option
-    for its model; if it is None, the model is pulled by the server's API after the start.
-    ``needs_gpu`` says that ``image`` does not start without a GPU.
+    ``image`` is the default image, with a fixed version so that all runs test the same server. An
+    image that replaces it must work with the same recipe. ``port`` is the port that the server
+    listens on inside the container. ``volume`` is the Docker volume that is mounted at MODELS; a
+    variable in ``environment`` makes the server keep its models there. ``model`` is the default
+    model, which is small. ``command`` is passed to the image's entry point. ``model_flag`` is the
+    server's option for its model; if it is None, the model is pulled through the server's API after
+    the start. ``needs_gpu`` says that ``image`` does not start without a GPU.
     """
 
     image: str
@@ -47,7 +47,7 @@ class Recipe:
     needs_gpu: bool = False
 
     def command_for(self, model: str, args: Sequence[str]) -> tuple[str, ...]:
-        """The container's command for a model, with more arguments for the server."""
+        """The container's command for a model, with ``args`` as more arguments for the server."""
         of_model = () if self.model_flag is None else (self.model_flag, model)
         return (*self.command, *of_model, *args)
 
@@ -74,7 +74,7 @@ _RECIPES = {
     ),
 }
 
-CONTAINED = tuple(_RECIPES)  # the backends that can be run in a container
+CONTAINER_BACKENDS = tuple(_RECIPES)  # the backends that can be run in a container
 
 
 def recipe_of(backend: str) -> Recipe | None:
@@ -104,7 +104,7 @@ class ContainerOptions:
 
     @classmethod
     def of(cls, config: EngineConfig) -> Self:
-        """The options of an engine; raises ConfigError that names the engine and the field."""
+        """The options of an engine; raises ConfigError, which names the engine and the field."""
         given = config.options.get("docker", {})
         where = f"engine {config.name!r}: options: docker"
         if not isinstance(given, dict):
@@ -122,30 +122,30 @@ def _checked(given: dict[str, Any], where: str) -> dict[str, Any]:
         if name in given:
             checked[name] = str(given[name])
     if "args" in given:
-        checked["args"] = tuple(map(str, _of_type(given, "args", list, where)))
+        checked["args"] = tuple(map(str, _typed(given, "args", list, where)))
     if "env" in given:
-        env = _of_type(given, "env", dict, where)
+        env = _typed(given, "env", dict, where)
         checked["env"] = {str(k): None if v is None else str(v) for k, v in env.items()}
     if "startup_timeout" in given:
-        seconds = _of_type(given, "startup_timeout", (int, float), where)
+        seconds = _typed(given, "startup_timeout", (int, float), where)
         if seconds <= 0:
             raise ConfigError(f"{where}: startup_timeout is {seconds}; give seconds above 0")
     return checked
 
 
-def _of_type(given: dict[str, Any], name: str, kind: Any, where: str) -> Any:
+def _typed(given: dict[str, Any], name: str, kind: Any, where: str) -> Any:
     words = {list: "a list", dict: "a mapping"}
     if not isinstance(given[name], kind):
         raise ConfigError(f"{where}: {name} is {given[name]!r}; give {words.get(kind, 'a number')}")
     return given[name]
 
 
-_HASH = 16
+_HASH_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """Everything a container is started with; ``env`` is complete, ``gpus`` is still text."""
+    """All settings of a container; ``env`` is complete, ``gpus`` is as in ContainerOptions."""
 
     engine: str
     recipe: Recipe
@@ -158,9 +158,9 @@ class ContainerSpec:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that is equal for two containers that would answer alike, even for two engines."""
+        """A hash of all that affects the answers; engines with the same hash share a container."""
         parts = [self.image, self.model, self.command, sorted(self.env.items()), self.gpus]
-        return sha256(json.dumps(parts).encode()).hexdigest()[:_HASH]
+        return sha256(json.dumps(parts).encode()).hexdigest()[:_HASH_LENGTH]
 
 
 def spec_of(
@@ -179,7 +179,7 @@ def spec_of(
     if recipe is None:
         raise ContainerError(
             f"engine {config.name!r}: backend {config.backend!r} is not run in a container; "
-            f"{' and '.join(CONTAINED)} are"
+            f"{' and '.join(CONTAINER_BACKENDS)} are"
         )
     options = ContainerOptions.of(config)
     model = config.model or recipe.model
@@ -199,13 +199,13 @@ def spec_of(
 
 def _environment(options: ContainerOptions, engine: str) -> dict[str, str]:
     """The engine's variables; those without a value are copied from this process."""
-    taken = {name: os.environ.get(name) for name, value in options.env.items() if value is None}
-    if missing := [name for name, value in taken.items() if value is None]:
+    copied = {name: os.environ.get(name) for name, value in options.env.items() if value is None}
+    if missing := [name for name, value in copied.items() if value is None]:
         raise ContainerError(
-            f"engine {engine!r}: options: docker: env: {missing[0]} is to be taken from the "
-            f"environment and is not set; export {missing[0]}=... or give its value"
+            f"engine {engine!r}: options: docker: env: {missing[0]} is to be copied from the "
+            f"environment, but it is not set there; export {missing[0]}=... or give its value"
         )
-    return {name: value for name, value in {**options.env, **taken}.items() if value is not None}
+    return {name: value for name, value in {**options.env, **copied}.items() if value is not None}
 
 
 def _check_gpus(spec: ContainerSpec) -> None:
@@ -214,5 +214,5 @@ def _check_gpus(spec: ContainerSpec) -> None:
     if spec.recipe.needs_gpu and spec.gpus is None and spec.image == spec.recipe.image:
         raise ContainerError(
             f"engine {spec.engine!r}: the image {spec.image} needs a GPU: give --engine-gpus=all "
-            "on a machine that has one, or the image of a CPU build by --engine-image"
+            "on a machine that has one, or give the image of a CPU build by --engine-image"
         )

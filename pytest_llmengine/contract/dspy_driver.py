@@ -136,7 +136,7 @@ def import_dspy() -> ModuleType:
 def language_model(target: Target, features: frozenset[str] = frozenset()) -> Any:
     """A ``dspy.LM`` that asks the target, without retries and without a cache.
 
-    ``features`` are the features that DSPy is told the model has: ``tools``, ``json_object`` or
+    ``features`` are the features that DSPy takes as supported: ``tools``, ``json_object`` or
     ``json_schema``. DSPy assumes no features for a model that it does not know.
     """
     lm = import_dspy().LM

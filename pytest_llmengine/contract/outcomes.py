@@ -50,7 +50,7 @@ class Fail(CheckEnded):
 
 
 class Refused(CheckEnded):
-    """The server does not support the feature and said so with a clear 4xx or 501."""
+    """The server does not support the feature and reports that with a clear 4xx or 501."""
 
     outcome = Outcome.REFUSED
 

@@ -173,8 +173,8 @@ class Table:
 
     def _text(self, cell: Cell) -> Text:
         text = printable(cell.text)
-        shown = text if self.longest is None else clipped(text, self.longest)
-        return Text(shown, style=STYLES.get(cell.style, ""))
+        clipped_text = text if self.longest is None else clipped(text, self.longest)
+        return Text(clipped_text, style=STYLES.get(cell.style, ""))
 
     def to_markdown(self) -> Iterator[str]:
         """The title and a table of GitHub-flavoured Markdown."""

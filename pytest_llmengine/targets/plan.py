@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmengine.backends.base import Backend
-    from pytest_llmengine.containers.container import Served
+    from pytest_llmengine.containers.container import ContainerServer
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.spec import ContainerSpec
     from pytest_llmengine.targets.settings import Settings
@@ -357,7 +357,9 @@ def container_for(config: EngineConfig, settings: Settings) -> ContainerSpec:
 
 
 @contextmanager
-def served(spec: ContainerSpec, owner: Owner | None, on_progress: OnProgress) -> Iterator[Served]:
+def served(
+    spec: ContainerSpec, owner: Owner | None, on_progress: OnProgress
+) -> Iterator[ContainerServer]:
     """A server in a container; it ends with its owner's run, or with the block if there is none."""
     if owner is not None:
         yield serve(spec, owner, on_progress)

@@ -15,6 +15,7 @@ from llmengine.types.errors import (
     AuthenticationError,
     CallError,
 )
+from llmengine.types.request import one_token_chat
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.outcomes import CheckEnded, Fail, NoVerdict
@@ -79,8 +80,7 @@ def _answer_one_token(engine: Engine, found: Fingerprint) -> Reply | None:
     The list of models would not be enough: it may be open although the chat needs a key, and a
     server may have models that it does not list, such as aliases.
     """
-    messages = [{"role": "user", "content": "Hi"}]
-    body = {"model": found.model, "messages": messages, "max_tokens": 1}
+    body = one_token_chat(str(found.model))
     with Target(
         engine.base_url,
         str(found.model),

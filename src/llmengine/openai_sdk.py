@@ -1,4 +1,4 @@
-"""Requests through OpenAI's SDK: its import, its client, its arguments and its exceptions.
+"""Requests through OpenAI's SDK: its import, client, arguments and exceptions.
 
 The SDK is imported only when an engine needs it. Versions 2 and 3 are supported.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from llmengine.types.wire import JSONObject
 
 
-_OLDEST = 2
+_MIN_VERSION = 2
 
 
 def load_sdk() -> Any:
@@ -55,16 +55,16 @@ def load_sdk() -> Any:
     except ImportError as error:
         msg = f"backend 'openai' needs the openai SDK: {install}"
         raise ConfigError(msg) from error
-    if int(openai.__version__.partition(".")[0]) < _OLDEST:
+    if int(openai.__version__.partition(".")[0]) < _MIN_VERSION:
         msg = f"backend 'openai' needs openai 2 or later, not {openai.__version__}: {install}"
         raise ConfigError(msg)
     scrub_logs()
     return openai
 
 
-# By the names of the class and its ancestors, so that nothing is imported and both versions fit:
-# 2.x is built on httpx, 3.x on httpx2, with the same names.
-_OURS: dict[str, type[CallError]] = {
+# Our error for a class of the SDK, by the name of the class or of a base class. So nothing is
+# imported, and both versions work: 2.x uses httpx and 3.x httpx2, with the same names.
+_ERROR_TYPES: dict[str, type[CallError]] = {
     # openai
     "APITimeoutError": APITimeoutError,
     "APIConnectionError": APIConnectionError,
@@ -90,18 +90,18 @@ def reply_in(error: Exception) -> HTTPReply | None:
     return HTTPReply(response.status_code, response.headers, response.content)
 
 
-def ours(error: Exception, url: str) -> CallError | None:
+def call_error(error: Exception, url: str) -> CallError | None:
     """The CallError for an exception of the SDK; None if the exception is not of the SDK."""
     for found in (error, error.__cause__):
-        if isinstance(found, CallError):  # raised by our reading of the body; the SDK wraps it
+        if isinstance(found, CallError):  # raised while we read the body; the SDK wraps it
             return found
-    kind = next((_OURS[name] for name in _ancestors(error) if name in _OURS), None)
+    kind = next((_ERROR_TYPES[name] for name in _ancestors(error) if name in _ERROR_TYPES), None)
     if kind is None:
         return None
     cause = error.__cause__ or error
     reason = str(cause) or type(cause).__name__
     if kind is APITimeoutError:
-        # The SDK is given no time limit except the one for the connection.
+        # The SDK has no time limit except the one for the connection.
         return APITimeoutError(f"no connection to {url} in time", clock="connect")
     if kind is APIConnectionError:
         what = "cannot connect to" if _is(cause, "ConnectError") else "lost the connection to"
@@ -125,14 +125,16 @@ _NO_KEY = "EMPTY"  # the SDK requires a key
 
 
 def sdk_headers(key: str | None, given: Mapping[str, str]) -> dict[str, str]:
-    """The configured headers and the key, with one header of the name Authorization."""
-    ours = {"Authorization": Secret(f"Bearer {key}")} if key else {}
-    spelled = {"Authorization" if k.lower() == "authorization" else k: v for k, v in given.items()}
-    return ours | spelled
+    """The configured headers and the key, with only one header named Authorization."""
+    own_headers = {"Authorization": Secret(f"Bearer {key}")} if key else {}
+    given_headers = {
+        "Authorization" if k.lower() == "authorization" else k: v for k, v in given.items()
+    }
+    return own_headers | given_headers
 
 
 def without_key(sdk: Any, headers: Mapping[str, str]) -> dict[str, object]:
-    """Headers that make the SDK omit Authorization, if the given headers do not have it."""
+    """Headers that make the SDK omit Authorization if the given headers do not have it."""
     return {} if "Authorization" in headers else {"Authorization": sdk.Omit()}
 
 
@@ -141,22 +143,22 @@ def make_client(
 ) -> Any:
     """An AsyncOpenAI that sends to `base_url` through `connections`, without retries.
 
-    Address and key are always given. Otherwise the SDK would read them from the environment,
-    where they may be meant for another server. The key that is sent is in `headers`. Every
-    request has the query string `query`.
+    The client always gets an address and a key. Otherwise the SDK would read them from the
+    environment, and those may belong to another server. The key that is sent is in `headers`.
+    Every request has the query string `query`.
     """
     return sdk.AsyncOpenAI(
         base_url=base_url,
         api_key=_NO_KEY,
         default_headers=headers,
         default_query=dict(parse_qsl(query, keep_blank_values=True)),
-        max_retries=0,  # the engine's own retries count every attempt; two layers would multiply
+        max_retries=0,  # the engine retries and counts every attempt
         http_client=connections,
     )
 
 
 def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
-    """The connections of all such clients of one loop, without cookies and redirects.
+    """The connections of all these clients on one loop, without cookies and redirects.
 
     A redirect would send the key to another address. Answers are read within the limits.
     """
@@ -170,14 +172,14 @@ def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
         follow_redirects=False,
         cookies=CookieJar(no_cookies),
         headers={"Accept-Encoding": ACCEPT_ENCODING},
-        event_hooks={"response": [partial(_bound, limits)]},
+        event_hooks={"response": [partial(_bound_body, limits)]},
     )
 
 
-async def _bound(limits: AnswerLimits, response: Any) -> None:
-    """Replace the HTTP client's reading of the body by a bounded one, before it begins."""
+async def _bound_body(limits: AnswerLimits, response: Any) -> None:
+    """Replace the body's stream by a bounded stream, before anything is read from it."""
     if response.is_stream_consumed:
-        return  # the response of a mock, which has its whole body already
+        return  # the response of a mock, which already has its whole body
     encoding = response.headers.pop("Content-Encoding", "")
     kinds = type(response.stream).__mro__
     kind = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
@@ -204,7 +206,7 @@ def _bounded(kind: Any) -> Any:
 
 
 # Arguments of the methods that are not fields of the body.
-_ABOUT_SENDING = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
+_SENDING_ARGUMENTS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ def sdk_call(resource: Any, body: JSONObject) -> SDKCall:
 
 
 def create_call(resource: Any, body: JSONObject) -> SDKCall:
-    """The call of ``create``, which takes every body."""
+    """The call of ``create``, which accepts every body."""
     return SDKCall("create", _arguments(resource.create, body))
 
 
@@ -251,16 +253,16 @@ def _is_strict(tool: object) -> bool:
 
 
 def _model_of(wanted: Mapping[str, Any]) -> type[BaseModel]:
-    return _model_that_says(wanted["name"], to_json(wanted["schema"]))
+    return _model_with_schema(wanted["name"], to_json(wanted["schema"]))
 
 
 @lru_cache(256)
-def _model_that_says(name: str, schema: bytes) -> type[BaseModel]:
+def _model_with_schema(name: str, schema: bytes) -> type[BaseModel]:
     """A model class with exactly that schema, because the SDK takes a schema only as a class.
 
-    It is not the caller's own class, for two reasons: that may not be a model, and this schema
-    has been rewritten for OpenAI's strict dialect, while the SDK's schema keeps keywords that
-    OpenAI does not accept.
+    The caller's own class cannot be used, for two reasons. It may not be a model. And this schema
+    is rewritten for OpenAI's strict dialect, but the SDK's schema of the class would have keywords
+    that OpenAI does not accept.
     """
 
     def model_json_schema(_: type[BaseModel]) -> Any:
@@ -279,7 +281,7 @@ def _arguments(method: Callable[..., Any], body: JSONObject) -> dict[str, object
 
 @lru_cache(8)
 def _fields(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(signature(function).parameters) - _ABOUT_SENDING - {"self"}
+    return frozenset(signature(function).parameters) - _SENDING_ARGUMENTS - {"self"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ class SDKRequest:
     total: float | None
 
     async def fetch(self) -> HTTPReply:
-        """Send it and read the whole answer; a schema is sent by ``parse``."""
+        """Send it and read the whole answer; ``parse`` is used if the body has a schema."""
         call = sdk_call(self.resource, self.body)
         method = getattr(self.resource.with_raw_response, call.method)
         try:
@@ -315,7 +317,7 @@ class SDKRequest:
         except Exception as error:  # noqa: BLE001 - raised as a CallError
             if (refused := reply_in(error)) is not None:
                 return refused
-            self._fail(error)
+            self._raise_call_error(error)
         return HTTPReply(raw.status_code, raw.headers, raw.content)
 
     @asynccontextmanager
@@ -329,7 +331,7 @@ class SDKRequest:
             except Exception as error:  # noqa: BLE001 - raised as a CallError
                 refused = reply_in(error)
                 if refused is None:
-                    self._fail(error)
+                    self._raise_call_error(error)
                 stream = HTTPStream(refused.status, refused.headers, _once(refused.body))
             else:
                 stream = HTTPStream(reply.status_code, reply.headers, self._chunks(reply))
@@ -344,13 +346,13 @@ class SDKRequest:
             async for chunk in reply.iter_bytes():
                 yield chunk
         except Exception as error:  # noqa: BLE001 - raised as a CallError
-            self._fail(error)
+            self._raise_call_error(error)
 
-    def _fail(self, error: Exception) -> NoReturn:
-        meant = ours(error, self.url)
-        if meant is None or meant is error:
+    def _raise_call_error(self, error: Exception) -> NoReturn:
+        translated = call_error(error, self.url)
+        if translated is None or translated is error:
             raise error
-        raise meant from error
+        raise translated from error
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

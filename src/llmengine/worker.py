@@ -1,4 +1,4 @@
-"""Workers, which turn one prompt into one text, and the worker that the environment describes."""
+"""Workers, which turn a prompt into a text, and the worker that the environment configures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmengine")
 
-_SHOWN = 200
+_MAX_QUOTED = 200
 
 
 class LLMWorker(Protocol):
@@ -43,7 +43,7 @@ class LLMWorker(Protocol):
 
 
 class EngineWorker(LLMWorker):
-    """A worker that uses an engine; its ``engine`` is for everything that is not in the text."""
+    """A worker that uses an engine, which is its attribute ``engine``."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -58,10 +58,10 @@ class EngineWorker(LLMWorker):
     ) -> str:
         """The answer to the prompt.
 
-        With ``json_mode`` the server is asked for a JSON object, and the answer is checked to be
-        one. Without it, an answer that was cut by ``max_tokens`` is returned, with a warning in the
-        log. Raises CallError if the call failed, and StructuredOutputError (TruncatedError if the
-        answer was cut) for an answer that is not a JSON object.
+        With ``json_mode`` the server is asked for a JSON object, and the answer must be one.
+        Without it, an answer that was cut by ``max_tokens`` is returned, with a warning in the log.
+        Raises CallError if the call failed, and StructuredOutputError (TruncatedError if the answer
+        was cut) for an answer that is not a JSON object.
         """
         messages: list[ChatMessage] = [{"role": "user", "content": prompt}]
         if system_prompt:
@@ -83,7 +83,7 @@ class EngineWorker(LLMWorker):
 class OpenAICompatibleWorker(EngineWorker):
     """A worker that uses any server with ``/v1/chat/completions``: Ollama, vLLM or a gateway.
 
-    ``api_url`` may be without ``/v1``. ``timeout`` is the total time limit of a call in seconds.
+    ``api_url`` may omit ``/v1``. ``timeout`` is the total time limit of a call in seconds.
     ``fields`` are further fields of EngineConfig, such as ``api_key`` or ``cold_start``.
     """
 
@@ -110,7 +110,7 @@ def _check_json(output: LLMOutput) -> None:
             partial=output,
         )
     raise StructuredOutputError(
-        f"the answer is not a JSON object; it reads {answer.text[:_SHOWN]!r}", partial=output
+        f"the answer is not a JSON object; it reads {answer.text[:_MAX_QUOTED]!r}", partial=output
     )
 
 
@@ -123,8 +123,8 @@ def get_worker(
     The default of ``use_ollama`` is the variable ``USE_OLLAMA``, or false if that is not set. For
     Ollama, the model is ``OLLAMA_MODEL`` and the address ``OLLAMA_API_URL``. For Nemotron, they
     are ``NEMOTRON_MODEL`` and ``NEMOTRON_API_URL``, with ``NEMOTRON_API_KEY`` if the server wants
-    a key. Without ``use_openai_api``, Ollama's native route is used; vLLM only has OpenAI's. In
-    both cases the engine's backend is ``ollama_api`` or ``vllm_api``. Raises ConfigError that
+    a key. Without ``use_openai_api``, Ollama's native route is used; vLLM has only OpenAI's. With
+    either route, the engine's backend is ``ollama_api`` or ``vllm_api``. Raises ConfigError, which
     names the missing variable.
     """
     sources = read_variables(env_file)

@@ -181,7 +181,7 @@ def test_responses_are_not_stored_unless_asked(mock: MockServer, openai_engine: 
     [
         ({"options": {"api": "batch"}}, "give responses or chat"),
         ({"options": {"apis": "chat"}}, "'apis' is unknown"),
-        ({"transport": "aiohttp"}, "transport: the openai SDK sends by its own means"),
+        ({"transport": "aiohttp"}, "transport: the openai SDK uses its own HTTP client"),
     ],
 )
 def test_wrong_configuration_is_named(config: dict[str, Any], words: str) -> None:

@@ -25,7 +25,7 @@ def _raised(kind: type[Exception]) -> Exception:
 @pytest.mark.parametrize("kind", _exceptions(), ids=lambda kind: kind.__name__)
 def test_every_public_exception_of_the_sdk_has_an_error_here(kind: type[Exception]) -> None:
     """A new class of a new SDK must derive from a known one, or this test fails."""
-    from llmengine.openai_sdk import ours, reply_in  # noqa: PLC0415 - needs the SDK
+    from llmengine.openai_sdk import call_error, reply_in  # noqa: PLC0415 - needs the SDK
 
     error = _raised(kind)
     if issubclass(kind, openai.APIStatusError):
@@ -34,7 +34,7 @@ def test_every_public_exception_of_the_sdk_has_an_error_here(kind: type[Exceptio
         assert reply is not None
         meant: CallError | None = failure(reply.status, reply.headers, reply.body)
     else:
-        meant = ours(error, "http://host/v1")
+        meant = call_error(error, "http://host/v1")
 
     assert isinstance(meant, CallError)
     assert type(meant) is not CallError

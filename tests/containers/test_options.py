@@ -78,7 +78,7 @@ def test_gpus_are_written_as_for_docker_run(gpus: str, asked: dict[str, Any]) ->
         ({"picture": "x"}, "'picture' is unknown; known are image, gpus"),
         ({"image": "x", "args": "--seed 1"}, "args is '--seed 1'; give a list"),
         ({"image": "x", "env": ["A=1"]}, "give a mapping"),
-        ({"image": "x", "env": {"NOT_SET_ANYWHERE": None}}, "NOT_SET_ANYWHERE is to be taken"),
+        ({"image": "x", "env": {"NOT_SET_ANYWHERE": None}}, "NOT_SET_ANYWHERE is to be copied"),
         ({"image": "x", "startup_timeout": "long"}, "give a number"),
         ({"image": "x", "startup_timeout": 0}, "give seconds above 0"),
         ({"image": "x", "gpus": "some"}, "write all, a number, or device=0,1"),

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine.containers import labels
-from pytest_llmengine.containers.container import Served, once
+from pytest_llmengine.containers.container import ContainerServer, start_once
 from pytest_llmengine.containers.docker import ContainerError
-from pytest_llmengine.containers.ownership import Owner, end_run, folder_of, ours, remove, sweep
+from pytest_llmengine.containers.ownership import (
+    Owner,
+    containers_with,
+    end_run,
+    folder_of,
+    remove,
+    remove_abandoned,
+)
 from pytest_llmengine.targets import open_session
 
 if TYPE_CHECKING:
@@ -71,9 +78,9 @@ def _other_run(engine: Engine) -> Iterator[subprocess.Popen[str]]:
 def _is_gone(client: DockerClient, owner: Owner) -> bool:
     """Whether no container of the run is left; one may be on its way out by another's sweep."""
     deadline = time.monotonic() + 20
-    while ours(client, {labels.RUN: owner.run}) and time.monotonic() < deadline:
+    while containers_with(client, {labels.RUN: owner.run}) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return not ours(client, {labels.RUN: owner.run})
+    return not containers_with(client, {labels.RUN: owner.run})
 
 
 def test_killed_run_is_cleaned_up_by_the_next(
@@ -133,10 +140,10 @@ def test_who_is_dead(
         image, ["--model", "sleeps"], labels=owner.to_labels(), detach=True
     )
 
-    sweep(client)
+    remove_abandoned(client)
 
     if stays:
-        assert [c.id for c in ours(client, {labels.RUN: owner.run})] == [left.id]
+        assert [c.id for c in containers_with(client, {labels.RUN: owner.run})] == [left.id]
         remove(left)
     else:
         assert _is_gone(client, owner)
@@ -148,7 +155,7 @@ def test_containers_of_an_earlier_start_of_the_machine(client: DockerClient, ima
     left = client.containers.run(image, ["--model", "dies"], labels=owner.to_labels(), detach=True)
     left.wait()
 
-    sweep(client)
+    remove_abandoned(client)
 
     assert _is_gone(client, owner)
 
@@ -175,13 +182,13 @@ def test_failure_is_shared_too(tmp_path: Path) -> None:
     """What the first process failed with, the others are told without trying again."""
     tried = []
 
-    def start() -> Served:
+    def start() -> ContainerServer:
         tried.append(1)
         raise ContainerError("no such image")
 
     for _ in range(2):
         with pytest.raises(ContainerError, match="no such image"):
-            once(tmp_path, "engine", start)
+            start_once(tmp_path, "engine", start)
 
     assert len(tried) == 1
 
@@ -189,15 +196,15 @@ def test_failure_is_shared_too(tmp_path: Path) -> None:
 def test_start_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:
     """A process that ended while it started leaves the others to try."""
 
-    def interrupted() -> Served:
+    def interrupted() -> ContainerServer:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        once(tmp_path, "engine", interrupted)
+        start_once(tmp_path, "engine", interrupted)
 
-    served = Served("id", "http://127.0.0.1:1", "image")
-    assert once(tmp_path, "engine", lambda: served) == served
-    assert once(tmp_path, "engine", interrupted) == served
+    served = ContainerServer("id", "http://127.0.0.1:1", "image")
+    assert start_once(tmp_path, "engine", lambda: served) == served
+    assert start_once(tmp_path, "engine", interrupted) == served
 
 
 def test_run_without_containers_ends_without_docker(monkeypatch: pytest.MonkeyPatch) -> None:

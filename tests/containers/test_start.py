@@ -132,7 +132,7 @@ def test_gpus_that_docker_does_not_have(contained: Callable[..., Engine]) -> Non
     with pytest.raises(TargetError) as raised, open_session(engine.name, engine.settings):
         pass
 
-    assert "Docker has no GPU to give for 'device=99'" in str(raised.value)
+    assert "Docker has no GPU for 'device=99'" in str(raised.value)
     assert engine.client.images.list(filters=nameless) == before
 
 

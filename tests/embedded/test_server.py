@@ -161,7 +161,7 @@ def test_a_log_line_is_not_readiness() -> None:
     """A server that says it is up but answers no token has not started."""
     child: Any = _SilentChild()
     with pytest.raises(ConfigError, match=r"no token within 0\.1 s\n  server is listening"):
-        wait_until_ready(child, timeout=0.1)
+        wait_until_ready(child, "tiny", timeout=0.1)
 
 
 def test_shared_gives_everyone_one_server(running: EmbeddedServer, gguf: Path) -> None:

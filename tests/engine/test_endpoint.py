@@ -97,7 +97,9 @@ def test_password_beside_a_key_is_refused(fields: dict[str, Any]) -> None:
     """A request has only one Authorization header."""
     config = _config("http://bob:s3cret%40w0rd@127.0.0.1:1", **fields)
 
-    with pytest.raises(ConfigError, match="a user and a password beside a key") as caught:
+    with pytest.raises(
+        ConfigError, match="a user and a password, but there is also a key"
+    ) as caught:
         _ = config.engine
 
     assert "s3cret" not in str(caught.value)

@@ -80,7 +80,7 @@ def test_model_without_reasoning_is_asked_again_without_it(
     assert all("response_format" in r.json for r in server.requests if output_model)
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "model 'm' has no reasoning; what was asked for (True) is left out" in warnings[0]
+    assert "model 'm' has no reasoning; the setting True is left out" in warnings[0]
 
 
 def test_a_stream_leaves_reasoning_out_as_well(engine_for: Any, chunk: Any) -> None:

@@ -157,9 +157,7 @@ def _check_promises(run: Run, prompt: str, end: Ended) -> None:
     if end.error is not None:
         assert isinstance(end.error, LLMEngineError), f"{where}: {end.error!r} is not ours"
         words = str(end.error)
-        assert "an error that is not expected" not in words, (
-            f"{where}: {end.error.__cause__!r} is not ours"
-        )
+        assert "an unexpected error" not in words, f"{where}: {end.error.__cause__!r} is not ours"
         assert 0 < len(words) < _LONGEST_MESSAGE, f"{where}: {len(words)} characters of message"
     if end.attempts is not None and run.fault.reads and run.fault.listens:
         counted = run.server.requests[prompt]

@@ -88,7 +88,7 @@ def test_two_shapes_at_once_are_refused(mock_servers: Any, options: dict[str, An
     """A model and a constraint contradict each other, so nothing is sent."""
     (result,) = mock_servers.engine(backend="vllm_api").results("A?", CHOICE, **options)
     assert isinstance(result.error, InvalidRequestError)
-    assert "beside an output_model or json_mode" in str(result.error)
+    assert "also has an output_model or json_mode" in str(result.error)
     assert mock_servers.server.calls == []
 
 

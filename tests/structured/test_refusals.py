@@ -214,7 +214,7 @@ def test_server_that_crashes_at_schemas_is_found_by_the_probe(
 
     assert {o.schema_strategy for o in outputs} == {"json_object"}
     assert [v.first for v in engine.backend.enforcement.verdicts().values()] == ["json_object"]
-    assert "it fails at JSON schemas" in caplog.text
+    assert "it fails on JSON schemas" in caplog.text
     # The probe, the same without a schema, the probe again with its retries, and the prompts.
     assert len(server.requests) == 1 + 1 + 3 + 5
 

@@ -67,8 +67,8 @@ def _anything(*cities: str) -> None: ...
     [
         (7, "tool 0 is 7; give a function"),
         (lambda city: city, "tool 0 has no name"),
-        (_positional, r"_positional\(\): its parameters must be takeable by name"),
-        (_anything, r"_anything\(\): its parameters must be takeable by name"),
+        (_positional, r"_positional\(\): it must take its parameters by name"),
+        (_anything, r"_anything\(\): it must take its parameters by name"),
         ({"function": {"parameters": {}}}, "tool 0 has no function name"),
     ],
 )

@@ -113,9 +113,9 @@ def test_a_server_without_the_route_is_named() -> None:
 def test_a_backend_without_a_tokenizer_says_so() -> None:
     """Nothing is started or sent for a question that cannot be asked."""
     engine = EngineConfig(backend="ollama_api", model="m").engine
-    with pytest.raises(InvalidRequestError, match="'ollama_api' has no tokenizer"):
+    with pytest.raises(InvalidRequestError, match="'ollama_api' cannot tokenize"):
         engine.tokenize("Hello")
-    with pytest.raises(InvalidRequestError, match="'ollama_api' has no tokenizer"):
+    with pytest.raises(InvalidRequestError, match="'ollama_api' cannot tokenize"):
         engine.detokenize([1])
 
 

@@ -84,10 +84,10 @@ def test_the_death_of_vllms_own_process_is_noticed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is killed says nothing; whoever waits for it is woken."""
-    monkeypatch.setattr(runtime, "_SECONDS", 0.01)
+    monkeypatch.setattr(runtime, "_WATCH_SECONDS", 0.01)
     result = engine.results("vanish", SHORT)[0]
     assert isinstance(result.error, InternalServerError)
-    assert "is dead" in str(result.error)
+    assert "has ended" in str(result.error)
 
 
 def test_a_call_that_takes_too_long_is_aborted(

@@ -26,7 +26,7 @@ def _web_page(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return RawReply(reply.status, {"content-type": "text/html"}, [b"<h1>Bad request</h1>"])
 
 
-def _said_to_be_text(reply: RawReply, call: ReceivedRequest) -> RawReply:
+def _declare_text(reply: RawReply, call: ReceivedRequest) -> RawReply:
     if reply.status >= 400:
         reply.headers["content-type"] = "text/plain"
     return reply
@@ -54,7 +54,7 @@ mutant("err.code_string_or_null", Behaviour("no code", error=without("error", "c
 mutant("err.type_values", Behaviour("a class", error=put("BadRequestError", "error", "type")))
 
 mutant("err.content_type_json", Behaviour("a web page", wire=_web_page))
-mutant("err.content_type_json", Behaviour("said to be text", wire=_said_to_be_text))
+mutant("err.content_type_json", Behaviour("said to be text", wire=_declare_text))
 
 for name in (
     "err.malformed_json",

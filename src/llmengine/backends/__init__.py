@@ -1,1 +1,1 @@
-"""The backends, one file each: the dialect, default address and peculiarities of a server."""
+"""The backends, one file each: the dialect, the default address and the differences of a server."""

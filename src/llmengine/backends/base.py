@@ -1,4 +1,4 @@
-"""The base class of all backends: what is special about one kind of server."""
+"""The base class of all backends, which hold what is specific to one kind of server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger("llmengine")
 
 
 class Backend:
-    """How one kind of server is reached and asked, for one engine.
+    """How one engine reaches and uses one kind of server.
 
     An author of a backend writes a subclass that sets class attributes and overrides the methods
     in which the server differs. Methods that take a Connection are called on the background loop.
@@ -76,7 +76,7 @@ class Backend:
         self.config = config
         self.address = Address(config, self.variables())
         self.enforcement = EnforcementCache()
-        self.refuses_reasoning = False  # whether the server refused reasoning for the model
+        self.refuses_reasoning = False  # whether the server has refused reasoning
         self._warned: set[str] = set()
         self._urls: tuple[str, URLs] | None = None
         # By loop. Each process has its own loop, so a forked child makes its own connections.
@@ -92,9 +92,9 @@ class Backend:
 
     @property
     def endpoint(self) -> str:
-        """The address of the server, which may hold a password and so must not be shown.
+        """The address of the server, which may hold a password and so must not be printed.
 
-        Raises ConfigError if there is none. A backend with a server of its own starts it here.
+        Raises ConfigError if there is none. A backend that runs its own server starts it here.
         """
         return self.address.endpoint
 
@@ -126,7 +126,7 @@ class Backend:
     def urls(self) -> URLs:
         """The URLs of the server; not called on the loop, because it may start a server."""
         endpoint = self.endpoint
-        if self._urls is None or self._urls[0] != endpoint:  # a server of its own was restarted
+        if self._urls is None or self._urls[0] != endpoint:  # its own server was restarted
             self._urls = endpoint, URLs(self.url, self.base_url, self.root_url)
         return self._urls[1]
 
@@ -146,7 +146,7 @@ class Backend:
             )
         return connection
 
-    # ---- how much at once, how long, at what price
+    # ---- concurrency, time limits and price
 
     @property
     def concurrency(self) -> int:
@@ -165,7 +165,7 @@ class Backend:
 
     @cached_property
     def tariff(self) -> Tariff | None:
-        """How the calls of this engine are priced; None if that is not known."""
+        """How the calls of this engine are priced; None if that is unknown."""
         return tariff_of(self.config.price, self.url, self.config.model)
 
     @cached_property
@@ -177,7 +177,7 @@ class Backend:
     # ---- what a backend may do differently
 
     async def ready(self, loop: Background) -> None:
-        """Wait until the server can be asked; the wait does not count against time limits.
+        """Wait until the server is up; the wait does not count against time limits.
 
         By default the server is assumed to be running. Called before each attempt.
         """
@@ -200,10 +200,10 @@ class Backend:
         """
 
     async def explain(self, connection: Connection, error: CallError) -> None:
-        """Add to an error what the server can tell about it."""
+        """Add advice to an error, from what the server reports."""
 
     async def identify(self, connection: Connection) -> Fingerprint:
-        """The server's version, its served model, and what it reports of them."""
+        """The server's version, its served model, and what it reports about them."""
         return await fingerprint_of(connection, self.version_path)
 
     async def tokenize(
@@ -213,7 +213,7 @@ class Backend:
     ) -> Tokens:
         """The tokens of a text as it is, or of a chat with the model's template.
 
-        Raises InvalidRequestError if the server has no tokenizer that can be asked.
+        Raises InvalidRequestError if the server has no route for this.
         """
         raise self._no_tokenizer()
 
@@ -222,7 +222,7 @@ class Backend:
         connection: Connection,  # noqa: ARG002 - for backends that ask
         token_ids: Iterable[int],  # noqa: ARG002
     ) -> str:
-        """The text of token ids; raises InvalidRequestError if there is no tokenizer to ask."""
+        """The text of token ids; InvalidRequestError if the server has no route for this."""
         raise self._no_tokenizer()
 
     def close(self) -> None:
@@ -239,6 +239,5 @@ class Backend:
 
     def _no_tokenizer(self) -> InvalidRequestError:
         return InvalidRequestError(
-            f"engine {self.config.name!r}: backend {self.name!r} has no tokenizer that can be "
-            "asked; vllm_api has"
+            f"engine {self.config.name!r}: backend {self.name!r} cannot tokenize; vllm_api can"
         )

@@ -43,8 +43,8 @@ class URLs(NamedTuple):
 class Connection:
     """Sends the requests of one engine to its server; used on the background loop only.
 
-    All engines with the same server share its pauses (HTTP 429), the wait until it is awake, and
-    the limit of its queue. ``ready`` is awaited before each attempt, if it is given.
+    All engines of a server share its pauses (HTTP 429), the wait until it is awake, and the limit
+    of its queue. ``ready`` is awaited before each attempt, if it is given.
     ``queues_calls`` says that a call that ran out of time in the server's queue is sent again.
     """
 
@@ -81,7 +81,7 @@ class Connection:
     def transport(self) -> Transport:
         """The HTTP client that sends the requests, by the configured name.
 
-        "auto" is looked up each time, because a tool such as respx may take httpx over at any time.
+        "auto" is resolved each time, because a tool such as respx may replace httpx at any time.
         """
         name = transport_name(self.config.transport)
         if name != self._transport_name:
@@ -134,8 +134,8 @@ class Connection:
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CallError:
         """The error for a status; a 429 pauses all calls with the same address and key.
 
-        A 429 that asks for a longer pause than this call itself would wait pauses no other call,
-        so that a single odd answer cannot stop all calls for a day: the next call asks again.
+        If a 429 asks for a longer pause than this call itself would wait, no other call pauses. So
+        one wrong answer cannot stop all calls for a day; the next call tries again.
         """
         error = failure(status, headers, body)
         if isinstance(error, RateLimitError) and error.retryable:
@@ -150,7 +150,7 @@ class Connection:
     # ---- when a request may be sent
 
     async def retried(self, once: Callable[[], Awaitable[T]], max_retries: int | None = None) -> T:
-        """The value of `once`, with as many retries as configured, each made when it is allowed."""
+        """The value of `once`, with as many retries as configured, each sent when it is allowed."""
         config = self.config
         limit = config.max_retries if max_retries is None else max_retries
         attempt = self.in_turn(once, queued=True)
@@ -170,8 +170,8 @@ class Connection:
         if config.cold_start is None:
             return attempt
         url = self.urls.base + "/models"
-        question = self.request(url, None, min(PROBE_TIMEOUT, config.cold_start))
-        probe = partial(trouble_at, self.transport, question)
+        probe_request = self.request(url, None, min(PROBE_TIMEOUT, config.cold_start))
+        probe = partial(trouble_at, self.transport, probe_request)
         return partial(self._readiness.attempt, attempt, probe, config.cold_start)
 
     async def _turn(self) -> None:

@@ -38,7 +38,7 @@ _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 class OllamaAPI(Backend):
     """Ollama, by default on port 11434 of this machine.
 
-    It uses ``/api/chat``, which has options that Ollama's ``/v1`` lacks, such as the context size.
+    It uses ``/api/chat``, which has options that ``/v1`` lacks, such as the context size.
     If the endpoint ends in ``/v1``, the OpenAI dialect is used. Environment variables can set
     another default address; ``OLLAMA_HOST`` is the last of them, because Ollama's server also reads
     it, as the address to listen on.
@@ -85,7 +85,7 @@ class OllamaAPI(Backend):
         try:
             running = _row(await _models(connection, "/api/ps"), self.config.model)
         except CallError as error:
-            log.info("engine %r: its context is not known: %s", self.config.name, error.label)
+            log.info("engine %r: its context size is unknown: %s", self.config.name, error.label)
             return
         if isinstance(context := running.get("context_length"), int):
             refuse_half_a_context(output, request, context)
@@ -97,7 +97,7 @@ class OllamaAPI(Backend):
         try:
             rows = await _models(connection, "/api/tags")
         except CallError as failed:
-            log.info("engine %r: its models are not listed: %s", self.config.name, failed.label)
+            log.info("engine %r: its models cannot be listed: %s", self.config.name, failed.label)
             return
         names = quote(", ".join(str(row.get("name")) for row in rows) or "no model at all")
         error.advise(f"the server has {names}; `ollama pull {self.config.model}` gets this one")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _DIALECTS: dict[str, Dialect] = {
     "responses": OpenAIResponses(
-        advice="leave it out, or use the chat API (options: {api: chat}) if that has it"
+        advice="leave it out, or use the chat API (options: {api: chat}), which may have it"
     ),
     "chat": OpenAIChat(max_tokens_field="max_completion_tokens"),
 }
@@ -120,7 +120,7 @@ def _api_of(config: EngineSettings) -> str:
 def _refuse_transport(config: EngineSettings) -> None:
     if config.transport != "auto":
         msg = (
-            f"engine {config.name!r}: transport: the openai SDK sends by its own means; leave it "
-            "out, or use backend openai_compatible"
+            f"engine {config.name!r}: transport: the openai SDK uses its own HTTP client; leave "
+            "this out, or use backend openai_compatible"
         )
         raise ConfigError(msg)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from llmengine.transport.base import HTTPReply, HTTPRequest
 
 
-# Time limit of such a request, in seconds. It does not run the model, so it must be answered fast.
-_PATIENCE = 20.0
+# The time limit of such a request, in seconds. It does not run the model, so an answer is fast.
+_TIMEOUT = 20.0
 _OK = 200
 
 
@@ -59,11 +59,11 @@ def object_in(reply: HTTPReply) -> dict[str, object]:
 
 def _request(connection: Connection, url: str, body: bytes | None) -> HTTPRequest:
     total = connection.config.timeout.total
-    return connection.request(url, body, _PATIENCE if total is None else min(_PATIENCE, total))
+    return connection.request(url, body, _TIMEOUT if total is None else min(_TIMEOUT, total))
 
 
 async def fingerprint_of(connection: Connection, version_path: str | None) -> Fingerprint:
-    """What the server reports on ``/models``, and its version if it has a route for that.
+    """What the server reports on ``/models``, and its version if it has a route for it.
 
     If the server has no list of models, the fields from that list are None. Raises
     AuthenticationError if the key is refused, and the CallError of any failure other than "bad
@@ -103,7 +103,7 @@ async def _models(connection: Connection) -> list[dict[str, object]] | None:
 
 
 async def _version(connection: Connection, path: str | None) -> str | None:
-    """The version, if the route answers one; a gateway may answer anything at all there."""
+    """The version, if the route answers with one; a gateway may answer with anything else."""
     if path is None:
         return None
     reply = await ask(connection, connection.urls.root + path)

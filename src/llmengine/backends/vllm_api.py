@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest
 
 
-_REMOVED = "guided_"
+_REMOVED_PREFIX = "guided_"
 
 
 def refuse_removed(body: Mapping[str, object]) -> None:
@@ -29,16 +29,16 @@ def refuse_removed(body: Mapping[str, object]) -> None:
     vLLM accepts such a field with a 200 and ignores it.
     """
     for name in body:
-        if name.startswith(_REMOVED):
-            kind = name.removeprefix(_REMOVED)
+        if name.startswith(_REMOVED_PREFIX):
+            kind = name.removeprefix(_REMOVED_PREFIX)
             raise InvalidRequestError(
-                f"extra_body: {name!r} is a field that vLLM ignores by now, with a 200 and an "
-                f"unconstrained answer; give SamplingParams(structured_outputs={{{kind!r}: ...}})"
+                f"extra_body: vLLM no longer has the field {name!r} and ignores it, so the answer "
+                f"would be unconstrained; give SamplingParams(structured_outputs={{{kind!r}: ...}})"
             )
 
 
 # Fields of a chat that affect its prompt; see TokenizeChatRequest in vLLM's openapi.json.
-_OF_A_PROMPT = (
+_PROMPT_FIELDS = (
     "model",
     "messages",
     "tools",
@@ -86,7 +86,7 @@ class VLLMAPI(Backend):
         body: Mapping[str, object] = (
             {"model": self.config.model, "prompt": prompt}
             if isinstance(prompt, str)
-            else _of_a_prompt(self.dialect.encode(prompt))
+            else _prompt_fields(self.dialect.encode(prompt))
         )
         answer = await _post(connection, "/tokenize", body)
         fields = read_object(answer)
@@ -108,10 +108,10 @@ class VLLMAPI(Backend):
             raise not_read("the answer holds no text", error, answer) from None
 
 
-def _of_a_prompt(chat: Mapping[str, object]) -> dict[str, object]:
+def _prompt_fields(chat: Mapping[str, object]) -> dict[str, object]:
     """The fields of a chat's body that affect its prompt."""
-    body = {name: chat[name] for name in _OF_A_PROMPT if name in chat}
-    if "reasoning_effort" in chat:  # a chat passes it to the template; /tokenize lacks the field
+    body = {name: chat[name] for name in _PROMPT_FIELDS if name in chat}
+    if "reasoning_effort" in chat:  # a chat passes it to the template; /tokenize has no such field
         given = body.get("chat_template_kwargs")
         effort = {"reasoning_effort": chat["reasoning_effort"]}
         body["chat_template_kwargs"] = effort | given if isinstance(given, dict) else effort

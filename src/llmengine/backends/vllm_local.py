@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest
 
 
-# Fields of a configuration that only make sense for a server.
-_OF_SERVERS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "cold_start")
+# Fields of a configuration that apply only to a server.
+_SERVER_FIELDS = ("endpoint", "api_key", "api_key_env", "headers", "transport", "cold_start")
 # Twice the number of requests that vLLM runs at once if it has enough memory.
 _WINDOW = 2048
 
@@ -36,8 +36,8 @@ class VLLMLocal(Backend):
     model with the same options share one LLM, which is released when the last of these engines is
     closed, or at exit.
 
-    vLLM's scheduler decides what runs at once, so there is no limit of calls here unless the
-    configuration sets ``max_concurrency``, and no time limit unless it sets ``timeout``.
+    vLLM's scheduler decides what runs at once, so the number of calls has no limit unless the
+    configuration sets ``max_concurrency``, and a call has none unless it sets ``timeout``.
     """
 
     name = "vllm_local"
@@ -60,17 +60,17 @@ class VLLMLocal(Backend):
     @property
     def concurrency(self) -> int:
         """Unlimited, unless ``max_concurrency`` is configured."""
-        return super().concurrency if self._configures("max_concurrency") else sys.maxsize
+        return super().concurrency if self._is_configured("max_concurrency") else sys.maxsize
 
     @property
     def window(self) -> int:
         """Enough calls to keep vLLM busy, unless ``max_concurrency`` is configured."""
-        return super().window if self._configures("max_concurrency") else _WINDOW
+        return super().window if self._is_configured("max_concurrency") else _WINDOW
 
     @property
     def clocks(self) -> Timeouts:
         """No time limits unless ``timeout`` is configured, since they include the wait in vLLM."""
-        return super().clocks if self._configures("timeout") else Timeouts(total=None)
+        return super().clocks if self._is_configured("timeout") else Timeouts(total=None)
 
     @property
     def url(self) -> str:
@@ -86,8 +86,8 @@ class VLLMLocal(Backend):
     def endpoint(self) -> NoReturn:
         """Raise ConfigError, because there is no server."""
         msg = (
-            f"engine {self.config.name!r} runs vLLM in this process and has no address to point a "
-            "client at; start `vllm serve` and use backend 'vllm_api' for that"
+            f"engine {self.config.name!r} runs vLLM in this process and has no address for a "
+            "client; start `vllm serve` and use backend 'vllm_api' for that"
         )
         raise ConfigError(msg)
 
@@ -106,7 +106,7 @@ class VLLMLocal(Backend):
 
     def outgoing(self, connection: Connection, request: ChatRequest) -> LocalRequest:
         """The request, to be run by the LLM of this process."""
-        self._refuse_what_would_be_lost(request)
+        self._refuse_unsupported(request)
         return LocalRequest(self._share.thread(connection.loop), request, self.clocks.total)
 
     def close(self) -> None:
@@ -115,23 +115,24 @@ class VLLMLocal(Backend):
         loop = background()
         loop.submit(self._share.leave(loop)).result()
 
-    def _refuse_what_would_be_lost(self, request: ChatRequest) -> None:
+    def _refuse_unsupported(self, request: ChatRequest) -> None:
         if request.stream and request.sampling.prompt_logprobs is not None:
-            raise InvalidRequestError("prompt_logprobs do not come in a stream; use generate")
+            raise InvalidRequestError("a stream has no prompt_logprobs; use generate")
         calls = request.tools and request.tool_choice != "none"
         if calls and "tool_call_parser" not in self.config.options:
             msg = (
-                f"engine {self.config.name!r} has no tool_call_parser, so that tool calls would "
-                "come as text; name the model's in options, such as {tool_call_parser: hermes}"
+                f"engine {self.config.name!r} has no tool_call_parser, so tool calls would "
+                "arrive as text; set the model's parser in options, such as "
+                "{tool_call_parser: hermes}"
             )
             raise InvalidRequestError(msg)
 
-    def _configures(self, field: str) -> bool:
+    def _is_configured(self, field: str) -> bool:
         return field in self.config.model_fields_set
 
 
 def _refuse_server_fields(config: EngineSettings) -> None:
-    for name in _OF_SERVERS:
+    for name in _SERVER_FIELDS:
         if getattr(config, name) != EngineSettings.model_fields[name].get_default(
             call_default_factory=True
         ):

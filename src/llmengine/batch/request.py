@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
-from llmengine.batch.validation import refuse_what_is_not_whole, usage_of
+from llmengine.batch.validation import refuse_incomplete, usage_of
 from llmengine.dialects.common import read_object
 from llmengine.dialects.errors import header
 from llmengine.dialects.openai_chat import decode
@@ -140,7 +140,7 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswe
                 reply = await call.connection.in_turn(send, queued=True)()
                 data = read_object(reply.body)
                 usage.answered(usage_of(data))
-                refuse_what_is_not_whole(data, request, reply.body)
+                refuse_incomplete(data, request, reply.body)
             except CallError as error:
                 answer.add_spending(usage.close(error=error))
                 raise

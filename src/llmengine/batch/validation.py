@@ -1,8 +1,8 @@
 """Checks that the answer to one line of a batch is complete.
 
-The server's own text goes into the output unchanged, so only what would make the answer a failure
-is checked here. The content of the answer is not judged, except that it must call a tool if the
-request demands that.
+The output gets the server's own text unchanged, so only errors that make the answer a failure are
+looked for here. The content of the answer is not checked, except that it must call a tool if the
+request demands a call.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
     return read_usage(value, RESPONSES_USAGE if is_response else CHAT_USAGE, {})
 
 
-def refuse_what_is_not_whole(data: Mapping[str, Any], request: BatchRequest, body: bytes) -> None:
+def refuse_incomplete(data: Mapping[str, Any], request: BatchRequest, body: bytes) -> None:
     """Raise a CallError if a response with status 200 is not a complete answer to the request.
 
-    It is the error that the server reports, UnexpectedResponseError with a quote of the body, or
-    StructuredOutputError for an answer without the tool call that the request demands.
+    The error is the one that the server reports, UnexpectedResponseError with a quote from the
+    body, or StructuredOutputError for an answer without the tool call that the request demands.
     """
     name = ROUTES[request.url]
     try:
@@ -58,11 +58,11 @@ def refuse_what_is_not_whole(data: Mapping[str, Any], request: BatchRequest, bod
             for choice in items:
                 _refuse_unfinished(choice, request.url, body)
     except FieldError as error:
-        raise not_read("the answer is not one of this route", error, body) from None
+        raise not_read("the answer does not fit this route", error, body) from None
     if request.url == "/v1/responses":
         _refuse_unfinished_response(data, body)
     elif (wanted := _wanted(request)) > len(items):
-        raise unexpected(f"{wanted} {name} were asked for and {len(items)} came", body)
+        raise unexpected(f"the answer has {len(items)} {name} instead of {wanted}", body)
     _refuse_uncalled(request, body)
 
 
@@ -95,7 +95,7 @@ def _refuse_uncalled(request: BatchRequest, body: bytes) -> None:
     decode = _DECODERS.get(request.url)
     if decode is None or not isinstance(choice, (str, Mapping)) or not isinstance(tools, list):
         return
-    asked = ChatRequest(
+    demand = ChatRequest(
         model="",
         prompt="",
         messages=(),
@@ -103,8 +103,8 @@ def _refuse_uncalled(request: BatchRequest, body: bytes) -> None:
         tools=tuple(tool for tool in tools if isinstance(tool, Mapping)),
         tool_choice=choice,
     )
-    if demanded_tools(asked) is not None:
-        refuse_uncalled(decode(body, asked), asked)
+    if demanded_tools(demand) is not None:
+        refuse_uncalled(decode(body, demand), demand)
 
 
 def _wanted(request: BatchRequest) -> int:
@@ -118,7 +118,7 @@ def _wanted(request: BatchRequest) -> int:
 
 
 def _prompts(given: Any) -> int:
-    """How many prompts a field holds: it is one text, one list of tokens, or a list of either."""
+    """How many prompts a field holds; it is a text, a list of tokens, or a list of either."""
     if not isinstance(given, list) or not given or isinstance(given[0], int):
         return 1
     return len(given)

@@ -1,8 +1,8 @@
-"""Where a server is and which key it gets: addresses, keys and headers from a configuration.
+"""The address of a server, and the key and the headers that it gets, from a configuration.
 
 A key belongs to the address that is configured next to it. A key from the environment is never
-sent to an address from a file. Otherwise a person who writes a ``.env`` file could steal the keys
-of users who run a program in its folder. A key without an address belongs to the default address
+sent to an address from a file. Otherwise the author of a ``.env`` file could steal the keys of
+users who run a program in its folder. A key without an address belongs to the default address
 of the backend.
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from llmengine.config.settings import EngineSettings
 
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def checked_key(engine: str, key: str | None) -> str | None:
-    """The key without surrounding blanks, which often come from a file or a variable.
+    """The key without the blanks around it, which often come from a file or a variable.
 
     Raises ConfigError for a key that cannot be sent in a header; a line break in it would begin
     another header.
@@ -39,14 +39,14 @@ def checked_key(engine: str, key: str | None) -> str | None:
     if _CONTROL.search(key) or not key.isascii():
         raise ConfigError(
             f"engine {engine!r}: api_key: it holds a line break or another character that no key "
-            "has; look at where it comes from"
+            "has; check where the key comes from"
         )
     return key or None
 
 
 def checked_header(engine: str, name: str, value: str) -> None:
     """Raise ConfigError for a header that cannot be sent; the message does not show its value."""
-    if not _NAME.fullmatch(name):
+    if not _HEADER_NAME.fullmatch(name):
         raise ConfigError(f"engine {engine!r}: headers: {name!r} is not the name of a header")
     if _CONTROL.search(value):
         raise ConfigError(
@@ -68,7 +68,7 @@ def normal_endpoint(endpoint: str, *, default_port: int | None = None) -> str:
 
     OLLAMA_HOST may lack scheme, host and port. It may also be the wildcard address, to which a
     server can bind but a client cannot connect. Raises ConfigError if the text is not an address.
-    Neither the repr of the result nor the error shows a password in it.
+    Neither the repr of the result nor the error shows a password.
     """
     endpoint = secret_address(endpoint)
     try:
@@ -86,11 +86,11 @@ def _normal(endpoint: str, default_port: int | None) -> str:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         if "@" in endpoint:  # the error quotes the port, which may be a part of a password
-            raise ConfigError(_no_address(endpoint)) from None
+            raise ConfigError(_not_an_address(endpoint)) from None
         msg = f"endpoint {endpoint!r}: {error}; write it like http://host:port"
         raise ConfigError(msg) from error
     if parts.scheme not in {"http", "https"} or not host:
-        raise ConfigError(_no_address(endpoint))
+        raise ConfigError(_not_an_address(endpoint))
     if "://" not in endpoint and port is None:
         port = default_port
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
@@ -101,7 +101,7 @@ def _normal(endpoint: str, default_port: int | None) -> str:
 
 
 def plain(endpoint: str) -> str:
-    """An endpoint without user, password and query string, which may be shown and extended."""
+    """An endpoint without user, password and query string, which may be printed and extended."""
     parts = urlsplit(endpoint)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -133,13 +133,13 @@ def root_of(endpoint: str) -> str:
     return secret_address(urlunsplit(parts._replace(path=parts.path.removesuffix("/v1"))))
 
 
-def _no_address(endpoint: str) -> str:
+def _not_an_address(endpoint: str) -> str:
     """The message about an endpoint, without the part that may be a user and a password."""
     scheme, mark, rest = endpoint.rpartition("://")
     _, at, host = rest.rpartition("@")
     encode = " and percent-encode the user and the password in it" if at else ""
-    shown = f"{scheme}{mark}{host.partition('?')[0]}"
-    return f"endpoint {shown!r} is not an HTTP address; write it like http://host:port{encode}"
+    printable = f"{scheme}{mark}{host.partition('?')[0]}"
+    return f"endpoint {printable!r} is not an HTTP address; write it like http://host:port{encode}"
 
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -172,8 +172,8 @@ class Names:
     """The variables for one server, and its default address.
 
     ``pairs`` are variables that hold an address, each with the variable of its key; the first one
-    that is set is used. ``default`` is the address without them, and ``key`` is the variable of
-    the key for the default address.
+    that is set is used. ``default`` is the address if none is set, ``key`` is the variable of the
+    key for that address, and ``port`` is the port of an address without one.
     """
 
     pairs: tuple[tuple[str, str | None], ...] = ()
@@ -203,31 +203,31 @@ def locate(config: EngineSettings, names: Names, sources: Sequence[EnvSource]) -
     For the same variable, an earlier source has priority over a later one. The key in the
     configuration itself is not used here.
     """
-    known = list(_known(names, sources))
+    known = list(_locations(names, sources))
     chosen = Location(config.endpoint) if config.endpoint else known[0]
     if chosen.key is not None or chosen.endpoint is None:
         return chosen
-    there = _origin(normal_endpoint(chosen.endpoint, default_port=names.port))
-    key = next((p.key for p in known if p.key and _is_at(p, there, names.port)), None)
+    origin = _origin(normal_endpoint(chosen.endpoint, default_port=names.port))
+    key = next((p.key for p in known if p.key and _has_origin(p, origin, names.port)), None)
     return Location(chosen.endpoint, key, chosen.source, chosen.key_variable)
 
 
-def _known(names: Names, sources: Sequence[EnvSource]) -> Iterator[Location]:
+def _locations(names: Names, sources: Sequence[EnvSource]) -> Iterator[Location]:
     for address, key in names.pairs:
         for source in sources:
             if endpoint := source.get(address):
                 yield Location(endpoint, source.get(key), source, key)
     for source in sources:
-        beside = [source.get(address) for address, key in names.pairs if key == names.key]
-        if (found := source.get(names.key)) and not any(beside):
+        addresses = [source.get(address) for address, key in names.pairs if key == names.key]
+        if (found := source.get(names.key)) and not any(addresses):
             yield Location(names.default, found)
     yield Location(names.default)
 
 
-def _is_at(place: Location, origin: tuple[str, str, int | None], port: int | None) -> bool:
+def _has_origin(place: Location, origin: tuple[str, str, int | None], port: int | None) -> bool:
     try:
         return _origin(normal_endpoint(place.endpoint or "", default_port=port)) == origin
-    except ConfigError:  # an invalid address that this engine does not use does not matter
+    except ConfigError:  # an invalid address that this engine does not use
         return False
 
 
@@ -243,16 +243,16 @@ class Address:
 
     ``key`` is None if there is none. ``own_headers`` are the configured headers, with the user and
     the password of the endpoint as one of them; ``headers`` are all headers of a request.
-    ``credential`` tells keys apart without holding a key. Raises ConfigError for a key or a header
-    that cannot be sent.
+    ``credential`` differs if the keys differ, but holds no key. Raises ConfigError for a key or a
+    header that cannot be sent.
     """
 
     def __init__(self, config: EngineSettings, names: Names) -> None:
         self._engine = config.name
         self._backend = config.backend
         self._names = names
-        self._written = locate(config, names, [ENVIRONMENT])
-        key = checked_key(config.name, config.resolve_key() or self._written.key)
+        self._location = locate(config, names, [ENVIRONMENT])
+        key = checked_key(config.name, config.resolve_key() or self._location.key)
         self.key = Secret(key) if key else None
         if self.key:
             register(self.key)
@@ -264,21 +264,21 @@ class Address:
         self.headers: Mapping[str, str] = {**fixed, **bearer, **self.own_headers}
         secrets = {(k.lower(), v) for k, v in self.headers.items() if isinstance(v, Secret)}
         self.credential = hash(frozenset(secrets))
-        self.query = urlsplit(self._written.endpoint or "").query
+        self.query = urlsplit(self._location.endpoint or "").query
 
     @cached_property
     def endpoint(self) -> str:
         """The address in its normal form; raises ConfigError if there is none.
 
-        It may hold a user, a password and a query string, so it must not be shown.
+        It may hold a user, a password and a query string, so it must not be printed.
         """
-        if not self._written.endpoint:
+        if not self._location.endpoint:
             msg = (
                 f"engine {self._engine!r}: endpoint: backend {self._backend!r} has no default; "
                 "give the server's address, such as http://127.0.0.1:8000/v1"
             )
             raise ConfigError(msg)
-        return normal_endpoint(self._written.endpoint, default_port=self._names.port)
+        return normal_endpoint(self._location.endpoint, default_port=self._names.port)
 
     def with_query(self, url: str) -> str:
         """A URL of this server with the endpoint's query string, which every request carries."""
@@ -286,7 +286,7 @@ class Address:
 
     @property
     def key_advice(self) -> str:
-        """What a user can do about a refused key."""
+        """What the user can do if the server refuses the key."""
         if self.key:
             return f"the key of engine {self._engine!r} was sent and not accepted"
         if held := [name for name in self._names.keys if ENVIRONMENT.get(name)]:
@@ -298,12 +298,13 @@ class Address:
 
     def _own_headers(self, configured: Mapping[str, str]) -> dict[str, str]:
         given = dict(configured)
-        user = basic_auth(self._written.endpoint or "")
+        user = basic_auth(self._location.endpoint or "")
         if user is None:
             return given
         if self.key or any(name.lower() == "authorization" for name in given):
             raise ConfigError(
-                f"engine {self._engine!r}: endpoint: it holds a user and a password beside a key "
-                "or an Authorization header, and a request can carry one of them; take one out"
+                f"engine {self._engine!r}: endpoint: it holds a user and a password, but there "
+                "is also a key or an Authorization header; a request can carry only one of them, "
+                "so remove the other"
             )
         return {"Authorization": basic(*user)} | given

@@ -1,4 +1,4 @@
-"""Names of backends and their engine classes, which are imported when they are first used."""
+"""The names of backends and their classes, which are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def backends() -> list[str]:
 
 
 def load_backend(name: str) -> Any:
-    """The engine class of a backend.
+    """The class of a backend.
 
     Raises ConfigError, which lists the known names, if there is no such backend.
     """

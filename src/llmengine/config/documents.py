@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_VALUES = 4_000_000
-_PLAIN_YAML = 1024 * 1024  # fewer characters cannot hold too many values without aliases
+_SMALL_YAML = 1024 * 1024  # fewer characters cannot hold too many values without aliases
 _YAML_VALUE = 4  # a value takes four times as much memory in YAML as in JSON
 
-# Text in a message of PyYAML that is quoted from the file (an alias, a tag), but not a single
-# character, the name of a token or a standard tag of YAML.
+# Text in a message of PyYAML that is quoted from the file, such as an alias or a tag. A single
+# character, the name of a token or a standard tag of YAML does not match.
 _QUOTED = re.compile(r"'(?!<[a-z ]+>'|\\.'|tag:yaml)[^'\s]{2,}'|\"[^\"]{2,}\"")
 
 _YamlEvents: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -57,7 +57,7 @@ def unzip(data: bytes) -> str:
     """The text in the content of a gzip file; the decompressed size is bounded as well."""
     try:
         with gzip.GzipFile(fileobj=BytesIO(data)) as file:
-            return _text(_bounded(file.read(MAX_BYTES + 1), "what it holds"))
+            return _text(_bounded(file.read(MAX_BYTES + 1), "the decompressed file"))
     except (OSError, EOFError, zlib.error) as error:
         raise DocumentError(f"not gzip: {error}") from error
 
@@ -77,7 +77,7 @@ def load_toml(text: str) -> dict[str, Any]:
 
 def load_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
     """The value in a YAML text; a value that aliases repeat is counted each time."""
-    if len(text) > _PLAIN_YAML or "&" in text:
+    if len(text) > _SMALL_YAML or "&" in text:
         _parsed("valid YAML", _check_yaml, text)
     return _parsed("valid YAML", load, text)
 
@@ -100,7 +100,7 @@ def _check_yaml(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor, 0)
             if size is None:
-                raise DocumentError(f"the alias *{event.anchor} stands inside its own value")
+                raise DocumentError(f"the alias *{event.anchor} is used inside its own value")
             total += size
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, start = open_values.pop()
@@ -128,15 +128,15 @@ def _parsed(what: str, parse: Callable[[str], Any], text: str) -> Any:
     except RecursionError:
         problem = f"not {what} that can be read: it is nested too deeply"
     except yaml.MarkedYAMLError as error:
-        problem = f"not valid YAML: {_without_the_line(error)}"
+        problem = f"not valid YAML: {_yaml_problem(error)}"
     except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise errors of any type
         problem = f"not {what}: {_masked(' '.join(str(error).split()))}"
-    # Raised without the parser's error as its cause, because that holds the file with its keys.
+    # Raised without the parser's error as its cause, because that error holds the file's keys.
     raise DocumentError(problem)
 
 
-def _without_the_line(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and where, without PyYAML's quote of the file, which may hold a key."""
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong and where, without PyYAML's quote from the file, which may hold a key."""
     reason = ", ".join(filter(None, (error.context, error.problem))) or "cannot be parsed"
     words = _masked(reason)
     mark = error.problem_mark or error.context_mark

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-_NUMBERS = ("input", "output", "cached_input", "gpu_hour")
+_PRICES = ("input", "output", "cached_input", "gpu_hour")
 
 
 @checked_fields(InvalidFieldError)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """The price of an engine in ``currency``; a price that is left out is unknown, 0 is free.
+    """The price of an engine in ``currency``; a price that is left out is unknown, and 0 is free.
 
     ``input``, ``output`` and ``cached_input`` are per million tokens. If ``cached_input`` is left
     out, cached tokens cost as much as other input tokens. ``gpu_hour`` is the price of one hour
@@ -55,19 +55,19 @@ class Price:
     currency: str = "USD"
 
     def __post_init__(self) -> None:
-        for name in _NUMBERS:
+        for name in _PRICES:
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and not (number and value >= 0):
                 msg = f"price {name!r} is {value!r}; give a number of at least 0"
                 raise InvalidFieldError(msg)
         by_tokens = (self.input, self.output) != (None, None)
-        if by_tokens == (self.gpu_hour is not None) or (by_tokens and self._incomplete):
+        if by_tokens == (self.gpu_hour is not None) or (by_tokens and self._is_incomplete):
             msg = "a price is {input: ..., output: ...} for a million tokens, or {gpu_hour: ...}"
             raise InvalidFieldError(msg)
 
     @property
-    def _incomplete(self) -> bool:
+    def _is_incomplete(self) -> bool:
         return self.input is None or self.output is None
 
     @classmethod
@@ -114,7 +114,7 @@ class Timeouts:
 
     @property
     def patience(self) -> float:
-        """``wait`` as a number of seconds, which is infinite for no limit."""
+        """``wait`` as a number of seconds, which is infinite if there is no limit."""
         return inf if self.wait is None else self.wait
 
     @classmethod
@@ -150,10 +150,10 @@ class EngineSettings(BaseModel):
     - ``reasoning`` is a bool or an effort such as "low".
     - ``sampling`` holds defaults, which the parameters of a call override.
     - ``extra_body`` is added to the body of every request as it is.
-    - ``structured`` is the step with which calls with an ``output_model`` begin: "json_schema",
+    - ``structured`` is the first step of calls with an ``output_model``: "json_schema",
       "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
     - ``price`` is {input, output, cached_input} per million tokens, or {gpu_hour}. If it is left
-      out, it is looked up in genai-prices if that is installed; otherwise it is unknown.
+      out, it is looked up in genai-prices, or is unknown if that is not installed.
     - ``transport`` is "aiohttp", "httpx", "auto" (aiohttp, except while httpx is mocked), or the
       name of a transport that a package or a project's ``conftest.py`` registers.
     - ``cold_start`` is for a server that sleeps while it has no requests: how many seconds it may
@@ -161,9 +161,9 @@ class EngineSettings(BaseModel):
     - ``limits`` bounds how much of one answer is read, as a mapping of the fields of
       AnswerLimits.
 
-    Keys are never shown: not by repr, and not in the JSON of ``model_dump_json``, in which
-    headers, passwords in ``endpoint`` and fields with the name of a key are masked. Pickle keeps
-    them. Raises InvalidFieldError, which names each wrong field.
+    The repr and the JSON of ``model_dump_json`` never show a key: they mask headers, passwords in
+    ``endpoint`` and fields with the name of a key. Pickle keeps keys.
+    Raises InvalidFieldError, which names each wrong field.
     """
 
     model_config = ConfigDict(
@@ -262,15 +262,15 @@ class EngineSettings(BaseModel):
     def key_variable(self) -> str | None:
         """The environment variable of the key, from ``api_key_env`` or ``os.environ/NAME``."""
         literal = self._literal_key
-        named = literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
-        return self.api_key_env or named
+        from_prefix = literal.removeprefix(_ENV_PREFIX) if literal.startswith(_ENV_PREFIX) else None
+        return self.api_key_env or from_prefix
 
     @property
     def _literal_key(self) -> str:
         return self.api_key.get_secret_value() if self.api_key is not None else ""
 
     def resolve_key(self) -> str | None:
-        """The key as text, from the configuration or the environment; None if it has none.
+        """The key as text, from the configuration or the environment; None if neither has one.
 
         Raises ConfigError, which names the engine and the variable, if the variable is not set.
         """
@@ -281,7 +281,7 @@ class EngineSettings(BaseModel):
         if not key:
             msg = (
                 f"engine {self.name!r}: api_key_env: the environment variable {variable} is not "
-                f"set; export {variable}=... or take api_key_env out"
+                f"set; export {variable}=... or remove api_key_env"
             )
             raise ConfigError(msg)
         register(key)

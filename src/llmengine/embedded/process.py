@@ -1,4 +1,4 @@
-"""A child process that ends with this process and is controlled by it alone."""
+"""A child process that ends with this process, and that only this process controls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChildProcess:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._owner = os.getpid()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child runs
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open while the child runs
         self._process = subprocess.Popen(  # noqa: S603 - our own command line
             [sys.executable, "-P", str(_PROGRAM)],
             stdin=subprocess.PIPE,
@@ -47,10 +47,10 @@ class ChildProcess:
         return os.getpid() == self._owner and self._process.poll() is None
 
     def report(self) -> dict[str, str]:
-        """Wait for the line that the child writes when it serves, or when it cannot."""
+        """Wait for the child's report, which is the server's ``url`` or an ``error``."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        return json.loads(line) if line else {"error": self._cause_of_death()}
+        return json.loads(line) if line else {"error": self._exit_reason()}
 
     def kill(self) -> None:
         """End the process at once; does nothing in another process, such as after a fork."""
@@ -70,7 +70,7 @@ class ChildProcess:
     def log_tail(self) -> list[str]:
         """The last lines of the log.
 
-        Call this only when the process is dead, because both share one file offset.
+        Call this only when the process has ended, because both share one file offset.
         """
         self._process.wait()
         size = self._log.seek(0, os.SEEK_END)
@@ -87,7 +87,7 @@ class ChildProcess:
         try:
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
         except BrokenPipeError:
-            return  # the child died at once; `report` says why
+            return  # the child has already ended; `report` says why
 
     def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -95,7 +95,7 @@ class ChildProcess:
                 pipe.close()
         self._log.close()
 
-    def _cause_of_death(self) -> str:
+    def _exit_reason(self) -> str:
         status = self._process.wait()
         if status < 0:
             return f"its process was ended by {signal.Signals(-status).name}"

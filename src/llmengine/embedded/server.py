@@ -22,14 +22,16 @@ from urllib.parse import urlsplit
 from llmengine.embedded.models import check_gguf
 from llmengine.embedded.process import ChildProcess
 from llmengine.types.errors import ConfigError
+from llmengine.types.request import one_token_chat
 
 __all__ = ["EmbeddedServer", "ServerOptions", "shared", "start"]
 _LOOPBACK = "127.0.0.1"
-_SMALL_MACHINE = 4
-_MOST_THREADS = 4
+_FEW_CORES = 4
+_MAX_THREADS = 4
 _DAY = 86400
-# Allowed ranges. Outside of them llama.cpp hangs (no slot), or its error does not name the option.
-_WHOLE_NUMBERS = {
+# Allowed ranges. Outside of them, llama.cpp hangs (without a slot), or its error does not name the
+# option.
+_RANGES = {
     "n_ctx": (1, 2**24),
     "n_parallel": (1, 256),
     "n_threads": (1, 512),
@@ -40,9 +42,9 @@ _WHOLE_NUMBERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Options of the server; a wrong value raises ConfigError that names the option.
+    """Options of the server; a wrong value raises ConfigError, which names the option.
 
-    ``n_ctx`` tokens of context are divided over ``n_parallel`` slots; each slot serves one
+    The ``n_ctx`` tokens of context are divided among ``n_parallel`` slots, each of which serves one
     request at a time. ``n_threads`` None means `default_threads`. ``port`` 0 means any free port.
     ``embeddings`` adds the route ``/v1/embeddings`` (mean pooling). ``startup_timeout`` is in
     seconds.
@@ -57,19 +59,19 @@ class ServerOptions:
     startup_timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _WHOLE_NUMBERS.items():
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            left_open = name == "n_threads" and value is None
-            if not left_open and (type(value) is not int or not low <= value <= high):
-                raise _wrong(name, value, f"a whole number from {low} to {high}")
+            is_default = name == "n_threads" and value is None
+            if not is_default and (type(value) is not int or not low <= value <= high):
+                raise _invalid(name, value, f"a whole number from {low} to {high}")
         if type(self.embeddings) is not bool:
-            raise _wrong("embeddings", self.embeddings, "true or false")
+            raise _invalid("embeddings", self.embeddings, "true or false")
         timeout = self.startup_timeout
         if type(timeout) not in {int, float} or not 0 < timeout <= _DAY:
-            raise _wrong("startup_timeout", timeout, "seconds, more than 0 and at most a day")
+            raise _invalid("startup_timeout", timeout, "seconds, more than 0 and at most a day")
 
 
-def _wrong(name: str, value: object, rule: str) -> ConfigError:
+def _invalid(name: str, value: object, rule: str) -> ConfigError:
     return ConfigError(f"embedded option {name!r} is {value!r}; it must be {rule}")
 
 
@@ -84,7 +86,7 @@ def default_threads(cores: int | None = None) -> int:
     cores are counted.
     """
     count = cores or _usable_cores()
-    return 1 if count <= _SMALL_MACHINE else min(count // 4, _MOST_THREADS)
+    return 1 if count <= _FEW_CORES else min(count // 4, _MAX_THREADS)
 
 
 def _usable_cores() -> int:
@@ -93,14 +95,14 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-_ENOUGH = 2**20
+_MAX_ANSWER_BYTES = 2**20
 
 
 class _NotServingError(Exception):
-    """The child reported that it cannot serve, or its first answer was not a token."""
+    """The child reported an error, or its first answer was not a token."""
 
 
-def wait_until_ready(child: ChildProcess, timeout: float) -> str:
+def wait_until_ready(child: ChildProcess, model: str, timeout: float) -> str:
     """The address of the child's server, once it has answered one token.
 
     If that does not happen within `timeout` seconds, the child is ended and ConfigError is raised,
@@ -116,7 +118,7 @@ def wait_until_ready(child: ChildProcess, timeout: float) -> str:
     timer.start()
     try:
         url = _url(child)
-        _answer_one_token(url)
+        _request_one_token(url, model)
     except (OSError, http.client.HTTPException, _NotServingError) as error:
         child.kill()
         reason = f"no token within {timeout:g} s" if expired.is_set() else str(error)
@@ -135,15 +137,15 @@ def _url(child: ChildProcess) -> str:
     return report["url"]
 
 
-def _answer_one_token(url: str) -> None:
+def _request_one_token(url: str, model: str) -> None:
     # No time limit here: when the timer ends the child, the connection breaks.
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        body = json.dumps({"prompt": "Hi", "max_tokens": 1})
+        body = json.dumps(one_token_chat(model))
         headers = {"Content-Type": "application/json"}
-        connection.request("POST", "/v1/completions", body, headers)
+        connection.request("POST", "/v1/chat/completions", body, headers)
         response = connection.getresponse()
-        answer = response.read(_ENOUGH).decode(errors="replace")
+        answer = response.read(_MAX_ANSWER_BYTES).decode(errors="replace")
     finally:
         connection.close()
     if response.status != HTTPStatus.OK:
@@ -154,8 +156,8 @@ class EmbeddedServer:
     """A running server; it ends with `stop`, with a ``with`` block, or with this process.
 
     ``root_url`` is its address and ``base_url`` the address for OpenAI's clients. ``model`` is
-    the model's name in the API, ``version`` is such as "xllamacpp 2026.10.11549", and ``pid`` is
-    the id of its process.
+    the model's name in the API. ``version`` is a text such as "xllamacpp 2026.10.11549". ``pid`` is
+    the id of the server's process.
     """
 
     def __init__(self, child: ChildProcess, *, root_url: str, model: str, version: str) -> None:
@@ -168,7 +170,7 @@ class EmbeddedServer:
 
     @property
     def alive(self) -> bool:
-        """Whether the server's process runs, and was started by this process."""
+        """Whether the server's process runs and was started by this process."""
         return self._child.alive
 
     def stop(self) -> None:
@@ -199,7 +201,7 @@ def start(
     settings["n_threads"] = options.n_threads or default_threads()
     child = ChildProcess(settings)
     try:
-        url = wait_until_ready(child, options.startup_timeout)
+        url = wait_until_ready(child, model, options.startup_timeout)
     except BaseException:
         child.stop()
         raise
@@ -226,14 +228,14 @@ _lock = threading.Lock()
 _shared: dict[tuple[Path, str | None, ServerOptions], EmbeddedServer] = {}
 
 
-def _free_the_lock() -> None:
-    """Replace the lock in a forked process, where a thread that is gone may hold it for ever."""
+def _replace_lock() -> None:
+    """Replace the lock in a forked process, because a thread of the parent may have held it."""
     global _lock  # noqa: PLW0603 - a lock cannot be reset
     _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_the_lock)
+    os.register_at_fork(after_in_child=_replace_lock)
 
 
 def _installed_version() -> str:
@@ -251,6 +253,6 @@ def _check_port(port: int) -> None:
     except OSError as error:
         msg = (
             f"the embedded engine cannot listen: {error.strerror}; "
-            "end what listens there, or leave `port` at 0 for a free one"
+            "stop the program that uses the port, or leave `port` at 0 for a free one"
         )
         raise ConfigError(msg) from error

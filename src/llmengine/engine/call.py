@@ -34,28 +34,37 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-_OK = 200  # an answer that broke off or cannot be read has this status too
-_LARGE = 2**20
+_OK = 200  # an answer that is cut or cannot be read has this status too
+_LARGE_BODY = 2**20
 
 
 class CallUsage:
-    """Counts the requests of one prompt and their usage, and traces them if traces are wanted.
+    """Counts the requests of one prompt and their usage, and traces them if tracing is on.
 
-    Every request that is sent for the prompt is reported to it, and `close` makes the result. If
-    the ``with`` block is left without `close`, the call was cancelled and is counted as cancelled.
+    Its methods are called for every request that is sent for the prompt, and `close` makes the
+    result. If the ``with`` block is left without `close`, the call is counted as cancelled.
     """
 
-    __slots__ = ("_account", "_begun", "_closed", "_free", "_spent", "_tariff", "attempts", "span")
+    __slots__ = (
+        "_account",
+        "_closed",
+        "_refused_attempts",
+        "_started",
+        "_tariff",
+        "_usages",
+        "attempts",
+        "span",
+    )
 
     def __init__(self, account: Account, tariff: Tariff | None, span: ChatSpan | None) -> None:
         self.attempts = 0
         self.span = span
         self._account = account
         self._tariff = tariff
-        self._spent: list[Usage] = []
-        self._free = 0  # refused requests, for which nothing was generated
+        self._usages: list[Usage] = []
+        self._refused_attempts = 0  # refused requests, for which nothing was generated
         self._closed = False
-        self._begun = account.begin()
+        self._started = account.begin()
 
     def attempt(self) -> None:
         """A request is about to be sent."""
@@ -66,14 +75,14 @@ class CallUsage:
     def answered(self, usage: Usage | None) -> None:
         """The request was answered; `usage` is what the server reported, if anything."""
         if usage is not None:
-            self._spent.append(usage)
+            self._usages.append(usage)
 
     def failed(self, error: CallError) -> None:
         """The request failed."""
         if error.usage is not None:
-            self._spent.append(error.usage)
+            self._usages.append(error.usage)
         elif _refused(error):
-            self._free += 1
+            self._refused_attempts += 1
         if self.span is not None:
             self.span.attempt_failed(self.attempts, error)
 
@@ -84,8 +93,8 @@ class CallUsage:
 
     @property
     def usage(self) -> Usage | None:
-        """The sum of the usage that is known; None if none is known."""
-        return sum(self._spent[1:], self._spent[0]) if self._spent else None
+        """The sum of the known usage; None if none is known."""
+        return sum(self._usages[1:], self._usages[0]) if self._usages else None
 
     def close(self, output: LLMOutput | None = None, error: LLMEngineError | None = None) -> Result:
         """Make the prompt's result, count it in the account and end the span."""
@@ -95,11 +104,11 @@ class CallUsage:
         self, output: LLMOutput | None, error: LLMEngineError | None, *, cancelled: bool
     ) -> Result:
         self._closed = True
-        uncounted = self.attempts - len(self._spent) - self._free
-        seconds = self._account.end(self._begun)
+        uncounted = self.attempts - len(self._usages) - self._refused_attempts
+        seconds = self._account.end(self._started)
         cost = currency = None
         if self._tariff is not None:
-            cost = self._tariff.cost(self._spent, uncounted, seconds)
+            cost = self._tariff.cost(self._usages, uncounted, seconds)
             currency = None if cost is None else self._tariff.currency
         result = Result(output, error, self.attempts, self.usage, cost, uncounted, currency)
         self._account.add(result, cancelled=cancelled)
@@ -114,7 +123,7 @@ class CallUsage:
 
     def __exit__(self, *exc_info: object) -> None:
         if not self._closed:
-            self._close(None, CallError("the caller gave the call up"), cancelled=True)
+            self._close(None, CallError("the caller cancelled the call"), cancelled=True)
         if self.span is not None:
             self.span.leave()
 
@@ -162,7 +171,7 @@ class Call:
     async def with_or_without_reasoning(
         self, request: ChatRequest, send: Callable[[ChatRequest], Awaitable[T]]
     ) -> T:
-        """The answer of `send`, which is asked again without reasoning if that is refused."""
+        """The result of `send`; it is called again without reasoning if the server refuses that."""
         if request.reasoning is None:
             return await send(request)
         if not self.backend.refuses_reasoning:
@@ -186,7 +195,7 @@ class Call:
         try:
             output = await self._fetch(request, usage)
         except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
-            error = ours(raised)
+            error = as_llm_error(raised)
             if isinstance(error, CallError):
                 usage.failed(error)
                 await self.backend.explain(self.connection, error)
@@ -201,7 +210,7 @@ class Call:
         reply = await connection.send(outgoing)
         if reply.status != _OK:
             raise connection.refusal(reply.status, reply.headers, reply.body)
-        if len(reply.body) > _LARGE:  # decoding takes a while, so the loop must not wait for it
+        if len(reply.body) > _LARGE_BODY:  # decoding would block the loop for too long
             output = await asyncio.to_thread(backend.dialect.decode, reply.body, request)
         else:
             output = backend.dialect.decode(reply.body, request)
@@ -209,14 +218,14 @@ class Call:
         return output
 
     def note_answer(self, output: LLMOutput, usage: CallUsage) -> None:
-        """Count the answer to a request; log once what the server sent that cannot be read."""
+        """Count the answer to a request; log once which parts of it could not be read."""
         usage.answered(output.usage)
         if output.warnings:
             self.backend.warn_once("unreadable parts", "%s", "; ".join(output.warnings))
 
 
 def tracing_of(engine: str, model: str, backend: str, url: str) -> Tracing | None:
-    """The maker of the spans of an engine, given by name; None while no provider is set.
+    """The Tracing of an engine, given by name; None while no provider is set.
 
     A program that has set a provider has imported OpenTelemetry. So if the module is not loaded,
     no traces are wanted, and it does not need to be imported here.
@@ -229,24 +238,24 @@ def tracing_of(engine: str, model: str, backend: str, url: str) -> Tracing | Non
 
 
 def warn_of_reasoning(backend: Backend, subject: str, wanted: bool | str) -> None:
-    """Log, once per engine, that reasoning was asked for and is left out."""
+    """Log, once per engine, that a reasoning setting is left out."""
     backend.warn_once(
         "reasoning",
-        "%s has no reasoning; what was asked for (%r) is left out",
+        "%s has no reasoning; the setting %r is left out",
         subject,
         wanted,
     )
 
 
-def ours(error: Exception) -> LLMEngineError:
-    """The error itself if it is an LLMEngineError, else an LLMEngineError that stands for it."""
+def as_llm_error(error: Exception) -> LLMEngineError:
+    """The error if it is an LLMEngineError, else an LLMEngineError that wraps it."""
     return error if isinstance(error, LLMEngineError) else internal_error(error)
 
 
 def internal_error(error: Exception) -> CallError:
-    """The error for a bug of this library, as the result of the one prompt that met it."""
+    """The error for a bug in this library, which becomes the result of the one prompt."""
     wrapped = UnexpectedResponseError(
-        f"the call failed with an error that is not expected: {type(error).__name__}: {error}"
+        f"the call failed with an unexpected error: {type(error).__name__}: {error}"
     )
     wrapped.add_note(scrub("".join(traceback.format_exception(error))))
     wrapped.__cause__ = error

@@ -25,7 +25,7 @@ from llmengine.engine.options import (
     as_sampling,
     as_window,
     build_request,
-    drawn_prompts,
+    prompt_source,
 )
 from llmengine.engine.results import result_of, results_in_window, results_of
 from llmengine.engine.stream import End, StreamReader
@@ -68,8 +68,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What an engine showed before its backend was an object of its own.
-_OF_THE_BACKEND = frozenset(
+# The attributes of an engine that have moved to its backend.
+_MOVED_TO_BACKEND = frozenset(
     {"capabilities", "clocks", "concurrency", "dialect", "endpoint", "in_process", "url", "window"}
 )
 
@@ -78,7 +78,7 @@ class Engine:
     """A client of one model behind one server; apart from caches, it holds only configuration.
 
     An engine may be shared between threads, used in a running event loop and after a fork, and
-    pickled. ``backend`` is what is special about its server.
+    pickled. Its ``backend`` holds what is specific to its server.
 
     The keyword options of all calls are the fields of CallOptions.
 
@@ -134,7 +134,7 @@ class Engine:
         """One output per prompt, in order; a prompt is a string or a list of messages.
 
         ``sampling_params`` is one SamplingParams (this library's or vLLM's), or a list with one
-        per prompt. Raises BatchError, which carries every result, if any prompt failed for good.
+        per prompt. Raises BatchError, which carries all results, if any prompt failed.
         """
         return run(self._generate(block_on, prompts, sampling_params, options))
 
@@ -176,7 +176,7 @@ class Engine:
         """Results in order over any iterable, in constant memory.
 
         The prompts are drawn as results are read; ``window`` is how many may be started and not
-        yet read (the engine's own ``window`` if left out).
+        yet read; the default depends on the engine's concurrency.
         """
         return iterate(self._windowed(block_on, prompts, sampling_params, window, options))
 
@@ -212,9 +212,9 @@ class Engine:
     # ---- questions about the server; the answers are not cached
 
     def fingerprint(self) -> Fingerprint:
-        """The identity of the server: its version, its served model, and what it reports of them.
+        """The identity of the server: its version, its model, and what it reports about them.
 
-        Raises the CallError of a server that cannot be asked or refuses the key.
+        Raises CallError if the server cannot be reached or refuses the key.
         """
         return run(self._ask(block_on, self.backend.identify))
 
@@ -227,7 +227,7 @@ class Engine:
 
         A string is tokenized as it is; a list of messages as the chat that `generate` would send
         with the same options, including the chat template. Raises InvalidRequestError if the
-        backend has no tokenizer that can be asked.
+        backend cannot tokenize.
         """
         return run(self._tokenize(block_on, prompt, options))
 
@@ -236,7 +236,7 @@ class Engine:
         return await self._tokenize(await_on, prompt, options)
 
     def detokenize(self, token_ids: Iterable[int]) -> str:
-        """The text of token ids; raises InvalidRequestError if the backend has no tokenizer."""
+        """The text of token ids; raises InvalidRequestError if the backend cannot tokenize."""
         return run(self._detokenize(block_on, token_ids))
 
     async def adetokenize(self, token_ids: Iterable[int]) -> str:
@@ -299,7 +299,7 @@ class Engine:
             return loop.submit(work(self._job(prompt, params, wanted, place)))
 
         size = as_window(window, self.backend.window)
-        return results_in_window(drawn_prompts(prompts), start, wait, size)
+        return results_in_window(prompt_source(prompts), start, wait, size)
 
     async def _stream(
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
@@ -333,10 +333,12 @@ class Engine:
             question = prompt
         else:
             question = build_request(self.config, prompt, SamplingParams(), wanted)
-        return await self._ask(wait, lambda there: self.backend.tokenize(there, question))
+        return await self._ask(wait, lambda connection: self.backend.tokenize(connection, question))
 
     async def _detokenize(self, wait: Wait, token_ids: Iterable[int]) -> str:
-        return await self._ask(wait, lambda there: self.backend.detokenize(there, token_ids))
+        return await self._ask(
+            wait, lambda connection: self.backend.detokenize(connection, token_ids)
+        )
 
     async def _ask(self, wait: Wait, question: Callable[[Connection], Awaitable[T]]) -> T:
         loop, urls = background(), self.backend.urls()
@@ -392,10 +394,10 @@ class Engine:
     def __reduce__(self) -> tuple[type[Self], tuple[EngineConfig, type[Backend]]]:
         return (type(self), (self.config, type(self.backend)))
 
-    if not TYPE_CHECKING:  # type checkers know only the names that stay
+    if not TYPE_CHECKING:  # type checkers know only the names that are not deprecated
 
         def __getattr__(self, name: str) -> Any:
-            if name in _OF_THE_BACKEND:
+            if name in _MOVED_TO_BACKEND:
                 warnings.warn(
                     f"Engine.{name} is deprecated; write engine.backend.{name} instead",
                     DeprecationWarning,
@@ -426,7 +428,7 @@ class EngineConfig(EngineSettings):
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine of this configuration; it is created once and cheap to keep."""
+        """The engine of this configuration; it is created once, when it is first needed."""
         return Engine(self)
 
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:

@@ -52,7 +52,7 @@ def read_yaml(source: Path, what: str) -> object:
         problem = f"cannot be read: {error.strerror or error}; give the path of {what}"
     except DocumentError as error:
         problem = str(error)
-    # Raised without the parser's error as its cause, because that holds the file with its keys.
+    # Raised without the parser's error as its cause, because that error holds the file's keys.
     raise ConfigError(f"{source}: {problem}")
 
 
@@ -66,7 +66,7 @@ def _parse(entry: object, where: str) -> EngineConfig:
     try:
         config = EngineConfig.model_validate(entry)
     except ValidationError as error:
-        raise ConfigError(problems(where, error)) from None  # it shows values, also keys
+        raise ConfigError(problems(where, error)) from None  # the error shows values, also keys
     if config.backend not in backends():
         msg = f"{where}: backend: {config.backend!r} is unknown; known are {', '.join(backends())}"
         raise ConfigError(msg)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llmengine.types.request import Prompt
 
 
-_TWO_SHAPES = (
-    "sampling parameter 'structured_outputs' is {given!r} beside an output_model or json_mode: an "
-    "answer can be held to one of them; leave the other out"
+_TWO_CONSTRAINTS = (
+    "sampling parameter 'structured_outputs' is {given!r}, but the call also has an output_model "
+    "or json_mode; only one of them can constrain an answer, so leave the other out"
 )
 
 _NO_PROMPTS = (
@@ -30,11 +30,11 @@ _NO_PROMPTS = (
     "list of such prompts"
 )
 _NO_SAMPLING = SamplingParams()
-_SAMPLING = frozenset(f.name for f in fields(SamplingParams))
-_CONFIGURED = frozenset(
+_SAMPLING_FIELDS = frozenset(f.name for f in fields(SamplingParams))
+_ENGINE_FIELDS = frozenset(
     {"model", "timeout", "max_retries", "api_key", "headers", "endpoint", "base_url", "backend"}
 )
-_MEANT = {
+_HINTS = {
     "sampling": "the parameters are the second argument, 'sampling_params'",
     "params": "the parameters are the second argument, 'sampling_params'",
     "messages": "a list of messages is a prompt: give it as the first argument",
@@ -49,14 +49,14 @@ _MEANT = {
 
 
 def _advice(unknown: Mapping[str, object]) -> str | None:
-    """Advice on where an argument belongs that calls do not have."""
-    if unknown.keys() <= _SAMPLING:
+    """Advice for an argument that calls do not have: where it belongs."""
+    if unknown.keys() <= _SAMPLING_FIELDS:
         written = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in unknown.items())
         return f"sampling parameters go into SamplingParams({written})"
     name = next(iter(unknown))
-    if name in _CONFIGURED:
+    if name in _ENGINE_FIELDS:
         return f"it belongs to the engine: EngineConfig({name}=...)"
-    return _MEANT.get(name)
+    return _HINTS.get(name)
 
 
 @checked_fields(UnknownArgumentError, _advice, what="a call")
@@ -125,10 +125,10 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     return listed  # type: ignore[return-value]  # checked prompt by prompt
 
 
-def drawn_prompts(
+def prompt_source(
     prompts: Iterable[Prompt] | AsyncIterable[Prompt],
 ) -> Iterable[Prompt] | AsyncIterable[Prompt]:
-    """Prompts to be drawn one by one; one prompt or a list is read as in `as_prompts`."""
+    """Prompts that are read one by one; one prompt or a list is treated as in `as_prompts`."""
     lazy = isinstance(prompts, (Iterable, AsyncIterable))
     if lazy and not isinstance(prompts, (str, bytes, Mapping, list, tuple)):
         return prompts
@@ -136,11 +136,11 @@ def drawn_prompts(
 
 
 def as_window(window: int | None, default: int) -> int:
-    """The window, checked: how many calls may be started and not yet read."""
+    """The validated window: how many calls may be started and not yet read."""
     if window is None:
         return default
     if not isinstance(window, int) or isinstance(window, bool) or window < 1:
-        msg = f"window is {window!r}; it must be a whole number from 1, or None for the engine's"
+        msg = f"window is {window!r}; it must be a whole number from 1, or None for the default"
         raise InvalidRequestError(msg)
     return window
 
@@ -167,11 +167,11 @@ def build_request(  # noqa: PLR0913 - the one place where all are needed
     index: int = 0,
     stream: bool = False,
 ) -> ChatRequest:
-    """The request for one prompt; raises InvalidRequestError that names the prompt's position."""
+    """The request for one prompt; raises InvalidRequestError, which names the prompt's position."""
     extra = {**config.extra_body, **(options.extra_body or {})}
     sampling = config.sampling.merged(sampling)
     if sampling.structured_outputs and (options.output_model is not None or options.json_mode):
-        raise InvalidRequestError(_TWO_SHAPES.format(given=sampling.structured_outputs))
+        raise InvalidRequestError(_TWO_CONSTRAINTS.format(given=sampling.structured_outputs))
     return ChatRequest(
         model=config.model,
         prompt=prompt,

@@ -1,4 +1,4 @@
-"""The results of prompts: of one, of a list by a few workers, and of an iterable in a window."""
+"""The results of one prompt, of a list of prompts, and of an iterable in a window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from asyncio import TaskGroup
 from collections import deque
 from typing import TYPE_CHECKING
 
-from llmengine.engine.call import ours
+from llmengine.engine.call import as_llm_error
 from llmengine.engine.structured import generate_structured, require_enforcement
 from llmengine.structured.validation import refuse_uncalled
 from llmengine.types.errors import CallError, LLMEngineError, detached
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest, Prompt
 
-    # What a prompt became: a request, or the error that says why it is not one.
+    # The request for a prompt, or the error that says why the prompt is invalid.
     Job = ChatRequest | LLMEngineError
 
 
@@ -33,8 +33,8 @@ async def result_of(call: Call, job: Job) -> Result:
         with call.usage(job) as usage:
             try:
                 output = await _answer(call, job, usage)
-            except Exception as raised:  # noqa: BLE001 - one prompt's bug must not lose the batch
-                error = ours(raised)
+            except Exception as raised:  # noqa: BLE001 - a bug at one prompt must not lose the batch
+                error = as_llm_error(raised)
                 if isinstance(error, CallError):
                     error.attempts = usage.attempts
                 return usage.close(error=detached(error))
@@ -53,7 +53,7 @@ async def _answer(call: Call, request: ChatRequest, usage: CallUsage) -> LLMOutp
 
 
 async def results_of(call: Call, jobs: list[Job]) -> list[Result]:
-    """One result per job, in order, by a few workers and not by one task per prompt."""
+    """One result per job, in order; a few workers do the jobs, instead of one task per prompt."""
     results: list[Result | None] = [None] * len(jobs)
     waiting = iter(enumerate(jobs))
 
@@ -73,9 +73,9 @@ async def results_in_window(
     wait: Wait,
     size: int,
 ) -> AsyncGenerator[Result, None]:
-    """Results in order, for any number of prompts: at most `size` are started and not yet read.
+    """Results in order, for any number of prompts; at most `size` are started and not yet read.
 
-    The prompts are drawn in the caller's own thread or task, one by one, as results are read.
+    The prompts are iterated in the caller's own thread or task, one by one, as results are read.
     """
     started: deque[Future[Result]] = deque()
     place = 0

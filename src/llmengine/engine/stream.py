@@ -1,4 +1,4 @@
-"""One streamed answer: chunks of bytes come in, deltas go out, and all time limits are kept."""
+"""One streamed answer, which is read as chunks of bytes and passed on as deltas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.dialects.common import HTML_ADVICE, is_html_page
 from llmengine.dialects.fields import quote
-from llmengine.engine.call import Call, ours
+from llmengine.engine.call import Call, as_llm_error
 from llmengine.engine.structured import require_enforcement, stream_structured
 from llmengine.structured.validation import WhitespaceWatch, refuse_uncalled, whitespace_loop
 from llmengine.transport.answer_limits import EventMeter
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LARGE = 2**14
-# How many deltas may wait for a slow reader before no more is read from the server.
-_AHEAD = 256
+_LARGE_CHUNK = 2**14
+# How many deltas may wait for a slow reader; then nothing more is read from the server.
+_MAX_QUEUED = 256
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a stream: complete, or broken off by an error."""
+    """The end of a stream; ``error`` is None if the answer is complete."""
 
     error: LLMEngineError | None = None
 
@@ -55,19 +55,19 @@ class StreamReader:
     def __init__(self, backend: Backend, request: ChatRequest) -> None:
         self._backend = backend
         self._request = request
-        self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_AHEAD)
+        self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_MAX_QUEUED)
         self._delivered = False
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # if structured
 
     async def run(self, loop: Background, urls: URLs) -> None:
-        """Queue every delta, and at the end always an End, whatever happens."""
+        """Queue every delta and, whatever happens, an End."""
         try:
             self._call = Call(self._backend, self._backend.connect(loop, urls))
             async with self._call.slots:
                 with self._call.usage(self._request) as usage:
                     end = await self._read(usage)
-        except Exception as error:  # noqa: BLE001 - without an End the reader waits for ever
-            end = End(ours(error))
+        except Exception as error:  # noqa: BLE001 - without an End the reader would wait for ever
+            end = End(as_llm_error(error))
         await self._queue.put(end)
 
     async def _read(self, usage: CallUsage) -> End:
@@ -81,7 +81,7 @@ class StreamReader:
                 if self._request.tool_choice is not None:
                     refuse_uncalled(output, self._request)
         except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
-            error = ours(raised)
+            error = as_llm_error(raised)
             if isinstance(error, CallError):
                 error.attempts = usage.attempts
             usage.close(error=error)
@@ -100,8 +100,8 @@ class StreamReader:
         """Queue the deltas of a structured answer and, once it is validated, the parsed value."""
         self._watches = defaultdict(WhitespaceWatch)
 
-        async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
-            return await self._exchange(asked, usage, max_retries)
+        async def send(changed: ChatRequest, max_retries: int | None) -> LLMOutput:
+            return await self._exchange(changed, usage, max_retries)
 
         output = await stream_structured(self._call, self._request, send)
         for answer in output.outputs:
@@ -111,8 +111,8 @@ class StreamReader:
     async def _exchange(
         self, request: ChatRequest, usage: CallUsage, max_retries: int | None = None
     ) -> LLMOutput:
-        async def send(asked: ChatRequest) -> LLMOutput:
-            once = partial(self._attempt, asked, usage)
+        async def send(changed: ChatRequest) -> LLMOutput:
+            once = partial(self._attempt, changed, usage)
             return await self._call.connection.retried(once, max_retries)
 
         return await self._call.with_or_without_reasoning(request, send)
@@ -122,12 +122,12 @@ class StreamReader:
         try:
             output = await self._fetch(request, decoder, usage)
         except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
-            error = ours(raised)
+            error = as_llm_error(raised)
             if isinstance(error, CallError):
                 if error.partial is None:
                     error.partial = decoder.partial
-                # The caller has read some of the answer already; a second attempt would repeat it.
-                # Content that came with the failure is kept for the caller too, so no retry either.
+                # No retry if the caller has read a part of the answer, which a second attempt would
+                # repeat, or if the error holds content, which the caller gets.
                 error.final = error.final or self._delivered or _has_content(error.partial)
                 usage.failed(error)
                 await self._backend.explain(self._call.connection, error)
@@ -155,15 +155,15 @@ class StreamReader:
             if backend.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
                 body = await _within(clock, _whole(reply.chunks))
                 limits.hold_values(body)
-                raise self._no_stream(reply, body)
+                raise self._not_a_stream(reply, body)
             meter = EventMeter(limits, backend.dialect.stream_type)
             while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
                 clock.check(now())
                 meter.feed(chunk)
-                if len(chunk) > _LARGE:
+                if len(chunk) > _LARGE_CHUNK:
                     await asyncio.sleep(0)  # many events: let other calls run
                 await self._deliver(deltas := decoder.feed(chunk), clock, usage)
-                if self._watches is not None and self._loops(deltas):
+                if self._watches is not None and self._is_whitespace_loop(deltas):
                     raise whitespace_loop(decoder.partial)
         await self._deliver(decoder.end(), clock, usage)
         output = decoder.finish()
@@ -180,13 +180,13 @@ class StreamReader:
         if has_content:
             clock.content(asyncio.get_running_loop().time())
 
-    def _loops(self, deltas: list[Delta]) -> bool:
-        """Whether the answer now consists of endless whitespace; then the stream is closed."""
+    def _is_whitespace_loop(self, deltas: list[Delta]) -> bool:
+        """Whether the answer continues with whitespace only; in that case the stream is closed."""
         assert self._watches is not None
         return any(self._watches[d.index].loops(d.text) for d in deltas)
 
-    def _no_stream(self, reply: HTTPStream, body: bytes) -> CallError:
-        """The error for an answer that is not the stream that was asked for.
+    def _not_a_stream(self, reply: HTTPStream, body: bytes) -> CallError:
+        """The error for an answer that is not a stream.
 
         If the body is a whole answer, it is kept as the error's ``partial``. If it is an error that
         the server reports, that error is returned.

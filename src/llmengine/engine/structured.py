@@ -1,7 +1,7 @@
-"""Structured output of one call: it is asked for step by step, until an answer fits.
+"""Structured output of one call, which is requested step by step until an answer fits.
 
-The steps form a ladder; see `llmengine.structured.ladder.SchemaStep`. Whether a server enforces
-the constraints that it accepts is found out by a probe, once per server.
+The steps form a ladder; see `llmengine.structured.ladder.SchemaStep`. A probe finds out, once per
+server, whether the server enforces the constraints that it accepts.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from llmengine.structured.enforcement import (
     BUDGETS,
     Enforcement,
     Server,
-    judged,
-    question,
+    judgement_of,
+    probe_request,
 )
 from llmengine.structured.ladder import (
     RejectedAnswer,
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("llmengine")
-_SHOWN = 100
-_CRASH = 500
-_AGAIN = 2  # retries of a probe that was answered with 500, before the 500 counts
-_WORDS: dict[Field, tuple[str, str]] = {
+_MAX_QUOTED = 100
+_CRASH_STATUS = 500
+_CRASH_RETRIES = 2  # retries of a probe that was answered with 500
+_CONSTRAINT_NAMES: dict[Field, tuple[str, str]] = {
     "response_format": ("JSON schemas", "a JSON schema"),
     "structured_outputs": ("structured_outputs", "structured_outputs"),
 }
@@ -65,13 +65,13 @@ _WORDS: dict[Field, tuple[str, str]] = {
 async def generate_structured(call: Call, request: ChatRequest, usage: CallUsage) -> LLMOutput:
     """The answer that fits the output model, from the first step that gives one.
 
-    Raises TruncatedError at once for an answer that was cut, since the next one would be cut too;
-    RefusedError at once if the model refuses to answer; and StructuredOutputError, with everything
-    that was tried, at the end of the ladder.
+    Raises TruncatedError at once for an answer that was cut, since the next one would be cut too,
+    and RefusedError at once if the model refuses to answer. At the end of the ladder, raises
+    StructuredOutputError, which lists all steps that were tried.
     """
 
-    async def send(asked: ChatRequest, max_retries: int | None) -> LLMOutput:
-        return await call.exchange(asked, usage, max_retries)
+    async def send(step_request: ChatRequest, max_retries: int | None) -> LLMOutput:
+        return await call.exchange(step_request, usage, max_retries)
 
     structured = StructuredCall(call, request)
     rejected: list[RejectedAnswer] = []
@@ -104,7 +104,7 @@ async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLM
 
 
 class StructuredCall:
-    """One prompt that is asked step by step at one server."""
+    """The steps of one prompt at one server."""
 
     def __init__(self, call: Call, request: ChatRequest) -> None:
         self._call = call
@@ -122,21 +122,21 @@ class StructuredCall:
     ) -> tuple[SchemaStep, LLMOutput]:
         """The answer at that step, or at the first lower step that the server accepts.
 
-        A server that fails on a format (llama-cpp-python answers 500 to every schema) is asked once
-        for each lower format. If it fails there too, the cause is the server and not the format.
+        If the server fails on a format (llama-cpp-python answers 500 to every schema), each lower
+        format is tried once. If the server fails on that too, the format is not the cause.
         """
         refused: dict[SchemaStep, CallError] = {}
         crashed: CallError | None = None
         while True:
-            step = self._taken(step)
+            step = self._accepted_step(step)
             last = rejected[-1] if rejected else None
-            asked = request_at(step, self._request, self.shape, last, strict=self._strict)
+            step_request = request_at(step, self._request, self.shape, last, strict=self._strict)
             try:
-                output = await send(asked, None if crashed is None else 0)
+                output = await send(step_request, None if crashed is None else 0)
             except CallError as error:
                 failed = error
             else:
-                # Only now is it known that the format was refused, and nothing else in the request.
+                # The server accepts the rest of the request, so it was the format that it refused.
                 self._remember(refused, step)
                 return step, output
             lower = step_after_refusal(step, self.shape)
@@ -153,8 +153,8 @@ class StructuredCall:
         """The output, validated; raises StructuredOutputError if it does not fit the model."""
         return fitted(output, self.shape, step, strict=self._strict)
 
-    def _taken(self, step: SchemaStep) -> SchemaStep:
-        """The step, or the first lower one that the server is not known to refuse."""
+    def _accepted_step(self, step: SchemaStep) -> SchemaStep:
+        """The step, or the first lower step that the server is not known to refuse."""
         lower: SchemaStep | None = step
         while lower is not None and self._call.backend.enforcement.refuses(
             self._server, lower, self.shape
@@ -162,10 +162,10 @@ class StructuredCall:
             step, lower = lower, step_after_refusal(lower, self.shape)
         return lower or step
 
-    def _remember(self, refused: dict[SchemaStep, CallError], taken: SchemaStep) -> None:
+    def _remember(self, refused: dict[SchemaStep, CallError], accepted: SchemaStep) -> None:
         for step, error in refused.items():
             if may_crash_at_format(error) and error.attempts == 1:
-                continue  # a single crash may have any cause
+                continue  # one failure may have any cause
             if self._call.backend.enforcement.learn_refusal(self._server, step, self.shape):
                 log.warning(
                     "engine %r: %s refuses %s for %s, so %s is used: %s",
@@ -173,14 +173,14 @@ class StructuredCall:
                     self._server.url,
                     step,
                     self.shape.name,
-                    taken,
+                    accepted,
                     error.label,
                 )
-                log.debug("it says: %s", error)
+                log.debug("the refusal: %s", error)
 
 
 def _may_refuse_format(error: CallError) -> bool:
-    """Whether the server may accept the same question in another format."""
+    """Whether the server may accept the same prompt in another format."""
     if error.final or isinstance(error, ContextLengthError):
         return False
     return isinstance(error, BadRequestError)
@@ -195,8 +195,8 @@ def server_of(call: Call, request: ChatRequest, field: Field = "response_format"
 async def require_enforcement(call: Call, request: ChatRequest) -> None:
     """Raise StructuredOutputError if the server would ignore the ``structured_outputs``.
 
-    An answer does not show whether a regex or a grammar was enforced. So the server is probed,
-    once, unless the backend knows its server or the configuration names a step.
+    An answer does not show whether a regex or a grammar was enforced. So the server is probed once,
+    unless the backend trusts its server or the configuration names a step.
     """
     if call.backend.trusts_schema or call.config.structured != "auto":
         return
@@ -205,12 +205,12 @@ async def require_enforcement(call: Call, request: ChatRequest) -> None:
     if verdict is not None and verdict.enforced is False:
         raise StructuredOutputError(
             f"engine {call.config.name!r}: {server.url}: {verdict.reason}; give an output_model, "
-            "which is validated, or ask vLLM"
+            "which is validated, or use vLLM"
         )
 
 
 async def first_step(call: Call, server: Server) -> SchemaStep:
-    """The step that the ladder starts with: the configured one, or the one the probe found."""
+    """The first step of the ladder: the configured step, or the step that the probe found."""
     backend = call.backend
     if call.config.structured != "auto":
         return call.config.structured
@@ -224,7 +224,7 @@ async def first_step(call: Call, server: Server) -> SchemaStep:
 
 
 async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
-    """The verdict of the one probe of that server, which the first caller starts."""
+    """The verdict of the probe of that server, which only the first caller starts."""
     running = call.backend.enforcement.probes.setdefault(call.connection.loop, {})
     task = running.get(server)
     if task is None:
@@ -234,56 +234,58 @@ async def _shared_probe(call: Call, server: Server) -> Enforcement | None:
 
 
 async def _probe(call: Call, server: Server) -> Enforcement | None:
-    """The verdict, which is kept from now on; None if the server could not be asked."""
-    with call.usage(_question(call, server, BUDGETS[0], server.field)) as usage:
+    """The verdict, which is also cached; None if the server could not be probed."""
+    with call.usage(_probe_request(call, server, BUDGETS[0], server.field)) as usage:
         try:
             enforced, reason = await _examine(call, server, usage)
         except CallError as error:
             usage.close(error=error)
-            log.info("engine %r: no probe of %s: %s", call.config.name, server.field, error.label)
+            log.info(
+                "engine %r: could not probe %s: %s", call.config.name, server.field, error.label
+            )
             return None
         usage.close()
     first: SchemaStep = "json_object" if enforced is False else "json_schema"
     verdict = Enforcement(first, enforced, reason, usage.attempts, usage.usage)
     call.backend.enforcement.learn(server, verdict)
-    _tell(call.config.name, server, verdict)
+    _log_verdict(call.config.name, server, verdict)
     return verdict
 
 
 async def _examine(call: Call, server: Server, usage: CallUsage) -> tuple[bool | None, str]:
-    """Whether the constraint is enforced (None if that cannot be seen), and what shows it.
+    """Whether the constraint is enforced, or None if that is unknown; and the reason.
 
-    Raises CallError if the server could not be asked.
+    Raises CallError if the server could not be probed.
     """
-    many, one = _WORDS[server.field]
+    many, one = _CONSTRAINT_NAMES[server.field]
     for budget in BUDGETS:
         try:
-            output = await _ask(call, server, usage, budget)
+            output = await _send_probe(call, server, usage, budget)
         except BadRequestError as refusal:
-            return await _compare(call, server, usage, refusal)
+            return await _judge_refusal(call, server, usage, refusal)
         except InternalServerError as crash:
             if not may_crash_at_format(crash):
                 raise
             answer = await _after_crash(call, server, usage, budget)
             if answer is None:
-                return False, f"it fails at {many}: {crash}"
+                return False, f"it fails on {many}: {crash}"
             output = answer
-        judgement = judged(output)
+        judgement = judgement_of(output)
         if judgement == "enforced":
             return True, f"it enforces {many}"
         if judgement == "ignored":
-            text = output.outputs[0].text[:_SHOWN]
-            return False, f"it takes {one} and does not enforce it: {text!r}"
+            text = output.outputs[0].text[:_MAX_QUOTED]
+            return False, f"it accepts {one} but does not enforce it: {text!r}"
     return None, f"the probe was not answered within {BUDGETS[-1]} tokens"
 
 
-async def _compare(
+async def _judge_refusal(
     call: Call, server: Server, usage: CallUsage, refusal: BadRequestError
 ) -> tuple[bool | None, str]:
-    """What a refused probe means, found out by the same request without the constraint."""
-    many, one = _WORDS[server.field]
+    """What a refused probe means, which the same request without the constraint shows."""
+    many, one = _CONSTRAINT_NAMES[server.field]
     try:
-        await call.exchange(_question(call, server, BUDGETS[0], None), usage, max_retries=0)
+        await call.exchange(_probe_request(call, server, BUDGETS[0], None), usage, max_retries=0)
     except BadRequestError:
         return None, f"it refuses the probe, with and without {one}: {refusal}"
     return False, f"it refuses {many}: {refusal}"
@@ -296,30 +298,32 @@ async def _after_crash(
 
     Raises the CallError if the server fails without the constraint too.
     """
-    await call.exchange(_question(call, server, max_tokens, None), usage, max_retries=0)
+    await call.exchange(_probe_request(call, server, max_tokens, None), usage, max_retries=0)
     try:
-        return await _ask(call, server, usage, max_tokens, max_retries=_AGAIN)
+        return await _send_probe(call, server, usage, max_tokens, max_retries=_CRASH_RETRIES)
     except InternalServerError:
         return None
 
 
 def may_crash_at_format(error: CallError) -> bool:
-    """Whether the failure is one that some servers give for a format that they do not support.
+    """Whether the failure may be a server's answer to a format that it does not support.
 
-    A gateway's 502 and 504, and a busy server's 503, say nothing about the request.
+    A gateway's 502 and 504, and a busy server's 503, do not depend on the request.
     """
-    return isinstance(error, InternalServerError) and error.status == _CRASH and not error.final
+    return (
+        isinstance(error, InternalServerError) and error.status == _CRASH_STATUS and not error.final
+    )
 
 
-async def _ask(
+async def _send_probe(
     call: Call, server: Server, usage: CallUsage, max_tokens: int, max_retries: int = 0
 ) -> LLMOutput:
-    asked = _question(call, server, max_tokens, server.field)
-    return await call.exchange(asked, usage, max_retries=max_retries)
+    step_request = _probe_request(call, server, max_tokens, server.field)
+    return await call.exchange(step_request, usage, max_retries=max_retries)
 
 
-def _question(call: Call, server: Server, max_tokens: int, field: Field | None) -> ChatRequest:
-    return question(
+def _probe_request(call: Call, server: Server, max_tokens: int, field: Field | None) -> ChatRequest:
+    return probe_request(
         server.model,
         server.reasoning,
         call.config.extra_body,
@@ -328,7 +332,7 @@ def _question(call: Call, server: Server, max_tokens: int, field: Field | None) 
     )
 
 
-def _tell(engine: str, server: Server, verdict: Enforcement) -> None:
+def _log_verdict(engine: str, server: Server, verdict: Enforcement) -> None:
     """Log one line per server: a warning unless the constraint is enforced."""
     log.log(
         logging.INFO if verdict.enforced else logging.WARNING,

@@ -1,9 +1,9 @@
 """One implementation for sync and async callers.
 
-Every public operation is written once, as a coroutine or an async generator that waits for the
-background loop through the `wait` function it is given. With `await_on` it suspends in the
-caller's event loop. With `block_on` it blocks its thread and never suspends, so `run` and
-`iterate` can drive it to its end without an event loop, even inside a running one.
+Every public operation is written once, as a coroutine or an async generator, and waits for the
+background loop through a `wait` function. With `await_on` it suspends in the caller's event loop.
+With `block_on` it blocks its thread and never suspends. So `run` and `iterate` can run it to its
+end without an event loop, even inside a running one.
 """
 
 from __future__ import annotations

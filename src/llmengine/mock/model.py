@@ -282,7 +282,7 @@ def _dictated(prompt: str) -> str | None:
 
 
 def _recalled(prompt: str, turns: Sequence[Turn]) -> str | None:
-    """The answer to a question such as "What is my name?" by what an earlier turn said."""
+    """The answer to a question such as "What is my name?", from an earlier turn."""
     question = _QUESTION.search(prompt)
     if question is None:
         return None

@@ -1,1 +1,1 @@
-"""Structured output without I/O: schemas, the steps to ask for them, and the validation."""
+"""Structured output without I/O: schemas, the steps that request them, and the validation."""

@@ -38,7 +38,7 @@ _SCHEMA = {
 Judgement = Literal["enforced", "ignored", "cut"]
 
 
-def question(
+def probe_request(
     model: str,
     reasoning: bool | str | None,
     extra_body: Mapping[str, object],
@@ -62,15 +62,15 @@ def question(
     )
 
 
-def judged(output: LLMOutput) -> Judgement:
-    """Whether the answer shows that the schema is enforced; ``cut`` if it ended too early."""
+def judgement_of(output: LLMOutput) -> Judgement:
+    """Whether the answer shows that the schema is enforced; "cut" if the answer ended too early."""
     answer = output.outputs[0]
     text = "".join(answer.text.split())
     if text == _EXPECTED:
         return "enforced"
-    is_begun = answer.finish_reason == "length" and _EXPECTED.startswith(text)
+    is_beginning = answer.finish_reason == "length" and _EXPECTED.startswith(text)
     # Constraints apply after the reasoning; this answer ended before the end of its reasoning.
-    if is_begun or (answer.reasoning and not text):
+    if is_beginning or (answer.reasoning and not text):
         return "cut"
     return "ignored"
 
@@ -99,7 +99,7 @@ class Server:
 class Enforcement:
     """The verdict on a server: the first step of the ladder, the reason, and the probe's cost.
 
-    ``enforced`` is None if no answer to the probe showed it.
+    ``enforced`` is None if the probe did not show it.
     """
 
     first: SchemaStep
@@ -110,10 +110,10 @@ class Enforcement:
 
 
 class EnforcementCache:
-    """What one engine has learned about the constraints that its server enforces.
+    """What one engine knows about the constraints that its server enforces.
 
-    ``probes`` holds the probes that are under way, by event loop. They end with a loop that has
-    ended or that belongs to the parent of a forked process.
+    ``probes`` holds the probes that are under way, by event loop. A probe is lost when its
+    loop ends, and in a forked process.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The ladder: the ways to ask for a structured answer, their order, and their requests."""
+"""The ladder: the steps that request a structured answer, their order, and their requests."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def no_fitting_answer(rejected: list[RejectedAnswer], shape: Shape) -> Structure
 def interrupted(
     error: CallError, step: SchemaStep, rejected: list[RejectedAnswer], shape: Shape
 ) -> CallError:
-    """The error of a step that got no answer, after steps whose answers did not fit.
+    """The error of a step without an answer, after steps whose answers did not fit.
 
-    If the server refused the request, the error is that of `no_fitting_answer`. Any other error
-    stays the same, and gets the last answer as its ``partial``.
+    If the server refused the request, it is the error of `no_fitting_answer`. Any other error is
+    returned as it is, with the last answer as its ``partial``.
     """
     if not rejected:
         return error
@@ -109,7 +109,7 @@ def with_repair_message(
 
 
 SchemaStep = Literal["json_schema", "json_object", "prompt", "repair"]
-"""How an answer was asked for, from the most to the least reliable way.
+"""A way to request an answer, from the most to the least reliable one.
 
 ``json_schema``: the server enforces the schema. ``json_object``: the server's JSON mode, with the
 schema in the system message. ``prompt``: only the schema in the system message, for servers
@@ -151,9 +151,9 @@ def request_at(
     *,
     strict: bool,
 ) -> ChatRequest:
-    """The request of that step; `last` is the answer that a repair has to correct.
+    """The request of that step; `last` is the answer that a repair must correct.
 
-    A repair asks for JSON mode if the request of the faulty answer did so.
+    A repair uses JSON mode if the request of the faulty answer used it.
     """
     if step == "json_schema":
         return replace(request, response_format=schema_format(shape, strict=strict))

@@ -1,4 +1,4 @@
-"""Output models: the JSON schema of each, and the validator for its answers."""
+"""Output models, each with its JSON schema and the validator for its answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def allows_null(schema: JSONSchema, root: JSONSchema) -> bool:
 
 
 def _validator_class(schema: JSONSchema) -> type[Validator]:
-    """Jsonschema's class for the draft that the schema names, by default the newest draft."""
+    """The jsonschema class for the draft that the schema names, by default the newest draft."""
     from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415 - slow
 
     return validator_for(schema, default=Draft202012Validator)

@@ -1,4 +1,4 @@
-"""OpenAI's strict dialect of JSON schema: schemas rewritten into it, and answers read from it.
+"""OpenAI's strict dialect of JSON schema: how schemas are rewritten and answers are read.
 
 OpenAI enforces a strict schema completely. The rules are those of OpenAI's guide "Structured
 Outputs", section "Supported schemas": an object at the root, no additional properties, every
@@ -14,8 +14,6 @@ from llmengine.structured.schema import allows_null, resolved
 from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from llmengine.structured.schema import Shape
     from llmengine.types.wire import JSONSchema
 
@@ -43,7 +41,7 @@ def without_added_nulls(
 
 
 def _chosen(value: object, schema: JSONSchema, root: JSONSchema) -> JSONSchema:
-    """The choice that a strict answer was made for: the one with exactly its keys and constants."""
+    """The choice that a strict answer fits: the one with exactly its keys and constants."""
     for keyword in ("anyOf", "oneOf"):
         for choice in schema.get(keyword, ()):
             candidate = _chosen(value, resolved(choice, root), root)
@@ -62,7 +60,7 @@ def _fits(value: object, schema: JSONSchema) -> bool:
     return set(value) == set(properties) and all(value[k] == tag for k, tag in tags.items())
 
 
-# Keywords that explain and do not constrain; OpenAI refuses some of them.
+# Keywords that do not constrain the answer; OpenAI refuses some of them.
 _DROPPED = frozenset(
     {
         "$comment",
@@ -98,11 +96,11 @@ _REWRITTEN = frozenset({"anyOf", "format", "items", "properties", "required"})
 _FORMATS = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
-_SAYS_SOMETHING = frozenset({"anyOf", "const", "enum", "type"})
-_KEPT = 256
+_CONSTRAINING = frozenset({"anyOf", "const", "enum", "type"})
+_CACHED = 256
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED)
 def strict_schema(shape: Shape) -> dict[str, object]:
     """The schema of a shape in OpenAI's strict dialect; the shape itself is not changed.
 
@@ -152,14 +150,14 @@ def _plain(schema: object, path: str) -> dict[str, Any]:
 
 
 def _reference(plain: dict[str, Any]) -> dict[str, object]:
-    """A reference; other keywords next to it, such as a description, go around it.
+    """A reference, wrapped if it has other keywords, such as a description.
 
     The dialect allows no other keywords next to ``$ref``.
     """
     if len(plain) == 1:
         return plain
-    around = {key: value for key, value in plain.items() if key != "$ref"}
-    return {"anyOf": [{"$ref": plain["$ref"]}], **around}
+    annotations = {key: value for key, value in plain.items() if key != "$ref"}
+    return {"anyOf": [{"$ref": plain["$ref"]}], **annotations}
 
 
 def _check(plain: JSONSchema, path: str) -> None:
@@ -175,7 +173,7 @@ def _check(plain: JSONSchema, path: str) -> None:
         _refuse(path, f"the keyword {keyword!r}", "leave it out of the model")
     if plain.get("format", "date") not in _FORMATS:
         _refuse(path, f"the keyword 'format' with {plain['format']!r}", "leave it out of the model")
-    if not plain.keys() & _SAYS_SOMETHING:
+    if not plain.keys() & _CONSTRAINING:
         _refuse(path, "a field of any type", "give the field a type")
 
 
@@ -184,14 +182,14 @@ def _object(plain: JSONSchema, root: JSONSchema, path: str) -> dict[str, object]
     properties = {}
     for name, schema in plain.get("properties", {}).items():
         node = _node(schema, root, f"{path}.{name}")
-        is_free = name not in required and not allows_null(schema, root)
-        properties[name] = {"anyOf": [node, {"type": "null"}]} if is_free else node
+        is_optional = name not in required and not allows_null(schema, root)
+        properties[name] = {"anyOf": [node, {"type": "null"}]} if is_optional else node
     return {"properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _refuse(path: str, what: str, advice: str) -> NoReturn:
     msg = (
-        f"output_model: {path}: OpenAI's strict schemas cannot say {what}; {advice}, or set "
-        "structured: json_object, where pydantic alone checks the answer"
+        f"output_model: {path}: OpenAI's strict schemas do not allow {what}; {advice}, or set "
+        "structured: json_object, with which only pydantic checks the answer"
     )
     raise InvalidRequestError(msg)

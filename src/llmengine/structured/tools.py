@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Tool = Mapping[str, object] | type[BaseModel] | Callable[..., object]
 
 # OpenAI says "required", Mistral "any".
-_DEMANDS = frozenset({"required", "any"})
-_NO_NAME = frozenset({"<lambda>", ""})
+_REQUIRED = frozenset({"required", "any"})
+_NOT_A_NAME = frozenset({"<lambda>", ""})
 
 
 def as_tools(tools: Sequence[Tool]) -> tuple[Mapping[str, object], ...]:
@@ -48,7 +48,7 @@ def _as_tool(tool: object, place: int) -> Mapping[str, object]:
 
 def _of_function(function: Callable[..., object], place: int) -> Mapping[str, object]:
     name = getattr(function, "__name__", "")
-    if name in _NO_NAME:
+    if name in _NOT_A_NAME:
         raise InvalidRequestError(f"tool {place} has no name; give a function made by `def`")
     try:
         schema = TypeAdapter[Any](function).json_schema()  # type: ignore[arg-type]  # it takes functions
@@ -56,7 +56,7 @@ def _of_function(function: Callable[..., object], place: int) -> Mapping[str, ob
         raise InvalidRequestError(f"tool {place}, {name}(): {error}") from error
     if schema.get("type") != "object":
         raise InvalidRequestError(
-            f"tool {place}, {name}(): its parameters must be takeable by name, "
+            f"tool {place}, {name}(): it must take its parameters by name, "
             "without `/` and without *args"
         )
     return _tool(name, inspect.getdoc(function), schema)
@@ -84,16 +84,16 @@ def demanded_tools(request: ChatRequest) -> frozenset[str] | None:
     """
     choice = request.tool_choice
     if isinstance(choice, str):
-        return _names(request.tools) if choice in _DEMANDS else None
+        return _names(request.tools) if choice in _REQUIRED else None
     if choice is None:
         return None
     if choice.get("type") == "allowed_tools":
-        return _demanded(choice.get("allowed_tools", choice))
+        return _names_if_required(choice.get("allowed_tools", choice))
     name = _name(choice)
     return None if name is None else frozenset({name})
 
 
-def _demanded(allowed: object) -> frozenset[str] | None:
+def _names_if_required(allowed: object) -> frozenset[str] | None:
     """The names in the object of ``allowed_tools`` if one of its tools must be called."""
     if not isinstance(allowed, Mapping) or allowed.get("mode") != "required":
         return None

@@ -1,6 +1,6 @@
-"""Validation of structured answers: finding the JSON, noticing loops, checking the output model.
+"""Validation of structured answers: the JSON in them, loops of whitespace, and the output model.
 
-An answer that does not fit the output model is never returned, but raised as an error.
+An answer that does not fit the output model is never returned; an error is raised instead.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest
 
 
-_THOUGHT_ENDS = "</think>"
+_REASONING_END = "</think>"
 _FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 _OPENING = re.compile(r"[\[{]")
-_MOST_TRIES = 100  # prose may hold any number of brackets
+_MAX_TRIES = 100  # prose may hold any number of brackets
 _decoder = JSONDecoder()
 
 
 def first_json(text: str) -> str:
-    """The first complete JSON value in an answer that may also hold other text, as it is written.
+    """The text of the first complete JSON value in an answer, which may also hold other text.
 
     If the whole text is JSON, it is returned whole. Otherwise the text before a closing
     ``</think>`` is reasoning and is ignored. The first object or array is returned, first from
-    fenced blocks and then from the rest of the text; numbers and strings may be prose. A text
-    without any is returned as it is.
+    fenced blocks and then from the rest of the text; numbers and strings may be prose. If there is
+    none, the text is returned as it is.
     """
     whole = text.strip()  # a string in it may contain the tag
-    text = text.rpartition(_THOUGHT_ENDS)[2].strip()
+    text = text.rpartition(_REASONING_END)[2].strip()
     for candidate in (whole, text):
         if _end_of_value(candidate, 0) == len(candidate):
             return candidate
@@ -58,7 +58,7 @@ def first_json(text: str) -> str:
 
 def _first_in(text: str) -> str | None:
     for tries, opening in enumerate(_OPENING.finditer(text)):
-        if tries == _MOST_TRIES:
+        if tries == _MAX_TRIES:
             break
         end = _end_of_value(text, opening.start())
         if end is not None:
@@ -74,9 +74,10 @@ def _end_of_value(text: str, start: int) -> int | None:
 
 
 LONGEST = 64
-"""The most whitespace characters in a row, outside of strings, that count as formatting of JSON.
+"""The largest number of whitespace characters in a row that count as formatting of JSON.
 
-That is about a line break and an indentation of sixteen levels with four blanks each.
+That is about a line break and an indentation of sixteen levels with four blanks each. Strings do
+not count.
 """
 
 _BLANKS = " \t\r\n"
@@ -85,8 +86,8 @@ _BLANKS = " \t\r\n"
 class WhitespaceWatch:
     """Reads an answer as it arrives and notices a loop of blanks and line breaks.
 
-    Some models fall into such a loop, because a JSON grammar allows whitespace without end. Blanks
-    inside of strings count as text.
+    Some models get into such a loop, because a JSON grammar allows any amount of whitespace. Blanks
+    inside strings count as text.
     """
 
     __slots__ = ("_escaped", "_in_string", "_run")
@@ -97,7 +98,7 @@ class WhitespaceWatch:
         self._escaped = False
 
     def loops(self, piece: str) -> bool:
-        """Take in a piece; return whether more than LONGEST blanks in a row have come."""
+        """Read a piece; return whether more than LONGEST blanks in a row have arrived."""
         for character in piece:
             if self._in_string:
                 self._string(character)
@@ -124,7 +125,7 @@ def ends_in_loop(text: str) -> bool:
     return len(text) - len(text.rstrip(_BLANKS)) > LONGEST
 
 
-_SHOWN = 200
+_MAX_QUOTED = 200
 
 
 def fitted(output: LLMOutput, shape: Shape, step: SchemaStep, *, strict: bool) -> LLMOutput:
@@ -156,13 +157,13 @@ def _parsed(
     try:
         return shape.adapter.validate_json(_without_nulls(text, shape) if undo_nulls else text)
     except ValueError as error:  # from pydantic, or from text that is not JSON
-        raise _misfit(answer, shape, output, _problem(error)) from error
+        raise _invalid_answer(answer, shape, output, _problem(error)) from error
 
 
 def _without_nulls(text: str, shape: Shape) -> str | bytes:
     value = from_json(text)
     cleaned = without_added_nulls(value, shape.schema)
-    return text if cleaned == value else to_json(cleaned)  # the text is exact, so it stays
+    return text if cleaned == value else to_json(cleaned)  # otherwise the text stays as it is
 
 
 def _problem(error: ValueError) -> str:
@@ -173,15 +174,18 @@ def _problem(error: ValueError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def _misfit(
+def _invalid_answer(
     answer: CompletionOutput, shape: Shape, output: LLMOutput, problem: str
 ) -> StructuredOutputError:
     """The error for an answer that does not fit, because it is cut, empty or wrong."""
     if answer.finish_reason == "length":
         return _cut(answer, shape, output)
     if not answer.text.strip():
-        return StructuredOutputError(f"the answer is empty{_where_it_went(answer)}", partial=output)
-    msg = f"the answer is not a valid {shape.name}: {problem}; it reads {answer.text[:_SHOWN]!r}"
+        msg = f"the answer is empty{_reasoning_note(answer)}"
+        return StructuredOutputError(msg, partial=output)
+    msg = (
+        f"the answer is not a valid {shape.name}: {problem}; it reads {answer.text[:_MAX_QUOTED]!r}"
+    )
     return StructuredOutputError(msg, partial=output)
 
 
@@ -189,13 +193,13 @@ def _cut(answer: CompletionOutput, shape: Shape, output: LLMOutput) -> Truncated
     if ends_in_loop(answer.text):
         return whitespace_loop(output)
     if answer.reasoning and not answer.text.strip():
-        msg = f"the answer is empty{_where_it_went(answer)}, up to the token limit"
+        msg = f"the answer is empty{_reasoning_note(answer)}, up to the token limit"
         return TruncatedError(f"{msg}; raise max_tokens or lower the reasoning", partial=output)
     msg = f"the answer was cut by the token limit before it was a whole {shape.name}"
     return TruncatedError(f"{msg}; raise max_tokens", partial=output)
 
 
-def _where_it_went(answer: CompletionOutput) -> str:
+def _reasoning_note(answer: CompletionOutput) -> str:
     if not answer.reasoning:
         return ""
     return f", all that was generated is reasoning ({len(answer.reasoning)} characters)"
@@ -204,8 +208,8 @@ def _where_it_went(answer: CompletionOutput) -> str:
 def whitespace_loop(partial: LLMOutput) -> WhitespaceLoopError:
     """The error for an answer that went on with only whitespace."""
     msg = (
-        f"the answer runs on in whitespace (more than {LONGEST} characters of it in a row); more "
-        "max_tokens would not help: forbid free whitespace on the server (vLLM: "
+        f"the answer continues with only whitespace (more than {LONGEST} characters in a row); "
+        "more max_tokens would not help: forbid free whitespace on the server (vLLM: "
         "disable_any_whitespace) or set structured: prompt"
     )
     return WhitespaceLoopError(msg, partial=partial)
@@ -216,7 +220,7 @@ def refuse_calls(output: LLMOutput) -> None:
     if any(a.tool_calls and not a.text.strip() for a in output.outputs):
         msg = (
             "the model called tools instead of answering; the calls are in .partial.tool_calls: "
-            "answer them, or leave the tools out of the call that shall give the output_model"
+            "answer them, or leave the tools out of the call with the output_model"
         )
         raise StructuredOutputError(msg, partial=output)
 
@@ -225,9 +229,9 @@ def refuse_refusal(output: LLMOutput) -> None:
     """Raise RefusedError for an answer that the model refused or a content filter stopped."""
     for answer in output.outputs:
         if answer.finish_reason == "refusal":
-            raise RefusedError(f"the model refuses: {answer.text[:_SHOWN]!r}", partial=output)
+            raise RefusedError(f"the model refuses: {answer.text[:_MAX_QUOTED]!r}", partial=output)
         if answer.finish_reason == "content_filter":
-            msg = f"the content filter stopped the answer after {answer.text[:_SHOWN]!r}"
+            msg = f"the content filter stopped the answer after {answer.text[:_MAX_QUOTED]!r}"
             raise RefusedError(msg, partial=output)
 
 
@@ -261,6 +265,6 @@ def _uncalled(
         return TruncatedError(msg, partial=output)
     msg = (
         f"tool_choice is {request.tool_choice!r}, and the answer calls no tool: the server or the "
-        f"model ignores it; the answer reads {answer.text[:_SHOWN]!r}"
+        f"model ignores it; the answer reads {answer.text[:_MAX_QUOTED]!r}"
     )
     return StructuredOutputError(msg, partial=output)

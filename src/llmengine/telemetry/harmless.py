@@ -14,14 +14,14 @@ log = logging.getLogger("llmengine")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 def harmless(method: Callable[P, T]) -> Callable[P, T | None]:
     """Wrap a function so that it logs its exceptions, once per process, and returns None instead.
 
-    Such a function calls a tracing backend or a price list: code of other projects, which may run
-    the user's own exporters and processors.
+    Such a function calls code of other projects, such as a tracing library or a price list. That
+    code may run the user's own exporters and processors.
     """
 
     @wraps(method)
@@ -30,10 +30,10 @@ def harmless(method: Callable[P, T]) -> Callable[P, T | None]:
             return method(*args, **kwargs)
         except Exception as error:
             name = f"{method.__module__}.{method.__qualname__}"
-            if name not in _told:
-                _told.add(name)
+            if name not in _logged:
+                _logged.add(name)
                 kind = type(error).__name__
-                log.warning("%s failed and is left out: %s: %s", name, kind, error, exc_info=True)
+                log.warning("%s failed and is skipped: %s: %s", name, kind, error, exc_info=True)
             return None
 
     return call

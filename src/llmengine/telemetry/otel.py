@@ -53,11 +53,11 @@ _SAMPLING = {
 }
 _NAME = "llmengine"
 _SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
-# Histogram bucket boundaries that the conventions ask for: in seconds, seconds and tokens.
+# The bucket boundaries of the histograms, as the conventions recommend: seconds, seconds, tokens.
 _SECONDS = [0.01 * 2**n for n in range(14)]
 _FIRST = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10]
 _TOKENS = [4**n for n in range(14)]
-# The names of these servers in the conventions, or else in the tools that read the traces.
+# The names of these servers in the conventions, else in the tools that read the traces.
 _PROVIDERS = {
     "embedded": "llama.cpp",
     "ollama_api": "ollama",
@@ -65,19 +65,19 @@ _PROVIDERS = {
     "vllm_local": "vllm",
 }
 # The providers in these modules of the API record nothing.
-_STAND_INS = ("opentelemetry.trace", "opentelemetry.metrics")
+_NO_OP_MODULES = ("opentelemetry.trace", "opentelemetry.metrics")
 
 
 @harmless
 def tracing(engine: str, model: str, backend: str, url: str) -> Tracing | None:
-    """The maker of the engine's spans; None if nothing would be recorded."""
+    """The Tracing of an engine; None if nothing would be recorded."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
-    if all(type(p).__module__.startswith(_STAND_INS) for p in providers):
+    if all(type(p).__module__.startswith(_NO_OP_MODULES) for p in providers):
         return None
     return Tracing(engine, model, backend, url, _instruments(*providers))
 
 
-@lru_cache(maxsize=1)  # a provider is set once per process; it warns of duplicate instruments
+@lru_cache(maxsize=1)  # a provider is set once per process, and warns of duplicates
 def _instruments(tracers: trace.TracerProvider, meters: metrics.MeterProvider) -> Instruments:
     return Instruments(tracers, meters)
 
@@ -105,9 +105,9 @@ class Tracing:
             "llmengine.engine": self._engine,
             **request_attributes(request),
         }
-        contents = wanted()
+        contents = captures_content()
         if contents:
-            attributes |= conversation(request)
+            attributes |= input_messages(request)
         span = self._instruments.tracer.start_span(
             f"chat {request.model}", kind=SpanKind.CLIENT, attributes=attributes
         )
@@ -167,19 +167,19 @@ class ChatSpan:
 
     @harmless
     def content(self) -> None:
-        """Generated content has arrived; for a stream, the first content is timed."""
+        """Generated content has arrived; the time of a stream's first content is recorded."""
         if self._first_content is None:
             self._first_content = monotonic() - self._started
 
     @harmless
     def end(self, result: Result, *, cancelled: bool) -> None:
-        """The call is over; a call that the caller cancelled is not a failure and not measured."""
+        """The call is over; a cancelled call is not a failure, and is not measured."""
         seconds = monotonic() - self._started
         span, error = self._span, result.error
         output = result.output or getattr(error, "partial", None)
         span.set_attributes(response_attributes(result, output, self._first_content))
         if self._contents and output is not None:
-            span.set_attributes(answer(output))
+            span.set_attributes(output_messages(output))
         if cancelled:
             span.add_event("cancelled")
         elif error is not None:
@@ -191,8 +191,8 @@ class ChatSpan:
     def _fail(self, error: LLMEngineError) -> None:
         self._span.set_attributes(failure_of(error))
         # The message may quote the answer, so it is recorded only if answers are.
-        words = str(error) if self._contents else getattr(error, "label", type(error).__name__)
-        self._span.set_status(Status(StatusCode.ERROR, words))
+        text = str(error) if self._contents else getattr(error, "label", type(error).__name__)
+        self._span.set_status(Status(StatusCode.ERROR, text))
 
     def _measure(self, result: Result, seconds: float) -> None:
         common = dict(self._common)
@@ -296,15 +296,15 @@ def _given(attributes: Attributes) -> Attributes:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def wanted() -> bool:
-    """Whether prompts and answers may go into spans, by OpenTelemetry's own variable."""
+def captures_content() -> bool:
+    """Whether OpenTelemetry's variable allows prompts and answers in spans."""
     return os.environ.get(SWITCH, "").lower() in _ON
 
 
-def conversation(request: ChatRequest) -> dict[str, str]:
+def input_messages(request: ChatRequest) -> dict[str, str]:
     """The messages and the tools of a request, in the message format of the conventions.
 
-    Of images and other media only the type is recorded, since the data can be megabytes long.
+    For images and other media only the type is recorded, since the data can be megabytes long.
     """
     attributes = {"gen_ai.input.messages": _json([_message(m) for m in request.messages])}
     if request.tools:
@@ -312,8 +312,8 @@ def conversation(request: ChatRequest) -> dict[str, str]:
     return attributes
 
 
-def answer(output: LLMOutput) -> dict[str, str]:
-    """The answers, in the same format; of an answer that broke off, the part that arrived."""
+def output_messages(output: LLMOutput) -> dict[str, str]:
+    """The answers, in the same format; if an answer is incomplete, the part that arrived."""
     return {"gen_ai.output.messages": _json([_answer(o) for o in output.outputs])}
 
 

@@ -1,7 +1,7 @@
-"""Prices: the cost of a call by its tokens or by its time.
+"""Prices: the cost of a call, by its tokens or by its time.
 
 Public prices of hosted models come from the data of the installed package genai-prices. The data
-is used as installed: the package's updates over the network are never started here.
+is used as installed; this module never starts the package's updates over the network.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ log = logging.getLogger("llmengine")
 def listed_price(url: str, model: str) -> Callable[[Usage], float | None] | None:
     """A function from usage to cost in US dollars, by public prices; None if there is no price.
 
-    A price is looked up by the server's address, never by the model's name alone: the same model
-    name at another server has the price of another vendor.
+    A price is looked up by the server's address, never by the model's name alone, because the same
+    model has other prices at other vendors.
     """
     if not _public(url):
         return None
@@ -76,13 +76,13 @@ _HOUR_S = 3600.0
 class Tariff:
     """How the calls of one engine are priced, in ``currency``.
 
-    ``of_tokens`` returns the cost of one request by its usage, or None if the cost is unknown.
-    ``a_second`` is the price of the whole server per second; if it is set, tokens cost nothing.
+    ``token_cost`` returns the cost of one request by its usage, or None if the cost is unknown.
+    ``per_second`` is the price of the whole server per second; if it is set, tokens cost nothing.
     """
 
     currency: str = DEFAULT_CURRENCY
-    of_tokens: Callable[[Usage], float | None] | None = None
-    a_second: float | None = None
+    token_cost: Callable[[Usage], float | None] | None = None
+    per_second: float | None = None
 
     def cost(self, spent: Iterable[Usage], uncounted: int, seconds: float) -> float | None:
         """The cost of one call; None if any part of it is unknown.
@@ -90,13 +90,13 @@ class Tariff:
         ``spent`` has the usage of each request, ``uncounted`` is the number of requests for which
         the server reported no usage, and ``seconds`` is the call's share of the server's time.
         """
-        if self.a_second is not None:
-            return seconds * self.a_second
-        if self.of_tokens is None or uncounted:
+        if self.per_second is not None:
+            return seconds * self.per_second
+        if self.token_cost is None or uncounted:
             return None
         total = 0.0
         for usage in spent:
-            part = self.of_tokens(usage)
+            part = self.token_cost(usage)
             if part is None:
                 return None
             total += part
@@ -110,23 +110,23 @@ def tariff_of(price: Price | None, url: str, model: str) -> Tariff | None:
     """
     if price is None:
         listed = listed_price(url, model)
-        return None if listed is None else Tariff(of_tokens=listed)
+        return None if listed is None else Tariff(token_cost=listed)
     if price.gpu_hour is not None:
-        return Tariff(price.currency, a_second=price.gpu_hour / _HOUR_S)
-    return Tariff(price.currency, of_tokens=_by_tokens(price))
+        return Tariff(price.currency, per_second=price.gpu_hour / _HOUR_S)
+    return Tariff(price.currency, token_cost=_by_tokens(price))
 
 
 def _by_tokens(price: Price) -> Callable[[Usage], float | None]:
     assert price.input is not None
     assert price.output is not None
     cached = price.input if price.cached_input is None else price.cached_input
-    a_prompt, a_cached, an_output = (p / _MILLION for p in (price.input, cached, price.output))
+    per_input, per_cached, per_output = (p / _MILLION for p in (price.input, cached, price.output))
 
     def cost(usage: Usage) -> float | None:
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         if prompt is None or completion is None:
             return None
-        known = min(usage.cached_tokens or 0, prompt)
-        return (prompt - known) * a_prompt + known * a_cached + completion * an_output
+        hits = min(usage.cached_tokens or 0, prompt)
+        return (prompt - hits) * per_input + hits * per_cached + completion * per_output
 
     return cost

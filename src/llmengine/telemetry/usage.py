@@ -1,7 +1,6 @@
 """Sums of tokens and cost: of some requests, of a batch, and of every engine of the process.
 
-A sum shows what is unknown: a cost is None if the cost of any part is unknown, and a token count is
-None if no server reported it.
+A cost is None if the cost of any part is unknown. A token count is None if no server reported it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def total_cost(parts: Iterable[Money]) -> Money:
 
 
 def total_usage(parts: Iterable[Usage | None]) -> Usage | None:
-    """The sum of the usage that is known; None if none is known."""
+    """The sum of the known usage; None if none is known."""
     total = None
     for usage in parts:
         total = usage if total is None else total if usage is None else total + usage
@@ -105,7 +104,7 @@ class Totals:
         return None if self.unpriced else self.known_cost
 
     def __sub__(self, earlier: Totals) -> Totals:
-        """The difference of these totals and earlier ones."""
+        """The difference between these totals and earlier ones."""
         return Totals(*map(sub, _values(self), _values(earlier)))
 
 
@@ -114,7 +113,7 @@ _values = attrgetter(*(f.name for f in fields(Totals)))
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The totals of every engine at one moment; the difference of two is the usage between."""
+    """The totals of every engine at one moment; the difference of two is the usage between them."""
 
     engines: dict[Who, Totals] = field(default_factory=dict)
 
@@ -134,9 +133,9 @@ class Snapshot:
 class Account:
     """The running totals of one engine.
 
-    It also divides the time of a server that is paid by the hour among the calls under way: while
-    n calls are under way, each is charged 1/n of the time. So the shares of all calls add up to
-    the time in which at least one call was under way.
+    It also divides the time of a server that is paid by the hour among its calls: while n calls are
+    under way, each gets 1/n of the time. So the shares of all calls add up to the time in which at
+    least one call was under way.
     """
 
     def __init__(self) -> None:
@@ -146,30 +145,30 @@ class Account:
         self._usage = Usage()
         self._known_cost = 0.0
         self._under_way = 0
-        self._moved = 0.0  # when the next two values were last updated
+        self._updated = 0.0  # when the next two values were last updated
         self._seconds = 0.0
-        self._share = 0.0  # of a call that has been under way since the start
+        self._share = 0.0  # of a call that is under way since the start
 
     def begin(self) -> float:
         """Note that a call starts; returns a value that `end` needs."""
         with self._lock:
-            self._move()
+            self._update_time()
             self._under_way += 1
             return self._share
 
     def end(self, begun: float) -> float:
         """Note that a call is over; returns its share of the time, in seconds."""
         with self._lock:
-            self._move()
+            self._update_time()
             self._under_way -= 1
             return self._share - begun
 
-    def _move(self) -> None:
+    def _update_time(self) -> None:
         now = monotonic()
         if self._under_way:
-            self._seconds += now - self._moved
-            self._share += (now - self._moved) / self._under_way
-        self._moved = now
+            self._seconds += now - self._updated
+            self._share += (now - self._updated) / self._under_way
+        self._updated = now
 
     def add(self, result: Result, *, cancelled: bool = False) -> None:
         """Count a call that has ended."""
@@ -191,7 +190,7 @@ class Account:
     def totals(self) -> Totals:
         """The totals so far."""
         with self._lock:
-            self._move()
+            self._update_time()
             return Totals(
                 calls=self._calls,
                 failed=self._failed,
@@ -213,7 +212,7 @@ class UsageMeter:
         self._accounts: dict[Who, Account] = {}
 
     def account(self, who: Who) -> Account:
-        """The account of one engine, made when it is first asked for."""
+        """The account of one engine, made when it is first needed."""
         found = self._accounts.get(who)
         if found is None:
             with self._lock:
@@ -228,7 +227,7 @@ class UsageMeter:
 
     def reset(self) -> None:
         """Start from zero; calls that are under way are still counted in the old accounts."""
-        self._lock = threading.Lock()  # a fork may have left the old one held
+        self._lock = threading.Lock()  # a thread of the parent may have held the old one at a fork
         self._accounts = {}
 
 

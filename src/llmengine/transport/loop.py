@@ -1,8 +1,8 @@
-"""The background event loop of the process, with all that the calls on it share.
+"""The background event loop of the process, with everything that the calls on it share.
 
 All requests run on one event loop in a daemon thread. Sync callers, async callers of any event
-loop, and threads pass their work to it. So connections never belong to a loop that is closed,
-limits hold for the whole process, and sync and async need no separate code.
+loop, and threads pass their work to it. So a connection never belongs to a closed loop, limits
+apply to the whole process, and sync and async calls need no separate code.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 
 # Methods that respx, pytest-httpx and similar tools replace in httpx: (module, class, method).
-_SEAMS = (
+_PATCHED_METHODS = (
     ("httpcore", "AsyncConnectionPool", "handle_async_request"),
     ("httpx", "AsyncHTTPTransport", "handle_async_request"),
     ("httpx", "AsyncClient", "_transport_for_url"),
 )
 
 
-def httpx_is_taken_over() -> bool:
+def httpx_is_mocked() -> bool:
     """Whether a tool such as respx has replaced the way httpx sends requests.
 
-    A user who mocks httpx wants that no request leaves the process, so requests must go through
-    the mock.
+    A user who mocks httpx does not want any request to leave the process, so requests must go
+    through the mock.
     """
     if "httpx" not in sys.modules:
         return False
-    for package, class_name, method in _SEAMS:
+    for package, class_name, method in _PATCHED_METHODS:
         owner = getattr(sys.modules.get(package), class_name, None)
         function = getattr(owner, method, None)
         if function is not None and not function.__module__.startswith(package):
@@ -53,7 +53,7 @@ def httpx_is_taken_over() -> bool:
 def transport_name(setting: str) -> str:
     """The name of the transport for one request: the setting, or a choice if it is "auto"."""
     if setting == AUTO:
-        return "httpx" if httpx_is_taken_over() else "aiohttp"
+        return "httpx" if httpx_is_mocked() else "aiohttp"
     return setting
 
 
@@ -174,8 +174,8 @@ class Background:
 
 _lock = threading.Lock()
 _current: Background | None = None
-# A forked child must not close the sockets of its parent, so it keeps a reference to the parent's
-# loop and does not use it.
+# A forked child must not close the sockets of its parent. So it keeps a reference to the parent's
+# loop, but does not use it.
 _inherited: list[Background] = []
 
 

@@ -75,6 +75,15 @@ def to_messages(prompt: Prompt, *, index: int = 0) -> tuple[Message, ...]:
     return tuple(_message(m, index, place) for place, m in enumerate(prompt))
 
 
+def one_token_chat(model: str) -> dict[str, object]:
+    """The body of the cheapest chat, which shows whether a server answers with a model."""
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 1,
+    }
+
+
 def _message(message: object, index: int, place: int) -> Message:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         msg = (

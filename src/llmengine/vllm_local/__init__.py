@@ -1,1 +1,1 @@
-"""``vllm.LLM`` in this process: one thread owns it, and every call goes through that thread."""
+"""``vllm.LLM`` in this process. One thread owns it, and every call goes through that thread."""

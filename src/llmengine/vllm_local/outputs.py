@@ -1,6 +1,6 @@
 """vLLM's outputs as the responses of vLLM's own server, so that one dialect reads both.
 
-A `Job` is one request on its way through vLLM. A reader turns the text of an answer into a message:
+A `Job` is a request that vLLM is answering. A reader turns the text of an answer into a message:
 `ParsedReader` finds reasoning and tool calls with vLLM's own parsers, as vLLM's server does;
 `PlainReader` leaves the text as it is.
 """
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     )
     from llmengine.vllm_local.vllm_objects import (
         Completion,
-        ParamsOfAnswer,
         ParsedCall,
+        ReaderParams,
         RequestOutput,
         VLLMLogprob,
     )
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 END = None
 """The item after the last chunk of a stream."""
 # The sampling parameters that vLLM's parsers use.
-_OF_PARSERS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
+_PARSER_FIELDS = frozenset({"n", "structured_outputs", "skip_special_tokens"})
 _SERVER = OpenAIChat(extras=VLLM_EXTRAS, thinking_kwarg="enable_thinking")
 # The log probability that vLLM's server reports for minus infinity, which JSON cannot express.
-_LOWEST = -9999.0
+_MIN_LOGPROB = -9999.0
 Readers = Callable[["ChatRequest"], "Reader"]
 """Makes a reader for the answers to a request."""
 
@@ -70,7 +70,7 @@ class Job:
     is_over: bool = field(default=False, init=False)
     _answers: asyncio.Queue[object] = field(default_factory=asyncio.Queue, init=False)
 
-    def take(self, answer: object) -> None:
+    def put(self, answer: object) -> None:
         """Add an answer that has arrived."""
         ends_stream = answer is END or isinstance(answer, Exception)
         self.is_over = ends_stream or not self.request.stream
@@ -87,7 +87,7 @@ class Job:
 class Reader(Protocol):
     """Reads the answers to one request: turns each ``CompletionOutput`` of vLLM into a message."""
 
-    def adjust(self, params: ParamsOfAnswer) -> None:
+    def adjust(self, params: ReaderParams) -> None:
         """Set in ``vllm.SamplingParams`` what the reader needs."""
         ...
 
@@ -105,7 +105,7 @@ class Reader(Protocol):
 
     @property
     def reasoning_tokens(self) -> int | None:
-        """How many of the tokens read so far were reasoning; None if they are not counted."""
+        """The number of reasoning tokens among those read so far; None if they are not counted."""
         ...
 
 
@@ -114,11 +114,11 @@ class PlainReader:
 
     reasoning_tokens: int | None = None
 
-    def adjust(self, params: ParamsOfAnswer) -> None:
-        """Do nothing, since nothing is needed."""
+    def adjust(self, params: ReaderParams) -> None:
+        """Do nothing, since this reader needs nothing."""
 
     def message(self, answer: Completion, prompt: list[int] | None) -> ChatCompletionMessage:  # noqa: ARG002 - see Reader
-        """The text is the content."""
+        """The message whose content is the whole text."""
         return {"content": answer.text}
 
     def delta(self, answer: Completion, prompt: list[int] | None) -> MessageDelta:  # noqa: ARG002 - see Reader
@@ -133,8 +133,8 @@ class PlainReader:
 def parsers_of(llm: Any, reasoning: object, tools: object) -> Parsers:
     """The parsers of an LLM, by vLLM's names for them; at least one name is given.
 
-    Raises ConfigError for a name that vLLM does not know, a model that the parser does not
-    support, and a version of vLLM without such parsers.
+    Raises ConfigError if vLLM does not know a name, if the parser does not support the model, or
+    if this version of vLLM has no such parsers.
     """
     manager = _manager()
     try:
@@ -162,7 +162,7 @@ def _manager() -> Any:
         if not hasattr(Parser, "set_prompt_token_ids"):
             raise ImportError
     except ImportError as error:
-        msg = "reasoning_parser and tool_call_parser in process need vLLM 0.32 or later"
+        msg = "reasoning_parser and tool_call_parser need vLLM 0.32 or later in this process"
         raise ConfigError(msg) from error
     return ParserManager
 
@@ -175,20 +175,20 @@ class Parsers:
     llm: Any
 
     def reader(self, request: ChatRequest) -> ParsedReader:
-        """A reader of the answers to that request."""
+        """A reader for the answers to that request."""
         from vllm.entrypoints.openai.chat_completion import protocol  # noqa: PLC0415 - as above
 
-        used = {k: v for k, v in request.sampling.given().items() if k in _OF_PARSERS}
+        used = {k: v for k, v in request.sampling.given().items() if k in _PARSER_FIELDS}
         body = _SERVER.encode(replace(request, sampling=SamplingParams(**used)))
-        asked = protocol.ChatCompletionRequest.model_validate(body)
+        server_request = protocol.ChatCompletionRequest.model_validate(body)
         variables = chat_arguments(request).get("chat_template_kwargs", {})
-        return ParsedReader(asked, lambda: self._parser(asked, variables))
+        return ParsedReader(server_request, lambda: self._parser(server_request, variables))
 
-    def _parser(self, asked: Any, variables: object) -> Any:
-        """A new parser for one answer to `asked`, a request object of vLLM's server."""
+    def _parser(self, server_request: Any, variables: object) -> Any:
+        """A new parser for one answer; `server_request` is an object of vLLM's server."""
         return self.parser_class(
             self.llm.get_tokenizer(),
-            asked.tools,
+            server_request.tools,
             chat_template_kwargs=variables,
             model_config=self.llm.model_config,
         )
@@ -197,16 +197,16 @@ class Parsers:
 class ParsedReader:
     """Reads the answers to one request, each with its own parser, since parsers keep state."""
 
-    def __init__(self, asked: Any, make_parser: Callable[[], Any]) -> None:
-        self._asked = make_parser().adjust_request(asked)
+    def __init__(self, server_request: Any, make_parser: Callable[[], Any]) -> None:
+        self._server_request = make_parser().adjust_request(server_request)
         self._parsers = defaultdict[int, Any](make_parser)
         self._token_ids: defaultdict[int, list[int]] = defaultdict(list)
-        self._called: set[int] = set()
+        self._with_calls: set[int] = set()
 
-    def adjust(self, params: ParamsOfAnswer) -> None:
+    def adjust(self, params: ReaderParams) -> None:
         """Set in ``vllm.SamplingParams`` what the parsers need, such as a constraint for calls."""
-        params.structured_outputs = self._asked.extract_structured_outputs()
-        params.skip_special_tokens = self._asked.skip_special_tokens
+        params.structured_outputs = self._server_request.extract_structured_outputs()
+        params.skip_special_tokens = self._server_request.skip_special_tokens
 
     def message(self, answer: Completion, prompt: list[int] | None) -> ChatCompletionMessage:
         """The message of a whole answer."""
@@ -215,12 +215,12 @@ class ParsedReader:
         parser.set_prompt_token_ids(prompt)
         reasoning, content, calls = parser.parse(
             answer.text,
-            self._asked,
+            self._server_request,
             enable_auto_tools=True,
             model_output_token_ids=answer.token_ids,
         )
         if calls:
-            self._called.add(answer.index)
+            self._with_calls.add(answer.index)
         return {
             "content": content,
             "reasoning": reasoning,
@@ -233,36 +233,36 @@ class ParsedReader:
         delta = self._parsers[answer.index].parse_delta(
             delta_text=answer.text,
             delta_token_ids=list(answer.token_ids),
-            request=self._asked,
+            request=self._server_request,
             prompt_token_ids=prompt,
             finished=answer.finish_reason is not None,
         )
         if delta is None:
             return {}
         if delta.tool_calls:
-            self._called.add(answer.index)
+            self._with_calls.add(answer.index)
         fields: MessageDelta = delta.model_dump(exclude_none=True)
         return fields
 
     def finish_reason(self, answer: Completion) -> str | None:
-        """Why the answer ended, in the words of vLLM's server.
+        """Why the answer ended, as vLLM's server would report it.
 
         As in OpenAI's API, the reason is "stop" if the caller named the tool to call. If the model
         chose to call a tool and the answer is not a stream, the reason is "tool_calls" even if a
         limit cut the rest of the answer.
         """
-        choice, reason = self._asked.tool_choice, answer.finish_reason
+        choice, reason = self._server_request.tool_choice, answer.finish_reason
         named = not isinstance(choice, (str, type(None)))
-        chosen = choice in (None, "auto") and not self._asked.stream
-        if answer.index in self._called and not named and (chosen or reason == "stop"):
+        chosen = choice in (None, "auto") and not self._server_request.stream
+        if answer.index in self._with_calls and not named and (chosen or reason == "stop"):
             return "tool_calls"
         return reason
 
     @property
     def reasoning_tokens(self) -> int:
-        """How many of the tokens so far were reasoning."""
-        counted = self._token_ids.items()
-        return sum(self._parsers[place].count_reasoning_tokens(ids) for place, ids in counted)
+        """The number of reasoning tokens so far."""
+        indexed = self._token_ids.items()
+        return sum(self._parsers[index].count_reasoning_tokens(ids) for index, ids in indexed)
 
 
 def _call(call: ParsedCall) -> FunctionToolCall:
@@ -319,7 +319,7 @@ class Answers:
 
     def _choice(self, answer: Completion) -> ChoiceFields:
         if answer.finish_reason == "error":
-            raise InternalServerError("vLLM ended the answer by an error of its own")
+            raise InternalServerError("vLLM ended the answer because of an internal error")
         return {
             "index": answer.index,
             "token_ids": list(answer.token_ids),
@@ -340,33 +340,34 @@ class Answers:
 
 
 def _logprobs(answer: Completion, count: int) -> ChoiceLogprobs | None:
-    """The chosen tokens, each with the most likely alternatives, as many as were asked for."""
+    """The chosen tokens, each with the `count` most likely alternatives."""
     if answer.logprobs is None:
         return None
     content: list[TokenLogprob] = []
-    for token_id, place in zip(answer.token_ids, answer.logprobs, strict=True):
+    for token_id, candidates in zip(answer.token_ids, answer.logprobs, strict=True):
         # vLLM puts the chosen token first, even if it is not among the most likely.
-        top = sorted(place.values(), key=lambda logprob: logprob.rank)[:count]
-        content.append({**_logprob(place[token_id]), "top_logprobs": [_logprob(t) for t in top]})
+        top = sorted(candidates.values(), key=lambda candidate: candidate.rank)[:count]
+        chosen = _logprob(candidates[token_id])
+        content.append({**chosen, "top_logprobs": [_logprob(t) for t in top]})
     return {"content": content}
 
 
-def _logprob(given: VLLMLogprob) -> TopLogprob:
-    token = given.decoded_token or ""
+def _logprob(logprob: VLLMLogprob) -> TopLogprob:
+    token = logprob.decoded_token or ""
     raw = list(token.encode("utf-8", "replace"))
-    return {"token": token, "logprob": max(given.logprob, _LOWEST), "bytes": raw}
+    return {"token": token, "logprob": max(logprob.logprob, _MIN_LOGPROB), "bytes": raw}
 
 
 def _prompt_logprobs(
-    places: Sequence[Mapping[int, VLLMLogprob] | None] | None,
+    positions: Sequence[Mapping[int, VLLMLogprob] | None] | None,
 ) -> list[dict[str, PromptLogprob] | None] | None:
-    if places is None:
+    if positions is None:
         return None
     return [
-        None if place is None else {str(token): _prompt_logprob(p) for token, p in place.items()}
-        for place in places
+        None if tokens is None else {str(i): _prompt_logprob(p) for i, p in tokens.items()}
+        for tokens in positions
     ]
 
 
-def _prompt_logprob(given: VLLMLogprob) -> PromptLogprob:
-    return {"logprob": max(given.logprob, _LOWEST), "decoded_token": given.decoded_token}
+def _prompt_logprob(logprob: VLLMLogprob) -> PromptLogprob:
+    return {"logprob": max(logprob.logprob, _MIN_LOGPROB), "decoded_token": logprob.decoded_token}

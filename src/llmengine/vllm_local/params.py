@@ -1,4 +1,4 @@
-"""Turns a request into vLLM's sampling parameters and a prompt of tokens."""
+"""The sampling parameters and the tokenized prompt that vLLM gets for a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # The fields for which ``vllm serve`` uses generation_config.json if the request has no value.
-_FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
+_MODEL_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 
 # The constraint is set separately, and token ids are always returned.
 _SET_SEPARATELY = frozenset({"structured_outputs", "return_token_ids"})
@@ -44,13 +44,16 @@ def vllm_params(request: ChatRequest, model_defaults: Mapping[str, Any]) -> Any:
     return params
 
 
-def sampling_fields(ours: SamplingParams, model_defaults: Mapping[str, Any]) -> dict[str, object]:
+def sampling_fields(
+    sampling: SamplingParams, model_defaults: Mapping[str, Any]
+) -> dict[str, object]:
     """The arguments of ``vllm.SamplingParams``, except the constraint of the output."""
-    # In process, vLLM's default is 16. None means the rest of the context, as for its server.
+    # The default of ``vllm.SamplingParams`` is 16. None means the rest of the context, as for
+    # vLLM's server.
     fields: dict[str, object] = {"max_tokens": None}
-    fields |= {name: model_defaults[name] for name in _FROM_MODEL if name in model_defaults}
-    fields |= {name: v for name, v in ours.given().items() if name not in _SET_SEPARATELY}
-    stops = [*(ours.stop_token_ids or ()), *(model_defaults.get("stop_token_ids") or ())]
+    fields |= {name: model_defaults[name] for name in _MODEL_DEFAULTS if name in model_defaults}
+    fields |= {name: v for name, v in sampling.given().items() if name not in _SET_SEPARATELY}
+    stops = [*(sampling.stop_token_ids or ()), *(model_defaults.get("stop_token_ids") or ())]
     if stops:
         fields["stop_token_ids"] = list(dict.fromkeys(stops))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
@@ -97,14 +100,14 @@ def render(llm: object, request: ChatRequest) -> object:
             return prompt
     import vllm  # noqa: PLC0415 - only for the message
 
-    msg = f"vLLM {vllm.__version__} renders chats in a way that vllm_local does not know"
+    msg = f"vllm_local does not know how vLLM {vllm.__version__} renders chats"
     raise ConfigError(msg)
 
 
 def chat_arguments(request: ChatRequest) -> dict[str, object]:
     """The arguments of ``LLM.chat`` that control how the messages become a prompt.
 
-    Raises InvalidRequestError for a field of ``extra_body`` that has no meaning in process.
+    Raises InvalidRequestError for any other field of ``extra_body``.
     """
     if unknown := sorted(request.extra_body.keys() - _ARGUMENTS):
         msg = (
@@ -113,17 +116,18 @@ def chat_arguments(request: ChatRequest) -> dict[str, object]:
         )
         raise InvalidRequestError(msg)
     arguments: dict[str, Any] = dict(request.extra_body)
-    if variables := _reasoning(request.reasoning) | arguments.get("chat_template_kwargs", {}):
+    given = arguments.get("chat_template_kwargs", {})
+    if variables := _reasoning_variables(request.reasoning) | given:
         arguments["chat_template_kwargs"] = variables
     if request.tools:
         arguments["tools"] = list(request.tools)
     return arguments
 
 
-def _reasoning(asked: bool | str | None) -> dict[str, object]:
+def _reasoning_variables(setting: bool | str | None) -> dict[str, object]:
     """The chat template variables that ``vllm serve`` sets for a reasoning option."""
-    if asked is None:
+    if setting is None:
         return {}
-    if isinstance(asked, str):
-        return {"reasoning_effort": asked, "enable_thinking": asked != "none"}
-    return {"enable_thinking": asked}
+    if isinstance(setting, str):
+        return {"reasoning_effort": setting, "enable_thinking": setting != "none"}
+    return {"enable_thinking": setting}

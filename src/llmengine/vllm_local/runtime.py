@@ -20,22 +20,22 @@ from pydantic_core import to_json
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.types.errors import APITimeoutError, LLMEngineError
 from llmengine.vllm_local.outputs import END, Job
-from llmengine.vllm_local.session import closed, death, free_memory, open_session
+from llmengine.vllm_local.session import engine_closed, engine_failure, free_memory, open_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from llmengine.transport.loop import Background
     from llmengine.types.request import ChatRequest
-    from llmengine.vllm_local.session import LLMSession, News
+    from llmengine.vllm_local.session import JobAnswers, LLMSession
     from llmengine.vllm_local.vllm_objects import ProcessClient
 
-    Note = Callable[[LLMSession], News | None]
+    Command = Callable[[LLMSession], JobAnswers | None]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalRequest:
-    """An Outgoing that is answered in this process; ``total`` is in seconds.
+    """An Outgoing that this process answers; ``total`` is in seconds.
 
     The reply has the form of a reply from vLLM's server, so the same dialect reads it.
     """
@@ -68,26 +68,26 @@ async def _events(job: Job) -> AsyncIterator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
 
 
 async def watch(client: ProcessClient) -> None:
-    """Wake the thread that waits for vLLM's own process when that process has died.
+    """Wake the thread that waits for vLLM's own process if that process has ended.
 
     `client` is vLLM's client of the process. A process that is killed sends no last message.
-    vLLM (0.12 to 0.32) notices the death but does not tell the thread that waits for the next
-    step, so that thread would wait for ever.
+    vLLM (0.12 to 0.32) notices that but does not wake the thread that waits for the next step, so
+    the thread would wait for ever.
     """
     while not client.resources.engine_dead:  # noqa: ASYNC110 - vLLM only sets a flag
-        await asyncio.sleep(_SECONDS)
-    client.outputs_queue.put_nowait(RuntimeError("the process that vLLM works in is dead"))
+        await asyncio.sleep(_WATCH_SECONDS)
+    client.outputs_queue.put_nowait(RuntimeError("the process of vLLM's engine has ended"))
 
 
 class LLMThread:
     """Loads an LLM, steps it while there are jobs, and releases it at the end.
 
-    The public methods are called on the background loop and do not touch vLLM. They pass notes
-    to the thread, which carries them out between two steps. ``users`` are the engines that use
+    The public methods are called on the background loop and do not touch vLLM. They pass commands
+    to the thread, which runs them between two steps. ``users`` are the engines that use
     the LLM.
     """
 
@@ -100,7 +100,7 @@ class LLMThread:
         self._watch: asyncio.Task[None] | None = None
         self._jobs: set[Job] = set()
         self._arrived: list[Job] = []
-        self._notes: SimpleQueue[Note | None] = SimpleQueue()
+        self._commands: SimpleQueue[Command | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         run = partial(self._run, model, options)
         threading.Thread(target=run, name="llmengine-vllm", daemon=True).start()
@@ -115,11 +115,12 @@ class LLMThread:
     def job(self, request: ChatRequest) -> Iterator[Job]:
         """The job of a request; if it is not over when the block is left, it is aborted."""
         if self.ended.is_set():
-            raise closed()
+            raise engine_closed()
         job = Job(request)
         if not self._arrived:
-            # Jobs of one turn of the loop are passed on together, so that vLLM batches them.
-            self._loop.call_soon(self._hand_over)
+            # Jobs that arrive in one iteration of the loop are started together, so that vLLM
+            # batches them.
+            self._loop.call_soon(self._start_arrived)
         self._arrived.append(job)
         self._jobs.add(job)
         try:
@@ -129,63 +130,63 @@ class LLMThread:
             if job in self._arrived:
                 self._arrived.remove(job)
             elif not job.is_over:
-                self._notes.put(lambda session: session.abort(job))
+                self._commands.put(lambda session: session.abort(job))
 
     async def aclose(self) -> None:
         """Abort the jobs that are under way and release the LLM."""
         self.is_closing = True
-        self._notes.put(None)
+        self._commands.put(None)
         await self.ended.wait()
 
-    def _hand_over(self) -> None:
+    def _start_arrived(self) -> None:
         jobs, self._arrived = self._arrived, []
-        self._notes.put(lambda session: session.start(jobs))
+        self._commands.put(lambda session: session.start(jobs))
 
-    # ---- the thread
+    # ---- run in the thread
 
     def _run(self, model: str, options: Mapping[str, object]) -> None:
-        error: Exception = closed()
+        error: Exception = engine_closed()
         try:
-            self._live(model, options)
-        except Exception as failed:  # noqa: BLE001 - raised to those who wait
+            self._run_session(model, options)
+        except Exception as failed:  # noqa: BLE001 - raised to the callers
             clear_frames(failed.__traceback__)  # the frames hold references to the LLM
-            error = failed if isinstance(failed, LLMEngineError) else death(failed)
+            error = failed if isinstance(failed, LLMEngineError) else engine_failure(failed)
         free_memory()
-        self._tell(self._end, error)
+        self._call_on_loop(self._on_ended, error)
 
-    def _live(self, model: str, options: Mapping[str, object]) -> None:
+    def _run_session(self, model: str, options: Mapping[str, object]) -> None:
         with open_session(model, options) as session:
-            self._tell(self._begin, session.process)
-            while self._carry_out_notes(session):
-                self._spread(session.step())
+            self._call_on_loop(self._on_loaded, session.process)
+            while self._run_commands(session):
+                self._send_answers(session.step())
 
-    def _carry_out_notes(self, session: LLMSession) -> bool:
-        """Carry out the notes of the loop; wait for one if there is no job to step.
+    def _run_commands(self, session: LLMSession) -> bool:
+        """Run the commands of the loop; wait for one if no job is running.
 
-        Returns whether to continue: False once the loop has asked to stop.
+        Returns whether to continue; False if the loop wants the thread to stop.
         """
-        while not (session.is_busy and self._notes.empty()):
-            note = self._notes.get()
-            if note is None:
+        while not (session.is_busy and self._commands.empty()):
+            command = self._commands.get()
+            if command is None:
                 return False
-            self._spread(note(session))
+            self._send_answers(command(session))
         return True
 
-    def _spread(self, news: News | None) -> None:
-        if news:
-            self._tell(_deliver, news)
+    def _send_answers(self, answers: JobAnswers | None) -> None:
+        if answers:
+            self._call_on_loop(_deliver, answers)
 
-    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+    def _call_on_loop(self, what: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(what, *arguments)
 
-    # ---- what the thread tells the loop
+    # ---- called on the loop by the thread
 
-    def _begin(self, process: ProcessClient | None) -> None:
+    def _on_loaded(self, process: ProcessClient | None) -> None:
         self._loaded.set()
         if process is not None:
             self._watch = self._loop.create_task(watch(process))
 
-    def _end(self, error: Exception) -> None:
+    def _on_ended(self, error: Exception) -> None:
         if self._watch is not None:
             self._watch.cancel()
         if not self._loaded.is_set():
@@ -195,15 +196,16 @@ class LLMThread:
         _deliver([(job, error) for job in self._jobs])
 
 
-def _deliver(news: News) -> None:
-    for job, answer in news:
-        job.take(answer)
+def _deliver(answers: JobAnswers) -> None:
+    for job, answer in answers:
+        job.put(answer)
 
 
 class Share:
     """An engine's share in the LLM of a configuration; its methods are called on the loop.
 
-    The loop holds the LLMs. So they end with it, at exit, and a forked child starts without them.
+    The loop holds the LLMs. So they end with the loop at exit, and a forked child starts without
+    them.
     """
 
     def __init__(self, user: object, model: str, options: Mapping[str, object]) -> None:

