@@ -123,7 +123,7 @@ def test_text_that_was_cut_is_told(mock: MockServer, caplog: pytest.LogCaptureFi
 
 
 def test_errors_are_the_librarys(raw_server: Any) -> None:
-    """A failed call raises its own error, not one of a batch, and no text."""
+    """A failed call raises the error of its prompt, not of a batch, and returns no text."""
     server = raw_server(lambda _, c: c.reply({"error": {"message": "no"}}, status=401))
 
     with pytest.raises(AuthenticationError):
