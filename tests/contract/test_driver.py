@@ -55,7 +55,7 @@ def test_only_a_minimum_version_is_read(text: str) -> None:
 
 
 class Recorder(Driver):
-    """Records what happens to it."""
+    """Records the calls that it gets."""
 
     events: list[str]
 
@@ -86,7 +86,7 @@ def _run(target: Target, run: CheckFunction, driver: type[Driver]) -> CheckResul
 
 
 def test_a_check_gets_its_driver_which_is_closed_after_it(target: Target) -> None:
-    """The driver stands in place of the target, and is made for one check."""
+    """The driver takes the place of the target, and is made for one check."""
 
     def run(driver: Recorder) -> None:
         assert driver.models() == 200
