@@ -91,16 +91,19 @@ def test_chunk_delay_spreads_a_stream(play: Callable[..., Api]) -> None:
     with socket.create_connection(api.server.root_url.removeprefix("http://").split(":")) as raw:
         raw.settimeout(30)
         raw.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
-        received = b""
-        while b"data: " not in received:
-            received += raw.recv(65536)
+        received = bytearray()
+        _receive(raw, received, until=b"data: ")
         raw.settimeout(0.1)
         with pytest.raises(TimeoutError):
-            while True:
-                received += raw.recv(65536)
+            _receive(raw, received, until=b"[DONE]")
 
     assert b"content-type: text/event-stream" in received.lower()
     assert received.count(b"data: ") == 1
+
+
+def _receive(connection: socket.socket, received: bytearray, until: bytes) -> None:
+    while until not in received:
+        received += connection.recv(65536)
 
 
 def test_cut_before_any_byte(play: Callable[..., Api]) -> None:
