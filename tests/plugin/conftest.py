@@ -1,4 +1,4 @@
-"""Runs of pytest inside the tests, with a mock server to talk to."""
+"""Inner runs of pytest, with a mock server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmengine.mock import MockServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NOBODY = "http://127.0.0.1:9"  # no server answers there, whatever runs on this machine
+_NOBODY = "http://127.0.0.1:9"  # no server answers there on any machine
 _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 
 # An inner run in this process forgets the modules that it was the first to import. Imported again,
@@ -41,7 +41,7 @@ def test_hello(engine):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer's shell says of engines is not what a test says."""
+    """Removes the variables of the developer's shell that engines read."""
     for name in list(os.environ):
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
@@ -51,21 +51,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def upstream() -> Iterator[MockServer]:
-    """A server to aim at."""
+    """A server for the runs."""
     with MockServer() as server:
         yield server
 
 
 @pytest.fixture
 def hello(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A project with one test that asks an engine."""
+    """A project with one test that calls an engine."""
     pytester.makepyfile(test_hello=HELLO)
     return pytester
 
 
 @pytest.fixture
-def told() -> Callable[[pytest.RunResult], str]:
-    """The one line that a run ended with, after checking that it is one, and no traceback."""
+def error_line() -> Callable[[pytest.RunResult], str]:
+    """The line with which a run ended, checked to be the only one, without a traceback."""
 
     def line(result: pytest.RunResult) -> str:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
