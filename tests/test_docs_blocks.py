@@ -369,7 +369,7 @@ def installed(need: Requirement) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""Files that people are given load, or raise one error of ours that names the file."""
+"""Files that users get from others load, or raise one error of this library that names the file."""
 
 from __future__ import annotations
 

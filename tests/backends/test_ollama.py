@@ -157,7 +157,7 @@ def test_a_wrong_option_is_asked_once(ollama: Any, name: str) -> None:
     ("parameters", "length"),
     [("", 8192), ('stop "<|im_end|>"\nnum_ctx                        2048', 2048)],
 )
-def test_fingerprint_tells_the_context(ollama: Any, parameters: str, length: int) -> None:
+def test_fingerprint_has_the_context(ollama: Any, parameters: str, length: int) -> None:
     """The longest context is that of /api/show, or what the model's file sets."""
     info = {"general.architecture": "llama", "llama.context_length": 8192}
     shown = {"parameters": parameters, "model_info": info}

@@ -88,7 +88,7 @@ def test_other_server_is_asked_at_once(
     output: Path,
     fault: Fault,
 ) -> None:
-    """A server that is too busy, however long it asks to wait, is no reason to wait or to fail.
+    """A batch neither waits nor fails because one server is busy, however long that asks to wait.
 
     Time stands still, so a run that waits for anything does not end.
     """

@@ -60,7 +60,7 @@ def test_usage_error_is_one_line(llmengine: Callable[..., Any], argv: list[str],
 
 
 def test_bug_has_its_traceback() -> None:
-    """A KeyError is a LookupError too, but a bug, so its traceback is shown."""
+    """A KeyError is a LookupError too, but a bug, so its traceback is printed."""
     assert errors.user_message(KeyError("x")) is None
     assert errors.user_message(ZeroDivisionError()) is None
     assert errors.user_message(OSError("what is this")) is None

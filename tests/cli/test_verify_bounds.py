@@ -128,7 +128,7 @@ def test_bad_gzip_is_a_verdict(llmengine: Callable[..., Any]) -> None:
     )
 
 
-def test_bad_gzip_of_the_models_is_told_in_one_line(llmengine: Callable[..., Any]) -> None:
+def test_bad_gzip_of_the_models_is_one_line(llmengine: Callable[..., Any]) -> None:
     """If the first answer cannot be read, there is one line and no traceback."""
     with MockServer(behaviour=_coded("/models", b"not gzip")) as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", GROUP)

@@ -85,7 +85,7 @@ def test_gpus_are_written_as_for_docker_run(gpus: str, asked: dict[str, Any]) ->
         ({}, "vllm/vllm-openai:v0.32.0 needs a GPU"),
     ],
 )
-def test_wrong_options_are_told_without_docker(tmp_path: Path, docker: Any, words: str) -> None:
+def test_wrong_options_are_refused_without_docker(tmp_path: Path, docker: Any, words: str) -> None:
     """An invalid option is a one-line error before anything is started."""
     file = tmp_path / "engines.yaml"
     entry = {"name": "mine", "backend": "vllm_api", "model": "m", "options": {"docker": docker}}
@@ -125,7 +125,9 @@ def test_invalid_combinations(backend: str, url: str | None, words: str) -> None
         ("nonsense", "does not answer at nonsense"),
     ],
 )
-def test_no_docker_is_told_at_once(monkeypatch: pytest.MonkeyPatch, host: str, words: str) -> None:
+def test_missing_docker_is_an_error_at_once(
+    monkeypatch: pytest.MonkeyPatch, host: str, words: str
+) -> None:
     """If Docker is missing or not running, one line says so, and what to do."""
     monkeypatch.setenv("DOCKER_HOST", host)
 

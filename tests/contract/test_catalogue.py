@@ -74,7 +74,7 @@ def test_the_check_has_a_mutant(check: Check) -> None:
     assert check.id in {m.check for m in MUTANTS}
 
 
-def test_every_mutant_is_of_a_check_and_told_apart_by_its_name() -> None:
+def test_every_mutant_has_a_check_and_its_own_name() -> None:
     """A mutant names an existing check, and no two mutants of a check have the same name."""
     assert {m.check for m in MUTANTS} <= set(CHECKS)
     names = Counter((m.check, m.behaviour.name) for m in MUTANTS)

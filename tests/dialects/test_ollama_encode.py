@@ -51,7 +51,7 @@ def test_the_prompt_is_to_stay_whole(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_streaming_is_always_said(stream: bool, chat: Chat) -> None:
+def test_streaming_is_always_sent(stream: bool, chat: Chat) -> None:
     """By default Ollama would stream."""
     assert _fields(chat(stream=stream)) == {"stream": stream}
 

@@ -188,7 +188,7 @@ def test_reasoning(
     assert _sent(chat(reasoning=reasoning), OpenAIChat(thinking_kwarg=kwarg)) == sent
 
 
-def test_streams_ask_for_usage_unless_told_not_to(chat: Chat) -> None:
+def test_streams_ask_for_usage_by_default(chat: Chat) -> None:
     """Streams without include_usage have no token counts, but some servers refuse the field."""
     asked = {"stream": True, "stream_options": {"include_usage": True}}
     assert _sent(chat(stream=True)) == asked

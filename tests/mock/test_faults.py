@@ -173,7 +173,7 @@ def test_content_type_is_replaced(play: Callable[..., Api]) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_bytes_are_cut_anew(play: Callable[..., Api], stream: bool) -> None:
+def test_bytes_are_split_again(play: Callable[..., Api], stream: bool) -> None:
     """Chunks have the given size, also inside a character, and no byte is lost."""
     api = play(None, Fault(split_at=7))
     prompt = [{"role": "user", "content": "Repeat this: 日本語 🎉"}]

@@ -74,7 +74,7 @@ def test_answer_that_does_not_fit_raises_after_its_last_delta(
     assert len(mock_servers.requests) == 1
 
 
-def test_cut_answer_is_told_apart(mock_servers: Any) -> None:
+def test_cut_answer_has_its_own_error(mock_servers: Any) -> None:
     """The error names the token limit, not the JSON."""
     engine = mock_servers.engine(LYON, structured="json_schema", sampling={"max_tokens": 4})
 

@@ -53,12 +53,12 @@ def test_configured_names_are_taken_as_well() -> None:
     assert clients.refusal("other.internal") is not None
 
 
-def test_server_that_is_open_to_its_network_takes_every_name_unless_told() -> None:
+def test_server_that_is_open_to_its_network_takes_every_name_by_default() -> None:
     """Who binds it to 0.0.0.0 reaches it by names that it cannot know."""
     assert AllowedClients.of(listens_on="0.0.0.0").refusal("mock.internal") is None
     assert AllowedClients.of(["a"], listens_on="0.0.0.0").refusal("mock.internal") is not None
 
 
-def test_request_without_a_name_is_no_browsers() -> None:
+def test_request_without_a_host_is_taken() -> None:
     """HTTP/1.0 has no Host header."""
     assert AllowedClients.of().refusal(None) is None

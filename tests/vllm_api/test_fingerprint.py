@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 
-def test_vllm_tells_version_model_and_context(live: Engine) -> None:
+def test_version_model_and_context(live: Engine) -> None:
     """All facts are known, except for the digest of the weights."""
     found = live.fingerprint()
     assert found.version is not None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 
-def test_an_answer_has_all_that_vllm_tells(engine: Engine) -> None:
+def test_an_answer_has_all_facts_of_vllm(engine: Engine) -> None:
     """Tokens, reasons and counts are vLLM's; token ids come without being asked for."""
     (output,) = engine.generate("x", SamplingParams(max_tokens=3))
     (answer,) = output.outputs

@@ -106,7 +106,7 @@ def test_a_call_while_it_is_closed_waits_for_another_model(engine: Engine, stand
     assert len(stand_in.loaded) == loaded + 1
 
 
-def test_a_model_that_cannot_be_loaded_is_told_for_every_prompt(
+def test_a_model_that_cannot_be_loaded_fails_every_prompt(
     make_engine: Callable[..., Engine],
 ) -> None:
     """The error is vLLM's; nothing is retried, and the next call loads again."""

@@ -71,7 +71,7 @@ def test_a_prompt_that_ollama_cuts_is_an_error(env_file: Any, use_openai_api: bo
 
 
 @pytest.mark.parametrize(("use_ollama", "backend"), [(True, "ollama_api"), (False, "vllm_api")])
-def test_engine_is_the_one_that_was_told(env_file: Any, use_ollama: bool, backend: str) -> None:
+def test_backend_is_that_of_the_server(env_file: Any, use_ollama: bool, backend: str) -> None:
     """The worker's engine is of the server's own backend."""
     env_file(OLLAMA_MODEL="q", NEMOTRON_API_URL="https://n.koyeb.app")
 

@@ -238,7 +238,7 @@ def test_our_error_is_behind_dspys(modern: Any, server: MockServer, config: Engi
     assert (ours.status, ours.attempts) == (500, 2)
 
 
-def test_an_answer_that_was_cut_is_said_to_be(
+def test_an_answer_that_was_cut_is_logged(
     dspy: Any, server: MockServer, config: EngineConfig, caplog: Any, monkeypatch: Any
 ) -> None:
     """DSPy's warning of the token limit, or ours on 2.4, which has none."""
@@ -279,7 +279,7 @@ def test_an_answer_that_fits_no_schema_is_dspys_parse_error(
         modern.Predict("question -> answer: int")(question="How many?")
 
 
-def test_what_is_no_source_is_refused(dspy: Any) -> None:
+def test_invalid_source_is_refused(dspy: Any) -> None:
     """The error names what a language model can be made of."""
     assert dspy
     with pytest.raises(llmengine.ConfigError, match="give an engine, an EngineConfig, or a worker"):
