@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmengine.engine.files import load_engines
-from llmengine.types.errors import LLMEngineError
+from llmengine import LLMEngineError, load_engines
 from pytest_llmengine.contract.profile import read_profile
+from pytest_llmengine.parity import load as load_baseline
 from pytest_llmengine.parity.prompts import read_prompts
-from pytest_llmengine.parity.side import load as load_baseline
 from pytest_llmengine.recording import ReplayServer
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import read_report

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.contract import Driver, Package
 from pytest_llmengine.contract.coverage import Coverage, Trial, measure
-from pytest_llmengine.contract.driver import Driver, Package
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import select

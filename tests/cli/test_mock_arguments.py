@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.mock.behaviour import Fault
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
+from llmengine.mock import Fault
 from pytest_llmengine.cli.mock_arguments import parse_fault, read_replies
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, Fault, MockServer, Script
-from llmengine.mock.behaviour import RawReply
+from llmengine.mock import Behaviour, Fault, MockServer, RawReply, Script
 from pytest_llmengine.contract.registry import select
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, MockServer
-from llmengine.mock.behaviour import RawReply
+from llmengine.mock import Behaviour, MockServer, RawReply
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.profile import shipped_profiles
 from pytest_llmengine.targets.recognition import SERVERS, KnownServer

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from llmengine.mock import MockServer, Script
-from llmengine.mock.behaviour import Fault
+from llmengine.mock import Fault, MockServer, Script
 from pytest_llmengine.cli import main
 from pytest_llmengine.targets import open_session
 

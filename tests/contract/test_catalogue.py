@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, MockServer
-from llmengine.mock.behaviour import RawReply
+from llmengine.mock import Behaviour, MockServer, RawReply
+from pytest_llmengine.contract import Target
 from pytest_llmengine.contract.mutants.registry import Mutant, mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import Check, Level, Tier, catalogue
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

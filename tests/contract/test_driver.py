@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock import MockServer
-from pytest_llmengine.contract.driver import Driver, Package
-from pytest_llmengine.contract.outcomes import Outcome, Unmeasured, fail
+from pytest_llmengine.contract import Driver, Package, Target, Unmeasured, fail
+from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
 from pytest_llmengine.contract.runner import CheckResult, run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

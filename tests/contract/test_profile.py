@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.types.request import Capability
+from llmengine import Capability
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import (
     Deviation,

@@ -7,8 +7,9 @@ import json
 import httpx
 import pytest
 
-from pytest_llmengine.contract.outcomes import Fail, Refused
-from pytest_llmengine.contract.reply import Chunk, Event, Reply, parse_events
+from pytest_llmengine.contract import Refused, Reply
+from pytest_llmengine.contract.outcomes import Fail
+from pytest_llmengine.contract.reply import Chunk, Event, parse_events
 
 DONE = b"data: [DONE]\n\n"
 

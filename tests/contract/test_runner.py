@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome, Refused, Unmeasured
+from llmengine import Capability
+from pytest_llmengine.contract import Refused, Target, Unmeasured
+from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome
 from pytest_llmengine.contract.profile import Deviation, Profile
 from pytest_llmengine.contract.registry import Check, Level, Tier
 from pytest_llmengine.contract.runner import CheckResult, run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

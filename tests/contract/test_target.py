@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock import MockServer
-from pytest_llmengine.contract.driver import Driver
+from pytest_llmengine.contract import Driver, Target, Unmeasured
 from pytest_llmengine.contract.limits import Limits
-from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Outcome, Unmeasured
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.target import Target, TargetUnreachable
+from pytest_llmengine.contract.target import TargetUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import InvalidRequestError
 from llmengine.dialects.ollama import OllamaChat, OllamaOpenAIChat
-from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ResponseFormat
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import InvalidRequestError, SamplingParams
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, VLLM_EXTRAS, OpenAIChat
-from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ResponseFormat
-from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

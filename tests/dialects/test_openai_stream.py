@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.types.errors import (
+from llmengine import (
     ContextLengthError,
+    Delta,
     InternalServerError,
+    LLMOutput,
     RateLimitError,
     StreamIncompleteError,
+    ToolCall,
     UnexpectedResponseError,
+    Usage,
 )
-from llmengine.types.outputs import Delta, LLMOutput, ToolCall, ToolCallDelta, Usage
+from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.types.outputs import ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Callable

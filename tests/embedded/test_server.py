@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import ConfigError
 from llmengine.embedded import server
 from llmengine.embedded.child import trim
 from llmengine.embedded.server import ServerOptions, default_threads, wait_until_ready
-from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

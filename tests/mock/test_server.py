@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 import llmengine.mock
+from llmengine import ConfigError
 from llmengine.mock import Fault, MockServer, ReceivedRequest, Script
-from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import CompletionOutput, LLMOutput, Logprob, Result, ToolCall, Usage
 from llmengine.mock import Behaviour
-from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall, Usage
-from llmengine.types.results import Result
 from pytest_llmengine.parity import Live
 from pytest_llmengine.parity.answers import answer_of
 from pytest_llmengine.targets import Mode, Settings, open_session
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmengine.mock import MockServer
-    from llmengine.mock.behaviour import RawReply, ReceivedRequest
+    from llmengine.mock import MockServer, RawReply, ReceivedRequest
     from pytest_llmengine.parity import ParityPrompt
     from pytest_llmengine.parity.setup import Facts
 

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine.parity import ParityError
-from pytest_llmengine.parity.prompts import (
-    KINDS,
-    ParityPrompt,
-    built_in,
-    digest_of,
-    read_prompts,
-    select,
-)
+from pytest_llmengine.parity import ParityError, ParityPrompt
+from pytest_llmengine.parity.prompts import KINDS, built_in, digest_of, read_prompts, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from llmengine import BadRequestError
-from llmengine.types.errors import ConfigError
-from llmengine.types.outputs import CompletionOutput, LLMOutput
-from llmengine.types.results import Result
+from llmengine import BadRequestError, CompletionOutput, ConfigError, LLMOutput, Result
 from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answers import answer_of

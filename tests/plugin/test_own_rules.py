@@ -13,8 +13,7 @@ from pytest_llmengine.contract.registry import catalogue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import Call
-    from llmengine.mock.behaviour import RawReply
+    from llmengine.mock import Call, RawReply
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _RULES = """

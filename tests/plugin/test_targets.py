@@ -23,8 +23,7 @@ from pytest_llmengine.targets import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import ReceivedRequest
-    from llmengine.mock.behaviour import RawReply
+    from llmengine.mock import RawReply, ReceivedRequest
 
 (REQUIRED_FIELDS,) = select(ids=["chat.basic.required_fields"])
 

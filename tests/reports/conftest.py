@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmengine.contract import HTTPExchange
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import CORE, REQUIRED, Check
 from pytest_llmengine.contract.runner import CheckResult
-from pytest_llmengine.contract.target import HTTPExchange
 from pytest_llmengine.reports import CheckRecord, ContractReport, Header
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
 from pytest_llmengine.reports.comparison_page import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
 from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import to_json, to_object

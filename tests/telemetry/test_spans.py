@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import BaseModel
 
-from llmengine import CallError, EngineConfig, SamplingParams
-from llmengine.batch.run import run_batch
+from llmengine import CallError, EngineConfig, SamplingParams, run_batch
 from llmengine.mock import Fault
 
 SAMPLING = SamplingParams(

@@ -19,7 +19,8 @@ from llmengine.worker import EngineWorker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.behaviour import JSON, ReceivedRequest
+    from llmengine.mock import ReceivedRequest
+    from llmengine.mock.behaviour import JSON
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
-from llmengine.mock import MockServer, Script
-from llmengine.mock.behaviour import Fault
+from llmengine.mock import Fault, MockServer, Script
 
 ANYWHERE = "0.0.0.0"
 
