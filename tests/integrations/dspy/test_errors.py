@@ -100,7 +100,7 @@ def test_a_failure_is_of_dspys_own_kind_and_retried_by_one(
 ) -> None:
     """With two retries there are three requests, or one if a retry would be useless."""
     _failing(server, fault)
-    lm = to_lm(aim(server, max_retries=2, timeout=0.3))
+    lm = to_lm(aim(server, max_retries=2, timeout=0.3 if "delay" in fault else 60))
 
     with dspy.settings.context(lm=lm), pytest.raises(kind_of(ours, litellms, dspys)):
         dspy.Predict("question -> answer")(question="Where?")
