@@ -295,7 +295,7 @@ def raw_server() -> Iterator[Callable[[Any], RawServer]]:
         seen: list[Request] = []
 
         class Handle(socketserver.StreamRequestHandler):
-            disable_nagle_algorithm = True  # else a body comes 40 ms after its headers
+            disable_nagle_algorithm = True  # otherwise a body comes 40 ms after its headers
 
             def handle(self) -> None:
                 while (request := _read(self.rfile)) is not None:

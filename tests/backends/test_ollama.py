@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "ollama"
-# 12,010 tokens were read as 2,050 by a model with a context of 4,096, which /api/ps tells.
+# 12,010 tokens were read as 2,050 by a model with a context of 4,096, as /api/ps says.
 READ = 2050
 LONG = "好" * 12_000
 ROUTES = pytest.mark.parametrize("path", ["", "/v1"], ids=["native", "v1"])

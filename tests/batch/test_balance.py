@@ -61,7 +61,7 @@ def test_server_that_dies_costs_no_result(
     assert resting == {"dying"}
     assert died_after > 50
     seen = died_after + len(other.calls)
-    # Under way when it died, then a few each second that it was tried again.
+    # Those in flight when it died, and a few for each second in which it was tried again.
     assert 1000 < report.progress.attempts < 1000 + 8 + 8 + EJECT_AFTER + 20
     assert seen <= report.progress.attempts
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 _NOBODY = "http://127.0.0.1:9"  # no server answers there on any machine
 _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 
-# An inner run in this process forgets the modules that it was the first to import. Imported again,
-# their classes would be others than those that this process holds. Integrations need a framework
-# each, and no inner run asks for one.
+# An inner run in this process removes the modules that it imported first. If they are imported
+# again, their classes are not those that this process has. Integrations are left out, because
+# each needs a framework and no inner run uses one.
 for _package in (llmengine, pytest_llmengine):
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
         if (

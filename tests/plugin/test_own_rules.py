@@ -13,7 +13,7 @@ from pytest_llmengine.contract.registry import catalogue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import RawReply
+    from llmengine.mock import RawReply, ReceivedRequest
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _RULES = """

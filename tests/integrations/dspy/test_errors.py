@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from llmengine import EngineConfig
 
-# What the server does: ours, litellm's (2.5 to 3.3) and DSPy's own (from 3.4) name of it.
+# The fault, and the name of its error here, in litellm (2.5 to 3.3) and in DSPy (from 3.4).
 CASES = [
     pytest.param(
         {"status": 429}, "RateLimitError", "RateLimitError", "LMRateLimitError", True, id="429"
@@ -164,7 +164,7 @@ def test_what_passes_is_not_seen(
 
 
 @pytest.mark.parametrize("num_retries", [0, 1])
-def test_dspys_own_word_for_retries_sets_the_engines(
+def test_num_retries_of_dspy_sets_the_engines_retries(
     dspy: Any, server: MockServer, config: EngineConfig, num_retries: int
 ) -> None:
     """``num_retries`` counts, and nothing adds retries to it."""
