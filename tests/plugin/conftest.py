@@ -17,7 +17,7 @@ from llmengine.mock import MockServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NOBODY = "http://127.0.0.1:9"  # no server answers there on any machine
+_NO_SERVER = "http://127.0.0.1:9"  # no server answers there on any machine
 _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 
 # An inner run in this process removes the modules that it imported first. If they are imported
@@ -46,7 +46,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
     for backend in ("ollama_api", "vllm_api"):
-        monkeypatch.setattr(load_backend(backend), "default_endpoint", _NOBODY)
+        monkeypatch.setattr(load_backend(backend), "default_endpoint", _NO_SERVER)
 
 
 @pytest.fixture
