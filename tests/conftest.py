@@ -115,13 +115,14 @@ class MovedLoop(asyncio.SelectorEventLoop):
         asyncio.run_coroutine_threadsafe(_turns(50), self).result(30)
 
     @contextmanager
-    def passing(self, step: float) -> Iterator[None]:
-        """Advance the time all along, by `step` seconds every millisecond."""
+    def passing(self, step: float, when: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Advance the time by `step` seconds every millisecond in which `when` is true."""
         over = threading.Event()
 
         def pass_on() -> None:
             while not over.wait(0.001):
-                self.advance(step)
+                if when():
+                    self.advance(step)
 
         thread = threading.Thread(target=pass_on)
         thread.start()
@@ -294,7 +295,7 @@ def raw_server() -> Iterator[Callable[[Any], RawServer]]:
         seen: list[Request] = []
 
         class Handle(socketserver.StreamRequestHandler):
-            disable_nagle_algorithm = True  # else a body comes 40 ms after its headers
+            disable_nagle_algorithm = True  # otherwise a body comes 40 ms after its headers
 
             def handle(self) -> None:
                 while (request := _read(self.rfile)) is not None:

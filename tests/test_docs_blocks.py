@@ -1,6 +1,6 @@
-"""Every block of code in the documentation runs as it is shown, or says why it cannot.
+"""Every code block of the documentation runs as it is shown, or says why it cannot.
 
-A block is a program, a session of a shell, or data, by the language after its fence:
+The language after the fence says what a block is: a program, a shell session or data.
 
 - ``python`` runs as a program of its own, or by pytest if it defines tests;
 - ``console`` is a session: lines that begin with ``$ `` are commands, the others what they print;
@@ -8,23 +8,23 @@ A block is a program, a session of a shell, or data, by the language after its f
 - ``json``, ``yaml``, ``toml`` and ``dotenv`` are read; ``text`` and ``dockerfile`` are not.
 
 Each runs in an empty folder that has a copy of ``examples``; ``$ROOT`` is this repository.
-Comments before a block, such as ``<!-- block skip: needs a GPU -->``, say what else it takes:
+Comments before a block, such as ``<!-- block skip: needs a GPU -->``, say what else it needs:
 
 ==================== ==============================================================================
-skip: REASON         it is not run here
-needs: MODULE>=1.0   it is run where this is installed (nox has the environments)
-continues            a program that goes on where those before it on the page end
-file: NAME           it is written to this file, for itself and for the blocks after it
+skip: REASON         it is not run
+needs: MODULE>=1.0   it is run if this is installed (nox has the environments)
+continues            the program continues the ones before it on the page
+file: NAME           it is written to this file, for itself and for later blocks
 before: COMMAND      run first, silently, in the order of the comments
-serve: COMMAND       a server that is started then, and runs on; its first line is waited for
+serve: COMMAND       starts a server that keeps running; the test waits for its first line
 meanwhile: COMMAND   run while a command of the session serves, which shows as ``^C`` at its end
 env: NAME=VALUE      set for the block
 status: N N ...      exit statuses of the commands; one before ``$ echo $?`` may be any
-varies               what is printed differs from run to run, and is not compared
-printed              a text that the program before it prints
+varies               the output differs from run to run, and is not compared
+printed              the output of the program before it
 ==================== ==============================================================================
 
-In what is compared, ``...`` stands for anything, dates, times, ports and ids for any other.
+In a comparison ``...`` stands for any text, and dates, times, ports and ids for any others.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_every_block_says_what_it_is(page: Path) -> None:
 
 @_cases({"python"})
 def test_program_runs(block: Block, place: Place) -> None:
-    """It ends well, and prints what the page says where it says so."""
+    """It succeeds, and prints what the page says."""
     place.prepare(block)
     page = [b for b in BLOCKS if b.page == block.page]
     at = page.index(block)
@@ -189,7 +189,7 @@ def test_session_runs(block: Block, place: Place) -> None:
     _check_statuses(block, [command for command, _ in commands], results)
     if not block.has("varies"):
         for (command, shown), (_, printed) in zip(commands, results, strict=True):
-            if shown:  # a page may leave out what is not to the point
+            if shown:  # a page may leave out unimportant output
                 assert_same(shown, printed, f"{block.place}: {command}")
 
 
@@ -212,7 +212,7 @@ def test_data_can_be_read(block: Block) -> None:
 
 
 def session(text: str) -> list[tuple[str, str]]:
-    """The commands of a session, each with what is shown as printed."""
+    """The commands of a session, each with its output on the page."""
     found: list[tuple[str, str]] = []
     open_until: str | None = None  # the end of a here-document
     for line in text.splitlines():
@@ -242,7 +242,7 @@ def _check_statuses(block: Block, commands: list[str], results: list[tuple[int, 
 
 
 def assert_same(shown: str, printed: str, where: str) -> None:
-    """What is printed is what is shown, as far as it does not differ from run to run."""
+    """Check that the output is that of the page, except for what differs from run to run."""
     shown, printed = _settled(shown), _settled(printed)
     pattern = "".join(map(_pattern, shown.splitlines()))
     assert re.fullmatch(pattern, printed), (
@@ -277,7 +277,7 @@ class Place:
         self._env |= {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
     def prepare(self, block: Block) -> Block:
-        """Do what the comments before a block say; skips it where it cannot be run."""
+        """Apply the comments before a block; skip the test if the block cannot run."""
         for reason in block.order("skip"):
             pytest.skip(reason)
         for need in block.order("needs"):
@@ -322,7 +322,7 @@ class Place:
         )
 
     def shell(self, commands: list[str]) -> list[tuple[int, str]]:
-        """Run commands in one shell; the status of each, and what it printed."""
+        """Run commands in one shell; return the status and the output of each."""
         if not commands:
             return []
         end = f"_end() {{ local s=$?; printf '{END}%d{END}' $s; return $s; }}\n"
@@ -332,7 +332,7 @@ class Place:
         return [(int(parts[i + 1]), parts[i]) for i in range(0, 2 * len(commands), 2)]
 
     def served(self, command: str, shown: str, meanwhile: str | None) -> tuple[int, str]:
-        """Run a command that serves until Ctrl-C; its status, and what it printed."""
+        """Run a command that serves until Ctrl-C; return its status and its output."""
         before, _, _ = shown.partition("^C")
         with self._serving(command, lines=len(before.splitlines())) as (process, first):
             if meanwhile is not None:
@@ -363,13 +363,13 @@ class Place:
 
 
 def installed(need: Requirement) -> bool:
-    """Whether a module can be imported, and is of a release that will do."""
+    """Whether a module can be imported, in a release that is new enough."""
     found = packages_distributions().get(need.name, [])
     return any(need.specifier.contains(version(name), prereleases=True) for name in found)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""Files that people are given load, or raise one error of ours that names the file."""
+"""Files that users get from others load, or raise one error of this library that names the file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmengine.engine.files import load_engines
-from llmengine.types.errors import LLMEngineError
+from llmengine import LLMEngineError, load_engines
 from pytest_llmengine.contract.profile import read_profile
+from pytest_llmengine.parity import load as load_baseline
 from pytest_llmengine.parity.prompts import read_prompts
-from pytest_llmengine.parity.side import load as load_baseline
 from pytest_llmengine.recording import ReplayServer
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import read_report
@@ -132,7 +131,7 @@ PROMPTS = [{"id": "a", "messages": [{"role": "user", "content": "hi"}]}]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of file: what one looks like, how it is written, and how it is read."""
+    """One kind of file: an example, how it is written and how it is read."""
 
     file: str
     example: Any
@@ -166,7 +165,7 @@ SOME = settings(
 
 @st.composite
 def changed(draw: st.DrawFn, value: Any) -> Any:
-    """The value with something in it replaced, left out or doubled."""
+    """The value with a part replaced, left out or doubled."""
     if isinstance(value, dict) and value and draw(st.booleans()):
         key = draw(st.sampled_from(sorted(value)))
         if draw(st.integers(0, 4)) == 0:
@@ -181,7 +180,7 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
 
 
 def loads_or_says_why(kind: Kind, folder: Path, data: bytes) -> None:
-    """The promise of this page."""
+    """The promise of this module: the file loads, or one error names it."""
     path = folder / kind.file
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     said = ""
@@ -203,7 +202,7 @@ def test_any_bytes(kind: Kind, tmp_path: Path, data: bytes) -> None:
 @given(data=st.binary())
 @SOME
 def test_any_bytes_in_place_of_gzip(tmp_path: Path, data: bytes) -> None:
-    """A file that its name calls compressed, and that is not, or not wholly."""
+    """A file with a name for compressed data that has other data, or only a part."""
     path = tmp_path / "side.jsonl.gz"
     for content in (data, gzip.compress(b"{}")[: len(data)] + data):
         path.write_bytes(content)
@@ -215,7 +214,7 @@ def test_any_bytes_in_place_of_gzip(tmp_path: Path, data: bytes) -> None:
 @given(value=VALUES)
 @SOME
 def test_any_value(kind: Kind, tmp_path: Path, value: Any) -> None:
-    """A document of the right format that holds anything."""
+    """A document of the right format with any contents."""
     loads_or_says_why(kind, tmp_path, kind.write(value).encode("utf-8", "replace"))
 
 
@@ -223,7 +222,7 @@ def test_any_value(kind: Kind, tmp_path: Path, value: Any) -> None:
 @given(data=st.data())
 @SOME
 def test_an_example_that_was_changed(kind: Kind, tmp_path: Path, data: st.DataObject) -> None:
-    """A good file with something in it replaced, left out or doubled."""
+    """A good file with a part replaced, left out or doubled."""
     value = data.draw(changed(kind.example))
     loads_or_says_why(kind, tmp_path, kind.write(value).encode("utf-8", "replace"))
 
@@ -232,7 +231,7 @@ def test_an_example_that_was_changed(kind: Kind, tmp_path: Path, data: st.DataOb
 @given(text=st.text(alphabet="ab&*<>!|-[]{}:,? \n'\"#%@=01.~", max_size=60))
 @SOME
 def test_any_yaml(kind: Kind, tmp_path: Path, text: str) -> None:
-    """What YAML's own signs make, alone and under a cassette's metadata."""
+    """Any combination of YAML's special characters, alone and in a cassette's metadata."""
     loads_or_says_why(kind, tmp_path, text.encode())
     loads_or_says_why(kind, tmp_path, f"interactions: []\nmetadata: {text}".encode())
 
@@ -302,7 +301,7 @@ def _bound_memory() -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_file_that_would_fill_the_memory(name: str, tmp_path: Path) -> None:
-    """Small files that become large, and large ones, are told in one line, within 2 GiB."""
+    """Small files that become large, and large ones, are an error of one line, within 2 GiB."""
     content, words = BOMBS[name]
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,4 +1,4 @@
-"""The manifest in examples/kubernetes: its parts fit together, and it runs the pinned image."""
+"""The manifest in examples/kubernetes: its parts belong together, and it runs the pinned image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _by_kind() -> dict[str, Any]:
 
 
 def test_it_runs_the_image_that_containers_run() -> None:
-    """One version is pinned: that of the recipe, on its port."""
+    """Image and port are those of the recipe for containers."""
     recipe = recipe_of("vllm_api")
     assert recipe is not None
     (vllm,) = _by_kind()["Deployment"]["spec"]["template"]["spec"]["containers"]
@@ -26,7 +26,7 @@ def test_it_runs_the_image_that_containers_run() -> None:
 
 
 def test_its_parts_name_one_another() -> None:
-    """Service and policy select the pods, the pods mount the volume, and have time to end."""
+    """Service and policy select the pods, which mount the volume and have time to end."""
     parts = _by_kind()
     template = parts["Deployment"]["spec"]["template"]
     labels, pod = template["metadata"]["labels"], template["spec"]

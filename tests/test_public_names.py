@@ -1,4 +1,4 @@
-"""The library's public face: its names, its weight, and its independence."""
+"""The public names of the library, what its import loads, and its dependencies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_all_names_exist_and_are_sorted() -> None:
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    """A misspelt name fails as in any module."""
+    """A misspelt name is the usual error of a module."""
     assert not hasattr(llmengine, "EngineConfg")
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    """The package itself brings in no client, no server and no pytest."""
+    """The package imports no client, no server and no pytest."""
     code = "import sys, llmengine; print(' '.join(sys.modules))"
 
     loaded = subprocess.run(
@@ -44,7 +44,7 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_first_call_loads_no_other_client() -> None:
-    """An engine is made without httpx, the server side, or any SDK."""
+    """Making an engine imports neither httpx nor a server nor an SDK."""
     code = (
         "import sys; from llmengine import EngineConfig; "
         "EngineConfig(backend='vllm_api', model='m').engine; print(' '.join(sys.modules))"

@@ -1,4 +1,4 @@
-"""The measures of ``tools/structure.py``: each of them notices what it is there for."""
+"""The measures of ``tools/structure.py``: each of them finds its defect."""
 
 from __future__ import annotations
 

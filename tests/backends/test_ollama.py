@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "ollama"
-# 12,010 tokens were read as 2,050 by a model with a context of 4,096, which /api/ps tells.
+# 12,010 tokens were read as 2,050 by a model with a context of 4,096, as /api/ps says.
 READ = 2050
 LONG = "好" * 12_000
 ROUTES = pytest.mark.parametrize("path", ["", "/v1"], ids=["native", "v1"])
@@ -157,7 +157,7 @@ def test_a_wrong_option_is_asked_once(ollama: Any, name: str) -> None:
     ("parameters", "length"),
     [("", 8192), ('stop "<|im_end|>"\nnum_ctx                        2048', 2048)],
 )
-def test_fingerprint_tells_the_context(ollama: Any, parameters: str, length: int) -> None:
+def test_fingerprint_has_the_context(ollama: Any, parameters: str, length: int) -> None:
     """The longest context is that of /api/show, or what the model's file sets."""
     info = {"general.architecture": "llama", "llama.context_length": 8192}
     shown = {"parameters": parameters, "model_info": info}

@@ -12,7 +12,8 @@ from llmengine.mock import Behaviour, MockServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.behaviour import JSON, ReceivedRequest
+    from llmengine.mock import ReceivedRequest
+    from llmengine.mock.behaviour import JSON
 
 LONG = "word " * 400
 _READ = 100

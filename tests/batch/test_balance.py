@@ -61,7 +61,7 @@ def test_server_that_dies_costs_no_result(
     assert resting == {"dying"}
     assert died_after > 50
     seen = died_after + len(other.calls)
-    # Under way when it died, then a few each second that it was tried again.
+    # Those in flight when it died, and a few for each second in which it was tried again.
     assert 1000 < report.progress.attempts < 1000 + 8 + 8 + EJECT_AFTER + 20
     assert seen <= report.progress.attempts
 
@@ -88,7 +88,7 @@ def test_other_server_is_asked_at_once(
     output: Path,
     fault: Fault,
 ) -> None:
-    """A server that is too busy, however long it asks to wait, is no reason to wait or to fail.
+    """A batch neither waits nor fails because one server is busy, however long that asks to wait.
 
     Time stands still, so a run that waits for anything does not end.
     """

@@ -101,7 +101,7 @@ def test_response_without_the_call_is_an_error_line(run: Any) -> None:
 def test_answer_that_does_as_demanded_is_answered(
     run: Any, answer: Any, url: str, choice: Any
 ) -> None:
-    """So is one to a request that demands no call; the server judges odd values."""
+    """A request that demands no call is answered too; odd values are left to the server."""
     line, _ = run(answer, url, tools=[TOOL, 7], tool_choice=choice)
 
     assert line["error"] is None

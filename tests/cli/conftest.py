@@ -1,4 +1,4 @@
-"""Runs the command: in this process where it is enough, as a program where it matters."""
+"""Runs the command in this process, or as a program if a test needs one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "pytest_llmengine.cli"]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a command ended, and what it said."""
+    """The status and the output of a command."""
 
     status: int
     out: str
@@ -30,13 +30,13 @@ class Ran:
 
 @pytest.fixture
 def command() -> list[str]:
-    """How the command is started as a program."""
+    """The command line that starts the program."""
     return COMMAND
 
 
 @pytest.fixture
 def serving() -> Callable[..., Any]:
-    """A command that serves, as a program; gives its process and the address that it prints."""
+    """Starts a command that serves; returns the process and the printed address."""
 
     @contextmanager
     def serve(*argv: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
@@ -66,7 +66,7 @@ def llmengine(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 
 @pytest.fixture
 def program() -> Callable[..., Ran]:
-    """The command, run as a program of its own."""
+    """The command, run as another process."""
 
     def run(*argv: object, **environment: str) -> Ran:
         done = subprocess.run(  # noqa: PLW1510 - the status is what tests look at

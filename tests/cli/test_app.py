@@ -1,4 +1,4 @@
-"""The command as a whole: help, version, usage errors, bugs."""
+"""The command as a whole: help, version, usage errors and bugs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_usage_error_is_one_line(llmengine: Callable[..., Any], argv: list[str],
     assert ran.err.count("\n") == 1
 
 
-def test_bug_is_not_explained_away() -> None:
-    """A KeyError is a LookupError too, yet a bug: it gets no line, so its traceback is shown."""
+def test_bug_has_its_traceback() -> None:
+    """A KeyError is a LookupError too, but a bug, so its traceback is printed."""
     assert errors.user_message(KeyError("x")) is None
     assert errors.user_message(ZeroDivisionError()) is None
     assert errors.user_message(OSError("what is this")) is None

@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong is one line that says what to do, and status 2."""
+"""Every mistake of a user is one line that says what to do, and status 2."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def one_line(ran: Any) -> str:
-    """The one line that a command said on standard error, once it is clear that it is all."""
+    """The line on standard error, after a check that it is the only output."""
     assert ran.status == 2, ran.err
     assert ran.out == ""
     assert ran.err.startswith("llmengine: ")
@@ -33,14 +33,14 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_unknown_engine(llmengine: Callable[..., Any]) -> None:
-    """The names that exist are listed."""
+    """The error lists the names."""
     said = one_line(llmengine("verify", "--engine", "olama"))
     assert "'olama'" in said
     assert "ollama_api" in said
 
 
 def test_unreachable_url(llmengine: Callable[..., Any]) -> None:
-    """An address where nothing listens ends the run at once."""
+    """An address without a server ends the run at once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -50,12 +50,12 @@ def test_unreachable_url(llmengine: Callable[..., Any]) -> None:
 
 
 def test_wrong_url(llmengine: Callable[..., Any]) -> None:
-    """What is no URL is said before anything is sent."""
+    """An invalid URL is an error before anything is sent."""
     assert "'ftp://host'" in one_line(llmengine("verify", "--url", "ftp://host"))
 
 
 def test_wrong_model(llmengine: Callable[..., Any]) -> None:
-    """The models that the server has are listed."""
+    """The error lists the models of the server."""
     with MockServer(model="right") as server:
         said = one_line(llmengine("verify", "--url", server.root_url, "--model", "wrong"))
     assert "has no model 'wrong'" in said
@@ -63,7 +63,7 @@ def test_wrong_model(llmengine: Callable[..., Any]) -> None:
 
 
 def test_missing_key(llmengine: Callable[..., Any]) -> None:
-    """The variable that the key belongs into is named."""
+    """The error names the variable for the key."""
     with MockServer(api_key="sk-something") as server:
         said = one_line(llmengine("verify", "--url", server.root_url, "--model", "mock"))
     assert "401" in said
@@ -71,10 +71,10 @@ def test_missing_key(llmengine: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["live", "record"])
-def test_missing_key_of_a_server_that_lists_its_models_to_anybody(
+def test_missing_key_of_a_server_that_lists_its_models_without_one(
     llmengine: Callable[..., Any], mode: str
 ) -> None:
-    """llama.cpp asks for the key only in a chat; that too ends the run before the first check."""
+    """llama.cpp asks for the key only in a chat; that ends the run before the first check too."""
     open_list = next(m.behaviour for m in mutants() if m.check == "auth.models_protected")
     with MockServer(api_key="sk-something", behaviour=open_list) as server:
         said = one_line(
@@ -87,7 +87,7 @@ def test_missing_key_of_a_server_that_lists_its_models_to_anybody(
 def test_address_without_an_api(
     llmengine: Callable[..., Any], raw_server: Callable[[Any], Any]
 ) -> None:
-    """A web server that knows none of the routes is no target."""
+    """A web server that has none of the routes is not a target."""
     web = raw_server(lambda request, connection: connection.reply(b"<html>", status=404))
     said = one_line(llmengine("verify", "--url", web.url, "--model", "m"))
     assert "has no /chat/completions (404)" in said
@@ -105,7 +105,7 @@ def test_address_without_an_api(
 def test_wrong_engines_file(
     llmengine: Callable[..., Any], tmp_path: Path, text: str, said: str
 ) -> None:
-    """A broken file is said with its name and what is wrong in it."""
+    """The error has the file and what is wrong in it."""
     path = tmp_path / "engines.yaml"
     path.write_text(text, encoding="utf-8")
     line = one_line(llmengine("verify", "--engine", "x", "--config", path))
@@ -114,7 +114,7 @@ def test_wrong_engines_file(
 
 
 def test_missing_engines_file(llmengine: Callable[..., Any]) -> None:
-    """A file that is not there is named."""
+    """The error names the file."""
     assert "none.yaml" in one_line(llmengine("verify", "--engine", "x", "--config", "none.yaml"))
 
 
@@ -132,7 +132,7 @@ def test_missing_extra(program: Callable[..., Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["", "there"])
 def test_missing_cassettes(llmengine: Callable[..., Any], tmp_path: Path, folder: str) -> None:
-    """A replay without recordings says how to record."""
+    """The error of a replay without recordings says how to record."""
     (tmp_path / "there" / "embedded").mkdir(parents=True)
     where = tmp_path / (folder or "nowhere")
     said = one_line(llmengine("verify", "--mode", "replay", "--cassettes", where))
@@ -141,20 +141,20 @@ def test_missing_cassettes(llmengine: Callable[..., Any], tmp_path: Path, folder
 
 
 def test_model_file_gone(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """A path that was a model yesterday is named."""
+    """The error names the path."""
     said = one_line(llmengine("verify", "--model", tmp_path / "gone.gguf"))
     assert "gone.gguf does not exist" in said
 
 
 def test_unknown_model_name(llmengine: Callable[..., Any]) -> None:
-    """A name that is in no catalogue is answered with those that are."""
+    """The error lists the names of the catalogue."""
     said = one_line(llmengine("models", "pull", "gpt-5"))
     assert "'gpt-5'" in said
     assert "smollm2-135m" in said
 
 
 def test_unknown_check(llmengine: Callable[..., Any]) -> None:
-    """A check that does not exist is said before a server is asked."""
+    """The error comes before any request."""
     said = one_line(llmengine("verify", "--engine", "mock", "--check", "chat.nonsense"))
     assert "'chat.nonsense'" in said
     assert "llmengine contract list" in said
@@ -169,7 +169,7 @@ def test_unknown_check(llmengine: Callable[..., Any]) -> None:
     ],
 )
 def test_wrong_profile(llmengine: Callable[..., Any], tmp_path: Path, text: str, said: str) -> None:
-    """A wrong profile is said with the file, the entry and the field."""
+    """The error has the file, the entry and the field."""
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     line = one_line(llmengine("verify", "--engine", "mock", "--profile", path))
@@ -178,12 +178,12 @@ def test_wrong_profile(llmengine: Callable[..., Any], tmp_path: Path, text: str,
 
 
 def test_missing_profile(llmengine: Callable[..., Any]) -> None:
-    """A profile that is not there is named."""
+    """The error names the profile."""
     said = one_line(llmengine("verify", "--engine", "mock", "--profile", "none.toml"))
     assert "none.toml: No such file" in said
 
 
 @pytest.mark.parametrize("name", ["report.xml", "nowhere/report.json"])
 def test_impossible_report(llmengine: Callable[..., Any], name: str) -> None:
-    """A report that could not be written is said before the run, not after it."""
+    """A report that cannot be written is an error before the run."""
     assert name in one_line(llmengine("verify", "--engine", "mock", "--report", name))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_list_has_one_line_a_check(llmengine: Callable[..., Any]) -> None:
+def test_list_has_one_line_per_check(llmengine: Callable[..., Any]) -> None:
     """In a pipe every check is one line with id, level, tier and rule."""
     rows = llmengine("contract", "list").out.splitlines()[1:]
     assert [row.split()[0] for row in rows] == list(catalogue())
@@ -25,14 +25,14 @@ def test_list_has_one_line_a_check(llmengine: Callable[..., Any]) -> None:
 
 
 def test_list_of_a_tier_leaves_deeper_ones_out(llmengine: Callable[..., Any]) -> None:
-    """`--tier smoke` lists the smoke tier alone."""
+    """`--tier smoke` lists only the smoke tier."""
     rows = json.loads(llmengine("contract", "list", "--tier", "smoke", "--json").out)
     assert [row["id"] for row in rows] == [check.id for check in select(tier=Tier.SMOKE)]
     assert {row["tier"] for row in rows} == {"smoke"}
 
 
 def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> None:
-    """Programs get the rule, its source and what it needs."""
+    """The JSON has the rule, its source and what it needs."""
     rows = json.loads(llmengine("contract", "list", "--json").out)
     row = next(row for row in rows if row["id"] == "chat.basic.required_fields")
     assert row == {
@@ -49,7 +49,7 @@ def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> N
 
 
 def test_explain_says_rule_source_and_mutants(llmengine: Callable[..., Any]) -> None:
-    """One check is explained with everything that is known about it."""
+    """The output has everything that is known about one check."""
     said = llmengine("contract", "explain", "chat.basic.required_fields").out
     assert said.startswith("chat.basic.required_fields\n")
     for part in (
@@ -77,8 +77,8 @@ def test_explain_unknown_check_says_what_to_do(llmengine: Callable[..., Any]) ->
     assert ran.err.count("\n") == 1
 
 
-def test_a_misspelt_group_is_told_the_nearest(llmengine: Callable[..., Any]) -> None:
-    """Somebody who was close is told what was meant."""
+def test_error_of_a_misspelt_group_has_the_nearest(llmengine: Callable[..., Any]) -> None:
+    """It suggests the name that was probably meant."""
     ran = llmengine("contract", "list", "--group", "completion")
     assert ran.status == 2
     assert "called 'completion' (did you mean 'completions'?)" in ran.err
@@ -100,7 +100,7 @@ def test_every_group_that_reports_print_selects_its_checks(
 
 
 def test_list_of_a_level(llmengine: Callable[..., Any]) -> None:
-    """`--level` lists the rules that rest on it alone."""
+    """`--level` lists the rules of that level only."""
     rows = json.loads(llmengine("contract", "list", "--level", "required", "--json").out)
     assert {row["level"] for row in rows} == {"required"}
     assert len(rows) == sum(c.level.value == "required" for c in catalogue().values())
@@ -109,7 +109,7 @@ def test_list_of_a_level(llmengine: Callable[..., Any]) -> None:
 def test_profile_can_be_changed_and_given_back(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """What is printed is a file that `verify --profile` takes, as it is or with a row less."""
+    """The printed file works with `verify --profile`, as it is and with an entry less."""
     shown = llmengine("contract", "profile", "vllm_api").out
     mine = tmp_path / "mine.toml"
     mine.write_text(shown, encoding="utf-8")
@@ -118,7 +118,7 @@ def test_profile_can_be_changed_and_given_back(
 
 
 def test_profile_of_an_engine_without_one(llmengine: Callable[..., Any]) -> None:
-    """A name without a profile is answered with those that have one."""
+    """The error lists the engines that have a profile."""
     ran = llmengine("contract", "profile", "olama")
     assert ran.status == 2
     assert "no profile is shipped for 'olama'; there are embedded, vllm_api" in ran.err

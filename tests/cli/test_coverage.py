@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.contract import Driver, Package
 from pytest_llmengine.contract.coverage import Coverage, Trial, measure
-from pytest_llmengine.contract.driver import Driver, Package
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import select
@@ -21,13 +21,13 @@ PASSED = Trial("a", "reference", Outcome.PASS, "", accepted=True)
 
 
 def on_mutant(outcome: Outcome, *, accepted: bool) -> Coverage:
-    """One check that passes on the reference, and what it says of its mutant."""
+    """The outcome of one check on its mutant; it passes on the reference."""
     return Coverage((PASSED,), (Trial("a", "m", outcome, "why", accepted=accepted),))
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED])
 def test_mutant_is_killed_by_a_verdict_that_fails_the_run(outcome: Outcome) -> None:
-    """Fail, ignored, and refused where the capability is claimed."""
+    """Fail, ignored, and refused if the capability is claimed."""
     found = on_mutant(outcome, accepted=False)
     assert found.complete
     assert found.to_dict() == {
@@ -46,7 +46,7 @@ def test_mutant_is_killed_by_a_verdict_that_fails_the_run(outcome: Outcome) -> N
     [(Outcome.PASS, True), (Outcome.UNMEASURED, True), (Outcome.ERROR, False)],
 )
 def test_mutant_survives_a_verdict_that_proves_nothing(outcome: Outcome, accepted: bool) -> None:
-    """A pass, a shrug, and a check that broke are no proof that the rule is watched."""
+    """A pass, an unmeasured outcome and a broken check do not show that the check can fail."""
     found = on_mutant(outcome, accepted=accepted)
     assert not found.complete
     assert found.to_dict()["killed"] == 0
@@ -73,7 +73,7 @@ def test_check_that_fails_on_the_reference_is_not_covered() -> None:
 
 
 def test_coverage_counts_checks_and_mutants(llmengine: Callable[..., Any]) -> None:
-    """`--json` prints the counts, and the status says that all is well."""
+    """`--json` prints the counts, and the status is 0 if all are covered."""
     ran = llmengine("contract", "coverage", "--check", "models.list", "--json")
     assert json.loads(ran.out) == {
         "checks": 1,
@@ -88,7 +88,7 @@ def test_coverage_counts_checks_and_mutants(llmengine: Callable[..., Any]) -> No
 
 
 def test_a_check_without_its_client_library_is_left_out() -> None:
-    """What cannot be tried here is named with its reason, and fails nothing."""
+    """The output names it with the reason, and the status stays 0."""
 
     class Undriven(Driver):
         package = Package("no-such-client", (1, 0))

@@ -27,7 +27,7 @@ def ask(url: str, **headers: str) -> httpx.Response:
 def test_serves_until_a_signal_and_ends_cleanly(
     serving: Callable[..., Any], number: signal.Signals
 ) -> None:
-    """The URL that is printed answers; Ctrl-C and SIGTERM end it with status 0, without a word."""
+    """The printed URL answers; Ctrl-C and SIGTERM end it with status 0, without output."""
     with serving(*SERVE) as (process, url):
         assert ask(url).json()["object"] == "chat.completion"
         process.send_signal(number)
@@ -38,7 +38,7 @@ def test_serves_until_a_signal_and_ends_cleanly(
 def test_key_model_replies_and_faults_are_served(
     serving: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Every option reaches the server: faults take turns, replies come in order."""
+    """Every option reaches the server: faults and replies come in order."""
     replies = tmp_path / "replies.jsonl"
     replies.write_text('"One."\n"Two."\n', encoding="utf-8")
     argv = ["--api-key", "sk-served", "--model", "mock", "--replies", replies]
@@ -55,7 +55,7 @@ def test_key_model_replies_and_faults_are_served(
 
 
 def test_port_in_use_is_one_line(llmengine: Callable[..., Any]) -> None:
-    """A port that another program has is said in one line, with what to do."""
+    """One line names the port and says what to do."""
     with MockServer() as server:
         port = server.root_url.rsplit(":", 1)[1]
         ran = llmengine("mock", "serve", "--port", port)

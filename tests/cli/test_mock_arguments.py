@@ -1,4 +1,4 @@
-"""Faults and replies as they are written for `llmengine mock serve`."""
+"""Faults and replies in the arguments of `llmengine mock serve`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.mock.behaviour import Fault
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
+from llmengine.mock import Fault
 from pytest_llmengine.cli.mock_arguments import parse_fault, read_replies
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def test_fault_is_read(text: str, fault: Fault | None) -> None:
     ],
 )
 def test_wrong_fault_names_the_field(text: str, said: str) -> None:
-    """A fault that does not exist, or a value that is none, is said by its name."""
+    """An unknown fault or an invalid value is named."""
     with pytest.raises(ConfigError, match=said):
         parse_fault(text)
 
 
 def test_replies_are_texts_or_messages(tmp_path: Path) -> None:
-    """One JSON value a line; blank lines do not count."""
+    """There is one JSON value per line; blank lines do not count."""
     path = tmp_path / "replies.jsonl"
     path.write_text('"Hi."\n\n{"content": null, "tool_calls": []}\n', encoding="utf-8")
     assert read_replies(path) == ["Hi.", {"content": None, "tool_calls": []}]
@@ -58,7 +58,7 @@ def test_replies_are_texts_or_messages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["Hi.", "[1]", "3"])
 def test_wrong_reply_names_file_and_line(tmp_path: Path, line: str) -> None:
-    """A line that is no reply is said with the file's name and its number."""
+    """The error has the file and the line number."""
     path = tmp_path / "replies.jsonl"
     path.write_text(f'"Hi."\n{line}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"replies\.jsonl:2: "):

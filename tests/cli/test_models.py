@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_list_says_how_to_get_what_is_not_here(
     llmengine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With an empty cache each model is listed with its size and the command that gets it."""
+    """With an empty cache each model has its size and the command that gets it."""
     monkeypatch.setenv("LLMENGINE_CACHE", str(tmp_path))
     heading, *rows = llmengine("models", "list").out.splitlines()
     assert heading.split() == ["name", "size", "file"]

@@ -1,4 +1,4 @@
-"""`llmengine parity`: exit statuses, files, and what a user gets wrong."""
+"""`llmengine parity`: exit statuses, files and mistakes of users."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def of(server: MockServer, *more: object) -> list[object]:
 
 
 def test_equal_is_0(llmengine: Callable[..., Any], server: MockServer, tmp_path: Path) -> None:
-    """A server is equal to itself; reports are written in every form that is asked for."""
+    """A server is equal to itself; reports are written in every requested form."""
     reports = [tmp_path / f"report.{ending}" for ending in ("json", "md", "html")]
     arguments = [part for path in reports for part in ("--report", path)]
 
@@ -59,7 +59,7 @@ def test_equal_is_0(llmengine: Callable[..., Any], server: MockServer, tmp_path:
 
 
 def test_diverging_is_1(llmengine: Callable[..., Any], server: MockServer) -> None:
-    """Another answer is beyond the noise of a server that always says the same."""
+    """Another answer is beyond the noise of a server that always answers the same."""
     with MockServer(behaviour=Behaviour(reply=_shout)) as other:
         ran = llmengine(*of(server, *against(other.base_url)))
 
@@ -68,7 +68,7 @@ def test_diverging_is_1(llmengine: Callable[..., Any], server: MockServer) -> No
 
 
 def test_a_mismatch_is_2(llmengine: Callable[..., Any], server: MockServer) -> None:
-    """What a person states counts; allowed, it is compared all the same."""
+    """A stated fact counts; if the mismatch is allowed, the answers are compared."""
     facts = ["--baseline-fact", "dtype=float32", "--candidate-fact", "dtype=bfloat16"]
 
     ran = llmengine(*of(server, *against(server.base_url, *facts)))
@@ -82,7 +82,7 @@ def test_a_mismatch_is_2(llmengine: Callable[..., Any], server: MockServer) -> N
 def test_a_baseline_is_saved_and_used(
     llmengine: Callable[..., Any], server: MockServer, tmp_path: Path
 ) -> None:
-    """Saved alone, it judges a candidate and is judged itself, with no server of its own."""
+    """A saved baseline judges a candidate, and is a candidate itself, without a server."""
     file = tmp_path / "saved.jsonl.gz"
     saved = llmengine(*of(server, "--save", file))
 
@@ -108,7 +108,7 @@ def test_a_baseline_is_saved_and_used(
         (["--candidate", "mock"], "Missing option '--baseline'"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(
+def test_mistake_of_a_user_is_one_line(
     llmengine: Callable[..., Any], clean_folder: Path, arguments: list[str], problem: str
 ) -> None:
     """Status 2, and a line that says what is wrong and what to do."""
@@ -132,7 +132,7 @@ def test_what_a_user_can_mend_is_one_line(
 def test_a_saved_side_is_asked_nothing_else(
     llmengine: Callable[..., Any], server: MockServer, more: list[object], problem: str
 ) -> None:
-    """What a file cannot answer is refused, and not left out without a word."""
+    """An option that needs a server is refused for a file, not dropped."""
     llmengine(*of(server, "--save", "saved.jsonl"))
 
     ran = llmengine("parity", "--baseline", "saved.jsonl", *against(server.base_url), *more)

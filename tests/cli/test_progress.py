@@ -1,4 +1,4 @@
-"""What is shown while checks run."""
+"""What is printed while checks run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def record(check: Check) -> CheckRecord:
 
 
 def shown(*, terminal: bool) -> tuple[str, list[CheckRecord]]:
-    """What is printed, and the records."""
+    """The printed text, and the records."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=80, legacy_windows=False)
     records = list(run_all(select(ids=["chat.basic"]), record, console, title="live at home"))
@@ -28,7 +28,7 @@ def shown(*, terminal: bool) -> tuple[str, list[CheckRecord]]:
 
 
 def test_terminal_gets_a_bar_that_goes_away() -> None:
-    """The bar counts the checks and names the one that runs; it leaves no line behind."""
+    """The bar counts the checks and names the running one; it leaves no line."""
     text, records = shown(terminal=True)
     assert f"{len(records)}/{len(records)}" in text
     assert records[-1].id in text
@@ -37,6 +37,6 @@ def test_terminal_gets_a_bar_that_goes_away() -> None:
 
 
 def test_pipe_gets_plain_lines() -> None:
-    """Without a terminal there is a title and a line a group, without control codes."""
+    """Without a terminal there is a title and one line per group, without control codes."""
     text, records = shown(terminal=False)
     assert text == f"live at home\nchat.basic: {len(records)} pass\n"

@@ -1,4 +1,4 @@
-"""`llmengine record` and `llmengine replay`: the proxy as a program of its own."""
+"""`llmengine record` and `llmengine replay`: the proxy as a program."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_what_is_recorded_is_replayed_without_the_server(
 def test_request_that_was_not_recorded_ends_the_replay_with_1(
     serving: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The miss is told in words, with what comes nearest."""
+    """The output describes the miss and the nearest recording."""
     with (
         MockServer() as server,
         serving("record", "--upstream", server.root_url, tmp_path / "tape.yaml") as (process, url),
@@ -71,7 +71,7 @@ def test_request_that_was_not_recorded_ends_the_replay_with_1(
 def test_upstream_that_is_gone_ends_the_recording_with_1(
     serving: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """What could not be recorded is told, and no file is written."""
+    """The output says what could not be recorded, and no file is written."""
     with serving("record", "--upstream", "http://127.0.0.1:9", tmp_path) as (process, url):
         assert ask(url, "One.").status_code == 502
         status, said = ended(process)
@@ -81,7 +81,7 @@ def test_upstream_that_is_gone_ends_the_recording_with_1(
 
 
 def test_a_miss_does_not_lose_what_passed(serving: Callable[..., Any], tmp_path: Path) -> None:
-    """A session with one failed call keeps the others, and says what is missing."""
+    """A session with one failed call keeps the others, and reports the failed one."""
     tape = tmp_path / "tape.yaml"
     server = MockServer()
     server.start()
@@ -97,7 +97,7 @@ def test_a_miss_does_not_lose_what_passed(serving: Callable[..., Any], tmp_path:
 
 
 def test_replay_of_nothing_is_one_line(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """A folder without recordings says how to record."""
+    """The error of a folder without recordings says how to record."""
     ran = llmengine("replay", tmp_path)
     assert (ran.status, ran.out) == (2, "")
     assert "llmengine record" in ran.err
@@ -105,7 +105,7 @@ def test_replay_of_nothing_is_one_line(llmengine: Callable[..., Any], tmp_path: 
 
 
 def test_port_in_use_is_one_line(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """Another program's port is said in one line, with what to do."""
+    """One line names the port and says what to do."""
     with MockServer() as server:
         port = server.root_url.rsplit(":", 1)[1]
         ran = llmengine("record", "--upstream", server.root_url, "--port", port, tmp_path)
@@ -115,7 +115,7 @@ def test_port_in_use_is_one_line(llmengine: Callable[..., Any], tmp_path: Path) 
 
 
 def test_wrong_upstream_is_one_line(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """What is no address is said before anything listens."""
+    """An invalid address is an error before the proxy listens."""
     ran = llmengine("record", "--upstream", "nowhere", tmp_path)
     assert (ran.status, ran.out) == (2, "")
     assert "upstream is " in ran.err

@@ -1,4 +1,4 @@
-"""`llmengine report`: what it prints, writes and ends with."""
+"""`llmengine report`: its output, its files and its exit status."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def files(llmengine: Callable[..., Any], tmp_path: Path) -> tuple[Path, Path]:
 def test_matrix_is_printed_and_written(
     llmengine: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The terminal has the rules that differ, the files have them all."""
+    """The terminal has the rules that differ, the files have all."""
     ran = llmengine("report", *files, "-o", tmp_path / "m.md", "--output", tmp_path / "m.html")
 
     assert ran.status == 0
@@ -46,7 +46,7 @@ def test_matrix_is_printed_and_written(
 def test_changes_end_with_1_when_something_broke(
     llmengine: Callable[..., Any], files: tuple[Path, Path]
 ) -> None:
-    """So that a pipeline stops; the other way round is good news."""
+    """The status stops a pipeline; changes for the better end with 0."""
     good, broken = files
 
     worse = llmengine("report", "--changes", good, broken)
@@ -65,14 +65,14 @@ def test_changes_end_with_1_when_something_broke(
         (["good.json", "-o", "m.txt"], "report m.txt: the name must end in .md, .html"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(
+def test_mistake_of_a_user_is_one_line(
     llmengine: Callable[..., Any],
     files: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
     argv: list[str],
     said: str,
 ) -> None:
-    """Status 2 and what is wrong."""
+    """Status 2, and what is wrong."""
     monkeypatch.chdir(files[0].parent)
 
     ran = llmengine("report", *argv)

@@ -1,4 +1,4 @@
-"""Tables on terminals: at every width all of it is there, and can be read and copied."""
+"""Tables on terminals: at every width the whole text is there and can be copied."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def on_terminal(command: list[str], width: int, folder: Path) -> list[str]:
-    """What a command prints on a terminal of that width, without styles."""
+    """The output of a command on a terminal of that width, without styles."""
     ours, theirs = pty.openpty()
     env = os.environ | {"COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
     with subprocess.Popen(
@@ -35,7 +35,7 @@ def on_terminal(command: list[str], width: int, folder: Path) -> list[str]:
         while True:
             try:
                 piece = os.read(ours, 4096)
-            except OSError:  # Linux's word for the end of a terminal
+            except OSError:  # the error that Linux gives at the end of a terminal
                 break
             if not piece:
                 break
@@ -49,7 +49,7 @@ def on_terminal(command: list[str], width: int, folder: Path) -> list[str]:
 def test_engines_can_be_read_at_any_width(
     width: int, command: list[str], clean_folder: Path
 ) -> None:
-    """No name, address or model is cut, and no line is longer than the terminal."""
+    """No name, address or model is cut, and no line is wider than the terminal."""
     (clean_folder / "engines.yaml").write_text(ENGINES, "utf-8")
     lines = on_terminal(
         [*command, "engines", "list", "--config", "engines.yaml"], width, clean_folder
@@ -63,7 +63,7 @@ def test_engines_can_be_read_at_any_width(
 
 
 def test_backends_are_one_line_each_at_80_columns(command: list[str], clean_folder: Path) -> None:
-    """What would repeat their names is left out for that."""
+    """Text that would repeat their names is left out for this."""
     head, *rows = on_terminal([*command, "engines", "list"], 80, clean_folder)
 
     assert head.split() == ["name", "address", "set", "by", "model", "container"]
@@ -73,7 +73,7 @@ def test_backends_are_one_line_each_at_80_columns(command: list[str], clean_fold
 
 @pytest.mark.parametrize("width", [50, 80])
 def test_rules_can_be_read_at_any_width(width: int, command: list[str], tmp_path: Path) -> None:
-    """A rule is wrapped, its id is not."""
+    """A rule is wrapped, but its id is not."""
     lines = on_terminal([*command, "contract", "list", "--tier", "smoke"], width, tmp_path)
 
     assert max(map(len, lines)) <= width

@@ -1,4 +1,4 @@
-"""A model or a server that sends terminal escapes has them shown, and not obeyed."""
+"""Terminal escapes of a model or a server are shown as text, not obeyed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 @pytest.fixture
 def hostile(raw_server: Any, chat: Any) -> Any:
-    """A server that sends escapes in all that it says: its model, its refusals, its answers."""
+    """A server that sends escapes in its model's name, its refusals and its answers."""
 
     def answer(request: Any, connection: Any) -> None:
         if request.method == "GET":
@@ -36,7 +36,7 @@ def hostile(raw_server: Any, chat: Any) -> Any:
 
 
 def test_batch(program: Callable[..., Any], hostile: Any, tmp_path: Path) -> None:
-    """What a server refuses a line with is quoted."""
+    """The output quotes the refusal of a line."""
     body = {"model": "m", "messages": [{"role": "user", "content": "refuse"}]}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
     (tmp_path / "in.jsonl").write_text(json.dumps(line))
@@ -51,7 +51,7 @@ def test_batch(program: Callable[..., Any], hostile: Any, tmp_path: Path) -> Non
 
 
 def test_engines_check(program: Callable[..., Any], hostile: Any, tmp_path: Path) -> None:
-    """A server names its model and its version."""
+    """The output has the model and the version of the server."""
     entry = {"name": "e", "backend": "vllm_api", "model": "", "endpoint": hostile.url}
     (tmp_path / "engines.yaml").write_text(json.dumps([entry]))
 
@@ -62,7 +62,7 @@ def test_engines_check(program: Callable[..., Any], hostile: Any, tmp_path: Path
 
 
 def test_replay(serving: Callable[..., Any], hostile: Any, tmp_path: Path) -> None:
-    """A cassette says where it is from, and what was recorded in it."""
+    """The output has the origin and the contents of a cassette."""
     file = tmp_path / "tape.yaml"
     facts = Provenance(engine=f"e{_ATTACK}", model=_ATTACK)
     with RecordServer(hostile.url, facts) as recorder, recorder.cassette(file):
@@ -79,7 +79,7 @@ def test_replay(serving: Callable[..., Any], hostile: Any, tmp_path: Path) -> No
 
 
 def test_error_of_a_command(program: Callable[..., Any], tmp_path: Path) -> None:
-    """The one line on standard error quotes files."""
+    """The line on standard error quotes files."""
     (tmp_path / "engines.yaml").write_text(json.dumps([{"name": _ATTACK, "backend": "b"}]))
 
     ran = program("engines", "list", "--config", tmp_path / "engines.yaml")

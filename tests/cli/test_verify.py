@@ -1,4 +1,4 @@
-"""`llmengine verify` on mock servers: verdicts, reports, exit statuses."""
+"""`llmengine verify` on mock servers: outcomes, reports and exit statuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def broken(check: str) -> Behaviour:
 
 
 def deviation(outcome: str) -> str:
-    """A profile that knows one deviation from the rule."""
+    """A profile that has one deviation from the rule."""
     return f"""
 engine = "mine"
 [[deviation]]
@@ -39,7 +39,7 @@ reason = "no created yet"
 
 
 def test_good_server_is_accepted(llmengine: Callable[..., Any]) -> None:
-    """The smoke tier on the reference passes with status 0; the matrix and the sum are printed."""
+    """The smoke tier passes on the reference with status 0; the matrix and the sum are printed."""
     with MockServer() as server:
         ran = llmengine("verify", "--url", server.root_url, "--tier", "smoke")
     checks = select(tier=Tier.SMOKE)
@@ -65,8 +65,8 @@ def test_query_string_of_the_address_is_sent(
     assert {call.query for call in asked} == {"api-version=1"}
 
 
-def test_progress_is_a_line_a_group_on_standard_error(llmengine: Callable[..., Any]) -> None:
-    """Where standard error is no terminal, every group is told when it is done."""
+def test_progress_is_one_line_per_group_on_standard_error(llmengine: Callable[..., Any]) -> None:
+    """If standard error is not a terminal, there is a line for every finished group."""
     with MockServer() as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", "chat.basic")
     first, *groups = ran.err.splitlines()
@@ -75,7 +75,7 @@ def test_progress_is_a_line_a_group_on_standard_error(llmengine: Callable[..., A
 
 
 def test_broken_rule_is_named_and_fails_the_run(llmengine: Callable[..., Any]) -> None:
-    """A server with one rule broken ends the command with 1, and the check stands in the list."""
+    """A server that breaks one rule ends the command with 1, and the list has the check."""
     with MockServer(behaviour=broken(RULE)) as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", "chat.basic")
     assert ran.status == 1
@@ -86,7 +86,7 @@ def test_broken_rule_is_named_and_fails_the_run(llmengine: Callable[..., Any]) -
 def test_json_report_has_every_verdict_and_the_exchange_of_a_failure(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The report names engine and mode, lists the checks, and shows what a failure came from."""
+    """The report has engine, mode, checks and the exchange of each failure."""
     path = tmp_path / "report.json"
     with MockServer(behaviour=broken(RULE)) as server:
         llmengine("verify", "--url", server.root_url, "--check", "chat.basic", "--report", path)
@@ -104,7 +104,7 @@ def test_json_report_has_every_verdict_and_the_exchange_of_a_failure(
 def test_every_report_that_is_asked_for_is_written(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Each in the form that its name says; the page shows the exchange of the failure."""
+    """Each has the form of its name; the page has the exchange of the failure."""
     markdown, page = tmp_path / "report.md", tmp_path / "report.html"
     asked = ("--check", RULE, "--report", markdown, "--report", page)
     with MockServer(behaviour=broken(RULE)) as server:
@@ -116,7 +116,7 @@ def test_every_report_that_is_asked_for_is_written(
 
 
 def test_groups_and_checks_can_be_skipped(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """`--check` takes the groups that reports print, and `--skip` takes groups and checks away."""
+    """`--check` takes the groups in reports, and `--skip` removes groups and checks."""
     path = tmp_path / "report.json"
     with MockServer() as server:
         ran = llmengine(
@@ -130,7 +130,7 @@ def test_groups_and_checks_can_be_skipped(llmengine: Callable[..., Any], tmp_pat
 
 
 def test_level_narrows_the_run(llmengine: Callable[..., Any]) -> None:
-    """`--level required` runs what OpenAI's schema says, and may leave nothing."""
+    """`--level required` runs the rules of OpenAI's schema; an empty selection is possible."""
     required = [c for c in select(ids=["chat.basic"]) if c.level.value == "required"]
     with MockServer() as server:
         url = ("verify", "--url", server.root_url, "--level", "required")
@@ -144,7 +144,7 @@ def test_level_narrows_the_run(llmengine: Callable[..., Any]) -> None:
 def test_check_deeper_than_the_default_tier_can_be_asked_for(
     llmengine: Callable[..., Any],
 ) -> None:
-    """`--check` finds a check of any tier; `--tier` narrows it again."""
+    """`--check` finds a check of any tier; `--tier` limits it again."""
     deep = next(check.id for check in select() if check.tier is Tier.EXTENDED)
     with MockServer() as server:
         found = llmengine("verify", "--url", server.root_url, "--check", deep)
@@ -170,7 +170,7 @@ def test_profile_decides_what_is_accepted(
     status: int,
     outcome: str,
 ) -> None:
-    """A known deviation is accepted; another one, and one that has gone, fail the run."""
+    """A known deviation is accepted; another one, and one that is gone, fail the run."""
     profile = tmp_path / "mine.toml"
     profile.write_text(deviation(known), encoding="utf-8")
     with MockServer(behaviour=behaviour) as server:
@@ -182,7 +182,7 @@ def test_profile_decides_what_is_accepted(
 def test_recording_replays_with_the_same_verdicts(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """What was recorded is replayed when the server is gone: same outcomes, and it says so."""
+    """The replay has the same outcomes without the server, and says what it is."""
     with MockServer(behaviour=broken(RULE)) as server:
         recorded = llmengine(
             "verify", "--url", server.root_url, "--check", "chat.basic", "--cassettes", tmp_path,
@@ -205,7 +205,7 @@ def test_recording_replays_with_the_same_verdicts(
 def test_key_comes_from_the_environment_and_is_not_shown(
     llmengine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The key opens the server, and stands in no output and in no report."""
+    """The server gets the key, and it is in no output and no report."""
     monkeypatch.setenv("LLMENGINE_API_KEY", "sk-very-secret-key")
     path = tmp_path / "report.json"
     with MockServer(api_key="sk-very-secret-key", behaviour=broken(RULE)) as server:
@@ -216,7 +216,7 @@ def test_key_comes_from_the_environment_and_is_not_shown(
 
 
 def test_interrupt_ends_the_run_with_130(command: list[str]) -> None:
-    """Ctrl-C in the middle of a run is no traceback."""
+    """Ctrl-C during a run causes no traceback."""
     slow = Script(faults=repeat(Fault(delay=30)))
     with MockServer() as server:
         url = ["--url", server.root_url, "--check", "chat.basic"]

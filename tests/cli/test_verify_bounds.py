@@ -1,4 +1,4 @@
-"""`llmengine verify` always ends, and what it found until then is kept."""
+"""`llmengine verify` always ends, and keeps the results so far."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, Fault, MockServer, Script
-from llmengine.mock.behaviour import RawReply
+from llmengine.mock import Behaviour, Fault, MockServer, RawReply, Script
 from pytest_llmengine.contract.registry import select
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 GROUP = "chat.basic"
 CHECKS = [check.id for check in select(ids=[GROUP])]
 NEVER = Fault(delay=60)
-KNOCKS = 3  # what is asked before the first check: the models, a version, and one token
+KNOCKS = 3  # the requests before the first check: the models, a version and one token
 
 
 def outcomes(path: Path) -> list[str]:
@@ -32,14 +31,14 @@ def outcomes(path: Path) -> list[str]:
 
 
 def answering(times: int, then: Iterable[Fault | None]) -> Script:
-    """A server that answers the knocks and so many requests more, and then has these faults."""
+    """A server that answers the first requests and so many more, and then has these faults."""
     return Script(faults=chain(repeat(None, KNOCKS + times), then))
 
 
 def test_run_stops_at_a_server_that_no_longer_answers(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """One answer and then none: two checks have no verdict, the rest is listed as not run."""
+    """After one answer, two checks have no outcome and the rest is listed as not run."""
     path = tmp_path / "report.json"
     with MockServer() as server:
         server.play(answering(1, repeat(NEVER)))
@@ -68,7 +67,7 @@ def test_an_answer_in_between_lets_the_run_go_on(llmengine: Callable[..., Any]) 
 
 
 def test_run_has_a_time_of_its_own(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """When the run's time is over the check that ran has no verdict, and the rest is not run."""
+    """When the time is over, the running check has no outcome, and the rest is not run."""
     path = tmp_path / "report.json"
     with MockServer() as server:
         server.play(answering(1, repeat(NEVER)))
@@ -106,7 +105,7 @@ def test_interrupt_keeps_what_was_found(command: list[str], tmp_path: Path, suff
 
 
 def _coded(path: str, body: bytes) -> Behaviour:
-    """A server that says of its answers on a path that they are in gzip."""
+    """A server that claims that its answers on a path are in gzip."""
 
     def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if not call.path.endswith(path):
@@ -118,7 +117,7 @@ def _coded(path: str, body: bytes) -> Behaviour:
 
 
 def test_bad_gzip_is_a_verdict(llmengine: Callable[..., Any]) -> None:
-    """A body that cannot be decoded fails the checks, which say so."""
+    """A body that cannot be decoded fails the checks, and the reason says so."""
     with MockServer(behaviour=_coded("/chat/completions", b"not gzip")) as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", GROUP)
     assert ran.status == 1
@@ -128,8 +127,8 @@ def test_bad_gzip_is_a_verdict(llmengine: Callable[..., Any]) -> None:
     )
 
 
-def test_bad_gzip_of_the_models_is_told_in_one_line(llmengine: Callable[..., Any]) -> None:
-    """Where the first question is answered with nonsense, there is one line, and no traceback."""
+def test_bad_gzip_of_the_models_is_one_line(llmengine: Callable[..., Any]) -> None:
+    """If the first answer cannot be read, there is one line and no traceback."""
     with MockServer(behaviour=_coded("/models", b"not gzip")) as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", GROUP)
     assert ran.status == 2

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, MockServer
-from llmengine.mock.behaviour import RawReply
+from llmengine.mock import Behaviour, MockServer, RawReply
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.profile import shipped_profiles
 from pytest_llmengine.targets.recognition import SERVERS, KnownServer
@@ -32,7 +31,7 @@ def broken(check: str) -> Behaviour:
 def test_a_written_profile_accepts_what_was_seen_and_no_more(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The same server passes with it; one that was mended, or breaks another rule, fails."""
+    """The same server passes with it; one that changed in any rule fails."""
     profile = tmp_path / "mine.toml"
     with MockServer(behaviour=broken(RULE)) as server:
         url = ("verify", "--url", server.root_url, *CHECKS)
@@ -56,7 +55,7 @@ def test_a_written_profile_accepts_what_was_seen_and_no_more(
 
 
 def test_a_profile_is_brought_up_to_date(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """What is gone leaves it, what is new enters it, and what was not looked at stays."""
+    """Old deviations are removed and new ones added; those of checks that did not run stay."""
     profile = tmp_path / "mine.toml"
     rows = "".join(
         f'[[deviation]]\ncheck = "{rule}"\noutcome = "fail"\nversion = "1"\nreason = "my words"\n'
@@ -77,7 +76,7 @@ def test_a_profile_is_brought_up_to_date(llmengine: Callable[..., Any], tmp_path
 
 
 def test_no_profile_is_written_over_another(llmengine: Callable[..., Any], tmp_path: Path) -> None:
-    """A file that is there is refused before a server is asked, and so is one of another kind."""
+    """An existing file is refused before any request, and so is a file of another type."""
     there = tmp_path / "mine.toml"
     there.write_text("# by hand\n", encoding="utf-8")
     for path, words in (
@@ -94,7 +93,7 @@ def test_no_profile_is_written_over_another(llmengine: Callable[..., Any], tmp_p
 def test_what_a_server_says_cannot_break_the_file(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Line breaks, control characters and quotes of an answer stay in their comment or text."""
+    """Line breaks, control characters and quotes of an answer stay in a comment or text."""
     evil = '\n[[deviation]]\nreason = """\x07\x1b[31m\\\ud83e'
 
     def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
@@ -113,7 +112,7 @@ def test_what_a_server_says_cannot_break_the_file(
 
 
 def _like(server: KnownServer, sign: str) -> Behaviour:
-    """A server that shows one sign of a program, and none of the mock's own."""
+    """A server with one sign of a program, and none of the mock's own."""
 
     def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         if server.route and sign == "route" and call.path == server.route[0]:
@@ -145,7 +144,7 @@ SIGNS = [
 def test_a_server_is_recognised_by_each_of_its_signs(
     llmengine: Callable[..., Any], server: KnownServer, sign: str
 ) -> None:
-    """Its name stands in the first line, and what to do about a profile on standard error."""
+    """The first line has its name, and standard error has advice on a profile."""
     with MockServer(behaviour=_like(server, sign)) as mock:
         ran = llmengine("verify", "--url", mock.root_url, "--check", KEPT)
     assert ran.out.startswith(f"live at {mock.base_url}, {server.name} (mock)\n")

@@ -1,7 +1,7 @@
-"""A real Docker for the tests, and in it the image that stands for Ollama's and for vLLM's.
+"""A real Docker for the tests, with an image in place of Ollama's and vLLM's.
 
-A daemon that answers already is used. Where there is none, and this is root, one is started with
-folders of its own. All workers of a run share it, and it ends with the run, however that ends.
+A daemon that answers is used. If none does and the user is root, one is started with folders of its
+own. All workers of a run share it, and it ends with the run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WATCHED = Path(__file__).with_name("watched.sh")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer's shell says of engines is not what a test says."""
+    """Removes the variables of the developer's shell that engines read."""
     for name in list(os.environ):
         if name.startswith(OURS):
             monkeypatch.delenv(name)
@@ -49,7 +49,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _docker_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    """The address of a daemon that has the image; None for the usual one."""
+    """The address of a daemon that has the image; None means the usual one."""
     if find_spec("docker") is None:
         pytest.skip("the docker SDK is missing; run: pip install 'pytest-llmengine[docker]'")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -101,13 +101,13 @@ def _start() -> str:
         pytest.skip(
             "no Docker answers; start it, or for tests as root run: apt-get install -y docker.io"
         )
-    # Addresses of sockets are short, so pytest's own folder will not do.
+    # The address of a socket must be short, so pytest's own folder cannot be used.
     folder = Path(tempfile.mkdtemp(prefix="dockerd-"))
     host = f"unix://{folder}/socket"
     command = [
         *(dockerd, f"--host={host}", f"--pidfile={folder}/pid"),
         *(f"--data-root={folder}/data", f"--exec-root={folder}/exec"),
-        # Ports are published by Docker's proxy alone: the machine's firewall is not touched.
+        # Docker's proxy alone publishes ports, so that the machine's firewall is not changed.
         *("--iptables=false", "--ip6tables=false"),
     ]
     run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
@@ -121,7 +121,7 @@ def _start() -> str:
 
 
 def _build(client: DockerClient) -> None:
-    """Make the image of the mock server; it needs no base, so no registry."""
+    """Make the image of the mock server, which has no base image and so needs no registry."""
     entry = f'ENTRYPOINT ["{Path(sys.executable).resolve()}", "/app/serve.py"]'
     with subprocess.Popen([sys.executable, ROOTFS], stdout=subprocess.PIPE) as tar:
         client.api.import_image_from_stream(
@@ -134,7 +134,7 @@ def _build(client: DockerClient) -> None:
 
 
 def _clean(host: str | None) -> None:
-    """Leave nothing in a Docker that is not ours."""
+    """Remove the tests' images and containers from a Docker that was running before."""
     if host is None:
         with closing(_client(host)) as client:
             client.images.remove(IMAGE, force=True)
@@ -151,7 +151,7 @@ def _within_seconds(seconds: float, true: Callable[[], bool]) -> bool:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine of the test's own, so that what belongs to it can be told from all else."""
+    """An engine of the test, whose name shows which containers are its own."""
 
     name: str
     backend: str
@@ -160,7 +160,7 @@ class Engine:
 
     @property
     def file(self) -> Path:
-        """The engines file that it is in."""
+        """The engines file that has it."""
         assert self.settings.config is not None
         return self.settings.config
 
@@ -174,7 +174,7 @@ class Engine:
 
 @pytest.fixture
 def client(_docker_host: str | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerClient]:
-    """Docker, which is from now on also where the code under test finds it."""
+    """Docker, which the code under test finds too."""
     if _docker_host is not None:
         monkeypatch.setenv("DOCKER_HOST", _docker_host)
     with closing(_client(_docker_host)) as opened:
@@ -190,7 +190,7 @@ def image(client: DockerClient) -> str:
 
 @pytest.fixture
 def contained(client: DockerClient, image: str, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
-    """Makes an engine that runs in a container of the mock's image; none is left after the test."""
+    """Makes an engine that runs in a container of the mock's image, and removes the container."""
     made: list[Engine] = []
 
     def make(backend: str, model: str = "", **options: Any) -> Engine:

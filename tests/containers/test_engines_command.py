@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from llmengine.mock import MockServer, Script
-from llmengine.mock.behaviour import Fault
+from llmengine.mock import Fault, MockServer, Script
 from pytest_llmengine.cli import main
 from pytest_llmengine.targets import open_session
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs the command; gives its status and all that it said."""
+def run_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs the command; returns its status and its output."""
 
     def run(*arguments: object) -> tuple[int, str]:
         capsys.readouterr()
@@ -34,19 +33,19 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
 
 @pytest.mark.docker
 def test_warm_container_stays_until_it_is_stopped(
-    contained: Callable[..., Engine], said: Callable[..., tuple[int, str]]
+    contained: Callable[..., Engine], run_command: Callable[..., tuple[int, str]]
 ) -> None:
-    """It is listed, checked, kept on a second warm-up and used by runs; then it is stopped."""
+    """It is listed, checked, kept by a second warm-up and used by runs; then it is stopped."""
     engine = contained("ollama_api")
     of_file = ("--config", engine.file)
 
-    status, out = said("warmup", engine.name, *of_file)
+    status, out = run_command("warmup", engine.name, *of_file)
     (container,) = engine.containers
     address = out.split()[-1] if "http" not in out else next(w for w in out.split() if "http" in w)
-    listed = said("list", *of_file)[1]
-    checked = said("check", *of_file)
-    again = said("warmup", engine.name, *of_file)
-    other = said("warmup", engine.name, *of_file, "--model", "other")
+    listed = run_command("list", *of_file)[1]
+    checked = run_command("check", *of_file)
+    again = run_command("warmup", engine.name, *of_file)
+    other = run_command("warmup", engine.name, *of_file, "--model", "other")
     with open_session(engine.name, engine.settings) as session:
         used = session.engine.root_url
 
@@ -59,19 +58,19 @@ def test_warm_container_stays_until_it_is_stopped(
     assert (other[0], f"engines stop {engine.name}" in other[1]) == (2, True)
     assert used == address
     assert [c.id for c in engine.containers] == [container.id]
-    assert said("stop", engine.name)[0] == 0
+    assert run_command("stop", engine.name)[0] == 0
     assert not engine.containers
-    assert said("stop", engine.name)[0] == 2
+    assert run_command("stop", engine.name)[0] == 2
 
 
 @pytest.mark.docker
 def test_failed_warmup_leaves_nothing(
-    contained: Callable[..., Engine], said: Callable[..., tuple[int, str]]
+    contained: Callable[..., Engine], run_command: Callable[..., tuple[int, str]]
 ) -> None:
-    """The container's last words come on lines of their own."""
+    """The last log lines of the container are printed, one per line."""
     engine = contained("vllm_api", "dies")
 
-    status, text = said("warmup", engine.name, "--config", engine.file)
+    status, text = run_command("warmup", engine.name, "--config", engine.file)
 
     assert status == 2
     assert "\n  RuntimeError: no kernel image" in text
@@ -86,34 +85,34 @@ def _file(folder: Path, **fields: object) -> Path:
 
 @pytest.mark.parametrize("model", ["mock", ""])
 def test_sleeping_server_is_woken(
-    tmp_path: Path, said: Callable[..., tuple[int, str]], model: str
+    tmp_path: Path, run_command: Callable[..., tuple[int, str]], model: str
 ) -> None:
-    """A server that answers 503 at first is waited for, also where it is to name its model."""
+    """The command waits for a server that answers 503 first, also to get the name of its model."""
     asleep = Script(faults=[Fault(status=503)] * 3)
     with MockServer(script=asleep) as server:
         file = _file(tmp_path, model=model, endpoint=server.root_url)
-        status, text = said("warmup", "cloud", "--config", file)
+        status, text = run_command("warmup", "cloud", "--config", file)
 
     assert (status, server.root_url in text) == (0, True)
     assert len(server.calls) > 3
 
 
 def test_server_that_does_not_wake_is_given_up(
-    tmp_path: Path, said: Callable[..., tuple[int, str]]
+    tmp_path: Path, run_command: Callable[..., tuple[int, str]]
 ) -> None:
-    """The wait has the bound that was given."""
+    """The wait has the given limit."""
     with MockServer(script=Script(faults=[Fault(status=503)] * 1000)) as server:
         file = _file(tmp_path, model="mock", endpoint=server.root_url)
-        status, text = said("warmup", "cloud", "--config", file, "--startup-timeout", 0.2)
+        status, text = run_command("warmup", "cloud", "--config", file, "--startup-timeout", 0.2)
 
     assert status == 2
     assert "did not wake within 0.2 s" in text
 
 
 def test_check_fails_if_one_engine_does_not_answer(
-    tmp_path: Path, said: Callable[..., tuple[int, str]]
+    tmp_path: Path, run_command: Callable[..., tuple[int, str]]
 ) -> None:
-    """One engine that does not answer fails the command; a sleeping one is not waited for."""
+    """One such engine fails the command; a sleeping one is not waited for."""
     with MockServer() as good, MockServer(script=Script(faults=[Fault(status=503)] * 99)) as asleep:
         entries = [
             {"name": "good", "backend": "openai_compatible", "endpoint": good.root_url},
@@ -122,8 +121,8 @@ def test_check_fails_if_one_engine_does_not_answer(
         ]
         file = tmp_path / "engines.yaml"
         file.write_text(yaml.safe_dump([e | {"model": "mock", "cold_start": 60} for e in entries]))
-        status, text = said("check", "--config", file)
-        alone = said("check", "good", "--config", file)
+        status, text = run_command("check", "--config", file)
+        alone = run_command("check", "good", "--config", file)
 
     lines = text.splitlines()
     assert status == 1
@@ -135,14 +134,14 @@ def test_check_fails_if_one_engine_does_not_answer(
 
 
 def test_list_says_where_addresses_come_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[..., tuple[int, str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Callable[..., tuple[int, str]]
 ) -> None:
-    """Every engine has a row, also without Docker, which is said once."""
+    """Every engine has a row; a missing Docker is mentioned once."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9999")
     file = _file(tmp_path, model="m", endpoint="http://example.org:1")
 
-    bare, of_file = said("list")[1], said("list", "--config", file)[1]
+    bare, of_file = run_command("list")[1], run_command("list", "--config", file)[1]
 
     rows = {line.split()[0]: " ".join(line.split()) for line in bare.splitlines()}
     assert rows["ollama_api"] == "ollama_api ollama_api http://127.0.0.1:9999 OLLAMA_HOST - none"
@@ -161,11 +160,11 @@ def test_list_says_where_addresses_come_from(
         (["check"], "name the engines, or give an engines file"),
     ],
 )
-def test_what_cannot_be_is_told(
-    said: Callable[..., tuple[int, str]], arguments: list[str], words: str
+def test_invalid_arguments(
+    run_command: Callable[..., tuple[int, str]], arguments: list[str], words: str
 ) -> None:
     """One line says what is wrong."""
-    status, text = said(*arguments)
+    status, text = run_command(*arguments)
 
     assert status == 2
     assert words in text

@@ -1,4 +1,4 @@
-"""Images pulled from a real registry, which is a few lines on loopback."""
+"""Images pulled from a registry on loopback, which is a few lines long."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 @dataclass
 class Registry:
-    """One image behind the registry's API; without its layer a pull begins and fails."""
+    """One image behind the API of a registry; without its layer a pull starts and fails."""
 
     blobs: dict[str, bytes]
     manifest: bytes
@@ -61,7 +61,7 @@ def _blob(data: bytes, media_type: str) -> dict[str, Any]:
 
 @pytest.fixture
 def registry() -> Registry:
-    """An image of one layer, which is an empty tar that no other pull has brought."""
+    """An image of one layer, an empty tar that no other pull has fetched."""
     tar = bytes(10240)
     layer = gzip.compress(tar)
     rootfs = {"type": "layers", "diff_ids": [_digest(tar)]}
@@ -81,7 +81,7 @@ def registry() -> Registry:
 def name(
     client: DockerClient, registry: Registry, raw_server: Callable[[Any], RawServer]
 ) -> Iterator[str]:
-    """The image's name in that registry; the image is gone after the test."""
+    """The image's name in that registry; the image is removed after the test."""
     server = raw_server(registry)
     yield f"{server.url.removeprefix('http://')}/tests/empty:{TAG}"
     for image in client.images.list(filters={"reference": "127.0.0.1:*/tests/empty"}):
@@ -89,7 +89,7 @@ def name(
 
 
 def test_image_is_pulled_once_with_progress(client: DockerClient, name: str) -> None:
-    """A pull tells its bytes; an image that is here is not pulled again."""
+    """A pull reports its bytes; a local image is not pulled again."""
     told: list[tuple[str, int, int]] = []
 
     pulled = image_named(client, name, lambda *progress: told.append(progress))
@@ -102,7 +102,7 @@ def test_image_is_pulled_once_with_progress(client: DockerClient, name: str) -> 
 def test_pull_that_breaks_off_is_an_error(
     client: DockerClient, registry: Registry, name: str
 ) -> None:
-    """An error line in the stream of a pull that had begun is not passed over."""
+    """An error line in the stream of a started pull is noticed."""
     del registry.blobs[registry.layer]
 
     with pytest.raises(ContainerError, match="cannot be pulled") as raised:
@@ -112,7 +112,7 @@ def test_pull_that_breaks_off_is_an_error(
 
 
 def test_unknown_image_is_refused_at_once(client: DockerClient, name: str) -> None:
-    """A registry without the image is quoted; nothing is tried again."""
+    """The error quotes the registry; nothing is retried."""
     unknown = name.replace(f":{TAG}", ":2")
 
     with pytest.raises(ContainerError) as raised:

@@ -1,4 +1,4 @@
-"""What can be said of a container, and what is refused before Docker is asked."""
+"""The options of a container, and what is refused before Docker is asked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _config(backend: str = "vllm_api", **docker: Any) -> EngineConfig:
 
 
 def test_official_images_are_pinned() -> None:
-    """Without an option the image is the official one, with a version."""
+    """By default the image is the official one, with a version."""
     ollama = spec_of(EngineConfig(backend="ollama_api", model=""))
     vllm = spec_of(EngineConfig(backend="vllm_api", model=""), gpus="all")
 
@@ -31,7 +31,7 @@ def test_official_images_are_pinned() -> None:
 
 
 def test_run_goes_over_the_engines_file() -> None:
-    """What a run is told counts more than what the file says."""
+    """An option of the run wins over the file."""
     config = _config(image="of-the-file", gpus="1", startup_timeout=5)
     filed = spec_of(config)
     told = spec_of(config, image="of-the-run", gpus="all", startup_timeout=9)
@@ -52,7 +52,7 @@ def test_run_goes_over_the_engines_file() -> None:
     ],
 )
 def test_fingerprint_is_of_what_answers(change: dict[str, Any], same: bool) -> None:
-    """Containers that would answer otherwise are told apart."""
+    """Containers that would answer differently have different fingerprints."""
     base = spec_of(_config(image="i"))
 
     assert (spec_of(_config(**{"image": "i"} | change)).fingerprint == base.fingerprint) == same
@@ -85,8 +85,8 @@ def test_gpus_are_written_as_for_docker_run(gpus: str, asked: dict[str, Any]) ->
         ({}, "vllm/vllm-openai:v0.32.0 needs a GPU"),
     ],
 )
-def test_wrong_options_are_told_without_docker(tmp_path: Path, docker: Any, words: str) -> None:
-    """What cannot be is refused in one line, before anything is started."""
+def test_wrong_options_are_refused_without_docker(tmp_path: Path, docker: Any, words: str) -> None:
+    """An invalid option is a one-line error before anything is started."""
     file = tmp_path / "engines.yaml"
     entry = {"name": "mine", "backend": "vllm_api", "model": "m", "options": {"docker": docker}}
     file.write_text(yaml.safe_dump([entry]))
@@ -105,7 +105,7 @@ def test_wrong_options_are_told_without_docker(tmp_path: Path, docker: Any, word
         ("ollama_api", "http://127.0.0.1:9", "leave one of the two out"),
     ],
 )
-def test_container_that_makes_no_sense(backend: str, url: str | None, words: str) -> None:
+def test_invalid_combinations(backend: str, url: str | None, words: str) -> None:
     """A backend without a container, and an address beside one."""
     settings = Settings(engines=(backend,), url=url, mode=Mode.DOCKER)
 
@@ -125,8 +125,10 @@ def test_container_that_makes_no_sense(backend: str, url: str | None, words: str
         ("nonsense", "does not answer at nonsense"),
     ],
 )
-def test_no_docker_is_told_at_once(monkeypatch: pytest.MonkeyPatch, host: str, words: str) -> None:
-    """Where Docker is not, or not here, one line says so, and what to do."""
+def test_missing_docker_is_an_error_at_once(
+    monkeypatch: pytest.MonkeyPatch, host: str, words: str
+) -> None:
+    """If Docker is missing or not running, one line says so, and what to do."""
     monkeypatch.setenv("DOCKER_HOST", host)
 
     with pytest.raises(ContainerError) as raised, docker_engine():

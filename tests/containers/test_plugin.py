@@ -24,7 +24,7 @@ def test_hello(engine):
 def test_recording_of_a_container_says_so(
     contained: Callable[..., Engine], pytester: pytest.Pytester, image: str
 ) -> None:
-    """A container can be recorded; its replay needs no Docker, and names the image."""
+    """A container can be recorded; the replay needs no Docker and names the image."""
     engine = contained("ollama_api")
     pytester.makepyfile(test_hello=_HELLO)
     aimed = (f"--engine={engine.name}", f"--engine-config={engine.file}")
@@ -90,7 +90,7 @@ def test_contract_on_a_container(
 def test_wrong_options_end_the_run(
     pytester: pytest.Pytester, arguments: list[str], words: str
 ) -> None:
-    """What cannot be is told before any test runs."""
+    """An invalid option is an error before any test runs."""
     pytester.makepyfile(_HELLO)
 
     result = pytester.runpytest_inprocess(*arguments)
@@ -102,7 +102,7 @@ def test_wrong_options_end_the_run(
 def test_startup_timeout_of_the_environment(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong number is named with its variable."""
+    """The error of a wrong number names its variable."""
     monkeypatch.setenv("LLMENGINE_STARTUP_TIMEOUT", "soon")
     pytester.makepyfile(_HELLO)
 
@@ -113,6 +113,6 @@ def test_startup_timeout_of_the_environment(
 
 
 def test_image_without_a_container_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """An image that nothing would be run from is not passed over."""
+    """An image from which nothing would run is an error."""
     assert main(["verify", "--engine", "ollama_api", "--image", "i"]) == 2
     assert "goes with --mode docker" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""One container a run: shared by its workers, removed at its end, or by the next run."""
+"""One container per run: its workers share it, and its end or the next run removes it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_both_workers_answer(engine, place):
 
 @contextmanager
 def _other_run(engine: Engine) -> Iterator[subprocess.Popen[str]]:
-    """Another process with a run of its own, once its engine answers."""
+    """Another process with a run of its own, when its engine answers."""
     with subprocess.Popen(
         [sys.executable, "-c", _RUN, engine.name, str(engine.file)],
         stdin=subprocess.PIPE,
@@ -76,7 +76,7 @@ def _other_run(engine: Engine) -> Iterator[subprocess.Popen[str]]:
 
 
 def _is_gone(client: DockerClient, owner: Owner) -> bool:
-    """Whether no container of the run is left; one may be on its way out by another's sweep."""
+    """Whether no container of the run is left; another run may be removing one."""
     deadline = time.monotonic() + 20
     while containers_with(client, {labels.RUN: owner.run}) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -86,7 +86,7 @@ def _is_gone(client: DockerClient, owner: Owner) -> bool:
 def test_killed_run_is_cleaned_up_by_the_next(
     contained: Callable[..., Engine], client: DockerClient
 ) -> None:
-    """Kill -9 leaves a container and a folder; the next run, of another engine, removes them."""
+    """Kill -9 leaves a container and a folder, which the next run of another engine removes."""
     killed, next_one = contained("vllm_api"), contained("vllm_api", "other")
 
     with _other_run(killed) as process:
@@ -107,7 +107,7 @@ def test_killed_run_is_cleaned_up_by_the_next(
 def test_living_runs_are_left_alone(
     contained: Callable[..., Engine], client: DockerClient, image: str
 ) -> None:
-    """A run removes neither the container of another one that lives, nor one that is not ours."""
+    """A run removes neither a container of a run that lives nor one of another program."""
     living, next_one = contained("vllm_api"), contained("vllm_api", "other")
     foreign = client.containers.create(image, ["--model", "foreign"])
     try:
@@ -131,10 +131,10 @@ def test_living_runs_are_left_alone(
     ],
     ids=["dead", "number used again", "other machine", "other start, running"],
 )
-def test_who_is_dead(
+def test_containers_of_dead_owners(
     client: DockerClient, image: str, change: dict[str, object], stays: bool
 ) -> None:
-    """Only what this machine knows to be dead is removed."""
+    """Only containers whose owner is known to be dead are removed."""
     owner = replace(Owner.here(), **change)
     left = client.containers.run(
         image, ["--model", "sleeps"], labels=owner.to_labels(), detach=True
@@ -150,7 +150,7 @@ def test_who_is_dead(
 
 
 def test_containers_of_an_earlier_start_of_the_machine(client: DockerClient, image: str) -> None:
-    """After a restart a container stands still, and its owner's number means nothing."""
+    """After a restart the containers have stopped, and process ids mean nothing."""
     owner = replace(Owner.here(), boot="an earlier start")
     left = client.containers.run(image, ["--model", "dies"], labels=owner.to_labels(), detach=True)
     left.wait()
@@ -163,7 +163,7 @@ def test_containers_of_an_earlier_start_of_the_machine(client: DockerClient, ima
 def test_workers_share_one_container(
     contained: Callable[..., Engine], pytester: pytest.Pytester
 ) -> None:
-    """Both workers of pytest-xdist get one address, and the run's end removes the container."""
+    """Both workers of pytest-xdist get one address; the run's end removes the container."""
     engine = contained("vllm_api")
     pytester.makepyfile(_TESTS)
 
@@ -179,7 +179,7 @@ def test_workers_share_one_container(
 
 
 def test_failure_is_shared_too(tmp_path: Path) -> None:
-    """What the first process failed with, the others are told without trying again."""
+    """Later processes get the error of the first one without another attempt."""
     tried = []
 
     def start() -> ContainerServer:
@@ -193,8 +193,8 @@ def test_failure_is_shared_too(tmp_path: Path) -> None:
     assert len(tried) == 1
 
 
-def test_start_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:
-    """A process that ended while it started leaves the others to try."""
+def test_interrupted_start_is_repeated(tmp_path: Path) -> None:
+    """If a process ends during its start, another one tries."""
 
     def interrupted() -> ContainerServer:
         raise KeyboardInterrupt
@@ -208,7 +208,7 @@ def test_start_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_run_without_containers_ends_without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that started nothing does not ask for Docker at its end."""
+    """A run that started no container does not call Docker at its end."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
 
     end_run(Owner.here())

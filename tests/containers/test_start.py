@@ -1,4 +1,4 @@
-"""Containers that start, and those that do not."""
+"""Containers that start, and those that fail to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.docker
 def test_engine_in_a_container_answers(
     contained: Callable[..., Engine], image: str, backend: str, server: str, model: str
 ) -> None:
-    """The engine answers from its image, is described by it, and is gone at the end."""
+    """The engine answers from its image, has its description, and is removed at the end."""
     engine = contained(backend)
     told: list[str] = []
 
@@ -46,7 +46,7 @@ def test_engine_in_a_container_answers(
 
 
 def test_server_that_is_busy_at_first_is_waited_for(contained: Callable[..., Engine]) -> None:
-    """A 503 is no answer and no end: readiness is an answered token."""
+    """A 503 is neither an answer nor an end: the server is ready when it answers one token."""
     engine = contained("vllm_api", "wakes")
 
     with open_session(engine.name, engine.settings) as session:
@@ -78,7 +78,7 @@ def test_container_that_fails_says_why(
     options: dict[str, Any],
     words: list[str],
 ) -> None:
-    """The error has the reason and the container's last lines, and nothing is left running."""
+    """The error has the reason and the last log lines, and no container is left running."""
     engine = contained(backend, model, **options)
 
     with pytest.raises(TargetError) as raised, open_session(engine.name, engine.settings):
@@ -90,7 +90,7 @@ def test_container_that_fails_says_why(
 
 
 def test_image_that_cannot_be_pulled(contained: Callable[..., Engine]) -> None:
-    """Docker's own reason comes at once."""
+    """The error has Docker's reason, at once."""
     engine = contained("ollama_api", image="127.0.0.1:9/nothing/here:1")
 
     with pytest.raises(TargetError) as raised, open_session(engine.name, engine.settings):
@@ -103,7 +103,7 @@ def test_image_that_cannot_be_pulled(contained: Callable[..., Engine]) -> None:
 def test_container_is_as_wanted_and_no_more(
     contained: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its command, variables, port and volume are as documented; no GPU is given unasked."""
+    """Command, variables, port and volume are as documented; without a request there is no GPU."""
     monkeypatch.setenv("HF_TOKEN", "hf-not-a-real-one")
     engine = contained(
         "vllm_api", "tiny", args=["--max-model-len", 2048], env={"HF_TOKEN": None, "A": 1}
@@ -139,7 +139,7 @@ def test_gpus_that_docker_does_not_have(contained: Callable[..., Engine]) -> Non
 def test_server_that_dies_later_is_an_error_of_its_engine(
     contained: Callable[..., Engine],
 ) -> None:
-    """A container that is stopped in the middle of a run is not started again in silence."""
+    """A container that stops during a run is not silently started again."""
     engine = contained("vllm_api")
 
     with open_session(engine.name, engine.settings) as session:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, MockServer
-from llmengine.mock.behaviour import RawReply
+from llmengine.mock import Behaviour, MockServer, RawReply
+from pytest_llmengine.contract import Target
 from pytest_llmengine.contract.mutants.registry import Mutant, mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import Check, Level, Tier, catalogue
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ NO_CLAIMS = Profile("mock")
 
 
 def _param(check: Check, value: object = None, suffix: str = "") -> Any:
-    """A check, or its mutant, which is skipped where the client that it drives is missing."""
+    """A check or its mutant, which is skipped if its client library is missing."""
     skip = pytest.mark.skipif(bool(check.missing), reason=check.missing)
     return pytest.param(value or check, id=f"{check.id}{suffix}", marks=skip)
 
@@ -44,14 +43,14 @@ def _target(server: MockServer) -> Target:
 
 @pytest.fixture(scope="module")
 def reference() -> Iterator[Target]:
-    """The unmutated mock, which asks for a key."""
+    """The unchanged mock server, which asks for a key."""
     with MockServer(api_key=KEY) as server, _target(server) as target:
         yield target
 
 
 @each_check
 def test_the_reference_passes(check: Check, reference: Target) -> None:
-    """The unmutated mock server keeps every rule."""
+    """The unchanged mock server keeps every rule."""
     result = run_check(check, reference, NO_CLAIMS)
     assert (result.outcome, result.reason) == (Outcome.PASS, "")
 
@@ -70,11 +69,11 @@ def test_the_mutant_is_killed(mutant: Mutant) -> None:
 
 @each_check
 def test_the_check_has_a_mutant(check: Check) -> None:
-    """A check that nothing can kill does not enter the catalogue."""
+    """Every check has a mutant that it must fail on."""
     assert check.id in {m.check for m in MUTANTS}
 
 
-def test_every_mutant_is_of_a_check_and_told_apart_by_its_name() -> None:
+def test_every_mutant_has_a_check_and_its_own_name() -> None:
     """A mutant names an existing check, and no two mutants of a check have the same name."""
     assert {m.check for m in MUTANTS} <= set(CHECKS)
     names = Counter((m.check, m.behaviour.name) for m in MUTANTS)
@@ -84,7 +83,7 @@ def test_every_mutant_is_of_a_check_and_told_apart_by_its_name() -> None:
 def _answering(
     name: str, status: int, body: bytes | Callable[[bytes], bytes], kind: str = "application/json"
 ) -> Behaviour:
-    """A server with one answer to everything; a function makes it of the request's body."""
+    """A server with one answer to every request; a function makes it from the request's body."""
 
     def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
         data = body(call.body) if callable(body) else body
@@ -129,13 +128,13 @@ MONOTONOUS = [
 
 @pytest.fixture(scope="module", params=MONOTONOUS, ids=lambda behaviour: behaviour.name)
 def monotonous(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A server that has one answer to everything."""
+    """A server that gives one answer to every request."""
     with MockServer(behaviour=request.param) as server, _target(server) as target:
         yield target
 
 
 def test_a_server_with_one_answer_keeps_no_rule(monotonous: Target) -> None:
-    """A server that says the same to everything passes no check, and breaks none.
+    """A server with the same answer to every request passes no check, and breaks none.
 
     None of its outcomes is accepted, so a run on it fails as a whole.
     """
@@ -157,7 +156,7 @@ def test_the_row_is_complete(check: Check) -> None:
 
 
 def test_the_mutants_of_a_group_stand_in_a_file_of_its_name() -> None:
-    """Who reads checks/err.py finds in mutants/err.py what kills them."""
+    """The mutants of checks/err.py are in mutants/err.py."""
     package = resources.files("pytest_llmengine.contract")
     files = {path.name for path in (package / "mutants").iterdir()}
     groups = {f"{check.group.replace('.', '_')}.py" for check in CHECKS.values()}

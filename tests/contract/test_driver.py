@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock import MockServer
-from pytest_llmengine.contract.driver import Driver, Package
-from pytest_llmengine.contract.outcomes import Outcome, Unmeasured, fail
+from pytest_llmengine.contract import Driver, Package, Target, Unmeasured, fail
+from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
 from pytest_llmengine.contract.runner import CheckResult, run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +54,7 @@ def test_only_a_minimum_version_is_read(text: str) -> None:
 
 
 class Recorder(Driver):
-    """Records what happens to it."""
+    """Records the calls that it gets."""
 
     events: list[str]
 
@@ -86,7 +85,7 @@ def _run(target: Target, run: CheckFunction, driver: type[Driver]) -> CheckResul
 
 
 def test_a_check_gets_its_driver_which_is_closed_after_it(target: Target) -> None:
-    """The driver stands in place of the target, and is made for one check."""
+    """The driver takes the place of the target, and is made for one check."""
 
     def run(driver: Recorder) -> None:
         assert driver.models() == 200

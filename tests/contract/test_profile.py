@@ -1,4 +1,4 @@
-"""Profiles: what they hold, and what their errors say."""
+"""Profiles: their contents and their errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.types.request import Capability
+from llmengine import Capability
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import (
     Deviation,
@@ -37,7 +37,7 @@ ROW = '[[deviation]]\ncheck = "err.shape"\nversion = "1"\nreason = "r"\n'
 
 
 def test_a_profile_holds_claims_and_deviations() -> None:
-    """Everything that the file says is in the profile."""
+    """The profile has everything in the file."""
     profile = parse_profile(GOOD, source="tiny.toml")
     assert profile.engine == "tiny"
     assert profile.capabilities == {Capability.STREAMING, Capability.N}
@@ -70,7 +70,7 @@ def test_a_profile_holds_claims_and_deviations() -> None:
     ],
 )
 def test_a_wrong_profile_says_where_and_what(text: str, words: list[str]) -> None:
-    """The error names the file, the entry, the field, and what would be right."""
+    """The error has the file, the entry, the field and what would be right."""
     with pytest.raises(ProfileError) as caught:
         parse_profile(text, source="tiny.toml")
     for word in ("tiny.toml", *words):
@@ -79,21 +79,21 @@ def test_a_wrong_profile_says_where_and_what(text: str, words: list[str]) -> Non
 
 @pytest.mark.parametrize(("package", "shows"), [("pytest>=8.0", True), ("pytest>=99.0", False)])
 def test_a_deviation_may_show_with_one_version_of_a_client(package: str, shows: bool) -> None:
-    """A deviation that a client library shows counts where that version is installed."""
+    """A deviation of a client library counts if that version is installed."""
     row = f'{ROW}outcome = "fail"\npackage = "{package}"'
     profile = parse_profile(row, source="tiny.toml")
     assert (profile.deviation("err.shape") is not None) is shows
 
 
 def test_a_profile_of_the_users_own_is_read(tmp_path: Path) -> None:
-    """A file by its path reads as a shipped one does."""
+    """A path to a file works like the name of a shipped profile."""
     path = tmp_path / "tiny.toml"
     path.write_text(GOOD)
     assert read_profile(path) == parse_profile(GOOD, source="tiny.toml")
 
 
 def test_an_engine_without_a_profile_claims_everything() -> None:
-    """An engine that nobody described has no excuse."""
+    """No deviation is accepted for such an engine."""
     profile = load_profile("nobody-knows-it")
     assert profile.capabilities == frozenset(Capability)
     assert profile.deviations == {}

@@ -1,4 +1,4 @@
-"""The recordings of this project bear out the profiles that it ships."""
+"""The shipped profiles agree with the recordings of this project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONLY_LIVE = "run it live to know"
 
 @pytest.mark.parametrize("engine", ["embedded", "vllm_api"])
 def test_every_deviation_is_seen_in_a_recording(engine: str) -> None:
-    """No entry rests on hearsay; those about connections cannot be seen through a recorder."""
+    """Every entry has a recording, except for those about connections, which a recorder hides."""
     deviant = [catalogue()[id_] for id_ in load_profile(engine).deviations]
     settings = Settings(engines=(engine,), mode=Mode.REPLAY, cassettes=CASSETTES)
 

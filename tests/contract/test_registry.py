@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.types.request import Capability
+from llmengine import Capability
 from pytest_llmengine import contract
-from pytest_llmengine.contract.driver import Driver
+from pytest_llmengine.contract import Driver, RuleError, Target, check
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import (
     Level,
-    RuleError,
     Tier,
     catalogue,
-    check,
     forget_rules,
     read_rules,
     reserved_prefixes,
     select,
 )
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What came back over the wire, read: events, envelopes, and the ends of a check they lead to."""
+"""How replies are read: events, error envelopes and the outcomes that they cause."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import json
 import httpx
 import pytest
 
-from pytest_llmengine.contract.outcomes import Fail, Refused
-from pytest_llmengine.contract.reply import Chunk, Event, Reply, parse_events
+from pytest_llmengine.contract import Refused, Reply
+from pytest_llmengine.contract.outcomes import Fail
+from pytest_llmengine.contract.reply import Chunk, Event, parse_events
 
 DONE = b"data: [DONE]\n\n"
 
 
 def reply(body: bytes | object, status: int = 200, *, cut: bool = False, kind: str = "") -> Reply:
-    """A reply that came in one chunk; anything but bytes is sent as JSON."""
+    """A reply of one chunk; a body other than bytes is sent as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = httpx.Headers({"content-type": kind})
     return Reply("POST", "/chat/completions", status, headers, (Chunk(0.0, data),), cut)
@@ -51,7 +52,7 @@ def test_events_follow_the_grammar(body: bytes, events: list[Event]) -> None:
 
 
 def test_the_body_is_its_chunks_joined() -> None:
-    """Bytes cut inside a character read as one text again."""
+    """Bytes that were split inside a character are one text again."""
     data = "data: 🦊".encode()
     chunks = (Chunk(0.1, data[:8]), Chunk(0.2, data[8:]))
     assert Reply("GET", "/", 200, httpx.Headers(), chunks).text == "data: 🦊"
@@ -63,7 +64,7 @@ def test_the_content_type_is_bare_and_in_lower_case() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"oops", b"[1]", b'"text"', b"null"])
-def test_a_body_that_is_no_object_fails(body: bytes) -> None:
+def test_a_body_that_is_not_an_object_fails(body: bytes) -> None:
     """A 200 whose body is not a JSON object fails the check, with the body in the reason."""
     with pytest.raises(Fail, match=r"POST /chat/completions: the body is not") as end:
         reply(body).success()
@@ -71,7 +72,7 @@ def test_a_body_that_is_no_object_fails(body: bytes) -> None:
 
 
 def test_a_long_body_is_quoted_in_part() -> None:
-    """A reason stays readable when the body is not."""
+    """The reason stays short."""
     with pytest.raises(Fail) as end:
         reply(b"x" * 100_000).success()
     assert len(str(end.value)) < 500
@@ -85,7 +86,7 @@ def test_success_is_a_200(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 501])
-def test_a_no_in_words_is_a_refusal(status: int) -> None:
+def test_an_error_with_a_message_is_a_refusal(status: int) -> None:
     """A 4xx or 501 with a message ends the check as refused, whole or streamed."""
     refusing = reply({"error": {"message": "not supported"}}, status)
     for ask in (refusing.success_or_refused, refusing.objects_or_refused):
@@ -97,7 +98,7 @@ def test_a_no_in_words_is_a_refusal(status: int) -> None:
     ("body", "status"),
     [(b"", 400), ({}, 400), ({"error": {"message": ""}}, 404), ({"error": {"message": "no"}}, 500)],
 )
-def test_a_no_without_words_is_a_failure(body: object, status: int) -> None:
+def test_an_error_without_a_message_is_a_failure(body: object, status: int) -> None:
     """A 4xx without a message, and a 500 with one, fail the check."""
     refusing = reply(body, status)
     for ask in (refusing.success_or_refused, refusing.objects_or_refused):
@@ -122,13 +123,13 @@ def test_a_no_without_words_is_a_failure(body: object, status: int) -> None:
         (b"", ""),
     ],
 )
-def test_error_words_are_found_in_every_envelope(body: object, words: str) -> None:
-    """OpenAI's, Ollama's, SGLang's and FastAPI's envelopes all yield their message."""
+def test_message_is_found_in_every_envelope(body: object, words: str) -> None:
+    """The envelopes of OpenAI, Ollama, SGLang and FastAPI all give their message."""
     assert reply(body, 400).error_message == words
 
 
 def test_objects_are_the_events_without_done() -> None:
-    """The JSON objects of a stream come in order, [DONE] left out."""
+    """The JSON objects of a stream come in order, without ``[DONE]``."""
     assert reply(b'data: {"a": 1}\n\ndata: {"a": 2}\n\n' + DONE).objects() == [{"a": 1}, {"a": 2}]
 
 
@@ -149,6 +150,6 @@ def test_a_broken_stream_fails(body: bytes, reason: str) -> None:
 
 
 def test_a_cut_stream_fails() -> None:
-    """A stream whose connection broke fails the check, though all its events be whole."""
+    """A stream whose connection broke fails the check, even if all its events are whole."""
     with pytest.raises(Fail, match="broke in mid-stream"):
         reply(b'data: {"a": 1}\n\n' + DONE, cut=True).objects()

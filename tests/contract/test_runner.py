@@ -1,4 +1,4 @@
-"""What a check's end comes to, alone and against a profile."""
+"""The outcome of a check, without a profile and with one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.types.request import Capability
-from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome, Refused, Unmeasured
+from llmengine import Capability
+from pytest_llmengine.contract import Refused, Target, Unmeasured
+from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome
 from pytest_llmengine.contract.profile import Deviation, Profile
 from pytest_llmengine.contract.registry import Check, Level, Tier
 from pytest_llmengine.contract.runner import CheckResult, run_check
-from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ NEEDS_TOOLS = frozenset({Capability.TOOLS})
 
 @pytest.fixture
 def target() -> Iterator[Target]:
-    """A target that nothing answers at."""
+    """A target at which no server answers."""
     with Target(NOWHERE, "none") as target:
         yield target
 
@@ -58,13 +58,13 @@ def _run(target: Target, error: Exception | None, profile: Profile) -> CheckResu
 def test_a_verdict_is_the_outcome(
     target: Target, error: Exception | None, outcome: Outcome, failed: bool
 ) -> None:
-    """The verdict that a check ends with is its outcome, and says whether the run failed."""
+    """The result has the outcome with which the check ended, and says whether the run failed."""
     result = _run(target, error, Profile("engine"))
     assert (result.outcome, result.failed) == (outcome, failed)
     assert result.reason == ("" if error is None else "no")
 
 
-def test_a_check_that_breaks_is_no_verdict(target: Target) -> None:
+def test_a_check_that_breaks_is_an_error(target: Target) -> None:
     """An exception of the check's own code is an error, never a failed rule."""
     result = _run(target, KeyError("choices"), Profile("engine"))
     assert result.outcome is Outcome.ERROR
@@ -72,8 +72,8 @@ def test_a_check_that_breaks_is_no_verdict(target: Target) -> None:
     assert result.failed
 
 
-def test_a_server_that_is_not_there_is_no_verdict(target: Target) -> None:
-    """Where nothing answers, no rule is broken."""
+def test_a_server_that_is_not_there_is_an_error(target: Target) -> None:
+    """If no server answers, no rule is broken."""
 
     def rule(target: Target) -> None:
         """A rule."""
@@ -91,7 +91,7 @@ def test_a_server_that_is_not_there_is_no_verdict(target: Target) -> None:
 def test_a_refusal_is_fair_without_the_capability(
     target: Target, claims: frozenset[Capability], failed: bool
 ) -> None:
-    """Refusing what the engine never claimed does not fail the run."""
+    """A refusal of what the engine does not claim does not fail the run."""
     check = _ending_in(Refused("no tools"), NEEDS_TOOLS)
     result = run_check(check, target, Profile("engine", capabilities=claims))
     assert (result.outcome, result.failed) == (Outcome.REFUSED, failed)
@@ -99,7 +99,7 @@ def test_a_refusal_is_fair_without_the_capability(
 
 @pytest.mark.parametrize("error", [Fail("n is 1"), Ignored("n is 1"), Refused("n is 1")])
 def test_a_known_deviation_deviates(target: Target, error: Fail | Ignored | Refused) -> None:
-    """What the profile knows does not fail the run, and tells what is known and what was seen."""
+    """A deviation of the profile does not fail the run; the result has it and what was seen."""
     result = _run(target, error, _known(error.outcome))
     assert (result.outcome, result.failed) == (Outcome.DEVIATES, False)
     for part in ("it never did", "engine 1.0", "n is 1"):
@@ -107,7 +107,7 @@ def test_a_known_deviation_deviates(target: Target, error: Fail | Ignored | Refu
 
 
 def test_a_deviation_that_is_gone_fails(target: Target) -> None:
-    """A profile that lists what no longer applies fails, and says to remove the entry."""
+    """The result says to remove the entry from the profile."""
     result = _run(target, None, _known(Outcome.IGNORED))
     assert (result.outcome, result.failed) == (Outcome.FAIL, True)
     assert "is gone; remove it" in result.reason
@@ -115,7 +115,7 @@ def test_a_deviation_that_is_gone_fails(target: Target) -> None:
 
 
 def test_a_deviation_that_depends_on_the_server_may_be_gone(target: Target) -> None:
-    """What another flag or template mends is a pass there, and still excused where it is not."""
+    """If another flag or template fixes it, it passes there, and is still accepted elsewhere."""
     deviation = Deviation("a.rule", Outcome.FAIL, "engine 1.0", "no id", depends_on="--ids")
     profile = Profile("engine", deviations={"a.rule": deviation})
     assert _run(target, None, profile).outcome is Outcome.PASS
@@ -126,7 +126,7 @@ def test_a_deviation_that_depends_on_the_server_may_be_gone(target: Target) -> N
 def test_another_outcome_than_the_known_one_stands(
     target: Target, error: Fail | Unmeasured
 ) -> None:
-    """A deviation excuses the outcome that it names and no other."""
+    """A deviation allows only the outcome that it names."""
     result = _run(target, error, _known(Outcome.IGNORED))
     assert result.outcome is error.outcome
     assert str(error) in result.reason

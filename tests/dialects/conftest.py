@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import SamplingParams
 from llmengine.types.request import ChatRequest
-from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.errors import failure
-from llmengine.types import secrets
-from llmengine.types.errors import (
+from llmengine import (
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
@@ -22,6 +20,8 @@ from llmengine.types.errors import (
     RateLimitError,
     UnexpectedResponseError,
 )
+from llmengine.dialects.errors import failure
+from llmengine.types import secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

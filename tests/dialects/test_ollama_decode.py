@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.ollama import OllamaChat
-from llmengine.types.errors import (
+from llmengine import (
+    Delta,
     InternalServerError,
+    LLMOutput,
     StreamIncompleteError,
+    ToolCall,
     UnexpectedResponseError,
+    Usage,
 )
-from llmengine.types.outputs import Delta, LLMOutput, ToolCall, Usage
+from llmengine.dialects.ollama import OllamaChat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

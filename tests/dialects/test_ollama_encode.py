@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import InvalidRequestError
 from llmengine.dialects.ollama import OllamaChat, OllamaOpenAIChat
-from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ResponseFormat
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_the_prompt_is_to_stay_whole(chat: Chat) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_streaming_is_always_said(stream: bool, chat: Chat) -> None:
+def test_streaming_is_always_sent(stream: bool, chat: Chat) -> None:
     """By default Ollama would stream."""
     assert _fields(chat(stream=stream)) == {"stream": stream}
 

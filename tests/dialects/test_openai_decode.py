@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import CallError, Logprob, ToolCall, UnexpectedResponseError, Usage
 from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.types import secrets
-from llmengine.types.errors import CallError, UnexpectedResponseError
-from llmengine.types.outputs import Logprob, ToolCall, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine.types.outputs import LLMOutput
+    from llmengine import LLMOutput
     from llmengine.types.request import ChatRequest
 
     Chat = Callable[..., ChatRequest]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import InvalidRequestError, SamplingParams
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, VLLM_EXTRAS, OpenAIChat
-from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ResponseFormat
-from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -188,7 +187,7 @@ def test_reasoning(
     assert _sent(chat(reasoning=reasoning), OpenAIChat(thinking_kwarg=kwarg)) == sent
 
 
-def test_streams_ask_for_usage_unless_told_not_to(chat: Chat) -> None:
+def test_streams_ask_for_usage_by_default(chat: Chat) -> None:
     """Streams without include_usage have no token counts, but some servers refuse the field."""
     asked = {"stream": True, "stream_options": {"include_usage": True}}
     assert _sent(chat(stream=True)) == asked

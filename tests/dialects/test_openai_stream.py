@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.types.errors import (
+from llmengine import (
     ContextLengthError,
+    Delta,
     InternalServerError,
+    LLMOutput,
     RateLimitError,
     StreamIncompleteError,
+    ToolCall,
     UnexpectedResponseError,
+    Usage,
 )
-from llmengine.types.outputs import Delta, LLMOutput, ToolCall, ToolCallDelta, Usage
+from llmengine.dialects.openai_chat import OpenAIChat
+from llmengine.types.outputs import ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +106,7 @@ def test_blanks_before_a_reasoning_field_are_text(chat: Chat) -> None:
     assert (output.reasoning, output.outputs[0].text) == ("a", "\n<think>")
 
 
-def test_tool_calls_with_one_index_are_told_apart_by_id(chat: Chat) -> None:
+def test_tool_calls_with_one_index_are_separated_by_id(chat: Chat) -> None:
     """Ollama gives every call the index 0, and sends each call whole."""
     calls = [
         {"id": f"call_{c}", "index": 0, "function": {"name": "f", "arguments": f'{{"a":"{c}"}}'}}
@@ -167,7 +171,7 @@ def test_tool_calls_without_an_index(chat: Chat) -> None:
         ([("x", 0, "f", {"a": 1})], [("x", "f", '{"a":1}')]),
     ],
 )
-def test_calls_are_told_apart_however_they_are_numbered(
+def test_calls_are_separated_however_they_are_numbered(
     fragments: list[tuple[Any, ...]], calls: list[tuple[str, str, str]], chat: Chat
 ) -> None:
     """Two calls are never joined into one, and one is never split in two."""
@@ -296,7 +300,7 @@ def test_an_error_in_the_stream_keeps_what_came(chat: Chat) -> None:
         ("boom", InternalServerError, 500),
     ],
 )
-def test_errors_in_the_stream_are_told_apart(
+def test_kinds_of_errors_in_the_stream(
     error: Any, kind: type[Exception], status: int, chat: Chat
 ) -> None:
     """The code decides, since the status is 200 already."""

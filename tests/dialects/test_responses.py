@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.dialects.openai_responses import OpenAIResponses
-from llmengine.types.errors import (
+from llmengine import (
     BadRequestError,
     InternalServerError,
     InvalidRequestError,
     RateLimitError,
+    SamplingParams,
     StreamIncompleteError,
+    ToolCall,
     UnexpectedResponseError,
 )
-from llmengine.types.outputs import ToolCall
+from llmengine.dialects.openai_responses import OpenAIResponses
 from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
-from llmengine.types.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from llmengine.types.outputs import Delta, LLMOutput
+    from llmengine import Delta, LLMOutput
 
 DIALECT = OpenAIResponses()
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llmengine import StreamIncompleteError
 from llmengine.dialects.ollama import OllamaChat
 from llmengine.dialects.openai_chat import OpenAIChat
-from llmengine.types.errors import StreamIncompleteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from llmengine import Delta, LLMOutput
     from llmengine.dialects.base import Dialect
-    from llmengine.types.outputs import Delta, LLMOutput
     from llmengine.types.request import ChatRequest
 
 # stream: (its dialect, answers asked for, first bytes of what ends its last event with an end).

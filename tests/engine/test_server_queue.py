@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 SECONDS = 1.0  # that one answer takes, on the clock that the tests move
-TOTAL = 25.5  # 25 answers: a call alone has time in plenty, 64 at once have not
+TOTAL = 25.5  # 25 answers: enough for one call, and not for 64 at once
 HANG = 120  # seconds of real time that only a hang takes
 MANY = [f"prompt {i}" for i in range(100)]
 
@@ -65,7 +65,7 @@ class OneSlot:
             path, body, reader, writer = self._waiting[0]
             if not reader.at_eof():
                 self._clock.advance(SECONDS)
-                await self._settle()  # calls whose time is up hang up
+                await self._settle()  # calls that ran out of time close their connection
                 data, kind = _answer(path, body)
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}"
                 writer.write(f"{head}\r\n\r\n".encode() + data)

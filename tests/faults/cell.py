@@ -346,7 +346,7 @@ _ERRORS |= {"insufficient_quota": llmengine.QuotaError, "500": llmengine.Interna
 
 
 async def wait_until(holds: Callable[[], bool], complaint: str) -> None:
-    """Wait wait_until a condition holds for which there is no event."""
+    """Wait until a condition holds for which there is no event."""
     try:
         async with asyncio.timeout(WATCHDOG):
             while not holds():  # noqa: ASYNC110 - there is no event for it

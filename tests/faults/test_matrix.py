@@ -30,12 +30,12 @@ def test_fault_ends_as_the_table_says(fault: str, backend: str, tmp_path: Path) 
     ought = {style: row.outcome(column, style) for style in STYLES}
     found: object = None
     for patience in _PATIENCES if row.by_clock else (PATIENCE,):
-        folder = tmp_path / f"{patience:g}"  # of its own, for a batch file would be resumed
+        folder = tmp_path / f"{patience:g}"  # a new folder, because a batch file would be resumed
         folder.mkdir()
         try:
             found = asyncio.run(outcomes(row, column, folder, patience))
         except AssertionError as error:
-            shutdown()  # what hangs must not be met by the next try or test
+            shutdown()  # a call that hangs must not affect the next attempt or test
             found = error
         if found == ought:
             return

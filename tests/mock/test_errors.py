@@ -45,7 +45,7 @@ def _error(response: httpx.Response, status: int) -> Any:
     ],
     ids=lambda b: repr(b[:24]),
 )
-def test_body_that_is_no_json(reference: Api, path: str, body: bytes) -> None:
+def test_body_that_is_not_json(reference: Api, path: str, body: bytes) -> None:
     """A body that cannot be parsed is a 400 whose message says so."""
     error = _error(reference.http.post(path, content=body, headers=JSON), 400)
 
@@ -53,7 +53,7 @@ def test_body_that_is_no_json(reference: Api, path: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"text"', b"3"])
-def test_body_that_is_no_object(reference: Api, body: bytes) -> None:
+def test_body_that_is_not_an_object(reference: Api, body: bytes) -> None:
     """JSON other than an object is a 400."""
     error = _error(reference.http.post(CHAT, content=body, headers=JSON), 400)
 

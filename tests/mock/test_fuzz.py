@@ -18,7 +18,7 @@ USER = [{"role": "user", "content": "What is the weather in Paris?"}]
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
 
-# A body for each route in which every field is there to be spoilt, also inside of others.
+# A body for each route that has every field, so that each can be replaced by a wrong value.
 FULL: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {
         "model": "mock",

@@ -40,7 +40,7 @@ def _whole(api: Api, path: str = "/api/chat", **body: Any) -> Any:
 
 
 @pytest.mark.parametrize("model", ["mock", "mock:latest"])
-def test_chat_streams_unless_told_not_to(reference: Api, model: str) -> None:
+def test_chat_streams_by_default(reference: Api, model: str) -> None:
     """The default is NDJSON, whose lines join to the whole answer, with or without a tag."""
     *parts, last = _lines(reference.post("/api/chat", model=model, messages=USER))
     whole = _whole(reference, model=model)
@@ -52,7 +52,7 @@ def test_chat_streams_unless_told_not_to(reference: Api, model: str) -> None:
     assert {k: last[k] for k in MEASURES} == {k: whole[k] for k in MEASURES}
 
 
-def test_generate_streams_unless_told_not_to(reference: Api) -> None:
+def test_generate_streams_by_default(reference: Api) -> None:
     """Lines of generate join to the whole answer too, and the last one has the context."""
     *parts, last = _lines(reference.post("/api/generate", prompt="Tell me."))
     whole = _whole(reference, "/api/generate")

@@ -221,9 +221,9 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("err.context_overflow", "/api/generate", {"prompt": LONG}),
 ]
-# What Ollama refuses as if it had failed.
+# Requests that Ollama refuses with a 500.
 REFUSED_AS_500 = {"ollama.format", "ollama.options.type"}
-# Rules that show only together with another one.
+# Rules that apply only together with another one.
 TOGETHER = {
     "chat.tool_result.tool_call_id": (
         {"chat.tool_result.orphan"},

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 import llmengine.mock
+from llmengine import ConfigError
 from llmengine.mock import Fault, MockServer, ReceivedRequest, Script
-from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_stop_does_not_wait_for_answers(start: Callable[..., Api]) -> None:
     assert len(failed) == 1
 
 
-def test_taken_port_is_said_in_one_line() -> None:
+def test_taken_port_is_one_line() -> None:
     """A port in use is a ConfigError that names the address and says what to do."""
     with MockServer() as server:
         port = int(server.root_url.rpartition(":")[2])

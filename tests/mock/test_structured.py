@@ -214,7 +214,7 @@ def test_schema_that_no_value_fits_is_refused(reference: Api, name: str) -> None
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_what_is_no_schema_is_refused(reference: Api, name: str) -> None:
+def test_invalid_schema_is_refused(reference: Api, name: str) -> None:
     """An invalid schema is a 400 that names the field."""
     response = reference.chat(response_format=_format(INVALID[name]))
 

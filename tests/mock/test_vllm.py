@@ -89,7 +89,7 @@ def test_ids_are_given_when_they_are_asked_for(reference: Api) -> None:
         ({"grammar": 'root ::= "left" | "right"'}, "left|right"),
     ],
 )
-def test_an_answer_is_held_to_its_constraint(
+def test_an_answer_fits_its_constraint(
     reference: Api, constraint: Any, pattern: str, *, stream: bool
 ) -> None:
     """A choice, a regular expression and a grammar give plain text, not JSON."""

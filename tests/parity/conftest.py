@@ -1,4 +1,4 @@
-"""Sides to compare: built by hand, or a mock server that speaks as vLLM does."""
+"""Sides to compare: built by hand, or a mock server with vLLM's routes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OURS = ("LLMENGINE_", "VLLM_")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer's shell says of engines is not what a test says."""
+    """Removes the variables of the developer's shell that engines read."""
     for name in list(os.environ):
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
@@ -38,14 +38,14 @@ def recorded() -> Path:
 
 
 def make_prompt(number: int = 1, **fields: Any) -> ParityPrompt:
-    """A prompt; two with other numbers are two."""
+    """A prompt; other numbers make other prompts."""
     asked = ({"role": "user", "content": f"Question {number}?"},)
     known = {"id": f"p{number}", "kind": "chat", "messages": asked, "max_tokens": 8}
     return ParityPrompt(**{**known, **fields})
 
 
 def make_answer(text: str = "one two three", number: int = 1, **fields: Any) -> ParityAnswer:
-    """An answer whose tokens are its words, each held likeliest with a sensible second."""
+    """An answer whose tokens are its words, each the likeliest, with a plausible second."""
     words = text.split()
     logprobs = fields.pop("logprobs", [-0.1] * len(words))
     known = {
@@ -70,7 +70,7 @@ def make_side(
     again: Sequence[ParityAnswer] = (),
     **facts: Any,
 ) -> Side:
-    """A measured side; ``again`` is what it said when it was asked a second time."""
+    """A measured side; ``again`` has its answers to the second round."""
     asked = tuple(prompts) or tuple(make_prompt(n) for n in range(1, len(answers) + 1))
     pairs = pairs_of(asked, answers, again or answers)
     return Side(
@@ -105,7 +105,7 @@ def side() -> Callable[..., Side]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., MockServer]]:
-    """Starts mock servers, which answer vLLM's routes too."""
+    """Starts mock servers, which have vLLM's routes too."""
     with ExitStack() as stack:
 
         def start(behaviour: Behaviour | None = None, script: Script | None = None) -> MockServer:

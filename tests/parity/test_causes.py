@@ -1,4 +1,4 @@
-"""Mismatches of setup: named as such, and never taken for a way of computing."""
+"""Differences of setup are named as such, and never taken for another computation."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ KNOWN = {
 
 
 def standings(baseline: Side, candidate: Side, *allowed: str) -> dict[str, Standing]:
-    """What is known of each cause."""
+    """The state of each cause."""
     return {c.name: c.standing for c in judge(baseline, candidate, Choices(allowed=allowed)).causes}
 
 
 def test_what_is_known_to_be_equal_is(answer: Answers, side: Sides) -> None:
-    """Two sides that tell everything, and the same, leave nothing unknown."""
+    """If two sides give all facts and these are equal, no cause is unknown."""
     cut = answer("a b c d e f g h", finish_reason="length")
 
     found = standings(side([cut], **KNOWN), side([cut], **KNOWN))
@@ -59,7 +59,7 @@ def test_what_is_known_to_be_equal_is(answer: Answers, side: Sides) -> None:
 def test_another_setup_is_a_mismatch(
     answer: Answers, side: Sides, cause: str, fact: str, other: str
 ) -> None:
-    """The verdict is none, the reason names the cause and both values; allowed, it is compared."""
+    """The reason has the cause and both values; the answers are compared only if allowed."""
     baseline, candidate = side([answer()], **KNOWN), side([answer()], **{**KNOWN, fact: other})
 
     report = judge(baseline, candidate, Choices())
@@ -88,7 +88,7 @@ def test_another_setup_is_a_mismatch(
 def test_what_a_side_does_not_tell_is_unknown(
     answer: Answers, side: Sides, cause: str, fact: str, who: str
 ) -> None:
-    """What cannot be seen is never called equal, and forbids nothing."""
+    """A fact that is missing is never called equal, and forbids nothing."""
     silent = {**KNOWN, fact: None}
     baseline = side([answer()], **(KNOWN if who == "candidate" else silent))
     candidate = side([answer()], **(KNOWN if who == "baseline" else silent))
@@ -97,8 +97,8 @@ def test_what_a_side_does_not_tell_is_unknown(
     assert judge(baseline, candidate, Choices()).verdict is ParityVerdict.EQUAL
 
 
-def test_a_name_is_no_proof_of_weights(answer: Answers, side: Sides) -> None:
-    """Another served name is a mismatch; the same name may stand for anything."""
+def test_a_name_does_not_prove_the_weights(answer: Answers, side: Sides) -> None:
+    """Another served name is a mismatch; the same name may stand for any weights."""
     named = {**KNOWN, "weights": None}
     ours = side([answer()], **named, model="m")
 
@@ -107,7 +107,7 @@ def test_a_name_is_no_proof_of_weights(answer: Answers, side: Sides) -> None:
     assert standings(ours, other)["model"] is Standing.MISMATCH
 
 
-def test_how_it_was_built_is_no_version(answer: Answers, side: Sides) -> None:
+def test_the_build_is_not_part_of_the_version(answer: Answers, side: Sides) -> None:
     """0.32.0+cpu is 0.32.0."""
     built = side([answer()], **{**KNOWN, "version": "0.32.0+cpu"})
 
@@ -127,7 +127,7 @@ def test_how_it_was_built_is_no_version(answer: Answers, side: Sides) -> None:
 def test_the_template_is_seen_in_prompt_tokens(
     answer: Answers, side: Sides, ours: Any, theirs: Any, standing: Standing
 ) -> None:
-    """Other ids or another number of them are another template; equal numbers prove nothing."""
+    """Other ids or another count mean another template; equal counts prove nothing."""
     found = standings(side([answer(**ours)], **KNOWN), side([answer(**theirs)], **KNOWN))
 
     assert found["chat_template"] is standing
@@ -141,7 +141,7 @@ def sampled(answer: ParityAnswer) -> ParityAnswer:
 
 
 def test_sampling_shows_in_unlikely_tokens(answer: Answers, side: Sides) -> None:
-    """A greedy answer holds the likeliest tokens alone; without numbers that is unknown."""
+    """A greedy answer has only the likeliest tokens; without log-probabilities this is unknown."""
     ours = side([answer()], **KNOWN)
 
     report = judge(ours, side([sampled(answer())], **KNOWN), Choices())
@@ -154,7 +154,7 @@ def test_sampling_shows_in_unlikely_tokens(answer: Answers, side: Sides) -> None
     assert standings(ours, silent)["sampling"] is Standing.UNKNOWN
 
 
-def test_a_constrained_answer_is_not_held_to_be_greedy(
+def test_a_constrained_answer_need_not_be_greedy(
     prompt: Callable[..., ParityPrompt], answer: Answers, side: Sides
 ) -> None:
     """A grammar may forbid the likeliest token."""
@@ -165,7 +165,7 @@ def test_a_constrained_answer_is_not_held_to_be_greedy(
 
 
 def test_an_override_of_the_configuration_is_a_mismatch(answer: Answers, side: Sides) -> None:
-    """What an engine's own configuration sends in place of a pinned value is known."""
+    """The value that an engine's configuration sends instead of the fixed one is known."""
     hot = side([answer()], **KNOWN, overrides={"temperature": 0.7})
 
     report = judge(side([answer()], **KNOWN), hot, Choices())
@@ -196,7 +196,7 @@ def test_another_limit_shows_where_answers_are_cut(
 
 
 def test_the_context_is_named_where_it_cut(answer: Answers, side: Sides) -> None:
-    """An answer that ended at the end of the context says so."""
+    """The reason says that an answer ended at the end of the context."""
     ours = side([answer("a b c d e f g h", finish_reason="length")], **KNOWN)
     small = side([answer("a b", finish_reason="length")], **KNOWN, context=5)
 
@@ -206,7 +206,7 @@ def test_the_context_is_named_where_it_cut(answer: Answers, side: Sides) -> None
 def test_other_prompts_are_never_compared(
     prompt: Callable[..., ParityPrompt], answer: Answers, side: Sides
 ) -> None:
-    """Another limit in one prompt, or one prompt more, is named."""
+    """Another limit in one prompt, or one more prompt, is named."""
     ours = side([answer(), answer(number=2)], **KNOWN)
     other = side([answer(), answer(number=2)], [prompt(), prompt(2, max_tokens=9)], **KNOWN)
 
@@ -215,7 +215,7 @@ def test_other_prompts_are_never_compared(
 
 
 def test_a_person_can_state_what_a_server_does_not_tell() -> None:
-    """Stated facts go over seen ones and are marked; anything else is an error that lists them."""
+    """Stated facts win and are marked; unknown names are an error that lists all."""
     facts = Facts(dtype="float16").with_stated(["dtype=bfloat16", "batch_invariance=on"])
 
     assert (facts.dtype, facts.batch_invariance) == ("bfloat16", "on")

@@ -1,4 +1,4 @@
-"""What is known of a live engine, and what of its answers."""
+"""The facts about a live engine and its answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmengine import CompletionOutput, LLMOutput, Logprob, Result, ToolCall, Usage
 from llmengine.mock import Behaviour
-from llmengine.types.outputs import CompletionOutput, LLMOutput, Logprob, ToolCall, Usage
-from llmengine.types.results import Result
 from pytest_llmengine.parity import Live
 from pytest_llmengine.parity.answers import answer_of
 from pytest_llmengine.targets import Mode, Settings, open_session
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmengine.mock import MockServer
-    from llmengine.mock.behaviour import RawReply, ReceivedRequest
+    from llmengine.mock import MockServer, RawReply, ReceivedRequest
     from pytest_llmengine.parity import ParityPrompt
     from pytest_llmengine.parity.setup import Facts
 
@@ -47,22 +45,22 @@ def telling(*paths: str) -> Behaviour:
 
 
 def facts(server: MockServer, **engine: Any) -> Facts:
-    """What is known of a server."""
+    """The facts about a server."""
     settings = Settings(engines=("vllm_api",), url=server.base_url, mode=Mode.LIVE, **engine)
     with ExitStack() as stack:
         return Live(stack.enter_context(open_session("vllm_api", settings))).facts
 
 
-def test_a_server_tells_what_it_tells(serve: Serve) -> None:
-    """Weights without their folder, context, caching; with its developers' route, the rest."""
+def test_facts_of_a_server(serve: Serve) -> None:
+    """Weights without their folder, context and caching; more with the developers' route."""
     seen = facts(serve(telling(*ROUTES)))
 
     assert (seen.weights, seen.context, seen.prefix_caching) == ("Small-1B", 512, "off")
     assert (seen.dtype, seen.batch_invariance) == ("bfloat16", "on")
 
 
-def test_a_server_that_tells_less_leaves_it_unknown(serve: Serve) -> None:
-    """Without the routes nothing is guessed."""
+def test_missing_facts_are_unknown(serve: Serve) -> None:
+    """Without the routes the facts are unknown."""
     seen = facts(serve(telling("/v1/models")))
 
     assert (seen.weights, seen.prefix_caching) == ("Small-1B", None)
@@ -79,7 +77,7 @@ def test_a_server_that_tells_less_leaves_it_unknown(serve: Serve) -> None:
 def test_what_a_configuration_sends_is_known(
     serve: Serve, tmp_path: Path, extra: str, overrides: dict[str, Any]
 ) -> None:
-    """A value in the place of a pinned one, unless it is the same."""
+    """A value that replaces a fixed one is a fact, unless it is equal."""
     file = tmp_path / "engines.yaml"
     file.write_text(
         f"- {{name: v, backend: vllm_api, model: mock, extra_body: {extra}}}\n", "utf-8"
@@ -89,7 +87,7 @@ def test_what_a_configuration_sends_is_known(
 
 
 def test_what_a_protocol_cannot_say_is_known(serve: Serve) -> None:
-    """A value that is left out in silence is left to the server's defaults."""
+    """A value that the protocol leaves out is left to the server's defaults."""
     assert facts(serve()).unsent == ()
     with open_session("mock", Settings(engines=("mock",), mode=Mode.LIVE)) as session:
         assert Live(session).facts.unsent == ("top_k", "min_p", "repetition_penalty")
@@ -102,7 +100,7 @@ def output(text: str = "x", **fields: Any) -> Result:
 
 
 def test_an_impossible_token_has_a_number(prompt: Callable[..., ParityPrompt]) -> None:
-    """JSON has no infinity: the lowest number that vLLM writes stands for it."""
+    """JSON has no infinity, so vLLM writes its lowest number."""
     entry = Logprob("x", -math.inf, top=(Logprob("y", -0.1234567),))
 
     answer = answer_of(prompt(), output(logprobs=(entry,)), separates_tool_calls=True)
@@ -119,10 +117,10 @@ def test_an_impossible_token_has_a_number(prompt: Callable[..., ParityPrompt]) -
         ((), True, None),
     ],
 )
-def test_calls_are_known_where_they_are_told(
+def test_calls_in_the_text_are_not_tool_calls(
     prompt: Callable[..., ParityPrompt], tools: Any, tells: bool, calls: Any
 ) -> None:
-    """An engine that leaves calls in the text has not made none."""
+    """An engine that leaves calls in the text has no tool calls."""
     result = output(tool_calls=(ToolCall("1", "f", "{}"),))
 
     assert answer_of(prompt(tools=tools), result, separates_tool_calls=tells).tool_calls == calls
@@ -132,7 +130,7 @@ def test_calls_are_known_where_they_are_told(
     ("text", "valid", "parsed"),
     [('{"age": 3}', True, {"age": 3}), ('{"age": "3"}', False, {"age": "3"}), ("{", False, None)],
 )
-def test_an_answer_is_held_to_its_schema(
+def test_an_answer_is_checked_against_its_schema(
     prompt: Callable[..., ParityPrompt], text: str, valid: bool, parsed: Any
 ) -> None:
     """The whole text must be JSON that fits."""

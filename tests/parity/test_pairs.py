@@ -1,4 +1,4 @@
-"""Two answers to one prompt: where they part, and by how much they differ before."""
+"""Two answers to one prompt: where they begin to differ, and by how much."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_equal_answers_are_the_same(prompt: Prompts, answer: Answers) -> None:
-    """Nothing differs, and the difference of log-probabilities is measured all the same."""
+    """The difference of log-probabilities is measured too."""
     pair = pair_of(prompt(), answer(), answer(logprobs=[-0.1, -0.3, -0.1]))
 
     assert (pair.status, pair.divergence, pair.same_text) == (Status.SAME, None, True)
@@ -38,7 +38,7 @@ def test_where_answers_part(prompt: Prompts, answer: Answers) -> None:
 
 
 def test_the_end_of_an_answer_is_a_place(prompt: Prompts, answer: Answers) -> None:
-    """An answer that goes on parts from one that ends there."""
+    """An answer that goes on differs from one that ends there."""
     pair = pair_of(prompt(), answer("one two"), answer("one two three"))
 
     assert pair.status is Status.DIVERGED
@@ -47,21 +47,21 @@ def test_the_end_of_an_answer_is_a_place(prompt: Prompts, answer: Answers) -> No
 
 
 def test_without_ids_the_text_is_compared(prompt: Prompts, answer: Answers) -> None:
-    """The position is in characters then."""
+    """Then the position is in characters."""
     pair = pair_of(prompt(), answer("one two", token_ids=None), answer("one too"))
 
     assert pair.divergence == Divergence(5, "character", DivergingToken("w"), DivergingToken("o"))
 
 
 def test_other_tokens_with_the_same_text_are_not_the_same(prompt: Prompts, answer: Answers) -> None:
-    """Token ids decide where both sides have them."""
+    """Token ids decide if both sides have them."""
     pair = pair_of(prompt(), answer(), answer(token_ids=(1, 2, 3)))
 
     assert (pair.status, pair.same_text) == (Status.DIVERGED, True)
 
 
 def test_behind_the_parting_nothing_is_measured(prompt: Prompts, answer: Answers) -> None:
-    """After another token the two sides were asked different questions."""
+    """After different tokens the two sides answer different questions."""
     ours, theirs = answer("a b c"), answer("a x c", logprobs=[-0.1, -5.0, -9.0])
 
     assert pair_of(prompt(), ours, theirs).difference == 0.0
@@ -81,10 +81,10 @@ def test_behind_the_parting_nothing_is_measured(prompt: Prompts, answer: Answers
         ("BadRequestError: no", "BadRequestError: no", Status.BOTH_FAILED),
     ],
 )
-def test_a_failure_is_no_answer(
+def test_a_failure_is_not_an_answer(
     prompt: Prompts, answer: Answers, ours: str | None, theirs: str | None, status: Status
 ) -> None:
-    """A prompt that failed is told by its status, on one side or both."""
+    """The status says which side of a prompt failed, or that both did."""
     pair = pair_of(prompt(), answer(error=ours), answer(error=theirs))
 
     assert (pair.status, pair.compared) == (status, False)
@@ -103,7 +103,7 @@ def test_a_failure_is_no_answer(
 def test_calls_match_by_name_and_value(
     prompt: Prompts, answer: Answers, ours: Any, theirs: Any, calls: Calls | None
 ) -> None:
-    """The order of keys means nothing; calls that a side leaves in the text cannot be matched."""
+    """The order of keys does not matter; calls in the text of one side cannot be matched."""
     pair = pair_of(prompt(), answer(tool_calls=ours), answer(tool_calls=theirs))
 
     assert pair.calls == calls
@@ -112,7 +112,7 @@ def test_calls_match_by_name_and_value(
 def test_calling_is_stopping_where_a_side_leaves_calls_in_the_text(
     prompt: Prompts, answer: Answers
 ) -> None:
-    """Why it ended is compared in the words that both sides have."""
+    """Finish reasons are compared by the values that both sides have."""
     calling = answer(finish_reason="tool_calls", tool_calls=())
 
     assert pair_of(prompt(), answer(), calling).finish_reasons == ("stop", "stop")
@@ -122,7 +122,7 @@ def test_calling_is_stopping_where_a_side_leaves_calls_in_the_text(
 
 @pytest.mark.parametrize("theirs", ["one two three", "one other three", "one"])
 def test_a_pair_survives_json(prompt: Prompts, answer: Answers, theirs: str) -> None:
-    """What is saved of a noise floor is what was measured."""
+    """The saved noise floor has what was measured."""
     pair = pair_of(prompt(), answer(), answer(theirs, tool_calls=(), valid=True))
 
     assert Pair.from_dict(pair.to_dict()) == pair

@@ -1,4 +1,4 @@
-"""The prompt set, and files of users' own."""
+"""The prompt set, and prompt files of users."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmengine.parity import ParityError
-from pytest_llmengine.parity.prompts import (
-    KINDS,
-    ParityPrompt,
-    built_in,
-    digest_of,
-    read_prompts,
-    select,
-)
+from pytest_llmengine.parity import ParityError, ParityPrompt
+from pytest_llmengine.parity.prompts import KINDS, built_in, digest_of, read_prompts, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +27,7 @@ def test_the_set_is_large_and_of_every_kind() -> None:
 
 
 def test_what_a_kind_promises_is_there() -> None:
-    """JSON prompts have a schema, tool prompts have tools, long ones are long, others neither."""
+    """JSON prompts have a schema, tool prompts have tools, and long ones are long."""
     for prompt in built_in():
         assert (prompt.schema is not None) == (prompt.kind == "json")
         assert bool(prompt.tools) == (prompt.kind == "tools")
@@ -43,7 +36,7 @@ def test_what_a_kind_promises_is_there() -> None:
 
 
 def test_users_prompts_are_read(tmp_path: Path) -> None:
-    """A text, or messages with everything else; blank lines are skipped."""
+    """A text, or messages with all other fields; blank lines are skipped."""
     file = tmp_path / "own.jsonl"
     file.write_text(
         '{"id": "a", "prompt": "Hi"}\n\n'
@@ -71,7 +64,7 @@ def test_users_prompts_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
-    """The error names the file, the line, the field and what is wrong with it."""
+    """The error has the file, the line, the field and what is wrong with it."""
     file = tmp_path / "own.jsonl"
     file.write_text('{"id": "a", "prompt": "Hi"}\n' + line + "\n", encoding="utf-8")
 
@@ -83,7 +76,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
 
 
 def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
-    """An empty file, and one that is not there, are told apart from a set."""
+    """An empty file and a missing one have different errors."""
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n", encoding="utf-8")
 
@@ -112,7 +105,7 @@ def test_a_limit_takes_from_every_kind() -> None:
 def test_a_digest_changes_with_what_is_asked(
     prompt: Callable[..., ParityPrompt], change: dict[str, object]
 ) -> None:
-    """Text, limit and schema are part of a prompt's digest, its place in a set of the set's."""
+    """Text, limit and schema count for a prompt's digest, and the order for the set's."""
     assert prompt().digest == prompt().digest
     assert prompt(**change).digest != prompt().digest
     assert digest_of([prompt(1), prompt(2)]) != digest_of([prompt(2), prompt(1)])

@@ -1,4 +1,4 @@
-"""Real runs of vLLM, replayed without it: each deliberately different candidate is caught.
+"""Recorded runs of vLLM: each candidate that differs on purpose is detected.
 
 ``baselines/README.md`` says how they were made.
 """
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.parity
 
 BASELINE = Path(__file__).parents[2] / "baselines" / "vllm-0.32.0-cpu-float32-smollm2-135m.jsonl.gz"
-RECORDED = 24  # prompts that candidates were asked, four of each kind
+RECORDED = 24  # prompts of the candidates, four of each kind
 
 
 @pytest.fixture(scope="module")
 def baseline() -> Side:
-    """In-process vLLM, on a CPU, in float32, asked every prompt."""
+    """In-process vLLM, on a CPU, in float32, with every prompt."""
     return load(BASELINE)
 
 
@@ -37,14 +37,14 @@ def judged(baseline: Side, candidate: Path, *allowed: str) -> ParityReport:
 
 
 def test_the_baseline_holds_every_prompt(baseline: Side) -> None:
-    """The whole set, as it is today, with its noise floor, and not one failure."""
+    """It has the whole present set with its noise floor, and no failure."""
     assert {p.id: p.digest for p in baseline.prompts} == {p.id: p.digest for p in built_in()}
     assert [len(variation.pairs) for variation in baseline.noise] == [len(baseline.prompts)] * 3
     assert all(answer.ok for answer in baseline.answers)
 
 
 def test_vllm_over_http_is_equal(baseline: Side, recorded: Path) -> None:
-    """The same model in the same dtype behind vLLM's server answers as it does in process."""
+    """The same model with the same dtype behind vLLM's server gives the same answers."""
     report = judged(baseline, recorded / "http.jsonl.gz")
 
     assert report.verdict is ParityVerdict.EQUAL, report.reason
@@ -62,7 +62,7 @@ def test_vllm_over_http_is_equal(baseline: Side, recorded: Path) -> None:
     ],
 )
 def test_another_setup_is_named(baseline: Side, recorded: Path, candidate: str, cause: str) -> None:
-    """The cause is named instead of a verdict; compared all the same, the answers diverge."""
+    """The report names the cause and has no verdict; if allowed, the answers diverge."""
     path = recorded / f"{candidate}.jsonl.gz"
 
     report = judged(baseline, path)
@@ -74,7 +74,7 @@ def test_another_setup_is_named(baseline: Side, recorded: Path, candidate: str, 
 
 
 def test_another_dtype_diverges(baseline: Side, recorded: Path) -> None:
-    """A server does not tell its dtype, and the numbers do: texts and log-probabilities."""
+    """A server does not give its dtype, but texts and log-probabilities show it."""
     report = judged(baseline, recorded / "dtype.jsonl.gz")
 
     assert report.verdict is ParityVerdict.DIVERGES
@@ -83,12 +83,12 @@ def test_another_dtype_diverges(baseline: Side, recorded: Path) -> None:
 
 
 def test_a_stated_dtype_is_a_mismatch(baseline: Side, recorded: Path) -> None:
-    """Where a person says what the server does not, the cause is named before any number."""
+    """If the user states it, the cause is named before any number."""
     side = load(recorded / "dtype.jsonl.gz")
-    told = replace(side, facts=side.facts.with_stated(["dtype=bfloat16"]))
-    prompts = choose(baseline, told, Selection(limit=RECORDED))
+    stated = replace(side, facts=side.facts.with_stated(["dtype=bfloat16"]))
+    prompts = choose(baseline, stated, Selection(limit=RECORDED))
 
-    report = compare(baseline, told, prompts, Choices())
+    report = compare(baseline, stated, prompts, Choices())
 
     assert report.verdict is ParityVerdict.NONE
     assert report.reason.startswith("mismatch of dtype (float32 / bfloat16")

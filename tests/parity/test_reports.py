@@ -1,4 +1,4 @@
-"""The report in its four forms: complete, versioned, escaped, and self-contained."""
+"""The four forms of the report are complete, versioned, escaped and self-contained."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from llmengine import BadRequestError
-from llmengine.types.errors import ConfigError
-from llmengine.types.outputs import CompletionOutput, LLMOutput
-from llmengine.types.results import Result
+from llmengine import BadRequestError, CompletionOutput, ConfigError, LLMOutput, Result
 from llmengine.types.secrets import register
 from pytest_llmengine.parity import Choices, judge
 from pytest_llmengine.parity.answers import answer_of
@@ -44,12 +41,12 @@ def report(answer: Callable[..., ParityAnswer], side: Callable[..., Side]) -> Pa
 
 
 def written(report: ParityReport, path: Path) -> str:
-    """The report as it is written into a file."""
+    """The report as it is written to a file."""
     write_report(report, path)
     return path.read_text("utf-8")
 
 
-def shown(report: ParityReport, width: int = 80) -> str:
+def printed(report: ParityReport, width: int = 80) -> str:
     """The report on a terminal of that width."""
     text = StringIO()
     print_report(report, Console(file=text, width=width))
@@ -57,7 +54,7 @@ def shown(report: ParityReport, width: int = 80) -> str:
 
 
 def test_json_has_everything(report: ParityReport, tmp_path: Path) -> None:
-    """Versioned, with the numbers of all kinds and both texts of what is not the same."""
+    """It has a version, the numbers of all kinds and both texts of each difference."""
     data = json.loads(written(report, tmp_path / "report.json"))
 
     assert data["schema_version"] == 1
@@ -90,7 +87,7 @@ def test_markdown_escapes_what_models_say(report: ParityReport, tmp_path: Path) 
 
 
 def test_html_is_one_file(report: ParityReport, tmp_path: Path) -> None:
-    """Nothing is fetched, nothing that a model said is markup, and the page is well-formed."""
+    """It loads nothing, text of a model is not markup, and the page is well-formed."""
     text = written(report, tmp_path / "report.html")
 
     assert not re.search(r"(?:src|href|url|@import)\s*[=(]|https?://", text)
@@ -101,7 +98,7 @@ def test_html_is_one_file(report: ParityReport, tmp_path: Path) -> None:
 
 
 def test_html_shows_where_answers_part(report: ParityReport, tmp_path: Path) -> None:
-    """Side by side: what both say, then the first token of each, marked."""
+    """Both texts are side by side, with the first different token marked."""
     text = written(report, tmp_path / "report.html")
 
     assert '<pre>one <mark>two</mark><span class="rest"> three</span></pre>' in text
@@ -110,7 +107,7 @@ def test_html_shows_where_answers_part(report: ParityReport, tmp_path: Path) -> 
 
 
 def test_html_plots_the_differences(report: ParityReport, tmp_path: Path) -> None:
-    """A curve for the candidate and one for each variation of the baseline, and the limit."""
+    """It has a curve for the candidate, one for each variation of the baseline, and the limit."""
     text = written(report, tmp_path / "report.html")
 
     curves = dict(re.findall(r'<polyline class="(\w+)" points="([^"]+)"', text))
@@ -124,7 +121,7 @@ def test_html_plots_the_differences(report: ParityReport, tmp_path: Path) -> Non
 def test_without_logprobs_there_is_no_plot(
     answer: Callable[..., ParityAnswer], side: Callable[..., Side], tmp_path: Path
 ) -> None:
-    """A drawing of nothing is left out."""
+    """An empty plot is left out."""
     plain = side([answer(tokens=None)])
 
     assert "<polyline" not in written(judge(plain, plain, Choices()), tmp_path / "report.html")
@@ -133,7 +130,7 @@ def test_without_logprobs_there_is_no_plot(
 def test_a_mismatch_shows_its_causes(
     answer: Callable[..., ParityAnswer], side: Callable[..., Side], tmp_path: Path
 ) -> None:
-    """Every form names the cause and gives no numbers, which would be read as a verdict."""
+    """Every form has the cause and no numbers, which would look like a verdict."""
     ours, theirs = side([answer()], dtype="float32"), side([answer()], dtype="bfloat16")
     report = judge(ours, theirs, Choices())
 
@@ -141,22 +138,22 @@ def test_a_mismatch_shows_its_causes(
         text = written(report, tmp_path / name)
         assert "mismatch of dtype (float32 / bfloat16" in text
         assert "failed on one side" not in text
-    assert "dtype              mismatch  float32 / bfloat16" in shown(report)
+    assert "dtype              mismatch  float32 / bfloat16" in printed(report)
 
 
 def test_the_terminal_has_80_columns(report: ParityReport) -> None:
-    """No line is longer, and the verdict is the last."""
-    lines = shown(report).rstrip().splitlines()
+    """No line is longer, and the verdict is the last one."""
+    lines = printed(report).rstrip().splitlines()
 
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("diverges: failed on one side: 1 of 3, 0 allowed") for line in lines)
-    assert "p2  diverged  token 1: 'two'" in shown(report, 200)
+    assert "p2  diverged  token 1: 'two'" in printed(report, 200)
 
 
 def test_keys_are_taken_out(
     prompt: Callable[..., ParityPrompt], side: Callable[..., Side], tmp_path: Path
 ) -> None:
-    """A key that a model repeats is in no report, however the form would have spelt it."""
+    """A key that a model repeats is in no report, in any spelling."""
     register("sk_parity_secret")
     said = CompletionOutput(0, "the key is sk_parity_secret", finish_reason="stop")
     result = Result(output=LLMOutput("r1", "x", (said,)))
@@ -172,7 +169,7 @@ def test_keys_are_taken_out(
 
 
 def test_a_wrong_name_is_refused(report: ParityReport, tmp_path: Path) -> None:
-    """The ending says the form, and the folder must be there."""
+    """The suffix decides the form, and the folder must exist."""
     with pytest.raises(ConfigError, match=r"must end in \.json, \.md, \.html"):
         write_report(report, tmp_path / "report.txt")
     with pytest.raises(ConfigError, match="there is no directory"):

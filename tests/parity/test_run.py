@@ -1,4 +1,4 @@
-"""Whole comparisons of live servers: what is asked, in which order, and what is kept."""
+"""Whole comparisons of live servers: the requests, their order and the results."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def prompts(prompt: Callable[..., ParityPrompt]) -> list[ParityPrompt]:
 
 
 def asked(server: MockServer) -> list[dict[str, Any]]:
-    """The chat requests that a server saw, without the one that asks whether it is there."""
+    """The chat requests to a server, without the one that checks that it answers."""
     bodies = [c.json for c in server.calls if c.path == "/v1/chat/completions"]
     return [body for body in bodies if "seed" in body]
 
 
 def altered(change: Callable[[dict[str, Any]], None], question: str) -> Behaviour:
-    """A server that answers one question in another way."""
+    """A server that answers one prompt in another way."""
 
     def reply(body: dict[str, Any], call: Any) -> dict[str, Any]:
         if question in str(call.json and call.json.get("messages")):
@@ -72,7 +72,7 @@ def altered(change: Callable[[dict[str, Any]], None], question: str) -> Behaviou
 
 
 def test_two_servers_alike_are_equal(serve: Serve, live: Open, prompts: list[ParityPrompt]) -> None:
-    """Texts, ids, schemas and calls of one implementation agree with themselves."""
+    """Texts, ids, schemas and calls of one implementation are equal."""
     report = compare(live(serve()), live(serve()), prompts, QUICK)
 
     assert report.verdict is ParityVerdict.EQUAL, report.reason
@@ -88,7 +88,7 @@ def test_two_servers_alike_are_equal(serve: Serve, live: Open, prompts: list[Par
 def test_every_sampling_value_is_sent(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """No request leaves anything to a server's own defaults."""
+    """No request leaves a value to the server's defaults."""
     server = serve()
 
     live(server).measure(prompts, noise=False)
@@ -132,7 +132,7 @@ def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[ParityP
 def test_a_prompt_that_fails_is_in_the_report(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """A refusal of one side is a difference, with its error, and loses nobody else's answer."""
+    """A refusal by one side is a difference with its error; other answers are kept."""
 
     def request(body: dict[str, Any], call: Any) -> dict[str, Any]:
         if body.get("tools"):
@@ -149,7 +149,7 @@ def test_a_prompt_that_fails_is_in_the_report(
 def test_the_noise_floor_is_measured_in_other_company(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """The baseline is asked four times: as usual, again, one by one, and backwards."""
+    """The baseline gets the prompts four times: as usual, again, one by one, and backwards."""
     server = serve()
 
     side = live(server).measure(prompts, noise=True)
@@ -166,7 +166,7 @@ def test_the_noise_floor_is_measured_in_other_company(
 def test_a_variation_is_another_batch_or_order(
     prompts: list[ParityPrompt], answer: Callable[..., ParityAnswer]
 ) -> None:
-    """Again as before, one at a time, and many at once from the end; held against each other."""
+    """As before, one at a time, and many at once from the end."""
     seen: list[tuple[str, list[str], int]] = []
 
     def ask(name: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
@@ -189,7 +189,7 @@ def test_a_variation_is_another_batch_or_order(
 def test_a_mismatch_is_found_before_all_is_asked(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """Another template shows in one prompt of each kind; the noise floor is not measured for it."""
+    """One prompt of each kind shows another template; the noise floor is not measured then."""
 
     def change(body: dict[str, Any]) -> None:
         body["prompt_token_ids"].append(7)
@@ -206,7 +206,7 @@ def test_a_mismatch_is_found_before_all_is_asked(
 def test_a_saved_baseline_judges_without_its_server(
     serve: Serve, live: Open, prompts: list[ParityPrompt], tmp_path: Path
 ) -> None:
-    """What was kept of a baseline holds a candidate later, noise floor and all."""
+    """It is compared with a later candidate, with its noise floor."""
     kept: list[Side] = []
     first = compare(live(serve()), live(serve()), prompts, QUICK, kept.append)
     save(kept[0], tmp_path / "kept.jsonl.gz")
@@ -222,7 +222,7 @@ def test_a_saved_baseline_judges_without_its_server(
 def test_a_prompt_of_one_file_alone_is_a_mismatch(
     answer: Callable[..., ParityAnswer], side: Callable[..., Side]
 ) -> None:
-    """Nothing that either side was asked falls out of sight."""
+    """Every prompt of either side counts."""
     one, two = side([answer()]), side([answer(), answer(number=2)])
 
     for sides in ((one, two), (two, one)):
@@ -233,7 +233,7 @@ def test_a_prompt_of_one_file_alone_is_a_mismatch(
 
 
 def test_the_ratio_is_candidate_over_baseline() -> None:
-    """Round by round, and the median of them."""
+    """It is taken per round, and then the median."""
     measured = Throughput(4, baseline=(10.0, 20.0, 10.0), candidate=(20.0, 20.0, 30.0))
 
     assert (measured.ratios, measured.ratio) == ([2.0, 1.0, 3.0], 2.0)
@@ -242,7 +242,7 @@ def test_the_ratio_is_candidate_over_baseline() -> None:
 def test_throughput_is_measured_in_turns(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """Two live sides answer the plain prompts again, and the first place changes every round."""
+    """Two live sides answer the plain prompts again, and take turns to be first."""
     order: list[str] = []
 
     def named(name: str) -> Behaviour:

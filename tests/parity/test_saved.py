@@ -1,4 +1,4 @@
-"""A side in a file: all of it, the same bytes each time, and errors that say what is wrong."""
+"""A side in a file: complete, the same bytes each time, with clear errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def full(
     answer: Callable[..., ParityAnswer],
     side: Callable[..., Side],
 ) -> Side:
-    """A side with everything that a file has to hold."""
+    """A side with everything that a file can have."""
     tool = {"type": "function", "function": {"name": "f"}}
     prompts = [
         prompt(1, schema={"type": "object"}),
@@ -60,11 +60,11 @@ def test_the_same_side_gives_the_same_bytes(full: Side, tmp_path: Path) -> None:
     save(load(one), other)
 
     assert one.read_bytes() == other.read_bytes()
-    assert one.read_bytes()[4:8] == bytes(4)  # no time in the archive's head
+    assert one.read_bytes()[4:8] == bytes(4)  # no time in the header of the archive
 
 
 def test_a_part_of_a_side_has_the_noise_of_that_part(full: Side) -> None:
-    """Prompts, answers and noise floor are cut alike, in the order that was asked for."""
+    """Prompts, answers and noise floor are selected alike, in the requested order."""
     part = full.only(["p3", "p1", "unknown"])
 
     assert [p.id for p in part.prompts] == [a.id for a in part.answers] == ["p3", "p1"]
@@ -96,7 +96,7 @@ def _other_prompt(text: str) -> str:
 def test_a_file_that_is_wrong_says_so(
     full: Side, tmp_path: Path, change: Callable[[str], str], problem: str
 ) -> None:
-    """The error names the file and what is wrong with it."""
+    """The error has the file and what is wrong with it."""
     file = tmp_path / "side.jsonl"
     save(full, file)
     file.write_text(change(file.read_text("utf-8")), encoding="utf-8")
@@ -119,7 +119,7 @@ def test_a_cut_archive_says_so(full: Side, tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_is_refused_before_the_run(full: Side, tmp_path: Path) -> None:
-    """The ending and the folder are checked."""
+    """The suffix and the folder are checked."""
     with pytest.raises(ParityError, match=r"must end in \.jsonl or \.jsonl\.gz"):
         save(full, tmp_path / "side.json")
     with pytest.raises(ParityError, match="there is no directory"):
@@ -127,7 +127,7 @@ def test_a_wrong_name_is_refused_before_the_run(full: Side, tmp_path: Path) -> N
 
 
 def test_a_file_is_lines_of_json(full: Side, tmp_path: Path) -> None:
-    """A head, and one line a prompt: other tools can read it."""
+    """A header and one line per prompt, which other tools can read."""
     file = tmp_path / "side.jsonl.gz"
     save(full, file)
 

@@ -34,12 +34,12 @@ MANY = 100
     ],
 )
 def test_the_formula(n: int, rate: float, margin: float, allowed: int) -> None:
-    """What the noise leads to expect, two standard deviations of it, and the margin."""
+    """The expected differences, two standard deviations and the margin."""
     assert allowed_count(n, rate, margin) == allowed
 
 
 def said(answer: Answers, changed: int, **fields: Any) -> list[ParityAnswer]:
-    """A hundred answers, so many of them changed."""
+    """A hundred answers, of which so many are changed."""
     return [
         answer("one two" if n > changed else "one other", n, **fields) for n in range(1, MANY + 1)
     ]
@@ -62,7 +62,7 @@ def criterion(report: ParityReport, name: str) -> Any:
 def test_a_candidate_may_differ_as_the_noise_does(
     answer: Answers, side: Sides, noise: int, changed: int, verdict: ParityVerdict
 ) -> None:
-    """The same number of other answers is within the noise of one baseline and beyond another's."""
+    """The same number of differences is within the noise of one baseline and beyond another's."""
     baseline = side(said(answer, 0), again=said(answer, noise), **FACTS)
 
     report = judge(baseline, side(said(answer, changed), **FACTS), Choices())
@@ -73,7 +73,7 @@ def test_a_candidate_may_differ_as_the_noise_does(
 
 
 def test_the_worst_variation_counts(answer: Answers, side: Sides) -> None:
-    """What the baseline does in any company is its noise."""
+    """The largest noise of the baseline counts."""
     quiet, loud = side(said(answer, 0), **FACTS), side(said(answer, 0), again=said(answer, 9))
     baseline = replace(quiet, noise=(*quiet.noise, *loud.noise, *quiet.noise))
 
@@ -84,7 +84,7 @@ def test_the_worst_variation_counts(answer: Answers, side: Sides) -> None:
 
 
 def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
-    """A share of the prompts may differ beyond the noise if the user says so."""
+    """The user may allow more differences, as a share of the prompts."""
     baseline, candidate = side(said(answer, 0), **FACTS), side(said(answer, 2), **FACTS)
 
     assert judge(baseline, candidate, Choices(margin=0.01)).verdict is ParityVerdict.DIVERGES
@@ -94,7 +94,7 @@ def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
 @pytest.mark.parametrize(
     ("noise", "moved", "verdict"),
     [
-        (0.0, 0.00009, ParityVerdict.EQUAL),  # what float32 rounds away
+        (0.0, 0.00009, ParityVerdict.EQUAL),  # lost by the rounding of float32
         (0.0, 0.0002, ParityVerdict.DIVERGES),
         (0.1, 0.19, ParityVerdict.EQUAL),
         (0.1, 0.21, ParityVerdict.DIVERGES),
@@ -103,7 +103,7 @@ def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
 def test_logprobs_may_differ_by_twice_the_noise(
     answer: Answers, side: Sides, noise: float, moved: float, verdict: ParityVerdict
 ) -> None:
-    """The texts are the same, and the numbers behind them tell of another computation."""
+    """The texts are the same, but the numbers show another computation."""
     ours = [answer()]
     baseline = side(ours, again=[answer(logprobs=[-0.1, -0.1 - noise, -0.1])], **FACTS)
     candidate = side([answer(logprobs=[-0.1, -0.1, -0.1 - moved])], **FACTS)
@@ -120,7 +120,7 @@ def test_logprobs_may_differ_by_twice_the_noise(
 def test_one_prompt_may_differ_by_four_times_the_noise(
     answer: Answers, side: Sides, moved: float, verdict: ParityVerdict
 ) -> None:
-    """The largest difference is that of a single prompt, and says less than that of most."""
+    """The largest difference is that of one prompt, and means less than that of most."""
     ours = said(answer, 0)
     again = [answer("one two", 1, logprobs=[-0.1, -0.2]), *ours[1:]]
     theirs = [answer("one two", 1, logprobs=[-0.1, -0.1 - moved]), *ours[1:]]
@@ -143,7 +143,7 @@ def test_one_prompt_may_differ_by_four_times_the_noise(
 def test_each_number_can_fail_alone(
     answer: Answers, side: Sides, change: dict[str, Any], name: str
 ) -> None:
-    """One prompt that differs in one thing is beyond the noise of a baseline that never differs."""
+    """One different prompt is beyond the noise of a baseline that never differs."""
     known = {"valid": True, "tool_calls": (("f", "{}"),)}
     ours = [answer(number=n, **known) for n in (1, 2)]
     theirs = [ours[0], answer(number=2, **known | change)]
@@ -155,8 +155,8 @@ def test_each_number_can_fail_alone(
     assert name in report.reason
 
 
-def test_what_was_not_measured_is_not_held(answer: Answers, side: Sides) -> None:
-    """Without log-probabilities, schemas and tools there is nothing to say of them."""
+def test_what_was_not_measured_does_not_count(answer: Answers, side: Sides) -> None:
+    """Without log-probabilities, schemas and tools their criteria are left out."""
     plain = side([answer(tokens=None)], **FACTS)
 
     report = judge(plain, plain, Choices())
@@ -169,18 +169,18 @@ def test_what_was_not_measured_is_not_held(answer: Answers, side: Sides) -> None
     }
 
 
-def test_no_answer_is_no_verdict(answer: Answers, side: Sides) -> None:
+def test_without_answers_there_is_no_verdict(answer: Answers, side: Sides) -> None:
     """Two sides that both fail are not equal."""
-    failing = side([answer(error="APIConnectionError: nobody there")], **FACTS)
+    failing = side([answer(error="APIConnectionError: no server")], **FACTS)
 
     report = judge(failing, failing, Choices())
 
     assert report.verdict is ParityVerdict.NONE
-    assert "nobody there" in report.reason
+    assert "no server" in report.reason
 
 
-def test_no_noise_floor_is_no_verdict(answer: Answers, side: Sides) -> None:
-    """A baseline that does not know itself cannot judge another."""
+def test_without_a_noise_floor_there_is_no_verdict(answer: Answers, side: Sides) -> None:
+    """A baseline without its noise floor cannot judge."""
     unknown = replace(side([answer()], **FACTS), noise=())
 
     report = judge(unknown, unknown, Choices())

@@ -1,4 +1,4 @@
-"""Runs of pytest inside the tests, with a mock server to talk to."""
+"""Inner runs of pytest, with a mock server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llmengine.mock import MockServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NOBODY = "http://127.0.0.1:9"  # no server answers there, whatever runs on this machine
+_NO_SERVER = "http://127.0.0.1:9"  # no server answers there on any machine
 _OURS = ("LLMENGINE_", "OLLAMA_", "VLLM_", "OPENAI_")
 
-# An inner run in this process forgets the modules that it was the first to import. Imported again,
-# their classes would be others than those that this process holds. Integrations need a framework
-# each, and no inner run asks for one.
+# An inner run in this process removes the modules that it imported first. If they are imported
+# again, their classes are not those that this process has. Integrations are left out, because
+# each needs a framework and no inner run uses one.
 for _package in (llmengine, pytest_llmengine):
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
         if (
@@ -41,31 +41,31 @@ def test_hello(engine):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer's shell says of engines is not what a test says."""
+    """Removes the variables of the developer's shell that engines read."""
     for name in list(os.environ):
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
     for backend in ("ollama_api", "vllm_api"):
-        monkeypatch.setattr(load_backend(backend), "default_endpoint", _NOBODY)
+        monkeypatch.setattr(load_backend(backend), "default_endpoint", _NO_SERVER)
 
 
 @pytest.fixture
 def upstream() -> Iterator[MockServer]:
-    """A server to aim at."""
+    """A server for the runs."""
     with MockServer() as server:
         yield server
 
 
 @pytest.fixture
 def hello(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A project with one test that asks an engine."""
+    """A project with one test that calls an engine."""
     pytester.makepyfile(test_hello=HELLO)
     return pytester
 
 
 @pytest.fixture
-def told() -> Callable[[pytest.RunResult], str]:
-    """The one line that a run ended with, after checking that it is one, and no traceback."""
+def error_line() -> Callable[[pytest.RunResult], str]:
+    """The line with which a run ended, checked to be the only one, without a traceback."""
 
     def line(result: pytest.RunResult) -> str:
         assert result.ret == pytest.ExitCode.USAGE_ERROR

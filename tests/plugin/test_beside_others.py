@@ -1,4 +1,4 @@
-"""The plugin in processes of its own: with others beside it, switched off, and unused."""
+"""The plugin in other processes: with other plugins, switched off, and unused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALONE = tuple(word for name in _OTHERS for word in ("-p", f"no:{name}"))
 
 
 def test_unused_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
-    """A project that does not use the plugin pays for its options and markers alone."""
+    """A project that does not use the plugin pays only for its options and markers."""
     pytester.makepyfile(
         f"""
         import sys
@@ -61,7 +61,7 @@ def test_switched_off(pytester: pytest.Pytester) -> None:
 
 
 def test_workers(pytester: pytest.Pytester) -> None:
-    """Under pytest-xdist the controller has every worker's verdicts, in the catalogue's order."""
+    """The controller has the results of all workers, in the order of the catalogue."""
     result = pytester.runpytest_subprocess(
         *_SUITE, "--engine=mock", "--engine-tier=smoke", "--engine-report=report.json", "-n2"
     )
@@ -74,7 +74,7 @@ def test_workers(pytester: pytest.Pytester) -> None:
 
 
 def test_workers_replay(hello: pytest.Pytester, upstream: MockServer) -> None:
-    """What one process recorded, workers replay."""
+    """Workers replay what one process recorded."""
     aim = "--engine=openai_compatible"
     url = f"--engine-url={upstream.base_url}"
     hello.makepyfile(test_more="def test_more(engine): engine.generate(['x'])")
@@ -84,7 +84,7 @@ def test_workers_replay(hello: pytest.Pytester, upstream: MockServer) -> None:
 
 
 def test_workers_without_an_engine(hello: pytest.Pytester) -> None:
-    """In workers a wrong name fails its tests in one line, and not the workers."""
+    """A wrong name fails the tests of workers with one line, not the workers."""
     hello.makeini("[pytest]\nllmengine_engine = nope\n")
 
     result = hello.runpytest_subprocess("-n2")
@@ -95,7 +95,7 @@ def test_workers_without_an_engine(hello: pytest.Pytester) -> None:
 
 
 def test_pytest_recording_beside(pytester: pytest.Pytester, upstream: MockServer) -> None:
-    """Tests with vcrpy's marker and tests with our engines are recorded and replayed in one run."""
+    """One run records and replays tests with vcrpy's marker and tests with our engines."""
     pytester.makepyfile(
         f"""
         import os

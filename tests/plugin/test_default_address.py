@@ -1,4 +1,4 @@
-"""A server at its backend's usual address is found without a word about where it is."""
+"""A server at the usual address of its backend is found without configuration."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def usual(upstream: MockServer, monkeypatch: pytest.MonkeyPatch) -> MockServer:
 
 
 def test_marker_is_all_that_it_takes(project: pytest.Pytester, usual: MockServer) -> None:
-    """``pytest -m ollama`` asks the Ollama of this machine, and says that it is the usual one."""
+    """``pytest -m ollama`` uses the Ollama of this machine, and the header says so."""
     result = project.runpytest_inprocess("-m", "ollama")
 
     result.assert_outcomes(passed=1, deselected=1)
@@ -62,16 +62,16 @@ def test_engine_is_named_as_its_marker_is(
     ("name", "meant"), [("olama", "ollama"), ("vlmm", "vllm"), ("openai_compatibel", "openai_com")]
 )
 def test_typing_error_is_understood(
-    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str], name: str, meant: str
+    hello: pytest.Pytester, error_line: Callable[[pytest.RunResult], str], name: str, meant: str
 ) -> None:
-    """The name that was meant stands in the error."""
-    assert f"did you mean {meant}" in told(hello.runpytest_inprocess(f"--engine={name}"))
+    """The error suggests the right name."""
+    assert f"did you mean {meant}" in error_line(hello.runpytest_inprocess(f"--engine={name}"))
 
 
 def test_variable_goes_before_the_usual_address(
     project: pytest.Pytester, usual: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is set is asked, and the header names the variable."""
+    """A variable wins, and the header names it."""
     with MockServer() as other:
         monkeypatch.setenv("OLLAMA_HOST", other.root_url)
         result = project.runpytest_inprocess("-m", "ollama")
@@ -85,7 +85,7 @@ def test_variable_goes_before_the_usual_address(
 def test_recordings_go_before_the_usual_address(
     project: pytest.Pytester, usual: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has set an address, so what was recorded is replayed."""
+    """Without a configured address the recordings are replayed."""
     project.runpytest_inprocess("-m", "ollama", "--engine-mode=record").assert_outcomes(
         passed=1, deselected=1
     )
@@ -105,7 +105,7 @@ def test_recordings_go_before_the_usual_address(
 def test_what_is_advised_about_models_works(
     project: pytest.Pytester, usual: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two models none is taken by guess; both ways that the message names choose one."""
+    """Of two models neither is chosen; both ways in the message work."""
     httpx.post(f"{usual.root_url}/api/pull", json={"model": "other"}).raise_for_status()
 
     result = project.runpytest_inprocess("-m", "ollama")

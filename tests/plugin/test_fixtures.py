@@ -1,4 +1,4 @@
-"""What tests are given."""
+"""The fixtures of the plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_scripted_mock(pytester: pytest.Pytester) -> None:
-    """`mock_engine` is answered by `mock_server`, which says what it is told and forgets it."""
+    """`mock_server` sets the answers of `mock_engine` for one test."""
     pytester.makepyfile(
         """
         from llmengine.mock import Script
@@ -32,7 +32,7 @@ def test_scripted_mock(pytester: pytest.Pytester) -> None:
 
 
 def test_several_engines(hello: pytest.Pytester) -> None:
-    """A test that asks for `engine` runs once for each engine that is named."""
+    """A test with `engine` runs once for each engine of the run."""
     entries = (
         "- {name: small, backend: mock, model: a}\n- {name: large-1, backend: mock, model: b}\n"
     )
@@ -56,7 +56,7 @@ def test_several_engines(hello: pytest.Pytester) -> None:
 def test_fixture_of_a_backend_means_the_engine_aimed_at(
     pytester: pytest.Pytester, upstream: MockServer
 ) -> None:
-    """`vllm_engine` is the vLLM that the run names, with its address."""
+    """`vllm_engine` is the vLLM of the run, with its address."""
     entry = f"- {{name: h100, backend: vllm_api, model: mock, endpoint: '{upstream.root_url}'}}\n"
     pytester.path.joinpath("engines.yaml").write_text(entry)
     pytester.makepyfile("def test_it(vllm_engine): assert vllm_engine.name == 'h100'")
@@ -76,7 +76,7 @@ def test_fixture_of_a_backend(
     fixture: str,
     variable: str,
 ) -> None:
-    """A backend's fixture finds its server by the variable that its users set anyway."""
+    """The fixture of a backend finds its server by the variable that users set anyway."""
     monkeypatch.setenv(variable, upstream.root_url)
     pytester.makepyfile(f"def test_it({fixture}): assert {fixture}.generate('x')[0].finished")
 
@@ -84,7 +84,7 @@ def test_fixture_of_a_backend(
 
 
 def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> None:
-    """`embedded_engine` is the run's embedded engine, here one that another server plays."""
+    """`embedded_engine` is the run's embedded engine, here played by another server."""
     pytester.makepyfile(
         "def test_it(embedded_engine): assert embedded_engine.generate('x')[0].finished"
     )
@@ -104,7 +104,7 @@ def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> Non
 def test_backend_that_is_not_here(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str, command: str
 ) -> None:
-    """A test that needs a missing backend is skipped with what to install."""
+    """A test that needs a missing backend is skipped, with what to install."""
     for package in ("openai", "xllamacpp"):
         monkeypatch.setitem(sys.modules, package, None)
     pytester.makepyfile(f"def test_it({fixture}): pass")
@@ -118,7 +118,7 @@ def test_backend_that_is_not_here(
 def test_embedded_engine_elsewhere_needs_no_extra(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer
 ) -> None:
-    """At an address, and replayed, the embedded engine starts no server of its own."""
+    """With an address, and in a replay, the embedded engine starts no server."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     pytester.makepyfile(
         "def test_it(embedded_engine): assert embedded_engine.generate('x')[0].finished"
@@ -131,10 +131,10 @@ def test_embedded_engine_elsewhere_needs_no_extra(
     )
 
 
-def test_engine_that_is_not_installed_is_no_skipped_test(
+def test_engine_that_is_not_installed_fails_the_run(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that asks for `engine` and has none does not end green."""
+    """A run that asks for a missing `engine` does not succeed."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
 
     result = hello.runpytest_inprocess()
@@ -144,7 +144,7 @@ def test_engine_that_is_not_installed_is_no_skipped_test(
 
 
 def test_any_engine_by_name(pytester: pytest.Pytester) -> None:
-    """`llmengine_use` opens engines that are chosen inside the test."""
+    """`llmengine_use` opens engines whose names the test chooses."""
     pytester.makepyfile(
         """
         def test_it(llmengine_use):
@@ -159,7 +159,7 @@ def test_any_engine_by_name(pytester: pytest.Pytester) -> None:
 
 
 def test_foreign_client_at_base_url(hello: pytest.Pytester) -> None:
-    """An application with a client of its own is pointed at ``engine.base_url``."""
+    """An application's own client uses ``engine.base_url``."""
     hello.makepyfile(
         """
         import httpx
@@ -174,7 +174,7 @@ def test_foreign_client_at_base_url(hello: pytest.Pytester) -> None:
 
 
 def test_own_fixture_of_the_same_name(pytester: pytest.Pytester) -> None:
-    """A project that has an `engine` of its own, such as a database's, is left alone."""
+    """A project's own fixture `engine`, such as a database's, is used."""
     pytester.makepyfile(
         """
         import pytest

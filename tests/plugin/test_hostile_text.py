@@ -1,4 +1,4 @@
-"""Names that lead out of the folder, and answers that would act on the terminal."""
+"""Names that lead out of the folder, and answers with terminal escapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e]|\x1b(?
 
 
 def test_answer_with_escapes_is_shown_and_not_obeyed(pytester: pytest.Pytester) -> None:
-    """In the failure, in captured output, and in the file for JUnit."""
+    """In the failure, in captured output and in the JUnit file."""
     pytester.makepyfile("""
         def test_it(engine):
             answer = engine.generate(["Say hello."])[0].outputs[0].text
@@ -42,7 +42,7 @@ def test_answer_with_escapes_is_shown_and_not_obeyed(pytester: pytest.Pytester) 
 def test_cassette_outside_of_its_folder_is_refused(
     pytester: pytest.Pytester, upstream: MockServer, name: str
 ) -> None:
-    """One line instead of a file where nobody looks for it."""
+    """One line, and no file in another folder."""
     pytester.makepyfile(f"""
         import pytest
 
@@ -61,13 +61,13 @@ def test_cassette_outside_of_its_folder_is_refused(
 
 
 def test_engine_whose_name_leaves_the_folder_is_refused(
-    hello: pytest.Pytester, upstream: MockServer, told: Callable[[pytest.RunResult], str]
+    hello: pytest.Pytester, upstream: MockServer, error_line: Callable[[pytest.RunResult], str]
 ) -> None:
-    """An engines file of somebody else writes nowhere."""
+    """An engines file cannot write to another folder."""
     entry = {"backend": "openai_compatible", "model": "mock", "endpoint": upstream.base_url}
     hello.path.joinpath("e.yaml").write_text(json.dumps([entry | {"name": "../../outside"}]))
 
-    line = told(
+    line = error_line(
         hello.runpytest_inprocess(
             "--engine=../../outside", "--engine-config=e.yaml", "--engine-mode=record"
         )

@@ -22,7 +22,7 @@ def project(
 
 
 def test_the_fixture_answers(project: pytest.Pytester) -> None:
-    """Aimed at or not; the header says where the answers come from."""
+    """With and without ``--engine``; the header says where the answers come from."""
     project.runpytest_inprocess("-m", "vllm_local").assert_outcomes(passed=1)
     result = project.runpytest_inprocess("--engine=vllm_local")
     result.assert_outcomes(passed=1)
@@ -40,14 +40,14 @@ def test_the_fixture_answers(project: pytest.Pytester) -> None:
 def test_what_needs_a_server_is_refused(
     options: list[str], said: str, project: pytest.Pytester
 ) -> None:
-    """In one line, before any test."""
+    """One line before any test."""
     result = project.runpytest_inprocess("--engine=vllm_local", *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*runs in this process and has no server; {said}"])
 
 
 def test_a_model_has_to_be_named(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else can be asked."""
+    """There is no server to ask for one."""
     monkeypatch.delenv("LLMENGINE_VLLM_MODEL")
     result = project.runpytest_inprocess("--engine=vllm_local")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

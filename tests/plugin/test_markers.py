@@ -35,7 +35,7 @@ def test_aimed(engine): pass
 def test_marker_selects_and_engine_aims(
     pytester: pytest.Pytester, marker: str, engine: str, selected: list[str]
 ) -> None:
-    """``-m`` chooses tests by the engines that they use, ``--engine`` what `engine` is."""
+    """``-m`` selects tests by their engines, ``--engine`` decides what `engine` is."""
     pytester.makepyfile(_TESTS)
     entry = "- {name: qwen, backend: ollama_api, model: qwen2.5}\n"
     pytester.path.joinpath("engines.yaml").write_text(entry)
@@ -49,7 +49,7 @@ def test_marker_selects_and_engine_aims(
 
 
 def test_parametrised_engines_are_marked_one_by_one(pytester: pytest.Pytester) -> None:
-    """Of a test that runs on two engines, ``-m`` selects the run on one."""
+    """If a test runs on two engines, ``-m`` can select one of the runs."""
     pytester.makepyfile("def test_it(engine): pass")
 
     result = pytester.runpytest_inprocess(
@@ -60,7 +60,7 @@ def test_parametrised_engines_are_marked_one_by_one(pytester: pytest.Pytester) -
 
 
 def test_fixture_behind_a_fixture(pytester: pytest.Pytester) -> None:
-    """A test that uses an engine by way of the project's own fixture is marked as well."""
+    """A test that uses an engine through the project's own fixture is marked too."""
     pytester.makepyfile(
         """
         import pytest
@@ -78,7 +78,7 @@ def test_fixture_behind_a_fixture(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("marker", ["live", "docker", "gpu", "parity", "openai", "vllm_local"])
 def test_markers_are_registered(pytester: pytest.Pytester, marker: str) -> None:
-    """Every marker may be used where markers are strict."""
+    """Every marker may be used with strict markers."""
     pytester.makepyfile(f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass")
 
     pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=1)

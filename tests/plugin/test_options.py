@@ -43,7 +43,7 @@ def test_command_line_before_environment_before_ini(
     engine: str,
     expected: str,
 ) -> None:
-    """The model is taken from the strongest of the places that name one."""
+    """The model comes from the first of these places that has one."""
     pytester.makepyfile(_ASKS_MODEL)
     pytester.path.joinpath("engines.yaml").write_text(_ENGINES)
     pytester.makeini(f"[pytest]\nllmengine_model = {ini}\n")
@@ -74,7 +74,7 @@ def test_engines_from_the_strongest_place(
     ini: str,
     expected: str,
 ) -> None:
-    """Names come from one place alone, each once, in the order given."""
+    """Names come from one place only, each once, in the given order."""
     entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
     pytester.path.joinpath("engines.yaml").write_text(entries)
     pytester.makeini(f"[pytest]\nllmengine_engine = {ini}\nllmengine_config = engines.yaml\n")
@@ -91,7 +91,7 @@ def test_engines_from_the_strongest_place(
 def test_address_from_the_strongest_place(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer, place: str
 ) -> None:
-    """With a dead address in every weaker place, the run reaches the server all the same."""
+    """The addresses in the other places do not answer, and the run reaches the server."""
     places = ["command line", "environment", "ini", "file"]
     urls = dict.fromkeys(places[places.index(place) :], _NOTHING_LISTENS)
     urls[place] = upstream.base_url
@@ -112,7 +112,7 @@ def test_address_from_the_strongest_place(
 def test_backends_own_variable(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer
 ) -> None:
-    """VLLM_BASE_URL says where vLLM is, also against the project's own default."""
+    """VLLM_BASE_URL is the address of vLLM, also against the project's default."""
     hello.makeini(f"[pytest]\nllmengine_engine = vllm_api\nllmengine_url = {_NOTHING_LISTENS}\n")
     monkeypatch.setenv("VLLM_BASE_URL", upstream.base_url)
 
@@ -125,7 +125,7 @@ def test_backends_own_variable(
 
 
 def test_server_anywhere(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VLLM_BASE_URL and VLLM_API_KEY are all that a whole run against a server needs."""
+    """VLLM_BASE_URL and VLLM_API_KEY are enough for a whole run against a server."""
     pytester.makepyfile(
         """
         import httpx
@@ -154,7 +154,7 @@ def test_server_anywhere(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
 def test_key_alone_is_enough_for_openai(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenAI has one address, so OPENAI_API_KEY makes a run live; here it may not leave."""
+    """OpenAI has one address, so OPENAI_API_KEY makes a run live; here nothing may leave."""
     pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_KEY", _KEY)
 
@@ -169,7 +169,7 @@ def test_key_alone_is_enough_for_openai(
 def test_recordings_go_before_a_key_alone(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer
 ) -> None:
-    """A key that happens to be in the shell does not make a recorded run cost money."""
+    """A key in the shell does not make a recorded run cost money."""
     pytest.importorskip("openai")
     aim = ("--engine=openai", f"--engine-url={upstream.base_url}")
     hello.runpytest_inprocess(*aim, "--engine-mode=record").assert_outcomes(passed=1)
@@ -184,7 +184,7 @@ def test_recordings_go_before_a_key_alone(
 def test_address_alone_is_an_openai_compatible_server(
     hello: pytest.Pytester, upstream: MockServer
 ) -> None:
-    """With an address and no engine's name, any server will do, and its only model is found."""
+    """An address without a name means any server, whose only model is found."""
     result = hello.runpytest_inprocess(f"--engine-url={upstream.root_url}")
 
     result.assert_outcomes(passed=1)
@@ -193,12 +193,12 @@ def test_address_alone_is_an_openai_compatible_server(
 
 @pytest.mark.parametrize("way", ["--engine=mock", "--llmengine=mock"])
 def test_both_spellings(hello: pytest.Pytester, way: str) -> None:
-    """The long spelling is for projects where another plugin has the short one."""
+    """The long spelling is for projects with another plugin that has the short one."""
     hello.runpytest_inprocess(way).assert_outcomes(passed=1)
 
 
 def test_paths_of_the_ini_file_start_at_its_folder(pytester: pytest.Pytester) -> None:
-    """A run from a subfolder finds the engines file that the ini file names."""
+    """A run from a subfolder finds the engines file of the ini file."""
     pytester.makeini("[pytest]\nllmengine_config = engines.yaml\nllmengine_engine = small\n")
     pytester.path.joinpath("engines.yaml").write_text(_ENGINES)
     folder = pytester.mkdir("below")
@@ -223,42 +223,42 @@ def test_paths_of_the_ini_file_start_at_its_folder(pytester: pytest.Pytester) ->
 def test_wrong_value_in_the_environment(
     hello: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    told: Callable[[pytest.RunResult], str],
+    error_line: Callable[[pytest.RunResult], str],
     variable: str,
     value: str,
     words: str,
 ) -> None:
-    """A wrong value is named with its variable and with what would be right."""
+    """The error has the variable and what would be right."""
     monkeypatch.setenv(variable, value)
 
-    line = told(hello.runpytest_inprocess())
+    line = error_line(hello.runpytest_inprocess())
 
     assert f"{variable} is {value!r}" in line
     assert words in line
 
 
 def test_wrong_value_in_the_ini_file(
-    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str]
+    hello: pytest.Pytester, error_line: Callable[[pytest.RunResult], str]
 ) -> None:
-    """A wrong value is named with its ini option."""
+    """The error has the ini option."""
     hello.makeini("[pytest]\nllmengine_mode = alive\n")
 
-    assert "ini option llmengine_mode is 'alive'" in told(hello.runpytest_inprocess())
+    assert "ini option llmengine_mode is 'alive'" in error_line(hello.runpytest_inprocess())
 
 
 def test_one_address_for_two_engines(
-    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str]
+    hello: pytest.Pytester, error_line: Callable[[pytest.RunResult], str]
 ) -> None:
-    """One address cannot be that of two engines."""
+    """An address cannot belong to two engines."""
     result = hello.runpytest_inprocess(
         "--engine=mock", "--engine=vllm_api", "--engine-url=http://127.0.0.1:9"
     )
 
-    assert "an address applies to one engine" in told(result)
+    assert "an address applies to one engine" in error_line(result)
 
 
 def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: MockServer) -> None:
-    """The run's address belongs to the engine that it is aimed at, not to every fixture."""
+    """The run's address belongs to the run's engine, not to every fixture."""
     pytester.makepyfile("def test_it(ollama_engine): pass")
 
     result = pytester.runpytest_inprocess("--engine=mock", f"--engine-url={upstream.base_url}")

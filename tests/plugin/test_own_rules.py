@@ -13,8 +13,7 @@ from pytest_llmengine.contract.registry import catalogue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import Call
-    from llmengine.mock.behaviour import RawReply
+    from llmengine.mock import RawReply, ReceivedRequest
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _RULES = """
@@ -65,7 +64,7 @@ def own_rules(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def _named(reply: RawReply, call: Call) -> RawReply:
+def _named(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.headers["x-acme-node"] = "7"
     return reply
 

@@ -1,4 +1,4 @@
-"""The comparison as tests: one a kind, from files and from live engines."""
+"""The comparison as tests: one per kind, from files and from live engines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def saved(pytester: pytest.Pytester, upstream: MockServer) -> Path:
 
 
 def test_a_run_without_a_baseline_skips(pytester: pytest.Pytester) -> None:
-    """Unused, it says what it needs."""
+    """The reason says what is needed."""
     result = pytester.runpytest_inprocess(*SUITE, "-rs")
 
     result.assert_outcomes(skipped=1)
@@ -38,7 +38,7 @@ def test_a_run_without_a_baseline_skips(pytester: pytest.Pytester) -> None:
 
 
 def test_two_files_are_compared_kind_by_kind(pytester: pytest.Pytester, saved: Path) -> None:
-    """One test a kind, which -m parity selects, without any server; paths are the run's own."""
+    """There is one test per kind, without a server; paths start at the run's folder."""
     result = pytester.runpytest_inprocess(
         *SUITE,
         f"--parity-baseline={saved.name}",
@@ -52,10 +52,10 @@ def test_two_files_are_compared_kind_by_kind(pytester: pytest.Pytester, saved: P
     result.stdout.fnmatch_lines(["*test_parity?chat? PASSED*", "*test_parity?odd? PASSED*"])
 
 
-def test_an_engine_is_held_to_a_file(
+def test_an_engine_is_compared_with_a_file(
     pytester: pytest.Pytester, saved: Path, upstream: MockServer
 ) -> None:
-    """The engine that the run is aimed at is the candidate."""
+    """The engine of the run is the candidate."""
     aim = "--engine=vllm_api", f"--engine-url={upstream.base_url}"
 
     result = pytester.runpytest_inprocess(*SUITE, f"--parity-baseline={saved}", *aim)
@@ -64,7 +64,7 @@ def test_an_engine_is_held_to_a_file(
 
 
 def test_a_mismatch_fails_with_its_cause(pytester: pytest.Pytester, saved: Path) -> None:
-    """The failure is the report of that kind, without our frames."""
+    """The failure is the report of that kind, without frames of the plugin."""
     with MockServer(model="another") as other:
         aim = "--engine=vllm_api", f"--engine-url={other.base_url}"
         result = pytester.runpytest_inprocess(*SUITE, f"--parity-baseline={saved}", *aim)
@@ -75,7 +75,7 @@ def test_a_mismatch_fails_with_its_cause(pytester: pytest.Pytester, saved: Path)
 
 
 def test_own_prompts_of_two_live_engines(pytester: pytest.Pytester) -> None:
-    """The baseline may be live too, and prompts come from a file."""
+    """The baseline may be live too, and prompts may come from a file."""
     prompts = pytester.makefile(".jsonl", prompts=PROMPTS)
 
     result = pytester.runpytest_inprocess(
@@ -105,7 +105,7 @@ def test_the_ini_file_names_a_baseline_beside_itself(
 
 
 def test_a_file_that_is_wrong_ends_the_run(pytester: pytest.Pytester) -> None:
-    """Before any test, in one line."""
+    """One line before any test."""
     result = pytester.runpytest_inprocess(*SUITE, "--parity-baseline=gone.jsonl")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR

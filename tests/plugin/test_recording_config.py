@@ -222,12 +222,15 @@ def test_contract_is_recorded_by_the_hook_s_options(
     ],
 )
 def test_wrong_options_of_the_hook(
-    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str], options: str, message: str
+    hello: pytest.Pytester,
+    error_line: Callable[[pytest.RunResult], str],
+    options: str,
+    message: str,
 ) -> None:
     """The run ends before any test, with one line that names the hook and its file."""
     hello.makeconftest(_IN_HOOK.replace("{}", options))
 
-    line = told(hello.runpytest_inprocess("--engine=mock"))
+    line = error_line(hello.runpytest_inprocess("--engine=mock"))
 
     assert line.startswith("ERROR: pytest_llmengine_recording_config (")
     assert f"conftest.py): {message}" in line
@@ -323,12 +326,15 @@ def test_transport_of_the_project(pytester: pytest.Pytester, upstream: MockServe
     ],
 )
 def test_wrong_transports(
-    hello: pytest.Pytester, told: Callable[[pytest.RunResult], str], returned: str, message: str
+    hello: pytest.Pytester,
+    error_line: Callable[[pytest.RunResult], str],
+    returned: str,
+    message: str,
 ) -> None:
     """The run ends before any test, with one line that names the hook and its file."""
     hello.makeconftest(f"def pytest_llmengine_transports(config): return {returned}")
 
-    line = told(hello.runpytest_inprocess("--engine=mock"))
+    line = error_line(hello.runpytest_inprocess("--engine=mock"))
 
     assert line.startswith("ERROR: pytest_llmengine_transports (")
     assert message in line

@@ -1,4 +1,4 @@
-"""What a replay says of recordings that it did not use."""
+"""What a replay reports about unused recordings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def project(pytester: pytest.Pytester, upstream: MockServer) -> pytest.Pytester:
 
 
 def test_all_used(project: pytest.Pytester) -> None:
-    """A run that plays everything has nothing to say."""
+    """A run that plays everything reports nothing."""
     result = project.runpytest_inprocess(_AIM)
 
     result.assert_outcomes(passed=2)
@@ -44,7 +44,7 @@ def test_all_used(project: pytest.Pytester) -> None:
 
 
 def test_request_not_made(project: pytest.Pytester) -> None:
-    """A recorded request that the test no longer makes is named, with its file."""
+    """A recorded request that the test does not make is reported with its file."""
     project.makepyfile(test_words=TWO.replace('"one", "two"', '"one",'))
 
     result = project.runpytest_inprocess(_AIM)
@@ -55,7 +55,7 @@ def test_request_not_made(project: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_cassette_of_no_test(project: pytest.Pytester, workers: tuple[str, ...]) -> None:
-    """A cassette whose test is gone is named in a run of all tests."""
+    """A cassette whose test is gone is reported in a run of all tests."""
     project.makepyfile(test_words=TWO.partition("def test_three")[0])
 
     result = project.runpytest_subprocess(_AIM, *workers)
@@ -66,7 +66,7 @@ def test_cassette_of_no_test(project: pytest.Pytester, workers: tuple[str, ...])
 
 @pytest.mark.parametrize("narrowed", [("-k", "two"), ("test_words.py::test_two",)])
 def test_part_of_the_tests(project: pytest.Pytester, narrowed: tuple[str, ...]) -> None:
-    """A run of some tests does not know whether the other cassettes are in use."""
+    """A run of some tests cannot know whether the other cassettes are used."""
     result = project.runpytest_inprocess(_AIM, *narrowed)
 
     assert result.ret == pytest.ExitCode.OK
@@ -74,7 +74,7 @@ def test_part_of_the_tests(project: pytest.Pytester, narrowed: tuple[str, ...]) 
 
 
 def test_failed_test(project: pytest.Pytester) -> None:
-    """What a failed test did not get to is not called unused."""
+    """The requests that a failed test did not reach are not reported."""
     project.makepyfile(test_words=TWO.replace("engine.generate([word])", "assert word == 'two'"))
 
     result = project.runpytest_inprocess(_AIM)
@@ -84,7 +84,7 @@ def test_failed_test(project: pytest.Pytester) -> None:
 
 
 def test_checks_of_another_run(project: pytest.Pytester) -> None:
-    """The contract's own cassettes stay, also when a run is of the project's tests alone."""
+    """The cassettes of the contract are not reported in a run of only the project's tests."""
     folder: Path = project.path / "cassettes" / "openai_compatible"
     shutil.copy(folder / "test_words" / "test_two.yaml", folder / "chat.basic.id_unique.yaml")
 

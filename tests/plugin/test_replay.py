@@ -18,7 +18,7 @@ _AIM = "--engine=openai_compatible"
 
 @pytest.fixture
 def record(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Runs the project's tests through the recorder, in front of a server that is gone after it."""
+    """Runs the project's tests through the recorder, for a server that is gone afterwards."""
 
     def run(*arguments: str) -> pytest.RunResult:
         with MockServer() as server:
@@ -31,14 +31,14 @@ def record(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
 
 @pytest.fixture
 def cassettes(pytester: pytest.Pytester) -> Path:
-    """Where the recordings of these tests lie."""
+    """The folder of these tests' recordings."""
     return pytester.path / "cassettes" / "openai_compatible"
 
 
 def test_record_then_replay(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """A test that was recorded passes without the server, and the header says from what."""
+    """A recorded test passes without the server, and the header names the recording."""
     record().assert_outcomes(passed=1)
     assert (cassettes / "test_hello" / "test_hello.yaml").is_file()
 
@@ -53,7 +53,7 @@ def test_record_then_replay(
 def test_replay_with_several_engines(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult]
 ) -> None:
-    """What was recorded for one engine alone is found when the test runs on several."""
+    """The recording of one engine is found if the test runs on several."""
     record()
 
     hello.runpytest_inprocess(_AIM, "--engine=mock").assert_outcomes(passed=2)
@@ -62,7 +62,7 @@ def test_replay_with_several_engines(
 def test_other_folder(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """The folder of recordings is an option too."""
+    """The folder of recordings is an option."""
     record("--engine-cassettes=tapes").assert_outcomes(passed=1)
     assert not cassettes.exists()
 
@@ -100,7 +100,7 @@ def test_miss_fails_a_client_that_swallows_it(
 def test_miss_in_a_teardown(
     pytester: pytest.Pytester, record: Callable[..., pytest.RunResult]
 ) -> None:
-    """A request that a fixture sends after the test is held to the cassette as well."""
+    """A request of a fixture after the test must be in the cassette too."""
     test = """
         import pytest
 
@@ -121,7 +121,7 @@ def test_miss_in_a_teardown(
 def test_missing_cassette(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """A test without a recording says how to record it, in one line."""
+    """The line says how to record it."""
     record()
     hello.makepyfile(test_new="def test_new(engine): engine.generate(['x'])")
 
@@ -137,7 +137,7 @@ def test_missing_cassette(
 def test_broken_cassette(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """A file that is no cassette is named, and never taken for an empty one."""
+    """The error names a file that is not a cassette, which never counts as an empty one."""
     record()
     (cassettes / "test_hello" / "test_hello.yaml").write_text("interactions: [")
 
@@ -151,7 +151,7 @@ def test_broken_cassette(
 def test_nothing_leaves_the_machine(
     pytester: pytest.Pytester, record: Callable[..., pytest.RunResult]
 ) -> None:
-    """In a replay the test may not reach another host, also where it hides the failure."""
+    """A replayed test may not reach another host, also if it hides the failure."""
     test = """
         import contextlib
         import socket
@@ -172,7 +172,7 @@ def test_nothing_leaves_the_machine(
 def test_network_is_free_after_a_replay(
     pytester: pytest.Pytester, record: Callable[..., pytest.RunResult]
 ) -> None:
-    """Tests that use no engine are not guarded."""
+    """Tests without an engine are not guarded."""
     pytester.makepyfile(
         test_it="""
         import socket
@@ -194,7 +194,7 @@ def test_network_is_free_after_a_replay(
 def test_recording_is_not_replaced_unasked(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """Without ``--rewrite`` what is recorded stays, and only the rest is recorded."""
+    """Without ``--rewrite`` recordings stay, and only missing ones are made."""
     record()
     tape = cassettes / "test_hello" / "test_hello.yaml"
     before = tape.read_bytes()
@@ -211,7 +211,7 @@ def test_recording_is_not_replaced_unasked(
 def test_rewrite(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """With ``--rewrite`` a test is recorded anew."""
+    """With ``--rewrite`` a test is recorded again."""
     tape = cassettes / "test_hello" / "test_hello.yaml"
     tape.parent.mkdir(parents=True)
     tape.write_text("outdated")
@@ -224,7 +224,7 @@ def test_rewrite(
 def test_live_tests_are_skipped_in_a_replay(
     hello: pytest.Pytester, record: Callable[..., pytest.RunResult], upstream: MockServer
 ) -> None:
-    """The marker ``live`` is for what a recording cannot show."""
+    """The marker ``live`` is for tests that a recording cannot serve."""
     hello.makepyfile(test_live="import pytest\n@pytest.mark.live\ndef test_live(engine): pass")
     record()
 
@@ -239,7 +239,7 @@ def test_live_tests_are_skipped_in_a_replay(
 def test_key_is_not_in_the_recording(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, cassettes: Path
 ) -> None:
-    """The key goes to the server and into no file, and the replay needs none."""
+    """The server gets the key, no file has it, and the replay needs none."""
     key = "sk-very-secret-123"
     with MockServer(api_key=key) as server, monkeypatch.context() as patch:
         patch.setenv("LLMENGINE_API_KEY", key)
@@ -255,7 +255,7 @@ def test_key_is_not_in_the_recording(
 def test_names_of_cassettes(
     pytester: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
 ) -> None:
-    """A cassette is named by its test: folders, class, parameters; or by the marker."""
+    """A cassette has the name of its test, or that of the marker."""
     folder = pytester.mkdir("checks")
     folder.joinpath("test_it.py").write_text(
         """

@@ -1,4 +1,4 @@
-"""The shipped contract suite: how verdicts become the outcomes of tests, and reports."""
+"""The shipped contract suite: how results become outcomes of tests, and reports."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _required() -> int:
 
 
 def test_levels_select(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the command line, in the environment and in the ini file; several levels add up."""
+    """By command line, environment and ini file; several levels add up."""
     arguments = (*_SUITE, "--engine=mock", "--engine-tier=smoke")
     both = len(select(tier=Tier.SMOKE, levels=[Level.REQUIRED, Level.EXPECTED]))
     assert 0 < _required() < both < _SMOKE
@@ -77,7 +77,7 @@ def test_levels_select(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
 def test_unknown_level_is_refused(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says which levels there are."""
+    """The error lists the levels."""
     monkeypatch.setenv("LLMENGINE_LEVEL", "expected,requird")
 
     result = pytester.runpytest_inprocess(*_SUITE, "--engine=mock")
@@ -88,7 +88,7 @@ def test_unknown_level_is_refused(
 
 
 def test_broken_rule(pytester: pytest.Pytester) -> None:
-    """A failure shows the reason, the rule and the last exchange, and nothing of the harness."""
+    """The failure has the reason, the rule and the last exchange, and no frames of the plugin."""
     with MockServer(behaviour=Behaviour("no created", reply=_without_created)) as server:
         result = pytester.runpytest_inprocess(
             *_SUITE, f"--engine-url={server.base_url}", "-k", "chat.basic.required_fields"
@@ -110,7 +110,7 @@ def test_broken_rule(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("group", ["completions", "net", "responses.stream"])
 def test_a_group_selects_by_keyword(pytester: pytest.Pytester, group: str) -> None:
-    """`-k` takes the groups that reports print, whatever the ids of their checks are."""
+    """`-k` takes the groups in reports, for any ids of their checks."""
     result = pytester.runpytest_inprocess(
         *_SUITE, "--engine=mock", "-k", group, "--collect-only", "-q"
     )
@@ -120,7 +120,7 @@ def test_a_group_selects_by_keyword(pytester: pytest.Pytester, group: str) -> No
 
 
 def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None:
-    """What the profile knows is an xfail with its reason; what it knows wrongly is a failure."""
+    """A deviation of the profile is an xfail with its reason; one that is gone is a failure."""
     with MockServer(behaviour=Behaviour("no refusal", reply=_without_refusal)) as server:
         result = pytester.runpytest_inprocess(
             *_SUITE,
@@ -137,7 +137,7 @@ def test_known_deviation_and_one_that_is_gone(pytester: pytest.Pytester) -> None
 
 
 def test_profile_of_the_projects_own(pytester: pytest.Pytester) -> None:
-    """`llmengine_profile` takes the place of the shipped one; a wrong file ends the run at once."""
+    """`llmengine_profile` replaces the shipped one; a wrong file ends the run at once."""
     pytester.makeini("[pytest]\nllmengine_profile = mine.toml\n")
     profile = pytester.path / "mine.toml"
     rule = "chat.message.required"
@@ -155,7 +155,7 @@ def test_profile_of_the_projects_own(pytester: pytest.Pytester) -> None:
 
 
 def test_ignored_parameter_fails(pytester: pytest.Pytester) -> None:
-    """A parameter that is accepted and has no effect is a failure that says so."""
+    """The failure of a parameter that has no effect says so."""
     with MockServer(behaviour=_ignoring("tool_choice")) as server:
         result = pytester.runpytest_inprocess(
             *_SUITE, f"--engine-url={server.base_url}", "-k", "tools.choice.required"
@@ -205,8 +205,8 @@ def odd_checks(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServer) -> None:
-    """A broken check is a failure of the harness; what cannot be known is a skip with a reason."""
+def test_broken_and_unmeasured_checks(odd_checks: pytest.Pytester, upstream: MockServer) -> None:
+    """A broken check fails as an error of the check; an unmeasured one is a skip with a reason."""
     aim = ("--engine=embedded", f"--engine-url={upstream.base_url}", "--engine-model=mock")
 
     result = odd_checks.runpytest_subprocess(*_SUITE, *aim, "-rs", "-k", "odd")
@@ -224,7 +224,7 @@ def test_verdicts_that_are_none(odd_checks: pytest.Pytester, upstream: MockServe
 
 
 def test_record_and_replay_agree(pytester: pytest.Pytester) -> None:
-    """Recorded and replayed verdicts are the same, and each check has its own cassette."""
+    """Recorded and replayed outcomes are the same, and each check has its own cassette."""
     arguments = (*_SUITE, "--engine=openai_compatible", "--engine-tier=smoke")
     with MockServer() as server:
         pytester.runpytest_inprocess(
@@ -243,7 +243,7 @@ def test_record_and_replay_agree(pytester: pytest.Pytester) -> None:
 
 
 def test_rules_about_keys_are_replayed_too(pytester: pytest.Pytester) -> None:
-    """What a server that wants a key was seen to do is seen again without the key."""
+    """The replay of a server that wants a key has the same outcomes without the key."""
     arguments = (*_SUITE, "--engine=openai_compatible", "-k", "auth")
     with pytest.MonkeyPatch.context() as shell, MockServer(api_key=_KEY) as server:
         shell.setenv("LLMENGINE_API_KEY", _KEY)
@@ -260,7 +260,7 @@ def test_rules_about_keys_are_replayed_too(pytester: pytest.Pytester) -> None:
 
 
 def test_without_an_engine_every_recorded_contract_is_replayed(pytester: pytest.Pytester) -> None:
-    """Engines whose checks are recorded all run; one with recordings of tests alone does not."""
+    """All engines with recorded checks run; those with recorded tests only do not."""
     pytester.path.joinpath("engines.yaml").write_text(
         "- {name: a, backend: openai_compatible, model: mock}\n"
         "- {name: b, backend: openai_compatible, model: mock}\n"
@@ -280,8 +280,8 @@ def test_without_an_engine_every_recorded_contract_is_replayed(pytester: pytest.
     result.stdout.fnmatch_lines(["*contract[[]a-chat*PASSED*", "*contract[[]b-chat*PASSED*"])
 
 
-def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) -> None:
-    """A check of errors would pass on the replayer's own error; it is an error instead."""
+def test_request_that_was_not_recorded_gives_no_verdict(pytester: pytest.Pytester) -> None:
+    """The error of the replayer would pass a check of errors, so it is an error of the check."""
     arguments = (*_SUITE, "--engine=openai_compatible", "-k", "err.shape")
     with MockServer() as server:
         url = f"--engine-url={server.base_url}"
@@ -295,10 +295,10 @@ def test_request_that_was_not_recorded_is_no_verdict(pytester: pytest.Pytester) 
     assert _outcomes(pytester.path / "report.json") == {"err.shape": "error"}
 
 
-def test_a_rule_that_is_not_recorded_yet_fails_nobody(pytester: pytest.Pytester) -> None:
+def test_a_rule_that_is_not_recorded_yet_is_skipped(pytester: pytest.Pytester) -> None:
     """A check without a cassette is listed with the command that records it, and skipped.
 
-    The same run still fails for one that is recorded and asks for something else.
+    The same run still fails for a recorded check that sends something else.
     """
     arguments = (*_SUITE, "--engine=openai_compatible", "--engine-report=report.json", "-rs")
     recorded, changed, new = (
@@ -323,7 +323,7 @@ def test_a_rule_that_is_not_recorded_yet_fails_nobody(pytester: pytest.Pytester)
 
 
 def test_several_engines_and_their_reports(pytester: pytest.Pytester) -> None:
-    """Every engine has its matrix, and its file when a report is asked for."""
+    """Every engine has its matrix, and a file if a report is asked for."""
     entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
     pytester.path.joinpath("engines.yaml").write_text(entries)
 
@@ -345,14 +345,14 @@ def test_several_engines_and_their_reports(pytester: pytest.Pytester) -> None:
 
 
 def test_nothing_to_report(hello: pytest.Pytester) -> None:
-    """A report that was asked for and has nothing in it is not passed over in silence."""
+    """An empty report that was asked for is mentioned."""
     result = hello.runpytest_inprocess("--engine=mock", "--engine-report=report.json")
 
     result.stdout.fnmatch_lines(["nothing to write to *report.json: no check *"])
 
 
 def test_junit(pytester: pytest.Pytester) -> None:
-    """JUnit names the check of each test by its id."""
+    """JUnit has the id of the check of each test."""
     pytester.runpytest_inprocess(
         *_SUITE, "--engine=mock", "-k", "chat.basic.required_fields", "--junitxml=junit.xml"
     )

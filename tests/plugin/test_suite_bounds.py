@@ -1,4 +1,4 @@
-"""The contract suite under pytest always ends, and reports what it came to."""
+"""The contract suite under pytest always ends, and reports its results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GROUP = "chat.basic"
 CHECKS = [check.id for check in select(ids=[GROUP])]
-KNOCKS = 3  # what is asked before the first check: the models, a version, and one token
+KNOCKS = 3  # the requests before the first check: the models, a version and one token
 SUITE = ("--pyargs", "pytest_llmengine.contract", "-k", GROUP, "--engine-report=report.json")
 
 
@@ -28,7 +28,7 @@ def outcomes(path: Path) -> list[str]:
 
 @pytest.fixture
 def hanging() -> Iterator[MockServer]:
-    """A server that answers the first check and nothing more."""
+    """A server that answers the first check and no other."""
     faults = chain(repeat(None, KNOCKS + 1), repeat(Fault(delay=60)))
     with MockServer() as server:
         server.play(Script(faults=faults))
@@ -38,7 +38,7 @@ def hanging() -> Iterator[MockServer]:
 def test_run_stops_at_a_server_that_no_longer_answers(
     pytester: pytest.Pytester, hanging: MockServer
 ) -> None:
-    """Tests after the last one that was asked are skipped, and are not run in the report."""
+    """The tests after that are skipped, and the report lists them as not run."""
     pytester.makeini("[pytest]\nllmengine_answer_timeout = 0.1\nllmengine_max_unanswered = 2\n")
 
     result = pytester.runpytest_inprocess(*SUITE, f"--engine-url={hanging.base_url}", "-rs")
@@ -58,7 +58,7 @@ def test_run_stops_at_a_server_that_no_longer_answers(
 
 
 def test_run_whose_time_is_over_has_failed(pytester: pytest.Pytester) -> None:
-    """A run in which every check was skipped for want of time does not end with 0."""
+    """A run whose checks were all skipped for lack of time does not end with 0."""
     with MockServer() as server:
         result = pytester.runpytest_inprocess(
             *SUITE, f"--engine-url={server.base_url}", "--engine-run-timeout=1e-9"
@@ -70,7 +70,7 @@ def test_run_whose_time_is_over_has_failed(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
 def test_interrupt_keeps_what_was_found(pytester: pytest.Pytester, workers: tuple[str]) -> None:
-    """The report of an interrupted run has what was found, and says what was not run."""
+    """The report of an interrupted run has the results, and lists what was not run."""
     pytester.syspathinsert()
     pytester.makepyfile(
         impatience=f"""
@@ -93,8 +93,8 @@ def test_interrupt_keeps_what_was_found(pytester: pytest.Pytester, workers: tupl
 @pytest.mark.parametrize(
     "option", ["--engine-max-unanswered=0", "--engine-check-timeout=soon", "--engine-run-timeout=0"]
 )
-def test_a_bound_that_is_none_is_refused(pytester: pytest.Pytester, option: str) -> None:
-    """There is no run without an end."""
+def test_an_invalid_limit_is_refused(pytester: pytest.Pytester, option: str) -> None:
+    """No run may be without an end."""
     result = pytester.runpytest_inprocess(option)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR

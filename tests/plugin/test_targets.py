@@ -23,19 +23,18 @@ from pytest_llmengine.targets import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmengine.mock import ReceivedRequest
-    from llmengine.mock.behaviour import RawReply
+    from llmengine.mock import RawReply, ReceivedRequest
 
 (REQUIRED_FIELDS,) = select(ids=["chat.basic.required_fields"])
 
 
 def _aimed(name: str, server: MockServer, path: str = "/v1", **more: object) -> Settings:
-    """Settings that aim an engine at a server."""
+    """Settings of a run for an engine at a server."""
     return Settings(engines=(name,), url=server.root_url + path, **more)  # type: ignore[arg-type] # fields of Settings
 
 
 def test_live_session(upstream: MockServer) -> None:
-    """Engine and target are at one address, and the description says which, and what answers."""
+    """Engine and target have one address, and the description has it and the server."""
     with open_session("openai_compatible", _aimed("openai_compatible", upstream)) as session:
         assert session.mode is Mode.LIVE
         assert session.engine.base_url == session.target.base_url == upstream.base_url
@@ -46,7 +45,7 @@ def test_live_session(upstream: MockServer) -> None:
 
 
 def test_recorder_is_given_the_servers_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that the environment holds for the server's address passes through the recorder."""
+    """The key of the environment for the server's address passes through the recorder."""
     settings = Settings(engines=("vllm_api",), model="mock", mode=Mode.RECORD, cassettes=tmp_path)
     with MockServer(api_key="vllm-server-key") as server:
         monkeypatch.setenv("VLLM_BASE_URL", server.base_url)
@@ -57,19 +56,21 @@ def test_recorder_is_given_the_servers_key(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["ollama_api", "vllm_api"])
 def test_server_says_its_version(upstream: MockServer, name: str, tmp_path: Path) -> None:
-    """The version that Ollama and vLLM tell is in the provenance, and in what is recorded."""
-    told = httpx.get(f"{upstream.root_url}/{'api/' if name == 'ollama_api' else ''}version").json()
+    """The provenance and the recording have the version of Ollama and vLLM."""
+    answer = httpx.get(
+        f"{upstream.root_url}/{'api/' if name == 'ollama_api' else ''}version"
+    ).json()
     settings = _aimed(name, upstream, "", mode=Mode.RECORD, cassettes=tmp_path)
 
     with open_session(name, settings) as session, session.cassette("hello"):
-        assert session.provenance.version == told["version"]
+        assert session.provenance.version == answer["version"]
         assert session.describe().startswith(f"recording from {upstream.base_url}, ")
         session.engine.generate("Hello")
 
     replayed = Settings(engines=(name,), mode=Mode.REPLAY, cassettes=tmp_path)
     with open_session(name, replayed) as session:
-        assert session.provenance.version == told["version"]
-        assert told["version"] in session.describe()
+        assert session.provenance.version == answer["version"]
+        assert answer["version"] in session.describe()
         assert session.engine.model == "mock"
         with session.cassette("hello"):
             assert session.engine.generate("Hello")[0].finished
@@ -79,7 +80,7 @@ def test_server_says_its_version(upstream: MockServer, name: str, tmp_path: Path
 def test_path_decides_the_dialect_while_recording(
     upstream: MockServer, tmp_path: Path, path: str
 ) -> None:
-    """Ollama at ``/v1`` is spoken to in OpenAI's dialect, through the recorder as well."""
+    """Ollama at ``/v1`` gets OpenAI's dialect, through the recorder too."""
     settings = _aimed("ollama_api", upstream, path, mode=Mode.RECORD, cassettes=tmp_path)
 
     with open_session("ollama_api", settings) as session, session.cassette("hello"):
@@ -89,7 +90,7 @@ def test_path_decides_the_dialect_while_recording(
 
 
 def _behind(prefix: str) -> Behaviour:
-    """A gateway that knows its routes under a prefix alone."""
+    """A gateway whose routes all have a prefix."""
 
     def only_below(reply: RawReply, call: ReceivedRequest) -> RawReply:
         reply.status = 200 if call.path.startswith(prefix) else 404
@@ -99,7 +100,7 @@ def _behind(prefix: str) -> Behaviour:
 
 
 def test_path_of_another_kind_is_kept(tmp_path: Path) -> None:
-    """An API at a path of its own is recorded and reached there, without a ``/v1``."""
+    """An API at another path is recorded and reached there, without a ``/v1``."""
     with MockServer(behaviour=_behind("/gate")) as server:
         settings = _aimed(
             "openai_compatible", server, "/gate", mode=Mode.RECORD, cassettes=tmp_path, model="mock"
@@ -111,7 +112,7 @@ def test_path_of_another_kind_is_kept(tmp_path: Path) -> None:
 
 
 def test_recording_is_kept(upstream: MockServer, tmp_path: Path) -> None:
-    """A cassette that is there is not replaced unasked; its check says so instead of a verdict."""
+    """An existing cassette is not replaced unasked; the check ends with an error that says so."""
     settings = _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path)
     tape = tmp_path / "vllm_api" / f"{REQUIRED_FIELDS.id}.yaml"
     with open_session("vllm_api", settings) as session:
@@ -129,8 +130,8 @@ def test_recording_is_kept(upstream: MockServer, tmp_path: Path) -> None:
     assert tape.read_bytes() == before
 
 
-def test_check_without_cassette_is_no_verdict(upstream: MockServer, tmp_path: Path) -> None:
-    """A check that was never recorded is told apart, with the command that records it."""
+def test_check_without_cassette_has_no_verdict(upstream: MockServer, tmp_path: Path) -> None:
+    """The result of a check that was never recorded has the command that records it."""
     settings = _aimed("vllm_api", upstream, mode=Mode.RECORD, cassettes=tmp_path)
     with open_session("vllm_api", settings) as session, session.cassette("another"):
         pass
@@ -144,7 +145,7 @@ def test_check_without_cassette_is_no_verdict(upstream: MockServer, tmp_path: Pa
 
 
 def test_what_a_proxy_cannot_show(upstream: MockServer, tmp_path: Path) -> None:
-    """Connections are the server's own when it is live; arrival times until it is replayed."""
+    """A proxy hides the server's connections, and a replay also hides arrival times."""
     (reuse,) = select(ids=["net.keepalive.reuse"])
     (incremental,) = select(ids=["chat.stream.incremental"])
     modes = {
@@ -165,7 +166,7 @@ def test_what_a_proxy_cannot_show(upstream: MockServer, tmp_path: Path) -> None:
 
 
 def test_model_must_be_named_where_there_are_several() -> None:
-    """A server with several models gets none by guess; the line names them."""
+    """None of several models is chosen; the line names them."""
 
     def two(body: dict[str, object], call: ReceivedRequest) -> dict[str, object]:
         if "data" in body:
@@ -183,7 +184,7 @@ def test_model_must_be_named_where_there_are_several() -> None:
 
 
 def test_embedded_is_replayed_where_it_was_recorded(tmp_path: Path, upstream: MockServer) -> None:
-    """The embedded engine needs no server, and still is replayed where there are cassettes."""
+    """The embedded engine needs no server, but is replayed if there are cassettes."""
     aimed = _aimed("embedded", upstream, mode=Mode.RECORD, cassettes=tmp_path, model="mock")
     with open_session("embedded", aimed) as session, session.cassette("hello"):
         session.engine.generate("Hello")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 
-KEY = "a-key-of-nobodys"
+KEY = "a-key-of-a-test"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A server that sends exactly the bytes it is told to, and clients for the proxies."""
+"""A server that sends exactly the given bytes, and clients for the proxies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Whole = Callable[..., bytes]
 
 
 class RawUpstream:
-    """Plays one script a connection: bytes are sent, an event is waited for; then it closes.
+    """Plays one script per connection: sends bytes, waits for events, and then closes.
 
     None in a script waits until the other end has closed.
     """
@@ -42,11 +42,11 @@ class RawUpstream:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def will_send(self, *script: Step) -> None:
-        """Play this on the next connection."""
+        """Play this script on the next connection."""
         self.scripts.append(list(script))
 
     def stop(self) -> None:
@@ -133,13 +133,13 @@ def whole() -> Whole:
 
 @pytest.fixture
 def stream_of() -> StreamOf:
-    """An HTTP answer in chunks, each a send of its own."""
+    """An HTTP answer in chunks, each sent by itself."""
     return lambda *chunks: [_head(), *map(_chunk, chunks), b"0\r\n\r\n"]
 
 
 @pytest.fixture
 def cut_stream_of() -> StreamOf:
-    """The same, closed after the last chunk without the end of the body."""
+    """The same, but closed after the last chunk without the end of the body."""
     return lambda *chunks: [_head(), *map(_chunk, chunks)]
 
 
@@ -151,7 +151,7 @@ class ManualClock:
         self.slept: list[float] = []
 
     def time(self) -> float:
-        """Now."""
+        """The present time."""
         return self.now
 
     async def sleep(self, seconds: float) -> None:
@@ -168,13 +168,13 @@ def manual_clock() -> ManualClock:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the cassette goes."""
+    """The path of the cassette."""
     return tmp_path / "cassettes" / "one.yaml"
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    """One client for all tests: making one takes longer than most of them."""
+    """One client for all tests, since it takes longer to make than most tests."""
     with httpx.Client(trust_env=False, verify=False) as client:
         yield client
 
@@ -192,7 +192,7 @@ def ask(client: httpx.Client) -> Ask:
 
 @pytest.fixture
 def chunks_of(client: httpx.Client) -> ChunksOf:
-    """The chunks of a GET, up to the end or to where the connection broke."""
+    """The chunks of a GET, up to the end or to the break of the connection."""
 
     def get(url: str) -> list[bytes]:
         chunks: list[bytes] = []

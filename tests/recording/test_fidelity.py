@@ -1,4 +1,4 @@
-"""What was passed on and what is replayed are the upstream's bytes, chunk by chunk."""
+"""Recorder and replayer send the bytes of the upstream, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SPLIT = [b"data: a\n\n", EMOJI[:8], EMOJI[8:], b"data: [DONE]\n\n"]
 def test_chunks_keep_their_boundaries(
     upstream: RawUpstream, stream_of: StreamOf, path: Path, chunks_of: ChunksOf
 ) -> None:
-    """A stream, an emoji split over two chunks in it, arrives in the same pieces three times."""
+    """A stream with an emoji split over two chunks arrives in the same pieces three times."""
     upstream.will_send(*stream_of(*SPLIT))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         passed = chunks_of(recorder.root_url + "/v1/stream")
@@ -45,7 +45,7 @@ def test_chunks_keep_their_boundaries(
 def test_a_chunk_is_kept_whole_when_it_comes_in_two_reads(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path, kept: Kept
 ) -> None:
-    """The HTTP chunk is the unit, not the read that happened to deliver a part of it."""
+    """The unit is the HTTP chunk, not the read that has a part of it."""
     sent, pause = stream_of(b"one chunk", b"more"), threading.Event()
     upstream.will_send(sent[0] + sent[1][:7], pause, sent[1][7:], *sent[2:])
     with (
@@ -64,7 +64,7 @@ def test_a_chunk_is_kept_whole_when_it_comes_in_two_reads(
 def test_a_chunk_is_passed_on_before_the_next_one_exists(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path
 ) -> None:
-    """The upstream sends its second chunk only when the client has the first."""
+    """The upstream sends its second chunk only after the client has the first."""
     sent, has_first = stream_of(b"first", b"second"), threading.Event()
     upstream.will_send(*sent[:2], has_first, *sent[2:])
     with (
@@ -112,7 +112,7 @@ def test_offsets_are_kept_and_played_when_asked(
 def test_offsets_can_be_skipped_or_shortened(
     client: httpx.Client, path: Path, upstream: RawUpstream, whole: Whole, options: dict[str, Any]
 ) -> None:
-    """A recording that took ten minutes is replayed at once, or faster by a factor."""
+    """A recording of ten minutes is replayed at once, or faster by a factor."""
     upstream.will_send(whole(b"slow"))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         client.get(recorder.root_url)
@@ -127,7 +127,7 @@ def test_offsets_can_be_skipped_or_shortened(
 def test_a_broken_stream_breaks_at_the_same_place(
     upstream: RawUpstream, cut_stream_of: StreamOf, path: Path, chunks_of: ChunksOf, kept: Kept
 ) -> None:
-    """The chunks before a cut are all there, and then the connection ends without an end."""
+    """The chunks before a cut come, and then the connection ends in the middle."""
     upstream.will_send(b"".join(cut_stream_of(b"one", b"two")))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         passed = chunks_of(recorder.root_url)
@@ -140,7 +140,7 @@ def test_a_broken_stream_breaks_at_the_same_place(
 def test_a_body_shorter_than_its_length_is_a_cut(
     upstream: RawUpstream, whole: Whole, path: Path, chunks_of: ChunksOf
 ) -> None:
-    """A cut under Content-Length keeps the length that was promised."""
+    """The replay has the same Content-Length and the same cut."""
     upstream.will_send(whole(b"promised")[:-3])
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         passed = chunks_of(recorder.root_url)
@@ -157,7 +157,7 @@ def test_a_body_shorter_than_its_length_is_a_cut(
 def test_no_answer_is_replayed_as_no_answer(
     upstream: RawUpstream, path: Path, ask: Ask, kept: Kept, sent: bytes
 ) -> None:
-    """A server that closes without an HTTP answer does the same in the replay."""
+    """If a server closes without an HTTP answer, the replay does too."""
     upstream.will_send(sent)
     with (
         RecordServer(upstream.url) as recorder,
@@ -177,7 +177,7 @@ def test_no_answer_is_replayed_as_no_answer(
 def test_status_reason_and_headers_survive(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """An error with a reason of its own, headers given twice, and no content type."""
+    """An error with its own reason, repeated headers and no content type."""
     upstream.will_send(
         whole(b'{"error": 1}', status="418 Short And Stout", headers="X-A: 1\r\nX-A: 2\r\n")
     )
@@ -204,7 +204,7 @@ def test_status_reason_and_headers_survive(
 def test_answers_without_a_framed_body(
     client: httpx.Client, upstream: RawUpstream, path: Path, method: str, sent: bytes
 ) -> None:
-    """Answers that HTTP frames in other ways are the same live and replayed."""
+    """Answers with other framing are the same live and replayed."""
     upstream.will_send(sent)
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         passed = client.request(method, recorder.root_url)
@@ -221,7 +221,7 @@ def test_answers_without_a_framed_body(
 def test_the_upstream_sees_the_client_s_request(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """Key, path, query and body go up; Host is the upstream's, and no compression is asked for."""
+    """Key, path, query and body are sent; Host is the upstream's; no compression."""
     upstream.will_send(whole(b"{}"))
     with RecordServer(upstream.url + "/base/") as recorder, recorder.cassette(path):
         ask(
@@ -247,7 +247,7 @@ def test_the_upstream_sees_the_client_s_request(
 def test_a_chunked_request_stays_chunked(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """Whether a server takes a chunked request can be seen through the recorder."""
+    """The upstream gets it in chunks, so a refusal of chunks is recorded."""
     upstream.will_send(whole(b"{}"))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         ask(recorder.root_url, content=iter([b'{"a":', b"1}"]))
@@ -258,7 +258,7 @@ def test_a_chunked_request_stays_chunked(
 def test_a_client_that_leaves_is_kept_as_such(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path, kept: Kept
 ) -> None:
-    """What had passed is kept and marked, and the upstream is let go at once."""
+    """The part that was sent is kept and marked, and the upstream is closed at once."""
     upstream.will_send(*stream_of(b"first")[:2], None)
     with (
         RecordServer(upstream.url) as recorder,
@@ -274,7 +274,7 @@ def test_a_client_that_leaves_is_kept_as_such(
 def test_a_client_that_stops_reading_does_not_hold_the_cassette(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path, kept: Kept
 ) -> None:
-    """An answer still under way when the block ends is kept as far as it had come."""
+    """If an answer is not complete at the end of the block, its part is kept."""
     upstream.will_send(*stream_of(b"first")[:2], None)
     with RecordServer(upstream.url) as recorder:
         with recorder.cassette(path):
@@ -286,7 +286,7 @@ def test_a_client_that_stops_reading_does_not_hold_the_cassette(
 def test_a_client_that_leaves_after_done_has_a_whole_answer(
     client: httpx.Client, upstream: RawUpstream, stream_of: StreamOf, path: Path, kept: Kept
 ) -> None:
-    """Many clients close after ``[DONE]``, before the body's end: that is no cut."""
+    """Many clients close after ``[DONE]``, before the end of the body: this is not a cut."""
     sent, closed = stream_of(b"data: [DONE]\n\n"), threading.Event()
     upstream.will_send(*sent[:2], closed, sent[2])
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
@@ -296,8 +296,8 @@ def test_a_client_that_leaves_after_done_has_a_whole_answer(
     assert "cut" not in kept(path)[0]["response"]["llmengine"]
 
 
-def test_an_unreachable_upstream_is_said_and_not_recorded(path: Path, ask: Ask) -> None:
-    """The client gets a 502 that names the upstream, and an older file is left as it was."""
+def test_an_unreachable_upstream_is_not_recorded(path: Path, ask: Ask) -> None:
+    """The client gets a 502 that names the upstream, and an older file is not changed."""
     path.parent.mkdir()
     path.write_text("an older recording")
     with RecordServer("http://127.0.0.1:9") as recorder, recorder.cassette(path) as tape:

@@ -1,4 +1,4 @@
-"""The file: vcrpy's format, safe to load, readable, and clear when something is wrong with it."""
+"""The cassette file: vcrpy's format, safe to load, readable, with clear errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def stream_file(
 
 @pytest.fixture
 def refuse() -> Callable[[Path], str]:
-    """Open a cassette that cannot be opened, and give back the words."""
+    """Opens a cassette that cannot be opened, and returns the message."""
 
     def replay(path: Path) -> str:
         with (
@@ -64,7 +64,7 @@ def refuse() -> Callable[[Path], str]:
 
 
 def test_the_file_is_made_for_review(stream_file: Path) -> None:
-    """Provenance first, then the exchange, its body as lines of text."""
+    """First the provenance, then the exchange with its body as lines of text."""
     text = stream_file.read_text(encoding="utf-8")
     assert text.startswith("version: 1\nmetadata:\n  llmengine:\n    engine: llama.cpp\n")
     assert '      string: |+\n        data: {"a": "😀"}\n\n        data: [DONE]\n\n' in text
@@ -72,7 +72,7 @@ def test_the_file_is_made_for_review(stream_file: Path) -> None:
 
 
 def test_the_address_has_no_port_and_the_date_no_time(stream_file: Path) -> None:
-    """Recording again on another port on the same day changes nothing but the offsets."""
+    """A new recording on another port on the same day changes only the offsets."""
     document = yaml.safe_load(stream_file.read_text(encoding="utf-8"))
     facts = document["metadata"]["llmengine"]
     assert facts["upstream"] == "http://127.0.0.1"
@@ -81,7 +81,7 @@ def test_the_address_has_no_port_and_the_date_no_time(stream_file: Path) -> None
 
 
 def test_provenance_comes_back(stream_file: Path) -> None:
-    """Who answered, and when, is known in the replay."""
+    """The replay knows which server answered, and when."""
     with ReplayServer() as player, player.cassette(stream_file) as tape:
         facts = tape.provenance
     assert facts == FACTS.completed("http://127.0.0.1")
@@ -95,13 +95,13 @@ def test_provenance_comes_back(stream_file: Path) -> None:
         (Provenance("Ollama", recorded_at="2026-11-21"), "Ollama, recorded 2026-11-21"),
     ],
 )
-def test_unknown_facts_are_said_to_be_unknown(facts: Provenance, line: str) -> None:
-    """A report never invents an engine or a date."""
+def test_unknown_facts_are_marked(facts: Provenance, line: str) -> None:
+    """A report never guesses an engine or a date."""
     assert facts.describe() == line
 
 
 def test_vcrpy_plays_it_through_httpx_and_aiohttp(stream_file: Path) -> None:
-    """Plain vcrpy has the body as a whole, and does not mind what it does not know."""
+    """Plain vcrpy gets the body as a whole, and ignores the additional fields."""
 
     async def by_aiohttp() -> bytes:
         async with (
@@ -115,12 +115,12 @@ def test_vcrpy_plays_it_through_httpx_and_aiohttp(stream_file: Path) -> None:
         assert httpx.get("http://127.0.0.1/v1/stream").content == b"".join(SSE)
         if Version("9.1") <= VCRPY:  # older ones do not fit a current aiohttp
             assert asyncio.run(by_aiohttp()) == b"".join(SSE)
-        if Version("9.4") <= VCRPY:  # older ones pass over it
+        if Version("9.4") <= VCRPY:  # older ones ignore it
             assert cassette.get_metadata("llmengine", {})["engine"] == "llama.cpp"
 
 
 def test_a_file_of_vcrpy_s_own_is_played(path: Path, ask: Ask) -> None:
-    """Recordings that a project has already need not be made again."""
+    """A project's recordings by vcrpy need not be made again."""
     path.parent.mkdir()
     path.write_text(
         """interactions:
@@ -146,7 +146,7 @@ version: 1
 def test_a_python_object_is_refused_and_not_made(
     path: Path, tmp_path: Path, refuse: Callable[[Path], str]
 ) -> None:
-    """A cassette from a stranger's pull request cannot run code."""
+    """A cassette from an unknown author cannot run code."""
     witness = tmp_path / "was-run"
     path.parent.mkdir()
     path.write_text(f"version: 1\ninteractions:\n- !!python/object/apply:os.mkdir ['{witness}']\n")
@@ -157,7 +157,7 @@ def test_a_python_object_is_refused_and_not_made(
 
 
 def test_a_pickle_is_refused(path: Path, refuse: Callable[[Path], str]) -> None:
-    """A file that is no text is named, with what to do."""
+    """The error names a file that is not text, and says what to do."""
     path.parent.mkdir()
     path.write_bytes(pickle.dumps({"interactions": []}))
     assert "record again" in refuse(path)
@@ -167,10 +167,10 @@ def test_a_pickle_is_refused(path: Path, refuse: Callable[[Path], str]) -> None:
     "text",
     ["", "just words", "interactions: [{}]", "[", "version: 1", "interactions: 7"],
 )
-def test_what_is_no_cassette_is_refused(
+def test_file_that_is_not_a_cassette_is_refused(
     path: Path, refuse: Callable[[Path], str], text: str
 ) -> None:
-    """An unreadable file is an error, and never taken for an empty cassette."""
+    """An unreadable file is an error, and never counts as an empty cassette."""
     path.parent.mkdir()
     path.write_text(text)
     assert f"{path} is not a cassette that can be replayed" in refuse(path)
@@ -179,7 +179,7 @@ def test_what_is_no_cassette_is_refused(
 def test_a_body_edited_by_hand_is_noticed(
     stream_file: Path, refuse: Callable[[Path], str], chunks_of: ChunksOf
 ) -> None:
-    """Sizes that no longer add up are an error that says how to go on."""
+    """Sizes that do not add up are an error that says what to do."""
     text = stream_file.read_text(encoding="utf-8").replace("[DONE]", "[FINISHED]")
     stream_file.write_text(text, encoding="utf-8")
     assert "delete the 'llmengine' entry" in refuse(stream_file)
@@ -193,7 +193,7 @@ def test_a_body_edited_by_hand_is_noticed(
 
 
 def test_a_missing_file_says_how_to_record_it(path: Path, refuse: Callable[[Path], str]) -> None:
-    """The path and the two commands are in the error."""
+    """The error has the path and the two commands."""
     words = refuse(path)
     assert f"no cassette at {path}" in words
     assert "--engine-mode=record" in words
@@ -203,12 +203,12 @@ def test_a_missing_file_says_how_to_record_it(path: Path, refuse: Callable[[Path
 def test_an_empty_directory_is_a_missing_cassette(
     tmp_path: Path, refuse: Callable[[Path], str]
 ) -> None:
-    """A directory without recordings does not replay as an empty one."""
+    """A directory without recordings is not an empty cassette."""
     assert f"no cassette at {tmp_path}" in refuse(tmp_path)
 
 
 def test_the_error_survives_a_worker(path: Path) -> None:
-    """pytest-xdist sends exceptions between processes by pickle."""
+    """pytest-xdist pickles exceptions between processes."""
     error = CassetteNotFoundError(path)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
@@ -216,7 +216,7 @@ def test_the_error_survives_a_worker(path: Path) -> None:
 def test_recording_again_replaces_the_file(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """A cassette holds what the last recording saw and nothing older."""
+    """A cassette has only the last recording."""
     for answer in (b"old", b"new"):
         upstream.will_send(whole(answer))
         with RecordServer(upstream.url) as recorder, recorder.cassette(path):
@@ -229,7 +229,7 @@ def test_recording_again_replaces_the_file(
 def test_a_directory_is_played_as_one_cassette(
     upstream: RawUpstream, whole: Whole, tmp_path: Path, ask: Ask
 ) -> None:
-    """Every file under it can answer, in the order of the names."""
+    """Every file in it can answer, in the order of the names."""
     for name in ("b", "a/deep"):
         upstream.will_send(whole(name.encode()))
         with RecordServer(upstream.url) as recorder, recorder.cassette(tmp_path / f"{name}.yaml"):
@@ -239,7 +239,7 @@ def test_a_directory_is_played_as_one_cassette(
 
 
 def test_files_that_no_test_used_are_listed(tmp_path: Path, monkeypatch: Any) -> None:
-    """What is left over from a renamed test can be found, however its path is written."""
+    """The file of a renamed test is found, however its path is written."""
     for name in ("used.yaml", "old/gone.yaml", "notes.txt"):
         file = tmp_path / "cassettes" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -279,13 +279,13 @@ NASTY = [
 
 @pytest.mark.parametrize("text", NASTY)
 def test_every_text_reads_back_as_it_was(text: str) -> None:
-    """Blocks are for reading, and never at the price of a byte."""
+    """A block text is readable and has every byte."""
     for body in (text, "x" + text, "{\n" + text):
         written = yaml_format.serialize({"interactions": [{"body": {"string": body}}]})
         assert yaml_format.deserialize(written)["interactions"][0]["body"]["string"] == body
 
 
 def test_python_objects_are_not_written(path: Path) -> None:
-    """What the safe loader refuses is refused on the way in as well."""
+    """The writer refuses what the safe loader refuses."""
     with pytest.raises(yaml.YAMLError):
         yaml_format.serialize({"interactions": [path]})

@@ -1,10 +1,9 @@
-"""One mechanism for clients that know nothing of it, each in a process of its own.
+"""Recording and replay for other clients, each in a process of its own.
 
-The installed openai SDK always runs. Others need environments of their own, because they pin
-versions that fight the installed ones; set LLMENGINE_TEST_VENVS to a directory to have them made
-there (once; they are used again) and tested:
-
-    LLMENGINE_TEST_VENVS=~/.cache/llmengine-venvs pytest tests/recording/test_foreign_sdks.py
+The installed openai SDK always runs. Others need environments of their own, because their pinned
+versions conflict with the installed ones; set LLMENGINE_TEST_VENVS to a directory in which they are
+made once: ``LLMENGINE_TEST_VENVS=~/.cache/llmengine-venvs pytest
+tests/recording/test_foreign_sdks.py``
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Program:
     script: Path
 
     def run(self, base_url: str, *steps: str) -> subprocess.CompletedProcess[str]:
-        """Run some of the script's steps against an address."""
+        """Run some steps of the script against an address."""
         environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ
         }
@@ -55,7 +54,7 @@ class Program:
         )
 
     def said(self, base_url: str, *steps: str) -> dict[str, Any]:
-        """What a run that succeeded printed."""
+        """The output of a successful run."""
         done = self.run(base_url, *steps)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
@@ -86,7 +85,7 @@ def _python_with(name: str, pins: tuple[str, ...]) -> Path:
 def recording(
     program: Program, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    """A cassette of every step, and what the client said while it was recorded."""
+    """A cassette of every step, and the client's output while it was recorded."""
     path = tmp_path_factory.mktemp("foreign") / "sdk.yaml"
     script = Script(replies=repeat(ANSWER))
     with (
@@ -99,10 +98,10 @@ def recording(
     return path, said
 
 
-def test_a_client_hears_the_same_again(
+def test_a_client_gets_the_same_again(
     program: Program, recording: tuple[Path, dict[str, Any]]
 ) -> None:
-    """JSON, streams, an error, blocking and asynchronous, and nothing is left over."""
+    """JSON, streams, an error, sync and async, and no exchange is unused."""
     path, said = recording
     with ReplayServer() as player, player.cassette(path) as tape:
         assert program.said(f"{player.root_url}/v1", *STEPS) == said
@@ -115,14 +114,14 @@ def test_a_client_hears_the_same_again(
 def test_a_client_is_not_disturbed_by_other_chunks(
     program: Program, recording: tuple[Path, dict[str, Any]]
 ) -> None:
-    """A stream that comes byte by byte says the same to an SDK."""
+    """An SDK reads the same from a stream that comes byte by byte."""
     path, said = recording
     with ReplayServer(rechunk="bytes") as player, player.cassette(path):
         assert program.said(f"{player.root_url}/v1", "stream")["stream"] == said["stream"]
 
 
 def test_a_miss_is_one_call_and_a_failure(program: Program, path: Path) -> None:
-    """No SDK tries again, and its user reads what was missed."""
+    """No SDK retries it, and the user reads what was missing."""
     path.parent.mkdir()
     path.write_text("version: 1\ninteractions: []\n")
     with ReplayServer() as player, player.cassette(path) as tape:

@@ -40,7 +40,7 @@ DOCUMENT: dict[str, Any] = {
     ],
 )
 def test_masked_values(path: str, values: list[Any]) -> None:
-    """Exactly the values at the path are replaced: put back in their order, they make the text."""
+    """Only the values at the path are replaced."""
     text, mask = json.dumps(DOCUMENT), '"[gone]"'
 
     changed = masked(text, [JSONPath.parse(path)], mask)
@@ -52,7 +52,7 @@ def test_masked_values(path: str, values: list[Any]) -> None:
 
 
 def test_layout_stays() -> None:
-    """Spaces and line breaks outside the value are not touched."""
+    """Spaces and line breaks outside the value do not change."""
     text = '{\n  "a" : [ 1, {"b":\t[\n2 ] } ]\n}\n'
     assert masked(text, [JSONPath.parse("$..b")], "?") == text.replace("[\n2 ]", "?")
 
@@ -76,7 +76,7 @@ def test_layout_stays() -> None:
     ],
 )
 def test_texts_of_several_documents(text: str, changed: str) -> None:
-    """Events, lines, and texts that are cut off or no JSON at all."""
+    """Events, lines and texts that are cut or not JSON."""
     assert masked(text, [JSONPath.parse("$.b")], "?") == changed
 
 
@@ -94,7 +94,7 @@ _VALUES = st.recursive(
 
 @given(_VALUES, st.sampled_from(["$.a", "$..a", "$.*.b", "$[*]", "$..[1]", "$.a[0].b"]))
 def test_text_and_value_agree(value: Any, path: str) -> None:
-    """What is masked in a text is what is left out of its value."""
+    """The text masks what the value leaves out."""
     parsed = JSONPath.parse(path)
     text = masked(json.dumps(value), [parsed], '"[gone]"')
 
@@ -120,6 +120,6 @@ def _without_masks(value: Any) -> Any:
     ],
 )
 def test_what_is_not_a_path(path: str, message: str) -> None:
-    """The message shows the part that is not understood."""
+    """The message shows the part that is wrong."""
     with pytest.raises(ValueError, match=message):
         JSONPath.parse(path)

@@ -1,4 +1,4 @@
-"""Which recorded answer a request gets, and what is said when there is none."""
+"""Which recorded answer a request gets, and the message if there is none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture
 def recorded(upstream: RawUpstream, whole: Whole, path: Path, ask: Ask) -> Callable[..., Path]:
-    """Record one call after the other, each answered with its own number."""
+    """Records calls one after the other, each answered with its number."""
 
     def record(*calls: dict[str, Any]) -> Path:
         with RecordServer(upstream.url) as recorder, recorder.cassette(path):
@@ -35,7 +35,7 @@ def recorded(upstream: RawUpstream, whole: Whole, path: Path, ask: Ask) -> Calla
 
 @pytest.fixture
 def replayed(path: Path, ask: Ask) -> Callable[..., int]:
-    """Replay one call and give back its status."""
+    """Replays one call and returns its status."""
 
     def replay(call: dict[str, Any]) -> int:
         with ReplayServer() as player, player.cassette(path):
@@ -75,7 +75,7 @@ def test_the_same_json_value_matches(
 def test_another_request_does_not(
     recorded: Callable[..., Path], replayed: Callable[..., int], other: dict[str, Any]
 ) -> None:
-    """Python's 1 == True is no reason to give out the wrong answer."""
+    """True and 1 are equal in Python, but not in JSON."""
     recorded({"body": {"a": True}})
     assert replayed(other) == 501
 
@@ -83,7 +83,7 @@ def test_another_request_does_not(
 def test_multipart_matches_under_another_boundary(
     recorded: Callable[..., Path], replayed: Callable[..., int]
 ) -> None:
-    """Clients draw the boundary by lot; the parts are compared byte by byte."""
+    """Clients choose the boundary at random; the parts are compared byte by byte."""
 
     def upload(content: bytes) -> dict[str, Any]:
         return {"files": {"file": ("a.txt", content)}}
@@ -96,7 +96,7 @@ def test_multipart_matches_under_another_boundary(
 def test_the_same_request_is_played_in_order_each_once(
     recorded: Callable[..., Path], ask: Ask
 ) -> None:
-    """The third call of two recorded ones is a miss that says so."""
+    """After two recorded calls the third is a miss that says so."""
     path = recorded({"body": {"a": 1}}, {"body": {"a": 1}})
     with ReplayServer() as player, player.cassette(path) as tape:
         answers = [ask(player.root_url, {"a": 1}) for _ in range(3)]
@@ -106,7 +106,7 @@ def test_the_same_request_is_played_in_order_each_once(
 
 
 def test_repeats_give_the_last_answer_again(recorded: Callable[..., Path], ask: Ask) -> None:
-    """With repeats the order is kept, and the last answer stays."""
+    """With repeats the order is kept, and the last answer is repeated."""
     path = recorded({"body": {"a": 1}}, {"body": {"a": 1}})
     with ReplayServer(repeats=True) as player, player.cassette(path) as tape:
         answers = [ask(player.root_url, {"a": 1}).text for _ in range(4)]
@@ -116,7 +116,7 @@ def test_repeats_give_the_last_answer_again(recorded: Callable[..., Path], ask: 
 def test_calls_in_flight_at_once_are_kept_in_order_of_arrival(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """The first call is answered last, and is still the first in the file."""
+    """The first call is answered last, and still comes first in the file."""
     second_done = threading.Event()
     upstream.will_send(second_done, whole(b"first"))
     upstream.will_send(whole(b"second"))
@@ -137,7 +137,7 @@ def test_calls_in_flight_at_once_are_kept_in_order_of_arrival(
 def test_a_miss_shows_the_nearest_request_and_the_difference(
     recorded: Callable[..., Path], ask: Ask
 ) -> None:
-    """The diff is of the pretty-printed bodies, so that one changed field is one changed line."""
+    """The difference is of formatted bodies, so one changed field is one changed line."""
     far = {"model": "m", "messages": [{"role": "user", "content": "far away"}], "n": 3}
     near = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
     path = recorded({"body": far}, {"body": near})
@@ -153,7 +153,7 @@ def test_a_miss_shows_the_nearest_request_and_the_difference(
 
 
 def test_a_long_difference_is_cut(recorded: Callable[..., Path], ask: Ask) -> None:
-    """A miss stays readable when a long body differs."""
+    """The message stays short if a long body differs."""
     path = recorded({"body": {"words": ["a" * 500] * 100}})
     with ReplayServer() as player, player.cassette(path) as tape:
         ask(player.root_url, {"words": ["b" * 500] * 100})
@@ -162,7 +162,7 @@ def test_a_long_difference_is_cut(recorded: Callable[..., Path], ask: Ask) -> No
 
 
 def test_what_was_not_asked_for_is_unused(recorded: Callable[..., Path], ask: Ask) -> None:
-    """A test that makes fewer calls than its recording is told which."""
+    """A test with fewer calls than its recording gets the list of the others."""
     path = recorded({"body": {"a": 1}}, {"body": {"b": 1}, "path": "/v1/other?x=1"})
     with ReplayServer() as player, player.cassette(path) as tape:
         ask(player.root_url, {"a": 1})
@@ -170,7 +170,7 @@ def test_what_was_not_asked_for_is_unused(recorded: Callable[..., Path], ask: As
 
 
 def test_an_empty_cassette_is_a_recording_too(recorded: Callable[..., Path], ask: Ask) -> None:
-    """A test that made no call has a file, and a call in the replay is a miss."""
+    """A test without calls has a file, and a call in the replay is a miss."""
     path = recorded()
     with ReplayServer() as player, player.cassette(path) as tape:
         assert ask(player.root_url).status_code == 501

@@ -1,4 +1,4 @@
-"""The guard lets loopback through and nothing else."""
+"""The network guard allows only loopback."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from tests.recording.conftest import Ask, RawUpstream, Whole
 
-ELSEWHERE = "192.0.2.1"  # TEST-NET-1 of RFC 5737: nobody is there if the guard fails
+ELSEWHERE = "192.0.2.1"  # TEST-NET-1 of RFC 5737: no server is there if the guard fails
 
 
 @pytest.fixture
 def guard() -> Iterator[Guard]:
-    """The guard, for the time of one test."""
+    """The guard, for one test."""
     with guarded() as guard:
         yield guard
 
@@ -68,14 +68,14 @@ def _asyncio(host: str) -> None:
     ],
 )
 def test_every_way_out_is_refused(guard: Guard, call: Callable[[], Any]) -> None:
-    """Connections, datagrams and lookups, blocking or not, raise and are remembered."""
+    """Connections, datagrams and lookups, blocking or not, raise and are noted."""
     with pytest.raises(NetworkRefusedError, match=r"refused.*base_url"):
         call()
     assert len(guard.refused) == 1
 
 
 def test_clients_pass_the_words_on(guard: Guard) -> None:
-    """The user of a client reads what was refused, and not only that something failed."""
+    """The error of a client has the message of the guard."""
     with pytest.raises(httpx.ConnectError, match=r"lookup of example\.invalid was refused"):
         httpx.get("http://example.invalid", trust_env=False)
     with pytest.raises(OSError, match=r"lookup of example\.invalid was refused"):
@@ -93,7 +93,7 @@ def test_clients_pass_the_words_on(guard: Guard) -> None:
 def test_loopback_works_as_before(
     guard: Guard, upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """Recorder, replayer, threads, asyncio and aiohttp run under the guard."""
+    """Recorder, replayer, threads, asyncio and aiohttp work with the guard."""
     upstream.will_send(whole(b"hello"))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         assert ask(recorder.root_url).text == "hello"
@@ -125,7 +125,7 @@ def test_unix_sockets_are_allowed(guard: Guard, tmp_path: Path) -> None:
 
 
 def test_a_host_can_be_allowed() -> None:
-    """A database in another container is no model server."""
+    """For example a database in a container."""
     with guarded(allow=["192.0.2.7"]) as guard:
         _udp_or_no_route("192.0.2.7")
         with pytest.raises(NetworkRefusedError):
@@ -139,11 +139,11 @@ def _udp_or_no_route(host: str) -> None:
     except NetworkRefusedError:
         raise
     except OSError:
-        pass  # the sandbox has no network: the system refused, and not the guard
+        pass  # without a network the system refuses, not the guard
 
 
 def test_uninstall_allows_everything_again() -> None:
-    """Install and uninstall are a pair; a second install says that it is one too many."""
+    """Each install needs its own uninstall; a second install is an error."""
     guard = install()
     try:
         with pytest.raises(RuntimeError, match="already"):

@@ -27,7 +27,7 @@ TENANT = "tenant-of-twenty-chars"
 
 @pytest.fixture
 def record(upstream: RawUpstream, path: Path, ask: Ask) -> Callable[..., str]:
-    """Records one exchange, and gives back the text of the file."""
+    """Records one exchange, and returns the text of the file."""
 
     def run(*script: bytes, body: Any = None, **options: Any) -> str:
         upstream.will_send(*script)
@@ -83,7 +83,7 @@ def test_redacted_paths(
 
 
 def test_several_redactions(record: Callable[..., str], whole: Whole) -> None:
-    """Each function works on what the one before it has left."""
+    """Each function gets the result of the one before it."""
     text = record(
         whole(b"Ada Lovelace"),
         redact=[lambda t: t.replace("Ada", "A."), lambda t: t.replace("A. Lovelace", "A. L.")],
@@ -93,7 +93,7 @@ def test_several_redactions(record: Callable[..., str], whole: Whole) -> None:
 
 
 def test_ignored_paths(record: Callable[..., str], whole: Whole, status: Any) -> None:
-    """A prompt with a timestamp is replayed, if that is ignored; other differences count."""
+    """A prompt with a timestamp is replayed if that is ignored; other differences count."""
     record(whole(b"{}"), body={"n": 1, "metadata": {"at": "10:00"}})
     ignoring: dict[str, Any] = {"ignore_paths": ["$.metadata.at"]}
 
@@ -107,7 +107,7 @@ def test_ignored_paths(record: Callable[..., str], whole: Whole, status: Any) ->
 def test_ignored_paths_are_not_shown_as_different(
     record: Callable[..., str], whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """The difference shows what kept the request from its recording, and nothing else."""
+    """The difference shows only why no recording matched."""
     record(whole(b"{}"), body={"n": 1, "at": "10:00"})
 
     with ReplayServer(ignore_paths=["at"]) as player, player.cassette(path) as cassette:

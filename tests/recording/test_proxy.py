@@ -1,4 +1,4 @@
-"""The server's own life: one cassette at a time, clear words, and nothing left running."""
+"""The life of a proxy: one cassette at a time, clear messages, and nothing left running."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
 from pytest_llmengine.recording import RecordServer, ReplayServer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def recorded(upstream: RawUpstream, whole: Whole, path: Path, ask: Ask) -> Path:
 
 
 def test_several_cassettes_on_one_address(recorded: Path, ask: Ask) -> None:
-    """A session keeps its address; each test has a file of its own, or the same one afresh."""
+    """A session keeps its address; each test has its own file, or the same one again."""
     with ReplayServer() as player:
         for _ in range(2):
             with player.cassette(recorded):
@@ -36,7 +36,7 @@ def test_several_cassettes_on_one_address(recorded: Path, ask: Ask) -> None:
 
 
 def test_one_cassette_at_a_time(recorded: Path) -> None:
-    """Two at once could not be told apart, so the second is refused."""
+    """Two at once could not be kept apart, so the second is refused."""
     with (
         ReplayServer() as player,
         player.cassette(recorded),
@@ -49,7 +49,7 @@ def test_one_cassette_at_a_time(recorded: Path) -> None:
 def test_a_call_outside_of_a_cassette_is_a_stray(
     upstream: RawUpstream, recorded: Path, ask: Ask
 ) -> None:
-    """It is answered with what to do, never forwarded, and remembered."""
+    """It gets an answer that says what to do, is never forwarded, and is noted."""
     for proxy in (RecordServer(upstream.url), ReplayServer()):
         with proxy:
             answer = ask(proxy.root_url)
@@ -63,7 +63,7 @@ def test_a_call_outside_of_a_cassette_is_a_stray(
 def test_a_test_that_fails_is_recorded(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """A verdict is replayed with the exchange that led to it."""
+    """The replay of its outcome needs the exchange."""
     upstream.will_send(whole(b"wrong"))
     with (
         RecordServer(upstream.url) as recorder,
@@ -87,7 +87,7 @@ def test_an_interrupted_run_leaves_the_file(upstream: RawUpstream, recorded: Pat
 
 
 def test_a_port_in_use_is_named(recorded: Path) -> None:
-    """The error says which port, and what to do."""
+    """The error has the port and what to do."""
     with ReplayServer() as player:
         port = int(player.root_url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match=f"127.0.0.1:{port} .* give another port"):
@@ -96,15 +96,15 @@ def test_a_port_in_use_is_named(recorded: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "http://u:p@host"])
-def test_an_upstream_that_is_no_address_is_refused(url: str) -> None:
-    """The error comes before anything is listened on, and shows no password."""
+def test_an_invalid_upstream_is_refused(url: str) -> None:
+    """The error comes before the proxy listens, and shows no password."""
     with pytest.raises(ConfigError, match="upstream is") as caught:
         RecordServer(url)
     assert "u:p" not in str(caught.value)
 
 
-def test_what_is_no_http_gets_a_400(recorded: Path) -> None:
-    """A client that speaks something else is told so."""
+def test_a_request_that_is_not_http_gets_a_400(recorded: Path) -> None:
+    """The answer says what was expected."""
     with ReplayServer() as player, player.cassette(recorded):
         host, port = player.root_url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -116,7 +116,7 @@ def test_what_is_no_http_gets_a_400(recorded: Path) -> None:
 def test_requests_sent_ahead_are_answered_in_turn(
     upstream: RawUpstream, whole: Whole, path: Path
 ) -> None:
-    """A request that comes while another is under way waits for its answer."""
+    """A request that comes during another one waits for its answer."""
     go_on = threading.Event()
     upstream.will_send(go_on, whole(b"first"))
     upstream.will_send(whole(b"second"))
@@ -155,7 +155,7 @@ def test_expect_100_continue_is_answered(recorded: Path) -> None:
 
 
 def test_nothing_is_left_running(recorded: Path, ask: Ask) -> None:
-    """The thread ends with the server, whatever connections clients still hold."""
+    """The thread ends with the server, even if clients still hold connections."""
     with ReplayServer() as player, player.cassette(recorded):
         ask(player.root_url)
         name = f"llmengine-{player.root_url.rsplit(':', 1)[1]}"

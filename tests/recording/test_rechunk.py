@@ -1,4 +1,4 @@
-"""A recorded body cut in other ways, to test clients."""
+"""A recorded body split in other ways, to test clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BODY = "né 😀!".encode()
 def test_a_stream_arrives_as_asked(
     recording: Path, chunks_of: ChunksOf, how: Any, expected: list[bytes]
 ) -> None:
-    """The same bytes, in other pieces."""
+    """It has the same bytes in other pieces."""
     with ReplayServer(rechunk=how) as player, player.cassette(recording):
         assert chunks_of(player.root_url) == expected
 
@@ -49,7 +49,7 @@ def recording(upstream: RawUpstream, stream_of: StreamOf, path: Path, chunks_of:
 def test_a_whole_answer_can_be_cut_too(
     upstream: RawUpstream, whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """A JSON body with a length becomes a chunked one, so that the pieces are seen."""
+    """A JSON body with a length becomes a chunked one, so that the client sees the pieces."""
     upstream.will_send(whole(BODY))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         ask(recorder.root_url)
@@ -60,7 +60,7 @@ def test_a_whole_answer_can_be_cut_too(
 
 
 def test_pieces_are_due_when_their_last_byte_had_come() -> None:
-    """Cutting in another way never sends a byte before it had arrived."""
+    """Another split never sends a byte before its recorded time."""
     line = Timeline(1, (4, 2), (10, 20))
     assert line.rechunked(b"abcdef", 3) == Timeline(1, (3, 3), (10, 20))
     assert line.rechunked(b"abcdef", "bytes").at_ms == (10, 10, 10, 10, 20, 20)
@@ -81,7 +81,7 @@ def test_pieces_are_due_when_their_last_byte_had_come() -> None:
 def test_boundaries_move_with_an_edit(
     old: bytes, new: bytes, sizes: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
-    """Sizes always add up to the new body; a boundary inside an edit goes to its end."""
+    """Sizes always add up to the new body; a boundary inside an edit moves to its end."""
     moved = Timeline(0, sizes, tuple(range(len(sizes)))).moved(old, new)
     assert moved.sizes == expected
     assert sum(moved.sizes) == len(new)
@@ -89,6 +89,6 @@ def test_boundaries_move_with_an_edit(
 
 @pytest.mark.parametrize("options", [{"rechunk": 0}, {"speed": 0.0}])
 def test_a_size_of_nothing_is_refused(options: dict[str, Any]) -> None:
-    """A wrong option is said at once."""
+    """The error of a wrong option comes at once."""
     with pytest.raises(ValueError, match="above 0"):
         ReplayServer(**options)

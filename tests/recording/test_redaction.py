@@ -1,4 +1,4 @@
-"""No key reaches the disk, in whatever form and wherever it turns up."""
+"""No key is written to disk, in any form or place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def secret() -> str:
 
 @pytest.fixture
 def recorded(upstream: RawUpstream, path: Path, ask: Ask) -> Callable[..., str]:
-    """Record one exchange and give back the file's text."""
+    """Records one exchange and returns the text of the file."""
 
     def record(*script: bytes, options: dict[str, Any] | None = None, **call: Any) -> str:
         upstream.will_send(*script)
@@ -65,7 +65,7 @@ def test_a_key_is_taken_out_of_every_place(
 def test_a_key_that_only_the_client_knows_is_taken_out_of_the_echo(
     recorded: Callable[..., str], whole: Whole
 ) -> None:
-    """A key need not be registered: the one in the request's own header is."""
+    """A key in the request's header need not be registered."""
     text = recorded(
         whole(b"wrong key sk-only-the-client-has-it"),
         headers={"Authorization": "Bearer sk-only-the-client-has-it"},
@@ -77,7 +77,7 @@ def test_a_key_that_only_the_client_knows_is_taken_out_of_the_echo(
 def test_a_placeholder_key_does_not_garble_the_texts(
     recorded: Callable[..., str], whole: Whole
 ) -> None:
-    """A short word given as key is no secret, and stays in the answer."""
+    """A short word as key is not a secret, and stays in the answer."""
     text = recorded(whole(b"unused words"), headers={"Authorization": "Bearer unused"})
     assert "unused words" in text
 
@@ -89,7 +89,7 @@ def test_a_placeholder_key_does_not_garble_the_texts(
 def test_request_headers_are_kept_by_name_only(
     recorded: Callable[..., str], whole: Whole, name: str
 ) -> None:
-    """Only what tells requests apart is kept of the request's headers."""
+    """Only the headers that distinguish requests are kept."""
     text = recorded(whole(b"{}"), headers={name: "tell-nobody-about-this"})
     assert "tell-nobody" not in text
     assert name.lower() not in text.lower()
@@ -99,7 +99,7 @@ def test_request_headers_are_kept_by_name_only(
 def test_response_headers_are_dropped_by_name(
     recorded: Callable[..., str], whole: Whole, name: str
 ) -> None:
-    """Who asked, and what changes on every run, is not kept."""
+    """Headers about the client, or that change on every run, are dropped."""
     text = recorded(whole(b"{}", headers=f"{name}: tell-nobody-about-this\r\n"))
     assert "tell-nobody" not in text
 
@@ -108,7 +108,7 @@ def test_response_headers_are_dropped_by_name(
 def test_any_header_with_the_name_of_a_key_is_learned(
     recorded: Callable[..., str], whole: Whole, name: str
 ) -> None:
-    """A server that echoes it finds it taken out, in base64 as well."""
+    """If a server repeats its value, that is removed, in base64 too."""
     value = f"{name.lower()}-1234567"
     in_base64 = b64encode(value.encode()).decode()
     sent = f"id={value}; theme=dark" if name == "Cookie" else value
@@ -133,7 +133,7 @@ def test_any_header_with_the_name_of_a_key_is_learned(
 def test_fields_with_the_name_of_a_key_go(
     recorded: Callable[..., str], whole: Whole, kind: str, body: str, path: Path, ask: Ask
 ) -> None:
-    """In requests and answers of every kind of body, and in a replay as well."""
+    """In requests and answers with every kind of body, and in a replay."""
     answer = whole(b'{"access_token": "t0ken-of-the-answer", "token": "Hello"} f1eld-of-the-body')
     sent = {"content": body.encode(), "headers": {"Content-Type": kind}}
     text = recorded(answer, **sent)
@@ -159,7 +159,7 @@ def test_a_key_in_a_query_parameter_goes_by_its_name(
 def test_a_key_split_over_two_chunks(
     upstream: RawUpstream, stream_of: StreamOf, path: Path, chunks_of: ChunksOf, secret: str
 ) -> None:
-    """The joined body is redacted, and the boundary inside the key moves behind it."""
+    """The joined body is redacted, and the boundary inside the key moves to its end."""
     middle = len(secret) // 2
     data = secret.encode()
     upstream.will_send(
@@ -176,7 +176,7 @@ def test_a_key_split_over_two_chunks(
 def test_a_chunk_that_was_all_key_is_dropped(
     upstream: RawUpstream, stream_of: StreamOf, path: Path, chunks_of: ChunksOf, secret: str
 ) -> None:
-    """Byte-sized chunks inside a key have nothing left to carry."""
+    """Chunks of one byte inside a key are empty afterwards."""
     upstream.will_send(*stream_of(b"<", *(bytes([byte]) for byte in secret.encode()), b">"))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path):
         chunks_of(recorder.root_url)
@@ -196,7 +196,7 @@ def test_several_keys_in_one_line_keep_the_length_true(
 def test_a_key_in_a_cut_body_keeps_the_missing_bytes_missing(
     upstream: RawUpstream, whole: Whole, path: Path, client: httpx.Client, secret: str
 ) -> None:
-    """What a cut Content-Length promised is shifted by what the redaction took."""
+    """A cut Content-Length changes by the size of the redaction."""
     upstream.will_send(whole(f"{secret} and more".encode())[:-4])
     with (
         RecordServer(upstream.url) as recorder,
@@ -215,7 +215,7 @@ def test_a_key_in_a_cut_body_keeps_the_missing_bytes_missing(
 def test_a_hook_takes_out_more(
     recorded: Callable[..., str], whole: Whole, path: Path, ask: Ask
 ) -> None:
-    """The user's own function sees texts, in recording and in replay alike."""
+    """The user's function gets texts, in recording and in replay."""
 
     def no_names(text: str) -> str:
         return re.sub("Ada|Bob", "somebody", text)
@@ -230,7 +230,7 @@ def test_a_hook_takes_out_more(
 def test_a_hook_that_fails_is_a_miss_and_not_a_leak(
     upstream: RawUpstream, path: Path, ask: Ask
 ) -> None:
-    """An exchange that cannot be redacted is not kept, and the run knows."""
+    """An exchange that cannot be redacted is not kept, and the run fails."""
 
     def broken(text: str) -> str:
         raise LookupError("no such rule")
@@ -245,7 +245,7 @@ def test_a_hook_that_fails_is_a_miss_and_not_a_leak(
 def test_binary_bodies_are_searched_too(
     recorded: Callable[..., str], whole: Whole, secret: str, path: Path, ask: Ask
 ) -> None:
-    """Bytes that are no UTF-8 are base64 in the file, and their keys are gone."""
+    """Bytes that are not UTF-8 are base64 in the file, without their keys."""
     body = b"\xff\xfe" + secret.encode() + b"\x00\x80"
     text = recorded(whole(body))
     assert "!!binary" in text
@@ -256,7 +256,7 @@ def test_binary_bodies_are_searched_too(
 def test_compressed_bodies_are_kept_in_plain(
     recorded: Callable[..., str], whole: Whole, secret: str, path: Path, ask: Ask
 ) -> None:
-    """A key cannot hide in gzip, in neither direction; the client of the replay gets plain text."""
+    """Gzip cannot hide a key in either direction; the client of the replay gets plain text."""
     text = recorded(
         whole(gzip.compress(f"echo {secret}".encode()), headers="Content-Encoding: gzip\r\n"),
         content=gzip.compress(json.dumps({"prompt": secret}).encode()),
@@ -271,7 +271,7 @@ def test_compressed_bodies_are_kept_in_plain(
 def test_a_body_that_cannot_be_read_is_not_kept(
     upstream: RawUpstream, whole: Whole, path: Path, client: httpx.Client
 ) -> None:
-    """An encoding that nobody asked for and nobody can undo is a miss."""
+    """A body in an encoding that was not asked for is a miss."""
     upstream.will_send(whole(b"?", headers="Content-Encoding: rot13\r\n"))
     with RecordServer(upstream.url) as recorder, recorder.cassette(path) as tape:
         client.get(recorder.root_url)
@@ -282,7 +282,7 @@ def test_a_body_that_cannot_be_read_is_not_kept(
 def test_a_miss_shows_no_key(
     recorded: Callable[..., str], whole: Whole, secret: str, path: Path, ask: Ask
 ) -> None:
-    """The difference is made of redacted requests."""
+    """The difference is made from redacted requests."""
     recorded(whole(b"{}"))
     with ReplayServer() as player, player.cassette(path) as tape:
         ask(player.root_url, {"prompt": secret}, f"/v1/{quote(secret, safe='')}")
@@ -293,6 +293,6 @@ def test_a_miss_shows_no_key(
 def test_provenance_is_searched_too(
     recorded: Callable[..., str], whole: Whole, secret: str
 ) -> None:
-    """A digest or an address that holds a key is redacted like everything else."""
+    """A key in a digest or an address is redacted too."""
     text = recorded(whole(b"{}"), options={"provenance": Provenance(engine=f"x {secret}")})
     assert "engine: x [redacted]" in text

@@ -1,4 +1,4 @@
-"""A run with one verdict of every kind."""
+"""A run with one result of every outcome."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmengine.contract import HTTPExchange
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import CORE, REQUIRED, Check
 from pytest_llmengine.contract.runner import CheckResult
-from pytest_llmengine.contract.target import HTTPExchange
 from pytest_llmengine.reports import CheckRecord, ContractReport, Header
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ VERDICTS = [
 
 
 def result(id: str, outcome: Outcome, reason: str, accepted: bool) -> CheckResult:  # noqa: A002 - the row's own name
-    """A verdict with one exchange; the check's group is its id without the last part."""
+    """A result with one exchange; the check's group is its id without the last part."""
 
     def rule(target: object) -> None:
         """A rule."""
@@ -67,7 +67,7 @@ def result(id: str, outcome: Outcome, reason: str, accepted: bool) -> CheckResul
 
 @pytest.fixture
 def results() -> list[CheckResult]:
-    """One verdict of every kind, as the runner gives them."""
+    """One result of every outcome, as the runner gives them."""
     return [result(*verdict) for verdict in VERDICTS]
 
 
@@ -85,7 +85,7 @@ def clean_report() -> ContractReport:
 
 
 class Page(HTMLParser):
-    """A page in parts: tags, text by the ids of the details that it stands in, and cells."""
+    """A parsed page: tags, text by the ids of the surrounding details, and cells."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Page(HTMLParser):
 
     @property
     def fetches(self) -> list[str]:
-        """Every tag and attribute by which a page fetches something, or runs it."""
+        """Every tag and attribute by which a page loads or runs something."""
         tags = [tag for tag, _ in self.tags if tag in FETCHING]
         return tags + [name for _, given in self.tags for name in given if name in POINTING]
 

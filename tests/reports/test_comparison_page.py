@@ -1,4 +1,4 @@
-"""Several reports side by side, and what changed between two."""
+"""Several reports side by side, and the changes between two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
 from pytest_llmengine.reports.comparison_page import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _with(report: ContractReport, **checks: Outcome | None) -> ContractReport:
-    """The report with other outcomes, accepted where they pass; None takes a check out."""
+    """The report with other outcomes, accepted if they pass; None removes a check."""
     changed = {name.replace("__", "."): outcome for name, outcome in checks.items()}
     records = []
     for record in report.checks:
@@ -59,7 +59,7 @@ def _printed(page: Page) -> str:
 
 
 def test_report_is_read_back(report: ContractReport, tmp_path: Path) -> None:
-    """What was written as JSON is the same report again."""
+    """A report that was written as JSON is the same report again."""
     path = tmp_path / "a.json"
     write_report(report, path)
 
@@ -67,7 +67,7 @@ def test_report_is_read_back(report: ContractReport, tmp_path: Path) -> None:
 
 
 def test_later_fields_are_passed_over(report: ContractReport, tmp_path: Path) -> None:
-    """A report of a later version with more fields is read."""
+    """A report of a later version with more fields can be read."""
     data = to_object(report)
     data["new"] = data["provenance"]["new"] = data["checks"][0]["new"] = 1
     path = tmp_path / "a.json"
@@ -88,7 +88,7 @@ def test_later_fields_are_passed_over(report: ContractReport, tmp_path: Path) ->
         ('{"schema_version": 1, "checks": [{"outcome": "pass"}]}', "a.json: not a complete report"),
     ],
 )
-def test_what_is_no_report_is_said(tmp_path: Path, content: str, said: str) -> None:
+def test_file_that_is_not_a_report_is_refused(tmp_path: Path, content: str, said: str) -> None:
     """One line names the file and what to do."""
     path = tmp_path / "a.json"
     path.write_text(content, "utf-8")
@@ -100,8 +100,8 @@ def test_what_is_no_report_is_said(tmp_path: Path, content: str, said: str) -> N
 # ---- the matrix
 
 
-def test_matrix_has_a_row_a_rule_and_a_column_a_server(report: ContractReport) -> None:
-    """Each verdict stands where its rule and its server meet; a dash is one that was not run."""
+def test_matrix_has_rows_of_rules_and_columns_of_servers(report: ContractReport) -> None:
+    """Each cell has the outcome of its rule on its server; a dash means not run."""
     other = _with(
         _named(report, engine="vllm_api"), chat__stream__usage=Outcome.PASS, tools__choice=None
     )
@@ -119,7 +119,7 @@ def test_matrix_has_a_row_a_rule_and_a_column_a_server(report: ContractReport) -
 
 
 def test_terminal_is_spared_what_all_pass(report: ContractReport) -> None:
-    """Without every rule, those that pass wherever they were run are left out."""
+    """By default, rules that pass on all servers are left out."""
     other = _with(report, chat__basic__id=None)
 
     page = matrix_page([report, other], every=False)
@@ -131,7 +131,7 @@ def test_terminal_is_spared_what_all_pass(report: ContractReport) -> None:
 
 
 def test_servers_are_counted(report: ContractReport, clean_report: ContractReport) -> None:
-    """The first table has a row a report."""
+    """The first table has one row per report."""
     page = matrix_page([report, clean_report], every=True)
 
     servers = page.blocks[0]
@@ -144,7 +144,7 @@ def test_servers_are_counted(report: ContractReport, clean_report: ContractRepor
 
 
 def test_rules_stand_in_the_order_of_the_catalogue(report: ContractReport) -> None:
-    """Whatever order the reports have; rules that are gone come last."""
+    """The order of the reports does not matter; removed rules come last."""
     ids = ["chat.stop.max4", "gone.rule", "chat.basic.required_fields"]
     mixed = ContractReport(report.header, tuple(replace(report.checks[0], id=one) for one in ids))
 
@@ -165,7 +165,7 @@ def test_rules_stand_in_the_order_of_the_catalogue(report: ContractReport) -> No
 def test_every_column_has_its_own_name(
     report: ContractReport, headers: list[dict[str, Any]], names: list[str]
 ) -> None:
-    """As short as it can be."""
+    """The names are as short as possible."""
     assert labels([_named(report, **fields) for fields in headers]) == names
 
 
@@ -173,7 +173,7 @@ def test_every_column_has_its_own_name(
 
 
 def test_changes_are_sorted_by_what_they_mean(report: ContractReport) -> None:
-    """Worse, better, other, new and gone; what stayed is not listed."""
+    """Worse, better, other, new and gone; unchanged rules are not listed."""
     old = _with(report, tools__parallel=None)
     new = _with(
         report,
@@ -195,7 +195,7 @@ def test_changes_are_sorted_by_what_they_mean(report: ContractReport) -> None:
 
 
 def test_page_of_changes_shows_before_after_and_why(report: ContractReport) -> None:
-    """The reason is the new one; of a rule that passes now, the old one."""
+    """The reason is the new one, or the old one for a rule that passes now."""
     new = _with(report, chat__basic__id=Outcome.FAIL, chat__stream__usage=Outcome.PASS)
     mended = replace(
         new, checks=tuple(replace(c, reason="") if c.accepted else c for c in new.checks)
@@ -213,14 +213,14 @@ def test_page_of_changes_shows_before_after_and_why(report: ContractReport) -> N
 
 
 def test_nothing_changed(report: ContractReport) -> None:
-    """The same report twice is good news and no table."""
+    """Two equal reports give one sentence and no table."""
     page = changes_page(report, report)
 
     assert (page.good, page.summary, page.blocks) == (True, "nothing changed", ())
 
 
 def test_page_of_changes_says_what_else_differs(report: ContractReport) -> None:
-    """A change of model or tier may be the reason, so it is not hidden."""
+    """A change of model or tier may be the reason, so it is shown."""
     lines = changes_page(report, _named(report, model="other", tier="smoke")).lines
 
     assert "model differs: smollm2-135m, then other" in lines
@@ -232,7 +232,7 @@ def test_page_of_changes_says_what_else_differs(report: ContractReport) -> None:
 
 @pytest.fixture(params=["matrix", "changes"])
 def page(request: pytest.FixtureRequest, report: ContractReport) -> Page:
-    """Either page, with a rule whose reason and server are full of signs."""
+    """Either page, with a rule whose reason and server have many special characters."""
     odd = "<b>|x|</b>\n`c` \x1b[31m"
     records = (replace(report.checks[0], outcome=Outcome.FAIL, accepted=False, reason=odd),)
     worse = ContractReport(replace(report.header, engine="<i>a|b"), records + report.checks[1:])
@@ -242,7 +242,7 @@ def page(request: pytest.FixtureRequest, report: ContractReport) -> Page:
 
 
 def test_terminal_prints_every_cell(page: Page) -> None:
-    """And no control character that a server sent."""
+    """No control character of a server is printed."""
     printed = _printed(page)
 
     assert "chat.basic.id" in printed
@@ -252,7 +252,7 @@ def test_terminal_prints_every_cell(page: Page) -> None:
 
 
 def test_markdown_keeps_its_tables(page: Page) -> None:
-    """What servers said cannot end a cell, and makes no tag."""
+    """Texts of servers cannot end a cell or make a tag."""
     text = to_markdown(page)
 
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
@@ -263,7 +263,7 @@ def test_markdown_keeps_its_tables(page: Page) -> None:
 
 
 def test_page_fetches_nothing_and_escapes(page: Page, read_page: Callable[[str], Any]) -> None:
-    """The same promises as those of a single report."""
+    """The page of one report promises the same."""
     html = to_html(page)
 
     read = read_page(html)
@@ -284,7 +284,7 @@ def test_suffix_chooses_the_form(page: Page, tmp_path: Path, name: str) -> None:
 
 
 def test_records_of_json_have_their_outcomes(report: ContractReport) -> None:
-    """What was read is as good as what was measured."""
+    """Records that were read are like those of a run."""
     row = json.loads(to_json(report))["checks"][2]
 
     assert CheckRecord.from_dict(row) == report.checks[2]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from llmengine.types.errors import ConfigError
+from llmengine import ConfigError
 from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import to_json, to_object
@@ -72,12 +72,12 @@ SCHEMA = {
 
 
 def test_json_has_the_documented_shape(report: ContractReport) -> None:
-    """Every field has its type, and there is none beside."""
+    """Every field has its type, and there are no others."""
     jsonschema.validate(json.loads(to_json(report)), SCHEMA)
 
 
 def test_json_names_what_was_tested(report: ContractReport) -> None:
-    """The provenance is the header, field by field."""
+    """The header has the provenance, field by field."""
     assert to_object(report)["provenance"] == {
         "engine": "embedded",
         "version": "b11549",
@@ -118,7 +118,7 @@ def test_json_can_be_read_back(report: ContractReport) -> None:
 
 
 def test_markdown_has_the_matrix(report: ContractReport) -> None:
-    """A table with a row a group, and a last row with the sums."""
+    """A table with one row per group, and a last row with the sums."""
     rows = re.findall(r"^\|.*\|$", to_markdown(contract_page(report)), re.MULTILINE)
     assert rows[0] == "| group | pass | fail | refused | ignored | deviates | unmeasured | error |"
     assert rows[3] == "| chat.stream |  | 1 |  |  | 1 | 1 |  |"
@@ -126,7 +126,7 @@ def test_markdown_has_the_matrix(report: ContractReport) -> None:
 
 
 def test_markdown_lists_failures_apart(report: ContractReport) -> None:
-    """Failures, deviations, fair refusals and unmeasured rows have headings of their own."""
+    """Failures, deviations, accepted refusals and unmeasured checks have headings of their own."""
     assert re.findall(r"^## (.*)$", to_markdown(contract_page(report)), re.MULTILINE) == [
         "Not accepted (4)",
         "Known deviations (1)",
@@ -136,7 +136,7 @@ def test_markdown_lists_failures_apart(report: ContractReport) -> None:
 
 
 def test_markdown_escapes_what_servers_say(report: ContractReport) -> None:
-    """A reason cannot break the list, make a link or slip HTML in."""
+    """A reason cannot break the list, make a link or insert HTML."""
     odd = replace(report.checks[2], reason="<b>|x|</b>\n# [a](http://b) `c`")
     assert to_markdown(contract_page(ContractReport(report.header, (odd,)))).splitlines()[-1] == (
         r"- **fail** `chat.stream.usage` (required): "
@@ -169,7 +169,7 @@ def test_suffix_chooses_the_format(
         ("none/report.json", "there is no directory"),
     ],
 )
-def test_impossible_path_is_said_before_the_run(tmp_path: Path, name: str, said: str) -> None:
-    """A path that cannot be written is one line that names it."""
+def test_impossible_path_is_an_error_before_the_run(tmp_path: Path, name: str, said: str) -> None:
+    """One line names a path that cannot be written."""
     with pytest.raises(ConfigError, match=said):
         check_path(tmp_path / name)

@@ -1,4 +1,4 @@
-"""The report for a browser, read as a browser reads it."""
+"""The HTML report, parsed as a browser does it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_page_says_what_was_tested(report: ContractReport, read_page: Read) -> N
 
 
 def test_each_failure_has_its_exchange(report: ContractReport, read_page: Read) -> None:
-    """Request, status, headers and answer stand with the rule, opened where it is not accepted."""
+    """Request, status, headers and answer are with the rule, open if it is not accepted."""
     page = read_page(to_html(report))
 
     failed = [c for c in report.checks if c.outcome is not Outcome.PASS]
@@ -57,7 +57,7 @@ def test_each_failure_has_its_exchange(report: ContractReport, read_page: Read) 
 
 
 def test_nothing_is_fetched(report: ContractReport, read_page: Read) -> None:
-    """No tag and no attribute points out of the file, and the page forbids it to the browser."""
+    """No tag and no attribute refers to another file, and the page forbids it too."""
     html = to_html(report)
     page = read_page(html)
 
@@ -69,7 +69,7 @@ def test_nothing_is_fetched(report: ContractReport, read_page: Read) -> None:
 
 @pytest.mark.parametrize("field", ["reason", "request_body", "response_body", "header"])
 def test_what_servers_say_is_text(report: ContractReport, field: str, read_page: Read) -> None:
-    """No server can put a tag into the page, wherever its words stand."""
+    """Servers cannot put a tag into any part of the page."""
     odd = "</pre><script>alert('x')</script><img src=http://a/b> & \x00\x1b[31m"
     record = report.checks[2]
     exchange = dict(record.exchanges[0])
@@ -105,20 +105,20 @@ def test_keys_are_not_in_the_page(
         response_body=f"your key is {key}",
         response_headers={"x-key": key, "set-cookie": "session=1"},
     )
-    told = replace(failed, reason=f"said {key}", exchanges=(exchange,))
+    with_key = replace(failed, reason=f"said {key}", exchanges=(exchange,))
     header = replace(report.header, describe=f"live at http://a/?key={key}")
     path = tmp_path / "report.html"
 
-    write_report(ContractReport(header, (CheckRecord.of(told),)), path)
+    write_report(ContractReport(header, (CheckRecord.of(with_key),)), path)
 
     html = path.read_text("utf-8")
     assert "very-secret" not in html
     assert "session=1" not in html
-    assert read_page(html).texts[told.check.id].count("[redacted]") == 5
+    assert read_page(html).texts[with_key.check.id].count("[redacted]") == 5
 
 
-def test_rule_of_the_catalogue_is_told(report: ContractReport, read_page: Read) -> None:
-    """A check that this version knows is explained by its rule; an unknown one is not."""
+def test_rule_of_the_catalogue_is_explained(report: ContractReport, read_page: Read) -> None:
+    """A known check is explained by its rule; an unknown one is not."""
     known = replace(report.checks[2], id="chat.basic.required_fields")
 
     page = read_page(to_html(ContractReport(report.header, (known,))))
@@ -127,7 +127,7 @@ def test_rule_of_the_catalogue_is_told(report: ContractReport, read_page: Read) 
 
 
 def test_clean_run_is_green(clean_report: ContractReport, read_page: Read) -> None:
-    """Nothing to open, and the verdict says so."""
+    """No details are open, and the page says that all passed."""
     page = read_page(to_html(clean_report))
 
     assert page.open == set()

@@ -1,4 +1,4 @@
-"""Records carry a verdict across a process border."""
+"""Records, which carry the results of checks between processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def test_record_survives_json(results: list[CheckResult]) -> None:
-    """Every kind of verdict is the same after a trip through JSON text."""
+    """Every kind of result is the same after a round trip through JSON."""
     for result in results:
         record = CheckRecord.of(result)
         assert CheckRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
 
 
-def test_record_says_what_the_result_said(results: list[CheckResult]) -> None:
+def test_record_has_the_facts_of_the_result(results: list[CheckResult]) -> None:
     """Id, group, level, tier, outcome, reason and acceptance come from the result."""
     row = CheckRecord.of(results[2]).to_dict()
     exchanges = row.pop("exchanges")
@@ -38,12 +38,12 @@ def test_record_says_what_the_result_said(results: list[CheckResult]) -> None:
 
 
 def test_pass_keeps_no_exchange(results: list[CheckResult]) -> None:
-    """A pass is one short line: what went over the wire is not kept."""
+    """A pass is one short line, without the exchange."""
     assert "exchanges" not in CheckRecord.of(results[0]).to_dict()
 
 
 def test_key_and_cookie_never_reach_a_record(results: list[CheckResult]) -> None:
-    """A key registered after the call is masked wherever it stands, and so is a cookie."""
+    """A key that was registered after the call is masked everywhere, and so is a cookie."""
     register("sk-sixteen-secret")
     leaky = replace(
         results[2].exchanges[0],
@@ -59,7 +59,7 @@ def test_key_and_cookie_never_reach_a_record(results: list[CheckResult]) -> None
 
 
 def test_overlong_body_is_cut_and_says_so(results: list[CheckResult]) -> None:
-    """A body of a million characters does not make a report of a million characters."""
+    """A body of a million characters does not make a long report."""
     long = replace(results[2].exchanges[0], request_body="x" * 1_000_000)
     record = CheckRecord.of(replace(results[2], exchanges=(long,)))
     body = record.exchanges[0]["request_body"]

@@ -1,4 +1,4 @@
-"""The matrix on a terminal."""
+"""The report on a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def shown(report: ContractReport, *, colour: bool = False, width: int = 80) -> str:
-    """What a terminal of that width gets."""
+    """The output on a terminal of that width."""
     stream = io.StringIO()
     console = Console(
         file=stream, width=width, force_terminal=colour, color_system="standard" if colour else None
@@ -30,7 +30,7 @@ def lines(report: ContractReport) -> list[str]:
 
 
 def test_starts_with_where_the_answers_come_from(report: ContractReport) -> None:
-    """The first line says that it was a replay, of what and of when."""
+    """The first line says that it was a replay, with its source and date."""
     assert lines(report)[0] == report.header.describe
 
 
@@ -53,7 +53,7 @@ def test_matrix_counts_outcomes_by_group(report: ContractReport) -> None:
 
 
 def test_failures_stand_apart_from_what_is_known(report: ContractReport) -> None:
-    """Real failures come first; deviations, fair refusals and unmeasured rows have headings."""
+    """Failures come first; deviations, refusals and unmeasured checks have headings."""
     text = shown(report)
     order = [
         "Not accepted (4)",
@@ -73,14 +73,14 @@ def test_failures_stand_apart_from_what_is_known(report: ContractReport) -> None
 
 
 def test_every_non_pass_has_its_level_and_reason(report: ContractReport) -> None:
-    """The line of a check has outcome, id and level; its reason stands below."""
+    """The line of a check has outcome, id and level; its reason follows."""
     found = lines(report)
     at = found.index("  fail       chat.stream.usage  required")
     assert found[at + 1].strip() == "no usage in the last chunk"
 
 
 def test_ends_with_the_sum(report: ContractReport) -> None:
-    """The last line counts the checks, the outcomes and what is not accepted."""
+    """The last line counts the checks, the outcomes and those that are not accepted."""
     assert shown(report, width=120).splitlines()[-1].rstrip() == (
         "9 checks: 2 pass, 1 fail, 2 refused, 1 ignored, 1 deviates, 1 unmeasured, 1 error; "
         "4 not accepted"
@@ -88,7 +88,7 @@ def test_ends_with_the_sum(report: ContractReport) -> None:
 
 
 def test_all_passed_is_short(clean_report: ContractReport) -> None:
-    """Without a non-pass there are no lists, and no column that is empty."""
+    """If all pass, there are no lists and no empty columns."""
     assert lines(clean_report)[2:] == [
         "",
         "group       pass",
@@ -100,7 +100,7 @@ def test_all_passed_is_short(clean_report: ContractReport) -> None:
 
 
 def test_no_check_at_all_is_not_a_success(report: ContractReport) -> None:
-    """An empty run says that nothing was run, and is not accepted."""
+    """An empty run says that no check ran, and is not accepted."""
     empty = ContractReport(report.header, ())
     assert lines(empty)[-1] == "no check was run"
     assert not empty.accepted
@@ -113,7 +113,7 @@ def test_fits_80_columns_with_long_reasons(report: ContractReport) -> None:
 
 
 def test_overlong_reason_is_clipped_and_says_where_it_is_whole(report: ContractReport) -> None:
-    """A page of a server's words does not bury the next verdict; the report's files have it."""
+    """A long reason does not hide the next result; the report's files have it."""
     long = replace(report.checks[2], reason="word " * 200)
     found = lines(ContractReport(report.header, (long,)))
     assert sum("word" in line for line in found) <= 5
@@ -122,7 +122,7 @@ def test_overlong_reason_is_clipped_and_says_where_it_is_whole(report: ContractR
 
 
 def test_reason_is_shown_as_it_is(report: ContractReport) -> None:
-    """Square brackets are no markup, and a server's escape codes do not reach the terminal."""
+    """Square brackets are not markup, and escape codes of a server are not printed."""
     odd = replace(report.checks[2], reason="got [bold]x[/bold]\x1b[31m\r\nand more")
     text = shown(ContractReport(report.header, (odd,)))
     assert "got [bold]x[/bold]\\x1b[31m and more" in text
@@ -130,12 +130,12 @@ def test_reason_is_shown_as_it_is(report: ContractReport) -> None:
 
 
 def test_colour_only_where_it_is_wanted(report: ContractReport) -> None:
-    """A terminal gets colour; a file gets the same words without."""
+    """A terminal gets colour; a file gets the same text without it."""
     assert "\x1b[" in shown(report, colour=True)
     assert "\x1b[" not in shown(report)
 
 
 def test_no_color_is_respected(report: ContractReport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With NO_COLOR set even a terminal gets no colour."""
+    """With NO_COLOR set a terminal gets no colour either."""
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[32m" not in shown(report, colour=True)

@@ -73,7 +73,7 @@ def test_question_to_the_server() -> None:
 
 
 def test_no_server_listens() -> None:
-    """There is no server at an address with a password."""
+    """No server listens at an address with a password."""
     config(endpoint=f"http://me:{key()}@127.0.0.1:9", max_retries=0).engine.generate("hi")
 
 

@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from multidict import CIMultiDict
 
-from llmengine import EngineConfig
+from llmengine import EngineConfig, LLMEngineError, SamplingParams, load_engines
 from llmengine.config.address import EnvSource, Location
-from llmengine.engine.files import load_engines
-from llmengine.mock.behaviour import ReceivedRequest
+from llmengine.mock import ReceivedRequest
 from llmengine.mock.service import Service
 from llmengine.transport.base import HTTPReply, HTTPRequest, HTTPStream
-from llmengine.types.errors import LLMEngineError
 from llmengine.types.request import ChatRequest
-from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import secret_headers
-from pytest_llmengine.contract.reply import Chunk, Reply
-from pytest_llmengine.contract.target import Target
+from pytest_llmengine.contract import Reply, Target
+from pytest_llmengine.contract.reply import Chunk
 from pytest_llmengine.recording.http import Request
 
 if TYPE_CHECKING:

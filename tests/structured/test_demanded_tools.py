@@ -132,7 +132,7 @@ def test_any_call_will_do_if_a_tool_has_no_name(answering: Any) -> None:
     assert engine.generate("hi", tools=[weather, {"type": "search"}], tool_choice="required")
 
 
-def test_why_there_is_no_call_is_told_apart(answering: Any) -> None:
+def test_reasons_for_a_missing_call(answering: Any) -> None:
     """The answer was cut by the token limit, or it is a refusal."""
     options: dict[str, Any] = {"tools": [weather], "tool_choice": "required"}
     (cut,) = answering("<tool", finish="length")[0].results("hi", **options)

@@ -160,7 +160,7 @@ def test_prose_around_json_counts_only_where_nothing_was_promised(
 
 
 @pytest.mark.parametrize("backend", ["openai_compatible", "ollama_api"])
-def test_answer_cut_by_the_token_limit_is_told_apart(mock_servers: Any, backend: str) -> None:
+def test_answer_cut_by_the_token_limit_has_its_own_error(mock_servers: Any, backend: str) -> None:
     """It is not invalid JSON, and would be cut again."""
     engine = mock_servers.engine(
         reply=mock_servers.saying(LYON[:12], finish="length"), backend=backend

@@ -192,7 +192,9 @@ def test_probe_that_is_refused_with_and_without_a_schema_proves_nothing(
     assert len(server.requests) == 4
 
 
-def test_cancelled_prompt_leaves_the_probe_to_the_others(engine_for: Any, chat: Any) -> None:
+def test_cancelled_prompt_leaves_the_probe_to_the_others(
+    engine_for: Any, chat: Any, clock: Any
+) -> None:
     """If the prompt that started the probe is cancelled, the others still get the outcome."""
     asked, answer = threading.Event(), threading.Event()
 
@@ -200,16 +202,17 @@ def test_cancelled_prompt_leaves_the_probe_to_the_others(engine_for: Any, chat: 
         is_probe = "kzzub-7" in json.dumps(request.json)
         if is_probe:
             asked.set()
-            assert answer.wait(5)
+            assert answer.wait(30)
         connection.reply(chat(PROOF if is_probe else LYON))
 
     engine, server = engine_for(handler)
 
     async def two() -> Any:
         first = asyncio.create_task(engine.aresults("One.", output_model=City))
-        await asyncio.to_thread(asked.wait, 5)
+        await asyncio.to_thread(asked.wait, 30)
         second = asyncio.create_task(engine.aresults("Two.", output_model=City))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # until the call is on the background loop
+        await asyncio.to_thread(clock.settle)
         first.cancel()
         await asyncio.wait([first])
         answer.set()

@@ -163,8 +163,8 @@ def test_answer_that_does_not_fit_a_schema_is_an_error(mock_servers: Any) -> Non
 
 
 @pytest.mark.parametrize("schema", [{"type": "objekt"}, {"const": object()}], ids=["type", "value"])
-def test_what_is_no_schema_is_refused(schema: Any) -> None:
-    """A mapping that is no JSON schema is an error before anything is sent."""
+def test_mapping_that_is_not_a_schema_is_refused(schema: Any) -> None:
+    """It is an error before anything is sent."""
     with pytest.raises(InvalidRequestError, match="output_model is not a JSON schema"):
         shape_of(schema)
 

@@ -238,7 +238,7 @@ def test_null_is_kept_where_no_strict_schema_was_sent() -> None:
     assert "lives: Input should be a valid integer" in str(result.error)
 
 
-def test_model_that_cannot_be_said_is_refused_before_anything_is_sent() -> None:
+def test_unsupported_model_is_refused_before_anything_is_sent() -> None:
     """The error is the prompt's result, and recommends JSON mode."""
     refused, nothing = ask(model=Free)
     answered, asked = ask('{"data": {"a": 1}}', model=Free, structured="json_object")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
-from llmengine import SamplingParams
-from llmengine.types.errors import TruncatedError
+from llmengine import SamplingParams, TruncatedError
 
 if TYPE_CHECKING:
     from llmengine import Engine

@@ -48,7 +48,7 @@ def test_one_line_per_batch_with_data(counted_server: Any, caplog: Any) -> None:
         ([], {"input": 0, "output": 0}, "cost 0 USD"),
     ],
 )
-def test_the_unknown_is_said(
+def test_unknown_sums_are_named(
     counted_server: Any, caplog: Any, faults: Any, price: Any, words: str
 ) -> None:
     """A sum with an unknown part says "at least", an unknown one says so, and 0 means 0."""

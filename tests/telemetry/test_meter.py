@@ -100,6 +100,6 @@ def test_a_forked_child_starts_from_nothing(counted_server: Any) -> None:
 
     child = context.Process(target=lambda: queue.put(len(meter.snapshot().engines)))
     child.start()
-    child.join(10)
+    child.join(60)
 
     assert queue.get() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,8 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import BaseModel
 
-from llmengine import CallError, SamplingParams
-from llmengine.batch.run import run_batch
+from llmengine import CallError, EngineConfig, SamplingParams, run_batch
 from llmengine.mock import Fault
 
 SAMPLING = SamplingParams(
@@ -155,21 +155,33 @@ def test_calls_after_each_other_are_siblings(counted_server: Any, exported: Any)
     assert [span.parent for span in exported.spans] == [None] * 3
 
 
-def test_a_stream_ends_its_span(counted_server: Any, exported: Any) -> None:
+def test_a_stream_ends_its_span(raw_server: Any, chunk: Any, exported: Any) -> None:
     """The span of a stream lasts until its end and has the time of the first content."""
-    s = counted_server(faults=[Fault(delay=0.05, chunk_delay=0.02)])
+    content_is_read = threading.Event()
+    usage = {"usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
 
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        connection.sse(chunk("Hello"))
+        assert content_is_read.wait(30)
+        connection.sse(chunk(finish="stop") | usage, ...)
+        connection.chunk(b"")
+
+    config = EngineConfig(
+        backend="openai_compatible", model="m", endpoint=raw_server(handler).url, name="streamed"
+    )
     started = time.monotonic()
-    stream = s.engine.stream("a", SamplingParams(max_tokens=8))
+    stream = config.engine.stream("a")
     next(delta for delta in stream if delta.has_content)
-    first_seen = time.monotonic() - started
+    longest = time.monotonic() - started
     assert exported.spans == []
+    content_is_read.set()
     list(stream)
 
     span = exported.span
     assert span.attributes["gen_ai.request.stream"] is True
-    assert 0.05 <= span.attributes["gen_ai.response.time_to_first_chunk"] <= first_seen
-    assert span.attributes["gen_ai.usage.output_tokens"] == s.generated.completion_tokens
+    assert 0 < span.attributes["gen_ai.response.time_to_first_chunk"] <= longest
+    assert span.attributes["gen_ai.usage.output_tokens"] == 2
 
 
 def test_a_stream_that_breaks_is_an_error(counted_server: Any, exported: Any) -> None:

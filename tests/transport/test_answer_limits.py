@@ -300,7 +300,9 @@ def test_depth_of_json_is_configured(sent: Any, chat: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, '\\"{' * 5000, "[{(" * 5000 + '"]'])
-def test_brackets_in_a_text_are_no_depth(sent: Any, chat: Any, chunk: Any, text: str) -> None:
+def test_brackets_in_a_text_do_not_count_as_depth(
+    sent: Any, chat: Any, chunk: Any, text: str
+) -> None:
     """Whole and streamed, in events that come in pieces."""
     body = b"".join(b"data: " + _json(c) + b"\n\n" for c in (chunk(text), chunk(finish="stop")))
 

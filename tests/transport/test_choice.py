@@ -81,7 +81,7 @@ def test_both_transports_name_a_server_that_is_not_there(transport: str) -> None
 def test_both_transports_keep_the_total_clock(
     raw_server: Any, clock: Any, in_thread: Any, wait_until: Any, transport: str
 ) -> None:
-    """The clock's name and its limit are in the error."""
+    """The error has the name of the clock and its limit."""
     server = raw_server(lambda _, c: c.pause(120))
 
     asked = in_thread(_engine(server.url, transport=transport, timeout=20).results, "hi")

@@ -36,7 +36,7 @@ def test_total_clock_closes_the_connection(
     connection, _ = silent.accept()
     with connection:
         connection.settimeout(30)
-        assert connection.recv(1)  # the handshake has begun
+        assert connection.recv(1)  # the handshake has started
         clock.settle()
         clock.advance(21)
 

@@ -7,9 +7,8 @@ import pickle
 
 import pytest
 
+from llmengine import BatchError, CompletionOutput, LLMOutput, Result, Usage
 from llmengine.types import errors
-from llmengine.types.outputs import CompletionOutput, LLMOutput, Usage
-from llmengine.types.results import BatchError, Result
 
 PARTIAL = LLMOutput("r", "Hi", (CompletionOutput(0, "Hel"),), finished=False, usage=Usage(1, 2, 3))
 KINDS = [

@@ -40,7 +40,7 @@ def test_names_of_this_machine_are_taken(host: str) -> None:
     ],
 )
 def test_other_names_are_refused(host: str) -> None:
-    """A page reaches this machine only by a name of its own."""
+    """A web page reaches this machine only by a name of its own."""
     assert "--allow-host" in str(AllowedClients.of().refusal(host))
 
 
@@ -53,12 +53,12 @@ def test_configured_names_are_taken_as_well() -> None:
     assert clients.refusal("other.internal") is not None
 
 
-def test_server_that_is_open_to_its_network_takes_every_name_unless_told() -> None:
-    """Who binds it to 0.0.0.0 reaches it by names that it cannot know."""
+def test_server_that_is_open_to_its_network_takes_every_name_by_default() -> None:
+    """A server at 0.0.0.0 cannot know the names by which it is reached."""
     assert AllowedClients.of(listens_on="0.0.0.0").refusal("mock.internal") is None
     assert AllowedClients.of(["a"], listens_on="0.0.0.0").refusal("mock.internal") is not None
 
 
-def test_request_without_a_name_is_no_browsers() -> None:
+def test_request_without_a_host_is_taken() -> None:
     """HTTP/1.0 has no Host header."""
     assert AllowedClients.of().refusal(None) is None

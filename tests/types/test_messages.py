@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmengine.types.errors import InvalidRequestError
+from llmengine import InvalidRequestError
 from llmengine.types.request import to_messages
 
 

@@ -7,17 +7,17 @@ import pickle
 
 import pytest
 
-from llmengine.types.errors import RateLimitError
-from llmengine.types.outputs import (
+from llmengine import (
     CompletionOutput,
     Delta,
     LLMOutput,
     Logprob,
+    RateLimitError,
+    Result,
     ToolCall,
-    ToolCallDelta,
     Usage,
 )
-from llmengine.types.results import Result
+from llmengine.types.outputs import ToolCallDelta
 
 OUTPUT = LLMOutput(
     "r",

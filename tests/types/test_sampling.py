@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmengine.types.errors import InvalidRequestError, UnknownArgumentError
-from llmengine.types.sampling import NEUTRAL, SamplingParams, is_neutral, refuse_native_only
+from llmengine import InvalidRequestError, SamplingParams, UnknownArgumentError
+from llmengine.types.sampling import NEUTRAL, is_neutral, refuse_native_only
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A real vLLM server, where one is at hand."""
+"""A real vLLM server, if one is configured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_SERVER = (
 
 @pytest.fixture(scope="session")
 def live_config() -> EngineConfig:
-    """The configured server, whatever model it serves."""
+    """The configured server, with any model."""
     if not os.environ.get("VLLM_BASE_URL") or not os.environ.get("VLLM_MODEL"):
         pytest.skip(_NO_SERVER)
     return EngineConfig(backend="vllm_api", model=os.environ["VLLM_MODEL"], timeout=300)
@@ -28,5 +28,5 @@ def live_config() -> EngineConfig:
 
 @pytest.fixture
 def live(live_config: EngineConfig) -> Engine:
-    """A client of the configured server."""
+    """An engine for the configured server."""
     return live_config.engine

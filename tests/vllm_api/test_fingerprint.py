@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 
-def test_vllm_tells_version_model_and_context(live: Engine) -> None:
-    """Every fact but the digest of the weights is told."""
+def test_version_model_and_context(live: Engine) -> None:
+    """All facts are known, except for the digest of the weights."""
     found = live.fingerprint()
     assert found.version is not None
     assert found.version[0].isdecimal()

@@ -1,4 +1,4 @@
-"""A vllm_api engine against the mock's vLLM routes, for machines without a vLLM."""
+"""A vllm_api engine and the vLLM routes of the mock, for machines without vLLM."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _engine(server: MockServer) -> Engine:
 
 @pytest.fixture(scope="module")
 def mocked() -> Iterator[tuple[Engine, MockServer]]:
-    """An engine and the mock that it takes for vLLM."""
+    """An engine and the mock server that it takes for vLLM."""
     with MockServer() as server:
         yield _engine(server), server
 
 
 def test_token_ids_of_prompt_and_answer(mocked: tuple[Engine, MockServer]) -> None:
-    """Whole and streamed, the ids are those that the server told."""
+    """The ids are those that the server sent, whole and streamed."""
     engine, _ = mocked
     (output,) = engine.generate(MESSAGES, GREEDY)
     (answer,) = output.outputs
@@ -56,7 +56,7 @@ def test_token_ids_of_prompt_and_answer(mocked: tuple[Engine, MockServer]) -> No
 
 
 def test_tokens_there_and_back(mocked: tuple[Engine, MockServer]) -> None:
-    """A text's tokens are the text again, for sync and async callers."""
+    """The tokens of a text give the text again, for sync and async callers."""
     engine, _ = mocked
     tokens = engine.tokenize("Hello, big world")
     assert tokens.count == 4
@@ -70,7 +70,7 @@ def test_tokens_there_and_back(mocked: tuple[Engine, MockServer]) -> None:
 def test_messages_are_tokenized_as_a_chat(
     mocked: tuple[Engine, MockServer], options: dict[str, Any]
 ) -> None:
-    """The same messages with the same options have the same tokens in a chat."""
+    """They have the tokens that a chat with the same options has."""
     engine, _ = mocked
     (output,) = engine.generate(MESSAGES, GREEDY, **options)
     assert engine.tokenize(MESSAGES, **options).token_ids == output.prompt_token_ids
@@ -87,7 +87,7 @@ def test_messages_are_tokenized_as_a_chat(
 def test_what_shapes_the_template_goes_along(
     mocked: tuple[Engine, MockServer], options: dict[str, Any], kwargs: dict[str, Any]
 ) -> None:
-    """The chat template is told what a chat would tell it, and nothing of sampling is sent."""
+    """The request has what a chat would give the template, and no sampling."""
     engine, server = mocked
     engine.tokenize(MESSAGES, **options)
     sent = server.calls[-1].json
@@ -95,13 +95,13 @@ def test_what_shapes_the_template_goes_along(
 
 
 def test_a_text_takes_no_options(mocked: tuple[Engine, MockServer]) -> None:
-    """A text is tokenized without a template, so tools would be dropped in silence."""
+    """A text has no template, so tools would be silently dropped."""
     with pytest.raises(InvalidRequestError, match="give it as a message"):
         mocked[0].tokenize("Hello", tools=[weather])
 
 
 def test_a_server_without_the_route_is_named() -> None:
-    """The error says which address was asked, and whose route it is."""
+    """The error has the address and says which server has the route."""
     gone = Behaviour(disabled_routes=frozenset({"/tokenize"}))
     with (
         MockServer(behaviour=gone) as server,
@@ -111,7 +111,7 @@ def test_a_server_without_the_route_is_named() -> None:
 
 
 def test_a_backend_without_a_tokenizer_says_so() -> None:
-    """Nothing is started or sent for a question that cannot be asked."""
+    """Nothing is started or sent."""
     engine = EngineConfig(backend="ollama_api", model="m").engine
     with pytest.raises(InvalidRequestError, match="'ollama_api' cannot tokenize"):
         engine.tokenize("Hello")
@@ -120,15 +120,15 @@ def test_a_backend_without_a_tokenizer_says_so() -> None:
 
 
 def test_a_busy_server_is_asked_again() -> None:
-    """The tokenizer is retried as a chat is."""
+    """The tokenizer is retried like a chat."""
     with MockServer(script=Script(faults=[Fault(status=503, retry_after=0)])) as server:
         assert _engine(server).tokenize("Hello").count == 1
         assert len(server.calls) == 2
 
 
 @pytest.mark.parametrize("question", ["tokenize", "detokenize"])
-def test_another_answer_is_no_tokens(question: str) -> None:
-    """A body without what was asked for is an error that quotes it."""
+def test_another_answer_is_an_error(question: str) -> None:
+    """The error quotes a body without tokens."""
     odd = Behaviour(reply=lambda _body, _call: {"odd": 1})
     with (
         MockServer(behaviour=odd) as server,
@@ -138,7 +138,7 @@ def test_another_answer_is_no_tokens(question: str) -> None:
 
 
 def test_finish_reason_of_a_named_tool(mocked: tuple[Engine, MockServer]) -> None:
-    """The server says stop for a tool that was named; a caller sees that tools were called."""
+    """The server sends "stop" for a named tool; a caller sees "tool_calls"."""
     engine, server = mocked
     named = {"type": "function", "function": {"name": "weather"}}
     (output,) = engine.generate("In Lyon?", tools=[weather], tool_choice=named)

@@ -1,4 +1,4 @@
-"""Reasoning of a real vLLM server; it must have been started with a reasoning parser."""
+"""Reasoning of a real vLLM server, which must have a reasoning parser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=200)
 
 @pytest.fixture
 def thinking(live: Engine) -> Engine:
-    """The configured server, if it parts reasoning from text."""
+    """The configured server, if it separates reasoning from text."""
     if live.generate(PROMPT, GREEDY)[0].reasoning is None:
         pytest.skip(
             "this server parts no reasoning from the text; serve a model that reasons with "
@@ -27,7 +27,7 @@ def thinking(live: Engine) -> Engine:
 
 
 def test_a_stream_parts_reasoning_as_a_whole_answer_does(thinking: Engine) -> None:
-    """Reasoning and text are the same, streamed or not, and no tag is left in either."""
+    """Reasoning and text are the same streamed and whole, without tags."""
     (output,) = thinking.generate(PROMPT, GREEDY)
     deltas = list(thinking.stream(PROMPT, GREEDY))
     assert "".join(d.reasoning for d in deltas) == output.reasoning
@@ -36,7 +36,7 @@ def test_a_stream_parts_reasoning_as_a_whole_answer_does(thinking: Engine) -> No
 
 
 def test_a_constraint_holds_after_the_reasoning(thinking: Engine) -> None:
-    """The model may reason freely, and then has to choose."""
+    """The model may reason freely, and then must choose."""
     held = SamplingParams(
         temperature=0, max_tokens=200, structured_outputs={"choice": ["Lisbon", "Oslo"]}
     )
@@ -46,7 +46,7 @@ def test_a_constraint_holds_after_the_reasoning(thinking: Engine) -> None:
 
 
 def test_reasoning_can_be_handed_back(thinking: Engine) -> None:
-    """An earlier answer with its reasoning is taken as part of the conversation."""
+    """An earlier answer with its reasoning may be part of the conversation."""
     (output,) = thinking.generate(PROMPT, GREEDY)
     said = {
         "role": "assistant",

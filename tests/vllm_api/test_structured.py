@@ -1,4 +1,4 @@
-"""Answers held to a constraint by a real vLLM server."""
+"""Answers that a real vLLM server constrains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _said(engine: Engine, prompt: str, **constraint: Any) -> str:
 
 
 def test_an_output_model_is_enforced_by_the_server(live: Engine) -> None:
-    """The schema goes as response_format, the probe shows it enforced, and the answer fits."""
+    """The probe shows that the response_format is enforced, and the answer fits."""
     live.close()
     sampling = SamplingParams(temperature=0, max_tokens=60)
     (output,) = live.generate("Ann is thirty.", sampling, output_model=Person)
@@ -60,12 +60,12 @@ def test_an_output_model_is_enforced_by_the_server(live: Engine) -> None:
     ],
 )
 def test_a_constraint_is_enforced(live: Engine, constraint: Any, pattern: str) -> None:
-    """Each kind holds a model that would say something else."""
+    """Without the constraint the model would answer something else."""
     assert re.fullmatch(pattern, _said(live, "What is the capital of France?", **constraint))
 
 
-def test_a_stream_is_held_too(live: Engine) -> None:
-    """The pieces of a streamed answer are of one of the choices."""
+def test_a_stream_is_constrained_too(live: Engine) -> None:
+    """The deltas join to one of the choices."""
     held = SamplingParams(temperature=0, structured_outputs={"choice": ["Lisbon", "Oslo"]})
     text = "".join(d.text for d in live.stream("What is the capital of France?", held))
     assert text in {"Lisbon", "Oslo"}
@@ -73,14 +73,14 @@ def test_a_stream_is_held_too(live: Engine) -> None:
 
 @pytest.mark.parametrize("as_text", [True, False])
 def test_a_schema_is_enforced(live: Engine, *, as_text: bool) -> None:
-    """A schema is taken as a mapping and as text."""
+    """A schema may be a mapping or a text."""
     schema = {"type": "object", "properties": {"a": {"const": "kept"}}, "required": ["a"]}
     said = _said(live, "Say anything.", json=json.dumps(schema) if as_text else schema)
     assert json.loads(said) == {"a": "kept"}
 
 
 def test_a_wrong_expression_is_the_servers_to_refuse(live: Engine) -> None:
-    """Dialects of expressions differ, so the server judges, in its own words."""
+    """Dialects of expressions differ, so the error is the server's."""
     (result,) = live.results("Hi", SamplingParams(structured_outputs={"regex": "(["}))
     assert isinstance(result.error, BadRequestError)
     assert "regex" in str(result.error)

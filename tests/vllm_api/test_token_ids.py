@@ -17,7 +17,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=12, return_token_ids=True, log
 
 
 def test_token_ids_and_logprobs_are_the_answers_own(live: Engine) -> None:
-    """There is one id and one log-probability a generated token, and the sum is theirs."""
+    """There is one id and one log-probability per generated token, and the sum is theirs."""
     (output,) = live.generate(PROMPT, GREEDY)
     (answer,) = output.outputs
     assert output.prompt_token_ids is not None
@@ -31,7 +31,7 @@ def test_token_ids_and_logprobs_are_the_answers_own(live: Engine) -> None:
 
 
 def test_a_stream_gives_the_same_token_ids(live: Engine) -> None:
-    """Streamed or not, a greedy answer has the same ids; the prompt's come once, and first."""
+    """A greedy answer has the same ids; those of the prompt come once, first."""
     (output,) = live.generate(PROMPT, GREEDY)
     deltas = list(live.stream(PROMPT, GREEDY))
     assert deltas[0].prompt_token_ids == output.prompt_token_ids
@@ -40,7 +40,7 @@ def test_a_stream_gives_the_same_token_ids(live: Engine) -> None:
 
 
 def test_prompt_logprobs_are_by_token(live: Engine) -> None:
-    """Each prompt token but the first has its own log-probability, under its id."""
+    """Each prompt token but the first has its own log-probability, by its id."""
     sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, return_token_ids=True)
     (output,) = live.generate(PROMPT, sampling)
     assert output.prompt_logprobs is not None
@@ -59,6 +59,6 @@ def test_what_was_not_asked_for_is_unknown(live: Engine) -> None:
 
 
 def test_prompt_logprobs_of_a_stream_are_refused(live: Engine) -> None:
-    """The server would take the field and say nothing, so nothing is sent."""
+    """The server would silently leave them out, so nothing is sent."""
     with pytest.raises(InvalidRequestError, match="prompt_logprobs"):
         next(live.stream(PROMPT, SamplingParams(prompt_logprobs=0)))

@@ -1,4 +1,4 @@
-"""Tool calls of a real vLLM server; it must have been started with a tool parser."""
+"""Tool calls of a real vLLM server, which must have a tool parser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _asked(engine: Engine, sampling: SamplingParams, choice: Any) -> LLMOutput:
 
 @pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
 def test_arguments_fit_the_function(live: Engine, choice: Any) -> None:
-    """A tool that must be called is sent as strict, so its arguments are constrained."""
+    """A required tool is sent as strict, so its arguments are constrained."""
     output = _asked(live, WHOLE, choice)
     assert output.outputs[0].finish_reason == "tool_calls"
     arguments = json.loads(output.tool_calls[0].arguments)
@@ -55,7 +55,7 @@ def test_streamed_calls_are_the_same(live: Engine, choice: Any) -> None:
 
 @pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
 def test_a_call_that_was_cut_is_seen_to_be(live: Engine, choice: Any) -> None:
-    """The server gives what there is of it as text: it is no call, and its end says why."""
+    """The server sends the rest of it as text: it is not a call, and the finish reason says why."""
     output = _asked(live, CUT, choice)
     assert output.tool_calls == ()
     assert output.outputs[0].finish_reason == "length"

@@ -1,4 +1,4 @@
-"""Engines on vLLM itself where it is installed, and on its stand-in where it is not."""
+"""Engines on vLLM itself if it is installed, and on its stand-in otherwise."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SMALL = {
     "HF_HUB_OFFLINE": "1",
 }
 _OPTIONS = {
-    "dtype": "float32",  # the one in which the batch does not change a text
+    "dtype": "float32",  # the one in which a text does not depend on the batch
     "max_model_len": 2048,
     "max_num_seqs": 16,
     "enforce_eager": True,
     "kv_cache_memory_bytes": 128 * 2**20,
-    # A model this small fills a schema with blanks where it may.
+    # A model this small fills a schema with blanks if it may.
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
 }
 
@@ -76,7 +76,7 @@ def real_model() -> str:
 
 @pytest.fixture(scope="session")
 def real(real_model: str, real_options: dict[str, Any]) -> Iterator[Engine]:
-    """An engine on vLLM itself, for all tests."""
+    """An engine on vLLM itself, shared by all tests."""
     config = EngineConfig(backend="vllm_local", model=real_model, options=real_options)
     with config.engine as engine:
         yield engine

@@ -22,7 +22,7 @@ def make_model(folder: Path) -> None:
     """Write the weights as float32, the tokenizer and the chat template into the folder."""
     gguf = resolve("smollm2-135m")
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # The file says only the name of this rule, "smollm", which transformers does not know.
+    # The file has only the name of this rule, "smollm", which transformers does not know.
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
         [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
     )
@@ -30,7 +30,7 @@ def make_model(folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32
     )
-    # Else it takes itself for quantized still, and is not saved.
+    # Otherwise the model still counts as quantized and cannot be saved.
     model.hf_quantizer = None
     del model.config.quantization_config
     model.generation_config.eos_token_id = [END_OF_TURN, END_OF_TEXT]

@@ -1,4 +1,4 @@
-"""What vLLM brings, as it comes out."""
+"""How vLLM's answers become outputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from llmengine import Engine
 
 
-def test_an_answer_has_all_that_vllm_tells(engine: Engine) -> None:
-    """Tokens, reasons and counts are vLLM's own; token ids need no asking."""
+def test_an_answer_has_all_facts_of_vllm(engine: Engine) -> None:
+    """Tokens, reasons and counts are vLLM's; token ids come without being asked for."""
     (output,) = engine.generate("x", SamplingParams(max_tokens=3))
     (answer,) = output.outputs
     assert (output.prompt, output.prompt_token_ids, output.model) == ("x", (1, 2), "counting")
@@ -25,7 +25,7 @@ def test_an_answer_has_all_that_vllm_tells(engine: Engine) -> None:
 
 
 def test_a_stream_brings_every_step(engine: Engine) -> None:
-    """The prompt's tokens first, then a delta a step, with its tokens; the usage comes last."""
+    """The prompt's tokens come first, then one delta per step, and the usage last."""
     first, *steps, last = engine.stream("x", SamplingParams(max_tokens=3))
     assert first.prompt_token_ids == (1, 2)
     assert [s.text for s in steps] == ["one ", "two ", "three "]

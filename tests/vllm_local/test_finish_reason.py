@@ -1,4 +1,4 @@
-"""Why an answer with tool calls ended, in the words of vLLM's server."""
+"""The finish reason of an answer with tool calls, as vLLM's server gives it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ NAMED = SimpleNamespace(type="function")
 
 
 class Parser(SimpleNamespace):
-    """Finds a call in every answer, as one of vLLM's parsers might."""
+    """Finds a call in every answer, as one of vLLM's parsers would."""
 
     def adjust_request(self, asked: Any) -> Any:
         """The request as it is."""
         return asked
 
     def set_prompt_token_ids(self, prompt: list[int]) -> None:
-        """The prompt says nothing of calls."""
+        """Do nothing: the prompt has no calls."""
 
     def parse(self, text: str, asked: Any, **_: Any) -> Any:
-        """One call, whatever was said."""
+        """One call, for any answer."""
         return None, text, [SimpleNamespace(name="f", arguments="{}", id=None)]
 
 
@@ -40,7 +40,7 @@ class Parser(SimpleNamespace):
     ],
 )
 def test_calls_count_for_more_than_a_limit(choice: Any, ended: str, told: str) -> None:
-    """A whole answer that calls of its own accord ends in calls, also where it was cut."""
+    """An answer with calls has them as its finish reason, also if it was cut."""
     reader = ParsedReader(SimpleNamespace(tool_choice=choice, stream=False), Parser)
     answer = SimpleNamespace(index=0, text="x", token_ids=[1], finish_reason=ended)
 

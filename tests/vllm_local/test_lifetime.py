@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 def test_the_model_is_loaded_when_it_is_needed(engine: Engine, stand_in: Any) -> None:
-    """An engine that is not asked loads nothing."""
+    """An engine without calls loads nothing."""
     before = len(stand_in.loaded)
     engine.fingerprint()
     assert len(stand_in.loaded) == before
@@ -42,7 +42,7 @@ def test_the_model_is_loaded_when_it_is_needed(engine: Engine, stand_in: Any) ->
 def test_engines_of_one_configuration_share_a_model(
     make_engine: Callable[..., Engine], stand_in: Any
 ) -> None:
-    """The last of them to be closed releases it."""
+    """The last one that is closed releases it."""
     first, second = make_engine(name="a", options={"seed": 1}), make_engine(options={"seed": 1})
     first.generate("x", SHORT)
     llm = stand_in.loaded[-1]
@@ -88,7 +88,7 @@ def test_calls_under_way_end_when_the_engine_is_closed(engine: Engine) -> None:
 
 
 def test_a_call_while_it_is_closed_waits_for_another_model(engine: Engine, stand_in: Any) -> None:
-    """Two models at once might not fit the device; the call is not lost either."""
+    """Two models at once might not fit the device, and the call is not lost."""
     engine.generate("x", SHORT)
     core = stand_in.loaded[-1].llm_engine.engine_core
     begun, may_end = threading.Event(), threading.Event()
@@ -106,10 +106,10 @@ def test_a_call_while_it_is_closed_waits_for_another_model(engine: Engine, stand
     assert len(stand_in.loaded) == loaded + 1
 
 
-def test_a_model_that_cannot_be_loaded_is_told_for_every_prompt(
+def test_a_model_that_cannot_be_loaded_fails_every_prompt(
     make_engine: Callable[..., Engine],
 ) -> None:
-    """The error is vLLM's own; nothing is tried again by itself, and another call tries."""
+    """The error is vLLM's; nothing is retried, and the next call loads again."""
     engine = make_engine(model="missing")
     for _ in range(2):
         results = engine.results(["a", "b"], SHORT)
@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_loaded_is_told_for_every_prompt(
         list(engine.stream("a"))
 
 
-def test_an_engine_travels_by_its_configuration(engine: Engine) -> None:
+def test_an_engine_is_pickled_by_its_configuration(engine: Engine) -> None:
     """A pickled engine holds no model and works."""
     engine.generate("x", SHORT)
     copy = pickle.loads(pickle.dumps(engine))
@@ -158,7 +158,7 @@ def fork(work):
 
 
 def test_a_fork_after_loading_gets_a_clear_error() -> None:
-    """It does not hang in threads that were left behind, and its parent goes on."""
+    """The child does not hang in threads that it lacks, and the parent goes on."""
     ran = _run(START + "ask(); fork(lambda: print(ask().error, flush=True)); print(ask().ok)")
     assert "forked from one that had loaded vLLM" in ran.stdout
     assert ran.stdout.endswith("True\n")
@@ -171,7 +171,7 @@ def test_a_fork_before_loading_loads_its_own() -> None:
 
 
 def test_the_process_ends_while_a_call_is_under_way() -> None:
-    """The model is released at exit, without a word."""
+    """The model is released at exit, without output."""
     ran = _run(
         START + "answer = engine.stream('x', SamplingParams(max_tokens=10**6)); next(answer)\n"
         "import vllm, atexit\n"

@@ -1,4 +1,4 @@
-"""vLLM itself with a real small model; docs/vllm_local.md says how to run these."""
+"""vLLM itself with a real small model; docs/vllm_local.md says how to run these tests."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def weather(city: str) -> str:
 
 
 class Person(BaseModel):
-    """Somebody."""
+    """A person."""
 
     name: str
     age: int
 
 
 def _said(outputs: list[LLMOutput]) -> list[Any]:
-    """What has to be equal to the bit."""
+    """What must be equal to the bit."""
     return [
         (
             tuple(o.prompt_token_ids or ()),
@@ -53,7 +53,7 @@ def _said(outputs: list[LLMOutput]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def llm(real_model: str, real_options: Mapping[str, Any]) -> Iterator[Any]:
-    """A ``vllm.LLM`` of the test's own, which the engine is held against."""
+    """A ``vllm.LLM`` of the test, with which the engine is compared."""
     from vllm import LLM  # noqa: PLC0415 - optional, and seconds to import
 
     direct = LLM(real_model, **real_options)
@@ -77,7 +77,7 @@ def test_it_says_what_vllm_says(real: Engine, llm: Any) -> None:
 
 
 def test_a_server_says_the_same(real: Engine) -> None:
-    """Over HTTP, from a float32 server of the same model: texts and token ids."""
+    """A float32 server of the same model gives the same texts and token ids."""
     if not os.environ.get("VLLM_BASE_URL"):
         pytest.skip("no server: set VLLM_BASE_URL and VLLM_MODEL to a float32 one of this model")
     server = EngineConfig(backend="vllm_api", model=os.environ["VLLM_MODEL"], timeout=300).engine
@@ -86,7 +86,7 @@ def test_a_server_says_the_same(real: Engine) -> None:
 
 
 def test_a_stream_says_what_a_whole_answer_says(real: Engine) -> None:
-    """Token by token, with the same tokens and counts."""
+    """It has the same tokens and counts, token by token."""
     (whole,) = real.generate(PROMPTS[0], GREEDY)
     deltas = list(real.stream(PROMPTS[0], GREEDY))
     assert "".join(d.text for d in deltas) == whole.outputs[0].text
@@ -99,7 +99,7 @@ def test_a_stream_says_what_a_whole_answer_says(real: Engine) -> None:
 
 
 def test_logprobs_are_vllms(real: Engine) -> None:
-    """As many alternatives as were asked for, the chosen token being the likeliest when greedy."""
+    """There are as many alternatives as requested, and greedy tokens are the likeliest."""
     params = SamplingParams(temperature=0, max_tokens=4, logprobs=3, prompt_logprobs=1)
     (output,) = real.generate("Say hello.", params)
     places = output.outputs[0].logprobs
@@ -118,7 +118,7 @@ def test_logprobs_are_vllms(real: Engine) -> None:
 
 
 def test_several_answers_and_seeds(real: Engine) -> None:
-    """A seed repeats all n answers, and they are counted together."""
+    """A seed repeats all n answers, which are counted together."""
     params = SamplingParams(n=3, temperature=1.0, seed=5, max_tokens=6)
     first, again = (real.generate("Name a colour.", params)[0] for _ in range(2))
     assert len({a.text for a in first.outputs}) > 1
@@ -161,8 +161,8 @@ def test_constraints_hold(constraint: dict[str, Any], fits: Any, real: Engine) -
     assert fits(real.generate("Answer.", params)[0].outputs[0].text)
 
 
-def test_an_output_model_is_held_to(real: Engine) -> None:
-    """By vLLM's own constraint, at the first step, whole and streamed."""
+def test_an_output_model_is_enforced(real: Engine) -> None:
+    """The constraint of vLLM enforces it at the first attempt, whole and streamed."""
     ask = "Describe Ann, who is 30 years old."
     params = SamplingParams(temperature=0, max_tokens=60)
     (output,) = real.generate(ask, params, output_model=Person)
@@ -172,7 +172,7 @@ def test_an_output_model_is_held_to(real: Engine) -> None:
 
 
 def test_fields_that_no_server_takes_are_vllms(real: Engine) -> None:
-    """A vllm.SamplingParams is honoured as it is: its 16 tokens, and what it allows."""
+    """A vllm.SamplingParams is used as it is, with its 16 tokens and all fields."""
     from vllm import SamplingParams as Native  # noqa: PLC0415 - optional, and seconds to import
 
     (output,) = real.generate("Count.", Native(allowed_token_ids=[33, 34], ignore_eos=True))
@@ -189,7 +189,7 @@ def test_a_prompt_that_is_too_long_fails_alone(real: Engine) -> None:
 
 
 def test_usage_is_vllms(real: Engine) -> None:
-    """The prompt is counted with its template, as its token ids are."""
+    """The prompt counts with its template, like its token ids."""
     (output,) = real.generate("Hi", SamplingParams(temperature=0, max_tokens=3))
     assert output.prompt_token_ids is not None
     prompt = len(output.prompt_token_ids)
@@ -198,7 +198,7 @@ def test_usage_is_vllms(real: Engine) -> None:
 
 
 def test_tool_calls_are_read_by_vllms_parser(real_model: str, real_options: dict[str, Any]) -> None:
-    """A required call comes as a call, whole and streamed."""
+    """A required call is a tool call, whole and streamed."""
     options = {**real_options, "tool_call_parser": "hermes"}
     config = EngineConfig(backend="vllm_local", model=real_model, options=options)
     ask: dict[str, Any] = {"tools": [weather], "tool_choice": "required"}
@@ -216,7 +216,7 @@ def test_tool_calls_are_read_by_vllms_parser(real_model: str, real_options: dict
     assert [d.finish_reason for d in deltas if d.finish_reason] == ["tool_calls"]
 
 
-THINK, END_THINK = 5, 6  # ids of tokens that the model's tokenizer has and never uses
+THINK, END_THINK = 5, 6  # ids of tokens that the model's tokenizer has but never uses
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def _with_think_tokens(tokenizer: str) -> str:
 def test_reasoning_is_read_by_vllms_parser(
     thinking_model: str, real_options: dict[str, Any]
 ) -> None:
-    """What stands between the model's tags is reasoning and counted so, whole and streamed."""
+    """The text between the model's tags is reasoning and counted so, whole and streamed."""
     constraints = {**real_options["structured_outputs_config"], "enable_in_reasoning": True}
     options = {
         **real_options,

@@ -1,4 +1,4 @@
-"""What a call becomes before it reaches vLLM, and what is refused rather than lost."""
+"""What vLLM gets for a call, and what is refused because it would be lost."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def weather(city: str) -> str:
 
 
 def _params(stand_in: Any) -> Any:
-    """The parameters that vLLM was given last."""
+    """The last parameters that vLLM got."""
     return stand_in.loaded[-1].llm_engine.params[-1]
 
 
 def test_what_is_left_out_means_what_a_server_takes(engine: Engine, stand_in: Any) -> None:
-    """The model's own defaults, and no token limit: in process vLLM's own would be 16."""
+    """The model's own defaults, and no token limit, although vLLM's default in a process is 16."""
     next(engine.stream("x"))
     assert (_params(stand_in).max_tokens, _params(stand_in).temperature) == (None, 0.6)
 
 
 def test_what_is_given_reaches_vllm(engine: Engine, stand_in: Any) -> None:
-    """Under the same names; that token ids come needs no asking."""
+    """Parameters have the same names, and token ids are always asked for."""
     given = SamplingParams(
         temperature=0, max_tokens=2, seed=7, stop="x", stop_token_ids=[3], logit_bias={5: 1.0}
     )
@@ -42,7 +42,7 @@ def test_what_is_given_reaches_vllm(engine: Engine, stand_in: Any) -> None:
 
 
 def test_messages_stay_as_they_were_given(engine: Engine) -> None:
-    """What vLLM does to a conversation is not done to the caller's, so it can be asked again."""
+    """A copy of the conversation is changed, so it can be sent again."""
     function = {"name": "weather", "arguments": '{"city": "Lyon"}'}
     call = {"id": "c1", "type": "function", "function": function}
     told = [{"role": "assistant", "content": "", "tool_calls": [call]}]
@@ -54,7 +54,7 @@ def test_messages_stay_as_they_were_given(engine: Engine) -> None:
 
 
 def test_vllms_own_parameters_are_taken_as_they_are(engine: Engine, stand_in: Any) -> None:
-    """With their defaults, with fields that no server takes, and left unchanged."""
+    """With their defaults and all fields, and left unchanged."""
     from vllm import SamplingParams as Native  # noqa: PLC0415 - the stand-in's
 
     native = Native(allowed_token_ids=[1, 2])
@@ -76,7 +76,7 @@ def test_vllms_own_parameters_are_taken_as_they_are(engine: Engine, stand_in: An
 def test_constraints_have_their_present_name(
     options: dict[str, Any], constraint: dict[str, Any], engine: Engine, stand_in: Any
 ) -> None:
-    """Whichever way an answer is held to a form, vLLM gets StructuredOutputsParams."""
+    """Every kind of constraint becomes StructuredOutputsParams."""
     from vllm.sampling_params import StructuredOutputsParams  # noqa: PLC0415 - the stand-in's
 
     sampling = {"max_tokens": 2, **options.pop("sampling_params", {})}
@@ -95,10 +95,10 @@ def test_constraints_have_their_present_name(
         ("none", {"reasoning_effort": "none", "enable_thinking": False}),
     ],
 )
-def test_reasoning_is_told_to_the_chat_template(
+def test_reasoning_is_a_variable_of_the_chat_template(
     reasoning: bool | str, variables: dict[str, Any], engine: Engine, stand_in: Any
 ) -> None:
-    """In the variables that vLLM's server sets; extra_body goes over them."""
+    """It has the names that vLLM's server uses; extra_body wins."""
     engine.generate("x", {"max_tokens": 1}, reasoning=reasoning)
     extra = {"chat_template_kwargs": {"enable_thinking": 5}, "add_generation_prompt": False}
     engine.generate("x", {"max_tokens": 1}, reasoning=reasoning, extra_body=extra)
@@ -135,7 +135,7 @@ def test_tools_that_are_only_shown_need_no_parser(engine: Engine, stand_in: Any)
 
 
 def test_prompt_logprobs_do_not_come_in_a_stream(engine: Engine) -> None:
-    """So they are refused there, as vLLM's server refuses them."""
+    """They are refused there, as by vLLM's server."""
     with pytest.raises(InvalidRequestError, match="use generate"):
         next(engine.stream("x", {"prompt_logprobs": 1}))
 
@@ -151,13 +151,13 @@ def test_prompt_logprobs_do_not_come_in_a_stream(engine: Engine) -> None:
     ],
 )
 def test_what_is_about_a_server_is_refused(field: dict[str, Any]) -> None:
-    """A configuration that says more than can be done is told so, with the backend to use."""
+    """The error of such a configuration names the backend to use."""
     config = EngineConfig(backend="vllm_local", model="m", **field)
     with pytest.raises(ConfigError, match=rf"{next(iter(field))}.*'vllm_api'"):
         _ = config.engine
 
 
 def test_there_is_no_address(make_engine: Callable[..., Engine]) -> None:
-    """Whoever wants to point a client at it is told what to do."""
+    """The error says what to do instead of giving a client the address."""
     with pytest.raises(ConfigError, match=r"vllm serve.*'vllm_api'"):
         _ = make_engine().base_url

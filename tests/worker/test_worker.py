@@ -90,7 +90,9 @@ def test_json_mode_on_either_route(mock: MockServer) -> None:
 
 
 @pytest.mark.parametrize("text", ["Sure! {}", "[1]", "", '{"a": NaN}', '{"a": 1'])
-def test_answer_that_is_no_json_object_is_an_error(raw_server: Any, chat: Any, text: str) -> None:
+def test_answer_that_is_not_a_json_object_is_an_error(
+    raw_server: Any, chat: Any, text: str
+) -> None:
     """A server that ignores JSON mode causes an error, which holds the answer."""
     server = raw_server(lambda _, c: c.reply(chat(text)))
     worker = OpenAICompatibleWorker(server.url, "m")
@@ -104,7 +106,7 @@ def test_answer_that_is_no_json_object_is_an_error(raw_server: Any, chat: Any, t
     assert worker.generate("Just a text.") == text
 
 
-def test_json_that_was_cut_is_told_apart(raw_server: Any, chat: Any) -> None:
+def test_json_that_was_cut_has_its_own_error(raw_server: Any, chat: Any) -> None:
     """The error for a cut answer advises more tokens."""
     server = raw_server(lambda _, c: c.reply(chat('{"a": [1, 2', finish_reason="length")))
 
@@ -112,7 +114,7 @@ def test_json_that_was_cut_is_told_apart(raw_server: Any, chat: Any) -> None:
         OpenAICompatibleWorker(server.url, "m").generate("JSON", json_mode=True)
 
 
-def test_text_that_was_cut_is_told(mock: MockServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_text_that_was_cut_is_logged(mock: MockServer, caplog: pytest.LogCaptureFixture) -> None:
     """A warning in the log says that the answer was cut."""
     worker = OpenAICompatibleWorker(mock.root_url, "qwen", name="w")
 
@@ -123,7 +125,7 @@ def test_text_that_was_cut_is_told(mock: MockServer, caplog: pytest.LogCaptureFi
 
 
 def test_errors_are_the_librarys(raw_server: Any) -> None:
-    """A failed call raises its own error, not one of a batch, and no text."""
+    """A failed call raises the error of its prompt, not of a batch, and returns no text."""
     server = raw_server(lambda _, c: c.reply({"error": {"message": "no"}}, status=401))
 
     with pytest.raises(AuthenticationError):

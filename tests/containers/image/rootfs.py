@@ -1,8 +1,8 @@
 """Writes the file system of the test image, as a tar, to standard output.
 
-It holds this Python with its standard library, the shared libraries that these need, and the mock
-server with the packages that it stands on, each where it is on this machine; so it needs no base
-image, and no registry.
+It has this Python with its standard library, the shared libraries that these need, and the mock
+server with its packages, each at its place on this machine; so it needs no base image and no
+registry.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def main() -> None:
 
 
 def located(package: str) -> Path:
-    """Where a package, or a module that is a single file, lies."""
+    """The path of a package, or of a module that is a single file."""
     source = Path(str(find_spec(package).origin))
     return source.parent if source.name == "__init__.py" else source
 
 
 def libraries(binaries: list[Path]) -> set[Path]:
-    """The shared libraries that the dynamic linker finds for these, itself included."""
+    """The shared libraries that the dynamic linker finds for these files, and the linker."""
     listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False)
     found = re.findall(r"(?:^\s|=> )\s*(/\S+) \(", listed.stdout, re.MULTILINE)
     return {Path(name) for name in found}

@@ -1,7 +1,7 @@
-"""The program in the test image: the mock server, as the image of Ollama or of vLLM would run it.
+"""The program in the test image: the mock server in place of Ollama or vLLM.
 
-Started with the command of vLLM's image it listens on that one's port, else on Ollama's. Some
-names of models are stage directions.
+With the command of vLLM's image it listens on that image's port, otherwise on Ollama's. Some names
+of models make it fail or wait.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
-from llmengine.mock import MockServer, Script
-from llmengine.mock.behaviour import Fault
+from llmengine.mock import Fault, MockServer, Script
 
 ANYWHERE = "0.0.0.0"
 

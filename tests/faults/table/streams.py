@@ -245,7 +245,7 @@ STREAMS: tuple[Fault, ...] = (
         "an error event first",
         _error,
         "InternalServerError retried",
-        unless={"ollama whole": "InternalServerError retried"},  # a line is a whole body, too
+        unless={"ollama whole": "InternalServerError retried"},  # a line is a whole body too
     ),
     _streamed("an error event after some text", lambda a: a.first + _error(a), FAILED),
     _streamed(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# What Chainette and the libraries below it warn of; it is nothing that a test of ours could mend.
+# Warnings of Chainette and the libraries that it uses, which this project cannot fix.
 _NOISE = ("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 _REAL = find_spec("chainette") is not None
 _SOURCE = Path(os.environ.get("CHAINETTE_SOURCE", "")).absolute()  # before a test changes folders

@@ -196,7 +196,7 @@ def test_openai_s_default_address_takes_openai_s_key(
         assert engine.api_key == "sk-of-the-environment"
 
 
-def test_reasoning_is_kept_and_its_absence_is_no_word(
+def test_reasoning_is_kept_and_its_absence_is_not_text(
     chainette: Any, chain: Callable[..., Any], server: MockServer, questions: list[BaseModel]
 ) -> None:
     """Chainette puts str(reasoning) into the item's history if the attribute exists."""

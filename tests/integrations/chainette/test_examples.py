@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmengine.mock import MockServer
 
-# folder and file of the example, the name of its chain, and the steps that write an answer an item
+# folder and file of the example, name of its chain, and steps with one answer per item
 EXAMPLES = {
     "01_sentiment/chain.py": ("sentiment_chain", ["sentiment"]),
     "01_sentiment/ollama/chain.py": ("sentiment_chain", ["sentiment_1b", "sentiment_4b"]),

@@ -156,7 +156,7 @@ def test_skipped_items_are_collected(
     assert all(isinstance(item.error, RefusedError) for item in outer)
 
 
-def test_nothing_skipped_tells_nothing(
+def test_nothing_skipped_writes_nothing(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
     """There is no warning and no file, not even the file of an earlier run."""
@@ -212,7 +212,7 @@ def test_server_that_is_not_there_ends_the_chain(
         chain().run(questions, output_dir="out")
 
 
-def test_what_was_skipped_before_the_end_is_told(
+def test_items_skipped_before_an_error_are_reported(
     main: MockServer, chain: Callable[..., Any], questions: list[BaseModel]
 ) -> None:
     """An error that ends the chain does not hide the items that were skipped before."""

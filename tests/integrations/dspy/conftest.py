@@ -16,12 +16,12 @@ from llmengine.mock import MockServer, Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# DSPy reads these when it is imported, and would else fetch prices and write into the home folder.
+# DSPy reads these at import. Otherwise it fetches prices and writes to the home folder.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("DSPY_CACHEDIR", tempfile.mkdtemp(prefix="dspy-"))
 os.environ.setdefault("DSP_CACHEBOOL", "false")
 
-# What the libraries below DSPy warn of; it is nothing that a test of ours could mend.
+# Warnings of the libraries that DSPy uses, which this project cannot fix.
 _NOISE = (
     "ignore:.* using the `ReadOnly` qualifier:UserWarning",
     "ignore:The inplace keyword in DataFrame",

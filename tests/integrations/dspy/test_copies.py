@@ -119,7 +119,7 @@ def _trusting(program: Any) -> dict[str, bool]:
     return {word: True} if word in signature(program.load).parameters else {}
 
 
-def test_what_is_saved_without_its_secrets_is_said(
+def test_saving_without_secrets_is_logged(
     modern: Any, aim: Callable[..., EngineConfig], server: MockServer, caplog: Any
 ) -> None:
     """Keys and headers are not written, and the log says so."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Person(BaseModel):
-    """Somebody."""
+    """A person."""
 
     name: str = Field(max_length=12)
     age: int = Field(ge=0, le=120)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from llmengine import EngineConfig
 
-# What the server does: ours, litellm's (2.5 to 3.3) and DSPy's own (from 3.4) name of it.
+# The fault, and the name of its error here, in litellm (2.5 to 3.3) and in DSPy (from 3.4).
 CASES = [
     pytest.param(
         {"status": 429}, "RateLimitError", "RateLimitError", "LMRateLimitError", True, id="429"
@@ -100,7 +100,7 @@ def test_a_failure_is_of_dspys_own_kind_and_retried_by_one(
 ) -> None:
     """With two retries there are three requests, or one if a retry would be useless."""
     _failing(server, fault)
-    lm = to_lm(aim(server, max_retries=2, timeout=0.3))
+    lm = to_lm(aim(server, max_retries=2, timeout=0.3 if "delay" in fault else 60))
 
     with dspy.settings.context(lm=lm), pytest.raises(kind_of(ours, litellms, dspys)):
         dspy.Predict("question -> answer")(question="Where?")
@@ -164,7 +164,7 @@ def test_what_passes_is_not_seen(
 
 
 @pytest.mark.parametrize("num_retries", [0, 1])
-def test_dspys_own_word_for_retries_sets_the_engines(
+def test_num_retries_of_dspy_sets_the_engines_retries(
     dspy: Any, server: MockServer, config: EngineConfig, num_retries: int
 ) -> None:
     """``num_retries`` counts, and nothing adds retries to it."""
@@ -238,7 +238,7 @@ def test_our_error_is_behind_dspys(modern: Any, server: MockServer, config: Engi
     assert (ours.status, ours.attempts) == (500, 2)
 
 
-def test_an_answer_that_was_cut_is_said_to_be(
+def test_an_answer_that_was_cut_is_logged(
     dspy: Any, server: MockServer, config: EngineConfig, caplog: Any, monkeypatch: Any
 ) -> None:
     """DSPy's warning of the token limit, or ours on 2.4, which has none."""
@@ -279,7 +279,7 @@ def test_an_answer_that_fits_no_schema_is_dspys_parse_error(
         modern.Predict("question -> answer: int")(question="How many?")
 
 
-def test_what_is_no_source_is_refused(dspy: Any) -> None:
+def test_invalid_source_is_refused(dspy: Any) -> None:
     """The error names what a language model can be made of."""
     assert dspy
     with pytest.raises(llmengine.ConfigError, match="give an engine, an EngineConfig, or a worker"):

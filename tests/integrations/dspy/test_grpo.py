@@ -71,7 +71,7 @@ def _train(dspy: Any, lm: Any, *, steps: int) -> None:
         optimizer.compile(program, trainset=[example.with_inputs("question")])
 
 
-def test_groups_hold_what_was_asked_said_and_earned(
+def test_groups_have_prompts_answers_and_rewards(
     modern: Any,
     make: Callable[..., Any],
     config: EngineConfig,

@@ -138,7 +138,7 @@ def test_a_server_without_n_is_asked_as_often(
     assert [call.path for call in server.calls] == ["/api/chat"] * 2
 
 
-def test_what_was_said_is_in_the_history(
+def test_answers_are_in_the_history(
     dspy: Any, config: EngineConfig, answering: Callable[..., None], capsys: Any
 ) -> None:
     """inspect_history shows the prompt and the answer."""

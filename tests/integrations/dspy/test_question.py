@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
+from llmengine import ConfigError, Engine, EngineConfig, InvalidRequestError, SamplingParams
 from llmengine.backends.mock import Mock
-from llmengine.engine.engine import Engine
 from llmengine.integrations.dspy.adapter import (
     DSPyEngine,
     engine_of,

@@ -106,8 +106,9 @@ def test_a_stream_that_never_begins_is_retried(
 
 def test_reasoning_and_tool_calls_are_streamed(newest: Any, config: EngineConfig) -> None:
     """DSPy's events have all parts of an answer, in their order."""
+    from llmengine import Delta  # noqa: PLC0415 - as above
     from llmengine.integrations.dspy.dspy3_4 import StreamEvents  # noqa: PLC0415 - needs DSPy 3.4
-    from llmengine.types.outputs import Delta, ToolCallDelta  # noqa: PLC0415 - as above
+    from llmengine.types.outputs import ToolCallDelta  # noqa: PLC0415 - as above
 
     assert newest
     assert config

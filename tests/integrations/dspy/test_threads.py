@@ -129,7 +129,7 @@ def test_later_dspys_have_nothing_to_purge(modern: Any) -> None:
     assert purge_dead_threads() == 0
 
 
-def test_a_context_holds_where_configure_is_somebody_elses(
+def test_a_context_holds_if_another_thread_configured(
     modern: Any, config: EngineConfig, answering: Callable[..., None], generation: Generation
 ) -> None:
     """The thread that configured first owns the settings; any thread may open its own context."""

@@ -59,7 +59,7 @@ def _predict(dspy: Any) -> Any:
 
 
 @pytest.mark.parametrize("adapter", ["ChatAdapter", "JSONAdapter"])
-def test_an_adapter_parses_what_was_said(
+def test_an_adapter_parses_the_answer(
     modern: Any, triage: Any, config: EngineConfig, server: MockServer, adapter: str
 ) -> None:
     """Each in its own format, with one request."""
@@ -136,7 +136,7 @@ def test_2_4_leaves_plain_fields_free(
     assert _format(server) is None
 
 
-def test_2_4_can_be_told_the_schema(legacy: Any, config: EngineConfig, server: MockServer) -> None:
+def test_2_4_can_be_given_the_schema(legacy: Any, config: EngineConfig, server: MockServer) -> None:
     """Every answer of the model fits its ``output_model``."""
     assert legacy
 
@@ -146,7 +146,7 @@ def test_2_4_can_be_told_the_schema(legacy: Any, config: EngineConfig, server: M
     assert _format(server)["json_schema"]["name"] == "Ticket"
 
 
-def test_2_4_is_held_to_the_schema_on_its_second_try(
+def test_2_4_sends_the_schema_on_its_second_try(
     legacy: Any, triage: Any, config: EngineConfig, server: MockServer
 ) -> None:
     """TypedPredictor moves the schema in its second prompt, where it is found too."""

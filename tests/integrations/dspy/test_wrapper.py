@@ -72,7 +72,7 @@ def test_a_worker_of_the_users_own_url(dspy: Any, server: MockServer) -> None:
     assert integration.DSPyLLMWrapper(worker)("Say the word: yes") == ["yes"]
 
 
-def test_other_names_are_no_attributes() -> None:
+def test_other_names_are_not_attributes() -> None:
     """A misspelt name in an import is an ImportError."""
     with pytest.raises(AttributeError, match="no attribute 'DSPyWrapper'"):
         _ = integration.DSPyWrapper  # type: ignore[attr-defined]  # on purpose

@@ -1,7 +1,7 @@
-"""A gateway that changes fields of every chat request on its way, to record what that does.
+"""A gateway that changes fields of every chat request, to record the effect.
 
-python gateway.py PORT UPSTREAM temperature=0.7 seed=null
-python gateway.py PORT UPSTREAM max_tokens=-1      (an offset to what was asked for)
+python gateway.py PORT UPSTREAM temperature=0.7 seed=null, or python gateway.py PORT UPSTREAM
+max_tokens=-1 (an offset to the requested value)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls with litellm, and prints what came back as JSON."""
+"""Makes calls with litellm, and prints the results as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stream(base_url: str) -> list[str]:
 
 
 def error(base_url: str) -> str:
-    """How litellm names a request that the server refuses."""
+    """The name that litellm has for the refusal of a server."""
     try:
         litellm.completion(**ASK | {"messages": []}, api_base=base_url)
     except litellm.BadRequestError as caught:
@@ -38,7 +38,7 @@ def error(base_url: str) -> str:
 
 
 def at_once(base_url: str) -> list[object]:
-    """Both by the asynchronous functions."""
+    """Both calls by the asynchronous functions."""
 
     async def run() -> list[object]:
         answer = await litellm.acompletion(**ASK, api_base=base_url)

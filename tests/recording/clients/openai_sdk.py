@@ -1,4 +1,4 @@
-"""Calls with the official openai SDK, 2.x or 3.x, and prints what came back as JSON."""
+"""Makes calls with the official openai SDK, 2.x or 3.x, and prints the results as JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stream(base_url: str) -> list[str]:
 
 
 def error(base_url: str) -> str:
-    """How the SDK names a request that the server refuses."""
+    """The name that the SDK has for the refusal of a server."""
     with openai.OpenAI(base_url=base_url, api_key="sk-local") as client:
         try:
             client.chat.completions.create(model="mock", messages=[])
@@ -35,7 +35,7 @@ def error(base_url: str) -> str:
 
 
 def at_once(base_url: str) -> list[object]:
-    """Both by the asynchronous client."""
+    """Both calls by the asynchronous client."""
 
     async def run() -> list[object]:
         async with openai.AsyncOpenAI(base_url=base_url, api_key="sk-local") as client:

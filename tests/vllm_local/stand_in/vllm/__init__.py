@@ -1,6 +1,6 @@
-"""Stands in for vLLM where that is not installed: an LLM that counts, a word a step.
+"""A stand-in for vLLM: an LLM that counts, one word per step.
 
-It has what ``vllm_local`` uses of vLLM and keeps a record of it. A model named "missing" cannot be
+It has what ``vllm_local`` uses of vLLM and records its use. A model named "missing" cannot be
 loaded; prompts that begin with "too long", "broken", "odd", "die" or "vanish" do what they say.
 """
 
@@ -20,7 +20,7 @@ WORDS = ("one ", "two ", "three ", "four ", "five ")
 
 
 class LLM:
-    """Looks like ``vllm.LLM``; ``loaded`` are all that were made, in order."""
+    """Looks like ``vllm.LLM``; ``loaded`` has all instances, in order."""
 
     loaded: ClassVar[list[LLM]] = []
 
@@ -41,7 +41,7 @@ class LLM:
 
 
 class Engine:
-    """Looks like vLLM's ``LLMEngine``: ``steps`` has the prompts that each step went on with."""
+    """Looks like vLLM's ``LLMEngine``; ``steps`` has the prompts that each step continued."""
 
     def __init__(self) -> None:
         self.engine_core = SimpleNamespace(
@@ -67,7 +67,7 @@ class Engine:
         self.aborted += [self._running.pop(name).prompt["prompt"] for name in request_ids]
 
     def step(self) -> list[Any]:
-        """A word more for every running request."""
+        """Add one word to every running request."""
         self.steps.append([r.prompt["prompt"] for r in self._running.values()])
         if any(prompt.startswith("die") for prompt in self.steps[-1]):
             raise RuntimeError("out of memory")

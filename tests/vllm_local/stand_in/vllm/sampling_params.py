@@ -8,7 +8,7 @@ from typing import Any
 
 
 class RequestOutputKind(Enum):
-    """What a step gives."""
+    """The output of a step."""
 
     CUMULATIVE = 0
     DELTA = 1
@@ -17,7 +17,7 @@ class RequestOutputKind(Enum):
 
 @dataclass
 class StructuredOutputsParams:
-    """What holds an answer to a form."""
+    """The constraint of an answer."""
 
     json: Any = None
     regex: str | None = None
@@ -27,7 +27,7 @@ class StructuredOutputsParams:
 
 @dataclass
 class SamplingParams:
-    """A few of the fields, with vLLM's defaults."""
+    """Some of the fields, with vLLM's defaults."""
 
     temperature: float = 1.0
     max_tokens: int | None = 16
@@ -42,7 +42,7 @@ class SamplingParams:
 
     @classmethod
     def from_optional(cls, **fields: Any) -> SamplingParams:
-        """Made of fields."""
+        """Make parameters from fields."""
         if (temperature := fields.get("temperature")) is not None and temperature > 2:
             raise ValueError(f"temperature must not be {temperature}")
         return cls(**fields)

@@ -33,7 +33,7 @@ class EngineConfig:
 
     @property
     def engine(self) -> Any:
-        """The client; Chainette makes one of its own here, which these tests ask of nobody."""
+        """The client; Chainette makes one of its own here, which these tests do not use."""
         if self._engine is None:
             raise NotImplementedError
         return self._engine

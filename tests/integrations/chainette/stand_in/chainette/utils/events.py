@@ -1,4 +1,4 @@
-"""What is told of engines."""
+"""Events of engines."""
 
 from __future__ import annotations
 
