@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 
@@ -79,8 +78,7 @@ class Backend:
         self.refuses_reasoning = False  # whether the server has refused reasoning
         self._warned: set[str] = set()
         self._urls: tuple[str, URLs] | None = None
-        # By loop. Each process has its own loop, so a forked child makes its own connections.
-        self._connections: WeakKeyDictionary[Background, Connection] = WeakKeyDictionary()
+        self._connection: Connection | None = None
 
     @classmethod
     def variables(cls) -> Names:
@@ -132,9 +130,10 @@ class Backend:
 
     def connect(self, loop: Background, urls: URLs) -> Connection:
         """The connection to the server at these URLs; called on the loop."""
-        connection = self._connections.get(loop)
-        if connection is None or connection.urls != urls:
-            connection = self._connections[loop] = Connection(
+        connection = self._connection
+        # Each process has its own loop, so a forked child makes its own connection.
+        if connection is None or connection.loop is not loop or connection.urls != urls:
+            connection = self._connection = Connection(
                 loop,
                 self.config,
                 self.address,
