@@ -5,7 +5,10 @@
 
 Every client runs in its own process, with one minimal server in another process. The clients take
 turns, round by round. CPU is the process's user and system time in the measured phase, divided by
-the requests. The table shows medians of the rounds, and their ratio to bare aiohttp.
+the requests. The table shows medians of the rounds, and their ratio to bare aiohttp. With
+``--beside``, llmengine from another checkout takes its turns too:
+
+    python benchmarks/client_cpu.py --beside ../before/src
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ PACKAGES = {
     "openai": "openai",
     "litellm": "litellm",
 }
+BESIDE = "llmengine (--beside)"
 LIMIT_S = 60
 
 
@@ -43,16 +47,22 @@ def main() -> None:
     for url in _server():
         for _ in range(options.rounds):
             for in_flight in options.in_flight:
-                for client in PACKAGES:
+                for client in _clients(options.beside):
                     key = (client, in_flight)
                     if key in problems:
                         continue
-                    micros, problem = _measure(client, in_flight, options.requests, url)
+                    micros, problem = _measure(
+                        client, in_flight, options.requests, url, options.beside
+                    )
                     if problem:
                         problems[key] = problem
                     else:
                         rows.setdefault(key, []).append(micros)
-    _print(options.in_flight, rows, problems)
+    _print(_clients(options.beside), options.in_flight, rows, problems)
+
+
+def _clients(beside: Path | None) -> list[str]:
+    return [*PACKAGES, BESIDE] if beside else list(PACKAGES)
 
 
 def _options() -> argparse.Namespace:
@@ -60,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64, 1000])
     parser.add_argument("--requests", type=int, default=4000, help="measured requests per run")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", type=Path, help="the src folder of another checkout")
     return parser.parse_args()
 
 
@@ -75,14 +86,19 @@ def _server() -> Iterator[str]:
         process.wait(10)
 
 
-def _measure(client: str, in_flight: int, requests: int, url: str) -> tuple[float, str]:
+def _measure(
+    client: str, in_flight: int, requests: int, url: str, beside: Path | None
+) -> tuple[float, str]:
     """Microseconds of CPU per request, or the reason why it could not be measured."""
+    name = "llmengine" if client == BESIDE else client
     try:
-        version(PACKAGES[client])
+        version(PACKAGES[name])
     except PackageNotFoundError:
         return 0.0, "not installed"
-    command = [sys.executable, str(HERE / "one_client.py"), client, str(in_flight), str(requests)]
+    command = [sys.executable, str(HERE / "one_client.py"), name, str(in_flight), str(requests)]
     environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    if client == BESIDE:
+        environment["PYTHONPATH"] = str(beside)
     try:
         done = subprocess.run(
             [*command, url],
@@ -100,6 +116,7 @@ def _measure(client: str, in_flight: int, requests: int, url: str) -> tuple[floa
 
 
 def _print(
+    clients: list[str],
     in_flight: list[int],
     rows: dict[tuple[str, int], list[float]],
     problems: dict[tuple[str, int], str],
@@ -108,8 +125,8 @@ def _print(
     heads = [f"CPU at {n} | x aiohttp" for n in in_flight]
     print(f"| client | version | {' | '.join(heads)} |")
     print("|---|---|" + "---|---|" * len(in_flight))
-    for client, package in PACKAGES.items():
-        cells: list[Any] = [client, _version(package)]
+    for client in clients:
+        cells: list[Any] = [client, _version(PACKAGES[client]) if client in PACKAGES else "-"]
         for n in in_flight:
             cells += _cells(rows, problems, client, n)
         print("| " + " | ".join(str(cell) for cell in cells) + " |")
