@@ -63,6 +63,11 @@ class HTTPExchange:
     response_body: str
     seconds: float
 
+    def __post_init__(self) -> None:
+        if self.status is not None:
+            # A plain number, because pytest-xdist cannot send an enum such as httpx.codes.
+            object.__setattr__(self, "status", int(self.status))
+
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
 from pytest_llmengine.contract.runner import CheckResult, run_check
+from pytest_llmengine.contract.target import HTTPExchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,3 +159,10 @@ def test_recordings_of_a_driver_are_in_a_folder_of_its_own_if_it_names_one() -> 
     major, minor, *_ = version("pytest").split(".")
     assert cassette(Named) == f"pytest-{major}.{minor}/x.y"
     assert cassette(Chosen) == "grpc/x.y"
+
+
+def test_status_that_a_driver_notes_is_a_plain_number() -> None:
+    """Reports are sent between processes, which an enum such as HTTPStatus would break."""
+    exchange = HTTPExchange("POST", "/chat/completions", "{}", HTTPStatus.OK, {}, "{}", 0.0)
+
+    assert type(exchange.status) is int
