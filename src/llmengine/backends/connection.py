@@ -74,6 +74,7 @@ class Connection:
         self._transport_name = ""
         self._transport: Transport
         self._pace = loop.pace(urls.root, address.credential)
+        self._turn = partial(self._pace.turn, config.requests_per_minute, self.patience)
         self._readiness = loop.readiness(urls.root)
         self._queue = loop.queue(urls.root, config.model)
 
@@ -173,9 +174,6 @@ class Connection:
         probe_request = self.request(url, None, min(PROBE_TIMEOUT, config.cold_start))
         probe = partial(trouble_at, self.transport, probe_request)
         return partial(self._readiness.attempt, attempt, probe, config.cold_start)
-
-    async def _turn(self) -> None:
-        await self._pace.turn(self.config.requests_per_minute, self.patience)
 
     async def _paced(self, once: Callable[[], Awaitable[T]]) -> T:
         if self._ready is not None:

@@ -23,7 +23,7 @@ class Body(bytes):
     __str__ = __repr__
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, because a frozen one takes several times as long to create
 class HTTPRequest:
     """One request; ``connect`` and ``total`` are its clocks in seconds, None for no clock.
 
@@ -40,10 +40,10 @@ class HTTPRequest:
     limits: AnswerLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "body", Body(self.body))
+        self.body = Body(self.body)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, for the same reason
 class HTTPReply:
     """A whole answer; its repr does not show the headers, which may hold a cookie."""
 
@@ -52,7 +52,7 @@ class HTTPReply:
     body: bytes
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "body", Body(self.body))
+        self.body = Body(self.body)
 
 
 @dataclass(frozen=True, slots=True)
