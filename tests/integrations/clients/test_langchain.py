@@ -21,7 +21,7 @@ langchain_ollama = pytest.importorskip("langchain_ollama", reason=_COMMAND)
 
 
 class Person(BaseModel):
-    """A person."""
+    """Somebody."""  # the recording has this description
 
     name: str = Field(max_length=20)
     age: int = Field(ge=0, le=130)
