@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -89,7 +90,7 @@ class Dialect(Protocol):
         ...
 
 
-class JSONStreamDecoder:
+class JSONStreamDecoder(ABC):
     """The base class of the decoders: it reads a stream as JSON objects, one per frame.
 
     A frame is a server-sent event or a line. A subclass reads one object at a time. The `partial`
@@ -142,16 +143,16 @@ class JSONStreamDecoder:
         return partial
 
     @property
+    @abstractmethod
     def partial(self) -> LLMOutput:
         """What has arrived so far; ``finished`` is True once the end of the answer has come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_object(self, value: Mapping[str, object], deltas: list[Delta]) -> None:
         """Read one object of the stream and add the deltas that it completes.
 
         Raises FieldError for an object of another kind.
         """
-        raise NotImplementedError
 
     def _is_cut(self, frame: bytes) -> bool:
         """Whether the last frame, whose end is missing, is only the beginning of a frame."""
