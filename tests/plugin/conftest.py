@@ -57,6 +57,22 @@ def upstream() -> Iterator[MockServer]:
 
 
 @pytest.fixture
+def record(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
+    """Runs the project's tests through the recorder, for a server that is gone afterwards."""
+
+    def run(*arguments: str) -> pytest.RunResult:
+        with MockServer() as server:
+            return pytester.runpytest_inprocess(
+                "--engine=openai_compatible",
+                f"--engine-url={server.base_url}",
+                "--engine-mode=record",
+                *arguments,
+            )
+
+    return run
+
+
+@pytest.fixture
 def hello(pytester: pytest.Pytester) -> pytest.Pytester:
     """A project with one test that calls an engine."""
     pytester.makepyfile(test_hello=HELLO)

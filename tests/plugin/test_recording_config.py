@@ -21,19 +21,6 @@ def test_ask(engine):
 
 
 @pytest.fixture
-def record(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Runs the project's tests through the recorder, in front of a server that is gone after it."""
-
-    def run(*arguments: str) -> pytest.RunResult:
-        with MockServer() as server:
-            return pytester.runpytest_inprocess(
-                _AIM, f"--engine-url={server.base_url}", "--engine-mode=record", *arguments
-            )
-
-    return run
-
-
-@pytest.fixture
 def file(pytester: pytest.Pytester) -> Path:
     """The cassette of the test `test_ask`."""
     return pytester.path / "cassettes" / "openai_compatible" / "test_it" / "test_ask.yaml"

@@ -17,19 +17,6 @@ _AIM = "--engine=openai_compatible"
 
 
 @pytest.fixture
-def record(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Runs the project's tests through the recorder, for a server that is gone afterwards."""
-
-    def run(*arguments: str) -> pytest.RunResult:
-        with MockServer() as server:
-            return pytester.runpytest_inprocess(
-                _AIM, f"--engine-url={server.base_url}", "--engine-mode=record", *arguments
-            )
-
-    return run
-
-
-@pytest.fixture
 def cassettes(pytester: pytest.Pytester) -> Path:
     """The folder of these tests' recordings."""
     return pytester.path / "cassettes" / "openai_compatible"
