@@ -118,6 +118,8 @@ def _row(check: Check) -> dict[str, Any]:
         "level": check.level.value,
         "tier": check.tier.name.lower(),
         "rule": check.title,
+        "breaks": check.breaks,
+        "since": check.since.isoformat(),
         "source": check.source,
         "needs": sorted(check.needs),
         "timing": check.timing,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import cleandoc
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -32,8 +31,12 @@ def explanation(check: Check) -> Group:
     table.add_column()
     for name, value in _facts(check):
         table.add_row(name, Text(value))
-    body = Padding(Group(Text(cleandoc(check.run.__doc__ or "")), Text(), table), (0, 0, 1, 2))
+    body = Padding(Group(Text(_rule(check)), Text(), table), (0, 0, 1, 2))
     return Group(Text(check.id, style="bold"), body)
+
+
+def _rule(check: Check) -> str:
+    return f"{check.title}\n\n{check.breaks}" if check.breaks else check.title
 
 
 def _facts(check: Check) -> list[tuple[str, str]]:
@@ -43,6 +46,7 @@ def _facts(check: Check) -> list[tuple[str, str]]:
         ("level", f"{check.level.value}: {_LEVELS[check.level]}"),
         ("tier", check.tier.name.lower()),
         ("source", check.source),
+        ("since", check.since.isoformat()),
         ("needs", f"{needs}; without it a refusal is a fair answer" if needs else "nothing"),
         *([("drives", f"{check.package}")] if check.package else []),
         ("clock", "only a live run can measure it" if check.timing else "no"),

@@ -10,8 +10,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from enum import IntEnum, StrEnum
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -60,6 +62,9 @@ class RuleError(ConfigError, ValueError):
     """A rule is wrong, or the file of rules; the message says where it is."""
 
 
+_FIRST = date(2026, 11, 21)  # the rules of the first catalogue
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One rule of the contract.
@@ -68,6 +73,10 @@ class Check:
     there is one. ``source`` says where the rule comes from. A server without one of the
     capabilities in ``needs`` may refuse the request. ``timing`` marks a rule that is checked by
     arrival times. ``group``, such as ``chat.stream``, is for grouping reports and selecting checks.
+    ``title`` is the rule in one sentence, and ``breaks`` says what a broken rule means for a
+    client. ``since`` is the date on which the rule was introduced. A check that is ``alone`` does
+    not run beside others. A ``heavy`` check runs after the others, because it sends many requests
+    or may stop a bad server.
     """
 
     id: str
@@ -79,6 +88,11 @@ class Check:
     timing: bool = False
     driver: type[Driver] | None = None
     group: str = ""
+    title: str = ""
+    breaks: str = ""
+    since: date = _FIRST
+    alone: bool = False
+    heavy: bool = False
 
     @property
     def package(self) -> Package | None:
@@ -101,14 +115,9 @@ class Check:
         return f"{self.recordings}/{self.id}" if self.recordings else self.id
 
     @property
-    def title(self) -> str:
-        """The rule in one sentence: the first line of the function's docstring."""
-        return (self.run.__doc__ or "").strip().splitlines()[0]
-
-    @property
     def own_file(self) -> str | None:
         """The file of a rule that a user has added; None for a check of this package."""
-        shipped = self.run.__module__.startswith(f"{_CHECKS}.")
+        shipped = _function(self.run).__module__.startswith(f"{_CHECKS}.")
         return None if shipped else _code(self.run).co_filename
 
 
@@ -133,11 +142,19 @@ def check(  # noqa: PLR0913 - the fields of a check
     timing: bool = False,
     driver: type[Driver] | None = None,
     group: str = "",
+    title: str = "",
+    breaks: str = "",
+    since: str = "",
+    alone: bool = False,
+    heavy: bool = False,
 ) -> Callable[[F], F]:
     """Register a function as a check; the first line of its docstring is the rule.
 
-    The default group is the id without its last part. The function is called with the target, or
-    with an instance of ``driver``. Raises RuleError for a rule that is not valid.
+    The rest of the docstring says what a broken rule means for a client. For rules that a table
+    makes, ``title`` and ``breaks`` take the place of the docstring, and the function may be a
+    ``functools.partial``. ``since`` is a date such as 2026-11-27. The default group is the id
+    without its last part. The function is called with the target, or with an instance of
+    ``driver``. Raises RuleError for a rule that is not valid.
     """
 
     def register(run: F) -> F:
@@ -145,7 +162,7 @@ def check(  # noqa: PLR0913 - the fields of a check
         try:
             new = Check(
                 id,
-                _checked_function(run),
+                _checked_function(run, title),
                 _one_of("level", level, _LEVELS),
                 tier if isinstance(tier, Tier) else _one_of("tier", tier, _TIERS),
                 source,
@@ -153,6 +170,11 @@ def check(  # noqa: PLR0913 - the fields of a check
                 timing,
                 _checked_driver(driver),
                 group or id.rpartition(".")[0],
+                title or _doc(run)[0],
+                breaks or _doc(run)[1],
+                date.fromisoformat(since) if since else _FIRST,
+                alone or timing,
+                heavy,
             )
             _check_names(new)
         except ValueError as error:
@@ -169,14 +191,29 @@ def _one_of(what: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-def _checked_function(run: CheckFunction) -> CheckFunction:
-    if not inspect.isfunction(inspect.unwrap(run)):
+def _checked_function(run: CheckFunction, title: str) -> CheckFunction:
+    function = _function(run)
+    if not inspect.isfunction(function):
         raise ValueError("it is not a function")
-    if any(kind(run) for kind in _NEVER_RUN):
+    if any(kind(function) for kind in _NEVER_RUN):
         raise ValueError("an async function or a generator is not run when it is called")
-    if not (run.__doc__ or "").strip():
+    if not title and not _doc(run)[0]:
         raise ValueError("it has no docstring; the first line is the rule that reports print")
     return run
+
+
+def _function(run: CheckFunction) -> CheckFunction:
+    """The function itself, without decorators and bound arguments."""
+    while isinstance(run, partial):
+        run = run.func
+    function: CheckFunction = inspect.unwrap(run)
+    return function
+
+
+def _doc(run: CheckFunction) -> tuple[str, str]:
+    """The first line of a function's docstring, and the rest as one line."""
+    first, _, rest = inspect.cleandoc(_function(run).__doc__ or "").partition("\n")
+    return first, " ".join(rest.split())
 
 
 _NEVER_RUN = (
@@ -200,7 +237,8 @@ def _check_names(new: Check) -> None:
             "acme.names_itself"
         )
     known = _catalogue.get(new.id)
-    if known is not None and _place(known.run) != _place(new.run):  # not a second import
+    again = known is not None and (_place(known.run), known.title) == (_place(new.run), new.title)
+    if known is not None and not again:  # not a second import of the same rule
         raise ValueError(f"the id is taken by {_place(known.run)}")
     if new.own_file is None:
         return
@@ -225,13 +263,13 @@ def _modules() -> list[str]:
 
 
 def _code(run: CheckFunction) -> CodeType:
-    code: CodeType = inspect.unwrap(run).__code__
+    code: CodeType = _function(run).__code__
     return code
 
 
 def _place(run: CheckFunction) -> str:
     """The file and line of a check; for what is not a function, its name."""
-    if not inspect.isfunction(inspect.unwrap(run)):
+    if not inspect.isfunction(_function(run)):
         return repr(run)
     return f"{_code(run).co_filename}:{_code(run).co_firstlineno}"
 
@@ -282,7 +320,7 @@ def recall_rules(modules: Iterable[object]) -> None:
 
 def _rules_of(modules: Iterable[object], rules: Iterable[Check]) -> list[Check]:
     spaces = [vars(module) for module in modules if isinstance(module, ModuleType)]
-    return [r for r in rules if any(inspect.unwrap(r.run).__globals__ is s for s in spaces)]
+    return [r for r in rules if any(_function(r.run).__globals__ is s for s in spaces)]
 
 
 def catalogue() -> dict[str, Check]:
@@ -307,8 +345,8 @@ def select(
 ) -> list[Check]:
     """Select checks by tier (with the tiers below), levels and names, without those in `skip`.
 
-    A name is a group, which includes the groups below it, or an id, or the start of ids. Raises
-    LookupError for a name that matches no check, and if no check is left.
+    A name is a group, which includes the groups below it, or an id, or the start of ids. Heavy
+    checks come last. Raises LookupError for a name that matches no check, and if no check is left.
     """
     wanted, unwanted, wanted_levels = list(ids), list(skip), frozenset(levels or Level)
     rows = [c for c in catalogue().values() if c.tier <= tier]
@@ -325,7 +363,7 @@ def select(
     ]
     if not found:
         raise LookupError("no check is left: what is selected is all skipped, or of other levels")
-    return found
+    return sorted(found, key=lambda c: c.heavy)
 
 
 def _is_named(check: Check, name: str, known: set[str]) -> bool:

@@ -41,6 +41,8 @@ def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> N
         "level": "required",
         "tier": "smoke",
         "rule": "A chat completion has id, object, created, model and choices.",
+        "breaks": "",
+        "since": "2026-11-21",
         "source": "openai-openapi: CreateChatCompletionResponse.required",
         "needs": [],
         "timing": False,

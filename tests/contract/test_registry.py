@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unittest
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +45,50 @@ def _add(id_: str = "acme.rule", run: Any = None, **fields: Any) -> None:
 
     row: dict[str, Any] = {"level": "quirk", "tier": "smoke", "source": "here"} | fields
     check(id_, **row)(rule if run is None else run)
+
+
+def test_a_table_makes_rules() -> None:
+    """A title takes the place of the docstring, so a partial function can be a rule."""
+
+    def rule(number: int, target: Target) -> None:
+        pass
+
+    for number in (1, 2):
+        _add(f"acme.rule_{number}", partial(rule, number), title=f"The number {number} works.")
+    rules = select(ids=["acme"])
+    assert [r.title for r in rules] == ["The number 1 works.", "The number 2 works."]
+    assert [r.own_file for r in rules] == [__file__, __file__]
+
+
+def test_a_table_cannot_use_an_id_twice() -> None:
+    """Two rows with one id are an error, although both come from the same line."""
+    _add("acme.rule", title="One.")
+    with pytest.raises(RuleError, match=r"acme.rule.*taken by .*test_registry"):
+        _add("acme.rule", title="Two.")
+
+
+def test_the_rest_of_the_docstring_says_what_breaks() -> None:
+    """The first line is the rule, and the rest is for clients."""
+
+    def rule(target: Target) -> None:
+        """The answer has an id.
+
+        The SDK's accumulator joins chunks
+        by their id.
+        """
+
+    _add("acme.rule", rule, since="2026-11-27")
+    (row,) = select(ids=["acme"])
+    assert row.title == "The answer has an id."
+    assert row.breaks == "The SDK's accumulator joins chunks by their id."
+    assert row.since.isoformat() == "2026-11-27"
+
+
+def test_heavy_rules_come_last() -> None:
+    """A rule that may stop a bad server runs after the others."""
+    _add("acme.first", title="One.", heavy=True)
+    _add("acme.second", title="Two.")
+    assert [r.id for r in select(ids=["acme"])] == ["acme.second", "acme.first"]
 
 
 def test_names_of_this_package_resolve() -> None:
