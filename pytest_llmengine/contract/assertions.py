@@ -74,10 +74,16 @@ def _spell(path: tuple[str | int, ...]) -> str:
 
 
 def rejected(reply: Reply, what: str) -> None:
-    """Expect a 400 with a message; after a 200 the check ends as ignored."""
+    """Expect a 400 or 422 with a message; after a 200 the check ends as ignored.
+
+    A 422 refuses the request in words as well; ``err.status`` is the one rule about the status.
+    """
+    reply.expect_judged()
     expect_effect(not reply.ok, f"{what} was accepted with 200: {quote(reply.text)}")
-    expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
-    expect(reply.error_message, f"{what}: a 400 without a message: {quote(reply.text)}")
+    expect(
+        reply.status in {400, 422}, f"{what}: {reply.status} instead of 400: {quote(reply.text)}"
+    )
+    expect(reply.error_message, f"{what}: a {reply.status} without a message: {quote(reply.text)}")
 
 
 def control(target: Target, **params: Any) -> None:

@@ -37,8 +37,9 @@ class Trial:
 
     @property
     def noticed(self) -> bool:
-        """Whether the check would fail a run on this server; an error is not a verdict."""
-        return not self.accepted and self.outcome is not Outcome.ERROR
+        """Whether the check tells this server from the reference; an error is not a verdict."""
+        told_apart = not self.accepted or self.outcome is Outcome.LENIENT
+        return told_apart and self.outcome is not Outcome.ERROR
 
 
 @dataclass(frozen=True, slots=True)

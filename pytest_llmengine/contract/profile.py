@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS = {"engine", "capabilities", "deviation"}
-_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package"}
+_DEVIATION_KEYS = {"check", "outcome", "version", "reason", "link", "depends_on", "package", "kind"}
 DEVIANT = (Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED)
 """The outcomes that a known deviation may have."""
 
@@ -29,7 +29,9 @@ class Deviation:
 
     ``depends_on`` names something on which the deviation depends, such as a flag of the server or
     its chat template. Another server may not have such a deviation, so the check passes then.
-    ``package`` is a client library whose earlier versions do not show the deviation.
+    ``package`` is a client library whose earlier versions do not show the deviation. ``kind`` is
+    the kind of the observed reason, as `kind_of` gives it: if a rule is broken in another way, the
+    check fails.
     """
 
     check: str
@@ -39,6 +41,7 @@ class Deviation:
     link: str = ""
     depends_on: str = ""
     package: Package | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,15 @@ from typing import Any, NoReturn
 
 import httpx
 
-from pytest_llmengine.contract.outcomes import Fail, Refused, quote
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Refused, kind_of, quote
 
-_TO_ANYTHING = frozenset(
-    {httpx.codes.UNAUTHORIZED, httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
+_OF_THE_CLIENT = frozenset(
+    {
+        httpx.codes.UNAUTHORIZED,
+        httpx.codes.FORBIDDEN,
+        httpx.codes.REQUEST_TIMEOUT,
+        httpx.codes.TOO_MANY_REQUESTS,
+    }
 )
 
 
@@ -64,13 +69,13 @@ class Reply:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise Fail(f"{self._name}: {self._what} is not JSON: {quote(self.text)}") from None
+            raise self._fail(f"{self._what} is not JSON", self.text) from None
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; the check fails if it is not one."""
         value = self.json()
         if not isinstance(value, dict):
-            raise Fail(f"{self._name}: the body is not a JSON object: {quote(self.text)}")
+            raise self._fail("the body is not a JSON object", self.text)
         return value
 
     def success(self) -> dict[str, Any]:
@@ -81,9 +86,23 @@ class Reply:
 
     def success_or_refused(self) -> dict[str, Any]:
         """The JSON object of a 200; after a clear 4xx or 501 the check ends as refused."""
-        if self.is_refusal:
-            raise Refused(f"{self._name}: {self.status} {self.error_message}")
+        self.expect_not_refused()
         return self.success()
+
+    def expect_not_refused(self) -> None:
+        """End the check as refused after a clear 4xx or 501."""
+        if self.is_refusal:
+            raise Refused(
+                f"{self._name}: {self.status} {quote(self.error_message)}", fact=self._fact()
+            )
+
+    def expect_judged(self) -> None:
+        """End the check without a verdict if the client was refused, and not the request."""
+        if self.status in _OF_THE_CLIENT:
+            raise NoVerdict(
+                f"{self._name}: {self.status} {quote(self.text)}; this refuses the client and says "
+                "nothing about the rule"
+            )
 
     @property
     def is_refusal(self) -> bool:
@@ -115,25 +134,24 @@ class Reply:
         if not self.ok:
             self._not_ok()
         if self.cut:
-            raise Fail(f"{self._name}: the connection broke in mid-stream")
+            raise self._fail("the connection broke in mid-stream")
         found = [self._event_object(e) for e in self.events if e.data != "[DONE]"]
         if not found:
-            raise Fail(f"{self._name}: a stream without events: {quote(self.text)}")
+            raise self._fail("a stream without events", self.text)
         return found
 
     def objects_or_refused(self) -> list[dict[str, Any]]:
         """The JSON objects of a stream; after a clear 4xx or 501 the check ends as refused."""
-        if self.is_refusal:
-            raise Refused(f"{self._name}: {self.status} {self.error_message}")
+        self.expect_not_refused()
         return self.objects()
 
     def _event_object(self, event: Event) -> dict[str, Any]:
         try:
             value = json.loads(event.data)
         except (ValueError, RecursionError):
-            raise Fail(f"{self._name}: an event is not JSON: {quote(event.data)}") from None
+            raise self._fail("an event is not JSON", event.data) from None
         if not isinstance(value, dict):
-            raise Fail(f"{self._name}: an event is not a JSON object: {quote(event.data)}")
+            raise self._fail("an event is not a JSON object", event.data)
         return value
 
     @property
@@ -148,7 +166,18 @@ class Reply:
         return "the body" if asked_for else f"the body, in {quote(coding)} that was not asked for,"
 
     def _not_ok(self) -> NoReturn:
-        raise Fail(f"{self._name}: {self.status} instead of 200: {quote(self.text)}")
+        self.expect_judged()
+        reason = f"{self._name}: {self.status} instead of 200: {quote(self.text)}"
+        raise Fail(reason, fact=self._fact())
+
+    def _fail(self, what: str, text: str | None = None) -> Fail:
+        """A failure whose cause is the same for each reply that is broken in this way."""
+        shown = "" if text is None else f": {quote(text)}"
+        return Fail(f"{self._name}: {what}{shown}", fact=f"{self._name}: {what}")
+
+    def _fact(self) -> str:
+        """The cause of a status other than 200: two replies with the same message have one."""
+        return f"{self._name}: {self.status} {kind_of(self.error_message)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +191,10 @@ class Event:
 def refuses(status: int) -> bool:
     """Whether a status refuses the request itself: a 4xx or 501.
 
-    A 401, 408 or 429 does not count, because it refuses the client and not the request.
+    A 401, 403, 408 or 429 does not count, because it refuses the client and not the request.
     """
     refused = 400 <= status < 500 or status == httpx.codes.NOT_IMPLEMENTED
-    return refused and status not in _TO_ANYTHING
+    return refused and status not in _OF_THE_CLIENT
 
 
 def parse_events(body: bytes) -> list[Event]:

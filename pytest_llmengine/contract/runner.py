@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.secrets import scrub
-from pytest_llmengine.contract.outcomes import CheckEnded, Outcome
+from pytest_llmengine.contract.outcomes import CheckEnded, Outcome, kind_of
 from pytest_llmengine.contract.target import within
 
 if TYPE_CHECKING:
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.target import HTTPExchange, Target
 
 
+ALWAYS_ACCEPTED = frozenset({Outcome.PASS, Outcome.LENIENT, Outcome.DEVIATES, Outcome.UNMEASURED})
+"""The outcomes that never make a run fail."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """The verdict of one check, with its reason and its HTTP exchanges.
 
     ``answered`` says whether the server answered any of its requests; None if it sent none.
-    ``observed`` and ``observed_reason`` are the verdict before the profile was applied.
+    ``observed`` and ``observed_reason`` are the verdict before the profile was applied. ``fact`` is
+    the cause of the verdict, which other checks may have too; "" if it has no name.
     """
 
     check: Check
@@ -36,6 +41,7 @@ class CheckResult:
     observed: Outcome
     observed_reason: str
     answered: bool | None = None
+    fact: str = ""
 
     @property
     def failed(self) -> bool:
@@ -53,15 +59,13 @@ def run_check(
     if check.missing:
         return not_run(check, Outcome.UNMEASURED, check.missing)
     target.begin(timing=check.timing, seconds=seconds)
-    observed, observed_reason = _observe(check, target)
+    observed, observed_reason, fact = _observe(check, target)
     outcome, reason = observed, scrub(observed_reason)
     deviation = profile.deviation(check.id)
     if deviation is not None:
         outcome, reason = _judge(outcome, reason, deviation, profile)
     claimed = check.needs <= profile.capabilities
-    accepted = outcome in {Outcome.PASS, Outcome.DEVIATES, Outcome.UNMEASURED} or (
-        outcome is Outcome.REFUSED and not claimed
-    )
+    accepted = outcome in ALWAYS_ACCEPTED or (outcome is Outcome.REFUSED and not claimed)
     return CheckResult(
         check,
         outcome,
@@ -72,6 +76,7 @@ def run_check(
         observed,
         scrub(observed_reason),
         target.answered,
+        scrub(fact),
     )
 
 
@@ -81,19 +86,21 @@ def not_run(check: Check, outcome: Outcome, reason: str) -> CheckResult:
     return CheckResult(check, outcome, reason, (), 0.0, accepted, outcome, reason)
 
 
-def _observe(check: Check, target: Target) -> tuple[Outcome, str]:
+def _observe(check: Check, target: Target) -> tuple[Outcome, str, str]:
+    """The outcome, its reason, and the name of its cause."""
     try:
+        target.expect_awake()
         if check.driver is None:
             check.run(target)
         else:  # a client library has its own time-outs
             within(target.may_take, partial(_drive, check.run, check.driver, target))
     except CheckEnded as verdict:
-        return verdict.outcome, str(verdict)
+        return verdict.outcome, str(verdict), verdict.fact
     except Exception as error:  # noqa: BLE001 - other errors in a check are errors of its author
         if reason := _assertion(check, error):
-            return Outcome.FAIL, reason
-        return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}"
-    return Outcome.PASS, ""
+            return Outcome.FAIL, reason, ""
+        return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}", ""
+    return Outcome.PASS, "", ""
 
 
 def _assertion(check: Check, error: Exception) -> str:
@@ -114,12 +121,17 @@ def _drive(run: CheckFunction, driver: type[Driver], target: Target) -> None:
 def _judge(
     outcome: Outcome, reason: str, deviation: Deviation, profile: Profile
 ) -> tuple[Outcome, str]:
+    if outcome is deviation.outcome and deviation.kind not in {"", kind_of(reason)}:
+        return outcome, (
+            f"{reason} (the profile of {profile.engine} knows another way in which the rule is "
+            f"broken: {deviation.kind})"
+        )
     if outcome is deviation.outcome:
         known = f"{outcome} as known of {deviation.version}"
         return Outcome.DEVIATES, f"{deviation.reason} ({known}; seen: {reason})"
-    if outcome is Outcome.PASS and deviation.depends_on:
+    if outcome in {Outcome.PASS, Outcome.LENIENT} and deviation.depends_on:
         return outcome, reason
-    if outcome is Outcome.PASS:
+    if outcome in {Outcome.PASS, Outcome.LENIENT}:
         gone = f"{deviation.outcome}, seen on {deviation.version}: {deviation.reason}"
         return Outcome.FAIL, (
             f"the deviation of {profile.engine} ({gone}) is gone; remove it from the profile: "

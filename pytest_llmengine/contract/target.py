@@ -18,6 +18,7 @@ import httpcore
 import httpx
 
 from llmengine.config.address import with_query
+from llmengine.dialects.errors import retry_after
 from llmengine.types.secrets import (
     Secret,
     mask_logins,
@@ -95,7 +96,7 @@ class Target:
     ``limits`` apply to each answer, from the connection to the last byte, and to each check; the
     limit of the whole run is handled elsewhere. ``may_take`` is the number of seconds for the
     current check. At most 16 MiB are read for all answers of one check. ``query`` is a query string
-    for every request.
+    for every request. ``sleep`` waits for the seconds of a Retry-After.
     """
 
     base_url: str
@@ -105,6 +106,7 @@ class Target:
     direct: bool = True
     limits: Limits = field(default_factory=Limits)
     query: str = ""
+    sleep: Callable[[float], None] = time.sleep
     may_take: float = field(default=inf, init=False)
     _exchanges: list[HTTPExchange] = field(default_factory=list)
     _connections: Connections = field(default_factory=Connections, init=False)
@@ -115,6 +117,7 @@ class Target:
     _chunks: int = field(default=0, init=False)
     _sent: bool = field(default=False, init=False)
     _answered: bool = field(default=False, init=False)
+    _hung: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         if self.api_key:
@@ -180,6 +183,23 @@ class Target:
         """Whether a request since `begin` got a whole answer; None if there was no request."""
         return self._answered if self._sent else None
 
+    def expect_awake(self) -> None:
+        """End the check without a verdict if the server still hangs after an earlier time-out.
+
+        A request that is never answered may hold the server, and the rules after it are not the
+        ones that are broken.
+        """
+        if not self._hung or not self.clock:
+            return
+        hung, self._hung = self._hung, ""
+        try:
+            self.chat(max_tokens=1)
+        except NoVerdict as late:
+            self._hung = hung
+            raise NoVerdict(
+                f"the server has not answered since {hung} was not answered in time ({late})"
+            ) from None
+
     def need_clock(self) -> None:
         """End the check as unmeasured if arrival times have no meaning."""
         if not self.clock:
@@ -225,7 +245,7 @@ class Target:
         } | params
         return self.post("/chat/completions", {k: v for k, v in body.items() if v is not ...})
 
-    def send(
+    def send(  # noqa: PLR0913 - the parts of a request
         self,
         method: str,
         path: str,
@@ -233,12 +253,30 @@ class Target:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         chunked: bool = False,
+        patient: bool = True,
     ) -> Reply:
         """Send one request and read the body chunk by chunk.
 
         A header set to "" is not sent, so ``{"Authorization": ""}`` drops the key. ``chunked``
-        sends the content with Transfer-Encoding instead of Content-Length.
+        sends the content with Transfer-Encoding instead of Content-Length. After a 429 with a
+        Retry-After that fits in the check's time, a ``patient`` request is sent once more.
         """
+        reply = self._send(method, path, content, headers, chunked=chunked)
+        pause = _retry_after(reply) if patient else None
+        if pause is None or time.monotonic() + pause >= self._ends:
+            return reply
+        self.sleep(pause)
+        return self._send(method, path, content, headers, chunked=chunked)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        *,
+        chunked: bool,
+    ) -> Reply:
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         sent = {**_HEADERS, **key, **(headers or {})}
         merged = secret_headers({k: v for k, v in sent.items() if v})
@@ -296,6 +334,7 @@ class Target:
 
     def _late(self, attempt: _Attempt, what: str, more: str = "") -> NoVerdict:
         """The NoVerdict for a slow answer; its message says which time limit was reached."""
+        self._hung = attempt.name
         if attempt.deadline < self._ends:
             return NoVerdict(f"{attempt.name}: {what} within {self.limits.answer:g} s{more}")
         return NoVerdict(
@@ -314,6 +353,17 @@ class Target:
                 time.monotonic() - attempt.start,
             )
         )
+
+
+_LONGEST_PAUSE = 60.0  # seconds
+
+
+def _retry_after(reply: Reply) -> float | None:
+    """The seconds to wait after a 429; None for other replies, and for more than a minute."""
+    if reply.status != httpx.codes.TOO_MANY_REQUESTS:
+        return None
+    pause = retry_after(reply.headers)
+    return pause if pause is not None and pause <= _LONGEST_PAUSE else None
 
 
 def _pieces(content: bytes | None) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
@@ -39,7 +39,8 @@ def write_report(report: ContractReport, path: Path) -> None:
 def contract_page(report: ContractReport, *, zero: str = "") -> Page:
     """The report as a page; ``zero`` is the text for a count of 0."""
     sections = [
-        VerdictList(section, tuple(records)) for section, records in report.sections.items()
+        VerdictList(section, tuple(records), report.follows)
+        for section, records in report.sections.items()
     ]
     return Page(
         title=f"Contract report: {report.header.engine}",
@@ -70,7 +71,8 @@ def summary_line(report: ContractReport) -> str:
         return "no check was run"
     counts = ", ".join(f"{n} {outcome}" for outcome, n in report.outcomes.items() if n)
     wrong = sum(not record.accepted for record in report.checks)
-    verdict = f"{wrong} not accepted" if wrong else "all accepted"
+    alone = f" ({report.findings} without those that follow)" if report.findings < wrong else ""
+    verdict = f"{wrong} not accepted{alone}" if wrong else "all accepted"
     return f"{total} {'check' if total == 1 else 'checks'}: {counts}; {verdict}"
 
 
@@ -96,10 +98,14 @@ _CUT = "Reasons that end in ... are whole in the JSON and Markdown reports."
 
 @dataclass(frozen=True, slots=True)
 class VerdictList:
-    """The verdicts of one section, each with its reason and, in HTML, with its exchanges."""
+    """The verdicts of one section, each with its reason and, in HTML, with its exchanges.
+
+    ``follows`` maps the id of a verdict to the id of an earlier one with the same cause.
+    """
 
     section: Section
     records: tuple[CheckRecord, ...]
+    follows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -125,6 +131,8 @@ class VerdictList:
             previous = reason
 
     def _reason(self, record: CheckRecord) -> str:
+        if record.id in self.follows:
+            return f"follows from {self.follows[record.id]}"
         longest = _LONGEST_TO_ACT_ON if self.section is Section.FAILED else _LONGEST
         return clipped(one_line(record.reason), longest)
 
@@ -133,6 +141,7 @@ class VerdictList:
         yield f"## {self.title}"
         yield "\n".join(
             f"- **{record.outcome}** `{record.id}` ({record.level})"
+            + (f", follows from `{cause}`" if (cause := self.follows.get(record.id)) else "")
             + (f": {escape(record.reason)}" if record.reason else "")
             for record in self.records
         )

@@ -19,11 +19,14 @@ SCHEMA_VERSION = 1
 
 def to_object(report: ContractReport) -> dict[str, Any]:
     """The report as a JSON object; its version is raised when a field is renamed or removed."""
+    follows = report.follows
     return {
         "schema_version": SCHEMA_VERSION,
         "provenance": asdict(report.header),
         "summary": report.summary(),
-        "checks": [record.to_dict() for record in report.checks],
+        "checks": [
+            record.to_dict() | {"follows": follows.get(record.id, "")} for record in report.checks
+        ],
     }
 
 

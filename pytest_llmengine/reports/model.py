@@ -50,7 +50,7 @@ class CheckRecord:
     """The verdict of one check as plain values, for JSON and for other processes.
 
     ``seconds`` is the time that the check took. ``exchanges`` are its HTTP exchanges, with keys
-    removed and long bodies cut; a check that passes has none.
+    removed and long bodies cut; a check that passes has none. ``fact`` is the cause of the verdict.
     """
 
     id: str
@@ -62,6 +62,7 @@ class CheckRecord:
     accepted: bool
     seconds: float
     exchanges: tuple[Mapping[str, Any], ...] = ()
+    fact: str = ""
 
     @classmethod
     def of(cls, result: CheckResult) -> Self:
@@ -77,6 +78,7 @@ class CheckRecord:
             accepted=result.accepted,
             seconds=round(result.seconds, 4),
             exchanges=() if passed else tuple(_exchange(e) for e in result.exchanges),
+            fact=result.fact,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class CheckRecord:
             "reason": self.reason,
             "accepted": self.accepted,
             "seconds": self.seconds,
+            "fact": self.fact,
         }
         if self.outcome is not Outcome.PASS:
             row["exchanges"] = [dict(e) for e in self.exchanges]
@@ -130,6 +133,7 @@ class Section(StrEnum):
     FAILED = "Not accepted"
     DEVIATES = "Known deviations"
     REFUSED = "Refused, and not claimed by the profile"
+    LENIENT = "Accepts more than OpenAI"
     UNMEASURED = "Not measured"
     NOT_RUN = "Not run"
     UNRECORDED = "Not recorded yet"
@@ -171,12 +175,32 @@ class ContractReport:
                 found[_section(record)].append(record)
         return {section: records for section, records in found.items() if records}
 
+    @property
+    def follows(self) -> dict[str, str]:
+        """The id of the cause for each verdict that follows from an earlier one.
+
+        The first verdict with a fact is the cause of the later ones with the same fact.
+        """
+        causes: dict[str, str] = {}
+        return {
+            record.id: causes[record.fact]
+            for record in self.checks
+            if record.fact and causes.setdefault(record.fact, record.id) != record.id
+        }
+
+    @property
+    def findings(self) -> int:
+        """The number of verdicts that are not accepted and do not follow from an earlier one."""
+        follows = self.follows
+        return sum(not c.accepted and c.id not in follows for c in self.checks)
+
     def summary(self) -> dict[str, Any]:
         """The counts of the JSON report."""
         return {
             "checks": len(self.checks),
             "accepted": sum(c.accepted for c in self.checks),
             "not_accepted": sum(not c.accepted for c in self.checks),
+            "findings": self.findings,
             "outcomes": {str(outcome): n for outcome, n in self.outcomes.items()},
             "seconds": round(sum(c.seconds for c in self.checks), 3),
         }

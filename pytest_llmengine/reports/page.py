@@ -35,6 +35,7 @@ STYLES = {
     Outcome.FAIL: "bold red",
     Outcome.REFUSED: "cyan",
     Outcome.IGNORED: "bold magenta",
+    Outcome.LENIENT: "green",
     Outcome.DEVIATES: "yellow",
     Outcome.UNMEASURED: "blue",
     Outcome.ERROR: "bold white on red",

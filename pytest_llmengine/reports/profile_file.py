@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
 from llmengine.types.secrets import scrub
-from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.outcomes import Outcome, kind_of
 from pytest_llmengine.contract.profile import DEVIANT, Deviation
 from pytest_llmengine.reports.contract_page import header_lines
 from pytest_llmengine.reports.page import check_path, clipped, one_line
@@ -62,7 +63,7 @@ def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractRe
         lines += [
             "",
             *_evidence(result, records[result.check.id]),
-            *_entry(deviation or _new_deviation(result, header)),
+            *_entry(_renewed(deviation, result) or _new_deviation(result, header)),
         ]
     for deviation in known.values():
         lines += ["", "# Not seen in this run.", *_entry(deviation)]
@@ -96,7 +97,13 @@ def _new_deviation(result: CheckResult, header: Header) -> Deviation:
         outcome=result.observed,
         version=f"{who} ({header.model}), {header.date[:10]}",
         reason=_short(result.observed_reason, _REASON),
+        kind=kind_of(scrub(result.observed_reason)),
     )
+
+
+def _renewed(known: Deviation | None, result: CheckResult) -> Deviation | None:
+    """A known deviation with the kind of reason that this run observed."""
+    return known and replace(known, kind=kind_of(scrub(result.observed_reason)))
 
 
 def _capabilities(base: Profile) -> Iterator[str]:
@@ -126,6 +133,7 @@ def _entry(known: Deviation) -> Iterable[str]:
         "link": known.link,
         "depends_on": known.depends_on,
         "package": str(known.package or ""),
+        "kind": known.kind,
     }
     return ["[[deviation]]", *(f"{k} = {_quoted(v)}" for k, v in fields.items() if v)]
 

@@ -6,6 +6,7 @@ one clear error instead of a hundred failed checks.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -255,8 +256,13 @@ def _make_session(  # noqa: PLR0913, PLR0917 - the parts of one session
         direct=proxy is None,
         limits=plan.limits,
         query=engine.backend.address.query,
+        sleep=_no_pause if plan.mode is Mode.REPLAY else time.sleep,
     )
     stack.enter_context(target)
     profile = load_profile(engine.backend.name)
     budget = RunBudget(plan.limits)
     return Session(engine, target, provenance, profile, upstream, [], budget, plan, proxy)
+
+
+def _no_pause(seconds: float) -> None:
+    """Do not wait: a replayed server does not limit the rate."""

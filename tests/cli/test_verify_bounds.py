@@ -122,7 +122,7 @@ def test_bad_gzip_is_a_verdict(llmengine: Callable[..., Any]) -> None:
         ran = llmengine("verify", "--url", server.root_url, "--check", GROUP)
     assert ran.status == 1
     assert f"{len(CHECKS)} fail" in ran.out
-    assert "the body, in gzip that was not asked for, is not JSON: not gzip" in " ".join(
+    assert "the body, in “gzip” that was not asked for, is not JSON: “not gzip”" in " ".join(
         ran.out.split()
     )
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from pytest_llmengine.contract import Refused, Reply
-from pytest_llmengine.contract.outcomes import Fail
+from pytest_llmengine.contract.assertions import rejected
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict
 from pytest_llmengine.contract.reply import Chunk, Event, parse_events
 
 DONE = b"data: [DONE]\n\n"
@@ -90,8 +91,32 @@ def test_an_error_with_a_message_is_a_refusal(status: int) -> None:
     """A 4xx or 501 with a message ends the check as refused, whole or streamed."""
     refusing = reply({"error": {"message": "not supported"}}, status)
     for ask in (refusing.success_or_refused, refusing.objects_or_refused):
-        with pytest.raises(Refused, match=f"{status} not supported"):
+        with pytest.raises(Refused, match=f"{status} “not supported”"):
             ask()
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 429])
+def test_a_refusal_of_the_client_is_not_a_verdict(status: int) -> None:
+    """A status that refuses the client says nothing about the rule, whatever was expected."""
+    refusing = reply({"error": {"message": "slow down"}}, status)
+    for ask in (
+        refusing.success,
+        refusing.success_or_refused,
+        refusing.objects_or_refused,
+        lambda: rejected(refusing, "a bad request"),
+    ):
+        with pytest.raises(NoVerdict, match=f"{status} .*refuses the client"):
+            ask()
+
+
+def test_equal_messages_are_one_fact() -> None:
+    """Two refusals with the same message have one cause, and another message is another cause."""
+    facts = []
+    for message in ("no 'tools' here", "no 'stop' here", "out of memory"):
+        with pytest.raises(Refused) as end:
+            reply({"error": {"message": message}}, 400).success_or_refused()
+        facts.append(end.value.fact)
+    assert facts[0] == facts[1] != facts[2]
 
 
 @pytest.mark.parametrize(
@@ -136,8 +161,8 @@ def test_objects_are_the_events_without_done() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"data: oops\n\n", "an event is not JSON: oops"),
-        (b"data: [1]\n\n", r"an event is not a JSON object: \[1\]"),
+        (b"data: oops\n\n", "an event is not JSON: “oops”"),
+        (b"data: [1]\n\n", r"an event is not a JSON object: “\[1\]”"),
         (DONE, "a stream without events"),
         (b"{}", "a stream without events"),
         (b"", "a stream without events"),

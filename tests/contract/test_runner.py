@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine import Capability
-from pytest_llmengine.contract import Refused, Target, Unmeasured
-from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome
+from pytest_llmengine.contract import Lenient, Refused, Target, Unmeasured
+from pytest_llmengine.contract.outcomes import Fail, Ignored, Outcome, kind_of, quote
 from pytest_llmengine.contract.profile import Deviation, Profile
 from pytest_llmengine.contract.registry import Check, Level, Tier
 from pytest_llmengine.contract.runner import CheckResult, run_check
@@ -52,6 +52,7 @@ def _run(target: Target, error: Exception | None, profile: Profile) -> CheckResu
         (Fail("no"), Outcome.FAIL, True),
         (Ignored("no"), Outcome.IGNORED, True),
         (Refused("no"), Outcome.REFUSED, True),
+        (Lenient("more"), Outcome.LENIENT, False),
         (Unmeasured("no"), Outcome.UNMEASURED, False),
     ],
 )
@@ -131,3 +132,45 @@ def test_another_outcome_than_the_known_one_stands(
     assert result.outcome is error.outcome
     assert str(error) in result.reason
     assert "expects ignored" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (f"the text is {quote('one')}", f"the text is {quote('two “quoted” words')}"),
+        (f"the text is {'one'!r}", f"the text is {chr(34) + 'two'!r}"),
+        ("5 tokens came in 0.25 s", "12 tokens came in 1,000.5 s"),
+        ("indexes [0, 0]", "indexes [0, 1, 1]"),
+        ("the  answer\nis late", "the answer is late"),
+    ],
+)
+def test_one_way_to_break_a_rule_is_one_kind(first: str, second: str) -> None:
+    """The server's words, numbers and lists do not matter for the kind of a reason."""
+    assert kind_of(first) == kind_of(second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a bad role: 500 instead of 400", "a bad role: 404 instead of 400"),
+        ("the text goes on", "the text is empty"),
+        ("the server's text and the client's", "the server's words and the client's"),
+    ],
+)
+def test_other_ways_to_break_a_rule_are_other_kinds(first: str, second: str) -> None:
+    """Another status and other words are another kind."""
+    assert kind_of(first) != kind_of(second)
+
+
+def test_an_accepted_deviation_does_not_cover_another_way(target: Target) -> None:
+    """If the profile knows the kind of a deviation, the rule must be broken in that way."""
+    seen = Fail("POST /x: 500 instead of 400: “boom”")
+    deviation = Deviation(
+        "a.rule", Outcome.FAIL, "engine 1.0", "it crashes", kind=kind_of(str(seen))
+    )
+    profile = Profile("engine", deviations={"a.rule": deviation})
+    again = Fail("POST /x: 500 instead of 400: “bang”")
+    assert _run(target, again, profile).outcome is Outcome.DEVIATES
+    result = _run(target, Fail("POST /x: 404 instead of 400: “boom”"), profile)
+    assert result.outcome is Outcome.FAIL
+    assert "knows another way" in result.reason

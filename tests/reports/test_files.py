@@ -49,6 +49,8 @@ CHECK = {
         "reason": {"type": "string"},
         "accepted": {"type": "boolean"},
         "seconds": {"type": "number"},
+        "fact": {"type": "string"},
+        "follows": {"type": "string"},
         "exchanges": {"type": "array", "items": EXCHANGE},
     },
 }
@@ -96,11 +98,13 @@ def test_json_counts_what_it_lists(report: ContractReport) -> None:
         "checks": 9,
         "accepted": 5,
         "not_accepted": 4,
+        "findings": 4,
         "outcomes": {
             "pass": 2,
             "fail": 1,
             "refused": 2,
             "ignored": 1,
+            "lenient": 0,
             "deviates": 1,
             "unmeasured": 1,
             "error": 1,
@@ -109,6 +113,19 @@ def test_json_counts_what_it_lists(report: ContractReport) -> None:
         },
         "seconds": 2.25,
     }
+
+
+def test_a_later_verdict_with_the_same_fact_follows(report: ContractReport) -> None:
+    """Verdicts with one cause count as one finding, and the later ones name the first."""
+    first, second, *others = [c for c in report.checks if not c.accepted]
+    same = {c.id: replace(c, fact="streams are answered with 500") for c in (first, second)}
+    told = replace(report, checks=tuple(same.get(c.id, c) for c in report.checks))
+    rows = {row["id"]: row["follows"] for row in to_object(told)["checks"]}
+    assert {i: cause for i, cause in rows.items() if cause} == {second.id: first.id}
+    assert told.findings == 1 + len(others)
+    assert f"follows from `{first.id}`" in to_markdown(contract_page(told))
+    assert f'href="#{first.id}"' in to_html(contract_page(told))
+    assert f"({told.findings} without those that follow)" in to_markdown(contract_page(told))
 
 
 def test_json_can_be_read_back(report: ContractReport) -> None:

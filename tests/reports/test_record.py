@@ -33,6 +33,7 @@ def test_record_has_the_facts_of_the_result(results: list[CheckResult]) -> None:
         "reason": "no usage in the last chunk",
         "accepted": False,
         "seconds": 0.25,
+        "fact": "",
     }
     assert [e["status"] for e in exchanges] == [400]
 
