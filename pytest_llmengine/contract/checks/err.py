@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.contract.assertions import (
     NO_MESSAGES,
-    NO_PATH,
     control,
     envelope,
     missing,
@@ -35,6 +34,7 @@ rule = partial(check, group="err")
 
 SPEC = "openai-openapi: Error"
 CHAT = "/chat/completions"
+NO_PATH = "/no/such/path"
 
 
 @rule("err.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required; vllm-project/vllm#12886")
@@ -70,10 +70,28 @@ def code_string_or_null(target: Target) -> None:
 )
 def type_values(target: Target) -> None:
     """A client's error has the type "invalid_request_error"."""
-    replies = provoke(target)
-    for what in (NO_MESSAGES, NO_PATH):
-        kind = envelope(replies[what], what).get("type")
-        expect(kind == "invalid_request_error", f"{what}: type is {quote(kind)}")
+    kind = envelope(provoke(target)[NO_MESSAGES], NO_MESSAGES).get("type")
+    expect(kind == "invalid_request_error", f"{NO_MESSAGES}: type is {quote(kind)}")
+
+
+@rule(
+    "err.status",
+    level=EXPECTED,
+    tier=CORE,
+    source="OpenAI: answers 400; openai-python: BadRequestError is a 400, a 422 is another class",
+    since="2026-11-27",
+)
+def status(target: Target) -> None:
+    """A request that is not valid is answered with 400.
+
+    A program that catches the SDK's BadRequestError does not catch a 422.
+    """
+    control(target)
+    for params in ({"messages": ...}, {"temperature": "hot"}):
+        what = f"a request with {', '.join(params)} not valid"
+        reply = target.chat(**{"max_tokens": 1, **params})
+        expect_effect(not reply.ok, f"{what} was answered with 200: {quote(reply.text)}")
+        expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
 
 
 @rule(
@@ -156,21 +174,44 @@ def wrong_content_type(target: Target) -> None:
 def not_found_path(target: Target) -> None:
     """A path that does not exist is answered with 404, in words."""
     control(target)
-    _expect_status(target.get("/no/such/path"), 404, "GET /no/such/path")
+    _expect_status(target.get(NO_PATH), 404)
 
 
 @rule("err.method", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.6: 405")
 def method(target: Target) -> None:
     """A method that the path does not know is answered with 405, in words."""
     control(target)
-    _expect_status(target.send("DELETE", CHAT), 405, f"DELETE {CHAT}")
+    _expect_status(target.send("DELETE", CHAT), 405)
 
 
-def _expect_status(reply: Reply, status: int, what: str) -> None:
+@rule(
+    "err.routes_json",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="OpenAI: errors of routes have the envelope too",
+    since="2026-11-27",
+)
+def routes_json(target: Target) -> None:
+    """The error of an unknown path or method has the envelope of the other errors.
+
+    A client that reads the error's message shows the user an error of its JSON parser instead.
+    """
+    control(target)
+    for reply in (target.get(NO_PATH), target.send("DELETE", CHAT)):
+        what = f"{reply.method} {reply.path}"
+        expect_effect(not reply.ok, f"{what} was answered with 200")
+        reply.expect_judged()
+        pick(envelope(reply, what), str, "message")
+
+
+def _expect_status(reply: Reply, status: int) -> None:
+    """Expect a status with words, in an envelope or as plain text."""
+    what = f"{reply.method} {reply.path}"
     expect_effect(not reply.ok, f"{what} was answered with 200")
     expect(reply.status == status, f"{what}: {reply.status} instead of {status}")
-    reply.object()
-    expect(reply.error_message, f"{what}: {status} without a message: {quote(reply.text)}")
+    is_json = reply.content_type == "application/json"
+    words = reply.error_message if is_json else reply.text.strip()
+    expect(words, f"{what}: {status} without a message: {quote(reply.text)}")
 
 
 def _expect_overflow(reply: Reply, words: int) -> None:

@@ -37,6 +37,11 @@ def _cut_to_fit(body: JSON, call: ReceivedRequest) -> JSON:
     return {**body, "messages": messages}
 
 
+def _unprocessable(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    reply.status = 422 if reply.status == 400 else reply.status
+    return reply
+
+
 def _no_such_path(reply: RawReply, call: ReceivedRequest) -> RawReply:
     reply.status = 404 if reply.status == 405 else reply.status
     return reply
@@ -66,6 +71,9 @@ for name in (
     rule_off(name)
     mutant(name, NO_WORDS)
 mutant("err.method", Behaviour("404 for 405", wire=_no_such_path))
+mutant("err.routes_json", Behaviour("a web page", wire=_web_page))
+mutant("err.routes_json", Behaviour("flat", error=_flat))
+mutant("err.status", Behaviour("422 for 400", wire=_unprocessable))
 
 rule_off("err.unknown_model")
 mutant("err.unknown_model", Behaviour("no code", error=put(None, "error", "code")))
