@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from rich.progress import (
 
 from llmengine.embedded import models
 from pytest_llmengine.cli.options import stderr
+from pytest_llmengine.contract.target import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,20 +39,25 @@ if TYPE_CHECKING:
 
 
 def run_all(
-    checks: Sequence[Check], run: Run, console: Console, *, title: str
+    checks: Sequence[Check], run: Run, console: Console, *, title: str, jobs: int = 1
 ) -> Iterator[CheckRecord]:
-    """Run the checks one after another and yield each record as soon as it exists.
+    """Run the checks and yield their records in order, each as soon as it exists.
 
-    Shows a bar on a terminal, else `title` and one line per group. After an interrupt, the caller
-    has the records that were yielded before.
+    Up to `jobs` checks run at the same time. Shows a bar on a terminal, else `title` and one line
+    per group. After an interrupt, the caller has the records that were yielded before.
     """
+    records = in_order([partial(run, check) for check in checks], jobs)
+    if jobs == 1:
+        records = map(run, checks)
     if console.is_terminal:
-        return _with_bar(checks, run, console)
+        return _with_bar(checks, records, console)
     console.print(title, soft_wrap=True)
-    return _with_lines(checks, run, console)
+    return _with_lines(checks, records, console)
 
 
-def _with_bar(checks: Sequence[Check], run: Run, console: Console) -> Iterator[CheckRecord]:
+def _with_bar(
+    checks: Sequence[Check], records: Iterator[CheckRecord], console: Console
+) -> Iterator[CheckRecord]:
     columns = (
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
@@ -61,15 +68,17 @@ def _with_bar(checks: Sequence[Check], run: Run, console: Console) -> Iterator[C
         task = bar.add_task("", total=len(checks))
         for check in checks:
             bar.update(task, description=check.id)
-            yield run(check)
+            yield next(records)
             bar.advance(task)
 
 
-def _with_lines(checks: Sequence[Check], run: Run, console: Console) -> Iterator[CheckRecord]:
+def _with_lines(
+    checks: Sequence[Check], records: Iterator[CheckRecord], console: Console
+) -> Iterator[CheckRecord]:
     for group, members in groupby(checks, key=lambda check: check.group):
         counts: Counter[Outcome] = Counter()
-        for check in members:
-            record = run(check)
+        for _ in members:
+            record = next(records)
             counts[record.outcome] += 1
             yield record
         listed = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())

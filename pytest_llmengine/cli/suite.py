@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.cli.options import stderr
@@ -44,11 +44,16 @@ class SuiteRun:
 
 
 def run_suite(
-    name: str, settings: Settings, checks: Sequence[Check], profile_file: Path | None
+    name: str,
+    settings: Settings,
+    checks: Sequence[Check],
+    profile_file: Path | None,
+    jobs: int = 1,
 ) -> SuiteRun:
     """Run the checks on the engine of that name, with progress on standard error.
 
-    After an interrupt, the remaining checks are in the report as not run.
+    Up to `jobs` checks run at the same time, and then those that must run alone. After an
+    interrupt, the remaining checks are in the report as not run.
     """
     given = read_profile(profile_file) if profile_file else None
     _fetch_model(name, settings)
@@ -60,19 +65,19 @@ def run_suite(
             console.print(session.advice, soft_wrap=True)
         header = header_of(session, settings.tier)
         profile = given or session.profile
-        results: list[CheckResult] = []
-        records: list[CheckRecord] = []
-        run = partial(_record, session=session, profile=profile, results=results)
+        verdicts = _Verdicts(session, profile, beside_others=jobs > 1)
+        beside = [check for check in checks if jobs > 1 and not check.alone]
+        alone = [check for check in checks if check not in beside]
         interrupted = False
         try:
-            for record in run_all(checks, run, console, title=header.describe):
-                records.append(record)  # noqa: PERF402 - keeps the records before an interrupt
+            for some, workers in ((beside, jobs), (alone, 1)):
+                if some:
+                    title = header.describe
+                    deque(run_all(some, verdicts.add, console, title=title, jobs=workers), maxlen=0)
         except KeyboardInterrupt:
             interrupted = True
-        left = checks[len(records) :]
-        records += (CheckRecord.of(not_run(c, Outcome.NOT_RUN, _INTERRUPTED)) for c in left)
-        report = ContractReport(header, tuple(records))
-        return SuiteRun(report, tuple(results), profile, interrupted)
+        report = ContractReport(header, tuple(map(verdicts.record, checks)))
+        return SuiteRun(report, tuple(verdicts.results.values()), profile, interrupted)
 
 
 def _fetch_model(name: str, settings: Settings) -> None:
@@ -82,11 +87,28 @@ def _fetch_model(name: str, settings: Settings) -> None:
         fetch_missing(settings.model or config.model or facts(config.backend).model)
 
 
-def _record(
-    check: Check, *, session: Session, profile: Profile, results: list[CheckResult]
-) -> CheckRecord:
-    result = judge(check, session, profile)
-    results.append(
-        replace(result, exchanges=())
-    )  # exchanges can be large; the record holds them cut
-    return CheckRecord.of(result)
+class _Verdicts:
+    """The verdicts of a run, which may be added in several threads."""
+
+    def __init__(self, session: Session, profile: Profile, *, beside_others: bool) -> None:
+        self.results: dict[str, CheckResult] = {}
+        self._records: dict[str, CheckRecord] = {}
+        self._session = session
+        self._profile = profile
+        self._beside_others = beside_others
+
+    def add(self, check: Check) -> CheckRecord:
+        """Run a check and keep its verdict."""
+        target = self._session.target
+        if self._beside_others:
+            target = target.twin()
+        result = judge(check, self._session, self._profile, target=target)
+        record = self._records[check.id] = CheckRecord.of(result)
+        # The exchanges can be large; the record holds them cut.
+        self.results[check.id] = replace(result, exchanges=())
+        return record
+
+    def record(self, check: Check) -> CheckRecord:
+        """The record of a check; if it was not run, the record says so."""
+        missing = not_run(check, Outcome.NOT_RUN, _INTERRUPTED)
+        return self._records.get(check.id) or CheckRecord.of(missing)

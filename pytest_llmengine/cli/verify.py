@@ -87,6 +87,10 @@ def verify(  # noqa: PLR0913 - one option each
     run_timeout: Annotated[
         float, typer.Option(min=0.001, help="How many seconds the checks may take together.")
     ] = 7200,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, help="Run this many checks at the same time, if live."),
+    ] = 1,
     max_unanswered: Annotated[
         int, typer.Option(min=1, help="Stop after this many checks in a row without an answer.")
     ] = 3,
@@ -105,6 +109,10 @@ def verify(  # noqa: PLR0913 - one option each
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
+    if jobs > 1 and mode not in {ModeName.LIVE, ModeName.DOCKER}:
+        raise typer.BadParameter(
+            "--jobs goes with --mode live or docker: recordings are made and played one by one"
+        )
     for path in rules or ():
         read_rules(path)
     for path in report or ():
@@ -135,7 +143,7 @@ def verify(  # noqa: PLR0913 - one option each
     checks = select(
         tier=depth, ids=check or (), skip=skip or (), levels=[Level(name) for name in level or ()]
     )
-    ran = run_suite(name, settings, checks, profile)
+    ran = run_suite(name, settings, checks, profile, jobs)
     print_report(ran.report, stdout())
     for path in report or ():
         write_report(ran.report, path)

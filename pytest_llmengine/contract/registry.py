@@ -173,7 +173,7 @@ def check(  # noqa: PLR0913 - the fields of a check
                 title or _doc(run)[0],
                 breaks or _doc(run)[1],
                 date.fromisoformat(since) if since else _FIRST,
-                alone or timing,
+                alone or timing or driver is not None,
                 heavy,
             )
             _check_names(new)

@@ -5,10 +5,12 @@ Requests are sent as raw HTTP, because SDKs hide deviations.
 
 from __future__ import annotations
 
+import copy
 import json
 import time
+from collections import deque
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 from threading import Thread
@@ -117,7 +119,7 @@ class Target:
     _chunks: int = field(default=0, init=False)
     _sent: bool = field(default=False, init=False)
     _answered: bool = field(default=False, init=False)
-    _hung: str = field(default="", init=False)
+    _hung: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         if self.api_key:
@@ -134,6 +136,12 @@ class Target:
     def close(self) -> None:
         """Close the connections."""
         self._connections.close()
+
+    def twin(self) -> Target:
+        """A target for a check that runs beside others; the connections are shared."""
+        twin = copy.copy(self)
+        twin.begin()
+        return twin
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -191,14 +199,14 @@ class Target:
         """
         if not self._hung or not self.clock:
             return
-        hung, self._hung = self._hung, ""
+        hung = self._hung[0]
         try:
             self.chat(max_tokens=1)
         except NoVerdict as late:
-            self._hung = hung
             raise NoVerdict(
                 f"the server has not answered since {hung} was not answered in time ({late})"
             ) from None
+        self._hung.clear()
 
     def need_clock(self) -> None:
         """End the check as unmeasured if arrival times have no meaning."""
@@ -334,7 +342,7 @@ class Target:
 
     def _late(self, attempt: _Attempt, what: str, more: str = "") -> NoVerdict:
         """The NoVerdict for a slow answer; its message says which time limit was reached."""
-        self._hung = attempt.name
+        self._hung.append(attempt.name)
         if attempt.deadline < self._ends:
             return NoVerdict(f"{attempt.name}: {what} within {self.limits.answer:g} s{more}")
         return NoVerdict(
@@ -383,6 +391,28 @@ T = TypeVar("T")
 def at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
     """Run each job in its own thread; return all results in order, or raise the first error."""
     return [future.result() for future in [_started(job) for job in jobs]]
+
+
+def in_order(jobs: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
+    """Run jobs in so many threads; yield the results in order, or raise a job's error.
+
+    If the caller stops, jobs that have not begun are not run.
+    """
+    futures: list[Future[T]] = [Future() for _ in jobs]
+    waiting = deque(zip(jobs, futures, strict=True))
+
+    def work() -> None:
+        while waiting:
+            with suppress(IndexError):  # another thread took the last one
+                _run(*waiting.popleft())
+
+    for _ in range(min(workers, len(jobs))):
+        Thread(target=work, daemon=True).start()
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        waiting.clear()
 
 
 def within(seconds: float, job: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from pytest_llmengine.targets.settings import AlreadyRecorded, Mode
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.contract.target import Target
     from pytest_llmengine.targets.session import Session
 
 
@@ -24,8 +25,10 @@ _NOT_YET = (
 )
 
 
-def judge(check: Check, session: Session, profile: Profile | None = None) -> CheckResult:
-    """The verdict of a check; ``profile`` replaces the session's own profile.
+def judge(
+    check: Check, session: Session, profile: Profile | None = None, *, target: Target | None = None
+) -> CheckResult:
+    """The verdict of a check; ``profile`` and ``target`` replace those of the session.
 
     - If a request was not recorded, the verdict is ``error``, whatever the check concluded:
       a rule about error answers would pass on the replayer's own error.
@@ -42,7 +45,7 @@ def judge(check: Check, session: Session, profile: Profile | None = None) -> Che
     if session.budget.over:
         return not_run(check, Outcome.NOT_RUN, session.budget.over)
     try:
-        return _judged(check, session, profile or session.profile)
+        return _judged(check, session, profile or session.profile, target or session.target)
     except AlreadyRecorded as there:
         return not_run(check, Outcome.UNMEASURED, str(there))
     except CassetteNotFoundError as error:
@@ -58,11 +61,11 @@ def _unrecorded(check: Check, session: Session, error: CassetteNotFoundError) ->
     return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, rules, check.id))
 
 
-def _judged(check: Check, session: Session, profile: Profile) -> CheckResult:
+def _judged(check: Check, session: Session, profile: Profile, target: Target) -> CheckResult:
     guard = guarded() if session.mode is Mode.REPLAY else nullcontext()
     with guard, session.cassette(check.cassette) as tape:
         seconds = session.budget.begin()
-        result = run_check(check, session.target, profile, seconds=seconds)
+        result = run_check(check, target, profile, seconds=seconds)
     session.budget.count(result.answered)
     if tape is None or not tape.unhandled:
         return result

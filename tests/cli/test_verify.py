@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
+from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -229,3 +231,80 @@ def test_interrupt_ends_the_run_with_130(command: list[str]) -> None:
             said = process.stderr.read()
             assert process.wait(20) == 130
     assert "Traceback" not in said
+
+
+def test_jobs_give_the_same_outcomes(llmengine: Callable[..., Any], tmp_path: Path) -> None:
+    """Checks that run at the same time have the verdicts that they have one by one."""
+    path = tmp_path / "report.json"
+    reports = []
+    with MockServer() as server:
+        for jobs in (1, 4):
+            ran = llmengine(
+                "verify",
+                "--url",
+                server.root_url,
+                "--report",
+                path,
+                "--check",
+                "chat",
+                "--jobs",
+                jobs,
+            )
+            assert ran.status == 0
+            rows = json.loads(path.read_text())["checks"]
+            reports.append([(row["id"], row["outcome"], row["reason"]) for row in rows])
+    assert reports[0] == reports[1]
+
+
+ANSWER = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello."}}
+    ],
+}
+
+
+class _AnswersInPairs(BaseHTTPRequestHandler):
+    """Answers the requests of the contract two by two, and all others at once."""
+
+    waiting = Barrier(2, timeout=20)
+
+    def do_GET(self) -> None:
+        self._answer({"object": "list", "data": []})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        if self.headers["user-agent"] == "pytest-llmengine":
+            self.waiting.wait()
+        self._answer(ANSWER)
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_jobs_send_requests_at_the_same_time(llmengine: Callable[..., Any]) -> None:
+    """With two jobs, two checks wait for the server together."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _AnswersInPairs) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        ran = llmengine(
+            "verify", "--url", f"http://127.0.0.1:{server.server_port}/v1", "--model", "m",
+            "--jobs", 2, "--check", "chat.basic.object_const", "--check", "chat.basic.model_echo",
+        )  # fmt: skip
+        server.shutdown()
+    assert ran.status == 0
+
+
+def test_jobs_do_not_go_with_recordings(llmengine: Callable[..., Any]) -> None:
+    """A cassette belongs to one check, so a recorder or replayer takes one at a time."""
+    ran = llmengine("verify", "--mode", "replay", "--jobs", 2)
+    assert ran.status == 2
+    assert "--jobs goes with --mode live or docker" in ran.err

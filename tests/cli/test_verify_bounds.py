@@ -80,15 +80,17 @@ def test_run_has_a_time_of_its_own(llmengine: Callable[..., Any], tmp_path: Path
     assert "the run stopped: its 0.5 s are over (--run-timeout)" in ran.out
 
 
-@pytest.mark.parametrize("suffix", [".json", ".md", ".html"])
-def test_interrupt_keeps_what_was_found(command: list[str], tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "jobs"), [(".json", 1), (".md", 1), (".html", 1), (".json", 2)])
+def test_interrupt_keeps_what_was_found(
+    command: list[str], tmp_path: Path, suffix: str, jobs: int
+) -> None:
     """Ctrl-C prints and writes the partial report, says what was not run, and ends with 130."""
     path = tmp_path / f"report{suffix}"
     with MockServer() as server:
         server.play(answering(1, repeat(NEVER)))
         url = ["--url", server.root_url, "--check", "models", "--check", GROUP]
         with subprocess.Popen(
-            [*command, "verify", *url, "--report", str(path)],
+            [*command, "verify", *url, "--report", str(path), "--jobs", str(jobs)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

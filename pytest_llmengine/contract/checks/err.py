@@ -87,9 +87,10 @@ def status(target: Target) -> None:
     A program that catches the SDK's BadRequestError does not catch a 422.
     """
     control(target)
-    for params in ({"messages": ...}, {"temperature": "hot"}):
+    wrong: tuple[dict[str, Any], ...] = ({"messages": ...}, {"temperature": "hot"})
+    for params in wrong:
         what = f"a request with {', '.join(params)} not valid"
-        reply = target.chat(**{"max_tokens": 1, **params})
+        reply = target.chat(**{"max_tokens": 1} | params)
         expect_effect(not reply.ok, f"{what} was answered with 200: {quote(reply.text)}")
         expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
 
