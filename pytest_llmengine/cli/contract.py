@@ -121,6 +121,7 @@ def _row(check: Check) -> dict[str, Any]:
         "breaks": check.breaks,
         "since": check.since.isoformat(),
         "source": check.source,
+        "links": [citation.link for citation in check.citations],
         "needs": sorted(check.needs),
         "timing": check.timing,
         "package": str(check.package) if check.package else None,

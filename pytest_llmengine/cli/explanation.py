@@ -45,7 +45,7 @@ def _facts(check: Check) -> list[tuple[str, str]]:
     return [
         ("level", f"{check.level.value}: {_LEVELS[check.level]}"),
         ("tier", check.tier.name.lower()),
-        ("source", check.source),
+        *_sources(check),
         ("since", check.since.isoformat()),
         ("needs", f"{needs}; without it a refusal is a fair answer" if needs else "nothing"),
         *([("drives", f"{check.package}")] if check.package else []),
@@ -53,6 +53,15 @@ def _facts(check: Check) -> list[tuple[str, str]]:
         *(("mutant", name) for name in broken),
         *(("profile", line) for line in _profiles(check) if check.own_file is None),
     ]
+
+
+def _sources(check: Check) -> list[tuple[str, str]]:
+    rows = [
+        row
+        for citation in check.citations
+        for row in (("source", citation.text), ("", f"{citation.link} ({citation.revision})"))
+    ]
+    return rows or [("source", check.source)]
 
 
 def _profiles(check: Check) -> list[str]:

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.driver import Driver
+from pytest_llmengine.contract.sources import citations
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import CodeType
 
     from pytest_llmengine.contract.driver import Package
+    from pytest_llmengine.contract.sources import Citation
 
 
 CheckFunction = Callable[[Any], None]
@@ -113,6 +115,14 @@ class Check:
     def cassette(self) -> str:
         """The name of its recording, with the subfolder."""
         return f"{self.recordings}/{self.id}" if self.recordings else self.id
+
+    @property
+    def citations(self) -> list[Citation]:
+        """The documents that the source names; a user's rule may have a source without any."""
+        try:
+            return citations(self.source)
+        except ValueError:
+            return []
 
     @property
     def own_file(self) -> str | None:

@@ -41,9 +41,11 @@ def test_list_as_json_says_all_about_a_check(llmengine: Callable[..., Any]) -> N
         "level": "required",
         "tier": "smoke",
         "rule": "A chat completion has id, object, created, model and choices.",
-        "breaks": "",
+        "breaks": "Typed SDKs raise a validation error or hand out None where the type says that "
+        "there is a value.",
         "since": "2026-11-21",
         "source": "openai-openapi: CreateChatCompletionResponse.required",
+        "links": ["https://github.com/openai/openai-openapi/blob/f85dbe2/openapi.yaml#L33507"],
         "needs": [],
         "timing": False,
         "package": None,

@@ -15,21 +15,32 @@ if TYPE_CHECKING:
 
 rule = partial(check, group="auth")
 
-SOURCE = "OpenAI: authentication by bearer token, 401 without a good one"
 NO_KEY = {"Authorization": ""}
 BAD_KEY = {"Authorization": "Bearer not-a-key-of-this-server"}
 
 
-@rule("auth.missing", level=EXPECTED, tier=EXTENDED, source=SOURCE)
+@rule(
+    "auth.missing",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI docs: api-reference/authentication; OpenAI docs: guides/error-codes",
+)
 def missing(target: Target) -> None:
-    """A request without a key is answered with 401."""
+    """A request without a key is answered with 401.
+
+    Anyone who reaches the port can use the model, and a client whose key is not sent by mistake
+    never learns it.
+    """
     _need_key(target)
     _expect_401(_chat(target, NO_KEY), "a request without a key")
 
 
-@rule("auth.bad", level=EXPECTED, tier=EXTENDED, source=SOURCE)
+@rule("auth.bad", level=EXPECTED, tier=EXTENDED, source="OpenAI docs: guides/error-codes")
 def bad(target: Target) -> None:
-    """A request with a wrong key is answered with 401."""
+    """A request with a wrong key is answered with 401.
+
+    A wrong or revoked key goes unnoticed, and the server's access control does not exist.
+    """
     _need_key(target)
     _expect_401(_chat(target, BAD_KEY), "a request with a wrong key")
 
@@ -38,10 +49,14 @@ def bad(target: Target) -> None:
     "auth.scheme_case",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9110, 11.1: the authentication scheme is case-insensitive",
+    source="RFC 9110 11.1: the authentication scheme is case-insensitive",
 )
 def scheme_case(target: Target) -> None:
-    """The scheme may be written "bearer"."""
+    """The scheme may be written "bearer".
+
+    A client or proxy that writes the scheme in lower case is locked out with a key that is
+    right.
+    """
     _need_key(target)
     if _chat(target, NO_KEY).ok:
         raise Unmeasured("the server answers without a key, so it may not have read this one")
@@ -50,9 +65,18 @@ def scheme_case(target: Target) -> None:
     full_text(reply.success())
 
 
-@rule("auth.models_protected", level=EXPECTED, tier=EXTENDED, source=SOURCE)
+@rule(
+    "auth.models_protected",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="OpenAI docs: api-reference/authentication",
+)
 def models_protected(target: Target) -> None:
-    """The list of models needs a key too."""
+    """The list of models needs a key too.
+
+    A health check by the list of models says that the key is good, and the first real request
+    fails.
+    """
     _need_key(target)
     target.get("/models").success()
     _expect_401(target.get("/models", headers=NO_KEY), "GET /models without a key")

@@ -40,7 +40,11 @@ EMOJI_PROMPT = "Repeat exactly: " + "\N{GRINNING FACE}" * 3
 
 @rule("chat.basic.required_fields", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def required_fields(target: Target) -> None:
-    """A chat completion has id, object, created, model and choices."""
+    """A chat completion has id, object, created, model and choices.
+
+    Typed SDKs raise a validation error or hand out None where the type says that there is a
+    value.
+    """
     body = target.chat().success()
     lost = missing(body, "id", "object", "created", "model", "choices")
     expect(not lost, f"missing: {', '.join(lost)}")
@@ -48,14 +52,20 @@ def required_fields(target: Target) -> None:
 
 @rule("chat.basic.object_const", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.object")
 def object_const(target: Target) -> None:
-    """The object of a chat completion is "chat.completion"."""
+    """The object of a chat completion is "chat.completion".
+
+    Code that tells answers from chunks and errors by their object takes the wrong branch.
+    """
     name = pick(target.chat(max_tokens=1).success(), str, "object")
     expect(name == "chat.completion", f"object is {name!r}")
 
 
 @rule("chat.basic.id_unique", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.id: unique identifier")
 def id_unique(target: Target) -> None:
-    """Eight chat completions have eight ids."""
+    """Eight chat completions have eight ids.
+
+    Logs, traces and caches that use the id as a key mix up two answers.
+    """
     ids = [pick(target.chat(max_tokens=1).success(), str, "id") for _ in range(8)]
     expect(all(ids), "an id is empty")
     expect(len(set(ids)) == len(ids), f"an id came twice: {', '.join(sorted(ids))}")
@@ -63,14 +73,20 @@ def id_unique(target: Target) -> None:
 
 @rule("chat.basic.created_unix_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.created")
 def created_unix_int(target: Target) -> None:
-    """The created time is a whole number of seconds since 1970."""
+    """The created time is a whole number of seconds since 1970.
+
+    Clients that make a date of it raise an error, or show a date in another century.
+    """
     created = pick(target.chat(max_tokens=1).success(), int, "created")
     expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is not a time in seconds")
 
 
 @rule("chat.basic.model_echo", level=EXPECTED, tier=EXTENDED, source=f"{SPEC}.model")
 def model_echo(target: Target) -> None:
-    """The answer names the model that was asked for, or a dated version of it."""
+    """The answer names the model that was asked for, or a dated version of it.
+
+    Usage and cost are booked on a model that nobody asked for.
+    """
     body = target.chat(max_tokens=1).success()
     choice(body)  # a server that only echoes the request names the model too
     model = pick(body, str, "model")
@@ -80,7 +96,11 @@ def model_echo(target: Target) -> None:
 
 @rule("chat.choice.required", level=REQUIRED, tier=CORE, source=f"{SPEC}.choices[].required")
 def choice_required(target: Target) -> None:
-    """A choice has index, message, finish_reason and logprobs, null where there are none."""
+    """A choice has index, message, finish_reason and logprobs, null where there are none.
+
+    SDK models give None for a key that their type declares as present, and strict parsers
+    reject the answer.
+    """
     lost = missing(choice(target.chat().success()), "index", "message", "finish_reason", "logprobs")
     expect(not lost, f"missing in a choice: {', '.join(lost)}")
 
@@ -92,7 +112,10 @@ def choice_required(target: Target) -> None:
     source="openai-openapi: ChatCompletionResponseMessage.required",
 )
 def message_required(target: Target) -> None:
-    """A message has role, content and refusal, null where there is none."""
+    """A message has role, content and refusal, null where there is none.
+
+    Code that reads message.refusal to tell a refusal from an answer raises a KeyError.
+    """
     lost = missing(message(target.chat().success()), "role", "content", "refusal")
     expect(not lost, f"missing in the message: {', '.join(lost)}")
 
@@ -104,7 +127,10 @@ def message_required(target: Target) -> None:
     source="openai-openapi: ChatCompletionResponseMessage.content",
 )
 def content_nullable(target: Target) -> None:
-    """The answer comes from the assistant, and its content is a string or null."""
+    """The answer comes from the assistant, and its content is a string or null.
+
+    Code that joins or parses the content raises a TypeError.
+    """
     found = message(target.chat().success())
     role = pick(found, str, "role")
     expect(role == "assistant", f"the role is {role!r}")
@@ -117,7 +143,11 @@ def content_nullable(target: Target) -> None:
     "chat.finish_reason.enum", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.choices[].finish_reason"
 )
 def finish_reason_enum(target: Target) -> None:
-    """The finish_reason is one of the five that the schema knows, whatever ended the answer."""
+    """The finish_reason is one of the five that the schema knows, whatever ended the answer.
+
+    A client that handles each known reason treats the answer as an error, or as complete when
+    it is not.
+    """
     for cap in (1, 24):
         reason = choice(target.chat(max_tokens=cap).success()).get("finish_reason")
         expect(reason in FINISH_REASONS, f"finish_reason is {quote(reason)} at {cap} tokens")
@@ -127,10 +157,14 @@ def finish_reason_enum(target: Target) -> None:
     "chat.finish_reason.length",
     level=EXPECTED,
     tier=SMOKE,
-    source="openai-openapi: finish_reason, length: the maximum number of tokens was reached",
+    source="openai-openapi: CreateChatCompletionResponse.choices[].finish_reason: length "
+    "if the maximum number of tokens was reached",
 )
 def finish_reason_length(target: Target) -> None:
-    """An answer that the token cap cut has the finish_reason "length"."""
+    """An answer that the token cap cut has the finish_reason "length".
+
+    A cut answer is taken for a complete one.
+    """
     body = target.chat("Count from one to fifty in words.", max_tokens=3).success()
     reason = choice(body).get("finish_reason")
     expect(reason == "length", f"finish_reason is {quote(reason)} after {full_text(body)!r}")
@@ -140,10 +174,14 @@ def finish_reason_length(target: Target) -> None:
     "chat.finish_reason.stop_seq",
     level=EXPECTED,
     tier=EXTENDED,
-    source="openai-openapi: finish_reason, stop: a provided stop sequence",
+    source="openai-openapi: CreateChatCompletionResponse.choices[].finish_reason: stop for"
+    " a provided stop sequence",
 )
 def finish_reason_stop_seq(target: Target) -> None:
-    """An answer that a stop sequence ended has the finish_reason "stop"."""
+    """An answer that a stop sequence ended has the finish_reason "stop".
+
+    A client cannot tell an answer that reached its end from one that was cut.
+    """
     stopping = find_stop(target)
     reason = choice(stopping.stop(target, stopping.word)).get("finish_reason")
     expect(reason == "stop", f"finish_reason is {quote(reason)} at stop={stopping.word!r}")
@@ -151,7 +189,10 @@ def finish_reason_stop_seq(target: Target) -> None:
 
 @rule("chat.system_fingerprint", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.system_fingerprint")
 def system_fingerprint(target: Target) -> None:
-    """The system_fingerprint, where there is one, is a string."""
+    """The system_fingerprint, where there is one, is a string.
+
+    Typed SDKs reject the answer, and a change of the back-end cannot be noticed.
+    """
     body = target.chat(max_tokens=1).success()
     choice(body)
     if "system_fingerprint" in body:
@@ -162,10 +203,15 @@ def system_fingerprint(target: Target) -> None:
     "chat.unknown_field.tolerated",
     level=QUIRK,
     tier=EXTENDED,
-    source="OpenAI answers 400 in words, most servers let it pass",
+    source="OpenAI docs: guides/error-codes: OpenAI answers 400 in words; RFC 9110 15.6: "
+    "5xx is the server's own fault",
 )
 def unknown_field(target: Target) -> None:
-    """A field that no server knows is passed over, or turned down in words."""
+    """A field that no server knows is passed over, or turned down in words.
+
+    A client that is newer than the server crashes it with a field that the server does not
+    know.
+    """
     control(target)
     reply = target.chat(max_tokens=1, llmengine_unknown_field=1)
     if reply.status == 400:
@@ -178,10 +224,13 @@ def unknown_field(target: Target) -> None:
     "chat.nonstream.utf8.cap",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 8259: JSON is UTF-8; clients take U+FFFD for lost text",
+    source="RFC 8259 8.1: JSON is UTF-8",
 )
 def utf8_cap(target: Target) -> None:
-    """A token cap inside a character leaves no broken character in the text."""
+    """A token cap inside a character leaves no broken character in the text.
+
+    Users see a replacement character, and the lost bytes cannot be had again.
+    """
     texts = [content(target.chat(EMOJI_PROMPT, max_tokens=cap).success()) for cap in (1, 2, 3, 8)]
     for text in texts:
         expect("\ufffd" not in text, f"U+FFFD in {text!r}")

@@ -49,7 +49,10 @@ _TEXT = re.compile(rb'"content":\s*"[^"]')
     needs=NEEDS,
 )
 def content_type(target: Target) -> None:
-    """A streamed answer has the content type text/event-stream."""
+    """A streamed answer has the content type text/event-stream.
+
+    SSE clients and proxies do not recognise the stream, and buffer or reject it.
+    """
     reply = target.chat(stream=True, max_tokens=4)
     chunks_of(reply)
     expect(
@@ -66,7 +69,10 @@ def content_type(target: Target) -> None:
     needs=NEEDS,
 )
 def done_sentinel(target: Target) -> None:
-    """A stream ends with exactly one [DONE], and nothing comes after it."""
+    """A stream ends with exactly one [DONE], and nothing comes after it.
+
+    Clients that wait for [DONE] hang or report a broken stream.
+    """
     reply = target.chat(stream=True, max_tokens=4)
     chunks_of(reply)
     data = [event.data for event in reply.events]
@@ -82,14 +88,20 @@ def done_sentinel(target: Target) -> None:
     needs=NEEDS,
 )
 def object_const(target: Target) -> None:
-    """Every chunk's object is "chat.completion.chunk"."""
+    """Every chunk's object is "chat.completion.chunk".
+
+    Code that tells chunks from whole answers by their object takes the wrong branch.
+    """
     kinds = {chunk.get("object") for chunk in stream_chat(target, max_tokens=4)}
     expect(kinds == {"chat.completion.chunk"}, f"object is {quote(list(kinds))}")
 
 
 @rule("chat.stream.id_constant", level=REQUIRED, tier=CORE, source=f"{SPEC}.id", needs=NEEDS)
 def id_constant(target: Target) -> None:
-    """Every chunk of a stream has the same id."""
+    """Every chunk of a stream has the same id.
+
+    Clients that join chunks by their id split one answer into several.
+    """
     ids = {pick(chunk, str, "id") for chunk in stream_chat(target, max_tokens=8)}
     expect(len(ids) == 1 and "" not in ids, f"ids in one stream: {', '.join(sorted(ids))!r}")
 
@@ -102,7 +114,10 @@ def id_constant(target: Target) -> None:
     needs=NEEDS,
 )
 def created_constant(target: Target) -> None:
-    """Every chunk of a stream has the same created, also when the stream lasts for seconds."""
+    """Every chunk of a stream has the same created, also when the stream lasts for seconds.
+
+    Clients that join chunks by id and time split one answer into several.
+    """
     chunks = stream_chat(target, LONG, max_tokens=200)
     values = sorted({pick(chunk, int, "created") for chunk in chunks})
     expect(len(values) == 1, f"created changes in one stream: {values}")
@@ -116,7 +131,11 @@ def created_constant(target: Target) -> None:
     needs=NEEDS,
 )
 def role_first_only(target: Target) -> None:
-    """The first delta has the role assistant, and no later one has a role."""
+    """The first delta has the role assistant, and no later one has a role.
+
+    Clients that add up deltas, as the openai SDK's accumulator does, get a role such as
+    assistantassistant.
+    """
     roles = [delta.get("role") for delta in deltas(stream_chat(target, max_tokens=8))]
     expect(roles[0] == "assistant", f"the first delta's role is {roles[0]!r}")
     again = [role for role in roles[1:] if role is not None]
@@ -131,7 +150,10 @@ def role_first_only(target: Target) -> None:
     needs=NEEDS,
 )
 def finish_once(target: Target) -> None:
-    """A choice has exactly one finish reason, in its last chunk."""
+    """A choice has exactly one finish reason, in its last chunk.
+
+    A client cannot tell a complete stream from one that broke, or stops reading too early.
+    """
     entries = choices(stream_chat(target, max_tokens=8))
     reasons = [entry.get("finish_reason") for entry in entries]
     given = [reason for reason in reasons if reason is not None]
@@ -143,11 +165,15 @@ def finish_once(target: Target) -> None:
     "chat.stream.finish_empty_delta",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: the chunk with the finish reason has an empty delta",
+    source="openai-openapi: ChatCompletionStreamResponseDelta: OpenAI observed, the chunk "
+    "with the finish reason has an empty delta",
     needs=NEEDS,
 )
 def finish_empty_delta(target: Target) -> None:
-    """The chunk with the finish reason carries nothing else."""
+    """The chunk with the finish reason carries nothing else.
+
+    Clients that stop at the finish reason lose the text in the same chunk.
+    """
     # The token cap must cut the answer: a stop token has no text to send with the finish reason.
     entries = choices(stream_chat(target, COUNT, max_tokens=8))
     last = [entry for entry in entries if entry.get("finish_reason") is not None]
@@ -161,11 +187,14 @@ def finish_empty_delta(target: Target) -> None:
     "chat.stream.concat_equals_nonstream",
     level=QUIRK,
     tier=EXTENDED,
-    source="clients take both for the same answer",
+    source="openai-openapi: CreateChatCompletionStreamResponse: a streamed chunk of the response",
     needs=NEEDS,
 )
 def concat_equals_nonstream(target: Target) -> None:
-    """At temperature 0 the streamed text is the text of the whole answer."""
+    """At temperature 0 the streamed text is the text of the whole answer.
+
+    Text is lost or doubled for users who watch it arrive.
+    """
     whole = content(target.chat(max_tokens=12).success())
     streamed = text(stream_chat(target, max_tokens=12))
     expect(whole, "the whole answer is empty")
@@ -176,12 +205,16 @@ def concat_equals_nonstream(target: Target) -> None:
     "chat.stream.incremental",
     level=QUIRK,
     tier=EXTENDED,
-    source="what a stream is for: text arrives while it is made",
+    source="openai-openapi: CreateChatCompletionRequest.stream: data is streamed as it is "
+    "generated",
     needs=NEEDS,
     timing=True,
 )
 def incremental(target: Target) -> None:
-    """Text arrives in several deliveries, not all at the end."""
+    """Text arrives in several deliveries, not all at the end.
+
+    Users look at nothing until the whole answer is ready.
+    """
     target.need_clock()
     deliveries = [_deliveries(target) for _ in range(3)]
     expect(max(deliveries) > 1, "all text came in one delivery, three times out of three")
@@ -202,7 +235,10 @@ def _deliveries(target: Target) -> int:
     needs=NEEDS | {Capability.N},
 )
 def n_interleaved(target: Target) -> None:
-    """With n=2 the index says which choice a delta belongs to, and each choice ends."""
+    """With n=2 the index says which choice a delta belongs to, and each choice ends.
+
+    The texts of several choices are joined into one.
+    """
     chunks = stream_chat(target, n=2, temperature=0.8, seed=7, max_tokens=6)
     indexes = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
     expect_effect(indexes != {0}, "n=2 was accepted and one choice came")
@@ -221,7 +257,10 @@ def n_interleaved(target: Target) -> None:
     needs=NEEDS | {Capability.LOGPROBS},
 )
 def stream_logprobs(target: Target) -> None:
-    """Logprobs come with the chunks, and their tokens join to the text."""
+    """Logprobs come with the chunks, and their tokens join to the text.
+
+    Confidence scores are missing for streamed answers.
+    """
     chunks = stream_chat(target, logprobs=True, top_logprobs=1, max_tokens=4)
     given = [entry["logprobs"] for entry in choices(chunks) if entry.get("logprobs")]
     expect_effect(given, "logprobs were accepted and no chunk has any")
@@ -233,11 +272,14 @@ def stream_logprobs(target: Target) -> None:
     "chat.stream.x_accel",
     level=QUIRK,
     tier=EXTENDED,
-    source="nginx buffers a stream unless X-Accel-Buffering is no",
+    source="nginx: ngx_http_proxy_module#proxy_buffering: X-Accel-Buffering: no disables it",
     needs=NEEDS,
 )
 def x_accel(target: Target) -> None:
-    """A stream tells proxies not to buffer or cache it."""
+    """A stream tells proxies not to buffer or cache it.
+
+    Behind nginx, users look at nothing until the whole answer is ready.
+    """
     reply = target.chat(stream=True, max_tokens=4)
     chunks_of(reply)
     buffering = str(reply.headers.get("x-accel-buffering", "")).lower()
@@ -252,11 +294,14 @@ def x_accel(target: Target) -> None:
     "chat.stream.error.before_first_byte",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: bad input of a streamed call gets a 4xx in JSON",
+    source="OpenAI docs: guides/error-codes",
     needs=NEEDS,
 )
 def error_before_first_byte(target: Target) -> None:
-    """Bad input of a streamed call is a 400 in JSON, not a 200 with an error in the stream."""
+    """Bad input of a streamed call is a 400 in JSON, not a 200 with an error in the stream.
+
+    SDKs raise no error for the status, and parse the error as a chunk.
+    """
     stream_chat(target, max_tokens=1)
     reply = target.chat(stream=True, temperature="hot")
     expect_effect(
@@ -272,11 +317,14 @@ def error_before_first_byte(target: Target) -> None:
     "chat.stream.truncation_detectable",
     level=QUIRK,
     tier=CORE,
-    source="pydantic-ai#6610: a stream cut short must not look complete",
+    source="pydantic/pydantic-ai#6610",
     needs=NEEDS,
 )
 def truncation_detectable(target: Target) -> None:
-    """A stream that the token cap cuts says so with the finish reason length."""
+    """A stream that the token cap cuts says so with the finish reason length.
+
+    Half an answer is stored as a whole one.
+    """
     chunks = stream_chat(target, COUNT, max_tokens=4)
     reasons = finish_reasons(chunks)
     expect(reasons, f"no finish reason; the text ends with {text(chunks)[-40:]!r}")

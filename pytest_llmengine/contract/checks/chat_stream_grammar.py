@@ -29,7 +29,10 @@ _FIELDS = {"data", "event", "id", "retry"}
     needs=NEEDS,
 )
 def sse_grammar(target: Target) -> None:
-    """Every line of a stream is a field, a comment or blank, and a blank line ends every event."""
+    """Every line of a stream is a field, a comment or blank, and a blank line ends every event.
+
+    Parsers by the standard join, drop or split events.
+    """
     reply = target.chat(stream=True, max_tokens=8)
     chunks_of(reply)
     lines = reply.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -42,11 +45,14 @@ def sse_grammar(target: Target) -> None:
     "chat.stream.utf8.valid_json_each",
     level=QUIRK,
     tier=EXTENDED,
-    source="llama.cpp#28926: a character split over two events",
+    source="ggml-org/llama.cpp#28926",
     needs=NEEDS,
 )
 def valid_json_each(target: Target) -> None:
-    """Every event is valid UTF-8 and JSON by itself, also in the middle of an emoji."""
+    """Every event is valid UTF-8 and JSON by itself, also in the middle of an emoji.
+
+    The client's JSON parser raises an error in the middle of an answer.
+    """
     reply = target.chat(UNICODE, stream=True, max_tokens=24)
     try:
         reply.body.decode()
@@ -62,11 +68,14 @@ def valid_json_each(target: Target) -> None:
     "chat.stream.utf8.no_ufffd",
     level=QUIRK,
     tier=EXTENDED,
-    source="mlx-vlm#1076, llama-cpp-python#372: characters lost between tokens",
+    source="Blaizzy/mlx-vlm#1076; abetlen/llama-cpp-python#372",
     needs=NEEDS,
 )
 def no_ufffd(target: Target) -> None:
-    """No character of a stream is lost to U+FFFD between two tokens."""
+    """No character of a stream is lost to U+FFFD between two tokens.
+
+    Emoji and other characters of several tokens are lost in streams.
+    """
     chunks = chunks_of(target.chat(UNICODE, stream=True, max_tokens=24))
     answer = text(chunks)
     if finish_reasons(chunks) == ["length"]:

@@ -21,7 +21,10 @@ NEEDS = {Capability.STREAMING}
 
 @rule("chat.stream.usage.absent_by_default", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
 def absent_by_default(target: Target) -> None:
-    """A stream carries no usage unless it was asked for."""
+    """A stream carries no usage unless it was asked for.
+
+    Clients that index choices[0] in every chunk raise an IndexError.
+    """
     chunks = stream_chat(target, max_tokens=4)
     given = [chunk["usage"] for chunk in chunks if chunk.get("usage") is not None]
     expect(not given, f"usage without include_usage: {quote(given)}")
@@ -29,7 +32,10 @@ def absent_by_default(target: Target) -> None:
 
 @rule("chat.stream.usage.final_chunk", level=REQUIRED, tier=SMOKE, source=SPEC, needs=NEEDS)
 def final_chunk(target: Target) -> None:
-    """With include_usage the last chunk has the usage of the request and no choices."""
+    """With include_usage the last chunk has the usage of the request and no choices.
+
+    Token counts and costs of streams are missing.
+    """
     last = _with_usage(target)[-1]
     expect(last.get("usage"), f"the last chunk has no usage: {quote(last)}")
     expect(last["choices"] == [], f"the usage chunk has choices: {quote(last['choices'])}")
@@ -43,7 +49,10 @@ def final_chunk(target: Target) -> None:
 
 @rule("chat.stream.usage.null_elsewhere", level=REQUIRED, tier=CORE, source=SPEC, needs=NEEDS)
 def null_elsewhere(target: Target) -> None:
-    """With include_usage every other chunk has a usage of null."""
+    """With include_usage every other chunk has a usage of null.
+
+    Clients that add up the usage of every chunk count it several times.
+    """
     others = [chunk for chunk in _with_usage(target) if chunk["choices"]]
     absent = [chunk for chunk in others if "usage" not in chunk]
     expect(not absent, f"{len(absent)} of {len(others)} chunks have no usage key")
@@ -55,11 +64,14 @@ def null_elsewhere(target: Target) -> None:
     "chat.stream.usage.equals_nonstream",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: a prompt counts the same, streamed or not",
+    source="openai-openapi: CompletionUsage.prompt_tokens: number of tokens in the prompt",
     needs=NEEDS,
 )
 def equals_nonstream(target: Target) -> None:
-    """The same prompt counts the same tokens, streamed or not."""
+    """The same prompt counts the same tokens, streamed or not.
+
+    The same prompt is billed differently when it is streamed.
+    """
     streamed = pick(_with_usage(target)[-1], int, "usage", "prompt_tokens")
     whole = pick(target.chat(max_tokens=4).success(), int, "usage", "prompt_tokens")
     expect(streamed == whole, f"prompt_tokens is {streamed} in the stream and {whole} in the whole")

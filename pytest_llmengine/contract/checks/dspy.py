@@ -28,9 +28,12 @@ WORDS = ("ash", "oak", "elm")
 CAP = 8
 
 
-@rule("dspy.predict", tier=CORE, source="dspy.Predict over ChatAdapter, with demos as its turns")
+@rule("dspy.predict", tier=CORE, source="dspy 3.4.1: dspy/adapters/chat_adapter.py")
 def predict(driver: DSPyDriver) -> None:
-    """A Predict with demos, as optimizers make them, reads its field from the answer."""
+    """A Predict with demos, as optimizers make them, reads its field from the answer.
+
+    A DSPy program reads other fields than the model wrote.
+    """
     with driver.programs() as programs:
         result = programs.run(
             partial(_predict_with_demos(programs), question=repeat_question(answer="ash"))
@@ -38,9 +41,12 @@ def predict(driver: DSPyDriver) -> None:
     _expect_text(result.answer)
 
 
-@rule("dspy.chain_of_thought", tier=EXTENDED, source="dspy.ChainOfThought over ChatAdapter")
+@rule("dspy.chain_of_thought", tier=EXTENDED, source="dspy 3.4.1: dspy/predict/chain_of_thought.py")
 def chain_of_thought(driver: DSPyDriver) -> None:
-    """A ChainOfThought reads its reasoning and its answer from one text."""
+    """A ChainOfThought reads its reasoning and its answer from one text.
+
+    A DSPy program loses the reasoning or takes it for the answer.
+    """
     demos, fields = [_reasoning_fields(word) for word in DEMO_ANSWERS], _reasoning_fields("ash")
     with driver.programs() as programs:
         thinker = programs.dspy.ChainOfThought(QA)
@@ -54,9 +60,16 @@ def _reasoning_fields(word: str) -> dict[str, str]:
     return {"reasoning": f"The {word} is a tree.", "answer": word}
 
 
-@rule("dspy.n", tier=EXTENDED, source="dspy.LM: n goes to the server, from 3.4 on as n requests")
+@rule(
+    "dspy.n",
+    tier=EXTENDED,
+    source="dspy 3.4.1: dspy/clients/lm.py: n goes to the server, from 3.4 on as n requests",
+)
 def n(driver: DSPyDriver) -> None:
-    """A language model that is asked for two completions gives two."""
+    """A language model that is asked for two completions gives two.
+
+    A DSPy program that asks for several completions gets one.
+    """
     with driver.programs() as programs:
         # With greedy sampling vLLM refuses two choices.
         completions = programs.run(
@@ -67,9 +80,12 @@ def n(driver: DSPyDriver) -> None:
     )
 
 
-@rule("dspy.usage", tier=EXTENDED, source="dspy: Prediction.get_lm_usage, from the server's usage")
+@rule("dspy.usage", tier=EXTENDED, source="dspy 3.4.1: dspy/utils/usage_tracker.py")
 def usage(driver: DSPyDriver) -> None:
-    """The tokens of a program are those that the server counted: some, and a right sum."""
+    """The tokens of a program are those that the server counted: some, and a right sum.
+
+    DSPy's track_usage reports nothing, or the usage of another call.
+    """
     with driver.programs() as programs:
         result = programs.run(
             partial(_predict_with_demos(programs), question=repeat_question(answer="ash"))
@@ -80,9 +96,16 @@ def usage(driver: DSPyDriver) -> None:
     expect(counted.get("total_tokens") == prompt + completion, f"a wrong sum: {quote(counted)}")
 
 
-@rule("dspy.max_tokens", tier=EXTENDED, source="dspy: max_completion_tokens from 3.4 on")
+@rule(
+    "dspy.max_tokens",
+    tier=EXTENDED,
+    source="dspy 3.4.1: dspy/clients/lm.py: max_completion_tokens from 3.4 on",
+)
 def max_tokens(driver: DSPyDriver) -> None:
-    """The max_tokens of a language model caps its answers, by whichever name DSPy sends it."""
+    """The max_tokens of a language model caps its answers, by whichever name DSPy sends it.
+
+    DSPy's limit has no effect.
+    """
     with driver.programs() as programs:
         programs.run(lambda: programs.lm("Count from 1 to 200.", max_tokens=CAP))
         (answer,) = programs.answers
@@ -94,9 +117,12 @@ def max_tokens(driver: DSPyDriver) -> None:
         raise Unmeasured(f"the answer ended before the cap: {quote(answer.texts[0])}")
 
 
-@rule("dspy.async", tier=EXTENDED, source="dspy: acall under asyncio.gather")
+@rule("dspy.async", tier=EXTENDED, source="dspy 3.4.1: dspy/clients/lm.py: acall")
 def concurrently(driver: DSPyDriver) -> None:
-    """Three programs awaited at once each get the answer to their own question."""
+    """Three programs awaited at once each get the answer to their own question.
+
+    Two asynchronous DSPy calls get each other's answers.
+    """
     with driver.programs() as programs:
         answers = programs.run(lambda: asyncio.run(_gather(programs)))
     for word, answer in zip(WORDS, answers, strict=True):
@@ -114,10 +140,14 @@ async def _gather(programs: Programs) -> list[Any]:
 @rule(
     "dspy.context_window",
     tier=EXTENDED,
-    source="dspy: ReAct shortens what it sends when it sees ContextWindowExceededError",
+    source="dspy 3.4.1: dspy/predict/react.py: shortens what it sends after "
+    "ContextWindowExceededError",
 )
 def context_window(driver: DSPyDriver) -> None:
-    """A prompt that is longer than the context reaches a program as ContextWindowExceededError."""
+    """A prompt that is longer than the context reaches a program as ContextWindowExceededError.
+
+    DSPy's agents cannot shorten a trajectory that has become too long, and fail.
+    """
     with driver.programs() as programs:
         for words in (20_000, 200_000):
             try:

@@ -28,12 +28,15 @@ DEMO_ANSWERS = (
     "dspy.stream.listener",
     level=QUIRK,
     tier=EXTENDED,
-    source="dspy.streamify with a StreamListener, which reads a field from the deltas",
+    source="dspy 3.4.1: dspy/streaming/streaming_listener.py",
     needs={Capability.STREAMING},
     driver=DSPyDriver,
 )
 def listener(driver: DSPyDriver) -> None:
-    """A listener on a field gets it in pieces, which join to what the program says at its end."""
+    """A listener on a field gets it in pieces, which join to what the program says at its end.
+
+    A streamed DSPy field stays empty.
+    """
     with driver.programs() as programs:
         parts = programs.run(lambda: asyncio.run(_streamed(programs)))
     if not parts or not isinstance(parts[-1], programs.dspy.Prediction):

@@ -32,11 +32,14 @@ def get_weather(city: str) -> str:
 @rule(
     "dspy.tools.native",
     tier=CORE,
-    source="dspy.ToolCalls: tools in the request, tool_calls in the answer",
+    source="dspy 3.4.1: dspy/adapters/types/tool.py",
     needs={Capability.TOOLS},
 )
 def native(driver: DSPyDriver) -> None:
-    """A program with a ToolCalls field gets the call that the model made, with its arguments."""
+    """A program with a ToolCalls field gets the call that the model made, with its arguments.
+
+    DSPy programs with native tools get no call.
+    """
     with driver.programs("tools") as programs:
         program = programs.dspy.Predict(_calling(programs.dspy))
         tools = [programs.dspy.Tool(get_weather)]
@@ -78,9 +81,12 @@ def _expect_call(answer: DSPyAnswer) -> None:
     raise Unmeasured(f"no tool call to look at; the model said {quote(text)}")
 
 
-@rule("dspy.tools.react", tier=EXTENDED, source="dspy.ReAct: tools are called by text")
+@rule("dspy.tools.react", tier=EXTENDED, source="dspy 3.4.1: dspy/predict/react.py")
 def react(driver: DSPyDriver) -> None:
-    """A ReAct agent gets through a turn that calls a tool and one that reads what it said."""
+    """A ReAct agent gets through a turn that calls a tool and one that reads what it said.
+
+    DSPy agents cannot call tools.
+    """
     with driver.programs() as programs:
         agent = programs.dspy.ReAct("question -> answer", tools=[get_weather], max_iters=1)
         with_demos(agent.react, *map(_step, _DEMO_CITIES), trajectory="")

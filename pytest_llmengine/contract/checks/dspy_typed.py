@@ -41,10 +41,13 @@ class Vermilion(Colour):
     "dspy.typed.chat",
     level=QUIRK,
     tier=EXTENDED,
-    source="dspy.ChatAdapter: a pydantic field is JSON within the text",
+    source="dspy 3.4.1: dspy/adapters/chat_adapter.py",
 )
 def chat(driver: DSPyDriver) -> None:
-    """A pydantic field of a program over the ChatAdapter is read from the text."""
+    """A pydantic field of a program over the ChatAdapter is read from the text.
+
+    A DSPy field of a pydantic type cannot be parsed.
+    """
     demos = [{"colour": Colour(name=name, warm=False)} for name in ("blue", "green", "white")]
     question = repeat_question(colour=Colour(name="red", warm=True))
     with driver.programs() as programs:
@@ -57,11 +60,14 @@ def chat(driver: DSPyDriver) -> None:
     "dspy.typed.json_object",
     level=OPTIONAL,
     tier=EXTENDED,
-    source="dspy.JSONAdapter: response_format json_object",
+    source="dspy 3.4.1: dspy/adapters/json_adapter.py",
     needs={Capability.JSON_OBJECT},
 )
 def json_object(driver: DSPyDriver) -> None:
-    """JSON mode gives a program over the JSONAdapter one JSON object."""
+    """JSON mode gives a program over the JSONAdapter one JSON object.
+
+    DSPy's JSONAdapter gets prose and has to ask again.
+    """
     with driver.programs("json_object", json=True) as programs:
         _run_typed(programs, "question -> answer", _expect_object)
 
@@ -70,11 +76,14 @@ def json_object(driver: DSPyDriver) -> None:
     "dspy.typed.json_schema",
     level=OPTIONAL,
     tier=CORE,
-    source="dspy.JSONAdapter: response_format json_schema, for a model declared to support it",
+    source="dspy 3.4.1: dspy/adapters/json_adapter.py",
     needs={Capability.JSON_SCHEMA},
 )
 def json_schema(driver: DSPyDriver) -> None:
-    """A schema gives a program over the JSONAdapter its pydantic field, whatever the model."""
+    """A schema gives a program over the JSONAdapter its pydantic field, whatever the model.
+
+    DSPy's JSONAdapter gets JSON that does not fit the signature.
+    """
     with driver.programs("json_schema", json=True) as programs:
         result = _run_typed(programs, _naming_a_colour(programs, Vermilion), _expect_schema)
         _expect_sent(programs.answers[0])

@@ -39,7 +39,11 @@ NO_PATH = "/no/such/path"
 
 @rule("err.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required; vllm-project/vllm#12886")
 def shape(target: Target) -> None:
-    """An error is an object "error" with message, type, param and code."""
+    """An error is an object "error" with message, type, param and code.
+
+    SDKs show an empty message, and code that reads error.code or error.param raises an error of
+    its own.
+    """
     for what, reply in provoke(target).items():
         error = envelope(reply, what)
         lost = missing(error, "message", "type", "param", "code")
@@ -54,7 +58,10 @@ def shape(target: Target) -> None:
 
 @rule("err.code_string_or_null", level=REQUIRED, tier=CORE, source=f"{SPEC}.code")
 def code_string_or_null(target: Target) -> None:
-    """The code of an error is a string or null."""
+    """The code of an error is a string or null.
+
+    Code that compares the code with a string never matches.
+    """
     for what, reply in provoke(target).items():
         error = envelope(reply, what)
         expect("code" in error, f"{what}: the error has no code")
@@ -66,10 +73,13 @@ def code_string_or_null(target: Target) -> None:
     "err.type_values",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: the type of a client's error is invalid_request_error, also of a 404",
+    source="openai-openapi: Error.type; OpenAI docs: guides/error-codes",
 )
 def type_values(target: Target) -> None:
-    """A client's error has the type "invalid_request_error"."""
+    """A client's error has the type "invalid_request_error".
+
+    Code that decides by the type whether to retry decides wrongly.
+    """
     kind = envelope(provoke(target)[NO_MESSAGES], NO_MESSAGES).get("type")
     expect(kind == "invalid_request_error", f"{NO_MESSAGES}: type is {quote(kind)}")
 
@@ -78,7 +88,8 @@ def type_values(target: Target) -> None:
     "err.status",
     level=EXPECTED,
     tier=CORE,
-    source="OpenAI: answers 400; openai-python: BadRequestError is a 400, a 422 is another class",
+    source="OpenAI docs: guides/error-codes; openai-python 3.3.1: "
+    "src/openai/_exceptions.py: BadRequestError is a 400",
     since="2026-11-27",
 )
 def status(target: Target) -> None:
@@ -96,26 +107,49 @@ def status(target: Target) -> None:
 
 
 @rule(
-    "err.content_type_json", level=QUIRK, tier=EXTENDED, source="clients parse the body by its type"
+    "err.content_type_json",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="RFC 9110 8.3; openai-python 3.3.1: src/openai/_base_client.py: parses the body"
+    " of an error",
 )
 def content_type_json(target: Target) -> None:
-    """Every error is JSON, and says so."""
+    """Every error is JSON, and says so.
+
+    SDKs that parse the body by its content type show no message.
+    """
     for what, reply in provoke(target).items():
         kind = reply.content_type
         expect(kind == "application/json", f"{what}: the content type is {kind!r}")
         reply.object()
 
 
-@rule("err.malformed_json", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
+@rule(
+    "err.malformed_json",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="RFC 9110 15.5.1; OpenAI docs: guides/error-codes",
+)
 def malformed_json(target: Target) -> None:
-    """A body that is not JSON is rejected."""
+    """A body that is not JSON is rejected.
+
+    A request that was cut on its way is answered as if it were whole, or is retried for ever.
+    """
     control(target)
     rejected(target.post(CHAT, raw=b'{"model": '), 'the body {"model": ')
 
 
-@rule("err.nonobject_body", level=EXPECTED, tier=EXTENDED, source="OpenAI: answers 400")
+@rule(
+    "err.nonobject_body",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="RFC 9110 15.5.1; OpenAI docs: guides/error-codes",
+)
 def nonobject_body(target: Target) -> None:
-    """A body that is JSON, but no object, is rejected."""
+    """A body that is JSON, but no object, is rejected.
+
+    A client's bug looks like a broken server and is retried.
+    """
     control(target)
     for raw in (b"[]", b'"hello"', b"null"):
         rejected(target.post(CHAT, raw=raw), f"the body {raw.decode()}")
@@ -125,10 +159,13 @@ def nonobject_body(target: Target) -> None:
     "err.unknown_model",
     level=EXPECTED,
     tier=SMOKE,
-    source="OpenAI: 404 model_not_found; sgl-project/sglang#31404",
+    source="OpenAI docs: guides/error-codes: 404 model_not_found; sgl-project/sglang#31404",
 )
 def unknown_model(target: Target) -> None:
-    """A model that is not served is answered with 404 and the code "model_not_found"."""
+    """A model that is not served is answered with 404 and the code "model_not_found".
+
+    A misspelt model is answered by another one, and the program never learns it.
+    """
     control(target)
     reply = target.chat(model="no-such-model", max_tokens=1)
     expect_effect(not reply.ok, f"no-such-model answered 200: {quote(reply.text)}")
@@ -141,10 +178,14 @@ def unknown_model(target: Target) -> None:
     "err.context_overflow",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: 400 context_length_exceeded; ollama/ollama#4967",
+    source="OpenAI docs: guides/error-codes: 400 context_length_exceeded; ollama/ollama#4967",
 )
 def context_overflow(target: Target) -> None:
-    """A prompt that is longer than the context is rejected, never cut, with a code that says so."""
+    """A prompt that is longer than the context is rejected, never cut, with a code that says so.
+
+    The model answers a prompt of which it saw only a part, or the client cannot tell why it was
+    refused.
+    """
     control(target)
     for words in (20_000, 200_000):
         reply = target.chat("a " * words, max_tokens=1)
@@ -160,10 +201,13 @@ def context_overflow(target: Target) -> None:
     "err.wrong_content_type",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9110, 15.5.16: 415 for a type that is not supported",
+    source="RFC 9110 15.5.16: 415 for a type that is not supported",
 )
 def wrong_content_type(target: Target) -> None:
-    """A body that is not said to be JSON is rejected with 415 or 400."""
+    """A body that is not said to be JSON is rejected with 415 or 400.
+
+    A web page of another site can send requests without the browser's preflight check.
+    """
     control(target)
     reply = target.post(CHAT, _good(target), headers={"Content-Type": "text/plain"})
     expect_effect(not reply.ok, "a body of type text/plain was read as JSON")
@@ -171,16 +215,22 @@ def wrong_content_type(target: Target) -> None:
     expect(reply.error_message, f"text/plain: {reply.status} without a message")
 
 
-@rule("err.not_found_path", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.5: 404")
+@rule("err.not_found_path", level=QUIRK, tier=EXTENDED, source="RFC 9110 15.5.5: 404")
 def not_found_path(target: Target) -> None:
-    """A path that does not exist is answered with 404, in words."""
+    """A path that does not exist is answered with 404, in words.
+
+    A wrong base URL looks like a server that works.
+    """
     control(target)
     _expect_status(target.get(NO_PATH), 404)
 
 
-@rule("err.method", level=QUIRK, tier=EXTENDED, source="RFC 9110, 15.5.6: 405")
+@rule("err.method", level=QUIRK, tier=EXTENDED, source="RFC 9110 15.5.6: 405")
 def method(target: Target) -> None:
-    """A method that the path does not know is answered with 405, in words."""
+    """A method that the path does not know is answered with 405, in words.
+
+    A wrong method looks like a server that works.
+    """
     control(target)
     _expect_status(target.send("DELETE", CHAT), 405)
 
@@ -189,7 +239,7 @@ def method(target: Target) -> None:
     "err.routes_json",
     level=QUIRK,
     tier=EXTENDED,
-    source="OpenAI: errors of routes have the envelope too",
+    source="openai-openapi: ErrorResponse",
     since="2026-11-27",
 )
 def routes_json(target: Target) -> None:

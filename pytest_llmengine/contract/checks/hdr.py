@@ -19,10 +19,13 @@ rule = partial(check, group="hdr")
     "hdr.x_request_id",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: x-request-id on every response; the SDKs show it as _request_id",
+    source="OpenAI docs: api-reference/debugging-requests",
 )
 def x_request_id(target: Target) -> None:
-    """Each answer has an x-request-id of its own, an error too."""
+    """Each answer has an x-request-id of its own, an error too.
+
+    A failed request cannot be found in the server's logs.
+    """
     good, again, error = (
         target.chat(max_tokens=1),
         target.chat(max_tokens=1),

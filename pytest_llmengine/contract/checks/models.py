@@ -27,9 +27,17 @@ rule = partial(check, group="models")
 SPEC = "openai-openapi: ListModelsResponse, Model"
 
 
-@rule("models.list.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
+@rule(
+    "models.list.shape",
+    level=REQUIRED,
+    tier=SMOKE,
+    source="openai-openapi: ListModelsResponse; openai-openapi: Model",
+)
 def list_shape(target: Target) -> None:
-    """The list of models is an object "list", its data models with id, created and owned_by."""
+    """The list of models is an object "list", its data models with id, created and owned_by.
+
+    SDKs cannot list the models, and tools that offer a choice of models show nothing.
+    """
     body = target.get("/models").success()
     name = pick(body, str, "object")
     expect(name == "list", f"object is {name!r}")
@@ -41,7 +49,10 @@ def list_shape(target: Target) -> None:
 
 @rule("models.retrieve", level=REQUIRED, tier=CORE, source="openai-openapi: GET /models/{model}")
 def retrieve(target: Target) -> None:
-    """A listed model can be fetched by its id."""
+    """A listed model can be fetched by its id.
+
+    Clients that check a model before they use it say that it does not exist.
+    """
     name = _listed(target)
     model = _fetch(target, name).success()
     _expect_model(model)
@@ -52,10 +63,13 @@ def retrieve(target: Target) -> None:
     "models.retrieve.unknown",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: an unknown model answers 404",
+    source="openai-openapi: GET /models/{model}; OpenAI docs: guides/error-codes",
 )
 def retrieve_unknown(target: Target) -> None:
-    """A model that is not listed is answered with 404."""
+    """A model that is not listed is answered with 404.
+
+    A misspelt model seems to exist.
+    """
     if (status := _fetch(target, _listed(target)).status) != 200:
         raise Unmeasured(
             f"a listed model is answered with {status}, so an unknown one says nothing"
@@ -66,9 +80,17 @@ def retrieve_unknown(target: Target) -> None:
     expect(reply.error_message, f"a 404 without a message: {quote(reply.text)}")
 
 
-@rule("models.id_usable", level=QUIRK, tier=EXTENDED, source="clients take a model from the list")
+@rule(
+    "models.id_usable",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="openai-openapi: Model.id: can be referenced in the API endpoints",
+)
 def id_usable(target: Target) -> None:
-    """A listed id is a model that answers."""
+    """A listed id is a model that answers.
+
+    A model that a user picks from the list cannot be used.
+    """
     full_text(target.chat(model=_listed(target), max_tokens=4).success())
 
 

@@ -35,11 +35,14 @@ _TAGS = ("<think>", "</think>", "<|channel|>", "<thinking>")
     "reasoning.field_name",
     level=QUIRK,
     tier=EXTENDED,
-    source="strands#2182: engines say reasoning or reasoning_content",
+    source="strands-agents/harness-sdk#2182: engines say reasoning or reasoning_content",
     needs=NEEDS | {Capability.STREAMING},
 )
 def field_name(target: Target) -> None:
-    """Reasoning is a string in reasoning or reasoning_content, by one name, streamed or not."""
+    """Reasoning is a string in reasoning or reasoning_content, by one name, streamed or not.
+
+    Clients look for the reasoning under a name that is not there.
+    """
     whole = _names([message(_reasoned(target))])
     streamed = _names(deltas(stream_chat(target, ASK, **THINKING)))
     expect(whole == streamed, f"reasoning is in {whole} in the whole and {streamed} in the stream")
@@ -49,11 +52,14 @@ def field_name(target: Target) -> None:
     "reasoning.not_in_content",
     level=QUIRK,
     tier=EXTENDED,
-    source="reasoning is no part of the answer",
+    source="vllm 0.20.2: docs/features/reasoning_outputs.md",
     needs=NEEDS,
 )
 def not_in_content(target: Target) -> None:
-    """The content holds none of the tags that a model writes around its reasoning."""
+    """The content holds none of the tags that a model writes around its reasoning.
+
+    Users see the model's thoughts, and parsers of the answer fail on them.
+    """
     answer = content(target.chat(ASK, **THINKING).success_or_refused())
     found = [tag for tag in _TAGS if tag in answer]
     expect(not found, f"{found} in the content: {quote(answer)}")
@@ -64,11 +70,15 @@ def not_in_content(target: Target) -> None:
     "reasoning.not_only",
     level=QUIRK,
     tier=EXTENDED,
-    source="MiniMax provider verifier: never reasoning without an answer",
+    source="MiniMax-AI/MiniMax-Provider-Verifier main: README.md: never reasoning without "
+    "an answer",
     needs=NEEDS,
 )
 def not_only(target: Target) -> None:
-    """An answer that ends with stop holds more than reasoning."""
+    """An answer that ends with stop holds more than reasoning.
+
+    The application shows an empty answer.
+    """
     body = _reasoned(target)
     if choice(body).get("finish_reason") != "stop":
         raise Unmeasured(f"the finish reason is {choice(body).get('finish_reason')!r}, not stop")
@@ -83,7 +93,10 @@ def not_only(target: Target) -> None:
     needs=NEEDS,
 )
 def tokens_counted(target: Target) -> None:
-    """The tokens of the reasoning are counted, as a part of the completion's."""
+    """The tokens of the reasoning are counted, as a part of the completion's.
+
+    The cost of thinking cannot be told from the cost of the answer.
+    """
     body = _reasoned(target)
     count = pick(body, int, "usage", "completion_tokens_details", "reasoning_tokens")
     total = pick(body, int, "usage", "completion_tokens")

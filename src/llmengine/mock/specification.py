@@ -197,6 +197,21 @@ def _references(value: object) -> Iterator[str]:
 # ---- the file
 
 
+def link(name: str) -> str:
+    """The address of a schema or a path, such as ``/embeddings``, in OpenAI's file.
+
+    Raises KeyError for a name that is neither.
+    """
+    return f"{URL}#L{_lines()[name]}"
+
+
+@cache
+def _lines() -> Mapping[str, int]:
+    file = resources.files("llmengine.mock") / "openai_openapi" / f"{REVISION[:7]}-lines.json"
+    lines: dict[str, int] = json.loads(file.read_text("utf-8"))
+    return lines
+
+
 @cache
 def _document() -> Schema:
     file = resources.files("llmengine.mock") / "openai_openapi" / f"{REVISION[:7]}.json"
