@@ -39,19 +39,18 @@ if TYPE_CHECKING:
 
 
 def run_all(
-    checks: Sequence[Check], run: Run, console: Console, *, title: str, jobs: int = 1
+    checks: Sequence[Check], run: Run, console: Console, *, jobs: int = 1
 ) -> Iterator[CheckRecord]:
     """Run the checks and yield their records in order, each as soon as it exists.
 
-    Up to `jobs` checks run at the same time. Shows a bar on a terminal, else `title` and one line
-    per group. After an interrupt, the caller has the records that were yielded before.
+    Up to `jobs` checks run at the same time. Shows a bar on a terminal, else one line per group.
+    After an interrupt, the caller has the records that were yielded before.
     """
     records = in_order([partial(run, check) for check in checks], jobs)
     if jobs == 1:
         records = map(run, checks)
     if console.is_terminal:
         return _with_bar(checks, records, console)
-    console.print(title, soft_wrap=True)
     return _with_lines(checks, records, console)
 
 

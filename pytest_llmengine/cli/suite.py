@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.cli.options import stderr
 from pytest_llmengine.cli.progress import fetch_missing, run_all, start_progress
+from pytest_llmengine.contract.costs import cost_of
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import read_profile
 from pytest_llmengine.contract.runner import not_run
@@ -64,6 +65,10 @@ def run_suite(
         if session.advice and given is None:
             console.print(session.advice, soft_wrap=True)
         header = header_of(session, settings.tier)
+        if not console.is_terminal:
+            console.print(header.describe, soft_wrap=True)
+        if session.mode is not Mode.REPLAY:
+            console.print(f"the checks need about {cost_of(checks)}", soft_wrap=True)
         profile = given or session.profile
         verdicts = _Verdicts(session, profile, beside_others=jobs > 1)
         beside = [check for check in checks if jobs > 1 and not check.alone]
@@ -72,8 +77,7 @@ def run_suite(
         try:
             for some, workers in ((beside, jobs), (alone, 1)):
                 if some:
-                    title = header.describe
-                    deque(run_all(some, verdicts.add, console, title=title, jobs=workers), maxlen=0)
+                    deque(run_all(some, verdicts.add, console, jobs=workers), maxlen=0)
         except KeyboardInterrupt:
             interrupted = True
         report = ContractReport(header, tuple(map(verdicts.record, checks)))

@@ -23,7 +23,7 @@ def shown(*, terminal: bool) -> tuple[str, list[CheckRecord]]:
     """The printed text, and the records."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=80, legacy_windows=False)
-    records = list(run_all(select(ids=["chat.basic"]), record, console, title="live at home"))
+    records = list(run_all(select(ids=["chat.basic"]), record, console))
     return stream.getvalue(), records
 
 
@@ -32,11 +32,10 @@ def test_terminal_gets_a_bar_that_goes_away() -> None:
     text, records = shown(terminal=True)
     assert f"{len(records)}/{len(records)}" in text
     assert records[-1].id in text
-    assert "live at home" not in text
     assert text.endswith("\x1b[2K")
 
 
 def test_pipe_gets_plain_lines() -> None:
-    """Without a terminal there is a title and one line per group, without control codes."""
+    """Without a terminal there is one line per group, without control codes."""
     text, records = shown(terminal=False)
-    assert text == f"live at home\nchat.basic: {len(records)} pass\n"
+    assert text == f"chat.basic: {len(records)} pass\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,8 +72,9 @@ def test_progress_is_one_line_per_group_on_standard_error(llmengine: Callable[..
     """If standard error is not a terminal, there is a line for every finished group."""
     with MockServer() as server:
         ran = llmengine("verify", "--url", server.root_url, "--check", "chat.basic")
-    first, *groups = ran.err.splitlines()
+    first, second, *groups = ran.err.splitlines()
     assert first.startswith("live at ")
+    assert second.startswith("the checks need about ")
     assert groups == [f"chat.basic: {len(select(ids=['chat.basic']))} pass"]
 
 
@@ -308,3 +310,11 @@ def test_jobs_do_not_go_with_recordings(llmengine: Callable[..., Any]) -> None:
     ran = llmengine("verify", "--mode", "replay", "--jobs", 2)
     assert ran.status == 2
     assert "--jobs goes with --mode live or docker" in ran.err
+
+
+def test_the_cost_is_printed_before_the_run(llmengine: Callable[..., Any]) -> None:
+    """Standard error says how many requests, bytes and tokens a live run needs."""
+    with MockServer() as server:
+        ran = llmengine("verify", "--url", server.root_url, "--check", RULE)
+    line = r"^the checks need about 1 request, 0\.00 MB, \d+ tokens$"
+    assert re.search(line, ran.err, re.MULTILINE)
