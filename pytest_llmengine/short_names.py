@@ -9,6 +9,7 @@ MARKER_OF_BACKEND = {
     "vllm_api": "vllm",
     "openai": "openai",
     "openai_compatible": "openai_compatible",
+    "anthropic_compatible": "anthropic_compatible",
     "vllm_local": "vllm_local",
 }
 BACKEND_OF_MARKER = {marker: backend for backend, marker in MARKER_OF_BACKEND.items()}

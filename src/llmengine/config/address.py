@@ -285,6 +285,21 @@ class Address:
         return with_query(url, self.query)
 
     @property
+    def host(self) -> str | None:
+        """The name of the server's host; None if there is no address."""
+        return urlsplit(self.endpoint).hostname if self._location.endpoint else None
+
+    def add_headers(self, headers: Mapping[str, str], *, bearer: bool = True) -> None:
+        """Add headers to every request, except those that are configured.
+
+        Without `bearer`, the key is not sent as a bearer token.
+        """
+        taken = {name.lower() for name in self.own_headers}
+        added = {name: value for name, value in headers.items() if name.lower() not in taken}
+        kept = {name: v for name, v in self.headers.items() if bearer or name != "Authorization"}
+        self.headers = {**kept, **added, **self.own_headers}
+
+    @property
     def key_advice(self) -> str:
         """What the user can do if the server refuses the key."""
         if self.key:

@@ -12,6 +12,7 @@ GROUP = "llmengine.engines"
 
 # {backend: module and class}. Other packages add backends through the entry-point group above.
 _BUILT_IN = {
+    "anthropic_compatible": "llmengine.backends.anthropic_compatible:AnthropicCompatible",
     "embedded": "llmengine.backends.embedded:Embedded",
     "mock": "llmengine.backends.mock:Mock",
     "ollama_api": "llmengine.backends.ollama_api:OllamaAPI",

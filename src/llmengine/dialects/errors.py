@@ -44,6 +44,18 @@ _BY_STATUS: dict[int, type[CallError]] = {
     408: APITimeoutError,
     429: RateLimitError,
 }
+# The statuses for which Anthropic's types of errors stand, in a stream or in a successful answer.
+_BY_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
 _UNAUTHORIZED, _TOO_MANY = 401, 429
 _NOT_THERE = frozenset({404, 405})
 # Messages of web frameworks (Go, Starlette, or none at all), not of model servers.
@@ -135,6 +147,8 @@ def _reported(holder: Mapping[str, object], body: str | None, where: str) -> Cal
     envelope = envelope_of(holder)
     code = envelope.code or as_text(holder.get("status_code")) or ""
     status = int(code) if _STATUS.fullmatch(code) else _status_of(code)
+    if holder.get("type") == "error" and not code:
+        status = _BY_TYPE.get(envelope.type or "", status)
     return _error(status, envelope, body, None, where)
 
 

@@ -184,7 +184,11 @@ def label(data: Mapping[str, object], key: str, warnings: dict[str, str]) -> str
 
 @dataclass(frozen=True, slots=True)
 class UsageFields:
-    """The names of a format's usage counts; ``where`` is the object that holds them."""
+    """The names of a format's usage counts; ``where`` is the object that holds them.
+
+    ``cached`` are counts of prompt tokens that ``prompt`` leaves out; the last one is of tokens
+    that were read from a cache.
+    """
 
     where: str
     prompt: str
@@ -192,6 +196,7 @@ class UsageFields:
     total: str | None = None
     prompt_details: str = ""
     completion_details: str = ""
+    cached: tuple[str, ...] = ()
 
 
 CHAT_USAGE = UsageFields(
@@ -211,6 +216,13 @@ RESPONSES_USAGE = UsageFields(
     "output_tokens_details",
 )
 OLLAMA_USAGE = UsageFields("", "prompt_eval_count", "eval_count")
+MESSAGES_USAGE = UsageFields(
+    "usage.",
+    "input_tokens",
+    "output_tokens",
+    completion_details="output_tokens_details",
+    cached=("cache_creation_input_tokens", "cache_read_input_tokens"),
+)
 
 
 def read_usage(value: object, names: UsageFields, warnings: dict[str, str]) -> Usage | None:
@@ -238,8 +250,12 @@ def _usage(value: object, names: UsageFields) -> Usage | None:
     if names.total is None:
         if prompt is None and completion is None:
             return None
+        cached = [count(value, name, where) for name in names.cached]
+        if prompt is not None:
+            prompt += sum([tokens or 0 for tokens in cached])
         total = None if prompt is None or completion is None else prompt + completion
-        return Usage(prompt, completion, total)
+        reasoning = _detail(value, names.completion_details, "thinking_tokens", where)
+        return Usage(prompt, completion, total, cached[-1] if cached else None, reasoning)
     return Usage(
         prompt,
         completion,

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llmengine.mock import embeddings, ollama, responses, rules, vllm
+from llmengine.mock import embeddings, messages, ollama, responses, rules, vllm
 from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.chat import chat_completion
 from llmengine.mock.completions import text_completion
@@ -85,6 +85,8 @@ OPERATIONS = (
     Operation("POST", "/v1/responses", responses.create_response),
     Operation("GET", "/v1/responses/{response_id}", responses.retrieve_response),
     Operation("DELETE", "/v1/responses/{response_id}", responses.delete_response),
+    Operation("POST", "/v1/messages", messages.create_message),
+    Operation("POST", "/v1/messages/count_tokens", messages.count_tokens),
     Operation("GET", "/v1/models", embeddings.list_models),
     Operation("GET", "/v1/models/{name:path}", embeddings.retrieve_model),
     Operation("GET", "/health", _health),
@@ -199,6 +201,8 @@ def _run_operation(
         operation, params = NO_PATH, {}
     if operation not in {NO_PATH, NO_METHOD}:
         _authorize(call, service)
+    if operation.path.startswith("/v1/messages"):
+        messages.check_version(call, service)
     if operation.method != "POST":
         return operation.run({}, service, **params)
     body = _json_object(call, service, any_type=operation.path.startswith("/api/"))
@@ -220,7 +224,10 @@ def _authorize(call: ReceivedRequest, service: Service) -> None:
     without = service.behaviour.without_rules
     if service.key is None or _needs_no_key(call, service):
         return
-    scheme, _, given = call.headers.get("authorization", "").partition(" ")
+    header = call.headers.get("authorization", "")
+    if not header and call.path.startswith("/v1/messages"):
+        header = f"Bearer {call.headers.get('x-api-key', '')}"
+    scheme, _, given = header.partition(" ")
     given = given.strip()
     if scheme.lower() != "bearer" or not given:
         if "auth.missing" not in without:

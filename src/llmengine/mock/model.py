@@ -111,13 +111,17 @@ class GeneratedToolCall:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """One answer as tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``."""
+    """One answer as tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``.
+
+    ``stopped_by`` is the stop sequence that ended the answer, if one did.
+    """
 
     tokens: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
     calls: tuple[GeneratedToolCall, ...] = ()
     refusal: str | None = None
     finish: str = "stop"
+    stopped_by: str | None = None
 
     @property
     def text(self) -> str:
@@ -224,11 +228,12 @@ def _limited(answer: GeneratedAnswer, request: GenerationRequest) -> GeneratedAn
     """The answer up to the token limit and the first stop sequence."""
     if request.max_tokens is not None:
         answer = _up_to(request.max_tokens, answer)
-    stops = [found for s in request.stop if s and (found := answer.text.find(s)) >= 0]
+    stops = [(found, s) for s in request.stop if s and (found := answer.text.find(s)) >= 0]
     if not stops:
         return answer
-    tokens = tuple(tokenize(answer.text[: min(stops)]))
-    return replace(answer, tokens=tokens, calls=(), finish="stop")
+    end, sequence = min(stops)
+    tokens = tuple(tokenize(answer.text[:end]))
+    return replace(answer, tokens=tokens, calls=(), finish="stop", stopped_by=sequence)
 
 
 def _up_to(limit: int, answer: GeneratedAnswer) -> GeneratedAnswer:

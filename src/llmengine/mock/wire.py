@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llmengine.mock.behaviour import Fault, RawReply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmengine.mock.behaviour import JSON, Behaviour, ReceivedRequest
 
@@ -45,6 +45,30 @@ def openai_envelope(error: ApiError) -> JSON:
 def ollama_envelope(error: ApiError) -> JSON:
     """Ollama's error object: one string."""
     return {"error": error.message}
+
+
+# Anthropic's type of error for each status, and the types for other 4xx and 5xx.
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_envelope(error: ApiError) -> JSON:
+    """Anthropic's error object, whose type depends on the status alone."""
+    other = "invalid_request_error" if error.status < 500 else "api_error"
+    kind = _ANTHROPIC_TYPES.get(error.status, other)
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": error.message},
+        "request_id": new_id("req_"),
+    }
 
 
 # Type, code and message of OpenAI's own error for each status.
@@ -152,11 +176,16 @@ def _event_bytes(event: JSON, framing: Framing) -> bytes:
 
 def error_reply(error: ApiError, behaviour: Behaviour, call: ReceivedRequest) -> RawReply:
     """An error as bytes, in the form of the API to which the path belongs."""
-    envelope = ollama_envelope if call.path.startswith("/api/") else openai_envelope
-    body = behaviour.error(envelope(error), call)
+    body = behaviour.error(_envelope_of(call.path)(error), call)
     reply = _reply(error.status, "application/json", [encode(body)])
     reply.headers.update(error.headers)
     return reply
+
+
+def _envelope_of(path: str) -> Callable[[ApiError], JSON]:
+    if path.startswith("/api/"):
+        return ollama_envelope
+    return anthropic_envelope if path.startswith("/v1/messages") else openai_envelope
 
 
 def _reply(status: int, content_type: str, chunks: list[bytes]) -> RawReply:

@@ -166,15 +166,20 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The ids of a prompt's tokens; ``max_model_len`` is the model's context in tokens."""
+    """The ids of a prompt's tokens; ``max_model_len`` is the model's context in tokens.
+
+    ``counted`` is their number if the server counts tokens without giving their ids;
+    ``token_ids`` is empty then.
+    """
 
     token_ids: tuple[int, ...]
     max_model_len: int | None = None
+    counted: int | None = None
 
     @property
     def count(self) -> int:
         """The number of tokens."""
-        return len(self.token_ids)
+        return len(self.token_ids) if self.counted is None else self.counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,4 +110,5 @@ class Capability(StrEnum):
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
+    MESSAGES = "messages"
     AUTH = "auth"

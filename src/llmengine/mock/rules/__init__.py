@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.rules.base import ModelLimits, Problem, Rule
 from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES, STRUCTURED_RULES, TOOL_RULES
+from llmengine.mock.rules.messages import COUNT_RULES, MESSAGE_RULES
 from llmengine.mock.rules.openai import COMPLETION_RULES, EMBEDDING_RULES, RESPONSE_RULES
 from llmengine.mock.rules.servers import (
     BATCH_RULES,
@@ -41,6 +42,8 @@ BY_ROUTE: dict[str, tuple[Rule, ...]] = {
     "/v1/completions": COMPLETION_RULES,
     "/v1/embeddings": EMBEDDING_RULES,
     "/v1/responses": RESPONSE_RULES,
+    "/v1/messages": MESSAGE_RULES,
+    "/v1/messages/count_tokens": COUNT_RULES,
     "/tokenize": TOKENIZE_RULES,
     "/detokenize": DETOKENIZE_RULES,
     "/api/chat": OLLAMA_CHAT,
@@ -59,6 +62,7 @@ OTHER_RULES = (
     "err.wrong_content_type",
     "err.malformed_json",
     "err.nonobject_body",
+    "messages.version",
     "models.retrieve.unknown",
     "resp.get.unknown",
     "resp.previous_response_id.unknown",
