@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .wires import CHAT, OLLAMA, RESPONSES, Wire
+from .wires import CHAT, MESSAGES, OLLAMA, RESPONSES, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class Backend:
         Ollama's by its OpenAI-compatible route.
         """
         if style == "batch":
-            wire = CHAT if self.wire is OLLAMA else self.wire
+            wire = CHAT if self.wire in (MESSAGES, OLLAMA) else self.wire
             return {"batch", "whole", "aiohttp", wire.name, self.name}
         kind = "stream" if style == "stream" else "whole"
         return {"prompts", kind, self.client, self.wire.name, self.name}
@@ -46,6 +46,7 @@ BACKENDS = {
     backend.name: backend
     for backend in (
         Backend("openai_compatible", {"backend": "openai_compatible"}),
+        Backend("anthropic_compatible", {"backend": "anthropic_compatible"}, wire=MESSAGES),
         Backend("vllm_api", {"backend": "vllm_api"}),
         Backend("ollama_api", {"backend": "ollama_api"}, wire=OLLAMA, path=""),
         Backend("ollama_api/v1", {"backend": "ollama_api"}),

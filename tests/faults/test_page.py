@@ -30,5 +30,5 @@ def test_no_cell_is_empty() -> None:
     rows = [row.split(" | ") for row in _tool().tables().splitlines() if row.startswith("| ")]
 
     assert all(cell.strip(" |") for row in rows for cell in row)
-    assert {len(row) for row in rows} == {7}
+    assert {len(row) for row in rows} == {8}
     assert len(rows) > 85

@@ -1,4 +1,4 @@
-"""The three wire formats of the backends, from the server's side, with true answers."""
+"""The four wire formats of the backends, from the server's side, with true answers."""
 
 from __future__ import annotations
 
@@ -181,6 +181,32 @@ def _ollama_lines(text: str) -> list[dict[str, Any]]:
     return [_ollama(first, done=False), _ollama(second, done=False), _ollama("")]
 
 
+def _message(text: str, *, stop: str | None = "end_turn") -> dict[str, Any]:
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": text}] if text else [],
+        "stop_reason": stop,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+
+
+def _message_events(text: str) -> list[dict[str, Any]]:
+    place = {"type": "content_block_delta", "index": 0}
+    begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    return [
+        {"type": "message_start", "message": _message("", stop=None)},
+        begun,
+        *({**place, "delta": {"type": "text_delta", "text": half}} for half in _halves(text)),
+        {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    ]
+
+
 CHAT = Wire(
     "chat",
     SSE,
@@ -218,6 +244,24 @@ RESPONSES = Wire(
         "usage": (("usage",), ("response", "usage")),
     },
 )
+MESSAGES = Wire(
+    "messages",
+    SSE,
+    _message,
+    _message_events,
+    {
+        "message": (("content", 0), ("delta",)),
+        "choices": (("content",), ("delta",)),
+        "finish_reason": (("stop_reason",), ("delta", "stop_reason")),
+        "first choice": (("content", 0), ("delta",)),
+        "id": (("id",), ("message", "id")),
+        "index": (("content", 0, "index"), ("index",)),
+        "model": (("model",), ("message", "model")),
+        "content": (("content", 0, "text"), ("delta", "text")),
+        "total_tokens": (("usage", "output_tokens"), ("usage", "output_tokens")),
+        "usage": (("usage",), ("usage",)),
+    },
+)
 OLLAMA = Wire(
     "ollama",
     NDJSON,
@@ -240,5 +284,10 @@ OLLAMA = Wire(
 
 def wire_of(path: str) -> Wire | None:
     """The format of a route, or None if it is not a route of chats."""
-    ends = {"/api/chat": OLLAMA, "/responses": RESPONSES, "/chat/completions": CHAT}
+    ends = {
+        "/api/chat": OLLAMA,
+        "/responses": RESPONSES,
+        "/chat/completions": CHAT,
+        "/messages": MESSAGES,
+    }
     return next((wire for end, wire in ends.items() if path.endswith(end)), None)

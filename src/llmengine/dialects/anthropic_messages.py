@@ -7,7 +7,7 @@ streamed answer, and last the dialect, which builds the request bodies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic_core import from_json, to_json
@@ -24,7 +24,7 @@ from llmengine.dialects.common import (
     unfinished,
     with_extra,
 )
-from llmengine.dialects.errors import reported_failure
+from llmengine.dialects.errors import failed_reason, reported_failure
 from llmengine.dialects.fields import (
     MESSAGES_USAGE,
     FieldError,
@@ -171,15 +171,20 @@ def decode(body: bytes, request: ChatRequest) -> LLMOutput:
     that arrived.
     """
     data = read_object(body)
-    if data.get("error"):
-        raise reported_failure(data, body)
-    if not isinstance(data.get("content"), list):
-        raise unexpected("the answer is not a message", body)
     try:
+        if not isinstance(data.get("content"), list):
+            raise FieldError("content is missing")
         output = answer_of(data, request, (_output(data, request),), MESSAGES_USAGE)
     except FieldError as error:
+        if data.get("error"):
+            raise reported_failure(data, body) from None
         raise not_read("the answer is not a message", error, body) from None
-    if output.outputs[0].finish_reason is None:
+    reason = output.outputs[0].finish_reason
+    failed = reported_failure(data, body) if data.get("error") else failed_reason(reason)
+    if failed is not None:
+        failed.partial = replace(output, finished=False)
+        raise failed
+    if reason is None:
         raise unfinished(output, body)
     return output
 
@@ -232,7 +237,7 @@ class MessagesDecoder(JSONStreamDecoder):
     of unknown types are ignored, as Anthropic's versioning policy requires.
     """
 
-    __slots__ = ("_counts", "_inputs", "_parts")
+    __slots__ = ("_calls", "_counts", "_inputs", "_parts")
 
     _EXPECTED = "an event of a message"
     _frames: SSEDecoder
@@ -241,6 +246,7 @@ class MessagesDecoder(JSONStreamDecoder):
         super().__init__(request, SSEDecoder())
         self._parts = AnswerParts(0, request.reasoning)
         self._counts: dict[str, object] = {}
+        self._calls: list[int] = []  # the index of the block of each call
         # By the index of a tool_use block: its input, until a delta of the input arrives.
         self._inputs: dict[int, dict[str, object]] = {}
 
@@ -284,6 +290,7 @@ class MessagesDecoder(JSONStreamDecoder):
             gap = "\n\n" if self._parts.output().reasoning else ""
             return self._parts.add("", gap + (text(block, "thinking", "content_block.") or ""))
         if kind == "tool_use":
+            self._calls.append(index)
             self._inputs[index] = mapping(block, "input", "content_block.") or {}
             name = required_text(block, "name", "content_block.")
             return self._call(index, {"name": name}, text(block, "id", "content_block."))
@@ -317,7 +324,10 @@ class MessagesDecoder(JSONStreamDecoder):
         self._count(event)
         self._parts.stop_reason = text(delta, "stop_sequence", "delta.")
         reason = _finish_reason(delta, called=self._parts.called)
-        return None if reason is None else self._parts.add("", finish_reason=reason)
+        ended = None if reason is None else self._parts.add("", finish_reason=reason)
+        if failed := failed_reason(reason):
+            raise self._with_partial(failed)
+        return ended
 
     def _stopped(self, event: Mapping[str, object]) -> Delta | None:  # noqa: ARG002 - it is empty
         self._done = True
@@ -326,7 +336,11 @@ class MessagesDecoder(JSONStreamDecoder):
     def _call(
         self, index: int, function: Mapping[str, str], call_id: str | None = None
     ) -> Delta | None:
-        return self._parts.add("", "", [{"id": call_id, "index": index, "function": function}])
+        """A piece of the last call that began in the block of that index."""
+        if index not in self._calls:
+            raise FieldError(f"index {index} is not that of a tool_use block")
+        place = len(self._calls) - 1 - self._calls[::-1].index(index)
+        return self._parts.add("", "", [{"id": call_id, "index": place, "function": function}])
 
     def _count(self, holder: Mapping[str, object]) -> None:
         """Add the counts of an event to the earlier ones; the last value of each is its total."""

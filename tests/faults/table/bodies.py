@@ -79,8 +79,8 @@ def _beside(name: str, field: str, value: Any) -> Fault:
 # The responses API has the reason in `status`, and Ollama need not give one.
 _STATUS = {"responses": BAD, "responses stream": ANSWER}
 _NO_REASON = {"ollama": ANSWER}
-# Neither Ollama nor the responses API has indexes of answers.
-_UNREAD = {"ollama": ANSWER, "responses": ANSWER, "batch": ANSWER}
+# Neither Ollama nor the responses API has indexes of answers; those of messages are of blocks.
+_UNREAD = {"ollama": ANSWER, "responses": ANSWER, "messages whole": ANSWER, "batch": ANSWER}
 # A batch file keeps the server's body, and fails only if the body is a failure.
 _RAW = {"batch": AS_IT_CAME}
 _DIED_IN_A_FILE = {"batch": "InternalServerError retried", "batch responses": BAD}
@@ -172,6 +172,7 @@ BODIES: tuple[Fault, ...] = (
         PARTIAL,
         unless={
             "chat stream": CUT_OFF,
+            "messages whole": EMPTY,
             "responses prompts": EMPTY,
             "responses prompts stream": PARTIAL,
         },
@@ -182,7 +183,12 @@ BODIES: tuple[Fault, ...] = (
         {},
         BAD,
         PARTIAL,
-        unless={"ollama": EMPTY, "ollama stream": ANSWER, "responses stream": ANSWER},
+        unless={
+            "ollama": EMPTY,
+            "ollama stream": ANSWER,
+            "responses stream": ANSWER,
+            "messages stream": CUT_OFF,
+        },
     ),
     _put("choices", "x", BAD, PARTIAL),
     _put("choices", ..., BAD, PARTIAL),
@@ -194,6 +200,7 @@ BODIES: tuple[Fault, ...] = (
         PARTIAL,
         unless={
             "chat stream": SHORTER,
+            "messages whole": EMPTY,
             "responses prompts": EMPTY,
             "responses prompts stream": PARTIAL,
         },
@@ -212,7 +219,7 @@ BODIES: tuple[Fault, ...] = (
     _put("finish_reason", 5, BAD, PARTIAL, unless=_STATUS),
     _put("index", "a", BAD, PARTIAL, unless=_UNREAD | {"responses stream": PARTIAL}),
     _put("index", -1, BAD, PARTIAL, unless=_UNREAD | {"responses stream": PARTIAL}),
-    _put("index", 7, ANSWER, CUT_OFF, unless=_UNREAD),
+    _put("index", 7, ANSWER, CUT_OFF, unless=_UNREAD | {"messages": ANSWER}),
     _put("id", 5, ANSWER, ANSWER),
     _put("model", 5, ANSWER, ANSWER),
     _put("usage", ..., ANSWER, ANSWER),

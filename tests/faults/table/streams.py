@@ -21,6 +21,8 @@ CUT = "StreamIncompleteError partial"
 NOTHING = "StreamIncompleteError retried"
 FAILED = "InternalServerError partial"
 MILLION = 1_000_000
+# Formats whose last event ends the answer.
+_ENDED = {f"{wire} stream": ANSWER for wire in ("ollama", "responses", "messages")}
 
 
 def _streamed(
@@ -68,6 +70,7 @@ def _error(asked: Asked) -> bytes:
         "chat": {"error": {"message": "out of memory", "type": "server_error", "code": 500}},
         "responses": {"type": "error", "code": "server_error", "message": "out of memory"},
         "ollama": {"error": "out of memory"},
+        "messages": {"type": "error", "error": {"type": "api_error", "message": "out of memory"}},
     }[asked.wire.name]
     return asked.framed([event], b"")
 
@@ -94,7 +97,7 @@ def _over_lines(asked: Asked) -> bytes:
 
 def _text_event(asked: Asked) -> dict[str, Any]:
     """The first event that has text."""
-    return asked.events[1 if asked.wire.name == "responses" else 0]
+    return asked.events[{"responses": 1, "messages": 2}.get(asked.wire.name, 0)]
 
 
 def _finish(asked: Asked) -> list[dict[str, Any]]:
@@ -122,6 +125,8 @@ def _calls(
             return [reply(asked, asked.framed([body]) if asked.stream else encode(body))]
         if asked.wire.name == "responses":
             return [_response_calls(asked, ids, indexes)]
+        if asked.wire.name == "messages":
+            return [_message_calls(asked, ids, indexes)]
         calls = [
             {"index": index, "type": "function", "function": function} | ({"id": i} if i else {})
             for i, index in zip(ids, indexes, strict=True)
@@ -168,6 +173,22 @@ def _response_calls(
     return reply(asked, asked.framed([*events, {"type": "response.completed", "response": answer}]))
 
 
+def _message_calls(
+    asked: Asked, ids: tuple[str | None, str | None], indexes: tuple[int, int]
+) -> bytes:
+    blocks = [
+        {"type": "tool_use", "name": "f", "input": {}} | ({"id": i} if i else {}) for i in ids
+    ]
+    if not asked.stream:
+        return reply(asked, encode({**asked.answer, "content": blocks}))
+    events = [
+        {"type": kind, "index": index, "content_block": block}
+        for block, index in zip(blocks, indexes, strict=True)
+        for kind in ("content_block_start", "content_block_stop")
+    ]
+    return reply(asked, asked.framed([asked.events[0], *events, *asked.events[-2:]]))
+
+
 def _second_choice(asked: Asked) -> Script:
     """A second choice that was not asked for, with its pieces between the others."""
     if asked.wire.name != "chat":
@@ -203,7 +224,7 @@ STREAMS: tuple[Fault, ...] = (
         "the mark of the end first",
         lambda a: a.wire.end + a.body,
         NOTHING,
-        unless={"ollama stream": ANSWER, "responses stream": ANSWER},
+        unless=_ENDED,
     ),
     _streamed("text after the mark of the end", lambda a: a.body + a.framed([_text_event(a)], b"")),
     _streamed("CRLF", lambda a: a.body.replace(b"\n", b"\r\n")),
@@ -252,13 +273,13 @@ STREAMS: tuple[Fault, ...] = (
         "an error event after the finish",
         lambda a: a.framed(a.events, b"") + _error(a) + a.wire.end,
         FAILED,
-        unless={"ollama stream": ANSWER, "responses stream": ANSWER},  # they have ended by then
+        unless=_ENDED,  # they have ended by then
     ),
     _streamed(
         "text after the finish",
         lambda a: a.framed([*a.events[:-1], *_finish(a), _text_event(a)]),
         LONGER,
-        unless={"ollama stream": ANSWER, "responses stream": ANSWER},
+        unless=_ENDED,
     ),
     _streamed(
         "a second finish",
@@ -282,6 +303,7 @@ STREAMS: tuple[Fault, ...] = (
         sampling={"n": 3},
         unless={
             "prompts ollama": "InvalidRequestError",
+            "prompts messages": "InvalidRequestError",
             "prompts responses": "InvalidRequestError",
             "prompts ollama_api/v1": "InvalidRequestError",
             "batch": BAD,
