@@ -310,7 +310,11 @@ class Stopping:
 
 def find_stop(target: Target) -> Stopping:
     """Get a plain answer and a word at which to stop it; unmeasured if the answer is too short."""
-    answer = content(answered(target.chat(PROMPT, max_tokens=_CAP).success()))
+    return stopping_in(content(answered(target.chat(PROMPT, max_tokens=_CAP).success())))
+
+
+def stopping_in(answer: str) -> Stopping:
+    """A word at which to stop an answer; unmeasured if the answer is too short."""
     words = answer.split()
     for word in words[2:]:
         if len(words) >= _MIN_WORDS and answer[: answer.index(word)].split():

@@ -1,0 +1,287 @@
+"""Checks of messages.errors: what is refused, and the form of an error."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_llmengine.contract.assertions import pick, rejected
+from pytest_llmengine.contract.messages_api import (
+    DOCS,
+    SOON,
+    TIME,
+    VERSION,
+    WEATHER,
+    ask,
+    blocks,
+    results,
+    rule,
+    send,
+    user,
+)
+from pytest_llmengine.contract.outcomes import (
+    Unmeasured,
+    expect,
+    expect_effect,
+    expect_strict,
+    quote,
+)
+from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, Level
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(rule, group="messages.errors")
+
+ERRORS = "anthropic-docs: api/errors"
+TYPES = (
+    *("invalid_request_error", "authentication_error", "billing_error", "permission_error"),
+    *("not_found_error", "request_too_large", "rate_limit_error", "timeout_error"),
+    *("overloaded_error", "api_error"),
+)
+
+
+class Rejection(NamedTuple):
+    """A request that must be refused, beside a valid one.
+
+    ``what`` names the fault. With ``lenient``, a server that answers has done what was asked.
+    """
+
+    name: str
+    what: str
+    breaks: str
+    bad: dict[str, Any]
+    good: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    level: Level = REQUIRED
+    lenient: bool = False
+
+
+_LOST = "The model answers another prompt than the one that was sent, and nobody notices."
+_UNSEEN = "A mistake in a program is not noticed before it meets another server."
+_TYPO = "A parameter with a mistake has no effect, and the program seems to work."
+_CALL = results("sunny")
+_TOOLS = {"tools": [WEATHER]}
+
+REJECTIONS = (
+    Rejection(
+        "max_tokens.required",
+        "a request without max_tokens",
+        _UNSEEN,
+        {"max_tokens": ..., "stop_sequences": SOON},
+        lenient=True,
+    ),
+    Rejection(
+        "max_tokens.range",
+        "max_tokens=-1",
+        "A limit that a program has computed wrongly means no limit.",
+        {"max_tokens": -1, "stop_sequences": SOON},
+    ),
+    Rejection("model.required", "a request without a model", _UNSEEN, {"model": ...}, lenient=True),
+    Rejection("messages.required", "a request without messages", _LOST, {"messages": ...}),
+    Rejection("messages.min1", "an empty list of messages", _LOST, {"messages": []}),
+    Rejection("messages.type", "messages that are a string", _LOST, {"messages": "Say hello."}),
+    Rejection(
+        "roles.unknown",
+        "the role wizard",
+        _LOST,
+        {"messages": [{"role": "wizard", "content": "Say hello."}]},
+    ),
+    Rejection("content.type", "a content that is a number", _LOST, {"messages": user(7)}),
+    Rejection(
+        "content.unknown_block",
+        "a block of an unknown type",
+        _LOST,
+        {"messages": user([{"type": "hologram", "data": "x"}])},
+    ),
+    Rejection(
+        "content.block_fields",
+        "a text block without a text",
+        _LOST,
+        {"messages": user([{"type": "text"}])},
+    ),
+    Rejection("system.type", "a system prompt that is a number", _LOST, {"system": 7}),
+    Rejection(
+        "tool_result.orphan",
+        "a tool_result without its tool_use",
+        _UNSEEN,
+        {"messages": [_CALL[0], _CALL[2]], **_TOOLS},
+        {"messages": _CALL, **_TOOLS},
+        EXPECTED,
+        lenient=True,
+    ),
+    Rejection(
+        "tool_use.unanswered",
+        "a tool_use without its tool_result",
+        _UNSEEN,
+        {"messages": [*_CALL[:2], *user("Say hello.")], **_TOOLS},
+        {"messages": _CALL, **_TOOLS},
+        EXPECTED,
+        lenient=True,
+    ),
+    Rejection(
+        "tools.input_schema",
+        "a tool without an input_schema",
+        "The model calls the tool with any arguments.",
+        {"tools": [{"name": "get_time"}]},
+        _TOOLS,
+    ),
+    Rejection(
+        "tool_choice.unknown_type",
+        "a tool_choice of the type sometimes",
+        _TYPO,
+        {**_TOOLS, "tool_choice": {"type": "sometimes"}},
+        _TOOLS,
+    ),
+    Rejection(
+        "tool_choice.unknown_tool",
+        "a tool_choice that names no tool of the request",
+        _TYPO,
+        {**_TOOLS, "tool_choice": {"type": "tool", "name": TIME["name"]}},
+        _TOOLS,
+        EXPECTED,
+    ),
+    Rejection(
+        "thinking.type",
+        "thinking of the type sometimes",
+        _TYPO,
+        {"thinking": {"type": "sometimes"}},
+    ),
+    Rejection(
+        "temperature.range",
+        "a temperature of 1.5",
+        _UNSEEN,
+        {"temperature": 1.5},
+        level=EXPECTED,
+        lenient=True,
+    ),
+    Rejection("top_p.range", "a top_p of 1.5", _TYPO, {"top_p": 1.5}, level=EXPECTED),
+    Rejection(
+        "metadata.user_id",
+        "a user_id that is a number",
+        "Metadata is dropped unread, and with it the user for whom a request was made.",
+        {"metadata": {"user_id": 7}},
+        {"metadata": {"user_id": "user-1"}},
+        EXPECTED,
+    ),
+    *(
+        Rejection(f"wrong_type.{field}", f"{field}={value!r}", _TYPO, {field: value})
+        for field, value in (
+            ("max_tokens", "5"),
+            ("temperature", "hot"),
+            ("top_k", "five"),
+            ("stop_sequences", {}),
+            ("stream", "yes"),
+            ("tools", {}),
+        )
+    ),
+)
+
+
+def _refused(target: Target, row: Rejection) -> None:
+    ask(target, **({"max_tokens": 1} | row.good))
+    reply = send(target, **({"max_tokens": 1} | row.bad))
+    if row.lenient and reply.ok:
+        blocks(reply.success())
+        expect_strict(not reply.ok, f"{row.what} was answered with 200: {quote(reply.text)}")
+    rejected(reply, row.what)
+
+
+for row in REJECTIONS:
+    rule(
+        f"messages.{row.name}",
+        title=f"The API refuses {row.what}.",
+        breaks=row.breaks,
+        level=row.level,
+        tier=CORE if row.level is REQUIRED else EXTENDED,
+        source=f"{DOCS}: {next(iter(row.bad))}",
+    )(partial(_refused, row=row))
+
+
+@rule(
+    "messages.version",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="anthropic-docs: api/versioning",
+)
+def version(target: Target) -> None:
+    """A request without the header anthropic-version is refused.
+
+    A program that leaves the header out works until it meets Anthropic's own server.
+    """
+    ask(target, max_tokens=1)
+    reply = send(target, max_tokens=1, headers={})
+    if reply.ok:
+        blocks(reply.success())
+        expect_strict(not reply.ok, "a request without anthropic-version was answered")
+    rejected(reply, "a request without anthropic-version")
+
+
+@rule("messages.malformed_json", level=REQUIRED, tier=CORE, source=ERRORS)
+def malformed_json(target: Target) -> None:
+    """A body that is not JSON is refused.
+
+    A request that was cut on its way is answered as if it were whole, or retried as a 5xx.
+    """
+    ask(target, max_tokens=1)
+    rejected(_cut_body(target), "a body that is not JSON")
+
+
+@rule("messages.unknown_model", level=EXPECTED, tier=CORE, source=f"{ERRORS}: not_found_error")
+def unknown_model(target: Target) -> None:
+    """An unknown model is a 404 with the type not_found_error.
+
+    A name with a mistake is answered by another model, and nobody notices.
+    """
+    ask(target, max_tokens=1)
+    reply = send(target, model="no-such-model", max_tokens=1)
+    expect_effect(not reply.ok, f"an unknown model was answered with 200: {quote(reply.text)}")
+    expect(reply.status == 404, f"an unknown model: {reply.status} instead of 404")
+    kind = pick(_error(reply), str, "type")
+    expect(kind == "not_found_error", f"an unknown model: the error has the type {kind!r}")
+
+
+@rule("messages.error.envelope", level=REQUIRED, tier=CORE, source=ERRORS)
+def error_envelope(target: Target) -> None:
+    """An error has the type error, and an object with its type and its message.
+
+    The anthropic SDK shows the whole body as the message, and its errors have no type.
+    """
+    ask(target, max_tokens=1)
+    error = _error(_turned_down(target))
+    expect(pick(error, str, "message"), f"the message of the error is empty: {quote(error)}")
+    kind = pick(error, str, "type")
+    expect(kind in TYPES, f"the error has the type {kind!r}, which the API does not have")
+
+
+@rule("messages.error.type", level=EXPECTED, tier=EXTENDED, source=ERRORS)
+def error_type(target: Target) -> None:
+    """A request that is refused with 400 has the type invalid_request_error.
+
+    Clients tell by the type whether the request or the server is at fault.
+    """
+    ask(target, max_tokens=1)
+    kind = pick(_turned_down(target).object(), str, "error", "type")
+    expect(kind == "invalid_request_error", f"a request that is refused has the type {kind!r}")
+
+
+def _cut_body(target: Target) -> Reply:
+    return target.post("/messages", raw=b'{"model": ', headers=VERSION)
+
+
+def _turned_down(target: Target) -> Reply:
+    """A reply with the status 400; unmeasured if the server turns nothing down with it."""
+    for reply in (_cut_body(target), send(target, max_tokens="five")):
+        if reply.status in {400, 422}:
+            return reply
+    raise Unmeasured("the server refuses neither a body that is not JSON nor a wrong type")
+
+
+def _error(reply: Reply) -> dict[str, Any]:
+    body = reply.object()
+    expect(
+        body.get("type") == "error",
+        f"the body of an error is not of the type error: {quote(body)}",
+        fact="errors of /v1/messages have another form",
+    )
+    return pick(body, dict, "error")

@@ -1,0 +1,229 @@
+"""Requests of Anthropic's Messages API, and readers of its answers, for the checks of messages."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from llmengine.types.request import Capability
+from pytest_llmengine.contract import samples
+from pytest_llmengine.contract.assertions import objects, pick
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
+from pytest_llmengine.contract.registry import check
+from pytest_llmengine.contract.samples import ASK_WEATHER, JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+
+Body = dict[str, Any]
+Events = list[Body]
+
+rule = partial(check, needs={Capability.MESSAGES}, since="2026-11-27")
+
+DOCS = "anthropic-docs: api/messages"
+STREAMING = "anthropic-docs: build-with-claude/streaming"
+TOOL_USE = "anthropic-docs: agents-and-tools/tool-use/overview"
+COUNTING = "anthropic-docs: api/messages-count-tokens"
+THINKING = "anthropic-docs: build-with-claude/extended-thinking"
+VERSION = {"anthropic-version": "2023-06-01"}
+NO_KEY = {**VERSION, "Authorization": ""}
+# Many short answers have one of these, so a server that accepts too much does not write for long.
+SOON = ["a", "e", "i", "o", "u"]
+
+
+def send(
+    target: Target,
+    path: str = "/messages",
+    *,
+    headers: Mapping[str, str] = VERSION,
+    **params: Any,
+) -> Reply:
+    """POST a request: temperature 0 and 16 tokens unless `params` say otherwise.
+
+    A parameter set to ``...`` is left out of the body.
+    """
+    body = {
+        "model": target.model,
+        "messages": user("Say hello."),
+        "temperature": 0,
+        "max_tokens": 16,
+    } | params
+    return target.post(path, {k: v for k, v in body.items() if v is not ...}, headers=headers)
+
+
+def user(content: object) -> list[Body]:
+    """The messages of a chat with one user message."""
+    return [{"role": "user", "content": content}]
+
+
+def ask(target: Target, prompt: object = None, *, stream: bool = False, **params: Any) -> Body:
+    """The message in the answer, which is joined from its events if it is streamed.
+
+    After a clear refusal the check ends as refused. ``prompt`` is the content of one user message.
+    """
+    if prompt is not None:
+        params["messages"] = user(prompt)
+    if stream:
+        return joined(events(target, **params))
+    body = send(target, **params).success_or_refused()
+    blocks(body)
+    return body
+
+
+def events(target: Target, **params: Any) -> Events:
+    """The events of a streamed message; after a clear refusal the check ends as refused."""
+    found = send(target, stream=True, **params).objects_or_refused()
+    for event in found:
+        if pick(event, str, "type") == "error":
+            fail(f"an error in mid-stream: {quote(event)}")
+    return found
+
+
+def count(target: Target, **params: Any) -> int:
+    """The number of tokens of a prompt, by the route that counts them."""
+    fields: Body = {"max_tokens": ..., "temperature": ...} | params
+    reply = send(target, "/messages/count_tokens", **fields)
+    return pick(reply.success_or_refused(), int, "input_tokens")
+
+
+# ---- tools and messages that checks send
+
+
+def _tool(tool: JSON) -> JSON:
+    """A tool of chat completions in Anthropic's form."""
+    function = tool["function"]
+    kept = {key: function[key] for key in ("name", "description")}
+    return {**kept, "input_schema": function["parameters"]}
+
+
+WEATHER = _tool(samples.WEATHER)
+TIME = _tool(samples.TIME)
+HISTORY: list[JSON] = [
+    {"role": "user", "content": "My name is Zorblax."},
+    {"role": "assistant", "content": "Nice to meet you."},
+]
+PIXEL: JSON = {
+    "type": "image",
+    "source": {
+        "type": "base64",
+        "media_type": "image/png",
+        "data": (
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJ"
+            "RU5ErkJggg=="
+        ),
+    },
+}
+
+
+def results(content: object) -> list[JSON]:
+    """A chat in which the tool was called and has answered with this content."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Paris"}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": content}
+    return [
+        {"role": "user", "content": ASK_WEATHER},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+
+
+# ---- readers of a message
+
+
+def blocks(body: Body, kind: str | None = None) -> list[Body]:
+    """The content blocks, or those of one type."""
+    found = objects(body, "content")
+    kinds = [pick(block, str, "type") for block in found]
+    return [b for b, k in zip(found, kinds, strict=True) if kind in (None, k)]
+
+
+def text(body: Body) -> str:
+    """The text blocks, joined."""
+    return "".join(pick(block, str, "text") for block in blocks(body, "text"))
+
+
+def said(body: Body) -> str:
+    """All that the model has written: its thinking, then its text."""
+    thoughts = [pick(block, str, "thinking") for block in blocks(body, "thinking")]
+    return "".join(thoughts) + text(body)
+
+
+def called(body: Body) -> list[str]:
+    """The names of the tools that the message calls."""
+    return [pick(block, str, "name") for block in blocks(body, "tool_use")]
+
+
+def prompt_tokens(body: Body) -> int:
+    """All tokens of the prompt; those that were written to a cache or read from it count apart."""
+    usage = pick(body, dict, "usage")
+    cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
+    given = [pick(usage, int, name) for name in cached if usage.get(name) is not None]
+    return pick(usage, int, "input_tokens") + sum(given)
+
+
+def finished(body: Body) -> Body:
+    """The message; unmeasured if the token limit cut it before it had any text."""
+    if body.get("stop_reason") == "max_tokens" and not text(body):
+        raise Unmeasured("this model cannot show it: the token limit came before any text")
+    return body
+
+
+def effect(body: Body) -> tuple[str, int]:
+    """What changes if the model sees another prompt: all that it says and the prompt's tokens."""
+    return said(body), prompt_tokens(body)
+
+
+# ---- streams
+
+
+def joined(found: Events) -> Body:
+    """The message that the events make, as Anthropic's SDK accumulates it.
+
+    The check fails if an event does not fit to those before it.
+    """
+    started = [event for event in found if event["type"] == "message_start"]
+    expect(len(started) == 1, f"{len(started)} events message_start")
+    message: Body = {**pick(started[0], dict, "message")}
+    parts: list[Body] = []
+    inputs: dict[int, str] = {}
+    for event in found:
+        kind = event["type"]
+        if kind == "content_block_start":
+            parts.append({**pick(event, dict, "content_block")})
+        elif kind == "content_block_delta":
+            index = pick(event, int, "index")
+            expect(index < len(parts), f"a delta of block {index} before its start")
+            _add(parts[index], pick(event, dict, "delta"), inputs, index)
+        elif kind == "message_delta":
+            message |= pick(event, dict, "delta")
+            given = pick(event, dict, "usage")
+            message["usage"] = {**(message.get("usage") or {}), **given}
+    for index, whole in inputs.items():
+        parts[index]["input"] = _parsed(whole)
+    message["content"] = parts
+    return message
+
+
+_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
+
+
+def _add(block: Body, delta: Body, inputs: dict[int, str], index: int) -> None:
+    kind = pick(delta, str, "type")
+    if kind in _FIELDS:
+        field = _FIELDS[kind]
+        block[field] = pick(block, str, field) + pick(delta, str, field)
+    elif kind == "signature_delta":
+        block["signature"] = pick(delta, str, "signature")
+    elif kind == "input_json_delta":
+        inputs[index] = inputs.get(index, "") + pick(delta, str, "partial_json")
+
+
+def _parsed(whole: str) -> object:
+    try:
+        return json.loads(whole) if whole else {}
+    except ValueError:
+        fail(f"the joined partial_json is not JSON: {quote(whole)}")

@@ -1,0 +1,29 @@
+"""Mutants of messages.errors."""
+
+from __future__ import annotations
+
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.checks.messages_errors import REJECTIONS
+from pytest_llmengine.contract.mutants.hooks import crashes_on, put, rule_off, without
+from pytest_llmengine.contract.mutants.registry import mutant
+
+for rejection in REJECTIONS:
+    rule_off(f"messages.{rejection.name}")
+rule_off("messages.version")
+
+mutant(
+    "messages.malformed_json",
+    Behaviour("any body is read", without_rules=frozenset({"err.malformed_json"})),
+)
+mutant("messages.malformed_json", Behaviour("a crash", wire=crashes_on(b'{"model": ')))
+mutant(
+    "messages.unknown_model",
+    Behaviour("any model is served", without_rules=frozenset({"err.unknown_model"})),
+)
+mutant("messages.unknown_model", Behaviour("another type", error=put("api_error", "error", "type")))
+mutant("messages.error.envelope", Behaviour("no type of the body", error=without("type")))
+mutant("messages.error.envelope", Behaviour("no message", error=without("error", "message")))
+mutant(
+    "messages.error.envelope", Behaviour("OpenAI's type", error=put("BadRequest", "error", "type"))
+)
+mutant("messages.error.type", Behaviour("another type", error=put("api_error", "error", "type")))
