@@ -59,11 +59,12 @@ def test_the_reference_passes(check: Check, reference: Target) -> None:
     "mutant", [_param(CHECKS[m.check], m, f"-{m.behaviour.name}") for m in MUTANTS]
 )
 def test_the_mutant_is_killed(mutant: Mutant) -> None:
-    """A check ends the run on a server that breaks its rule, and does not break itself."""
+    """A check tells a server that breaks its rule from the reference, and does not break itself."""
     with MockServer(behaviour=mutant.behaviour, api_key=KEY) as server, _target(server) as target:
         result = run_check(CHECKS[mutant.check], target, NO_CLAIMS)
-    assert result.outcome in {Outcome.FAIL, Outcome.IGNORED, Outcome.REFUSED}, result.reason
-    assert result.failed or result.outcome is Outcome.REFUSED
+    never_failing = {Outcome.REFUSED, Outcome.LENIENT}
+    assert result.outcome in {Outcome.FAIL, Outcome.IGNORED, *never_failing}, result.reason
+    assert result.failed or result.outcome in never_failing
     assert result.reason
 
 

@@ -81,4 +81,10 @@ def start() -> Iterator[Callable[..., Api]]:
 
 def _client(server: MockServer) -> httpx.Client:
     # Without verify=False every client reads the system's certificates, for 20 ms.
-    return httpx.Client(base_url=server.root_url, trust_env=False, timeout=10, verify=False)
+    return httpx.Client(
+        base_url=server.root_url,
+        headers={"anthropic-version": "2023-06-01"},
+        trust_env=False,
+        timeout=10,
+        verify=False,
+    )

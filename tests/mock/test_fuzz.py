@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 USER = [{"role": "user", "content": "What is the weather in Paris?"}]
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
+CALL = {"name": "get_weather", "input": {"city": "Paris"}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
 
 # A body for each route that has every field, so that each can be replaced by a wrong value.
@@ -53,6 +54,28 @@ FULL: dict[str, dict[str, Any]] = {
         "max_tokens": 9,
         "n": 1,
     },
+    "/v1/messages": {
+        "model": "mock",
+        "max_tokens": 2048,
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "The weather?"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", **CALL}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a"}]},
+        ],
+        "temperature": 1,
+        "top_p": 0.5,
+        "top_k": 3,
+        "stop_sequences": ["zz"],
+        "stream": False,
+        "tools": [{"name": "get_weather", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "get_weather"},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "metadata": {"user_id": "u"},
+        "service_tier": "auto",
+    },
+    "/v1/messages/count_tokens": {"model": "mock", "messages": USER, "system": "Be brief."},
     "/tokenize": {"model": "mock", "messages": USER, "return_token_strs": True},
     "/detokenize": {"model": "mock", "tokens": [1, 2]},
     "/v1/completions": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +21,14 @@ CHAT, COMP, EMB, RESP = (
     "/v1/embeddings",
     "/v1/responses",
 )
+MSG = "/v1/messages"
 BATCH, TOK, DETOK = "/v1/chat/completions/batch", "/tokenize", "/detokenize"
 GOOD: dict[str, dict[str, Any]] = {
     CHAT: {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]},
     COMP: {"model": "mock", "prompt": "Hi"},
     EMB: {"model": "mock", "input": "Hi"},
     RESP: {"model": "mock", "input": "Hi"},
+    MSG: {"model": "mock", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
     BATCH: {"model": "mock", "messages": [[{"role": "user", "content": "Hi"}]]},
     TOK: {"model": "mock", "prompt": "Hi"},
     DETOK: {"model": "mock", "tokens": [1]},
@@ -48,6 +51,70 @@ def _format(**wanted: Any) -> dict[str, Any]:
 
 def _held(**wanted: Any) -> dict[str, Any]:
     return {"structured_outputs": wanted}
+
+
+# A valid value of the wrong type for each field, and values that are wrong with it alone.
+_MESSAGE_TYPES = {
+    "max_tokens": 9.5,
+    "metadata": "u",
+    "output_config": "x",
+    "service_tier": 5,
+    "stop_sequences": "x",
+    "stream": "yes",
+    "temperature": "hot",
+    "thinking": True,
+    "tools": {},
+    "top_k": "x",
+    "top_p": "x",
+}
+NAMED = {"name": "f", "input_schema": {"type": "object"}}
+CALL = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "a"}
+
+
+def _tools(**more: Any) -> dict[str, Any]:
+    return {"tools": [NAMED], **more}
+
+
+# The rules of the Messages API without their first word, and what is wrong.
+MESSAGES: list[tuple[str, dict[str, Any]]] = [
+    ("model.required", {"model": ...}),
+    ("unknown_field", {"top_n": 5}),
+    ("max_tokens.required", {"max_tokens": ...}),
+    ("max_tokens.range", {"max_tokens": 0}),
+    ("messages.required", {"messages": ...}),
+    ("messages.type", {"messages": ["Hi"]}),
+    ("messages.min1", {"messages": []}),
+    ("roles.unknown", {"messages": [{"role": "tool", "content": "Hi"}]}),
+    ("content.type", {"messages": [{"role": "user", "content": None}]}),
+    ("content.unknown_block", {"messages": [{"role": "user", "content": [{"type": "image"}]}]}),
+    ("content.block_fields", {"messages": [{"role": "user", "content": [{"type": "text"}]}]}),
+    ("content.empty", {"messages": [{"role": "user", "content": ""}]}),
+    ("content.empty", {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]}),
+    ("system.type", {"system": 5}),
+    ("system.type", {"system": [{"type": "image"}]}),
+    ("tool_result.orphan", {"messages": [{"role": "user", "content": [RESULT]}]}),
+    ("tool_use.unanswered", {"messages": [{"role": "assistant", "content": [CALL]}]}),
+    *((f"wrong_type.{field}", {field: value}) for field, value in _MESSAGE_TYPES.items()),
+    ("wrong_type.tool_choice", _tools(tool_choice="any")),
+    ("thinking.type", {"thinking": {"type": "on"}}),
+    ("thinking.budget", {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+    ("thinking.budget", {"thinking": {"type": "enabled"}}),
+    ("output_config.values", {"output_config": {"effort": "minimal"}}),
+    ("output_config.values", {"output_config": {"format": {"type": "json_object"}}}),
+    ("tools.type", {"tools": [{**NAMED, "type": "web_search_20250305"}]}),
+    ("tools.name", {"tools": [{**NAMED, "name": "a b"}]}),
+    ("tools.input_schema", {"tools": [{"name": "f"}]}),
+    ("tool_choice.unknown_type", _tools(tool_choice={"type": "required"})),
+    ("tool_choice.without_tools", {"tool_choice": {"type": "any"}}),
+    ("tool_choice.unknown_tool", _tools(tool_choice={"type": "tool", "name": "gone"})),
+    ("stop_sequences.strings", {"stop_sequences": [5]}),
+    ("temperature.range", {"temperature": 1.5}),
+    ("top_p.range", {"top_p": 1.5}),
+    ("top_k.range", {"top_k": -1}),
+    ("metadata.user_id", {"metadata": {"user_id": 5}}),
+    ("service_tier", {"service_tier": "flex"}),
+]
 
 
 def _text(**wanted: Any) -> dict[str, Any]:
@@ -220,6 +287,9 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": 5}}]},
     ),
     ("err.context_overflow", "/api/generate", {"prompt": LONG}),
+    ("err.context_overflow", MSG, _user(LONG)),
+    ("err.unknown_model", MSG, {"model": "nope"}),
+    *((f"messages.{rule}", MSG, wrong) for rule, wrong in MESSAGES),
 ]
 # Requests that Ollama refuses with a 500.
 REFUSED_AS_500 = {"ollama.format", "ollama.options.type"}
@@ -230,6 +300,9 @@ TOGETHER = {
         {"messages": [{"role": "tool", "content": "x"}]},
     )
 }
+
+
+_WITHOUT_VERSION = {"content-type": "application/json", "anthropic-version": ""}
 
 
 def _body(route: str, wrong: dict[str, Any]) -> dict[str, Any]:
@@ -268,6 +341,7 @@ def test_rule_behind_another_one(start: Callable[..., Api], rule: str) -> None:
         ("err.wrong_content_type", "POST", COMP, b'{"model":"mock","prompt":"x"}', {}),
         ("err.malformed_json", "POST", CHAT, b"{", {"content-type": "application/json"}),
         ("err.nonobject_body", "POST", CHAT, b"[]", {"content-type": "application/json"}),
+        ("messages.version", "POST", MSG, json.dumps(GOOD[MSG]).encode(), _WITHOUT_VERSION),
         ("models.retrieve.unknown", "GET", "/v1/models/nope", b"", {}),
         ("resp.get.unknown", "GET", "/v1/responses/nope", b"", {}),
         ("auth.missing", "GET", "/v1/models", b"", {}),

@@ -275,7 +275,7 @@ def count_tokens(target: Target) -> None:
 
     Clients that cut their history to the context by this number lose too much, or too little.
     """
-    given = {"system": _SYSTEM, "messages": [*HISTORY, *_LAST]}
+    given: dict[str, Any] = {"system": _SYSTEM, "messages": [*HISTORY, *_LAST]}
     counted = count(target, **given)
     used = prompt_tokens(ask(target, max_tokens=1, **given))
     expect(counted == used, f"count_tokens gives {counted}, and the usage {used}")

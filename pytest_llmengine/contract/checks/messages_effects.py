@@ -40,8 +40,10 @@ _CAP = 24
 def _max_tokens(target: Target, *, stream: bool) -> None:
     body = ask(target, _LONG, stream=stream, max_tokens=5)
     came = pick(body, int, "usage", "output_tokens")
-    expect_effect(came <= 5, f"max_tokens=5: {came} tokens came: {said(body)!r}")
-    expect_effect(len(said(body).split()) <= 5, f"max_tokens=5, and the text is {said(body)!r}")
+    words = len(said(body).split())
+    fact = "max_tokens is dropped"
+    expect_effect(came <= 5, f"max_tokens=5: {came} tokens came: {said(body)!r}", fact=fact)
+    expect_effect(words <= 5, f"max_tokens=5, and the text is {said(body)!r}", fact=fact)
 
 
 def _cut(target: Target, *, stream: bool) -> None:
@@ -86,7 +88,11 @@ def _system(target: Target, *, stream: bool) -> None:
         effect(ask(target, stream=stream, max_tokens=8, system=system))
         for system in ("Be brief.", "You are a pirate. Answer as a pirate would, in one sentence.")
     )
-    expect_effect(first != second, "another system prompt changes neither the text nor its tokens")
+    expect_effect(
+        first != second,
+        "another system prompt changes neither the text nor the number of tokens",
+        fact="the system prompt is dropped",
+    )
 
 
 def _texts(target: Target, *, stream: bool, times: int = 2, **params: Any) -> list[str]:
@@ -96,7 +102,11 @@ def _texts(target: Target, *, stream: bool, times: int = 2, **params: Any) -> li
 
 def _temperature(target: Target, *, stream: bool) -> None:
     cold = _texts(target, stream=stream)
-    expect_effect(cold[0] == cold[1], f"temperature 0 gave {cold[0]!r}, then {cold[1]!r}")
+    expect_effect(
+        cold[0] == cold[1],
+        f"temperature 0 gave {cold[0]!r}, then {cold[1]!r}",
+        fact="temperature is dropped",
+    )
     if set(_texts(target, stream=stream, temperature=1, times=3)) == set(cold):
         raise Unmeasured("this model cannot show it: temperature 1 gives the text of temperature 0")
 
@@ -107,10 +117,12 @@ def _one_token(target: Target, *, stream: bool, name: str, value: float) -> None
         raise Unmeasured("the server answers differently each time, also at temperature 0")
     if set(_texts(target, stream=stream, temperature=1, times=3)) == cold:
         raise Unmeasured("this model cannot show it: temperature 1 gives the text of temperature 0")
-    narrow = _texts(target, stream=stream, temperature=1, **{name: value})
+    given: dict[str, Any] = {"temperature": 1, name: value}
+    narrow = _texts(target, stream=stream, **given)
     expect_effect(
         set(narrow) == cold,
         f"{name}={value!r} leaves one token, {min(cold)!r} in all, and {narrow!r} came",
+        fact=f"{name} is dropped",
     )
 
 
@@ -158,7 +170,11 @@ def _schema(target: Target, *, stream: bool) -> None:
         value = json.loads(text(body))
     except ValueError:
         value = None
-    expect_effect(value == COLOUR, f"a schema was accepted, and the message is {text(body)!r}")
+    expect_effect(
+        value == COLOUR,
+        f"a schema was accepted, and the message is {text(body)!r}",
+        fact="output_config.format is dropped",
+    )
 
 
 _TOOLS = Capability.TOOLS
@@ -273,8 +289,8 @@ _EFFECTS: tuple[tuple[str, str, str, str, Tier, Capability | None, Callable[...,
         _schema,
     ),
 )
-for name, title, breaks, source, tier, capability, run in _EFFECTS:
-    for stream in (False, True):
+for stream in (False, True):
+    for name, title, breaks, source, tier, capability, run in _EFFECTS:
         needs = {Capability.MESSAGES, *([capability] if capability else [])}
         rule(
             f"messages.{'stream.' if stream else ''}{name}",

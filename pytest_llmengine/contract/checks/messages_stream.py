@@ -81,6 +81,11 @@ def content_blocks(target: Target) -> None:
     _check_blocks(events(target, messages=user(ASK_WEATHER), **tools))
 
 
+_EMPTY: dict[str, Body] = {
+    "text": {"text": ""},
+    "thinking": {"thinking": ""},
+    "tool_use": {"input": {}},
+}
 _DELTA_OF = {
     "text": {"text_delta", "citations_delta"},
     "thinking": {"thinking_delta", "signature_delta"},
@@ -115,8 +120,7 @@ def _check_blocks(found: Events) -> None:
 
 def _check_empty(block: Body) -> None:
     """The block at its start has its fields, and nothing in those that deltas fill."""
-    empty = {"text": {"text": ""}, "thinking": {"thinking": ""}, "tool_use": {"input": {}}}
-    for field, value in empty.get(pick(block, str, "type"), {}).items():
+    for field, value in _EMPTY.get(pick(block, str, "type"), {}).items():
         expect(block.get(field) == value, f"a block does not start empty: {quote(block)}")
 
 

@@ -49,9 +49,13 @@ def _of_type(kind: str, edit: Edit) -> Edit:
     return lambda block: edit(block) if block["type"] == kind else None
 
 
-def _results(edit: Edit) -> Hook:
-    """A request hook that edits each tool_result."""
-    return _contents(lambda found: [_of_type("tool_result", edit)(b) or b for b in found])
+def _results(change: Callable[[object], object]) -> Hook:
+    """A request hook that changes the content of each tool_result."""
+
+    def edited(found: list[JSON]) -> list[JSON]:
+        return [b | {"content": change(b["content"])} if "content" in b else b for b in found]
+
+    return _contents(edited)
 
 
 def _text_of_blocks_only(request: JSON) -> None:
@@ -111,15 +115,13 @@ for check, behaviour in (
     ("consecutive_roles", Behaviour("the last of a role", request=body(_last_user_message))),
     (
         "tool_result.content",
-        Behaviour("results dropped", request=_results(lambda b: b.update(content=""))),
+        Behaviour("results dropped", request=_results(lambda _: "")),
     ),
     (
         "tool_result.blocks",
         Behaviour(
             "blocks of results dropped",
-            request=_results(
-                lambda b: b.update(content=b["content"] * isinstance(b["content"], str))
-            ),
+            request=_results(lambda content: content if isinstance(content, str) else ""),
         ),
     ),
     ("prefill", Behaviour("the beginning is repeated", reply=_repeats_the_beginning)),

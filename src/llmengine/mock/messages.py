@@ -101,7 +101,7 @@ _DELTAS = {
 def _events(message: JSON) -> Iterator[JSON]:
     """All events of a message, with one ping."""
     usage = message["usage"]
-    begun = {"content": [], "stop_reason": None, "stop_sequence": None}
+    begun: JSON = {"content": [], "stop_reason": None, "stop_sequence": None}
     yield {
         "type": "message_start",
         "message": {**message, **begun, "usage": {**usage, "output_tokens": 0}},

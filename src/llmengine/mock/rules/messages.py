@@ -102,7 +102,7 @@ def _unknown_block(body: Body, limits: ModelLimits) -> Problem | None:
 def _kind_problem(path: str, block: object) -> Problem | None:
     if not isinstance(block, dict):
         return wrong_type(path, "an object", block)
-    if block.get("type") in {"image", "document"}:
+    if block.get("type") in ("image", "document"):
         return Problem(f"{path}: this model takes no input of type '{block['type']}'.", path)
     return check_one_of(f"{path}.type", block.get("type"), _BLOCKS)
 
