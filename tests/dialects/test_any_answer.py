@@ -48,6 +48,7 @@ any_json = st.recursive(
                     *("choices", "message", "delta", "content", "finish_reason", "index", "usage"),
                     *("tool_calls", "function", "arguments", "name", "id", "model", "error"),
                     *("type", "text", "output", "status", "response", "item", "done", "logprobs"),
+                    *("content_block", "stop_reason", "input", "partial_json", "thinking"),
                     *("output_index", "detail", "loc", "msg", "code", "refusal", "reasoning"),
                 ]
             ),
@@ -64,6 +65,10 @@ lines = st.sampled_from(
         *(b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', b"\xff", b" ", b"<html>"),
         *(b'{"type":"response.completed","response":{}}', b"\r", b"\n", b"\r\n", b"\n\n"),
         b'{"message":{"content":"a"},"done":true}',
+        b'data: {"type":"message_start","message":{"id":"m"}}',
+        b'data: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use"}}',
+        b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}',
+        b'data: {"type":"message_stop"}',
     ]
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine import StreamIncompleteError
+from llmengine.dialects.anthropic_messages import AnthropicMessages
 from llmengine.dialects.ollama import OllamaChat
 from llmengine.dialects.openai_chat import OpenAIChat
 
@@ -27,6 +28,8 @@ STREAMS: dict[str, tuple[Dialect, int, bytes]] = {
     "ollama/native_chat_stream.ndjson": (OllamaChat(), 1, b'"eval_duration":159130000}'),
     "ollama/native_chat_tools_stream.ndjson": (OllamaChat(), 1, b'"eval_duration":686325000}'),
     "ollama/native_chat_schema_stream.ndjson": (OllamaChat(), 1, b'"eval_duration":'),
+    "ollama/anthropic_messages_stream.json": (AnthropicMessages(), 1, b'"type":"message_stop"}'),
+    "llamacpp/messages_stream.json": (AnthropicMessages(), 1, b'"type":"message_stop"}'),
     "vllm/chat_stream_usage.json": (OpenAIChat(), 1, b'"stop_reason":null,"token_ids":null}]'),
     "vllm/chat_stream_n2.json": (OpenAIChat(), 2, b'"stop_reason":null,"token_ids":null}]'),
     "vllm/chat_stream_logprobs.json": (OpenAIChat(), 1, b'"stop_reason":null,"token_ids":null}]'),

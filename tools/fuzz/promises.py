@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from llmengine.dialects.anthropic_messages import AnthropicMessages
 from llmengine.dialects.errors import failure
 from llmengine.dialects.ollama import OllamaChat, OllamaOpenAIChat
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
@@ -34,6 +35,7 @@ DIALECTS: dict[str, Any] = {
     "openai chat": OpenAIChat(extras=VLLM_EXTRAS),
     "openai chat, null completes": OpenAIChat(done_completes=True),
     "openai responses": OpenAIResponses(),
+    "anthropic messages": AnthropicMessages(),
     "ollama chat": OllamaChat(),
     "ollama openai chat": OllamaOpenAIChat(),
 }

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[2]
 # A recording has a hundred answers of one kind; these checks have one of every kind.
-_CASSETTES = ("chat.stream*", "chat.n.*", "chat.logprobs*", "tools.*", "resp.*", "think.*")
+_CASSETTES = (
+    *("chat.stream*", "chat.n.*", "chat.logprobs*", "tools.*", "resp.*", "think.*"),
+    "messages.*",
+)
 _ROUTES = {
     "/chat/completions": "openai chat",
     "/responses": "openai responses",
+    "/v1/messages": "anthropic messages",
     "/api/chat": "ollama chat",
 }
 

@@ -1,7 +1,7 @@
 """Anthropic's Messages API, as Anthropic, llama.cpp, vLLM, SGLang and Ollama serve it.
 
-The file has the messages of a request first, then the reader of a whole answer, the decoder of a
-streamed answer, and last the dialect, which builds the request bodies.
+The file has the reader of a whole answer first, then the decoder of a streamed answer, and last the
+dialect, which builds the request bodies.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from llmengine.dialects.anthropic_blocks import system_and_messages
 from llmengine.dialects.base import JSONStreamDecoder
 from llmengine.dialects.common import (
     answer_of,
@@ -28,13 +29,10 @@ from llmengine.dialects.errors import failed_reason, reported_failure
 from llmengine.dialects.fields import (
     MESSAGES_USAGE,
     FieldError,
-    any_mapping,
-    any_mappings,
     count,
     label,
     mapping,
     objects,
-    quote,
     read_usage,
     required_mapping,
     required_text,
@@ -47,110 +45,11 @@ from llmengine.types.outputs import CompletionOutput, Delta, LLMOutput, ToolCall
 from llmengine.types.sampling import is_neutral
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from llmengine.types.errors import CallError
-    from llmengine.types.request import ChatRequest, Message, ResponseFormat
+    from llmengine.types.request import ChatRequest, ResponseFormat
 
-
-Block = Mapping[str, object]
-
-_SYSTEM = frozenset({"system", "developer"})
-# Parts of OpenAI's messages for which Anthropic has no block.
-_WITHOUT_BLOCK = frozenset({"file", "input_audio", "video_url"})
-
-
-def system_and_messages(messages: Sequence[Message]) -> dict[str, object]:
-    """OpenAI's messages as the fields ``system`` and ``messages``.
-
-    The system messages at the beginning become ``system``. Consecutive messages of one role become
-    one message, because all results of an answer's tool calls must be in the message after it.
-    Raises InvalidRequestError, which names the message, for a part that the API has no block for.
-    """
-    system: list[Block] = []
-    turns: list[tuple[object, list[Block]]] = []
-    for place, message in enumerate(messages):
-        try:
-            role, blocks = _turn(message)
-        except FieldError as error:
-            raise InvalidRequestError(f"message {place}: {error}") from None
-        if role == "system" and not turns:
-            system += blocks
-        elif turns and turns[-1][0] == role:
-            turns[-1][1].extend(blocks)
-        else:
-            turns.append((role, blocks))
-    written = [{"role": role, "content": _content(blocks)} for role, blocks in turns]
-    return {"system": _content(system), "messages": written} if system else {"messages": written}
-
-
-def _content(blocks: list[Block]) -> str | list[Block]:
-    """The blocks, or the text of a single block that has nothing but a text."""
-    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
-        return str(blocks[0]["text"])
-    return blocks
-
-
-def _turn(message: Message) -> tuple[object, list[Block]]:
-    """The role in Anthropic's terms, and the blocks of one message."""
-    role = message["role"]
-    if role == "tool":
-        result = {"type": "tool_result", "tool_use_id": required_text(message, "tool_call_id")}
-        return "user", [{**result, "content": _content(_blocks(message))}]
-    if role != "assistant":
-        return "system" if role in _SYSTEM else role, _blocks(message)
-    thought = message.get("reasoning") or message.get("reasoning_content")
-    # The signature, which only Anthropic's own server checks, is not part of an answer here.
-    thinking = [{"type": "thinking", "thinking": thought, "signature": ""}] if thought else []
-    calls = [_tool_use(call) for call in any_mappings(message, "tool_calls")]
-    said = [block for block in _blocks(message) if block.get("text") != "" or not calls]
-    return role, [*thinking, *said, *calls]
-
-
-def _blocks(message: Message) -> list[Block]:
-    content = message.get("content")
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [_block(part) for part in any_mappings(message, "content")]
-
-
-def _block(part: Mapping[str, object]) -> Block:
-    """One part of a message's content; a block in Anthropic's own format is kept."""
-    kind = part.get("type")
-    if kind == "image_url":
-        return _image(str(any_mapping(part, "image_url", "content[].").get("url")))
-    if kind == "refusal":
-        return {"type": "text", "text": required_text(part, "refusal", "content[].")}
-    if kind in _WITHOUT_BLOCK:
-        raise FieldError(f"Anthropic's Messages API takes text and images, but no part of {kind!r}")
-    return part
-
-
-def _image(url: str) -> Block:
-    header, comma, data = url.partition(",")
-    if not (header.startswith("data:") and header.endswith(";base64") and comma):
-        return {"type": "image", "source": {"type": "url", "url": url}}
-    kind = header.removeprefix("data:").removesuffix(";base64")
-    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
-
-
-def _tool_use(call: Mapping[str, object]) -> Block:
-    function = any_mapping(call, "function", "tool_calls[].")
-    name = required_text(function, "name", "tool_calls[].function.")
-    given = function.get("arguments") or {}
-    try:
-        arguments = from_json(given) if isinstance(given, str) else given
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, Mapping):
-        raise FieldError(
-            f"the arguments of the call of {name!r} are {quote(str(given))!r}, but Anthropic's "
-            "Messages API takes only a JSON object"
-        )
-    return {"type": "tool_use", "id": call.get("id"), "name": name, "input": arguments}
-
-
-# ---- answers
 
 _CONTENT = "content[]."
 # Other reasons are kept as they are: "refusal" is the library's own word, "pause_turn" has none.
