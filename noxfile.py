@@ -109,8 +109,9 @@ def _run_contract(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Test LangChain's clients, which leave their shared connections open at the end."""
-    session.install(".[embedded]", *TESTS, "langchain-openai", "langchain-ollama")
+    """Test LangChain's clients, which leave connections open at the end, and Anthropic's SDK."""
+    clients = ("langchain-openai", "langchain-ollama", "anthropic>=2")
+    session.install(".[embedded]", *TESTS, *clients)
     options = ("-p", "no:unraisableexception", *session.posargs)
     session.run("pytest", "tests/integrations/clients", *options)
     session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and clients")

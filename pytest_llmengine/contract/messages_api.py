@@ -30,7 +30,8 @@ STREAMING = "anthropic-docs: build-with-claude/streaming"
 TOOL_USE = "anthropic-docs: agents-and-tools/tool-use/overview"
 COUNTING = "anthropic-docs: api/messages-count-tokens"
 THINKING = "anthropic-docs: build-with-claude/extended-thinking"
-VERSION = {"anthropic-version": "2023-06-01"}
+VERSION = {"anthropic-version": "2023-06-01"}  # the last one with temperature, top_p and top_k
+NEWEST = {"anthropic-version": "2026-10-21"}
 NO_KEY = {**VERSION, "Authorization": ""}
 # Many short answers have one of these, so a server that accepts too much does not write for long.
 SOON = ["a", "e", "i", "o", "u"]

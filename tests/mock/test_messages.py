@@ -138,6 +138,17 @@ def test_thinking_comes_first_and_is_signed(reference: Api) -> None:
     assert first[-2]["delta"]["type"] == "signature_delta"
 
 
+def test_newest_version_has_no_sampling(reference: Api) -> None:
+    """The API of that version refuses the parameters, even with their default values."""
+    body = {"model": "mock", "max_tokens": 1, "messages": USER}
+    newest = {"anthropic-version": "2026-10-21"}
+
+    assert reference.http.post(PATH, json=body, headers=newest).status_code == 200
+    refused = reference.http.post(PATH, json=body | {"temperature": 1}, headers=newest)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "temperature: Extra inputs are not permitted"
+
+
 def test_count_is_that_of_the_usage(reference: Api) -> None:
     """The route counts system prompt, messages and tools."""
     fields: dict[str, Any] = {"messages": USER, "system": "Be brief.", "tools": [TOOL]}

@@ -11,6 +11,7 @@ from pytest_llmengine.contract.messages_api import (
     COUNTING,
     DOCS,
     HISTORY,
+    NEWEST,
     NO_KEY,
     PIXEL,
     THINKING,
@@ -355,6 +356,21 @@ def thinking(target: Target) -> None:
 
 
 @rule(
+    "messages.version.newest",
+    level=EXPECTED,
+    tier=CORE,
+    source="anthropic-docs: api/versioning",
+)
+def newest_version(target: Target) -> None:
+    """A request of the API's version 2026-10-21 is answered.
+
+    Version 2 of the anthropic SDK sends this version with every request.
+    """
+    reply = send(target, temperature=..., max_tokens=4, headers=NEWEST)
+    text(reply.success_or_refused())
+
+
+@rule(
     "messages.auth.x_api_key",
     level=EXPECTED,
     tier=EXTENDED,
@@ -364,7 +380,7 @@ def thinking(target: Target) -> None:
 def x_api_key(target: Target) -> None:
     """The key is read from the header x-api-key.
 
-    The anthropic SDK sends an api_key in this header alone.
+    The anthropic SDK before version 2 sends its api_key in this header alone.
     """
     if not target.api_key:
         ask(target, max_tokens=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llmengine.contract.assertions import pick, rejected
 from pytest_llmengine.contract.messages_api import (
     DOCS,
+    NEWEST,
     SOON,
     TIME,
     VERSION,
@@ -215,6 +216,25 @@ def version(target: Target) -> None:
         blocks(reply.success())
         expect_strict(not reply.ok, "a request without anthropic-version was answered")
     rejected(reply, "a request without anthropic-version")
+
+
+@rule(
+    "messages.version.sampling",
+    level=EXPECTED,
+    tier=EXTENDED,
+    source="anthropic-docs: api/versioning",
+)
+def version_sampling(target: Target) -> None:
+    """A request of the version 2026-10-21 with a temperature is refused.
+
+    A program that sets a temperature works until it meets Anthropic's own server.
+    """
+    ask(target, max_tokens=1)
+    reply = send(target, max_tokens=1, headers=NEWEST)
+    if reply.ok:
+        blocks(reply.success())
+        expect_strict(not reply.ok, "a temperature was accepted in the version 2026-10-21")
+    rejected(reply, "a temperature in the version 2026-10-21")
 
 
 @rule("messages.malformed_json", level=REQUIRED, tier=CORE, source=ERRORS)

@@ -91,6 +91,11 @@ def _thinks_last(reply: JSON) -> None:
     reply["content"].reverse()
 
 
+_OLD_VERSION_ONLY = answering(
+    400,
+    {"type": "error", "error": {"type": "invalid_request_error", "message": "No such version."}},
+    when=lambda call: call.headers.get("anthropic-version", "") > "2023-06-01",
+)
 _KEY_IN_OTHER_HEADER = answering(
     401,
     {"type": "error", "error": {"type": "authentication_error", "message": "No key."}},
@@ -151,6 +156,7 @@ for check, behaviour in (
             "always on", request=taking({"type": "adaptive"}, {"type": "disabled"}, "thinking")
         ),
     ),
+    ("version.newest", Behaviour("an old version only", wire=_OLD_VERSION_ONLY)),
     ("auth.x_api_key", Behaviour("bearer tokens only", wire=_KEY_IN_OTHER_HEADER)),
 ):
     mutant(f"messages.{check}", behaviour)

@@ -10,6 +10,10 @@ from pytest_llmengine.contract.mutants.registry import mutant
 for rejection in REJECTIONS:
     rule_off(f"messages.{rejection.name}")
 rule_off("messages.version")
+mutant(
+    "messages.version.sampling",
+    Behaviour("the version is not read", without_rules=frozenset({"messages.version"})),
+)
 
 mutant(
     "messages.malformed_json",

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest
 
 
-_VERSION = "2023-06-01"  # of the API; Anthropic has no later one
-_ANTHROPIC = "api.anthropic.com"
+# The version of the API. The later one, 2026-10-21, has no temperature, top_p and top_k.
+_VERSION = "2023-06-01"
 # Fields of a message that affect its prompt; see MessageCountTokensParams in anthropic-sdk-python.
 _PROMPT_FIELDS = ("model", "system", "messages", "tools", "tool_choice", "thinking")
 
@@ -34,9 +34,9 @@ class AnthropicCompatible(Backend):
 
     Its address comes from the configuration or from ``ANTHROPIC_BASE_URL``; there is no default.
     As in Anthropic's SDKs, ``/v1`` may be left out of the address. ``ANTHROPIC_API_KEY`` is sent
-    only to the address in ``ANTHROPIC_BASE_URL``. The key is sent as ``x-api-key`` and, because
-    vLLM and SGLang read only that, as a bearer token. Anthropic's own server gets ``x-api-key``
-    alone, because it takes a bearer token for another kind of key.
+    only to the address in ``ANTHROPIC_BASE_URL``. The key is sent as a bearer token, as version 2
+    of Anthropic's SDK does and vLLM and SGLang require, and as ``x-api-key``, for other gateways.
+    The header ``anthropic-version`` can be replaced in the configuration's ``headers``.
     """
 
     name = "anthropic_compatible"
@@ -59,8 +59,9 @@ class AnthropicCompatible(Backend):
     def __init__(self, config: EngineSettings) -> None:
         super().__init__(config)
         key = self.address.key
-        headers = {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
-        self.address.add_headers(headers, bearer=self.address.host != _ANTHROPIC)
+        self.address.add_headers(
+            {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
+        )
 
     @property
     def base_url(self) -> str:

@@ -284,20 +284,11 @@ class Address:
         """A URL of this server with the endpoint's query string, which every request carries."""
         return with_query(url, self.query)
 
-    @property
-    def host(self) -> str | None:
-        """The name of the server's host; None if there is no address."""
-        return urlsplit(self.endpoint).hostname if self._location.endpoint else None
-
-    def add_headers(self, headers: Mapping[str, str], *, bearer: bool = True) -> None:
-        """Add headers to every request, except those that are configured.
-
-        Without `bearer`, the key is not sent as a bearer token.
-        """
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Add headers to every request, except those that are configured."""
         taken = {name.lower() for name in self.own_headers}
         added = {name: value for name, value in headers.items() if name.lower() not in taken}
-        kept = {name: v for name, v in self.headers.items() if bearer or name != "Authorization"}
-        self.headers = {**kept, **added, **self.own_headers}
+        self.headers = {**self.headers, **added}
 
     @property
     def key_advice(self) -> str:

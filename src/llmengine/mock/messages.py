@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import chat_request
+from llmengine.mock.json_fields import mapping
 from llmengine.mock.messages_body import messages_as_chat
 from llmengine.mock.model import generate
 from llmengine.mock.text import tokenize
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
     from llmengine.mock.wire import MockAnswer
 
 
+# The version of the API that removed the parameters of sampling; dates can be compared as texts.
+_WITHOUT_SAMPLING = "2026-10-21"
+_SAMPLING = ("temperature", "top_p", "top_k")
+
+
 def check_version(call: ReceivedRequest, service: Service) -> None:
-    """Raise ApiError for a request without the version of the API in its headers."""
-    if not call.headers.get("anthropic-version"):
-        if "messages.version" in service.behaviour.without_rules:
-            return
+    """Raise ApiError for a request without the header of the API's version, or against it."""
+    version = call.headers.get("anthropic-version", "")
+    if "messages.version" in service.behaviour.without_rules:
+        return
+    if not version:
         raise ApiError("anthropic-version: header is required")
+    removed = [name for name in _SAMPLING if name in mapping(call.json)]
+    if removed and version >= _WITHOUT_SAMPLING:
+        raise ApiError(f"{removed[0]}: Extra inputs are not permitted", param=removed[0])
 
 
 def create_message(body: Body, service: Service) -> MockAnswer:
