@@ -26,6 +26,7 @@ Events = list[Body]
 rule = partial(check, needs={Capability.MESSAGES}, since="2026-11-27")
 
 DOCS = "anthropic-docs: api/messages"
+SDK = "anthropic-sdk-python 2.14.0: src/anthropic/types"
 STREAMING = "anthropic-docs: build-with-claude/streaming"
 TOOL_USE = "anthropic-docs: agents-and-tools/tool-use/overview"
 COUNTING = "anthropic-docs: api/messages-count-tokens"

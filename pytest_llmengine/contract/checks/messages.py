@@ -14,6 +14,7 @@ from pytest_llmengine.contract.messages_api import (
     NEWEST,
     NO_KEY,
     PIXEL,
+    SDK,
     THINKING,
     TIME,
     TOOL_USE,
@@ -49,7 +50,7 @@ STOP_REASONS = (
 # ---- the message
 
 
-@rule("messages.required", level=REQUIRED, tier=SMOKE, source=f"{DOCS}: Message")
+@rule("messages.required", level=REQUIRED, tier=SMOKE, source=f"{SDK}/message.py")
 def required(target: Target) -> None:
     """A message has its eight fields, and is of the type message and the role assistant.
 
@@ -64,7 +65,7 @@ def required(target: Target) -> None:
     expect(kinds == ("message", "assistant"), f"type and role are {kinds!r}")
 
 
-@rule("messages.id_unique", level=REQUIRED, tier=CORE, source=f"{DOCS}: Message.id")
+@rule("messages.id_unique", level=REQUIRED, tier=CORE, source=f"{SDK}/message.py: id")
 def id_unique(target: Target) -> None:
     """Two messages have different ids.
 
@@ -74,7 +75,7 @@ def id_unique(target: Target) -> None:
     expect(first and first != second, f"the ids of two messages are {first!r} and {second!r}")
 
 
-@rule("messages.model", level=EXPECTED, tier=CORE, source=f"{DOCS}: Message.model")
+@rule("messages.model", level=EXPECTED, tier=CORE, source=f"{SDK}/message.py: model")
 def model(target: Target) -> None:
     """A message names the model that was asked.
 
@@ -84,7 +85,7 @@ def model(target: Target) -> None:
     expect(named == target.model, f"{target.model!r} was asked, and the message names {named!r}")
 
 
-@rule("messages.stop_reason", level=REQUIRED, tier=CORE, source=f"{DOCS}: Message.stop_reason")
+@rule("messages.stop_reason", level=REQUIRED, tier=CORE, source=f"{SDK}/message.py: stop_reason")
 def stop_reason(target: Target) -> None:
     """A message that ends by itself has the stop_reason end_turn, and no stop_sequence.
 
@@ -228,7 +229,7 @@ def prefill(target: Target) -> None:
     "messages.content.image",
     level=EXPECTED,
     tier=EXTENDED,
-    source=f"{DOCS}: ImageBlockParam",
+    source=f"{SDK}/image_block_param.py",
     needs={Capability.MESSAGES},
 )
 def image(target: Target) -> None:
@@ -247,7 +248,7 @@ def image(target: Target) -> None:
 # ---- token counts
 
 
-@rule("messages.usage", level=REQUIRED, tier=CORE, source=f"{DOCS}: Message.usage")
+@rule("messages.usage", level=REQUIRED, tier=CORE, source=f"{SDK}/usage.py")
 def usage(target: Target) -> None:
     """The usage counts the tokens of the prompt and of the answer.
 
@@ -260,7 +261,7 @@ def usage(target: Target) -> None:
     expect(0 < counts[0] < counts[1], f"the tokens of a short and of a long prompt are {counts!r}")
 
 
-@rule("messages.usage.repeated", level=EXPECTED, tier=CORE, source=f"{DOCS}: Message.usage")
+@rule("messages.usage.repeated", level=EXPECTED, tier=CORE, source=f"{SDK}/usage.py")
 def usage_repeated(target: Target) -> None:
     """A repeated prompt has the same number of tokens, with those that a cache holds.
 
@@ -317,7 +318,7 @@ def choice_none(target: Target) -> None:
     "messages.tool_choice.disable_parallel",
     level=REQUIRED,
     tier=EXTENDED,
-    source=f"{DOCS}: ToolChoiceAny.disable_parallel_tool_use",
+    source=f"{SDK}/tool_choice_any_param.py: disable_parallel_tool_use",
     needs=TOOLS,
 )
 def disable_parallel(target: Target) -> None:
