@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
 
 
-Body = dict[str, Any]
-Events = list[Body]
+Events = list[JSON]
 
 rule = partial(check, needs={Capability.MESSAGES}, since="2026-11-27")
 
@@ -58,12 +57,12 @@ def send(
     return target.post(path, {k: v for k, v in body.items() if v is not ...}, headers=headers)
 
 
-def user(content: object) -> list[Body]:
+def user(content: object) -> list[JSON]:
     """The messages of a chat with one user message."""
     return [{"role": "user", "content": content}]
 
 
-def ask(target: Target, prompt: object = None, *, stream: bool = False, **params: Any) -> Body:
+def ask(target: Target, prompt: object = None, *, stream: bool = False, **params: Any) -> JSON:
     """The message in the answer, which is joined from its events if it is streamed.
 
     After a clear refusal the check ends as refused. ``prompt`` is the content of one user message.
@@ -88,7 +87,7 @@ def events(target: Target, **params: Any) -> Events:
 
 def count(target: Target, **params: Any) -> int:
     """The number of tokens of a prompt, by the route that counts them."""
-    fields: Body = {"max_tokens": ..., "temperature": ...} | params
+    fields: JSON = {"max_tokens": ..., "temperature": ...} | params
     reply = send(target, "/messages/count_tokens", **fields)
     return pick(reply.success_or_refused(), int, "input_tokens")
 
@@ -136,30 +135,30 @@ def results(content: object) -> list[JSON]:
 # ---- readers of a message
 
 
-def blocks(body: Body, kind: str | None = None) -> list[Body]:
+def blocks(body: JSON, kind: str | None = None) -> list[JSON]:
     """The content blocks, or those of one type."""
     found = objects(body, "content")
     kinds = [pick(block, str, "type") for block in found]
     return [b for b, k in zip(found, kinds, strict=True) if kind in (None, k)]
 
 
-def text(body: Body) -> str:
+def text(body: JSON) -> str:
     """The text blocks, joined."""
     return "".join(pick(block, str, "text") for block in blocks(body, "text"))
 
 
-def said(body: Body) -> str:
+def said(body: JSON) -> str:
     """All that the model has written: its thinking, then its text."""
     thoughts = [pick(block, str, "thinking") for block in blocks(body, "thinking")]
     return "".join(thoughts) + text(body)
 
 
-def called(body: Body) -> list[str]:
+def called(body: JSON) -> list[str]:
     """The names of the tools that the message calls."""
     return [pick(block, str, "name") for block in blocks(body, "tool_use")]
 
 
-def prompt_tokens(body: Body) -> int:
+def prompt_tokens(body: JSON) -> int:
     """All tokens of the prompt; those that were written to a cache or read from it count apart."""
     usage = pick(body, dict, "usage")
     cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
@@ -167,14 +166,14 @@ def prompt_tokens(body: Body) -> int:
     return pick(usage, int, "input_tokens") + sum(given)
 
 
-def finished(body: Body) -> Body:
+def finished(body: JSON) -> JSON:
     """The message; unmeasured if the token limit cut it before it had any text."""
     if body.get("stop_reason") == "max_tokens" and not text(body):
         raise Unmeasured("this model cannot show it: the token limit came before any text")
     return body
 
 
-def effect(body: Body) -> tuple[str, int]:
+def effect(body: JSON) -> tuple[str, int]:
     """What changes if the model sees another prompt: all that it says and the prompt's tokens."""
     return said(body), prompt_tokens(body)
 
@@ -182,15 +181,15 @@ def effect(body: Body) -> tuple[str, int]:
 # ---- streams
 
 
-def joined(found: Events) -> Body:
+def joined(found: Events) -> JSON:
     """The message that the events make, as Anthropic's SDK accumulates it.
 
     The check fails if an event does not fit to those before it.
     """
     started = [event for event in found if event["type"] == "message_start"]
     expect(len(started) == 1, f"{len(started)} events message_start")
-    message: Body = {**pick(started[0], dict, "message")}
-    parts: list[Body] = []
+    message: JSON = {**pick(started[0], dict, "message")}
+    parts: list[JSON] = []
     inputs: dict[int, str] = {}
     for event in found:
         kind = event["type"]
@@ -213,7 +212,7 @@ def joined(found: Events) -> Body:
 _FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 
 
-def _add(block: Body, delta: Body, inputs: dict[int, str], index: int) -> None:
+def _add(block: JSON, delta: JSON, inputs: dict[int, str], index: int) -> None:
     kind = pick(delta, str, "type")
     if kind in _FIELDS:
         field = _FIELDS[kind]

@@ -278,8 +278,8 @@ def count_tokens(target: Target) -> None:
     Clients that cut their history to the context by this number lose too much, or too little.
     """
     given: dict[str, Any] = {"system": _SYSTEM, "messages": [*HISTORY, *_LAST]}
-    counted = count(target, **given)
     used = prompt_tokens(ask(target, max_tokens=1, **given))
+    counted = count(target, **given)
     expect(counted == used, f"count_tokens gives {counted}, and the usage {used}")
 
 
@@ -289,6 +289,7 @@ def count_tokens_tools(target: Target) -> None:
 
     The tools are the largest part of an agent's prompt.
     """
+    ask(target, max_tokens=1)
     plain, counted = count(target), count(target, tools=[WEATHER, TIME])
     expect_effect(plain < counted, f"{plain} tokens without tools, and {counted} with two of them")
 

@@ -12,7 +12,6 @@ from pytest_llmengine.contract.messages_api import (
     STREAMING,
     TIME,
     WEATHER,
-    Body,
     Events,
     ask,
     events,
@@ -25,7 +24,7 @@ from pytest_llmengine.contract.messages_api import (
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, REQUIRED, SMOKE
-from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS
+from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -81,7 +80,7 @@ def content_blocks(target: Target) -> None:
     _check_blocks(events(target, messages=user(ASK_WEATHER), **tools))
 
 
-_EMPTY: dict[str, Body] = {
+_EMPTY: dict[str, JSON] = {
     "text": {"text": ""},
     "thinking": {"thinking": ""},
     "tool_use": {"input": {}},
@@ -118,7 +117,7 @@ def _check_blocks(found: Events) -> None:
     expect(open_block is None, "the last block has no content_block_stop")
 
 
-def _check_empty(block: Body) -> None:
+def _check_empty(block: JSON) -> None:
     """The block at its start has its fields, and nothing in those that deltas fill."""
     for field, value in _EMPTY.get(pick(block, str, "type"), {}).items():
         expect(block.get(field) == value, f"a block does not start empty: {quote(block)}")

@@ -92,7 +92,7 @@ def _output(data: Mapping[str, object], request: ChatRequest) -> CompletionOutpu
     blocks = objects(data, "content")
     answer = "".join([required_text(b, "text", _CONTENT) for b in _of_type(blocks, "text")])
     thoughts = [required_text(b, "thinking", _CONTENT) for b in _of_type(blocks, "thinking")]
-    reasoning: str | None = "\n\n".join(thoughts) or None
+    reasoning: str | None = "\n\n".join(filter(None, thoughts)) or None
     if reasoning is None:
         reasoning, answer = split_think(answer, request.reasoning)
     calls = tuple([_tool_call(block) for block in _of_type(blocks, "tool_use")])
