@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import PROMPT, pick, stopping_in
+from pytest_llmengine.contract.assertions import PROMPT, Stopping, pick, stopping_in
 from pytest_llmengine.contract.messages_api import (
     DOCS,
     SDK,
@@ -25,7 +25,7 @@ from pytest_llmengine.contract.messages_api import (
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXTENDED, REQUIRED, SMOKE, Tier
-from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, COLOUR, COLOUR_SCHEMA
+from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, COLOUR, COLOUR_SCHEMA, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,8 @@ def _cut(target: Target, *, stream: bool) -> None:
     expect(reason == "max_tokens", f"the limit cut the message, and the stop_reason is {reason!r}")
 
 
-def _stopped(target: Target, *, stream: bool) -> tuple[str, dict[str, Any]]:
-    """A word of the answer, and the answer to the request that gives it as a stop sequence."""
+def _stopped(target: Target, *, stream: bool) -> tuple[Stopping, JSON]:
+    """An answer with its word, and the answer to the request with that word as stop sequence."""
     stopping = stopping_in(text(finished(ask(target, PROMPT, stream=stream, max_tokens=_CAP))))
     given = {"stop_sequences": ["@@never@@", stopping.word], "max_tokens": _CAP}
     body = ask(target, PROMPT, stream=stream, **given)
@@ -65,16 +65,19 @@ def _stopped(target: Target, *, stream: bool) -> tuple[str, dict[str, Any]]:
     )
     if not stopping.answer.startswith(came.rstrip()):
         raise Unmeasured("the server answers differently each time, also at temperature 0")
-    return stopping.word, body
+    return stopping, body
 
 
 def _stop_sequences(target: Target, *, stream: bool) -> None:
-    word, body = _stopped(target, stream=stream)
-    expect(word not in text(body), f"the stop sequence {word!r} is kept in the text {text(body)!r}")
+    stopping, body = _stopped(target, stream=stream)
+    word, came, before = stopping.word, text(body), stopping.before
+    expect(word not in came, f"the stop sequence {word!r} is kept in the text {came!r}")
+    expect(came.rstrip() == before.rstrip(), f"the text is {came!r} instead of {before!r}")
 
 
 def _stop_sequence(target: Target, *, stream: bool) -> None:
-    word, body = _stopped(target, stream=stream)
+    stopping, body = _stopped(target, stream=stream)
+    word = stopping.word
     reason, sequence = body.get("stop_reason"), body.get("stop_sequence")
     expect(
         reason == "stop_sequence",
@@ -127,7 +130,7 @@ def _one_token(target: Target, *, stream: bool, name: str, value: float) -> None
     )
 
 
-def _call(target: Target, choice: object, *, stream: bool, prompt: str) -> dict[str, Any]:
+def _call(target: Target, choice: object, *, stream: bool, prompt: str) -> JSON:
     tools = [WEATHER, TIME]
     given = {"tools": tools, "tool_choice": choice, "max_tokens": CALL_TOKENS}
     return ask(target, prompt, stream=stream, **given)

@@ -178,7 +178,7 @@ def _ended(name: str, edit: Edit) -> Behaviour:
 
 
 def _texts(name: str, change: Callable[[str, JSON], str]) -> Behaviour:
-    """A mutant that changes the text of a message, or the last piece of a streamed one."""
+    """A mutant that changes the text of a message, whole and streamed."""
 
     def reply(found: JSON, call: ReceivedRequest) -> JSON:
         for block in found.get("content", []):
@@ -187,8 +187,9 @@ def _texts(name: str, change: Callable[[str, JSON], str]) -> Behaviour:
 
     def events(found: list[JSON], call: ReceivedRequest) -> list[JSON]:
         deltas = [e["delta"] for e in found if e.get("delta", {}).get("type") == "text_delta"]
-        for delta in deltas[-1:]:
-            delta["text"] = change(delta["text"], call.json)
+        whole = "".join(delta["text"] for delta in deltas)
+        for delta in deltas:
+            delta["text"] = change(whole, call.json) if delta is deltas[0] else ""
         return found
 
     return Behaviour(name, reply=reply, events=events)
@@ -196,6 +197,10 @@ def _texts(name: str, change: Callable[[str, JSON], str]) -> Behaviour:
 
 def _stop_kept(text: str, request: JSON) -> str:
     return text + request["stop_sequences"][-1] if "stop_sequences" in request else text
+
+
+def _stopped_early(text: str, request: JSON) -> str:
+    return text[:-4] if "stop_sequences" in request else text
 
 
 def _chance_at_zero(text: str, request: JSON) -> str:
@@ -219,6 +224,7 @@ for check, behaviour in (
     ("max_tokens.stop_reason", _ended("end_turn", _end_turn)),
     ("stop_sequences", Behaviour("dropped", request=forgets("stop_sequences"))),
     ("stop_sequences", _texts("kept in the text", _stop_kept)),
+    ("stop_sequences", _texts("stopped too early", _stopped_early)),
     ("stop_sequence", _ended("end_turn", _end_turn)),
     ("stop_sequence", _ended("not named", lambda ended: ended.update(stop_sequence=None))),
     ("system", Behaviour("dropped", request=forgets("system"))),
