@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, pick
@@ -34,7 +34,7 @@ from pytest_llmengine.contract.messages_api import (
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, OPTIONAL, REQUIRED, SMOKE
-from pytest_llmengine.contract.samples import ASK_BOTH, ASK_WEATHER, CALL_TOKENS
+from pytest_llmengine.contract.samples import ASK_BOTH, ASK_WEATHER, CALL_TOKENS, JSON
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -104,13 +104,13 @@ def stop_reason(target: Target) -> None:
 # ---- prompts: what was sent reaches the model
 
 
-def _equal(target: Target, one: dict[str, Any], other: dict[str, Any], what: str) -> None:
+def _equal(target: Target, one: JSON, other: JSON, what: str) -> None:
     first, second = (prompt_tokens(ask(target, max_tokens=1, **given)) for given in (one, other))
-    expect_effect(first == second, f"{what}: the prompts have {first} and {second} tokens")
+    expect(first == second, f"{what}: the prompts have {first} and {second} tokens")
 
 
-def _reaches(target: Target, part: dict[str, Any], whole: dict[str, Any], what: str) -> None:
-    first, second = (effect(ask(target, max_tokens=4, **given)) for given in (part, whole))
+def _reaches(target: Target, part: JSON, whole: JSON, what: str) -> None:
+    first, second = (effect(ask(target, max_tokens=12, **given)) for given in (part, whole))
     expect_effect(first != second, f"{what} changes neither the text nor the number of tokens")
 
 
@@ -277,7 +277,7 @@ def count_tokens(target: Target) -> None:
 
     Clients that cut their history to the context by this number lose too much, or too little.
     """
-    given: dict[str, Any] = {"system": _SYSTEM, "messages": [*HISTORY, *_LAST]}
+    given: JSON = {"system": _SYSTEM, "messages": [*HISTORY, *_LAST]}
     used = prompt_tokens(ask(target, max_tokens=1, **given))
     counted = count(target, **given)
     expect(counted == used, f"count_tokens gives {counted}, and the usage {used}")
@@ -297,7 +297,7 @@ def count_tokens_tools(target: Target) -> None:
 # ---- tools and thinking
 
 
-def _ask_tools(target: Target, choice: object, prompt: str = ASK_WEATHER) -> dict[str, Any]:
+def _ask_tools(target: Target, choice: object, prompt: str = ASK_WEATHER) -> JSON:
     return ask(
         target, prompt, tools=[WEATHER, TIME], tool_choice=choice, max_tokens=2 * CALL_TOKENS
     )
