@@ -9,6 +9,8 @@ import pytest
 
 from llmengine.mock import Behaviour
 from llmengine.mock import rules as table
+from llmengine.mock import specification as spec
+from llmengine.mock.rules.fields import PLAYED, PLAYED_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/generate": {"model": "mock", "prompt": "Hi"},
 }
 LONG = "word " * 9000
+PIXEL = "data:image/png;base64,aGk="
 TOOL = {"type": "function", "function": {"name": "f"}}
 FLAT = {"type": "function", "name": "f"}
 GONE = {"type": "function", "function": {"name": "gone"}}
@@ -136,9 +139,7 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("chat.content.null_user", CHAT, _user(None)),
     ("chat.content.null_user", CHAT, {"messages": [{"role": "assistant"}]}),
     ("chat.content.type", CHAT, _user(5)),
-    ("chat.content.parts", CHAT, _user([{"type": "odd"}])),
     ("chat.content.parts", CHAT, _user([{"type": "text", "text": 5}])),
-    ("chat.content.parts", CHAT, _user([{"type": "image_url"}])),
     ("chat.content.parts", CHAT, _user(["text"])),
     ("chat.wrong_type", CHAT, {"temperature": "hot"}),
     ("chat.wrong_type", CHAT, {"n": 1.5}),
@@ -189,6 +190,21 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         CHAT,
         {"messages": [{"role": "tool", "content": "x", "tool_call_id": "a"}]},
     ),
+    ("chat.fields", CHAT, {"verbosity": "loud"}),
+    ("chat.fields", CHAT, {"service_tier": "gold"}),
+    ("chat.fields", CHAT, {"metadata": {"purpose": 5}}),
+    ("chat.fields", CHAT, {"safety_identifier": "x" * 65}),
+    ("chat.fields", CHAT, {"prompt_cache_options": {"mode": "sometimes"}}),
+    ("chat.fields", CHAT, {"stream": True, "stream_options": {"include_usage": "yes"}}),
+    ("chat.not_played", CHAT, {"audio": {"voice": "alloy", "format": "wav"}}),
+    ("chat.not_played", CHAT, {"modalities": ["text", "audio"]}),
+    ("chat.not_played", CHAT, {"moderation": {"model": "omni-moderation-latest"}}),
+    ("chat.not_played", CHAT, {"prediction": {"type": "content", "content": "Hi"}}),
+    ("chat.not_played", CHAT, {"web_search_options": {}}),
+    ("chat.not_played", CHAT, {"functions": [{"name": "f"}]}),
+    ("chat.not_played", CHAT, {"function_call": "auto"}),
+    ("chat.not_played", CHAT, _user([{"type": "image_url", "image_url": {"url": PIXEL}}])),
+    ("chat.not_played", CHAT, _user([{"type": "file", "file": {"file_id": "f"}}])),
     ("comp.model.required", COMP, {"model": ...}),
     ("comp.missing_prompt", COMP, {"prompt": ...}),
     ("comp.prompt.type", COMP, {"prompt": ["a", 5]}),
@@ -208,6 +224,8 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("comp.best_of.range", COMP, {"best_of": 1, "n": 2}),
     ("comp.best_of.range", COMP, {"best_of": 21}),
     ("comp.best_of.stream", COMP, {"best_of": 2, "stream": True}),
+    ("comp.fields", COMP, {"stream": True, "stream_options": {"include_usage": "yes"}}),
+    ("comp.not_played", COMP, {"stream": True, "stream_options": {"include_obfuscation": True}}),
     ("err.context_overflow", COMP, {"prompt": LONG}),
     ("emb.model.required", EMB, {"model": ...}),
     ("emb.input.required", EMB, {"input": ...}),
@@ -233,6 +251,15 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("resp.max_output_tokens.range", RESP, {"max_output_tokens": 0}),
     ("resp.top_logprobs.max20", RESP, {"top_logprobs": 21}),
     ("resp.reasoning.effort", RESP, {"reasoning": {"effort": "gigantic"}}),
+    ("resp.fields", RESP, {"metadata": {"purpose": 5}}),
+    ("resp.fields", RESP, {"prompt_cache_retention": "1h"}),
+    ("resp.fields", RESP, {"service_tier": "gold"}),
+    ("resp.not_played", RESP, {"background": True}),
+    ("resp.not_played", RESP, {"conversation": "conv_1"}),
+    ("resp.not_played", RESP, {"include": ["web_search_call.results"]}),
+    ("resp.not_played", RESP, {"prompt": {"id": "p"}}),
+    ("resp.not_played", RESP, {"moderation": {"model": "omni-moderation-latest"}}),
+    ("resp.not_played", RESP, {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}),
     ("resp.previous_response_id.unknown", RESP, {"previous_response_id": "resp_gone"}),
     ("resp.tools.shape", RESP, {"tools": [{"type": "odd"}]}),
     ("resp.tools.name", RESP, {"tools": [{"type": "function", "name": "a b"}]}),
@@ -293,13 +320,16 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
 ]
 # Requests that Ollama refuses with a 500.
 REFUSED_AS_500 = {"ollama.format", "ollama.options.type"}
-# Rules that apply only together with another one.
-TOGETHER = {
-    "chat.tool_result.tool_call_id": (
-        {"chat.tool_result.orphan"},
+# Rules whose input another rule refuses too.
+TOGETHER: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "chat.tool_result.tool_call_id",
+        "chat.tool_result.orphan",
         {"messages": [{"role": "tool", "content": "x"}]},
-    )
-}
+    ),
+    ("chat.content.parts", "chat.not_played", _user([{"type": "odd"}])),
+    ("chat.content.parts", "chat.not_played", _user([{"type": "image_url"}])),
+]
 
 
 _WITHOUT_VERSION = {"content-type": "application/json", "anthropic-version": ""}
@@ -322,12 +352,13 @@ def test_rule_refuses_and_can_be_switched_off(
     assert lenient.http.post(route, json=body).status_code == 200
 
 
-@pytest.mark.parametrize("rule", TOGETHER)
-def test_rule_behind_another_one(start: Callable[..., Api], rule: str) -> None:
+@pytest.mark.parametrize(("rule", "other", "wrong"), TOGETHER)
+def test_rule_behind_another_one(
+    start: Callable[..., Api], rule: str, other: str, wrong: dict[str, Any]
+) -> None:
     """If two rules refuse the same input, it is accepted if both are switched off."""
-    others, wrong = TOGETHER[rule]
-    first = start(behaviour=Behaviour(without_rules=frozenset(others)))
-    both = start(behaviour=Behaviour(without_rules=frozenset({*others, rule})))
+    first = start(behaviour=Behaviour(without_rules=frozenset({other})))
+    both = start(behaviour=Behaviour(without_rules=frozenset({other, rule})))
 
     assert first.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 400
     assert both.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 200
@@ -371,7 +402,84 @@ def test_every_rule_is_tried() -> None:
     """The tables above contain every rule."""
     elsewhere = {name for name in table.OTHER_RULES if not name.startswith("resp.previous")}
 
-    assert {rule for rule, _, _ in BAD} | TOGETHER.keys() == set(table.names()) - elsewhere
+    tried = {rule for rule, _, _ in [*BAD, *TOGETHER]}
+    assert tried == set(table.names()) - elsewhere
+
+
+@pytest.mark.parametrize("field", ["reasoning_effort", "service_tier", "verbosity"])
+def test_every_value_of_an_enum_is_accepted(reference: Api, field: str) -> None:
+    """Each value that OpenAI's specification has is valid."""
+    values = spec.enum(f"CreateChatCompletionRequest.{field}")
+    answers = [reference.http.post(CHAT, json=_body(CHAT, {field: v})) for v in values]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(values) > 2
+
+
+@pytest.mark.parametrize("schema", PLAYED)
+def test_the_table_of_what_is_played_names_fields_of_the_specification(schema: str) -> None:
+    """Each field and each path in the tables of the mock exists."""
+    for path in [*PLAYED[schema].split(), *PLAYED_VALUES.get(schema, {})]:
+        assert spec.at(f"{schema}.{path}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "param", "code"),
+    [
+        (
+            {"verbosity": "loud"},
+            "Invalid value: 'loud'. Supported values are: 'high', 'low', 'medium'.",
+            "verbosity",
+            "invalid_value",
+        ),
+        (
+            {"temperature": 3},
+            "Invalid 'temperature': integer out of range. Expected a value <= 2, but got 3.",
+            "temperature",
+            "integer_above_max_value",
+        ),
+        (
+            {"metadata": {"a": 5}},
+            "Invalid type for 'metadata.a': expected a string, but got an integer.",
+            "metadata.a",
+            "invalid_type",
+        ),
+        (
+            {"stop": list("abcde")},
+            (
+                "Invalid 'stop': array too long. Expected an array with maximum length 4, but got "
+                "an array with length 5 instead."
+            ),
+            "stop",
+            "array_above_max_length",
+        ),
+        (
+            {"audio": {"format": "wav"}},
+            "Missing required parameter: 'audio.voice'.",
+            "audio.voice",
+            "missing_required_parameter",
+        ),
+        (
+            {"audio": {"format": "wav", "voice": "alloy"}},
+            "Unsupported parameter: 'audio' is not supported with this model.",
+            "audio",
+            "unsupported_parameter",
+        ),
+        (
+            _user([{"type": "image_url", "image_url": {"url": PIXEL}}]),
+            "Invalid content type. image_url is only supported by certain models.",
+            "messages[0].content[0].type",
+            None,
+        ),
+    ],
+)
+def test_the_refusal_is_worded_as_openais(
+    reference: Api, wrong: dict[str, Any], message: str, param: str, code: str | None
+) -> None:
+    """The error of a rule from the specification names the field, the limit and the code."""
+    error = reference.http.post(CHAT, json=_body(CHAT, wrong)).json()["error"]
+
+    assert (error["message"], error["param"], error["code"]) == (message, param, code)
 
 
 @pytest.mark.parametrize("route", GOOD)
