@@ -91,24 +91,37 @@ def coverage(
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this group or check; repeatable."),
     ] = None,
+    fields: Annotated[
+        bool,
+        typer.Option("--fields", help="Only drop each field of the requests: who notices it?"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
 
-    Exit status: 1 when a check fails on the reference or misses a broken rule.
+    Exit status: 1 when a check fails on the reference or misses a broken rule, or when no check
+    notices that a field of a request is dropped.
     """
     from pytest_llmengine.contract.coverage import measure
+    from pytest_llmengine.contract.fields import measure_fields
     from pytest_llmengine.contract.registry import select
 
     checks = select(ids=check or ())
     with stderr().status(f"{len(checks)} checks on all of their mutants"):
-        found = measure(checks)
+        found = None if fields else measure(checks)
+        # A part of the checks says nothing of the fields that others send.
+        closure = measure_fields(checks) if fields or (as_json and not check) else None
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        shown = {} if found is None else found.to_dict()
+        if closure is not None:
+            shown["fields"] = closure.to_dict()
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        for line in found.lines():
-            typer.echo(line)
-    raise typer.Exit(0 if found.complete else 1)
+        for part in (found, closure):
+            for line in part.lines() if part else ():
+                typer.echo(line)
+    complete = all(part.complete for part in (found, closure) if part is not None)
+    raise typer.Exit(0 if complete else 1)
 
 
 def _row(check: Check) -> dict[str, Any]:
