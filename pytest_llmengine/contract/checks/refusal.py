@@ -131,7 +131,7 @@ def predicted(seen: Seen, _: Seen) -> bool:
 class Feature(NamedTuple):
     """A part of a request that a server may not support.
 
-    ``requests`` are tried one by one. ``fact`` is the cause that several rows have if it is dropped.
+    ``requests`` are tried one by one. ``fact`` is the cause that several rows share.
     """
 
     what: str
