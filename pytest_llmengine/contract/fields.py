@@ -90,17 +90,49 @@ EXCLUDED = {
         """,
     "It is part of a custom tool, which is noticed as a whole.": """
         * tool_choice[custom] (*)
-        * tools[custom].custom.* (*)
+        /chat/completions tools[custom].custom.* (*)
+        /responses input[custom_tool_call*] (*)
         """,
     "It refers to audio that only a provider with audio has made before.": """
         * messages[].audio (*)
         """,
-    "It belongs to an item that a hosted tool makes; the tool itself is noticed.": """
+    "It belongs to a tool that OpenAI hosts; the tool itself is noticed.": """
         /responses include[code_interpreter_call.outputs] (*)
         /responses include[computer_call_output.output.image_url] (*)
         /responses include[file_search_call.results] (*)
         /responses include[message.input_image.image_url] (*)
         /responses include[web_search_call.* (*)
+        /responses input[additional_tools] (*)
+        /responses input[apply_patch_call*] (*)
+        /responses input[code_interpreter_call] (*)
+        /responses input[computer_call*] (*)
+        /responses input[file_search_call] (*)
+        /responses input[image_generation_call] (*)
+        /responses input[local_shell_call*] (*)
+        /responses input[mcp_*] (*)
+        /responses input[program*] (*)
+        /responses input[shell_call*] (*)
+        /responses input[tool_search_*] (*)
+        /responses input[web_search_call] (*)
+        /responses tool_choice[apply_patch] (*)
+        /responses tool_choice[code_interpreter] (*)
+        /responses tool_choice[computer*] (*)
+        /responses tool_choice[file_search] (*)
+        /responses tool_choice[image_generation] (*)
+        /responses tool_choice[mcp] (*)
+        /responses tool_choice[programmatic_tool_calling] (*)
+        /responses tool_choice[shell] (*)
+        /responses tool_choice[web_search_preview*] (*)
+        /responses tools[function].allowed_callers (*)
+        /responses tools[function].defer_loading (*)
+        /responses tools[function].output_schema (*)
+        """,
+    "It is made by OpenAI when it compacts a conversation.": """
+        /responses input[compaction*] (*)
+        """,
+    "It says how a hosted model reasons, and no answer shows it.": """
+        /responses reasoning.context (*)
+        /responses reasoning.mode (*)
         """,
 }
 

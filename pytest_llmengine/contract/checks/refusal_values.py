@@ -128,3 +128,27 @@ for _name in ("chat", "embeddings"):
         title=f"A value that no enum of a request to {_request.path} has is refused.",
         breaks="A program with a misspelt setting gets an answer that ignores it.",
     )(partial(_expect_refused, _request, unknown_values, "an unknown value"))
+
+
+def _unknown_model(request: Request, target: Target) -> None:
+    """Expect that a model that is not served is refused, in a whole and in a streamed answer."""
+    body = {"model": target.model, **request.body}
+    pick(target.post(request.path, body).success_or_refused(), list, request.key)
+    streams = "stream" in spec.request_fields(f"POST {request.path}")
+    for mode in ({}, {"stream": True})[: 1 + streams]:
+        reply = target.post(request.path, {**body, **mode, "model": "no-such-model"})
+        expect_effect(
+            refused(reply, "an unknown model"),
+            f"an unknown model was accepted with 200 in a {'streamed' if mode else 'whole'} answer",
+            fact="the name of the model is ignored",
+        )
+
+
+for _name, _request in REQUESTS.items():
+    rule(
+        f"refusal.model.{_name}",
+        source=f"openai-openapi: {_request.schema}.model",
+        needs=_request.needs,
+        title=f"A request to {_request.path} for a model that is not served is refused.",
+        breaks="A program that names the wrong model gets answers and a bill of another one.",
+    )(partial(_unknown_model, _request))

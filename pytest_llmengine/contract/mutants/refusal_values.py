@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.checks.refusal_values import REQUESTS
 from pytest_llmengine.contract.mutants.hooks import put
 from pytest_llmengine.contract.mutants.registry import mutant
 
@@ -13,6 +14,7 @@ for check, rule in (
     ("refusal.types.responses", "resp.wrong_type"),
     ("refusal.enums.chat", "chat.fields"),
     ("refusal.enums.embeddings", "emb.encoding_format"),
+    *((f"refusal.model.{name}", "err.unknown_model") for name in REQUESTS),
 ):
     mutant(check, Behaviour(f"without the rule {rule}", without_rules=frozenset({rule})))
     mutant(check, Behaviour("refused without a word", error=put("", "error", "message")))
