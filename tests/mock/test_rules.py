@@ -38,6 +38,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/generate": {"model": "mock", "prompt": "Hi"},
 }
 LONG = "word " * 9000
+CALL = {"name": "f", "arguments": "{}"}
 PIXEL = "data:image/png;base64,aGk="
 TOOL = {"type": "function", "function": {"name": "f"}}
 FLAT = {"type": "function", "name": "f"}
@@ -46,6 +47,10 @@ GONE = {"type": "function", "function": {"name": "gone"}}
 
 def _user(content: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": content}]}
+
+
+def _assistant(call: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
 
 
 def _format(**wanted: Any) -> dict[str, Any]:
@@ -141,6 +146,9 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("chat.content.type", CHAT, _user(5)),
     ("chat.content.parts", CHAT, _user([{"type": "text", "text": 5}])),
     ("chat.content.parts", CHAT, _user(["text"])),
+    ("chat.messages.fields", CHAT, {"messages": [{"role": "user", "content": "x", "name": 5}]}),
+    ("chat.messages.fields", CHAT, _assistant({"type": "function", "function": CALL})),
+    ("chat.messages.fields", CHAT, _assistant({"id": "a", "type": "odd", "function": CALL})),
     ("chat.wrong_type", CHAT, {"temperature": "hot"}),
     ("chat.wrong_type", CHAT, {"n": 1.5}),
     ("chat.wrong_type", CHAT, {"stream": "yes"}),

@@ -26,7 +26,14 @@ from llmengine.mock.rules.base import (
     within,
     wrong_type,
 )
-from llmengine.mock.rules.fields import CHAT, not_played, sampling_rules, types_of, values_of
+from llmengine.mock.rules.fields import (
+    CHAT,
+    message_fields,
+    not_played,
+    sampling_rules,
+    types_of,
+    values_of,
+)
 from llmengine.mock.schema import SchemaError, check_schema, instance
 
 if TYPE_CHECKING:
@@ -132,6 +139,7 @@ CHAT_RULES: tuple[Rule, ...] = (
     Rule("chat.content.null_user", _null_content),
     Rule("chat.content.type", _content_type),
     Rule("chat.content.parts", _content_parts),
+    Rule("chat.messages.fields", message_fields(without="content role tool_call_id")),
     Rule("chat.tool_result.tool_call_id", _tool_call_id),
     Rule("chat.tool_result.orphan", _result_without_call),
     Rule(

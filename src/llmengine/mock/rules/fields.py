@@ -20,6 +20,7 @@ from llmengine.mock.rules.base import (
     check_type,
     first_problem,
     missing,
+    objects,
     wrong_type,
 )
 
@@ -156,6 +157,23 @@ def values_of(schema: str, *, only: str = "", without: str = "") -> Finder:
             _problem(f, value, options)
             for f, options, value in given
             if not _type_problem(f, value, options)
+        )
+
+    return find
+
+
+def message_fields(without: str) -> Finder:
+    """The fields of each message, except those that have other rules, must fit its role."""
+    messages = spec.at(f"{CHAT}.messages[]")
+
+    def find(body: Body, limits: ModelLimits) -> Problem | None:
+        return first_problem(
+            _problem(f"{path}.{name}", message[name], list(spec.alternatives(inner)))
+            for path, message in objects(body, "messages")
+            for schema in messages
+            if message.get("role") in _kinds(schema, "role")
+            for name, inner in spec.properties(schema).items()
+            if name in message and name not in without.split()
         )
 
     return find
