@@ -93,8 +93,15 @@ EXCLUDED = {
         /chat/completions tools[custom].custom.* (*)
         /responses input[custom_tool_call*] (*)
         """,
-    "It refers to audio that only a provider with audio has made before.": """
-        * messages[].audio (*)
+    "It is about audio, and modalities, which asks for audio, is noticed.": """
+        /chat/completions audio (*)
+        /chat/completions messages[].audio (*)
+        """,
+    "It names the call of a result, and most chat templates show results without it.": """
+        /chat/completions messages[].tool_call_id (*)
+        """,
+    "OpenAI refuses it: the best of several answers cannot be streamed.": """
+        /completions best_of (stream)
         """,
     "It belongs to a tool that OpenAI hosts; the tool itself is noticed.": """
         /responses include[code_interpreter_call.outputs] (*)
@@ -127,7 +134,7 @@ EXCLUDED = {
         /responses tools[function].defer_loading (*)
         /responses tools[function].output_schema (*)
         """,
-    "It is made by OpenAI when it compacts a conversation.": """
+    "OpenAI makes such an item when it compacts a conversation.": """
         /responses input[compaction*] (*)
         """,
     "It says how a hosted model reasons, and no answer shows it.": """

@@ -233,7 +233,6 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("comp.best_of.range", COMP, {"best_of": 21}),
     ("comp.best_of.stream", COMP, {"best_of": 2, "stream": True}),
     ("comp.fields", COMP, {"stream": True, "stream_options": {"include_usage": "yes"}}),
-    ("comp.not_played", COMP, {"stream": True, "stream_options": {"include_obfuscation": True}}),
     ("err.context_overflow", COMP, {"prompt": LONG}),
     ("emb.model.required", EMB, {"model": ...}),
     ("emb.input.required", EMB, {"input": ...}),

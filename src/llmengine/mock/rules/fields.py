@@ -75,9 +75,7 @@ PLAYED_VALUES: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "messages[].audio": (),
         "messages[].content[].type": ("text", "refusal"),
         "modalities[]": ("text",),
-        "stream_options.include_obfuscation": (False,),
     },
-    COMPLETION: {"stream_options.include_obfuscation": (False,)},
     RESPONSE: {
         "background": (False,),
         "include[]": ("message.output_text.logprobs",),
@@ -85,7 +83,6 @@ PLAYED_VALUES: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "input[].output[].type": ("input_text", "output_text", "text"),
         "reasoning.generate_summary": (),
         "reasoning.summary": (),
-        "stream_options.include_obfuscation": (False,),
         "truncation": ("disabled",),
     },
 }

@@ -98,7 +98,6 @@ COMPLETION_RULES = (
     Rule("comp.best_of.range", _best_of),
     Rule("comp.best_of.stream", _best_of_stream),
     Rule("comp.fields", values_of(COMPLETION, only="echo seed stream stream_options suffix user")),
-    Rule("comp.not_played", not_played(COMPLETION)),
     Rule(
         "err.context_overflow",
         fits_context(lambda body: completion_request(body).requests, "prompt"),
