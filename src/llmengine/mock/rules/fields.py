@@ -63,8 +63,8 @@ PLAYED = {
         """,
     EMBEDDING: "dimensions encoding_format input model user",
     RESPONSE: """
-        background include input instructions max_output_tokens max_tool_calls metadata model
-        parallel_tool_calls previous_response_id prompt_cache_key prompt_cache_options
+        background conversation include input instructions max_output_tokens max_tool_calls metadata
+        model parallel_tool_calls previous_response_id prompt_cache_key prompt_cache_options
         prompt_cache_retention reasoning safety_identifier service_tier store stream stream_options
         temperature text tool_choice tools top_logprobs top_p truncation user
         """,
@@ -77,13 +77,10 @@ PLAYED_VALUES: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "modalities[]": ("text",),
     },
     RESPONSE: {
-        "background": (False,),
-        "include[]": ("message.output_text.logprobs",),
+        "include[]": ("message.output_text.logprobs", "reasoning.encrypted_content"),
         "input[].content[].type": ("input_text", "output_text", "refusal", "text"),
         "input[].output[].type": ("input_text", "output_text", "text"),
         "reasoning.generate_summary": (),
-        "reasoning.summary": (),
-        "truncation": ("disabled",),
     },
 }
 
