@@ -380,7 +380,7 @@ for _path, _rows, _needs in (
 # ---- endpoints that many servers do not have
 
 
-class Endpoint(NamedTuple):
+class OtherEndpoint(NamedTuple):
     """An endpoint of OpenAI's, a request for it, and a key of its answer."""
 
     method: str
@@ -390,19 +390,19 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS = {
-    "assistants": Endpoint("POST", "/assistants", {}, "object"),
-    "audio": Endpoint("POST", "/audio/speech", {"input": "Hi", "voice": "alloy"}, "audio"),
-    "batches": Endpoint("GET", "/batches", {}, "data"),
-    "edits": Endpoint("POST", "/edits", {"input": "Hi", "instruction": "Greet."}, "choices"),
-    "files": Endpoint("GET", "/files", {}, "data"),
-    "fine_tuning": Endpoint("GET", "/fine_tuning/jobs", {}, "data"),
-    "images": Endpoint("POST", "/images/generations", {"prompt": "The sea."}, "data"),
-    "moderations": Endpoint("POST", "/moderations", {"input": "Hi"}, "results"),
-    "vector_stores": Endpoint("GET", "/vector_stores", {}, "data"),
+    "assistants": OtherEndpoint("POST", "/assistants", {}, "object"),
+    "audio": OtherEndpoint("POST", "/audio/speech", {"input": "Hi", "voice": "alloy"}, "audio"),
+    "batches": OtherEndpoint("GET", "/batches", {}, "data"),
+    "edits": OtherEndpoint("POST", "/edits", {"input": "Hi", "instruction": "Greet."}, "choices"),
+    "files": OtherEndpoint("GET", "/files", {}, "data"),
+    "fine_tuning": OtherEndpoint("GET", "/fine_tuning/jobs", {}, "data"),
+    "images": OtherEndpoint("POST", "/images/generations", {"prompt": "The sea."}, "data"),
+    "moderations": OtherEndpoint("POST", "/moderations", {"input": "Hi"}, "results"),
+    "vector_stores": OtherEndpoint("GET", "/vector_stores", {}, "data"),
 }
 
 
-def _answers_or_refuses(row: Endpoint, target: Target) -> None:
+def _answers_or_refuses(row: OtherEndpoint, target: Target) -> None:
     """Expect the endpoint's answer, or any 4xx or 501; rules of err say how it is worded."""
     control(target)
     what = f"{row.method} {row.path}"

@@ -25,7 +25,7 @@ JSON = dict[str, Any]
 rule = partial(check, group="refusal.values", level=REQUIRED, tier=EXTENDED, since="2026-11-27")
 
 
-class Request(NamedTuple):
+class CreateRequest(NamedTuple):
     """A create request: its schema, the smallest valid body, and a list that its answer has."""
 
     path: str
@@ -36,27 +36,27 @@ class Request(NamedTuple):
 
 
 REQUESTS = {
-    "chat": Request(
+    "chat": CreateRequest(
         "/chat/completions",
         "CreateChatCompletionRequest",
         {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 1},
         "choices",
     ),
-    "completions": Request(
+    "completions": CreateRequest(
         "/completions",
         "CreateCompletionRequest",
         {"prompt": "Say hello.", "max_tokens": 1},
         "choices",
         (Capability.COMPLETIONS,),
     ),
-    "embeddings": Request(
+    "embeddings": CreateRequest(
         "/embeddings",
         "CreateEmbeddingRequest",
         {"input": "Hello."},
         "data",
         (Capability.EMBEDDINGS,),
     ),
-    "responses": Request(
+    "responses": CreateRequest(
         "/responses",
         "CreateResponse",
         {"input": "Say hello.", "max_output_tokens": 16},
@@ -71,14 +71,14 @@ _VALUES: dict[str, object] = {"object": {"a": 1}, "string": "many", "array": [[]
 INVALID = "not-a-value"
 
 
-def wrong_types(request: Request) -> Iterator[JSON]:
+def wrong_types(request: CreateRequest) -> Iterator[JSON]:
     """Each field of a request with a value of a type that it cannot have."""
     for field in sorted(spec.request_fields(f"POST {request.path}").keys() - _CAPS):
         kinds = {kind for s in spec.at(f"{request.schema}.{field}") for kind in spec.types(s)}
         yield {field: next(value for kind, value in _VALUES.items() if kind not in kinds)}
 
 
-def unknown_values(request: Request) -> Iterator[JSON]:
+def unknown_values(request: CreateRequest) -> Iterator[JSON]:
     """Each field of a request that has an enum, or an object with one, with another string."""
     for field in spec.request_fields(f"POST {request.path}"):
         path = f"{request.schema}.{field}"
@@ -95,7 +95,10 @@ def unknown_values(request: Request) -> Iterator[JSON]:
 
 
 def _expect_refused(
-    request: Request, bodies: Callable[[Request], Iterator[JSON]], what: str, target: Target
+    request: CreateRequest,
+    bodies: Callable[[CreateRequest], Iterator[JSON]],
+    what: str,
+    target: Target,
 ) -> None:
     """Expect that each body is refused, after a valid one was answered."""
     body = {"model": target.model, **request.body}
@@ -130,7 +133,7 @@ for _name in ("chat", "embeddings"):
     )(partial(_expect_refused, _request, unknown_values, "an unknown value"))
 
 
-def _unknown_model(request: Request, target: Target) -> None:
+def _unknown_model(request: CreateRequest, target: Target) -> None:
     """Expect that a model that is not served is refused, in a whole and in a streamed answer."""
     body = {"model": target.model, **request.body}
     pick(target.post(request.path, body).success_or_refused(), list, request.key)
