@@ -64,13 +64,15 @@ OF_EACH_CHOICE = frozenset(
 # Why no check has to notice a field; * stands for anything.
 EXCLUDED = {
     "It marks the user for the provider's own monitoring, and no answer shows it.": """
-        * safety_identifier (*)
-        * user (*)
+        /chat/completions safety_identifier (*)
+        /chat/completions user (*)
+        /completions user (*)
+        /embeddings user (*)
         """,
     "It changes the speed and the price of later requests, and no single answer shows it.": """
-        * prompt_cache_key (*)
-        * prompt_cache_options (*)
-        * prompt_cache_retention (*)
+        /chat/completions prompt_cache_key (*)
+        /chat/completions prompt_cache_options (*)
+        /chat/completions prompt_cache_retention (*)
         """,
     "It is the default, so an answer without it is the same.": """
         * response_format[text] (*)
@@ -86,7 +88,6 @@ EXCLUDED = {
         * response_format[json_schema].json_schema.description (*)
         * response_format[json_schema].json_schema.name (*)
         * text.format[json_schema].description (*)
-        * text.format[json_schema].name (*)
         """,
     "It is part of a custom tool, which is noticed as a whole.": """
         * tool_choice[custom] (*)
@@ -134,7 +135,8 @@ EXCLUDED = {
         /responses tools[function].defer_loading (*)
         /responses tools[function].output_schema (*)
         """,
-    "OpenAI makes such an item when it compacts a conversation.": """
+    "It is about long conversations that OpenAI compacts.": """
+        /responses context_management (*)
         /responses input[compaction*] (*)
         """,
     "It says how a hosted model reasons, and no answer shows it.": """
@@ -144,10 +146,12 @@ EXCLUDED = {
 }
 
 
-# The mock has no rule for a field that it does not play but one that refuses it. A server that
-# drops the field does not have that rule, while it has all others.
+# The rules that refuse what the mock does not play. A server that drops a field of that kind does
+# not have them, while it has all others.
 _REFUSING = frozenset(
-    {name for name in rules.names() if name.endswith((".not_played", "tools.shape"))}
+    name
+    for name in rules.names()
+    if name.endswith((".not_played", "tools.shape", ".moderation", ".prompt"))
 )
 _OF_BODIES = frozenset(rule.name for table in rules.BY_ROUTE.values() for rule in table)
 _LIMITS = ModelLimits(frozenset({"mock"}), DEFAULT_CONTEXT)
@@ -170,9 +174,14 @@ class RequestField:
         """Why no check has to notice it; "" if one has to."""
         return next((why for pattern, why in _excluded() if pattern.fullmatch(str(self))), "")
 
+    @property
+    def _steps(self) -> list[str]:
+        """The parts of the path; a type in brackets may have dots too."""
+        return re.split(r"\.(?![^\[]*\])", self.path)
+
     def is_in(self, call: ReceivedRequest) -> bool:
         """Whether a request has the field."""
-        return self._concerns(call) and _drop(copy.deepcopy(call.json), self.path.split("."))
+        return self._concerns(call) and _drop(copy.deepcopy(call.json), self._steps)
 
     def server(self) -> Behaviour:
         """A server that accepts the field, and answers as if it were not there."""
@@ -185,7 +194,7 @@ class RequestField:
         if self.path == "model":
             body["model"] = "mock"
         rules.enforce(call.path, body, _LIMITS, _REFUSING)
-        _drop(body, self.path.split("."))
+        _drop(body, self._steps)
         if self.path == "seed":
             body["seed"] = next(_seeds)
         rules.enforce(call.path, body, _LIMITS, _OF_BODIES - _REFUSING)

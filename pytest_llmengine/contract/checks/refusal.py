@@ -311,6 +311,22 @@ RESPONSE_FEATURES = {
         "openai-openapi: InputFileContent",
         "A program that asks about a document gets an invented answer.",
     ),
+    "resp.moderation": Feature(
+        "a moderation",
+        ({"moderation": {"model": "omni-moderation-latest"}},),
+        has("moderation"),
+        "openai-openapi: CreateResponse.moderation",
+        "A program that relies on the moderation of its answers shows them unchecked.",
+        fact=FIELDS,
+    ),
+    "resp.prompt": Feature(
+        "a stored prompt",
+        ({"prompt": {"id": "pmpt_unknown"}},),
+        in_prompt,
+        "openai-openapi: CreateResponse.prompt",
+        "A program whose instructions are stored at OpenAI gets answers without them.",
+        fact=FIELDS,
+    ),
     **{
         f"resp.tool_{name}": Feature(
             f"a tool of type {' or '.join(t['tools'][0]['type'] for t in tools)}",
