@@ -64,6 +64,8 @@ OTHER_RULES = (
     "err.nonobject_body",
     "messages.version",
     "models.retrieve.unknown",
+    "net.disconnect.stream",
+    "net.disconnect.whole",
     "resp.get.unknown",
     "resp.previous_response_id.unknown",
 )
