@@ -1,4 +1,4 @@
-"""The target of a check: a server under test, and requests at the same time.
+"""The target of a check: a server under test.
 
 Requests are sent as raw HTTP, because SDKs hide deviations.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections import deque
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from math import inf
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
 import httpx
@@ -36,7 +33,7 @@ from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # Limits for all answers to one check. A long list of models has 1 MB.
 MAX_BYTES = 16 * 1024 * 1024
@@ -260,7 +257,7 @@ class Target:
         """GET a path under the base URL, or under the server's root."""
         return self.send("GET", path, headers=headers, root=root)
 
-    def post(
+    def post(  # noqa: PLR0913 - the parts of a request
         self,
         path: str,
         body: Any = None,
@@ -440,60 +437,3 @@ def _pieces(content: bytes | None) -> Iterator[bytes]:
 
 def _local_port(response: httpcore.Response) -> int:
     return int(response.extensions["network_stream"].get_extra_info("client_addr")[1])
-
-
-T = TypeVar("T")
-
-
-def at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Run each job in its own thread; return all results in order, or raise the first error."""
-    return [future.result() for future in [_started(job) for job in jobs]]
-
-
-def in_order(jobs: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
-    """Run jobs in so many threads; yield the results in order, or raise a job's error.
-
-    If the caller stops, jobs that have not begun are not run.
-    """
-    futures: list[Future[T]] = [Future() for _ in jobs]
-    waiting = deque(zip(jobs, futures, strict=True))
-
-    def work() -> None:
-        while waiting:
-            with suppress(IndexError):  # another thread took the last one
-                _run(*waiting.popleft())
-
-    for _ in range(min(workers, len(jobs))):
-        Thread(target=work, daemon=True).start()
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        waiting.clear()
-
-
-def within(seconds: float, job: Callable[[], T]) -> T:
-    """Run a job that may not end; after `seconds` raise NoVerdict and leave it running.
-
-    The threads of jobs are daemons, so Ctrl-C and the end of the program do not wait for them.
-    """
-    future = _started(job)
-    try:
-        return future.result(max(seconds, 0.0))
-    except TimeoutError:
-        if future.done():  # the time-out came from the job itself
-            raise
-        raise NoVerdict(f"the check took longer than its {seconds:.3g} s") from None
-
-
-def _started(job: Callable[[], T]) -> Future[T]:
-    future: Future[T] = Future()
-    Thread(target=_run, args=(job, future), daemon=True).start()
-    return future
-
-
-def _run(job: Callable[[], T], future: Future[T]) -> None:
-    try:
-        future.set_result(job())
-    except BaseException as error:  # noqa: BLE001 - raised when the result is read
-        future.set_exception(error)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import choice, chunks_of, finish_reasons, pick, usage
+from pytest_llmengine.contract.jobs import at_once
 from pytest_llmengine.contract.outcomes import expect, fail
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
-from pytest_llmengine.contract.target import at_once
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target

@@ -139,7 +139,9 @@ def token_count(answer: MockAnswer) -> int:
 
 
 def _last_index(chunk: Mapping[str, object]) -> int:
-    return max((integer(mapping(c).get("index")) or 0 for c in items(chunk.get("choices"))), default=0)
+    return max(
+        (integer(mapping(c).get("index")) or 0 for c in items(chunk.get("choices"))), default=0
+    )
 
 
 def new_id(prefix: str) -> str:
