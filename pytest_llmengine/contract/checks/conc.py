@@ -2,32 +2,98 @@
 
 from __future__ import annotations
 
+import json
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import choice, chunks_of, finish_reasons, pick, usage
-from pytest_llmengine.contract.jobs import at_once
-from pytest_llmengine.contract.outcomes import expect, fail
-from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+from pytest_llmengine.contract.assertions import (
+    choice,
+    chunks_of,
+    control,
+    finish_reasons,
+    objects,
+    pick,
+)
+from pytest_llmengine.contract.history import NOTHING_KNOWN, TaggedAnswer, delay, leaks, signals
+from pytest_llmengine.contract.jobs import at_once, in_order
+from pytest_llmengine.contract.outcomes import (
+    CheckEnded,
+    NoVerdict,
+    Unmeasured,
+    expect,
+    fail,
+    quote,
+)
+from pytest_llmengine.contract.registry import CORE, EXTENDED, QUIRK, check
+from pytest_llmengine.contract.samples import constrained_to, function, named
+from pytest_llmengine.contract.target import Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llmengine.contract.history import Signals
+    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.contract.target import Target
 
 rule = partial(check, group="conc")
 
 SOURCE = "clients send many requests at once"
-# Each prompt is longer than the one before, so prompt_tokens shows to which one an answer belongs.
-PROMPTS = tuple("Say hello" + " and hello" * 4 * n + "." for n in range(4))
+FACT = "callers get the answers of others"
+BREAKS = "One user reads what another user asked and was told, and acts on it."
+SEED = 11
 
 
-@rule("conc.isolation", level=QUIRK, tier=EXTENDED, source=SOURCE)
+@dataclass(slots=True)
+class Form:
+    """One form of a request; ``params`` are its parameters besides those that hold the tag."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+    holds: str = "prompt"  # where the tag is: prompt, schema or tool
+
+
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+TWO = {"n": 2, "temperature": 0.1}  # vLLM refuses two choices at temperature 0
+LOGPROBS = {"logprobs": True, "top_logprobs": 1}
+FEW = (Form("answers"), Form("streams", STREAM), Form("answers with a schema", {}, "schema"))
+ALL = (
+    *FEW,
+    Form("streams with a schema", STREAM, "schema"),
+    Form("two choices", TWO),
+    Form("streams of two choices", STREAM | TWO),
+    Form("answers with log-probabilities", LOGPROBS),
+    Form("streams with log-probabilities", STREAM | LOGPROBS),
+    Form("tool calls", {}, "tool"),
+    Form("streams of tool calls", STREAM, "tool"),
+)
+LENGTHS = (2, 1, 3, 1, 2)
+
+
+@rule("conc.isolation", level=QUIRK, tier=CORE, source=SOURCE, breaks=BREAKS)
 def isolation(target: Target) -> None:
-    """Four requests at once each get the answer to their own prompt."""
-    alone = [_prompt_tokens(target, prompt) for prompt in PROMPTS]
-    expect(sorted(set(alone)) == alone, f"prompts of growing length have {alone} tokens")
-    together = at_once([partial(_prompt_tokens, target, prompt) for prompt in PROMPTS])
-    expect(together == alone, f"prompts of {alone} tokens got answers to {together}")
+    """Each request gets its own answer, one by one and twelve at once."""
+    _Run(target, FEW).judge(12)
+
+
+@rule(
+    "conc.isolation.load",
+    level=QUIRK,
+    tier=EXTENDED,
+    source=SOURCE,
+    since="2026-11-27",
+    breaks=BREAKS,
+    alone=True,
+    heavy=True,
+)
+def isolation_load(target: Target) -> None:
+    """Of up to 240 requests in all forms, of which a quarter is cancelled, each gets its answer."""
+    target.need_direct()
+    with target.kept_alive(most=16):
+        _Run(target, ALL).judge(240, cancelled=0.25, seconds=90.0)
 
 
 @rule("conc.unique_ids", level=QUIRK, tier=EXTENDED, source=SOURCE)
@@ -52,12 +118,6 @@ def stream_and_json_mixed(target: Target) -> None:
     expect(not open_ended, f"answers without a finish_reason: {open_ended} of {len(reasons)}")
 
 
-def _prompt_tokens(target: Target, prompt: str) -> int:
-    body = target.chat(prompt, max_tokens=4).success()
-    choice(body)
-    return usage(body, "prompt_tokens")
-
-
 def _id(target: Target) -> str:
     return pick(target.chat(max_tokens=4).success(), str, "id")
 
@@ -71,3 +131,149 @@ def _end_of_stream(target: Target) -> object:
 
 def _end_of_answer(target: Target) -> object:
     return choice(target.chat(max_tokens=8).success()).get("finish_reason")
+
+
+class _Run:
+    """Tagged requests to one target, first alone and then at once, and their history."""
+
+    def __init__(self, target: Target, forms: Sequence[Form]) -> None:
+        self.target = target
+        self.forms = forms
+        self.random = random.Random(SEED)  # noqa: S311  # nosec B311 - repeatable on purpose
+        self.tags = iter(self.random.sample(range(100_000, 1_000_000), 600))
+        self.history: list[TaggedAnswer] = []
+        self.replies: dict[int, Reply] = {}
+
+    def judge(self, most: int, *, cancelled: float = 0.0, seconds: float = 30.0) -> None:
+        """Send the requests, at most so many at once, and judge the whole history."""
+        control(self.target)
+        began = self.target.seconds
+        for form in self.forms:
+            self._send_alone(form)
+        alone = list(self.history)
+        self._expect_own(NOTHING_KNOWN)
+        late = delay(alone)
+        expect(not late, f"the prompt_tokens are those of the request {late} before", fact=FACT)
+        known = signals(alone)
+        if not known:
+            raise Unmeasured(
+                "this model cannot show it: no answer that came alone holds the tag that it must "
+                "hold, and the prompt_tokens do not grow with the prompt"
+            )
+        pace = (self.target.seconds - began) / len(alone)
+        seconds = min(seconds, (self.target.may_take - self.target.seconds) / 3)
+        number = max(12, min(most, int(seconds / max(pace, 0.001))))
+        forms = [f for f in self.forms if f.name in known.forms] or self.forms
+        jobs = [
+            partial(self._ask, forms[i % len(forms)], 1 + i % 3, self._reading(cancelled, seconds))
+            for i in range(number)
+        ]
+        errors = [error for error in in_order(jobs, max(12, number * 2 // 3)) if error]
+        self._expect_own(known)
+        if len(errors) > number // 2:
+            raise Unmeasured(f"{len(errors)} of {number} requests got no answer: {errors[0]}")
+        self.target.keep_exchanges(())
+
+    def _send_alone(self, form: Form) -> None:
+        lengths = LENGTHS if form.holds == "prompt" and len(form.params) < 3 else (1, 1)
+        for length in lengths:
+            if (error := self._ask(form, length, Reading())) is not None:
+                if isinstance(error, NoVerdict):
+                    raise error
+                return  # this server does not answer requests of this form
+
+    def _reading(self, cancelled: float, seconds: float) -> Reading:
+        """How the next client reads: some go away after a few chunks, or at any time."""
+        if self.random.random() >= cancelled:
+            return Reading()
+        if self.random.random() < 0.5:
+            return Reading(chunks=self.random.randint(1, 6))
+        return Reading(seconds=self.random.uniform(0, seconds))
+
+    def _ask(self, form: Form, length: int, reading: Reading) -> CheckEnded | None:
+        """Send a request and add its answer to the history; returns what prevented it."""
+        tag = str(next(self.tags))
+        body = self.target.chat_body(**_params(form, tag, length))
+        try:
+            reply = self.target.post("/chat/completions", body, reading=reading, patient=False)
+            answer = _read(reply, form, tag, length)
+        except CheckEnded as error:
+            return error
+        self.replies[reply.number] = reply
+        self.history.append(answer)
+        return None
+
+    def _expect_own(self, known: Signals) -> None:
+        """Expect that each answer of the history is the one to its request."""
+        found = leaks(sorted(self.history, key=lambda answer: answer.number), known)
+        if not found:
+            return
+        self.target.keep_exchanges([self.replies[leak.answer.number] for leak in found])
+        answer = found[0].answer
+        fail(
+            f"an answer {found[0].reason}: {quote(answer.form)} with the tag {answer.tag!r} got "
+            f"{quote(self.replies[answer.number].text)}; {len(found)} of {len(self.history)} answers "
+            f"are wrong, known by {quote(str(known))}",
+            fact=FACT,
+        )
+
+
+def _params(form: Form, tag: str, length: int) -> dict[str, Any]:
+    """The parameters of a request whose answer must hold the tag."""
+    code = {"code": {"type": "string", "enum": [tag]}}
+    if form.holds == "prompt":
+        return {
+            "prompt": f"Repeat exactly: {' '.join([tag] * length)}",
+            "max_tokens": 48,
+            **form.params,
+        }
+    if form.holds == "schema":
+        schema = {"type": "object", "properties": code, "required": ["code"]}
+        what = {"response_format": constrained_to(schema | {"additionalProperties": False})}
+    else:
+        tool = function("save_code", "Saves a code.", code)
+        what = {"tools": [tool], "tool_choice": named(tool)}
+    return {"prompt": "Save a code.", "max_tokens": 48, **what, **form.params}
+
+
+def _read(reply: Reply, form: Form, tag: str, length: int) -> TaggedAnswer:
+    """What came, as far as it came; raises CheckEnded for what is not an answer."""
+    chunks = _objects(reply, streamed="stream" in form.params)
+    entries = [entry for chunk in chunks for entry in objects(chunk, "choices")]
+    indexes = sorted({pick(entry, int, "index") for entry in entries})
+    by_index = [[e for e in entries if e["index"] == index] for index in indexes]
+    parts = [[e.get("message") or e.get("delta") or {} for e in own] for own in by_index]
+    calls = [c for own in parts for part in own for c in part.get("tool_calls") or ()]
+    texts = tuple("".join(part.get("content") or "" for part in own) for own in parts)
+    ends = [entry.get("finish_reason") for entry in entries]
+    usages = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
+    return TaggedAnswer(
+        reply.number,
+        tag,
+        form.name,
+        length,
+        texts=() if form.holds == "tool" else texts,
+        arguments=("".join(c["function"].get("arguments") or "" for c in calls),) if calls else (),
+        logprobs=tuple(filter(None, map(_tokens, by_index))),
+        ids=tuple(pick(chunk, str, "id") for chunk in chunks),
+        prompt_tokens=pick(usages[-1], int, "prompt_tokens") if usages else None,
+        ended=not reply.left and not reply.cut and None not in ends[-1:] and "length" not in ends,
+        forced=form.holds != "prompt",
+    )
+
+
+def _tokens(entries: Sequence[dict[str, Any]]) -> str:
+    """The tokens of the log-probabilities of one choice, joined."""
+    found = [(entry.get("logprobs") or {}).get("content") or () for entry in entries]
+    return "".join(pick(row, str, "token") for rows in found for row in rows)
+
+
+def _objects(reply: Reply, *, streamed: bool) -> list[dict[str, Any]]:
+    """The JSON objects of an answer; of one that the client left, those that came whole."""
+    if not reply.left:
+        return chunks_of(reply) if streamed else [reply.success()]
+    found = []
+    for data in [e.data for e in reply.events] if streamed else [reply.text]:
+        with suppress(ValueError):
+            found.append(json.loads(data))
+    return [value for value in found if isinstance(value, dict)]

@@ -368,7 +368,8 @@ async def _pause(seconds: float, gone: Callable[[], bool]) -> None:
         return
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while (left := end - loop.time()) > 0 and not gone():
+    # A transport has no event to wait for.
+    while (left := end - loop.time()) > 0 and not gone():  # noqa: ASYNC110
         await asyncio.sleep(min(left, _LOOK_EVERY))
 
 

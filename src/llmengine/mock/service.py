@@ -7,7 +7,6 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from os.path import commonprefix
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine.mock.behaviour import Behaviour, Fault, Script
@@ -117,7 +116,7 @@ class Service:
         """How many tokens of a prompt are in the cache of long prompts, where the prompt is put."""
         if len(pieces) < _CACHED_FROM:
             return 0
-        shared = max((len(commonprefix([pieces, known])) for known in self._prompts), default=0)
+        shared = max((_shared(pieces, known) for known in self._prompts), default=0)
         self._prompts.append(tuple(pieces))
         return shared // _CACHED_BLOCK * _CACHED_BLOCK if shared >= _CACHED_FROM else 0
 
@@ -144,6 +143,12 @@ class Service:
         """The request; if it has no token limit, the limit is the rest of the context."""
         left = max(1, self.context_length - request.prompt_tokens)
         return replace(request, max_tokens=request.max_tokens or left)
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """The number of tokens that two prompts have in common at their start."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def tagged(name: str) -> str:
