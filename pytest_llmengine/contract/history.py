@@ -94,13 +94,11 @@ NOTHING_KNOWN = Signals()
 
 def signals(alone: Sequence[TaggedAnswer]) -> Signals:
     """What can be told from answers, by those to requests that were sent one by one."""
-    own = defaultdict(list)
-    for answer in alone:
-        own[answer.form].append(answer.own)
+    forms = _by_form(alone)
     joined = [a.logprobs == a.texts for a in alone if a.logprobs and a.ended]
     return Signals(
-        frozenset(form for form, found in own.items() if all(found)),
-        _prompt_tokens(alone),
+        frozenset(own[0].form for own in forms if all(answer.own for answer in own)),
+        {key: tokens for own in forms for key, tokens in _prompt_tokens(own).items()},
         bool(joined) and all(joined),
         all(len(set(answer.ids)) == 1 for answer in alone),
     )
@@ -111,17 +109,25 @@ def delay(alone: Sequence[TaggedAnswer]) -> int:
 
     It is 0 if they come at once, and if they say nothing.
     """
-    if _prompt_tokens(alone):
-        return 0
-    for late in range(1, _LONGEST_DELAY + 1):
-        pairs = zip(alone, alone[late:], strict=False)
-        if _prompt_tokens([replace(asked, prompt_tokens=p.prompt_tokens) for asked, p in pairs]):
-            return late
+    for own in _by_form(alone):
+        if _prompt_tokens(own):
+            continue
+        for late in range(1, _LONGEST_DELAY + 1):
+            pairs = zip(own, own[late:], strict=False)
+            if _prompt_tokens([replace(a, prompt_tokens=b.prompt_tokens) for a, b in pairs]):
+                return late
     return 0
 
 
+def _by_form(answers: Iterable[TaggedAnswer]) -> list[list[TaggedAnswer]]:
+    groups = defaultdict(list)
+    for answer in answers:
+        groups[answer.form].append(answer)
+    return list(groups.values())
+
+
 def _prompt_tokens(alone: Iterable[TaggedAnswer]) -> dict[tuple[str, int], range]:
-    """The prompt_tokens of each form and length; empty if they do not grow with the length.
+    """The prompt_tokens of each length of one form; empty if they do not grow with the length.
 
     A length must have come twice, because otherwise they might grow by chance.
     """
@@ -130,8 +136,8 @@ def _prompt_tokens(alone: Iterable[TaggedAnswer]) -> dict[tuple[str, int], range
         if answer.prompt_tokens is not None:
             seen[answer.form, answer.length].append(answer.prompt_tokens)
     repeated = any(len(found) > 1 for found in seen.values())
-    compared = [(a, b) for a, b in pairwise(sorted(seen)) if a[0] == b[0]]
-    if not repeated or not compared or any(max(seen[a]) >= min(seen[b]) for a, b in compared):
+    grow = all(max(seen[a]) < min(seen[b]) for a, b in pairwise(sorted(seen)))
+    if not repeated or len(seen) < 2 or not grow:
         return {}
     return {key: range(min(found), max(found) + 1) for key, found in seen.items()}
 

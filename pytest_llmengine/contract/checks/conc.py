@@ -93,7 +93,7 @@ def isolation_load(target: Target) -> None:
     """Of up to 240 requests in all forms, of which a quarter is cancelled, each gets its answer."""
     target.need_direct()
     with target.kept_alive(most=16):
-        _Run(target, ALL).judge(240, cancelled=0.25, seconds=90.0)
+        _Run(target, ALL).judge(240, cancelled=0.25, seconds=60.0)
 
 
 @rule("conc.unique_ids", level=QUIRK, tier=EXTENDED, source=SOURCE)
@@ -165,7 +165,9 @@ class _Run:
         number = max(12, min(most, int(seconds / max(pace, 0.001))))
         forms = [f for f in self.forms if f.name in known.forms] or self.forms
         jobs = [
-            partial(self._ask, forms[i % len(forms)], 1 + i % 3, self._reading(cancelled, seconds))
+            partial(
+                self._ask, forms[i % len(forms)], 1 + i % 3, self._reading(cancelled, pace, seconds)
+            )
             for i in range(number)
         ]
         errors = [error for error in in_order(jobs, max(12, number * 2 // 3)) if error]
@@ -182,13 +184,16 @@ class _Run:
                     raise error
                 return  # this server does not answer requests of this form
 
-    def _reading(self, cancelled: float, seconds: float) -> Reading:
-        """How the next client reads: some go away after a few chunks, or at any time."""
+    def _reading(self, cancelled: float, pace: float, seconds: float) -> Reading:
+        """How the next client reads: some go away after a few chunks, soon, or at any time."""
         if self.random.random() >= cancelled:
             return Reading()
-        if self.random.random() < 0.5:
-            return Reading(chunks=self.random.randint(1, 6))
-        return Reading(seconds=self.random.uniform(0, seconds))
+        moments = (
+            Reading(chunks=self.random.randint(1, 3)),
+            Reading(seconds=self.random.uniform(0, 2 * pace)),
+            Reading(seconds=self.random.uniform(0, seconds)),
+        )
+        return self.random.choice(moments)
 
     def _ask(self, form: Form, length: int, reading: Reading) -> CheckEnded | None:
         """Send a request and add its answer to the history; returns what prevented it."""
@@ -212,8 +217,8 @@ class _Run:
         answer = found[0].answer
         fail(
             f"an answer {found[0].reason}: {quote(answer.form)} with the tag {answer.tag!r} got "
-            f"{quote(self.replies[answer.number].text)}; {len(found)} of {len(self.history)} answers "
-            f"are wrong, known by {quote(str(known))}",
+            f"{quote(self.replies[answer.number].text)}; {len(found)} of {len(self.history)} "
+            f"answers are wrong, as {quote(str(known))} show",
             fact=FACT,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -172,6 +173,29 @@ def crashes_on(part: bytes) -> WireHook:
         if part in call.body:
             reply.status = 500
         return reply
+
+    return hook
+
+
+def adding(number: int, *path: str | int) -> Hook:
+    """A hook that adds to the number at the path, if there is one."""
+
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
+        own = _at(body, *path)
+        return body if own is None else put(own + number, *path)(body, call)
+
+    return hook
+
+
+def anothers(*path: str | int) -> Hook:
+    """A ``reply`` hook that puts in this part of the last answer that had it."""
+    last: list[Any] = []
+
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
+        if own := copy.deepcopy(_at(body, *path)):
+            put(last.pop() if last else own, *path)(body, call)
+            last.append(own)
+        return body
 
     return hook
 

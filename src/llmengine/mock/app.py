@@ -329,11 +329,16 @@ class _FaultResponse(Response):
         if self._call.method == "POST":
             async with self._service.slot():
                 await self._answer(gone, send)
-            (behaviour.left if gone() else behaviour.sent)(self._call)
+            if gone():
+                behaviour.left(self._call)
+                await _disconnected(receive)
+                return
+            behaviour.sent(self._call)
         else:
             await self._answer(gone, send)
         if self._reply.cut or self._fault.drop_keepalive:
-            await _drop_connection(scope, receive)
+            scope["state"]["transport"].close()
+            await _disconnected(receive)
 
     async def _answer(self, gone: Callable[[], bool], send: Send) -> None:
         reply = self._reply
@@ -373,7 +378,7 @@ async def _pause(seconds: float, gone: Callable[[], bool]) -> None:
         await asyncio.sleep(min(left, _LOOK_EVERY))
 
 
-async def _drop_connection(scope: Scope, receive: Receive) -> None:
-    scope["state"]["transport"].close()
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the protocol knows that the connection is closed."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,0 +1,200 @@
+"""Checks of net.disconnect: what a server does for a client that goes away, or reads slowly."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from functools import partial
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any
+
+from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import chunks_of, control, finish_reasons, full_text, text
+from pytest_llmengine.contract.jobs import at_once, within
+from pytest_llmengine.contract.outcomes import NoVerdict, Unmeasured, expect, quote
+from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+from pytest_llmengine.contract.target import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(
+    check, group="net", level=QUIRK, tier=EXTENDED, since="2026-11-27", alone=True, heavy=True
+)
+
+CHAT = "/chat/completions"
+ENDLESS = "Count from 1 to 5000: write the numbers from 1 to 5000 in words."
+MAX_TOKENS = (600, 1800)  # the second if the server writes the first in no time
+ROUNDS = 10
+ENOUGH = 3  # answers that are not freed; each leaves the server busy
+HOLD = 0.5  # seconds until the client goes away
+FREE = 1.0  # seconds that the server has to notice it
+RUNNING = re.compile(
+    r"^(?:vllm:num_requests_(?:running|waiting)|llamacpp:requests_(?:processing|deferred)"
+    r"|sglang:num_(?:running|queue)_reqs)(?:\{.*\})? ([\d.]+)",
+    re.MULTILINE,
+)
+
+
+def _disconnect(target: Target, *, streamed: bool) -> None:
+    """Go away from ten long answers, and expect each to be given up within a second."""
+    target.need_direct()
+    target.need_clock()
+    control(target)
+    try:
+        body = _long_request(target, streamed=streamed)
+        freed_after = _freed_by_count if _running(target) is not None else _by_time(target, body)
+        given_up: list[bool] = []
+        while len(given_up) < ROUNDS and given_up.count(False) < ENOUGH:
+            given_up.append(freed_after(target, body))
+    finally:
+        target.keep_exchanges((), most=16)
+    wrong = given_up.count(False)
+    expect(
+        not wrong,
+        f"a second after the client went away, the server was still working on {wrong} of "
+        f"{len(given_up)} answers",
+    )
+
+
+for _name, _what in (("stream", "a stream"), ("whole", "a whole answer")):
+    rule(
+        f"net.disconnect.{_name}",
+        source="vllm 0.32.0: vllm/entrypoints/utils.py",
+        timing=True,
+        needs={Capability.STREAMING} if _name == "stream" else (),
+        title=f"When the client goes away from {_what}, the server gives it up within a second.",
+        breaks="Users who cancel, and clients that time out and try again, fill the server with "
+        "work that nobody waits for.",
+    )(partial(_disconnect, streamed=_name == "stream"))
+
+
+@rule(
+    "net.slow_reader",
+    source="RFC 9293 3.8.6: the window",
+    needs={Capability.STREAMING},
+    breaks="A client on a slow line gets half a text, or makes the other clients wait.",
+)
+def slow_reader(target: Target) -> None:
+    """A client that reads a stream slowly gets all of it, and others are answered meanwhile."""
+    target.need_direct()
+    control(target)
+    # The log-probabilities make the chunks large, so that the buffers between the two are full.
+    body = target.chat_body(
+        "Count from 1 to 60.", max_tokens=120, stream=True, logprobs=True, top_logprobs=20
+    )
+    fast = target.post(CHAT, body)
+    if fast.is_refusal:
+        body = {k: v for k, v in body.items() if "logprobs" not in k}
+        fast = target.post(CHAT, body)
+    expected = text(chunks_of(fast))
+    seconds = target.exchanges[-1].seconds
+    blocked: list[NoVerdict] = []
+
+    def ask_for_another() -> None:
+        try:
+            within(max(5.0, 5 * seconds), partial(control, target))
+        except NoVerdict as late:
+            blocked.append(late)
+
+    pauses: Iterator[Callable[[], object]] = chain(
+        [ask_for_another], repeat(partial(time.sleep, 0.01), 30), repeat(bool)
+    )
+
+    def pause() -> None:
+        next(pauses)()
+
+    with target.kept_alive(receive_buffer=4096):
+        slow = chunks_of(target.post(CHAT, body, reading=Reading(after_chunk=pause)))
+    expect(not blocked, "while a client does not read, other clients get no answer")
+    expect(finish_reasons(slow), "the stream of a client that reads slowly has no end")
+    if text(slow) != expected and text(chunks_of(target.post(CHAT, body))) != expected:
+        raise Unmeasured("the server answers differently each time, also at temperature 0")
+    expect(
+        text(slow) == expected,
+        f"a client that reads slowly gets {quote(text(slow))}, one that does not {quote(expected)}",
+    )
+
+
+def _long_request(target: Target, *, streamed: bool) -> dict[str, Any]:
+    """A request whose answer takes longer than the client stays and the server may take."""
+    for tokens in MAX_TOKENS:
+        body = target.chat_body(ENDLESS, max_tokens=tokens, stream=streamed)
+        reply = target.post(CHAT, body, reading=Reading(seconds=2 * HOLD + FREE))
+        if reply.left:
+            return body
+        if streamed:
+            chunks_of(reply)
+        else:
+            full_text(reply.success())
+    raise Unmeasured(f"no answer takes {2 * HOLD + FREE:g} s, so the server has nothing to give up")
+
+
+def _running(target: Target) -> int | None:
+    """How many requests the server says that it works on; None if it does not say it."""
+    slots = target.get("/slots", root=True)
+    if slots.ok and slots.text.startswith("["):
+        return sum(bool(slot.get("is_processing")) for slot in json.loads(slots.body))
+    found = RUNNING.findall(target.get("/metrics", root=True).text)
+    return int(sum(map(float, found))) if found else None
+
+
+def _freed_by_count(target: Target, body: dict[str, Any]) -> bool:
+    """Whether the server says a second later that it works on nothing."""
+    if not _becomes(target, lambda running: not running, seconds=60):
+        raise Unmeasured("the server works on requests of others, or on those that it did not end")
+    left, shown = at_once([partial(_leave, target, body), partial(_becomes, target, bool)])
+    if not left or not shown:
+        raise Unmeasured("the server does not show the request while it works on it")
+    return _becomes(target, lambda running: not running, seconds=FREE)
+
+
+def _becomes(target: Target, wanted: Callable[[int], bool], seconds: float = HOLD) -> bool:
+    """Whether the number of running requests is as wanted within these seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        last = time.monotonic() >= end
+        if wanted(_running(target) or 0):
+            return True
+        if last:
+            return False
+        time.sleep(0.05)
+
+
+def _leave(target: Target, body: dict[str, Any], seconds: float = HOLD) -> bool:
+    """Go away after these seconds; False if the answer ended before."""
+    return target.post(CHAT, body, reading=Reading(seconds=seconds), patient=False).left
+
+
+def _by_time(target: Target, body: dict[str, Any]) -> Callable[[Target, dict[str, Any]], bool]:
+    """How to tell it by the time of a short request, for a server that long ones make slow."""
+    short = target.chat_body("Say hello.", max_tokens=1)
+    idle = max(_seconds(target, short) for _ in range(3))
+    for clients in (2, 8, 32):
+        leave = partial(_leave, target, body, HOLD + FREE + 4 * idle)
+        *_, busy = at_once([*[leave] * clients, partial(_later, target, short)])
+        if busy > FREE + 3 * idle:
+            return partial(_freed_by_time, clients=clients, short=short, most=FREE + 2 * idle)
+        time.sleep(FREE)
+    raise Unmeasured("the server does not say what it works on, and long answers do not slow it")
+
+
+def _freed_by_time(
+    target: Target, body: dict[str, Any], *, clients: int, short: dict[str, Any], most: float
+) -> bool:
+    at_once([partial(_leave, target, body)] * clients)
+    return _seconds(target, short) <= most
+
+
+def _later(target: Target, short: dict[str, Any]) -> float:
+    time.sleep(HOLD / 2)
+    return _seconds(target, short)
+
+
+def _seconds(target: Target, body: dict[str, Any]) -> float:
+    start = time.monotonic()
+    full_text(target.post(CHAT, body).success())
+    return time.monotonic() - start
