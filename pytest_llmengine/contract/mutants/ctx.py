@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.hooks import body, put
 from pytest_llmengine.contract.mutants.registry import mutant
+
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
 
 SIZE = 8192  # of the mock's context
 
@@ -25,8 +30,13 @@ def _cut(name: str, characters: int, longest: float = float("inf")) -> Behaviour
 
 def _says(name: str, message: str) -> Behaviour:
     """A server that says how long its context is nowhere but in this error."""
-    hook = put(message, "error", "message")
-    return Behaviour(name, error=hook, disabled_routes=frozenset({"GET /api/ps"}))
+
+    def error(sent: JSON, call: ReceivedRequest) -> JSON:
+        return (
+            sent if isinstance(sent["error"], str) else put(message, "error", "message")(sent, call)
+        )
+
+    return Behaviour(name, error=error, disabled_routes=frozenset({"GET /api/ps"}))
 
 
 mutant("ctx.stated", _says("says nothing", "Your prompt is too long."))

@@ -32,25 +32,22 @@ def _hurried(*, cut: bool) -> Behaviour:
     return Behaviour("cuts slow streams" if cut else "drops chunks of slow streams", wire=wire)
 
 
-def _one_stream_at_a_time() -> Behaviour:
-    """A server that has no answer for others while it sends a stream."""
-    sending: set[int] = set()
+def _busy_with_a_stream() -> Behaviour:
+    """A server that has no answer for others once it has begun a long stream."""
+    begun: list[bool] = []
 
     def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
-        if sending:
+        if begun and not _is_stream(reply):
             return RawReply(503, reply.headers, [b"{}"])
         if _is_stream(reply):
-            sending.add(call.client)
+            begun.append(True)
         return reply
 
-    def end(call: ReceivedRequest) -> None:
-        sending.discard(call.client)
-
-    return Behaviour("one stream at a time", wire=wire, sent=end, left=end)
+    return Behaviour("busy with a stream", wire=wire)
 
 
 rule_off("net.disconnect.stream")
 rule_off("net.disconnect.whole")
 mutant("net.slow_reader", _hurried(cut=True))
 mutant("net.slow_reader", _hurried(cut=False))
-mutant("net.slow_reader", _one_stream_at_a_time())
+mutant("net.slow_reader", _busy_with_a_stream())
