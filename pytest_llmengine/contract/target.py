@@ -200,8 +200,8 @@ class Target:
 
     def keep_exchanges(self, replies: Iterable[Reply], *, most: int = 12) -> None:
         """Keep only so many exchanges of this check: those of `replies`, then the first others."""
-        wanted = dict.fromkeys([*(reply.number for reply in replies), *sorted(self._exchanges)])
-        kept = sorted(islice(wanted, most))
+        named = [reply.number for reply in replies if reply.number in self._exchanges]
+        kept = sorted(islice(dict.fromkeys([*named, *sorted(self._exchanges)]), most))
         self._exchanges = {number: self._exchanges[number] for number in kept}
 
     def note(self, exchange: HTTPExchange) -> None:

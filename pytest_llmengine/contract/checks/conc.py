@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 rule = partial(check, group="conc")
 
-SOURCE = "clients send many requests at once"
+SOURCE = "redis/redis-py#2665: how ChatGPT showed users the data of others"
+SPEC = "openai-openapi: CreateChatCompletionResponse"
 FACT = "callers get the answers of others"
 BREAKS = "One user reads what another user asked and was told, and acts on it."
 SEED = 11
@@ -96,9 +97,17 @@ def isolation_load(target: Target) -> None:
         _Run(target, ALL).judge(240, cancelled=0.25, seconds=60.0)
 
 
-@rule("conc.unique_ids", level=QUIRK, tier=EXTENDED, source=SOURCE)
+@rule(
+    "conc.unique_ids",
+    level=QUIRK,
+    tier=EXTENDED,
+    source=f"{SPEC}.id: unique",
+)
 def unique_ids(target: Target) -> None:
-    """Four answers given at once have four ids."""
+    """Four answers given at once have four ids.
+
+    Logs and traces that use the id as a key mix up two answers.
+    """
     ids = at_once([partial(_id, target)] * 4)
     expect(all(ids), "an id is empty")
     expect(len(set(ids)) == len(ids), f"an id came twice: {', '.join(sorted(ids))}")
@@ -108,11 +117,14 @@ def unique_ids(target: Target) -> None:
     "conc.stream_and_json_mixed",
     level=QUIRK,
     tier=EXTENDED,
-    source=SOURCE,
+    source=f"{SPEC}.choices: finish_reason",
     needs={Capability.STREAMING},
 )
 def stream_and_json_mixed(target: Target) -> None:
-    """Streams and whole answers at the same time all come to their end."""
+    """Streams and whole answers at the same time all come to their end.
+
+    A client waits until its own time-out for the end of an answer that is complete.
+    """
     reasons = at_once([partial(_end_of_stream, target), partial(_end_of_answer, target)] * 2)
     open_ended = [number for number, reason in enumerate(reasons) if not reason]
     expect(not open_ended, f"answers without a finish_reason: {open_ended} of {len(reasons)}")

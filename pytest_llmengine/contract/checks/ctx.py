@@ -30,7 +30,7 @@ SENTENCE = re.compile(
 @rule(
     "ctx.stated",
     level=QUIRK,
-    source="OpenAI: the message of context_length_exceeded; vllm 0.32.0: ModelCard.max_model_len",
+    source="OpenAI docs: guides/error-codes; vllm 0.32.0: vllm/entrypoints/openai/protocol.py",
     breaks="A client cannot know how long a prompt may be, so it cannot shorten one in time.",
 )
 def stated(target: Target) -> None:
@@ -42,7 +42,7 @@ def stated(target: Target) -> None:
 @rule(
     "ctx.boundary",
     level=EXPECTED,
-    source="OpenAI: 400 context_length_exceeded; ollama/ollama#4967",
+    source="OpenAI docs: guides/error-codes; ollama/ollama#4967",
     breaks="A prompt that fits is refused, or the end of one that does not fit is lost.",
 )
 def boundary(target: Target) -> None:

@@ -63,7 +63,7 @@ def _disconnect(target: Target, *, streamed: bool) -> None:
 for _name, _what in (("stream", "a stream"), ("whole", "a whole answer")):
     rule(
         f"net.disconnect.{_name}",
-        source="vllm 0.32.0: vllm/entrypoints/utils.py",
+        source="ggml-org/llama.cpp#24496; vllm-project/vllm#54947",
         timing=True,
         needs={Capability.STREAMING} if _name == "stream" else (),
         title=f"When the client goes away from {_what}, the server gives it up within a second.",

@@ -39,7 +39,7 @@ DEEP = b'{"messages": ' + b"[" * 100_000
     "rate.429",
     group="rate",
     level=EXPECTED,
-    source="openai-openapi: 429; RFC 9110 10.2.3; RFC 6585 4",
+    source="OpenAI docs: guides/rate-limits; RFC 9110 10.2.3; RFC 6585 4",
     breaks="A client that may not send more does not know how long to wait, so it tries again at "
     "once or fails.",
     alone=True,

@@ -28,7 +28,10 @@ SPEC = "openai-openapi: CompletionUsage"
 
 @rule("usage.present_sum", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
 def present_sum(target: Target) -> None:
-    """The usage counts prompt and completion, and their sum is the total."""
+    """The usage counts prompt and completion, and their sum is the total.
+
+    Costs and budgets are computed from wrong numbers.
+    """
     body = target.chat(max_tokens=8).success()
     choice(body)
     prompt, completion, total = (
@@ -47,7 +50,10 @@ def present_sum(target: Target) -> None:
     needs={Capability.N},
 )
 def n_sums_choices(target: Target) -> None:
-    """The completion_tokens of an n of 2 count both choices."""
+    """The completion_tokens of an n of 2 count both choices.
+
+    Only a part of the cost of a call is seen.
+    """
     prompt = "Count from one to fifty in words."
     # Not 0, because vLLM refuses two choices then; low, so that both reach the token cap.
     body = target.chat(prompt, n=2, temperature=0.1, max_tokens=4).success_or_refused()
@@ -65,7 +71,10 @@ def n_sums_choices(target: Target) -> None:
     source=f"{SPEC}.prompt_tokens_details.cached_tokens",
 )
 def cached_subset(target: Target) -> None:
-    """The cached tokens are among the prompt's tokens."""
+    """The cached tokens are among the prompt's tokens.
+
+    The cost of the tokens that are not cached comes out below zero.
+    """
     target.chat(max_tokens=1)
     body = target.chat(max_tokens=1).success()
     choice(body)
@@ -80,7 +89,7 @@ def cached_subset(target: Target) -> None:
     "usage.prompt_tokens_exact",
     level=EXPECTED,
     tier=EXTENDED,
-    source=f"{SPEC}.prompt_tokens; vllm 0.32.0: POST /tokenize; llama.cpp b11549: POST /tokenize",
+    source=f"{SPEC}.prompt_tokens",
     since="2026-11-27",
     breaks="Bills, budgets and the room that is left in the context are computed from a wrong "
     "number.",
@@ -98,7 +107,7 @@ def prompt_tokens_exact(target: Target) -> None:
     "usage.cached_tokens",
     level=OPTIONAL,
     tier=EXTENDED,
-    source=f"{SPEC}.prompt_tokens_details.cached_tokens; OpenAI: prompts of 1024 tokens or more",
+    source=f"{SPEC}.prompt_tokens_details.cached_tokens; OpenAI docs: guides/prompt-caching",
     since="2026-11-27",
     breaks="Cached tokens are cheaper, so the cost of a call is computed from a wrong number.",
     alone=True,
