@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from llmengine.mock import Behaviour, Fault, MockServer, Script
+from llmengine.mock import Behaviour, MockServer
 
 if TYPE_CHECKING:
     from llmengine.mock import ReceivedRequest
@@ -63,16 +63,18 @@ def test_the_server_gives_up_when_the_client_goes_away(streamed: bool) -> None:
 def test_requests_wait_for_a_slot() -> None:
     """With one slot, the second request is answered after the first one."""
     ended: list[int] = []
-    script = Script(faults=[Fault(delay=0.1), None])
     hook = Behaviour("watched", sent=lambda call: ended.append(call.json["max_tokens"]))
-    with MockServer(slots=1, script=script, behaviour=hook) as server:
-        with ThreadPoolExecutor() as threads, httpx.Client(base_url=server.root_url) as client:
-            first = threads.submit(client.post, CHAT, json=body("Hi", max_tokens=1))
-            while writing(client) == 0:
-                pass
-            assert client.post(CHAT, json=body("Hi", max_tokens=2)).is_success
-            assert first.result().is_success
-    assert ended == [1, 2]
+    with (
+        MockServer(slots=1, behaviour=hook) as server,
+        ThreadPoolExecutor() as threads,
+        httpx.Client(base_url=server.root_url) as client,
+    ):
+        first = threads.submit(client.post, CHAT, json=body(max_tokens=600))
+        while writing(client) == 0:
+            pass
+        assert client.post(CHAT, json=body("Hi", max_tokens=2)).is_success
+        assert first.result().is_success
+    assert ended == [600, 2]
 
 
 def test_a_long_prompt_is_cached() -> None:

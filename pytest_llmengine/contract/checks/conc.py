@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from llmengine.mock.json_fields import integer, items, mapping, text
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import (
     choice,
@@ -16,6 +17,7 @@ from pytest_llmengine.contract.assertions import (
     control,
     finish_reasons,
     objects,
+    output_text,
     pick,
 )
 from pytest_llmengine.contract.history import NOTHING_KNOWN, TaggedAnswer, delay, leaks, signals
@@ -54,13 +56,25 @@ class Form:
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
-    holds: str = "prompt"  # where the tag is: prompt, schema or tool
+    holds: str = "prompt"  # where the tag is, or the other route of which it is the prompt
+
+    @property
+    def path(self) -> str:
+        """The route of the request."""
+        return PATHS.get(self.holds, "/chat/completions")
 
 
+PATHS = {"completion": "/completions", "response": "/responses"}
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 TWO = {"n": 2, "temperature": 0.1}  # vLLM refuses two choices at temperature 0
 LOGPROBS = {"logprobs": True, "top_logprobs": 1}
-FEW = (Form("answers"), Form("streams", STREAM), Form("answers with a schema", {}, "schema"))
+FEW = (
+    Form("answers"),
+    Form("streams", STREAM),
+    Form("answers with a schema", {}, "schema"),
+    Form("completions", {}, "completion"),
+    Form("responses", {}, "response"),
+)
 ALL = (
     *FEW,
     Form("streams with a schema", STREAM, "schema"),
@@ -210,9 +224,9 @@ class _Run:
     def _ask(self, form: Form, length: int, reading: Reading) -> CheckEnded | None:
         """Send a request and add its answer to the history; returns what prevented it."""
         tag = str(next(self.tags))
-        body = self.target.chat_body(**_params(form, tag, length))
+        body = _body(self.target, form, tag, length)
         try:
-            reply = self.target.post("/chat/completions", body, reading=reading, patient=False)
+            reply = self.target.post(form.path, body, reading=reading, patient=False)
             answer = _read(reply, form, tag, length)
         except CheckEnded as error:
             return error
@@ -235,54 +249,60 @@ class _Run:
         )
 
 
-def _params(form: Form, tag: str, length: int) -> dict[str, Any]:
-    """The parameters of a request whose answer must hold the tag."""
+def _body(target: Target, form: Form, tag: str, length: int) -> dict[str, Any]:
+    """The body of a request whose answer must hold the tag."""
+    prompt = f"Repeat exactly: {' '.join([tag] * length)}"
+    if form.holds == "completion":
+        return {"model": target.model, "prompt": prompt, "temperature": 0, "max_tokens": 16}
+    if form.holds == "response":
+        return {"model": target.model, "input": prompt, "temperature": 0, "max_output_tokens": 48}
+    params: dict[str, Any] = {"max_tokens": 48, **form.params}
     code = {"code": {"type": "string", "enum": [tag]}}
-    if form.holds == "prompt":
-        return {
-            "prompt": f"Repeat exactly: {' '.join([tag] * length)}",
-            "max_tokens": 48,
-            **form.params,
-        }
     if form.holds == "schema":
+        prompt = "Save a code."
         schema = {"type": "object", "properties": code, "required": ["code"]}
-        what = {"response_format": constrained_to(schema | {"additionalProperties": False})}
-    else:
+        params["response_format"] = constrained_to(schema | {"additionalProperties": False})
+    if form.holds == "tool":
+        prompt = "Save a code."
         tool = function("save_code", "Saves a code.", code)
-        what = {"tools": [tool], "tool_choice": named(tool)}
-    return {"prompt": "Save a code.", "max_tokens": 48, **what, **form.params}
+        params |= {"tools": [tool], "tool_choice": named(tool)}
+    return target.chat_body(prompt, **params)
 
 
 def _read(reply: Reply, form: Form, tag: str, length: int) -> TaggedAnswer:
     """What came, as far as it came; raises CheckEnded for what is not an answer."""
+    if form.holds == "response":
+        body = reply.success()
+        return TaggedAnswer(reply.number, tag, form.name, length, (output_text(body),))
     chunks = _objects(reply, streamed="stream" in form.params)
     entries = [entry for chunk in chunks for entry in objects(chunk, "choices")]
     indexes = sorted({pick(entry, int, "index") for entry in entries})
     by_index = [[e for e in entries if e["index"] == index] for index in indexes]
-    parts = [[e.get("message") or e.get("delta") or {} for e in own] for own in by_index]
-    calls = [c for own in parts for part in own for c in part.get("tool_calls") or ()]
-    texts = tuple("".join(part.get("content") or "" for part in own) for own in parts)
+    parts = [[mapping(e.get("message", e.get("delta", e))) for e in own] for own in by_index]
+    texts = tuple("".join(text(p.get("content", p.get("text"))) for p in own) for own in parts)
+    calls = [mapping(c) for own in parts for part in own for c in items(part.get("tool_calls"))]
+    arguments = "".join(text(mapping(call.get("function")).get("arguments")) for call in calls)
     ends = [entry.get("finish_reason") for entry in entries]
-    usages = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
+    counts = [integer(mapping(chunk.get("usage")).get("prompt_tokens")) for chunk in chunks]
     return TaggedAnswer(
         reply.number,
         tag,
         form.name,
         length,
         texts=() if form.holds == "tool" else texts,
-        arguments=("".join(c["function"].get("arguments") or "" for c in calls),) if calls else (),
+        arguments=(arguments,) if arguments else (),
         logprobs=tuple(filter(None, map(_tokens, by_index))),
-        ids=tuple(pick(chunk, str, "id") for chunk in chunks),
-        prompt_tokens=pick(usages[-1], int, "prompt_tokens") if usages else None,
+        ids=tuple(text(chunk.get("id")) for chunk in chunks),
+        prompt_tokens=next((n for n in counts if n is not None), None),
         ended=not reply.left and not reply.cut and None not in ends[-1:] and "length" not in ends,
-        forced=form.holds != "prompt",
+        forced=form.holds in {"schema", "tool"},
     )
 
 
 def _tokens(entries: Sequence[dict[str, Any]]) -> str:
     """The tokens of the log-probabilities of one choice, joined."""
-    found = [(entry.get("logprobs") or {}).get("content") or () for entry in entries]
-    return "".join(pick(row, str, "token") for rows in found for row in rows)
+    rows = [row for e in entries for row in items(mapping(e.get("logprobs")).get("content"))]
+    return "".join(text(mapping(row).get("token")) for row in rows)
 
 
 def _objects(reply: Reply, *, streamed: bool) -> list[dict[str, Any]]:

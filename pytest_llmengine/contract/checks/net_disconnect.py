@@ -175,8 +175,8 @@ def _by_time(target: Target, body: dict[str, Any]) -> Callable[[Target, dict[str
     idle = max(_seconds(target, short) for _ in range(3))
     for clients in (2, 8, 32):
         leave = partial(_leave, target, body, HOLD + FREE + 4 * idle)
-        *_, busy = at_once([*[leave] * clients, partial(_later, target, short)])
-        if busy > FREE + 3 * idle:
+        jobs: list[Callable[[], float]] = [*[leave] * clients, partial(_later, target, short)]
+        if at_once(jobs)[-1] > FREE + 3 * idle:
             return partial(_freed_by_time, clients=clients, short=short, most=FREE + 2 * idle)
         time.sleep(FREE)
     raise Unmeasured("the server does not say what it works on, and long answers do not slow it")

@@ -77,6 +77,8 @@ def _stale_on_reuse() -> Behaviour:
 
 CALL = ("choices", 0, "message", "tool_calls", 0, "function", "arguments")
 MIXED_UP = {
+    "the previous completion": anothers("choices", 0, "text"),
+    "the previous response": anothers("output", 0, "content", 0, "text"),
     "the previous text": anothers("choices", 0, "message", "content"),
     "the previous prompt_tokens": anothers("usage", "prompt_tokens"),
 }
