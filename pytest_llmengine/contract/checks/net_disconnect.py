@@ -32,6 +32,7 @@ ROUNDS = 10
 ENOUGH = 3  # answers that are not freed; each leaves the server busy
 HOLD = 0.5  # seconds until the client goes away
 FREE = 1.0  # seconds that the server has to notice it
+LONGEST_WAIT = 60.0  # seconds for answers that nobody reads
 RUNNING = re.compile(
     r"^(?:vllm:num_requests_(?:running|waiting)|llamacpp:requests_(?:processing|deferred)"
     r"|sglang:num_(?:running|queue)_reqs)(?:\{.*\})? ([\d.]+)",
@@ -44,12 +45,12 @@ def _disconnect(target: Target, *, streamed: bool) -> None:
     target.need_direct()
     target.need_clock()
     control(target)
+    given_up: list[bool] = []
     try:
-        body = _long_request(target, streamed=streamed)
-        freed_after = _freed_by_count if _running(target) is not None else _by_time(target, body)
-        given_up: list[bool] = []
-        while len(given_up) < ROUNDS and given_up.count(False) < ENOUGH:
-            given_up.append(freed_after(target, body))
+        for freed in _rounds(target, streamed=streamed):
+            given_up.append(freed)
+            if given_up.count(False) == ENOUGH:
+                break
     finally:
         target.keep_exchanges((), most=16)
     wrong = given_up.count(False)
@@ -119,6 +120,23 @@ def slow_reader(target: Target) -> None:
     )
 
 
+def _rounds(target: Target, *, streamed: bool) -> Iterator[bool]:
+    """Go away from ten answers; yield whether the server gave up each of them in time."""
+    if _running(target) is None:
+        yield from _rounds_by_time(target, _long_request(target, streamed=streamed))
+        return
+    if not _becomes_idle(target, LONGEST_WAIT):
+        raise Unmeasured("the server works on requests of others")
+    body = _long_request(target, streamed=streamed)
+    for _ in range(ROUNDS):
+        yield _becomes_idle(target, FREE)
+        if not _becomes_idle(target, LONGEST_WAIT):
+            return  # it still writes an answer that nobody reads
+        left, shown = at_once([partial(_leave, target, body), partial(_becomes_busy, target)])
+        if not left or not shown:
+            raise Unmeasured("the server does not show a request while it works on it")
+
+
 def _long_request(target: Target, *, streamed: bool) -> dict[str, Any]:
     """A request whose answer takes longer than the client stays and the server may take."""
     for tokens in MAX_TOKENS:
@@ -142,17 +160,15 @@ def _running(target: Target) -> int | None:
     return int(sum(map(float, found))) if found else None
 
 
-def _freed_by_count(target: Target, body: dict[str, Any]) -> bool:
-    """Whether the server says a second later that it works on nothing."""
-    if not _becomes(target, lambda running: not running, seconds=60):
-        raise Unmeasured("the server works on requests of others, or on those that it did not end")
-    left, shown = at_once([partial(_leave, target, body), partial(_becomes, target, bool)])
-    if not left or not shown:
-        raise Unmeasured("the server does not show the request while it works on it")
-    return _becomes(target, lambda running: not running, seconds=FREE)
+def _becomes_idle(target: Target, seconds: float) -> bool:
+    return _becomes(target, seconds, lambda running: not running)
 
 
-def _becomes(target: Target, wanted: Callable[[int], bool], seconds: float = HOLD) -> bool:
+def _becomes_busy(target: Target) -> bool:
+    return _becomes(target, HOLD, bool)
+
+
+def _becomes(target: Target, seconds: float, wanted: Callable[[int], bool]) -> bool:
     """Whether the number of running requests is as wanted within these seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -169,24 +185,23 @@ def _leave(target: Target, body: dict[str, Any], seconds: float = HOLD) -> bool:
     return target.post(CHAT, body, reading=Reading(seconds=seconds), patient=False).left
 
 
-def _by_time(target: Target, body: dict[str, Any]) -> Callable[[Target, dict[str, Any]], bool]:
-    """How to tell it by the time of a short request, for a server that long ones make slow."""
+def _rounds_by_time(target: Target, body: dict[str, Any]) -> Iterator[bool]:
+    """The same by the time of a short request, for a server that long answers make slow."""
     short = target.chat_body("Say hello.", max_tokens=1)
     idle = max(_seconds(target, short) for _ in range(3))
     for clients in (2, 8, 32):
         leave = partial(_leave, target, body, HOLD + FREE + 4 * idle)
         jobs: list[Callable[[], float]] = [*[leave] * clients, partial(_later, target, short)]
         if at_once(jobs)[-1] > FREE + 3 * idle:
-            return partial(_freed_by_time, clients=clients, short=short, most=FREE + 2 * idle)
+            break
         time.sleep(FREE)
-    raise Unmeasured("the server does not say what it works on, and long answers do not slow it")
-
-
-def _freed_by_time(
-    target: Target, body: dict[str, Any], *, clients: int, short: dict[str, Any], most: float
-) -> bool:
-    at_once([partial(_leave, target, body)] * clients)
-    return _seconds(target, short) <= most
+    else:
+        raise Unmeasured(
+            "the server does not say what it works on, and long answers do not slow it"
+        )
+    for _ in range(ROUNDS):
+        at_once([partial(_leave, target, body)] * clients)
+        yield _seconds(target, short) <= FREE + 2 * idle
 
 
 def _later(target: Target, short: dict[str, Any]) -> float:
