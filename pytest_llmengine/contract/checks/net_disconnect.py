@@ -132,8 +132,7 @@ def _rounds(target: Target, *, streamed: bool) -> Iterator[bool]:
         yield _becomes_idle(target, FREE)
         if not _becomes_idle(target, LONGEST_WAIT):
             return  # it still writes an answer that nobody reads
-        left, shown = at_once([partial(_leave, target, body), partial(_becomes_busy, target)])
-        if not left or not shown:
+        if not any(_leave_while_busy(target, body, hold) for hold in (HOLD, 4 * HOLD, 16 * HOLD)):
             raise Unmeasured("the server does not show a request while it works on it")
 
 
@@ -164,8 +163,10 @@ def _becomes_idle(target: Target, seconds: float) -> bool:
     return _becomes(target, seconds, lambda running: not running)
 
 
-def _becomes_busy(target: Target) -> bool:
-    return _becomes(target, HOLD, bool)
+def _leave_while_busy(target: Target, body: dict[str, Any], hold: float) -> bool:
+    """Go away after so many seconds; False unless the server worked on the request by then."""
+    leave, look = partial(_leave, target, body, hold), partial(_becomes, target, hold, bool)
+    return all(at_once([leave, look]))
 
 
 def _becomes(target: Target, seconds: float, wanted: Callable[[int], bool]) -> bool:
