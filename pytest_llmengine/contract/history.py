@@ -100,7 +100,7 @@ def signals(alone: Sequence[TaggedAnswer]) -> Signals:
         frozenset(own[0].form for own in forms if all(answer.own for answer in own)),
         {key: tokens for own in forms for key, tokens in _prompt_tokens(own).items()},
         bool(joined) and all(joined),
-        all(len(set(answer.ids)) == 1 for answer in alone),
+        all(len(set(answer.ids)) < 2 for answer in alone),
     )
 
 

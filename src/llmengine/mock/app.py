@@ -324,46 +324,51 @@ class _FaultResponse(Response):
         self._slow = max(0, tokens - _TOKENS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        behaviour = self._service.behaviour
-        gone = scope["state"]["transport"].is_closing
+        transport, behaviour = scope["state"]["transport"], self._service.behaviour
         if self._call.method == "POST":
             async with self._service.slot():
-                await self._answer(gone, send)
-            if gone():
-                behaviour.left(self._call)
-                await _disconnected(receive)
-                return
-            behaviour.sent(self._call)
+                sent = await self._answer(transport.is_closing, send)
+            (behaviour.sent if sent else behaviour.left)(self._call)
         else:
-            await self._answer(gone, send)
+            sent = await self._answer(transport.is_closing, send)
         if self._reply.cut or self._fault.drop_keepalive:
-            scope["state"]["transport"].close()
+            transport.close()
+        if transport.is_closing():
             await _disconnected(receive)
 
-    async def _answer(self, gone: Callable[[], bool], send: Send) -> None:
+    async def _answer(self, gone: Callable[[], bool], send: Send) -> bool:
+        """Send the reply; returns False if the client has gone away before its end."""
         reply = self._reply
         streamed = len(reply.chunks) > 1
         rule = "net.disconnect.stream" if streamed else "net.disconnect.whole"
         if rule in self._service.behaviour.without_rules:
-            gone = bool  # False: the server does not look
+            gone = _never
         slow = 0 if streamed else self._slow
         await _pause(self._fault.delay + slow * _SECONDS_PER_TOKEN, gone)
-        if gone() or (reply.cut and not reply.chunks):
-            return
+        if gone():
+            return False
+        if reply.cut and not reply.chunks:
+            return True
         headers = [(k.encode(), v.encode()) for k, v in reply.headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         for index, chunk in enumerate(reply.chunks):
             if index:
                 await _pause(self._pause_before(index), gone)
             if gone():
-                return
+                return False
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if not reply.cut:
             await send({"type": "http.response.body", "body": b""})
+        return True
 
     def _pause_before(self, index: int) -> float:
         pause = _SECONDS_PER_TOKEN if self._slow and index > _TOKENS_AT_ONCE else 0
         return self._fault.chunk_delay or (_PAUSE_AFTER_FIRST if index == 1 else pause)
+
+
+def _never() -> bool:
+    """What a server sees that does not look whether the client has gone away."""
+    return False
 
 
 async def _pause(seconds: float, gone: Callable[[], bool]) -> None:

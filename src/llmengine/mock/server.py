@@ -34,10 +34,9 @@ class MockServer:
     a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. With ``slots``, the
     server writes so many answers at once, and more requests wait. It accepts ``allowed_hosts`` as
     names of this machine and ``cors`` as origins of web pages, besides those of loopback (see
-    `AllowedClients`). ``behaviour`` changes how the server works, and ``script``
-    sets its replies and faults. If the server or a hook failed, the end of the ``with`` block
-    raises that error, so that a defect does not pass as an answer. Raises ConfigError if the
-    address cannot be bound.
+    `AllowedClients`). ``behaviour`` changes how the server works, and ``script`` sets its replies
+    and faults. If the server or a hook failed, the end of the ``with`` block raises that error, so
+    that a defect does not pass as an answer. Raises ConfigError if the address cannot be bound.
     """
 
     @checked_call("MockServer", InvalidFieldError)

@@ -40,12 +40,11 @@ class StoredResponse(NamedTuple):
 class Service:
     """One served model, its behaviour, and the requests that it received.
 
-    ``slots`` is the number of answers that it writes at once, or None for any number; more requests
-    wait. ``writing`` is the number of answers that it is writing now.
-
     ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
     mock itself and of hooks. ``responses`` are the stored responses of the responses API by their
     id. ``pulled`` are the names of the models that clients have pulled through Ollama's API.
+    ``slots`` is the number of answers that are written at once, or None for any number; more
+    requests wait. ``writing`` is the number of answers that are being written.
     """
 
     model: str = "mock"
