@@ -7,6 +7,7 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.json_fields import integer, items, mapping, text
@@ -52,11 +53,16 @@ SEED = 11
 
 @dataclass(slots=True)
 class Form:
-    """One form of a request; ``params`` are its parameters besides those that hold the tag."""
+    """One form of a request; ``params`` are its parameters besides those that hold the tag.
+
+    ``holds`` is where the tag is, or the other route of which it is the prompt. ``alone`` are the
+    lengths of the prompts that are sent one by one.
+    """
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
-    holds: str = "prompt"  # where the tag is, or the other route of which it is the prompt
+    holds: str = "prompt"
+    alone: tuple[int, ...] = (1, 1)
 
     @property
     def path(self) -> str:
@@ -67,10 +73,11 @@ class Form:
 PATHS = {"completion": "/completions", "response": "/responses"}
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 TWO = {"n": 2, "temperature": 0.1}  # vLLM refuses two choices at temperature 0
+LENGTHS = (2, 1, 3, 1, 2)
 LOGPROBS = {"logprobs": True, "top_logprobs": 1}
 FEW = (
-    Form("answers"),
-    Form("streams", STREAM),
+    Form("answers", alone=LENGTHS),
+    Form("streams", STREAM, alone=LENGTHS),
     Form("answers with a schema", {}, "schema"),
     Form("completions", {}, "completion"),
     Form("responses", {}, "response"),
@@ -85,7 +92,6 @@ ALL = (
     Form("tool calls", {}, "tool"),
     Form("streams of tool calls", STREAM, "tool"),
 )
-LENGTHS = (2, 1, 3, 1, 2)
 
 
 @rule("conc.isolation", level=QUIRK, tier=CORE, source=SOURCE, breaks=BREAKS)
@@ -166,7 +172,7 @@ class _Run:
         self.target = target
         self.forms = forms
         self.random = random.Random(SEED)  # noqa: S311  # nosec B311 - repeatable on purpose
-        self.tags = iter(self.random.sample(range(100_000, 1_000_000), 600))
+        self.tags = map(str, self.random.sample(range(100_000, 1_000_000), 600))
         self.history: list[TaggedAnswer] = []
         self.replies: dict[int, Reply] = {}
 
@@ -190,22 +196,21 @@ class _Run:
         seconds = min(seconds, (self.target.may_take - self.target.seconds) / 3)
         number = max(12, min(most, int(seconds / max(pace, 0.001))))
         forms = [f for f in self.forms if f.name in known.forms] or self.forms
-        jobs = [
-            partial(
-                self._ask, forms[i % len(forms)], 1 + i % 3, self._reading(cancelled, pace, seconds)
-            )
-            for i in range(number)
-        ]
+        jobs = []
+        for i, form in zip(range(number), cycle(forms), strict=False):
+            reading = self._reading(cancelled, pace, seconds)
+            jobs.append(partial(self._ask, form, 1 + i % 3, next(self.tags), reading))
         errors = [error for error in in_order(jobs, max(12, number * 2 // 3)) if error]
         self._expect_own(known)
         if len(errors) > number // 2:
-            raise Unmeasured(f"{len(errors)} of {number} requests got no answer: {errors[0]}")
+            raise Unmeasured(
+                f"{len(errors)} of {number} requests got no answer: {quote(str(errors[0]))}"
+            )
         self.target.keep_exchanges(())
 
     def _send_alone(self, form: Form) -> None:
-        lengths = LENGTHS if form.holds == "prompt" and len(form.params) < 3 else (1, 1)
-        for length in lengths:
-            if (error := self._ask(form, length, Reading())) is not None:
+        for length in form.alone:
+            if (error := self._ask(form, length, next(self.tags), Reading())) is not None:
                 if isinstance(error, NoVerdict):
                     raise error
                 return  # this server does not answer requests of this form
@@ -221,9 +226,8 @@ class _Run:
         )
         return self.random.choice(moments)
 
-    def _ask(self, form: Form, length: int, reading: Reading) -> CheckEnded | None:
+    def _ask(self, form: Form, length: int, tag: str, reading: Reading) -> CheckEnded | None:
         """Send a request and add its answer to the history; returns what prevented it."""
-        tag = str(next(self.tags))
         body = _body(self.target, form, tag, length)
         try:
             reply = self.target.post(form.path, body, reading=reading, patient=False)
