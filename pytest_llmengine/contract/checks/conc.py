@@ -94,9 +94,12 @@ ALL = (
 )
 
 
-@rule("conc.isolation", level=QUIRK, tier=CORE, source=SOURCE, breaks=BREAKS)
+@rule("conc.isolation", level=QUIRK, tier=CORE, source="RFC 9110 3.3: each request is handled by itself", breaks=BREAKS)
 def isolation(target: Target) -> None:
-    """Each request gets its own answer, one by one and twelve at once."""
+    """Each request gets its own answer, one by one and twelve at once.
+
+    One user reads the answer to another user's prompt.
+    """
     _Run(target, FEW).judge(12)
 
 
@@ -121,7 +124,7 @@ def isolation_load(target: Target) -> None:
     "conc.unique_ids",
     level=QUIRK,
     tier=EXTENDED,
-    source=f"{SPEC}.id: unique",
+    source="openai-openapi: CreateChatCompletionResponse.id: unique identifier",
 )
 def unique_ids(target: Target) -> None:
     """Four answers given at once have four ids.
@@ -137,7 +140,7 @@ def unique_ids(target: Target) -> None:
     "conc.stream_and_json_mixed",
     level=QUIRK,
     tier=EXTENDED,
-    source=f"{SPEC}.choices: finish_reason",
+    source="RFC 9110 3.3: each request is handled by itself",
     needs={Capability.STREAMING},
 )
 def stream_and_json_mixed(target: Target) -> None:

@@ -101,7 +101,7 @@ def expect_continue(target: Target) -> None:
     "long.large_body",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9110 15.5.14: 413",
+    source="RFC 9110 15.5.14: 413 for content that is too large",
 )
 def large_body(target: Target) -> None:
     """A body of 1.3 MB is turned down in words, never with a broken connection.
