@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour, Fault, Script
 from llmengine.mock.json_fields import text
+from llmengine.mock.response_store import BoundedStore, StoredConversation, StoredResponse
 from llmengine.mock.rules import ModelLimits
 from llmengine.mock.text import token_id, word
 from llmengine.types.errors import InvalidFieldError
@@ -21,20 +22,14 @@ if TYPE_CHECKING:
     from llmengine.mock.model import GenerationRequest
 
 
-class StoredResponse(NamedTuple):
-    """A response of the responses API, and the conversation up to and with its output."""
-
-    body: JSON
-    conversation: list[Body]
-
-
 @dataclass(slots=True)
 class Service:
     """One served model, its behaviour, and the requests that it received.
 
     ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
-    mock itself and of hooks. ``responses`` are the stored responses of the responses API by their
-    id. ``pulled`` are the names of the models that clients have pulled through Ollama's API.
+    mock itself and of hooks. ``responses`` and ``conversations`` are those that the responses API
+    has stored. ``pulled`` are the names of the models that clients have pulled through Ollama's
+    API.
     """
 
     model: str = "mock"
@@ -44,7 +39,8 @@ class Service:
     calls: list[ReceivedRequest] = field(default_factory=list)
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
-    responses: dict[str, StoredResponse] = field(default_factory=dict)
+    responses: BoundedStore[StoredResponse] = field(default_factory=BoundedStore)
+    conversations: BoundedStore[StoredConversation] = field(default_factory=BoundedStore)
     _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _replies: Iterator[str | JSON] = field(default=iter(()))
