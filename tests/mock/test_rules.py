@@ -228,12 +228,30 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("resp.input.items", RESP, {"input": [{"type": "odd"}]}),
     ("resp.input.items", RESP, {"input": [{"role": "user", "content": 5}]}),
     ("resp.wrong_type", RESP, {"store": "yes"}),
+    ("resp.wrong_type", RESP, {"conversation": 5}),
+    ("resp.wrong_type", RESP, {"conversation": {}}),
     ("resp.temperature.range", RESP, {"temperature": 3}),
     ("resp.top_p.range", RESP, {"top_p": 3}),
     ("resp.max_output_tokens.range", RESP, {"max_output_tokens": 0}),
     ("resp.top_logprobs.max20", RESP, {"top_logprobs": 21}),
     ("resp.reasoning.effort", RESP, {"reasoning": {"effort": "gigantic"}}),
     ("resp.previous_response_id.unknown", RESP, {"previous_response_id": "resp_gone"}),
+    ("resp.conversation.unknown", RESP, {"conversation": "conv_gone"}),
+    ("resp.conversation.unknown", RESP, {"conversation": {"id": "conv_gone"}}),
+    ("resp.invalid.truncation", RESP, {"truncation": "sometimes"}),
+    ("resp.invalid.service_tier", RESP, {"service_tier": "first"}),
+    ("resp.invalid.cache_retention", RESP, {"prompt_cache_retention": "forever"}),
+    ("resp.invalid.verbosity", RESP, {"text": {"verbosity": "endless"}}),
+    ("resp.invalid.summary", RESP, {"reasoning": {"summary": "endless"}}),
+    ("resp.invalid.include", RESP, {"include": ["everything"]}),
+    ("resp.invalid.metadata", RESP, {"metadata": {"n": 1}}),
+    ("resp.invalid.metadata", RESP, {"metadata": dict.fromkeys(map(str, range(17)), "v")}),
+    ("resp.invalid.prompt", RESP, {"prompt": {"id": "pmpt_gone"}}),
+    ("resp.invalid.prompt", RESP, {"prompt": {}}),
+    ("resp.invalid.stream_options", RESP, {"stream_options": {"include_obfuscation": True}}),
+    ("resp.background.store", RESP, {"background": True, "store": False}),
+    ("resp.context_management", RESP, {"context_management": [{"type": "compaction"}]}),
+    ("resp.moderation", RESP, {"moderation": {"model": "omni-moderation-latest"}}),
     ("resp.tools.shape", RESP, {"tools": [{"type": "odd"}]}),
     ("resp.tools.name", RESP, {"tools": [{"type": "function", "name": "a b"}]}),
     ("resp.tools.parameters", RESP, {"tools": [FLAT | {"parameters": {"type": 5}}]}),
@@ -297,8 +315,14 @@ REFUSED_AS_500 = {"ollama.format", "ollama.options.type"}
 TOGETHER = {
     "chat.tool_result.tool_call_id": (
         {"chat.tool_result.orphan"},
+        CHAT,
         {"messages": [{"role": "tool", "content": "x"}]},
-    )
+    ),
+    "resp.conversation.exclusive": (
+        {"resp.conversation.unknown", "resp.previous_response_id.unknown"},
+        RESP,
+        {"conversation": "conv_gone", "previous_response_id": "resp_gone"},
+    ),
 }
 
 
@@ -325,12 +349,12 @@ def test_rule_refuses_and_can_be_switched_off(
 @pytest.mark.parametrize("rule", TOGETHER)
 def test_rule_behind_another_one(start: Callable[..., Api], rule: str) -> None:
     """If two rules refuse the same input, it is accepted if both are switched off."""
-    others, wrong = TOGETHER[rule]
+    others, route, wrong = TOGETHER[rule]
     first = start(behaviour=Behaviour(without_rules=frozenset(others)))
     both = start(behaviour=Behaviour(without_rules=frozenset({*others, rule})))
 
-    assert first.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 400
-    assert both.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 200
+    assert first.http.post(route, json=_body(route, wrong)).status_code == 400
+    assert both.http.post(route, json=_body(route, wrong)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -369,9 +393,9 @@ def test_rule_on_more_than_the_body(
 
 def test_every_rule_is_tried() -> None:
     """The tables above contain every rule."""
-    elsewhere = {name for name in table.OTHER_RULES if not name.startswith("resp.previous")}
+    tried = {rule for rule, _, _ in BAD} | TOGETHER.keys()
 
-    assert {rule for rule, _, _ in BAD} | TOGETHER.keys() == set(table.names()) - elsewhere
+    assert tried | set(table.OTHER_RULES) == set(table.names())
 
 
 @pytest.mark.parametrize("route", GOOD)

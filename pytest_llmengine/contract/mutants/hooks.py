@@ -209,3 +209,20 @@ def mixing_up(*, after: int) -> Hook:
         return served[-2] if len(served) > after else body
 
     return hook
+
+
+def dropping(field: str, *, stream: bool) -> Hook:
+    """A ``request`` hook for a server that drops a field, such as ``text.format``, in one mode."""
+    drop = without(*field.split("."))
+
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
+        return drop(body, call) if (body.get("stream") is True) is stream else body
+
+    return hook
+
+
+def dropping_each(check: str, field: str) -> None:
+    """Register two mutants: a field is dropped from whole requests, and from streamed ones."""
+    for stream in (False, True):
+        name = f"{field} dropped in {'streams' if stream else 'whole answers'}"
+        mutant(check, Behaviour(name, request=dropping(field, stream=stream)))

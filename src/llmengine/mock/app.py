@@ -13,6 +13,7 @@ import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -61,11 +62,15 @@ _LOOK_EVERY = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path; ``run`` gets the body, the service and the parameters in the path."""
+    """One method of one path; ``run`` gets the body, the service and the parameters in the path.
+
+    If the request has no body, ``run`` gets the parameters of the query instead.
+    """
 
     method: str
     path: str
     run: Callable[..., MockAnswer]
+    has_body: bool = True
 
     @property
     def name(self) -> str:
@@ -89,8 +94,15 @@ OPERATIONS = (
     Operation("POST", "/v1/completions", text_completion),
     Operation("POST", "/v1/embeddings", create_embeddings),
     Operation("POST", "/v1/responses", responses.create_response),
+    Operation("POST", "/v1/responses/input_tokens", responses.count_input_tokens),
     Operation("GET", "/v1/responses/{response_id}", responses.retrieve_response),
     Operation("DELETE", "/v1/responses/{response_id}", responses.delete_response),
+    Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input_items),
+    Operation(
+        "POST", "/v1/responses/{response_id}/cancel", responses.cancel_response, has_body=False
+    ),
+    Operation("POST", "/v1/conversations", responses.create_conversation),
+    Operation("GET", "/v1/conversations/{conversation_id}", responses.retrieve_conversation),
     Operation("POST", "/v1/messages", messages.create_message),
     Operation("POST", "/v1/messages/count_tokens", messages.count_tokens),
     Operation("GET", "/v1/models", embeddings.list_models),
@@ -213,8 +225,8 @@ def _run_operation(
         _authorize(call, service)
     if operation.path.startswith("/v1/messages"):
         messages.check_version(call, service)
-    if operation.method != "POST":
-        return operation.run({}, service, **params)
+    if operation.method != "POST" or not operation.has_body:
+        return operation.run(dict(parse_qsl(call.query)), service, **params)
     body = _json_object(call, service, any_type=operation.path.startswith("/api/"))
     if body is not None:
         rules.enforce(operation.path, body, service.limits, behaviour.without_rules)

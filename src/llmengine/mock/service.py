@@ -7,10 +7,11 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour, Fault, Script
 from llmengine.mock.json_fields import text
+from llmengine.mock.response_store import BoundedStore, StoredConversation, StoredResponse
 from llmengine.mock.rules import ModelLimits
 from llmengine.mock.text import token_id, word
 from llmengine.types.errors import InvalidFieldError
@@ -29,21 +30,14 @@ _CACHED_FROM = 1024
 _CACHED_BLOCK = 128
 
 
-class StoredResponse(NamedTuple):
-    """A response of the responses API, and the conversation up to and with its output."""
-
-    body: JSON
-    conversation: list[Body]
-
-
 @dataclass(slots=True)
 class Service:
     """One served model, its behaviour, and the requests that it received.
 
     ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
-    mock itself and of hooks. ``responses`` are the stored responses of the responses API by their
-    id. ``pulled`` are the names of the models that clients have pulled through Ollama's API.
-    ``slots`` is the number of answers that are written at once, or None for any number; more
+    mock itself and of hooks. ``responses`` and ``conversations`` are those that the responses API
+    has stored. ``pulled`` are the names of the models that clients have pulled through Ollama's
+    API. ``slots`` is the number of answers that are written at once, or None for any number; more
     requests wait. ``writing`` is the number of answers that are being written.
     """
 
@@ -54,7 +48,8 @@ class Service:
     calls: list[ReceivedRequest] = field(default_factory=list)
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
-    responses: dict[str, StoredResponse] = field(default_factory=dict)
+    responses: BoundedStore[StoredResponse] = field(default_factory=BoundedStore)
+    conversations: BoundedStore[StoredConversation] = field(default_factory=BoundedStore)
     _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _prompts: deque[Sequence[str]] = field(default_factory=lambda: deque(maxlen=8), init=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import (
     MAX_DIMENSIONS,
-    chat_request,
     completion_request,
     prompts,
     responses_as_chat,
@@ -252,8 +251,4 @@ RESPONSE_RULES = (
     Rule("resp.top_logprobs.max20", within("top_logprobs", 0, 20)),
     Rule("resp.reasoning.effort", _effort),
     *(Rule(f"resp.{r.name}", _translated(r.find)) for r in _SHARED),
-    Rule(
-        "err.context_overflow",
-        fits_context(lambda body: [chat_request(responses_as_chat(body))], "input"),
-    ),
 )
