@@ -19,7 +19,7 @@ from rich.progress import (
 
 from llmengine.embedded import models
 from pytest_llmengine.cli.options import stderr
-from pytest_llmengine.contract.target import in_order
+from pytest_llmengine.contract.jobs import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
+from pytest_llmengine.contract.outcomes import (
+    Refused,
+    Unmeasured,
+    expect,
+    expect_effect,
+    fail,
+    quote,
+)
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.reply import Reply
@@ -326,17 +333,39 @@ Events = list[dict[str, Any]]
 
 LONG = "Write a long story about the sea."  # the answer does not fit in sixteen tokens
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
+NO_RESPONSES = "there is no /responses"
+NO_ROUTE = frozenset({404, 405, 501})
+_NAMES_OF_STATE = frozenset({"previous_response_id", "conversation", "prompt"})  # may be unknown
+
+
+def create_response(target: Target, given: object = "Say hello.", **params: Any) -> Reply:
+    """POST a request for a response: temperature 0 and 16 tokens unless `params` say otherwise.
+
+    A parameter set to ``...`` is left out of the body. The check ends as refused if the server
+    does not have the route.
+    """
+    body = {
+        "model": target.model,
+        "input": given,
+        "temperature": 0,
+        "max_output_tokens": 16,
+    } | params
+    reply = target.post("/responses", {k: v for k, v in body.items() if v is not ...})
+    if reply.status in NO_ROUTE and not params.keys() & _NAMES_OF_STATE:
+        raise Refused(f"POST /responses: {reply.status} {quote(reply.text)}", fact=NO_RESPONSES)
+    return reply
 
 
 def respond(target: Target, given: object = "Say hello.", **params: Any) -> dict[str, Any]:
     """Get a response; after a clear refusal the check ends as refused."""
-    return target.post("/responses", _body(target, given, params)).success_or_refused()
+    body = create_response(target, given, **params).success_or_refused()
+    expect(isinstance(body.get("output"), list), f"no output: {quote(body)}", fact="no output")
+    return body
 
 
 def stream_response(target: Target, given: object = "Say hello.", **params: Any) -> Events:
     """The events of a streamed response; after a clear refusal the check ends as refused."""
-    body = _body(target, given, {"stream": True, **params})
-    events = target.post("/responses", body).objects_or_refused()
+    events = create_response(target, given, **{"stream": True, **params}).objects_or_refused()
     for event in events:
         pick(event, str, "type")
     return events
@@ -355,17 +384,8 @@ def output_text(body: dict[str, Any]) -> str:
 
 def of_type(events: Events, *types: str) -> Events:
     """The events of these types; the check fails if there are none."""
-    found = [event for event in events if event["type"] in types]
+    found = [event for event in events if event.get("type") in types]
     if not found:
-        seen = ", ".join(dict.fromkeys(str(event["type"]) for event in events))
+        seen = ", ".join(dict.fromkeys(str(event.get("type")) for event in events))
         fail(f"no event of type {' or '.join(types)}; there are {seen}")
     return found
-
-
-def _body(target: Target, given: object, params: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "model": target.model,
-        "input": given,
-        "temperature": 0,
-        "max_output_tokens": 16,
-    } | params

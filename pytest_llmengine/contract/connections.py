@@ -6,6 +6,7 @@ reaches it. Here every read, write and handshake gets the time that is left for 
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,14 +23,18 @@ _PIECE = 65_536  # bytes per write; each write waits separately
 
 
 class Connections:
-    """A pool of connections; it keeps up to `idle` of them open for the next request."""
+    """A pool of connections; it keeps up to `idle` of them open for the next request.
 
-    def __init__(self, *, idle: int = 0) -> None:
+    ``receive_buffer`` is the size of a socket's receive buffer in bytes, or None for the system's.
+    """
+
+    def __init__(self, *, idle: int = 0, receive_buffer: int | None = None) -> None:
         self._deadline = _Deadline()
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(trust_env=False),
+            max_connections=None,
             max_keepalive_connections=idle,
-            network_backend=_Backend(self._deadline),
+            network_backend=_Backend(self._deadline, receive_buffer),
         )
 
     def stream(
@@ -74,8 +79,9 @@ class _Deadline(threading.local):
 class _Backend(httpcore.NetworkBackend):
     """httpcore's own sockets with our time limits."""
 
-    def __init__(self, deadline: _Deadline) -> None:
+    def __init__(self, deadline: _Deadline, receive_buffer: int | None) -> None:
         self._deadline = deadline
+        self._buffer = receive_buffer
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -87,6 +93,9 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         left = self._deadline.left(httpcore.ConnectTimeout)
+        if self._buffer is not None:
+            size = (socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
+            socket_options = [*(socket_options or ()), size]
         stream = self._sockets.connect_tcp(host, port, left, local_address, socket_options)
         return _Stream(stream, self._deadline)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.mock import MockServer
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.registry import mutants
+from pytest_llmengine.contract.mutants.registry import mutants, references
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.runner import run_check
@@ -105,9 +105,13 @@ def measure(checks: Sequence[Check]) -> Coverage:
     Checks that need a client library which is not installed are left out.
     """
     by_id = {check.id: check for check in checks if not check.missing}
+    special = references()
     wanted = [m for m in mutants() if m.check in by_id]
     return Coverage(
-        reference=tuple(_try(list(by_id.values()), Behaviour())),
+        reference=(
+            *_try([c for c in by_id.values() if c.id not in special], Behaviour()),
+            *(t for c, b in special.items() if c in by_id for t in _try([by_id[c]], b)),
+        ),
         mutants=tuple(t for m in wanted for t in _try([by_id[m.check]], m.behaviour)),
         left_out={check.id: check.missing for check in checks if check.missing},
     )

@@ -136,7 +136,7 @@ _LEVELS = {level.value: level for level in Level}
 _TIERS = {tier.name.lower(): tier for tier in Tier}
 _CAPABILITIES = {capability.value: capability for capability in Capability}
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
-_OTHER_PREFIXES = {"comp", "emb", "long", "resp"}  # ids that do not begin with their group
+_OTHER_PREFIXES = {"comp", "emb", "long", "rate", "resp"}  # ids that do not begin with their group
 
 _catalogue: dict[str, Check] = {}
 _forgotten: list[Check] = []

@@ -33,7 +33,9 @@ class Reply:
     """A reply: status, headers, and the body in the chunks in which it arrived.
 
     ``cut`` says that the connection broke before the end of the body. ``port`` is the local port of
-    the connection, so two replies with the same port came over the same connection.
+    the connection, so two replies with the same port came over the same connection. ``left`` says
+    that the client closed the connection before the end; the status is 0 if none had come by then.
+    ``number`` is the number of the exchange in its check.
     """
 
     method: str
@@ -43,6 +45,8 @@ class Reply:
     chunks: tuple[Chunk, ...] = field(repr=False)  # a server may repeat the key
     cut: bool = False
     port: int = 0
+    left: bool = False
+    number: int = 0
 
     @property
     def ok(self) -> bool:

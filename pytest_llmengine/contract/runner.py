@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.secrets import scrub
+from pytest_llmengine.contract.jobs import within
 from pytest_llmengine.contract.outcomes import CheckEnded, Outcome, kind_of
-from pytest_llmengine.contract.target import within
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.driver import Driver

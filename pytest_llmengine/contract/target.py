@@ -1,4 +1,4 @@
-"""The target of a check: a server under test, and requests at the same time.
+"""The target of a check: a server under test.
 
 Requests are sent as raw HTTP, because SDKs hide deviations.
 """
@@ -8,18 +8,16 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections import deque
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from math import inf
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
 import httpx
 
-from llmengine.config.address import with_query
+from llmengine.config.address import root_of, with_query
 from llmengine.dialects.errors import retry_after
 from llmengine.types.secrets import (
     Secret,
@@ -35,10 +33,9 @@ from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Unmeasured
 from pytest_llmengine.contract.reply import Chunk, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-# Limits for all answers to one check, which sends 50 requests at most. A long list of models has
-# 1 MB.
+# Limits for all answers to one check. A long list of models has 1 MB.
 MAX_BYTES = 16 * 1024 * 1024
 MAX_CHUNKS = 100_000
 
@@ -73,6 +70,22 @@ class HTTPExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a client reads an answer.
+
+    It closes the connection after so many ``seconds`` or ``chunks``, whichever comes first.
+    ``after_chunk`` is called after each chunk, and the client reads on when it returns.
+    """
+
+    seconds: float = inf
+    chunks: float = inf
+    after_chunk: Callable[[], object] | None = None
+
+
+_TO_THE_END = Reading()
+
+
+@dataclass(frozen=True, slots=True)
 class _Attempt:
     """A request that was sent; `start` and `deadline` are times on the monotonic clock."""
 
@@ -81,10 +94,21 @@ class _Attempt:
     content: bytes | None
     start: float
     deadline: float
+    reading: Reading
 
     @property
     def name(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def leaves_at(self) -> float:
+        """When the client closes the connection, or gives up waiting for the answer."""
+        return min(self.deadline, self.start + self.reading.seconds)
+
+    @property
+    def late(self) -> bool:
+        """Whether the answer is late, so that the client did not leave because it wanted to."""
+        return time.monotonic() >= self.deadline
 
 
 @dataclass(slots=True)
@@ -110,7 +134,8 @@ class Target:
     query: str = ""
     sleep: Callable[[float], None] = time.sleep
     may_take: float = field(default=inf, init=False)
-    _exchanges: list[HTTPExchange] = field(default_factory=list)
+    _exchanges: dict[int, HTTPExchange] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=count, init=False)
     _connections: Connections = field(default_factory=Connections, init=False)
     _timing: bool = field(default=False, init=False)
     _began: float = field(default=0.0, init=False)
@@ -144,10 +169,14 @@ class Target:
         return twin
 
     @contextmanager
-    def kept_alive(self) -> Iterator[None]:
-        """Send the requests of this block over one connection, if the server keeps it open."""
+    def kept_alive(self, *, most: int = 1, receive_buffer: int | None = None) -> Iterator[None]:
+        """Send the requests of this block over connections that are used again.
+
+        At most so many connections are kept while they are idle. ``receive_buffer`` is the size of
+        their receive buffer in bytes, so that a client that does not read soon stops the server.
+        """
         own = self._connections
-        self._connections = Connections(idle=1)
+        self._connections = Connections(idle=most, receive_buffer=receive_buffer)
         try:
             yield
         finally:
@@ -156,7 +185,7 @@ class Target:
 
     def begin(self, *, timing: bool = False, seconds: float | None = None) -> None:
         """Begin a check, which may take `seconds`, by default the time in ``limits``."""
-        self._exchanges = []
+        self._exchanges = {}
         self._timing = timing
         self._sent = self._answered = False
         self._bytes = self._chunks = 0
@@ -166,19 +195,23 @@ class Target:
 
     @property
     def exchanges(self) -> tuple[HTTPExchange, ...]:
-        """Every exchange since `begin`."""
-        return tuple(self._exchanges)
+        """Every exchange since `begin` that is kept."""
+        return tuple(self._exchanges.values())
+
+    def keep_exchanges(self, replies: Iterable[Reply], *, most: int = 12) -> None:
+        """Keep only so many exchanges of this check: those of `replies`, then the first others."""
+        named = [reply.number for reply in replies if reply.number in self._exchanges]
+        kept = sorted(islice(dict.fromkeys([*named, *sorted(self._exchanges)]), most))
+        self._exchanges = {number: self._exchanges[number] for number in kept}
 
     def note(self, exchange: HTTPExchange) -> None:
         """Add an exchange of another client; its keys are scrubbed here."""
         self._sent = True
         self._answered = self._answered or exchange.status is not None
-        self._exchanges.append(
-            replace(
-                exchange,
-                request_body=scrub(exchange.request_body),
-                response_body=scrub(exchange.response_body),
-            )
+        self._exchanges[next(self._numbers)] = replace(
+            exchange,
+            request_body=scrub(exchange.request_body),
+            response_body=scrub(exchange.response_body),
         )
 
     @property
@@ -218,25 +251,33 @@ class Target:
         if not self.direct:
             raise Unmeasured("a recorder or replayer stands between; run it live to know")
 
-    def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
-        """GET a path under the base URL."""
-        return self.send("GET", path, headers=headers)
+    def get(
+        self, path: str, *, headers: Mapping[str, str] | None = None, root: bool = False
+    ) -> Reply:
+        """GET a path under the base URL, or under the server's root."""
+        return self.send("GET", path, headers=headers, root=root)
 
-    def post(
+    def post(  # noqa: PLR0913 - the parts of a request
         self,
         path: str,
         body: Any = None,
         *,
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        root: bool = False,
+        patient: bool = True,
+        reading: Reading = _TO_THE_END,
     ) -> Reply:
-        """POST JSON, or raw bytes, to a path under the base URL."""
+        """POST JSON, or raw bytes, to a path under the base URL, or under the server's root."""
         content = json.dumps(body, ensure_ascii=False).encode() if raw is None else raw
         return self.send(
             "POST",
             path,
             content=content,
             headers={"Content-Type": "application/json", **(headers or {})},
+            root=root,
+            patient=patient,
+            reading=reading,
         )
 
     def chat(self, prompt: str | list[dict[str, Any]] = "Say hello.", **params: Any) -> Reply:
@@ -244,6 +285,10 @@ class Target:
 
         A parameter set to ``...`` is left out of the body.
         """
+        return self.post("/chat/completions", self.chat_body(prompt, **params))
+
+    def chat_body(self, prompt: str | list[dict[str, Any]], **params: Any) -> dict[str, Any]:
+        """The body that `chat` sends."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         body = {
             "model": self.model,
@@ -251,7 +296,7 @@ class Target:
             "temperature": 0,
             "max_tokens": 16,
         } | params
-        return self.post("/chat/completions", {k: v for k, v in body.items() if v is not ...})
+        return {k: v for k, v in body.items() if v is not ...}
 
     def send(  # noqa: PLR0913 - the parts of a request
         self,
@@ -261,48 +306,51 @@ class Target:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         chunked: bool = False,
+        root: bool = False,
         patient: bool = True,
+        reading: Reading = _TO_THE_END,
     ) -> Reply:
-        """Send one request and read the body chunk by chunk.
+        """Send one request and read the body chunk by chunk, to its end unless `reading` differs.
 
         A header set to "" is not sent, so ``{"Authorization": ""}`` drops the key. ``chunked``
         sends the content with Transfer-Encoding instead of Content-Length. After a 429 with a
         Retry-After that fits in the check's time, a ``patient`` request is sent once more.
         """
-        reply = self._send(method, path, content, headers, chunked=chunked)
+        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        sent = {**_HEADERS, **key, **(headers or {})}
+        merged = secret_headers({k: v for k, v in sent.items() if v})
+        base = root_of(self.base_url) if root else self.base_url.rstrip("/")
+        url = with_query(base + path, self.query)
+
+        def send_once() -> Reply:
+            start = time.monotonic()
+            deadline = min(start + self.limits.answer, self._ends)
+            attempt = _Attempt(method, path, content, start, deadline, reading)
+            return self._send(attempt, url, merged, chunked=chunked)
+
+        reply = send_once()
         pause = _retry_after(reply) if patient else None
         if pause is None or time.monotonic() + pause >= self._ends:
             return reply
         self.sleep(pause)
-        return self._send(method, path, content, headers, chunked=chunked)
+        return send_once()
 
     def _send(
-        self,
-        method: str,
-        path: str,
-        content: bytes | None,
-        headers: Mapping[str, str] | None,
-        *,
-        chunked: bool,
+        self, attempt: _Attempt, url: str, headers: Mapping[str, str], *, chunked: bool
     ) -> Reply:
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        sent = {**_HEADERS, **key, **(headers or {})}
-        merged = secret_headers({k: v for k, v in sent.items() if v})
-        url = with_query(self.base_url.rstrip("/") + path, self.query)
-        body = _pieces(content) if chunked else content
-        start = time.monotonic()
-        attempt = _Attempt(
-            method, path, content, start, min(start + self.limits.answer, self._ends)
-        )
+        content = _pieces(attempt.content) if chunked else attempt.content
         self._sent = True
         try:
             with self._connections.stream(
-                method, url, content=body, headers=merged, deadline=attempt.deadline
+                attempt.method, url, content=content, headers=headers, deadline=attempt.leaves_at
             ) as response:
                 return self._read(attempt, response)
         except httpcore.TimeoutException:
-            self._keep(attempt, None)
-            raise self._late(attempt, "no answer") from None
+            number = self._keep(attempt, None)
+            if attempt.late:
+                raise self._late(attempt, "no answer") from None
+            none = httpx.Headers()
+            return Reply(attempt.method, attempt.path, 0, none, (), left=True, number=number)
         except (httpcore.ConnectError, httpcore.UnsupportedProtocol) as error:
             message = f"nothing answers at {mask_logins(self.base_url)}: {error}"
             raise TargetUnreachable(message) from None
@@ -314,7 +362,7 @@ class Target:
         """Read the whole body; raises NoVerdict if it is late, and Fail if it does not end."""
         port = _local_port(response)  # not available after the end of the body
         chunks: list[Chunk] = []
-        cut = late = endless = False
+        cut = late = endless = left = False
         try:
             for data in response.iter_stream():
                 chunks.append(Chunk(time.monotonic() - attempt.start, data))
@@ -322,14 +370,19 @@ class Target:
                 self._chunks += 1
                 if endless := self._bytes > MAX_BYTES or self._chunks > MAX_CHUNKS:
                     break
+                if left := len(chunks) >= attempt.reading.chunks:
+                    break
+                if attempt.reading.after_chunk:
+                    attempt.reading.after_chunk()
         except httpcore.TimeoutException:
-            late = True
+            late = attempt.late
+            left = not late
         except (httpcore.NetworkError, httpcore.ProtocolError):
             cut = True
         headers = httpx.Headers(response.headers)
         status = response.status
-        reply = Reply(attempt.method, attempt.path, status, headers, tuple(chunks), cut, port)
-        self._keep(attempt, reply)
+        reply = Reply(attempt.method, attempt.path, status, headers, tuple(chunks), cut, port, left)
+        reply = replace(reply, number=self._keep(attempt, reply))
         if late:
             raise self._late(attempt, "no end of the answer", f"; {len(reply.body)} bytes came")
         if endless:
@@ -337,7 +390,7 @@ class Target:
                 f"{attempt.name}: no end of the answer; {self._bytes} bytes in {self._chunks} "
                 f"chunks came to this check, and {MAX_BYTES} and {MAX_CHUNKS} are the most"
             )
-        self._answered = True
+        self._answered = self._answered or not left
         return reply
 
     def _late(self, attempt: _Attempt, what: str, more: str = "") -> NoVerdict:
@@ -349,18 +402,19 @@ class Target:
             f"{attempt.name}: {what} before the {self.may_take:.3g} s of the check were over{more}"
         )
 
-    def _keep(self, attempt: _Attempt, reply: Reply | None) -> None:
-        self._exchanges.append(
-            HTTPExchange(
-                attempt.method,
-                scrub(attempt.path),
-                scrub((attempt.content or b"").decode("utf-8", "replace")),
-                reply.status if reply else None,
-                {k: scrub(v) for k, v in reply.headers.items()} if reply else {},
-                scrub(reply.text) if reply else "",
-                time.monotonic() - attempt.start,
-            )
+    def _keep(self, attempt: _Attempt, reply: Reply | None) -> int:
+        """Keep the exchange; returns its number."""
+        number = next(self._numbers)
+        self._exchanges[number] = HTTPExchange(
+            attempt.method,
+            scrub(attempt.path),
+            scrub((attempt.content or b"").decode("utf-8", "replace")),
+            reply.status if reply else None,
+            {k: scrub(v) for k, v in reply.headers.items()} if reply else {},
+            scrub(reply.text) if reply else "",
+            time.monotonic() - attempt.start,
         )
+        return number
 
 
 _LONGEST_PAUSE = 60.0  # seconds
@@ -383,60 +437,3 @@ def _pieces(content: bytes | None) -> Iterator[bytes]:
 
 def _local_port(response: httpcore.Response) -> int:
     return int(response.extensions["network_stream"].get_extra_info("client_addr")[1])
-
-
-T = TypeVar("T")
-
-
-def at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Run each job in its own thread; return all results in order, or raise the first error."""
-    return [future.result() for future in [_started(job) for job in jobs]]
-
-
-def in_order(jobs: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
-    """Run jobs in so many threads; yield the results in order, or raise a job's error.
-
-    If the caller stops, jobs that have not begun are not run.
-    """
-    futures: list[Future[T]] = [Future() for _ in jobs]
-    waiting = deque(zip(jobs, futures, strict=True))
-
-    def work() -> None:
-        while waiting:
-            with suppress(IndexError):  # another thread took the last one
-                _run(*waiting.popleft())
-
-    for _ in range(min(workers, len(jobs))):
-        Thread(target=work, daemon=True).start()
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        waiting.clear()
-
-
-def within(seconds: float, job: Callable[[], T]) -> T:
-    """Run a job that may not end; after `seconds` raise NoVerdict and leave it running.
-
-    The threads of jobs are daemons, so Ctrl-C and the end of the program do not wait for them.
-    """
-    future = _started(job)
-    try:
-        return future.result(max(seconds, 0.0))
-    except TimeoutError:
-        if future.done():  # the time-out came from the job itself
-            raise
-        raise NoVerdict(f"the check took longer than its {seconds:.3g} s") from None
-
-
-def _started(job: Callable[[], T]) -> Future[T]:
-    future: Future[T] = Future()
-    Thread(target=_run, args=(job, future), daemon=True).start()
-    return future
-
-
-def _run(job: Callable[[], T], future: Future[T]) -> None:
-    try:
-        future.set_result(job())
-    except BaseException as error:  # noqa: BLE001 - raised when the result is read
-        future.set_exception(error)

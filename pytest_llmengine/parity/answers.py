@@ -18,7 +18,7 @@ from llmengine.types.request import Capability
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
 from pytest_llmengine.containers.docker import silent
-from pytest_llmengine.contract.target import at_once
+from pytest_llmengine.contract.jobs import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,6 +11,7 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.reports.contract_page import header_lines
 from pytest_llmengine.reports.page import Cell, Page, Table, one_line
+from pytest_llmengine.reports.schema_matrix import schema_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
     else:
         title = f"Rules that some server does not pass ({len(failing)} of {len(rows)})"
         rules = _rule_table(title, names, failing)
+    schemas = schema_table(names, reports)
     return Page(
         title="Contract matrix",
         lines=tuple(
@@ -39,7 +41,7 @@ def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
         summary=f"{len(rows)} rules, {len(reports)} reports: {len(rows) - len(failing)} pass "
         'wherever they were run ("!" is not accepted, "-" was not run)',
         good=None,
-        blocks=(_server_table(names, reports), rules),
+        blocks=(_server_table(names, reports), *([schemas] if schemas else ()), rules),
     )
 
 

@@ -15,6 +15,7 @@ from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.json import to_json
 from pytest_llmengine.reports.model import Section
 from pytest_llmengine.reports.page import STYLES, Cell, Page, Table, clipped, escape, one_line
+from pytest_llmengine.reports.schema_matrix import is_only_matrix, schema_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 
 def print_report(report: ContractReport, console: Console) -> None:
-    """Print header, matrix, every verdict that is not a pass, and the summary."""
-    pages.print_page(contract_page(report, zero="-"), console)
+    """Print header, matrix, every verdict that is not a pass, and the summary.
+
+    The table of the schema matrix is long, so it is printed only if it is what the run was for.
+    """
+    page = contract_page(report, zero="-", schemas=is_only_matrix(report))
+    pages.print_page(page, console)
 
 
 def write_report(report: ContractReport, path: Path) -> None:
@@ -36,8 +41,12 @@ def write_report(report: ContractReport, path: Path) -> None:
     pages.write_report(path, lambda: contract_page(report), lambda: to_json(report))
 
 
-def contract_page(report: ContractReport, *, zero: str = "") -> Page:
-    """The report as a page; ``zero`` is the text for a count of 0."""
+def contract_page(report: ContractReport, *, zero: str = "", schemas: bool = True) -> Page:
+    """The report as a page; ``zero`` is the text for a count of 0.
+
+    ``schemas`` is for the table of the schema matrix, if the report has one.
+    """
+    table = schema_table([report.header.engine], [report]) if schemas else None
     sections = [
         VerdictList(section, tuple(records), report.follows)
         for section, records in report.sections.items()
@@ -47,7 +56,9 @@ def contract_page(report: ContractReport, *, zero: str = "") -> Page:
         lines=header_lines(report),
         summary=summary_line(report),
         good=report.accepted,
-        blocks=(_matrix(report, zero), *sections) if report.checks else (),
+        blocks=(_matrix(report, zero), *([table] if table else ()), *sections)
+        if report.checks
+        else (),
         note=_CUT if any(section.is_cut for section in sections) else "",
     )
 

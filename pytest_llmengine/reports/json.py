@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
+from pytest_llmengine.reports.schema_matrix import schema_verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ SCHEMA_VERSION = 1
 def to_object(report: ContractReport) -> dict[str, Any]:
     """The report as a JSON object; its version is raised when a field is renamed or removed."""
     follows = report.follows
+    matrix = schema_verdicts(report)
     return {
         "schema_version": SCHEMA_VERSION,
         "provenance": asdict(report.header),
@@ -27,6 +29,7 @@ def to_object(report: ContractReport) -> dict[str, Any]:
         "checks": [
             record.to_dict() | {"follows": follows.get(record.id, "")} for record in report.checks
         ],
+        **({"schema_features": matrix} if matrix else {}),
     }
 
 

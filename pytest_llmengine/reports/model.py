@@ -51,6 +51,7 @@ class CheckRecord:
 
     ``seconds`` is the time that the check took. ``exchanges`` are its HTTP exchanges, with keys
     removed and long bodies cut; a check that passes has none. ``fact`` is the cause of the verdict.
+    ``observed`` is the outcome before the profile was applied.
     """
 
     id: str
@@ -63,6 +64,7 @@ class CheckRecord:
     seconds: float
     exchanges: tuple[Mapping[str, Any], ...] = ()
     fact: str = ""
+    observed: Outcome = Outcome.PASS
 
     @classmethod
     def of(cls, result: CheckResult) -> Self:
@@ -79,6 +81,7 @@ class CheckRecord:
             seconds=round(result.seconds, 4),
             exchanges=() if passed else tuple(_exchange(e) for e in result.exchanges),
             fact=result.fact,
+            observed=result.observed,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,6 +96,7 @@ class CheckRecord:
             "accepted": self.accepted,
             "seconds": self.seconds,
             "fact": self.fact,
+            "observed": self.observed.value,
         }
         if self.outcome is not Outcome.PASS:
             row["exchanges"] = [dict(e) for e in self.exchanges]
@@ -106,6 +110,7 @@ class CheckRecord:
             **{
                 **known,
                 "outcome": Outcome(row["outcome"]),
+                "observed": Outcome(row.get("observed", row["outcome"])),
                 "exchanges": tuple(row.get("exchanges", ())),
             }
         )

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmengine.contract import Target
+from pytest_llmengine.contract.jobs import in_order
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.target import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,7 +19,7 @@ from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, Check
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.target import TargetUnreachable
+from pytest_llmengine.contract.target import Reading, TargetUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -382,3 +382,67 @@ def test_no_verdict_while_the_server_hangs() -> None:
         results = [run_check(_says_hello(), target, Profile("x")) for _ in range(3)]
     assert [r.outcome for r in results] == [Outcome.ERROR, Outcome.ERROR, Outcome.PASS]
     assert "has not answered since POST /chat/completions" in results[1].reason
+
+
+def test_a_client_may_leave_after_some_chunks() -> None:
+    """The connection is closed after so many chunks, and the reply holds what had come."""
+    closed = []
+
+    def handle(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED + b"3\r\nabc\r\n")
+        closed.append(connection.recv(1))
+
+    with serving(handle) as url, Target(url, "m") as target:
+        reply = target.post("/chat/completions", {}, reading=Reading(chunks=1))
+        assert (reply.left, reply.cut, reply.body) == (True, False, b"abc")
+        assert target.answered is False
+    assert closed == [b""]
+
+
+@pytest.mark.parametrize("sent", [b"", CHUNKED + b"3\r\nabc\r\n"], ids=["silence", "half"])
+def test_a_client_may_leave_after_some_time(sent: bytes) -> None:
+    """The connection is closed after the seconds; the status is 0 if none had come."""
+    with serving(waiting(sent)) as url, Target(url, "m") as target:
+        reply = target.post("/chat/completions", {}, reading=Reading(seconds=0.05))
+        assert (reply.left, reply.status) == (True, 200 if sent else 0)
+        assert [e.status for e in target.exchanges] == [200 if sent else None]
+
+
+def test_a_client_that_leaves_later_than_the_limit_gives_no_verdict() -> None:
+    """The limit of an answer is for clients that would wait longer too."""
+    with (
+        serving(waiting()) as url,
+        Target(url, "m", limits=HASTY) as target,
+        pytest.raises(NoVerdict, match="no answer within 1 s"),
+    ):
+        target.post("/chat/completions", {}, reading=Reading(seconds=30))
+
+
+def test_a_slow_reader_is_called_after_each_chunk() -> None:
+    """The client reads on when its function returns."""
+    called = []
+    parts = b"3\r\nabc\r\n", b"0\r\n\r\n"
+    with serving(saying(CHUNKED, *parts)) as url, Target(url, "m") as target:
+        reading = Reading(after_chunk=lambda: called.append("chunk"))
+        assert target.post("/chat/completions", {}, reading=reading).body == b"abc"
+    assert called == ["chunk"]
+
+
+def test_only_some_exchanges_are_kept() -> None:
+    """The exchanges of the named replies are kept first, then the earliest ones, in their order."""
+    with MockServer() as server, Target(server.base_url, "mock") as target:
+        replies = [target.get(f"/models?number={number}") for number in range(6)]
+        target.keep_exchanges([replies[5], replies[3]], most=3)
+        assert [e.path[-1] for e in target.exchanges] == ["0", "3", "5"]
+        target.keep_exchanges([replies[4]], most=9)  # it is gone
+        assert len(target.exchanges) == 3
+
+
+def test_a_path_may_be_under_the_root() -> None:
+    """Some servers have routes beside those of OpenAI's API."""
+    with MockServer() as server, Target(server.base_url, "mock") as target:
+        assert target.get("/health", root=True).ok
+        assert (
+            target.post("/tokenize", {"model": "mock", "prompt": "Hi"}, root=True).json()["count"]
+            == 1
+        )

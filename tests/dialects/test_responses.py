@@ -316,7 +316,7 @@ def test_body_that_is_not_a_finished_response_is_an_error(body: dict[str, Any]) 
 
 # ---- streams
 
-STREAM = stream(
+EVENTS: list[dict[str, Any]] = [
     {"type": "created", "response": response(status="in_progress")},
     {"type": "output_item.added", "output_index": 0, "item": {"type": "reasoning"}},
     {"type": "reasoning_summary_part.added", "output_index": 0, "summary_index": 0},
@@ -358,7 +358,8 @@ STREAM = stream(
         "type": "completed",
         "response": response(usage={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
     },
-)
+]
+STREAM = stream(*EVENTS)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
@@ -373,6 +374,31 @@ def test_stream_joins_to_the_whole_wherever_it_is_cut(size: int) -> None:
     assert (answer.finish_reason, output.finished, output.model) == ("tool_calls", True, "m-1")
     assert output.usage is not None
     assert deltas[-1].usage == output.usage
+
+
+def _with_ids(event: dict[str, Any]) -> dict[str, Any]:
+    """The event as llama.cpp sends it: with the id of the item instead of its index."""
+    named = {key: value for key, value in event.items() if key != "output_index"}
+    if (index := event.get("output_index")) is None:
+        return named
+    if "item" in event:
+        return {**named, "item": {**event["item"], "id": f"item_{index}"}}
+    return {**named, "item_id": f"item_{index}"}
+
+
+def test_items_are_told_apart_by_their_ids_too() -> None:
+    """A stream without output_index is read in the same way, also the calls in it."""
+    _, output = read(stream(*map(_with_ids, EVENTS)))
+
+    assert output.outputs == read(STREAM)[1].outputs
+
+
+def test_call_without_index_and_id_is_an_error() -> None:
+    """Nothing says to which call the arguments belong."""
+    event = {"type": "function_call_arguments.delta", "delta": "{}"}
+
+    with pytest.raises(UnexpectedResponseError, match="output_index is missing"):
+        read(stream(EVENTS[0], event))
 
 
 def test_stream_without_its_end_is_incomplete() -> None:

@@ -253,20 +253,33 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("resp.input.items", RESP, {"input": [{"type": "odd"}]}),
     ("resp.input.items", RESP, {"input": [{"role": "user", "content": 5}]}),
     ("resp.wrong_type", RESP, {"store": "yes"}),
+    ("resp.wrong_type", RESP, {"conversation": 5}),
+    ("resp.wrong_type", RESP, {"conversation": {}}),
     ("resp.temperature.range", RESP, {"temperature": 3}),
     ("resp.top_p.range", RESP, {"top_p": 3}),
     ("resp.max_output_tokens.range", RESP, {"max_output_tokens": 0}),
     ("resp.top_logprobs.max20", RESP, {"top_logprobs": 21}),
     ("resp.reasoning.effort", RESP, {"reasoning": {"effort": "gigantic"}}),
-    ("resp.fields", RESP, {"metadata": {"purpose": 5}}),
-    ("resp.fields", RESP, {"prompt_cache_retention": "1h"}),
-    ("resp.fields", RESP, {"service_tier": "gold"}),
     ("resp.not_played", RESP, {"reasoning": {"generate_summary": "auto"}}),
+    ("resp.fields", RESP, {"safety_identifier": "x" * 65}),
     ("resp.not_played", RESP, {"include": ["web_search_call.results"]}),
-    ("resp.not_played", RESP, {"prompt": {"id": "p"}}),
-    ("resp.not_played", RESP, {"moderation": {"model": "omni-moderation-latest"}}),
     ("resp.not_played", RESP, {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}),
     ("resp.previous_response_id.unknown", RESP, {"previous_response_id": "resp_gone"}),
+    ("resp.conversation.unknown", RESP, {"conversation": "conv_gone"}),
+    ("resp.conversation.unknown", RESP, {"conversation": {"id": "conv_gone"}}),
+    ("resp.invalid.truncation", RESP, {"truncation": "sometimes"}),
+    ("resp.invalid.service_tier", RESP, {"service_tier": "first"}),
+    ("resp.invalid.cache_retention", RESP, {"prompt_cache_retention": "forever"}),
+    ("resp.invalid.verbosity", RESP, {"text": {"verbosity": "endless"}}),
+    ("resp.invalid.summary", RESP, {"reasoning": {"summary": "endless"}}),
+    ("resp.invalid.metadata", RESP, {"metadata": {"n": 1}}),
+    ("resp.invalid.metadata", RESP, {"metadata": dict.fromkeys(map(str, range(17)), "v")}),
+    ("resp.invalid.prompt", RESP, {"prompt": {"id": "pmpt_gone"}}),
+    ("resp.invalid.prompt", RESP, {"prompt": {}}),
+    ("resp.invalid.stream_options", RESP, {"stream_options": {"include_obfuscation": True}}),
+    ("resp.background.store", RESP, {"background": True, "store": False}),
+    ("resp.context_management", RESP, {"context_management": [{"type": "compaction"}]}),
+    ("resp.moderation", RESP, {"moderation": {"model": "omni-moderation-latest"}}),
     ("resp.tools.shape", RESP, {"tools": [{"type": "odd"}]}),
     ("resp.tools.name", RESP, {"tools": [{"type": "function", "name": "a b"}]}),
     ("resp.tools.parameters", RESP, {"tools": [FLAT | {"parameters": {"type": 5}}]}),
@@ -326,15 +339,23 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
 ]
 # Requests that Ollama refuses with a 500.
 REFUSED_AS_500 = {"ollama.format", "ollama.options.type"}
-# Rules whose input another rule refuses too.
-TOGETHER: list[tuple[str, str, dict[str, Any]]] = [
+# Rules whose input other rules refuse too, with those rules.
+TOGETHER: list[tuple[str, set[str], str, dict[str, Any]]] = [
     (
         "chat.tool_result.tool_call_id",
-        "chat.tool_result.orphan",
+        {"chat.tool_result.orphan"},
+        CHAT,
         {"messages": [{"role": "tool", "content": "x"}]},
     ),
-    ("chat.content.parts", "chat.not_played", _user([{"type": "odd"}])),
-    ("chat.content.parts", "chat.not_played", _user([{"type": "image_url"}])),
+    ("chat.content.parts", {"chat.not_played"}, CHAT, _user([{"type": "odd"}])),
+    ("chat.content.parts", {"chat.not_played"}, CHAT, _user([{"type": "image_url"}])),
+    ("resp.invalid.include", {"resp.not_played"}, RESP, {"include": ["everything"]}),
+    (
+        "resp.conversation.exclusive",
+        {"resp.conversation.unknown", "resp.previous_response_id.unknown"},
+        RESP,
+        {"conversation": "conv_gone", "previous_response_id": "resp_gone"},
+    ),
 ]
 
 
@@ -358,16 +379,16 @@ def test_rule_refuses_and_can_be_switched_off(
     assert lenient.http.post(route, json=body).status_code == 200
 
 
-@pytest.mark.parametrize(("rule", "other", "wrong"), TOGETHER)
+@pytest.mark.parametrize(("rule", "others", "route", "wrong"), TOGETHER)
 def test_rule_behind_another_one(
-    start: Callable[..., Api], rule: str, other: str, wrong: dict[str, Any]
+    start: Callable[..., Api], rule: str, others: set[str], route: str, wrong: dict[str, Any]
 ) -> None:
-    """If two rules refuse the same input, it is accepted if both are switched off."""
-    first = start(behaviour=Behaviour(without_rules=frozenset({other})))
-    both = start(behaviour=Behaviour(without_rules=frozenset({other, rule})))
+    """If several rules refuse the same input, it is accepted if both are switched off."""
+    first = start(behaviour=Behaviour(without_rules=frozenset(others)))
+    both = start(behaviour=Behaviour(without_rules=frozenset({*others, rule})))
 
-    assert first.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 400
-    assert both.http.post(CHAT, json=_body(CHAT, wrong)).status_code == 200
+    assert first.http.post(route, json=_body(route, wrong)).status_code == 400
+    assert both.http.post(route, json=_body(route, wrong)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -406,10 +427,9 @@ def test_rule_on_more_than_the_body(
 
 def test_every_rule_is_tried() -> None:
     """The tables above contain every rule."""
-    elsewhere = {name for name in table.OTHER_RULES if not name.startswith("resp.previous")}
+    tried = {row[0] for row in [*BAD, *TOGETHER]}
 
-    tried = {rule for rule, _, _ in [*BAD, *TOGETHER]}
-    assert tried == set(table.names()) - elsewhere
+    assert tried | set(table.OTHER_RULES) == set(table.names())
 
 
 @pytest.mark.parametrize("field", ["reasoning_effort", "service_tier", "verbosity"])

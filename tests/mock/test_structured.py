@@ -255,3 +255,39 @@ def test_token_limit_cuts_the_json(reference: Api) -> None:
     assert choice["finish_reason"] == "length"
     with pytest.raises(ValueError, match="line 1"):
         json.loads(choice["message"]["content"])
+
+
+_ORDERED = {
+    "type": "object",
+    "properties": {"b": {"type": "integer", "multipleOf": 5}, "a": {"format": "date"}},
+    "required": ["b", "a"],
+}
+
+
+@pytest.mark.parametrize(
+    ("dictated", "answered"),
+    [
+        ('{"b": 15, "a": "2026-01-31"}', '{"b": 15, "a": "2026-01-31"}'),
+        ('{"a": "2026-01-31", "b": 15}', '{"b": 15, "a": "2026-01-31"}'),
+        ('{"b": 7, "a": "2026-01-31"}', None),
+        ('{"b": 15, "a": "tomorrow"}', None),
+        ('{"b": 15, "a": "2026-13-01"}', None),
+        ('{"b": 15}', None),
+        ("[NaN]", None),
+        ("no JSON", None),
+    ],
+)
+def test_dictated_json_is_the_answer_only_if_it_fits(
+    reference: Api, dictated: str, answered: str | None
+) -> None:
+    """The model follows the prompt, and the schema holds it to its keywords, formats and order."""
+    prompt = f"Repeat this JSON: {dictated}"
+    text = reference.chat(prompt, response_format=_format(_ORDERED)).json()["choices"][0][
+        "message"
+    ]["content"]
+    if answered is None:
+        value = json.loads(text)
+        Draft202012Validator(_ORDERED).validate(value)
+        assert text != dictated
+    else:
+        assert text == answered

@@ -50,6 +50,7 @@ CHECK = {
         "accepted": {"type": "boolean"},
         "seconds": {"type": "number"},
         "fact": {"type": "string"},
+        "observed": {"type": "string"},
         "follows": {"type": "string"},
         "exchanges": {"type": "array", "items": EXCHANGE},
     },

@@ -34,6 +34,7 @@ def test_record_has_the_facts_of_the_result(results: list[CheckResult]) -> None:
         "accepted": False,
         "seconds": 0.25,
         "fact": "",
+        "observed": "fail",
     }
     assert [e["status"] for e in exchanges] == [400]
 

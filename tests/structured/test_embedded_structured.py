@@ -81,3 +81,21 @@ def test_what_a_small_model_says_freely_is_never_returned(engine: Engine) -> Non
     assert result.output is None
     assert result.error is not None
     assert "Team" in str(result.error)
+
+
+class Bus(BaseModel):
+    """llama.cpp enforces the range of the number, but not multipleOf."""
+
+    seats: int = Field(multiple_of=5, ge=1, le=99)
+
+
+def test_a_feature_that_the_server_ignores_is_validated(engine: Engine) -> None:
+    """An answer that breaks it is sent back once, and the error names the feature."""
+    prompts = [f'Repeat this JSON: {{"seats": {seats}}}' for seats in (45, 7)]
+
+    kept, broken = engine.results(prompts, GREEDY, output_model=Bus)
+
+    assert kept.unwrap().parsed == Bus(seats=45)
+    assert broken.output is None
+    assert broken.attempts == 2
+    assert "does not enforce multipleOf" in str(broken.error)

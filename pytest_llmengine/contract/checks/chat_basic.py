@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from math import ceil, log, sqrt
+from string import digits
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.contract.assertions import (
@@ -62,13 +65,16 @@ def object_const(target: Target) -> None:
 
 @rule("chat.basic.id_unique", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.id: unique identifier")
 def id_unique(target: Target) -> None:
-    """Eight chat completions have eight ids.
+    """Chat completions have different ids: eight, or 96 if the ids have three digits or fewer.
 
     Logs, traces and caches that use the id as a key mix up two answers.
     """
-    ids = [pick(target.chat(max_tokens=1).success(), str, "id") for _ in range(8)]
+    ids = [_id(target) for _ in range(8)]
     expect(all(ids), "an id is empty")
-    expect(len(set(ids)) == len(ids), f"an id came twice: {', '.join(sorted(ids))}")
+    enough = _enough_ids(ids)
+    ids += [_id(target) for _ in range(enough - len(ids))]
+    twice = next((name for name in ids if ids.count(name) > 1), None)
+    expect(twice is None, f"of {len(ids)} ids {twice!r} came twice")
 
 
 @rule("chat.basic.created_unix_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.created")
@@ -236,3 +242,22 @@ def utf8_cap(target: Target) -> None:
         expect("\ufffd" not in text, f"U+FFFD in {text!r}")
     if all(text.isascii() for text in texts):
         raise Unmeasured(f"no answer has a character of several bytes: {texts[-1]!r}")
+
+
+def _id(target: Target) -> str:
+    return pick(target.chat(max_tokens=1).success(), str, "id")
+
+
+def _enough_ids(ids: list[str]) -> int:
+    """How many ids a server must give to show that it draws them from a thousand or fewer.
+
+    By the birthday problem, one comes twice with a probability of 99%. Ids that are counted, and
+    those with more digits, are enough as they are.
+    """
+    prefix = ids[0].rstrip(digits)
+    numbers = [name.removeprefix(prefix) for name in ids]
+    if not all(re.fullmatch("[0-9]{1,3}", number) for number in numbers):
+        return len(ids)
+    if numbers == sorted(set(numbers), key=int):
+        return len(ids)
+    return ceil(sqrt(2 * 10 ** max(map(len, numbers)) * log(100)))

@@ -26,11 +26,15 @@ LARGE = 1_300_000
     "net.keepalive.reuse",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9112, 9.3: connections persist",
+    source="RFC 9112 9.3: connections persist",
     needs={Capability.STREAMING},
 )
 def keepalive_reuse(target: Target) -> None:
-    """A connection is used again, also after a stream."""
+    """A connection is used again, also after a stream.
+
+    Each request pays for a new connection, and a client with a pool gets errors when it uses one
+    that the server has closed.
+    """
     with target.kept_alive():
         first = target.chat(max_tokens=1)
         full_text(first.success())
@@ -48,10 +52,13 @@ def keepalive_reuse(target: Target) -> None:
     "net.gzip_request",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9110, 8.4: read it, or answer 415",
+    source="RFC 9110 8.4: read it, or answer 415",
 )
 def gzip_request(target: Target) -> None:
-    """A body in gzip is read, or turned down with a 4xx."""
+    """A body in gzip is read, or turned down with a 4xx.
+
+    A client or proxy that compresses requests gets a 500 and tries again in vain.
+    """
     target.need_direct()
     control(target)
     headers = {**JSON_BODY, "Content-Encoding": "gzip"}
@@ -67,18 +74,24 @@ def gzip_request(target: Target) -> None:
     "net.chunked_request",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9112, 7.1: a recipient must be able to decode chunked",
+    source="RFC 9112 7.1: a recipient must be able to decode chunked",
 )
 def chunked_request(target: Target) -> None:
-    """A body sent in chunks, without a Content-Length, is read."""
+    """A body sent in chunks, without a Content-Length, is read.
+
+    Clients that stream their request, and some proxies, cannot use the server.
+    """
     target.need_direct()
     reply = target.send("POST", CHAT, content=_good(target), headers=JSON_BODY, chunked=True)
     full_text(reply.success())
 
 
-@rule("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110, 10.1.1: Expect: 100-continue")
+@rule("net.expect", level=QUIRK, tier=EXTENDED, source="RFC 9110 10.1.1: Expect: 100-continue")
 def expect_continue(target: Target) -> None:
-    """A request with "Expect: 100-continue" is answered."""
+    """A request with "Expect: 100-continue" is answered.
+
+    curl and .NET send this header with long prompts, and wait or fail.
+    """
     target.need_direct()
     headers = {**JSON_BODY, "Expect": "100-continue"}
     full_text(target.post(CHAT, raw=_good(target), headers=headers).success())
@@ -88,10 +101,13 @@ def expect_continue(target: Target) -> None:
     "long.large_body",
     level=QUIRK,
     tier=EXTENDED,
-    source="clients need words, not a broken connection",
+    source="RFC 9110 15.5.14: 413 for content that is too large",
 )
 def large_body(target: Target) -> None:
-    """A body of 1.3 MB is turned down in words, never with a broken connection."""
+    """A body of 1.3 MB is turned down in words, never with a broken connection.
+
+    A client takes a broken connection for a fault of the network, and sends the same body again.
+    """
     target.need_direct()
     control(target)
     reply = target.chat("a" * LARGE, max_tokens=1)

@@ -50,7 +50,10 @@ _WITH_INDEXES = (
     needs=NEEDS,
 )
 def order(target: Target) -> None:
-    """Events come as created, in_progress, item and part added, deltas, done, then the end."""
+    """Events come as created, in_progress, item and part added, deltas, done, then the end.
+
+    The accumulator of the openai SDK raises, because a delta has no part.
+    """
     types = [event["type"] for event in stream_response(target)]
     known = [t for t in dict.fromkeys(types) if t in {*_ORDER, *TERMINAL}]
     expect(known[:-1] == list(_ORDER), f"the events come as {', '.join(known)}")
@@ -65,7 +68,10 @@ def order(target: Target) -> None:
     needs=NEEDS,
 )
 def sequence_number(target: Target) -> None:
-    """Events are numbered from 0, one by one."""
+    """Events are numbered from 0, one by one.
+
+    A client that reconnects cannot say after which event the stream goes on.
+    """
     numbers = [pick(event, int, "sequence_number") for event in stream_response(target)]
     expect(numbers == list(range(len(numbers))), f"the numbers are {quote(numbers)}")
 
@@ -78,7 +84,10 @@ def sequence_number(target: Target) -> None:
     needs=NEEDS,
 )
 def indexes(target: Target) -> None:
-    """Events of a content part say which item and which part they belong to."""
+    """Events of a content part say which item and which part they belong to.
+
+    The accumulator of the openai SDK raises, because it finds a delta's part by the indexes.
+    """
     for event in of_type(stream_response(target), *_WITH_INDEXES):
         absent = missing(event, "item_id", "output_index", "content_index")
         expect(not absent, f"{event['type']} has no {', '.join(absent)}")
@@ -94,7 +103,10 @@ def indexes(target: Target) -> None:
     needs=NEEDS,
 )
 def delta_logprobs_key(target: Target) -> None:
-    """Every text delta has a list of logprobs, though it be empty."""
+    """Every text delta has a list of logprobs, though it be empty.
+
+    Typed SDKs hand out None where the type says that there is a list.
+    """
     for event in of_type(stream_response(target), "response.output_text.delta"):
         pick(event, list, "logprobs")
 
@@ -103,11 +115,14 @@ def delta_logprobs_key(target: Target) -> None:
     "resp.stream.terminal_once",
     level=REQUIRED,
     tier=EXTENDED,
-    source="ollama#17118: exactly one of completed, incomplete and failed",
+    source="ollama/ollama#17118: exactly one of completed, incomplete and failed",
     needs=NEEDS,
 )
 def terminal_once(target: Target) -> None:
-    """A stream ends with exactly one of completed, incomplete and failed, as its status says."""
+    """A stream ends with exactly one of completed, incomplete and failed, as its status says.
+
+    A client waits for an end that does not come, or takes a cut answer for a whole one.
+    """
     for prompt in ("Say hello.", LONG):  # the cap cuts at least the second
         _expect_one_end(stream_response(target, prompt))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import answering, ignoring, put, without
+from pytest_llmengine.contract.mutants.hooks import answering, body, ignoring, put, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ mutant(
 
 mutant("chat.basic.id_unique", Behaviour("one id for all", reply=put("chatcmpl-1", "id")))
 mutant("chat.basic.id_unique", Behaviour("an empty id", reply=put("", "id")))
+drawn = random.Random(3)  # nosec B311  # noqa: S311 - repeatable on purpose
+mutant(
+    "chat.basic.id_unique",
+    Behaviour(
+        "draws from 999",
+        reply=body(lambda value: value.update(id=f"chatcmpl-{drawn.randrange(999)}")),
+    ),
+)
 
 mutant(
     "chat.basic.created_unix_int",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -176,6 +177,29 @@ def crashes_on(part: bytes) -> WireHook:
     return hook
 
 
+def adding(number: int, *path: str | int) -> Hook:
+    """A hook that adds to the number at the path, if there is one."""
+
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
+        own = _at(body, *path)
+        return body if own is None else put(own + number, *path)(body, call)
+
+    return hook
+
+
+def anothers(*path: str | int) -> Hook:
+    """A ``reply`` hook that puts in this part of the last answer that had it."""
+    last: list[Any] = []
+
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
+        if own := copy.deepcopy(_at(body, *path)):
+            put(last.pop() if last else own, *path)(body, call)
+            last.append(own)
+        return body
+
+    return hook
+
+
 def mixing_up(*, after: int) -> Hook:
     """A ``reply`` hook that, after so many answers, gives each caller the previous answer."""
     served: list[JSON] = []
@@ -185,3 +209,20 @@ def mixing_up(*, after: int) -> Hook:
         return served[-2] if len(served) > after else body
 
     return hook
+
+
+def dropping(field: str, *, stream: bool) -> Hook:
+    """A ``request`` hook for a server that drops a field, such as ``text.format``, in one mode."""
+    drop = without(*field.split("."))
+
+    def hook(body: JSON, call: ReceivedRequest) -> JSON:
+        return drop(body, call) if (body.get("stream") is True) is stream else body
+
+    return hook
+
+
+def dropping_each(check: str, field: str) -> None:
+    """Register two mutants: a field is dropped from whole requests, and from streamed ones."""
+    for stream in (False, True):
+        name = f"{field} dropped in {'streams' if stream else 'whole answers'}"
+        mutant(check, Behaviour(name, request=dropping(field, stream=stream)))

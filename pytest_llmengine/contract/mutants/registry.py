@@ -1,4 +1,4 @@
-"""The registry of mutants, by the check that must notice them."""
+"""The registry of mutants by the check that must notice them, and of special references."""
 
 from __future__ import annotations
 
@@ -20,11 +20,26 @@ class Mutant:
 
 
 _mutants: list[Mutant] = []
+_references: dict[str, Behaviour] = {}
 
 
 def mutant(check: str, behaviour: Behaviour) -> None:
     """Register a behaviour that the check with this id must notice."""
     _mutants.append(Mutant(check, behaviour))
+
+
+def reference(check: str, behaviour: Behaviour) -> None:
+    """Register how the mock must behave so that the check with this id can pass.
+
+    The plain mock cannot show such a rule, for example because it never limits its clients.
+    """
+    _references[check] = behaviour
+
+
+def references() -> dict[str, Behaviour]:
+    """The behaviour of the reference for the checks that the plain mock cannot show."""
+    mutants()
+    return dict(_references)
 
 
 def mutants() -> list[Mutant]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import put, without
+from pytest_llmengine.contract.mutants.hooks import adding, put, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 CACHED = ("usage", "prompt_tokens_details", "cached_tokens")
@@ -16,3 +16,12 @@ mutant(
 )
 mutant("usage.cached_subset", Behaviour("more than all", reply=put(99_999, *CACHED)))
 mutant("usage.cached_subset", Behaviour("below zero", reply=put(-1, *CACHED)))
+
+mutant(
+    "usage.prompt_tokens_exact",
+    Behaviour("one too few", reply=adding(-1, "usage", "prompt_tokens")),
+)
+mutant("usage.prompt_tokens_exact", Behaviour("a constant", reply=put(9, "usage", "prompt_tokens")))
+mutant("usage.cached_tokens", Behaviour("all cached", reply=put(1_000, *CACHED)))
+mutant("usage.cached_tokens", Behaviour("more than the prompt", reply=put(99_999, *CACHED)))
+mutant("usage.cached_tokens", Behaviour("below zero", reply=put(-1, *CACHED)))

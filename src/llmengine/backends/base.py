@@ -50,6 +50,8 @@ class Backend:
     - ``version_path`` is a route under the root that answers ``{"version": ...}``.
     - ``trusts_schema`` says that the server is known to enforce JSON schemas, so that no probe is
       needed. ``schema_dialect`` is "openai_strict" if the server takes no other schemas.
+    - ``ignored_features`` are features of JSON schemas (`llmengine.structured.features`) that the
+      server is known to accept and not to enforce.
     - ``default_concurrency`` is how many calls the server gets at once if the configuration does
       not say. ``queues_calls`` says that the server answers a few calls at a time and lets the
       others wait: a call that ran out of time there is sent again, with fewer calls at once.
@@ -67,6 +69,7 @@ class Backend:
     version_path: ClassVar[str | None] = None
     trusts_schema: bool = False
     schema_dialect: ClassVar[Literal["plain", "openai_strict"]] = "plain"
+    ignored_features: ClassVar[frozenset[str]] = frozenset()
     default_concurrency: ClassVar[int] = 64
     queues_calls: ClassVar[bool] = False
     in_process: ClassVar[bool] = False

@@ -14,6 +14,7 @@ from llmengine.backends.base import Backend
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
 from llmengine.embedded.models import resolve
 from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
+from llmengine.structured.features import LLAMA_CPP_IGNORES
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import Capability
 
@@ -40,6 +41,7 @@ class Embedded(Backend):
     default_concurrency = 8  # the server has two slots; the next prompts must be ready
     queues_calls = True
     dialect = OpenAIChat(extras=LLAMACPP_EXTRAS)
+    ignored_features = LLAMA_CPP_IGNORES
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.TOOLS,
         Capability.VISION,

@@ -9,6 +9,7 @@ from llmengine.backends.server_info import post
 from llmengine.dialects.common import not_read, read_object
 from llmengine.dialects.fields import FieldError, count, required_text, whole_numbers
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
+from llmengine.structured.features import VLLM_IGNORES
 from llmengine.types.errors import InvalidRequestError, NotFoundError
 from llmengine.types.outputs import Tokens
 
@@ -75,6 +76,7 @@ class VLLMAPI(Backend):
         strict_tools=True,
         twin_reasoning=True,
     )
+    ignored_features = VLLM_IGNORES
 
     def outgoing(self, connection: Connection, request: ChatRequest) -> HTTPRequest | Outgoing:
         """The request; raises InvalidRequestError for a field that vLLM would ignore."""

@@ -240,7 +240,7 @@ class ResponsesDecoder(JSONStreamDecoder):
     The answer is complete when ``response.completed`` or ``response.incomplete`` has come.
     """
 
-    __slots__ = ("_calls_without_arguments", "_commentary", "_parts")
+    __slots__ = ("_calls_without_arguments", "_commentary", "_item_ids", "_parts")
 
     _EXPECTED = "an event of a response"
     _frames: SSEDecoder
@@ -248,9 +248,10 @@ class ResponsesDecoder(JSONStreamDecoder):
     def __init__(self, request: ChatRequest) -> None:
         super().__init__(request, SSEDecoder())
         self._parts = AnswerParts(0, request.reasoning)
-        # Each of the two holds the output_index of items.
+        # Each of the two holds the index of items.
         self._commentary: set[int] = set()  # messages that are not the answer
         self._calls_without_arguments: set[int] = set()
+        self._item_ids: list[str] = []  # of items whose events have no output_index
 
     @property
     def partial(self) -> LLMOutput:
@@ -284,7 +285,7 @@ class ResponsesDecoder(JSONStreamDecoder):
         self._model = label(response, "model", self._warnings)
 
     def _text(self, event: Mapping[str, object]) -> Delta | None:
-        if count(event, "output_index") in self._commentary:
+        if self._commentary and self._index(event) in self._commentary:
             return self._reasoning(event)
         tokens = logprobs(event, "logprobs", "")
         return self._parts.add(required_text(event, "delta"), logprobs=tokens)
@@ -303,27 +304,44 @@ class ResponsesDecoder(JSONStreamDecoder):
         item = required_mapping(event, "item")
         kind = required_text(item, "type", "item.")
         if kind == "message" and not _is_answer(item):
-            self._commentary.add(_output_index(event))
-        if kind not in _CALLS:  # llama.cpp leaves the output_index out of all items
+            self._commentary.add(self._index(event))
+        if kind not in _CALLS:
             return None
-        index = _output_index(event)
+        index = self._index(event)
         self._calls_without_arguments.add(index)
         function = {"name": required_text(item, "name", "item.")}
         return self._call(index, function, text(item, "call_id", "item."))
 
     def _arguments(self, event: Mapping[str, object]) -> Delta | None:
-        index = _output_index(event)
+        index = self._index(event)
         self._calls_without_arguments.discard(index)
         return self._call(index, {"arguments": required_text(event, "delta")})
 
     def _item_done(self, event: Mapping[str, object]) -> Delta | None:
         """The arguments of a call that were not streamed; some servers send them at the end."""
-        item, index = required_mapping(event, "item"), count(event, "output_index")
+        item = required_mapping(event, "item")
+        if item.get("type") not in _CALLS:
+            return None
+        index = self._index(event)
         if index not in self._calls_without_arguments:
             return None
         self._calls_without_arguments.discard(index)
         arguments = json_text(item, "arguments", "item.") or json_text(item, "input", "item.")
         return self._call(index, {"arguments": arguments})
+
+    def _index(self, event: Mapping[str, object]) -> int:
+        """The place of the item of an event: the ``output_index``, or the order of the item ids.
+
+        llama.cpp sends no ``output_index``, only the ids.
+        """
+        if (index := count(event, "output_index")) is not None:
+            return index
+        item_id = text(event, "item_id") or text(mapping(event, "item") or {}, "id", "item.")
+        if item_id is None:
+            raise FieldError("output_index is missing")
+        if item_id not in self._item_ids:
+            self._item_ids.append(item_id)
+        return self._item_ids.index(item_id)
 
     def _call(
         self, index: int, function: Mapping[str, str], call_id: str | None = None
@@ -363,13 +381,6 @@ class ResponsesDecoder(JSONStreamDecoder):
         "incomplete": _ended,
         "failed": _failed,
     }
-
-
-def _output_index(event: Mapping[str, object]) -> int:
-    index = count(event, "output_index")
-    if index is None:
-        raise FieldError("output_index is missing")
-    return index
 
 
 # See CreateResponse in openai-openapi; it has no n, seed, stop, penalties or logit_bias.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from llmengine.structured.enforcement import (
     BUDGETS,
@@ -19,6 +20,7 @@ from llmengine.structured.enforcement import (
     judgement_of,
     probe_request,
 )
+from llmengine.structured.features import features_of
 from llmengine.structured.ladder import (
     RejectedAnswer,
     interrupted,
@@ -28,7 +30,7 @@ from llmengine.structured.ladder import (
     step_after_answer,
     step_after_refusal,
 )
-from llmengine.structured.schema import shape_of
+from llmengine.structured.schema import broken_features, shape_of
 from llmengine.structured.validation import fitted, refuse_calls, refuse_refusal
 from llmengine.types.errors import (
     BadRequestError,
@@ -56,6 +58,7 @@ log = logging.getLogger("llmengine")
 _MAX_QUOTED = 100
 _CRASH_STATUS = 500
 _CRASH_RETRIES = 2  # retries of a probe that was answered with 500
+_ADVICE = "say it in the prompt too, leave it out of the schema, or use a server that enforces it"
 _CONSTRAINT_NAMES: dict[Field, tuple[str, str]] = {
     "response_format": ("JSON schemas", "a JSON schema"),
     "structured_outputs": ("structured_outputs", "structured_outputs"),
@@ -86,8 +89,11 @@ async def generate_structured(call: Call, request: ChatRequest, usage: CallUsage
             raise
         except StructuredOutputError as error:
             rejected.append(RejectedAnswer(step, error))
-        step = step_after_answer(step, structured.shape)
-    raise no_fitting_answer(rejected, structured.shape)
+            structured.learn_from(error, step)
+        step = step_after_answer(step, structured.shape, partly=structured.partly)
+    failed = no_fitting_answer(rejected, structured.shape)
+    structured.advise(failed)
+    raise failed
 
 
 async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLMOutput:
@@ -100,11 +106,21 @@ async def stream_structured(call: Call, request: ChatRequest, send: Send) -> LLM
     step, output = await structured.ask(await structured.first_step(), send, [])
     refuse_refusal(output)
     refuse_calls(output)
-    return structured.fitted(output, step)
+    try:
+        return structured.fitted(output, step)
+    except TruncatedError:
+        raise
+    except StructuredOutputError as error:
+        structured.learn_from(error, step)
+        structured.advise(error)
+        raise
 
 
 class StructuredCall:
-    """The steps of one prompt at one server."""
+    """The steps of one prompt at one server.
+
+    ``partly`` says that the server is known to ignore a feature that the schema uses.
+    """
 
     def __init__(self, call: Call, request: ChatRequest) -> None:
         self._call = call
@@ -112,6 +128,9 @@ class StructuredCall:
         self._server = server_of(call, request)
         self._strict = call.backend.schema_dialect == "openai_strict"
         self.shape = shape_of(request.output_model)
+        self._ignored: frozenset[str] = frozenset()
+        self._learn(call.backend.ignored_features)
+        self.partly = bool(self._ignored)
 
     async def first_step(self) -> SchemaStep:
         """The step to begin with."""
@@ -130,7 +149,9 @@ class StructuredCall:
         while True:
             step = self._accepted_step(step)
             last = rejected[-1] if rejected else None
-            step_request = request_at(step, self._request, self.shape, last, strict=self._strict)
+            step_request = request_at(
+                step, self._request, self.shape, last, strict=self._strict, partly=self.partly
+            )
             try:
                 output = await send(step_request, None if crashed is None else 0)
             except CallError as error:
@@ -148,6 +169,33 @@ class StructuredCall:
             crashed = crashed or (failed if crashes else None)
             refused[step] = failed
             step = lower
+
+    def learn_from(self, error: StructuredOutputError, step: SchemaStep) -> None:
+        """Remember the features that the answers break although the server got the schema."""
+        if step == "json_schema" and not self._strict and error.partial is not None:
+            for answer in error.partial.outputs:
+                self._learn(broken_features(answer.text, self.shape.schema))
+
+    def advise(self, error: StructuredOutputError) -> None:
+        """Add to the error what the server is known to ignore, and what the user can do."""
+        if self._ignored:
+            error.advise(f"{self._server.url} does not enforce {_listed(self._ignored)}: {_ADVICE}")
+
+    def _learn(self, features: frozenset[str]) -> None:
+        """Remember features that the server ignores; warn once of each that the schema uses."""
+        enforcement = self._call.backend.enforcement
+        new = enforcement.learn_ignored(self._server, features & self.shape.features)
+        self._ignored = enforcement.ignored(self._server) & self.shape.features
+        if new:
+            log.warning(
+                "engine %r: %s with model %r accepts JSON schemas but does not enforce %s; such "
+                "schemas are in the system message too, and every answer is validated: %s",
+                self._call.config.name,
+                self._server.url,
+                self._server.model,
+                _listed(new),
+                _ADVICE,
+            )
 
     def fitted(self, output: LLMOutput, step: SchemaStep) -> LLMOutput:
         """The output, validated; raises StructuredOutputError if it does not fit the model."""
@@ -179,6 +227,10 @@ class StructuredCall:
                 log.debug("the refusal: %s", error)
 
 
+def _listed(features: frozenset[str]) -> str:
+    return ", ".join(sorted(features))
+
+
 def _may_refuse_format(error: CallError) -> bool:
     """Whether the server may accept the same prompt in another format."""
     if error.final or isinstance(error, ContextLengthError):
@@ -196,9 +248,13 @@ async def require_enforcement(call: Call, request: ChatRequest) -> None:
     """Raise StructuredOutputError if the server would ignore the ``structured_outputs``.
 
     An answer does not show whether a regex or a grammar was enforced. So the server is probed once,
-    unless the backend trusts its server or the configuration names a step.
+    unless the backend trusts its server or the configuration names a step. A schema must not use a
+    feature that the server is known to ignore.
     """
-    if call.backend.trusts_schema or call.config.structured != "auto":
+    if call.config.structured != "auto":
+        return
+    _refuse_ignored(call, request)
+    if call.backend.trusts_schema:
         return
     server = server_of(call, request, "structured_outputs")
     verdict = call.backend.enforcement.verdict_on(server) or await _shared_probe(call, server)
@@ -206,6 +262,25 @@ async def require_enforcement(call: Call, request: ChatRequest) -> None:
         raise StructuredOutputError(
             f"engine {call.config.name!r}: {server.url}: {verdict.reason}; give an output_model, "
             "which is validated, or use vLLM"
+        )
+
+
+def _refuse_ignored(call: Call, request: ChatRequest) -> None:
+    """Raise StructuredOutputError for a schema with a feature that the server ignores."""
+    schema = (request.sampling.structured_outputs or {}).get("json")
+    if isinstance(schema, str):
+        try:
+            schema = from_json(schema)
+        except ValueError:
+            return  # the server says what is wrong with it
+    if not isinstance(schema, Mapping):
+        return
+    server = server_of(call, request)
+    known = call.backend.ignored_features | call.backend.enforcement.ignored(server)
+    if ignored := features_of(schema) & known:
+        raise StructuredOutputError(
+            f"engine {call.config.name!r}: {server.url} accepts JSON schemas but does not enforce "
+            f"{_listed(ignored)}; give an output_model, which is validated, or leave it out"
         )
 
 

@@ -13,6 +13,7 @@ import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,6 +34,7 @@ from llmengine.mock.wire import (
     error_reply,
     fault_error,
     success_reply,
+    token_count,
     with_fault,
 )
 from llmengine.types.secrets import secret_headers, secret_query
@@ -51,15 +53,24 @@ _log = logging.getLogger("llmengine.mock")
 
 # Seconds after a stream's first event, so that a clock can tell the first event from the last.
 _PAUSE_AFTER_FIRST = 0.005
+# Answers of more tokens take time, so that a client can go away while the server writes them.
+_TOKENS_AT_ONCE = 512
+_SECONDS_PER_TOKEN = 0.004
+# How often the server looks whether a client has gone away.
+_LOOK_EVERY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path; ``run`` gets the body, the service and the parameters in the path."""
+    """One method of one path; ``run`` gets the body, the service and the parameters in the path.
+
+    If the request has no body, ``run`` gets the parameters of the query instead.
+    """
 
     method: str
     path: str
     run: Callable[..., MockAnswer]
+    has_body: bool = True
 
     @property
     def name(self) -> str:
@@ -83,14 +94,22 @@ OPERATIONS = (
     Operation("POST", "/v1/completions", text_completion),
     Operation("POST", "/v1/embeddings", create_embeddings),
     Operation("POST", "/v1/responses", responses.create_response),
+    Operation("POST", "/v1/responses/input_tokens", responses.count_input_tokens),
     Operation("GET", "/v1/responses/{response_id}", responses.retrieve_response),
     Operation("DELETE", "/v1/responses/{response_id}", responses.delete_response),
+    Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input_items),
+    Operation(
+        "POST", "/v1/responses/{response_id}/cancel", responses.cancel_response, has_body=False
+    ),
+    Operation("POST", "/v1/conversations", responses.create_conversation),
+    Operation("GET", "/v1/conversations/{conversation_id}", responses.retrieve_conversation),
     Operation("POST", "/v1/messages", messages.create_message),
     Operation("POST", "/v1/messages/count_tokens", messages.count_tokens),
     Operation("GET", "/v1/models", embeddings.list_models),
     Operation("GET", "/v1/models/{name:path}", embeddings.retrieve_model),
     Operation("GET", "/health", _health),
     Operation("GET", "/version", _version),
+    Operation("GET", "/metrics", vllm.metrics),
     Operation("GET", "/", ollama.root),
     Operation("POST", "/api/chat", ollama.chat),
     Operation("POST", "/api/generate", ollama.generate),
@@ -166,20 +185,21 @@ async def _respond(
 ) -> Response:
     call = await _received(request)
     service.calls.append(call)
-    fault = NO_FAULT
+    fault, tokens = NO_FAULT, 0
     try:
         fault = service.next_fault() or NO_FAULT
         if fault.status is not None:
             raise fault_error(fault.status, fault.retry_after)
         answer = _run_operation(call, operation, service, params)
         reply = success_reply(answer, service.behaviour, call)
-        streamed = isinstance(answer, StreamAnswer)
+        streamed, tokens = isinstance(answer, StreamAnswer), token_count(answer)
     except ApiError as error:
         reply, streamed = error_reply(error, service.behaviour, call), False
     except Exception as error:  # noqa: BLE001 - stored, and raised when the server ends
         reply, streamed = _crash_reply(error, call, service), False
     reply = service.behaviour.wire(reply, call)
-    return _FaultResponse(with_fault(reply, fault, streamed=streamed or reply.cut), fault)
+    reply = with_fault(reply, fault, streamed=streamed or reply.cut)
+    return _FaultResponse(reply, fault, service, call, tokens)
 
 
 async def _received(request: Request) -> ReceivedRequest:
@@ -190,7 +210,9 @@ async def _received(request: Request) -> ReceivedRequest:
         value = None
     url = request.url
     headers = secret_headers(request.headers)
-    return ReceivedRequest(request.method, url.path, secret_query(url.query), headers, body, value)
+    query = secret_query(url.query)
+    port = request.client.port if request.client else 0
+    return ReceivedRequest(request.method, url.path, query, headers, body, value, port)
 
 
 def _run_operation(
@@ -203,8 +225,8 @@ def _run_operation(
         _authorize(call, service)
     if operation.path.startswith("/v1/messages"):
         messages.check_version(call, service)
-    if operation.method != "POST":
-        return operation.run({}, service, **params)
+    if operation.method != "POST" or not operation.has_body:
+        return operation.run(dict(parse_qsl(call.query)), service, **params)
     body = _json_object(call, service, any_type=operation.path.startswith("/api/"))
     if body is not None:
         rules.enforce(operation.path, body, service.limits, behaviour.without_rules)
@@ -239,7 +261,7 @@ def _authorize(call: ReceivedRequest, service: Service) -> None:
 def _needs_no_key(call: ReceivedRequest, service: Service) -> bool:
     if call.path.startswith("/v1/models"):
         return "auth.models_protected" in service.behaviour.without_rules
-    return call.path in {"/health", "/version"}
+    return call.path in {"/health", "/version", "/metrics"}
 
 
 def _refuse_key(message: str) -> NoReturn:
@@ -298,37 +320,82 @@ def _finite(digits: str) -> float:
 
 
 class _FaultResponse(Response):
-    """Sends a reply with the delays of a fault, and drops the connection if either says so."""
+    """Sends a reply with the delays of a fault, and drops the connection if either says so.
 
-    def __init__(self, reply: RawReply, fault: Fault) -> None:
+    It takes a slot until the reply is sent, or until the client has gone away.
+    """
+
+    def __init__(
+        self, reply: RawReply, fault: Fault, service: Service, call: ReceivedRequest, tokens: int
+    ) -> None:
         super().__init__(status_code=reply.status)
         self._reply = reply
         self._fault = fault
+        self._service = service
+        self._call = call
+        self._slow = max(0, tokens - _TOKENS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(self._fault.delay)
-        if self._reply.chunks or not self._reply.cut:
-            await self._send(send)
+        transport, behaviour = scope["state"]["transport"], self._service.behaviour
+        if self._call.method == "POST":
+            async with self._service.slot():
+                sent = await self._answer(transport.is_closing, send)
+            (behaviour.sent if sent else behaviour.left)(self._call)
+        else:
+            sent = await self._answer(transport.is_closing, send)
         if self._reply.cut or self._fault.drop_keepalive:
-            await _drop_connection(scope, receive)
+            transport.close()
+        if transport.is_closing():
+            await _disconnected(receive)
 
-    async def _send(self, send: Send) -> None:
-        headers = [(k.encode(), v.encode()) for k, v in self._reply.headers.items()]
-        await send(
-            {"type": "http.response.start", "status": self._reply.status, "headers": headers}
-        )
-        for index, chunk in enumerate(self._reply.chunks):
+    async def _answer(self, gone: Callable[[], bool], send: Send) -> bool:
+        """Send the reply; returns False if the client has gone away before its end."""
+        reply = self._reply
+        streamed = len(reply.chunks) > 1
+        rule = "net.disconnect.stream" if streamed else "net.disconnect.whole"
+        if rule in self._service.behaviour.without_rules:
+            gone = _never
+        slow = 0 if streamed else self._slow
+        await _pause(self._fault.delay + slow * _SECONDS_PER_TOKEN, gone)
+        if gone():
+            return False
+        if reply.cut and not reply.chunks:
+            return True
+        headers = [(k.encode(), v.encode()) for k, v in reply.headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        for index, chunk in enumerate(reply.chunks):
             if index:
-                await asyncio.sleep(self._pause_before(index))
+                await _pause(self._pause_before(index), gone)
+            if gone():
+                return False
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if not self._reply.cut:
+        if not reply.cut:
             await send({"type": "http.response.body", "body": b""})
+        return True
 
     def _pause_before(self, index: int) -> float:
-        return self._fault.chunk_delay or (_PAUSE_AFTER_FIRST if index == 1 else 0)
+        pause = _SECONDS_PER_TOKEN if self._slow and index > _TOKENS_AT_ONCE else 0
+        return self._fault.chunk_delay or (_PAUSE_AFTER_FIRST if index == 1 else pause)
 
 
-async def _drop_connection(scope: Scope, receive: Receive) -> None:
-    scope["state"]["transport"].close()
+def _never() -> bool:
+    """What a server sees that does not look whether the client has gone away."""
+    return False
+
+
+async def _pause(seconds: float, gone: Callable[[], bool]) -> None:
+    """Wait so many seconds, or until the client has gone away."""
+    if seconds <= _LOOK_EVERY:
+        await asyncio.sleep(seconds)
+        return
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    # A transport has no event to wait for.
+    while (left := end - loop.time()) > 0 and not gone():  # noqa: ASYNC110
+        await asyncio.sleep(min(left, _LOOK_EVERY))
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the protocol knows that the connection is closed."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -17,7 +17,10 @@ JSON = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One request that the mock server received; ``json`` is None if the body is not JSON."""
+    """One request that the mock server received; ``json`` is None if the body is not JSON.
+
+    ``client`` is the port of the client; requests over the same connection have the same one.
+    """
 
     method: str
     path: str
@@ -25,6 +28,7 @@ class ReceivedRequest:
     headers: Mapping[str, str]
     body: bytes
     json: Any = None
+    client: int = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +57,10 @@ def _same_events(events: list[JSON], call: ReceivedRequest) -> list[JSON]:
     return events
 
 
+def _no_hook(call: ReceivedRequest) -> None:
+    pass
+
+
 def _same_wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return reply
 
@@ -62,7 +70,7 @@ def _same_wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
 class Behaviour:
     """One way in which the mock differs from the reference; the default has no differences.
 
-    The hooks run in this order. Each hook gets a copy, which it may change and must return:
+    The hooks run in this order. All but the last two get a copy, which they may change and return:
 
     - ``request`` gets the decoded JSON body before it is validated. A hook that deletes a field
       imitates a server that silently ignores the field.
@@ -71,6 +79,7 @@ class Behaviour:
       JSON objects of a successful stream (without ``[DONE]``), and ``error`` gets the JSON body of
       a 4xx or 5xx.
     - ``wire`` gets the status, the headers and the byte chunks just before they are sent.
+    - ``sent`` is called after the last byte, and ``left`` if the client went away before it.
 
     The server answers the ``disabled_routes`` with 404. An entry is a path such as
     ``/v1/embeddings``, or a method and a path such as ``GET /v1/models/{name:path}``, written as in
@@ -86,6 +95,8 @@ class Behaviour:
     events: Callable[[list[JSON], ReceivedRequest], list[JSON]] = _same_events
     error: Callable[[JSON, ReceivedRequest], JSON] = _same_reply
     wire: Callable[[RawReply, ReceivedRequest], RawReply] = _same_wire
+    sent: Callable[[ReceivedRequest], object] = _no_hook
+    left: Callable[[ReceivedRequest], object] = _no_hook
     disabled_routes: frozenset[str] = frozenset()
 
 

@@ -228,17 +228,21 @@ _CHOICES_WITHOUT_TOOLS = (None, "auto", "none")
 _SAME_IN_CHAT = ("model", "temperature", "top_p", "parallel_tool_calls", "user", "metadata")
 
 
-def responses_as_chat(body: Body, history: Sequence[Body] = ()) -> Body:
-    """The body of the responses API as a chat body, after the messages of an earlier response."""
+def responses_as_chat(body: Body, messages: Sequence[Body] | None = None) -> Body:
+    """The body of the responses API as a chat body, with the input or with other messages."""
     chat = {k: body[k] for k in _SAME_IN_CHAT if k in body}
-    instructions = _system_message(body.get("instructions"))
-    chat["messages"] = [*instructions, *history, *input_messages(body.get("input"))]
+    if messages is None:
+        messages = input_messages(body.get("input"))
+    chat["messages"] = [*_system_message(body.get("instructions")), *messages]
     if body.get("max_output_tokens") is not None:
         chat["max_completion_tokens"] = body["max_output_tokens"]
-    if tools := body.get("tools"):
-        chat["tools"] = [_responses_tool(t) for t in items(tools)]
-    if body.get("tool_choice") not in _CHOICES_WITHOUT_TOOLS or "tools" in chat:
-        chat["tool_choice"] = _responses_tool_choice(body.get("tool_choice"))
+    choice = body.get("tool_choice")
+    if tools := _allowed_tools(body):
+        chat["tools"] = [_responses_tool(t) for t in tools]
+    if choice not in _CHOICES_WITHOUT_TOOLS or "tools" in chat:
+        chat["tool_choice"] = _responses_tool_choice(choice)
+    if verbosity := mapping(body.get("text")).get("verbosity"):
+        chat["verbosity"] = verbosity
     if effort := mapping(body.get("reasoning")).get("effort"):
         chat["reasoning_effort"] = effort
     if text_format := mapping(body.get("text")).get("format"):
@@ -280,8 +284,21 @@ def _responses_tool(tool: object) -> object:
     return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
 
 
+def _allowed_tools(body: Body) -> list[object]:
+    """The tools; with a ``tool_choice`` of allowed tools, only those that it names."""
+    tools, choice = items(body.get("tools")), mapping(body.get("tool_choice"))
+    if choice.get("type") != "allowed_tools":
+        return tools
+    allowed = [mapping(t).get("name") for t in items(choice.get("tools"))]
+    return [t for t in tools if mapping(t).get("name") in allowed]
+
+
 def _responses_tool_choice(choice: object) -> object:
-    if not isinstance(choice, dict) or choice.get("type") != "function":
+    if not isinstance(choice, dict):
+        return choice
+    if choice.get("type") == "allowed_tools":
+        return choice.get("mode")
+    if choice.get("type") != "function":
         return choice
     return {"type": "function", "function": {"name": choice.get("name")}}
 

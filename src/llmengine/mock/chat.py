@@ -70,7 +70,8 @@ def chat_completion(body: Body, service: Service) -> MockAnswer:
     """Answer a chat completion."""
     request = service.with_token_limit(chat_request(body))
     answers = generate(request, service.next_reply())
-    usage = usage_of(request.prompt_tokens, answers)
+    cached = service.cached_tokens(request.pieces)
+    usage = usage_of(request.prompt_tokens, answers, cached)
     details = TokenDetails.of(body, service)
     prompt_ids = details.ids(request.pieces) if details.ids else None
     if body.get("stream") is True:
@@ -110,7 +111,9 @@ def top_logprobs(body: Body) -> int | None:
     return max(0, integer(body.get("top_logprobs")) or 0)
 
 
-def usage_of(prompt_tokens: int, answers: Iterable[GeneratedAnswer]) -> CompletionUsage:
+def usage_of(
+    prompt_tokens: int, answers: Iterable[GeneratedAnswer], cached: int = 0
+) -> CompletionUsage:
     """The usage: the prompt's tokens, counted once, and the tokens of all answers."""
     answers = list(answers)
     completion = sum(a.completion_tokens for a in answers)
@@ -118,7 +121,7 @@ def usage_of(prompt_tokens: int, answers: Iterable[GeneratedAnswer]) -> Completi
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": sum(len(a.reasoning) for a in answers),
             "audio_tokens": 0,

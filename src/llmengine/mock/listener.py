@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -64,7 +65,7 @@ async def listen(
     """Serve on a bound socket; await the returned function to close everything."""
 
     async def cancellable(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, ClientDisconnect):
             await app(scope, receive, send)
 
     config = Config(

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from llmengine.mock.json_fields import items, mapping
-from llmengine.mock.schema import SchemaError, check_schema, instance
+from llmengine.mock.schema import (
+    SchemaError,
+    check_schema,
+    fits,
+    in_schema_order,
+    instance,
+)
 from llmengine.mock.text import count, prose, tokenize, word
 from llmengine.types.errors import InvalidFieldError
 
@@ -175,7 +181,9 @@ def _answer(
 
 def _text(request: GenerationRequest, fingerprint: str) -> str:
     if request.schema is not None:
-        fitting = _fitting_json(request.schema, _hints(request.turns), fingerprint)
+        fitting = _dictated_json(request)
+        if fitting is None:
+            fitting = _fitting_json(request.schema, _hints(request.turns), fingerprint)
         if fitting is not None:
             value = json.loads(fitting) if request.plain else None
             return value if isinstance(value, str) else fitting
@@ -351,6 +359,19 @@ def _hints(turns: Sequence[Turn]) -> list[str]:
     """The texts that the prompt quotes, or else the names in it; an answer's strings use them."""
     prompt = _last_prompt(turns)
     return _QUOTED.findall(prompt) or _NAME.findall(prompt)
+
+
+def _dictated_json(request: GenerationRequest) -> str | None:
+    """The JSON that the conversation dictates, if it fits the schema."""
+    try:
+        value = json.loads(_instructed_answer(request.turns) or "")
+        check_schema(request.schema)
+        if not fits(request.schema, value):
+            return None
+        ordered = in_schema_order(request.schema, value)
+        return json.dumps(ordered, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):  # SchemaError is a ValueError
+        return None
 
 
 def _fitting_json(schema: object, words: Sequence[str], fingerprint: str) -> str | None:

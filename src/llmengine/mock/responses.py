@@ -1,20 +1,24 @@
-"""The responses API: create a response, whole or streamed, retrieve it and delete it."""
+"""The responses API: create, retrieve, cancel and delete responses, and keep conversations."""
 
 from __future__ import annotations
 
+import re
 import time
+from base64 import b64encode
+from hashlib import shake_256
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import chat_request, input_messages, responses_as_chat
 from llmengine.mock.chat import logprob_entries
 from llmengine.mock.json_fields import integer, items, mapping, number, text
 from llmengine.mock.model import generate
-from llmengine.mock.service import StoredResponse
-from llmengine.mock.text import tokenize
+from llmengine.mock.response_events import events
+from llmengine.mock.response_store import StoredConversation, StoredResponse
+from llmengine.mock.rules import context_problem
 from llmengine.mock.wire import ApiError, Framing, JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from llmengine.mock.behaviour import JSON
     from llmengine.mock.json_fields import Body
@@ -25,20 +29,48 @@ if TYPE_CHECKING:
 
 def create_response(body: Body, service: Service) -> MockAnswer:
     """Answer a request and store the response unless ``store`` is false."""
-    history = _history(body, service)
-    request = service.with_token_limit(chat_request(responses_as_chat(body, history)))
+    conversation = _conversation(body, service)
+    history = conversation.messages if conversation else _previous(body, service)
+    request = _request(body, history, service)
     answer = generate(request, service.next_reply())[0]
     response = _response(body, service, request, answer)
+    messages = [*input_messages(body.get("input")), *input_messages(response["output"])]
+    streamed = body.get("stream") is True
+    stored = StoredResponse(
+        response, _input_items(body.get("input")), [*history, *messages], streamed=streamed
+    )
+    if conversation:
+        conversation.messages += messages
     if body.get("store") is not False:
-        output = input_messages(response["output"])
-        conversation = [*history, *input_messages(body.get("input")), *output]
-        service.responses[response["id"]] = StoredResponse(response, conversation)
-    if body.get("stream") is True:
-        return StreamAnswer(events(response), Framing.NAMED_SSE)
-    return JSONAnswer(response)
+        service.responses[response["id"]] = stored
+    if streamed:
+        return StreamAnswer(_events(response, body), Framing.NAMED_SSE)
+    if body.get("background") is True:
+        stored.waiting = ["queued", "in_progress"]
+    return JSONAnswer(stored.current)
 
 
-def _history(body: Body, service: Service) -> list[Body]:
+def _events(response: JSON, body: Body) -> list[JSON]:
+    obfuscated = mapping(body.get("stream_options")).get("include_obfuscation") is True
+    return events(response, obfuscated=obfuscated)
+
+
+def _request(body: Body, history: Sequence[Body], service: Service) -> GenerationRequest:
+    """The request to the model; with ``truncation`` auto, the first messages may be left out."""
+    messages = [*history, *input_messages(body.get("input"))]
+    while True:
+        request = chat_request(responses_as_chat(body, messages))
+        problem = context_problem(
+            request.prompt_tokens, request.max_tokens, service.limits, "input"
+        )
+        if problem is None or "err.context_overflow" in service.behaviour.without_rules:
+            return service.with_token_limit(request)
+        if body.get("truncation") != "auto" or len(messages) <= 1:
+            raise ApiError(problem.message, param=problem.param, code=problem.code)
+        messages = messages[max(1, len(messages) // 8) :]
+
+
+def _previous(body: Body, service: Service) -> list[Body]:
     """The conversation of the previous response that the request names."""
     previous = text(body.get("previous_response_id"))
     if not previous:
@@ -51,9 +83,63 @@ def _history(body: Body, service: Service) -> list[Body]:
     raise ApiError(message, param="previous_response_id", code="previous_response_not_found")
 
 
-def retrieve_response(body: Body, service: Service, response_id: str) -> MockAnswer:
-    """Return a stored response."""
-    return JSONAnswer(_stored(response_id, service))
+# ---- stored responses
+
+
+def retrieve_response(query: Body, service: Service, response_id: str) -> MockAnswer:
+    """Return a stored response, or its events again; one in background goes on to its next state.
+
+    Only the events of a response that was streamed in background can be read again.
+    """
+    stored = _stored(response_id, service)
+    if stored is None:
+        return JSONAnswer({})
+    if query.get("stream") == "true":
+        if not (stored.streamed and stored.body["background"]):
+            raise ApiError("This response was not streamed in background.", param="stream")
+        first = _number(query, "starting_after", default=-1) + 1
+        return StreamAnswer(events(stored.body)[first:], Framing.NAMED_SSE)
+    stored.advance()
+    return JSONAnswer(stored.current)
+
+
+def list_input_items(query: Body, service: Service, response_id: str) -> MockAnswer:
+    """List the input items of a stored response, by default the last 20 in reverse order."""
+    stored = _stored(response_id, service)
+    found = list(stored.input) if stored else []
+    if query.get("order") != "asc":
+        found.reverse()
+    ids = [item["id"] for item in found]
+    after = text(query.get("after"))
+    if after in ids:
+        found = found[ids.index(after) + 1 :]
+    page = found[: _number(query, "limit", default=20)]
+    return JSONAnswer(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else "",
+            "last_id": page[-1]["id"] if page else "",
+            "has_more": len(page) < len(found),
+        }
+    )
+
+
+def _number(query: Body, name: str, *, default: int) -> int:
+    """A whole number in the query, or the default for anything else."""
+    value = text(query.get(name))
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else default
+
+
+def cancel_response(body: Body, service: Service, response_id: str) -> MockAnswer:
+    """Cancel a response in background; one that has ended stays as it is."""
+    stored = _stored(response_id, service)
+    if stored is None:
+        return JSONAnswer({})
+    if not stored.body["background"]:
+        raise ApiError("Cannot cancel a synchronous response.")
+    stored.cancel()
+    return JSONAnswer(stored.current)
 
 
 def delete_response(body: Body, service: Service, response_id: str) -> MockAnswer:
@@ -63,13 +149,86 @@ def delete_response(body: Body, service: Service, response_id: str) -> MockAnswe
     return JSONAnswer({"id": response_id, "object": "response", "deleted": True})
 
 
-def _stored(response_id: str, service: Service) -> JSON:
+def count_input_tokens(body: Body, service: Service) -> MockAnswer:
+    """Count the tokens of a request without an answer to it."""
+    conversation = _conversation(body, service)
+    history = conversation.messages if conversation else _previous(body, service)
+    messages = [*history, *input_messages(body.get("input"))]
+    request = chat_request(responses_as_chat(body, messages))
+    return JSONAnswer({"object": "response.input_tokens", "input_tokens": request.prompt_tokens})
+
+
+def _stored(response_id: str, service: Service) -> StoredResponse | None:
+    """The stored response; None if it is unknown and the rule against that is switched off."""
     if response_id in service.responses:
-        return service.responses[response_id].body
+        return service.responses[response_id]
     if "resp.get.unknown" in service.behaviour.without_rules:
-        return {}
+        return None
     message = f"Response with id '{response_id}' not found."
     raise ApiError(message, status=404, param="id")
+
+
+# ---- conversations
+
+
+def create_conversation(body: Body, service: Service) -> MockAnswer:
+    """Create a conversation, which responses continue."""
+    conversation: JSON = {
+        "id": new_id("conv_"),
+        "object": "conversation",
+        "created_at": int(time.time()),
+        "metadata": mapping(body.get("metadata")),
+    }
+    messages = input_messages(body.get("items"))
+    service.conversations[conversation["id"]] = StoredConversation(conversation, messages)
+    return JSONAnswer(conversation)
+
+
+def retrieve_conversation(query: Body, service: Service, conversation_id: str) -> MockAnswer:
+    """Return a conversation, without its items."""
+    conversation = _known_conversation(conversation_id, service)
+    return JSONAnswer(conversation.body if conversation else {})
+
+
+def _conversation(body: Body, service: Service) -> StoredConversation | None:
+    """The conversation that the request names, as an id or as an object with an id."""
+    given = body.get("conversation")
+    name = text(given) or text(mapping(given).get("id"))
+    return _known_conversation(name, service) if name else None
+
+
+def _known_conversation(name: str, service: Service) -> StoredConversation | None:
+    """The conversation; None if it is unknown and the rule against that is switched off."""
+    if name in service.conversations:
+        return service.conversations[name]
+    if "resp.conversation.unknown" in service.behaviour.without_rules:
+        return None
+    raise ApiError(f"Conversation with id '{name}' not found.", status=404, param="conversation")
+
+
+# ---- input items
+
+
+def _input_items(value: object) -> list[JSON]:
+    """The input as the items that the API lists, each with an id."""
+    if isinstance(value, str):
+        value = [{"role": "user", "content": value}]
+    return [_input_item(mapping(item)) for item in items(value)]
+
+
+def _input_item(item: Body) -> JSON:
+    kind = text(item.get("type")) or "message"
+    content = item.get("content")
+    listed: JSON = {"id": new_id("msg_" if kind == "message" else "item_"), **item, "type": kind}
+    if kind == "message":
+        listed["status"] = "completed"
+    if isinstance(content, str):
+        side = "output" if item.get("role") == "assistant" else "input"
+        listed["content"] = [{"type": f"{side}_text", "text": content}]
+    return listed
+
+
+# ---- the response
 
 
 def _top_logprobs(body: Body) -> int | None:
@@ -83,27 +242,37 @@ def _response(
 ) -> JSON:
     """A response with all its keys, including those that repeat the request."""
     cut = answer.finish == "length"
-    reasoning = mapping(body.get("reasoning"))
     text_options = mapping(body.get("text"))
+    conversation = body.get("conversation")
+    tier = body.get("service_tier")
+    now = int(time.time())
     return {
         "id": new_id("resp_"),
         "object": "response",
-        "created_at": int(time.time()),
+        "created_at": now,
+        "completed_at": now,
         "status": "incomplete" if cut else "completed",
-        "background": False,
+        "background": body.get("background") is True,
+        "conversation": {"id": conversation} if isinstance(conversation, str) else conversation,
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "instructions": body.get("instructions"),
         "max_output_tokens": body.get("max_output_tokens"),
         "max_tool_calls": body.get("max_tool_calls"),
         "model": service.model_name(body),
-        "output": output_items(answer, _top_logprobs(body)),
+        "output": output_items(answer, body),
         "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
         "previous_response_id": body.get("previous_response_id"),
         "prompt_cache_key": body.get("prompt_cache_key"),
-        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "prompt_cache_options": {
+            "mode": "implicit",
+            "ttl": "30m",
+            **mapping(body.get("prompt_cache_options")),
+        },
+        "prompt_cache_retention": body.get("prompt_cache_retention"),
+        "reasoning": {"effort": None, "summary": None, **mapping(body.get("reasoning"))},
         "safety_identifier": body.get("safety_identifier"),
-        "service_tier": "default",
+        "service_tier": "default" if tier in {None, "auto"} else tier,
         "store": body.get("store") is not False,
         "temperature": number(body.get("temperature"), 1.0),
         "text": {
@@ -127,26 +296,35 @@ def _response(
     }
 
 
-# ---- output items
-
-
-def output_items(answer: GeneratedAnswer, top: int | None) -> list[JSON]:
+def output_items(answer: GeneratedAnswer, body: Body) -> list[JSON]:
     """The output items in order: reasoning, function calls and the message.
 
     The item that the token limit cut is marked as incomplete.
     """
-    output = [_reasoning(answer)] if answer.reasoning else []
+    output = [_reasoning(answer.reasoning, body)] if answer.reasoning else []
     output += [_call(c) for c in answer.calls]
     if answer.tokens or answer.refusal is not None or not answer.calls:
-        output.append(_message(answer, top))
+        output.append(_message(answer, _top_logprobs(body)))
     if answer.finish == "length":
         output[-1]["status"] = "incomplete"
     return output
 
 
-def _reasoning(answer: GeneratedAnswer) -> JSON:
-    thought = {"type": "reasoning_text", "text": "".join(answer.reasoning)}
-    return {"id": new_id("rs_"), "type": "reasoning", "summary": [], "content": [thought]}
+def _reasoning(thought: Sequence[str], body: Body) -> JSON:
+    whole = "".join(thought)
+    item: JSON = {
+        "id": new_id("rs_"),
+        "type": "reasoning",
+        "summary": [],
+        "content": [{"type": "reasoning_text", "text": whole}],
+        "status": "completed",
+    }
+    if mapping(body.get("reasoning")).get("summary") is not None:
+        item["summary"] = [{"type": "summary_text", "text": whole.partition(".")[0] + "."}]
+    if "reasoning.encrypted_content" in items(body.get("include")):
+        # It stands for the ciphertext, which only a real server could read.
+        item["encrypted_content"] = b64encode(shake_256(whole.encode()).digest(96)).decode()
+    return item
 
 
 def _call(call: GeneratedToolCall) -> JSON:
@@ -173,61 +351,3 @@ def _message(answer: GeneratedAnswer, top: int | None) -> JSON:
         "role": "assistant",
         "content": [part],
     }
-
-
-# ---- events of a stream
-
-
-def events(response: JSON) -> list[JSON]:
-    """All events of a response, numbered from 0, from ``response.created`` to the last one."""
-    started = {**response, "status": "in_progress", "output": [], "usage": None}
-    started["incomplete_details"] = None
-    found: list[JSON] = [
-        {"type": "response.created", "response": started},
-        {"type": "response.in_progress", "response": started},
-    ]
-    for index, item in enumerate(response["output"]):
-        found += _item_events(index, item)
-    found.append({"type": f"response.{response['status']}", "response": response})
-    return [{**event, "sequence_number": number} for number, event in enumerate(found)]
-
-
-def _item_events(index: int, item: JSON) -> Iterator[JSON]:
-    """The events of one item, from the empty item to the complete one."""
-    place = {"output_index": index}
-    yield {"type": "response.output_item.added", **place, "item": _empty(item)}
-    place_of_part = {"item_id": item["id"], **place}
-    if item["type"] == "function_call":
-        yield from _arguments_events(place_of_part, item["arguments"])
-    for content_index, part in enumerate(item.get("content", ())):
-        yield from _part_events({**place_of_part, "content_index": content_index}, part)
-    yield {"type": "response.output_item.done", **place, "item": item}
-
-
-def _empty(item: JSON) -> JSON:
-    started = {**item, "status": "in_progress"}
-    return started | {k: v for k, v in {"content": [], "arguments": ""}.items() if k in item}
-
-
-def _arguments_events(place: JSON, arguments: str) -> Iterator[JSON]:
-    for token in tokenize(arguments):
-        yield {"type": "response.function_call_arguments.delta", **place, "delta": token}
-    yield {"type": "response.function_call_arguments.done", **place, "arguments": arguments}
-
-
-def _part_events(place: JSON, part: JSON) -> Iterator[JSON]:
-    kind = part["type"]
-    field = "refusal" if kind == "refusal" else "text"
-    logprobs: JSON = {"logprobs": []} if kind == "output_text" else {}
-    yield {
-        "type": "response.content_part.added",
-        **place,
-        "part": {**part, field: "", **logprobs},
-    }
-    entries = iter(part.get("logprobs", ()))
-    for token in tokenize(part[field]):
-        entry = {"logprobs": [e for e in (next(entries, None),) if e]} if logprobs else {}
-        yield {"type": f"response.{kind}.delta", **place, "delta": token, **entry}
-    whole = {"logprobs": part["logprobs"]} if logprobs else {}
-    yield {"type": f"response.{kind}.done", **place, field: part[field], **whole}
-    yield {"type": "response.content_part.done", **place, "part": part}

@@ -39,4 +39,24 @@ def instance(schema: object, words: Sequence[str] = (), seed: int = 0) -> object
     return ValueGenerator(schema, words, seed).value()
 
 
-__all__ = ["SchemaError", "check_schema", "instance"]
+def fits(schema: object, value: object) -> bool:
+    """Whether the value fits the schema; raises SchemaError if a reference leads nowhere."""
+    from llmengine.mock.schema_values import ValueGenerator  # noqa: PLC0415 - as above
+
+    return ValueGenerator(schema, (), 0).accepts(value)
+
+
+def in_schema_order(schema: object, value: object) -> object:
+    """The value with the properties of its objects in the order of the schema."""
+    if not isinstance(schema, dict):
+        return value
+    if isinstance(value, list):
+        return [in_schema_order(schema.get("items"), item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    ordered = dict.fromkeys([*(key for key in properties if key in value), *value])
+    return {key: in_schema_order(properties.get(key), value[key]) for key in ordered}
+
+
+__all__ = ["SchemaError", "check_schema", "fits", "in_schema_order", "instance"]

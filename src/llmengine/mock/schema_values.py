@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from jsonschema.validators import Draft202012Validator, validator_for
@@ -22,6 +23,7 @@ from referencing.jsonschema import DRAFT202012, specification_with
 from llmengine.mock.json_fields import is_number, number
 from llmengine.mock.patterns import strings_matching
 from llmengine.mock.schema_combinators import Schema, SchemaError, flat_schemas
+from llmengine.mock.schema_formats import SAMPLES, format_checker
 from llmengine.mock.text import VOCABULARY
 
 if TYPE_CHECKING:
@@ -33,36 +35,12 @@ if TYPE_CHECKING:
 _MAX_NUMBERS = 64
 _MAX_LENGTH = 100_000
 
-# A string of each format in JSON Schema; a star marks the place where it can be made longer.
-_FORMATS = {
-    "date-time": "2026-01-02T03:04:05Z",
-    "date": "2026-01-02",
-    "time": "03:04:05Z",
-    "duration": "P1DT2H",
-    "email": "user*@example.com",
-    "idn-email": "user*@example.com",
-    "hostname": "host*.example.com",
-    "idn-hostname": "host*.example.com",
-    "ipv4": "192.0.2.1",
-    "ipv6": "2001:db8::1",
-    "uri": "https://example.com/*",
-    "uri-reference": "/path/*",
-    "iri": "https://example.com/*",
-    "iri-reference": "/path/*",
-    "uri-template": "/path/*{id}",
-    "uuid": "12345678-1234-4234-8234-123456789012",
-    "json-pointer": "/path/*",
-    "relative-json-pointer": "0/*",
-    "regex": "^a*$",
-    "byte": "bW9jaw==",
-}
-
 
 def strings(flat: JSON, words: Iterable[str]) -> Iterator[str]:
     """Strings for the schema's format or pattern, or words, adjusted to its length limits."""
     least = min(_whole(flat.get("minLength"), 0), _MAX_LENGTH)
     most = _whole(flat.get("maxLength"), _MAX_LENGTH)
-    if sample := _FORMATS.get(str(flat.get("format"))):
+    if sample := SAMPLES.get(str(flat.get("format"))):
         missing = max(0, least - len(sample) + 1)
         yield sample.replace("*", "a" * missing)
     if isinstance(pattern := flat.get("pattern"), str):
@@ -192,7 +170,10 @@ def _further_items(
     if "contains" not in flat:
         return generator.values(rest, depth + 1)
     wanted = flat["contains"]
-    contained = generator.values({"allOf": [rest, wanted]}, depth + 1)
+    contained = chain.from_iterable(
+        repeat(value, 1 if flat.get("uniqueItems") else flat.get("minContains", 1))
+        for value in generator.values({"allOf": [rest, wanted]}, depth + 1)
+    )
     others = (v for v in generator.values(rest, depth + 1) if not generator.fits(wanted, v))
     return chain(islice(contained, flat.get("minContains", 1)), others)
 
@@ -310,12 +291,23 @@ _IMPLIED = {
 }
 
 
+@contextmanager
+def _schema_errors() -> Iterator[None]:
+    """Raise SchemaError for a schema that cannot be followed to its end."""
+    try:
+        yield
+    except Unresolvable as error:
+        raise SchemaError(f"'$ref' {error.ref!r} is not in this schema") from error
+    except (RecursionError, ArithmeticError, re.error) as error:
+        raise SchemaError(f"this schema cannot be resolved: {error}") from error
+
+
 class ValueGenerator:
     """Makes values for one schema and for all of its subschemas."""
 
     def __init__(self, schema: Schema, words: Sequence[str], seed: int) -> None:
         validator = validator_for(schema, default=Draft202012Validator)
-        self._validator = validator(schema, format_checker=validator.FORMAT_CHECKER)
+        self._validator = validator(schema, format_checker=format_checker())
         dialect = specification_with(str(validator.META_SCHEMA["$schema"]), default=DRAFT202012)
         resource = dialect.create_resource(schema)
         self._resolver = Registry().resolver_with_root(resource)
@@ -327,14 +319,15 @@ class ValueGenerator:
 
     def value(self) -> object:
         """The first value that fits; raises SchemaError if there is none."""
-        try:
+        with _schema_errors():
             for value in self.values(self._schema, 0):
                 return value
-        except Unresolvable as error:
-            raise SchemaError(f"'$ref' {error.ref!r} is not in this schema") from error
-        except (RecursionError, ArithmeticError, re.error) as error:
-            raise SchemaError(f"this schema cannot be resolved: {error}") from error
         raise SchemaError("no value fits this schema, or none was found")
+
+    def accepts(self, value: object) -> bool:
+        """Whether the value fits the whole schema; raises SchemaError if that is unknown."""
+        with _schema_errors():
+            return self.fits(self._schema, value)
 
     def values(self, schema: Schema, depth: int) -> Iterator[object]:
         """Yield values that fit the schema, some repeatedly; at a great depth small ones first."""

@@ -31,12 +31,12 @@ class MockServer:
     """The reference implementation of the contract, over real HTTP on loopback.
 
     With ``port`` 0 the server takes a free port. With an ``api_key`` every request must carry it as
-    a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. The server accepts
-    ``allowed_hosts`` as names of this machine and ``cors`` as origins of web pages, besides those
-    of loopback (see `AllowedClients`). ``behaviour`` changes how the server works, and ``script``
-    sets its replies and faults. If the server or a hook failed, the end of the ``with`` block
-    raises that error, so that a defect does not pass as an answer. Raises ConfigError if the
-    address cannot be bound.
+    a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. With ``slots``, the
+    server writes so many answers at once, and more requests wait. It accepts ``allowed_hosts`` as
+    names of this machine and ``cors`` as origins of web pages, besides those of loopback (see
+    `AllowedClients`). ``behaviour`` changes how the server works, and ``script`` sets its replies
+    and faults. If the server or a hook failed, the end of the ``with`` block raises that error, so
+    that a defect does not pass as an answer. Raises ConfigError if the address cannot be bound.
     """
 
     @checked_call("MockServer", InvalidFieldError)
@@ -50,6 +50,7 @@ class MockServer:
         host: str = "127.0.0.1",
         port: int = 0,
         context_length: int = DEFAULT_CONTEXT,
+        slots: int | None = None,
         allowed_hosts: Iterable[str] = (),
         cors: Iterable[str] = (),
     ) -> None:
@@ -57,6 +58,7 @@ class MockServer:
             model=model,
             key=api_key,
             context_length=context_length,
+            slots=slots,
             behaviour=behaviour or Behaviour(),
         )
         self.play(script or Script())

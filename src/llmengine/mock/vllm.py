@@ -1,4 +1,4 @@
-"""The routes that vLLM's server adds to OpenAI's: the tokenizer, and batches of conversations."""
+"""The routes that vLLM's server adds to OpenAI's: tokenizer, metrics, batches of conversations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmengine.mock.chat import FINGERPRINT, TokenDetails, choice, usage_of
 from llmengine.mock.json_fields import integer, items
 from llmengine.mock.model import generate
 from llmengine.mock.text import tokenize as pieces_of
-from llmengine.mock.wire import JSONAnswer, new_id
+from llmengine.mock.wire import JSONAnswer, TextAnswer, new_id
 
 if TYPE_CHECKING:
     from llmengine.mock.json_fields import Body
@@ -38,6 +38,14 @@ def detokenize(body: Body, service: Service) -> MockAnswer:
     """The text of token ids that this server has returned."""
     ids = [i for item in items(body.get("tokens")) if (i := integer(item)) is not None]
     return JSONAnswer({"prompt": service.text_of(ids)})
+
+
+def metrics(body: Body, service: Service) -> MockAnswer:
+    """The number of answers that the server is writing, as Prometheus' text."""
+    name = "vllm:num_requests_running"
+    return TextAnswer(
+        f'# TYPE {name} gauge\n{name}{{model_name="{service.model}"}} {service.writing}.0\n'
+    )
 
 
 def chat_batch(body: Body, service: Service) -> MockAnswer:

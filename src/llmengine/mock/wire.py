@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Fault, RawReply
+from llmengine.mock.json_fields import integer, items, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +127,21 @@ class StreamAnswer:
 
 
 MockAnswer = JSONAnswer | TextAnswer | StreamAnswer
+
+
+def token_count(answer: MockAnswer) -> int:
+    """The number of tokens per choice of a chat completion; 0 if the answer has no usage."""
+    if isinstance(answer, StreamAnswer):
+        return len(answer.objects) // (1 + max(map(_last_index, answer.objects), default=0))
+    body = answer.body if isinstance(answer, JSONAnswer) else {}
+    tokens = integer(mapping(body.get("usage")).get("completion_tokens")) or 0
+    return tokens // max(1, len(items(body.get("choices"))))
+
+
+def _last_index(chunk: Mapping[str, object]) -> int:
+    return max(
+        (integer(mapping(c).get("index")) or 0 for c in items(chunk.get("choices"))), default=0
+    )
 
 
 def new_id(prefix: str) -> str:

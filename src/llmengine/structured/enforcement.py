@@ -120,6 +120,7 @@ class EnforcementCache:
         self.probes: WeakKeyDictionary[object, dict[Server, Probe]] = WeakKeyDictionary()
         self._verdicts: dict[Server, Enforcement] = {}
         self._refused: set[tuple[Server, SchemaStep, str]] = set()
+        self._ignored: dict[Server, frozenset[str]] = {}
 
     def verdicts(self) -> dict[Server, Enforcement]:
         """All verdicts so far, with the requests and tokens that the probes cost."""
@@ -147,10 +148,21 @@ class EnforcementCache:
         """Whether the server is known to refuse the step."""
         return bool(self._refused) and _refusal(server, step, shape) in self._refused
 
+    def learn_ignored(self, server: Server, features: frozenset[str]) -> frozenset[str]:
+        """Remember features of schemas that a server ignores; return those not known before."""
+        known = self.ignored(server)
+        self._ignored[server] = known | features
+        return features - known
+
+    def ignored(self, server: Server) -> frozenset[str]:
+        """The features of schemas that the server is known to accept and not to enforce."""
+        return self._ignored.get(server, frozenset())
+
     def forget(self) -> None:
-        """Forget all verdicts and refusals, because another server may answer now."""
+        """Forget all that is known, because another server may answer now."""
         self._verdicts.clear()
         self._refused.clear()
+        self._ignored.clear()
 
 
 def _refusal(server: Server, step: SchemaStep, shape: Shape) -> tuple[Server, SchemaStep, str]:

@@ -111,7 +111,8 @@ def with_repair_message(
 SchemaStep = Literal["json_schema", "json_object", "prompt", "repair"]
 """A way to request an answer, from the most to the least reliable one.
 
-``json_schema``: the server enforces the schema. ``json_object``: the server's JSON mode, with the
+``json_schema``: the server enforces the schema; what it is known to ignore is validated here, and
+then the schema is in the system message too. ``json_object``: the server's JSON mode, with the
 schema in the system message. ``prompt``: only the schema in the system message, for servers
 without a JSON mode. ``repair``: the faulty answer is sent back together with its problem.
 """
@@ -124,9 +125,12 @@ def possible_step(step: SchemaStep, shape: Shape) -> SchemaStep:
     return "prompt" if step == "json_object" and not shape.is_object else step
 
 
-def step_after_answer(step: SchemaStep, shape: Shape) -> SchemaStep | None:
-    """The next step after an answer that does not fit; None at the end of the ladder."""
-    if step == "json_schema":
+def step_after_answer(step: SchemaStep, shape: Shape, *, partly: bool) -> SchemaStep | None:
+    """The next step after an answer that does not fit; None at the end of the ladder.
+
+    A server that enforces the schema ``partly`` gets the answer back and still enforces that part.
+    """
+    if step == "json_schema" and not partly:
         return possible_step("json_object", shape)
     return None if step == "repair" else "repair"
 
@@ -143,26 +147,30 @@ def schema_format(shape: Shape, *, strict: bool) -> ResponseFormat:
     return ResponseFormat(strict_schema(shape) if strict else shape.schema, shape.name)
 
 
-def request_at(
+def request_at(  # noqa: PLR0913 - what the request depends on
     step: SchemaStep,
     request: ChatRequest,
     shape: Shape,
     last: RejectedAnswer | None,
     *,
     strict: bool,
+    partly: bool,
 ) -> ChatRequest:
     """The request of that step; `last` is the answer that a repair must correct.
 
-    A repair uses JSON mode if the request of the faulty answer used it.
+    A repair has the response format of the faulty answer. If the server enforces the schema only
+    ``partly``, the schema is in the system message too.
     """
-    if step == "json_schema":
-        return replace(request, response_format=schema_format(shape, strict=strict))
+    constrains = step
     if step == "repair":
         assert last is not None
         messages = with_repair_message(request.messages, last.text, last.problem, shape)
-        is_json_mode = last.step == "json_object"
+        constrains = last.step
+    elif step == "json_schema" and not partly:
+        messages = request.messages
     else:
         messages = with_schema_message(request.messages, shape)
-        is_json_mode = step == "json_object"
-    wanted = _ANY_OBJECT if is_json_mode else None
+    wanted = _ANY_OBJECT if constrains == "json_object" else None
+    if constrains == "json_schema":
+        wanted = schema_format(shape, strict=strict)
     return replace(request, messages=messages, response_format=wanted)

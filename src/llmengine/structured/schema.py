@@ -14,6 +14,7 @@ from pydantic import AfterValidator, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import from_json, to_json
 
+from llmengine.structured.features import features_of, keyword_of, outer_feature, own_features
 from llmengine.types.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -91,6 +92,27 @@ def is_valid(value: Any, schema: JSONSchema) -> bool:
     return _validator_class(schema)(schema).is_valid(value)
 
 
+def broken_features(text: str, schema: JSONSchema) -> frozenset[str]:
+    """The features of the schema that a JSON text breaks; empty if it fits or is not JSON.
+
+    Only the most relevant error counts, because others may follow from it. An error inside a
+    keyword that servers often ignore, such as ``not`` or ``patternProperties``, is one of it.
+    """
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - slow
+
+    try:
+        errors = _validator_class(schema)(schema).iter_errors(from_json(text))
+        error = best_match(errors)
+    except (ValueError, RecursionError):
+        return frozenset()
+    if error is None:
+        return frozenset()
+    if outer := outer_feature(error.absolute_schema_path):
+        return frozenset({outer})
+    own = own_features(error.schema) if isinstance(error.schema, Mapping) else ()
+    return frozenset(name for name in own if keyword_of(name) == error.validator)
+
+
 def with_defaults(value: object, schema: JSONSchema) -> object:
     """A valid value in which each property that is left out has the default of the schema."""
     validator = _validator_class(schema)(schema)
@@ -130,7 +152,8 @@ class Shape:
     """An output model, ready for use: ``adapter`` validates, ``schema`` describes the answer.
 
     ``text`` is the schema as compact JSON. ``is_object`` says that every value of the shape is a
-    JSON object; JSON mode can give only objects.
+    JSON object; JSON mode can give only objects. ``features`` are the features of JSON schemas that
+    it uses.
     """
 
     name: str
@@ -138,6 +161,7 @@ class Shape:
     schema: JSONSchema
     text: str
     is_object: bool
+    features: frozenset[str]
 
 
 def shape_of(model: object) -> Shape:
@@ -191,7 +215,8 @@ def _text(schema: JSONSchema) -> str:
 
 def _new_shape(name: str, adapter: TypeAdapter[Any], schema: JSONSchema) -> Shape:
     valid_name = _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME]
-    return Shape(valid_name, adapter, schema, _text(schema), _is_object(schema, schema))
+    is_object = _is_object(schema, schema)
+    return Shape(valid_name, adapter, schema, _text(schema), is_object, features_of(schema))
 
 
 _cached_shape = lru_cache(_CACHED)(_shape)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmengine.mock.rules.base import ModelLimits, Problem, Rule
+from llmengine.mock.rules.base import ModelLimits, Problem, Rule, context_problem
 from llmengine.mock.rules.chat import CHAT_CONTEXT, CHAT_RULES, STRUCTURED_RULES, TOOL_RULES
 from llmengine.mock.rules.messages import COUNT_RULES, MESSAGE_RULES
 from llmengine.mock.rules.openai import COMPLETION_RULES, EMBEDDING_RULES, RESPONSE_RULES
+from llmengine.mock.rules.responses import RESPONSE_FIELD_RULES
 from llmengine.mock.rules.servers import (
     BATCH_RULES,
     CONSTRAINT_RULES,
@@ -41,7 +42,8 @@ BY_ROUTE: dict[str, tuple[Rule, ...]] = {
     "/v1/chat/completions/batch": BATCH_RULES,
     "/v1/completions": COMPLETION_RULES,
     "/v1/embeddings": EMBEDDING_RULES,
-    "/v1/responses": RESPONSE_RULES,
+    "/v1/responses": (*RESPONSE_RULES, *RESPONSE_FIELD_RULES),
+    "/v1/responses/input_tokens": RESPONSE_RULES,
     "/v1/messages": MESSAGE_RULES,
     "/v1/messages/count_tokens": COUNT_RULES,
     "/tokenize": TOKENIZE_RULES,
@@ -64,8 +66,11 @@ OTHER_RULES = (
     "err.nonobject_body",
     "messages.version",
     "models.retrieve.unknown",
+    "net.disconnect.stream",
+    "net.disconnect.whole",
     "resp.get.unknown",
     "resp.previous_response_id.unknown",
+    "resp.conversation.unknown",
 )
 
 
@@ -85,4 +90,13 @@ def enforce(route: str, body: Body, limits: ModelLimits, without: Collection[str
             )
 
 
-__all__ = ["BY_ROUTE", "OTHER_RULES", "ModelLimits", "Problem", "Rule", "enforce", "names"]
+__all__ = [
+    "BY_ROUTE",
+    "OTHER_RULES",
+    "ModelLimits",
+    "Problem",
+    "Rule",
+    "context_problem",
+    "enforce",
+    "names",
+]

@@ -48,7 +48,8 @@ _NAMES = {
 
 # ---- what the mock plays
 
-# The fields that the mock plays. Any other field of the specification must be null or left out.
+# The fields that the mock plays, or refuses by rules of their own. Any other field of the
+# specification must be null or left out.
 PLAYED = {
     CHAT: """
         frequency_penalty logit_bias logprobs max_completion_tokens max_tokens messages metadata
@@ -63,10 +64,11 @@ PLAYED = {
         """,
     EMBEDDING: "dimensions encoding_format input model user",
     RESPONSE: """
-        background conversation include input instructions max_output_tokens max_tool_calls metadata
-        model parallel_tool_calls previous_response_id prompt_cache_key prompt_cache_options
-        prompt_cache_retention reasoning safety_identifier service_tier store stream stream_options
-        temperature text tool_choice tools top_logprobs top_p truncation user
+        background context_management conversation include input instructions max_output_tokens
+        max_tool_calls metadata model moderation parallel_tool_calls previous_response_id prompt
+        prompt_cache_key prompt_cache_options prompt_cache_retention reasoning safety_identifier
+        service_tier store stream stream_options temperature text tool_choice tools top_logprobs
+        top_p truncation user
         """,
 }
 # The values that the mock plays at some paths, besides null.

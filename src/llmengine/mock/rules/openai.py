@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from llmengine.mock import specification as spec
 from llmengine.mock.bodies import (
     MAX_DIMENSIONS,
-    chat_request,
     completion_request,
     prompts,
     responses_as_chat,
 )
-from llmengine.mock.json_fields import integer, items
+from llmengine.mock.json_fields import integer, items, mapping
 from llmengine.mock.rules.base import (
     Finder,
     Problem,
@@ -23,6 +23,7 @@ from llmengine.mock.rules.base import (
     fits_context,
     model_rules,
     not_empty,
+    one_of,
     required,
     within,
     wrong_type,
@@ -212,10 +213,18 @@ def _translated(find: Finder) -> Finder:
 _ONLY_IN_CHAT = frozenset({"chat.tools.empty_array", "tools.parallel.without_tools"})
 _SHARED = tuple(r for r in (*TOOL_RULES, *STRUCTURED_RULES) if r.name not in _ONLY_IN_CHAT)
 
-# Fields whose values have rules of their own.
+# Fields whose values have rules of their own; some are in the file of the responses API.
 _WITH_RULES = """
-input max_output_tokens model reasoning temperature text tool_choice tools top_logprobs top_p
+background context_management conversation include input max_output_tokens metadata model moderation
+prompt prompt_cache_retention reasoning service_tier stream_options temperature text tool_choice
+tools top_logprobs top_p truncation
 """
+
+
+def _effort(body: Body, limits: ModelLimits) -> Problem | None:
+    effort = {"reasoning.effort": mapping(body.get("reasoning")).get("effort")}
+    return one_of("reasoning.effort", spec.enum("ReasoningEffort"))(effort, limits)
+
 
 RESPONSE_RULES = (
     *model_rules("resp"),
@@ -230,14 +239,10 @@ RESPONSE_RULES = (
             "resp.top_p.range": "top_p",
             "resp.max_output_tokens.range": "max_output_tokens",
             "resp.top_logprobs.max20": "top_logprobs",
-            "resp.reasoning.effort": "reasoning",
         },
     ),
+    Rule("resp.reasoning.effort", _effort),
     Rule("resp.fields", values_of(RESPONSE, without=_WITH_RULES)),
     Rule("resp.not_played", not_played(RESPONSE)),
     *(Rule(f"resp.{r.name}", _translated(r.find)) for r in _SHARED),
-    Rule(
-        "err.context_overflow",
-        fits_context(lambda body: [chat_request(responses_as_chat(body))], "input"),
-    ),
 )

@@ -1,0 +1,86 @@
+"""Mutants of rate, and of the limits and faults of a server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from llmengine.mock.behaviour import Behaviour, RawReply
+from llmengine.mock.wire import fault_error, openai_envelope
+from pytest_llmengine.contract.mutants.hooks import events, sent
+from pytest_llmengine.contract.mutants.registry import mutant, reference
+
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import JSON, ReceivedRequest
+
+EVERY = 8
+ENVELOPE = openai_envelope(fault_error(429, None))
+
+
+def _limited(name: str, headers: dict[str, str], body: Any = ENVELOPE) -> Behaviour:
+    """A server that answers every eighth request with this 429."""
+    calls = count(1)
+
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
+        if next(calls) % EVERY:
+            return reply
+        kind = {"content-type": "application/json"}
+        return RawReply(429, kind | headers, [json.dumps(body).encode()])
+
+    return Behaviour(name, wire=wire)
+
+
+reference("rate.429", _limited("with a limit", {"retry-after": "1"}))
+for behaviour in (
+    _limited("no Retry-After", {}),
+    _limited("Retry-After in words", {"retry-after": "soon"}),
+    _limited("Retry-After below zero", {"retry-after": "-1"}),
+    _limited("no envelope", {"retry-after": "1"}, {"detail": "Too many requests"}),
+):
+    mutant("rate.429", behaviour)
+
+
+def _broken_after(name: str, size: int, status: int) -> Behaviour:
+    """A server that answers with this status after a request of so many bytes."""
+    broken: list[bool] = []
+
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
+        if broken:
+            reply = replace(reply, status=status, chunks=[b"{}"])
+        if len(call.body) > size:
+            broken.append(True)
+        return reply
+
+    return Behaviour(name, wire=wire)
+
+
+mutant("net.recovery", _broken_after("out of memory", 1_000_000, 500))
+mutant("net.recovery", _broken_after("confused by a body", 99_000, 400))
+
+COMMENT = b": keep-alive\n\n"
+
+
+def _waiting(name: str, *kept_alive: bytes) -> Behaviour:
+    """A server that sends these bytes before the first chunk of a stream."""
+    return Behaviour(name, wire=sent(lambda chunks: [*kept_alive, *chunks]))
+
+
+reference("net.keepalive_comments", _waiting("with comments", COMMENT, COMMENT))
+mutant("net.keepalive_comments", _waiting("an empty event", COMMENT, b"data:\n\n"))
+mutant("net.keepalive_comments", _waiting("a ping", COMMENT, b"event: ping\ndata: {}\n\n"))
+
+ERROR = openai_envelope(fault_error(500, None))
+
+
+def _failing(name: str, *last: JSON) -> Behaviour:
+    """A server whose streams end with these objects."""
+    return Behaviour(name, events=events(lambda found: [*found[:3], *last]))
+
+
+reference("net.error_event", _failing("fails in mid-stream", ERROR))
+mutant("net.error_event", _failing("an error in words", {"error": "The engine died."}))
+mutant("net.error_event", _failing("no message", {"error": {"code": 500}}))
+mutant("net.error_event", _failing("goes on after an error", ERROR, {"choices": []}))
+mutant("net.error_event", _failing("just ends"))
