@@ -34,6 +34,7 @@ Params = Mapping[str, Any]
 SPEC = "openai-openapi: CreateChatCompletionRequest"
 SINCE = "2026-11-27"
 PROMPT = "Write one sentence about the sea."
+START = "Once upon a time"
 CAP = 12
 _SAMPLES = 4
 _HOT = {"temperature": 1.5}
@@ -120,7 +121,7 @@ def completion_stream(target: Target, **params: Any) -> Observation:
 
 
 def _complete(target: Target, params: Params) -> Any:
-    body = {"model": target.model, "prompt": PROMPT, "max_tokens": CAP, "temperature": 0}
+    body = {"model": target.model, "prompt": START, "max_tokens": CAP, "temperature": 0}
     return target.post("/completions", {k: v for k, v in (body | params).items() if v is not ...})
 
 
@@ -188,10 +189,14 @@ def need_variety(ask: Asker, text: str, control: Params) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TextChanges:
-    """At temperature 0, the text is another one with the field than without it."""
+    """At temperature 0, the text is another one with the field than without it.
+
+    A text of fewer ``words`` is too short to show an effect.
+    """
 
     treated: Params
     control: Params = field(default_factory=dict)
+    words: int = 3
 
     def __call__(self, ask: Asker, name: str) -> None:
         """Ask twice each, in turns."""
@@ -199,6 +204,8 @@ class TextChanges:
         need_repeats([one, again[0]])
         need_repeats([other, again[1]])
         if one == other:
+            if len(one.split()) < self.words:
+                raise Unmeasured(f"this model cannot show it: it says no more than {quote(one)}")
             need_variety(ask, one, self.control)
             raise ignored(name, f"the text is the same as without it: {quote(one)}")
 
@@ -242,7 +249,9 @@ class Repeats:
                 raise Unmeasured(f"this model cannot show it: it says {quote(text)} each time")
             raise ignored(name, f"every value gives one text: {quote(text)}")
         if one & other:
-            raise Unmeasured(f"this model cannot show it: it varies too little: {quote(one)}")
+            raise Unmeasured(
+                f"this model cannot show it: it varies too little: {quote(sorted(other))}"
+            )
 
     def _sampled(self, ask: Asker, params: Params) -> set[str]:
         return set(_texts(ask, *({"seed": i, **params} for i in range(1, _SAMPLES + 1))))
@@ -340,7 +349,7 @@ def stored(target: Target, name: object, text: str) -> dict[str, Any]:
     path = f"/chat/completions/{name}"
     reply = target.get(path)
     if not reply.ok:
-        raise ignored("store", f"the answer {name} cannot be retrieved: {quote(reply.text)}")
+        raise ignored("store", f"the answer {quote(name)} cannot be retrieved: {quote(reply.text)}")
     body = reply.object()
     expect(content(body) == text, f"the stored text is {quote(content(body))}, not {quote(text)}")
     target.send("DELETE", path)

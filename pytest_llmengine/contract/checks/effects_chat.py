@@ -108,7 +108,7 @@ for penalty in ("frequency_penalty", "presence_penalty"):
     effect(
         f"effects.chat.{penalty}",
         chat,
-        TextChanges(high, low),
+        TextChanges(high, low, words=12),
         f"A {penalty} of 2 gives another text than one of -2.",
         "A program that sets a penalty against loops still gets them.",
     )
@@ -238,7 +238,7 @@ def _longer(index: int) -> Params:
     return asked(*TURNS[:index], more, *TURNS[index + 1 :])
 
 
-LONG = ["sea"] * 400
+LONG = ["sea"] * 200
 for row in (
     (
         "every_message",
@@ -250,11 +250,11 @@ for row in (
         "long_prompt",
         EachReaches(
             tuple(
-                {"prompt": " ".join([*LONG[:at], "gold and", *LONG[at:]])} for at in (0, 200, 400)
+                {"prompt": " ".join([*LONG[:at], "gold and", *LONG[at:]])} for at in (0, 100, 200)
             ),
             {**SHORT, "prompt": " ".join(LONG)},
         ),
-        "Words at the beginning, in the middle and at the end of 400 words reach the model.",
+        "Words at the beginning, in the middle and at the end of 200 words reach the model.",
         "The server cuts long prompts, and nothing says so.",
     ),
     (

@@ -1,0 +1,323 @@
+"""Checks of effects.completions: what the fields of a text completion change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import pick, rejected
+from pytest_llmengine.contract.checks.effects import (
+    SINCE,
+    START,
+    Asker,
+    Choices,
+    Measurement,
+    Params,
+    Reaches,
+    Repeats,
+    TextChanges,
+    TokensAtMost,
+    Without,
+    completion,
+    completion_stream,
+    effect,
+    ignored,
+)
+from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
+from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, check
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.target import Target
+
+SPEC = "openai-openapi: CreateCompletionRequest"
+NEEDS = {Capability.COMPLETIONS}
+HOT = {"temperature": 1.5}
+SEVERAL = {"n": 2, "temperature": 1}
+
+
+def row(name: str, measure: Measurement, title: str, breaks: str, **columns: Any) -> None:
+    """A row for whole completions."""
+    field = columns.pop("field", name)
+    needs = NEEDS | frozenset(columns.pop("needs", ()))
+    effect(
+        f"effects.completions.{name}",
+        columns.pop("way", completion),
+        measure,
+        title,
+        breaks,
+        name=field,
+        source=f"{SPEC}.{field}",
+        needs=needs,
+        **columns,
+    )
+
+
+def both(name: str, measure: Measurement, title: str, breaks: str, **columns: Any) -> None:
+    """A row for whole completions, and the same row for streams."""
+    row(name, measure, title, breaks, **columns)
+    in_stream = f"In a stream, {title[0].lower()}{title[1:]}"
+    columns["needs"] = {Capability.STREAMING, *columns.get("needs", ())}
+    field = columns.pop("field", name)
+    row(
+        f"stream_{name}",
+        measure,
+        in_stream,
+        breaks,
+        way=completion_stream,
+        field=field,
+        **columns,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BeginsWith:
+    """The text begins with these words with the field, and not without it."""
+
+    words: str
+    treated: Params
+    control: Params
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """A model that begins with the words by itself cannot show it."""
+        text = ask(**{**self.control, **self.treated}).text
+        if not text.startswith(self.words):
+            raise ignored(name, f"the text begins otherwise: {quote(text)}")
+        if (plain := ask(**self.control).text).startswith(self.words):
+            raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
+
+
+# ---- chance, penalties and biases
+
+both(
+    "temperature",
+    Repeats({"temperature": 0}, HOT, {**HOT, "top_p": 1e-6}),
+    "A temperature of 0 gives the same text each time, and 1.5 gives others.",
+    "A program that relies on repeatable texts gets random ones.",
+)
+both(
+    "top_p",
+    Repeats({**HOT, "top_p": 1e-6}, HOT, {"temperature": 0}),
+    "A tiny top_p gives the same text each time, even at temperature 1.5.",
+    "Unlikely tokens that a program wants to exclude are sampled.",
+)
+both(
+    "seed",
+    Repeats({"temperature": 1, "seed": 7}, {"temperature": 1}, {"temperature": 0}),
+    "The same seed gives the same text, and other seeds give others.",
+    "A text cannot be repeated for a test or a bug report.",
+    level=OPTIONAL,
+    needs={Capability.SEED},
+)
+for penalty in ("frequency_penalty", "presence_penalty"):
+    both(
+        penalty,
+        TextChanges({penalty: 2}, {penalty: -2, "max_tokens": 32}, words=12),
+        f"A {penalty} of 2 gives another text than one of -2.",
+        "A program that sets a penalty against loops still gets them.",
+    )
+both(
+    "logit_bias",
+    TextChanges({"logit_bias": {"100": 100}}, {"max_tokens": 4}),
+    "A logit_bias of 100 for one token changes the text.",
+    "A classifier that allows only some tokens gets any text.",
+    needs={Capability.LOGIT_BIAS},
+)
+
+
+# ---- limits, stop sequences and choices
+
+both(
+    "max_tokens",
+    TokensAtMost(4),
+    "The text has no more tokens than max_tokens.",
+    "A text costs more, and takes longer, than the client allowed.",
+)
+both(
+    "stop",
+    Without(" ", {"stop": " "}, {"max_tokens": 16}),
+    "The text ends before a stop sequence.",
+    "A parser runs past the end that it asked for.",
+)
+both(
+    "n",
+    Choices(2, {**SEVERAL, "max_tokens": 4}),
+    "An n of 2 gives two choices, with the indexes 0 and 1.",
+    "A program that samples several texts gets one.",
+    needs={Capability.N},
+)
+row(
+    "n_per_prompt",
+    Choices(4, {**SEVERAL, "prompt": ["Once", "The sea"], "max_tokens": 4}),
+    "An n of 2 for two prompts gives four choices, with the indexes from 0 to 3.",
+    "The texts of a batch are given to the wrong prompts.",
+    field="n",
+    needs={Capability.N},
+)
+
+
+def _default_limit(ask: Asker, name: str) -> None:
+    """A list of numbers goes on until the stop sequence, if no other limit ends it."""
+    counting = {"prompt": "1, 2, 3, 4,", "stop": [" 30", "\n"]}
+    seen = ask(max_tokens=..., **counting)
+    came = seen.tokens("completion_tokens")
+    if came is None:
+        raise Unmeasured("the answer has no usage")
+    if came > 16:
+        raise Ignored(f"without {name}, {came} tokens came instead of 16", fact="no default limit")
+    cut = seen.choices[0].finish_reason == "length"
+    expect(came == 16 or not cut, f"without {name}, the text was cut after {came} tokens")
+    if (more := ask(max_tokens=32, **counting).tokens("completion_tokens") or 0) <= 16:
+        raise Unmeasured(f"this model cannot show it: it stopped after {more} tokens")
+
+
+row(
+    "default_max_tokens",
+    _default_limit,
+    "A text has 16 tokens if there is no max_tokens.",
+    "A request without a limit runs until the context is full.",
+    field="max_tokens",
+    level=EXPECTED,
+)
+
+
+# ---- the prompt
+
+both(
+    "echo",
+    BeginsWith(START, {"echo": True}, {"max_tokens": 4}),
+    "With echo the text begins with the prompt.",
+    "A program that scores its own prompt, as evaluations do, reads the wrong text.",
+    level=OPTIONAL,
+)
+both(
+    "suffix",
+    Reaches({"suffix": " And so the old ship came home at last."}),
+    "A suffix changes what the model sees.",
+    "An editor that completes code in the middle of a file gets text that does not fit.",
+    level=OPTIONAL,
+)
+
+
+def _raw(ask: Asker, name: str) -> None:
+    """One word has few tokens, unless a chat template adds some."""
+    one, many = (
+        ask(prompt=" ".join(["Hello"] * times), max_tokens=1).tokens("prompt_tokens")
+        for times in (1, 20)
+    )
+    if one is None or many is None or many <= one:
+        raise Unmeasured(f"the usage does not count the prompt: {one} tokens, then {many}")
+    expect(one <= 4, f"{name} {quote('Hello')} has {one} tokens, as if it were a chat")
+
+
+row(
+    "raw_prompt",
+    _raw,
+    "The prompt is not put into a chat template.",
+    "A base model's prompt, or one with a template of its own, is answered as a chat message.",
+    field="prompt",
+    level=EXPECTED,
+)
+
+
+def _own_prompt(ask: Asker, _: str) -> None:
+    """Compare the texts of a list with those of its prompts one by one."""
+    given = ["The sea is", "My dog can"]
+    one, other = ([ask(prompt=p, max_tokens=4).text for p in given] for _ in range(2))
+    if one != other or one[0] == one[1]:
+        raise Unmeasured(f"this model cannot show it: it says {quote(one)}, then {quote(other)}")
+    listed = [c.text for c in ask(prompt=given, max_tokens=4).choices]
+    expect(listed != one[::-1], f"the texts are in the reverse order: {quote(listed)}")
+    expect_effect(len(listed) == 2, f"a list of 2 prompts has {len(listed)} texts")
+    if listed != one:
+        raise Unmeasured(f"in a list, the texts are others: {quote(listed)} and {quote(one)}")
+
+
+row(
+    "own_prompt",
+    _own_prompt,
+    "Each text of a list belongs to the prompt with its index.",
+    "The texts of a batch are given to the wrong prompts.",
+    field="prompt",
+)
+
+
+# ---- what is counted and reported
+
+
+def _best_of(ask: Asker, name: str) -> None:
+    """Every completion costs tokens, also those that are not sent."""
+    several = {"temperature": 1, "max_tokens": 4}
+    one, best = (ask(**several, **b).tokens("completion_tokens") for b in ({}, {"best_of": 3}))
+    if one is None or best is None:
+        raise Unmeasured("the answer has no usage")
+    if best <= one:
+        raise ignored(name, f"{best} completion tokens are counted, and {one} without it")
+
+
+row(
+    "best_of",
+    _best_of,
+    "With best_of the usage counts every completion that was made.",
+    "A program that pays for the best of several texts gets any text.",
+    level=OPTIONAL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyLogprobs:
+    """Each choice has tokens, their logprobs, and so many alternatives for each."""
+
+    top: int
+    control: Params
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """OpenAI may add the sampled token to the alternatives."""
+        for choice in ask(**self.control, logprobs=self.top, max_tokens=3).choices:
+            if not choice.logprobs:
+                raise ignored(name, f"a choice has none beside the text {quote(choice.text)}")
+            for part in choice.logprobs:
+                tokens = pick(part, list, "tokens")
+                for key in ("token_logprobs", "top_logprobs", "text_offset"):
+                    count = len(pick(part, list, key))
+                    expect(count == len(tokens), f"{key} has {count} entries for {len(tokens)}")
+                tops = {len(pick(top, dict)) for top in part["top_logprobs"]}
+                expect_effect(tops != {0}, "logprobs was accepted, and no token has alternatives")
+                expect(tops <= {self.top, self.top + 1}, f"{quote(list(tops))} alternatives")
+
+
+both(
+    "logprobs",
+    LegacyLogprobs(2, {}),
+    "A logprobs of 2 gives each token with its offset and two alternatives.",
+    "A program that scores texts finds no tokens, because the lists have other names.",
+    needs={Capability.LOGPROBS},
+)
+row(
+    "logprobs_n",
+    LegacyLogprobs(2, SEVERAL),
+    "With n=2, each choice has logprobs.",
+    "A program that ranks the choices by their probability can rank only the first.",
+    field="logprobs",
+    needs={Capability.LOGPROBS, Capability.N},
+)
+
+
+@check(
+    "effects.completions.user",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source=f"{SPEC}.user",
+    needs=NEEDS,
+    since=SINCE,
+)
+def user(target: Target) -> None:
+    """The user of a completion is a string, whole and in a stream: a number is rejected.
+
+    A server that does not know the field cannot report or limit the user of an application.
+    """
+    for stream in (False, True):
+        body = {"model": target.model, "prompt": START, "max_tokens": 1, "stream": stream}
+        reply = target.post("/completions", {**body, "user": "user-1"})
+        (reply.objects_or_refused if stream else reply.success_or_refused)()
+        rejected(target.post("/completions", {**body, "user": 1}), "a user that is a number")
