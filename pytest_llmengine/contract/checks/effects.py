@@ -332,12 +332,11 @@ class StreamMatches:
             return
         need_repeats([with_it, whole(**both).text])
         need_repeats([streamed, ask(**both).text])
-        if (plain := ask(**self.control).text) != without:
+        if (plain := ask(**self.control).text) == streamed:
+            what = f"{name} in a stream"
+            raise ignored(what, f"the text is the same as without it: {quote(plain)}")
+        if plain != without:
             raise Unmeasured(f"without {name} too, the stream is another text: {quote(plain)}")
-        if streamed == without:
-            raise ignored(
-                f"{name} in a stream", f"the text is the same as without it: {quote(plain)}"
-            )
         fail(f"the stream says {quote(streamed)}, and the whole answer {quote(with_it)}")
 
 

@@ -277,6 +277,8 @@ class LegacyLogprobs:
             if not choice.logprobs:
                 raise ignored(name, f"a choice has none beside the text {quote(choice.text)}")
             for part in choice.logprobs:
+                other = f"the logprobs have no tokens: {quote(part)}"
+                expect("tokens" in part, other, fact="the logprobs of completions are not OpenAI's")
                 tokens = pick(part, list, "tokens")
                 for key in ("token_logprobs", "top_logprobs", "text_offset"):
                     count = len(pick(part, list, key))

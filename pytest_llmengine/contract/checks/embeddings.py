@@ -108,11 +108,13 @@ def empty_input(target: Target) -> None:
 
 
 def embed(target: Target, text: object, **params: Any) -> dict[str, Any]:
+    """The embeddings of a text or a list; after a clear refusal the check ends as refused."""
     body = {"model": target.model, "input": text} | params
     return target.post("/embeddings", body).success_or_refused()
 
 
 def vector(body: dict[str, Any], index: int = 0) -> list[float]:
+    """The numbers of one entry."""
     return [pick(number, float) for number in pick(body, list, "data", index, "embedding")]
 
 

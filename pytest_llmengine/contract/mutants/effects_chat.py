@@ -1,0 +1,93 @@
+"""Mutants of effects.chat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.hooks import (
+    answer,
+    body,
+    contents,
+    forgets,
+    messages,
+    put,
+)
+from pytest_llmengine.contract.mutants.registry import mutant
+
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import JSON
+
+# The rules for whole answers by the field that a server may drop.
+FIELDS = {
+    "temperature": ("temperature",),
+    "top_p": ("top_p",),
+    "frequency_penalty": ("frequency_penalty",),
+    "presence_penalty": ("presence_penalty",),
+    "logit_bias": ("logit_bias_ban",),
+    "stop": ("stop_n",),
+    "logprobs": ("logprobs_n",),
+    "top_logprobs": ("logprobs_n",),
+    "tools": ("tools", "tool_description", "tool_parameters"),
+    "verbosity": ("verbosity",),
+}
+
+
+def without_in_tools(key: str) -> Behaviour:
+    """A server whose prompt does not have a part of the tools."""
+
+    def edit(request: JSON) -> None:
+        for tool in request.get("tools", []):
+            tool["function"].pop(key, None)
+
+    return Behaviour(f"no {key}", request=body(edit))
+
+
+def allows_every_tool(request: JSON) -> None:
+    """Take a list of allowed tools for their mode."""
+    if isinstance(request.get("tool_choice"), dict):
+        request["tool_choice"] = "required"
+
+
+def _first_choice_alone(reply: JSON) -> None:
+    for choice in reply["choices"][1:]:
+        choice["message"]["content"] += " and so on"
+
+
+def _merged(found: list[JSON]) -> list[JSON]:
+    merged: list[JSON] = []
+    for one in found:
+        if merged and merged[-1]["role"] == one["role"]:
+            merged[-1]["content"] += f"\n{one['content']}"
+        else:
+            merged.append(dict(one))
+    return merged
+
+
+def _add(rule: str, behaviour: Behaviour) -> None:
+    mutant(f"effects.chat.{rule}", behaviour)
+
+
+for field, rules in FIELDS.items():
+    for name in rules:
+        _add(name, Behaviour(f"{field} dropped", request=forgets(field)))
+_add("temperature", Behaviour("always hot", request=put(1.5, "temperature")))
+_add("stop_n", Behaviour("the first choice alone", reply=body(_first_choice_alone)))
+_add("logprobs_n", Behaviour("three", request=put(3, "top_logprobs")))
+_add(
+    "logprobs_n",
+    Behaviour(
+        "the first choice alone", reply=answer(lambda c: c["index"] and c.update(logprobs=None))
+    ),
+)
+_add("tool_description", without_in_tools("description"))
+_add("tool_parameters", without_in_tools("parameters"))
+_add("allowed_tools", Behaviour("every tool allowed", request=body(allows_every_tool)))
+_add("reasoning_effort", Behaviour("always high", request=put("high", "reasoning_effort")))
+_add("every_message", Behaviour("the last two", request=messages(lambda found: found[-2:])))
+_add("every_message", Behaviour("no system", request=messages(lambda found: found[1:] or found)))
+_add("long_prompt", Behaviour("cut at the end", request=contents(lambda text: text[:500])))
+_add("long_prompt", Behaviour("cut at the beginning", request=contents(lambda text: text[-500:])))
+_add("upper_case", Behaviour("lower case", request=contents(str.lower)))
+_add("whitespace", Behaviour("one space", request=contents(lambda text: " ".join(text.split()))))
+_add("separate_messages", Behaviour("merged", request=messages(_merged)))
