@@ -211,17 +211,45 @@ class TextChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class Reaches:
-    """Another text in the request gives another number of prompt tokens, or another answer."""
+class EachReaches:
+    """Each of several changes of the prompt gives another number of tokens, or another answer.
 
-    treated: Params
-    control: Params = field(default_factory=dict)
+    ``counted`` says that a change that reaches the model must change the number of tokens.
+    """
+
+    treated: tuple[Params, ...]
+    control: Params
+    counted: bool = True
 
     def __call__(self, ask: Asker, name: str) -> None:
         """Compare the prompt's tokens first, because they do not depend on chance."""
-        one, other = (ask(**p) for p in (self.control, {**self.control, **self.treated}))
-        if one.tokens("prompt_tokens") == other.tokens("prompt_tokens"):
-            TextChanges(self.treated, self.control)(ask, name)
+        plain = ask(**self.control).tokens("prompt_tokens")
+        for params in self.treated:
+            if ask(**{**self.control, **params}).tokens("prompt_tokens") == plain:
+                self._compare_texts(ask, name, params, plain)
+
+    def _compare_texts(self, ask: Asker, name: str, params: Params, plain: int | None) -> None:
+        try:
+            TextChanges(params, self.control)(ask, name)
+        except Unmeasured:
+            more = {"prompt": _longer(self.control.get("prompt", PROMPT))}
+            if not self.counted or plain == ask(**{**self.control, **more}).tokens("prompt_tokens"):
+                raise
+            raise ignored(name, f"the prompt has {plain} tokens, as without it") from None
+
+
+def _longer(prompt: Any) -> Any:
+    """The prompt with more words, in the last message of the user."""
+    if isinstance(prompt, str):
+        return f"{prompt} Think of the old house."
+    last = max(i for i, message in enumerate(prompt) if message["role"] == "user")
+    more = {**prompt[last], "content": _longer(prompt[last]["content"])}
+    return [*prompt[:last], more, *prompt[last + 1 :]]
+
+
+def reaches(treated: Params, control: Params | None = None, **columns: bool) -> EachReaches:
+    """One change of the prompt reaches the model."""
+    return EachReaches((treated,), control or {}, **columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from pytest_llmengine.contract.checks.effects import (
     SINCE,
     SPEC,
     Asker,
+    EachReaches,
     Measurement,
     Params,
-    Reaches,
     Repeats,
     StreamMatches,
     TextChanges,
@@ -24,6 +24,7 @@ from pytest_llmengine.contract.checks.effects import (
     chat_stream,
     effect,
     ignored,
+    reaches,
     stored,
     tier_of,
 )
@@ -172,6 +173,8 @@ class Logprobs:
         wanted = {"logprobs": True, "top_logprobs": self.top, "max_tokens": 3}
         for choice in ask(**{**self.control, **wanted}).choices:
             entries = [e for part in choice.logprobs for e in objects(part, "content")]
+            if not choice.text:
+                raise Unmeasured("this model cannot show it: it says nothing")
             if not entries:
                 raise ignored("logprobs", f"a choice has none beside the text {quote(choice.text)}")
             counts = {len(pick(entry, list, "top_logprobs")) for entry in entries}
@@ -216,21 +219,6 @@ def asked(*messages: Params) -> Params:
     return {**SHORT, "prompt": list(messages)}
 
 
-@dataclass(frozen=True, slots=True)
-class EachReaches:
-    """Each of several changes of the prompt reaches the model."""
-
-    treated: tuple[Params, ...]
-    control: Params
-
-    def __call__(self, ask: Asker, name: str) -> None:
-        """Compare the prompt's tokens first, because they do not depend on chance."""
-        plain = ask(**self.control).tokens("prompt_tokens")
-        for params in self.treated:
-            if ask(**{**self.control, **params}).tokens("prompt_tokens") == plain:
-                TextChanges(params, self.control)(ask, name)
-
-
 def _longer(index: int) -> Params:
     """The conversation, with more words in one message."""
     turn = TURNS[index]
@@ -259,18 +247,20 @@ for row in (
     ),
     (
         "upper_case",
-        Reaches(
+        reaches(
             {"prompt": "WRITE ABOUT THE OLD RED HOUSE."},
             {**SHORT, "prompt": "Write about the old red house."},
+            counted=False,
         ),
         "The model sees whether a prompt is in upper case.",
         "Names, code and acronyms are changed before the model reads them.",
     ),
     (
         "whitespace",
-        Reaches(
+        reaches(
             {"prompt": "Write\n\n    about the\t\told red house."},
             {**SHORT, "prompt": "Write about the old red house."},
+            counted=False,
         ),
         "The model sees the line breaks and the indentation of a prompt.",
         "Code and tables lose their form before the model reads them.",
@@ -280,9 +270,10 @@ for row in (
 effect(
     "effects.chat.separate_messages",
     chat,
-    Reaches(
+    reaches(
         asked(QUESTION, {"role": "user", "content": "Speak up."}),
         asked({"role": "user", "content": "Say hello.\nSpeak up."}),
+        counted=False,
     ),
     "Two user messages are not the same as one with both texts.",
     "The model cannot tell where one speaker's message ends.",
@@ -295,7 +286,7 @@ for row in (
 ):
     streamed(
         f"effects.stream.{row[0]}",
-        measure=Reaches(row[1], asked(QUESTION)),
+        measure=reaches(row[1], asked(QUESTION)),
         title=f"In a stream, the {row[0]} of a conversation reaches the model.",
         breaks=row[2],
         name="messages",
@@ -325,7 +316,7 @@ for row in (
 ):
     both(
         row[0],
-        Reaches(row[1], {**SHORT, **row[2]}),
+        reaches(row[1], {**SHORT, **row[2]}),
         f"The {row[0].replace('_', ' ')} of a request change what the model sees.",
         "The model does not know which functions there are, or how to call them.",
         name="tools",
@@ -397,7 +388,7 @@ both(
 )
 both(
     "verbosity",
-    Reaches({"verbosity": "high"}, {"verbosity": "low", "max_tokens": 48}),
+    reaches({"verbosity": "high"}, {"verbosity": "low", "max_tokens": 48}, counted=False),
     "A verbosity of high gives another answer than low.",
     "Answers are not as short or as long as the program asks for.",
     source="openai-openapi: Verbosity",

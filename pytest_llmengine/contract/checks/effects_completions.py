@@ -14,7 +14,6 @@ from pytest_llmengine.contract.checks.effects import (
     Choices,
     Measurement,
     Params,
-    Reaches,
     Repeats,
     TextChanges,
     TokensAtMost,
@@ -23,6 +22,7 @@ from pytest_llmengine.contract.checks.effects import (
     completion_stream,
     effect,
     ignored,
+    reaches,
 )
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, check
@@ -192,7 +192,7 @@ both(
 )
 both(
     "suffix",
-    Reaches({"suffix": " And so the old ship came home at last."}),
+    reaches({"suffix": " And so the old ship came home at last."}, counted=False),
     "A suffix changes what the model sees.",
     "An editor that completes code in the middle of a file gets text that does not fit.",
     level=OPTIONAL,
@@ -249,8 +249,8 @@ def _best_of(ask: Asker, name: str) -> None:
     """Every completion costs tokens, also those that are not sent."""
     several = {"temperature": 1, "max_tokens": 4}
     one, best = (ask(**several, **b).tokens("completion_tokens") for b in ({}, {"best_of": 3}))
-    if one is None or best is None:
-        raise Unmeasured("the answer has no usage")
+    if not one or best is None:
+        raise Unmeasured("the answer has no usage, or no tokens")
     if best <= one:
         raise ignored(name, f"{best} completion tokens are counted, and {one} without it")
 
@@ -274,6 +274,8 @@ class LegacyLogprobs:
     def __call__(self, ask: Asker, name: str) -> None:
         """OpenAI may add the sampled token to the alternatives."""
         for choice in ask(**self.control, logprobs=self.top, max_tokens=3).choices:
+            if not choice.text:
+                raise Unmeasured("this model cannot show it: it says nothing")
             if not choice.logprobs:
                 raise ignored(name, f"a choice has none beside the text {quote(choice.text)}")
             for part in choice.logprobs:
