@@ -56,7 +56,10 @@ for limit, tied, source in (
 
 @rule("chat.stop.string_array", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.stop")
 def stop_string_array(target: Target) -> None:
-    """A stop sequence, alone or in a list, ends the text just before it."""
+    """A stop sequence, alone or in a list, ends the text just before it.
+
+    A parser runs past the end that it asked for.
+    """
     stopping = find_stop(target)
     stopping.stop(target, stopping.word)
     stopping.stop(target, ["@@never@@", stopping.word])
@@ -64,7 +67,10 @@ def stop_string_array(target: Target) -> None:
 
 @rule("chat.n.multiple", level=REQUIRED, tier=CORE, source=f"{SPEC}.n", needs={Capability.N})
 def n_multiple(target: Target) -> None:
-    """An n of 2 gives two choices, with the indexes 0 and 1."""
+    """An n of 2 gives two choices, with the indexes 0 and 1.
+
+    A program that samples several answers gets one, or mixes them up.
+    """
     # vLLM rejects n=2 at temperature 0, because both choices would be equal.
     body = target.chat(n=2, temperature=1, max_tokens=4).success_or_refused()
     choices = objects(body, "choices")

@@ -25,7 +25,10 @@ _CLOSE = 1e-3
 
 @rule("emb.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
 def shape(target: Target) -> None:
-    """Embeddings have object, data, model and usage, and each entry its index and vector."""
+    """Embeddings have object, data, model and usage, and each entry its index and vector.
+
+    The openai SDK's types promise these fields, so that reading them raises an error.
+    """
     body = embed(target, "Hello")
     absent = missing(body, "object", "data", "model", "usage")
     expect(not absent, f"missing: {', '.join(absent)}")
@@ -45,7 +48,10 @@ def shape(target: Target) -> None:
     needs=NEEDS,
 )
 def batch_order(target: Target) -> None:
-    """The vectors of a list come in its order, each the vector of its own text."""
+    """The vectors of a list come in its order, each the vector of its own text.
+
+    An index stores the vectors of other texts.
+    """
     texts = ["The sea is blue.", "Ants", "Numbers: 1, 2, 3"]
     batch = embed(target, texts)
     indexes = [pick(entry, int, "index") for entry in objects(batch, "data")]
@@ -63,7 +69,10 @@ def batch_order(target: Target) -> None:
     needs=NEEDS,
 )
 def base64_format(target: Target) -> None:
-    """encoding_format base64 gives the same vector as 32-bit little-endian floats."""
+    """encoding_format base64 gives the same vector as 32-bit little-endian floats.
+
+    The openai SDK asks for base64 unless told otherwise, and decodes wrong numbers.
+    """
     body = embed(target, "Hello", encoding_format="base64")
     given = pick(body, dict, "data", 0).get("embedding")
     expect_effect(not isinstance(given, list), "base64 was accepted and a list of numbers came")
@@ -84,7 +93,10 @@ def base64_format(target: Target) -> None:
     needs=NEEDS,
 )
 def tokens_input(target: Target) -> None:
-    """A list of token ids is one text, and a list of such lists several."""
+    """A list of token ids is one text, and a list of such lists several.
+
+    LangChain's client sends token ids, and gets vectors of other texts.
+    """
     one = objects(embed(target, [1000, 1001, 1002]), "data")
     expect(len(one) == 1, f"{len(one)} vectors for one list of token ids")
     two = objects(embed(target, [[1000, 1001], [1002]]), "data")
@@ -99,7 +111,10 @@ def tokens_input(target: Target) -> None:
     needs=NEEDS,
 )
 def empty_input(target: Target) -> None:
-    """An empty string and an empty list are a 400."""
+    """An empty string and an empty list are a 400.
+
+    A program that lost a text stores a vector of nothing.
+    """
     embed(target, "Hello")
     empties: tuple[object, ...] = ("", [])
     for empty in empties:
