@@ -109,9 +109,10 @@ def user(target: Target) -> None:
 
     A server that does not know the field cannot report or limit the user of an application.
     """
-    for way in ({}, {"stream": True}):
-        expect(target.chat(max_tokens=1, user="user-1", **way).ok, "the user user-1 is refused")
-        rejected(target.chat(max_tokens=1, user=1, **way), "a user that is a number")
+    for stream in (False, True):
+        named = target.chat(max_tokens=1, user="user-1", stream=stream)
+        expect(named.ok, f"the user user-1 is refused: {quote(named.text)}")
+        rejected(target.chat(max_tokens=1, user=1, stream=stream), "a user that is a number")
 
 
 @rule("chat.store", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.store")

@@ -13,7 +13,7 @@ The outcomes, here and in all other files:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import (
@@ -113,11 +113,11 @@ def max_tokens_zero_negative(target: Target) -> None:
         rejected(reply, f"max_tokens={value}")
 
 
-def _expect_range(target: Target, name: str, outside: float, beyond: float) -> None:
+def _expect_range(target: Target, name: str, outside: Any, beyond: Any) -> None:
     """Expect a 400 for a value without a meaning, and for one beyond OpenAI's limit."""
     control(target)
-    rejected(target.chat(max_tokens=1, **{name: outside}), f"{name}={outside}")
-    _rejected_or_lenient(target.chat(max_tokens=1, **{name: beyond}), f"{name}={beyond}")
+    rejected(target.chat(**{"max_tokens": 1, name: outside}), f"{name}={outside}")
+    _rejected_or_lenient(target.chat(**{"max_tokens": 1, name: beyond}), f"{name}={beyond}")
 
 
 def _rejected_or_lenient(reply: Reply, what: str) -> None:
@@ -160,7 +160,8 @@ def penalties_range(target: Target) -> None:
     control(target, frequency_penalty=2, presence_penalty=-2)
     for name in ("frequency_penalty", "presence_penalty"):
         for value in (2.5, -2.5):
-            _rejected_or_lenient(target.chat(max_tokens=1, **{name: value}), f"{name}={value}")
+            params: dict[str, Any] = {"max_tokens": 1, name: value}
+            _rejected_or_lenient(target.chat(**params), f"{name}={value}")
 
 
 @rule("chat.stop.max4", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop maxItems 4")

@@ -122,7 +122,9 @@ def completion_stream(target: Target, **params: Any) -> Observation:
 
 def _complete(target: Target, params: Params) -> Any:
     body = {"model": target.model, "prompt": START, "max_tokens": CAP, "temperature": 0}
-    return target.post("/completions", {k: v for k, v in (body | params).items() if v is not ...})
+    return target.post(
+        "/completions", {k: v for k, v in {**body, **params}.items() if v is not ...}
+    )
 
 
 def _observed(parts: list[dict[str, Any]], key: str | None) -> Observation:
@@ -308,7 +310,7 @@ class TokensAtMost:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class ChoiceCount:
     """As many choices come as the field asks for, with the indexes from 0."""
 
     count: int

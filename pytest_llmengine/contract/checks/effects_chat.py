@@ -227,68 +227,55 @@ def _longer(index: int) -> Params:
 
 
 LONG = ["sea"] * 200
-for row in (
-    (
-        "every_message",
-        EachReaches(tuple(map(_longer, range(len(TURNS)))), asked(*TURNS)),
-        "More words in any message of a conversation change what the model sees.",
-        "A chat forgets some of its messages, and nothing says so.",
+about_messages = partial(effect, way=chat, name="messages")
+about_messages(
+    "effects.chat.every_message",
+    measure=EachReaches(tuple(map(_longer, range(len(TURNS)))), asked(*TURNS)),
+    title="More words in any message of a conversation change what the model sees.",
+    breaks="A chat forgets some of its messages, and nothing says so.",
+)
+about_messages(
+    "effects.chat.long_prompt",
+    measure=EachReaches(
+        tuple({"prompt": " ".join([*LONG[:at], "gold and", *LONG[at:]])} for at in (0, 100, 200)),
+        {**SHORT, "prompt": " ".join(LONG)},
     ),
-    (
-        "long_prompt",
-        EachReaches(
-            tuple(
-                {"prompt": " ".join([*LONG[:at], "gold and", *LONG[at:]])} for at in (0, 100, 200)
-            ),
-            {**SHORT, "prompt": " ".join(LONG)},
-        ),
-        "Words at the beginning, in the middle and at the end of 200 words reach the model.",
-        "The server cuts long prompts, and nothing says so.",
-    ),
-    (
-        "upper_case",
-        reaches(
-            {"prompt": "WRITE ABOUT THE OLD RED HOUSE."},
-            {**SHORT, "prompt": "Write about the old red house."},
-            counted=False,
-        ),
-        "The model sees whether a prompt is in upper case.",
-        "Names, code and acronyms are changed before the model reads them.",
-    ),
-    (
-        "whitespace",
-        reaches(
-            {"prompt": "Write\n\n    about the\t\told red house."},
-            {**SHORT, "prompt": "Write about the old red house."},
-            counted=False,
-        ),
-        "The model sees the line breaks and the indentation of a prompt.",
-        "Code and tables lose their form before the model reads them.",
-    ),
-):
-    effect(f"effects.chat.{row[0]}", chat, *row[1:], name="messages")
-effect(
+    title="Words at the beginning, in the middle and at the end of 200 words reach the model.",
+    breaks="The server cuts long prompts, and nothing says so.",
+)
+HOUSE = {**SHORT, "prompt": "Write about the old red house."}
+about_messages(
+    "effects.chat.upper_case",
+    measure=reaches({"prompt": "WRITE ABOUT THE OLD RED HOUSE."}, HOUSE, counted=False),
+    title="The model sees whether a prompt is in upper case.",
+    breaks="Names, code and acronyms are changed before the model reads them.",
+)
+about_messages(
+    "effects.chat.whitespace",
+    measure=reaches({"prompt": "Write\n\n    about the\t\told red house."}, HOUSE, counted=False),
+    title="The model sees the line breaks and the indentation of a prompt.",
+    breaks="Code and tables lose their form before the model reads them.",
+)
+about_messages(
     "effects.chat.separate_messages",
-    chat,
-    reaches(
+    measure=reaches(
         asked(QUESTION, {"role": "user", "content": "Speak up."}),
         asked({"role": "user", "content": "Say hello.\nSpeak up."}),
         counted=False,
     ),
-    "Two user messages are not the same as one with both texts.",
-    "The model cannot tell where one speaker's message ends.",
-    name="messages",
+    title="Two user messages are not the same as one with both texts.",
+    breaks="The model cannot tell where one message ends and the next begins.",
     level=QUIRK,
 )
-for row in (
-    ("system", asked(SYSTEM, QUESTION), "A chat with a streamed answer loses its instructions."),
-    ("history", asked(*TURNS), "A chat with streamed answers forgets what was said."),
+for part, messages, breaks in (
+    ("system", (SYSTEM, QUESTION), "A chat with a streamed answer loses its instructions."),
+    ("history", TURNS, "A chat with streamed answers forgets what was said."),
 ):
     streamed(
-        f"effects.stream.{row[0]}",
-        measure=reaches(row[1], asked(QUESTION)),
-        title=f"In a stream, the {row[0]} of a conversation reaches the model.",
-        breaks=row[2],
+        f"effects.stream.{part}",
+        measure=reaches(asked(*messages), asked(QUESTION)),
+        title=f"In a stream, the {part} of a conversation reaches the model.",
+        breaks=breaks,
         name="messages",
         needs=STREAMS,
     )
@@ -305,19 +292,15 @@ def _described(text: str, *cities: str) -> Params:
     return {"tools": [{"type": "function", "function": function}]}
 
 
-for row in (
+for part, with_it, without_it in (
     ("tools", _described("The weather of a city."), {}),
     ("tool_description", _described("The weather at sea, with wind and waves."), _described("It.")),
-    (
-        "tool_parameters",
-        _described("It.", "Paris", "Lyon", "Nice", "Brest"),
-        _described("It.", "Paris"),
-    ),
+    ("tool_parameters", _described("It.", "Paris", "Lyon", "Nice"), _described("It.", "Paris")),
 ):
     both(
-        row[0],
-        reaches(row[1], {**SHORT, **row[2]}),
-        f"The {row[0].replace('_', ' ')} of a request change what the model sees.",
+        part,
+        reaches(with_it, {**SHORT, **without_it}),
+        f"The {part.replace('_', ' ')} of a request change what the model sees.",
         "The model does not know which functions there are, or how to call them.",
         name="tools",
         needs=TOOLS,

@@ -11,7 +11,7 @@ from pytest_llmengine.contract.checks.effects import (
     SINCE,
     START,
     Asker,
-    Choices,
+    ChoiceCount,
     Measurement,
     Params,
     Repeats,
@@ -141,14 +141,14 @@ both(
 )
 both(
     "n",
-    Choices(2, {**SEVERAL, "max_tokens": 4}),
+    ChoiceCount(2, {**SEVERAL, "max_tokens": 4}),
     "An n of 2 gives two choices, with the indexes 0 and 1.",
     "A program that samples several texts gets one.",
     needs={Capability.N},
 )
 row(
     "n_per_prompt",
-    Choices(4, {**SEVERAL, "prompt": ["Once", "The sea"], "max_tokens": 4}),
+    ChoiceCount(4, {**SEVERAL, "prompt": ["Once", "The sea"], "max_tokens": 4}),
     "An n of 2 for two prompts gives four choices, with the indexes from 0 to 3.",
     "The texts of a batch are given to the wrong prompts.",
     field="n",
