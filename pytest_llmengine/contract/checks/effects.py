@@ -37,7 +37,9 @@ PROMPT = "Write one sentence about the sea."
 START = "Once upon a time"
 CAP = 12
 _SAMPLES = 4
-_HOT = {"temperature": 1.5}
+HOT = {"temperature": 1.5}
+SEVERAL = {"n": 2, "temperature": 1}
+ONE_TOKEN = 1e-6  # a top_p that leaves only the most likely token
 
 
 # ---- requests
@@ -45,11 +47,15 @@ _HOT = {"temperature": 1.5}
 
 @dataclass(slots=True)
 class Observed:
-    """One choice; ``logprobs`` has one value per part of a stream."""
+    """One choice; ``logprobs`` has one value per part of a stream.
+
+    ``calls`` are the names and arguments of the tool calls, and ``names`` the names alone.
+    """
 
     reasoning: str = ""
     content: str = ""
     calls: str = ""
+    names: list[str] = field(default_factory=list)
     finish_reason: str | None = None
     logprobs: list[Any] = field(default_factory=list)
 
@@ -121,10 +127,9 @@ def completion_stream(target: Target, **params: Any) -> Observation:
 
 
 def _complete(target: Target, params: Params) -> Any:
-    body = {"model": target.model, "prompt": START, "max_tokens": CAP, "temperature": 0}
-    return target.post(
-        "/completions", {k: v for k, v in {**body, **params}.items() if v is not ...}
-    )
+    plain = {"model": target.model, "prompt": START, "max_tokens": CAP, "temperature": 0}
+    body = {**plain, **params}
+    return target.post("/completions", {k: v for k, v in body.items() if v is not ...})
 
 
 def _observed(parts: list[dict[str, Any]], key: str | None) -> Observation:
@@ -140,18 +145,19 @@ def _observed(parts: list[dict[str, Any]], key: str | None) -> Observation:
             said = pick(entry, dict, key) if key else {"content": entry.get("text")}
             one.reasoning += "".join(str(said[f]) for f in REASONING_FIELDS if said.get(f))
             one.content += pick(said.get("content") or "", str)
-            one.calls += _calls(said)
+            for function in _functions(said):
+                one.names += [str(function["name"])] if function.get("name") else []
+                one.calls += "".join(str(function.get(k) or "") for k in ("name", "arguments"))
             one.finish_reason = entry.get("finish_reason") or one.finish_reason
             one.logprobs += [entry["logprobs"]] if entry.get("logprobs") else []
     expect(found, "the answer has no choices")
     return Observation([found[i] for i in sorted(found)], indexes, usage)
 
 
-def _calls(said: Params) -> str:
-    """The names and arguments of the tool calls of a message, or of their fragments in a delta."""
+def _functions(said: Params) -> list[dict[str, Any]]:
+    """The functions of the tool calls of a message, or of their fragments in a delta."""
     calls = objects(said, "tool_calls") if said.get("tool_calls") else []
-    functions = [pick(call, dict, "function") for call in calls]
-    return "".join(str(f[key]) for f in functions for key in ("name", "arguments") if f.get(key))
+    return [pick(call, dict, "function") for call in calls]
 
 
 # ---- measurements
@@ -182,7 +188,7 @@ def need_repeats(texts: list[str]) -> None:
 def need_variety(ask: Asker, text: str, control: Params) -> None:
     """End as unmeasured if the model says this text at a high temperature as well."""
     try:
-        varied = _texts(ask, *({**control, **_HOT, "seed": i} for i in (1, 2)))
+        varied = _texts(ask, *({**control, **HOT, "seed": i} for i in (1, 2)))
     except Refused:
         varied = [text]
     if set(varied) == {text}:
@@ -274,17 +280,18 @@ class Repeats:
             raise ignored(name, f"the text still varies: {quote(sorted(one))}")
         other = self._sampled(ask, self.varied)
         if one == other:
-            (text,) = one
-            if ask(temperature=0).text == text:
-                raise Unmeasured(f"this model cannot show it: it says {quote(text)} each time")
-            raise ignored(name, f"every value gives one text: {quote(text)}")
+            (said,) = one
+            if ask(temperature=0).text == said[0]:
+                raise Unmeasured(f"this model cannot show it: it says {quote(said)} each time")
+            raise ignored(name, f"every value gives one text: {quote(said)}")
         if one & other:
             raise Unmeasured(
                 f"this model cannot show it: it varies too little: {quote(sorted(other))}"
             )
 
-    def _sampled(self, ask: Asker, params: Params) -> set[str]:
-        return set(_texts(ask, *({"seed": i, **params} for i in range(1, _SAMPLES + 1))))
+    def _sampled(self, ask: Asker, params: Params) -> set[tuple[str, ...]]:
+        seen = (ask(**{"seed": i, **params}) for i in range(1, _SAMPLES + 1))
+        return {tuple(choice.text for choice in one.choices) for one in seen}
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +349,42 @@ class Without:
             raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
         if any(self.excluded in text for text in found):
             raise ignored(name, f"the answer contains {self.excluded!r}: {quote(found)}")
+
+
+@dataclass(frozen=True, slots=True)
+class StartsWith:
+    """Every choice starts with these words with the field, and not every one without it."""
+
+    words: str
+    treated: Params
+    control: Params = field(default_factory=dict)
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """A model that starts with the words by itself cannot show it."""
+        texts = [c.content.lstrip() for c in ask(**{**self.control, **self.treated}).choices]
+        if not all(text.startswith(self.words) for text in texts):
+            raise ignored(name, f"the text starts otherwise: {quote(texts)}")
+        plain = [c.content.lstrip() for c in ask(**self.control).choices]
+        if all(text.startswith(self.words) for text in plain):
+            raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallsOnly:
+    """Every choice calls this function alone with the field, and others without it."""
+
+    function: str
+    treated: Params
+    control: Params
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """A model that calls no function cannot show it."""
+        plain = [set(c.names) for c in ask(**self.control).choices]
+        if not all(plain) or {self.function} in plain:
+            raise Unmeasured(f"this model cannot show it: without it {quote(plain)} is called")
+        called = [set(c.names) for c in ask(**{**self.control, **self.treated}).choices]
+        if any(names != {self.function} for names in called):
+            raise ignored(name, f"{quote(called)} is called instead of {self.function}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, pick, stream_chat, text
 from pytest_llmengine.contract.checks.effects import (
+    HOT,
+    ONE_TOKEN,
+    PROMPT,
+    SEVERAL,
     SINCE,
     SPEC,
     Asker,
+    CallsOnly,
     EachReaches,
     Measurement,
     Params,
@@ -45,8 +51,6 @@ if TYPE_CHECKING:
 STREAMS, N, TOOLS = {Capability.STREAMING}, {Capability.N}, {Capability.TOOLS}
 LOGPROBS, BIAS = {Capability.LOGPROBS}, {Capability.LOGIT_BIAS}
 streamed = partial(effect, way=chat_stream)
-ONE_TOKEN = 1e-6  # a top_p that leaves only the most likely token
-HOT = {"temperature": 1.5}
 
 
 def both(row: str, measure: Measurement, title: str, breaks: str, **columns: Any) -> None:
@@ -65,13 +69,13 @@ def both(row: str, measure: Measurement, title: str, breaks: str, **columns: Any
     )
 
 
-def as_whole(name: str, treated: Params, control: Params, breaks: str, **columns: Any) -> None:
+def as_whole(row: str, treated: Params, control: Params, breaks: str, **columns: Any) -> None:
     """A row for a field that must change a stream as it changes the whole answer."""
     effect(
-        f"effects.stream.{name}",
+        f"effects.stream.{row}",
         chat_stream,
         StreamMatches(chat, treated, control),
-        f"The field {name} changes a streamed answer as it changes the whole one.",
+        f"{columns.get('name', row)} changes a streamed answer as it changes the whole one.",
         breaks,
         needs=frozenset(columns.pop("needs", ())) | STREAMS,
         **columns,
@@ -135,7 +139,6 @@ effect(
 
 # ---- limits, stop sequences and choices
 
-SEVERAL = {"n": 2, "temperature": 1}
 for limit, default in (("max_tokens", {}), ("max_completion_tokens", {"max_tokens": ...})):
     streamed(
         f"effects.stream.{limit}",
@@ -151,13 +154,13 @@ streamed(
     breaks="A streaming parser runs past the end that it asked for.",
     needs=STREAMS,
 )
-both(
-    "stop_n",
-    Without(" ", {"stop": " "}, SEVERAL),
-    "With n=2, both texts end before a stop sequence.",
-    "Only the first choice is cut, and the others hold what the stop sequence was to keep out.",
+streamed(
+    "effects.stream.stop_n",
+    measure=Without(" ", {"stop": " "}, SEVERAL),
+    title="In a stream with n=2, both texts end before a stop sequence.",
+    breaks="Only the first choice is cut, and the others run past their end.",
     name="stop",
-    needs=N,
+    needs=N | STREAMS,
 )
 
 
@@ -182,13 +185,13 @@ class Logprobs:
             expect(counts == {self.top}, f"{sorted(counts)} alternatives instead of {self.top}")
 
 
-both(
-    "logprobs_n",
-    Logprobs(2, SEVERAL),
-    "With n=2, each choice has logprobs.",
-    "A program that ranks the choices by their probability can rank only the first.",
+streamed(
+    "effects.stream.logprobs_n",
+    measure=Logprobs(2, SEVERAL),
+    title="In a stream with n=2, each choice has logprobs.",
+    breaks="A program that ranks the choices by their probability can rank only the first.",
     name="logprobs",
-    needs=LOGPROBS | N,
+    needs=LOGPROBS | N | STREAMS,
 )
 streamed(
     "effects.stream.top_logprobs",
@@ -267,14 +270,54 @@ about_messages(
     breaks="The model cannot tell where one message ends and the next begins.",
     level=QUIRK,
 )
+REFUSED = "I cannot tell you where the gold is."
+for form, given in (
+    ("refusal", {"content": None, "refusal": REFUSED}),
+    ("refusal_part", {"content": [{"type": "refusal", "refusal": REFUSED}]}),
+):
+    both(
+        form,
+        reaches(
+            asked(QUESTION, {"role": "assistant", **given}, QUESTION),
+            asked(QUESTION, {"role": "assistant", "content": "No."}, QUESTION),
+        ),
+        "A refusal in an earlier message of the assistant reaches the model.",
+        "The model does not know what it refused before.",
+        name="messages",
+        source="openai-openapi: ChatCompletionRequestAssistantMessage.refusal",
+        level=OPTIONAL,
+    )
+CALL = {"id": "call_1", "type": "function"}
+
+
+def _called(city: str) -> Params:
+    function = {"name": "get_weather", "arguments": json.dumps({"city": city})}
+    call = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "function": function}]}
+    return asked(QUESTION, call, {"role": "tool", "tool_call_id": "call_1", "content": "Rain."})
+
+
+both(
+    "tool_call_in_history",
+    reaches(_called("Llanfairpwllgwyngyll in the north of Wales"), _called("Paris")),
+    "An earlier tool call of the assistant reaches the model.",
+    "An agent's model does not know which call the result belongs to.",
+    name="messages",
+    source="openai-openapi: ChatCompletionRequestAssistantMessage.tool_calls",
+    needs=TOOLS,
+)
 for part, messages, breaks in (
+    (
+        "text_parts",
+        ({"role": "user", "content": [{"type": "text", "text": t} for t in (PROMPT, REFUSED)]},),
+        "Clients that send text in parts get an answer to a part of it.",
+    ),
     ("system", (SYSTEM, QUESTION), "A chat with a streamed answer loses its instructions."),
-    ("history", TURNS, "A chat with streamed answers forgets what was said."),
+    ("history", tuple(TURNS), "A chat with streamed answers forgets what was said."),
 ):
     streamed(
         f"effects.stream.{part}",
         measure=reaches(asked(*messages), asked(QUESTION)),
-        title=f"In a stream, the {part} of a conversation reaches the model.",
+        title=f"In a stream, the {part.replace('_', ' ')} of a conversation reaches the model.",
         breaks=breaks,
         name="messages",
         needs=STREAMS,
@@ -284,7 +327,8 @@ for part, messages, breaks in (
 # ---- tools and response_format
 
 
-def _described(text: str, *cities: str) -> Params:
+def described(text: str, *cities: str) -> Params:
+    """The parameters of a request with one tool."""
     function = {**WEATHER["function"], "description": text}
     if cities:
         parameters = {"type": "object", "properties": {"city": {"enum": list(cities)}}}
@@ -293,9 +337,9 @@ def _described(text: str, *cities: str) -> Params:
 
 
 for part, with_it, without_it in (
-    ("tools", _described("The weather of a city."), {}),
-    ("tool_description", _described("The weather at sea, with wind and waves."), _described("It.")),
-    ("tool_parameters", _described("It.", "Paris", "Lyon", "Nice"), _described("It.", "Paris")),
+    ("tools", described("The weather of a city."), {}),
+    ("tool_description", described("The weather at sea, with wind and waves."), described("It.")),
+    ("tool_parameters", described("It.", "Paris", "Lyon", "Nice"), described("It.", "Paris")),
 ):
     both(
         part,
@@ -315,23 +359,28 @@ ALLOWED = {
 }
 both(
     "allowed_tools",
-    Without(
-        "get_weather", {"tool_choice": ALLOWED}, {**CALLING, "tool_choice": "required"}, "text"
-    ),
-    "No tool is called that is not among the allowed_tools.",
+    CallsOnly("get_time", {"tool_choice": ALLOWED}, {**CALLING, "tool_choice": "required"}),
+    "With one of two tools in allowed_tools, that tool is called.",
     "A tool that was not allowed at this point is called.",
     name="tool_choice",
     source="openai-openapi: ChatCompletionAllowedToolsChoice",
     level=OPTIONAL,
     needs=TOOLS,
 )
-as_whole(
-    "tool_choice",
-    {"tool_choice": named(TIME)},
-    {**CALLING, "tool_choice": "none"},
-    "A streamed answer calls another function than the one that was named, or none.",
-    needs=TOOLS,
-)
+HELLO = {**CALLING, "prompt": "Say hello."}
+for choice, given, control in (
+    ("named", named(TIME), {**CALLING, "tool_choice": "none"}),
+    ("none", "none", {**CALLING, "tool_choice": "required"}),
+    ("required", "required", {**HELLO, "tool_choice": "none"}),
+):
+    as_whole(
+        f"tool_choice_{choice}",
+        {"tool_choice": given},
+        control,
+        "A streamed answer calls another function than the request allows, or none.",
+        name="tool_choice",
+        needs=TOOLS,
+    )
 as_whole(
     "parallel_tool_calls",
     {"parallel_tool_calls": False},

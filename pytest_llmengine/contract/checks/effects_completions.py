@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import pick, rejected
 from pytest_llmengine.contract.checks.effects import (
+    HOT,
+    ONE_TOKEN,
+    SEVERAL,
     SINCE,
     START,
     Asker,
@@ -15,6 +18,7 @@ from pytest_llmengine.contract.checks.effects import (
     Measurement,
     Params,
     Repeats,
+    StartsWith,
     TextChanges,
     TokensAtMost,
     Without,
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 
 SPEC = "openai-openapi: CreateCompletionRequest"
 NEEDS = {Capability.COMPLETIONS}
-HOT = {"temperature": 1.5}
-SEVERAL = {"n": 2, "temperature": 1}
 
 
 def row(name: str, measure: Measurement, title: str, breaks: str, **columns: Any) -> None:
@@ -70,34 +72,17 @@ def both(name: str, measure: Measurement, title: str, breaks: str, **columns: An
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BeginsWith:
-    """The text begins with these words with the field, and not without it."""
-
-    words: str
-    treated: Params
-    control: Params
-
-    def __call__(self, ask: Asker, name: str) -> None:
-        """A model that begins with the words by itself cannot show it."""
-        text = ask(**{**self.control, **self.treated}).text
-        if not text.startswith(self.words):
-            raise ignored(name, f"the text begins otherwise: {quote(text)}")
-        if (plain := ask(**self.control).text).startswith(self.words):
-            raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
-
-
 # ---- chance, penalties and biases
 
 both(
     "temperature",
-    Repeats({"temperature": 0}, HOT, {**HOT, "top_p": 1e-6}),
+    Repeats({"temperature": 0}, HOT, {**HOT, "top_p": ONE_TOKEN}),
     "A temperature of 0 gives the same text each time, and 1.5 gives others.",
     "A program that relies on repeatable texts gets random ones.",
 )
 both(
     "top_p",
-    Repeats({**HOT, "top_p": 1e-6}, HOT, {"temperature": 0}),
+    Repeats({**HOT, "top_p": ONE_TOKEN}, HOT, {"temperature": 0}),
     "A tiny top_p gives the same text each time, even at temperature 1.5.",
     "Unlikely tokens that a program wants to exclude are sampled.",
 )
@@ -185,7 +170,7 @@ row(
 
 both(
     "echo",
-    BeginsWith(START, {"echo": True}, {"max_tokens": 4}),
+    StartsWith(START, {"echo": True}, {"max_tokens": 4}),
     "With echo the text begins with the prompt.",
     "A program that scores its own prompt, as evaluations do, reads the wrong text.",
     level=OPTIONAL,
@@ -296,14 +281,6 @@ both(
     "A logprobs of 2 gives each token with its offset and two alternatives.",
     "A program that scores texts finds no tokens, because the lists have other names.",
     needs={Capability.LOGPROBS},
-)
-row(
-    "logprobs_n",
-    LegacyLogprobs(2, SEVERAL),
-    "With n=2, each choice has logprobs.",
-    "A program that ranks the choices by their probability can rank only the first.",
-    field="logprobs",
-    needs={Capability.LOGPROBS, Capability.N},
 )
 
 

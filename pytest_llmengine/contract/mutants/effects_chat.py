@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.mutants.hooks import (
-    answer,
     body,
     contents,
     forgets,
@@ -25,9 +24,6 @@ FIELDS = {
     "frequency_penalty": ("frequency_penalty",),
     "presence_penalty": ("presence_penalty",),
     "logit_bias": ("logit_bias_ban",),
-    "stop": ("stop_n",),
-    "logprobs": ("logprobs_n",),
-    "top_logprobs": ("logprobs_n",),
     "tools": ("tools", "tool_description", "tool_parameters"),
     "verbosity": ("verbosity",),
 }
@@ -49,9 +45,12 @@ def allows_every_tool(request: JSON) -> None:
         request["tool_choice"] = "required"
 
 
-def _first_choice_alone(reply: JSON) -> None:
-    for choice in reply["choices"][1:]:
-        choice["message"]["content"] += " and so on"
+def texts_alone(found: list[JSON]) -> list[JSON]:
+    """The messages without refusals and tool calls."""
+    return [
+        {**m, "content": m["content"] if isinstance(m.get("content"), str) else "No."}
+        for m in ({k: v for k, v in m.items() if k not in {"refusal", "tool_calls"}} for m in found)
+    ]
 
 
 def _merged(found: list[JSON]) -> list[JSON]:
@@ -72,14 +71,6 @@ for field, rules in FIELDS.items():
     for name in rules:
         _add(name, Behaviour(f"{field} dropped", request=forgets(field)))
 _add("temperature", Behaviour("always hot", request=put(1.5, "temperature")))
-_add("stop_n", Behaviour("the first choice alone", reply=body(_first_choice_alone)))
-_add("logprobs_n", Behaviour("three", request=put(3, "top_logprobs")))
-_add(
-    "logprobs_n",
-    Behaviour(
-        "the first choice alone", reply=answer(lambda c: c["index"] and c.update(logprobs=None))
-    ),
-)
 _add("tool_description", without_in_tools("description"))
 _add("tool_parameters", without_in_tools("parameters"))
 _add("allowed_tools", Behaviour("every tool allowed", request=body(allows_every_tool)))
@@ -88,6 +79,8 @@ _add("every_message", Behaviour("the last two", request=messages(lambda found: f
 _add("every_message", Behaviour("no system", request=messages(lambda found: found[1:] or found)))
 _add("long_prompt", Behaviour("cut at the end", request=contents(lambda text: text[:500])))
 _add("long_prompt", Behaviour("cut at the beginning", request=contents(lambda text: text[-500:])))
+for _rule in ("refusal", "refusal_part", "tool_call_in_history"):
+    _add(_rule, Behaviour("without it", request=messages(texts_alone)))
 _add("upper_case", Behaviour("lower case", request=contents(str.lower)))
 _add("whitespace", Behaviour("one space", request=contents(lambda text: " ".join(text.split()))))
 _add("separate_messages", Behaviour("merged", request=messages(_merged)))

@@ -25,7 +25,7 @@ BOTH = (
     "suffix",
     "logprobs",
 )
-WHOLE = {"n_per_prompt": "n", "best_of": "best_of", "logprobs_n": "logprobs", "user": "user"}
+WHOLE = {"n_per_prompt": "n", "best_of": "best_of", "user": "user"}
 
 
 def _add(rule: str, behaviour: Behaviour) -> None:
@@ -44,11 +44,6 @@ def _chat_shape(reply: JSON) -> None:
         choice["logprobs"] = {"content": [{"token": "a", "logprob": -1, "top_logprobs": []}]}
 
 
-def _first_logprobs_alone(reply: JSON) -> None:
-    for choice in reply["choices"][1:]:
-        choice["logprobs"] = None
-
-
 def _in_template(request: JSON) -> None:
     if isinstance(request.get("prompt"), str):
         request["prompt"] = f"<|user|>{request['prompt']}<|assistant|>"
@@ -62,7 +57,6 @@ def _reversed(request: JSON) -> None:
 _add("user", Behaviour("user dropped in streams", request=in_streams(forgets("user"))))
 _add("logprobs", Behaviour("chat's shape", reply=body(_chat_shape)))
 _add("logprobs", Behaviour("one alternative", request=put(1, "logprobs")))
-_add("logprobs_n", Behaviour("the first choice alone", reply=body(_first_logprobs_alone)))
 _add(
     "default_max_tokens",
     Behaviour("no limit", request=body(lambda request: request.setdefault("max_tokens", 64))),

@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.effects_chat import FIELDS, allows_every_tool
+from pytest_llmengine.contract.mutants.effects_chat import FIELDS, allows_every_tool, texts_alone
 from pytest_llmengine.contract.mutants.hooks import (
     body,
     choices,
@@ -28,8 +28,9 @@ _MORE = {
     "max_tokens": ("max_tokens",),
     "max_completion_tokens": ("max_completion_tokens",),
     "stop": ("stop", "stop_n"),
+    "logprobs": ("logprobs_n",),
     "top_logprobs": ("logprobs_n", "top_logprobs"),
-    "tool_choice": ("tool_choice",),
+    "tool_choice": ("tool_choice_named", "tool_choice_none", "tool_choice_required"),
     "parallel_tool_calls": ("parallel_tool_calls",),
     "response_format": ("response_format",),
     "service_tier": ("service_tier",),
@@ -48,11 +49,21 @@ for field, rules in (FIELDS | _MORE).items():
         if rule != "logit_bias_ban":
             _add(rule, f"{field} dropped", forgets(field))
 
+
+def _first_parts(found: list[JSON]) -> list[JSON]:
+    return [
+        m | {"content": m["content"][:1]} for m in found if isinstance(m["content"], list)
+    ] or found
+
+
 _chance = count()
 _add("temperature", "always hot", put(1.5, "temperature"))
 _add("seed", "a seed by chance", lambda request, _: {**request, "seed": next(_chance)})
 _add("system", "no system", messages(lambda found: found[-1:]))
 _add("history", "the last message alone", messages(lambda found: found[-1:]))
+for rule in ("refusal", "refusal_part", "tool_call_in_history"):
+    _add(rule, "without it", messages(texts_alone))
+_add("text_parts", "the first part alone", messages(_first_parts))
 _add("allowed_tools", "every tool allowed", body(allows_every_tool))
 _add("reasoning_effort", "always high", put("high", "reasoning_effort"))
 

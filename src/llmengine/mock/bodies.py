@@ -86,7 +86,8 @@ def _chat_turns(messages: object) -> tuple[Turn, ...]:
 def _message_text(message: Body) -> str:
     functions = (mapping(mapping(c).get("function")) for c in items(message.get("tool_calls")))
     calls = (f"{text(f.get('name'))}({_arguments_text(f.get('arguments'))})" for f in functions)
-    return "\n".join(t for t in (_content_text(message.get("content")), *calls) if t)
+    said = (_content_text(message.get("content")), text(message.get("refusal")), *calls)
+    return "\n".join(t for t in said if t)
 
 
 def _arguments_text(value: object) -> str:
@@ -94,10 +95,11 @@ def _arguments_text(value: object) -> str:
 
 
 def _content_text(content: object) -> str:
-    """A message's content as one text: the string, or its text parts joined."""
+    """A message's content as one text: the string, or the texts of its parts joined."""
     if isinstance(content, str):
         return content
-    return "".join(text(mapping(p).get("text")) for p in items(content))
+    parts = [mapping(part) for part in items(content)]
+    return "".join(text(part.get("text")) or text(part.get("refusal")) for part in parts)
 
 
 def _chat_tools(tools: object, allowed: Body) -> tuple[MockTool, ...]:

@@ -98,12 +98,13 @@ class GenerationRequest:
 
     def fingerprint(self, index: int) -> str:
         """All that the answer depends on; seed and index count only if it depends on chance."""
-        by_chance = self.temperature > 0 and self.top_p > _TOP_TOKEN_ALONE
+        by_chance = self.temperature > _COLD and self.top_p > _TOP_TOKEN_ALONE
         chance = (self.seed, index) if by_chance else ()
         turns = [(t.role, t.text) for t in self.turns]
         return json.dumps([turns, chance, self.logit_bias, self.extra])
 
 
+_COLD = 0.05  # a temperature that leaves only the most likely token
 _TOP_TOKEN_ALONE = 0.01  # a top_p that leaves only the most likely token
 
 
