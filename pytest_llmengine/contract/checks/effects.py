@@ -379,11 +379,11 @@ class CallsOnly:
 
     def __call__(self, ask: Asker, name: str) -> None:
         """A model that calls no function cannot show it."""
-        plain = [set(c.names) for c in ask(**self.control).choices]
-        if not all(plain) or {self.function} in plain:
+        plain = [sorted(set(c.names)) for c in ask(**self.control).choices]
+        if not all(plain) or [self.function] in plain:
             raise Unmeasured(f"this model cannot show it: without it {quote(plain)} is called")
-        called = [set(c.names) for c in ask(**{**self.control, **self.treated}).choices]
-        if any(names != {self.function} for names in called):
+        called = [sorted(set(c.names)) for c in ask(**{**self.control, **self.treated}).choices]
+        if any(names != [self.function] for names in called):
             raise ignored(name, f"{quote(called)} is called instead of {self.function}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,11 @@ from pytest_llmengine.contract.assertions import objects, pick, stream_chat, tex
 from pytest_llmengine.contract.checks.effects import (
     HOT,
     ONE_TOKEN,
-    PROMPT,
     SEVERAL,
     SINCE,
     SPEC,
     Asker,
     CallsOnly,
-    EachReaches,
     Measurement,
     Params,
     Repeats,
@@ -35,7 +32,7 @@ from pytest_llmengine.contract.checks.effects import (
     tier_of,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
-from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, QUIRK, check
+from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import (
     ASK_BOTH,
     ASK_WEATHER,
@@ -202,128 +199,6 @@ streamed(
 )
 
 
-# ---- messages
-
-QUESTION = {"role": "user", "content": "Say hello."}
-SYSTEM = {"role": "system", "content": "You are a pirate who has just found gold. Speak like one."}
-TURNS = [
-    {"role": "system", "content": "You are a gardener."},
-    {"role": "user", "content": "My name is Ada."},
-    {"role": "assistant", "content": "Hello, Ada."},
-    {"role": "user", "content": "I like roses."},
-    {"role": "assistant", "content": "So do I."},
-    QUESTION,
-]
-SHORT = {"max_tokens": 8}
-
-
-def asked(*messages: Params) -> Params:
-    """The parameters of a conversation."""
-    return {**SHORT, "prompt": list(messages)}
-
-
-def _longer(index: int) -> Params:
-    """The conversation, with more words in one message."""
-    turn = TURNS[index]
-    more = {**turn, "content": f"{turn['content']} Think of the old garden behind the house."}
-    return asked(*TURNS[:index], more, *TURNS[index + 1 :])
-
-
-LONG = ["sea"] * 200
-about_messages = partial(effect, way=chat, name="messages")
-about_messages(
-    "effects.chat.every_message",
-    measure=EachReaches(tuple(map(_longer, range(len(TURNS)))), asked(*TURNS)),
-    title="More words in any message of a conversation change what the model sees.",
-    breaks="A chat forgets some of its messages, and nothing says so.",
-)
-about_messages(
-    "effects.chat.long_prompt",
-    measure=EachReaches(
-        tuple({"prompt": " ".join([*LONG[:at], "gold and", *LONG[at:]])} for at in (0, 100, 200)),
-        {**SHORT, "prompt": " ".join(LONG)},
-    ),
-    title="Words at the beginning, in the middle and at the end of 200 words reach the model.",
-    breaks="The server cuts long prompts, and nothing says so.",
-)
-HOUSE = {**SHORT, "prompt": "Write about the old red house."}
-about_messages(
-    "effects.chat.upper_case",
-    measure=reaches({"prompt": "WRITE ABOUT THE OLD RED HOUSE."}, HOUSE, counted=False),
-    title="The model sees whether a prompt is in upper case.",
-    breaks="Names, code and acronyms are changed before the model reads them.",
-)
-about_messages(
-    "effects.chat.whitespace",
-    measure=reaches({"prompt": "Write\n\n    about the\t\told red house."}, HOUSE, counted=False),
-    title="The model sees the line breaks and the indentation of a prompt.",
-    breaks="Code and tables lose their form before the model reads them.",
-)
-about_messages(
-    "effects.chat.separate_messages",
-    measure=reaches(
-        asked(QUESTION, {"role": "user", "content": "Speak up."}),
-        asked({"role": "user", "content": "Say hello.\nSpeak up."}),
-        counted=False,
-    ),
-    title="Two user messages are not the same as one with both texts.",
-    breaks="The model cannot tell where one message ends and the next begins.",
-    level=QUIRK,
-)
-REFUSED = "I cannot tell you where the gold is."
-for form, given in (
-    ("refusal", {"content": None, "refusal": REFUSED}),
-    ("refusal_part", {"content": [{"type": "refusal", "refusal": REFUSED}]}),
-):
-    both(
-        form,
-        reaches(
-            asked(QUESTION, {"role": "assistant", **given}, QUESTION),
-            asked(QUESTION, {"role": "assistant", "content": "No."}, QUESTION),
-        ),
-        "A refusal in an earlier message of the assistant reaches the model.",
-        "The model does not know what it refused before.",
-        name="messages",
-        source="openai-openapi: ChatCompletionRequestAssistantMessage.refusal",
-        level=OPTIONAL,
-    )
-CALL = {"id": "call_1", "type": "function"}
-
-
-def _called(city: str) -> Params:
-    function = {"name": "get_weather", "arguments": json.dumps({"city": city})}
-    call = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "function": function}]}
-    return asked(QUESTION, call, {"role": "tool", "tool_call_id": "call_1", "content": "Rain."})
-
-
-both(
-    "tool_call_in_history",
-    reaches(_called("Llanfairpwllgwyngyll in the north of Wales"), _called("Paris")),
-    "An earlier tool call of the assistant reaches the model.",
-    "An agent's model does not know which call the result belongs to.",
-    name="messages",
-    source="openai-openapi: ChatCompletionRequestAssistantMessage.tool_calls",
-    needs=TOOLS,
-)
-for part, messages, breaks in (
-    (
-        "text_parts",
-        ({"role": "user", "content": [{"type": "text", "text": t} for t in (PROMPT, REFUSED)]},),
-        "Clients that send text in parts get an answer to a part of it.",
-    ),
-    ("system", (SYSTEM, QUESTION), "A chat with a streamed answer loses its instructions."),
-    ("history", tuple(TURNS), "A chat with streamed answers forgets what was said."),
-):
-    streamed(
-        f"effects.stream.{part}",
-        measure=reaches(asked(*messages), asked(QUESTION)),
-        title=f"In a stream, the {part.replace('_', ' ')} of a conversation reaches the model.",
-        breaks=breaks,
-        name="messages",
-        needs=STREAMS,
-    )
-
-
 # ---- tools and response_format
 
 
@@ -343,7 +218,7 @@ for part, with_it, without_it in (
 ):
     both(
         part,
-        reaches(with_it, {**SHORT, **without_it}),
+        reaches(with_it, {"max_tokens": 8, **without_it}),
         f"The {part.replace('_', ' ')} of a request change what the model sees.",
         "The model does not know which functions there are, or how to call them.",
         name="tools",

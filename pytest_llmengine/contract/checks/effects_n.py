@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.checks.effects import (
@@ -29,9 +29,6 @@ from pytest_llmengine.contract.checks.effects_chat import CALLING, Logprobs, des
 from pytest_llmengine.contract.checks.effects_completions import LegacyLogprobs
 from pytest_llmengine.contract.outcomes import Unmeasured, quote
 from pytest_llmengine.contract.samples import TIME, named
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 COMPLETIONS = "openai-openapi: CreateCompletionRequest"
 
@@ -64,7 +61,8 @@ COLD = {**SEVERAL, "temperature": 0.01}
 HOT_TWO = {**SEVERAL, **HOT}
 ONE_TEXT = {**HOT_TWO, "top_p": ONE_TOKEN}
 
-SHARED: tuple[tuple[str, Measurement, str, Iterable[Capability]], ...] = (
+Rows = tuple[tuple[str, Measurement, str, Iterable[Capability]], ...]
+SHARED: Rows = (
     ("stop", Without(" ", {"stop": " "}, SEVERAL), "both texts end before a stop sequence", ()),
     ("max_tokens", WordsAtMost(3, SEVERAL), "no text has more tokens than max_tokens", ()),
     (
@@ -86,7 +84,7 @@ SHARED: tuple[tuple[str, Measurement, str, Iterable[Capability]], ...] = (
         {Capability.LOGIT_BIAS},
     ),
 )
-OF_CHAT = (
+OF_CHAT: Rows = (
     *SHARED,
     (
         "max_completion_tokens",
@@ -122,7 +120,7 @@ OF_CHAT = (
         {Capability.TOOLS},
     ),
 )
-OF_COMPLETIONS = (
+OF_COMPLETIONS: Rows = (
     *SHARED,
     ("logprobs", LegacyLogprobs(2, SEVERAL), "each choice has logprobs", {Capability.LOGPROBS}),
     (
