@@ -32,7 +32,9 @@ BABBLE = count()
 
 def _prompt(body: JSON) -> str:
     messages = body.get("messages") or [{"content": body.get("prompt")}]
-    return str(messages[-1]["content"])
+    content = messages[-1]["content"]
+    parts = content if isinstance(content, list) else [content]
+    return " ".join(str(p["text"] if isinstance(p, dict) else p) for p in parts)
 
 
 MODELS: dict[str, Callable[[JSON], str]] = {
@@ -55,7 +57,10 @@ def _serving(behaviour: Behaviour, model: str) -> Iterator[Target]:
         asked = behaviour.request(body, call)
         return asked
 
-    script = Script(replies=(MODELS[model](asked) for _ in count()))
+    def said() -> str:
+        return '{"answer": 4}' if "response_format" in asked else MODELS[model](asked)
+
+    script = Script(replies=(said() for _ in count()))
     with (
         MockServer(behaviour=replace(behaviour, request=request), script=script) as server,
         Target(server.base_url, "mock") as target,

@@ -281,7 +281,7 @@ class Repeats:
         other = self._sampled(ask, self.varied)
         if one == other:
             (said,) = one
-            if ask(temperature=0).text == said[0]:
+            if ask(**{**self.varied, "temperature": 0, "n": ...}).text == said[0]:
                 raise Unmeasured(f"this model cannot show it: it says {quote(said)} each time")
             raise ignored(name, f"every value gives one text: {quote(said)}")
         if one & other:
