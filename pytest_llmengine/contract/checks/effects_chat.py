@@ -279,6 +279,10 @@ def _reasons(ask: Asker, name: str) -> None:
     """Compare an effort of none with a high one."""
     said = {effort: ask(reasoning_effort=effort) for effort in ("high", "none")}
     if not said["high"].choices[0].reasoning:
+        other = Asker(ask.target, chat if ask.way is chat_stream else chat_stream)
+        if other(reasoning_effort="high").choices[0].reasoning:
+            where = "in whole answers" if ask.way is chat else "in streams"
+            raise ignored(f"{name} {where}", "the model does not reason, while elsewhere it does")
         raise Unmeasured("this model cannot show it: it does not reason at a high effort either")
     if text := said["none"].choices[0].reasoning:
         raise ignored(name, f"with an effort of none the model still reasons: {quote(text)}")
@@ -295,7 +299,7 @@ both(
 )
 both(
     "verbosity",
-    reaches({"verbosity": "high"}, {"verbosity": "low", "max_tokens": 48}, counted=False),
+    reaches({"verbosity": "high"}, {"verbosity": "low", "max_tokens": 24}, counted=False),
     "A verbosity of high gives another answer than low.",
     "Answers are not as short or as long as the program asks for.",
     source="openai-openapi: Verbosity",

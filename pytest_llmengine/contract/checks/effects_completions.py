@@ -285,6 +285,27 @@ both(
 
 
 @check(
+    "effects.completions.include_obfuscation",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source="openai-openapi: ChatCompletionStreamOptions.include_obfuscation",
+    needs=NEEDS | {Capability.STREAMING},
+    since=SINCE,
+)
+def include_obfuscation(target: Target) -> None:
+    """With include_obfuscation the chunks of a text have an obfuscation.
+
+    Someone who sees only the sizes of encrypted chunks can guess the text.
+    """
+    body = {"model": target.model, "prompt": START, "max_tokens": 4, "stream": True}
+    options = {"stream_options": {"include_obfuscation": True}}
+    chunks = target.post("/completions", {**body, **options}).objects_or_refused()
+    pick(chunks[0], list, "choices")
+    found = any(chunk.get("obfuscation") for chunk in chunks)
+    expect_effect(found, "include_obfuscation was accepted, and no chunk has an obfuscation")
+
+
+@check(
     "effects.completions.user",
     level=OPTIONAL,
     tier=EXTENDED,

@@ -16,6 +16,7 @@ from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import JSON
+    from pytest_llmengine.contract.mutants.hooks import Hook
 
 # The rules for whole answers by the field that a server may drop.
 FIELDS = {
@@ -63,6 +64,11 @@ def _merged(found: list[JSON]) -> list[JSON]:
     return merged
 
 
+def _not_in_streams(field: str) -> Hook:
+    """A server whose whole answers alone ignore a field."""
+    return lambda value, call: value if value.get("stream") else forgets(field)(value, call)
+
+
 def _add(rule: str, behaviour: Behaviour) -> None:
     mutant(f"effects.chat.{rule}", behaviour)
 
@@ -74,6 +80,7 @@ _add("temperature", Behaviour("always hot", request=put(1.5, "temperature")))
 _add("tool_description", without_in_tools("description"))
 _add("tool_parameters", without_in_tools("parameters"))
 _add("allowed_tools", Behaviour("every tool allowed", request=body(allows_every_tool)))
+_add("reasoning_effort", Behaviour("dropped", request=_not_in_streams("reasoning_effort")))
 _add("reasoning_effort", Behaviour("always high", request=put("high", "reasoning_effort")))
 _add("every_message", Behaviour("the last two", request=messages(lambda found: found[-2:])))
 _add("every_message", Behaviour("no system", request=messages(lambda found: found[1:] or found)))

@@ -61,5 +61,6 @@ _add(
     "default_max_tokens",
     Behaviour("no limit", request=body(lambda request: request.setdefault("max_tokens", 64))),
 )
+_add("include_obfuscation", Behaviour("dropped", request=forgets("stream_options")))
 _add("raw_prompt", Behaviour("a chat template", request=body(_in_template)))
 _add("own_prompt", Behaviour("reversed", request=body(_reversed)))
