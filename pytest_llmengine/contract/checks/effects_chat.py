@@ -163,20 +163,22 @@ streamed(
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
-    """Each choice has logprobs, with so many alternatives per token."""
+    """Each choice has logprobs, with so many alternatives per token; 0 for any number."""
 
     top: int
     control: Params
 
     def __call__(self, ask: Asker, name: str) -> None:  # noqa: ARG002 - two fields
         """Ask once; the control is for other fields."""
-        wanted = {"logprobs": True, "top_logprobs": self.top, "max_tokens": 3}
+        wanted = {"logprobs": True, "top_logprobs": self.top or ..., "max_tokens": 3}
         for choice in ask(**{**self.control, **wanted}).choices:
             entries = [e for part in choice.logprobs for e in objects(part, "content")]
             if not choice.text:
                 raise Unmeasured("this model cannot show it: it says nothing")
             if not entries:
                 raise ignored("logprobs", f"a choice has none beside the text {quote(choice.text)}")
+            if not self.top:
+                continue
             counts = {len(pick(entry, list, "top_logprobs")) for entry in entries}
             expect_effect(counts != {0}, "top_logprobs was accepted, and there are none")
             expect(counts == {self.top}, f"{sorted(counts)} alternatives instead of {self.top}")
@@ -189,6 +191,13 @@ streamed(
     breaks="A program that ranks the choices by their probability can rank only the first.",
     name="logprobs",
     needs=LOGPROBS | N | STREAMS,
+)
+streamed(
+    "effects.stream.logprobs",
+    measure=Logprobs(0, {}),
+    title="In a stream, logprobs come without top_logprobs too.",
+    breaks="Programs that measure confidence get nothing from a stream.",
+    needs=LOGPROBS | STREAMS,
 )
 streamed(
     "effects.stream.top_logprobs",

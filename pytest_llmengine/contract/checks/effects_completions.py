@@ -227,6 +227,26 @@ row(
 )
 
 
+def _same_text(ask: Asker, _: str) -> None:
+    """Both twice, so that a model that varies is not blamed."""
+    whole = Asker(ask.target, completion)
+    first, streamed, again, once_more = (a().text for a in (whole, ask, whole, ask))
+    if first != again or streamed != once_more:
+        raise Unmeasured(f"this model cannot show it: it says {quote(first)}, then {quote(again)}")
+    expect(streamed == first, f"the stream says {quote(streamed)}, and the whole {quote(first)}")
+
+
+row(
+    "stream_text",
+    _same_text,
+    "At temperature 0 the streamed text is the text of the whole completion.",
+    "A client that switches to streams gets texts with parts lost or doubled.",
+    way=completion_stream,
+    field="stream",
+    needs={Capability.STREAMING},
+)
+
+
 # ---- what is counted and reported
 
 
@@ -263,6 +283,7 @@ class LegacyLogprobs:
                 raise Unmeasured("this model cannot show it: it says nothing")
             if not choice.logprobs:
                 raise ignored(name, f"a choice has none beside the text {quote(choice.text)}")
+            joined = ""
             for part in choice.logprobs:
                 other = f"the logprobs have no tokens: {quote(part)}"
                 expect("tokens" in part, other, fact="the logprobs of completions are not OpenAI's")
@@ -270,9 +291,12 @@ class LegacyLogprobs:
                 for key in ("token_logprobs", "top_logprobs", "text_offset"):
                     count = len(pick(part, list, key))
                     expect(count == len(tokens), f"{key} has {count} entries for {len(tokens)}")
+                joined += "".join(map(str, tokens))
                 tops = {len(pick(top, dict)) for top in part["top_logprobs"]}
                 expect_effect(tops != {0}, "logprobs was accepted, and no token has alternatives")
                 expect(tops <= {self.top, self.top + 1}, f"{quote(list(tops))} alternatives")
+            other = f"the tokens are {quote(joined)}, and the text is {quote(choice.text)}"
+            expect(joined == choice.text, other)
 
 
 both(

@@ -73,10 +73,23 @@ about_messages(
     breaks="Code and tables lose their form before the model reads them.",
 )
 about_messages(
-    "effects.chat.separate_messages",
+    "effects.chat.beyond_ascii",
     measure=reaches(
+        {"prompt": "Write about the café in 北京 🦊 at noon."},
+        {**SHORT, "prompt": "Write about the caf in   at noon."},
+        counted=False,
+    ),
+    title="Letters with accents, other scripts and emoji reach the model.",
+    breaks="Names and whole languages are lost before the model reads them.",
+)
+about_messages(
+    "effects.chat.separate_messages",
+    measure=EachReaches(
+        tuple(
+            asked({"role": "user", "content": f"Say hello.{between}Speak up."})
+            for between in (" ", "\n", "\n\n")
+        ),
         asked(QUESTION, {"role": "user", "content": "Speak up."}),
-        asked({"role": "user", "content": "Say hello.\nSpeak up."}),
         counted=False,
     ),
     title="Two user messages are not the same as one with both texts.",

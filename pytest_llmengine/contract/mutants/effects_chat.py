@@ -46,6 +46,10 @@ def allows_every_tool(request: JSON) -> None:
         request["tool_choice"] = "required"
 
 
+def _in_ascii(text: str) -> str:
+    return text.encode("ascii", "ignore").decode()
+
+
 def texts_alone(found: list[JSON]) -> list[JSON]:
     """The messages without refusals and tool calls."""
     return [
@@ -88,6 +92,7 @@ _add("long_prompt", Behaviour("cut at the end", request=contents(lambda text: te
 _add("long_prompt", Behaviour("cut at the beginning", request=contents(lambda text: text[-500:])))
 for _rule in ("refusal", "refusal_part", "tool_call_in_history"):
     _add(_rule, Behaviour("without it", request=messages(texts_alone)))
+_add("beyond_ascii", Behaviour("ASCII", request=contents(_in_ascii)))
 _add("upper_case", Behaviour("lower case", request=contents(str.lower)))
 _add("whitespace", Behaviour("one space", request=contents(lambda text: " ".join(text.split()))))
 _add("separate_messages", Behaviour("merged", request=messages(_merged)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import body, forgets, in_streams, put
+from pytest_llmengine.contract.mutants.hooks import body, events, forgets, in_streams, put
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ def _chat_shape(reply: JSON) -> None:
         choice["logprobs"] = {"content": [{"token": "a", "logprob": -1, "top_logprobs": []}]}
 
 
+def _shorter(reply: JSON) -> None:
+    reply["choices"][0]["text"] = reply["choices"][0]["text"][:-1]
+
+
 def _in_template(request: JSON) -> None:
     if isinstance(request.get("prompt"), str):
         request["prompt"] = f"<|user|>{request['prompt']}<|assistant|>"
@@ -62,5 +66,7 @@ _add(
     Behaviour("no limit", request=body(lambda request: request.setdefault("max_tokens", 64))),
 )
 _add("include_obfuscation", Behaviour("dropped", request=forgets("stream_options")))
+_add("stream_text", Behaviour("the first texts lost", events=events(lambda found: found[2:])))
+_add("logprobs", Behaviour("another text", reply=body(_shorter)))
 _add("raw_prompt", Behaviour("a chat template", request=body(_in_template)))
 _add("own_prompt", Behaviour("reversed", request=body(_reversed)))

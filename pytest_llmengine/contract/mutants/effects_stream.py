@@ -28,7 +28,7 @@ _MORE = {
     "max_tokens": ("max_tokens",),
     "max_completion_tokens": ("max_completion_tokens",),
     "stop": ("stop", "stop_n"),
-    "logprobs": ("logprobs_n",),
+    "logprobs": ("logprobs", "logprobs_n"),
     "top_logprobs": ("logprobs_n", "top_logprobs"),
     "tool_choice": ("tool_choice_named", "tool_choice_none", "tool_choice_required"),
     "parallel_tool_calls": ("parallel_tool_calls",),
