@@ -85,30 +85,49 @@ def profile(
 
 
 @app.command()
-def coverage(
+def coverage(  # noqa: PLR0913 - the options of a command
     *,
     check: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this group or check; repeatable."),
     ] = None,
+    generated: Annotated[
+        bool,
+        typer.Option("--generated", help="Only change each part of the answers: who notices it?"),
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Try so many of the changes of --generated.", show_default="all"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the sample of --sample.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes for --generated.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
 
-    Exit status: 1 when a check fails on the reference or misses a broken rule.
+    Exit status: 1 when a check fails on the reference or misses a broken rule, or when no check
+    notices more than 5% of the changes of answers.
     """
     from pytest_llmengine.contract.coverage import measure
+    from pytest_llmengine.contract.generated_mutants import measure_generated
     from pytest_llmengine.contract.registry import select
 
     checks = select(ids=check or ())
+    parts: dict[str, Any] = {}
     with stderr().status(f"{len(checks)} checks on all of their mutants"):
-        found = measure(checks)
+        if not generated:
+            parts[""] = measure(checks)
+        if generated:
+            parts["generated"] = measure_generated(checks, sample=sample, seed=seed, jobs=jobs)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        shown = parts[""].to_dict() if "" in parts else {}
+        shown |= {name: part.to_dict() for name, part in parts.items() if name}
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        for line in found.lines():
-            typer.echo(line)
-    raise typer.Exit(0 if found.complete else 1)
+        for part in parts.values():
+            for line in part.lines():
+                typer.echo(line)
+    raise typer.Exit(0 if all(part.complete for part in parts.values()) else 1)
 
 
 def _row(check: Check) -> dict[str, Any]:

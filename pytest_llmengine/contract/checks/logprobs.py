@@ -63,7 +63,8 @@ def shape(target: Target) -> None:
         for top in tops:
             _expect_token(top)
     absent = missing(pick(choice(body), dict, "logprobs"), "content", "refusal")
-    expect(not absent, f"the logprobs object has no {', '.join(absent)}")
+    fact = f"choices[].logprobs.{absent[0]} is missing" if absent else ""
+    expect(not absent, f"the logprobs object has no {', '.join(absent)}", fact=fact)
 
 
 @rule(
