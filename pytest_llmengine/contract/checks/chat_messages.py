@@ -101,7 +101,7 @@ def content_parts_text(target: Target) -> None:
     "chat.content.empty_string",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: an empty user message is answered",
+    source="openai-openapi: ChatCompletionRequestUserMessage.content: a string of any length",
 )
 def content_empty_string(target: Target) -> None:
     """A user message whose content is "" is answered.
@@ -158,7 +158,7 @@ effect(
     "chat.assistant.last_message",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: a conversation may end with an assistant message",
+    source="openai-openapi: ChatCompletionRequestAssistantMessage: no rule about the last message",
 )
 def assistant_last_message(target: Target) -> None:
     """A conversation that ends with an assistant message is answered.

@@ -99,7 +99,8 @@ def content_null_user(target: Target) -> None:
     "chat.max_tokens.zero_negative",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI: max_tokens below 1 answers 400",
+    source="openai-openapi: CreateChatCompletionRequest.max_tokens: the maximum number of "
+    "tokens; OpenAI docs: guides/error-codes",
 )
 def max_tokens_zero_negative(target: Target) -> None:
     """A token cap of 0 or below is rejected.

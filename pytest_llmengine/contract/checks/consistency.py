@@ -426,7 +426,7 @@ def alternatives(target: Target) -> None:
 @rule(
     "err.param_named",
     level=EXPECTED,
-    source=f"{SPEC}Error.param; OpenAI: param names the field of the request",
+    source=f"{SPEC}Error.param: param names the field of the request",
     breaks="A client marks another field of its form as wrong.",
 )
 def param_named(target: Target) -> None:

@@ -65,7 +65,8 @@ def batch_order(target: Target) -> None:
     "emb.base64",
     level=REQUIRED,
     tier=EXTENDED,
-    source=f"{SPEC}Request.encoding_format; the openai SDK asks for base64 by default",
+    source="openai-openapi: CreateEmbeddingRequest.encoding_format; openai-python 3.3.1: "
+    "src/openai/resources/embeddings.py: asks for base64 by default",
     needs=NEEDS,
 )
 def base64_format(target: Target) -> None:

@@ -68,10 +68,13 @@ BAD_BODIES = (
     "err.no_5xx_on_client_error",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9110, 15.6: 5xx is the server's own fault; clients retry it",
+    source="RFC 9110 15.6: 5xx is the server's own fault",
 )
 def no_5xx_on_client_error(target: Target) -> None:
-    """Thirty bad requests, and none is answered with a 5xx."""
+    """Thirty bad requests, and none is answered with a 5xx.
+
+    Clients retry a request that can never succeed.
+    """
     control(target)
     broken = [
         f"{what}: {reply.status}" for what, reply in _bad_requests(target) if reply.status >= 500
@@ -87,7 +90,10 @@ def no_5xx_on_client_error(target: Target) -> None:
     source="CWE-209: error messages that hold internals",
 )
 def no_internal_leak(target: Target) -> None:
-    """No error shows a stack trace, or is larger than 16 KiB."""
+    """No error shows a stack trace, or is larger than 16 KiB.
+
+    Paths and code of the server reach its clients.
+    """
     control(target)
     many = {"messages": [{"role": "user", "content": [{"type": "nope"}] * 20}] * 50}
     errors = [*_bad_requests(target), ("1000 bad parts", target.chat(**many))]
@@ -197,7 +203,7 @@ for _name, (_run, _needs) in _GENERATED.items():
         f"err.generated.{_name}",
         level=QUIRK,
         tier=EXTENDED,
-        source="RFC 9110 15.6; openai-openapi: paths",
+        source="RFC 9110 15.6; openai-openapi: /chat/completions and the paths after it",
         needs=_needs,
         title="No generated request, valid or broken, gets a 5xx, a hang or a reset.",
         breaks="Clients retry a 5xx, so that one bad request is sent again and again.",

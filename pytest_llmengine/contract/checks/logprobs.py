@@ -71,7 +71,7 @@ def shape(target: Target) -> None:
     "logprobs.length_matches_tokens",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: one entry a completion token",
+    source="openai-openapi: CreateChatCompletionRequest.logprobs: of each output token",
     needs=NEEDS,
 )
 def length_matches_tokens(target: Target) -> None:
@@ -107,7 +107,7 @@ def default_top_empty(target: Target) -> None:
     "logprobs.top.requires_logprobs",
     level=EXPECTED,
     tier=EXTENDED,
-    source="openai-openapi: logprobs must be set to true if top_logprobs is used",
+    source="openai-openapi: CreateChatCompletionRequest.top_logprobs: logprobs must be true",
     needs=NEEDS,
 )
 def top_requires_logprobs(target: Target) -> None:
@@ -143,7 +143,8 @@ def top_max20(target: Target) -> None:
     "logprobs.values",
     level=EXPECTED,
     tier=EXTENDED,
-    source="a probability is at most 1; vllm#9453, vllm#44319",
+    source="openai-openapi: ChatCompletionTokenLogprob.logprob; vllm-project/vllm#9453; "
+    "vllm-project/vllm#44319",
     needs=NEEDS,
 )
 def values(target: Target) -> None:
