@@ -85,7 +85,7 @@ def profile(
 
 
 @app.command()
-def coverage(
+def coverage(  # noqa: PLR0913 - the options of a command
     *,
     check: Annotated[
         list[str] | None,
@@ -95,33 +95,47 @@ def coverage(
         bool,
         typer.Option("--fields", help="Only drop each field of the requests: who notices it?"),
     ] = False,
+    generated: Annotated[
+        bool,
+        typer.Option("--generated", help="Only change each part of the answers: who notices it?"),
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Try so many of the changes of --generated.", show_default="all"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the sample of --sample.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes for --generated.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
 
     Exit status: 1 when a check fails on the reference or misses a broken rule, or when no check
-    notices that a field of a request is dropped.
+    notices that a field of a request is dropped, or more than 5% of the changes of answers.
     """
     from pytest_llmengine.contract.coverage import measure
     from pytest_llmengine.contract.fields import measure_fields
+    from pytest_llmengine.contract.generated_mutants import measure_generated
     from pytest_llmengine.contract.registry import select
 
     checks = select(ids=check or ())
+    parts: dict[str, Any] = {}
     with stderr().status(f"{len(checks)} checks on all of their mutants"):
-        found = None if fields else measure(checks)
+        if not (fields or generated):
+            parts[""] = measure(checks)
         # A part of the checks says nothing of the fields that others send.
-        closure = measure_fields(checks) if fields or (as_json and not check) else None
+        if fields or (as_json and not (check or generated)):
+            parts["fields"] = measure_fields(checks)
+        if generated:
+            parts["generated"] = measure_generated(checks, sample=sample, seed=seed, jobs=jobs)
     if as_json:
-        shown = {} if found is None else found.to_dict()
-        if closure is not None:
-            shown["fields"] = closure.to_dict()
+        shown = parts[""].to_dict() if "" in parts else {}
+        shown |= {name: part.to_dict() for name, part in parts.items() if name}
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        for part in (found, closure):
-            for line in part.lines() if part else ():
+        for part in parts.values():
+            for line in part.lines():
                 typer.echo(line)
-    complete = all(part.complete for part in (found, closure) if part is not None)
-    raise typer.Exit(0 if complete else 1)
+    raise typer.Exit(0 if all(part.complete for part in parts.values()) else 1)
 
 
 def _row(check: Check) -> dict[str, Any]:

@@ -305,6 +305,8 @@ class Stopping:
             f"stop={quote(stop)}: the text ends there, and keeps the stop sequence: {text!r}",
             fact="the stop sequence is kept in the text",
         )
+        kept = text.rstrip() == f"{self.before}{self.word}".rstrip()
+        expect(not kept, f"stop={quote(stop)}: the text ends with the stop sequence: {text!r}")
         expect_effect(self.word not in text, f"stop={quote(stop)}, yet the text is {text!r}")
         if not self.answer.startswith(text.rstrip()):
             raise Unmeasured("the server answers differently each time, also at temperature 0")

@@ -122,3 +122,28 @@ def test_the_command_prints_the_fields(llmengine: Callable[..., Any]) -> None:
         f"{len(request_fields())} fields of requests: {len(noticed)} are noticed, "
     )
     assert "not noticed: /embeddings dimensions (whole)\n" in ran.out
+
+
+def test_generated_mutants_are_part_of_the_output(llmengine: Callable[..., Any]) -> None:
+    """`--generated` prints the counts, and the status is 1 if too many of them survive."""
+    command = ("contract", "coverage", "--check", "models.list", "--generated", "--jobs", "1")
+    ran = llmengine(*command, "--json")
+    found = json.loads(ran.out)["generated"]
+    assert set(found) == {"total", "killed", "accepted", "survivors"}
+    unnoticed = len(found["survivors"]) + sum(found["accepted"].values())
+    assert found["killed"] + unnoticed == found["total"] > 50
+    assert "GET /models data[].owned_by: another" in found["survivors"]
+    assert ran.status == 1
+    text = llmengine(*command)
+    assert f"survives: {found['survivors'][0]}" in text.out
+    assert f"{found['total']} generated mutants: {found['killed']} noticed" in text.out
+
+
+def test_a_sample_that_is_noticed_ends_well(llmengine: Callable[..., Any]) -> None:
+    """The status is 0 if the rules notice enough of the mutants."""
+    names = ("models.list", "models.schema", "models.retrieve_equals_list")
+    checks = [part for name in names for part in ("--check", name)]
+    options = ("--generated", "--sample", "20", "--seed", "0", "--jobs", "1", "--json")
+    ran = llmengine("contract", "coverage", *checks, *options)
+    assert json.loads(ran.out)["generated"]["total"] == 20
+    assert ran.status == 0

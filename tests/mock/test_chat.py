@@ -130,6 +130,65 @@ def test_strong_bias_forces_one_token(reference: Api) -> None:
     assert len(set(words)) == 1
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"frequency_penalty": 2},
+        {"presence_penalty": -2},
+        {"temperature": 1.5, "seed": 1},
+        {"verbosity": "low"},
+        {"verbosity": "high"},
+        {"logit_bias": {"7": -100}},
+    ],
+)
+def test_a_parameter_changes_prose(reference: Api, params: dict[str, Any]) -> None:
+    """At temperature 0 the text is the same each time, and another one with the parameter."""
+    plain = {"temperature": 0}
+
+    assert reference.text(**plain) == reference.text(**plain)
+    assert reference.text(**plain | params) == reference.text(**plain | params)
+    assert reference.text(**plain) != reference.text(**plain | params)
+
+
+@pytest.mark.parametrize("params", [{"temperature": 0}, {"temperature": 2, "top_p": 0}])
+def test_without_chance_the_seed_has_no_effect(reference: Api, params: dict[str, Any]) -> None:
+    """Only the most likely token is left at temperature 0, or with a tiny top_p."""
+    assert len({reference.text(seed=seed, **params) for seed in range(3)}) == 1
+    assert len({reference.text(seed=seed, temperature=2) for seed in range(3)}) == 3
+
+
+def test_a_stored_completion_is_kept_until_it_is_deleted(reference: Api) -> None:
+    """It can be retrieved by its id, with its metadata, until it is deleted."""
+    body = reference.chat(store=True, metadata={"a": "b"}).json()
+    path = f"/v1/chat/completions/{body['id']}"
+
+    assert reference.http.get(path).json() == body | {"metadata": {"a": "b"}}
+    assert reference.http.delete(path).json()["deleted"] is True
+    assert reference.http.get(path).status_code == 404
+
+
+def test_what_is_not_stored_cannot_be_retrieved(reference: Api) -> None:
+    """Completions are not stored unless the request asks for it."""
+    body = reference.chat().json()
+
+    assert reference.http.get(f"/v1/chat/completions/{body['id']}").status_code == 404
+
+
+def test_the_service_tier_is_reported_if_the_request_has_one(reference: Api) -> None:
+    """A tier of auto is the default one; without the field the answer has no tier."""
+    assert reference.chat(service_tier="auto").json()["service_tier"] == "default"
+    assert reference.chunks(service_tier="flex")[0]["service_tier"] == "flex"
+    assert "service_tier" not in reference.chat().json()
+
+
+def test_chunks_have_an_obfuscation_if_the_request_asks_for_it(reference: Api) -> None:
+    """Without include_obfuscation there is none."""
+    asked = reference.chunks(stream_options={"include_obfuscation": True})
+
+    assert all(chunk["obfuscation"] for chunk in asked)
+    assert not any("obfuscation" in chunk for chunk in reference.chunks())
+
+
 def test_reasoning_effort_brings_counted_reasoning(reference: Api) -> None:
     """Reasoning has its own field, and its tokens are counted."""
     body = reference.chat(reasoning_effort="high").json()

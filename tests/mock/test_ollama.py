@@ -100,7 +100,7 @@ def test_format_is_kept(reference: Api, path: str, given: Any) -> None:
 def test_thinking_has_a_field_of_its_own(reference: Api) -> None:
     """Thinking comes if it is wanted, before the answer and not in its text."""
     whole = _whole(reference, think=True)["message"]
-    lines = _lines(reference.post("/api/chat", messages=USER, think="low"))
+    lines = _lines(reference.post("/api/chat", messages=USER, think="medium"))
     generated = _whole(reference, "/api/generate", think=True)
 
     assert whole["thinking"]

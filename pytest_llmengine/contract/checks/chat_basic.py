@@ -108,7 +108,8 @@ def choice_required(target: Target) -> None:
     reject the answer.
     """
     lost = missing(choice(target.chat().success()), "index", "message", "finish_reason", "logprobs")
-    expect(not lost, f"missing in a choice: {', '.join(lost)}")
+    fact = f"choices[].{lost[0]} is missing" if lost else ""
+    expect(not lost, f"missing in a choice: {', '.join(lost)}", fact=fact)
 
 
 @rule(
@@ -123,7 +124,8 @@ def message_required(target: Target) -> None:
     Code that reads message.refusal to tell a refusal from an answer raises a KeyError.
     """
     lost = missing(message(target.chat().success()), "role", "content", "refusal")
-    expect(not lost, f"missing in the message: {', '.join(lost)}")
+    fact = f"choices[].message.{lost[0]} is missing" if lost else ""
+    expect(not lost, f"missing in the message: {', '.join(lost)}", fact=fact)
 
 
 @rule(

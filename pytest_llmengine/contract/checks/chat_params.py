@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import find_stop, full_text, objects, pick, usage
-from pytest_llmengine.contract.outcomes import expect, expect_effect
+from pytest_llmengine.contract.assertions import content, find_stop, objects, pick, rejected
+from pytest_llmengine.contract.checks.effects import (
+    Repeats,
+    TextChanges,
+    TokensAtMost,
+    chat,
+    effect,
+    stored,
+    tier_of,
+)
+from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
     EXTENDED,
@@ -24,28 +33,33 @@ rule = partial(check, group="chat.params")
 
 SPEC = "openai-openapi: CreateChatCompletionRequest"
 LONG_PROMPT = "Count from one to fifty in words."
+params = partial(effect, way=chat, group="chat.params", since="")
 
 
-@rule("chat.max_tokens", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.max_tokens")
-def max_tokens(target: Target) -> None:
-    """The answer has no more tokens than max_tokens."""
-    _expect_cap(target, max_tokens=5)
-
-
-@rule(
-    "chat.max_completion_tokens",
-    level=REQUIRED,
-    tier=SMOKE,
-    source=f"{SPEC}.max_completion_tokens; ollama/ollama#7125",
-)
-def max_completion_tokens(target: Target) -> None:
-    """The answer has no more tokens than max_completion_tokens."""
-    _expect_cap(target, max_tokens=..., max_completion_tokens=5)
+for limit, tied, source in (
+    ("max_tokens", {}, f"{SPEC}.max_tokens"),
+    (
+        "max_completion_tokens",
+        {"max_tokens": ...},
+        f"{SPEC}.max_completion_tokens; ollama/ollama#7125",
+    ),
+):
+    params(
+        f"chat.{limit}",
+        measure=TokensAtMost(5, {"prompt": LONG_PROMPT, **tied}),
+        title=f"The answer has no more tokens than {limit}.",
+        breaks="An answer costs more, and takes longer, than the client allowed.",
+        source=source,
+        tier=SMOKE,
+    )
 
 
 @rule("chat.stop.string_array", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.stop")
 def stop_string_array(target: Target) -> None:
-    """A stop sequence, alone or in a list, ends the text just before it."""
+    """A stop sequence, alone or in a list, ends the text just before it.
+
+    A parser runs past the end that it asked for.
+    """
     stopping = find_stop(target)
     stopping.stop(target, stopping.word)
     stopping.stop(target, ["@@never@@", stopping.word])
@@ -53,7 +67,10 @@ def stop_string_array(target: Target) -> None:
 
 @rule("chat.n.multiple", level=REQUIRED, tier=CORE, source=f"{SPEC}.n", needs={Capability.N})
 def n_multiple(target: Target) -> None:
-    """An n of 2 gives two choices, with the indexes 0 and 1."""
+    """An n of 2 gives two choices, with the indexes 0 and 1.
+
+    A program that samples several answers gets one, or mixes them up.
+    """
     # vLLM rejects n=2 at temperature 0, because both choices would be equal.
     body = target.chat(n=2, temperature=1, max_tokens=4).success_or_refused()
     choices = objects(body, "choices")
@@ -64,74 +81,68 @@ def n_multiple(target: Target) -> None:
         pick(c, dict, "message")
 
 
-@rule(
+params(
     "chat.seed.repeatable",
-    level=OPTIONAL,
-    tier=EXTENDED,
+    measure=Repeats({"temperature": 1, "seed": 7}, {"temperature": 1}, {"temperature": 0}),
+    title="The same seed gives the same text at temperature 1, and other seeds give others.",
+    breaks="An answer cannot be repeated for a test or a bug report.",
+    name="seed",
     source=f"{SPEC}.seed: best effort, deprecated",
+    level=OPTIONAL,
     needs={Capability.SEED},
 )
-def seed_repeatable(target: Target) -> None:
-    """The same seed gives the same text twice, also at temperature 1."""
-    first, second = (
-        full_text(
-            target.chat(
-                "Invent a name for a planet.", temperature=1, seed=7, max_tokens=12
-            ).success_or_refused()
-        )
-        for _ in range(2)
-    )
-    expect_effect(first == second, f"seed=7 gave {first!r}, then {second!r}")
-
-
-@rule(
+params(
     "chat.logit_bias",
-    level=REQUIRED,
-    tier=CORE,
+    # Every vocabulary has a token 100; its text does not matter.
+    measure=TextChanges({"logit_bias": {"100": 100}}, {"max_tokens": 4}),
+    title="A logit_bias of 100 for one token changes the answer.",
+    breaks="A classifier that allows only some tokens gets any text.",
     source=f"{SPEC}.logit_bias: 100 should result in exclusive selection",
+    tier=CORE,
     needs={Capability.LOGIT_BIAS},
 )
-def logit_bias(target: Target) -> None:
-    """A logit_bias of 100 for one token changes the answer."""
-    plain = target.chat(max_tokens=4).success()
-    # Every vocabulary has a token 100; its text does not matter.
-    biased = target.chat(max_tokens=4, logit_bias={"100": 100}).success_or_refused()
-    expect_effect(
-        full_text(plain) != full_text(biased),
-        f"logit_bias of 100 for one token left {full_text(plain)!r} as it was",
-    )
 
 
 @rule("chat.user", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.user")
 def user(target: Target) -> None:
-    """The parameter user is accepted."""
-    _expect_accepted(target, user="user-1")
+    """The user is a string, whole and in a stream: a number is rejected.
 
-
-@rule("chat.metadata", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.metadata")
-def metadata(target: Target) -> None:
-    """The parameter metadata is accepted."""
-    _expect_accepted(target, metadata={"purpose": "contract"})
+    A server that does not know the field cannot report or limit the user of an application.
+    """
+    for stream in (False, True):
+        named = target.chat(max_tokens=1, user="user-1", stream=stream)
+        expect(named.ok, f"the user user-1 is refused: {quote(named.text)}")
+        rejected(target.chat(max_tokens=1, user=1, stream=stream), "a user that is a number")
 
 
 @rule("chat.store", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.store")
 def store(target: Target) -> None:
-    """The parameter store is accepted."""
-    _expect_accepted(target, store=False)
+    """An answer that was stored can be retrieved by its id.
+
+    An application that keeps only the ids of its conversations loses them.
+    """
+    body = target.chat(max_tokens=4, store=True).success_or_refused()
+    stored(target, body.get("id"), content(body))
+
+
+@rule("chat.metadata", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.metadata")
+def metadata(target: Target) -> None:
+    """The metadata of a stored answer come back with it.
+
+    Stored answers cannot be told apart by the labels that the application gave them.
+    """
+    given = {"purpose": "contract"}
+    body = target.chat(max_tokens=4, store=True, metadata=given).success_or_refused()
+    kept = stored(target, body.get("id"), content(body)).get("metadata")
+    expect_effect(kept == given, f"the metadata {quote(given)} came back as {quote(kept)}")
 
 
 @rule("chat.service_tier", level=OPTIONAL, tier=EXTENDED, source=f"{SPEC}.service_tier")
 def service_tier(target: Target) -> None:
-    """The parameter service_tier is accepted."""
-    _expect_accepted(target, service_tier="auto")
+    """A request for the default service_tier is answered with that tier.
 
-
-def _expect_cap(target: Target, **cap: Any) -> None:
-    body = target.chat(LONG_PROMPT, **cap).success()
-    text, came = full_text(body), usage(body, "completion_tokens")
-    limits = {name: value for name, value in cap.items() if value is not ...}
-    expect_effect(came <= 5, f"{limits}: {came} tokens came: {text[:80]!r}")
-
-
-def _expect_accepted(target: Target, **params: Any) -> None:
-    full_text(target.chat(max_tokens=4, **params).success_or_refused())
+    A client cannot see how its request was processed, and what it costs.
+    """
+    body = target.chat(max_tokens=4, service_tier="default").success_or_refused()
+    content(body)
+    tier_of(body)

@@ -22,7 +22,10 @@ NEEDS = {Capability.COMPLETIONS}
 
 @rule("comp.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
 def shape(target: Target) -> None:
-    """A completion has its fields, and each choice text, index, logprobs and finish_reason."""
+    """A completion has its fields, and each choice text, index, logprobs and finish_reason.
+
+    The openai SDK's types promise these fields, so that reading them raises an error.
+    """
     body = _post(target).success_or_refused()
     absent = missing(body, "id", "object", "created", "model", "choices")
     expect(not absent, f"missing: {', '.join(absent)}")
@@ -41,7 +44,10 @@ def shape(target: Target) -> None:
     needs=NEEDS,
 )
 def prompt_list(target: Target) -> None:
-    """A list of prompts gives one choice a prompt, by index."""
+    """A list of prompts gives one choice a prompt, by index.
+
+    A batch of prompts gets one text, or texts of other prompts.
+    """
     _expect_indexes(_post(target, prompt=["Once", "The sea"]).success_or_refused(), 2)
 
 
@@ -53,7 +59,10 @@ def prompt_list(target: Target) -> None:
     needs=NEEDS,
 )
 def prompt_tokens(target: Target) -> None:
-    """A prompt of token ids gives one choice, and counts as many tokens as it has ids."""
+    """A prompt of token ids gives one choice, and counts as many tokens as it has ids.
+
+    A program that tokenizes by itself, as evaluations do, is answered to another prompt.
+    """
     ids = [1000, 1001, 1002]
     body = _post(target, prompt=ids).success_or_refused()
     _expect_indexes(body, 1)
@@ -69,7 +78,10 @@ def prompt_tokens(target: Target) -> None:
     needs=NEEDS | {Capability.STREAMING},
 )
 def stream_usage(target: Target) -> None:
-    """With include_usage the last chunk has the usage and no choices, and no other has usage."""
+    """With include_usage the last chunk has the usage and no choices, and no other has usage.
+
+    A client that sums the usage of its streams counts nothing, or counts it twice.
+    """
     reply = _post(target, stream=True, stream_options={"include_usage": True})
     chunks = reply.objects_or_refused()
     expect_effect(
@@ -91,7 +103,10 @@ def stream_usage(target: Target) -> None:
     needs=NEEDS,
 )
 def missing_prompt(target: Target) -> None:
-    """A completion without a prompt is a 400."""
+    """A completion without a prompt is a 400.
+
+    A program that misspells the field gets a text about nothing, instead of an error.
+    """
     _post(target).success_or_refused()
     reply = target.post("/completions", {"model": target.model, "max_tokens": 4})
     rejected(reply, "a completion without a prompt")

@@ -94,7 +94,13 @@ ALL = (
 )
 
 
-@rule("conc.isolation", level=QUIRK, tier=CORE, source="RFC 9110 3.3: each request is handled by itself", breaks=BREAKS)
+@rule(
+    "conc.isolation",
+    level=QUIRK,
+    tier=CORE,
+    source="RFC 9110 3.3: each request is handled by itself",
+    breaks=BREAKS,
+)
 def isolation(target: Target) -> None:
     """Each request gets its own answer, one by one and twelve at once.
 

@@ -25,14 +25,17 @@ _CLOSE = 1e-3
 
 @rule("emb.shape", level=REQUIRED, tier=EXTENDED, source=f"{SPEC}Response.required", needs=NEEDS)
 def shape(target: Target) -> None:
-    """Embeddings have object, data, model and usage, and each entry its index and vector."""
-    body = _embed(target, "Hello")
+    """Embeddings have object, data, model and usage, and each entry its index and vector.
+
+    The openai SDK's types promise these fields, so that reading them raises an error.
+    """
+    body = embed(target, "Hello")
     absent = missing(body, "object", "data", "model", "usage")
     expect(not absent, f"missing: {', '.join(absent)}")
     expect(body["object"] == "list", f"object is {body['object']!r}")
     expect(pick(body, str, "data", 0, "object") == "embedding", f"entry: {quote(body['data'][0])}")
     expect(pick(body, int, "data", 0, "index") == 0, f"index is {body['data'][0]['index']}")
-    expect(_vector(body), "the vector is empty")
+    expect(vector(body), "the vector is empty")
     pick(body, int, "usage", "prompt_tokens")
     pick(body, int, "usage", "total_tokens")
 
@@ -45,26 +48,33 @@ def shape(target: Target) -> None:
     needs=NEEDS,
 )
 def batch_order(target: Target) -> None:
-    """The vectors of a list come in its order, each the vector of its own text."""
+    """The vectors of a list come in its order, each the vector of its own text.
+
+    An index stores the vectors of other texts.
+    """
     texts = ["The sea is blue.", "Ants", "Numbers: 1, 2, 3"]
-    batch = _embed(target, texts)
+    batch = embed(target, texts)
     indexes = [pick(entry, int, "index") for entry in objects(batch, "data")]
     expect(indexes == [0, 1, 2], f"the indexes are {indexes}")
-    alone = _vector(_embed(target, texts[2]))
-    expect(_close(alone, _vector(batch, 2)), "the third vector is not that of the third text")
-    expect(not _close(alone, _vector(batch, 0)), "the first vector is that of the third text")
+    alone = vector(embed(target, texts[2]))
+    expect(close(alone, vector(batch, 2)), "the third vector is not that of the third text")
+    expect(not close(alone, vector(batch, 0)), "the first vector is that of the third text")
 
 
 @rule(
     "emb.base64",
     level=REQUIRED,
     tier=EXTENDED,
-    source=f"{SPEC}Request.encoding_format; the openai SDK asks for base64 by default",
+    source="openai-openapi: CreateEmbeddingRequest.encoding_format; openai-python 3.3.1: "
+    "src/openai/resources/embeddings.py: asks for base64 by default",
     needs=NEEDS,
 )
 def base64_format(target: Target) -> None:
-    """encoding_format base64 gives the same vector as 32-bit little-endian floats."""
-    body = _embed(target, "Hello", encoding_format="base64")
+    """encoding_format base64 gives the same vector as 32-bit little-endian floats.
+
+    The openai SDK asks for base64 unless told otherwise, and decodes wrong numbers.
+    """
+    body = embed(target, "Hello", encoding_format="base64")
     given = pick(body, dict, "data", 0).get("embedding")
     expect_effect(not isinstance(given, list), "base64 was accepted and a list of numbers came")
     try:
@@ -72,8 +82,8 @@ def base64_format(target: Target) -> None:
         decoded = [number for (number,) in struct.iter_unpack("<f", raw)]
     except (binascii.Error, struct.error) as error:
         fail(f"no base64 of 32-bit floats: {error}: {quote(given)}")
-    plain = _vector(_embed(target, "Hello", encoding_format="float"))
-    expect(_close(decoded, plain), f"base64 {quote(decoded[:3])}, float {quote(plain[:3])}")
+    plain = vector(embed(target, "Hello", encoding_format="float"))
+    expect(close(decoded, plain), f"base64 {quote(decoded[:3])}, float {quote(plain[:3])}")
 
 
 @rule(
@@ -84,10 +94,13 @@ def base64_format(target: Target) -> None:
     needs=NEEDS,
 )
 def tokens_input(target: Target) -> None:
-    """A list of token ids is one text, and a list of such lists several."""
-    one = objects(_embed(target, [1000, 1001, 1002]), "data")
+    """A list of token ids is one text, and a list of such lists several.
+
+    LangChain's client sends token ids, and gets vectors of other texts.
+    """
+    one = objects(embed(target, [1000, 1001, 1002]), "data")
     expect(len(one) == 1, f"{len(one)} vectors for one list of token ids")
-    two = objects(_embed(target, [[1000, 1001], [1002]]), "data")
+    two = objects(embed(target, [[1000, 1001], [1002]]), "data")
     expect(len(two) == 2, f"{len(two)} vectors for two lists of token ids")
 
 
@@ -99,24 +112,29 @@ def tokens_input(target: Target) -> None:
     needs=NEEDS,
 )
 def empty_input(target: Target) -> None:
-    """An empty string and an empty list are a 400."""
-    _embed(target, "Hello")
+    """An empty string and an empty list are a 400.
+
+    A program that lost a text stores a vector of nothing.
+    """
+    embed(target, "Hello")
     empties: tuple[object, ...] = ("", [])
     for empty in empties:
         reply = target.post("/embeddings", {"model": target.model, "input": empty})
         rejected(reply, f"the input {empty!r}")
 
 
-def _embed(target: Target, text: object, **params: Any) -> dict[str, Any]:
+def embed(target: Target, text: object, **params: Any) -> dict[str, Any]:
+    """The embeddings of a text or a list; after a clear refusal the check ends as refused."""
     body = {"model": target.model, "input": text} | params
     return target.post("/embeddings", body).success_or_refused()
 
 
-def _vector(body: dict[str, Any], index: int = 0) -> list[float]:
+def vector(body: dict[str, Any], index: int = 0) -> list[float]:
+    """The numbers of one entry."""
     return [pick(number, float) for number in pick(body, list, "data", index, "embedding")]
 
 
-def _close(one: list[float], other: list[float]) -> bool:
+def close(one: list[float], other: list[float]) -> bool:
     """Whether two vectors are equal except for rounding."""
     scale = max(map(abs, one), default=1.0) or 1.0
     return len(one) == len(other) and all(

@@ -47,7 +47,8 @@ def shape(target: Target) -> None:
     for what, reply in provoke(target).items():
         error = envelope(reply, what)
         lost = missing(error, "message", "type", "param", "code")
-        expect(not lost, f"{what}: missing in the error: {', '.join(lost)}")
+        fact = f"error.{lost[0]} is missing" if lost else ""
+        expect(not lost, f"{what}: missing in the error: {', '.join(lost)}", fact=fact)
         expect(pick(error, str, "message"), f"{what}: the message is empty")
         pick(error, str, "type")
         expect(
@@ -66,7 +67,8 @@ def code_string_or_null(target: Target) -> None:
         error = envelope(reply, what)
         expect("code" in error, f"{what}: the error has no code")
         code = error["code"]
-        expect(code is None or isinstance(code, str), f"{what}: code is {quote(code)}")
+        fact = "error.code is a number"
+        expect(code is None or isinstance(code, str), f"{what}: code is {quote(code)}", fact=fact)
 
 
 @rule(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from llmengine.mock.specification import operations
+from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import control
-from pytest_llmengine.contract.outcomes import expect, quote
+from pytest_llmengine.contract.generated_requests import cheap, generated_bodies, smallest
+from pytest_llmengine.contract.outcomes import Fail, NoVerdict, expect, fail, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
+from pytest_llmengine.contract.target import TargetUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.samples import JSON
     from pytest_llmengine.contract.target import Target
 
 rule = partial(check, group="err.fuzz")
@@ -49,9 +57,9 @@ BAD_PARAMETERS: tuple[dict[str, Any], ...] = (
 BAD_BODIES = (
     b"",
     b"\x00\x01\x02",
-    b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}',
-    b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
-    b'{"messages": [{"role": "user", "content": "hello"}], "temperature": NaN}',
+    b'{"max_tokens": 1, "messages": [{"role": "user", "content": "\xff\xfe"}]}',
+    b'{"max_tokens": 1, "messages": [{"role": "user", "content": "\\ud800"}]}',
+    b'{"max_tokens": 1, "messages": [{"role": "user", "content": "hello"}], "temperature": NaN}',
     b"[" * 5000 + b"]" * 5000,
 )
 
@@ -60,10 +68,13 @@ BAD_BODIES = (
     "err.no_5xx_on_client_error",
     level=QUIRK,
     tier=EXTENDED,
-    source="RFC 9110, 15.6: 5xx is the server's own fault; clients retry it",
+    source="RFC 9110 15.6: 5xx is the server's own fault",
 )
 def no_5xx_on_client_error(target: Target) -> None:
-    """Thirty bad requests, and none is answered with a 5xx."""
+    """Thirty bad requests, and none is answered with a 5xx.
+
+    Clients retry a request that can never succeed.
+    """
     control(target)
     broken = [
         f"{what}: {reply.status}" for what, reply in _bad_requests(target) if reply.status >= 500
@@ -79,7 +90,10 @@ def no_5xx_on_client_error(target: Target) -> None:
     source="CWE-209: error messages that hold internals",
 )
 def no_internal_leak(target: Target) -> None:
-    """No error shows a stack trace, or is larger than 16 KiB."""
+    """No error shows a stack trace, or is larger than 16 KiB.
+
+    Paths and code of the server reach its clients.
+    """
     control(target)
     many = {"messages": [{"role": "user", "content": [{"type": "nope"}] * 20}] * 50}
     errors = [*_bad_requests(target), ("1000 bad parts", target.chat(**many))]
@@ -100,3 +114,99 @@ def _bad_requests(target: Target) -> list[tuple[str, Reply]]:
         for raw in BAD_BODIES
     ]
     return parameters + bodies
+
+
+# ---- generated requests
+
+SEED = 20261127
+_COUNT = 40
+_ENOUGH = 3  # finds of one rule; each is made small by more requests
+_IDS = ("-1", "%00", "..%2F..%2Fetc", "%F0%9F%A6%8A", "null", "x" * 2_000)
+
+
+def _crash(send: Callable[[], Reply], curl: str, target: Target) -> str:
+    """What is wrong with the answer to a request, such as a 500; "" if the server has coped."""
+    try:
+        reply = send()
+    except TargetUnreachable:
+        fail(f"nothing answers any more after this request: “{curl}”")
+    except NoVerdict:
+        control(target)  # a server that answers nothing at all gives no verdict
+        return "no answer"
+    except Fail:
+        return "a closed connection"
+    if reply.cut:
+        return "an answer that breaks off"
+    # The start of a message tells two crashes apart; the rest may repeat the request.
+    message = reply.error_message[:48]
+    return f"a {reply.status} “{message}”" if reply.status in _CRASHES else ""
+
+
+_CRASHES = set(range(500, 600)) - {501}  # 501 refuses in words what is not supported
+
+
+def _curl(method: str, path: str, body: JSON | None = None) -> str:
+    """The command that sends a request again."""
+    line = f'curl -sS -X {method} "$URL{path}" -H "Authorization: Bearer $KEY"'
+    if body is None:
+        return line
+    return f"{line} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+
+
+def _bodies_do_no_harm(path: str, target: Target) -> None:
+    control(target)
+
+    def crash(body: JSON) -> str:
+        sent = cheap(body, path, target.model)
+        return _crash(lambda: target.post(path, sent), _curl("POST", path, sent), target)
+
+    found: dict[str, str] = {}
+    for body in generated_bodies(path, target.model, seed=SEED, count=_COUNT):
+        if (what := crash(body)) and what not in found:
+            small = body if what == "no answer" else smallest(body, lambda one: crash(one) == what)
+            found[what] = _curl("POST", path, cheap(small, path, target.model))
+            if what == "no answer" or len(found) == _ENOUGH:
+                break
+    _expect_none(found)
+
+
+def _paths_do_no_harm(target: Target) -> None:
+    control(target)
+    found: dict[str, str] = {}
+    for operation in operations():
+        method, _, path = operation.partition(" ")
+        if "{" not in path or "?" in path or operation == "DELETE /models/{model}":
+            continue
+        start, _, rest = path.partition("{")
+        for name in _IDS:
+            sent = f"{start}{name}{rest.partition('}')[2]}"
+            curl = _curl(method, sent)
+            if what := _crash(lambda: target.send(method, sent), curl, target):  # noqa: B023
+                found.setdefault(what, curl)
+    _expect_none(found)
+
+
+def _expect_none(found: dict[str, str]) -> None:
+    finds = "; ".join(f"{what} to “{curl}”" for what, curl in found.items())
+    expect(not found, f"a generated request gets {finds}", fact=", ".join(found))
+
+
+_GENERATED: dict[str, tuple[Callable[[Target], None], set[Capability]]] = {
+    "chat": (partial(_bodies_do_no_harm, "/chat/completions"), set()),
+    "completions": (partial(_bodies_do_no_harm, "/completions"), {Capability.COMPLETIONS}),
+    "responses": (partial(_bodies_do_no_harm, "/responses"), {Capability.RESPONSES}),
+    "embeddings": (partial(_bodies_do_no_harm, "/embeddings"), {Capability.EMBEDDINGS}),
+    "paths": (_paths_do_no_harm, set()),
+}
+for _name, (_run, _needs) in _GENERATED.items():
+    rule(
+        f"err.generated.{_name}",
+        level=QUIRK,
+        tier=EXTENDED,
+        source="RFC 9110 15.6; openai-openapi: /chat/completions and the paths after it",
+        needs=_needs,
+        title="No generated request, valid or broken, gets a 5xx, a hang or a reset.",
+        breaks="Clients retry a 5xx, so that one bad request is sent again and again.",
+        since="2026-11-27",
+        heavy=True,
+    )(_run)

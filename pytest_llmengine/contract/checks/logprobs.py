@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import choice, content, missing, objects, pick, rejected
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
+from pytest_llmengine.contract.outcomes import (
+    Unmeasured,
+    expect,
+    expect_effect,
+    expect_strict,
+    quote,
+)
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -36,13 +42,19 @@ _ROUNDING = 1e-4
     needs=NEEDS,
 )
 def supported(target: Target) -> None:
-    """Logprobs true gives logprobs."""
+    """Logprobs true gives logprobs.
+
+    Programs that measure confidence, or rank texts, get nothing.
+    """
     expect(_entries(_ask(target)), "the list of logprobs is empty")
 
 
 @rule("logprobs.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
 def shape(target: Target) -> None:
-    """Logprobs have content and refusal, and each entry token, logprob, bytes and top_logprobs."""
+    """Logprobs have content and refusal, and each entry token, logprob, bytes and top_logprobs.
+
+    The openai SDK's types promise these fields, so that reading them raises an error.
+    """
     body = _ask(target, top_logprobs=2)
     for entry in _entries(body):
         _expect_token(entry, "top_logprobs")
@@ -51,18 +63,22 @@ def shape(target: Target) -> None:
         for top in tops:
             _expect_token(top)
     absent = missing(pick(choice(body), dict, "logprobs"), "content", "refusal")
-    expect(not absent, f"the logprobs object has no {', '.join(absent)}")
+    fact = f"choices[].logprobs.{absent[0]} is missing" if absent else ""
+    expect(not absent, f"the logprobs object has no {', '.join(absent)}", fact=fact)
 
 
 @rule(
     "logprobs.length_matches_tokens",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: one entry a completion token",
+    source="openai-openapi: CreateChatCompletionRequest.logprobs: of each output token",
     needs=NEEDS,
 )
 def length_matches_tokens(target: Target) -> None:
-    """There is one entry a completion token."""
+    """There is one entry a completion token.
+
+    Scores that are summed over a text miss tokens.
+    """
     body = _ask(target)
     if choice(body).get("finish_reason") != "length":
         raise Unmeasured("the model stopped by itself; whether that token counts is open")
@@ -79,7 +95,10 @@ def length_matches_tokens(target: Target) -> None:
     needs=NEEDS,
 )
 def default_top_empty(target: Target) -> None:
-    """Without top_logprobs the lists of alternatives are there and empty."""
+    """Without top_logprobs the lists of alternatives are there and empty.
+
+    Answers are many times larger than the client asked for.
+    """
     counts = {len(pick(entry, list, "top_logprobs")) for entry in _entries(_ask(target))}
     expect(counts == {0}, f"top_logprobs was not asked for and has {sorted(counts)} entries")
 
@@ -88,11 +107,14 @@ def default_top_empty(target: Target) -> None:
     "logprobs.top.requires_logprobs",
     level=EXPECTED,
     tier=EXTENDED,
-    source="openai-openapi: logprobs must be set to true if top_logprobs is used",
+    source="openai-openapi: CreateChatCompletionRequest.top_logprobs: logprobs must be true",
     needs=NEEDS,
 )
 def top_requires_logprobs(target: Target) -> None:
-    """top_logprobs without logprobs is a 400."""
+    """top_logprobs without logprobs is a 400.
+
+    A program that forgot logprobs gets none, and nothing says so.
+    """
     _ask(target, top_logprobs=2)
     rejected(target.chat(top_logprobs=2, max_tokens=2), "top_logprobs without logprobs")
 
@@ -105,20 +127,31 @@ def top_requires_logprobs(target: Target) -> None:
     needs=NEEDS,
 )
 def top_max20(target: Target) -> None:
-    """More than 20 top_logprobs are a 400."""
+    """More than 20 top_logprobs are a 400.
+
+    A program that asks for more alternatives gets fewer, and nothing says so.
+    """
     _ask(target, top_logprobs=2)
-    rejected(target.chat(logprobs=True, top_logprobs=21, max_tokens=2), "top_logprobs 21")
+    reply = target.chat(logprobs=True, top_logprobs=21, max_tokens=2)
+    if reply.ok:
+        counts = [len(objects(entry, "top_logprobs")) for entry in _entries(reply.success())]
+        expect_strict(set(counts) != {21}, "top_logprobs 21 was accepted, and 21 came")
+    rejected(reply, "top_logprobs 21")
 
 
 @rule(
     "logprobs.values",
     level=EXPECTED,
     tier=EXTENDED,
-    source="a probability is at most 1; vllm#9453, vllm#44319",
+    source="openai-openapi: ChatCompletionTokenLogprob.logprob; vllm-project/vllm#9453; "
+    "vllm-project/vllm#44319",
     needs=NEEDS,
 )
 def values(target: Target) -> None:
-    """No logprob is above 0, alternatives are sorted, and the bytes join to the text."""
+    """No logprob is above 0, alternatives are sorted, and the bytes join to the text.
+
+    Probabilities above 1, or in the wrong order, make a wrong choice look best.
+    """
     body = _ask(target, top_logprobs=3)
     entries = _entries(body)
     for entry in entries:
@@ -134,9 +167,8 @@ def values(target: Target) -> None:
 def _ask(target: Target, **params: Any) -> dict[str, Any]:
     """An answer with logprobs; the check ends as ignored if there are none."""
     body = target.chat(logprobs=True, max_tokens=4, **params).success_or_refused()
-    expect_effect(
-        choice(body).get("logprobs"), f"logprobs were accepted and dropped: {quote(body)}"
-    )
+    dropped = f"logprobs were accepted and dropped: {quote(body)}"
+    expect_effect(choice(body).get("logprobs"), dropped, fact="logprobs is dropped")
     return body
 
 

@@ -50,7 +50,10 @@ TOKENS = 64
     needs={Capability.JSON_OBJECT},
 )
 def json_object(target: Target) -> None:
-    """response_format json_object gives a JSON object, though the prompt asks for prose."""
+    """response_format json_object gives a JSON object, though the prompt asks for prose.
+
+    The client's JSON parser gets prose.
+    """
     reply = target.chat(
         ASK_NUMBER,
         response_format={"type": "json_object"},
@@ -67,14 +70,20 @@ def json_object(target: Target) -> None:
 
 @rule("struct.json_schema.strict", level=OPTIONAL, tier=SMOKE, source=SPEC, needs=SCHEMA)
 def json_schema_strict(target: Target) -> None:
-    """A strict schema holds the answer to it, whatever the model would rather say."""
+    """A strict schema holds the answer to it, whatever the model would rather say.
+
+    Data of a wrong shape reaches the program, although the schema was accepted.
+    """
     reply = target.chat(ASK, response_format=FORMAT, max_tokens=TOKENS)
     _expect_colour(content(answered(reply.success_or_refused())))
 
 
 @rule("struct.stream", level=OPTIONAL, tier=EXTENDED, source=SPEC, needs=SCHEMA)
 def struct_stream(target: Target) -> None:
-    """A strict schema holds a streamed answer to it as well."""
+    """A strict schema holds a streamed answer to it as well.
+
+    Data of a wrong shape reaches the program when it is streamed.
+    """
     _expect_colour(text(stream_chat(target, ASK, response_format=FORMAT, max_tokens=TOKENS)))
 
 
@@ -86,7 +95,10 @@ def struct_stream(target: Target) -> None:
     needs=SCHEMA | {Capability.TOOLS},
 )
 def with_tools(target: Target) -> None:
-    """A strict schema also holds when there are tools that the model does not call."""
+    """A strict schema also holds when there are tools that the model does not call.
+
+    Data of a wrong shape reaches the program as soon as tools are offered.
+    """
     reply = target.chat(ASK, response_format=FORMAT, tools=[WEATHER], max_tokens=TOKENS)
     body = answered(reply.success_or_refused())
     if tool_calls(body):
@@ -102,7 +114,10 @@ def with_tools(target: Target) -> None:
     needs=SCHEMA,
 )
 def json_schema_missing(target: Target) -> None:
-    """A response_format of type json_schema without a json_schema is a 400."""
+    """A response_format of type json_schema without a json_schema is a 400.
+
+    A client's bug turns structured output off without notice.
+    """
     _control(target)
     reply = target.chat(response_format={"type": "json_schema"}, max_tokens=4)
     rejected(reply, "response_format json_schema without a schema")
@@ -115,7 +130,10 @@ def json_schema_missing(target: Target) -> None:
     source="openai-openapi: CreateChatCompletionRequest.response_format",
 )
 def type_unknown(target: Target) -> None:
-    """A response_format of an unknown type is a 400."""
+    """A response_format of an unknown type is a 400.
+
+    A misspelt type turns structured output off without notice.
+    """
     target.chat(response_format={"type": "text"}, max_tokens=1).success()
     reply = target.chat(response_format={"type": "haiku"}, max_tokens=4)
     rejected(reply, "response_format of type 'haiku'")
@@ -125,11 +143,14 @@ def type_unknown(target: Target) -> None:
     "struct.schema.invalid",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: a schema that is none gets a 400",
+    source="OpenAI docs: guides/structured-outputs",
     needs=SCHEMA,
 )
 def schema_invalid(target: Target) -> None:
-    """A schema that is no JSON schema is a 400."""
+    """A schema that is no JSON schema is a 400.
+
+    A wrong schema is dropped, and data of any shape reaches the program.
+    """
     _control(target)
     reply = target.chat(response_format=constrained_to({"type": "haiku"}), max_tokens=4)
     rejected(reply, "a schema of type 'haiku'")
@@ -143,7 +164,10 @@ def schema_invalid(target: Target) -> None:
     needs=SCHEMA,
 )
 def refusal_key(target: Target) -> None:
-    """A structured answer has a refusal: null beside an answer, or text instead of one."""
+    """A structured answer has a refusal: null beside an answer, or text instead of one.
+
+    A refusal cannot be told from an answer.
+    """
     reply = target.chat(ASK, response_format=FORMAT, max_tokens=TOKENS)
     found = message(answered(reply.success_or_refused()))
     expect("refusal" in found, f"the message has no refusal key: {quote(found)}")

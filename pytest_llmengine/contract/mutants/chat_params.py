@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import ignoring, put, refusing
+from pytest_llmengine.contract.mutants.hooks import ignoring, in_streams, put, refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ def _stopped_too_early(body: JSON, call: ReceivedRequest) -> JSON:
     return body
 
 
+def _other_text(body: JSON, call: ReceivedRequest) -> JSON:
+    if call.method == "GET" and call.path.startswith("/v1/chat/completions/"):
+        body["choices"][0]["message"]["content"] = "Another text."
+    return body
+
+
 def _seed_by_chance(body: JSON, call: ReceivedRequest) -> JSON:
     return {**body, "seed": next(_chance)}
-
-
-def _refusing(field: str) -> Behaviour:
-    return Behaviour(f"{field} refused", request=refusing(lambda body: field in body))
 
 
 mutant("chat.max_tokens", Behaviour("cap ignored", request=ignoring("max_tokens")))
@@ -58,4 +60,8 @@ mutant("chat.seed.repeatable", Behaviour("a seed by chance", request=_seed_by_ch
 mutant("chat.logit_bias", Behaviour("bias ignored", request=ignoring("logit_bias")))
 
 for name in ("user", "metadata", "store", "service_tier"):
-    mutant(f"chat.{name}", _refusing(name))
+    mutant(f"chat.{name}", Behaviour(f"{name} ignored", request=ignoring(name)))
+mutant("chat.user", Behaviour("user ignored in streams", request=in_streams(ignoring("user"))))
+mutant("chat.user", Behaviour("user refused", request=refusing(lambda body: "user" in body)))
+mutant("chat.service_tier", Behaviour("another tier", reply=put("flex", "service_tier")))
+mutant("chat.store", Behaviour("another text is stored", reply=_other_text))

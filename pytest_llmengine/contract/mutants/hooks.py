@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from llmengine.mock.behaviour import JSON, Behaviour, RawReply, ReceivedRequest
 from pytest_llmengine.contract.mutants.registry import mutant
+from pytest_llmengine.contract.mutations import Mutation, Mutator
+from pytest_llmengine.contract.surface import Place
 
 Hook = Callable[[JSON, ReceivedRequest], JSON]
 EventsHook = Callable[[list[JSON], ReceivedRequest], list[JSON]]
@@ -226,3 +229,34 @@ def dropping_each(check: str, field: str) -> None:
     for stream in (False, True):
         name = f"{field} dropped in {'streams' if stream else 'whole answers'}"
         mutant(check, Behaviour(name, request=dropping(field, stream=stream)))
+
+
+def in_streams(hook: Hook) -> Hook:
+    """A ``request`` hook for a server whose streams alone break a rule."""
+
+    def in_stream(value: JSON, call: ReceivedRequest) -> JSON:
+        return hook(value, call) if value.get("stream") else value
+
+    return in_stream
+
+
+def messages(edit: Callable[[list[JSON]], list[JSON]]) -> Hook:
+    """A ``request`` hook that edits the messages of a chat."""
+
+    def hook(value: JSON, call: ReceivedRequest) -> JSON:
+        return {**value, "messages": edit(value["messages"])} if "messages" in value else value
+
+    return hook
+
+
+def contents(edit: Callable[[str], str]) -> Hook:
+    """A ``request`` hook that edits the text of each message."""
+    return messages(lambda found: [m | {"content": edit(str(m["content"]))} for m in found])
+
+
+def mutated(kind: str, part: str, path: str, operator: str) -> Behaviour:
+    """The reference with one mutation; the path is written as ``choices.[].index``."""
+    mutator = Mutator()
+    mutation = Mutation(Place(kind, part, tuple(filter(None, path.split(".")))), operator)
+    mutator.use(mutation)
+    return replace(mutator.behaviour, name=str(mutation))

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from llmengine.mock import embeddings, messages, ollama, responses, rules, vllm
 from llmengine.mock.behaviour import ReceivedRequest
-from llmengine.mock.chat import chat_completion
+from llmengine.mock.chat import chat_completion, delete_completion, retrieve_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import create_embeddings
 from llmengine.mock.wire import (
@@ -88,6 +88,8 @@ def _version(body: JSON, service: Service) -> MockAnswer:
 
 OPERATIONS = (
     Operation("POST", "/v1/chat/completions", chat_completion),
+    Operation("GET", "/v1/chat/completions/{completion_id}", retrieve_completion),
+    Operation("DELETE", "/v1/chat/completions/{completion_id}", delete_completion),
     Operation("POST", "/v1/chat/completions/batch", vllm.chat_batch),
     Operation("POST", "/tokenize", vllm.tokenize),
     Operation("POST", "/detokenize", vllm.detokenize),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.json_fields import Body, integer, items, mapping, number, strings, text
 from llmengine.mock.model import GenerationRequest, MockTool, Turn
-from llmengine.mock.text import word
+from llmengine.mock.text import SENTENCES, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,32 +38,44 @@ def choice_count(value: object) -> int:
 
 # ---- chat completions
 
-_NO_REASONING = frozenset({"", "none", "minimal"})
+# The number of sentences of reasoning for each effort, and of prose for each verbosity.
+_REASONING = {"low": 2, "medium": 4, "high": 6, "xhigh": 8, "max": 10}
+_PROSE = {"low": 2, "high": 6}
 
 
 def chat_request(body: Body) -> GenerationRequest:
     """The request in the body of a chat completion."""
     choice = body.get("tool_choice")
     named = text(mapping(mapping(choice).get("function")).get("name"))
+    allowed = mapping(mapping(choice).get("allowed_tools"))
     limit = integer(body.get("max_completion_tokens"))
     constraint = mapping(body.get("structured_outputs"))
     return GenerationRequest(
         turns=_chat_turns(body.get("messages")),
         temperature=number(body.get("temperature"), 1.0),
+        top_p=number(body.get("top_p"), 1.0),
         seed=integer(body.get("seed")),
         max_tokens=token_limit(limit if limit is not None else body.get("max_tokens")),
         stop=strings(body.get("stop")),
         n=choice_count(body.get("n")),
-        tools=_chat_tools(body.get("tools")),
-        tool_choice=named or text(choice) or "auto",
+        tools=_chat_tools(body.get("tools"), allowed),
+        tool_choice=named or text(choice) or text(allowed.get("mode")) or "auto",
         named=bool(named),
         parallel=body.get("parallel_tool_calls") is not False,
         schema=_response_format_schema(mapping(body.get("response_format")))
         or constraint_schema(constraint),
         plain=bool(constraint) and not constraint.keys() & {"json", "json_object"},
-        reasoning=text(body.get("reasoning_effort")) not in _NO_REASONING,
+        reasoning=_REASONING.get(text(body.get("reasoning_effort")), 0),
+        sentences=_PROSE.get(text(body.get("verbosity")), SENTENCES),
         logit_bias=mapping(body.get("logit_bias")),
+        extra=_penalties(body),
     )
+
+
+def _penalties(body: Body) -> str:
+    """The penalties that are not 0, as a text on which the answer depends."""
+    values = {k: number(body.get(k), 0.0) for k in ("frequency_penalty", "presence_penalty")}
+    return "".join(f" {name} {value}" for name, value in values.items() if value)
 
 
 def _chat_turns(messages: object) -> tuple[Turn, ...]:
@@ -74,7 +86,8 @@ def _chat_turns(messages: object) -> tuple[Turn, ...]:
 def _message_text(message: Body) -> str:
     functions = (mapping(mapping(c).get("function")) for c in items(message.get("tool_calls")))
     calls = (f"{text(f.get('name'))}({_arguments_text(f.get('arguments'))})" for f in functions)
-    return "\n".join(t for t in (_content_text(message.get("content")), *calls) if t)
+    said = (_content_text(message.get("content")), text(message.get("refusal")), *calls)
+    return "\n".join(t for t in said if t)
 
 
 def _arguments_text(value: object) -> str:
@@ -82,19 +95,26 @@ def _arguments_text(value: object) -> str:
 
 
 def _content_text(content: object) -> str:
-    """A message's content as one text: the string, or its text parts joined."""
+    """A message's content as one text: the string, or the texts of its parts joined."""
     if isinstance(content, str):
         return content
-    return "".join(text(mapping(p).get("text")) for p in items(content))
+    parts = [mapping(part) for part in items(content)]
+    return "".join(text(part.get("text")) or text(part.get("refusal")) for part in parts)
 
 
-def _chat_tools(tools: object) -> tuple[MockTool, ...]:
+def _chat_tools(tools: object, allowed: Body) -> tuple[MockTool, ...]:
+    """The functions among the tools; those that are allowed, if the request names some."""
+    names = _function_names(allowed.get("tools")) if allowed else None
     functions = (mapping(mapping(t).get("function")) for t in items(tools))
     return tuple(
         MockTool(name, mapping(f.get("parameters")), text(f.get("description")))
         for f in functions
-        if (name := text(f.get("name")))
+        if (name := text(f.get("name"))) and (names is None or name in names)
     )
+
+
+def _function_names(tools: object) -> set[str]:
+    return {text(mapping(mapping(t).get("function")).get("name")) for t in items(tools)}
 
 
 # ---- schemas, and vLLM's `structured_outputs`
@@ -193,12 +213,13 @@ def _prompt_request(prompt: str, body: Body, limit: int | None, n: int) -> Gener
     return GenerationRequest(
         turns=(Turn("user", prompt),),
         temperature=number(body.get("temperature"), 1.0),
+        top_p=number(body.get("top_p"), 1.0),
         seed=integer(body.get("seed")),
         max_tokens=_DEFAULT_TOKENS if limit is None or limit < 0 else limit,
         stop=strings(body.get("stop")),
         n=max(n, choice_count(body.get("best_of"))),
         logit_bias=mapping(body.get("logit_bias")),
-        extra=text(body.get("suffix")),
+        extra=text(body.get("suffix")) + _penalties(body),
         template=False,
     )
 

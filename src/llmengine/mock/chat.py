@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
 from llmengine.mock.bodies import chat_request
-from llmengine.mock.json_fields import integer, mapping
+from llmengine.mock.json_fields import integer, mapping, text
 from llmengine.mock.model import generate
 from llmengine.mock.text import VOCABULARY, tokenize
-from llmengine.mock.wire import JSONAnswer, StreamAnswer, new_id
+from llmengine.mock.wire import ApiError, JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from llmengine.mock.json_fields import Body
     from llmengine.mock.model import GeneratedAnswer, GeneratedToolCall
@@ -74,34 +74,59 @@ def chat_completion(body: Body, service: Service) -> MockAnswer:
     usage = usage_of(request.prompt_tokens, answers, cached)
     details = TokenDetails.of(body, service)
     prompt_ids = details.ids(request.pieces) if details.ids else None
-    if body.get("stream") is True:
-        empty: ChatCompletionChunk = {
-            "id": new_id("chatcmpl-"),
-            "created": int(time.time()),
-            "model": service.model_name(body),
-            "service_tier": "default",
-            "system_fingerprint": FINGERPRINT,
-            "object": "chat.completion.chunk",
-            "choices": [],
-        }
-        streams = [_choice_deltas(i, a, details) for i, a in enumerate(answers)]
-        chunks = list(_chunks(empty, streams, usage if wants_usage(body) else None))
-        if prompt_ids is not None:
-            chunks[0]["prompt_token_ids"] = prompt_ids
-        return StreamAnswer(chunks)
+    tier = text(body.get("service_tier"))
     completion: ChatCompletion = {
         "id": new_id("chatcmpl-"),
         "created": int(time.time()),
         "model": service.model_name(body),
-        "service_tier": "default",
         "system_fingerprint": FINGERPRINT,
         "object": "chat.completion",
         "choices": [choice(index, a, details) for index, a in enumerate(answers)],
         "usage": usage,
     }
+    if tier:
+        completion["service_tier"] = "default" if tier == "auto" else tier
+    if body.get("store") is True:
+        stored = {**completion, "metadata": mapping(body.get("metadata"))}
+        service.completions[completion["id"]] = stored
+    if body.get("stream") is True:
+        empty: ChatCompletionChunk = {
+            "id": completion["id"],
+            "created": completion["created"],
+            "model": completion["model"],
+            "system_fingerprint": FINGERPRINT,
+            "object": "chat.completion.chunk",
+            "choices": [],
+        }
+        if tier:
+            empty["service_tier"] = completion["service_tier"]
+        streams = [_choice_deltas(i, a, details) for i, a in enumerate(answers)]
+        chunks = list(_chunks(empty, streams, usage if wants_usage(body) else None))
+        if prompt_ids is not None:
+            chunks[0]["prompt_token_ids"] = prompt_ids
+        return stream_answer(chunks, body)
     if prompt_ids is not None:
         completion["prompt_token_ids"] = prompt_ids
     return JSONAnswer(completion)
+
+
+def retrieve_completion(body: Body, service: Service, completion_id: str) -> MockAnswer:
+    """Answer with a stored chat completion."""
+    return JSONAnswer(_stored(completion_id, service))
+
+
+def delete_completion(body: Body, service: Service, completion_id: str) -> MockAnswer:
+    """Delete a stored chat completion."""
+    _stored(completion_id, service)
+    service.completions.pop(completion_id, None)
+    return JSONAnswer({"object": "chat.completion.deleted", "id": completion_id, "deleted": True})
+
+
+def _stored(completion_id: str, service: Service) -> Body:
+    if completion_id in service.completions:
+        return service.completions[completion_id]
+    message = f"Chat completion with id '{completion_id}' not found."
+    raise ApiError(message, status=404, param="id")
 
 
 def top_logprobs(body: Body) -> int | None:
@@ -168,6 +193,13 @@ def _tool_call(call: GeneratedToolCall) -> FunctionToolCall:
 def wants_usage(body: Body) -> bool:
     """Whether the request asks for the usage at the end of the stream."""
     return mapping(body.get("stream_options")).get("include_usage") is True
+
+
+def stream_answer(chunks: Iterable[Mapping[str, object]], body: Body) -> StreamAnswer:
+    """A stream of these chunks; with ``obfuscation`` in each if the request asks for it."""
+    if mapping(body.get("stream_options")).get("include_obfuscation") is not True:
+        return StreamAnswer(list(chunks))
+    return StreamAnswer([{**chunk, "obfuscation": "x" * 8} for chunk in chunks])
 
 
 def in_turns(streams: Iterable[Iterable[T]]) -> Iterator[T]:

@@ -12,12 +12,13 @@ from llmengine.mock.chat import (
     alternatives,
     in_turns,
     logprob,
+    stream_answer,
     usage_of,
     wants_usage,
 )
 from llmengine.mock.model import GeneratedAnswer, generate
 from llmengine.mock.text import tokenize
-from llmengine.mock.wire import JSONAnswer, StreamAnswer, new_id
+from llmengine.mock.wire import JSONAnswer, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,7 +64,7 @@ def text_completion(body: Body, service: Service) -> MockAnswer:
         parts = in_turns([_parts(c, completion) for c in choices])
         chunks = [{**head, "choices": [part], **null_usage} for part in parts]
         last = [{**head, "choices": [], "usage": usage}] if wants_usage(body) else []
-        return StreamAnswer([*chunks, *last])
+        return stream_answer([*chunks, *last], body)
     return JSONAnswer({**head, "choices": [_whole(c, completion) for c in choices], "usage": usage})
 
 

@@ -21,7 +21,7 @@ from llmengine.mock.schema import (
     in_schema_order,
     instance,
 )
-from llmengine.mock.text import count, prose, tokenize, word
+from llmengine.mock.text import SENTENCES, count, prose, tokenize, word
 from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class MockTool:
     parameters: Body
     description: str = ""
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the prompt says of the tool."""
+        return self.name, self.description, json.dumps(self.parameters)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -53,12 +58,14 @@ class GenerationRequest:
 
     ``schema`` is the JSON schema that the text must fit. With ``plain`` the text is not JSON but a
     string that must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``, or, with
-    ``named``, the name of a tool. ``template`` says whether a chat template adds tokens of its own
-    to the prompt. ``extra`` is anything else on which the answer depends.
+    ``named``, the name of a tool. ``reasoning`` and ``sentences`` are the lengths of the reasoning
+    and of prose, in sentences. ``template`` says whether a chat template adds tokens of its own to
+    the prompt. ``extra`` is anything else on which the answer depends.
     """
 
     turns: tuple[Turn, ...]
     temperature: float = 1.0
+    top_p: float = 1.0
     seed: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -69,7 +76,8 @@ class GenerationRequest:
     parallel: bool = True
     schema: object = None
     plain: bool = False
-    reasoning: bool = False
+    reasoning: int = 0
+    sentences: int = SENTENCES
     logit_bias: Body = field(default_factory=dict)
     extra: str = ""
     template: bool = True
@@ -79,9 +87,7 @@ class GenerationRequest:
         """The tokens of the conversation, of the tools and of the chat template."""
         if not self.template:
             return tuple(token for turn in self.turns for token in tokenize(turn.text))
-        tools = (
-            p for t in self.tools for s in (t.name, json.dumps(t.parameters)) for p in tokenize(s)
-        )
+        tools = (p for t in self.tools for s in t.texts for p in tokenize(s))
         turns = (p for t in self.turns for p in (*_header(t.role), *tokenize(t.text)))
         return (*tools, *turns, *_header("assistant"))
 
@@ -91,10 +97,15 @@ class GenerationRequest:
         return len(self.pieces)
 
     def fingerprint(self, index: int) -> str:
-        """All that the answer depends on; seed and index count only above temperature 0."""
-        chance = (self.seed, index) if self.temperature > 0 else ()
+        """All that the answer depends on; seed and index count only if it depends on chance."""
+        by_chance = self.temperature > _COLD and self.top_p > _TOP_TOKEN_ALONE
+        chance = (self.seed, index) if by_chance else ()
         turns = [(t.role, t.text) for t in self.turns]
         return json.dumps([turns, chance, self.logit_bias, self.extra])
+
+
+_COLD = 0.05  # a temperature that leaves only the most likely token
+_TOP_TOKEN_ALONE = 0.01  # a top_p that leaves only the most likely token
 
 
 def _header(role: str) -> tuple[str, str, str]:
@@ -170,7 +181,7 @@ def _answer(
     if scripted is not None:
         return _from_script(scripted)
     fingerprint = request.fingerprint(index)
-    thought = tuple(tokenize(prose(f"think {fingerprint}"))) if request.reasoning else ()
+    thought = tuple(tokenize(prose(f"think {fingerprint}", request.reasoning)))
     if tools := _called_tools(request):
         calls = _tool_calls(tools, request, fingerprint)
         # OpenAI's finish reason is "stop" if the request named the tool.
@@ -191,7 +202,7 @@ def _text(request: GenerationRequest, fingerprint: str) -> str:
     forced = [k for k, v in request.logit_bias.items() if v == _FORCING_BIAS and k.isdecimal()]
     if forced and instructed is None:
         return " ".join([word(int(forced[0]))] * _TOKENS_OF_A_FORCED_WORD)
-    return instructed or prose(fingerprint)
+    return instructed or prose(fingerprint, request.sentences)
 
 
 _SCRIPT_KEYS = frozenset(

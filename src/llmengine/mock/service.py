@@ -36,9 +36,10 @@ class Service:
 
     ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
     mock itself and of hooks. ``responses`` and ``conversations`` are those that the responses API
-    has stored. ``pulled`` are the names of the models that clients have pulled through Ollama's
-    API. ``slots`` is the number of answers that are written at once, or None for any number; more
-    requests wait. ``writing`` is the number of answers that are being written.
+    has stored, and ``completions`` the stored chat completions. ``pulled`` are the names of the
+    models that clients have pulled through Ollama's API. ``slots`` is the number of answers that
+    are written at once, or None for any number; more requests wait. ``writing`` is the number of
+    answers that are being written.
     """
 
     model: str = "mock"
@@ -50,6 +51,7 @@ class Service:
     started: int = field(default_factory=lambda: int(time.time()))
     responses: BoundedStore[StoredResponse] = field(default_factory=BoundedStore)
     conversations: BoundedStore[StoredConversation] = field(default_factory=BoundedStore)
+    completions: BoundedStore[Body] = field(default_factory=BoundedStore)
     _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _prompts: deque[Sequence[str]] = field(default_factory=lambda: deque(maxlen=8), init=False)

@@ -8,7 +8,7 @@ from zlib import crc32
 
 _TOKEN = re.compile(r" ?\w{1,8}| ?[^\w\s]|\s")
 _TOKEN_IDS = 50_000
-_SENTENCES = 4
+SENTENCES = 4
 _WORDS_PER_SENTENCE = 7
 
 _WORDS = """
@@ -42,8 +42,8 @@ def word(number: int) -> str:
     return VOCABULARY[number % len(VOCABULARY)]
 
 
-def prose(seed: str) -> str:
-    """Four sentences of seven words, the same for the same seed."""
+def prose(seed: str, sentences: int = SENTENCES) -> str:
+    """Sentences of seven words, the same for the same seed; fewer are the beginning of more."""
     chance = random.Random(seed)  # nosec B311  # noqa: S311 - repeatable on purpose
-    drawn = (chance.sample(VOCABULARY, _WORDS_PER_SENTENCE) for _ in range(_SENTENCES))
+    drawn = (chance.sample(VOCABULARY, _WORDS_PER_SENTENCE) for _ in range(sentences))
     return " ".join(" ".join(words).capitalize() + "." for words in drawn)

@@ -231,9 +231,16 @@ def _named_tool(choice: object) -> str | None:
 
 def _tool_choice(body: Body, limits: ModelLimits) -> Problem | None:
     choice = body.get("tool_choice")
-    if choice is None or _named_tool(choice) is not None:
+    if choice is None or _named_tool(choice) is not None or _allows_tools(choice):
         return None
     return check_one_of("tool_choice", choice, _CHOICES)
+
+
+def _allows_tools(choice: object) -> bool:
+    """Whether the choice is a well-formed list of allowed tools."""
+    allowed = mapping(mapping(choice).get("allowed_tools"))
+    well_formed = allowed.get("mode") in {"auto", "required"} and items(allowed.get("tools"))
+    return mapping(choice).get("type") == "allowed_tools" and bool(well_formed)
 
 
 def _only_with_tools(field: str) -> Finder:

@@ -1,0 +1,473 @@
+"""What the rules about effects share: requests, measurements, and rows that become rules.
+
+A rule about an effect compares answers with a field of the request and answers without it. Its
+decision must not depend on luck, and must not blame the server for its model: a model may give the
+same text to every request, or another text to the same request. Then the rule is unmeasured. So
+each measurement repeats its requests, and says that a field is ignored only after the same model
+showed that it can do both: repeat a text, and change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmengine.contract.assertions import (
+    REASONING_FIELDS,
+    chunks_of,
+    content,
+    objects,
+    pick,
+)
+from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, expect, fail, quote
+from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, Level, Tier, check
+
+if TYPE_CHECKING:
+    from llmengine.types.request import Capability
+    from pytest_llmengine.contract.target import Target
+
+
+Params = Mapping[str, Any]
+
+SPEC = "openai-openapi: CreateChatCompletionRequest"
+SINCE = "2026-11-27"
+PROMPT = "Write one sentence about the sea."
+START = "Once upon a time"
+CAP = 12
+_SAMPLES = 4
+HOT = {"temperature": 1.5}
+SEVERAL = {"n": 2, "temperature": 1}
+ONE_TOKEN = 1e-6  # a top_p that leaves only the most likely token
+
+
+# ---- requests
+
+
+@dataclass(slots=True)
+class Observed:
+    """One choice; ``logprobs`` has one value per part of a stream.
+
+    ``calls`` are the names and arguments of the tool calls, and ``names`` the names alone.
+    """
+
+    reasoning: str = ""
+    content: str = ""
+    calls: str = ""
+    names: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    logprobs: list[Any] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All that the choice says, with the names and arguments of tool calls."""
+        return self.reasoning + self.content + self.calls
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What came for one request, whole or streamed.
+
+    ``choices`` are in the order of their indexes.
+    """
+
+    choices: list[Observed]
+    indexes: list[int]
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """All that the first choice says."""
+        return self.choices[0].text
+
+    def tokens(self, name: str) -> int | None:
+        """A count of the usage; None if the answer has none, which the schema allows."""
+        return pick(self.usage, int, name) if name in self.usage else None
+
+
+Way = Callable[..., Observation]
+"""Sends one request with these parameters to a target; one that is ``...`` is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A target, and the way in which it is asked."""
+
+    target: Target
+    way: Way
+
+    def __call__(self, **params: Any) -> Observation:
+        """Send one request."""
+        return self.way(self.target, **params)
+
+
+def chat(target: Target, prompt: Any = PROMPT, **params: Any) -> Observation:
+    """A whole chat completion."""
+    reply = target.chat(prompt, **{"max_tokens": CAP, **params})
+    return _observed([reply.success_or_refused()], "message")
+
+
+def chat_stream(target: Target, prompt: Any = PROMPT, **params: Any) -> Observation:
+    """A streamed chat completion."""
+    options = {"include_usage": True, **params.pop("stream_options", {})}
+    sent = {"max_tokens": CAP, "stream": True, "stream_options": options, **params}
+    return _observed(chunks_of(target.chat(prompt, **sent)), "delta")
+
+
+def completion(target: Target, **params: Any) -> Observation:
+    """A whole text completion."""
+    return _observed([_complete(target, params).success_or_refused()], None)
+
+
+def completion_stream(target: Target, **params: Any) -> Observation:
+    """A streamed text completion."""
+    sent = {"stream": True, "stream_options": {"include_usage": True}, **params}
+    return _observed(_complete(target, sent).objects_or_refused(), None)
+
+
+def _complete(target: Target, params: Params) -> Any:
+    plain = {"model": target.model, "prompt": START, "max_tokens": CAP, "temperature": 0}
+    body = {**plain, **params}
+    return target.post("/completions", {k: v for k, v in body.items() if v is not ...})
+
+
+def _observed(parts: list[dict[str, Any]], key: str | None) -> Observation:
+    """Join the parts of an answer; the key is where a choice has its message or delta."""
+    found: dict[int, Observed] = {}
+    usage: Mapping[str, Any] = {}
+    indexes: list[int] = []
+    for part in parts:
+        usage = part.get("usage") or usage
+        for entry in objects(part, "choices"):
+            indexes.append(index := pick(entry, int, "index"))
+            one = found.setdefault(index, Observed())
+            said = pick(entry, dict, key) if key else {"content": entry.get("text")}
+            one.reasoning += "".join(str(said[f]) for f in REASONING_FIELDS if said.get(f))
+            one.content += pick(said.get("content") or "", str)
+            for function in _functions(said):
+                one.names += [str(function["name"])] if function.get("name") else []
+                one.calls += "".join(str(function.get(k) or "") for k in ("name", "arguments"))
+            one.finish_reason = entry.get("finish_reason") or one.finish_reason
+            one.logprobs += [entry["logprobs"]] if entry.get("logprobs") else []
+    expect(found, "the answer has no choices")
+    return Observation([found[i] for i in sorted(found)], indexes, usage)
+
+
+def _functions(said: Params) -> list[dict[str, Any]]:
+    """The functions of the tool calls of a message, or of their fragments in a delta."""
+    calls = objects(said, "tool_calls") if said.get("tool_calls") else []
+    return [pick(call, dict, "function") for call in calls]
+
+
+# ---- measurements
+
+
+Measurement = Callable[[Asker, str], None]
+"""Ends the check as ignored or unmeasured unless the field with this name has its effect."""
+
+
+def ignored(name: str, reason: str) -> Ignored:
+    """The verdict on a field that was accepted without effect."""
+    return Ignored(f"{name} was accepted, and {reason}", fact=f"{name} is dropped")
+
+
+def _texts(ask: Asker, *all_params: Params) -> list[str]:
+    return [ask(**params).text for params in all_params]
+
+
+def need_repeats(texts: list[str]) -> None:
+    """End as unmeasured if one request was answered with different texts."""
+    if len(set(texts)) > 1:
+        raise Unmeasured(
+            "this model cannot show it: it answers differently each time, also at temperature 0: "
+            f"{quote(texts[0])}, then {quote(texts[-1])}"
+        )
+
+
+def need_variety(ask: Asker, text: str, control: Params) -> None:
+    """End as unmeasured if the model says this text at a high temperature as well."""
+    try:
+        varied = _texts(ask, *({**control, **HOT, "seed": i} for i in (1, 2)))
+    except Refused:
+        varied = [text]
+    if set(varied) == {text}:
+        raise Unmeasured(f"this model cannot show it: it says {quote(text)} whatever is asked")
+
+
+@dataclass(frozen=True, slots=True)
+class TextChanges:
+    """At temperature 0, the text is another one with the field than without it.
+
+    A text of fewer ``words`` is too short to show an effect.
+    """
+
+    treated: Params
+    control: Params = field(default_factory=dict)
+    words: int = 3
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """Ask twice each, in turns."""
+        one, other, *again = _texts(ask, *[self.control, {**self.control, **self.treated}] * 2)
+        need_repeats([one, again[0]])
+        need_repeats([other, again[1]])
+        if one == other:
+            if len(one.split()) < self.words:
+                raise Unmeasured(f"this model cannot show it: it says no more than {quote(one)}")
+            need_variety(ask, one, self.control)
+            raise ignored(name, f"the text is the same as without it: {quote(one)}")
+
+
+@dataclass(frozen=True, slots=True)
+class EachReaches:
+    """Each of several changes of the prompt gives another number of tokens, or another answer.
+
+    ``counted`` says that a change that reaches the model must change the number of tokens.
+    """
+
+    treated: tuple[Params, ...]
+    control: Params
+    counted: bool = True
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """Compare the prompt's tokens first, because they do not depend on chance."""
+        plain = ask(**self.control).tokens("prompt_tokens")
+        for params in self.treated:
+            if ask(**{**self.control, **params}).tokens("prompt_tokens") == plain:
+                self._compare_texts(ask, name, params, plain)
+
+    def _compare_texts(self, ask: Asker, name: str, params: Params, plain: int | None) -> None:
+        try:
+            TextChanges(params, self.control)(ask, name)
+        except Unmeasured:
+            more = {"prompt": _longer(self.control.get("prompt", PROMPT))}
+            if not self.counted or plain == ask(**{**self.control, **more}).tokens("prompt_tokens"):
+                raise
+            raise ignored(name, f"the prompt has {plain} tokens, as without it") from None
+
+
+def _longer(prompt: Any) -> Any:
+    """The prompt with more words, in the last message of the user."""
+    if isinstance(prompt, str):
+        return f"{prompt} Think of the old house."
+    last = max(i for i, message in enumerate(prompt) if message["role"] == "user")
+    more = {**prompt[last], "content": _longer(prompt[last]["content"])}
+    return [*prompt[:last], more, *prompt[last + 1 :]]
+
+
+def reaches(treated: Params, control: Params | None = None, **columns: bool) -> EachReaches:
+    """One change of the prompt reaches the model."""
+    return EachReaches((treated,), control or {}, **columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Four samples with ``same`` are one text, which none of four samples with ``varied`` is.
+
+    ``witness`` are other parameters that make this model repeat itself.
+    """
+
+    same: Params
+    varied: Params
+    witness: Params
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """Give each sample a seed of its own, so that also a server without chance varies."""
+        one = self._sampled(ask, self.same)
+        if len(one) > 1:
+            if len(one) < _SAMPLES - 1 or len(self._sampled(ask, self.witness)) > 1:
+                raise Unmeasured("this model cannot show it: it varies whatever is asked")
+            raise ignored(name, f"the text still varies: {quote(sorted(one))}")
+        other = self._sampled(ask, self.varied)
+        if one == other:
+            (said,) = one
+            if ask(**{**self.varied, "temperature": 0, "n": ...}).text == said[0]:
+                raise Unmeasured(f"this model cannot show it: it says {quote(said)} each time")
+            raise ignored(name, f"every value gives one text: {quote(said)}")
+        if one & other:
+            raise Unmeasured(
+                f"this model cannot show it: it varies too little: {quote(sorted(other))}"
+            )
+
+    def _sampled(self, ask: Asker, params: Params) -> set[tuple[str, ...]]:
+        seen = (ask(**{"seed": i, **params}) for i in range(1, _SAMPLES + 1))
+        return {tuple(choice.text for choice in one.choices) for one in seen}
+
+
+@dataclass(frozen=True, slots=True)
+class TokensAtMost:
+    """No more tokens come than the field allows, where more come if it allows more."""
+
+    limit: int
+    control: Params = field(default_factory=dict)
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """Ask with the limit, and if it was kept, with a limit that is four times as high."""
+        came = self._count(ask, name, self.limit)
+        if came > self.limit:
+            raise ignored(name, f"{came} tokens came instead of {self.limit}")
+        if (more := self._count(ask, name, 4 * self.limit)) <= self.limit:
+            raise Unmeasured(f"this model cannot show it: its whole answer has {more} tokens")
+
+    def _count(self, ask: Asker, name: str, limit: int) -> int:
+        came = ask(**{**self.control, name: limit}).tokens("completion_tokens")
+        if came is None:
+            raise Unmeasured("the answer has no usage")
+        return came
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceCount:
+    """As many choices come as the field asks for, with the indexes from 0."""
+
+    count: int
+    treated: Params
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """One request is enough."""
+        seen = ask(**self.treated)
+        if len(seen.choices) == 1:
+            raise ignored(name, "one choice came")
+        indexes = sorted(set(seen.indexes))
+        expect(indexes == list(range(self.count)), f"the choices have the indexes {indexes}")
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """No choice contains a text that every choice contains without the field."""
+
+    excluded: str
+    treated: Params
+    control: Params = field(default_factory=dict)
+    where: str = "content"
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """Chance does not matter, because the text must never be there."""
+        found = [getattr(c, self.where) for c in ask(**{**self.control, **self.treated}).choices]
+        plain = [getattr(c, self.where) for c in ask(**self.control).choices]
+        if not all(self.excluded in text for text in plain):
+            raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
+        if any(self.excluded in text for text in found):
+            raise ignored(name, f"the answer contains {self.excluded!r}: {quote(found)}")
+
+
+@dataclass(frozen=True, slots=True)
+class StartsWith:
+    """Every choice starts with these words with the field, and not every one without it."""
+
+    words: str
+    treated: Params
+    control: Params = field(default_factory=dict)
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """A model that starts with the words by itself cannot show it."""
+        texts = [c.content.lstrip() for c in ask(**{**self.control, **self.treated}).choices]
+        if not all(text.startswith(self.words) for text in texts):
+            raise ignored(name, f"the text starts otherwise: {quote(texts)}")
+        plain = [c.content.lstrip() for c in ask(**self.control).choices]
+        if all(text.startswith(self.words) for text in plain):
+            raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallsOnly:
+    """Every choice calls this function alone with the field, and others without it."""
+
+    function: str
+    treated: Params
+    control: Params
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """A model that calls no function cannot show it."""
+        plain = [sorted(set(c.names)) for c in ask(**self.control).choices]
+        if not all(plain) or [self.function] in plain:
+            raise Unmeasured(f"this model cannot show it: without it {quote(plain)} is called")
+        called = [sorted(set(c.names)) for c in ask(**{**self.control, **self.treated}).choices]
+        if any(names != [self.function] for names in called):
+            raise ignored(name, f"{quote(called)} is called instead of {self.function}")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMatches:
+    """A stream has the text of the whole answer, where the field changes the whole answer."""
+
+    whole: Way
+    treated: Params
+    control: Params = field(default_factory=dict)
+
+    def __call__(self, ask: Asker, name: str) -> None:
+        """A stream that is as the whole answer without the field ignores the field."""
+        whole, both = Asker(ask.target, self.whole), {**self.control, **self.treated}
+        without, with_it = whole(**self.control).text, whole(**both).text
+        if without == with_it:
+            raise Unmeasured(f"{name} does not change the whole answer: {quote(without)}")
+        if (streamed := ask(**both).text) == with_it:
+            return
+        need_repeats([with_it, whole(**both).text])
+        need_repeats([streamed, ask(**both).text])
+        if (plain := ask(**self.control).text) == streamed:
+            what = f"{name} in a stream"
+            raise ignored(what, f"the text is the same as without it: {quote(plain)}")
+        if plain != without:
+            raise Unmeasured(f"without {name} too, the stream is another text: {quote(plain)}")
+        fail(f"the stream says {quote(streamed)}, and the whole answer {quote(with_it)}")
+
+
+# ---- what is stored and reported
+
+
+def stored(target: Target, name: object, text: str) -> dict[str, Any]:
+    """The stored answer with this id and text; the check ends as ignored if there is none."""
+    path = f"/chat/completions/{name}"
+    reply = target.get(path)
+    if not reply.ok:
+        raise ignored("store", f"the answer {quote(name)} cannot be retrieved: {quote(reply.text)}")
+    body = reply.object()
+    expect(content(body) == text, f"the stored text is {quote(content(body))}, not {quote(text)}")
+    target.send("DELETE", path)
+    return body
+
+
+def tier_of(*parts: Params) -> None:
+    """Expect the default service tier in an answer, or in a chunk of a stream."""
+    tiers = {part["service_tier"] for part in parts if part.get("service_tier")}
+    if not tiers:
+        raise ignored("service_tier", "the answer does not name its tier")
+    expect(tiers == {"default"}, f"the service_tier default is answered with {quote(list(tiers))}")
+
+
+# ---- rows
+
+
+def effect(  # noqa: PLR0913 - the columns of a row
+    id: str,  # noqa: A002 - the name of the field
+    way: Way,
+    measure: Measurement,
+    title: str,
+    breaks: str,
+    *,
+    name: str = "",
+    source: str = "",
+    level: Level = REQUIRED,
+    tier: Tier = EXTENDED,
+    needs: Iterable[Capability] = (),
+    group: str = "",
+    since: str = SINCE,
+) -> None:
+    """Register a rule; the default name of the field is the last part of the id."""
+    field_name = name or id.rpartition(".")[2]
+    check(
+        id,
+        level=level,
+        tier=tier,
+        source=source or f"{SPEC}.{field_name}",
+        needs=needs,
+        group=group,
+        title=title,
+        breaks=breaks,
+        since=since,
+    )(partial(_run, way, measure, field_name))
+
+
+def _run(way: Way, measure: Measurement, name: str, target: Target) -> None:
+    measure(Asker(target, way), name)

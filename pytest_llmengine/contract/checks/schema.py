@@ -1,0 +1,255 @@
+"""Checks of schema: whole answers, events and errors fit OpenAI's specification, field by field."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote as url_quote
+
+from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import objects, pick, provoke
+from pytest_llmengine.contract.outcomes import Refused, expect, fail, quote
+from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.response_schema import (
+    Violation,
+    error_violations,
+    event_violations,
+    repeated_keys,
+    told,
+    whole_violations,
+)
+from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, WEATHER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+rule = partial(check, tier=EXTENDED, group="schema", since="2026-11-27")
+# Violations about which there is another rule, whose verdict has the violation as its fact.
+TOLD = frozenset(
+    {
+        *(f"choices[].{key} is missing" for key in ("finish_reason", "logprobs", "message")),
+        *(f"choices[].message.{key} is missing" for key in ("content", "refusal", "role")),
+        *(f"choices[].logprobs.{key} is missing" for key in ("content", "refusal")),
+        *(f"error.{key} is missing" for key in ("code", "message", "param", "type")),
+        "error.code is a number",
+    }
+)
+_NO_ANSWER = {"choices is missing", "output is missing", "type has an unknown value"}
+NULL_AT_OPENAI = frozenset({"usage", "user", "response.usage", "response.user"})
+
+_WEATHER = {"type": "function", **WEATHER["function"]}
+_NAMED = {"type": "function", "name": WEATHER["function"]["name"]}
+_BACKGROUND = {"input": "Say hello.", "max_output_tokens": 16, "background": True, "store": True}
+_CALL = {"tools": [WEATHER], "tool_choice": "required"}
+_CHAT, _COMPLETION, _RESPONSE = "POST /chat/completions", "POST /completions", "POST /responses"
+_HELLO = [{"role": "user", "content": "Say hello."}]
+_ASK = [{"role": "user", "content": ASK_WEATHER}]
+_CHATS = (
+    {"messages": _HELLO, "max_tokens": 8},
+    {"messages": _HELLO, "max_tokens": 8, "logprobs": True, "top_logprobs": 2},
+    {"messages": _ASK, "max_tokens": CALL_TOKENS, **_CALL},
+)
+_PROMPTS = (
+    {"prompt": "Once upon a time", "max_tokens": 4},
+    {"prompt": "Once upon a time", "max_tokens": 4, "logprobs": 1},
+)
+_INPUTS = (
+    {"input": "Say hello.", "max_output_tokens": 16},  # the cap cuts most answers
+    {"input": "Repeat exactly: yes", "max_output_tokens": 32},
+    {
+        "input": ASK_WEATHER,
+        "max_output_tokens": CALL_TOKENS,
+        "tools": [_WEATHER],
+        "tool_choice": "required",
+    },
+    {
+        "input": "Say hello.",
+        "max_output_tokens": 16,
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 2,
+    },
+    {
+        "input": "Say hello.",
+        "max_output_tokens": 32,
+        "reasoning": {"effort": "high", "summary": "detailed"},
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_options": {"mode": "explicit"},
+    },
+    {
+        "input": ASK_WEATHER,
+        "max_output_tokens": CALL_TOKENS,
+        "tools": [_WEATHER],
+        "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [_NAMED]},
+    },
+    _BACKGROUND,
+)
+_STATES = (("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", ""))
+
+
+Problems = set[Violation]
+
+
+def _answers(
+    operation: str, bodies: Iterable[dict[str, Any]], target: Target, *, streamed: bool = False
+) -> Problems:
+    """How the answers to these bodies break the schema of an operation.
+
+    A server may refuse each body but the first, because the others ask for optional features.
+    """
+    path = operation.partition(" ")[2]
+    read = _events if streamed else _whole
+    found: Problems = set()
+    for number, body in enumerate(bodies):
+        reply = target.post(path, {"model": target.model, **body})
+        if reply.ok or number == 0:
+            found |= read(operation, reply)
+    return found
+
+
+def _streams(operation: str, bodies: Iterable[dict[str, Any]], target: Target) -> Problems:
+    return _answers(operation, ({**b, "stream": True} for b in bodies), target, streamed=True)
+
+
+def _whole(operation: str, reply: Reply) -> Problems:
+    body = reply.success_or_refused()
+    return whole_violations(operation, body) | repeated_keys(reply.text)
+
+
+def _events(operation: str, reply: Reply) -> Problems:
+    found: Problems = set()
+    for event in reply.objects_or_refused():
+        found |= event_violations(operation, event)
+    for sent in reply.events:
+        found |= repeated_keys(sent.data)
+    return found
+
+
+def _models(target: Target) -> Problems:
+    found = _whole("GET /models", listed := target.get("/models"))
+    for model in objects(listed.object(), "data")[:1]:
+        one = target.get(f"/models/{url_quote(pick(model, str, 'id'), safe='')}")
+        found |= _whole("GET /models/{model}", one) if one.ok else set()
+    return found
+
+
+def _states(target: Target) -> Problems:
+    """What is said of a stored response, and of one in background if the server has that."""
+    sent = {"model": target.model, **_BACKGROUND}
+    found: Problems = set()
+    for body in ({**sent, "background": False}, sent):
+        created = target.post("/responses", body)
+        if body["background"] and not created.ok:
+            continue
+        name = pick(created.success_or_refused(), str, "id")
+        for method, end in _STATES:
+            reply = target.send(method, f"/responses/{url_quote(name, safe='')}{end}")
+            if (method, end) == _STATES[0] and not reply.ok:
+                raise Refused(f"a response cannot be retrieved: {quote(reply.error_message)}")
+            if reply.ok:
+                found |= _whole(f"{method} /responses/{{response_id}}{end}", reply)
+    counted = target.post("/responses/input_tokens", {"model": target.model, "input": "Hello."})
+    return found | (_whole("POST /responses/input_tokens", counted) if counted.ok else set())
+
+
+def _errors(target: Target) -> Problems:
+    found: Problems = set()
+    for reply in provoke(target).values():
+        found |= error_violations(reply.object()) | repeated_keys(reply.text)
+    return found
+
+
+_USAGE = {"stream_options": {"include_usage": True}}
+
+
+class SchemaRule(NamedTuple):
+    """What is looked at, its schema, and what a server needs for it."""
+
+    look: Callable[[Target], Problems]
+    schema: str
+    needs: frozenset[Capability] = frozenset()
+
+
+_STREAMS = frozenset({Capability.STREAMING})
+_ROWS: dict[str, SchemaRule] = {
+    "chat": SchemaRule(partial(_answers, _CHAT, _CHATS), "CreateChatCompletionResponse"),
+    "chat.stream": SchemaRule(
+        partial(_streams, _CHAT, [c | _USAGE for c in _CHATS]),
+        "CreateChatCompletionStreamResponse",
+        _STREAMS,
+    ),
+    "comp": SchemaRule(
+        partial(_answers, _COMPLETION, _PROMPTS),
+        "CreateCompletionResponse",
+        frozenset({Capability.COMPLETIONS}),
+    ),
+    "comp.stream": SchemaRule(
+        partial(_streams, _COMPLETION, [c | _USAGE for c in _PROMPTS]),
+        "CreateCompletionResponse",
+        _STREAMS | {Capability.COMPLETIONS},
+    ),
+    "resp": SchemaRule(
+        partial(_answers, _RESPONSE, _INPUTS), "Response", frozenset({Capability.RESPONSES})
+    ),
+    "resp.stream": SchemaRule(
+        partial(_streams, _RESPONSE, _INPUTS),
+        "ResponseStreamEvent",
+        _STREAMS | {Capability.RESPONSES},
+    ),
+    "resp.state": SchemaRule(_states, "Response", frozenset({Capability.RESPONSES})),
+    "emb": SchemaRule(
+        partial(_answers, "POST /embeddings", [{"input": ["Hello", "The sea is blue."]}]),
+        "CreateEmbeddingResponse",
+        frozenset({Capability.EMBEDDINGS}),
+    ),
+    "models": SchemaRule(_models, "ListModelsResponse, Model"),
+    "err": SchemaRule(_errors, "ErrorResponse"),
+}
+
+
+def _fits(look: Callable[[Target], Problems], target: Target) -> None:
+    """Expect that the schema is kept, but for optional fields that are null."""
+    broken = {one for one in look(target) if not one.is_null}
+    new = {one for one in broken if str(one) not in TOLD}
+    if new:
+        fail(f"the schema is broken: {'; '.join(told(new))}")
+    known = told(broken)
+    expect(
+        not known, f"the schema is broken: {'; '.join(known)}", fact=str(min(broken, default=""))
+    )
+
+
+def _has_no_nulls(look: Callable[[Target], Problems], target: Target) -> None:
+    """Expect that no optional field is null, but for those that OpenAI's examples have."""
+    found = look(target)
+    expect(not _NO_ANSWER & set(map(str, found)), "the body is no answer")
+    nulls = sorted({one.path for one in found if one.is_null} - NULL_AT_OPENAI)
+    expect(not nulls, f"null is no value of these fields, which may be absent: {', '.join(nulls)}")
+
+
+for _name, _row in _ROWS.items():
+    rule(
+        f"{_name}.schema",
+        level=REQUIRED,
+        source=f"openai-openapi: {_row.schema}",
+        needs=_row.needs,
+        title="Each field has the type of the schema, no required one is missing, none is twice.",
+        breaks="A client with typed answers, as in Go or Rust, rejects the answer.",
+    )(partial(_fits, _row.look))
+    if _name in {
+        "resp.state",
+        "emb",
+        "models",
+        "err",
+    }:  # they have no optional field that must not be null
+        continue
+    rule(
+        f"{_name}.schema_nulls",
+        level=EXPECTED,
+        source=f"openai-openapi: {_row.schema}",
+        needs=_row.needs,
+        title="An optional field without a value is absent, where the schema does not allow null.",
+        breaks="A client with typed answers rejects the null, unless its types are lenient.",
+    )(partial(_has_no_nulls, _row.look))
