@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
@@ -116,11 +117,18 @@ def measure(checks: Sequence[Check]) -> Coverage:
     )
 
 
-def _try(checks: Sequence[Check], behaviour: Behaviour) -> list[Trial]:
+@contextmanager
+def reference_server(behaviour: Behaviour | None = None) -> Iterator[tuple[MockServer, Target]]:
+    """The reference, or a server with another behaviour, and the target of checks."""
     with (
         MockServer(behaviour=behaviour, api_key=_KEY) as server,
         Target(server.base_url, server.model, api_key=_KEY) as target,
     ):
+        yield server, target
+
+
+def _try(checks: Sequence[Check], behaviour: Behaviour) -> list[Trial]:
+    with reference_server(behaviour) as (_, target):
         return [_trial(run_check(c, target, Profile("mock")), behaviour.name) for c in checks]
 
 

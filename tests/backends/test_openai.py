@@ -54,8 +54,8 @@ def test_async_twins_and_windows_work_alike(mock: MockServer, openai_engine: Any
     engine = openai_engine(mock.base_url, api)
 
     async def both() -> tuple[str, str]:
-        whole = await engine.agenerate("Say hi", SamplingParams(max_tokens=4))
-        streamed = [d.text async for d in engine.astream("Say hi", SamplingParams(max_tokens=4))]
+        whole = await engine.agenerate("Say hi", SamplingParams(max_tokens=16))
+        streamed = [d.text async for d in engine.astream("Say hi", SamplingParams(max_tokens=16))]
         return whole[0].outputs[0].text, "".join(streamed)
 
     whole, streamed = asyncio.run(both())

@@ -125,16 +125,17 @@ def test_token_limit_shows_and_cuts_no_model_in_two(
 ) -> None:
     """An incomplete response is "length"; with an output model it is a TruncatedError."""
     engine = openai_engine(mock.base_url, api)
-    limit = SamplingParams(max_tokens=3)
-    mock.play(Script(replies=["one two three four five", PLAN]))
+    limit = SamplingParams(max_tokens=16)  # the least that the responses API takes
+    long_plan = PLAN.replace("Soup", "Soup of the " + "long " * 16 + "day")
+    mock.play(Script(replies=["one two three four five " * 4, long_plan]))
 
     (plain,) = engine.generate("x", limit)
     (structured,) = engine.results("x", limit, output_model=Plan)
 
     assert plain.outputs[0].finish_reason == "length"
     assert type(structured.error) is TruncatedError
-    assert PLAN.startswith(structured.error.partial.outputs[0].text)
-    assert structured.usage.completion_tokens == 3
+    assert long_plan.startswith(structured.error.partial.outputs[0].text)
+    assert structured.usage.completion_tokens == 16
 
 
 def test_answer_that_does_not_fit_falls_back_and_counts(

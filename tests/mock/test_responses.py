@@ -83,11 +83,11 @@ def test_instructions_are_obeyed(reference: Api) -> None:
 
 def test_token_limit_makes_it_incomplete(reference: Api) -> None:
     """An output that the limit cuts has the status incomplete, and the response has the reason."""
-    body = _create(reference, input="Tell me.", max_output_tokens=4)
+    body = _create(reference, input="Tell me.", max_output_tokens=16)
 
     assert body["status"] == body["output"][0]["status"] == "incomplete"
     assert body["incomplete_details"] == {"reason": "max_output_tokens"}
-    assert body["usage"]["output_tokens"] == 4
+    assert body["usage"]["output_tokens"] == 16
 
 
 def test_stored_response_is_kept_until_deleted(reference: Api) -> None:
@@ -162,7 +162,7 @@ def test_text_format_is_kept(reference: Api) -> None:
 def test_logprobs_come_on_request(reference: Api) -> None:
     """The logprobs of the output text are sent if include names them."""
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
-    body = _create(reference, input="Tell me.", max_output_tokens=3, **asked)
+    body = _create(reference, input="Tell me.", max_output_tokens=16, **asked)
     entries = body["output"][0]["content"][0]["logprobs"]
 
     assert "".join(e["token"] for e in entries) == _text(body)
@@ -207,10 +207,10 @@ def test_stream_tells_one_story(reference: Api) -> None:
 
 def test_stream_ends_as_the_response_does(reference: Api) -> None:
     """A cut response ends its stream with response.incomplete."""
-    events = _stream(reference, input="Tell me.", max_output_tokens=3)
+    events = _stream(reference, input="Tell me.", max_output_tokens=16)
 
     assert events[-1]["type"] == "response.incomplete"
-    assert [e["type"] for e in events].count("response.output_text.delta") == 3
+    assert [e["type"] for e in events].count("response.output_text.delta") == 16
 
 
 def test_stream_of_a_function_call(reference: Api) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from llmengine.mock import Behaviour
 from llmengine.mock import rules as table
+from llmengine.mock import specification as spec
+from llmengine.mock.rules.fields import PLAYED, PLAYED_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/generate": {"model": "mock", "prompt": "Hi"},
 }
 LONG = "word " * 9000
+CALL = {"name": "f", "arguments": "{}"}
+PIXEL = "data:image/png;base64,aGk="
 TOOL = {"type": "function", "function": {"name": "f"}}
 FLAT = {"type": "function", "name": "f"}
 GONE = {"type": "function", "function": {"name": "gone"}}
@@ -43,6 +47,10 @@ GONE = {"type": "function", "function": {"name": "gone"}}
 
 def _user(content: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": content}]}
+
+
+def _assistant(call: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
 
 
 def _format(**wanted: Any) -> dict[str, Any]:
@@ -136,10 +144,11 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("chat.content.null_user", CHAT, _user(None)),
     ("chat.content.null_user", CHAT, {"messages": [{"role": "assistant"}]}),
     ("chat.content.type", CHAT, _user(5)),
-    ("chat.content.parts", CHAT, _user([{"type": "odd"}])),
     ("chat.content.parts", CHAT, _user([{"type": "text", "text": 5}])),
-    ("chat.content.parts", CHAT, _user([{"type": "image_url"}])),
     ("chat.content.parts", CHAT, _user(["text"])),
+    ("chat.messages.fields", CHAT, {"messages": [{"role": "user", "content": "x", "name": 5}]}),
+    ("chat.messages.fields", CHAT, _assistant({"type": "function", "function": CALL})),
+    ("chat.messages.fields", CHAT, _assistant({"id": "a", "type": "odd", "function": CALL})),
     ("chat.wrong_type", CHAT, {"temperature": "hot"}),
     ("chat.wrong_type", CHAT, {"n": 1.5}),
     ("chat.wrong_type", CHAT, {"stream": "yes"}),
@@ -189,6 +198,21 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         CHAT,
         {"messages": [{"role": "tool", "content": "x", "tool_call_id": "a"}]},
     ),
+    ("chat.fields", CHAT, {"verbosity": "loud"}),
+    ("chat.fields", CHAT, {"service_tier": "gold"}),
+    ("chat.fields", CHAT, {"metadata": {"purpose": 5}}),
+    ("chat.fields", CHAT, {"safety_identifier": "x" * 65}),
+    ("chat.fields", CHAT, {"prompt_cache_options": {"mode": "sometimes"}}),
+    ("chat.fields", CHAT, {"stream": True, "stream_options": {"include_usage": "yes"}}),
+    ("chat.not_played", CHAT, {"audio": {"voice": "alloy", "format": "wav"}}),
+    ("chat.not_played", CHAT, {"modalities": ["text", "audio"]}),
+    ("chat.not_played", CHAT, {"moderation": {"model": "omni-moderation-latest"}}),
+    ("chat.not_played", CHAT, {"prediction": {"type": "content", "content": "Hi"}}),
+    ("chat.not_played", CHAT, {"web_search_options": {}}),
+    ("chat.not_played", CHAT, {"functions": [{"name": "f"}]}),
+    ("chat.not_played", CHAT, {"function_call": "auto"}),
+    ("chat.not_played", CHAT, _user([{"type": "image_url", "image_url": {"url": PIXEL}}])),
+    ("chat.not_played", CHAT, _user([{"type": "file", "file": {"file_id": "f"}}])),
     ("comp.model.required", COMP, {"model": ...}),
     ("comp.missing_prompt", COMP, {"prompt": ...}),
     ("comp.prompt.type", COMP, {"prompt": ["a", 5]}),
@@ -208,6 +232,7 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("comp.best_of.range", COMP, {"best_of": 1, "n": 2}),
     ("comp.best_of.range", COMP, {"best_of": 21}),
     ("comp.best_of.stream", COMP, {"best_of": 2, "stream": True}),
+    ("comp.fields", COMP, {"stream": True, "stream_options": {"include_usage": "yes"}}),
     ("err.context_overflow", COMP, {"prompt": LONG}),
     ("emb.model.required", EMB, {"model": ...}),
     ("emb.input.required", EMB, {"input": ...}),
@@ -235,6 +260,10 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("resp.max_output_tokens.range", RESP, {"max_output_tokens": 0}),
     ("resp.top_logprobs.max20", RESP, {"top_logprobs": 21}),
     ("resp.reasoning.effort", RESP, {"reasoning": {"effort": "gigantic"}}),
+    ("resp.not_played", RESP, {"reasoning": {"generate_summary": "auto"}}),
+    ("resp.fields", RESP, {"safety_identifier": "x" * 65}),
+    ("resp.not_played", RESP, {"include": ["web_search_call.results"]}),
+    ("resp.not_played", RESP, {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}),
     ("resp.previous_response_id.unknown", RESP, {"previous_response_id": "resp_gone"}),
     ("resp.conversation.unknown", RESP, {"conversation": "conv_gone"}),
     ("resp.conversation.unknown", RESP, {"conversation": {"id": "conv_gone"}}),
@@ -243,7 +272,6 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("resp.invalid.cache_retention", RESP, {"prompt_cache_retention": "forever"}),
     ("resp.invalid.verbosity", RESP, {"text": {"verbosity": "endless"}}),
     ("resp.invalid.summary", RESP, {"reasoning": {"summary": "endless"}}),
-    ("resp.invalid.include", RESP, {"include": ["everything"]}),
     ("resp.invalid.metadata", RESP, {"metadata": {"n": 1}}),
     ("resp.invalid.metadata", RESP, {"metadata": dict.fromkeys(map(str, range(17)), "v")}),
     ("resp.invalid.prompt", RESP, {"prompt": {"id": "pmpt_gone"}}),
@@ -311,19 +339,24 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
 ]
 # Requests that Ollama refuses with a 500.
 REFUSED_AS_500 = {"ollama.format", "ollama.options.type"}
-# Rules that apply only together with another one.
-TOGETHER = {
-    "chat.tool_result.tool_call_id": (
+# Rules whose input other rules refuse too, with those rules.
+TOGETHER: list[tuple[str, set[str], str, dict[str, Any]]] = [
+    (
+        "chat.tool_result.tool_call_id",
         {"chat.tool_result.orphan"},
         CHAT,
         {"messages": [{"role": "tool", "content": "x"}]},
     ),
-    "resp.conversation.exclusive": (
+    ("chat.content.parts", {"chat.not_played"}, CHAT, _user([{"type": "odd"}])),
+    ("chat.content.parts", {"chat.not_played"}, CHAT, _user([{"type": "image_url"}])),
+    ("resp.invalid.include", {"resp.not_played"}, RESP, {"include": ["everything"]}),
+    (
+        "resp.conversation.exclusive",
         {"resp.conversation.unknown", "resp.previous_response_id.unknown"},
         RESP,
         {"conversation": "conv_gone", "previous_response_id": "resp_gone"},
     ),
-}
+]
 
 
 _WITHOUT_VERSION = {"content-type": "application/json", "anthropic-version": ""}
@@ -346,10 +379,11 @@ def test_rule_refuses_and_can_be_switched_off(
     assert lenient.http.post(route, json=body).status_code == 200
 
 
-@pytest.mark.parametrize("rule", TOGETHER)
-def test_rule_behind_another_one(start: Callable[..., Api], rule: str) -> None:
-    """If two rules refuse the same input, it is accepted if both are switched off."""
-    others, route, wrong = TOGETHER[rule]
+@pytest.mark.parametrize(("rule", "others", "route", "wrong"), TOGETHER)
+def test_rule_behind_another_one(
+    start: Callable[..., Api], rule: str, others: set[str], route: str, wrong: dict[str, Any]
+) -> None:
+    """If several rules refuse the same input, it is accepted if both are switched off."""
     first = start(behaviour=Behaviour(without_rules=frozenset(others)))
     both = start(behaviour=Behaviour(without_rules=frozenset({*others, rule})))
 
@@ -393,9 +427,85 @@ def test_rule_on_more_than_the_body(
 
 def test_every_rule_is_tried() -> None:
     """The tables above contain every rule."""
-    tried = {rule for rule, _, _ in BAD} | TOGETHER.keys()
+    tried = {row[0] for row in [*BAD, *TOGETHER]}
 
     assert tried | set(table.OTHER_RULES) == set(table.names())
+
+
+@pytest.mark.parametrize("field", ["reasoning_effort", "service_tier", "verbosity"])
+def test_every_value_of_an_enum_is_accepted(reference: Api, field: str) -> None:
+    """Each value that OpenAI's specification has is valid."""
+    values = spec.enum(f"CreateChatCompletionRequest.{field}")
+    answers = [reference.http.post(CHAT, json=_body(CHAT, {field: v})) for v in values]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(values) > 2
+
+
+@pytest.mark.parametrize("schema", PLAYED)
+def test_the_table_of_what_is_played_names_fields_of_the_specification(schema: str) -> None:
+    """Each field and each path in the tables of the mock exists."""
+    for path in [*PLAYED[schema].split(), *PLAYED_VALUES.get(schema, {})]:
+        assert spec.at(f"{schema}.{path}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "param", "code"),
+    [
+        (
+            {"verbosity": "loud"},
+            "Invalid value: 'loud'. Supported values are: 'high', 'low', 'medium'.",
+            "verbosity",
+            "invalid_value",
+        ),
+        (
+            {"temperature": 3},
+            "Invalid 'temperature': integer out of range. Expected a value <= 2, but got 3.",
+            "temperature",
+            "integer_above_max_value",
+        ),
+        (
+            {"metadata": {"a": 5}},
+            "Invalid type for 'metadata.a': expected a string, but got an integer.",
+            "metadata.a",
+            "invalid_type",
+        ),
+        (
+            {"stop": list("abcde")},
+            (
+                "Invalid 'stop': array too long. Expected an array with maximum length 4, but got "
+                "an array with length 5 instead."
+            ),
+            "stop",
+            "array_above_max_length",
+        ),
+        (
+            {"audio": {"format": "wav"}},
+            "Missing required parameter: 'audio.voice'.",
+            "audio.voice",
+            "missing_required_parameter",
+        ),
+        (
+            {"audio": {"format": "wav", "voice": "alloy"}},
+            "Unsupported parameter: 'audio' is not supported with this model.",
+            "audio",
+            "unsupported_parameter",
+        ),
+        (
+            _user([{"type": "image_url", "image_url": {"url": PIXEL}}]),
+            "Invalid content type. image_url is only supported by certain models.",
+            "messages[0].content[0].type",
+            None,
+        ),
+    ],
+)
+def test_the_refusal_is_worded_as_openais(
+    reference: Api, wrong: dict[str, Any], message: str, param: str, code: str | None
+) -> None:
+    """The error of a rule from the specification names the field, the limit and the code."""
+    error = reference.http.post(CHAT, json=_body(CHAT, wrong)).json()["error"]
+
+    assert (error["message"], error["param"], error["code"]) == (message, param, code)
 
 
 @pytest.mark.parametrize("route", GOOD)

@@ -272,7 +272,7 @@ def _response(
         "prompt_cache_retention": body.get("prompt_cache_retention"),
         "reasoning": {"effort": None, "summary": None, **mapping(body.get("reasoning"))},
         "safety_identifier": body.get("safety_identifier"),
-        "service_tier": "default" if tier in {None, "auto"} else tier,
+        "service_tier": "default" if tier in (None, "auto") else tier,
         "store": body.get("store") is not False,
         "temperature": number(body.get("temperature"), 1.0),
         "text": {

@@ -11,12 +11,12 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmengine.mock.json_fields import is_number, items, mapping, text
+from llmengine.mock.json_fields import Body, items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmengine.mock.json_fields import Body as Schema
+Schema = Body  # a JSON schema
 
 REVISION = "f85dbe223d40e1a31cba812ab2d755c7e98a92a3"
 URL = f"https://github.com/openai/openai-openapi/blob/{REVISION[:7]}/openapi.yaml"
@@ -61,7 +61,7 @@ def event_schema(operation: str) -> Schema:
 
 def request_fields(operation: str) -> dict[str, Schema]:
     """The fields of an operation's JSON body with their schemas, in alphabetical order."""
-    return dict(sorted(_fields(request_schema(operation)).items()))
+    return dict(sorted(properties(request_schema(operation)).items()))
 
 
 def _operation(name: str) -> Schema:
@@ -114,10 +114,10 @@ def at(path: str) -> list[Schema]:
     the path.
     """
     name, *steps = path.replace("[]", ".[]").split(".")
-    found = list(_alternatives(_schemas()[name]))
+    found = list(alternatives(_schemas()[name]))
     for step in steps:
         inner = [_step(schema, step) for schema in found]
-        found = [a for schema in inner if schema is not None for a in _alternatives(schema)]
+        found = [a for schema in inner if schema is not None for a in alternatives(schema)]
     if not found:
         raise KeyError(path)
     return found
@@ -125,7 +125,7 @@ def at(path: str) -> list[Schema]:
 
 def enum(path: str) -> tuple[str, ...]:
     """The strings that are allowed at a path; empty if any string is."""
-    texts = [schema for schema in at(path) if "string" in _types(schema)]
+    texts = [schema for schema in at(path) if "string" in types(schema)]
     if any("enum" not in schema for schema in texts):
         return ()
     return tuple(dict.fromkeys(text(v) for s in texts for v in items(s["enum"]) if v is not None))
@@ -133,27 +133,31 @@ def enum(path: str) -> tuple[str, ...]:
 
 def bounds(path: str) -> Bounds:
     """The bounds of the numbers at a path."""
-    numbers = [s for s in at(path) if _types(s) & {"number", "integer"}]
-    lows = [_limit(schema, "minimum") for schema in numbers]
-    highs = [_limit(schema, "maximum") for schema in numbers]
+    found = [limits(s) for s in at(path) if types(s) & {"number", "integer"}]
+    lows, highs = [b.low for b in found], [b.high for b in found]
     return Bounds(
         None if None in lows else min((v for v in lows if v is not None), default=None),
         None if None in highs else max((v for v in highs if v is not None), default=None),
     )
 
 
-def _limit(schema: Schema, keyword: str) -> float | None:
-    value = schema.get(keyword)
-    return value if isinstance(value, int | float) and is_number(value) else None
+def limits(schema: Schema) -> Bounds:
+    """The bounds that one schema has."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    return Bounds(
+        low if isinstance(low, int | float) else None,
+        high if isinstance(high, int | float) else None,
+    )
 
 
-def _types(schema: Schema) -> set[str]:
+def types(schema: Schema) -> set[str]:
+    """The JSON types of a schema; empty if it allows all of them."""
     kind = schema.get("type")
     return {kind} if isinstance(kind, str) else {text(one) for one in items(kind)}
 
 
 def _step(schema: Schema, step: str) -> Schema | None:
-    found = schema.get("items") if step == "[]" else _fields(schema).get(step)
+    found = schema.get("items") if step == "[]" else properties(schema).get(step)
     return found if isinstance(found, dict) else None
 
 
@@ -163,24 +167,31 @@ def resolved(schema: Schema) -> Schema:
     return resolved(_schemas()[reference.removeprefix(_DEFINITION)]) if reference else schema
 
 
-def _alternatives(schema: Schema) -> Iterator[Schema]:
-    """The schemas in a union, and in the unions in it, without references and null."""
+def alternatives(schema: Schema) -> Iterator[Schema]:
+    """The schemas in a union, and in the unions in it, without references and without null."""
     schema = resolved(schema)
     if "anyOf" in schema:
         for one in items(schema["anyOf"]):
-            yield from _alternatives(mapping(one))
+            yield from alternatives(mapping(one))
     elif schema != _NULL:
         yield schema
 
 
-def _fields(schema: Schema) -> dict[str, Schema]:
+def properties(schema: Schema) -> dict[str, Schema]:
     """The properties of a schema and of all parts of its ``allOf``; a later part counts."""
     schema = resolved(schema)
     found: dict[str, Schema] = {}
     for part in items(schema.get("allOf")):
-        found |= _fields(mapping(part))
+        found |= properties(mapping(part))
     own = {k: v for k, v in mapping(schema.get("properties")).items() if isinstance(v, dict)}
     return found | own
+
+
+def required(schema: Schema) -> list[str]:
+    """The properties that an object must have, of all parts of its ``allOf``."""
+    schema = resolved(schema)
+    parts = [name for part in items(schema.get("allOf")) for name in required(mapping(part))]
+    return parts + [text(name) for name in items(schema.get("required"))]
 
 
 def _references(value: object) -> Iterator[str]:

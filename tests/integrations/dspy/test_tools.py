@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine.integrations.dspy import Generation, to_lm
-from llmengine.mock import Script
+from llmengine.mock import Behaviour, MockServer, Script
 
 if TYPE_CHECKING:
     from llmengine import EngineConfig
-    from llmengine.mock import MockServer
 
 
 def lookup(query: str) -> str:
@@ -66,31 +65,30 @@ def test_tools_stay_in_the_prompt_where_the_server_has_none(
     assert "tools" not in server.calls[0].json
 
 
-def test_a_conversation_with_tools_is_sent_as_it_is(
-    newest: Any, config: EngineConfig, server: MockServer
-) -> None:
+def test_a_conversation_with_tools_is_sent_as_it_is(newest: Any, aim: Any) -> None:
     """Calls, results, images and system messages are sent in OpenAI's format."""
     lm15 = newest.lm15
-    server.play(Script(replies=["blue"]))
-    lm = to_lm(config)
-    request = lm15.Request(
-        model=lm.model,
-        system="Be brief.",
-        messages=(
-            lm15.Message.user([lm15.TextPart("Sky?"), lm15.ImagePart(url="http://host/a.png")]),
-            lm15.Message.assistant([lm15.ToolCallPart("c1", "lookup", {"query": "sky"})]),
-            lm15.Message.tool("c1", "sky is blue"),
-        ),
-        tools=(lm15.FunctionTool("lookup", "Look something up."),),
-        config=lm15.Config(
-            tool_choice=lm15.ToolChoice(mode="required", allowed=("lookup",), parallel=False),
-            stop=("###",),
-            seed=7,
-            reasoning=lm15.Reasoning(effort="low"),
-        ),
-    )
+    takes_images = Behaviour(without_rules=frozenset({"chat.not_played"}))
+    with MockServer(behaviour=takes_images, script=Script(replies=["blue"])) as server:
+        lm = to_lm(aim(server))
+        request = lm15.Request(
+            model=lm.model,
+            system="Be brief.",
+            messages=(
+                lm15.Message.user([lm15.TextPart("Sky?"), lm15.ImagePart(url="http://host/a.png")]),
+                lm15.Message.assistant([lm15.ToolCallPart("c1", "lookup", {"query": "sky"})]),
+                lm15.Message.tool("c1", "sky is blue"),
+            ),
+            tools=(lm15.FunctionTool("lookup", "Look something up."),),
+            config=lm15.Config(
+                tool_choice=lm15.ToolChoice(mode="required", allowed=("lookup",), parallel=False),
+                stop=("###",),
+                seed=7,
+                reasoning=lm15.Reasoning(effort="low"),
+            ),
+        )
 
-    assert lm(request).message.text == "blue"
+        assert lm(request).message.text == "blue"
 
     sent = server.calls[0].json
     system, user, assistant, tool = sent["messages"]

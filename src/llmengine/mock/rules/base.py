@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmengine.mock.json_fields import Body, is_number, items, mapping
+from llmengine.mock.json_fields import Body, is_number, items
 
 if TYPE_CHECKING:
     from llmengine.mock.model import GenerationRequest
@@ -216,23 +216,6 @@ def context_problem(
 
 # ---- rules of several routes
 
-# The types of the fields that chat and text completions share.
-SAMPLING_TYPES = {
-    "temperature": "a number",
-    "top_p": "a number",
-    "n": "an integer",
-    "stream": "a boolean",
-    "stream_options": "an object",
-    "max_tokens": "an integer",
-    "presence_penalty": "a number",
-    "frequency_penalty": "a number",
-    "logit_bias": "an object",
-    "seed": "an integer",
-    "user": "a string",
-}
-_MAX_STOPS = 4
-_MAX_BIAS = 100
-
 
 def model_rules(group: str) -> tuple[Rule, ...]:
     """The request must name the model, and the model must be known."""
@@ -248,53 +231,3 @@ def _unknown_model(body: Body, limits: ModelLimits) -> Problem | None:
         return None
     message = f"The model `{model}` does not exist or you do not have access to it."
     return Problem(message, None, "model_not_found", 404)
-
-
-def sampling_rules(group: str) -> tuple[Rule, ...]:
-    """Ranges of the sampling parameters of chat and text completions."""
-    penalties = either(within("presence_penalty", -2, 2), within("frequency_penalty", -2, 2))
-    return (
-        Rule(f"{group}.temperature.range", within("temperature", 0, 2)),
-        Rule(f"{group}.top_p.range", within("top_p", 0, 1)),
-        Rule(f"{group}.penalties.range", penalties),
-        Rule(f"{group}.n.range", within("n", 1, 128)),
-        Rule(f"{group}.stop.nonstring", _stop_nonstring),
-        Rule(f"{group}.stop.max4", _stop_too_many),
-        Rule(f"{group}.logit_bias.range", _logit_bias),
-        Rule(f"{group}.stream_options.without_stream", _stream_options),
-    )
-
-
-def _stop_nonstring(body: Body, limits: ModelLimits) -> Problem | None:
-    stop = body.get("stop")
-    listed = stop if isinstance(stop, list) else [stop]
-    if stop is None or all(isinstance(s, str) for s in listed):
-        return None
-    return Problem("Invalid type for 'stop': expected strings.", "stop", "invalid_type")
-
-
-def _stop_too_many(body: Body, limits: ModelLimits) -> Problem | None:
-    count = len(items(body.get("stop")))
-    if count <= _MAX_STOPS:
-        return None
-    message = (
-        f"Invalid 'stop': array too long. Expected an array with maximum length {_MAX_STOPS}, "
-        f"but got an array with length {count} instead."
-    )
-    return Problem(message, "stop", "array_above_max_length")
-
-
-def _logit_bias(body: Body, limits: ModelLimits) -> Problem | None:
-    for token, value in mapping(body.get("logit_bias")).items():
-        field = f"logit_bias.{token}"
-        problem = None if value is None else check_type(field, "a number", value)
-        if problem := problem or check_range(field, value, -_MAX_BIAS, _MAX_BIAS):
-            return problem
-    return None
-
-
-def _stream_options(body: Body, limits: ModelLimits) -> Problem | None:
-    if body.get("stream_options") is None or body.get("stream") is True:
-        return None
-    message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-    return Problem(message, "stream_options", None)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from llmengine.mock.bodies import chat_request
 from llmengine.mock.json_fields import items, mapping
 from llmengine.mock.rules.base import (
-    SAMPLING_TYPES,
     Problem,
     Rule,
     array_of_objects,
@@ -22,12 +21,18 @@ from llmengine.mock.rules.base import (
     model_rules,
     not_empty,
     objects,
-    one_of,
     required,
-    sampling_rules,
     typed,
     within,
     wrong_type,
+)
+from llmengine.mock.rules.fields import (
+    CHAT,
+    message_fields,
+    not_played,
+    sampling_rules,
+    types_of,
+    values_of,
 )
 from llmengine.mock.schema import SchemaError, check_schema, instance
 
@@ -44,7 +49,6 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _PART_TEXT = {"text": "text", "refusal": "refusal"}
 _PARTS = frozenset({*_PART_TEXT, "image_url", "input_audio", "file"})
 _CONTENT = "a string or an array of objects"
-EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh"})
 
 
 def _role(body: Body, limits: ModelLimits) -> Problem | None:
@@ -120,6 +124,12 @@ def _top_without_logprobs(body: Body, limits: ModelLimits) -> Problem | None:
     return Problem(message, "top_logprobs")
 
 
+# Fields whose values have rules of their own.
+_WITH_RULES = """
+frequency_penalty logit_bias messages model n presence_penalty reasoning_effort response_format stop
+temperature tool_choice tools top_logprobs top_p
+"""
+
 CHAT_RULES: tuple[Rule, ...] = (
     *model_rules("chat"),
     Rule("chat.messages.required", required("messages")),
@@ -129,33 +139,26 @@ CHAT_RULES: tuple[Rule, ...] = (
     Rule("chat.content.null_user", _null_content),
     Rule("chat.content.type", _content_type),
     Rule("chat.content.parts", _content_parts),
+    Rule("chat.messages.fields", message_fields(without="content role tool_call_id")),
     Rule("chat.tool_result.tool_call_id", _tool_call_id),
     Rule("chat.tool_result.orphan", _result_without_call),
     Rule(
         "chat.wrong_type",
-        typed(
-            **SAMPLING_TYPES,
-            max_completion_tokens="an integer",
-            logprobs="a boolean",
-            top_logprobs="an integer",
-            metadata="an object",
-            store="a boolean",
-            service_tier="a string",
-            reasoning_effort="a string",
-            tools="an array",
-            parallel_tool_calls="a boolean",
-            response_format="an object",
-            return_token_ids="a boolean",  # noqa: S106 - not a password
+        either(
+            types_of(CHAT, without="model messages stop tool_choice"),
+            typed(return_token_ids="a boolean"),  # noqa: S106 - not a password
         ),
     ),
-    *sampling_rules("chat"),
+    *sampling_rules("chat", CHAT),
     Rule(
         "chat.max_tokens.zero_negative",
         either(within("max_tokens", 1), within("max_completion_tokens", 1)),
     ),
-    Rule("chat.reasoning_effort", one_of("reasoning_effort", EFFORTS)),
+    Rule("chat.reasoning_effort", values_of(CHAT, only="reasoning_effort")),
     Rule("logprobs.top.requires_logprobs", _top_without_logprobs),
-    Rule("logprobs.top.max20", within("top_logprobs", 0, 20)),
+    Rule("logprobs.top.max20", values_of(CHAT, only="top_logprobs")),
+    Rule("chat.fields", values_of(CHAT, without=_WITH_RULES)),
+    Rule("chat.not_played", not_played(CHAT)),
 )
 
 # This rule counts the tokens of a valid conversation, so it comes after all other rules.

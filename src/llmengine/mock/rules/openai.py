@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from llmengine.mock import specification as spec
 from llmengine.mock.bodies import (
     MAX_DIMENSIONS,
     completion_request,
@@ -13,7 +14,6 @@ from llmengine.mock.bodies import (
 )
 from llmengine.mock.json_fields import integer, items, mapping
 from llmengine.mock.rules.base import (
-    SAMPLING_TYPES,
     Finder,
     Problem,
     Rule,
@@ -25,12 +25,20 @@ from llmengine.mock.rules.base import (
     not_empty,
     one_of,
     required,
-    sampling_rules,
-    typed,
     within,
     wrong_type,
 )
-from llmengine.mock.rules.chat import EFFORTS, STRUCTURED_RULES, TOOL_RULES
+from llmengine.mock.rules.chat import STRUCTURED_RULES, TOOL_RULES
+from llmengine.mock.rules.fields import (
+    COMPLETION,
+    EMBEDDING,
+    RESPONSE,
+    not_played,
+    sampling_rules,
+    types_of,
+    value_rules,
+    values_of,
+)
 from llmengine.mock.text import count
 
 if TYPE_CHECKING:
@@ -83,21 +91,14 @@ COMPLETION_RULES = (
     Rule("comp.missing_prompt", required("prompt")),
     Rule("comp.prompt.type", _prompt_type),
     Rule("comp.prompt.min1", not_empty("prompt")),
-    Rule(
-        "comp.wrong_type",
-        typed(
-            **SAMPLING_TYPES,
-            best_of="an integer",
-            logprobs="an integer",
-            echo="a boolean",
-            suffix="a string",
-        ),
+    Rule("comp.wrong_type", types_of(COMPLETION, without="model prompt stop")),
+    *sampling_rules("comp", COMPLETION),
+    *value_rules(
+        COMPLETION, {"comp.max_tokens.negative": "max_tokens", "comp.logprobs.max5": "logprobs"}
     ),
-    *sampling_rules("comp"),
-    Rule("comp.max_tokens.negative", within("max_tokens", 0)),
-    Rule("comp.logprobs.max5", within("logprobs", 0, 5)),
     Rule("comp.best_of.range", _best_of),
     Rule("comp.best_of.stream", _best_of_stream),
+    Rule("comp.fields", values_of(COMPLETION, only="echo seed stream stream_options suffix user")),
     Rule(
         "err.context_overflow",
         fits_context(lambda body: completion_request(body).requests, "prompt"),
@@ -143,11 +144,8 @@ EMBEDDING_RULES = (
     Rule("emb.empty_input", _empty_input),
     Rule("emb.input.type", _input_type),
     Rule("emb.input.max2048", _too_many_inputs),
-    Rule(
-        "emb.wrong_type",
-        typed(dimensions="an integer", encoding_format="a string", user="a string"),
-    ),
-    Rule("emb.encoding_format", one_of("encoding_format", {"float", "base64"})),
+    Rule("emb.wrong_type", types_of(EMBEDDING, without="model input")),
+    Rule("emb.encoding_format", values_of(EMBEDDING, only="encoding_format")),
     Rule("emb.dimensions.range", within("dimensions", 1, MAX_DIMENSIONS)),
     Rule("err.context_overflow", _embedding_overflow),
 )
@@ -195,11 +193,6 @@ def _item_problem(field: str, item: object) -> Problem | None:
     return None
 
 
-def _effort(body: Body, limits: ModelLimits) -> Problem | None:
-    reasoning = {"reasoning.effort": mapping(body.get("reasoning")).get("effort")}
-    return one_of("reasoning.effort", EFFORTS)(reasoning, limits)
-
-
 def _translated(find: Finder) -> Finder:
     """Apply a chat rule to the translated body, and name the field of the responses API."""
 
@@ -220,35 +213,36 @@ def _translated(find: Finder) -> Finder:
 _ONLY_IN_CHAT = frozenset({"chat.tools.empty_array", "tools.parallel.without_tools"})
 _SHARED = tuple(r for r in (*TOOL_RULES, *STRUCTURED_RULES) if r.name not in _ONLY_IN_CHAT)
 
+# Fields whose values have rules of their own; some are in the file of the responses API.
+_WITH_RULES = """
+background context_management conversation include input max_output_tokens metadata model moderation
+prompt prompt_cache_retention reasoning service_tier stream_options temperature text tool_choice
+tools top_logprobs top_p truncation
+"""
+
+
+def _effort(body: Body, limits: ModelLimits) -> Problem | None:
+    effort = {"reasoning.effort": mapping(body.get("reasoning")).get("effort")}
+    return one_of("reasoning.effort", spec.enum("ReasoningEffort"))(effort, limits)
+
+
 RESPONSE_RULES = (
     *model_rules("resp"),
     Rule("resp.input.required", required("input")),
     Rule("resp.input.type", _responses_input),
     Rule("resp.input.items", _input_items),
-    Rule(
-        "resp.wrong_type",
-        typed(
-            temperature="a number",
-            top_p="a number",
-            max_output_tokens="an integer",
-            stream="a boolean",
-            store="a boolean",
-            instructions="a string",
-            previous_response_id="a string",
-            tools="an array",
-            parallel_tool_calls="a boolean",
-            text="an object",
-            reasoning="an object",
-            metadata="an object",
-            top_logprobs="an integer",
-            include="an array",
-            user="a string",
-        ),
+    Rule("resp.wrong_type", types_of(RESPONSE, without="model input tool_choice")),
+    *value_rules(
+        RESPONSE,
+        {
+            "resp.temperature.range": "temperature",
+            "resp.top_p.range": "top_p",
+            "resp.max_output_tokens.range": "max_output_tokens",
+            "resp.top_logprobs.max20": "top_logprobs",
+        },
     ),
-    Rule("resp.temperature.range", within("temperature", 0, 2)),
-    Rule("resp.top_p.range", within("top_p", 0, 1)),
-    Rule("resp.max_output_tokens.range", within("max_output_tokens", 1)),
-    Rule("resp.top_logprobs.max20", within("top_logprobs", 0, 20)),
     Rule("resp.reasoning.effort", _effort),
+    Rule("resp.fields", values_of(RESPONSE, without=_WITH_RULES)),
+    Rule("resp.not_played", not_played(RESPONSE)),
     *(Rule(f"resp.{r.name}", _translated(r.find)) for r in _SHARED),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmengine.mock import specification as spec
 from llmengine.mock.json_fields import items, mapping
 from llmengine.mock.rules.base import (
     Problem,
@@ -13,7 +14,6 @@ from llmengine.mock.rules.base import (
     first_problem,
     missing,
     one_of,
-    typed,
     wrong_type,
 )
 
@@ -23,18 +23,9 @@ if TYPE_CHECKING:
     from llmengine.mock.json_fields import Body
     from llmengine.mock.rules.base import Finder, ModelLimits
 
-_TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
-_SUMMARIES = ("auto", "concise", "detailed")
-_INCLUDED = (
-    "file_search_call.results",
-    "web_search_call.results",
-    "web_search_call.action.sources",
-    "message.input_image.image_url",
-    "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
-    "reasoning.encrypted_content",
-    "message.output_text.logprobs",
-)
+_TIERS = spec.enum("CreateResponse.service_tier")
+_SUMMARIES = spec.enum("CreateResponse.reasoning.summary")
+_INCLUDED = spec.enum("CreateResponse.include[]")
 _MOST_METADATA = 16
 
 
@@ -109,23 +100,6 @@ def _two_histories(body: Body, limits: ModelLimits) -> Problem | None:
 
 
 RESPONSE_FIELD_RULES = (
-    Rule(
-        "resp.wrong_type",
-        typed(
-            background="a boolean",
-            max_tool_calls="an integer",
-            prompt="an object",
-            prompt_cache_key="a string",
-            prompt_cache_options="an object",
-            prompt_cache_retention="a string",
-            safety_identifier="a string",
-            service_tier="a string",
-            stream_options="an object",
-            truncation="a string",
-            moderation="an object",
-            context_management="an array",
-        ),
-    ),
     Rule("resp.wrong_type", _conversation_type),
     Rule("resp.invalid.truncation", one_of("truncation", {"auto", "disabled"})),
     Rule("resp.invalid.service_tier", one_of("service_tier", _TIERS)),
