@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.sources import Citation
 
 
-CheckFunction = Callable[[Any], None]
-"""A function of a target, or of the driver that the check names."""
+CheckFunction = Callable[[Any], object]
+"""A function of a target, or of the driver that the check names.
+
+A string that it returns is shown with the pass, such as the counts of what was measured.
+"""
 
 F = TypeVar("F", bound=CheckFunction)
 T = TypeVar("T")
