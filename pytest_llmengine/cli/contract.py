@@ -17,7 +17,12 @@ from pytest_llmengine.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.coverage import Coverage
+    from pytest_llmengine.contract.fields import FieldClosure
+    from pytest_llmengine.contract.generated_mutants import GeneratedCoverage
     from pytest_llmengine.contract.registry import Check
+
+_SAMPLE = 300  # generated mutants that are tried in less than a minute
 
 app = typer.Typer(help="The rules of the contract.", no_args_is_help=True)
 
@@ -101,16 +106,26 @@ def coverage(  # noqa: PLR0913 - the options of a command
     ] = False,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, help="Try so many of the changes of --generated.", show_default="all"),
+        typer.Option(
+            min=1,
+            help="Try so many of the changes of --generated.",
+            show_default=f"all, or {_SAMPLE} without --generated",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the sample of --sample.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes for --generated.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print JSON; without --check, with --fields and --generated too."
+        ),
+    ] = False,
 ) -> None:
     """Run every check on the mock server, and on every mock with its rule broken.
 
-    Exit status: 1 when a check fails on the reference or misses a broken rule, or when no check
-    notices that a field of a request is dropped, or more than 5% of the changes of answers.
+    Exit status: 1 when a check fails on the reference or misses a broken rule, when no check
+    notices that a field of a request is dropped, or when more than 5% of the changes of answers are
+    not noticed.
     """
     from pytest_llmengine.contract.coverage import measure
     from pytest_llmengine.contract.fields import measure_fields
@@ -118,19 +133,21 @@ def coverage(  # noqa: PLR0913 - the options of a command
     from pytest_llmengine.contract.registry import select
 
     checks = select(ids=check or ())
-    parts: dict[str, Any] = {}
+    only_one = fields or generated
+    # A part of the checks says nothing of the fields and answers that others are about.
+    everything = as_json and not check and not only_one
+    parts: dict[str, Coverage | FieldClosure | GeneratedCoverage] = {}
     with stderr().status(f"{len(checks)} checks on all of their mutants"):
-        if not (fields or generated):
-            parts[""] = measure(checks)
-        # A part of the checks says nothing of the fields that others send.
-        if fields or (as_json and not (check or generated)):
+        if not only_one:
+            parts["mutants"] = measure(checks)
+        if fields or everything:
             parts["fields"] = measure_fields(checks)
-        if generated:
-            parts["generated"] = measure_generated(checks, sample=sample, seed=seed, jobs=jobs)
+        if generated or everything:
+            size = sample if sample or generated else _SAMPLE
+            parts["generated"] = measure_generated(checks, sample=size, seed=seed, jobs=jobs)
     if as_json:
-        shown = parts[""].to_dict() if "" in parts else {}
-        shown |= {name: part.to_dict() for name, part in parts.items() if name}
-        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        shown = {name: part.to_dict() for name, part in parts.items()}
+        typer.echo(json.dumps(shown.pop("mutants", {}) | shown, indent=2, ensure_ascii=False))
     else:
         for part in parts.values():
             for line in part.lines():

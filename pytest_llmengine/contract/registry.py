@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.sources import Citation
 
 
-CheckFunction = Callable[[Any], None]
-"""A function of a target, or of the driver that the check names."""
+CheckFunction = Callable[[Any], object]
+"""A function of a target, or of the driver that the check names.
+
+A string that it returns is shown with the pass, such as the counts of what was measured.
+"""
 
 F = TypeVar("F", bound=CheckFunction)
 T = TypeVar("T")
@@ -334,10 +337,13 @@ def _rules_of(modules: Iterable[object], rules: Iterable[Check]) -> list[Check]:
 
 
 def catalogue() -> dict[str, Check]:
-    """Every check by id: those of this package by file and function, then those of users."""
+    """Every check by id: those of this package by file, group and function, then those of users."""
     for module in _modules():
         importlib.import_module(f"{_CHECKS}.{module}")
-    ordered = sorted(_catalogue.values(), key=lambda entry: entry.own_file is not None)
+    places: dict[str, int] = {}
+    for entry in _catalogue.values():
+        places.setdefault(entry.group, len(places))
+    ordered = sorted(_catalogue.values(), key=lambda e: (e.own_file is not None, places[e.group]))
     return {entry.id: entry for entry in ordered}
 
 

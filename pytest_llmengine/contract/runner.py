@@ -91,16 +91,16 @@ def _observe(check: Check, target: Target) -> tuple[Outcome, str, str]:
     try:
         target.expect_awake()
         if check.driver is None:
-            check.run(target)
+            counts = check.run(target)
         else:  # a client library has its own time-outs
-            within(target.may_take, partial(_drive, check.run, check.driver, target))
+            counts = within(target.may_take, partial(_drive, check.run, check.driver, target))
     except CheckEnded as verdict:
         return verdict.outcome, str(verdict), verdict.fact
     except Exception as error:  # noqa: BLE001 - other errors in a check are errors of its author
         if reason := _assertion(check, error):
             return Outcome.FAIL, reason, ""
         return Outcome.ERROR, f"the check itself broke: {type(error).__name__}: {error}", ""
-    return Outcome.PASS, "", ""
+    return Outcome.PASS, counts if isinstance(counts, str) else "", ""
 
 
 def _assertion(check: Check, error: Exception) -> str:
@@ -113,9 +113,9 @@ def _assertion(check: Check, error: Exception) -> str:
     return str(error).partition("\n")[0] or line.line or "an assertion failed"
 
 
-def _drive(run: CheckFunction, driver: type[Driver], target: Target) -> None:
+def _drive(run: CheckFunction, driver: type[Driver], target: Target) -> object:
     with closing(driver(target)) as made:
-        run(made)
+        return run(made)
 
 
 def _judge(

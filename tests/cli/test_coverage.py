@@ -101,29 +101,6 @@ def test_a_check_without_its_client_library_is_left_out() -> None:
     assert not found.survivors
 
 
-def test_the_command_prints_the_fields(llmengine: Callable[..., Any]) -> None:
-    """With `--fields`, a check alone notices the field that it is about."""
-    ran = llmengine("contract", "coverage", "--fields", "--check", "emb.base64", "--json")
-    found = json.loads(ran.out)["fields"]
-    assert found["total"] == len(found["list"]) == len(request_fields())
-    noticed = [row for row in found["list"] if "check" in row]
-    assert found["noticed"] == len(noticed)
-    assert {
-        "request": "/embeddings",
-        "field": "encoding_format",
-        "case": "whole",
-        "check": "emb.base64",
-    } in noticed
-    assert found["excluded"] == sum("excluded" in row for row in found["list"])
-    assert ran.status == 1
-
-    ran = llmengine("contract", "coverage", "--fields", "--check", "emb.base64")
-    assert ran.out.startswith(
-        f"{len(request_fields())} fields of requests: {len(noticed)} are noticed, "
-    )
-    assert "not noticed: /embeddings dimensions (whole)\n" in ran.out
-
-
 def test_generated_mutants_are_part_of_the_output(llmengine: Callable[..., Any]) -> None:
     """`--generated` prints the counts, and the status is 1 if too many of them survive."""
     command = ("contract", "coverage", "--check", "models.list", "--generated", "--jobs", "1")
@@ -147,3 +124,26 @@ def test_a_sample_that_is_noticed_ends_well(llmengine: Callable[..., Any]) -> No
     ran = llmengine("contract", "coverage", *checks, *options)
     assert json.loads(ran.out)["generated"]["total"] == 20
     assert ran.status == 0
+
+
+def test_the_command_prints_the_fields(llmengine: Callable[..., Any]) -> None:
+    """With `--fields`, a check alone notices the field that it is about."""
+    ran = llmengine("contract", "coverage", "--fields", "--check", "emb.base64", "--json")
+    found = json.loads(ran.out)["fields"]
+    assert found["total"] == len(found["list"]) == len(request_fields())
+    noticed = [row for row in found["list"] if "check" in row]
+    assert found["noticed"] == len(noticed)
+    assert {
+        "request": "/embeddings",
+        "field": "encoding_format",
+        "case": "whole",
+        "check": "emb.base64",
+    } in noticed
+    assert found["excluded"] == sum("excluded" in row for row in found["list"])
+    assert ran.status == 1
+
+    ran = llmengine("contract", "coverage", "--fields", "--check", "emb.base64")
+    assert ran.out.startswith(
+        f"{len(request_fields())} fields of requests: {len(noticed)} are noticed, "
+    )
+    assert "not noticed: /embeddings dimensions (whole)\n" in ran.out

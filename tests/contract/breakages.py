@@ -302,7 +302,8 @@ _add(
 def _calling(edit: Callable[[list[JSON]], object]) -> Callable[[JSON, ReceivedRequest], JSON]:
     def hook(body: JSON, call: ReceivedRequest) -> JSON:
         for choice in body.get("choices", []):
-            if found := choice.get("message", {}).get("tool_calls"):
+            found = choice.get("message", {}).get("tool_calls")
+            if found and "function" in found[0]:  # a custom tool has none
                 edit(found)
         return body
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine import ConfigError
-from llmengine.embedded import server
+from llmengine.embedded import models, server
 from llmengine.embedded.child import trim
 from llmengine.embedded.server import ServerOptions, default_threads, wait_until_ready
 
@@ -90,6 +90,60 @@ def test_the_context_is_divided_over_the_slots(gguf: Path, post: Callable[..., A
         status, answer = post(own.root_url, CHAT, _ask("word " * 300))
     assert status == 400
     assert answer["error"]["n_ctx"] == 256
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris"]}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+def test_tools_are_called_with_the_template_of_this_package(
+    running: EmbeddedServer, gguf: Path, post: Callable[..., Any]
+) -> None:
+    """The model calls a tool, and a request without tools gets the prompt of its own template."""
+    options = ServerOptions(chat_template=models.chat_template(running.model) or "")
+    with server.start(gguf, options=options) as own:
+        asked = _ask("What is the weather in Paris? Call the tool.", tools=[WEATHER], max_tokens=64)
+        choice = post(own.root_url, CHAT, asked)[1]["choices"][0]
+        (call,) = choice["message"]["tool_calls"]
+        assert call["function"] == {"name": "get_weather", "arguments": '{"city": "Paris"}'}
+        for turns in PLAIN:
+            prompts = [
+                post(s.root_url, "/apply-template", {"messages": turns}) for s in (own, running)
+            ]
+            assert prompts[0] == prompts[1]
+            assert prompts[0][0] == 200
+
+
+USER = {"role": "user", "content": "Say hello."}
+PLAIN = [
+    [USER],
+    [{"role": "system", "content": "Be brief."}, USER],
+    [{"role": "developer", "content": "Be brief."}, USER],
+    [USER, {"role": "assistant", "content": "Hello."}, USER],
+    [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Say"}, {"type": "text", "text": "it"}],
+        }
+    ],
+]
+
+
+def test_a_chat_template_that_cannot_be_read_is_one_line(gguf: Path, tmp_path: Path) -> None:
+    """The error names the file and the option."""
+    options = ServerOptions(chat_template=tmp_path / "gone.jinja")
+    with pytest.raises(ConfigError, match=r"gone\.jinja cannot be read .*`chat_template`"):
+        server.start(gguf, options=options)
 
 
 def test_a_port_of_ones_own_is_used_and_freed(gguf: Path, post: Callable[..., Any]) -> None:

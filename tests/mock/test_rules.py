@@ -43,6 +43,9 @@ PIXEL = "data:image/png;base64,aGk="
 TOOL = {"type": "function", "function": {"name": "f"}}
 FLAT = {"type": "function", "name": "f"}
 GONE = {"type": "function", "function": {"name": "gone"}}
+CUSTOM = {"type": "custom", "custom": {"name": "g"}}
+LARK = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: A"}}
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}}
 
 
 def _user(content: Any) -> dict[str, Any]:
@@ -174,6 +177,8 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("chat.tools.empty_array", CHAT, {"tools": []}),
     ("tools.shape", CHAT, {"tools": [{"type": "odd"}]}),
     ("tools.shape", CHAT, {"tools": ["f"]}),
+    ("tools.shape", CHAT, {"tools": [CUSTOM | {"custom": {"name": "f", "format": 5}}]}),
+    ("tools.shape", CHAT, {"tools": [CUSTOM | {"custom": {"name": "f", "format": LARK}}]}),
     ("tools.name", CHAT, {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
     ("tools.name", CHAT, {"tools": [{"type": "function", "function": {}}]}),
     (
@@ -182,6 +187,12 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": 5}}}]},
     ),
     ("tools.choice.invalid_value", CHAT, {"tools": [TOOL], "tool_choice": "maybe"}),
+    (
+        "tools.choice.invalid_value",
+        CHAT,
+        {"tools": [TOOL], "tool_choice": ALLOWED | {"allowed_tools": {}}},
+    ),
+    ("tools.choice.named_unknown", CHAT, {"tools": [CUSTOM], "tool_choice": ALLOWED}),
     ("tools.choice.without_tools", CHAT, {"tool_choice": "required"}),
     ("tools.choice.named_unknown", CHAT, {"tools": [TOOL], "tool_choice": GONE}),
     ("tools.parallel.without_tools", CHAT, {"parallel_tool_calls": True}),

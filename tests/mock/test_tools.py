@@ -141,3 +141,65 @@ def test_arguments_in_history_need_not_be_json(reference: Api) -> None:
     ]
 
     assert reference.chat(turns).status_code == 200
+
+
+DICTATED = "Call get_weather with these arguments: "
+
+
+@pytest.mark.parametrize(
+    ("strict", "dictated", "kept"),
+    [
+        (False, '{"city": "Rome", "unit": "kelvin"}', True),
+        (True, '{"city": "Rome", "unit": "kelvin"}', False),
+        (True, '{"city": "Rome", "unit": "c"}', True),
+        (True, '{"city": "Rome", "unit": "c"', False),
+    ],
+)
+def test_a_prompt_dictates_the_arguments_that_the_tool_allows(
+    reference: Api, strict: bool, dictated: str, kept: bool
+) -> None:
+    """A strict tool is called with other arguments if the dictated ones do not fit its schema."""
+    tool = {"type": "function", "function": WEATHER["function"] | {"strict": strict}}
+    choice = reference.said(DICTATED + dictated, tools=[tool])
+    arguments = choice["message"]["tool_calls"][0]["function"]["arguments"]
+
+    assert (arguments == dictated) is kept
+    if strict:
+        jsonschema.validate(json.loads(arguments), PARAMETERS)
+
+
+def _allow(mode: str) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED]}}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "mode", "names"),
+    [(ONE, "required", ["get_time"]), (ONE, "auto", []), ("Which clock?", "auto", ["get_time"])],
+)
+def test_only_allowed_tools_are_called(
+    reference: Api, prompt: str, mode: str, names: list[str]
+) -> None:
+    """The other tools of the request are never called."""
+    choice = reference.said(prompt, tools=[WEATHER, TIME], tool_choice=_allow(mode))
+
+    assert [name for name, _ in _calls(choice)] == names
+
+
+RANGE = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[0-9]{3}"}}
+NAMED_CUSTOM = {"type": "custom", "custom": {"name": "save"}}
+
+
+@pytest.mark.parametrize(("given", "text"), [({}, "blue"), ({"format": RANGE}, "000")])
+def test_a_custom_tool_is_called_with_a_text(
+    reference: Api, given: dict[str, Any], text: str
+) -> None:
+    """The input is a word of the prompt, or a text that fits the tool's regular expression."""
+    tool = {"type": "custom", "custom": {"name": "save", **given}}
+    params = {"tools": [tool], "tool_choice": NAMED_CUSTOM}
+    (call,) = reference.said("Save 'blue'.", **params)["message"]["tool_calls"]
+
+    assert call == {
+        "id": call["id"],
+        "type": "custom",
+        "custom": {"name": "save", "input": text},
+    }

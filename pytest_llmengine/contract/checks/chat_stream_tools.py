@@ -16,7 +16,7 @@ from pytest_llmengine.contract.assertions import (
     stream_chat,
     text,
 )
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import (
     ASK_BOTH,
@@ -26,6 +26,7 @@ from pytest_llmengine.contract.samples import (
     TIME,
     WEATHER,
 )
+from pytest_llmengine.contract.tool_answer import STRICT
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -38,7 +39,10 @@ NEEDS = {Capability.STREAMING, Capability.TOOLS}
 
 @rule("chat.stream.tool.index_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.index", needs=NEEDS)
 def index_int(target: Target) -> None:
-    """Every fragment of a tool call has an integer index."""
+    """Every fragment of a tool call has an integer index.
+
+    The openai SDK joins fragments by index, and fails without one.
+    """
     for fragment in fragments(_called(target, ASK_WEATHER, WEATHER)):
         pick(fragment, int, "index")
 
@@ -47,11 +51,14 @@ def index_int(target: Target) -> None:
     "chat.stream.tool.first_has_id_name",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed: id, type and name come in the first fragment only",
+    source="OpenAI docs: guides/function-calling: observed, id and name come in the first fragment",
     needs=NEEDS,
 )
 def first_has_id_name(target: Target) -> None:
-    """The first fragment of a tool call has its id, type and name, and later ones no new id."""
+    """The first fragment of a tool call has its id, type and name, and later ones no new id.
+
+    A client that joins fragments makes a second call of a new id, or one without a name.
+    """
     first, *later = fragments(_called(target, ASK_WEATHER, WEATHER))
     expect(pick(first, str, "id"), f"the first fragment's id is empty: {quote(first)}")
     expect(pick(first, str, "type") == "function", f"the type is {first['type']!r}")
@@ -69,24 +76,32 @@ def first_has_id_name(target: Target) -> None:
     needs=NEEDS,
 )
 def args_concat_json(target: Target) -> None:
-    """The fragments of the arguments join to the JSON object that the schema asks for."""
+    """The fragments of the arguments join to the JSON object that the schema asks for.
+
+    `json.loads` of the joined arguments raises at the end of the stream.
+    """
     for joined in arguments_by_index(_called(target, ASK_WEATHER, WEATHER)).values():
         try:
             value = json.loads(joined)
         except (ValueError, RecursionError):
             fail(f"the joined arguments are not JSON: {joined!r}")
-        expect(value == {"city": "Paris"}, f"the joined arguments are {joined!r}")
+        expect_effect(
+            value == {"city": "Paris"}, f"strict was accepted: {quote(joined)}", fact=STRICT
+        )
 
 
 @rule(
     "chat.stream.tool.parallel_index",
     level=EXPECTED,
     tier=EXTENDED,
-    source=f"{SPEC}.index; litellm#37792",
+    source=f"{SPEC}.index; BerriAI/litellm#37792",
     needs=NEEDS,
 )
 def parallel_index(target: Target) -> None:
-    """Several calls in one answer have several indexes, each with one id."""
+    """Several calls in one answer have several indexes, each with one id.
+
+    The arguments of two calls are joined to one text that is not JSON.
+    """
     chunks = _called(target, ASK_BOTH, WEATHER, TIME)
     calls = {(f.get("index"), f["id"]) for f in fragments(chunks) if f.get("id")}
     if len(calls) < 2:
@@ -99,11 +114,14 @@ def parallel_index(target: Target) -> None:
     "chat.stream.tool.finish_reason",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed (vllm#25054): required and auto end with tool_calls",
+    source="vllm-project/vllm#25054: OpenAI observed, required and auto end with tool_calls",
     needs=NEEDS,
 )
 def finish_reason(target: Target) -> None:
-    """A stream with a tool call ends with the finish reason tool_calls."""
+    """A stream with a tool call ends with the finish reason tool_calls.
+
+    A loop that runs tools while the finish reason is tool_calls ends before the first one.
+    """
     reasons = finish_reasons(_called(target, ASK_WEATHER, WEATHER))
     expect(reasons == ["tool_calls"], f"the finish reasons are {reasons}")
 

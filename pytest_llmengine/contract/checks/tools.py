@@ -1,23 +1,24 @@
-"""Checks of tools: the form of tool calls, and of their results in the history."""
+"""Checks of tools: the form of tool calls, their arguments, and their results in the history."""
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
-
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import (
-    CALL_MARKUP,
     answered,
     choice,
     content,
     pick,
     tool_calls,
 )
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
+from pytest_llmengine.contract.outcomes import (
+    Ignored,
+    Unmeasured,
+    expect,
+    quote,
+)
 from pytest_llmengine.contract.registry import (
     EXPECTED,
     EXTENDED,
@@ -27,36 +28,53 @@ from pytest_llmengine.contract.registry import (
     check,
 )
 from pytest_llmengine.contract.samples import (
+    ASK_BOTH,
     ASK_WEATHER,
     CALL_TOKENS,
-    JSON,
-    PING,
-    ROUTE,
-    SAVE_WORD,
+    TIME,
     WEATHER,
-    WORD,
     named,
+    result,
+    turn_with_calls,
+)
+from pytest_llmengine.contract.tool_answer import (
+    ALL_CLASSES,
+    DROPPED,
+    CallCount,
+    ask,
+    ask_for_call,
 )
 
 if TYPE_CHECKING:
-    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.contract.target import Target
 
 rule = partial(check, group="tools")
+new_rule = partial(rule, tier=EXTENDED, since="2026-11-27")
 
 SPEC = "openai-openapi: ChatCompletionMessageToolCall"
+FINISH = "vllm-project/vllm#25054: OpenAI's finish reasons as observed"
 NEEDS = {Capability.TOOLS}
+STREAMED = {*NEEDS, Capability.STREAMING}
 
 
 @rule("tools.call.shape", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required", needs=NEEDS)
 def call_shape(target: Target) -> None:
-    """A tool call has an id, the type function, a name, and arguments as a string."""
-    for call in tool_calls(_called(target, ASK_WEATHER, WEATHER)):
+    """A tool call has an id, the type function, a name, and arguments as a string.
+
+    The openai SDK's models have no call, and `json.loads` of the arguments raises.
+    """
+    reply = target.chat(
+        ASK_WEATHER, tools=[WEATHER], tool_choice="required", max_tokens=CALL_TOKENS
+    )
+    body = answered(reply.success_or_refused())
+    for call in tool_calls(body):
         expect(pick(call, str, "id"), f"the id is empty: {quote(call)}")
         expect(pick(call, str, "type") == "function", f"the type is {call['type']!r}")
         name = pick(call, str, "function", "name")
         expect(name == "get_weather", f"the name is {name!r}")
         pick(call, str, "function", "arguments")
+    if not tool_calls(body):
+        raise Unmeasured(f"no tool call to look at; the model said {quote(content(body))}")
 
 
 @rule(
@@ -67,100 +85,124 @@ def call_shape(target: Target) -> None:
     needs=NEEDS,
 )
 def arguments_json(target: Target) -> None:
-    """The arguments of a strict tool are JSON that its schema allows."""
-    _arguments(target, ASK_WEATHER, WEATHER)
+    """The arguments of a strict tool are JSON that its schema allows.
+
+    A program that passes the arguments to its function raises on a field that is not there.
+    """
+    answer = ask_for_call(target, ASK_WEATHER, WEATHER)
+    CallCount.of([answer], [WEATHER]).expect_none(ALL_CLASSES, at_least=1)
 
 
 @rule(
     "tools.finish_reason.auto_required",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed (vllm#25054)",
+    source=FINISH,
     needs=NEEDS,
 )
 def finish_reason_required(target: Target) -> None:
-    """A call that tool_choice required ends with the finish reason tool_calls."""
-    reason = choice(_called(target, ASK_WEATHER, WEATHER)).get("finish_reason")
-    expect(reason == "tool_calls", f"the finish reason is {reason!r}")
+    """A call that tool_choice required ends with the finish reason tool_calls.
+
+    A loop that runs tools while the finish reason is tool_calls ends before the first one.
+    """
+    answer = ask_for_call(target, ASK_WEATHER, WEATHER)
+    expect(answer.finish == "tool_calls", f"the finish reason is {answer.finish!r}")
 
 
 @rule(
     "tools.finish_reason.named",
     level=EXPECTED,
     tier=EXTENDED,
-    source="OpenAI observed (vllm#25054)",
+    source=FINISH,
     needs=NEEDS,
 )
 def finish_reason_named(target: Target) -> None:
-    """A call of the function that tool_choice names ends with the finish reason stop."""
-    body = _called(target, ASK_WEATHER, WEATHER, tool_choice=named(WEATHER))
-    reason = choice(body).get("finish_reason")
-    expect(reason == "stop", f"the finish reason is {reason!r}")
+    """A call of the function that tool_choice names ends with the finish reason stop.
+
+    A client that extracts data by a named function takes it for a call that it has to run.
+    """
+    answer = ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
+    if answer.names != ["get_time"]:
+        raise Ignored(f"get_time was named, and the calls are {answer.names}", fact=DROPPED)
+    expect(answer.finish == "stop", f"the finish reason is {answer.finish!r}")
 
 
 @rule(
     "tools.no_marker_leak",
     level=QUIRK,
     tier=EXTENDED,
-    source="the markup of a chat template is no text for users",
+    source="openai-openapi: ChatCompletionResponseMessage.content: a text for users",
     needs=NEEDS,
 )
 def no_marker_leak(target: Target) -> None:
-    """The markup that a model writes around a tool call never shows in the content."""
-    body = _ask(target, ASK_WEATHER, WEATHER, tool_choice="auto")
-    leaked = [marker for marker in CALL_MARKUP if marker in content(body)]
-    expect(not leaked, f"{leaked} in the content: {quote(content(body))}")
-    _need_calls(body)
+    """The markup that a model writes around a tool call never shows in the content.
+
+    Users see the markup of a call, and the call is not run.
+    """
+    answer = ask(target, ASK_WEATHER, WEATHER, tool_choice="auto")
+    answer.expect_no_markup()
+    answer.expect_call()
 
 
-@rule(
-    "tools.unicode_args",
-    level=QUIRK,
-    tier=EXTENDED,
-    source="vllm#58824, sglang#41316: characters lost in arguments",
+# ---- ids and results
+
+
+@new_rule(
+    "tools.ids.unique",
+    level=EXPECTED,
+    source=f"{SPEC}.id",
+    needs=STREAMED,
+)
+def ids_unique(target: Target) -> None:
+    """The ids of tool calls are not empty, and differ within an answer and between answers.
+
+    An agent stores results by id, and the second result replaces the first.
+    """
+    answers = [
+        ask(target, ASK_BOTH, WEATHER, TIME, tool_choice="required", stream=stream)
+        for stream in (False, True, False)
+    ]
+    ids = [call.id for answer in answers for call in answer.calls]
+    if len(ids) < 2:
+        raise Unmeasured(f"{len(ids)} calls came, and two ids are needed to compare them")
+    expect(all(ids), f"an id is empty: {ids}")
+    expect(len(set(ids)) == len(ids), f"an id comes twice: {ids}")
+
+
+TWO_CALLS = turn_with_calls(ASK_BOTH, (WEATHER, '{"city": "Paris"}'), (TIME, '{"zone": "UTC"}'))
+
+
+@new_rule(
+    "tools.results.any_order",
+    level=EXPECTED,
+    source="openai-openapi: ChatCompletionRequestToolMessage.tool_call_id",
     needs=NEEDS,
 )
-def unicode_args(target: Target) -> None:
-    """Characters outside ASCII survive in the arguments."""
-    arguments = _arguments(target, f"Save the word {WORD}. Call the tool.", SAVE_WORD)
-    expect(arguments == {"word": WORD}, f"the arguments are {quote(arguments)}")
+def results_any_order(target: Target) -> None:
+    """The results of parallel calls are accepted in any order, since each names its call.
 
-
-@rule(
-    "tools.empty_args",
-    level=QUIRK,
-    tier=EXTENDED,
-    source="ollama#18658: a call without arguments",
-    needs=NEEDS,
-)
-def empty_args(target: Target) -> None:
-    """A function without parameters is called with the arguments {}."""
-    arguments = _arguments(target, "Ping the server. Call the tool.", PING)
-    expect(arguments == {}, f"the arguments are {quote(arguments)}")
-
-
-@rule(
-    "tools.nested",
-    level=QUIRK,
-    tier=EXTENDED,
-    source="vllm#58824: nested arguments that come back as text",
-    needs=NEEDS,
-)
-def nested_args(target: Target) -> None:
-    """Objects and lists within the arguments stay objects and lists."""
-    arguments = _arguments(target, "Plan a route over Lyon. Call the tool.", ROUTE)
-    expect(pick(arguments, list, "route", "stops"), f"the arguments are {quote(arguments)}")
+    An agent that runs tools at the same time sends the results as they come, and gets a 400.
+    """
+    results = [result(1, "It is sunny."), result(2, "It is noon.")]
+    for turns in ([*TWO_CALLS, *results], [*TWO_CALLS, *reversed(results)]):
+        reply = target.chat(turns, tools=[WEATHER, TIME], max_tokens=8)
+        if turns[-1] == results[-1]:
+            reply.expect_not_refused()
+        choice(reply.success())
 
 
 @rule(
     "tools.history_bad_json_args",
     level=EXPECTED,
     tier=EXTENDED,
-    source="a model's own broken arguments come back in the history",
+    source=f"{SPEC}.function.arguments: the model does not always generate valid JSON",
     needs=NEEDS,
 )
 def history_bad_json_args(target: Target) -> None:
-    """Arguments in the history that are not JSON give an answer or a clear 400, never a 500."""
+    """Arguments in the history that are not JSON give an answer or a clear 400, never a 500.
+
+    One broken call ends the whole conversation, because each later request fails too.
+    """
     choice(_after_call(target, '{"city": "Paris"}').success_or_refused())
     reply = _after_call(target, '{"city": "Par')
     if reply.status != 400:
@@ -168,45 +210,7 @@ def history_bad_json_args(target: Target) -> None:
     expect(reply.ok or reply.error_message, "a 400 without a message")
 
 
-def _after_call(target: Target, arguments: str) -> Reply:
+def _after_call(target: Target, arguments: str) -> Any:
     """The reply to a history that contains a call with these arguments."""
-    call = {"name": "get_weather", "arguments": arguments}
-    question: JSON = {"role": "user", "content": ASK_WEATHER}
-    called: JSON = {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
-    }
-    result: JSON = {"role": "tool", "tool_call_id": "call_1", "content": "It is sunny."}
-    return target.chat([question, called, result], tools=[WEATHER], max_tokens=8)
-
-
-def _ask(target: Target, prompt: str, tool: JSON, **params: Any) -> dict[str, Any]:
-    reply = target.chat(prompt, tools=[tool], max_tokens=CALL_TOKENS, **params)
-    return answered(reply.success_or_refused())
-
-
-def _need_calls(body: dict[str, Any]) -> None:
-    if not tool_calls(body):
-        raise Unmeasured(f"no tool call to look at; the model said {content(body)!r}")
-
-
-def _called(
-    target: Target, prompt: str, tool: JSON, tool_choice: str | JSON = "required"
-) -> dict[str, Any]:
-    """An answer with a required call; unmeasured if there is no call."""
-    body = _ask(target, prompt, tool, tool_choice=tool_choice)
-    _need_calls(body)
-    return body
-
-
-def _arguments(target: Target, prompt: str, tool: JSON) -> Any:
-    """The arguments of a required call; the check fails if the tool's schema forbids them."""
-    first = tool_calls(_called(target, prompt, tool))[0]
-    text = pick(first, str, "function", "arguments")
-    try:
-        arguments = json.loads(text)
-        jsonschema.validate(arguments, tool["function"]["parameters"])
-    except (ValueError, RecursionError, jsonschema.ValidationError) as error:
-        fail(f"the arguments {quote(text)} do not fit the schema: {str(error).splitlines()[0]}")
-    return arguments
+    turns = [*turn_with_calls(ASK_WEATHER, (WEATHER, arguments)), result(1, "It is sunny.")]
+    return target.chat(turns, tools=[WEATHER], max_tokens=8)

@@ -1,13 +1,24 @@
-"""Checks of tools.choice: the server obeys tool_choice and rejects invalid values."""
+"""Checks of tools.choice: the server obeys tool_choice, whole and streamed.
+
+A prompt that asks for one tool names another one in tool_choice, and `auto` is asked as a control:
+what a server does in any case shows nothing about tool_choice.
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import answered, called_names, content, rejected
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
+from pytest_llmengine.contract.assertions import rejected
+from pytest_llmengine.contract.outcomes import (
+    Ignored,
+    Unmeasured,
+    expect,
+    expect_effect,
+    fail,
+    quote,
+)
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -15,17 +26,23 @@ from pytest_llmengine.contract.registry import (
     OPTIONAL,
     REQUIRED,
     SMOKE,
+    Level,
+    Tier,
     check,
 )
 from pytest_llmengine.contract.samples import (
     ASK_BOTH,
+    ASK_TIME,
     ASK_WEATHER,
-    CALL_TOKENS,
     JSON,
     TIME,
     WEATHER,
+    allowed,
     named,
+    result,
+    turn_with_calls,
 )
+from pytest_llmengine.contract.tool_answer import DROPPED, ToolAnswer, ask
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -34,135 +51,273 @@ rule = partial(check, group="tools.choice")
 
 SPEC = "openai-openapi: ChatCompletionToolChoiceOption"
 NEEDS = {Capability.TOOLS}
+# Prompts that ask for one tool, each with the other tool, which tool_choice names.
+TEMPTING = ((ASK_WEATHER, TIME), (ASK_TIME, WEATHER))
+SMALL_TALK = ("Say hello.", "Thank you.")
 
 
-@rule("tools.choice.none", level=REQUIRED, tier=CORE, source=f"{SPEC}: none", needs=NEEDS)
-def choice_none(target: Target) -> None:
-    """tool_choice none gives text and no call, though the prompt asks for one."""
-    body = _ask(target, ASK_WEATHER, WEATHER, tool_choice="none")
-    expect_effect(not called_names(body), f"none was accepted and {called_names(body)} was called")
-    expect(content(body), "neither text nor a tool call")
-    if not called_names(_ask(target, ASK_WEATHER, WEATHER, tool_choice="auto")):
+def _none(target: Target, *, stream: bool) -> None:
+    answer = ask(target, ASK_WEATHER, WEATHER, tool_choice="none", stream=stream)
+    _expect_text(answer)
+    if not ask(target, ASK_WEATHER, WEATHER, tool_choice="auto", stream=stream).calls:
         raise Unmeasured("auto made no call either, so auto and none look the same")
 
 
-@rule(
-    "tools.choice.auto_default",
-    level=REQUIRED,
-    tier=CORE,
-    source=f"{SPEC}: auto is the default if tools are present",
-    needs=NEEDS,
-)
-def auto_default(target: Target) -> None:
-    """tool_choice left out means auto when there are tools."""
-    explicit = called_names(_ask(target, ASK_WEATHER, WEATHER, tool_choice="auto"))
+def _none_after_calls(target: Target) -> None:
+    turns = [
+        *turn_with_calls(ASK_WEATHER, (WEATHER, '{"city": "Paris"}')),
+        result(1, "sunny"),
+        {"role": "user", "content": ASK_TIME},
+    ]
+    _expect_text(ask(target, turns, WEATHER, TIME, tool_choice="none"))
+    if not ask(target, turns, WEATHER, TIME, tool_choice="auto").calls:
+        raise Unmeasured("auto made no call either, so auto and none look the same")
+
+
+def _required(target: Target, *, stream: bool) -> None:
+    for prompt in SMALL_TALK:
+        answer = ask(target, prompt, WEATHER, tool_choice="required", stream=stream)
+        _expect_call(answer, "required")
+    controls = [ask(target, p, WEATHER, tool_choice="auto", stream=stream) for p in SMALL_TALK]
+    if all(control.calls for control in controls):
+        raise Unmeasured("auto calls the tool for these prompts too, so required shows nothing")
+
+
+def _named(target: Target, *, stream: bool) -> None:
+    for prompt, tool in TEMPTING:
+        name = tool["function"]["name"]
+        answer = ask(target, prompt, WEATHER, TIME, tool_choice=named(tool), stream=stream)
+        _expect_call(answer, "a named function")
+        _expect_only(answer, name, "named")
+
+
+def _allowed(target: Target, *, stream: bool) -> None:
+    for prompt, tool in TEMPTING:
+        name = tool["function"]["name"]
+        choice = allowed("required", tool)
+        answer = ask(target, prompt, WEATHER, TIME, tool_choice=choice, stream=stream)
+        _expect_call(answer, "allowed_tools with the mode required")
+        _expect_only(answer, name, "allowed")
+        choice = allowed("auto", tool)
+        answer = ask(target, prompt, WEATHER, TIME, tool_choice=choice, stream=stream)
+        _expect_only(answer, name, "allowed")
+
+
+PARALLEL_TRIES = 8
+PARALLEL_SHOWN = 2
+
+
+def _parallel_disable(target: Target, *, stream: bool) -> None:
+    made: list[int] = []
+    shown = 0
+    while shown < PARALLEL_SHOWN and len(made) < PARALLEL_TRIES:
+        seed = len(made)
+        chance = {"seed": seed, "temperature": min(seed, 1)}  # the first try is the likeliest
+        request = partial(ask, target, ASK_BOTH, WEATHER, TIME, stream=stream, **chance)
+        made.append(len(request(parallel_tool_calls=True).calls))
+        if made[-1] < 2:
+            continue
+        one = request(parallel_tool_calls=False).names
+        expect_effect(
+            len(one) < 2,
+            f"parallel_tool_calls false was accepted and {one} were called",
+            fact="parallel_tool_calls is ignored",
+        )
+        shown += 1
+    if not shown:
+        raise Unmeasured(f"this model cannot show it: its answers have {made} calls, and not two")
+
+
+def _expect_text(answer: ToolAnswer) -> None:
+    expect_effect(
+        not answer.calls, f"none was accepted and {answer.names} was called", fact=DROPPED
+    )
+    answer.expect_no_markup()
+    expect(answer.text, "neither text nor a tool call")
+
+
+def _expect_call(answer: ToolAnswer, what: str) -> None:
+    if answer.calls:
+        return
+    if answer.is_cut:
+        fail(
+            f"{what} was accepted, and text came instead of a call until the token cap: "
+            f"{quote(answer.text)}",
+            fact="text comes before a call that is required",
+        )
+    raise Ignored(f"{what} was accepted, and a text came: {quote(answer.text)}", fact=DROPPED)
+
+
+def _expect_only(answer: ToolAnswer, name: str, what: str) -> None:
+    expect_effect(
+        set(answer.names) <= {name},
+        f"only {quote(name)} was {what}, and {answer.names} was called",
+        fact=DROPPED,
+    )
+
+
+def _auto_default(target: Target) -> None:
+    explicit = ask(target, ASK_WEATHER, WEATHER, tool_choice="auto").names
     if not explicit:
         raise Unmeasured("auto made no call, so auto and none look the same")
-    implicit = called_names(_ask(target, ASK_WEATHER, WEATHER))
+    implicit = ask(target, ASK_WEATHER, WEATHER).names
     expect(implicit == explicit, f"auto called {explicit}, left out called {implicit}")
 
 
-@rule("tools.choice.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: required", needs=NEEDS)
-def choice_required(target: Target) -> None:
-    """tool_choice required gives at least one call, though the prompt asks for none."""
-    body = _ask(target, "Say hello.", WEATHER, tool_choice="required")
-    expect_effect(called_names(body), f"required was accepted, and the answer is {_quoted(body)}")
+CHOICE = "tools.choice"
+_NONE = "An agent that forbids tools for its last answer gets a call and no answer."
+_REQUIRED = "A client that reads the arguments of the first call finds none and crashes."
+_NAMED = "A client that extracts data by one function gets the arguments of another."
+_ONE = "A client that runs one call at a time drops the others, and the history is invalid."
+_NAMED_SPEC = "openai-openapi: ChatCompletionNamedToolChoice"
+_ALLOWED_SPEC = "openai-openapi: ChatCompletionAllowedToolsChoice"
+_PARALLEL_SPEC = "openai-openapi: ParallelToolCalls"
+
+# The function, the id, level, tier, source, the title, and what breaks; `{}` is "" or " in a
+# stream", since each rule is checked for whole and for streamed answers.
+BOTH_WAYS = (
+    (
+        _none,
+        f"{CHOICE}.none",
+        REQUIRED,
+        CORE,
+        f"{SPEC}: none",
+        "tool_choice none gives text and no call{}, though the prompt asks for one.",
+        _NONE,
+    ),
+    (
+        _required,
+        f"{CHOICE}.required",
+        REQUIRED,
+        SMOKE,
+        f"{SPEC}: required",
+        "tool_choice required gives at least one call{}, though the prompt asks for none.",
+        _REQUIRED,
+    ),
+    (
+        _named,
+        f"{CHOICE}.named",
+        REQUIRED,
+        CORE,
+        _NAMED_SPEC,
+        "A named tool_choice gives a call of that function{}, though the prompt asks for another.",
+        _NAMED,
+    ),
+    (
+        _allowed,
+        f"{CHOICE}.allowed_tools",
+        OPTIONAL,
+        EXTENDED,
+        _ALLOWED_SPEC,
+        "allowed_tools keeps the model from the other tools{}, though the prompt asks for one.",
+        "An application that switches a tool off for one turn sees it called.",
+    ),
+    (
+        _parallel_disable,
+        "tools.parallel.disable",
+        OPTIONAL,
+        EXTENDED,
+        _PARALLEL_SPEC,
+        "parallel_tool_calls false gives one call{} where several would come.",
+        _ONE,
+    ),
+)
 
 
-@rule(
-    "tools.choice.named",
+for _run, _id, _level, _tier, _source, _title, _breaks in BOTH_WAYS:
+    rule(
+        _id,
+        level=_level,
+        tier=_tier,
+        source=_source,
+        needs=NEEDS,
+        title=_title.format(""),
+        breaks=_breaks,
+        since="2026-11-27" if _run is _allowed else "",
+    )(partial(_run, stream=False))
+    rule(
+        f"{_id}_stream",
+        level=_level,
+        tier=EXTENDED,
+        source=_source,
+        needs={*NEEDS, Capability.STREAMING},
+        title=_title.format(" in a stream"),
+        breaks=_breaks,
+        since="2026-11-27",
+    )(partial(_run, stream=True))
+
+rule(
+    f"{CHOICE}.none_after_calls",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source=f"{SPEC}: none",
+    needs=NEEDS,
+    title="tool_choice none gives text also after a turn with calls.",
+    breaks=_NONE,
+    since="2026-11-27",
+)(_none_after_calls)
+rule(
+    f"{CHOICE}.auto_default",
     level=REQUIRED,
     tier=CORE,
-    source="openai-openapi: ChatCompletionNamedToolChoice",
     needs=NEEDS,
-)
-def choice_named(target: Target) -> None:
-    """A named tool_choice gives a call of that function, though the prompt asks for another."""
-    body = _ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
-    names = called_names(body)
-    expect_effect(names, f"get_time was named and accepted, and the answer is {_quoted(body)}")
-    expect_effect(set(names) == {"get_time"}, f"get_time was named, and {names} was called")
+    source=f"{SPEC}: auto is the default if tools are present",
+    title="tool_choice left out means auto when there are tools.",
+    breaks="A client that sets no tool_choice sees no calls, or only calls.",
+)(_auto_default)
 
 
-@rule(
-    "tools.choice.named_unknown",
-    level=EXPECTED,
-    tier=EXTENDED,
-    source="OpenAI observed: a named function that is not in tools gets a 400",
-    needs=NEEDS,
-)
-def named_unknown(target: Target) -> None:
-    """A named tool_choice that is not among the tools is a 400."""
-    _control(target)
-    reply = target.chat(tools=[WEATHER], tool_choice=named(TIME), max_tokens=4)
-    rejected(reply, "a tool_choice that names no tool of the request")
+# ---- values that are rejected
 
 
-@rule(
-    "tools.choice.invalid_value",
-    level=REQUIRED,
-    tier=CORE,
-    source=f"{SPEC}: enum",
-    needs=NEEDS,
-)
-def invalid_value(target: Target) -> None:
-    """A tool_choice that is no known word is a 400."""
-    _control(target)
-    reply = target.chat(tools=[WEATHER], tool_choice="sometimes", max_tokens=4)
-    rejected(reply, "tool_choice 'sometimes'")
-
-
-@rule(
-    "tools.choice.without_tools",
-    level=EXPECTED,
-    tier=EXTENDED,
-    source="OpenAI observed: tool_choice is only allowed when tools are given",
-    needs=NEEDS,
-)
-def without_tools(target: Target) -> None:
-    """A tool_choice without tools is a 400."""
-    _control(target)
-    rejected(target.chat(tool_choice="required", max_tokens=4), "tool_choice without tools")
-
-
-@rule(
-    "chat.tools.empty_array",
-    level=EXPECTED,
-    tier=EXTENDED,
-    source="OpenAI observed: an empty list of tools gets a 400",
-    needs=NEEDS,
-)
-def empty_array(target: Target) -> None:
-    """An empty list of tools is a 400."""
-    _control(target)
-    rejected(target.chat(tools=[], max_tokens=4), "an empty list of tools")
-
-
-@rule(
-    "tools.parallel.disable",
-    level=OPTIONAL,
-    tier=EXTENDED,
-    source="openai-openapi: ParallelToolCalls",
-    needs=NEEDS,
-)
-def parallel_disable(target: Target) -> None:
-    """parallel_tool_calls false gives one call where several would come."""
-    many = called_names(_ask(target, ASK_BOTH, WEATHER, TIME, parallel_tool_calls=True))
-    if len(many) < 2:
-        raise Unmeasured(f"the model made {len(many)} calls where two were asked for")
-    one = called_names(_ask(target, ASK_BOTH, WEATHER, TIME, parallel_tool_calls=False))
-    expect_effect(len(one) < 2, f"parallel_tool_calls false was accepted and {one} were called")
-
-
-def _ask(target: Target, prompt: str, *tools: JSON, **params: Any) -> dict[str, Any]:
-    reply = target.chat(prompt, tools=list(tools), max_tokens=CALL_TOKENS, **params)
-    return answered(reply.success_or_refused())
-
-
-def _control(target: Target) -> None:
-    """End the check as refused if valid tools are refused, so a 400 is about the bad value."""
+def _rejects(target: Target, what: str, params: JSON) -> None:
+    """A 400 for bad values; refused if valid tools are refused, so a 400 is about the value."""
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
+    rejected(target.chat(max_tokens=4, **params), what)
 
 
-def _quoted(body: dict[str, Any]) -> str:
-    return f"text: {content(body)!r}"
+_OBSERVED = "OpenAI docs: guides/function-calling: observed, "
+_TYPO = "A typo in tool_choice goes unnoticed, and the model decides as it likes."
+BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
+    (
+        f"{CHOICE}.named_unknown",
+        EXPECTED,
+        EXTENDED,
+        f"{_OBSERVED}a named function that is not in tools gets a 400",
+        "A named tool_choice that is not among the tools is a 400.",
+        "a tool_choice that names no tool of the request",
+        {"tools": [WEATHER], "tool_choice": named(TIME)},
+    ),
+    (
+        f"{CHOICE}.invalid_value",
+        REQUIRED,
+        CORE,
+        f"{SPEC}: enum",
+        "A tool_choice that is no known word is a 400.",
+        "tool_choice 'sometimes'",
+        {"tools": [WEATHER], "tool_choice": "sometimes"},
+    ),
+    (
+        f"{CHOICE}.without_tools",
+        EXPECTED,
+        EXTENDED,
+        f"{_OBSERVED}tool_choice is only allowed when tools are given",
+        "A tool_choice without tools is a 400.",
+        "tool_choice without tools",
+        {"tool_choice": "required"},
+    ),
+    (
+        "chat.tools.empty_array",
+        EXPECTED,
+        EXTENDED,
+        f"{_OBSERVED}an empty list of tools gets a 400",
+        "An empty list of tools is a 400.",
+        "an empty list of tools",
+        {"tools": []},
+    ),
+)
+
+for _id, _level, _tier, _source, _title, _what, _params in BAD:
+    rule(_id, level=_level, tier=_tier, source=_source, needs=NEEDS, title=_title, breaks=_TYPO)(
+        partial(_rejects, what=_what, params=_params)
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from llmengine.backends.base import Backend
 from llmengine.dialects.openai_chat import LLAMACPP_EXTRAS, OpenAIChat
-from llmengine.embedded.models import resolve
+from llmengine.embedded.models import chat_template, resolve
 from llmengine.embedded.server import EmbeddedServer, ServerOptions, shared
 from llmengine.structured.features import LLAMA_CPP_IGNORES
 from llmengine.types.errors import ConfigError
@@ -33,7 +33,8 @@ class Embedded(Backend):
 
     ``model`` is a name that ``llmengine models list`` shows, or the path of a GGUF file. The
     server is shared by all engines of the process and ends with it. ``options`` of the
-    configuration are the fields of ServerOptions. If an ``endpoint`` is configured, no server is
+    configuration are the fields of ServerOptions. A named model gets a chat template with tools
+    unless the options have one. If an ``endpoint`` is configured, no server is
     started and the server at that address is used.
     """
 
@@ -51,8 +52,10 @@ class Embedded(Backend):
     @property
     def server(self) -> EmbeddedServer:
         """The server of this engine, started if it is not running."""
+        template = chat_template(self.config.model)
+        known = {"chat_template": template} if template else {}
         try:
-            options = ServerOptions(**self.config.options)
+            options = ServerOptions(**{**known, **self.config.options})
         except TypeError as error:
             msg = f"engine {self.config.name!r}: options: {error}; known are {_OPTION_NAMES}"
             raise ConfigError(msg) from error

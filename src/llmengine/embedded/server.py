@@ -46,7 +46,8 @@ class ServerOptions:
 
     The ``n_ctx`` tokens of context are divided among ``n_parallel`` slots, each of which serves one
     request at a time. ``n_threads`` None means `default_threads`. ``port`` 0 means any free port.
-    ``embeddings`` adds the route ``/v1/embeddings`` (mean pooling). ``startup_timeout`` is in
+    ``embeddings`` adds the route ``/v1/embeddings`` (mean pooling). ``chat_template`` is the path
+    of a Jinja file; "" means the template in the model's file. ``startup_timeout`` is in
     seconds.
     """
 
@@ -55,6 +56,7 @@ class ServerOptions:
     n_threads: int | None = None
     n_gpu_layers: int = 0
     embeddings: bool = False
+    chat_template: str | Path = ""
     port: int = 0
     startup_timeout: float = 30.0
 
@@ -66,6 +68,8 @@ class ServerOptions:
                 raise _invalid(name, value, f"a whole number from {low} to {high}")
         if type(self.embeddings) is not bool:
             raise _invalid("embeddings", self.embeddings, "true or false")
+        if not isinstance(self.chat_template, str | Path):
+            raise _invalid("chat_template", self.chat_template, "the path of a Jinja template")
         timeout = self.startup_timeout
         if type(timeout) not in {int, float} or not 0 < timeout <= _DAY:
             raise _invalid("startup_timeout", timeout, "seconds, more than 0 and at most a day")
@@ -198,6 +202,7 @@ def start(
     _check_port(options.port)
     model = alias or path.stem
     settings = asdict(options) | {"model": str(path), "alias": model}
+    settings["chat_template"] = _read_template(options.chat_template)
     settings["n_threads"] = options.n_threads or default_threads()
     child = ChildProcess(settings)
     try:
@@ -243,6 +248,18 @@ def _installed_version() -> str:
         msg = "the embedded engine needs the extra: pip install 'pytest-llmengine[embedded]'"
         raise ConfigError(msg)
     return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+
+
+def _read_template(path: str | Path) -> str:
+    """The text of the template; "" for no path."""
+    if not path:
+        return ""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        msg = f"the chat template {path} cannot be read ({reason}); set `chat_template` to a file"
+        raise ConfigError(msg) from error
 
 
 def _check_port(port: int) -> None:

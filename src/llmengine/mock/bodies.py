@@ -46,8 +46,8 @@ _PROSE = {"low": 2, "high": 6}
 def chat_request(body: Body) -> GenerationRequest:
     """The request in the body of a chat completion."""
     choice = body.get("tool_choice")
-    named = text(mapping(mapping(choice).get("function")).get("name"))
     allowed = mapping(mapping(choice).get("allowed_tools"))
+    named = tool_name(choice)
     limit = integer(body.get("max_completion_tokens"))
     constraint = mapping(body.get("structured_outputs"))
     return GenerationRequest(
@@ -58,10 +58,11 @@ def chat_request(body: Body) -> GenerationRequest:
         max_tokens=token_limit(limit if limit is not None else body.get("max_tokens")),
         stop=strings(body.get("stop")),
         n=choice_count(body.get("n")),
-        tools=_chat_tools(body.get("tools"), allowed),
+        tools=_chat_tools(body.get("tools")),
         tool_choice=named or text(choice) or text(allowed.get("mode")) or "auto",
         named=bool(named),
         parallel=body.get("parallel_tool_calls") is not False,
+        allowed=tuple(tool_name(t) for t in items(allowed.get("tools"))) if allowed else None,
         schema=_response_format_schema(mapping(body.get("response_format")))
         or constraint_schema(constraint),
         plain=bool(constraint) and not constraint.keys() & {"json", "json_object"},
@@ -84,14 +85,15 @@ def _chat_turns(messages: object) -> tuple[Turn, ...]:
 
 
 def _message_text(message: Body) -> str:
-    functions = (mapping(mapping(c).get("function")) for c in items(message.get("tool_calls")))
-    calls = (f"{text(f.get('name'))}({_arguments_text(f.get('arguments'))})" for f in functions)
+    calls = (_call_text(mapping(c)) for c in items(message.get("tool_calls")))
     said = (_content_text(message.get("content")), text(message.get("refusal")), *calls)
     return "\n".join(t for t in said if t)
 
 
-def _arguments_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _call_text(call: Body) -> str:
+    function, custom = mapping(call.get("function")), mapping(call.get("custom"))
+    value = function.get("arguments") if function else custom.get("input")
+    return f"{tool_name(call)}({value if isinstance(value, str) else json.dumps(value)})"
 
 
 def _content_text(content: object) -> str:
@@ -102,19 +104,27 @@ def _content_text(content: object) -> str:
     return "".join(text(part.get("text")) or text(part.get("refusal")) for part in parts)
 
 
-def _chat_tools(tools: object, allowed: Body) -> tuple[MockTool, ...]:
-    """The functions among the tools; those that are allowed, if the request names some."""
-    names = _function_names(allowed.get("tools")) if allowed else None
-    functions = (mapping(mapping(t).get("function")) for t in items(tools))
-    return tuple(
-        MockTool(name, mapping(f.get("parameters")), text(f.get("description")))
-        for f in functions
-        if (name := text(f.get("name"))) and (names is None or name in names)
-    )
+def tool_name(value: object) -> str:
+    """The name in a tool, or in a tool_choice that names one; "" if there is none."""
+    tool = mapping(value)
+    return text(mapping(tool.get("function") or tool.get("custom")).get("name"))
 
 
-def _function_names(tools: object) -> set[str]:
-    return {text(mapping(mapping(t).get("function")).get("name")) for t in items(tools)}
+def _chat_tools(tools: object) -> tuple[MockTool, ...]:
+    return tuple(_chat_tool(mapping(t)) for t in items(tools) if tool_name(t))
+
+
+def _chat_tool(tool: Body) -> MockTool:
+    function, custom = mapping(tool.get("function")), mapping(tool.get("custom"))
+    description = text((function or custom).get("description"))
+    if function:
+        strict = function.get("strict") is True
+        parameters = mapping(function.get("parameters"))
+        return MockTool(tool_name(tool), parameters, description, strict=strict)
+    grammar = mapping(mapping(custom.get("format")).get("grammar"))
+    pattern = text(grammar.get("definition")) if grammar.get("syntax") == "regex" else ""
+    schema: JSON = {"type": "string"} | ({"pattern": f"^(?:{pattern})$"} if pattern else {})
+    return MockTool(tool_name(tool), schema, description, custom=True)
 
 
 # ---- schemas, and vLLM's `structured_outputs`

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         ChoiceLogprobs,
         ChunkChoice,
         CompletionUsage,
+        CustomToolCall,
+        CustomToolCallDelta,
         FunctionToolCall,
         FunctionToolCallDelta,
         MessageDelta,
@@ -179,11 +181,18 @@ def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> ChatCo
     return choice
 
 
-def _tool_call(call: GeneratedToolCall) -> FunctionToolCall:
+def _tool_call(call: GeneratedToolCall) -> FunctionToolCall | CustomToolCall:
+    text = "".join(call.arguments)
+    if call.custom:
+        return {
+            "id": new_id("call_"),
+            "type": "custom",
+            "custom": {"name": call.name, "input": text},
+        }
     return {
         "id": new_id("call_"),
         "type": "function",
-        "function": {"name": call.name, "arguments": "".join(call.arguments)},
+        "function": {"name": call.name, "arguments": text},
     }
 
 
@@ -258,7 +267,18 @@ def _deltas(
 
 def _tool_call_deltas(
     index: int, call: GeneratedToolCall
-) -> Iterator[tuple[FunctionToolCallDelta, Sequence[str]]]:
+) -> Iterator[tuple[FunctionToolCallDelta | CustomToolCallDelta, Sequence[str]]]:
+    if call.custom:
+        first: CustomToolCallDelta = {
+            "index": index,
+            "id": new_id("call_"),
+            "type": "custom",
+            "custom": {"name": call.name, "input": ""},
+        }
+        yield first, tokenize(call.name)
+        for token in call.arguments:
+            yield {"index": index, "custom": {"input": token}}, (token,)
+        return
     opening: FunctionToolCallDelta = {
         "index": index,
         "id": new_id("call_"),

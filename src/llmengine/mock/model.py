@@ -40,11 +40,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class MockTool:
-    """A function that the model may call, with the JSON schema of its arguments."""
+    """A tool that the model may call, with the JSON schema of its arguments.
+
+    The arguments of a ``strict`` tool fit the schema in every case. The input of a ``custom`` tool
+    is a text, for which ``parameters`` is a schema too.
+    """
 
     name: str
     parameters: Body
     description: str = ""
+    strict: bool = False
+    custom: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -58,9 +64,10 @@ class GenerationRequest:
 
     ``schema`` is the JSON schema that the text must fit. With ``plain`` the text is not JSON but a
     string that must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``, or, with
-    ``named``, the name of a tool. ``reasoning`` and ``sentences`` are the lengths of the reasoning
-    and of prose, in sentences. ``template`` says whether a chat template adds tokens of its own to
-    the prompt. ``extra`` is anything else on which the answer depends.
+    ``named``, the name of a tool; only the ``allowed`` tools are called, or all if it is None.
+    ``reasoning`` and ``sentences`` are the lengths of the reasoning and of prose, in sentences.
+    ``template`` says whether a chat template adds tokens of its own to the prompt. ``extra`` is
+    anything else on which the answer depends.
     """
 
     turns: tuple[Turn, ...]
@@ -74,6 +81,7 @@ class GenerationRequest:
     tool_choice: str = "auto"
     named: bool = False
     parallel: bool = True
+    allowed: tuple[str, ...] | None = None
     schema: object = None
     plain: bool = False
     reasoning: int = 0
@@ -115,10 +123,11 @@ def _header(role: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedToolCall:
-    """One tool call; the arguments are JSON text, split into tokens."""
+    """One tool call; the arguments are JSON text, or the input of a custom tool, as tokens."""
 
     name: str
     arguments: tuple[str, ...]
+    custom: bool = False
 
     @property
     def pieces(self) -> tuple[str, ...]:
@@ -331,15 +340,16 @@ _FILLER = frozenset({"and", "for", "the", "get", "with", "from", "this", "that",
 def _called_tools(request: GenerationRequest) -> list[MockTool]:
     """The tools to call, in order; empty if the answer is text."""
     named = [t for t in request.tools if request.named and t.name == request.tool_choice]
-    if named or not request.tools or request.tool_choice == "none":
+    allowed = [t for t in request.tools if request.allowed is None or t.name in request.allowed]
+    if named or not allowed or request.tool_choice == "none":
         return named[:1]
     prompt = _last_prompt(request.turns)
-    relevant = [t for t in request.tools if _words(f"{t.name} {t.description}") & _words(prompt)]
+    relevant = [t for t in allowed if _words(f"{t.name} {t.description}") & _words(prompt)]
     if not relevant and request.tool_choice != "required":
         return []
     if request.tool_choice != "required" and _instructed_answer(request.turns) is not None:
         return []
-    tools = relevant or list(request.tools[:1])
+    tools = relevant or allowed[:1]
     if not request.parallel or " and " not in prompt:
         return tools[:1]
     return tools if len(tools) > 1 else tools * 2
@@ -351,11 +361,38 @@ def _tool_calls(
     hints = _hints(request.turns)
     calls = []
     for index, tool in enumerate(tools):
-        schema = {"type": "object", **tool.parameters}
         # Each call starts with another hint, so that the calls differ.
-        arguments = _fitting_json(schema, hints[index:] + hints[:index], fingerprint) or "{}"
-        calls.append(GeneratedToolCall(tool.name, tuple(tokenize(arguments))))
+        arguments = _arguments(tool, request, hints[index:] + hints[:index], fingerprint)
+        calls.append(GeneratedToolCall(tool.name, tuple(tokenize(arguments)), tool.custom))
     return tuple(calls)
+
+
+_ARGUMENTS = re.compile(r"\bwith (?:the|these) arguments:?\s*(\{.*\})", re.DOTALL)
+
+
+def _arguments(
+    tool: MockTool, request: GenerationRequest, hints: Sequence[str], fingerprint: str
+) -> str:
+    """The arguments that the prompt dictates, if the tool allows them; else made of its words."""
+    if tool.custom:
+        made = _fitting_json({"type": "string", **tool.parameters}, hints, fingerprint)
+        return str(json.loads(made)) if made else ""
+    schema = {"type": "object", **tool.parameters}
+    dictated = _ARGUMENTS.search(_last_prompt(request.turns))
+    if dictated and _may_be_called_with(dictated[1], schema, strict=tool.strict):
+        return dictated[1]
+    return _fitting_json(schema, hints, fingerprint) or "{}"
+
+
+def _may_be_called_with(arguments: str, schema: Body, *, strict: bool) -> bool:
+    """Whether the text is JSON, which has to fit the schema of a strict tool."""
+    from jsonschema.validators import Draft202012Validator  # noqa: PLC0415 - used by few answers
+
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return not strict or Draft202012Validator(schema).is_valid(value)
 
 
 def _last_prompt(turns: Sequence[Turn]) -> str:

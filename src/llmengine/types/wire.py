@@ -63,6 +63,21 @@ class FunctionToolCall(TypedDict):
     function: FunctionCall
 
 
+class CustomCall(TypedDict):
+    """The name of a custom tool, and the text that it is called with."""
+
+    name: str
+    input: str
+
+
+class CustomToolCall(TypedDict):
+    """A call of a custom tool."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CustomCall
+
+
 class SystemMessage(TypedDict):
     """Instructions for the model; newer models of OpenAI call this role "developer"."""
 
@@ -251,7 +266,7 @@ class ChatCompletionMessage(TypedDict):
     refusal: NotRequired[str | None]
     reasoning: NotRequired[str | None]
     reasoning_content: NotRequired[str]
-    tool_calls: NotRequired[list[FunctionToolCall]]
+    tool_calls: NotRequired[Sequence[FunctionToolCall | CustomToolCall]]
     annotations: NotRequired[list[JSONObject]]
 
 
@@ -299,6 +314,22 @@ class FunctionToolCallDelta(TypedDict):
     function: FunctionCallDelta
 
 
+class CustomCallDelta(TypedDict, total=False):
+    """The new parts of a call of a custom tool."""
+
+    name: str
+    input: str
+
+
+class CustomToolCallDelta(TypedDict):
+    """A fragment of a call of a custom tool."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["custom"]]
+    custom: CustomCallDelta
+
+
 class MessageDelta(TypedDict, total=False):
     """The new parts of a message."""
 
@@ -307,7 +338,7 @@ class MessageDelta(TypedDict, total=False):
     refusal: str | None
     reasoning: str
     reasoning_content: str
-    tool_calls: list[FunctionToolCallDelta]
+    tool_calls: Sequence[FunctionToolCallDelta | CustomToolCallDelta]
 
 
 class ChunkChoice(ChoiceFields):

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from llmengine.mock.bodies import chat_request
+from llmengine.mock.bodies import chat_request, tool_name
 from llmengine.mock.json_fields import items, mapping
 from llmengine.mock.rules.base import (
     Problem,
@@ -171,6 +171,7 @@ CHAT_CONTEXT = Rule(
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _CHOICES = frozenset({"none", "auto", "required"})
+_TOOLS = ("function", "custom")
 
 
 def name_problem(field: str, name: object) -> Problem | None:
@@ -183,11 +184,12 @@ def name_problem(field: str, name: object) -> Problem | None:
     return Problem(message, field, "invalid_value")
 
 
-def _functions(body: Body) -> Iterator[tuple[str, Body]]:
+def _functions(body: Body, *kinds: str) -> Iterator[tuple[str, Body]]:
     """Yield the functions that are objects, each with its path; other rules refuse the rest."""
     for path, tool in objects(body, "tools"):
-        if isinstance(function := tool.get("function"), dict):
-            yield f"{path}.function", function
+        for kind in kinds or ("function",):
+            if isinstance(function := tool.get(kind), dict):
+                yield f"{path}.{kind}", function
 
 
 def _tool_shape(body: Body, limits: ModelLimits) -> Problem | None:
@@ -195,17 +197,33 @@ def _tool_shape(body: Body, limits: ModelLimits) -> Problem | None:
         field = f"tools[{index}]"
         if not isinstance(tool, dict):
             return wrong_type(field, "an object", tool)
-        function = f"{field}.function"
-        if problem := check_one_of(f"{field}.type", tool.get("type"), {"function"}) or check_type(
-            function, "an object", tool.get("function")
+        kind = tool.get("type")
+        if problem := check_one_of(f"{field}.type", kind, _TOOLS) or check_type(
+            f"{field}.{kind}", "an object", tool.get(str(kind))
         ):
             return problem
     return None
 
 
+def _custom_format(body: Body, limits: ModelLimits) -> Problem | None:
+    for path, tool in objects(body, "tools"):
+        field, wanted = f"{path}.custom.format", mapping(tool.get("custom")).get("format")
+        if wanted is None:
+            continue
+        if problem := check_type(field, "an object", wanted) or check_one_of(
+            f"{field}.type", mapping(wanted).get("type"), {"text", "grammar"}
+        ):
+            return problem
+        grammar = mapping(mapping(wanted).get("grammar"))
+        if mapping(wanted).get("type") == "grammar" and grammar.get("syntax") != "regex":
+            message = "Only grammars of the syntax 'regex' are supported."
+            return Problem(message, f"{field}.grammar.syntax", "unsupported_value")
+    return None
+
+
 def _tool_name(body: Body, limits: ModelLimits) -> Problem | None:
     return first_problem(
-        name_problem(f"{path}.name", f.get("name")) for path, f in _functions(body)
+        name_problem(f"{path}.name", f.get("name")) for path, f in _functions(body, *_TOOLS)
     )
 
 
@@ -221,26 +239,23 @@ def _tool_parameters(body: Body, limits: ModelLimits) -> Problem | None:
     return None
 
 
-def _named_tool(choice: object) -> str | None:
-    """The name of the tool that a well-formed tool_choice object asks for."""
-    if mapping(choice).get("type") != "function":
-        return None
-    name = mapping(mapping(choice).get("function")).get("name")
-    return name if isinstance(name, str) else None
+def _chosen_tools(choice: object) -> list[str]:
+    """The names of the tools that a tool_choice object asks for or allows."""
+    allowed = items(mapping(mapping(choice).get("allowed_tools")).get("tools"))
+    return [name for tool in (choice, *allowed) if (name := tool_name(tool))]
 
 
 def _tool_choice(body: Body, limits: ModelLimits) -> Problem | None:
     choice = body.get("tool_choice")
-    if choice is None or _named_tool(choice) is not None or _allows_tools(choice):
+    kind = mapping(choice).get("type")
+    if kind == "allowed_tools":
+        allowed = mapping(mapping(choice).get("allowed_tools"))
+        return check_one_of(
+            "tool_choice.allowed_tools.mode", allowed.get("mode"), {"auto", "required"}
+        ) or check_type("tool_choice.allowed_tools.tools", "an array", allowed.get("tools"))
+    if choice is None or (kind in _TOOLS and _chosen_tools(choice)):
         return None
     return check_one_of("tool_choice", choice, _CHOICES)
-
-
-def _allows_tools(choice: object) -> bool:
-    """Whether the choice is a well-formed list of allowed tools."""
-    allowed = mapping(mapping(choice).get("allowed_tools"))
-    well_formed = allowed.get("mode") in {"auto", "required"} and items(allowed.get("tools"))
-    return mapping(choice).get("type") == "allowed_tools" and bool(well_formed)
 
 
 def _only_with_tools(field: str) -> Finder:
@@ -256,16 +271,17 @@ def _only_with_tools(field: str) -> Finder:
 
 
 def _unknown_named_tool(body: Body, limits: ModelLimits) -> Problem | None:
-    name = _named_tool(body.get("tool_choice"))
-    if name is None or any(f.get("name") == name for _, f in _functions(body)):
+    known = {tool_name(tool) for _, tool in objects(body, "tools")}
+    unknown = [name for name in _chosen_tools(body.get("tool_choice")) if name not in known]
+    if not unknown:
         return None
-    message = f"Tool choice '{name}' not found in 'tools' parameter."
+    message = f"Tool choice '{unknown[0]}' not found in 'tools' parameter."
     return Problem(message, "tool_choice", "invalid_value")
 
 
 TOOL_RULES = (
     Rule("chat.tools.empty_array", not_empty("tools")),
-    Rule("tools.shape", _tool_shape),
+    Rule("tools.shape", either(_tool_shape, _custom_format)),
     Rule("tools.name", _tool_name),
     Rule("tools.parameters", _tool_parameters),
     Rule("tools.choice.invalid_value", _tool_choice),

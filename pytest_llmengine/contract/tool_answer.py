@@ -1,0 +1,247 @@
+"""Answers with tool calls, whole or streamed, and how many of their calls are wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from jsonschema.validators import Draft202012Validator
+
+from pytest_llmengine.contract.assertions import (
+    CALL_MARKUP,
+    REASONING_FIELDS,
+    choice,
+    chunks_of,
+    content,
+    deltas,
+    finish_reasons,
+    fragments,
+    pick,
+    text,
+    tool_calls,
+)
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
+from pytest_llmengine.contract.samples import CALL_TOKENS, JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class CalledFunction:
+    """One call: the name of the function, and its arguments as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """The calls, the text and the finish reason of an answer, whole or joined from a stream."""
+
+    calls: tuple[CalledFunction, ...]
+    text: str
+    finish: str | None
+    prompt_tokens: int | None
+    reasons: bool
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the functions that are called."""
+        return [call.name for call in self.calls]
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """What has to be the same when the request is streamed: all but the ids."""
+        return [(c.name, _value(c.arguments)) for c in self.calls], self.text, self.finish
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the token cap ended the answer."""
+        return self.finish == "length"
+
+    @property
+    def arguments(self) -> Any:
+        """The arguments of the first call; unmeasured without a call, and fails without JSON."""
+        self.expect_call()
+        value = _value(self.calls[0].arguments)
+        expect(
+            value != self.calls[0].arguments,
+            f"the arguments are not JSON: {quote(value)}",
+            fact=f"calls have {INVALID_JSON}",
+        )
+        return value
+
+    def expect_call(self) -> None:
+        """End the check as unmeasured if there is no call to look at."""
+        if not self.calls:
+            raise Unmeasured(f"no tool call to look at; the model said {quote(self.text)}")
+
+    def expect_no_markup(self) -> None:
+        """Fail if the text holds the markup that the model writes around a call."""
+        leaked = [marker for marker in CALL_MARKUP if marker in self.text]
+        if leaked and self.is_cut:
+            raise Unmeasured(f"the token cap cut a tool call: {quote(self.text)}")
+        expect(not leaked, f"the markup of a call is in the text: {quote(self.text)}", fact=MARKUP)
+
+
+def ask(
+    target: Target, prompt: str | list[JSON], *tools: JSON, stream: bool = False, **params: Any
+) -> ToolAnswer:
+    """Ask with tools; refused after a clear refusal, unmeasured if only reasoning came."""
+    wanted: JSON = {"tools": list(tools), "max_tokens": CALL_TOKENS, **params}
+    if stream:
+        wanted |= {"stream": True, "stream_options": {"include_usage": True}}
+    reply = target.chat(prompt, **wanted)
+    answer = _streamed(reply) if stream else _whole(reply.success_or_refused())
+    if answer.is_cut and answer.reasons and not answer.text and not answer.calls:
+        raise Unmeasured("the model was still reasoning when the token cap came")
+    return answer
+
+
+def ask_for_call(target: Target, prompt: str, tool: JSON) -> ToolAnswer:
+    """An answer with a required call; unmeasured if there is none."""
+    answer = ask(target, prompt, tool, tool_choice="required")
+    answer.expect_call()
+    return answer
+
+
+def _whole(body: JSON) -> ToolAnswer:
+    calls = [_call(call) for call in tool_calls(body)]
+    message = pick(body, dict, "choices", 0, "message")
+    return ToolAnswer(
+        tuple(calls),
+        content(body),
+        choice(body).get("finish_reason"),
+        _prompt_tokens([body]),
+        _reasons([message]),
+    )
+
+
+def _call(call: JSON) -> CalledFunction:
+    name, arguments = (pick(call, str, "function", key) for key in ("name", "arguments"))
+    return CalledFunction(str(call.get("id") or ""), name, arguments)
+
+
+_EMPTY = {"name": "", "arguments": ""}
+
+
+def _streamed(reply: Reply) -> ToolAnswer:
+    chunks = chunks_of(reply)
+    joined: dict[int, JSON] = {}
+    for fragment in fragments(chunks):
+        call = joined.setdefault(pick(fragment, int, "index"), {"function": dict(_EMPTY)})
+        call["id"] = call.get("id") or fragment.get("id")
+        for key in _EMPTY:
+            part = (fragment.get("function") or {}).get(key) or ""
+            call["function"][key] += pick({key: part}, str, key)
+    calls = [_call(joined[index]) for index in sorted(joined)]
+    ends = finish_reasons(chunks)
+    return ToolAnswer(
+        tuple(calls),
+        text(chunks),
+        ends[-1] if ends else None,
+        _prompt_tokens(chunks),
+        _reasons(deltas(chunks)),
+    )
+
+
+def _prompt_tokens(parts: Iterable[JSON]) -> int | None:
+    found = [p["usage"].get("prompt_tokens") for p in parts if isinstance(p.get("usage"), dict)]
+    return found[-1] if found and isinstance(found[-1], int) else None
+
+
+def _reasons(parts: Iterable[JSON]) -> bool:
+    return any(part.get(name) for part in parts for name in REASONING_FIELDS)
+
+
+def _value(arguments: str) -> object:
+    """The arguments as JSON, so that spaces between them do not count; the text if they are not."""
+    try:
+        return json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+# ---- counting
+
+INVALID_JSON = "invalid JSON"
+UNKNOWN_NAME = "unknown name"
+WRONG_SCHEMA = "schema mismatch"
+ALL_CLASSES = (INVALID_JSON, UNKNOWN_NAME, WRONG_SCHEMA)
+
+
+def fault_of(call: CalledFunction, tools: Sequence[JSON]) -> str:
+    """The class of what is wrong with a call; "" if nothing is."""
+    try:
+        value = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return INVALID_JSON
+    schemas = [t["function"]["parameters"] for t in tools if t["function"]["name"] == call.name]
+    if not schemas:
+        return UNKNOWN_NAME
+    return "" if Draft202012Validator(schemas[0]).is_valid(value) else WRONG_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class CallCount:
+    """How many calls came, and how many of them are wrong, by class."""
+
+    calls: int
+    wrong: Counter[str]
+    example: str
+
+    @classmethod
+    def of(cls, answers: Iterable[ToolAnswer], tools: Sequence[JSON]) -> CallCount:
+        """Count the calls of these answers."""
+        calls = [call for answer in answers for call in answer.calls]
+        faults = [(fault_of(call, tools), call) for call in calls]
+        bad = [f"{call.name}({call.arguments})" for fault, call in faults if fault]
+        return cls(len(calls), Counter(f for f, _ in faults if f), bad[0] if bad else "")
+
+    def rate(self, name: str) -> str:
+        """The number of calls of a class with its interval, such as "0 of 10 calls (0% to 28%)"."""
+        wrong = self.wrong[name]
+        low, high = wilson(wrong, self.calls)
+        return f"{wrong} of {self.calls} calls ({low:.0%} to {high:.0%})"
+
+    def expect_none(self, promised: Sequence[str], *, at_least: int) -> str:
+        """Expect no wrong call of the promised classes; return the counts.
+
+        A schema that a strict tool does not keep was ignored; the other classes are failures.
+        Unmeasured if fewer than `at_least` calls came.
+        """
+        if self.calls < at_least:
+            raise Unmeasured(f"this model cannot show it: {self.calls} of {at_least} calls came")
+        for name in promised:
+            reason = f"{name} in {self.rate(name)}, such as {quote(self.example)}"
+            if name == WRONG_SCHEMA:
+                expect_effect(not self.wrong[name], f"strict was accepted: {reason}", fact=STRICT)
+            elif self.wrong[name]:
+                fail(reason, fact=f"calls have {name}")
+        return "; ".join(f"{name} in {self.rate(name)}" for name in ALL_CLASSES)
+
+
+# The names of causes that several rules find.
+STRICT = "strict tools are not enforced"
+DROPPED = "tool_choice is ignored"
+MARKUP = "the markup of calls is in the text"
+_Z = 1.96  # of a normal distribution, for 95%
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95% confidence interval of a rate after `hits` of `total`, by Wilson's formula."""
+    if not total:
+        return 0.0, 1.0
+    rate, spread = hits / total, _Z * _Z / total
+    middle = rate + spread / 2
+    half = _Z * sqrt(rate * (1 - rate) / total + spread / (4 * total))
+    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    return max(0.0, low), min(1.0, high)

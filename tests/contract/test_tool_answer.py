@@ -1,0 +1,176 @@
+"""Answers with tool calls: how they are joined from a stream, compared and counted."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine.mock import Behaviour, Fault, MockServer, Script
+from pytest_llmengine.contract import Target
+from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.profile import Profile
+from pytest_llmengine.contract.registry import select
+from pytest_llmengine.contract.runner import run_check
+from pytest_llmengine.contract.samples import ESCAPES, WORD, saving
+from pytest_llmengine.contract.tool_answer import ask, wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmengine.mock import ReceivedRequest
+    from pytest_llmengine.contract.runner import CheckResult
+
+Events = list[dict[str, Any]]
+WORDS = (WORD, ESCAPES)
+ABOUT_SPLITS = ["tools.stream_equals", "tools.words", "chat.stream.tools", "tools.ids"]
+
+
+def _split(events: Events, call: ReceivedRequest, *, at: Callable[[str], list[str]]) -> Events:
+    """The same stream, with the arguments of each fragment cut into other fragments."""
+    cut: Events = []
+    for event in events:
+        (choice,) = event["choices"] or [{"delta": {}}]
+        for fragment in choice["delta"].get("tool_calls", []):
+            parts = at(fragment["function"].get("arguments", ""))
+            for index, part in enumerate(parts):
+                head = fragment if index == 0 else {"index": fragment["index"]}
+                function = fragment["function"] if index == 0 else {}
+                made = head | {"function": function | {"arguments": part}}
+                cut.append(event | {"choices": [choice | {"delta": {"tool_calls": [made]}}]})
+        if "tool_calls" not in choice["delta"]:
+            cut.append(event)
+    return cut
+
+
+def _run(check: Any, behaviour: Behaviour) -> CheckResult:
+    with (
+        MockServer(behaviour=behaviour) as server,
+        Target(server.base_url, server.model) as target,
+    ):
+        return run_check(check, target, Profile("mock"))
+
+
+@pytest.mark.parametrize("check", select(ids=ABOUT_SPLITS), ids=lambda check: check.id)
+def test_a_stream_may_be_cut_at_each_character(check: Any) -> None:
+    """A server that sends one character of the arguments per fragment keeps every rule."""
+    behaviour = Behaviour("characters", events=partial(_split, at=lambda text: [*text] or [""]))
+    result = _run(check, behaviour)
+    assert result.outcome is Outcome.PASS, result.reason
+
+
+def _arguments(word: str) -> str:
+    return json.dumps({"word": word}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_call_is_the_same_at_every_split(word: str) -> None:
+    """All arguments are sent in two fragments, cut at each position in turn."""
+    text = _arguments(word)
+    reply = {"tool_calls": [{"function": {"name": "save_word", "arguments": text}}]}
+    positions = iter(range(len(text) + 1))
+
+    def hook(events: Events, call: ReceivedRequest) -> Events:
+        position = next(positions)
+        first = _split(events, call, at=lambda part: [part])
+        calls = [e for e in first if "tool_calls" in (e["choices"] or [{"delta": {}}])[0]["delta"]]
+        one = calls[0]["choices"][0]["delta"]["tool_calls"][0]
+        one["function"]["arguments"] = text
+        rest = [event for event in first if event not in calls[1:]]
+        return _split(rest, call, at=lambda part: [part[:position], part[position:]])
+
+    with (
+        MockServer(
+            behaviour=Behaviour("split", events=hook), script=Script([reply] * 99)
+        ) as server,
+        Target(server.base_url, server.model) as target,
+    ):
+        for _ in range(len(text) + 1):
+            answer = ask(target, "Save it.", saving(word), stream=True)
+            assert [call.arguments for call in answer.calls] == [text]
+            assert answer.finish == "tool_calls"
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_bytes_of_a_stream_may_be_cut_anywhere(word: str) -> None:
+    """A chunk of the connection may end within a character."""
+    with (
+        MockServer(script=Script(faults=[Fault(split_at=1), Fault(split_at=7)])) as server,
+        Target(server.base_url, server.model) as target,
+    ):
+        for _ in range(2):
+            answer = ask(
+                target, f"Save {word!r}.", saving(word), stream=True, tool_choice="required"
+            )
+            assert answer.arguments == {"word": word}
+
+
+def test_a_pass_shows_what_was_counted() -> None:
+    """The reason of a pass has the counts and their interval."""
+    (check,) = select(ids=["tools.rate.required"])
+    result = _run(check, Behaviour())
+    assert result.outcome is Outcome.PASS
+    assert result.reason.startswith("invalid JSON in 0 of 10 calls (0% to 28%); unknown name in 0")
+
+
+def test_one_wrong_call_of_ten_is_enough() -> None:
+    """The reason says how many calls are wrong, and the rate that this allows."""
+
+    def hook(reply: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        if call.json["seed"] == 4:
+            reply["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"city"'
+        return reply
+
+    (check,) = select(ids=["tools.rate.required"])
+    result = _run(check, Behaviour("one broken", reply=hook))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason == (
+        'invalid JSON in 1 of 10 calls (2% to 40%), such as “get_weather({"city")”'
+    )
+
+
+def test_a_model_that_calls_nothing_shows_nothing() -> None:
+    """Too few calls are unmeasured, and not a pass."""
+    (check,) = select(ids=["tools.rate.auto"])
+    silent = Behaviour("no tools", request=lambda body, call: body | {"tool_choice": "none"})
+    result = _run(check, silent)
+    assert (result.outcome, result.reason) == (
+        Outcome.UNMEASURED,
+        "this model cannot show it: 0 of 3 calls came",
+    )
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (10, 10, 0.7225, 1.0), (0, 0, 0.0, 1.0)],
+)
+def test_the_interval_is_wilsons(hits: int, total: int, low: float, high: float) -> None:
+    """The numbers are those of the published formula at 95%."""
+    assert wilson(hits, total) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_a_server_that_always_calls_shows_nothing_of_required() -> None:
+    """Auto is the control of required."""
+
+    def always(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        return body | {"tool_choice": "required"} if body.get("tools") else body
+
+    (check,) = select(ids=["tools.choice.required"])
+    result = _run(check, Behaviour("always calls", request=always))
+    assert result.outcome is Outcome.UNMEASURED
+    assert "auto calls the tool" in result.reason
+
+
+def test_a_model_that_disobeys_a_schema_is_not_the_servers_fault() -> None:
+    """Where strict is not enforced, a word that the model made up is unmeasured."""
+
+    def other(reply: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        for made in reply["choices"][0]["message"].get("tool_calls", []):
+            made["function"]["arguments"] = '{"word": "something else"}'
+        return reply
+
+    for name in ("tools.unicode_args", "tools.nested"):
+        (check,) = select(ids=[name])
+        assert _run(check, Behaviour("own words", reply=other)).outcome is Outcome.UNMEASURED
