@@ -73,13 +73,15 @@ class Seen(NamedTuple):
 
 def _chat(parts: list[JSON]) -> Seen:
     keys: JSON = {}
+    calls: list[JSON] = []
     for part in parts:
         expect(not part.get("error"), f"an error in mid-stream: {quote(part.get('error'))}")
         for entry in objects(part, "choices")[:1]:
             said = entry.get("message") or entry.get("delta") or {}
             keys |= {k: v for k, v in {**part, **said}.items() if v}
+            calls += said.get("tool_calls") or []
         keys |= {"usage": part["usage"]} if part.get("usage") else {}
-    return Seen(keys, keys.get("tool_calls", []), _count(keys, "prompt_tokens"))
+    return Seen(keys, calls, _count(keys, "prompt_tokens"))
 
 
 def _response(parts: list[JSON]) -> Seen:
