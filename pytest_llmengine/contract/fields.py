@@ -91,7 +91,7 @@ EXCLUDED = {
         """,
     "It is part of a custom tool, which is noticed as a whole.": """
         * tool_choice[custom] (*)
-        /chat/completions tools[custom].custom.* (stream)
+        /chat/completions tools[custom].custom.format (stream)
         /chat/completions tools[custom].custom.description (*)
         /responses input[custom_tool_call*] (*)
         """,

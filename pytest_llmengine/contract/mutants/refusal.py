@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour, RawReply
 from pytest_llmengine.contract.checks.refusal import CHAT_FEATURES, ENDPOINTS, RESPONSE_FEATURES
-from pytest_llmengine.contract.mutants.hooks import answering, put
+from pytest_llmengine.contract.mutants.hooks import answering, forgets, put
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 _DROPPING = Behaviour(
     "dropped",
     without_rules=frozenset(
-        {"chat.not_played", "resp.not_played", "tools.shape", "resp.tools.shape"}
+        {
+            "chat.not_played",
+            "resp.invalid.prompt",
+            "resp.moderation",
+            "resp.not_played",
+            "resp.tools.shape",
+            "tools.shape",
+        }
     ),
 )
 
@@ -27,7 +34,8 @@ def _crash(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return reply
 
 
-for name in (*CHAT_FEATURES, *RESPONSE_FEATURES):
+mutant("refusal.custom_tool", Behaviour("dropped", request=forgets("tools", "tool_choice")))
+for name in sorted({**CHAT_FEATURES, **RESPONSE_FEATURES}.keys() - {"custom_tool"}):
     mutant(f"refusal.{name}", _DROPPING)
     mutant(f"refusal.{name}", Behaviour("a crash", wire=_crash))
     mutant(f"refusal.{name}", Behaviour("no words", error=put("", "error", "message")))
