@@ -83,8 +83,7 @@ def id_unique(target: Target) -> None:
     tier=EXTENDED,
     source=f"{SPEC}.id: unique identifier",
     since="2026-11-27",
-    breaks="After a restart, or behind two servers, logs and caches that use the id as a key mix up "
-    "answers.",
+    breaks="After a restart, or behind two servers, logs that use the id as a key mix up answers.",
 )
 def id_not_counted(target: Target) -> None:
     """The ids differ in more than a short number, which soon comes again or begins anew."""
