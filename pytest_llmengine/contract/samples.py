@@ -115,6 +115,7 @@ COLOUR_SCHEMA: JSON = {
     "additionalProperties": False,
 }
 COLOUR = {"colour": "vermilion"}
+FOREIGN = "Zürich,  北京 and 🦊"  # each kind of text that servers have lost, and two spaces
 
 ASK_WEATHER = "What is the weather in Paris? Call the tool."
 ASK_TIME = "What time is it in UTC? Call the tool."

@@ -77,6 +77,22 @@ def id_unique(target: Target) -> None:
     expect(twice is None, f"of {len(ids)} ids {twice!r} came twice")
 
 
+@rule(
+    "chat.basic.id_not_counted",
+    level=QUIRK,
+    tier=EXTENDED,
+    source=f"{SPEC}.id: unique identifier",
+    since="2026-11-27",
+    breaks="After a restart, or behind two servers, logs that use the id as a key mix up answers.",
+)
+def id_not_counted(target: Target) -> None:
+    """The ids differ in more than a short number, which soon comes again or begins anew."""
+    ids = [_id(target) for _ in range(4)]
+    expect(len(set(ids)) > 1, f"each id is {quote(ids[0])}", fact="ids are not unique")
+    counted = all(re.fullmatch("[0-9]{1,6}", number) for number in _ends(ids))
+    expect(not counted, f"the ids are a short number: {quote(ids)}")
+
+
 @rule("chat.basic.created_unix_int", level=REQUIRED, tier=CORE, source=f"{SPEC}.created")
 def created_unix_int(target: Target) -> None:
     """The created time is a whole number of seconds since 1970.
@@ -256,10 +272,15 @@ def _enough_ids(ids: list[str]) -> int:
     By the birthday problem, one comes twice with a probability of 99%. Ids that are counted, and
     those with more digits, are enough as they are.
     """
-    prefix = ids[0].rstrip(digits)
-    numbers = [name.removeprefix(prefix) for name in ids]
+    numbers = _ends(ids)
     if not all(re.fullmatch("[0-9]{1,3}", number) for number in numbers):
         return len(ids)
     if numbers == sorted(set(numbers), key=int):
         return len(ids)
     return ceil(sqrt(2 * 10 ** max(map(len, numbers)) * log(100)))
+
+
+def _ends(ids: list[str]) -> list[str]:
+    """The ids without what they share before the number at the end."""
+    prefix = ids[0].rstrip(digits)
+    return [name.removeprefix(prefix) for name in ids]

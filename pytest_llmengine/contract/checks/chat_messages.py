@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import full_text, usage
+from pytest_llmengine.contract.assertions import content, full_text, usage
 from pytest_llmengine.contract.checks.effects import EachReaches, chat, effect, reaches
-from pytest_llmengine.contract.outcomes import expect, expect_effect
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -177,3 +177,28 @@ def _ask(target: Target, messages: Messages) -> dict[str, Any]:
 
 def _parts(*texts: str) -> Messages:
     return [{"type": "text", "text": text} for text in texts]
+
+
+@rule(
+    "chat.messages.order",
+    level=REQUIRED,
+    tier=EXTENDED,
+    source="openai-openapi: CreateChatCompletionRequest.messages",
+    since="2026-11-27",
+    breaks="The model answers an earlier question of the conversation, and not the last one.",
+)
+def order(target: Target) -> None:
+    """The last message of a conversation is answered, and not the first one."""
+    hello, greeting = QUESTION, {"role": "assistant", "content": "Hello."}
+    turned = 0
+    for word in ("papaya", "walnut"):
+        asked = {"role": "user", "content": f"Repeat exactly: {word}"}
+        last, first = (
+            word in content(target.chat(found, max_tokens=CAP).success()).lower()
+            for found in ([hello, greeting, asked], [asked, greeting, hello])
+        )
+        if last and not first:
+            return
+        turned += first and not last
+    expect(turned < 2, "the first message was answered, and not the last one")
+    raise Unmeasured("this model cannot show it: it repeats no word when it is asked to")

@@ -30,6 +30,7 @@ from pytest_llmengine.contract.checks.effects import (
 )
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, check
+from pytest_llmengine.contract.samples import FOREIGN
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -173,6 +174,14 @@ both(
     StartsWith(START, {"echo": True}, {"max_tokens": 4}),
     "With echo the text begins with the prompt.",
     "A program that scores its own prompt, as evaluations do, reads the wrong text.",
+    level=OPTIONAL,
+)
+both(
+    "echo_beyond_ascii",
+    StartsWith(FOREIGN, {"echo": True}, {"max_tokens": 4, "prompt": FOREIGN}),
+    "With echo, accents, other scripts, emoji and two spaces come back as they were sent.",
+    "Texts in many languages lose letters on their way to the model or to the client.",
+    field="echo",
     level=OPTIONAL,
 )
 both(

@@ -59,6 +59,16 @@ about_messages(
     title="Words at the beginning, in the middle and at the end of 200 words reach the model.",
     breaks="The server cuts long prompts, and nothing says so.",
 )
+LONGER = ["information"] * 1_800  # 21,600 characters; each word is one token in most vocabularies
+about_messages(
+    "effects.chat.longer_prompt",
+    measure=EachReaches(
+        tuple({"prompt": " ".join([*LONGER[:at], "gold", *LONGER[at:]])} for at in (0, 900, 1_800)),
+        {**SHORT, "prompt": " ".join(LONGER)},
+    ),
+    title="Words at the beginning, in the middle and at the end of 20,000 characters are read.",
+    breaks="The server cuts a document that fits in the context, and nothing says so.",
+)
 HOUSE = {**SHORT, "prompt": "Write about the old red house."}
 about_messages(
     "effects.chat.upper_case",

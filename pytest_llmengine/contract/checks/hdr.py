@@ -1,13 +1,16 @@
-"""Checks of hdr: headers that help with finding the cause of a problem."""
+"""Checks of hdr: what headers tell and what they must not tell."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pytest_llmengine.contract.assertions import choice
-from pytest_llmengine.contract.outcomes import expect
-from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, check
+from pytest_llmengine.contract.outcomes import expect, quote
+from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, QUIRK, check
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -36,3 +39,36 @@ def x_request_id(target: Target) -> None:
     expect(ids[0] and ids[1], "the header x-request-id is missing on an answer")
     expect(ids[2], "the header x-request-id is missing on an error")
     expect(len(set(ids)) == len(ids), f"an x-request-id came twice: {', '.join(ids)}")
+
+
+# Not after a name and a slash, where the numbers are the version of a program.
+_IP = re.compile(r"(?<![\w.])(?<!\w/)\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
+_NAME = re.compile(r"\b[\w.-]+\.(?:internal|svc|cluster\.local|localdomain)\b", re.IGNORECASE)
+
+
+@rule(
+    "hdr.no_internal_address",
+    level=QUIRK,
+    tier=EXTENDED,
+    source="CWE-497: information about internal systems",
+    since="2026-11-27",
+    breaks="Whoever gets an answer learns the addresses of the servers behind a gateway.",
+)
+def no_internal_address(target: Target) -> None:
+    """No header names an address of a private network, or a host of a cluster."""
+    good, error = target.chat(max_tokens=1), target.chat(messages=...)
+    choice(good.success())
+    own = urlsplit(target.base_url).hostname or ""
+    for reply in (good, error):
+        for name, value in reply.headers.items():
+            found = [ip for ip in _IP.findall(value) if _is_private(ip)] + _NAME.findall(value)
+            told = [address for address in found if address != own]
+            expect(not told, f"the header {name} holds {quote(told)}: {quote(value)}")
+
+
+def _is_private(ip: str) -> bool:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return False
+    return address.is_private and not (address.is_loopback or address.is_unspecified)

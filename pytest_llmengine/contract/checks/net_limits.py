@@ -8,7 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import chunks_of, control, envelope, finish_reasons, pick
+from pytest_llmengine.contract.assertions import (
+    chunks_of,
+    control,
+    effect,
+    envelope,
+    finish_reasons,
+    pick,
+)
 from pytest_llmengine.contract.jobs import at_once
 from pytest_llmengine.contract.outcomes import (
     CheckEnded,
@@ -81,7 +88,10 @@ def _is_time(value: str) -> bool:
     heavy=True,
 )
 def recovery(target: Target) -> None:
-    """After a huge or a broken request, the next request over the same connection is answered."""
+    """After a huge or broken request, the next one over its connection is answered as before.
+
+    The number of its prompt's tokens is the same as before.
+    """
     target.need_direct()
     bad: dict[str, Callable[[], Reply]] = {
         "a prompt of 1.3 MB": lambda: target.chat(HUGE, max_tokens=1),
@@ -90,13 +100,19 @@ def recovery(target: Target) -> None:
         "a path that does not exist": lambda: target.post("/no/such/path", {"a": HUGE[:99_999]}),
     }
     with target.kept_alive():
-        control(target)
+        before = _prompt_tokens(target)
         for what, send in bad.items():
             _send_bad(send)
             try:
-                control(target)
+                after = _prompt_tokens(target)
             except Fail as error:
                 fail(f"after {what}, a valid request is not answered: {quote(str(error))}")
+            same = after == before
+            expect(same, f"after {what}, a prompt of {before} tokens is read as {after} tokens")
+
+
+def _prompt_tokens(target: Target) -> int | None:
+    return effect(target.chat(max_tokens=1).success())[1]
 
 
 def _send_bad(send: Callable[[], Reply]) -> None:

@@ -35,7 +35,9 @@ from pytest_llmengine.contract.samples import (
     CALL_TOKENS,
     COLOUR,
     COLOUR_SCHEMA,
+    FOREIGN,
     JSON,
+    object_of,
 )
 
 if TYPE_CHECKING:
@@ -159,6 +161,25 @@ def json_schema(target: Target) -> None:
         if _json(output_text(body)) != COLOUR:
             reason = f"{mode(stream)}: the text is {quote(output_text(body))}"
             raise Ignored(reason, fact="text.format is dropped")
+
+
+@rule(
+    "resp.text.exact",
+    source="openai-openapi: OutputTextContent.text",
+    needs=NEEDS | {Capability.JSON_SCHEMA},
+    breaks="Names and texts in many languages lose letters on their way to the client.",
+)
+def exact_text(target: Target) -> None:
+    """A text with accents, other scripts, emoji and two spaces arrives whole, in both modes."""
+    schema = object_of({"word": {"type": "string", "enum": [FOREIGN]}})
+    wanted = {"type": "json_schema", "name": "word", "strict": True, "schema": schema}
+    for stream in MODES:
+        body = answer(target, stream=stream, text={"format": wanted}, max_output_tokens=CALL_TOKENS)
+        found = _json(output_text(body))
+        if not isinstance(found, dict) or not isinstance(word := found.get("word"), str):
+            reason = f"{mode(stream)}: the text is {quote(output_text(body))}"
+            raise Ignored(reason, fact="text.format is dropped")
+        expect(word == FOREIGN, f"{mode(stream)}: {FOREIGN!r} is allowed, and {word!r} came")
 
 
 @rule(

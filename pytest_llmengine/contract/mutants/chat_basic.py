@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,12 @@ mutant(
         "draws from 999",
         reply=body(lambda value: value.update(id=f"chatcmpl-{drawn.randrange(999)}")),
     ),
+)
+
+numbers = itertools.count(1)
+mutant(
+    "chat.basic.id_not_counted",
+    Behaviour("counts", reply=body(lambda value: value.update(id=f"chatcmpl-{next(numbers)}"))),
 )
 
 mutant(

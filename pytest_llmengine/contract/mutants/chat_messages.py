@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import refusing
+from pytest_llmengine.contract.mutants.hooks import messages, refusing
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
@@ -101,3 +101,4 @@ mutant(
         request=refusing(lambda body: body["messages"][-1]["role"] == "assistant"),
     ),
 )
+mutant("chat.messages.order", Behaviour("reversed", request=messages(lambda m: m[::-1])))

@@ -90,6 +90,7 @@ _add("every_message", Behaviour("the last two", request=messages(lambda found: f
 _add("every_message", Behaviour("no system", request=messages(lambda found: found[1:] or found)))
 _add("long_prompt", Behaviour("cut at the end", request=contents(lambda text: text[:500])))
 _add("long_prompt", Behaviour("cut at the beginning", request=contents(lambda text: text[-500:])))
+_add("longer_prompt", Behaviour("cut at the end", request=contents(lambda text: text[:20_000])))
 for _rule in ("refusal", "refusal_part", "tool_call_in_history"):
     _add(_rule, Behaviour("without it", request=messages(texts_alone)))
 _add("beyond_ascii", Behaviour("ASCII", request=contents(_in_ascii)))

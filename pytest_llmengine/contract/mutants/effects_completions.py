@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import body, events, forgets, in_streams, put
+from pytest_llmengine.contract.mutants.hooks import body, chunks, events, forgets, in_streams, put
 from pytest_llmengine.contract.mutants.registry import mutant
 
 if TYPE_CHECKING:
@@ -70,3 +70,13 @@ _add("stream_text", Behaviour("the first texts lost", events=events(lambda found
 _add("logprobs", Behaviour("another text", reply=body(_shorter)))
 _add("raw_prompt", Behaviour("a chat template", request=body(_in_template)))
 _add("own_prompt", Behaviour("reversed", request=body(_reversed)))
+
+
+def _in_ascii(choices: JSON) -> None:
+    for choice in choices["choices"]:
+        choice["text"] = choice["text"].encode("ascii", "ignore").decode()
+
+
+for _rule in ("echo_beyond_ascii", "stream_echo_beyond_ascii"):
+    _add(_rule, Behaviour("echo dropped", request=forgets("echo")))
+    _add(_rule, Behaviour("ASCII", reply=body(_in_ascii), events=chunks(_in_ascii)))

@@ -30,3 +30,16 @@ def _always_the_same(reply: RawReply, call: ReceivedRequest) -> RawReply:
 mutant("hdr.x_request_id", Behaviour("never", wire=_never))
 mutant("hdr.x_request_id", Behaviour("not on errors", wire=_not_on_errors))
 mutant("hdr.x_request_id", Behaviour("always the same", wire=_always_the_same))
+
+
+def _naming(address: str) -> Behaviour:
+    def hook(reply: RawReply, call: ReceivedRequest) -> RawReply:
+        reply.headers["x-served-by"] = address
+        return reply
+
+    return Behaviour(f"names {address}", wire=hook)
+
+
+mutant("hdr.no_internal_address", _naming("10.0.3.17:8000"))
+mutant("hdr.no_internal_address", _naming("http://vllm-0.models.svc.cluster.local:8000/v1"))
+mutant("hdr.no_internal_address", _naming("host.docker.internal"))

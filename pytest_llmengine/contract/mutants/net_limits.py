@@ -59,6 +59,23 @@ def _broken_after(name: str, size: int, status: int) -> Behaviour:
 mutant("net.recovery", _broken_after("out of memory", 1_000_000, 500))
 mutant("net.recovery", _broken_after("confused by a body", 99_000, 400))
 
+
+def _forgetful() -> Behaviour:
+    """A server that loses the prompt that comes after a huge one."""
+    huge: list[bool] = []
+
+    def request(body: JSON, call: ReceivedRequest) -> JSON:
+        if huge:
+            huge.clear()
+            body = {**body, "messages": [{"role": "user", "content": "Hello"}]}
+        huge.extend([True] * (len(call.body) > 1_000_000))
+        return body
+
+    return Behaviour("loses the next prompt", request=request)
+
+
+mutant("net.recovery", _forgetful())
+
 COMMENT = b": keep-alive\n\n"
 
 

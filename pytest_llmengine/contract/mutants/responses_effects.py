@@ -86,3 +86,15 @@ for _encoded in (False, True):
     mutant("resp.reasoning.opaque", Behaviour(_name, reply=body(_edit)))
     _edit_event = partial(_edit_response, _edit)
     mutant("resp.reasoning.opaque", Behaviour(f"{_name}, in streams", events=chunks(_edit_event)))
+
+
+def _in_ascii(response: JSON) -> None:
+    for item in response.get("output", ()):
+        for part in item.get("content") or ():
+            part["text"] = part["text"].encode("ascii", "ignore").decode()
+
+
+_ascii_event = partial(_edit_response, _in_ascii)
+dropping_each("resp.text.exact", "text")
+mutant("resp.text.exact", Behaviour("ASCII", reply=body(_in_ascii)))
+mutant("resp.text.exact", Behaviour("ASCII in streams", events=chunks(_ascii_event)))
