@@ -102,6 +102,9 @@ EXCLUDED = {
     "It names the call of a result, and most chat templates show results without it.": """
         /chat/completions messages[].tool_call_id (*)
         """,
+    "It is the model's own reasoning, which most chat templates leave out of later prompts.": """
+        /responses input[reasoning] (*)
+        """,
     "OpenAI refuses it: the best of several answers cannot be streamed.": """
         /completions best_of (stream)
         """,

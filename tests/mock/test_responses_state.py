@@ -138,6 +138,33 @@ def test_input_tokens_are_those_of_the_answer(reference: Api) -> None:
     assert counted["input_tokens"] == _create(reference, **body)["usage"]["input_tokens"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_reference_stands_for_a_stored_item(reference: Api, stream: bool) -> None:
+    """A reference to an output or input item is read as the item, and an unknown one is a 404."""
+    first = _create(reference, input="My name is Ada.")
+    (listed,) = _get(reference, f"{first['id']}/input_items")["data"]
+    ask = {"role": "user", "content": "What is my name?"}
+    for item in (listed, first["output"][0]):
+        reply = {
+            name: reference.post(f"{PATH}/input_tokens", input=[given, ask]).json()["input_tokens"]
+            for name, given in (
+                ("item", item),
+                ("reference", {"type": "item_reference", "id": item["id"]}),
+            )
+        }
+        assert reply["reference"] == reply["item"]
+    known, unknown = ({"type": "item_reference", "id": name} for name in (listed["id"], "msg_x"))
+    assert "Ada" in reference.post(PATH, input=[known, ask], stream=stream).text
+    assert reference.post(PATH, input=[unknown, ask], stream=stream).status_code == 404
+
+
+def test_service_tier_is_reported_if_the_request_has_one(reference: Api) -> None:
+    """The tier auto is the default one, and without a tier none is reported."""
+    tiers = [None, "auto", "default", "flex"]
+    given = [_create(reference, input="Hi", service_tier=tier)["service_tier"] for tier in tiers]
+    assert given == [None, "default", "default", "flex"]
+
+
 def test_truncation_leaves_out_the_first_items(reference: Api) -> None:
     """With auto an input that is too long loses its beginning; otherwise it is refused."""
     given = [{"role": "user", "content": "word " * 500} for _ in range(20)]

@@ -291,3 +291,17 @@ def test_dictated_json_is_the_answer_only_if_it_fits(
         assert text != dictated
     else:
         assert text == answered
+
+
+@pytest.mark.parametrize(("strict", "answered"), [(True, False), (False, True), (None, True)])
+def test_a_schema_that_is_not_strict_is_a_hint(
+    reference: Api, strict: bool | None, answered: bool
+) -> None:
+    """Only a strict schema holds the model to it if the prompt dictates other JSON."""
+    wanted = {"name": "it", "strict": strict, "schema": {"enum": ["blue"]}}
+    body = reference.chat(
+        'Repeat this JSON: "green"',
+        response_format={"type": "json_schema", "json_schema": wanted},
+    ).json()
+    said = json.loads(body["choices"][0]["message"]["content"])
+    assert said == ("green" if answered else "blue")

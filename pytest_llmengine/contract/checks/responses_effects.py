@@ -83,6 +83,10 @@ def _assistant(content: object) -> JSON:
     return {"type": "message", "role": "assistant", "content": content, **ids}
 
 
+def _user(text: str) -> JSON:
+    return {"role": "user", "content": [{"type": "input_text", "text": text}]}
+
+
 _LONG_TEXT = "The sea is blue. " * 5
 _TEXTS = ("Hello.", _LONG_TEXT)
 # Inputs that differ in one item: the second has it, or has it with a longer text.
@@ -92,6 +96,7 @@ _INPUTS: dict[str, tuple[str, list[list[JSON]]]] = {
         "A developer message",
         [[_HI], [{"role": "developer", "content": _LONG_TEXT}, _HI]],
     ),
+    "input_text": ("A text part", [[_user(t)] for t in _TEXTS]),
     "assistant": ("An answer as a string", [[_HI, _assistant(t), _HI] for t in _TEXTS]),
     "output_message": (
         "An answer as an output message",
@@ -99,6 +104,10 @@ _INPUTS: dict[str, tuple[str, list[list[JSON]]]] = {
             [_HI, _assistant([{"type": "output_text", "text": t, "annotations": []}]), _HI]
             for t in _TEXTS
         ],
+    ),
+    "refusal": (
+        "A refusal",
+        [[_HI, _assistant([{"type": "refusal", "refusal": t}]), _HI] for t in _TEXTS],
     ),
     "function_call": ("A function call", [_called(), _called(json.dumps({"city": _LONG_TEXT}))]),
     "function_call_output": (

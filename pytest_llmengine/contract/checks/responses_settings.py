@@ -60,6 +60,7 @@ ECHOES: dict[str, Echo] = {
     "prompt_cache_retention": Echo("24h", only_sign=True),
     "reasoning": Echo({"effort": "low"}),
     "safety_identifier": Echo("contract", only_sign=True),
+    "service_tier": Echo("default", only_sign=True),
     "temperature": Echo(0.5),
     "text": Echo({"format": _FORMAT, "verbosity": "low"}),
     "tool_choice": Echo("none", more={"tools": [WEATHER_TOOL]}),
@@ -182,6 +183,28 @@ for _name, _invalid in INVALID.items():
         since=SINCE,
         needs=NEEDS,
     )(partial(_refuses, _invalid))
+
+
+@check(
+    "resp.invalid.item_reference",
+    group="responses.settings",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source="openai-openapi: ItemReferenceParam",
+    since=SINCE,
+    needs=NEEDS,
+    breaks="The model answers without the items that the client refers to.",
+)
+def unknown_item_reference(target: Target) -> None:
+    """A request with a reference to an unknown item is refused, whole and streamed."""
+    respond(target)
+    reference = {"type": "item_reference", "id": "msg_unknown"}
+    given = [{"role": "user", "content": "Hi"}, reference]
+    for stream in MODES:
+        body = {"model": target.model, "input": given, "max_output_tokens": 16, "stream": stream}
+        what = f"{mode(stream)}: a reference to an unknown item"
+        reply = target.post("/responses", body)
+        turned_down(reply, what, 404, fact="item_reference items are dropped")
 
 
 @check(

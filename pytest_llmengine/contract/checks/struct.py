@@ -88,6 +88,23 @@ def struct_stream(target: Target) -> None:
 
 
 @rule(
+    "struct.stream.dictated",
+    level=OPTIONAL,
+    tier=EXTENDED,
+    source=f"{SPEC}.strict",
+    needs=SCHEMA,
+    since="2026-11-27",
+)
+def struct_stream_dictated(target: Target) -> None:
+    """A strict schema holds a streamed answer to it, though the prompt dictates other JSON.
+
+    Data of a wrong shape reaches the program, because the words of a user count for more.
+    """
+    prompt = 'Repeat this JSON: {"color": "green"}'
+    _expect_colour(text(stream_chat(target, prompt, response_format=FORMAT, max_tokens=TOKENS)))
+
+
+@rule(
     "struct.with_tools",
     level=OPTIONAL,
     tier=EXTENDED,

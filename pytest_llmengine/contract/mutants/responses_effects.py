@@ -51,6 +51,25 @@ mutant(
 )
 for _type in ("function_call", "function_call_output"):
     mutant(f"resp.input.{_type}", Behaviour("not read", request=_without_items("type", _type)))
+mutant(
+    "resp.invalid.item_reference",
+    Behaviour("not read", request=_without_items("type", "item_reference")),
+)
+
+
+def _without_parts(kind: str) -> Hook:
+    """A server that does not read the parts of messages that have this type."""
+
+    def drop(request: JSON) -> None:
+        for item in request["input"]:
+            if isinstance(item, dict) and isinstance(item.get("content"), list):
+                item["content"] = [p for p in item["content"] if p["type"] != kind]
+
+    return body(drop)
+
+
+for _part in ("input_text", "refusal"):
+    mutant(f"resp.input.{_part}", Behaviour("not read", request=_without_parts(_part)))
 
 
 def _always_reasons(request: JSON) -> None:

@@ -49,6 +49,7 @@ def chat_request(body: Body) -> GenerationRequest:
     allowed = mapping(mapping(choice).get("allowed_tools"))
     named = tool_name(choice)
     limit = integer(body.get("max_completion_tokens"))
+    response_format = mapping(body.get("response_format"))
     constraint = mapping(body.get("structured_outputs"))
     return GenerationRequest(
         turns=_chat_turns(body.get("messages")),
@@ -63,8 +64,8 @@ def chat_request(body: Body) -> GenerationRequest:
         named=bool(named),
         parallel=body.get("parallel_tool_calls") is not False,
         allowed=tuple(tool_name(t) for t in items(allowed.get("tools"))) if allowed else None,
-        schema=_response_format_schema(mapping(body.get("response_format")))
-        or constraint_schema(constraint),
+        schema=_response_format_schema(response_format) or constraint_schema(constraint),
+        strict=_is_strict(response_format),
         plain=bool(constraint) and not constraint.keys() & {"json", "json_object"},
         reasoning=_REASONING.get(text(body.get("reasoning_effort")), 0),
         sentences=_PROSE.get(text(body.get("verbosity")), SENTENCES),
@@ -149,6 +150,13 @@ def _response_format_schema(response_format: Body) -> object:
     if response_format.get("type") == "json_schema":
         return mapping(response_format.get("json_schema")).get("schema", ANY_OBJECT)
     return None
+
+
+def _is_strict(response_format: Body) -> bool:
+    """Whether every answer fits the schema; one of a response format may be a hint."""
+    if response_format.get("type") != "json_schema":
+        return True
+    return mapping(response_format.get("json_schema")).get("strict") is True
 
 
 def constraint_kinds(constraint: Body) -> list[str]:
@@ -370,7 +378,7 @@ def _ollama_settings(body: Body) -> Body:
     if schema is not None:
         response_format: JSONSchemaFormat = {
             "type": "json_schema",
-            "json_schema": {"name": "format", "schema": schema},
+            "json_schema": {"name": "format", "schema": schema, "strict": True},
         }
         chat["response_format"] = response_format
     chat["logprobs"] = body.get("logprobs") is True

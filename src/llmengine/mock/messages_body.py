@@ -37,7 +37,8 @@ def messages_as_chat(body: Body) -> Body:
         chat |= {"tools": [_tool(mapping(t)) for t in tools], **_choice(body)}
     schema = mapping(mapping(body.get("output_config")).get("format")).get("schema")
     if schema is not None:
-        chat["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
+        wanted: JSON = {"schema": schema, "strict": True}
+        chat["response_format"] = {"type": "json_schema", "json_schema": wanted}
     return chat
 
 

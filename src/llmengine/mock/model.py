@@ -62,8 +62,9 @@ class MockTool:
 class GenerationRequest:
     """A request to the model, with everything that changes its answer.
 
-    ``schema`` is the JSON schema that the text must fit. With ``plain`` the text is not JSON but a
-    string that must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``, or, with
+    ``schema`` is the JSON schema that the text must fit; if it is not ``strict``, JSON that the
+    conversation dictates need not fit it. With ``plain`` the text is not JSON but a string that
+    must fit the schema. ``tool_choice`` is ``none``, ``auto`` or ``required``, or, with
     ``named``, the name of a tool; only the ``allowed`` tools are called, or all if it is None.
     ``reasoning`` and ``sentences`` are the lengths of the reasoning and of prose, in sentences.
     ``template`` says whether a chat template adds tokens of its own to the prompt. ``extra`` is
@@ -83,6 +84,7 @@ class GenerationRequest:
     parallel: bool = True
     allowed: tuple[str, ...] | None = None
     schema: object = None
+    strict: bool = True
     plain: bool = False
     reasoning: int = 0
     sentences: int = SENTENCES
@@ -410,14 +412,15 @@ def _hints(turns: Sequence[Turn]) -> list[str]:
 
 
 def _dictated_json(request: GenerationRequest) -> str | None:
-    """The JSON that the conversation dictates, if it fits the schema."""
+    """The JSON that the conversation dictates, if it fits the schema or need not fit it."""
     try:
         value = json.loads(_instructed_answer(request.turns) or "")
         check_schema(request.schema)
-        if not fits(request.schema, value):
+        if fits(request.schema, value):
+            value = in_schema_order(request.schema, value)
+        elif request.strict:
             return None
-        ordered = in_schema_order(request.schema, value)
-        return json.dumps(ordered, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):  # SchemaError is a ValueError
         return None
 

@@ -31,6 +31,7 @@ def create_response(body: Body, service: Service) -> MockAnswer:
     """Answer a request and store the response unless ``store`` is false."""
     conversation = _conversation(body, service)
     history = conversation.messages if conversation else _previous(body, service)
+    body = {**body, "input": _without_references(body.get("input"), service)}
     request = _request(body, history, service)
     answer = generate(request, service.next_reply())[0]
     response = _response(body, service, request, answer)
@@ -153,7 +154,8 @@ def count_input_tokens(body: Body, service: Service) -> MockAnswer:
     """Count the tokens of a request without an answer to it."""
     conversation = _conversation(body, service)
     history = conversation.messages if conversation else _previous(body, service)
-    messages = [*history, *input_messages(body.get("input"))]
+    given = _without_references(body.get("input"), service)
+    messages = [*history, *input_messages(given)]
     request = chat_request(responses_as_chat(body, messages))
     return JSONAnswer({"object": "response.input_tokens", "input_tokens": request.prompt_tokens})
 
@@ -207,6 +209,23 @@ def _known_conversation(name: str, service: Service) -> StoredConversation | Non
 
 
 # ---- input items
+
+
+def _without_references(value: object, service: Service) -> object:
+    """The input with the stored items in place of the references to them."""
+    if not isinstance(value, list):
+        return value
+    return [_referred(mapping(item), service) for item in value]
+
+
+def _referred(item: Body, service: Service) -> Body:
+    if item.get("type") != "item_reference":
+        return item
+    for stored in service.responses.values():
+        for known in (*stored.input, *items(stored.body["output"])):
+            if mapping(known).get("id") == item.get("id"):
+                return mapping(known)
+    raise ApiError(f"Item with id '{item.get('id')}' not found.", status=404, param="input")
 
 
 def _input_items(value: object) -> list[JSON]:
@@ -272,7 +291,7 @@ def _response(
         "prompt_cache_retention": body.get("prompt_cache_retention"),
         "reasoning": {"effort": None, "summary": None, **mapping(body.get("reasoning"))},
         "safety_identifier": body.get("safety_identifier"),
-        "service_tier": "default" if tier in (None, "auto") else tier,
+        "service_tier": "default" if tier == "auto" else tier,
         "store": body.get("store") is not False,
         "temperature": number(body.get("temperature"), 1.0),
         "text": {
