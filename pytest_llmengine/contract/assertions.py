@@ -209,6 +209,23 @@ def answered(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def need_text(text: str) -> str:
+    """The text; unmeasured if it is empty, because a model may say nothing or only think."""
+    if not text.strip():
+        raise Unmeasured("this model cannot show it: its answer has no text")
+    return text
+
+
+def need_cut(text: str, limit: int, count: object = None) -> None:
+    """End as unmeasured if an answer is shorter than its token limit.
+
+    `count` is the number of tokens in the usage. Without it, a single word counts as shorter.
+    """
+    short = count < limit if isinstance(count, int) else len(text.split()) < 2
+    if short:
+        raise Unmeasured(f"this model cannot show it: its whole answer is {quote(text)}")
+
+
 Chunks = list[dict[str, Any]]
 
 
@@ -382,6 +399,13 @@ def output_text(body: dict[str, Any]) -> str:
     """The text of the output messages, joined."""
     parts = [part for item in items(body, "message") for part in objects(item, "content")]
     return "".join(pick(p, str, "text") for p in parts if p.get("type") == "output_text")
+
+
+def answered_response(body: dict[str, Any]) -> dict[str, Any]:
+    """The response; unmeasured if the token cap came before any text or call."""
+    if body.get("status") == "incomplete" and not items(body, "function_call"):
+        need_text(output_text(body))
+    return body
 
 
 def of_type(events: Events, *types: str) -> Events:

@@ -115,6 +115,7 @@ COLOUR_SCHEMA: JSON = {
     "additionalProperties": False,
 }
 COLOUR = {"colour": "vermilion"}
+FORMAT_DROPPED = "response_format is dropped"
 
 ASK_WEATHER = "What is the weather in Paris? Call the tool."
 ASK_TIME = "What time is it in UTC? Call the tool."

@@ -16,6 +16,7 @@ from pytest_llmengine.contract.assertions import (
     full_text,
     message,
     missing,
+    need_cut,
     pick,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
@@ -175,6 +176,8 @@ def finish_reason_length(target: Target) -> None:
     """
     body = target.chat("Count from one to fifty in words.", max_tokens=3).success()
     reason = choice(body).get("finish_reason")
+    if reason == "stop":
+        need_cut(full_text(body), 3, (body.get("usage") or {}).get("completion_tokens"))
     expect(reason == "length", f"finish_reason is {quote(reason)} after {full_text(body)!r}")
 
 
