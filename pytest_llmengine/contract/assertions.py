@@ -309,14 +309,19 @@ class Stopping:
         """The part of the answer before the word."""
         return self.answer[: self.answer.index(self.word)]
 
-    def stop(self, target: Target, stop: str | list[str]) -> dict[str, Any]:
+    def stop(
+        self, target: Target, stop: str | list[str], *, may_keep: bool = False
+    ) -> dict[str, Any]:
         """Ask again with stop sequences that contain the word; expect the text before it.
 
+        With ``may_keep``, the text may also end with the word, for rules about other things.
         The check fails if the text ends with the word, ends as ignored if the text goes on after
         it, and as unmeasured if the text is a different one.
         """
         body = target.chat(PROMPT, max_tokens=_CAP, stop=stop).success()
         text = content(body)
+        if may_keep and text == self.before + self.word:
+            return body
         expect(
             text != self.before + self.word,
             f"stop={quote(stop)}: the text ends there, and keeps the stop sequence: {text!r}",
