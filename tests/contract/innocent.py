@@ -128,7 +128,16 @@ def _constant(body: JSON) -> None:
 CONSTANT_USAGE = _in_usage(_constant)
 NO_USAGE = _in_usage(lambda body: body.pop("usage"))
 
-_OPEN = {"parameters", "metadata", "text", "json_schema", "input", "tools", "tool_choice"}
+_OPEN = {
+    "top_logprobs",
+    "parameters",
+    "metadata",
+    "text",
+    "json_schema",
+    "input",
+    "tools",
+    "tool_choice",
+}
 
 
 def _with_extra(value: Any) -> Any:

@@ -18,11 +18,11 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "no /responses": (
         Behaviour("no route", disabled_routes=frozenset({"/v1/responses"})),
         ("resp.required", "resp.output", "resp.usage", "resp.stream."),
-        1,
+        2,  # the rules of consistency name the cause by the answer of the route
     ),
     "logprobs are dropped": (
         innocent.without("logprobs", "top_logprobs"),
-        ("logprobs.", "chat.stream.logprobs", "effects.stream.logprobs"),
+        ("logprobs.s", "logprobs.t", "chat.stream.logprobs", "effects.stream.logprobs"),
         1,
     ),
     "response_format is dropped": (
