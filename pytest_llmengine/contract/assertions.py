@@ -209,6 +209,23 @@ def answered(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def need_text(text: str) -> str:
+    """The text; unmeasured if it is empty, because a model may say nothing or only think."""
+    if not text.strip():
+        raise Unmeasured("this model cannot show it: its answer has no text")
+    return text
+
+
+def need_cut(text: str, limit: int, count: object = None) -> None:
+    """End as unmeasured if an answer is shorter than its token limit.
+
+    `count` is the number of tokens in the usage. Without it, a single word counts as shorter.
+    """
+    short = count < limit if isinstance(count, int) else len(text.split()) < 2
+    if short:
+        raise Unmeasured(f"this model cannot show it: its whole answer is {quote(text)}")
+
+
 Chunks = list[dict[str, Any]]
 
 
@@ -292,14 +309,19 @@ class Stopping:
         """The part of the answer before the word."""
         return self.answer[: self.answer.index(self.word)]
 
-    def stop(self, target: Target, stop: str | list[str]) -> dict[str, Any]:
+    def stop(
+        self, target: Target, stop: str | list[str], *, may_keep: bool = False
+    ) -> dict[str, Any]:
         """Ask again with stop sequences that contain the word; expect the text before it.
 
+        With ``may_keep``, the text may also end with the word, for rules about other things.
         The check fails if the text ends with the word, ends as ignored if the text goes on after
         it, and as unmeasured if the text is a different one.
         """
         body = target.chat(PROMPT, max_tokens=_CAP, stop=stop).success()
         text = content(body)
+        if may_keep and text == self.before + self.word:
+            return body
         expect(
             text != self.before + self.word,
             f"stop={quote(stop)}: the text ends there, and keeps the stop sequence: {text!r}",
@@ -382,6 +404,13 @@ def output_text(body: dict[str, Any]) -> str:
     """The text of the output messages, joined."""
     parts = [part for item in items(body, "message") for part in objects(item, "content")]
     return "".join(pick(p, str, "text") for p in parts if p.get("type") == "output_text")
+
+
+def answered_response(body: dict[str, Any]) -> dict[str, Any]:
+    """The response; unmeasured if the token cap came before any text or call."""
+    if body.get("status") == "incomplete" and not items(body, "function_call"):
+        need_text(output_text(body))
+    return body
 
 
 def of_type(events: Events, *types: str) -> Events:

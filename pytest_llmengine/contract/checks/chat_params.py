@@ -13,8 +13,6 @@ from pytest_llmengine.contract.checks.effects import (
     TokensAtMost,
     chat,
     effect,
-    stored,
-    tier_of,
 )
 from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
@@ -25,6 +23,7 @@ from pytest_llmengine.contract.registry import (
     SMOKE,
     check,
 )
+from pytest_llmengine.contract.stored_answers import stored, tier_of
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -74,7 +73,7 @@ def n_multiple(target: Target) -> None:
     # vLLM rejects n=2 at temperature 0, because both choices would be equal.
     body = target.chat(n=2, temperature=1, max_tokens=4).success_or_refused()
     choices = objects(body, "choices")
-    expect_effect(len(choices) != 1, "n=2 was accepted, and one choice came")
+    expect_effect(len(choices) != 1, "n=2 was accepted, and one choice came", fact="n is dropped")
     indexes = sorted(pick(c, int, "index") for c in choices)
     expect(indexes == [0, 1], f"n=2: the choices have the indexes {indexes}")
     for c in choices:
@@ -111,7 +110,11 @@ def user(target: Target) -> None:
     """
     for stream in (False, True):
         named = target.chat(max_tokens=1, user="user-1", stream=stream)
-        expect(named.ok, f"the user user-1 is refused: {quote(named.text)}")
+        expect(not named.is_refusal, f"the user user-1 is refused: {quote(named.text)}")
+        if stream:
+            named.objects()
+        else:
+            named.success()
         rejected(target.chat(max_tokens=1, user=1, stream=stream), "a user that is a number")
 
 

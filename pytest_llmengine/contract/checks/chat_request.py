@@ -33,6 +33,7 @@ from pytest_llmengine.contract.registry import (
     SMOKE,
     check,
 )
+from pytest_llmengine.contract.target import Reading
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.reply import Reply
@@ -99,6 +100,7 @@ def content_null_user(target: Target) -> None:
     "chat.max_tokens.zero_negative",
     level=EXPECTED,
     tier=EXTENDED,
+    heavy=True,
     source="openai-openapi: CreateChatCompletionRequest.max_tokens: the maximum number of "
     "tokens; OpenAI docs: guides/error-codes",
 )
@@ -108,10 +110,16 @@ def max_tokens_zero_negative(target: Target) -> None:
     A limit that was computed wrongly becomes no limit at all.
     """
     control(target)
+    stream = target.chat(max_tokens=1, stream=True).ok
     for value in (-5, 0):
-        # Where -5 means no limit, the stop sequences end the answer.
-        reply = target.chat(max_tokens=value, stop=[" ", "!", "."])
+        # Where -5 means no limit, the stop sequences end the answer, or the client leaves.
+        given = {"max_tokens": value, "stop": [" ", "!", "."], "stream": stream}
+        body = target.chat_body("Say hello.", **given)
+        reply = target.post("/chat/completions", body, reading=Reading(chunks=_CHUNKS))
         rejected(reply, f"max_tokens={value}")
+
+
+_CHUNKS = 8  # more than an answer of one token has
 
 
 def _expect_range(target: Target, name: str, outside: Any, beyond: Any) -> None:

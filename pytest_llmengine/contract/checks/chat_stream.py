@@ -13,6 +13,8 @@ from pytest_llmengine.contract.assertions import (
     content,
     deltas,
     finish_reasons,
+    need_cut,
+    need_text,
     pick,
     stream_chat,
     text,
@@ -195,9 +197,10 @@ def concat_equals_nonstream(target: Target) -> None:
 
     Text is lost or doubled for users who watch it arrive.
     """
-    whole = content(target.chat(max_tokens=12).success())
+    whole = need_text(content(target.chat(max_tokens=12).success()))
     streamed = text(stream_chat(target, max_tokens=12))
-    expect(whole, "the whole answer is empty")
+    if streamed != whole and content(target.chat(max_tokens=12).success()) != whole:
+        raise Unmeasured("the server answers differently each time, also at temperature 0")
     expect(streamed == whole, f"streamed {streamed!r}, whole {whole!r}")
 
 
@@ -241,12 +244,14 @@ def n_interleaved(target: Target) -> None:
     """
     chunks = stream_chat(target, n=2, temperature=0.8, seed=7, max_tokens=6)
     indexes = {pick(entry, int, "index") for chunk in chunks for entry in chunk["choices"]}
-    expect_effect(indexes != {0}, "n=2 was accepted and one choice came")
+    expect_effect(indexes != {0}, "n=2 was accepted and one choice came", fact="n is dropped")
     expect(indexes == {0, 1}, f"indexes {sorted(indexes)} instead of 0 and 1")
     for index in (0, 1):
         reasons = finish_reasons(chunks, index)
         expect(len(reasons) == 1, f"choice {index} has the finish reasons {reasons}")
-        expect(text(chunks, index), f"choice {index} has no text")
+    texts = [text(chunks, index) for index in (0, 1)]
+    need_text("".join(texts))
+    expect(all(texts), f"a choice has no text: {quote(texts)}")
 
 
 @rule(
@@ -263,7 +268,8 @@ def stream_logprobs(target: Target) -> None:
     """
     chunks = stream_chat(target, logprobs=True, top_logprobs=1, max_tokens=4)
     given = [entry["logprobs"] for entry in choices(chunks) if entry.get("logprobs")]
-    expect_effect(given, "logprobs were accepted and no chunk has any")
+    dropped = "logprobs were accepted and no chunk has any"
+    expect_effect(given or not need_text(text(chunks)), dropped, fact="logprobs is dropped")
     tokens = [pick(t, str, "token") for part in given for t in pick(part, list, "content")]
     expect("".join(tokens) == text(chunks), f"tokens {quote(tokens)}, text {text(chunks)!r}")
 
@@ -308,7 +314,8 @@ def error_before_first_byte(target: Target) -> None:
         not reply.ok or "error" in reply.text,
         f"temperature 'hot' was accepted in a stream: {quote(reply.text)}",
     )
-    expect(reply.status == 400, f"{reply.status} instead of 400: {quote(reply.text)}")
+    reply.expect_judged()
+    expect(reply.status in {400, 422}, f"{reply.status} instead of 400: {quote(reply.text)}")
     expect(reply.content_type == "application/json", f"an error of type {reply.content_type!r}")
     expect(reply.error_message, f"a 400 without a message: {quote(reply.text)}")
 
@@ -330,4 +337,6 @@ def truncation_detectable(target: Target) -> None:
     expect(reasons, f"no finish reason; the text ends with {text(chunks)[-40:]!r}")
     if len(text(chunks)) > 80:
         raise Unmeasured(f"the token cap of 4 did not cut: {text(chunks)!r}")
+    if reasons == ["stop"]:
+        need_cut(text(chunks), 4)
     expect(reasons == ["length"], f"the finish reasons are {reasons} at a token cap of 4")

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import missing, objects, pick, rejected
+from pytest_llmengine.contract.assertions import missing, objects, pick, rejected, usage
 from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -66,7 +66,7 @@ def prompt_tokens(target: Target) -> None:
     ids = [1000, 1001, 1002]
     body = _post(target, prompt=ids).success_or_refused()
     _expect_indexes(body, 1)
-    count = pick(body, int, "usage", "prompt_tokens")
+    count = usage(body, "prompt_tokens")
     expect(len(ids) <= count <= len(ids) + 2, f"{count} prompt tokens for {len(ids)} token ids")
 
 

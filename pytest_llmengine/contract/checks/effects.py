@@ -17,11 +17,18 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmengine.contract.assertions import (
     REASONING_FIELDS,
     chunks_of,
-    content,
     objects,
     pick,
 )
-from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, expect, fail, quote
+from pytest_llmengine.contract.outcomes import (
+    CheckEnded,
+    Ignored,
+    Refused,
+    Unmeasured,
+    expect,
+    fail,
+    quote,
+)
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, Level, Tier, check
 
 if TYPE_CHECKING:
@@ -80,6 +87,11 @@ class Observation:
     def text(self) -> str:
         """All that the first choice says."""
         return self.choices[0].text
+
+    def need_content(self) -> None:
+        """End as unmeasured if a choice is nothing but reasoning."""
+        if any(c.reasoning and not c.content + c.calls for c in self.choices):
+            raise Unmeasured("the model was still reasoning when the token cap came")
 
     def tokens(self, name: str) -> int | None:
         """A count of the usage; None if the answer has none, which the schema allows."""
@@ -208,12 +220,15 @@ class TextChanges:
 
     def __call__(self, ask: Asker, name: str) -> None:
         """Ask twice each, in turns."""
-        one, other, *again = _texts(ask, *[self.control, {**self.control, **self.treated}] * 2)
+        pair = [self.control, {**self.control, **self.treated}]
+        seen = [ask(**params) for params in pair * 2]
+        one, other, *again = [observation.text for observation in seen]
         need_repeats([one, again[0]])
         need_repeats([other, again[1]])
         if one == other:
             if len(one.split()) < self.words:
                 raise Unmeasured(f"this model cannot show it: it says no more than {quote(one)}")
+            seen[0].need_content()
             need_variety(ask, one, self.control)
             raise ignored(name, f"the text is the same as without it: {quote(one)}")
 
@@ -239,10 +254,14 @@ class EachReaches:
     def _compare_texts(self, ask: Asker, name: str, params: Params, plain: int | None) -> None:
         try:
             TextChanges(params, self.control)(ask, name)
-        except Unmeasured:
-            more = {"prompt": _longer(self.control.get("prompt", PROMPT))}
-            if not self.counted or plain == ask(**{**self.control, **more}).tokens("prompt_tokens"):
+        except CheckEnded as ended:
+            if not self.counted:
                 raise
+            more = {"prompt": _longer(self.control.get("prompt", PROMPT))}
+            if plain == ask(**{**self.control, **more}).tokens("prompt_tokens"):
+                if isinstance(ended, Unmeasured):
+                    raise
+                raise Unmeasured("the text is the same, and no usage shows the prompt") from None
             raise ignored(name, f"the prompt has {plain} tokens, as without it") from None
 
 
@@ -277,6 +296,7 @@ class Repeats:
         if len(one) > 1:
             if len(one) < _SAMPLES - 1 or len(self._sampled(ask, self.witness)) > 1:
                 raise Unmeasured("this model cannot show it: it varies whatever is asked")
+            ask(**{"seed": 1, **self.same}).need_content()
             raise ignored(name, f"the text still varies: {quote(sorted(one))}")
         other = self._sampled(ask, self.varied)
         if one == other:
@@ -305,9 +325,16 @@ class TokensAtMost:
         """Ask with the limit, and if it was kept, with a limit that is four times as high."""
         came = self._count(ask, name, self.limit)
         if came > self.limit:
+            self._need_count(ask, name, came)
             raise ignored(name, f"{came} tokens came instead of {self.limit}")
         if (more := self._count(ask, name, 4 * self.limit)) <= self.limit:
             raise Unmeasured(f"this model cannot show it: its whole answer has {more} tokens")
+
+    def _need_count(self, ask: Asker, name: str, came: int) -> None:
+        """End as unmeasured if the usage does not grow with the text."""
+        few, many = (ask(**{**self.control, name: n * self.limit}) for n in (1, 4))
+        if many.tokens("completion_tokens") == came and len(many.text) > len(few.text):
+            raise Unmeasured("the count of completion tokens does not depend on the text")
 
     def _count(self, ask: Asker, name: str, limit: int) -> int:
         came = ask(**{**self.control, name: limit}).tokens("completion_tokens")
@@ -361,8 +388,10 @@ class StartsWith:
 
     def __call__(self, ask: Asker, name: str) -> None:
         """A model that starts with the words by itself cannot show it."""
-        texts = [c.content.lstrip() for c in ask(**{**self.control, **self.treated}).choices]
+        seen = ask(**{**self.control, **self.treated})
+        texts = [c.content.lstrip() for c in seen.choices]
         if not all(text.startswith(self.words) for text in texts):
+            seen.need_content()
             raise ignored(name, f"the text starts otherwise: {quote(texts)}")
         plain = [c.content.lstrip() for c in ask(**self.control).choices]
         if all(text.startswith(self.words) for text in plain):
@@ -411,29 +440,6 @@ class StreamMatches:
         if plain != without:
             raise Unmeasured(f"without {name} too, the stream is another text: {quote(plain)}")
         fail(f"the stream says {quote(streamed)}, and the whole answer {quote(with_it)}")
-
-
-# ---- what is stored and reported
-
-
-def stored(target: Target, name: object, text: str) -> dict[str, Any]:
-    """The stored answer with this id and text; the check ends as ignored if there is none."""
-    path = f"/chat/completions/{name}"
-    reply = target.get(path)
-    if not reply.ok:
-        raise ignored("store", f"the answer {quote(name)} cannot be retrieved: {quote(reply.text)}")
-    body = reply.object()
-    expect(content(body) == text, f"the stored text is {quote(content(body))}, not {quote(text)}")
-    target.send("DELETE", path)
-    return body
-
-
-def tier_of(*parts: Params) -> None:
-    """Expect the default service tier in an answer, or in a chunk of a stream."""
-    tiers = {part["service_tier"] for part in parts if part.get("service_tier")}
-    if not tiers:
-        raise ignored("service_tier", "the answer does not name its tier")
-    expect(tiers == {"default"}, f"the service_tier default is answered with {quote(list(tiers))}")
 
 
 # ---- rows

@@ -28,8 +28,6 @@ from pytest_llmengine.contract.checks.effects import (
     effect,
     ignored,
     reaches,
-    stored,
-    tier_of,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, check
@@ -41,6 +39,7 @@ from pytest_llmengine.contract.samples import (
     WEATHER,
     named,
 )
+from pytest_llmengine.contract.stored_answers import stored, tier_of
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -173,7 +172,7 @@ class Logprobs:
         wanted = {"logprobs": True, "top_logprobs": self.top or ..., "max_tokens": 3}
         for choice in ask(**{**self.control, **wanted}).choices:
             entries = [e for part in choice.logprobs for e in objects(part, "content")]
-            if not choice.text:
+            if not choice.content:
                 raise Unmeasured("this model cannot show it: it says nothing")
             if not entries:
                 raise ignored("logprobs", f"a choice has none beside the text {quote(choice.text)}")

@@ -68,6 +68,7 @@ BAD_BODIES = (
     "err.no_5xx_on_client_error",
     level=QUIRK,
     tier=EXTENDED,
+    heavy=True,
     source="RFC 9110 15.6: 5xx is the server's own fault",
 )
 def no_5xx_on_client_error(target: Target) -> None:

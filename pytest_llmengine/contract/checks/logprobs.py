@@ -6,7 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import choice, content, missing, objects, pick, rejected
+from pytest_llmengine.contract.assertions import (
+    choice,
+    content,
+    missing,
+    need_text,
+    objects,
+    pick,
+    reasoning,
+    rejected,
+    usage,
+)
 from pytest_llmengine.contract.outcomes import (
     Unmeasured,
     expect,
@@ -82,7 +92,9 @@ def length_matches_tokens(target: Target) -> None:
     body = _ask(target)
     if choice(body).get("finish_reason") != "length":
         raise Unmeasured("the model stopped by itself; whether that token counts is open")
-    count = pick(body, int, "usage", "completion_tokens")
+    if reasoning(body):
+        raise Unmeasured("whether tokens of the reasoning have entries is open")
+    count = usage(body, "completion_tokens")
     entries = _entries(body)
     expect(len(entries) == count, f"{len(entries)} entries for {count} completion tokens")
 
@@ -167,9 +179,16 @@ def values(target: Target) -> None:
 def _ask(target: Target, **params: Any) -> dict[str, Any]:
     """An answer with logprobs; the check ends as ignored if there are none."""
     body = target.chat(logprobs=True, max_tokens=4, **params).success_or_refused()
+    if not _entries_of(body):
+        need_text(content(body))
     dropped = f"logprobs were accepted and dropped: {quote(body)}"
     expect_effect(choice(body).get("logprobs"), dropped, fact="logprobs is dropped")
     return body
+
+
+def _entries_of(body: dict[str, Any]) -> object:
+    given = choice(body).get("logprobs")
+    return given.get("content") if isinstance(given, dict) else given
 
 
 def _entries(body: dict[str, Any]) -> list[dict[str, Any]]:

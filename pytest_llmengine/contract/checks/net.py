@@ -101,6 +101,7 @@ def expect_continue(target: Target) -> None:
     "long.large_body",
     level=QUIRK,
     tier=EXTENDED,
+    heavy=True,
     source="RFC 9110 15.5.14: 413 for content that is too large",
 )
 def large_body(target: Target) -> None:

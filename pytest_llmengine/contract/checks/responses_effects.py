@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import (
     LONG,
+    answered_response,
     create_response,
     items,
     objects,
@@ -167,7 +168,7 @@ def json_schema(target: Target) -> None:
     wanted = {"type": "json_schema", "name": "colour", "strict": True, "schema": COLOUR_SCHEMA}
     for stream in MODES:
         body = answer(target, stream=stream, text={"format": wanted}, max_output_tokens=CALL_TOKENS)
-        if _json(output_text(body)) != COLOUR:
+        if _json(output_text(answered_response(body))) != COLOUR:
             reason = f"{mode(stream)}: the text is {quote(output_text(body))}"
             raise Ignored(reason, fact="text.format is dropped")
 
@@ -208,7 +209,7 @@ def json_object(target: Target) -> None:
             text={"format": {"type": "json_object"}},
             max_output_tokens=CALL_TOKENS,
         )
-        text = output_text(body).strip()
+        text = output_text(answered_response(body)).strip()
         cut = (
             pick(body, int, "usage", "output_tokens") >= CALL_TOKENS if body.get("usage") else False
         )
@@ -270,7 +271,7 @@ def _logprobs(target: Target, *, stream: bool, **params: Any) -> tuple[JSON, lis
     if not output_text(body):
         raise Unmeasured("this model cannot show it: its answer has no text")
     if not entries:
-        raise Ignored(f"{mode(stream)}: there are no logprobs", fact="include is dropped")
+        raise Ignored(f"{mode(stream)}: there are no logprobs", fact="logprobs is dropped")
     return body, entries
 
 

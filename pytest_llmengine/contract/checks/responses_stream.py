@@ -11,7 +11,9 @@ from pytest_llmengine.contract.assertions import (
     TERMINAL,
     Events,
     missing,
+    need_text,
     of_type,
+    output_text,
     pick,
     stream_response,
 )
@@ -42,6 +44,11 @@ _WITH_INDEXES = (
 )
 
 
+def _need_text(events: Events) -> None:
+    """End as unmeasured if the final response has no text, so that there are no deltas."""
+    need_text(output_text(pick(of_type(events, *TERMINAL)[-1], dict, "response")))
+
+
 @rule(
     "resp.stream.order",
     level=REQUIRED,
@@ -54,7 +61,9 @@ def order(target: Target) -> None:
 
     The accumulator of the openai SDK raises, because a delta has no part.
     """
-    types = [event["type"] for event in stream_response(target)]
+    events = stream_response(target)
+    _need_text(events)
+    types = [event["type"] for event in events]
     known = [t for t in dict.fromkeys(types) if t in {*_ORDER, *TERMINAL}]
     expect(known[:-1] == list(_ORDER), f"the events come as {', '.join(known)}")
     expect(known[-1] in TERMINAL, f"the last event is {types[-1]}")
@@ -107,7 +116,9 @@ def delta_logprobs_key(target: Target) -> None:
 
     Typed SDKs hand out None where the type says that there is a list.
     """
-    for event in of_type(stream_response(target), "response.output_text.delta"):
+    events = stream_response(target)
+    _need_text(events)
+    for event in of_type(events, "response.output_text.delta"):
         pick(event, list, "logprobs")
 
 

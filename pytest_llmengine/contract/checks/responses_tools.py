@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
+from pytest_llmengine.contract.assertions import answered_response
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
@@ -47,7 +48,7 @@ def _call(target: Target, prompt: str, choice: object, *, stream: bool, **params
         max_output_tokens=CALL_TOKENS,
         **params,
     )
-    return function_calls(body)
+    return function_calls(answered_response(body))
 
 
 def _choice_is_kept(name: str, target: Target) -> None:

@@ -11,7 +11,9 @@ from pytest_llmengine.contract.assertions import (
     answered,
     choice,
     content,
+    finish_reasons,
     message,
+    need_text,
     rejected,
     stream_chat,
     text,
@@ -27,7 +29,13 @@ from pytest_llmengine.contract.registry import (
     SMOKE,
     check,
 )
-from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, WEATHER, constrained_to
+from pytest_llmengine.contract.samples import (
+    COLOUR,
+    COLOUR_SCHEMA,
+    FORMAT_DROPPED,
+    WEATHER,
+    constrained_to,
+)
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -84,7 +92,10 @@ def struct_stream(target: Target) -> None:
 
     Data of a wrong shape reaches the program when it is streamed.
     """
-    _expect_colour(text(stream_chat(target, ASK, response_format=FORMAT, max_tokens=TOKENS)))
+    chunks = stream_chat(target, ASK, response_format=FORMAT, max_tokens=TOKENS)
+    if finish_reasons(chunks) == ["length"]:
+        need_text(text(chunks))
+    _expect_colour(text(chunks))
 
 
 @rule(
@@ -198,11 +209,15 @@ def _control(target: Target) -> None:
 
 
 def _expect_colour(text: str) -> None:
-    expect_effect(_parsed(text) == COLOUR, f"the schema was accepted, and the answer is {text!r}")
+    reason = f"the schema was accepted, and the answer is {text!r}"
+    value = _parsed(text)
+    fact = "" if isinstance(value, dict) else FORMAT_DROPPED
+    expect_effect(value == COLOUR, reason, fact=fact)
 
 
 def _parsed(answer: str) -> Any:
     try:
         return json.loads(answer)
     except (ValueError, RecursionError):
-        raise Ignored(f"JSON was asked for and accepted, and the answer is {answer!r}") from None
+        reason = f"JSON was asked for and accepted, and the answer is {answer!r}"
+        raise Ignored(reason, fact=FORMAT_DROPPED) from None

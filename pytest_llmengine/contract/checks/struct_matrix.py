@@ -10,7 +10,7 @@ from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered, choice, content, message
 from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, OPTIONAL, check
-from pytest_llmengine.contract.samples import COLOUR_SCHEMA, constrained_to
+from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, FORMAT_DROPPED, constrained_to
 from pytest_llmengine.contract.schema_features import GROUP, ORDER, SCHEMA_FEATURES
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def _answer(feature: SchemaFeature, target: Target, seed: int) -> object:
     if message(body).get("refusal"):
         raise Unmeasured(f"the model refuses to answer: {quote(message(body)['refusal'])}")
     if value is _NOT_JSON:
-        fact = "answers under a schema are not JSON"
-        raise Ignored(f"a schema is accepted, and the answer is not JSON: {quote(text)}", fact=fact)
+        reason = f"a schema is accepted, and the answer is not JSON: {quote(text)}"
+        raise Ignored(reason, fact=FORMAT_DROPPED)
     if feature.is_broken_by(value):
-        fact = f"{feature.feature} is ignored"
+        fact = FORMAT_DROPPED if _drops(feature, target) else f"{feature.feature} is ignored"
         raise Ignored(f"{feature.feature} is accepted and not enforced: {quote(text)}", fact=fact)
     if not feature.fits(value):
         raise Unmeasured(f"the answer breaks another part of the schema: {quote(text)}")
@@ -94,6 +94,12 @@ def _ask(feature: SchemaFeature, target: Target, seed: int, schema: dict[str, An
         max_tokens=_TOKENS,
         response_format=... if schema is None else constrained_to(schema),
     )
+
+
+def _drops(feature: SchemaFeature, target: Target) -> bool:
+    """Whether the server drops a simple schema too, so that no feature is the cause."""
+    value = _parsed(content(_ask(feature, target, _SEEDS[0], COLOUR_SCHEMA).success()))
+    return not isinstance(value, dict) or value.keys() != COLOUR.keys()
 
 
 def _parsed(text: str) -> object:

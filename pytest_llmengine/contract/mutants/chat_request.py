@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import put, rule_off, taking
+from pytest_llmengine.contract.mutants.hooks import events, forgets, put, rule_off, taking
 from pytest_llmengine.contract.mutants.registry import mutant
 
 REJECTIONS = (
@@ -27,6 +27,20 @@ REJECTIONS = (
 for name in REJECTIONS:
     rule_off(name)
     mutant(name, Behaviour("refused without a word", error=put("", "error", "message")))
+
+_NO_LIMIT = forgets("max_tokens", "stop")
+_LONG = 10  # chunks
+
+# Where a cap below 1 means no limit, a stream goes on until the client leaves.
+mutant(
+    "chat.max_tokens.zero_negative",
+    Behaviour(
+        "a max_tokens of -5 means no limit",
+        without_rules=frozenset({"chat.max_tokens.zero_negative"}),
+        request=lambda body, call: _NO_LIMIT(body, call) if body.get("max_tokens") == -5 else body,
+        events=events(lambda found: found * 2000 if len(found) > _LONG else found),
+    ),
+)
 
 # The values at the ends of a range are valid.
 for name, field, good, taken_for in (

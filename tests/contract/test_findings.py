@@ -1,0 +1,54 @@
+"""One cause is one finding, however many rules notice it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmengine.mock import Behaviour, MockServer
+from pytest_llmengine.reports.model import CheckRecord, ContractReport
+from tests.contract import innocent
+
+if TYPE_CHECKING:
+    from pytest_llmengine.contract.runner import CheckResult
+
+# Each server, the rules that run on it, and the most findings that a reader accepts.
+CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
+    "no /responses": (
+        Behaviour("no route", disabled_routes=frozenset({"/v1/responses"})),
+        ("resp.required", "resp.output", "resp.usage", "resp.stream."),
+        2,  # the rules of consistency name the cause by the answer of the route
+    ),
+    "logprobs are dropped": (
+        innocent.without("logprobs", "top_logprobs"),
+        ("logprobs.s", "logprobs.t", "chat.stream.logprobs", "effects.stream.logprobs"),
+        1,
+    ),
+    "response_format is dropped": (
+        innocent.without("response_format"),
+        ("struct.json_schema.strict", "struct.stream", "struct.with_tools", "struct.matrix."),
+        1,
+    ),
+    "n is dropped": (
+        innocent.without("n"),
+        ("chat.n.multiple", "chat.stream.n_interleaved", "effects.completions.n"),
+        2,  # the rule about several prompts counts other choices
+    ),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_one_cause(cause: str) -> None:
+    """Later verdicts follow from the first one with the same cause."""
+    behaviour, prefixes, most = CAUSES[cause]
+    with MockServer(behaviour=behaviour) as server:
+        found = innocent.results(server, innocent.rules(*prefixes))
+    report = _report(found)
+    causes = [(c.id, c.fact) for c in report.checks if not c.accepted]
+    assert len(causes) > report.findings
+    assert 1 <= report.findings <= most, causes
+
+
+def _report(found: list[CheckResult]) -> ContractReport:
+    return ContractReport(None, tuple(map(CheckRecord.of, found)))  # type: ignore[arg-type]
