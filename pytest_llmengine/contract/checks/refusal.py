@@ -438,7 +438,7 @@ for _name, _endpoint in ENDPOINTS.items():
     rule(
         f"refusal.endpoint.{_name}",
         tier=EXTENDED,
-        source="RFC 9110 15.5.5: 404 for what is not found; RFC 9110 15.6.2: 501 for what is not served",
+        source="RFC 9110 15.5.5: 404 for what is not found; RFC 9110 15.6.2: 501",
         title=f"{_endpoint.method} {_endpoint.path} is answered, or refused with a 4xx or 501.",
         breaks="A client cannot tell that the server has no such endpoint, and retries it.",
     )(partial(_answers_or_refuses, _endpoint))
