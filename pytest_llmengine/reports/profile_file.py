@@ -49,7 +49,7 @@ def to_profile(results: Sequence[CheckResult], base: Profile, report: ContractRe
     """
     by_id = {result.check.id: result for result in results}
     known = {key: one for key, one in base.deviations.items() if _stays(one, by_id.get(key))}
-    broken = [result for result in results if result.observed in DEVIANT]
+    broken = [result for result in results if _is_broken(result, base)]
     undecided = [r for r in results if r.observed in {Outcome.ERROR, Outcome.NOT_RUN}]
     header = report.header
     records = {record.id: record for record in report.checks}
@@ -78,14 +78,20 @@ def write_profile(
 ) -> int:
     """Write the profile and return how many deviations the run saw."""
     path.write_text(scrub(to_profile(results, base, report)), encoding="utf-8")
-    return sum(result.observed in DEVIANT for result in results)
+    return sum(_is_broken(result, base) for result in results)
+
+
+def _is_broken(result: CheckResult, base: Profile) -> bool:
+    """Whether a result needs a deviation; a refusal of what nobody claims needs none."""
+    refused = result.observed is Outcome.REFUSED
+    return result.observed in DEVIANT and (result.check.needs <= base.capabilities or not refused)
 
 
 def _stays(known: Deviation, result: CheckResult | None) -> bool:
     """Whether a known deviation stays in the profile, after this result of its check."""
     if result is None:
         return True
-    if result.observed is Outcome.PASS:
+    if result.observed in {Outcome.PASS, Outcome.LENIENT}:
         return bool(known.depends_on) or (known.package is not None and bool(known.package.missing))
     return result.observed not in DEVIANT or result.observed is known.outcome
 
