@@ -291,7 +291,7 @@ def _expect_same_usage(chunks: Chunks, whole: JSON) -> None:
         return  # other rules are about that
     expect(sum(bool(chunk.get("usage")) for chunk in chunks) == 1, "the usage comes twice")
     one, other = _without_null(chunks[-1]["usage"]), _without_null(whole["usage"])
-    caches = [(u.pop("prompt_tokens_details", None) or {}).keys() for u in (one, other)]
+    caches = [_without_null(u.pop("prompt_tokens_details", {})).keys() for u in (one, other)]
     _equal("the usage", one, other)  # what is cached changes from one answer to the next
     expect(caches[0] == caches[1], f"prompt_tokens_details: {quote([list(c) for c in caches])}")
 

@@ -160,7 +160,8 @@ def _observed(parts: list[dict[str, Any]], key: str | None) -> Observation:
             one.content += pick(said.get("content") or "", str)
             for function in _functions(said):
                 one.names += [str(function["name"])] if function.get("name") else []
-                one.calls += "".join(str(function.get(k) or "") for k in ("name", "arguments"))
+                said_of = (str(function.get(k) or "") for k in ("name", "arguments"))
+                one.calls += "".join("".join(said_of).split())  # white space in JSON is free
             one.finish_reason = entry.get("finish_reason") or one.finish_reason
             one.logprobs += [entry["logprobs"]] if entry.get("logprobs") else []
     expect(found, "the answer has no choices")
