@@ -193,7 +193,7 @@ def order(target: Target) -> None:
     """The last message of a conversation is answered, and not the first one."""
     hello, greeting = QUESTION, {"role": "assistant", "content": "Hello."}
     turned = 0
-    for word in ("papaya", "walnut"):
+    for word in ("papaya", "oregano"):
         asked = {"role": "user", "content": f"Repeat exactly: {word}"}
         last, first = (
             word in content(target.chat(found, max_tokens=CAP).success()).lower()

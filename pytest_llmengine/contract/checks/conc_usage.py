@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import pick
-from pytest_llmengine.contract.outcomes import Unmeasured, expect
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def _own_usage(path: str, body: Callable[[str], JSON], target: Target) -> None:
 
 def _count(target: Target, path: str, body: JSON) -> int:
     found = target.post(path, {"model": target.model, **body}).success_or_refused()
+    made = any(found.get(key) for key in ("choices", "output", "data"))
+    expect(made, f"there is no answer: {quote(found)}")
     if not found.get("usage"):
         raise Unmeasured("the answer has no usage")
     name = "input_tokens" if "input_tokens" in found["usage"] else "prompt_tokens"

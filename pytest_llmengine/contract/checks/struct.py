@@ -92,10 +92,7 @@ def struct_stream(target: Target) -> None:
 
     Data of a wrong shape reaches the program when it is streamed.
     """
-    chunks = stream_chat(target, ASK, response_format=FORMAT, max_tokens=TOKENS)
-    if finish_reasons(chunks) == ["length"]:
-        need_text(text(chunks))
-    _expect_colour(text(chunks))
+    _expect_colour(_streamed(target, ASK))
 
 
 @rule(
@@ -112,7 +109,7 @@ def struct_stream_dictated(target: Target) -> None:
     Data of a wrong shape reaches the program, because the words of a user count for more.
     """
     prompt = 'Repeat this JSON: {"color": "green"}'
-    _expect_colour(text(stream_chat(target, prompt, response_format=FORMAT, max_tokens=TOKENS)))
+    _expect_colour(_streamed(target, prompt))
 
 
 @rule(
@@ -206,6 +203,14 @@ def refusal_key(target: Target) -> None:
 def _control(target: Target) -> None:
     """End the check as refused if valid schemas are refused, so a 400 is about the bad one."""
     target.chat(ASK, response_format=FORMAT, max_tokens=2).success_or_refused()
+
+
+def _streamed(target: Target, prompt: str) -> str:
+    """The text of a structured stream; unmeasured if its tokens went into reasoning."""
+    chunks = stream_chat(target, prompt, response_format=FORMAT, max_tokens=TOKENS)
+    if finish_reasons(chunks) == ["length"]:
+        need_text(text(chunks))
+    return text(chunks)
 
 
 def _expect_colour(text: str) -> None:
