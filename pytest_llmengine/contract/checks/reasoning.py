@@ -16,6 +16,7 @@ from pytest_llmengine.contract.assertions import (
     reasoning,
     stream_chat,
     tool_calls,
+    usage,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, QUIRK, check
@@ -98,8 +99,8 @@ def tokens_counted(target: Target) -> None:
     The cost of thinking cannot be told from the cost of the answer.
     """
     body = _reasoned(target)
+    total = usage(body, "completion_tokens")
     count = pick(body, int, "usage", "completion_tokens_details", "reasoning_tokens")
-    total = pick(body, int, "usage", "completion_tokens")
     expect(0 < count <= total, f"{count} reasoning tokens of {total} completion tokens")
 
 
