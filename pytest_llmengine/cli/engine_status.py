@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.lifecycle import ListedContainer
 
 
-HEADS = ("name", "backend", "address", "set by", "model", "container")
+HEADS = ("name", "backend", "address", "set by", "model", "docker")
 _UNKNOWN = "-"
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from llmengine.mock import Behaviour, Fault, MockServer, Script
 from pytest_llmengine.contract.mutants.registry import mutants
-from pytest_llmengine.contract.registry import Tier, select
+from pytest_llmengine.contract.registry import Tier, groups, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,12 +124,13 @@ def test_groups_and_checks_can_be_skipped(llmengine: Callable[..., Any], tmp_pat
     path = tmp_path / "report.json"
     with MockServer() as server:
         ran = llmengine(
-            "verify", "--url", server.root_url, "--report", path, "--check", "responses",
-            "--check", "models", "--skip", "responses.stream", "--skip", "models.list.shape",
+            "verify", "--url", server.root_url, "--report", path, "--check", "tools",
+            "--check", "models", "--skip", "tools.counted", "--skip", "models.list.shape",
         )  # fmt: skip
     assert ran.status == 0
     found = [row["id"] for row in json.loads(path.read_text("utf-8"))["checks"]]
-    wanted = {c.id for c in select() if c.group in {"responses", "models"}} - {"models.list.shape"}
+    under = {g for g in groups() if f"{g}.".startswith("tools.")} - {"tools.counted"} | {"models"}
+    wanted = {c.id for c in select() if c.group in under} - {"models.list.shape"}
     assert set(found) == wanted
 
 
