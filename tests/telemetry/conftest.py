@@ -67,7 +67,9 @@ def counted_server(request: Any) -> Iterator[Callable[..., CountedServer]]:
                 usages.extend(_usage(chunk) for chunk in chunks if chunk.get("usage"))
                 return chunks
 
-            behaviour = Behaviour(reply=reply, events=events)
+            # The mock has no images, and a server with images is wanted here.
+            images = frozenset({"chat.not_played"})
+            behaviour = Behaviour(reply=reply, events=events, without_rules=images)
             script = Script(replies=replies, faults=faults)
             server = servers.enter_context(MockServer(behaviour=behaviour, script=script))
             fields = {
