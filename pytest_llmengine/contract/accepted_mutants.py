@@ -35,7 +35,7 @@ ACCEPTED = (
     Acceptance(
         r"POST .*(cached_tokens|cache_write_tokens|reasoning_tokens|audio_tokens)",
         "one more",
-        "From outside nobody can tell how many tokens were of this sort.",
+        "It cannot be seen from outside how many tokens were of this sort.",
     ),
     Acceptance(
         r"POST \S+ (choices|choices\[\]\.message\.tool_calls)",

@@ -1,4 +1,4 @@
-"""Mutants that nobody wrote for a rule: every mutation of the reference, and what notices it.
+"""Generated mutants: every mutation of the reference, and what notices it.
 
 The rules are run on the reference once, which shows which rule reads which place of an answer. Each
 mutant is then tried with the rules that read the mutated place, until one notices it.

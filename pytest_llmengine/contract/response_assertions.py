@@ -142,7 +142,7 @@ def found(reply: Reply) -> JSON:
 
 
 def not_found(reply: Reply, what: str, *, fact: str = "") -> None:
-    """Expect a 404 or 400 with a message, as for a name that nobody knows."""
+    """Expect a 404 or 400 with a message, as for an unknown name."""
     turned_down(reply, what, 404, fact=fact)
 
 

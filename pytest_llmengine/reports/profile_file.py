@@ -82,7 +82,7 @@ def write_profile(
 
 
 def _is_broken(result: CheckResult, base: Profile) -> bool:
-    """Whether a result needs a deviation; a refusal of what nobody claims needs none."""
+    """Whether a result needs a deviation; a refusal of an unclaimed capability needs none."""
     refused = result.observed is Outcome.REFUSED
     return result.observed in DEVIANT and (result.check.needs <= base.capabilities or not refused)
 

@@ -77,7 +77,7 @@ def test_address_may_leave_v1_out(endpoint: str, url: str) -> None:
 
 
 def test_address_is_required() -> None:
-    """There is no default, so no prompt is sent to a server that nobody named."""
+    """There is no default, so no prompt is sent to a server that was not named."""
     with pytest.raises(ConfigError, match=r"endpoint: .* has no default"):
         engine_of(None).generate("hi")
 

@@ -142,7 +142,7 @@ def _fates(killed: int, survivors: int, accepted: int) -> GeneratedCoverage:
 
 
 def test_accepted_survivors_have_a_reason_and_do_not_count() -> None:
-    """They are listed with the reason, and are no part of the share."""
+    """They are listed with the reason, and do not count in the share."""
     found = _fates(killed=19, survivors=1, accepted=3)
     reason = "The message is free text for people."
     assert found.to_dict() == {

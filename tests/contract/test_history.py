@@ -125,7 +125,7 @@ def test_constant_usage_says_nothing(tokens: int | None) -> None:
 
 
 def test_a_model_that_does_not_echo_shows_nothing() -> None:
-    """Without tags and without counts there is no signal, and nobody is accused."""
+    """Without tags and without counts there is no signal, and no server is accused."""
     mute = [replace(a, texts=("I am here to help.",), arguments=(), prompt_tokens=9) for a in alone]
     assert not signals([replace(a, logprobs=()) for a in mute])
     assert leaks(mute, signals(mute)) == []

@@ -92,7 +92,7 @@ def test_a_body_that_is_no_object() -> None:
 
 
 def test_an_event_is_judged_by_its_type(target: Target) -> None:
-    """Only the schema of its own type counts; a type that nobody knows is a violation."""
+    """Only the schema of its own type counts; an unknown type is a violation."""
     body = {"model": target.model, "input": "Hello", "stream": True, "max_output_tokens": 16}
     events = target.post("/responses", body).objects()
     broken = {one for event in events for one in event_violations(RESPONSES, event)}

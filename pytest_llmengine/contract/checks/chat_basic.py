@@ -87,7 +87,7 @@ def id_unique(target: Target) -> None:
     breaks="After a restart, or behind two servers, logs that use the id as a key mix up answers.",
 )
 def id_not_counted(target: Target) -> None:
-    """The ids differ in more than a short number, which soon comes again or begins anew."""
+    """The ids differ in more than a short number, which soon repeats."""
     ids = [_id(target) for _ in range(4)]
     expect(len(set(ids)) > 1, f"each id is {quote(ids[0])}", fact="ids are not unique")
     counted = all(re.fullmatch("[0-9]{1,6}", number) for number in _ends(ids))
@@ -108,7 +108,7 @@ def created_unix_int(target: Target) -> None:
 def model_echo(target: Target) -> None:
     """The answer names the model that was asked for, or a dated version of it.
 
-    Usage and cost are booked on a model that nobody asked for.
+    Usage and cost are booked on a model that the client did not ask for.
     """
     body = target.chat(max_tokens=1).success()
     choice(body)  # a server that only echoes the request names the model too

@@ -301,7 +301,7 @@ def _without_null(usage: JSON) -> JSON:
 
 
 def _message(entry: JSON) -> str:
-    """The text of a message, and its refusal, which is no text of the model."""
+    """The text of a message, and its refusal, which is not text of the model."""
     said = pick(entry, dict, "message")
     return f"{said.get('content') or ''}{said.get('refusal') or ''}"
 

@@ -52,7 +52,7 @@ _NAME = re.compile(r"\b[\w.-]+\.(?:internal|svc|cluster\.local|localdomain)\b", 
     tier=EXTENDED,
     source="CWE-497: information about internal systems",
     since="2026-11-27",
-    breaks="Whoever gets an answer learns the addresses of the servers behind a gateway.",
+    breaks="Every client learns the addresses of the servers behind a gateway.",
 )
 def no_internal_address(target: Target) -> None:
     """No header names an address of a private network, or a host of a cluster."""

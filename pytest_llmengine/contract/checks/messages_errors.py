@@ -58,7 +58,7 @@ class Rejection(NamedTuple):
     lenient: bool = False
 
 
-_LOST = "The model answers another prompt than the one that was sent, and nobody notices."
+_LOST = "The model answers another prompt than the one that was sent, and nothing says so."
 _UNSEEN = "A mistake in a program is not noticed before it meets another server."
 _TYPO = "A parameter with a mistake has no effect, and the program seems to work."
 _CALL = results("sunny")
@@ -251,7 +251,7 @@ def malformed_json(target: Target) -> None:
 def unknown_model(target: Target) -> None:
     """An unknown model is a 404 with the type not_found_error.
 
-    A name with a mistake is answered by another model, and nobody notices.
+    A name with a mistake is answered by another model, and nothing says so.
     """
     ask(target, max_tokens=1)
     reply = send(target, model="no-such-model", max_tokens=1)

@@ -32,7 +32,7 @@ ROUNDS = 10
 ENOUGH = 3  # answers that are not freed; each leaves the server busy
 HOLD = 0.5  # seconds until the client goes away
 FREE = 1.0  # seconds that the server has to notice it
-LONGEST_WAIT = 60.0  # seconds for answers that nobody reads
+LONGEST_WAIT = 60.0  # seconds for answers that no client reads
 RUNNING = re.compile(
     r"^(?:vllm:num_requests_(?:running|waiting)|llamacpp:requests_(?:processing|deferred)"
     r"|sglang:num_(?:running|queue)_reqs)(?:\{.*\})? ([\d.]+)",
@@ -71,7 +71,7 @@ for _name, _what in (("stream", "a stream"), ("whole", "a whole answer")):
         needs={Capability.STREAMING} if _name == "stream" else (),
         title=f"When the client goes away from {_what}, the server gives it up within a second.",
         breaks="Users who cancel, and clients that time out and try again, fill the server with "
-        "work that nobody waits for.",
+        "work that no client waits for.",
     )(partial(_disconnect, streamed=_name == "stream"))
 
 
@@ -133,7 +133,7 @@ def _rounds(target: Target, *, streamed: bool) -> Iterator[bool]:
     for _ in range(ROUNDS):
         yield _becomes_idle(target, FREE)
         if not _becomes_idle(target, LONGEST_WAIT):
-            return  # it still writes an answer that nobody reads
+            return  # it still writes an answer that no client reads
         if not any(_leave_while_busy(target, body, hold) for hold in (HOLD, 4 * HOLD, 16 * HOLD)):
             raise Unmeasured("the server does not show a request while it works on it")
 

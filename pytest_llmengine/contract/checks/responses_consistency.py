@@ -199,7 +199,7 @@ def _listed(holder: JSON) -> list[JSON]:
 
 
 def _short(entry: JSON) -> JSON:
-    """A token with its logprob and alternatives; in events the bytes are no part of the schema."""
+    """A token with its logprob and alternatives; in events the bytes are not in the schema."""
     tops = [[top.get("token"), top.get("logprob")] for top in entry.get("top_logprobs") or ()]
     return {"token": entry.get("token"), "logprob": entry.get("logprob"), "top": tops}
 

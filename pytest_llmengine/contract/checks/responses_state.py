@@ -229,7 +229,7 @@ def _chained(
 @rule(
     "resp.previous_response_id.effect",
     source=f"{_CREATE}.previous_response_id",
-    breaks="A chat that sends only the new message starts anew each turn.",
+    breaks="A chat that sends only the new message begins from nothing at each turn.",
 )
 def previous_response(target: Target) -> None:
     """previous_response_id puts the earlier input and output before the prompt, in both modes."""
@@ -382,7 +382,7 @@ def cancel_synchronous(target: Target) -> None:
     "resp.background.store",
     level=EXPECTED,
     source=f"{_CREATE}.background",
-    breaks="A client polls for a response that nobody keeps.",
+    breaks="A client polls for a response that the server does not keep.",
 )
 def background_needs_store(target: Target) -> None:
     """Background with store false is refused."""

@@ -224,9 +224,9 @@ def _fits(look: Callable[[Target], Problems], target: Target) -> None:
 def _has_no_nulls(look: Callable[[Target], Problems], target: Target) -> None:
     """Expect that no optional field is null, but for those that OpenAI's examples have."""
     found = look(target)
-    expect(not _NO_ANSWER & set(map(str, found)), "the body is no answer")
+    expect(not _NO_ANSWER & set(map(str, found)), "the body is not an answer")
     nulls = sorted({one.path for one in found if one.is_null} - NULL_AT_OPENAI)
-    expect(not nulls, f"null is no value of these fields, which may be absent: {', '.join(nulls)}")
+    expect(not nulls, f"these fields may be absent but not null: {', '.join(nulls)}")
 
 
 for _name, _row in _ROWS.items():

@@ -293,7 +293,7 @@ BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
         REQUIRED,
         CORE,
         f"{SPEC}: enum",
-        "A tool_choice that is no known word is a 400.",
+        "A tool_choice that is not a known word is a 400.",
         "tool_choice 'sometimes'",
         {"tools": [WEATHER], "tool_choice": "sometimes"},
     ),
