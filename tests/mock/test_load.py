@@ -49,7 +49,7 @@ def leave(client: httpx.Client, request: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_server_gives_up_when_the_client_goes_away(streamed: bool) -> None:
-    """The metrics count an answer that is being written, and the hook learns that the client left."""
+    """The metrics count answers being written, and the hook learns of clients that left."""
     gone: queue.Queue[ReceivedRequest] = queue.Queue()
     with (
         MockServer(behaviour=Behaviour("watched", left=gone.put)) as server,
