@@ -133,3 +133,10 @@ def test_a_negative_limit_that_means_none() -> None:
 
 def _all() -> list[innocent.Check]:
     return list(innocent.catalogue().values())
+
+
+def test_a_stop_sequence_that_is_kept_is_not_an_ignored_one() -> None:
+    """A text that ends with its stop sequence breaks the rule, and the field was read."""
+    with MockServer(behaviour=innocent.KEEPS_STOP) as server:
+        (found,) = results(server, rules("effects.completions.stop"))
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "the stop sequence is kept in the text")

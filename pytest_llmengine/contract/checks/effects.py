@@ -366,8 +366,17 @@ class Without:
         plain = [getattr(c, self.where) for c in ask(**self.control).choices]
         if not all(self.excluded in text for text in plain):
             raise Unmeasured(f"this model cannot show it: it says {quote(plain)} without {name}")
-        if any(self.excluded in text for text in found):
+        shown = [text for text in found if self.excluded in text]
+        expect(
+            not shown or "stop" not in self.treated or not all(map(self._ends, shown)),
+            f"the text ends at the stop sequence, and keeps it: {quote(found)}",
+            fact="the stop sequence is kept in the text",
+        )
+        if shown:
             raise ignored(name, f"the answer contains {self.excluded!r}: {quote(found)}")
+
+    def _ends(self, text: str) -> bool:
+        return text.index(self.excluded) == len(text) - len(self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
