@@ -8,7 +8,7 @@ from urllib.parse import quote as url_quote
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, pick, provoke
-from pytest_llmengine.contract.outcomes import Refused, expect, fail, quote
+from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_schema import (
     Violation,
@@ -135,6 +135,24 @@ def _models(target: Target) -> Problems:
     return found
 
 
+def _stored_chats(target: Target) -> Problems:
+    """What is said of a stored chat completion; it is the one that was created."""
+    reply = target.chat(max_tokens=4, store=True)
+    created = reply.success_or_refused()
+    path = f"/chat/completions/{url_quote(pick(created, str, 'id'), safe='')}"
+    found = target.get(path)
+    if not found.ok:
+        raise Unmeasured("this server stores no chat completions")
+    stored = found.object()
+    for key in ("id", "object", "created", "model", "usage"):
+        same = stored.get(key) == created.get(key)
+        expect(same, f"{key} is {quote(created.get(key))}, and stored {quote(stored.get(key))}")
+    deleted = target.send("DELETE", path).success()
+    ended = {"object": "chat.completion.deleted", "id": created["id"], "deleted": True}
+    expect(ended.items() <= deleted.items(), f"the deletion says {quote(deleted)}")
+    return _whole("GET /chat/completions/{completion_id}", found)
+
+
 def _states(target: Target) -> Problems:
     """What is said of a stored response, and of one in background if the server has that."""
     sent = {"model": target.model, **_BACKGROUND}
@@ -198,6 +216,7 @@ _ROWS: dict[str, SchemaRule] = {
         "ResponseStreamEvent",
         _STREAMS | {Capability.RESPONSES},
     ),
+    "chat.state": SchemaRule(_stored_chats, "CreateChatCompletionResponse"),
     "resp.state": SchemaRule(_states, "Response", frozenset({Capability.RESPONSES})),
     "emb": SchemaRule(
         partial(_answers, "POST /embeddings", [{"input": ["Hello", "The sea is blue."]}]),
@@ -239,6 +258,7 @@ for _name, _row in _ROWS.items():
         breaks="A client with typed answers, as in Go or Rust, rejects the answer.",
     )(partial(_fits, _row.look))
     if _name in {
+        "chat.state",
         "resp.state",
         "emb",
         "models",
