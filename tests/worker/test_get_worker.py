@@ -11,6 +11,7 @@ from llmengine import (
     ContextLengthError,
     EngineConfig,
     OpenAICompatibleWorker,
+    TruncatedError,
     get_worker,
 )
 from llmengine.mock import Behaviour, MockServer, Script
@@ -153,7 +154,9 @@ def test_worker_over_a_real_model(embedded: EngineConfig) -> None:
 
     assert text.strip()
     assert over_http.generate("Say hello.", temperature=0, max_tokens=12) == text
-    answer = over_http.generate(
-        "Answer with JSON: your name.", "Short.", temperature=0, max_tokens=200, json_mode=True
-    )
+    question = "Answer with JSON: your name."
+    try:
+        answer = over_http.generate(question, temperature=0, max_tokens=100, json_mode=True)
+    except TruncatedError as error:  # this small model does not always end its object
+        answer = error.partial.outputs[0].text if error.partial else ""
     assert answer.startswith("{")
