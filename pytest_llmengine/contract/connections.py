@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 _PIECE = 65_536  # bytes per write; each write waits separately
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """The settings of TLS for all connections; reading the certificates takes 20 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class Connections:
     """A pool of connections; it keeps up to `idle` of them open for the next request.
 
@@ -31,7 +38,7 @@ class Connections:
     def __init__(self, *, idle: int = 0, receive_buffer: int | None = None) -> None:
         self._deadline = _Deadline()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=_tls(),
             max_connections=None,
             max_keepalive_connections=idle,
             network_backend=_Backend(self._deadline, receive_buffer),
