@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import nox
 
+nox.options.default_venv_backend = "uv"  # installs in a tenth of pip's time
 nox.options.sessions = [
     *("lowest", "vcrpy-8", "dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray")
 ]
@@ -27,7 +28,6 @@ def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows, on the lowest Python."""
     if sys.version_info >= (3, 12):
         session.skip("the lowest versions have wheels for Python 3.11")
-    session.install("uv")
     folder = Path(session.virtualenv.location)  # create_tmp would move pytest's folders as well
     pins, limits = folder / "lowest.txt", folder / "limits.txt"
     limits.write_text("click<8.2\n")  # typer below 0.15.4 does not work with a newer click
