@@ -17,19 +17,10 @@ def _blocks(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("example", ["test_summary.py", "test_openai_sdk.py"])
-def test_example_of_the_readme_is_its_file_and_passes(
-    example: str, pytester: pytest.Pytester, request: pytest.FixtureRequest
-) -> None:
-    """The README shows a file of examples, which works as a user would run it."""
+def test_example_of_the_readme_is_its_file(example: str) -> None:
+    """The README shows a file of examples; ``test_docs_blocks.py`` runs what it shows."""
     text = (ROOT / "examples" / example).read_text("utf-8")
-    shown = text.partition('"""\n\n')[2]
-    assert shown in _blocks("README.md")
-    if "embedded_engine" in text:
-        request.getfixturevalue("gguf")
-        pytest.importorskip("openai", reason="pip install 'pytest-llmengine[openai]'")
-    pytester.makepyfile(**{example.removesuffix(".py"): text})
-
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    assert text.partition('"""\n\n')[2] in _blocks("README.md")
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
