@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl
@@ -20,7 +19,7 @@ from pydantic_core import from_json, to_json
 
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
-from llmengine.transport.httpx_connections import close_with_surplus, send_or_close
+from llmengine.transport.httpx_connections import close_with_surplus, no_cookies, send_or_close
 from llmengine.transport.logs import scrub_logs
 from llmengine.types.errors import (
     APIConnectionError,
@@ -167,10 +166,9 @@ def make_connections(sdk: Any, limits: AnswerLimits) -> Any:
         async def send(self, request: Any, **options: Any) -> Any:
             return await send_or_close(super().send, request, **options)
 
-    no_cookies = DefaultCookiePolicy(allowed_domains=[])
     return SDKConnections(
         follow_redirects=False,
-        cookies=CookieJar(no_cookies),
+        cookies=no_cookies(),
         headers={"Accept-Encoding": ACCEPT_ENCODING},
         event_hooks={"response": [partial(_bound_body, limits)]},
     )

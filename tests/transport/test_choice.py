@@ -54,6 +54,16 @@ def test_both_transports_carry_a_whole_answer(raw_server: Any, chat: Any, transp
     assert server.requests[0].headers["user-agent"] == "llmengine"
 
 
+def test_no_transport_keeps_cookies(sent: Any, chat: Any) -> None:
+    """A cookie that a server sets is not sent back to it."""
+    engine, server = sent(lambda _, c: c.reply(chat(), headers={"Set-Cookie": "session=1; Path=/"}))
+
+    engine.generate(["one"])
+    engine.generate(["two"])
+
+    assert ["cookie" in request.headers for request in server.requests] == [False, False]
+
+
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_both_transports_carry_a_stream(raw_server: Any, chunk: Any, transport: str) -> None:
     """Deltas arrive one by one on either."""

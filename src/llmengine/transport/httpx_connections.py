@@ -1,7 +1,8 @@
-"""Connections of httpx and httpx2 that this library must close because the client does not."""
+"""What this library changes about the connections of httpx and httpx2."""
 
 from __future__ import annotations
 
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -12,6 +13,11 @@ T = TypeVar("T")
 # Attributes that lead from the stream of a response to the parser of its connection, in httpx,
 # httpcore and h11.
 _WAY = ("_stream", "_httpcore_stream", "_connection", "_h11_state")
+
+
+def no_cookies() -> CookieJar:
+    """A store of cookies that keeps none; a client without it sends back those of each server."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 async def close_with_surplus(source: Any, extensions: Any) -> None:

@@ -11,7 +11,7 @@ import httpx
 from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.transport.errors import ClientErrors
-from llmengine.transport.httpx_connections import close_with_surplus, send_or_close
+from llmengine.transport.httpx_connections import close_with_surplus, no_cookies, send_or_close
 from llmengine.transport.logs import scrub_logs
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ class HttpxTransport:
         scrub_logs()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._client = httpx.AsyncClient(
-            limits=limits, follow_redirects=False, headers={"Accept-Encoding": ACCEPT_ENCODING}
+            limits=limits,
+            follow_redirects=False,
+            cookies=no_cookies(),
+            headers={"Accept-Encoding": ACCEPT_ENCODING},
         )
 
     async def fetch(self, request: HTTPRequest) -> HTTPReply:
