@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,17 @@ nox.options.sessions = [
 # Later releases of litellm need other pins, and pip would try dozens of wheels to find them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
 TESTS = ("anyio>=4.10", "pytest>=8", "pytest-xdist>=3.6")
+MAX_WHEEL_BYTES = 5_000_000
+WHERE = "import llmengine, pytest_llmengine as p; print(llmengine.__file__, p.__file__)"
+# What a user runs first, with a part of what it prints. A replay needs recordings of this checkout.
+REPLAY = "--engine embedded --mode replay --cassettes {root}/cassettes"
+USES = {
+    "llmengine --help": "verify",
+    "llmengine contract list": "chat.basic.required_fields",
+    "pytest --help": "--engine-mode",
+    "pytest test_summary.py": "1 passed",
+    f"llmengine verify {REPLAY} --tier core": "all accepted",
+}
 
 
 @nox.session
@@ -74,6 +86,49 @@ def dspy_latest(session: nox.Session) -> None:
     """Test the newest DSPy, which has engines of its own, and its traces in MLflow."""
     _test_dspy(session, "dspy[optuna]==3.4.1", "numpy", "mlflow==3.17.2", *LITELLM)
     _run_contract(session)
+
+
+@nox.session
+@nox.parametrize("versions", ["highest", "lowest-direct"])
+def wheel(session: nox.Session, versions: str) -> None:
+    """Build and check the packages, and use the installed wheel, with new and with old versions.
+
+    ``nox -s wheel -- dist`` leaves the packages in that folder.
+    """
+    if versions != "highest" and sys.version_info >= (3, 12):
+        session.skip("the lowest versions have wheels for Python 3.11")
+    folder = Path(session.create_tmp()).absolute()
+    shutil.rmtree(folder / "dist", ignore_errors=True)
+    dist = Path(session.posargs[0] if session.posargs else folder / "dist").absolute()
+    if dist.exists():
+        session.error(f"{dist} exists: name a new folder")
+    session.install("build", "twine>=6.1", "uv")
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    (built,) = dist.glob("*.whl")
+    if built.stat().st_size > MAX_WHEEL_BYTES:
+        session.error(f"{built.name} has {built.stat().st_size} bytes, more than {MAX_WHEEL_BYTES}")
+    session.run("uv", "venv", "-q", "--clear", str(folder / "installed"))
+    installing = ("uv", "pip", "install", "-q", "--python", str(folder / "installed"))
+    old = ("click<8.2",) if versions == "lowest-direct" else ()  # as in the session ``lowest``
+    session.run(*installing, "--resolution", versions, str(built), *old)
+    _use_wheel(session, folder)
+
+
+def _use_wheel(session: nox.Session, folder: Path) -> None:
+    """Use what a user has after ``pip install``, outside this checkout."""
+    root, commands = Path.cwd(), folder / "installed" / "bin"
+    shutil.copy(root / "examples" / "test_summary.py", folder)
+    session.chdir(folder)
+    python = str(commands / "python")
+    found = session.run(python, "-c", WHERE, silent=True, external=True)
+    if str(root / "src") in str(found) or str(commands.parent) not in str(found):
+        session.error(f"not the installed package: {found}")
+    for command, expected in USES.items():
+        name, *arguments = command.format(root=root).split()
+        printed = session.run(str(commands / name), *arguments, silent=True, external=True)
+        if expected not in str(printed):
+            session.error(f"{command}: {expected!r} is not in its output: {printed}")
 
 
 @nox.session
