@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import traceability  # in tools/
 
-from pytest_llmengine.contract.registry import Check, catalogue, groups
+from pytest_llmengine.contract.registry import catalogue, groups
 from pytest_llmengine.contract.statements import Statement, statements
 
 SHIPPED = [check for check in catalogue().values() if check.own_file is None]
@@ -23,9 +23,13 @@ def test_a_demand_is_tested_or_excluded(statement: Statement) -> None:
     assert set(statement.rules) <= {check.id for check in SHIPPED} | set(groups())
 
 
-@pytest.mark.parametrize("check", SHIPPED, ids=lambda check: check.id)
-def test_a_rule_cites_what_one_can_follow(check: Check) -> None:
-    """Every shipped rule has a link with a revision, and says what breaks for a client."""
-    assert check.citations, check.source
-    assert all(c.link.startswith("https://") and c.revision for c in check.citations)
-    assert check.breaks.endswith(".")
+def test_a_rule_cites_what_one_can_follow() -> None:
+    """Every shipped rule has links with a revision, and says what breaks for a client."""
+    wrong = [
+        check.id
+        for check in SHIPPED
+        if not check.citations
+        or not all(c.link.startswith("https://") and c.revision for c in check.citations)
+        or not check.breaks.endswith(".")
+    ]
+    assert wrong == []
