@@ -103,7 +103,7 @@ def wheel(session: nox.Session, versions: str) -> None:
     if dist.exists():
         session.error(f"{dist} exists: name a new folder")
     session.install("build", "twine>=6.1", "uv")
-    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(dist), silent=True)
     session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
     (built,) = dist.glob("*.whl")
     if built.stat().st_size > MAX_WHEEL_BYTES:
@@ -119,6 +119,7 @@ def _use_wheel(session: nox.Session, folder: Path) -> None:
     """Use what a user has after ``pip install``, outside this checkout."""
     root, commands = Path.cwd(), folder / "installed" / "bin"
     shutil.copy(root / "examples" / "test_summary.py", folder)
+    (folder / "pytest.ini").write_text("[pytest]\n")  # the settings of this checkout do not count
     session.chdir(folder)
     python = str(commands / "python")
     found = session.run(python, "-c", WHERE, silent=True, external=True)
