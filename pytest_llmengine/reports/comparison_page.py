@@ -46,12 +46,12 @@ def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
 
 
 def labels(reports: Sequence[ContractReport]) -> list[str]:
-    """A short unique name per report: the engine, with its version or a number if needed."""
-    engines = [report.header.engine for report in reports]
+    """A short unique name per report: the server, with its version or a number if needed."""
+    servers = [report.header.label for report in reports]
     names = [
-        header.engine
-        if engines.count(header.engine) == 1
-        else f"{header.engine} {header.version or header.model}"
+        header.label
+        if servers.count(header.label) == 1
+        else f"{header.label} {header.version or header.model}"
         for header in (report.header for report in reports)
     ]
     return [

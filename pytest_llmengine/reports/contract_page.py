@@ -46,13 +46,13 @@ def contract_page(report: ContractReport, *, zero: str = "", schemas: bool = Tru
 
     ``schemas`` is for the table of the schema matrix, if the report has one.
     """
-    table = schema_table([report.header.engine], [report]) if schemas else None
+    table = schema_table([report.header.label], [report]) if schemas else None
     sections = [
         VerdictList(section, tuple(records), report.follows)
         for section, records in report.sections.items()
     ]
     return Page(
-        title=f"Contract report: {report.header.engine}",
+        title=f"Contract report: {report.header.label}",
         lines=header_lines(report),
         summary=summary_line(report),
         good=report.accepted,

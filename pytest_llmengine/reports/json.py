@@ -73,7 +73,8 @@ def read_report(path: Path) -> ContractReport:
 
 
 def _header(provenance: dict[str, Any]) -> Header:
-    named = {field.name: provenance[field.name] for field in fields(Header)}
+    named = {"name": "", **provenance}
+    named = {field.name: named[field.name] for field in fields(Header)}
     for name, value in named.items():
         _expect(value, (str, type(None)) if name == "version" else str, name)
     return Header(**named)

@@ -28,7 +28,8 @@ class Header:
     ``describe`` says where the answers come from, such as "replayed from llama.cpp b11549
     (smollm2-135m), recorded 2026-11-21". ``mode`` is live, record, replay or docker. ``date`` is
     the start of the run in ISO 8601 (UTC). ``version`` is the engine's version, None if it is
-    unknown.
+    unknown. ``name`` is what people call the server: the name that the user gave, else the name of
+    the server program, else its host and port; "" in a report of an older version of this tool.
     """
 
     engine: str
@@ -39,6 +40,12 @@ class Header:
     tier: str
     date: str
     tool_version: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of the server, or that of the engine if the report has no name."""
+        return self.name or self.engine
 
 
 # Characters. Enough for any answer that someone reads; some checks send far longer prompts.
@@ -228,4 +235,5 @@ def header_of(session: Session, tier: Tier) -> Header:
         tier=tier.name.lower(),
         date=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         tool_version=tool_version(),
+        name=session.server_name,
     )

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -77,6 +78,14 @@ class Session:
     def name(self) -> str:
         """The engine's name, which is also the name of its cassette folder."""
         return self.engine.name
+
+    @property
+    def server_name(self) -> str:
+        """What people call the server: its program, or the host and port of an unknown one."""
+        program = self.provenance.engine
+        if program and program != self.engine.backend.name:
+            return program
+        return urlsplit(self.upstream or "").netloc or program or self.name
 
     @property
     def target(self) -> Target:

@@ -98,6 +98,7 @@ def test_json_report_has_every_verdict_and_the_exchange_of_a_failure(
     checks = {row["id"]: row for row in found["checks"]}
     assert found["schema_version"] == 1
     assert found["provenance"]["engine"] == "openai_compatible"
+    assert found["provenance"]["name"] == "mock"
     assert (found["provenance"]["mode"], found["provenance"]["model"]) == ("live", "mock")
     assert list(checks) == [check.id for check in select(ids=["chat.basic"])]
     assert found["summary"]["not_accepted"] == sum(not row["accepted"] for row in checks.values())
@@ -113,7 +114,7 @@ def test_every_report_that_is_asked_for_is_written(
     asked = ("--check", RULE, "--report", markdown, "--report", page)
     with MockServer(behaviour=broken(RULE)) as server:
         llmengine("verify", "--url", server.root_url, *asked)
-    assert markdown.read_text("utf-8").startswith("# Contract report: openai\\_compatible\n")
+    assert markdown.read_text("utf-8").startswith("# Contract report: mock\n")
     html = page.read_text("utf-8")
     assert f'<details id="{RULE}" open>' in html
     assert "POST /chat/completions" in html

@@ -76,6 +76,18 @@ def test_later_fields_are_passed_over(report: ContractReport, tmp_path: Path) ->
     assert read_report(path) == report
 
 
+def test_report_without_the_name_of_the_server_is_read(
+    report: ContractReport, tmp_path: Path
+) -> None:
+    """Reports of older versions have no name; the engine stands for it."""
+    data = to_object(report)
+    del data["provenance"]["name"]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(data), "utf-8")
+
+    assert read_report(path).header.label == "embedded"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -157,6 +169,7 @@ def test_rules_stand_in_the_order_of_the_catalogue(report: ContractReport) -> No
     ("headers", "names"),
     [
         ([{}, {"engine": "mock"}], ["embedded", "mock"]),
+        ([{"name": "llama.cpp"}, {"name": "mine"}], ["llama.cpp", "mine"]),
         ([{}, {"version": "b12000"}], ["embedded b11549", "embedded b12000"]),
         ([{"version": None}, {}], ["embedded smollm2-135m", "embedded b11549"]),
         ([{}, {}], ["embedded b11549 (1)", "embedded b11549 (2)"]),

@@ -90,6 +90,7 @@ def test_json_names_what_was_tested(report: ContractReport) -> None:
         "tier": "core",
         "date": "2026-11-21T10:00:00Z",
         "tool_version": "0.1.0",
+        "name": "",
     }
 
 
