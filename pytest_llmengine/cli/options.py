@@ -95,6 +95,16 @@ StartupTimeoutOption = Annotated[
         show_default="600",
     ),
 ]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        "--engine-header",
+        metavar="'NAME: VALUE'",
+        help="A header to send with every request; repeatable. Its value is not printed.",
+        show_default="none",
+    ),
+]
 RulesOption = Annotated[
     list[Path] | None,
     typer.Option(

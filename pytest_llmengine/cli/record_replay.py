@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli.options import AllowHostOption, CorsOption, stderr
+from pytest_llmengine.cli.options import AllowHostOption, CorsOption, HeaderOption, stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ def record(  # noqa: PLR0913 - one option each
     ] = None,
     version: Annotated[str | None, typer.Option(help="Its version, for the file.")] = None,
     model: Annotated[str | None, typer.Option(help="Its model, for the file.")] = None,
+    header: HeaderOption = None,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
@@ -41,11 +42,17 @@ def record(  # noqa: PLR0913 - one option each
     Prints the address for clients first. Exit status: 1 if an exchange was not recorded.
     """
     from pytest_llmengine.recording import Provenance, RecordServer
+    from pytest_llmengine.targets.headers import parse_headers
 
     facts = Provenance(engine=engine, version=version, model=model)
     file = _file(to)
     server = RecordServer(
-        upstream, facts, port=port, allowed_hosts=allow_host or (), cors=cors or ()
+        upstream,
+        facts,
+        port=port,
+        allowed_hosts=allow_host or (),
+        cors=cors or (),
+        headers=parse_headers(header or ()),
     )
     with (
         until_signal() as wait,

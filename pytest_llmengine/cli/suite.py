@@ -86,7 +86,7 @@ def run_suite(
 
 def _fetch_model(name: str, settings: Settings) -> None:
     """Download the embedded engine's model with a progress bar, if it is missing."""
-    config = config_named(name, settings.config)
+    config = config_named(name, settings.config, settings.cassettes)
     if config.backend == "embedded" and settings.mode is not Mode.REPLAY and not settings.url:
         fetch_missing(settings.model or config.model or facts(config.backend).model)
 

@@ -10,6 +10,7 @@ import typer
 
 from pytest_llmengine.cli.options import (
     GpusOption,
+    HeaderOption,
     ImageOption,
     LevelName,
     RulesOption,
@@ -40,6 +41,16 @@ def verify(  # noqa: PLR0913 - one option each
     model: Annotated[
         str | None, typer.Option("--model", "--engine-model", help="The model to ask for.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            "--engine-name",
+            help="What reports call the server, and the name of its folder of recordings.",
+            show_default="the server program, or host and port",
+        ),
+    ] = None,
+    header: HeaderOption = None,
     tier: Annotated[
         TierName, typer.Option(help="How thorough the run is; a tier includes those before it.")
     ] = TierName.EXTENDED,
@@ -106,6 +117,7 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.contract.registry import Level, Tier, read_rules, select
     from pytest_llmengine.reports import check_path, print_report, profile_file, write_report
     from pytest_llmengine.targets import Mode, Settings
+    from pytest_llmengine.targets.headers import parse_headers
 
     if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
@@ -120,11 +132,14 @@ def verify(  # noqa: PLR0913 - one option each
     if write_profile is not None:
         profile_file.check_profile_path(write_profile, profile)
     depth = Tier[tier.name]
-    name = engine or ("openai_compatible" if url else "embedded")
+    tested = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
-        engines=(name,),
+        engines=(tested,),
         url=url,
         model=model,
+        by_address=url is not None and engine is None,
+        server_name=name,
+        headers=parse_headers(header or ()),
         config=config,
         mode=Mode(mode),
         cassettes=cassettes,
@@ -141,9 +156,9 @@ def verify(  # noqa: PLR0913 - one option each
         ),
     )
     checks = select(
-        tier=depth, ids=check or (), skip=skip or (), levels=[Level(name) for name in level or ()]
+        tier=depth, ids=check or (), skip=skip or (), levels=[Level(one) for one in level or ()]
     )
-    ran = run_suite(name, settings, checks, profile, jobs)
+    ran = run_suite(tested, settings, checks, profile, jobs)
     print_report(ran.report, stdout())
     for path in report or ():
         write_report(ran.report, path)

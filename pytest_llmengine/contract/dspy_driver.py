@@ -149,6 +149,7 @@ def language_model(target: Target, features: frozenset[str] = frozenset()) -> An
         model,
         api_base=target.base_url,
         api_key=target.api_key or _NO_KEY,
+        **({"extra_headers": dict(target.headers)} if target.headers else {}),
         cache=False,
         num_retries=0,
         temperature=0,

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 import httpcore
 import httpx
 
-from llmengine.config.address import root_of, with_query
+from llmengine.config.address import merged_headers, root_of, with_query
 from llmengine.dialects.errors import retry_after
 from llmengine.types.secrets import (
     Secret,
+    learn_headers,
     mask_logins,
     register,
     scrub,
@@ -122,7 +123,7 @@ class Target:
     ``limits`` apply to each answer, from the connection to the last byte, and to each check; the
     limit of the whole run is handled elsewhere. ``may_take`` is the number of seconds for the
     current check. At most 16 MiB are read for all answers of one check. ``query`` is a query string
-    for every request. ``sleep`` waits for the seconds of a Retry-After.
+    and ``headers`` are headers for every request. ``sleep`` waits for the seconds of a Retry-After.
     """
 
     base_url: str
@@ -132,6 +133,7 @@ class Target:
     direct: bool = True
     limits: Limits = field(default_factory=Limits)
     query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
     sleep: Callable[[float], None] = time.sleep
     may_take: float = field(default=inf, init=False)
     _exchanges: dict[int, HTTPExchange] = field(default_factory=dict)
@@ -151,6 +153,8 @@ class Target:
             register(self.api_key)
             self.api_key = Secret(self.api_key)
         self.base_url = secret_address(self.base_url)
+        learn_headers(self.headers)
+        self.headers = secret_headers(self.headers)
 
     def __enter__(self) -> Self:
         return self
@@ -317,7 +321,7 @@ class Target:
         Retry-After that fits in the check's time, a ``patient`` request is sent once more.
         """
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        sent = {**_HEADERS, **key, **(headers or {})}
+        sent = merged_headers(_HEADERS, key, self.headers, headers or {})
         merged = secret_headers({k: v for k, v in sent.items() if v})
         base = root_of(self.base_url) if root else self.base_url.rstrip("/")
         url = with_query(base + path, self.query)

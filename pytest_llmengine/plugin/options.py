@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.targets import Settings
 
-OptionKind = Literal["text", "list", "flag", "path", "seconds", "count"]
+OptionKind = Literal["text", "list", "lines", "flag", "path", "seconds", "count"]
 
 _INI_TYPES: dict[OptionKind, Any] = {
     "text": "string",
     "list": "args",
+    "lines": "linelist",
     "flag": "bool",
     "path": "string",
     "seconds": "string",
@@ -64,6 +65,21 @@ ENGINE = Option(
 )
 URL = Option("url", ("--engine-url",), "the server's address", metavar="URL")
 MODEL = Option("model", ("--engine-model",), "the model to request")
+SERVER_NAME = Option(
+    "name",
+    ("--engine-name",),
+    "what reports call the server, and the name of its folder of recordings "
+    "(default: the server program, or host and port)",
+    metavar="NAME",
+)
+HEADER = Option(
+    "header",
+    ("--engine-header",),
+    "a header to send with every request of the contract and of the engine; repeatable, one per "
+    "line in the environment and the ini file; its value is not printed",
+    "lines",
+    "'NAME: VALUE'",
+)
 CONFIG = Option("config", ("--engine-config",), "the engines file (YAML)", "path", "PATH")
 MODE = Option(
     "mode",
@@ -178,6 +194,8 @@ OPTIONS = (
     ENGINE,
     URL,
     MODEL,
+    SERVER_NAME,
+    HEADER,
     CONFIG,
     MODE,
     CASSETTES,
@@ -222,7 +240,7 @@ def _argument(option: Option) -> dict[str, Any]:
         "metavar": option.metavar,
         "choices": option.choices,
     }
-    if option.kind == "list":
+    if option.kind in {"list", "lines"}:
         argument["action"] = "append"
     if option.kind in _NUMBERS:
         argument["type"] = _NUMBERS[option.kind]
@@ -264,12 +282,21 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
             f"({', '.join(engines)}); "
             "give each its endpoint in an engines file (--engine-config)"
         )
+    for option in (SERVER_NAME, HEADER):
+        if chosen(config, option) and len(engines) > 1:
+            raise pytest.UsageError(
+                f"{option.flags[0]} applies to one engine, but {len(engines)} are given "
+                f"({', '.join(engines)})"
+            )
     return {
         "engines": engines or (("openai_compatible" if url or fallback_url else "embedded"),),
         "url": url,
         "fallback_url": fallback_url,
         "model": given(config, MODEL),
         "fallback_model": written(config, MODEL),
+        "by_address": not engines and bool(url or fallback_url),
+        "server_name": chosen(config, SERVER_NAME),
+        "headers": chosen(config, HEADER) or (),
         "config": chosen(config, CONFIG),
         "mode": chosen(config, MODE),
         "cassettes": chosen(config, CASSETTES) or config.rootpath / "cassettes",
@@ -290,9 +317,14 @@ def settings_of(config: pytest.Config) -> Settings:
     """The run's settings, from `values_of`."""
     from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - imported when used
     from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - the same
-    from pytest_llmengine.targets import Mode, Settings  # noqa: PLC0415 - the same
+    from pytest_llmengine.targets import Mode, Settings, TargetError  # noqa: PLC0415 - the same
+    from pytest_llmengine.targets.headers import parse_headers  # noqa: PLC0415 - the same
 
     values = values_of(config)
+    try:
+        values["headers"] = parse_headers(values["headers"])
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from error
     values["mode"] = Mode(values["mode"]) if values["mode"] else None
     values["tier"] = Tier[values["tier"].upper()]
     values["limits"] = Limits(**values["limits"])
@@ -302,6 +334,8 @@ def settings_of(config: pytest.Config) -> Settings:
 def _parsed(option: Option, text: str) -> Any:
     if option.kind == "list":
         return _checked(option, text.replace(",", " ").split(), option.variable)
+    if option.kind == "lines":
+        return text.splitlines()
     if option.kind == "flag":
         return _flag(option, text.lower())
     return _checked(option, text, option.variable)

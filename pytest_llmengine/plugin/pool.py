@@ -26,7 +26,8 @@ class Pool:
     def backend(self, name: str) -> str:
         """The backend of an engine; raises TargetError if there is no such engine."""
         if name not in self._backends:
-            self._backends[name] = config_named(name, self._settings.config).backend
+            now = self._settings
+            self._backends[name] = config_named(name, now.config, now.cassettes).backend
         return self._backends[name]
 
     def name_for_backend(self, backend: str) -> str:

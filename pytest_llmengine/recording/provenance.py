@@ -22,7 +22,9 @@ class Provenance:
     ``model_digest`` is a hash of the weights. ``auth`` is "bearer" if a key was used.
     ``recorded_at`` is a date in UTC, ``tool`` the version of this package, and ``upstream`` the
     server's address, without its port if it is on loopback; the recorder fills in these three if
-    they are None. ``image`` is the container image if the server ran in one.
+    they are None. ``image`` is the container image if the server ran in one. ``name`` is the
+    name that the user gave to the server, and ``backend`` the backend for it, if its folder does
+    not have the name of an engine.
     """
 
     engine: str | None = None
@@ -34,6 +36,8 @@ class Provenance:
     tool: str | None = None
     upstream: str | None = None
     image: str | None = None
+    name: str | None = None
+    backend: str | None = None
 
     def completed(self, upstream: str) -> Provenance:
         """These facts with today's date, this package's version and `upstream` filled in."""

@@ -14,6 +14,7 @@ import httpx
 
 from llmengine.types.errors import ConfigError
 from llmengine.types.hosts import is_loopback
+from llmengine.types.secrets import learn_headers
 from pytest_llmengine.recording.cassette import RecordCassette, RecordedAnswer
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.http import (
@@ -32,7 +33,7 @@ from pytest_llmengine.recording.redaction import DECOMPRESSORS
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from typing import Unpack
 
@@ -141,10 +142,14 @@ class Upstream:
     host: str
     port: int
     prefix: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Self:
-        """Parse a URL such as ``http://127.0.0.1:8080``; raises ConfigError."""
+    def parse(cls, url: str, headers: Mapping[str, str] | None = None) -> Self:
+        """Parse a URL such as ``http://127.0.0.1:8080``; raises ConfigError.
+
+        ``headers`` are added to every request, in place of the client's of the same name.
+        """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
             raise ConfigError(
@@ -152,7 +157,9 @@ class Upstream:
                 "host, and send a key in the client's Authorization header, not in the URL"
             )
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+        added = {name.lower(): value for name, value in (headers or {}).items()}
+        learn_headers(added)
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), added)
 
     @property
     def origin(self) -> str:
@@ -179,11 +186,13 @@ class Upstream:
         return H11Connection(h11.CLIENT, *streams)
 
     async def send(self, connection: H11Connection, request: Request) -> None:
-        """Send a request with the client's own headers, including its keys."""
+        """Send a request with the client's own headers, including its keys, and those to add."""
         framing = ("content-length", str(len(request.body)))
         if request.chunked:
             framing = ("transfer-encoding", "chunked")
-        headers = [(k, v) for k, v in request.headers if k not in _REPLACED]
+        replaced = _REPLACED | self.headers.keys()
+        headers = [(k, v) for k, v in request.headers if k not in replaced]
+        headers += self.headers.items()
         headers += [("host", urlsplit(self.origin).netloc), ("accept-encoding", "identity")]
         if request.body or request.chunked or request.method in {"POST", "PUT", "PATCH"}:
             headers.append(framing)
@@ -218,11 +227,12 @@ class RecordServer(Proxy[RecordCassette]):
 
     Every chunk is passed on as soon as it arrives. The exchanges of this run replace those in the
     cassette. The options are those of RecordingOptions; those of a replay have no effect here.
-    Keys are always removed. ``allowed_hosts`` and ``cors`` are as in the mock server. Raises
-    ConfigError if `upstream` is not an address, and InvalidFieldError if an option is wrong.
+    Keys are always removed. ``allowed_hosts`` and ``cors`` are as in the mock server. ``headers``
+    are added to every request that is sent to `upstream`. Raises ConfigError if `upstream` is not
+    an address, and InvalidFieldError if an option is wrong.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of a proxy
         self,
         upstream: str,
         provenance: Provenance | None = None,
@@ -230,10 +240,11 @@ class RecordServer(Proxy[RecordCassette]):
         port: int = 0,
         allowed_hosts: Iterable[str] = (),
         cors: Iterable[str] = (),
+        headers: Mapping[str, str] | None = None,
         **options: Unpack[RecordingOptions],
     ) -> None:
         super().__init__(port=port, allowed_hosts=allowed_hosts, cors=cors, **options)
-        self._upstream = Upstream.parse(upstream)
+        self._upstream = Upstream.parse(upstream, headers)
         self._provenance = provenance or Provenance()
 
     def _open(self, path: Path, config: RecordingConfig) -> RecordCassette:

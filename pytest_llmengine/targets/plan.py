@@ -15,18 +15,19 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from llmengine.config.address import base_of, normal_endpoint, root_of
+from llmengine.config.address import base_of, merged_headers, normal_endpoint, root_of
 from llmengine.config.backends import backends, load_backend
 from llmengine.engine.engine import EngineConfig
 from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError
-from llmengine.types.file_names import path_below
+from llmengine.types.file_names import file_name, path_below
 from pytest_llmengine.containers.lifecycle import serve
 from pytest_llmengine.containers.ownership import Owner, end_run
 from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.recording import RecordingConfig
+from pytest_llmengine.recording.cassette import ReplayCassette
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.advice import (
     in_this_process,
@@ -60,8 +61,9 @@ class Plan:
     ``config.endpoint`` is the configured address, if any; a replay does not connect to it.
     ``config.model`` is empty if only the server or the cassettes can name the model. ``container``
     is started first, if there is one. ``in_process`` is true if there is no server. ``source``
-    names where the address was configured. ``limits`` bound the checks of the contract, and
-    ``recording`` applies to all cassettes.
+    names where the address was configured. ``server_name`` is the name that the user gave to the
+    server, "" if there is none. ``limits`` bound the checks of the contract, and ``recording``
+    applies to all cassettes.
     """
 
     config: EngineConfig
@@ -71,6 +73,7 @@ class Plan:
     container: ContainerSpec | None = None
     in_process: bool = False
     source: str = ""
+    server_name: str = ""
     limits: Limits = field(default_factory=Limits)
     recording: RecordingConfig = field(default_factory=RecordingConfig)
 
@@ -86,10 +89,11 @@ def make_plan(name: str, settings: Settings) -> Plan:
     and NotInstalled if the engine's own server is not installed.
     """
     settings = settings.for_engine(name)
-    config = config_named(name, settings.config)
+    config = config_named(name, settings.config, settings.cassettes)
+    config = config.model_copy(update={"headers": merged_headers(config.headers, settings.headers)})
     backend: type[Backend] = load_backend(config.backend)
-    folder = _folder_of(config, settings)
     url, source = located(config, backend, settings) or (None, _default_of(backend))
+    folder = _folder_of(config, settings, url)
     if backend.in_process:
         return _plan_in_process(config, url, settings, folder)
     mode = settings.mode or _mode(config, backend, url, folder)
@@ -123,10 +127,29 @@ def _plan_in_process(
     return Plan(config, Mode.LIVE, folder, rewrite=False, in_process=True)
 
 
-def _folder_of(config: EngineConfig, settings: Settings) -> Path:
-    """The folder of the engine's cassettes; raises TargetError if its name cannot be a folder."""
+def _folder_of(config: EngineConfig, settings: Settings, url: str | None) -> Path:
+    """The folder of the cassettes; raises TargetError if its name cannot be a folder.
+
+    It has the name that the user gave to the server, else the name of the engine. If the user gave
+    only an address, it has the host and the port, so that two servers do not share a folder. Older
+    versions used the name of the engine for it; those recordings are replayed if there are no
+    others.
+    """
+    of_engine = _folder_below(settings.cassettes, config.name, "the name of an engine")
+    if settings.server_name:
+        return _folder_below(settings.cassettes, settings.server_name, "the name of a server")
+    if url is None or not settings.by_address:
+        return of_engine
+    parts = urlsplit(url)
+    port = f"-{parts.port}" if parts.port else ""
+    of_address = settings.cassettes / file_name(f"{parts.hostname}{port}")
+    old = settings.mode is not Mode.RECORD and not recorded(of_address) and recorded(of_engine)
+    return of_engine if old else of_address
+
+
+def _folder_below(cassettes: Path, name: str, what: str) -> Path:
     try:
-        return path_below(settings.cassettes, config.name, "the name of an engine")
+        return path_below(cassettes, name, what)
     except ConfigError as error:
         raise TargetError(str(error)) from None
 
@@ -200,14 +223,15 @@ _PACKAGES = {
 _SERVER_PACKAGES = {"embedded": "xllamacpp"}  # the same for the servers that engines start
 
 
-def config_named(name: str, file: Path | None) -> EngineConfig:
+def config_named(name: str, file: Path | None, cassettes: Path | None = None) -> EngineConfig:
     """The configuration for a name.
 
     It is the engine of that name in the file, else the first engine in the file with that backend,
     else the backend without further settings. A backend may also be named by its marker, such as
-    ``ollama`` or ``vllm``. A backend without settings has an empty model, which is asked of the
-    server later. Raises TargetError that lists the names if there is no such engine, or that says
-    what is wrong with the file.
+    ``ollama`` or ``vllm``. Else it is the server whose recordings are in the folder of that name.
+    A backend without settings has an empty model, which is asked of the server later. Raises
+    TargetError that lists the names if there is no such engine, or that says what is wrong with
+    the file.
     """
     engines = _engines(file)
     if name in engines:
@@ -218,6 +242,8 @@ def config_named(name: str, file: Path | None) -> EngineConfig:
             return config
     if backend in backends():
         return EngineConfig.model_validate({"name": backend, "backend": backend, "model": ""})
+    if cassettes is not None and (of_server := _backend_recorded(cassettes, name)):
+        return EngineConfig.model_validate({"name": name, "backend": of_server, "model": ""})
     known = dict.fromkeys([*engines, *backends(), *BACKEND_OF_MARKER])
     near = get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
@@ -225,6 +251,18 @@ def config_named(name: str, file: Path | None) -> EngineConfig:
     raise TargetError(
         f"unknown engine {name!r}: {meant}backends are {', '.join(backends())}{in_file}"
     )
+
+
+def _backend_recorded(cassettes: Path, name: str) -> str:
+    """The backend with which the server of that name was recorded; "" without recordings."""
+    try:
+        files = recorded(path_below(cassettes, name, "the name of an engine"))
+    except ConfigError:
+        return ""
+    if not files:
+        return ""
+    provenance = ReplayCassette.load(files[0], RecordingConfig()).provenance
+    return provenance.backend or "openai_compatible"
 
 
 def is_installed(backend: str) -> bool:

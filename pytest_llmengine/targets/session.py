@@ -81,7 +81,9 @@ class Session:
 
     @property
     def server_name(self) -> str:
-        """What people call the server: its program, or the host and port of an unknown one."""
+        """What people call the server: the given name, its program, or its host and port."""
+        if given := self._plan.server_name or self.provenance.name:
+            return given
         program = self.provenance.engine
         if program and program != self.engine.backend.name:
             return program
@@ -166,7 +168,10 @@ def open_session(
     with ExitStack() as stack:
         try:
             plan = replace(
-                make_plan(name, settings), limits=settings.limits, recording=settings.recording
+                make_plan(name, settings),
+                server_name=settings.for_engine(name).server_name or "",
+                limits=settings.limits,
+                recording=settings.recording,
             )
             session = _open(plan, settings, on_progress, stack)
         except TargetError:
@@ -209,11 +214,18 @@ def _open_live(plan: Plan, stack: ExitStack, image: str | None = None) -> Sessio
         engine = server if server.model == provenance.model else _opened_engine(plan, known, stack)
         return _make_session(stack, plan, engine, provenance, server.base_url)
     root, path = split_endpoint(server.backend.endpoint)
-    proxy = stack.enter_context(RecordServer(root, provenance))
+    proxy = stack.enter_context(RecordServer(root, _for_cassettes(plan, provenance)))
     known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
     return _make_session(
         stack, plan, _opened_engine(plan, known, stack), provenance, server.base_url, proxy
     )
+
+
+def _for_cassettes(plan: Plan, provenance: Provenance) -> Provenance:
+    """The provenance with what is needed to replay a folder without the name of an engine."""
+    if plan.folder.name == plan.config.name:
+        return provenance
+    return replace(provenance, name=plan.server_name or None, backend=plan.config.backend)
 
 
 def _advice_if_unreachable(plan: Plan) -> str:
@@ -265,6 +277,7 @@ def _make_session(  # noqa: PLR0913, PLR0917 - the parts of one session
         direct=proxy is None,
         limits=plan.limits,
         query=engine.backend.address.query,
+        headers=engine.backend.address.own_headers,
         sleep=_no_pause if plan.mode is Mode.REPLAY else time.sleep,
     )
     stack.enter_context(target)

@@ -13,6 +13,8 @@ from pytest_llmengine.contract.registry import Tier
 from pytest_llmengine.recording import RecordingConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_llmengine.containers.ownership import Owner
 
 
@@ -29,7 +31,11 @@ class Mode(StrEnum):
 class Settings:
     """The user's choices for a run; a None is decided by the environment, the file and the disk.
 
-    ``engines`` are the names of the engines under test; ``url`` and ``model`` apply only to them.
+    ``engines`` are the names of the engines under test; ``url``, ``model``, ``server_name`` and
+    ``headers`` apply only to them. ``server_name`` is what reports call the server, and the name of
+    its folder of cassettes. ``headers`` are sent with every request, in addition to those of the
+    engines file.
+    ``by_address`` says that the user gave only an address, and did not name the engine.
     ``fallback_url`` and ``fallback_model`` are a project's own defaults: the engine's entry in the
     file and its environment variables, such as OLLAMA_HOST, come before them. ``config`` is the
     engines file. ``cassettes`` holds one folder per engine; with ``rewrite``, recording replaces
@@ -45,6 +51,9 @@ class Settings:
     fallback_url: str | None = None
     model: str | None = None
     fallback_model: str | None = None
+    by_address: bool = False
+    server_name: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     config: Path | None = None
     mode: Mode | None = None
     cassettes: Path = Path("cassettes")
@@ -58,11 +67,19 @@ class Settings:
     recording: RecordingConfig = field(default_factory=RecordingConfig)
 
     def for_engine(self, name: str) -> Self:
-        """The same settings, without URL, model and image if `name` is not among `engines`."""
+        """The same settings, without those of one server if `name` is not among `engines`."""
         if not self.engines or name in self.engines:
             return self
         return replace(
-            self, url=None, fallback_url=None, model=None, fallback_model=None, image=None
+            self,
+            url=None,
+            fallback_url=None,
+            model=None,
+            fallback_model=None,
+            by_address=False,
+            server_name=None,
+            headers={},
+            image=None,
         )
 
 

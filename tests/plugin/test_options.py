@@ -265,3 +265,29 @@ def test_address_is_not_for_other_engines(pytester: pytest.Pytester, upstream: M
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["engine 'ollama_api' has neither an address nor *OLLAMA_API_URL*"])
+
+
+def test_headers_reach_the_requests_of_the_engine_and_of_the_contract(
+    hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come from the command line, or one per line from the environment."""
+    suite = ("--pyargs", "pytest_llmengine.contract", "-k", "chat.basic.required_fields")
+    with MockServer() as server:
+        aim = ("--engine=openai_compatible", f"--engine-url={server.base_url}")
+        headers = ("--engine-header=X-Team: search", f"--engine-header=X-Api-Key: {_KEY}")
+        hello.runpytest_inprocess(*aim, *headers, "--engine-name=gate").assert_outcomes(passed=1)
+        monkeypatch.setenv("LLMENGINE_HEADER", f"X-Team: search\nX-Api-Key: {_KEY}")
+        result = hello.runpytest_inprocess(*aim, *suite, "--engine-report=r.json", "-v")
+    result.assert_outcomes(passed=1)
+    assert server.calls
+    for call in server.calls:
+        assert (call.headers.get("x-team"), call.headers.get("x-api-key")) == ("search", _KEY)
+    assert _KEY not in result.stdout.str() + (hello.path / "r.json").read_text("utf-8")
+
+
+def test_a_name_applies_to_one_engine(
+    hello: pytest.Pytester, error_line: Callable[[pytest.RunResult], str]
+) -> None:
+    """With two engines, it is an error."""
+    result = hello.runpytest_inprocess("--engine=mock", "--engine=embedded", "--engine-name=x")
+    assert "--engine-name applies to one engine, but 2 are given" in error_line(result)

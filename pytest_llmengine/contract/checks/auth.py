@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from llmengine.types.secrets import is_secret_name
 from pytest_llmengine.contract.assertions import control, full_text
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, QUIRK, check
@@ -85,6 +86,8 @@ def models_protected(target: Target) -> None:
 def _need_key(target: Target) -> None:
     if not target.api_key:
         raise Unmeasured("this target has no api_key, so its server may need none")
+    if keys := [name for name in target.headers if is_secret_name(name, "header")]:
+        raise Unmeasured(f"the configured header {keys[0]} is sent too, and may be a key")
     control(target)
 
 

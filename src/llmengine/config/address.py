@@ -44,15 +44,23 @@ def checked_key(engine: str, key: str | None) -> str | None:
     return key or None
 
 
-def checked_header(engine: str, name: str, value: str) -> None:
+def checked_header(where: str, name: str, value: str) -> None:
     """Raise ConfigError for a header that cannot be sent; the message does not show its value."""
     if not _HEADER_NAME.fullmatch(name):
-        raise ConfigError(f"engine {engine!r}: headers: {name!r} is not the name of a header")
+        raise ConfigError(f"{where}: {name!r} is not the name of a header")
     if _CONTROL.search(value):
         raise ConfigError(
-            f"engine {engine!r}: headers: the value of {name!r} holds a line break or another "
+            f"{where}: the value of {name!r} holds a line break or another "
             "control character; write it in one line"
         )
+
+
+def merged_headers(*layers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of all layers; a later layer replaces a header whatever the case of its name."""
+    merged: dict[str, tuple[str, str]] = {}
+    for layer in layers:
+        merged |= {name.lower(): (name, value) for name, value in layer.items()}
+    return dict(merged.values())
 
 
 def basic(user: str, password: str) -> Secret:
@@ -257,7 +265,7 @@ class Address:
         if self.key:
             register(self.key)
         for name, value in config.headers.items():
-            checked_header(config.name, name, value)
+            checked_header(f"engine {config.name!r}: headers", name, value)
         self.own_headers = self._own_headers(config.headers)
         bearer = {"Authorization": Secret(f"Bearer {self.key}")} if self.key else {}
         fixed = {"Content-Type": "application/json", "User-Agent": "llmengine"}
