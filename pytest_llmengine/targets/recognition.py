@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from llmengine.types.errors import (
     AuthenticationError,
     CallError,
 )
+from llmengine.types.outputs import Fingerprint
 from llmengine.types.request import one_token_chat
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.limits import Limits
@@ -26,25 +28,35 @@ from pytest_llmengine.targets.advice import choose_model
 from pytest_llmengine.targets.settings import TargetError, facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmengine.engine.engine import Engine
-    from llmengine.types.outputs import Fingerprint
     from pytest_llmengine.contract.reply import Reply
 
 _TOKEN_SECONDS = 20.0  # the limit for an answer of one token
 _MAX_SHOWN = 200
 _KEY_REFUSED = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
-_ROUTE_SECONDS = 5.0  # the limit for a request to a route that only one server has
+_ROUTE_SECONDS = 5.0  # the limit for all requests to routes that only one server has
 
 
-def identify(engine: Engine, otherwise: str = "") -> Provenance:
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which server answers, and what it did not say about itself because of a problem, if any."""
+
+    provenance: Provenance
+    problem: str = ""
+
+
+def identify(engine: Engine, otherwise: str = "") -> Identity:
     """What the server says about itself, after it has answered a chat request of one token.
 
-    An engine without a model gets the only model that the server lists. Raises TargetError if
-    nothing answers (then ``otherwise`` is further advice), if the key is refused, or if the server
-    does not have the model.
+    An engine without a model gets the only model that the server lists. For an engine with a model,
+    a list of models that is late or answered with an error is a problem and not the end. Raises
+    TargetError if nothing answers (then ``otherwise`` is further advice), if the key is refused, or
+    if the server does not have the model.
     """
     try:
-        found = engine.fingerprint()
+        found = _fingerprint(engine)
         if not found.model:
             raise TargetError(_needs_model(engine, found))
         reply = _answer_one_token(engine, found)
@@ -59,11 +71,27 @@ def identify(engine: Engine, otherwise: str = "") -> Provenance:
     except CallError as error:
         raise TargetError(f"engine {engine.name!r}: {engine.base_url}: {error}") from error
     backend = engine.backend.name
-    server = facts(backend).server
+    server, version = facts(backend).server, found.version
     if server == backend and reply is not None:  # a generic backend: any program may answer
-        server = recognised(engine, found, reply) or server
+        known = recognised(engine, found, reply)
+        if known is not None:
+            server, version = known.name, _version(engine, found, known, reply)
     auth = "bearer" if engine.api_key else None
-    return Provenance(server, found.version, found.model, found.model_digest, auth)
+    provenance = Provenance(server, version, found.model, found.model_digest, auth)
+    return Identity(provenance, found.problem)
+
+
+def _fingerprint(engine: Engine) -> Fingerprint:
+    """What the server reports about itself, or the configured model and the problem with that."""
+    try:
+        return engine.fingerprint()
+    except (AuthenticationError, APIConnectionError):
+        raise
+    except CallError as error:
+        if not engine.model:
+            raise
+        problem = f"GET /models: {error or type(error).__name__}"
+        return Fingerprint(engine.base_url, model=engine.model, problem=problem)
 
 
 def _needs_model(engine: Engine, found: Fingerprint) -> str:
@@ -148,7 +176,8 @@ class KnownServer:
     ``backend`` is our backend for it, "" if there is none. ``header`` is the name of a header that
     all its answers have, and the start of the value. ``owned_by`` is a value in its list of
     models. ``fingerprint`` is the start of its system_fingerprint. ``route`` is a path outside
-    ``/v1`` that only this server has, and a key of the JSON object there.
+    ``/v1`` that only this server has, and a key of the JSON object there. Its version is in the
+    header ``version_header``, or at the path ``version_route`` under the key there.
     """
 
     name: str
@@ -157,11 +186,28 @@ class KnownServer:
     owned_by: str | None = None
     fingerprint: str | None = None
     route: tuple[str, str] | None = None
+    version_header: str = ""
+    version_route: tuple[str, str] | None = None
 
 
+# A value of "server" such as uvicorn or nginx names a library or a proxy and not the server, so
+# only headers that one program sends are here. Where each is set:
+# - x-litellm-version: litellm/proxy/common_request_processing.py
+# - x-portkey-trace-id: src/handlers/services/responseService.ts of Portkey-AI/gateway
+# - cf-aig-log-id: https://developers.cloudflare.com/ai-gateway/observability/logging/
+# - x-kong-llm-model: the plugin ai-proxy of Kong, https://github.com/Kong/kong/pull/13472
+# - server: llama.cpp: tools/server/server-http.cpp of llama.cpp
+# - openai-version: https://platform.openai.com/docs/api-reference/debugging-requests
 # Gateways come first, because their answers also show the signs of the server behind them.
 SERVERS = (
-    KnownServer(name="LiteLLM", header=("x-litellm-version", "")),
+    KnownServer(
+        name="LiteLLM",
+        header=("x-litellm-version", ""),
+        version_header="x-litellm-version",
+    ),
+    KnownServer(name="Portkey", header=("x-portkey-trace-id", "")),
+    KnownServer(name="Cloudflare AI Gateway", header=("cf-aig-log-id", "")),
+    KnownServer(name="Kong AI Gateway", header=("x-kong-llm-model", "")),
     KnownServer(name="vLLM", backend="vllm_api", owned_by="vllm"),
     KnownServer(
         name="llama.cpp",
@@ -169,6 +215,7 @@ SERVERS = (
         header=("server", "llama.cpp"),
         owned_by="llamacpp",
         route=("/props", "default_generation_settings"),
+        version_route=("/props", "build_info"),
     ),
     KnownServer(
         name="Ollama",
@@ -176,10 +223,16 @@ SERVERS = (
         owned_by="library",
         fingerprint="fp_ollama",
         route=("/api/version", "version"),
+        version_route=("/api/version", "version"),
     ),
-    KnownServer(name="SGLang", owned_by="sglang", route=("/get_model_info", "model_path")),
+    KnownServer(
+        name="SGLang",
+        owned_by="sglang",
+        route=("/get_model_info", "model_path"),
+        version_route=("/get_server_info", "version"),
+    ),
     KnownServer(name="LM Studio", owned_by="organization_owner", route=("/api/v0/models", "data")),
-    KnownServer(name="TGI", route=("/info", "docker_label")),
+    KnownServer(name="TGI", route=("/info", "docker_label"), version_route=("/info", "version")),
     KnownServer(name="LMDeploy", owned_by="lmdeploy"),
     KnownServer(name="TensorRT-LLM", owned_by="tensorrt_llm"),
     KnownServer(name="TabbyAPI", owned_by="tabbyAPI"),
@@ -189,16 +242,42 @@ SERVERS = (
 )
 
 
-def recognised(engine: Engine, found: Fingerprint, reply: Reply) -> str | None:
-    """The name of the server program; `reply` is its answer to a chat request.
+def recognised(engine: Engine, found: Fingerprint, reply: Reply) -> KnownServer | None:
+    """The server program, if it is known; `reply` is its answer to a chat request.
 
     Routes are requested only if no other sign is found, and without a key.
     """
     for server in SERVERS:
         if _has_sign(server, found, reply):
-            return server.name
+            return server
+    with _routes(engine) as target:
+        return next(
+            (s for s in SERVERS if s.route and s.route[1] in _get(target, s.route[0])), None
+        )
+
+
+def _version(engine: Engine, found: Fingerprint, server: KnownServer, reply: Reply) -> str | None:
+    """The version of a recognised server.
+
+    The header of a gateway comes first, because its other routes may be those of the server behind.
+    """
+    if version := reply.headers.get(server.version_header) or found.version:
+        return version
+    if server.version_route is None:
+        return None
+    path, key = server.version_route
+    with _routes(engine) as target:
+        version = _get(target, path).get(key)
+    # Builds that do not know their number, such as those of xllamacpp, say "b0-unknown".
+    return version if isinstance(version, str) and "unknown" not in version else None
+
+
+@contextmanager
+def _routes(engine: Engine) -> Iterator[Target]:
+    """A target for routes outside ``/v1``; all requests of the block take a few seconds at most."""
     with Target(engine.root_url, "", limits=Limits(answer=_ROUTE_SECONDS)) as target:
-        return next((s.name for s in SERVERS if s.route and _has(target, *s.route)), None)
+        target.begin(seconds=_ROUTE_SECONDS)
+        yield target
 
 
 def profile_advice(backend: str, server: str | None) -> str:
@@ -239,12 +318,13 @@ def _system_fingerprint(reply: Reply) -> object:
     return body.get("system_fingerprint")
 
 
-def _has(target: Target, path: str, key: str) -> bool:
+def _get(target: Target, path: str) -> dict[str, Any]:
+    """The JSON object at a path; an empty object if there is none."""
     try:
         reply = target.get(path)
     except CheckEnded:
-        return False  # a missing answer proves nothing
-    return reply.ok and key in _object(reply)
+        return {}  # a missing answer proves nothing
+    return _object(reply) if reply.ok else {}
 
 
 def _object(reply: Reply) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Session:
     budget: RunBudget
     _plan: Plan
     _proxy: RecordServer | ReplayServer | None
+    _problem: str = ""
 
     @property
     def name(self) -> str:
@@ -114,7 +115,8 @@ class Session:
         source = self._plan.source
         if self.upstream and source and source != COMMAND_LINE:
             where = f"{where} ({source})"
-        return f"{where}, {self.provenance.who()}"
+        problem = f"; it does not describe itself fully ({self._problem})" if self._problem else ""
+        return f"{where}, {self.provenance.who()}{problem}"
 
     @property
     def advice(self) -> str:
@@ -208,17 +210,20 @@ def _open_in_process(plan: Plan, stack: ExitStack) -> Session:
 def _open_live(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
     """A session with the real server, through a recorder in record mode."""
     server = stack.enter_context(plan.config.engine)
-    provenance = replace(identify(server, _advice_if_unreachable(plan)), image=image)
+    identity = identify(server, _advice_if_unreachable(plan))
+    provenance = replace(identity.provenance, image=image)
     known: dict[str, Any] = {"model": provenance.model}
     if plan.mode is not Mode.RECORD:
         engine = server if server.model == provenance.model else _opened_engine(plan, known, stack)
-        return _make_session(stack, plan, engine, provenance, server.base_url)
+        session = _make_session(stack, plan, engine, provenance, server.base_url)
+        return replace(session, _problem=identity.problem)
     root, path = split_endpoint(server.backend.endpoint)
     proxy = stack.enter_context(RecordServer(root, _for_cassettes(plan, provenance)))
     known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
-    return _make_session(
+    session = _make_session(
         stack, plan, _opened_engine(plan, known, stack), provenance, server.base_url, proxy
     )
+    return replace(session, _problem=identity.problem)
 
 
 def _for_cassettes(plan: Plan, provenance: Provenance) -> Provenance:

@@ -1,8 +1,9 @@
-"""`llmengine verify` on servers that need headers, and on two servers without a name of their own."""
+"""`llmengine verify` on gateways that need headers, and on several servers of one backend."""
 
 from __future__ import annotations
 
 import json
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -45,8 +46,8 @@ def test_headers_of_the_command_reach_every_request(
     reports = [arg for end in ("json", "md", "html") for arg in ("--report", tmp_path / f"r.{end}")]
     with MockServer(behaviour=GATEWAY) as server:
         ran = llmengine(
-            "verify", "--url", server.root_url, "--model", "mock", *CHECKS, *reports, "--mode", mode,
-            "--cassettes", tmp_path / "c", "--header", f"x-route: {ROUTE}",
+            "verify", "--url", server.root_url, "--model", "mock", *CHECKS, *reports,
+            "--mode", mode, "--cassettes", tmp_path / "c", "--header", f"x-route: {ROUTE}",
             "--header", f"X-Gateway-Api-Key: {KEY}",
         )  # fmt: skip
     assert ran.status == 0, ran.out + ran.err
@@ -140,3 +141,66 @@ def test_older_recordings_of_an_address_are_replayed(
         assert llmengine(*tapes, *generic, "--mode", "record").status == 0
     ran = llmengine(*tapes, "--url", server.root_url, "--mode", "replay")
     assert ran.status == 0, ran.err
+
+
+def _late(path: str, seconds: float) -> Behaviour:
+    """A server that does not answer on one path for so many seconds."""
+
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
+        if call.path == path:
+            sleep(seconds)
+        return reply
+
+    return Behaviour("late", wire=wire)
+
+
+def _broken(path: str) -> Behaviour:
+    """A server that answers one path with 500."""
+
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
+        body = b'{"error": {"message": "database is down"}}'
+        failed = RawReply(500, {"content-type": "application/json"}, [body])
+        return failed if call.path == path else reply
+
+    return Behaviour("broken", wire=wire)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (_broken("/v1/models"), "(GET /models: 500 database is down"),
+        (_late("/version", 1.3), "(GET /version: the answer from "),
+    ],
+    ids=["models", "version"],
+)
+def test_a_server_that_does_not_describe_itself_is_checked(
+    behaviour: Behaviour, said: str, llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """If a model is named and the chat answers, one line says what is missing."""
+    file = tmp_path / "engines.yaml"
+    with MockServer(behaviour=behaviour) as server:
+        file.write_text(
+            "- {name: odd, backend: openai_compatible, model: mock, timeout: 1, "
+            f"endpoint: '{server.base_url}'}}\n",
+            encoding="utf-8",
+        )
+        ran = llmengine("verify", "--engine", "odd", "--config", file, *CHECKS)
+    assert ran.status == 0, ran.err
+    assert said in ran.out.splitlines()[0]
+
+
+def test_version_of_a_gateway_is_read_from_its_headers(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The report has the name and the version of the program."""
+
+    def wire(reply: RawReply, call: ReceivedRequest) -> RawReply:
+        del call
+        reply.headers = {**reply.headers, "x-litellm-version": "1.106.12", "server": "uvicorn"}
+        return reply
+
+    report = tmp_path / "r.json"
+    with MockServer(behaviour=Behaviour("gateway", wire=wire)) as server:
+        llmengine("verify", "--url", server.root_url, *CHECKS[:2], "--report", report)
+    provenance = json.loads(report.read_text("utf-8"))["provenance"]
+    assert (provenance["name"], provenance["version"]) == ("LiteLLM", "1.106.12")

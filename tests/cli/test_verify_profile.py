@@ -147,7 +147,10 @@ def test_a_server_is_recognised_by_each_of_its_signs(
     """The first line has its name, and standard error has advice on a profile."""
     with MockServer(behaviour=_like(server, sign)) as mock:
         ran = llmengine("verify", "--url", mock.root_url, "--check", KEPT)
-    assert ran.out.startswith(f"live at {mock.base_url}, {server.name} (mock)\n")
+    version = {"LiteLLM by header": " 1.2.3", "Ollama by route": " x"}.get(
+        f"{server.name} by {sign}", ""
+    )
+    assert ran.out.startswith(f"live at {mock.base_url}, {server.name}{version} (mock)\n")
     if server.backend in shipped_profiles():
         assert f"The server looks like {server.name}: --engine {server.backend} " in ran.err
     elif server.name != "mock":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
 
-from llmengine.types.errors import BadRequestError, NotFoundError
+from llmengine.types.errors import BadRequestError, CallError, NotFoundError
 from llmengine.types.outputs import Fingerprint
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ async def fingerprint_of(connection: Connection, version_path: str | None) -> Fi
 
     If the server has no list of models, the fields from that list are None. Raises
     AuthenticationError if the key is refused, and the CallError of any failure other than "bad
-    request" (400) or "not found" (404).
+    request" (400) or "not found" (404). If only the version cannot be had, ``problem`` says why.
     """
     listed = await _models(connection)
+    version, problem = await _version(connection, version_path)
     names = None if listed is None else tuple(str(row["id"]) for row in listed)
     only = names[0] if names is not None and len(names) == 1 else None
     model = connection.config.model or only
@@ -77,12 +78,13 @@ async def fingerprint_of(connection: Connection, version_path: str | None) -> Fi
     length = row.get("max_model_len")
     return Fingerprint(
         connection.urls.base,
-        await _version(connection, version_path),
+        version,
         model,
         names,
         _text(row.get("root")),
         length if isinstance(length, int) else None,
         _text(row.get("owned_by")),
+        problem=problem,
     )
 
 
@@ -102,12 +104,18 @@ async def _models(connection: Connection) -> list[dict[str, object]] | None:
     raise error
 
 
-async def _version(connection: Connection, path: str | None) -> str | None:
-    """The version, if the route answers with one; a gateway may answer with anything else."""
+async def _version(connection: Connection, path: str | None) -> tuple[str | None, str]:
+    """The version, if the route answers with one, and why the route did not answer at all.
+
+    A gateway may answer with anything else than a version.
+    """
     if path is None:
-        return None
-    reply = await ask(connection, connection.urls.root + path)
-    return _text(object_in(reply).get("version"))
+        return None, ""
+    try:
+        reply = await ask(connection, connection.urls.root + path)
+    except CallError as error:
+        return None, f"GET {path}: {error}"
+    return _text(object_in(reply).get("version")), ""
 
 
 def _text(value: object) -> str | None:

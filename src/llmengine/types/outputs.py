@@ -189,8 +189,10 @@ class Fingerprint:
     ``version`` is the version of the server program. ``model`` is the engine's model, or the only
     model of the server if the engine has none. ``models`` are all models that the server lists.
     ``root`` is what the model's name stands for, such as a folder or a name on a hub.
-    ``max_model_len`` is the context in tokens. ``model_digest`` is a hash of the weights. Two
-    answers can be compared if the fingerprints of their servers are equal except for ``url``.
+    ``max_model_len`` is the context in tokens. ``model_digest`` is a hash of the weights.
+    ``problem`` says why the version is unknown although the server has a route for it, "" if there
+    was no problem. Two answers can be compared if the fingerprints of their servers are equal
+    except for ``url`` and ``problem``.
     """
 
     url: str
@@ -201,3 +203,4 @@ class Fingerprint:
     max_model_len: int | None = None
     owned_by: str | None = None
     model_digest: str | None = None
+    problem: str = ""
