@@ -19,10 +19,12 @@ _PIPED_WIDTH = 400
 
 
 def stdout() -> Console:
-    """The console for results."""
-    from pytest_llmengine.reports.console import SafeConsole
+    """The console for results; in a pipe, lines are not wrapped."""
+    from pytest_llmengine.reports.console import SafeConsole, report_width
 
-    return SafeConsole(highlight=False, markup=False, emoji=False)
+    console = SafeConsole(highlight=False, markup=False, emoji=False)
+    console.width = report_width(console.width, is_terminal=console.is_terminal)
+    return console
 
 
 def stderr() -> Console:

@@ -71,6 +71,13 @@ def verify(  # noqa: PLR0913 - one option each
         list[Path] | None,
         typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
     ] = None,
+    only_differences: Annotated[
+        bool,
+        typer.Option(
+            "--only-differences",
+            help="Print only what the profile does not expect: no counts, no known deviations.",
+        ),
+    ] = False,
     mode: Annotated[
         ModeName, typer.Option("--mode", "--engine-mode", help="Where the answers come from.")
     ] = ModeName.LIVE,
@@ -159,7 +166,7 @@ def verify(  # noqa: PLR0913 - one option each
         tier=depth, ids=check or (), skip=skip or (), levels=[Level(one) for one in level or ()]
     )
     ran = run_suite(tested, settings, checks, profile, jobs)
-    print_report(ran.report, stdout())
+    print_report(ran.report, stdout(), only_differences=only_differences)
     for path in report or ():
         write_report(ran.report, path)
     if write_profile is not None:

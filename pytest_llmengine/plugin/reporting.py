@@ -142,13 +142,16 @@ class Verdicts:
 
 def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
     from pytest_llmengine.reports import print_report  # noqa: PLC0415 - the same
-    from pytest_llmengine.reports.console import SafeConsole  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.reports.console import (  # noqa: PLC0415 - imported when used
+        SafeConsole,
+        report_width,
+    )
 
     text = StringIO()
     writer = terminal.config.get_terminal_writer()
     console = SafeConsole(
         file=text,
-        width=writer.fullwidth,
+        width=report_width(writer.fullwidth, is_terminal=terminal.isatty),
         force_terminal=writer.hasmarkup,
         color_system="standard" if writer.hasmarkup else None,
         highlight=False,

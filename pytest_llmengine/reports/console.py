@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import ConsoleOptions, RenderableType
+
+
+# Columns in a pipe: enough that no line of a report is wrapped, for grep, cut and awk.
+_UNWRAPPED = 100_000
+
+
+def report_width(width: int, *, is_terminal: bool) -> int:
+    """The width for a report; lines in a pipe or a file are not wrapped unless COLUMNS is set."""
+    return width if is_terminal or "COLUMNS" in os.environ else _UNWRAPPED
 
 
 class SafeConsole(Console):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
@@ -18,7 +18,7 @@ from pytest_llmengine.reports.page import STYLES, Cell, Page, Table, clipped, es
 from pytest_llmengine.reports.schema_matrix import is_only_matrix, schema_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from markupsafe import Markup
@@ -27,12 +27,23 @@ if TYPE_CHECKING:
     from pytest_llmengine.reports.model import CheckRecord, ContractReport
 
 
-def print_report(report: ContractReport, console: Console) -> None:
+# What the profile does not say of the server; known deviations and unmeasured rules are left out.
+_DIFFERENCES = frozenset({Section.FAILED, Section.REFUSED, Section.LENIENT, Section.NOT_RUN})
+
+
+def print_report(
+    report: ContractReport, console: Console, *, only_differences: bool = False
+) -> None:
     """Print header, matrix, every verdict that is not a pass, and the summary.
 
-    The table of the schema matrix is long, so it is printed only if it is what the run was for.
+    With ``only_differences``, the matrix is left out, and so are verdicts that the profile expects
+    and rules that were not measured. The table of the schema matrix is long, so it is printed only
+    if it is what the run was for.
     """
     page = contract_page(report, zero="-", schemas=is_only_matrix(report))
+    if only_differences:
+        lists = [block for block in page.blocks if isinstance(block, VerdictList)]
+        page = replace(page, blocks=tuple(b for b in lists if b.section in _DIFFERENCES))
     pages.print_page(page, console)
 
 
@@ -107,6 +118,30 @@ _LONGEST = 120
 _CUT = "Reasons that end in ... are whole in the JSON and Markdown reports."
 
 
+_LARGE = 3  # so many verdicts with one reason are a group
+
+
+def folded(records: Iterable[CheckRecord]) -> str:
+    """The ids by level and group, such as ``required: chat.stream.{order,usage} models.list``."""
+    levels: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        group, _, name = record.id.rpartition(".")
+        levels.setdefault(record.level, {}).setdefault(group, []).append(name)
+    return "; ".join(
+        f"{level}: {' '.join(map(_braced, groups, groups.values()))}"
+        for level, groups in levels.items()
+    )
+
+
+def _braced(group: str, names: list[str]) -> str:
+    inner = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+    return f"{group}.{inner}" if group else inner
+
+
+def _below(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 13), expand=False)
+
+
 @dataclass(frozen=True, slots=True)
 class VerdictList:
     """The verdicts of one section, each with its reason and, in HTML, with its exchanges.
@@ -128,17 +163,38 @@ class VerdictList:
         """Whether the terminal form cuts a reason."""
         return any(self._reason(record).endswith(" ...") for record in self.records)
 
+    @property
+    def groups(self) -> list[list[CheckRecord]]:
+        """The verdicts, with those together that have one outcome and one cause or reason."""
+        found: dict[tuple[str, ...], list[CheckRecord]] = {}
+        for record in self.records:
+            found.setdefault((record.outcome, record.fact or record.reason), []).append(record)
+        large = {key: records for key, records in found.items() if len(records) >= _LARGE}
+        listed: dict[tuple[str, ...], list[CheckRecord]] = {}
+        for record in self.records:
+            key = (record.outcome, record.fact or record.reason)
+            listed |= {key: large[key]} if key in large else {(record.id,): [record]}
+        return list(listed.values())
+
     def to_terminal(self) -> Iterator[RenderableType]:
-        """One line per verdict, and its reason below; a reason that repeats is printed once."""
+        """One line per verdict or group of verdicts with one reason, and details below.
+
+        A reason that repeats is printed once.
+        """
         yield Text(self.title, style="bold")
         previous = ""  # many checks that were not run or measured share one reason
-        for record in self.records:
+        for record, *others in self.groups:
             outcome = (str(record.outcome).ljust(10), STYLES[record.outcome])
+            reason = self._reason(record)
+            if others:
+                count = f" {len(others) + 1} rules: {reason}"
+                yield Text.assemble("  ", outcome, count)
+                yield _below(Text(folded([record, *others]), style=STYLES["soft"]))
+                continue
             level = (f"  {record.level}", STYLES["soft"])
             yield Text.assemble("  ", outcome, " ", record.id, level)
-            reason = self._reason(record)
             if self.section is Section.FAILED or reason != previous:
-                yield Padding(Text(reason), (0, 0, 0, 13))
+                yield _below(Text(reason))
             previous = reason
 
     def _reason(self, record: CheckRecord) -> str:
@@ -148,13 +204,21 @@ class VerdictList:
         return clipped(one_line(record.reason), longest)
 
     def to_markdown(self) -> Iterator[str]:
-        """A list with one item per verdict."""
+        """A list with one item per verdict, or per group of verdicts with one reason."""
         yield f"## {self.title}"
-        yield "\n".join(
-            f"- **{record.outcome}** `{record.id}` ({record.level})"
-            + (f", follows from `{cause}`" if (cause := self.follows.get(record.id)) else "")
+        yield "\n".join(map(self._item, self.groups))
+
+    def _item(self, group: list[CheckRecord]) -> str:
+        record, *others = group
+        if others:
+            rules = f"{len(group)} rules (`{folded(group)}`)"
+        else:
+            rules = f"`{record.id}` ({record.level})"
+        cause = self.follows.get(record.id)
+        return (
+            f"- **{record.outcome}** {rules}"
+            + (f", follows from `{cause}`" if cause else "")
             + (f": {escape(record.reason)}" if record.reason else "")
-            for record in self.records
         )
 
     def to_html(self) -> Markup:

@@ -26,7 +26,7 @@ from pytest_llmengine.containers.ownership import Owner, end_run
 from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
-from pytest_llmengine.recording import RecordingConfig
+from pytest_llmengine.recording import CassetteError, RecordingConfig
 from pytest_llmengine.recording.cassette import ReplayCassette
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.advice import (
@@ -131,20 +131,40 @@ def _folder_of(config: EngineConfig, settings: Settings, url: str | None) -> Pat
     """The folder of the cassettes; raises TargetError if its name cannot be a folder.
 
     It has the name that the user gave to the server, else the name of the engine. If the user gave
-    only an address, it has the host and the port, so that two servers do not share a folder. Older
-    versions used the name of the engine for it; those recordings are replayed if there are no
-    others.
+    only an address, it has the host and the port, so that two servers do not share a folder.
+
+    For a replay of a backend, the recordings of its only server are used if there are no others:
+    older versions put what was recorded of an address into the folder of the backend.
     """
     of_engine = _folder_below(settings.cassettes, config.name, "the name of an engine")
     if settings.server_name:
         return _folder_below(settings.cassettes, settings.server_name, "the name of a server")
-    if url is None or not settings.by_address:
+    if url is None:
+        return _folder_of_server(config, settings, of_engine) or of_engine
+    if not settings.by_address:
         return of_engine
     parts = urlsplit(url)
     port = f"-{parts.port}" if parts.port else ""
     of_address = settings.cassettes / file_name(f"{parts.hostname}{port}")
     old = settings.mode is not Mode.RECORD and not recorded(of_address) and recorded(of_engine)
     return of_engine if old else of_address
+
+
+def _folder_of_server(config: EngineConfig, settings: Settings, of_engine: Path) -> Path | None:
+    """The folder of the only server that was recorded with a backend by its address, if any."""
+    may_replay = settings.mode in {None, Mode.REPLAY} and config.name == config.backend
+    if not may_replay or recorded(of_engine):
+        return None
+    cassettes = settings.cassettes
+    folders = sorted(path for path in cassettes.glob("*/") if path.is_dir())
+    found = [path for path in folders if _backend_recorded(cassettes, path.name) == config.name]
+    if len(found) > 1 and settings.mode is Mode.REPLAY:
+        names = ", ".join(path.name for path in found)
+        raise TargetError(
+            f"engine {config.name!r} has recordings of several servers in {cassettes}: {names}; "
+            "choose one, such as --engine=" + found[0].name
+        )
+    return found[0] if len(found) == 1 else None
 
 
 def _folder_below(cassettes: Path, name: str, what: str) -> Path:
@@ -254,15 +274,13 @@ def config_named(name: str, file: Path | None, cassettes: Path | None = None) ->
 
 
 def _backend_recorded(cassettes: Path, name: str) -> str:
-    """The backend with which the server of that name was recorded; "" without recordings."""
+    """The backend of a server that was recorded under its own name or address; "" for others."""
     try:
         files = recorded(path_below(cassettes, name, "the name of an engine"))
-    except ConfigError:
+        found = files and ReplayCassette.load(files[0], RecordingConfig()).provenance.backend
+    except (ConfigError, CassetteError):
         return ""
-    if not files:
-        return ""
-    provenance = ReplayCassette.load(files[0], RecordingConfig()).provenance
-    return provenance.backend or "openai_compatible"
+    return found or ""
 
 
 def is_installed(backend: str) -> bool:

@@ -87,6 +87,22 @@ def test_broken_rule_is_named_and_fails_the_run(llmengine: Callable[..., Any]) -
     assert ran.out.rstrip().endswith("not accepted")
 
 
+def test_only_differences_leaves_out_what_the_profile_expects(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Neither counts nor known deviations are printed; a new failure is."""
+    profile = tmp_path / "mine.toml"
+    profile.write_text(deviation("fail"), encoding="utf-8")
+    verify = ("verify", "--check", RULE, "--check", "models.list", "--only-differences")
+    with MockServer(behaviour=broken(RULE)) as server:
+        known = llmengine(*verify, "--url", server.root_url, "--profile", profile)
+        new = llmengine(*verify, "--url", server.root_url)
+    assert RULE not in known.out
+    assert len(known.out.splitlines()) == 4, known.out
+    assert f"  fail       {RULE}  required" in new.out
+    assert "group " not in new.out
+
+
 def test_json_report_has_every_verdict_and_the_exchange_of_a_failure(
     llmengine: Callable[..., Any], tmp_path: Path
 ) -> None:

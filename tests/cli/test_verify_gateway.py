@@ -126,7 +126,11 @@ def test_two_servers_do_not_share_a_folder(llmengine: Callable[..., Any], tmp_pa
     report = tmp_path / "r.json"
     by_url = llmengine(*replay, "--url", one.root_url)
     by_name = llmengine(*replay, "--engine", "my-gateway", "--report", report)
+    which = llmengine(*replay, "--engine", "openai_compatible")
     assert (by_url.status, by_name.status) == (0, 0), by_url.err + by_name.err
+    assert which.status == 2
+    assert "has recordings of several servers" in which.err
+    assert "127.0.0.1-" in which.err
     provenance = json.loads(report.read_text("utf-8"))["provenance"]
     assert (provenance["engine"], provenance["name"]) == ("my-gateway", "my-gateway")
 
@@ -168,7 +172,7 @@ def _broken(path: str) -> Behaviour:
 @pytest.mark.parametrize(
     ("behaviour", "said"),
     [
-        (_broken("/v1/models"), "(GET /models: 500 database is down"),
+        (_broken("/v1/models"), "(GET /models: HTTP 500: database is down"),
         (_late("/version", 1.3), "(GET /version: the answer from "),
     ],
     ids=["models", "version"],
@@ -186,7 +190,7 @@ def test_a_server_that_does_not_describe_itself_is_checked(
         )
         ran = llmengine("verify", "--engine", "odd", "--config", file, *CHECKS)
     assert ran.status == 0, ran.err
-    assert said in ran.out.splitlines()[0]
+    assert said in ran.out.splitlines()[0]  # lines in a pipe are not wrapped
 
 
 def test_version_of_a_gateway_is_read_from_its_headers(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from pytest_llmengine.reports import ContractReport, print_report
+from pytest_llmengine.reports.contract_page import contract_page
+from pytest_llmengine.reports.page import to_markdown
 
 if TYPE_CHECKING:
     import pytest
@@ -139,3 +141,21 @@ def test_no_color_is_respected(report: ContractReport, monkeypatch: pytest.Monke
     """With NO_COLOR set a terminal gets no colour either."""
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[32m" not in shown(report, colour=True)
+
+
+def test_verdicts_with_one_reason_are_one_line(report: ContractReport) -> None:
+    """From three on, the reason is printed once, with the ids by level and group."""
+    ids = ("chat.stream.usage", "chat.stream.order", "tools.choice", "tools.parallel")
+    failed = [replace(report.checks[2], id=id_, fact="f") for id_ in ids]
+    failed[3] = replace(failed[3], level="optional", reason="another text")
+    some = ContractReport(report.header, (*failed, *report.checks[6:]))
+    at = lines(some).index("  fail       4 rules: no usage in the last chunk")
+    below = "".join(line.strip() + " " for line in lines(some)[at + 1 : at + 3])
+    assert below.startswith(
+        "required: chat.stream.{usage,order} tools.choice; optional: tools.parallel "
+    )
+    assert (
+        "- **fail** 4 rules (`required: chat.stream.{usage,order} tools.choice; optional: "
+        "tools.parallel`): no usage in the last chunk"
+    ) in to_markdown(contract_page(some))
+    assert "4 rules" not in shown(ContractReport(report.header, tuple(failed[:2])))
