@@ -110,7 +110,7 @@ def check_engine(name: str, file: Path | None) -> EngineCheck:
         who = f"{config.model} in this process"
         if not plan.in_process:
             with config.engine as engine:
-                known = identify(engine)
+                known = identify(engine).provenance
                 who = f"{known.who()} at {engine.base_url}"
             config = config.model_copy(update={"model": known.model})
         with config.engine as engine:
@@ -180,7 +180,7 @@ def _needs_container(config: EngineConfig, settings: Settings) -> bool:
 def _wait_for_token(config: EngineConfig) -> str:
     """The address of a server that may be asleep, once it has answered one token."""
     with config.engine as engine:
-        known = identify(engine)
+        known = identify(engine).provenance
     with config.model_copy(update={"model": known.model}).engine as engine:
         _generate_token(engine)
         return engine.root_url

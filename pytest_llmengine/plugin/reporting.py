@@ -151,7 +151,7 @@ def _rendered(report: ContractReport, terminal: pytest.TerminalReporter) -> str:
     writer = terminal.config.get_terminal_writer()
     console = SafeConsole(
         file=text,
-        width=report_width(writer.fullwidth, is_terminal=terminal.isatty),
+        width=report_width(writer.fullwidth, is_terminal=bool(terminal.isatty)),
         force_terminal=writer.hasmarkup,
         color_system="standard" if writer.hasmarkup else None,
         highlight=False,
