@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 rule = partial(check, group="ctx", tier=EXTENDED, since="2026-11-27", heavy=True)
 
 LONGEST = 33_000  # tokens; a longer prompt is too much for one check
+PROBE = 300  # tokens of the prompt that tells how fast the server reads
+SLOWER = 1.5  # how much longer a token of a long prompt takes than one of a short prompt
 KEYS = ("n_ctx", "max_model_len", "context_length", "context_window", "max_context_length")
 PLACES = ("/props", "/api/ps", "/get_server_info")
 SENTENCE = re.compile(
@@ -53,6 +56,7 @@ def boundary(target: Target) -> None:
         raise Unmeasured("the server does not say how long its context is")
     if size > LONGEST:
         raise Unmeasured(f"a prompt of {size} tokens is too long for a check")
+    _need_speed(target, size)
     fits = _prompt(target, size - 1)
     read = usage(target.chat(fits, max_tokens=1).success(), "prompt_tokens")
     expect_effect(read == size - 1, f"of a prompt of {size - 1} tokens {read} were read")
@@ -60,6 +64,28 @@ def boundary(target: Target) -> None:
     if reply.ok and usage(reply.success(), "prompt_tokens") >= size:
         raise Unmeasured(f"the context is longer than the {size} tokens that the server states")
     rejected(reply, f"a prompt of all {size} tokens")
+
+
+def _need_speed(target: Target, tokens: int) -> None:
+    """End the check as unmeasured if so many tokens would take half the time of an answer.
+
+    Only live: a recorder must record the same requests on each machine.
+    """
+    if not (target.clock and target.direct):
+        return
+    few, more = (_seconds(target, words) for words in (30, 30 + PROBE))
+    seconds = (more - few) / PROBE * tokens * SLOWER
+    if seconds > target.limits.answer / 2:
+        raise Unmeasured(
+            f"a prompt of {tokens} tokens would take the server about {seconds:.0f} s, "
+            "which is too long for a check"
+        )
+
+
+def _seconds(target: Target, words: int) -> float:
+    start = time.monotonic()
+    _tokens(target, words)
+    return time.monotonic() - start
 
 
 def _prompt(target: Target, tokens: int) -> str:

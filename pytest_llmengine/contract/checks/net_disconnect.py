@@ -27,9 +27,9 @@ rule = partial(
 
 CHAT = "/chat/completions"
 ENDLESS = "Count from 1 to 5000: write the numbers from 1 to 5000 in words."
-MAX_TOKENS = (600, 1800)  # the second if the server writes the first in no time
+MAX_TOKENS = (300, 900, 1800)  # the next if the server writes an answer of these in no time
 ROUNDS = 10
-ENOUGH = 3  # answers that are not freed; each leaves the server busy
+ENOUGH = 2  # answers that are not freed; each leaves the server busy
 HOLD = 0.5  # seconds until the client goes away
 FREE = 1.0  # seconds that the server has to notice it
 LONGEST_WAIT = 60.0  # seconds for answers that no client reads
