@@ -80,8 +80,9 @@ def header_lines(report: ContractReport) -> tuple[str, ...]:
     Keys are removed here, before a form escapes characters of a key and so hides it from `scrub`.
     """
     header = report.header
+    name = f"{header.name}: " if header.name and header.name not in header.describe else ""
     return (
-        scrub(header.describe),
+        scrub(name + header.describe),
         f"tier {header.tier}, {header.date}, pytest-llmengine {header.tool_version}",
     )
 
