@@ -52,7 +52,11 @@ def verify(  # noqa: PLR0913 - one option each
     ] = None,
     header: HeaderOption = None,
     tier: Annotated[
-        TierName, typer.Option(help="How thorough the run is; a tier includes those before it.")
+        TierName,
+        typer.Option(
+            help="How thorough the run is; a tier includes those before it. "
+            "Extended is every rule, which takes many minutes on a CPU; smoke is 30 rules."
+        ),
     ] = TierName.EXTENDED,
     check: Annotated[
         list[str] | None,

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import ConfigError, EngineConfig, InvalidRequestError, SamplingParams
+from llmengine import (
+    ConfigError,
+    EngineConfig,
+    InvalidRequestError,
+    SamplingParams,
+    StructuredOutputError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +90,14 @@ def test_constraints_have_their_present_name(
     assert stand_in.loaded[-1].llm_engine.params[0].structured_outputs == StructuredOutputsParams(
         **constraint
     )
+
+
+def test_a_schema_that_vllm_does_not_enforce_is_refused(engine: Engine) -> None:
+    """What vLLM's server is known to ignore, vLLM in this process ignores too."""
+    schema = {"allOf": [{"type": "object"}, {"required": ["a"]}]}
+    (result,) = engine.results("x", {"max_tokens": 2, "structured_outputs": {"json": schema}})
+    assert isinstance(result.error, StructuredOutputError)
+    assert "does not enforce allOf" in str(result.error)
 
 
 @pytest.mark.parametrize(

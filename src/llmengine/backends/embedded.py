@@ -43,6 +43,8 @@ class Embedded(Backend):
     queues_calls = True
     dialect = OpenAIChat(extras=LLAMACPP_EXTRAS)
     ignored_features = LLAMA_CPP_IGNORES
+    # Tools can be sent, but are not claimed: llama.cpp takes a named tool_choice for "auto", and
+    # with "required" it lets the model write text until the token limit.
     capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
         Capability.TOOLS,
         Capability.VISION,

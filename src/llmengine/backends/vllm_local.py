@@ -9,6 +9,7 @@ from llmengine.backends.base import Backend
 from llmengine.backends.connection import URLs
 from llmengine.config.settings import EngineSettings, Timeouts
 from llmengine.dialects.openai_chat import VLLM_EXTRAS, OpenAIChat
+from llmengine.structured.features import VLLM_IGNORES
 from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.outputs import Fingerprint
@@ -49,6 +50,9 @@ class VLLMLocal(Backend):
         Capability.RESPONSES,
     }
     trusts_schema = True
+    # The server and the `vllm.LLM` class check and compile a schema in the same code:
+    # `SamplingParams.verify` and `StructuredOutputManager` of vLLM 0.32.
+    ignored_features = VLLM_IGNORES
     in_process = True
 
     def __init__(self, config: EngineSettings) -> None:
