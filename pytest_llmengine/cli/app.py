@@ -8,6 +8,7 @@ import typer
 
 from pytest_llmengine.cli import (
     batch,
+    cassettes,
     contract,
     engines,
     errors,
@@ -39,6 +40,7 @@ app.command()(parity.parity)
 app.command()(record_replay.record)
 app.command()(record_replay.replay)
 app.command("run-yaml")(run_yaml.run_yaml)
+app.add_typer(cassettes.app, name="cassettes")
 app.add_typer(contract.app, name="contract")
 app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")

@@ -25,11 +25,17 @@ from vcr.errors import UnhandledHTTPRequestError
 from vcr.record_mode import RecordMode
 from vcr.serialize import deserialize, serialize
 
-from llmengine.config.documents import read_text
 from pytest_llmengine.recording import yaml_format
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.matchers import RequestMatcher, pretty, title
+from pytest_llmengine.recording.packed import (
+    check_writable,
+    is_packed,
+    place_of,
+    read_recording,
+    recordings_in,
+)
 from pytest_llmengine.recording.provenance import KEY, Provenance
 from pytest_llmengine.recording.redaction import Redaction
 
@@ -149,11 +155,10 @@ def _timeline(extra: Mapping[str, Any], body: bytes) -> Timeline:
     return Timeline(extra.get("head_ms"), sizes, at_ms)
 
 
-_PATTERN = "*.yaml"
-
-
 class Persister:
-    """vcrpy's persister interface for one file, or for all files of a directory as one cassette.
+    """vcrpy's persister interface for one file, or for all files of a folder as one cassette.
+
+    The folder may be packed.
 
     Unlike vcrpy's own, it never treats an unreadable file as an empty one. ``metadata`` is the
     metadata of the file, or of the first of several files; vcrpy before 9.4 neither reads nor
@@ -165,9 +170,9 @@ class Persister:
 
     def load_cassette(self, path: Path, serializer: Any) -> Exchanges:
         """Load the requests and the responses."""
-        paths = sorted(path.rglob(_PATTERN)) if path.is_dir() else [path]
+        paths = _paths(path)
         if not paths:
-            raise CassetteNotFoundError(path / _PATTERN)
+            raise CassetteNotFoundError(path / "*.yaml")
         requests, responses, metadata = [], [], []
         for file in paths:
             loaded = _load(file, _MetadataSerializer(serializer))
@@ -179,11 +184,21 @@ class Persister:
 
     def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the whole file, or nothing if that fails."""
+        check_writable(path)
         text = serialize(cassette, _MetadataSerializer(serializer, self.metadata))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)
+
+
+def _paths(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder that may be packed."""
+    if path.is_file() and not is_packed(path):
+        return [path]
+    place = place_of(path)
+    folder = place.is_dir() or (is_packed(place) and place.is_file())
+    return recordings_in(place) if folder else [path]
 
 
 class _MetadataSerializer:
@@ -208,14 +223,12 @@ class _MetadataSerializer:
 def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[Path]:
     """The outdated cassettes: all files under `directory` that are not in `used`, sorted."""
     known = {Path(path).resolve() for path in used}
-    return sorted(p for p in Path(directory).rglob(_PATTERN) if p.resolve() not in known)
+    return [path for path in recordings_in(Path(directory)) if path.resolve() not in known]
 
 
 def _load(path: Path, serializer: _MetadataSerializer) -> Loaded:
     try:
-        return _loaded(read_text(path), serializer)
-    except FileNotFoundError:
-        raise CassetteNotFoundError(path) from None
+        return _loaded(read_recording(path), serializer)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CassetteError(
             f"{path} is not a cassette that can be replayed: {error}; "
@@ -253,12 +266,14 @@ class Cassette:
 
     ``unhandled`` describes every request that could not be answered from the cassette, or could
     not be kept in it. A run with such a request has failed, whatever the client did with the error.
+    ``unrecorded`` counts those of them for which a replay has no recorded answer.
     """
 
     path: Path
     provenance: Provenance
     config: RecordingConfig
     unhandled: list[str] = field(default_factory=list)
+    unrecorded: int = 0
     redaction: Redaction = field(init=False)
 
     def __post_init__(self) -> None:
@@ -342,6 +357,7 @@ class ReplayCassette(Cassette):
         new = self.redaction.request(request, _NO_ORIGIN)
         response = self._next(new)
         if response is None:
+            self.unrecorded += 1
             self.unhandled.append(self._matcher.explain(new, self._vcr.requests, self.path))
             return None
         return from_vcr(response)

@@ -23,6 +23,10 @@ _NOT_YET = (
     "there is no recording of it yet; to make one, run: "
     "llmengine verify --engine {}{} --mode record --check {}"
 )
+_EARLIER = (
+    "its recording is of an earlier form of the rule, which sent other requests; to make a new "
+    "one, run: llmengine verify --engine {} --mode record --rewrite --check {}"
+)
 
 
 def judge(
@@ -31,7 +35,9 @@ def judge(
     """The verdict of a check; ``profile`` and ``target`` replace those of the session.
 
     - If a request was not recorded, the verdict is ``error``, whatever the check concluded:
-      a rule about error answers would pass on the replayer's own error.
+      a rule about error answers would pass on the replayer's own error. If the recordings are
+      packed, the check is unrecorded instead: they are kept as they were made, often of a server
+      that is not at hand, and the rule has changed since.
     - If the check is already recorded and must not be recorded again, it is unmeasured. So is a
       check whose client library is missing, or was not recorded in the installed release.
     - If the engine has no recording of the check, it is unrecorded. So a new rule can be added
@@ -69,6 +75,8 @@ def _judged(check: Check, session: Session, profile: Profile, target: Target) ->
     session.budget.count(result.answered)
     if tape is None or not tape.unhandled:
         return result
+    if session.is_packed and len(tape.unhandled) == tape.unrecorded:
+        return not_run(check, Outcome.UNRECORDED, _EARLIER.format(session.name, check.id))
     reason = "; ".join(tape.unhandled)
     return replace(
         result,

@@ -28,6 +28,7 @@ from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.recording import CassetteError, RecordingConfig
 from pytest_llmengine.recording.cassette import ReplayCassette
+from pytest_llmengine.recording.packed import check_writable, is_packed, place_of, recordings_in
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.advice import (
     in_this_process,
@@ -56,8 +57,9 @@ _NO_KEY = {"api_key": None, "api_key_env": None}  # for containers and replays, 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a session needs: a configuration, a mode, and the folder of the engine's cassettes.
+    """What a session needs: a configuration, a mode, and the place of the engine's cassettes.
 
+    ``folder`` is a folder, or the file in which it is packed.
     ``config.endpoint`` is the configured address, if any; a replay does not connect to it.
     ``config.model`` is empty if only the server or the cassettes can name the model. ``container``
     is started first, if there is one. ``in_process`` is true if there is no server. ``source``
@@ -103,6 +105,8 @@ def make_plan(name: str, settings: Settings) -> Plan:
         spec = container_for(config.model_copy(update=change), settings)
         change["model"] = spec.model
         return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, spec)
+    if mode is Mode.RECORD:
+        _need_writable(folder)
     if mode is Mode.REPLAY:
         _need_cassettes(config, backend, folder)
         change |= _NO_KEY
@@ -128,68 +132,79 @@ def _plan_in_process(
 
 
 def _folder_of(config: EngineConfig, settings: Settings, url: str | None) -> Path:
-    """The folder of the cassettes; raises TargetError if its name cannot be a folder.
+    """The folder of the cassettes, or the file in which they are packed.
 
     It has the name that the user gave to the server, else the name of the engine. If the user gave
     only an address, it has the host and the port, so that two servers do not share a folder.
 
     For a replay of a backend, the recordings of its only server are used if there are no others:
-    older versions put what was recorded of an address into the folder of the backend.
+    older versions put what was recorded of an address into the folder of the backend. Raises
+    TargetError if a name cannot be a folder, or if there are a folder and a packed file.
     """
-    of_engine = _folder_below(settings.cassettes, config.name, "the name of an engine")
+    of_engine = _place_below(settings.cassettes, config.name, "the name of an engine")
     if settings.server_name:
-        return _folder_below(settings.cassettes, settings.server_name, "the name of a server")
+        return _place_below(settings.cassettes, settings.server_name, "the name of a server")
     if url is None:
         return _folder_of_server(config, settings, of_engine) or of_engine
     if not settings.by_address:
         return of_engine
     parts = urlsplit(url)
     port = f"-{parts.port}" if parts.port else ""
-    of_address = settings.cassettes / file_name(f"{parts.hostname}{port}")
-    old = settings.mode is not Mode.RECORD and not recorded(of_address) and recorded(of_engine)
-    return of_engine if old else of_address
+    address = file_name(f"{parts.hostname}{port}")
+    of_address = _place_below(settings.cassettes, address, "the name of an address")
+    is_old = not recordings_in(of_address) and recordings_in(of_engine)
+    return of_engine if is_old and settings.mode is not Mode.RECORD else of_address
 
 
 def _folder_of_server(config: EngineConfig, settings: Settings, of_engine: Path) -> Path | None:
     """The folder of the only server that was recorded with a backend by its address, if any."""
     may_replay = settings.mode in {None, Mode.REPLAY} and config.name == config.backend
-    if not may_replay or recorded(of_engine):
+    if not may_replay or recordings_in(of_engine):
         return None
     cassettes = settings.cassettes
-    folders = sorted(path for path in cassettes.glob("*/") if path.is_dir())
-    found = [path for path in folders if _backend_recorded(cassettes, path.name) == config.name]
+    places = sorted(path for path in cassettes.glob("*") if path.is_dir() or is_packed(path))
+    names = dict.fromkeys(path.name.removesuffix(".zip") for path in places)
+    found = [name for name in names if _backend_recorded(cassettes, name) == config.name]
     if len(found) > 1 and settings.mode is Mode.REPLAY:
-        names = ", ".join(path.name for path in found)
         raise TargetError(
-            f"engine {config.name!r} has recordings of several servers in {cassettes}: {names}; "
-            "choose one, such as --engine=" + found[0].name
+            f"engine {config.name!r} has recordings of several servers in {cassettes}: "
+            f"{', '.join(found)}; choose one, such as --engine={found[0]}"
         )
-    return found[0] if len(found) == 1 else None
+    return place_of(cassettes / found[0]) if len(found) == 1 else None
 
 
-def _folder_below(cassettes: Path, name: str, what: str) -> Path:
+def _place_below(cassettes: Path, name: str, what: str) -> Path:
     try:
-        return path_below(cassettes, name, what)
-    except ConfigError as error:
+        return place_of(path_below(cassettes, name, what))
+    except (CassetteError, ConfigError) as error:
         raise TargetError(str(error)) from None
 
 
-def recorded(folder: Path) -> list[Path]:
-    """The cassettes in a folder and its subfolders, sorted."""
-    return sorted(folder.rglob("*.yaml"))
-
-
 def with_contract(cassettes: Path) -> list[str]:
-    """The names of the engines that have a recording of at least one check."""
+    """The names of the engines that have a recording of at least one check.
+
+    Engines with packed recordings are only among them if all recordings are packed: those are for
+    runs that name the engine.
+    """
     checks = catalogue()
-    return sorted({p.parent.name for p in cassettes.glob("*/*.yaml") if p.stem in checks})
+    folders = {path.parent.name for path in cassettes.glob("*/*.yaml") if path.stem in checks}
+    return sorted(folders or packed_with_contract(cassettes))
+
+
+def packed_with_contract(cassettes: Path) -> list[str]:
+    """The names of the engines that have a packed recording of at least one check, sorted."""
+    checks = catalogue()
+    places = (path for path in cassettes.glob("*.zip") if is_packed(path))
+    return sorted(
+        place.stem for place in places if any(p.stem in checks for p in recordings_in(place))
+    )
 
 
 def _mode(config: EngineConfig, backend: type[Backend], url: str | None, folder: Path) -> Mode:
     known = facts(config.backend)
     if url is not None or known.instant:
         return Mode.LIVE
-    if recorded(folder):
+    if recordings_in(folder):
         return Mode.REPLAY
     if known.own_server or (known.one_address and _has_key(config, backend)):
         return Mode.LIVE
@@ -211,8 +226,15 @@ def _names_a_key(config: EngineConfig) -> bool:
 
 
 def _need_cassettes(config: EngineConfig, backend: type[Backend], folder: Path) -> None:
-    if not recorded(folder):
+    if not recordings_in(folder):
         raise TargetError(no_cassettes(config.name, backend, folder))
+
+
+def _need_writable(folder: Path) -> None:
+    try:
+        check_writable(folder)
+    except CassetteError as error:
+        raise TargetError(str(error)) from None
 
 
 def _need_address(config: EngineConfig, backend: type[Backend], url: str | None) -> None:
@@ -276,7 +298,7 @@ def config_named(name: str, file: Path | None, cassettes: Path | None = None) ->
 def _backend_recorded(cassettes: Path, name: str) -> str:
     """The backend of a server that was recorded under its own name or address; "" for others."""
     try:
-        files = recorded(path_below(cassettes, name, "the name of an engine"))
+        files = recordings_in(place_of(path_below(cassettes, name, "the name of an engine")))
         found = files and ReplayCassette.load(files[0], RecordingConfig()).provenance.backend
     except (ConfigError, CassetteError):
         return ""

@@ -21,12 +21,12 @@ from pytest_llmengine.contract.limits import RunBudget
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
+from pytest_llmengine.recording.packed import is_packed, recordings_in
 from pytest_llmengine.targets.advice import in_this_process, or_replay, record_command
 from pytest_llmengine.targets.plan import (
     COMMAND_LINE,
     KEY_VARIABLE,
     make_plan,
-    recorded,
     served,
     split_endpoint,
 )
@@ -101,6 +101,11 @@ class Session:
     def mode(self) -> Mode:
         """Where the answers come from."""
         return self._plan.mode
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the answers come from packed recordings, which are kept as they were made."""
+        return self.mode is Mode.REPLAY and is_packed(self._plan.folder)
 
     @property
     def key_variable(self) -> str:
@@ -234,7 +239,7 @@ def _for_cassettes(plan: Plan, provenance: Provenance) -> Provenance:
 
 
 def _advice_if_unreachable(plan: Plan) -> str:
-    return or_replay(plan.folder) if plan.mode is Mode.LIVE and recorded(plan.folder) else ""
+    return or_replay(plan.folder) if plan.mode is Mode.LIVE and recordings_in(plan.folder) else ""
 
 
 def _key_for_proxy(server: Engine) -> dict[str, Any]:
@@ -247,7 +252,7 @@ def _key_for_proxy(server: Engine) -> dict[str, Any]:
 def _open_replay(plan: Plan, stack: ExitStack) -> Session:
     """A session with a replayer; the first cassette of the folder gives the provenance."""
     proxy = stack.enter_context(ReplayServer())
-    with proxy.cassette(recorded(plan.folder)[0]) as cassette:
+    with proxy.cassette(recordings_in(plan.folder)[0]) as cassette:
         provenance = cassette.provenance
     _, path = split_endpoint(plan.config.endpoint or proxy.root_url)
     known = {

@@ -1,4 +1,4 @@
-"""Bounded readers for YAML, JSON, TOML and gzip files, with one error for all problems.
+"""Bounded readers for YAML, JSON, TOML, gzip and zip files, with one error for all problems.
 
 A file may come from an untrusted source. A few bytes of gzip can become gigabytes, a few YAML
 aliases can become billions of values, and the parsers raise errors of many types.
@@ -13,6 +13,7 @@ import tomllib
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 import yaml
 
@@ -60,6 +61,18 @@ def unzip(data: bytes) -> str:
             return _text(_bounded(file.read(MAX_BYTES + 1), "the decompressed file"))
     except (OSError, EOFError, zlib.error) as error:
         raise DocumentError(f"not gzip: {error}") from error
+
+
+def read_zipped(archive: ZipFile, name: str) -> str:
+    """The text of one file in a zip archive.
+
+    Raises KeyError if there is no such file, DocumentError if it is too large or cannot be read.
+    """
+    try:
+        with archive.open(name) as file:
+            return _text(_bounded(file.read(MAX_BYTES + 1), "the decompressed file"))
+    except (BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise DocumentError(f"not a file in a zip archive that can be read: {error}") from error
 
 
 def load_json(text: str) -> Any:
