@@ -63,10 +63,15 @@ class ProfileError(ConfigError, ValueError):
     """A profile file is wrong; the message names the file, the entry and the field."""
 
 
-def load_profile(engine: str) -> Profile:
-    """The shipped profile of an engine; an engine without a profile claims everything."""
-    text = shipped_profiles().get(engine)
-    return Profile(engine) if text is None else parse_profile(text, source=f"{engine}.toml")
+def load_profile(engine: str, backend: str = "") -> Profile:
+    """The shipped profile of an engine, else the one of its backend.
+
+    An engine without a profile claims everything.
+    """
+    shipped = shipped_profiles()
+    name = engine if engine in shipped or not backend else backend
+    text = shipped.get(name)
+    return Profile(name) if text is None else parse_profile(text, source=f"{name}.toml")
 
 
 def shipped_profiles() -> dict[str, str]:

@@ -208,7 +208,7 @@ def _open_in_process(plan: Plan, stack: ExitStack) -> Session:
     provenance = Provenance(
         facts(engine.backend.name).server, engine.fingerprint().version, engine.model
     )
-    profile = load_profile(engine.backend.name)
+    profile = load_profile(engine.name, engine.backend.name)
     return Session(engine, None, provenance, profile, None, [], RunBudget(plan.limits), plan, None)
 
 
@@ -291,7 +291,7 @@ def _make_session(  # noqa: PLR0913, PLR0917 - the parts of one session
         sleep=_no_pause if plan.mode is Mode.REPLAY else time.sleep,
     )
     stack.enter_context(target)
-    profile = load_profile(engine.backend.name)
+    profile = load_profile(engine.name, engine.backend.name)
     budget = RunBudget(plan.limits)
     return Session(engine, target, provenance, profile, upstream, [], budget, plan, proxy)
 

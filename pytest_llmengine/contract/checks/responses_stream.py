@@ -97,7 +97,9 @@ def indexes(target: Target) -> None:
 
     The accumulator of the openai SDK raises, because it finds a delta's part by the indexes.
     """
-    for event in of_type(stream_response(target), *_WITH_INDEXES):
+    events = stream_response(target)
+    _need_text(events)
+    for event in of_type(events, *_WITH_INDEXES):
         absent = missing(event, "item_id", "output_index", "content_index")
         expect(not absent, f"{event['type']} has no {', '.join(absent)}")
         expect(pick(event, int, "content_index") == 0, f"content_index: {quote(event)}")

@@ -14,6 +14,7 @@ from pytest_llmengine.contract.assertions import (
     finish_reasons,
     message,
     need_text,
+    reasoning,
     rejected,
     stream_chat,
     text,
@@ -71,6 +72,8 @@ def json_object(target: Target) -> None:
     answer = content(body)
     if choice(body).get("finish_reason") == "length" and answer.lstrip().startswith("{"):
         raise Unmeasured(f"the token cap cut the object: {answer!r}")
+    if reasoning(body) and not answer:
+        raise Unmeasured(f"the model ended within its reasoning: {quote(reasoning(body))}")
     expect_effect(
         isinstance(_parsed(answer), dict), f"json_object was accepted, and the answer is {answer!r}"
     )
