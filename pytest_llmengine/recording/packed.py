@@ -10,13 +10,16 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from llmengine.config.documents import DocumentError, read_bytes, read_text, read_zipped
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import path_below
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PATTERN = "*.yaml"
 _YAML = ".yaml"

@@ -125,4 +125,4 @@ def test_profile_of_an_engine_without_one(llmengine: Callable[..., Any]) -> None
     """The error lists the engines that have a profile."""
     ran = llmengine("contract", "profile", "olama")
     assert ran.status == 2
-    assert "no profile is shipped for 'olama'; there are embedded, vllm_api" in ran.err
+    assert "no profile is shipped for 'olama'; there are embedded, ollama_api, vllm_api" in ran.err

@@ -198,7 +198,11 @@ def refusal_key(target: Target) -> None:
     """
     reply = target.chat(ASK, response_format=FORMAT, max_tokens=TOKENS)
     found = message(answered(reply.success_or_refused()))
-    expect("refusal" in found, f"the message has no refusal key: {quote(found)}")
+    expect(
+        "refusal" in found,
+        f"the message has no refusal key: {quote(found)}",
+        fact="choices[].message.refusal is missing",
+    )
     given = [key for key in ("refusal", "content") if found.get(key) is not None]
     expect(len(given) == 1, f"both or neither of refusal and content: {quote(found)}")
 
