@@ -30,7 +30,6 @@ from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.matchers import RequestMatcher, pretty, title
 from pytest_llmengine.recording.packed import (
-    check_writable,
     is_packed,
     place_of,
     read_recording,
@@ -184,7 +183,6 @@ class Persister:
 
     def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the whole file, or nothing if that fails."""
-        check_writable(path)
         text = serialize(cassette, _MetadataSerializer(serializer, self.metadata))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")

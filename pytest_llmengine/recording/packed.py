@@ -100,7 +100,7 @@ def pack(folder: Path) -> Path:
             f"{others[0]} is not a recording, and {folder} would be removed; move it elsewhere"
         )
     place_of(folder)  # raises an error if there is a packed file too
-    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    contents = {path.relative_to(folder).as_posix(): _content(path) for path in files}
     part = packed.with_name(f".{packed.name}.part")
     with ZipFile(part, "w") as archive:
         for name in sorted(contents):
@@ -122,12 +122,19 @@ def unpack(packed: Path) -> Path:
         raise CassetteError(f"{packed} is not a packed file of recordings, such as embedded{_ZIP}")
     folder = packed.with_suffix("")
     place_of(folder)  # raises an error if the folder has recordings
-    texts = {_below(folder, name): read_recording(packed / name) for name in _names(packed)}
-    for path, text in texts.items():
+    contents = {_below(folder, name): _content(packed / name) for name in _names(packed)}
+    for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_bytes(content)
     packed.unlink()
     return folder
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_recording(path).encode()
+    except DocumentError as error:
+        raise CassetteError(f"{path} is not a recording that can be read: {error}") from error
 
 
 def _packed_file(folder: Path) -> Path:

@@ -27,6 +27,7 @@ from pytest_llmengine.recording.http import (
     text_headers,
 )
 from pytest_llmengine.recording.matchers import title
+from pytest_llmengine.recording.packed import check_writable
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.proxy import Proxy
 from pytest_llmengine.recording.redaction import DECOMPRESSORS
@@ -248,6 +249,7 @@ class RecordServer(Proxy[RecordCassette]):
         self._provenance = provenance or Provenance()
 
     def _open(self, path: Path, config: RecordingConfig) -> RecordCassette:
+        check_writable(path)
         facts = self._provenance.completed(self._upstream.recorded_url)
         return RecordCassette(path, facts, config)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock import MockServer
+from pytest_llmengine.recording.packed import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,20 @@ def test_record_then_replay(
     result.stdout.re_match_lines(
         [r"llmengine: openai_compatible, replayed from .*\(mock\), recorded \d{4}-\d\d-\d\d;.*"]
     )
+
+
+def test_packed_recording(
+    hello: pytest.Pytester, record: Callable[..., pytest.RunResult], cassettes: Path
+) -> None:
+    """It is replayed like a folder; to record again, it has to be unpacked."""
+    record()
+    packed = pack(cassettes)
+
+    hello.runpytest_inprocess(_AIM).assert_outcomes(passed=1)
+    again = record("--rewrite")
+
+    assert again.ret == pytest.ExitCode.USAGE_ERROR
+    again.stderr.fnmatch_lines([f"*{packed} is packed*`llmengine cassettes unpack {packed}`*"])
 
 
 def test_replay_with_several_engines(

@@ -11,6 +11,7 @@ import pytest
 from llmengine.mock import Behaviour, MockServer
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import select
+from pytest_llmengine.recording.packed import pack
 from pytest_llmengine.targets import (
     AlreadyRecorded,
     Mode,
@@ -18,6 +19,7 @@ from pytest_llmengine.targets import (
     TargetError,
     judge,
     open_session,
+    with_contract,
 )
 
 if TYPE_CHECKING:
@@ -192,3 +194,35 @@ def test_embedded_is_replayed_where_it_was_recorded(tmp_path: Path, upstream: Mo
     with open_session("embedded", Settings(cassettes=tmp_path)) as session:
         assert session.mode is Mode.REPLAY
         assert session.profile.engine == "embedded"
+
+
+def test_packed_recordings_stay_as_they_were_made(upstream: MockServer, tmp_path: Path) -> None:
+    """If a rule has other requests by now, its packed recording is not an error."""
+    aimed = _aimed("openai_compatible", upstream, mode=Mode.RECORD, cassettes=tmp_path)
+    with open_session("openai_compatible", aimed) as session:
+        judge(REQUIRED_FIELDS, session)
+    folder = tmp_path / "openai_compatible"
+    (tape,) = folder.iterdir()
+    tape.write_text(tape.read_text().replace("Say hello.", "Say something else."))
+    replayed = Settings(mode=Mode.REPLAY, cassettes=tmp_path)
+
+    with open_session("openai_compatible", replayed) as session:
+        assert judge(REQUIRED_FIELDS, session).outcome is Outcome.ERROR
+    pack(folder)
+    with open_session("openai_compatible", replayed) as session:
+        result = judge(REQUIRED_FIELDS, session)
+
+    assert (result.outcome, result.accepted) == (Outcome.UNRECORDED, True)
+    assert "its recording is of an earlier form of the rule" in result.reason
+    assert f"--mode record --rewrite --check {REQUIRED_FIELDS.id}" in result.reason
+
+
+def test_engines_of_a_run_without_a_name(tmp_path: Path) -> None:
+    """Packed recordings are replayed rule by rule only if nothing else was recorded."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{REQUIRED_FIELDS.id}.yaml").write_text("version: 1\n")
+    pack(tmp_path / "b")
+    assert with_contract(tmp_path) == ["a"]
+    pack(tmp_path / "a")
+    assert with_contract(tmp_path) == ["a", "b"]
