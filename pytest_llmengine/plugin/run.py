@@ -155,12 +155,15 @@ def parity_kinds(config: pytest.Config) -> list[str]:
 
 
 def _under_contract(config: pytest.Config) -> Iterable[str]:
-    from pytest_llmengine.targets import with_contract  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.targets import TargetError, with_contract  # noqa: PLC0415 - imported when used
 
     now = settings(config)
     if chosen(config, ENGINE) or chosen(config, URL):
         return now.engines
-    return with_contract(now.cassettes) or now.engines
+    try:
+        return with_contract(now.cassettes) or now.engines
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:

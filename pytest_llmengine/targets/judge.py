@@ -23,9 +23,11 @@ _NOT_YET = (
     "there is no recording of it yet; to make one, run: "
     "llmengine verify --engine {}{} --mode record --check {}"
 )
+# One text for all checks of an engine, so that reports print it once.
+_NOT_PACKED = "there is no recording of it in {} yet; unpack the file to record it"
 _EARLIER = (
-    "its recording is of an earlier form of the rule, which sent other requests; to make a new "
-    "one, run: llmengine verify --engine {} --mode record --rewrite --check {}"
+    "its recording in {} is of an earlier form of the rule, which sent other requests; unpack the "
+    "file to record it again"
 )
 
 
@@ -63,6 +65,8 @@ def judge(
 def _unrecorded(check: Check, session: Session, error: CassetteNotFoundError) -> CheckResult:
     if check.recordings:  # a recording of another release of the client library may exist
         return not_run(check, Outcome.UNMEASURED, str(error))
+    if session.packed is not None:
+        return not_run(check, Outcome.UNRECORDED, _NOT_PACKED.format(session.packed))
     rules = f" --rules {check.own_file}" if check.own_file else ""
     return not_run(check, Outcome.UNRECORDED, _NOT_YET.format(session.name, rules, check.id))
 
@@ -75,8 +79,8 @@ def _judged(check: Check, session: Session, profile: Profile, target: Target) ->
     session.budget.count(result.answered)
     if tape is None or not tape.unhandled:
         return result
-    if session.is_packed and len(tape.unhandled) == tape.unrecorded:
-        return not_run(check, Outcome.UNRECORDED, _EARLIER.format(session.name, check.id))
+    if session.packed is not None and len(tape.unhandled) == tape.unrecorded:
+        return not_run(check, Outcome.UNRECORDED, _EARLIER.format(session.packed))
     reason = "; ".join(tape.unhandled)
     return replace(
         result,

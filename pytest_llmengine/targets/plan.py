@@ -192,12 +192,19 @@ def with_contract(cassettes: Path) -> list[str]:
 
 
 def packed_with_contract(cassettes: Path) -> list[str]:
-    """The names of the engines that have a packed recording of at least one check, sorted."""
+    """The names of the engines that have a packed recording of at least one check, sorted.
+
+    Raises TargetError if a packed file cannot be read.
+    """
     checks = catalogue()
-    places = (path for path in cassettes.glob("*.zip") if is_packed(path))
-    return sorted(
-        place.stem for place in places if any(p.stem in checks for p in recordings_in(place))
-    )
+    try:
+        return [
+            place.stem
+            for place in sorted(cassettes.glob("*.zip"))
+            if any(path.stem in checks for path in recordings_in(place))
+        ]
+    except CassetteError as error:
+        raise TargetError(str(error)) from None
 
 
 def _mode(config: EngineConfig, backend: type[Backend], url: str | None, folder: Path) -> Mode:

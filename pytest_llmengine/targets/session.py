@@ -103,9 +103,10 @@ class Session:
         return self._plan.mode
 
     @property
-    def is_packed(self) -> bool:
-        """Whether the answers come from packed recordings, which are kept as they were made."""
-        return self.mode is Mode.REPLAY and is_packed(self._plan.folder)
+    def packed(self) -> Path | None:
+        """The packed file that is replayed; None if the answers come from elsewhere."""
+        folder = self._plan.folder
+        return folder if self.mode is Mode.REPLAY and is_packed(folder) else None
 
     @property
     def key_variable(self) -> str:
