@@ -36,7 +36,8 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+    "page",
+    sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]),
 )
 def test_links_lead_somewhere(page: str) -> None:
     """A link to a file of the project is to one that exists."""
@@ -46,9 +47,9 @@ def test_links_lead_somewhere(page: str) -> None:
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
-def test_tests_that_the_migration_table_names_exist() -> None:
+def test_tests_that_the_requirements_name_exist() -> None:
     """Each test or file that a row names exists."""
-    text = (ROOT / "docs/migrating.md").read_text("utf-8")
+    text = (ROOT / "docs/requirements.md").read_text("utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert named
     assert [

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SHELLS, DATA = {"console", "sh"}, {"json", "yaml", "toml", "dotenv"}
 LANGUAGES = {"python", "text", "dockerfile"} | SHELLS | DATA
 ORDERS = set(
