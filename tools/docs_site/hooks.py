@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 ROOT_PAGES = ("BENCHMARK.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 MATRIX = "matrix-report.html"
 
+# The file is not in the repository, so its page has no link to it there.
+_MATRIX_LINK = f"\n\n[Open the matrix]({MATRIX}){{ .md-button .md-button--primary }}\n\n"
 _REPLAY = ("--mode", "replay", "--report")
 
 _LINK = re.compile(r"(?<!!)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
@@ -63,7 +65,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = page.file.src_uri
     if here.startswith(("reference/", "source/")):
         return markdown
-    return _LINK.sub(lambda link: _on_site(link, here), _BLOCK_ORDER.sub("", markdown))
+    text = _LINK.sub(lambda link: _on_site(link, here), _BLOCK_ORDER.sub("", markdown))
+    return text.replace("\n\n", _MATRIX_LINK, 1) if here == "matrix.md" else text
 
 
 def _on_site(link: re.Match[str], here: str) -> str:
