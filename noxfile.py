@@ -215,6 +215,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def tutorial(session: nox.Session) -> None:
+    """Follow the tutorial with nothing but what it installs."""
+    session.install(".[embedded]")
+    session.run("pytest", "tests/test_docs_blocks.py", "-k", "tutorial", *session.posargs)
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """Look for known vulnerabilities in the dependencies, and run bandit on this project's code.
 

@@ -40,10 +40,9 @@ _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json",
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages of rules to the navigation."""
-    pages = [path for path in reference.pages() if path.startswith("reference/rules/")]
     section = next(entry["Reference"] for entry in config.nav or [] if "Reference" in entry)
     rules = next(entry["Rules"] for entry in section if "Rules" in entry)
-    rules += [path for path in pages if path not in rules]
+    rules[1:] = [{name: f"reference/rules/{name}.md"} for name, _ in reference.rule_pages()]
     return config
 
 

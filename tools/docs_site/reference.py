@@ -67,9 +67,17 @@ def pages() -> dict[str, str]:
 def commands() -> str:
     """Every command of ``llmengine`` with its options, as ``--help`` shows them."""
     command = typer.main.get_command(app)
+    _show_whole_summaries(command)
     context = command.make_context("llmengine", [], resilient_parsing=True)
     text: str = get_docs_for_click(obj=command, ctx=context, name="llmengine", title="Commands")
     return f"{text}\n[The `llmengine` command](../cli.md) has examples with their output.\n"
+
+
+def _show_whole_summaries(command: Any) -> None:
+    """Let lists of commands have whole sentences, which typer cuts to the terminal's width."""
+    for sub in getattr(command, "commands", {}).values():
+        sub.short_help = (sub.help or "").partition("\n\n")[0]
+        _show_whole_summaries(sub)
 
 
 def pytest_options() -> str:
@@ -201,6 +209,7 @@ def api_pages() -> Iterator[tuple[str, str]]:
         starts = ((page, start) for page, (_, found) in _API_PAGES.items() for start in found)
         page = next(page for page, start in starts if f"{module}.".startswith(f"{start}."))
         names[page].append(f"llmengine.{name}")
+    names["engines"].append("llmengine.config.settings.EngineSettings")
     for page, (title, _) in _API_PAGES.items():
         yield page, _api_page(title, _IMPORTED.format("llmengine"), names[page])
     for page, (title, package) in _MODULE_PAGES.items():
