@@ -208,15 +208,14 @@ def vllm(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site in ``site/``; a broken link or anchor is an error."""
-    session.install("pip>=25.1")  # earlier releases do not know groups
     session.install(".", "--group", "docs")
     env = {"NO_MKDOCS_2_WARNING": "1"}  # pyproject.toml keeps to mkdocs 1
     session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
 
 
-@nox.session
+@nox.session(venv_backend="virtualenv")
 def tutorial(session: nox.Session) -> None:
-    """Follow the tutorial with nothing but what it installs."""
+    """Follow the tutorial as a reader does: with pip, and with nothing but what it installs."""
     session.install(".[embedded]")
     session.run("pytest", "tests/test_docs_blocks.py", "-k", "tutorial", *session.posargs)
 
