@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from docs_site import reference
 
 import llmengine
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.plugin.options import OPTIONS
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +44,22 @@ def test_every_option_and_command_is_there(pages: dict[str, str]) -> None:
     assert "## `llmengine verify`" in commands
     assert "### `llmengine contract explain`" in commands
     assert "* `report`: Show several reports side by side, one row per rule.\n" in commands
+
+
+def test_every_page_is_in_the_navigation(pages: dict[str, str]) -> None:
+    """A new page of `docs` needs an entry in mkdocs.yml, and each entry is a page."""
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    listed = list(_pages_of(settings["nav"]))
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    project = {path for path in listed if path.startswith("project/")}
+    assert sorted(written - set(listed)) == []
+    assert sorted(set(listed) - written - set(pages) - project) == []
+    assert [path for path in project if not (ROOT / path.removeprefix("project/")).exists()] == []
+
+
+def _pages_of(entries: object) -> list[str]:
+    """The paths in a part of the navigation."""
+    if isinstance(entries, str):
+        return [entries]
+    parts = entries.values() if isinstance(entries, dict) else entries
+    return [path for part in parts for path in _pages_of(part)]

@@ -30,11 +30,12 @@ ROOT_PAGES = ("BENCHMARK.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 MATRIX = "matrix-report.html"
 
 # The file is not in the repository, so its page has no link to it there.
-_MATRIX_LINK = f"\n\n[Open the matrix]({MATRIX}){{ .md-button .md-button--primary }}\n\n"
+_MATRIX_LINK = f"[Open the matrix]({MATRIX}){{ .md-button .md-button--primary }}"
 _REPLAY = ("--mode", "replay", "--report")
 
 _LINK = re.compile(r"(?<!!)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
-_BLOCK_ORDER = re.compile(r"^ *<!-- block .*? -->\n", re.MULTILINE)
+_BLOCK = re.compile(r"((?:^ *<!-- block .*? -->\n)+)( *```\w+)", re.MULTILINE)
+_FILE = re.compile(r"<!-- block file: (\S+) -->")
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
 
 
@@ -60,12 +61,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - the hook's arguments
-    """Remove the comments for the tests, and let links lead to pages of the site."""
+    """Remove the comments for the tests, but show names of files; let links lead to pages."""
     here = page.file.src_uri
     if here.startswith(("reference/", "source/")):
         return markdown
-    text = _LINK.sub(lambda link: _on_site(link, here), _BLOCK_ORDER.sub("", markdown))
-    return text.replace("\n\n", _MATRIX_LINK, 1) if here == "matrix.md" else text
+    text = _LINK.sub(lambda link: _on_site(link, here), _BLOCK.sub(_titled, markdown))
+    if here == "matrix.md":
+        title, first, rest = text.split("\n\n", 2)
+        text = f"{title}\n\n{first}\n\n{_MATRIX_LINK}\n\n{rest}"
+    return text
+
+
+def _titled(block: re.Match[str]) -> str:
+    """The start of a block without its comments, with the name of its file as the title."""
+    comments, fence = block.groups()
+    file = _FILE.search(comments)
+    return f'{fence} title="{file[1]}"' if file else fence
 
 
 def _on_site(link: re.Match[str], here: str) -> str:

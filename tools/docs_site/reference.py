@@ -105,15 +105,17 @@ def _choices(choices: tuple[str, ...] | None) -> str:
 
 
 def schemas() -> str:
-    """The JSON schemas of the files that users write."""
-    schema = EngineSettings.model_json_schema(mode="validation", by_alias=False)
-    description = schema.pop("description", "")
+    """The JSON schema of an engine, and where the one of a report is described."""
+    schema = EngineSettings.model_json_schema(by_alias=False)
+    del schema["description"]  # the page of the class has it
     return (
         "# JSON schemas\n\n"
         "## An engine\n\n"
-        "The schema of one entry of an [engines file](../library.md#engines-in-a-file). An editor "
-        "that checks YAML against a JSON schema can use it.\n\n"
-        f"{description}\n\n```json\n{json.dumps(schema, indent=2)}\n```\n\n"
+        "The schema of one entry of an [engines file](../library.md#engines-in-a-file), with the "
+        "fields' names and whole forms. Other names (`base_url`) and short forms (a number as "
+        "`timeout`) are accepted too. [EngineSettings]"
+        "(api/engines.md#llmengine.config.settings.EngineSettings) explains the fields.\n\n"
+        f"```json\n{json.dumps(schema, indent=2)}\n```\n\n"
         "## A report\n\n"
         "[The JSON report](../report-schema.md) describes the fields of a report.\n"
     )
