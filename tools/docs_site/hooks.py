@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,8 @@ MATRIX = "matrix-report.html"
 
 # The file is not in the repository, so its page has no link to it there.
 _MATRIX_LINK = f"[Open the matrix]({MATRIX}){{ .md-button .md-button--primary }}"
-_REPLAY = ("--mode", "replay", "--report")
 
-_LINK = re.compile(r"(?<!!)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
+_LINK = re.compile(r"\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 _BLOCK = re.compile(r"((?:^ *<!-- block .*? -->\n)+)( *```\w+)", re.MULTILINE)
 _FILE = re.compile(r"<!-- block file: (\S+) -->")
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
@@ -130,30 +130,28 @@ def _shown(path: str) -> str:
 def _matrix() -> str:
     """The report of all servers with recordings in ``cassettes``, side by side."""
     engines = sorted(path.name for path in (ROOT / "cassettes").iterdir() if path.is_dir())
-    with tempfile.TemporaryDirectory() as folder:
-        replays = {}
-        for engine in engines:
-            report = Path(folder, f"{engine}.json")
-            replays[report] = _start("verify", "--engine", engine, *_REPLAY, str(report))
-        for report, replay in replays.items():
-            printed, _ = replay.communicate()
-            if not report.exists():
-                raise PluginError(f"no report of a replay: {printed}")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def replay(engine: str) -> str:
+            report = str(Path(folder, f"{engine}.json"))
+            _run("verify", "--engine", engine, "--mode", "replay", "--report", report)
+            return report
+
         page = Path(folder, "matrix.html")
-        merged = _start("report", *map(str, replays), "--output", str(page))
-        printed, _ = merged.communicate()
-        if merged.returncode:
-            raise PluginError(f"no matrix of the reports: {printed}")
+        _run("report", *pool.map(replay, engines), "--output", str(page))
         return page.read_text("utf-8")
 
 
-def _start(*arguments: str) -> subprocess.Popen[str]:
-    """Start a command of ``llmengine`` that is not configured by the environment."""
-    return subprocess.Popen(  # noqa: S603 - a command of this project
+def _run(*arguments: str) -> None:
+    """Run a command of ``llmengine`` that is not configured by the environment."""
+    done = subprocess.run(  # noqa: S603 - a command of this project
         [sys.executable, "-m", "pytest_llmengine.cli", *arguments],
+        check=False,
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if not k.startswith("LLMENGINE_")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    if done.returncode not in {0, 1}:  # 1: a verdict that no profile accepts
+        raise PluginError(f"llmengine {' '.join(arguments)}: {done.stdout}")

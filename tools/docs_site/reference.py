@@ -23,7 +23,9 @@ from pytest_llmengine.plugin.options import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pytest_llmengine.contract.profile import Deviation
     from pytest_llmengine.contract.registry import Check
+    from pytest_llmengine.plugin.options import Option
 
 # A public name of llmengine is on the first page that has the name's module or a package of it.
 _API_PAGES = {
@@ -40,6 +42,14 @@ _MODULE_PAGES = {
     "dspy": ("DSPy", "llmengine.integrations.dspy"),
     "ray": ("Ray Data", "llmengine.integrations.ray_data"),
 }
+_OPTIONS = """\
+# pytest options
+
+The command line takes precedence over the environment, and the environment over the ini file.
+[The pytest plugin](../plugin.md) explains the options, and lists the fixtures and the markers.
+
+| option | environment | ini | what it sets |
+|---|---|---|---|"""
 _IMPORTED = "These names can be imported from `{}`."
 _BACKENDS = "[Write a backend](../../backends.md) has a complete example."
 _RULES = """\
@@ -81,27 +91,15 @@ def _show_whole_summaries(command: Any) -> None:
 
 
 def pytest_options() -> str:
-    """Every option of the pytest plugin, and its markers."""
-    rows = [
-        (" ".join(f"`{flag}`" for flag in option.flags), f"`{option.variable}`", f"`{option.key}`")
-        for option in OPTIONS
-    ]
-    table = "\n".join(
-        f"| {flags} | {variable} | {key} | {_cell(option.help)}{_choices(option.choices)} |"
-        for (flags, variable, key), option in zip(rows, OPTIONS, strict=True)
-    )
-    return (
-        "# pytest options\n\n"
-        "The command line takes precedence over the environment, and the environment over the ini "
-        "file. [The pytest plugin](../plugin.md) explains the options, and lists the fixtures and "
-        "the markers.\n\n"
-        "| option | environment | ini | what it sets |\n|---|---|---|---|\n"
-        f"{table}\n"
-    )
+    """Every option of the pytest plugin."""
+    return "\n".join([_OPTIONS, *map(_option_row, OPTIONS)]) + "\n"
 
 
-def _choices(choices: tuple[str, ...] | None) -> str:
-    return f" (one of {', '.join(f'`{c}`' for c in choices)})" if choices else ""
+def _option_row(option: Option) -> str:
+    flags = " ".join(f"`{flag}`" for flag in option.flags)
+    choices = " (one of {})".format(", ".join(f"`{c}`" for c in option.choices or ()))
+    meaning = _cell(option.help) + (choices if option.choices else "")
+    return f"| {flags} | `{option.variable}` | `{option.key}` | {meaning} |"
 
 
 def schemas() -> str:
@@ -162,7 +160,7 @@ def rule_pages() -> Iterator[tuple[str, str]]:
         yield name, "\n".join(lines) + "\n"
 
 
-def _rule(check: Check, broken: list[str], known: dict[str, Any]) -> Iterator[str]:
+def _rule(check: Check, broken: list[str], known: dict[str, Deviation]) -> Iterator[str]:
     yield f"### {check.id} {{ #{check.id} }}"
     yield ""
     yield f"**{_text(check.title)}**"
@@ -188,15 +186,11 @@ def _shipped() -> list[Check]:
 
 
 def _by_page(checks: list[Check]) -> dict[str, list[Check]]:
-    """The checks by the first word of their group, and in it by group."""
+    """The checks, which are in the order of their groups, by the first word of the group."""
     found: dict[str, list[Check]] = defaultdict(list)
     for check in checks:
         found[check.group.partition(".")[0]].append(check)
-    order = list(dict.fromkeys(check.group for check in checks))
-    return {
-        name: sorted(members, key=lambda check: order.index(check.group))
-        for name, members in found.items()
-    }
+    return found
 
 
 def _anchor(group: str) -> str:
