@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,7 @@ def _shown(path: str) -> str:
     return f"---\nsearch:\n  exclude: true\n---\n# {path}\n\n````{language}\n{text}\n````\n"
 
 
+@cache  # `mkdocs serve` builds the site again and again
 def _matrix() -> str:
     """The report of all servers with recordings in ``cassettes``, side by side."""
     engines = sorted(path.name for path in (ROOT / "cassettes").iterdir() if path.is_dir())
