@@ -69,7 +69,8 @@ class CheckEnded(Exception):  # noqa: N818 - a verdict is not an error
     """Ends a check with an outcome other than a pass, and the reason for it.
 
     ``fact`` is a short name of the cause, such as "logprobs are dropped". Verdicts with the same
-    fact count as one finding: the first is the cause, and the others follow from it.
+    fact count as one finding: the first is the cause, and the others follow from it. The module
+    `facts` has the names that rules of several groups use.
     """
 
     outcome: Outcome = Outcome.FAIL

@@ -97,7 +97,7 @@ class Reply:
         """End the check as refused after a clear 4xx or 501."""
         if self.is_refusal:
             raise Refused(
-                f"{self._name}: {self.status} {quote(self.error_message)}", fact=self._fact()
+                f"{self._name}: {self.status} {quote(self.error_message)}", fact=self.cause
             )
 
     def expect_judged(self) -> None:
@@ -112,6 +112,15 @@ class Reply:
     def is_refusal(self) -> bool:
         """Whether the server refused the request with a message."""
         return refuses(self.status) and bool(self.error_message)
+
+    @property
+    def cause(self) -> str:
+        """The fact of a status other than 200: replies of a route with one message have one.
+
+        What a message repeats of the request, such as an object, does not count.
+        """
+        message = kind_of(self.error_message).partition("{")[0]
+        return f"{self._name}: {self.status} {message}".rstrip()
 
     @property
     def error_message(self) -> str:
@@ -172,16 +181,12 @@ class Reply:
     def _not_ok(self) -> NoReturn:
         self.expect_judged()
         reason = f"{self._name}: {self.status} instead of 200: {quote(self.text)}"
-        raise Fail(reason, fact=self._fact())
+        raise Fail(reason, fact=self.cause)
 
     def _fail(self, what: str, text: str | None = None) -> Fail:
         """A failure whose cause is the same for each reply that is broken in this way."""
         shown = "" if text is None else f": {quote(text)}"
         return Fail(f"{self._name}: {what}{shown}", fact=f"{self._name}: {what}")
-
-    def _fact(self) -> str:
-        """The cause of a status other than 200: two replies with the same message have one."""
-        return f"{self._name}: {self.status} {kind_of(self.error_message)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

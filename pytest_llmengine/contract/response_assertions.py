@@ -14,6 +14,7 @@ from pytest_llmengine.contract.assertions import (
     respond,
     stream_response,
 )
+from pytest_llmengine.contract.facts import NOT_STORED
 from pytest_llmengine.contract.outcomes import (
     Ignored,
     Refused,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 # A rule about a parameter tries both, because servers read the parameters twice.
 MODES = (False, True)
 
-NOT_STORED = "responses are not stored"
-LACKS_KEYS = "the response lacks required keys"
 
 WEATHER_TOOL: JSON = {"type": "function", **WEATHER["function"]}
 TIME_TOOL: JSON = {"type": "function", **TIME["function"]}
@@ -132,7 +131,8 @@ def path_of(body: Mapping[str, object], more: str = "") -> str:
 def expect_route(reply: Reply) -> None:
     """End the check as refused if the server does not have the route."""
     if reply.status in NO_ROUTE:
-        raise Refused(f"{reply.method} {reply.path}: {reply.status} {quote(reply.text)}")
+        reason = f"{reply.method} {reply.path}: {reply.status} {quote(reply.text)}"
+        raise Refused(reason, fact=reply.cause)
 
 
 def found(reply: Reply) -> JSON:
@@ -152,5 +152,5 @@ def turned_down(reply: Reply, what: str, status: int = 400, *, fact: str = "") -
     shown = quote(reply.text)
     expect_effect(not reply.ok, f"{what} was accepted with 200", fact=fact)
     allowed = reply.status in {status, 400, 422}
-    expect(allowed, f"{what}: {reply.status} instead of {status}: {shown}")
+    expect(allowed, f"{what}: {reply.status} instead of {status}: {shown}", fact=reply.cause)
     expect(reply.error_message, f"{what}: a {reply.status} without a message: {shown}")

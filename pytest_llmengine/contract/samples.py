@@ -116,7 +116,6 @@ COLOUR_SCHEMA: JSON = {
 }
 COLOUR = {"colour": "vermilion"}
 FOREIGN = "Zürich,  北京 and 🦊"  # each kind of text that servers have lost, and two spaces
-FORMAT_DROPPED = "response_format is dropped"
 
 ASK_WEATHER = "What is the weather in Paris? Call the tool."
 ASK_TIME = "What time is it in UTC? Call the tool."

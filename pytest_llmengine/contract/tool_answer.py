@@ -23,6 +23,7 @@ from pytest_llmengine.contract.assertions import (
     text,
     tool_calls,
 )
+from pytest_llmengine.contract.facts import MARKUP, STRICT_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.samples import CALL_TOKENS, JSON
 
@@ -223,16 +224,14 @@ class CallCount:
         for name in promised:
             reason = f"{name} in {self.rate(name)}, such as {quote(self.example)}"
             if name == WRONG_SCHEMA:
-                expect_effect(not self.wrong[name], f"strict was accepted: {reason}", fact=STRICT)
+                expect_effect(
+                    not self.wrong[name], f"strict was accepted: {reason}", fact=STRICT_DROPPED
+                )
             elif self.wrong[name]:
                 fail(reason, fact=f"calls have {name}")
         return "; ".join(f"{name} in {self.rate(name)}" for name in ALL_CLASSES)
 
 
-# The names of causes that several rules find.
-STRICT = "strict tools are not enforced"
-DROPPED = "tool_choice is ignored"
-MARKUP = "the markup of calls is in the text"
 _Z = 1.96  # of a normal distribution, for 95%
 
 

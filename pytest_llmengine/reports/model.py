@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from llmengine.types.secrets import MASK, is_secret_name, scrub
+from pytest_llmengine.contract import facts
 from pytest_llmengine.contract.outcomes import Outcome, shortened
 from pytest_llmengine.version import tool_version
 
@@ -191,14 +192,17 @@ class ContractReport:
     def follows(self) -> dict[str, str]:
         """The id of the cause for each verdict that follows from an earlier one.
 
-        The first verdict with a fact is the cause of the later ones with the same fact.
+        The first verdict with a fact is the cause of the later ones with the same fact. A verdict
+        with several facts follows if each of them is known.
         """
         causes: dict[str, str] = {}
-        return {
-            record.id: causes[record.fact]
-            for record in self.checks
-            if record.fact and causes.setdefault(record.fact, record.id) != record.id
-        }
+        found: dict[str, str] = {}
+        for record in self.checks:
+            names = record.fact.split(facts.BETWEEN) if record.fact else []
+            if names and causes.keys() >= set(names):
+                found[record.id] = causes[names[0]]
+            causes = {**dict.fromkeys(names, record.id), **causes}
+        return found
 
     @property
     def findings(self) -> int:

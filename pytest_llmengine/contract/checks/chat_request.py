@@ -23,6 +23,7 @@ from pytest_llmengine.contract.assertions import (
     objects,
     rejected,
 )
+from pytest_llmengine.contract.facts import OPTIONS_ALONE, TOKENS_BELOW_1
 from pytest_llmengine.contract.outcomes import Unmeasured, expect_effect, expect_strict, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -50,7 +51,7 @@ def messages_min1(target: Target) -> None:
 
     A program with an empty history gets an answer to nothing, instead of an error.
     """
-    expect_rejected(target, "messages", [])
+    expect_rejected(target, "messages", [], fact="an empty list of messages is accepted")
 
 
 @rule("chat.messages.required", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.required")
@@ -79,7 +80,8 @@ def roles_unknown(target: Target) -> None:
 
     A misspelt role changes the conversation, and nothing says so.
     """
-    expect_rejected(target, "messages", [{"role": "wizard", "content": "Say hello."}])
+    unknown = [{"role": "wizard", "content": "Say hello."}]
+    expect_rejected(target, "messages", unknown, fact="the role wizard is accepted")
 
 
 @rule(
@@ -116,7 +118,7 @@ def max_tokens_zero_negative(target: Target) -> None:
         given = {"max_tokens": value, "stop": [" ", "!", "."], "stream": stream}
         body = target.chat_body("Say hello.", **given)
         reply = target.post("/chat/completions", body, reading=Reading(chunks=_CHUNKS))
-        rejected(reply, f"max_tokens={value}")
+        rejected(reply, f"max_tokens={value}", fact=TOKENS_BELOW_1)
 
 
 _CHUNKS = 8  # more than an answer of one token has
@@ -152,7 +154,7 @@ def top_p_range(target: Target) -> None:
     """
     control(target, top_p=0)
     control(target, top_p=1)
-    expect_rejected(target, "top_p", 1.5, -0.5)
+    expect_rejected(target, "top_p", 1.5, -0.5, fact="a top_p of 1.5 is accepted")
 
 
 @rule(
@@ -225,7 +227,8 @@ def stream_options_without_stream(target: Target) -> None:
 
     A program that forgot to stream waits for the whole answer.
     """
-    expect_rejected(target, "stream_options", {"include_usage": True})
+    given = {"include_usage": True}
+    expect_rejected(target, "stream_options", given, fact=OPTIONS_ALONE)
 
 
 @rule("chat.wrong_type", level=REQUIRED, tier=SMOKE, source=f"{SPEC}: types of the properties")

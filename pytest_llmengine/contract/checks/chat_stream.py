@@ -19,6 +19,7 @@ from pytest_llmengine.contract.assertions import (
     stream_chat,
     text,
 )
+from pytest_llmengine.contract.facts import LOGPROBS_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -270,7 +271,7 @@ def stream_logprobs(target: Target) -> None:
     given = [entry["logprobs"] for entry in choices(chunks) if entry.get("logprobs")]
     dropped = "logprobs were accepted and no chunk has any"
     answer = need_text(text(chunks))  # without a text, the tokens may be those of the reasoning
-    expect_effect(given, dropped, fact="logprobs is dropped")
+    expect_effect(given, dropped, fact=LOGPROBS_DROPPED)
     tokens = [pick(t, str, "token") for part in given for t in pick(part, list, "content")]
     expect("".join(tokens) == answer, f"tokens {quote(tokens)}, text {answer!r}")
 

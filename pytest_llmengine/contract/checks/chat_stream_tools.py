@@ -16,6 +16,7 @@ from pytest_llmengine.contract.assertions import (
     stream_chat,
     text,
 )
+from pytest_llmengine.contract.facts import STRICT_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import (
@@ -26,7 +27,6 @@ from pytest_llmengine.contract.samples import (
     TIME,
     WEATHER,
 )
-from pytest_llmengine.contract.tool_answer import STRICT
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -86,7 +86,7 @@ def args_concat_json(target: Target) -> None:
         except (ValueError, RecursionError):
             fail(f"the joined arguments are not JSON: {joined!r}")
         expect_effect(
-            value == {"city": "Paris"}, f"strict was accepted: {quote(joined)}", fact=STRICT
+            value == {"city": "Paris"}, f"strict was accepted: {quote(joined)}", fact=STRICT_DROPPED
         )
 
 

@@ -23,6 +23,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     tool_calls,
 )
+from pytest_llmengine.contract.facts import LOGPROBS_DROPPED, LOGPROBS_NOT_LEGACY
 from pytest_llmengine.contract.logprob_assertions import close_to, expect_alternatives
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
@@ -399,10 +400,11 @@ def completions_equal(target: Target) -> None:
 def aligned(target: Target) -> None:
     """The lists of a completion's logprobs are equally long, and belong to its text."""
     entry = choice(_post(target, COMPLETIONS, _ONCE).success_or_refused())
-    expect_effect(entry.get("logprobs"), "logprobs were accepted and dropped")
+    dropped = "logprobs were accepted and dropped"
+    expect_effect(entry.get("logprobs"), dropped, fact=LOGPROBS_DROPPED)
     given = pick(entry, dict, "logprobs")
     lost = [name for name in _LISTS if name not in given]
-    expect(not lost, f"logprobs have no {', '.join(lost)}")
+    expect(not lost, f"logprobs have no {', '.join(lost)}", fact=LOGPROBS_NOT_LEGACY)
     tokens, values, tops, offsets = (pick(given, list, name) for name in _LISTS)
     sizes = {len(each) for each in (tokens, values, tops, offsets)}
     expect(len(sizes) == 1, f"the lists have {sorted(sizes)} entries")

@@ -29,6 +29,7 @@ from pytest_llmengine.contract.checks.effects import (
     ignored,
     reaches,
 )
+from pytest_llmengine.contract.facts import OBFUSCATION_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import (
@@ -361,5 +362,6 @@ def include_obfuscation(target: Target) -> None:
         ]
         for value in (True, False)
     )
-    expect_effect(on, "include_obfuscation was accepted, and no chunk has an obfuscation")
+    reason = "include_obfuscation was accepted, and no chunk has an obfuscation"
+    expect_effect(on, reason, fact=OBFUSCATION_DROPPED)
     expect(not off, f"include_obfuscation is false, and a chunk has one: {quote(off)}")

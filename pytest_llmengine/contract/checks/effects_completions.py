@@ -28,6 +28,7 @@ from pytest_llmengine.contract.checks.effects import (
     ignored,
     reaches,
 )
+from pytest_llmengine.contract.facts import LOGPROBS_NOT_LEGACY, OBFUSCATION_DROPPED
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import FOREIGN
@@ -295,7 +296,7 @@ class LegacyLogprobs:
             joined = ""
             for part in choice.logprobs:
                 other = f"the logprobs have no tokens: {quote(part)}"
-                expect("tokens" in part, other, fact="the logprobs of completions are not OpenAI's")
+                expect("tokens" in part, other, fact=LOGPROBS_NOT_LEGACY)
                 tokens = pick(part, list, "tokens")
                 for key in ("token_logprobs", "top_logprobs", "text_offset"):
                     count = len(pick(part, list, key))
@@ -335,7 +336,8 @@ def include_obfuscation(target: Target) -> None:
     chunks = target.post("/completions", {**body, **options}).objects_or_refused()
     pick(chunks[0], list, "choices")
     found = any(chunk.get("obfuscation") for chunk in chunks)
-    expect_effect(found, "include_obfuscation was accepted, and no chunk has an obfuscation")
+    reason = "include_obfuscation was accepted, and no chunk has an obfuscation"
+    expect_effect(found, reason, fact=OBFUSCATION_DROPPED)
 
 
 @check(

@@ -15,6 +15,7 @@ from pytest_llmengine.contract.assertions import (
     rejected,
     usage,
 )
+from pytest_llmengine.contract.facts import CODE_IS_NUMBER, NAME_IGNORED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -67,8 +68,8 @@ def code_string_or_null(target: Target) -> None:
         error = envelope(reply, what)
         expect("code" in error, f"{what}: the error has no code")
         code = error["code"]
-        fact = "error.code is a number"
-        expect(code is None or isinstance(code, str), f"{what}: code is {quote(code)}", fact=fact)
+        wrong = f"{what}: code is {quote(code)}"
+        expect(code is None or isinstance(code, str), wrong, fact=_fact_of(code))
 
 
 @rule(
@@ -170,10 +171,12 @@ def unknown_model(target: Target) -> None:
     """
     control(target)
     reply = target.chat(model="no-such-model", max_tokens=1)
-    expect_effect(not reply.ok, f"no-such-model answered 200: {quote(reply.text)}")
+    answered = f"no-such-model answered 200: {quote(reply.text)}"
+    expect_effect(not reply.ok, answered, fact=NAME_IGNORED)
     expect(reply.status == 404, f"no-such-model: {reply.status}: {quote(reply.text)}")
     code = envelope(reply, "no-such-model").get("code")
-    expect(code == "model_not_found", f"no-such-model: 404 with the code {quote(code)}")
+    wrong = f"no-such-model: 404 with the code {quote(code)}"
+    expect(code == "model_not_found", wrong, fact=_fact_of(code))
 
 
 @rule(
@@ -275,7 +278,14 @@ def _expect_overflow(reply: Reply, words: int) -> None:
     expect(
         code == "context_length_exceeded",
         f"{what}: {reply.status} with the code {quote(code)}: {reply.error_message}",
+        fact=_fact_of(code),
     )
+
+
+def _fact_of(code: object) -> str:
+    """The cause of a wrong code, if codes are wrong in general."""
+    is_number = isinstance(code, int) and not isinstance(code, bool)
+    return CODE_IS_NUMBER if is_number else ""
 
 
 def _good(target: Target) -> dict[str, Any]:

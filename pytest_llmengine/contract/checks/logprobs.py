@@ -17,6 +17,7 @@ from pytest_llmengine.contract.assertions import (
     rejected,
     usage,
 )
+from pytest_llmengine.contract.facts import LOGPROBS_DROPPED
 from pytest_llmengine.contract.outcomes import (
     Unmeasured,
     expect,
@@ -182,7 +183,7 @@ def _ask(target: Target, **params: Any) -> dict[str, Any]:
     if not _entries_of(body):
         need_text(content(body))
     dropped = f"logprobs were accepted and dropped: {quote(body)}"
-    expect_effect(choice(body).get("logprobs"), dropped, fact="logprobs is dropped")
+    expect_effect(choice(body).get("logprobs"), dropped, fact=LOGPROBS_DROPPED)
     return body
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, pick
+from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.messages_api import (
     COUNTING,
     DOCS,
@@ -111,7 +112,8 @@ def _equal(target: Target, one: JSON, other: JSON, what: str) -> None:
 
 def _reaches(target: Target, part: JSON, whole: JSON, what: str) -> None:
     first, second = (effect(ask(target, max_tokens=12, **given)) for given in (part, whole))
-    expect_effect(first != second, f"{what} changes neither the text nor the number of tokens")
+    same = f"{what} changes neither the text nor the number of tokens"
+    expect_effect(first != second, same)
 
 
 _TEXT = {"type": "text", "text": "Say hello."}
@@ -310,7 +312,9 @@ def choice_none(target: Target) -> None:
     Clients that want a summary at the end of an agent's work get another call instead.
     """
     names = called(_ask_tools(target, {"type": "none"}))
-    expect_effect(not names, f"none was accepted, and {names!r} was called")
+    expect_effect(
+        not names, f"none was accepted, and {names!r} was called", fact=TOOL_CHOICE_DROPPED
+    )
     if not called(_ask_tools(target, {"type": "auto"})):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")
 
@@ -329,7 +333,8 @@ def disable_parallel(target: Target) -> None:
     """
     alone = {"type": "any", "disable_parallel_tool_use": True}
     names = called(_ask_tools(target, alone, ASK_BOTH))
-    expect_effect(len(names) < 2, f"one call was asked for, and {names!r} were called")
+    several = f"one call was asked for, and {names!r} were called"
+    expect_effect(len(names) < 2, several, fact=PARALLEL_DROPPED)
     if len(called(_ask_tools(target, {"type": "any"}, ASK_BOTH))) < 2:
         raise Unmeasured("this model cannot show it: it makes no two calls at once")
 

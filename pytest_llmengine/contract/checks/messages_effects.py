@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import PROMPT, Stopping, pick, stopping_in
+from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.messages_api import (
     DOCS,
     SDK,
@@ -136,13 +137,12 @@ def _call(target: Target, choice: object, *, stream: bool, prompt: str) -> JSON:
     return ask(target, prompt, stream=stream, **given)
 
 
-_NO_CHOICE = "tool_choice is dropped"
-
-
 def _any_tool(target: Target, *, stream: bool) -> None:
     body = _call(target, {"type": "any"}, stream=stream, prompt="Say hello.")
     expect_effect(
-        called(body), f"any was accepted, and the message is {text(body)!r}", fact=_NO_CHOICE
+        called(body),
+        f"any was accepted, and the message is {text(body)!r}",
+        fact=TOOL_CHOICE_DROPPED,
     )
 
 
@@ -150,8 +150,11 @@ def _named_tool(target: Target, *, stream: bool) -> None:
     named = {"type": "tool", "name": "get_time"}
     body = _call(target, named, stream=stream, prompt=ASK_WEATHER)
     names = called(body)
-    expect_effect(names, f"get_time was named, and the message is {text(body)!r}", fact=_NO_CHOICE)
-    expect_effect(set(names) == {"get_time"}, f"get_time was named, and {names!r} were called")
+    expect_effect(
+        names, f"get_time was named, and the message is {text(body)!r}", fact=TOOL_CHOICE_DROPPED
+    )
+    other = f"get_time was named, and {names!r} were called"
+    expect_effect(set(names) == {"get_time"}, other, fact=TOOL_CHOICE_DROPPED)
 
 
 def _tool_use(target: Target, *, stream: bool) -> None:

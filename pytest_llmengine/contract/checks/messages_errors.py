@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmengine.contract.assertions import pick, rejected
+from pytest_llmengine.contract.facts import NAME_IGNORED, TOKENS_BELOW_1
 from pytest_llmengine.contract.messages_api import (
     DOCS,
     NEWEST,
@@ -47,6 +48,7 @@ class Rejection(NamedTuple):
     """A request that must be refused, beside a valid one.
 
     ``what`` names the fault. With ``lenient``, a server that answers has done what was asked.
+    ``fact`` is the cause of an answer that several rows share.
     """
 
     name: str
@@ -56,11 +58,13 @@ class Rejection(NamedTuple):
     good: dict[str, Any] = {}  # noqa: RUF012 - never changed
     level: Level = REQUIRED
     lenient: bool = False
+    fact: str = ""
 
 
 _LOST = "The model answers another prompt than the one that was sent, and nothing says so."
 _UNSEEN = "A mistake in a program is not noticed before it meets another server."
 _TYPO = "A parameter with a mistake has no effect, and the program seems to work."
+_TYPES_UNCHECKED = "/messages: the types of fields are not checked"
 _CALL = results("sunny")
 _TOOLS = {"tools": [WEATHER]}
 
@@ -77,18 +81,31 @@ REJECTIONS = (
         "max_tokens=-1",
         "A limit that a program has computed wrongly means no limit.",
         {"max_tokens": -1, "stop_sequences": SOON},
+        fact=TOKENS_BELOW_1,
     ),
     Rejection("model.required", "a request without a model", _UNSEEN, {"model": ...}, lenient=True),
     Rejection("messages.required", "a request without messages", _LOST, {"messages": ...}),
     Rejection("messages.min1", "an empty list of messages", _LOST, {"messages": []}),
-    Rejection("messages.type", "messages that are a string", _LOST, {"messages": "Say hello."}),
+    Rejection(
+        "messages.type",
+        "messages that are a string",
+        _LOST,
+        {"messages": "Say hello."},
+        fact=_TYPES_UNCHECKED,
+    ),
     Rejection(
         "roles.unknown",
         "the role wizard",
         _LOST,
         {"messages": [{"role": "wizard", "content": "Say hello."}]},
     ),
-    Rejection("content.type", "a content that is a number", _LOST, {"messages": user(7)}),
+    Rejection(
+        "content.type",
+        "a content that is a number",
+        _LOST,
+        {"messages": user(7)},
+        fact=_TYPES_UNCHECKED,
+    ),
     Rejection(
         "content.unknown_block",
         "a block of an unknown type",
@@ -101,7 +118,13 @@ REJECTIONS = (
         _LOST,
         {"messages": user([{"type": "text"}])},
     ),
-    Rejection("system.type", "a system prompt that is a number", _LOST, {"system": 7}),
+    Rejection(
+        "system.type",
+        "a system prompt that is a number",
+        _LOST,
+        {"system": 7},
+        fact=_TYPES_UNCHECKED,
+    ),
     Rejection(
         "tool_result.orphan",
         "a tool_result without its tool_use",
@@ -164,9 +187,16 @@ REJECTIONS = (
         {"metadata": {"user_id": 7}},
         {"metadata": {"user_id": "user-1"}},
         EXPECTED,
+        fact=_TYPES_UNCHECKED,
     ),
     *(
-        Rejection(f"wrong_type.{field}", f"{field}={value!r}", _TYPO, {field: value})
+        Rejection(
+            f"wrong_type.{field}",
+            f"{field}={value!r}",
+            _TYPO,
+            {field: value},
+            fact=_TYPES_UNCHECKED,
+        )
         for field, value in (
             ("max_tokens", "5"),
             ("temperature", "hot"),
@@ -184,8 +214,9 @@ def _refused(target: Target, row: Rejection) -> None:
     reply = send(target, **({"max_tokens": 1} | row.bad))
     if row.lenient and reply.ok:
         blocks(reply.success())
-        expect_strict(not reply.ok, f"{row.what} was answered with 200: {quote(reply.text)}")
-    rejected(reply, row.what)
+        answered = f"{row.what} was answered with 200: {quote(reply.text)}"
+        expect_strict(not reply.ok, answered, fact=f"{row.what} is accepted")
+    rejected(reply, row.what, fact=row.fact)
 
 
 for row in REJECTIONS:
@@ -255,10 +286,12 @@ def unknown_model(target: Target) -> None:
     """
     ask(target, max_tokens=1)
     reply = send(target, model="no-such-model", max_tokens=1)
-    expect_effect(not reply.ok, f"an unknown model was answered with 200: {quote(reply.text)}")
+    answered = f"an unknown model was answered with 200: {quote(reply.text)}"
+    expect_effect(not reply.ok, answered, fact=NAME_IGNORED)
     expect(reply.status == 404, f"an unknown model: {reply.status} instead of 404")
     kind = pick(_error(reply), str, "type")
-    expect(kind == "not_found_error", f"an unknown model: the error has the type {kind!r}")
+    wrong = f"an unknown model: the error has the type {kind!r}"
+    expect(kind == "not_found_error", wrong, fact=_OTHER_FORM)
 
 
 @rule("messages.error.envelope", level=REQUIRED, tier=CORE, source=ERRORS)
@@ -282,7 +315,8 @@ def error_type(target: Target) -> None:
     """
     ask(target, max_tokens=1)
     kind = pick(_turned_down(target).object(), str, "error", "type")
-    expect(kind == "invalid_request_error", f"a request that is refused has the type {kind!r}")
+    wrong = f"a request that is refused has the type {kind!r}"
+    expect(kind == "invalid_request_error", wrong, fact=_OTHER_FORM)
 
 
 def _cut_body(target: Target) -> Reply:
@@ -297,11 +331,14 @@ def _turned_down(target: Target) -> Reply:
     raise Unmeasured("the server refuses neither a body that is not JSON nor a wrong type")
 
 
+_OTHER_FORM = "errors of /messages have another form"
+
+
 def _error(reply: Reply) -> dict[str, Any]:
     body = reply.object()
     expect(
         body.get("type") == "error",
         f"the body of an error is not of the type error: {quote(body)}",
-        fact="errors of /v1/messages have another form",
+        fact=_OTHER_FORM,
     )
     return pick(body, dict, "error")

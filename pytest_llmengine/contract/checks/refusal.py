@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import control, objects, pick
+from pytest_llmengine.contract.facts import FIELDS_DROPPED, TOOLS_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, Tier, check
 from pytest_llmengine.contract.samples import CALL_TOKENS, WEATHER
@@ -145,10 +146,6 @@ class Feature(NamedTuple):
     fact: str = ""
 
 
-FIELDS = "fields that the server does not know are dropped"
-TOOLS = "tools of a type that the server does not know are dropped"
-
-
 def _part(part: JSON) -> JSON:
     content = [{"type": "text", "text": ASK}, part]
     return {"messages": [{"role": "user", "content": content}]}
@@ -203,7 +200,7 @@ CHAT_FEATURES = {
         has("audio"),
         f"{OF_CHAT}.modalities; {OF_CHAT}.audio",
         "A voice application gets no sound, and nothing says why.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "web_search": Feature(
         "a web search",
@@ -211,7 +208,7 @@ CHAT_FEATURES = {
         has("annotations"),
         f"{OF_CHAT}.web_search_options",
         "An answer that was to come from the web is made up.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "prediction": Feature(
         "a predicted output",
@@ -219,7 +216,7 @@ CHAT_FEATURES = {
         predicted,
         f"{OF_CHAT}.prediction",
         "A program that sends a prediction for speed never learns that it has no use.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "moderation": Feature(
         "a moderation",
@@ -227,7 +224,7 @@ CHAT_FEATURES = {
         has("moderation"),
         f"{OF_CHAT}.moderation",
         "A program that relies on the moderation of its answers shows them unchecked.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "functions": Feature(
         "the deprecated functions",
@@ -235,7 +232,7 @@ CHAT_FEATURES = {
         either(has("function_call"), in_prompt),
         f"{OF_CHAT}.functions",
         "An old client's functions are never called, and nothing says why.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "function_call": Feature(
         "the deprecated function_call",
@@ -243,7 +240,7 @@ CHAT_FEATURES = {
         has("function_call"),
         f"{OF_CHAT}.function_call",
         "An old client that forces a call gets prose instead.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "custom_tool": Feature(
         "a custom tool",
@@ -319,7 +316,7 @@ RESPONSE_FEATURES = {
         has("moderation"),
         "openai-openapi: CreateResponse.moderation",
         "A program that relies on the moderation of its answers shows them unchecked.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     "resp.prompt": Feature(
         "a stored prompt",
@@ -327,7 +324,7 @@ RESPONSE_FEATURES = {
         in_prompt,
         "openai-openapi: CreateResponse.prompt",
         "A program whose instructions are stored at OpenAI gets answers without them.",
-        fact=FIELDS,
+        fact=FIELDS_DROPPED,
     ),
     **{
         f"resp.tool_{name}": Feature(
@@ -336,7 +333,7 @@ RESPONSE_FEATURES = {
             _hosted,
             "openai-openapi: Tool",
             "An agent believes that it has a tool, and the model never hears of it.",
-            fact=TOOLS,
+            fact=TOOLS_DROPPED,
         )
         for name, tools in HOSTED.items()
     },
@@ -375,7 +372,7 @@ def refused(reply: Reply, what: str) -> bool:
     if reply.ok:
         return False
     if not 400 <= reply.status < 500 and reply.status != 501:
-        fail(f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
+        fail(f"{what}: {reply.status} instead of 400: {quote(reply.text)}", fact=reply.cause)
     expect(reply.error_message, f"{what}: a {reply.status} without a message")
     return True
 

@@ -26,7 +26,7 @@ def _renamed_format() -> JSON:
 
 
 class RuledOut(NamedTuple):
-    """A valid body, and the change that the prose rules out."""
+    """A valid body, and the change that the prose rules out; ``fact`` is why it is accepted."""
 
     title: str
     path: str
@@ -35,6 +35,7 @@ class RuledOut(NamedTuple):
     needs: Capability
     source: str
     breaks: str
+    fact: str = ""
 
 
 CHAT: JSON = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 2}
@@ -66,6 +67,7 @@ TABLE = {
         Capability.COMPLETIONS,
         "openai-openapi: CreateCompletionRequest.best_of",
         "A client that asked for n answers gets fewer, and no error.",
+        "best_of is dropped",
     ),
     "comp.best_of.stream": RuledOut(
         "A best_of above 1 in a stream is refused.",
@@ -75,6 +77,7 @@ TABLE = {
         Capability.COMPLETIONS,
         "openai-openapi: CreateCompletionRequest.best_of: results cannot be streamed",
         "The stream has an answer that is not the best one.",
+        "best_of is dropped",
     ),
 }
 
@@ -83,7 +86,7 @@ def _is_refused(row: RuledOut, target: Target) -> None:
     valid = {"model": target.model, **row.valid}
     objects(target.post(row.path, valid).success_or_refused(), "choices")
     what = f"{', '.join(row.change)} that the specification rules out"
-    rejected(target.post(row.path, valid | row.change), what)
+    rejected(target.post(row.path, valid | row.change), what, fact=row.fact)
 
 
 for _id, _row in TABLE.items():

@@ -13,6 +13,7 @@ from llmengine.mock import specification as spec
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import pick
 from pytest_llmengine.contract.checks.refusal import refused
+from pytest_llmengine.contract.facts import NAME_IGNORED, joined
 from pytest_llmengine.contract.outcomes import expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -109,8 +110,12 @@ def _expect_refused(
         for part in wrong
         if not refused(target.post(request.path, {**body, **part}), f"{what} {quote(part)}")
     ]
-    fields = ", ".join(dict.fromkeys(field for part in accepted for field in part))
-    expect_effect(not accepted, f"of {len(wrong)} fields with {what}, accepted with 200: {fields}")
+    fields = dict.fromkeys(field for part in accepted for field in part)
+    expect_effect(
+        not accepted,
+        f"of {len(wrong)} fields with {what}, accepted with 200: {', '.join(fields)}",
+        fact=joined(f"{request.path}: {field} is not checked" for field in fields),
+    )
 
 
 for _name, _request in REQUESTS.items():
@@ -143,7 +148,7 @@ def _unknown_model(request: CreateRequest, target: Target) -> None:
         expect_effect(
             refused(reply, "an unknown model"),
             f"an unknown model was accepted with 200 in a {'streamed' if mode else 'whole'} answer",
-            fact="the name of the model is ignored",
+            fact=NAME_IGNORED,
         )
 
 

@@ -17,9 +17,9 @@ from pytest_llmengine.contract.assertions import (
     pick,
     respond,
 )
+from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED, joined
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
-from pytest_llmengine.contract.response_assertions import LACKS_KEYS
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def required_fields(target: Target) -> None:
     body = respond(target)
     expect(pick(body, str, "object") == "response", f"object is {body['object']!r}")
     absent = missing(body, *_KEYS)
-    expect(not absent, f"missing: {', '.join(absent)}", fact=LACKS_KEYS)
+    expect(
+        not absent,
+        f"missing: {', '.join(absent)}",
+        fact=joined(f"{key} is missing" for key in absent),
+    )
 
 
 @rule(
@@ -111,7 +115,10 @@ def usage(target: Target) -> None:
     expect(given > 0 < made, f"nothing counted: {quote(counted)}")
     expect(total == given + made, f"the total is not the sum: {quote(counted)}")
     pick(counted, int, "input_tokens_details", "cached_tokens")
-    pick(counted, int, "output_tokens_details", "reasoning_tokens")
+    details = "output_tokens_details"
+    without = f"the usage has no {details}: {quote(counted)}"
+    expect(details in counted, without, fact=f"usage.{details} is missing")
+    pick(counted, int, details, "reasoning_tokens")
 
 
 @rule(
@@ -151,7 +158,7 @@ def tool_choice(target: Target) -> None:
     expect_effect(
         items(body, "function_call"),
         f"required was accepted, and the answer is {output_text(body)!r}",
-        fact="tool_choice is dropped",
+        fact=TOOL_CHOICE_DROPPED,
     )
 
 

@@ -14,6 +14,7 @@ from pytest_llmengine.contract.assertions import (
     of_type,
     pick,
 )
+from pytest_llmengine.contract.facts import NO_WHOLES
 from pytest_llmengine.contract.logprob_assertions import expect_alternatives
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
@@ -171,7 +172,9 @@ def _expect_sums(events: Events) -> None:
             whole[part] = pick(texts[0], str)
     parts = {part: text for part, text in whole.items() if text or part in joined}
     expect(
-        joined == parts, f"deltas {quote([*joined.values()])}, wholes {quote([*parts.values()])}"
+        joined == parts,
+        f"deltas {quote([*joined.values()])}, wholes {quote([*parts.values()])}",
+        fact="" if parts else NO_WHOLES,
     )
 
 

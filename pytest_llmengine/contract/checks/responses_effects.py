@@ -20,6 +20,7 @@ from pytest_llmengine.contract.assertions import (
     respond,
     stream_response,
 )
+from pytest_llmengine.contract.facts import OBFUSCATION_DROPPED
 from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
@@ -271,7 +272,7 @@ def _logprobs(target: Target, *, stream: bool, **params: Any) -> tuple[JSON, lis
     if not output_text(body):
         raise Unmeasured("this model cannot show it: its answer has no text")
     if not entries:
-        raise Ignored(f"{mode(stream)}: there are no logprobs", fact="logprobs is dropped")
+        raise Ignored(f"{mode(stream)}: there are no logprobs", fact="include is dropped")
     return body, entries
 
 
@@ -389,7 +390,8 @@ def truncation(target: Target) -> None:
             raise Unmeasured("the context holds 20000 words")
         reply = create_response(target, _TOO_LONG, truncation="auto", stream=stream)
         if reply.is_refusal:
-            raise Refused(f"{mode(stream)}: truncation auto: {reply.status} {quote(reply.text)}")
+            reason = f"{mode(stream)}: truncation auto: {reply.status} {quote(reply.text)}"
+            raise Refused(reason, fact="truncation is dropped")
         reply.objects() if stream else reply.success()
 
 
@@ -409,4 +411,4 @@ def obfuscation(target: Target) -> None:
             raise Unmeasured("this model cannot show it: its answer has no text")
         if not deltas or not all(("obfuscation" in delta) is wanted for delta in deltas):
             reason = f"include_obfuscation={wanted}: the deltas are {quote(deltas)}"
-            raise Ignored(reason, fact="stream_options is dropped")
+            raise Ignored(reason, fact=OBFUSCATION_DROPPED)

@@ -18,11 +18,11 @@ from pytest_llmengine.contract.assertions import (
     respond,
     stream_response,
 )
+from pytest_llmengine.contract.facts import NO_WHOLES, joined
 from pytest_llmengine.contract.outcomes import Fail, Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
     CALL,
-    LACKS_KEYS,
     REASONING,
     final,
     input_tokens,
@@ -129,7 +129,7 @@ def _sums(kind: str, target: Target) -> None:
             joined[place] += pick(event, str, "delta")
         else:
             done[place] = pick(event, str, field)
-    expect(done, "no event has a whole text")
+    expect(done, "no event has a whole text", fact=NO_WHOLES)
     for (item_id, family, index), whole in done.items():
         text = joined[item_id, family, index]
         expect(text == whole, f"{family}: the deltas are {text!r}, the whole is {whole!r}")
@@ -202,7 +202,8 @@ def snapshots(target: Target) -> None:
         expect(status in {"queued", "in_progress"}, f"{event['type']}: the status is {status!r}")
         expect(response.get("id") == last.get("id"), f"{event['type']}: another id than at the end")
         absent = [key for key in ("created_at", "model", "output") if key not in response]
-        expect(not absent, f"{event['type']}: no {', '.join(absent)}", fact=LACKS_KEYS)
+        lost = joined(f"{key} is missing" for key in absent)
+        expect(not absent, f"{event['type']}: no {', '.join(absent)}", fact=lost)
         expect(response["output"] == [], f"{event['type']}: the output is not empty")
         for key in ("created_at", "model"):
             expect(

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import create_response, respond
+from pytest_llmengine.contract.facts import (
+    FIELDS_DROPPED,
+    OPTIONS_ALONE,
+    TOOL_CHOICE_DROPPED,
+)
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, fail, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
-    LACKS_KEYS,
     MODES,
     WEATHER_TOOL,
     answer,
@@ -20,6 +24,7 @@ from pytest_llmengine.contract.response_assertions import (
 from pytest_llmengine.contract.samples import COLOUR_SCHEMA, JSON
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.contract.target import Target
 
 NEEDS = {Capability.RESPONSES}
@@ -77,7 +82,7 @@ def _echo(name: str, echo: Echo, target: Target) -> None:
         body = answer(target, stream=stream, **{name: echo.value, **(echo.more or {})})
         if name not in body:
             if name in _REQUIRED:
-                fail(f"the response has no {name}", fact=LACKS_KEYS)
+                fail(f"the response has no {name}", fact=f"{name} is missing")
             raise Unmeasured(f"the response has no {name}, so it does not show what was read")
         if repeats(body[name], echo.value):
             continue
@@ -168,7 +173,16 @@ def _refuses(row: Invalid, target: Target) -> None:
     for stream in MODES:
         reply = create_response(target, stream=stream, **row.params)
         what = f"{mode(stream)}: {row.what}"
-        turned_down(reply, what, row.status, fact=f"{row.field} is dropped")
+        turned_down(reply, what, row.status, fact=_cause_of_200(row, reply, stream=stream))
+
+
+def _cause_of_200(row: Invalid, reply: Reply, *, stream: bool) -> str:
+    """Why a bad value was accepted: a response that does not name its field shows that."""
+    name = row.field.partition(".")[0]
+    if name == "tool_choice":
+        return TOOL_CHOICE_DROPPED
+    unknown = reply.ok and not stream and name not in reply.object()
+    return f"/responses: {FIELDS_DROPPED}" if unknown else f"{row.what} is accepted"
 
 
 for _name, _invalid in INVALID.items():
@@ -221,4 +235,4 @@ def stream_options_without_stream(target: Target) -> None:
     """stream_options without stream is refused."""
     respond(target)
     reply = create_response(target, stream_options={"include_obfuscation": True})
-    turned_down(reply, "stream_options without stream", fact="stream_options is dropped")
+    turned_down(reply, "stream_options without stream", fact=OPTIONS_ALONE)

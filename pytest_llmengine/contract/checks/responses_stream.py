@@ -17,6 +17,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     stream_response,
 )
+from pytest_llmengine.contract.facts import joined
 from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -81,7 +82,14 @@ def sequence_number(target: Target) -> None:
 
     A client that reconnects cannot say after which event the stream goes on.
     """
-    numbers = [pick(event, int, "sequence_number") for event in stream_response(target)]
+    events = stream_response(target)
+    without = [event for event in events if "sequence_number" not in event]
+    expect(
+        not without,
+        f"{len(without)} events have no sequence_number",
+        fact="sequence_number is missing",
+    )
+    numbers = [pick(event, int, "sequence_number") for event in events]
     expect(numbers == list(range(len(numbers))), f"the numbers are {quote(numbers)}")
 
 
@@ -101,7 +109,11 @@ def indexes(target: Target) -> None:
     _need_text(events)
     for event in of_type(events, *_WITH_INDEXES):
         absent = missing(event, "item_id", "output_index", "content_index")
-        expect(not absent, f"{event['type']} has no {', '.join(absent)}")
+        expect(
+            not absent,
+            f"{event['type']} has no {', '.join(absent)}",
+            fact=joined(f"{key} is missing" for key in absent),
+        )
         expect(pick(event, int, "content_index") == 0, f"content_index: {quote(event)}")
         pick(event, int, "output_index")
 
@@ -121,6 +133,7 @@ def delta_logprobs_key(target: Target) -> None:
     events = stream_response(target)
     _need_text(events)
     for event in of_type(events, "response.output_text.delta"):
+        expect("logprobs" in event, f"no logprobs: {quote(event)}", fact="logprobs is missing")
         pick(event, list, "logprobs")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered_response
+from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
@@ -57,7 +58,7 @@ def _choice_is_kept(name: str, target: Target) -> None:
         called = _call(target, ASK_WEATHER, choice, stream=stream)
         if set(called) != {"get_time"}:
             reason = f"{mode(stream)}: tool_choice {name} gives calls of {quote(called)}"
-            raise Ignored(reason, fact="tool_choice is dropped")
+            raise Ignored(reason, fact=TOOL_CHOICE_DROPPED)
 
 
 for _name, (_, _schema) in _CHOICES.items():
@@ -79,7 +80,7 @@ for _name, (_, _schema) in _CHOICES.items():
 def choice_in_a_stream(target: Target) -> None:
     """tool_choice required gives a call in a stream too, though the prompt asks for none."""
     if not _call(target, "Say hello.", "required", stream=True):
-        raise Ignored("required was accepted, and there is no call", fact="tool_choice is dropped")
+        raise Ignored("required was accepted, and there is no call", fact=TOOL_CHOICE_DROPPED)
 
 
 @rule(
@@ -92,7 +93,7 @@ def choice_none(target: Target) -> None:
     """tool_choice none prevents a call that the model makes otherwise, whole and streamed."""
     for stream in MODES:
         if _call(target, ASK_WEATHER, "none", stream=stream):
-            raise Ignored(f"{mode(stream)}: none gives a call", fact="tool_choice is dropped")
+            raise Ignored(f"{mode(stream)}: none gives a call", fact=TOOL_CHOICE_DROPPED)
     if not _call(target, ASK_WEATHER, "auto", stream=False):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")
 
@@ -110,6 +111,6 @@ def parallel_tool_calls(target: Target) -> None:
         one = _call(target, ASK_BOTH, "required", stream=stream, parallel_tool_calls=False)
         if len(one) > 1:
             reason = f"{mode(stream)}: there are {len(one)} calls"
-            raise Ignored(reason, fact="parallel_tool_calls is dropped")
+            raise Ignored(reason, fact=PARALLEL_DROPPED)
     if len(many) < 2:
         raise Unmeasured("this model cannot show it: it makes fewer than two calls")

@@ -20,6 +20,7 @@ from pytest_llmengine.contract.assertions import (
     text,
     tool_calls,
 )
+from pytest_llmengine.contract.facts import FORMAT_DROPPED, NO_REFUSAL_KEY
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -33,7 +34,6 @@ from pytest_llmengine.contract.registry import (
 from pytest_llmengine.contract.samples import (
     COLOUR,
     COLOUR_SCHEMA,
-    FORMAT_DROPPED,
     WEATHER,
     constrained_to,
 )
@@ -201,7 +201,7 @@ def refusal_key(target: Target) -> None:
     expect(
         "refusal" in found,
         f"the message has no refusal key: {quote(found)}",
-        fact="choices[].message.refusal is missing",
+        fact=NO_REFUSAL_KEY,
     )
     given = [key for key in ("refusal", "content") if found.get(key) is not None]
     expect(len(given) == 1, f"both or neither of refusal and content: {quote(found)}")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered, choice, content, message
+from pytest_llmengine.contract.facts import FORMAT_DROPPED
 from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, OPTIONAL, check
-from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, FORMAT_DROPPED, constrained_to
+from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, constrained_to
 from pytest_llmengine.contract.schema_features import GROUP, ORDER, SCHEMA_FEATURES
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     tool_calls,
 )
+from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import (
     Ignored,
     Unmeasured,
@@ -39,7 +40,6 @@ from pytest_llmengine.contract.samples import (
 )
 from pytest_llmengine.contract.tool_answer import (
     ALL_CLASSES,
-    DROPPED,
     CallCount,
     ask,
     ask_for_call,
@@ -123,7 +123,9 @@ def finish_reason_named(target: Target) -> None:
     """
     answer = ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
     if answer.names != ["get_time"]:
-        raise Ignored(f"get_time was named, and the calls are {answer.names}", fact=DROPPED)
+        raise Ignored(
+            f"get_time was named, and the calls are {answer.names}", fact=TOOL_CHOICE_DROPPED
+        )
     expect(answer.finish == "stop", f"the finish reason is {answer.finish!r}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import rejected
+from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import (
     Ignored,
     Unmeasured,
@@ -42,7 +43,7 @@ from pytest_llmengine.contract.samples import (
     result,
     turn_with_calls,
 )
-from pytest_llmengine.contract.tool_answer import DROPPED, ToolAnswer, ask
+from pytest_llmengine.contract.tool_answer import ToolAnswer, ask
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -121,7 +122,7 @@ def _parallel_disable(target: Target, *, stream: bool) -> None:
         expect_effect(
             len(one) < 2,
             f"parallel_tool_calls false was accepted and {one} were called",
-            fact="parallel_tool_calls is ignored",
+            fact=PARALLEL_DROPPED,
         )
         shown += 1
     if not shown:
@@ -130,7 +131,9 @@ def _parallel_disable(target: Target, *, stream: bool) -> None:
 
 def _expect_text(answer: ToolAnswer) -> None:
     expect_effect(
-        not answer.calls, f"none was accepted and {answer.names} was called", fact=DROPPED
+        not answer.calls,
+        f"none was accepted and {answer.names} was called",
+        fact=TOOL_CHOICE_DROPPED,
     )
     answer.expect_no_markup()
     expect(answer.text, "neither text nor a tool call")
@@ -145,14 +148,16 @@ def _expect_call(answer: ToolAnswer, what: str) -> None:
             f"{quote(answer.text)}",
             fact="text comes before a call that is required",
         )
-    raise Ignored(f"{what} was accepted, and a text came: {quote(answer.text)}", fact=DROPPED)
+    raise Ignored(
+        f"{what} was accepted, and a text came: {quote(answer.text)}", fact=TOOL_CHOICE_DROPPED
+    )
 
 
 def _expect_only(answer: ToolAnswer, name: str, what: str) -> None:
     expect_effect(
         set(answer.names) <= {name},
         f"only {quote(name)} was {what}, and {answer.names} was called",
-        fact=DROPPED,
+        fact=TOOL_CHOICE_DROPPED,
     )
 
 

@@ -1,0 +1,34 @@
+"""The causes that rules of several groups find, by the names under which they count once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BETWEEN = "; "
+"""What stands between the facts of a verdict that has several causes."""
+
+CODE_IS_NUMBER = "error.code is a number"
+FIELDS_DROPPED = "fields that the server does not know are dropped"  # after the path
+FORMAT_DROPPED = "response_format is dropped"
+LOGPROBS_DROPPED = "logprobs is dropped"
+LOGPROBS_NOT_LEGACY = "the logprobs of completions are not OpenAI's"
+MARKUP = "the markup of calls is in the text"
+NAME_IGNORED = "the name of the model is ignored"
+NO_REFUSAL_KEY = "choices[].message.refusal is missing"
+NOT_STORED = "responses are not stored"
+NO_WHOLES = "no event has the whole of its deltas"
+OBFUSCATION_DROPPED = "include_obfuscation is dropped"
+OPTIONS_ALONE = "stream_options without stream is accepted"
+PARALLEL_DROPPED = "parallel_tool_calls is dropped"
+STRICT_DROPPED = "strict tools are not enforced"
+TOKENS_BELOW_1 = "max_tokens below 1 is accepted"
+TOOL_CHOICE_DROPPED = "tool_choice is dropped"
+TOOLS_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
+
+
+def joined(names: Iterable[str]) -> str:
+    """The fact of a verdict that has several causes; it follows if each of them is known."""
+    return BETWEEN.join(sorted(set(names)))
