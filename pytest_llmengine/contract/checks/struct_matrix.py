@@ -79,7 +79,7 @@ def _answer(feature: SchemaFeature, target: Target, seed: int) -> object:
         reason = f"a schema is accepted, and the answer is not JSON: {quote(text)}"
         raise Ignored(reason, fact=FORMAT_DROPPED)
     if feature.is_broken_by(value):
-        fact = FORMAT_DROPPED if _drops(feature, target) else f"{feature.feature} is ignored"
+        fact = FORMAT_DROPPED if _drops(feature, target) else f"{_family(feature)}: ignored"
         raise Ignored(f"{feature.feature} is accepted and not enforced: {quote(text)}", fact=fact)
     if not feature.fits(value):
         raise Unmeasured(f"the answer breaks another part of the schema: {quote(text)}")
@@ -118,8 +118,28 @@ def _end_as_refused(feature: SchemaFeature, target: Target, reply: Reply) -> NoR
         said = f"JSON schemas are refused: {plain.status} {quote(plain.error_message)}"
         raise Refused(said, fact="JSON schemas are refused")
     raise Refused(
-        f"a schema with {feature.feature} is refused: {reply.status} {quote(reply.error_message)}"
+        f"a schema with {feature.feature} is refused: {reply.status} {quote(reply.error_message)}",
+        fact=f"{_family(feature)}: refused",
     )
+
+
+def _family(feature: SchemaFeature) -> str:
+    """The features that a server supports together, if there are several."""
+    return next(
+        (name for name, members in _FAMILIES if feature.feature in members), feature.feature
+    )
+
+
+_FAMILIES = (
+    ("contains and its limits", {"contains", "minContains", "maxContains"}),
+    (
+        "limits of numbers",
+        {
+            *("minimum:number", "maximum:number"),
+            *("exclusiveMinimum:number", "exclusiveMaximum:number"),
+        },
+    ),
+)
 
 
 for _feature in SCHEMA_FEATURES:
