@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 BETWEEN = "; "
 """What stands between the facts of a verdict that has several causes."""
 
+CUSTOM_DROPPED = "/chat/completions: a custom tool is dropped"
 CODE_IS_NUMBER = "error.code is a number"
 FIELDS_DROPPED = "fields that the server does not know are dropped"  # after the path
 FORMAT_DROPPED = "response_format is dropped"
@@ -25,10 +26,11 @@ OPTIONS_ALONE = "stream_options without stream is accepted"
 PARALLEL_DROPPED = "parallel_tool_calls is dropped"
 STRICT_DROPPED = "strict tools are not enforced"
 TOKENS_BELOW_1 = "max_tokens below 1 is accepted"
+USAGE_DROPPED = "include_usage is dropped"
 TOOL_CHOICE_DROPPED = "tool_choice is dropped"
 TOOLS_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
 
 
-def joined(names: Iterable[str]) -> str:
+def together(names: Iterable[str]) -> str:
     """The fact of a verdict that has several causes; it follows if each of them is known."""
     return BETWEEN.join(sorted(set(names)))

@@ -158,9 +158,15 @@ def called(body: JSON) -> list[str]:
     return [pick(block, str, "name") for block in blocks(body, "tool_use")]
 
 
+def usage_of(body: JSON) -> JSON:
+    """The usage of a message or of an event, which each must have."""
+    expect(body.get("usage"), f"there is no usage: {quote(body)}", fact="the message has no usage")
+    return pick(body, dict, "usage")
+
+
 def prompt_tokens(body: JSON) -> int:
     """All tokens of the prompt; those that were written to a cache or read from it count apart."""
-    usage = pick(body, dict, "usage")
+    usage = usage_of(body)
     cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
     given = [pick(usage, int, name) for name in cached if usage.get(name) is not None]
     return pick(usage, int, "input_tokens") + sum(given)
@@ -201,8 +207,7 @@ def joined(found: Events) -> JSON:
             _add(parts[index], pick(event, dict, "delta"), inputs, index)
         elif kind == "message_delta":
             message |= pick(event, dict, "delta")
-            given = pick(event, dict, "usage")
-            message["usage"] = {**(message.get("usage") or {}), **given}
+            message["usage"] = {**(message.get("usage") or {}), **(event.get("usage") or {})}
     for index, whole in inputs.items():
         parts[index]["input"] = _parsed(whole)
     message["content"] = parts

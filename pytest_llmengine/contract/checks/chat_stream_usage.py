@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import Chunks, pick, stream_chat
+from pytest_llmengine.contract.assertions import Chunks, need_text, pick, stream_chat, text
+from pytest_llmengine.contract.facts import USAGE_DROPPED
 from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, SMOKE, check
 
@@ -36,13 +37,16 @@ def final_chunk(target: Target) -> None:
 
     Token counts and costs of streams are missing.
     """
-    last = _with_usage(target)[-1]
+    chunks = _with_usage(target)
+    last = chunks[-1]
     expect(last.get("usage"), f"the last chunk has no usage: {quote(last)}")
     expect(last["choices"] == [], f"the usage chunk has choices: {quote(last['choices'])}")
     prompt, completion, total = (
         pick(last, int, "usage", key)
         for key in ("prompt_tokens", "completion_tokens", "total_tokens")
     )
+    if not completion:
+        need_text(text(chunks))
     expect(completion > 0, f"the usage counts no token: {quote(last['usage'])}")
     expect(total == prompt + completion, f"the total is not the sum: {quote(last['usage'])}")
 
@@ -83,5 +87,6 @@ def _with_usage(target: Target) -> Chunks:
     expect_effect(
         any(chunk.get("usage") for chunk in chunks),
         "include_usage was accepted and no chunk has a usage",
+        fact=USAGE_DROPPED,
     )
     return chunks

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import missing, objects, pick, rejected, usage
+from pytest_llmengine.contract.assertions import missing, need_text, objects, pick, rejected, usage
+from pytest_llmengine.contract.facts import USAGE_DROPPED
 from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -87,10 +88,15 @@ def stream_usage(target: Target) -> None:
     expect_effect(
         any(chunk.get("usage") for chunk in chunks),
         "include_usage was accepted and no chunk has a usage",
+        fact=USAGE_DROPPED,
     )
     last = chunks[-1]
     expect(last.get("choices") == [], f"the last chunk has choices: {quote(last)}")
-    expect(pick(last, int, "usage", "completion_tokens") > 0, f"nothing counted: {quote(last)}")
+    if not (counted := pick(last, int, "usage", "completion_tokens")):
+        need_text(
+            "".join(str(c.get("text") or "") for one in chunks for c in objects(one, "choices"))
+        )
+    expect(counted > 0, f"nothing counted: {quote(last)}")
     early = [chunk["usage"] for chunk in chunks[:-1] if chunk.get("usage")]
     expect(not early, f"{len(early)} chunks before the last have a usage")
 

@@ -19,6 +19,7 @@ from pytest_llmengine.contract.assertions import (
     envelope,
     finish_reasons,
     fragments,
+    need_text,
     objects,
     pick,
     tool_calls,
@@ -402,6 +403,7 @@ def aligned(target: Target) -> None:
     entry = choice(_post(target, COMPLETIONS, _ONCE).success_or_refused())
     dropped = "logprobs were accepted and dropped"
     expect_effect(entry.get("logprobs"), dropped, fact=LOGPROBS_DROPPED)
+    need_text(pick(entry, str, "text"))
     given = pick(entry, dict, "logprobs")
     lost = [name for name in _LISTS if name not in given]
     expect(not lost, f"logprobs have no {', '.join(lost)}", fact=LOGPROBS_NOT_LEGACY)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmengine.contract.assertions import (
     REASONING_FIELDS,
     chunks_of,
+    need_text,
     objects,
     pick,
 )
@@ -276,7 +277,7 @@ class Repeats:
     """Four samples with ``same`` are one text, which none of four samples with ``varied`` is.
 
     ``witness`` are other parameters that make this model repeat itself. If only a
-    few of the texts differ, the server does not ignore the field: rounding may depend on its load.
+    few of the texts differ, the field has its effect: two words may be about as likely.
     """
 
     same: Params
@@ -396,6 +397,7 @@ class StartsWith:
         texts = [c.content.lstrip() for c in seen.choices]
         if not all(text.startswith(self.words) for text in texts):
             seen.need_content()
+            need_text("".join(c.text for c in seen.choices))
             raise ignored(name, f"the text starts otherwise: {quote(texts)}")
         plain = [c.content.lstrip() for c in ask(**self.control).choices]
         if all(text.startswith(self.words) for text in plain):

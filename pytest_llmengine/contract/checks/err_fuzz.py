@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.mock.specification import operations
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import control
-from pytest_llmengine.contract.facts import joined
+from pytest_llmengine.contract.facts import together
 from pytest_llmengine.contract.generated_requests import cheap, generated_bodies, smallest
 from pytest_llmengine.contract.outcomes import Fail, NoVerdict, expect, fail, quote
 from pytest_llmengine.contract.registry import EXTENDED, QUIRK, check
@@ -190,7 +190,7 @@ def _paths_do_no_harm(target: Target) -> None:
 
 def _expect_none(found: dict[str, str]) -> None:
     finds = "; ".join(f"{what} to “{curl}”" for what, curl in found.items())
-    expect(not found, f"a generated request gets {finds}", fact=joined(found))
+    expect(not found, f"a generated request gets {finds}", fact=together(found))
 
 
 _GENERATED: dict[str, tuple[Callable[[Target], None], set[Capability]]] = {

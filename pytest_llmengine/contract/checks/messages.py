@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import missing, pick
-from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
+from pytest_llmengine.contract.assertions import missing, need_text, pick
+from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED, together
 from pytest_llmengine.contract.messages_api import (
     COUNTING,
     DOCS,
@@ -31,6 +31,7 @@ from pytest_llmengine.contract.messages_api import (
     said,
     send,
     text,
+    usage_of,
     user,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
@@ -61,7 +62,8 @@ def required(target: Target) -> None:
     body = ask(target)
     wanted = ("id", "type", "role", "content", "model", "stop_reason", "stop_sequence", "usage")
     absent = missing(body, *wanted)
-    expect(not absent, f"the message has no {', '.join(absent)}")
+    lost = together(f"the message has no {key}" for key in absent)
+    expect(not absent, f"the message has no {', '.join(absent)}", fact=lost)
     kinds = body["type"], body["role"]
     expect(kinds == ("message", "assistant"), f"type and role are {kinds!r}")
 
@@ -257,7 +259,9 @@ def usage(target: Target) -> None:
     Costs are computed from the usage, and agents shorten their history by it.
     """
     short, long = (ask(target, prompt, max_tokens=4) for prompt in ("Hi", "Hi there " * 20))
-    given = pick(short, int, "usage", "output_tokens")
+    given = pick(usage_of(short), int, "output_tokens")
+    if not given:
+        need_text(said(short))
     expect(1 <= given <= 4, f"max_tokens=4, and output_tokens is {given}")
     counts = prompt_tokens(short), prompt_tokens(long)
     expect(0 < counts[0] < counts[1], f"the tokens of a short and of a long prompt are {counts!r}")

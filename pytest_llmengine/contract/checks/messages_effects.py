@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import PROMPT, Stopping, pick, stopping_in
+from pytest_llmengine.contract.assertions import PROMPT, Stopping, need_text, pick, stopping_in
 from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.messages_api import (
     DOCS,
@@ -23,6 +23,7 @@ from pytest_llmengine.contract.messages_api import (
     rule,
     said,
     text,
+    usage_of,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXTENDED, REQUIRED, SMOKE, Tier
@@ -41,7 +42,7 @@ _CAP = 24
 
 def _max_tokens(target: Target, *, stream: bool) -> None:
     body = ask(target, _LONG, stream=stream, max_tokens=5)
-    came = pick(body, int, "usage", "output_tokens")
+    came = pick(usage_of(body), int, "output_tokens")
     words = len(said(body).split())
     fact = "max_tokens is dropped"
     expect_effect(came <= 5, f"max_tokens=5: {came} tokens came: {said(body)!r}", fact=fact)
@@ -49,7 +50,10 @@ def _max_tokens(target: Target, *, stream: bool) -> None:
 
 
 def _cut(target: Target, *, stream: bool) -> None:
-    reason = pick(ask(target, _LONG, stream=stream, max_tokens=5), str, "stop_reason")
+    body = ask(target, _LONG, stream=stream, max_tokens=5)
+    reason = pick(body, str, "stop_reason")
+    if reason == "end_turn" and pick(usage_of(body), int, "output_tokens") < 5:
+        raise Unmeasured("this model cannot show it: its message is shorter than the limit")
     expect(reason == "max_tokens", f"the limit cut the message, and the stop_reason is {reason!r}")
 
 
@@ -140,7 +144,7 @@ def _call(target: Target, choice: object, *, stream: bool, prompt: str) -> JSON:
 def _any_tool(target: Target, *, stream: bool) -> None:
     body = _call(target, {"type": "any"}, stream=stream, prompt="Say hello.")
     expect_effect(
-        called(body),
+        called(body) or not need_text(text(body)),
         f"any was accepted, and the message is {text(body)!r}",
         fact=TOOL_CHOICE_DROPPED,
     )
@@ -151,7 +155,9 @@ def _named_tool(target: Target, *, stream: bool) -> None:
     body = _call(target, named, stream=stream, prompt=ASK_WEATHER)
     names = called(body)
     expect_effect(
-        names, f"get_time was named, and the message is {text(body)!r}", fact=TOOL_CHOICE_DROPPED
+        names or not need_text(text(body)),
+        f"get_time was named, and the message is {text(body)!r}",
+        fact=TOOL_CHOICE_DROPPED,
     )
     other = f"get_time was named, and {names!r} were called"
     expect_effect(set(names) == {"get_time"}, other, fact=TOOL_CHOICE_DROPPED)
@@ -174,7 +180,7 @@ def _schema(target: Target, *, stream: bool) -> None:
     wanted = {"format": {"type": "json_schema", "schema": COLOUR_SCHEMA}}
     body = ask(target, "Name a colour.", stream=stream, output_config=wanted, max_tokens=48)
     try:
-        value = json.loads(text(body))
+        value = json.loads(need_text(text(body)))
     except ValueError:
         value = None
     expect_effect(

@@ -71,6 +71,13 @@ class Seen(NamedTuple):
     items: list[JSON]
     prompt_tokens: int | None
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether there is no text and no call, but reasoning at most."""
+        kinds = {item.get("type") for item in self.items} - {"message", "reasoning"}
+        parts = [part for item in self.items for part in item.get("content") or ()]
+        return not (kinds or self.keys.get("content") or any(part.get("text") for part in parts))
+
 
 def _chat(parts: list[JSON]) -> Seen:
     keys: JSON = {}
@@ -356,8 +363,11 @@ def _understood_or_refused(path: str, row: Feature, target: Target) -> None:
             reply = target.post(path, {**body, **params, **in_stream})
             if not refused(reply, what):
                 seen = read(reply.objects() if stream else [reply.success()])
+                shown = row.shows(seen, plain)
+                if not shown and seen.says_nothing:
+                    raise Unmeasured("this model cannot show it: its answer is empty")
                 expect_effect(
-                    row.shows(seen, plain),
+                    shown,
                     f"{what} was accepted, and the answer is as if it had not been sent",
                     fact=f"{path}: {row.fact or f'{row.what} is dropped'}",
                 )

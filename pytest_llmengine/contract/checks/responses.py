@@ -17,7 +17,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     respond,
 )
-from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED, joined
+from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED, together
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
@@ -48,7 +48,7 @@ def required_fields(target: Target) -> None:
     expect(
         not absent,
         f"missing: {', '.join(absent)}",
-        fact=joined(f"{key} is missing" for key in absent),
+        fact=together(f"{key} is missing" for key in absent),
     )
 
 
@@ -108,10 +108,13 @@ def usage(target: Target) -> None:
 
     Cost reports fail, because the SDKs read the details without a check.
     """
-    counted = pick(respond(target), dict, "usage")
+    body = respond(target)
+    counted = pick(body, dict, "usage")
     given, made, total = (
         pick(counted, int, key) for key in ("input_tokens", "output_tokens", "total_tokens")
     )
+    if not made:
+        need_text(output_text(body))
     expect(given > 0 < made, f"nothing counted: {quote(counted)}")
     expect(total == given + made, f"the total is not the sum: {quote(counted)}")
     pick(counted, int, "input_tokens_details", "cached_tokens")

@@ -10,8 +10,10 @@ from pytest_llmengine.contract.assertions import (
     TERMINAL,
     Events,
     items,
+    need_text,
     objects,
     of_type,
+    output_text,
     pick,
 )
 from pytest_llmengine.contract.facts import NO_WHOLES
@@ -258,5 +260,7 @@ def alternatives(target: Target) -> None:
     body = _post(target, _LOGPROBS).success_or_refused()
     parts = [part for item in items(body, "message") for part in objects(item, "content")]
     entries = [one for part in parts for one in part.get("logprobs") or ()]
-    expect_effect(entries, "logprobs were asked for and there are none")
+    need_text(output_text(body))
+    reason = "logprobs were asked for and there are none"
+    expect_effect(entries, reason, fact="include is dropped")
     expect_alternatives(entries)

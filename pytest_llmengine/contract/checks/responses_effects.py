@@ -14,6 +14,7 @@ from pytest_llmengine.contract.assertions import (
     answered_response,
     create_response,
     items,
+    need_text,
     objects,
     output_text,
     pick,
@@ -169,7 +170,7 @@ def json_schema(target: Target) -> None:
     wanted = {"type": "json_schema", "name": "colour", "strict": True, "schema": COLOUR_SCHEMA}
     for stream in MODES:
         body = answer(target, stream=stream, text={"format": wanted}, max_output_tokens=CALL_TOKENS)
-        if _json(output_text(answered_response(body))) != COLOUR:
+        if _json(need_text(output_text(answered_response(body)))) != COLOUR:
             reason = f"{mode(stream)}: the text is {quote(output_text(body))}"
             raise Ignored(reason, fact="text.format is dropped")
 
@@ -186,7 +187,7 @@ def exact_text(target: Target) -> None:
     wanted = {"type": "json_schema", "name": "word", "strict": True, "schema": schema}
     for stream in MODES:
         body = answer(target, stream=stream, text={"format": wanted}, max_output_tokens=CALL_TOKENS)
-        found = _json(output_text(body))
+        found = _json(need_text(output_text(body)))
         if not isinstance(found, dict) or not isinstance(word := found.get("word"), str):
             reason = f"{mode(stream)}: the text is {quote(output_text(body))}"
             raise Ignored(reason, fact="text.format is dropped")
@@ -210,7 +211,7 @@ def json_object(target: Target) -> None:
             text={"format": {"type": "json_object"}},
             max_output_tokens=CALL_TOKENS,
         )
-        text = output_text(answered_response(body)).strip()
+        text = need_text(output_text(answered_response(body))).strip()
         cut = (
             pick(body, int, "usage", "output_tokens") >= CALL_TOKENS if body.get("usage") else False
         )

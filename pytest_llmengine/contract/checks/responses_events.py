@@ -12,13 +12,14 @@ from pytest_llmengine.contract.assertions import (
     TERMINAL,
     Events,
     create_response,
+    need_text,
     objects,
     output_text,
     pick,
     respond,
     stream_response,
 )
-from pytest_llmengine.contract.facts import NO_WHOLES, joined
+from pytest_llmengine.contract.facts import NO_WHOLES, together
 from pytest_llmengine.contract.outcomes import Fail, Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
@@ -202,7 +203,7 @@ def snapshots(target: Target) -> None:
         expect(status in {"queued", "in_progress"}, f"{event['type']}: the status is {status!r}")
         expect(response.get("id") == last.get("id"), f"{event['type']}: another id than at the end")
         absent = [key for key in ("created_at", "model", "output") if key not in response]
-        lost = joined(f"{key} is missing" for key in absent)
+        lost = together(f"{key} is missing" for key in absent)
         expect(not absent, f"{event['type']}: no {', '.join(absent)}", fact=lost)
         expect(response["output"] == [], f"{event['type']}: the output is not empty")
         for key in ("created_at", "model"):
@@ -237,10 +238,13 @@ def equals_whole(target: Target) -> None:
 )
 def usage(target: Target) -> None:
     """The last event has the usage, which adds up and counts at most max_output_tokens."""
-    counted = pick(final(stream_response(target, LONG)), dict, "usage")
+    body = final(stream_response(target, LONG))
+    counted = pick(body, dict, "usage")
     given, made, total = (
         pick(counted, int, key) for key in ("input_tokens", "output_tokens", "total_tokens")
     )
+    if not made:
+        need_text(output_text(body))
     expect(given > 0 < made, f"nothing counted: {quote(counted)}")
     expect(total == given + made, f"the total is not the sum: {quote(counted)}")
 

@@ -17,7 +17,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     stream_response,
 )
-from pytest_llmengine.contract.facts import joined
+from pytest_llmengine.contract.facts import together
 from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -112,7 +112,7 @@ def indexes(target: Target) -> None:
         expect(
             not absent,
             f"{event['type']} has no {', '.join(absent)}",
-            fact=joined(f"{key} is missing" for key in absent),
+            fact=together(f"{key} is missing" for key in absent),
         )
         expect(pick(event, int, "content_index") == 0, f"content_index: {quote(event)}")
         pick(event, int, "output_index")

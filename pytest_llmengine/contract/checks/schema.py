@@ -9,7 +9,7 @@ from urllib.parse import quote as url_quote
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, pick, provoke
-from pytest_llmengine.contract.facts import NOT_STORED, joined
+from pytest_llmengine.contract.facts import NOT_STORED, together
 from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_schema import (
@@ -239,7 +239,7 @@ def _fits(look: Callable[[Target], Problems], target: Target) -> None:
     expect(
         not broken,
         f"the schema is broken: {'; '.join(told(broken))}",
-        fact=joined(str(replace(one, path=_place(one.path))) for one in broken),
+        fact=together(str(replace(one, path=_place(one.path))) for one in broken),
     )
 
 
@@ -251,7 +251,7 @@ def _has_no_nulls(look: Callable[[Target], Problems], target: Target) -> None:
     expect(
         not nulls,
         f"these fields may be absent but not null: {', '.join(nulls)}",
-        fact=joined(f"{_place(path)} is null" for path in nulls),
+        fact=together(f"{_place(path)} is null" for path in nulls),
     )
 
 

@@ -75,7 +75,8 @@ def json_object(target: Target) -> None:
     if reasoning(body) and not answer:
         raise Unmeasured(f"the model ended within its reasoning: {quote(reasoning(body))}")
     expect_effect(
-        isinstance(_parsed(answer), dict), f"json_object was accepted, and the answer is {answer!r}"
+        isinstance(_parsed(need_text(answer)), dict),
+        f"json_object was accepted, and the answer is {answer!r}",
     )
 
 
@@ -222,7 +223,7 @@ def _streamed(target: Target, prompt: str) -> str:
 
 def _expect_colour(text: str) -> None:
     reason = f"the schema was accepted, and the answer is {text!r}"
-    value = _parsed(text)
+    value = _parsed(need_text(text))
     fact = "" if isinstance(value, dict) else FORMAT_DROPPED
     expect_effect(value == COLOUR, reason, fact=fact)
 

@@ -75,6 +75,8 @@ def _answer(feature: SchemaFeature, target: Target, seed: int) -> object:
         return _NOT_JSON
     if message(body).get("refusal"):
         raise Unmeasured(f"the model refuses to answer: {quote(message(body)['refusal'])}")
+    if value is _NOT_JSON and not text.strip():
+        raise Unmeasured("this model cannot show it: its answer has no text")
     if value is _NOT_JSON:
         reason = f"a schema is accepted, and the answer is not JSON: {quote(text)}"
         raise Ignored(reason, fact=FORMAT_DROPPED)

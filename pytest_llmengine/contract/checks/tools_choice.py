@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import rejected
+from pytest_llmengine.contract.assertions import need_text, rejected
 from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import (
     Ignored,
@@ -136,7 +136,7 @@ def _expect_text(answer: ToolAnswer) -> None:
         fact=TOOL_CHOICE_DROPPED,
     )
     answer.expect_no_markup()
-    expect(answer.text, "neither text nor a tool call")
+    need_text(answer.text)
 
 
 def _expect_call(answer: ToolAnswer, what: str) -> None:
@@ -148,6 +148,7 @@ def _expect_call(answer: ToolAnswer, what: str) -> None:
             f"{quote(answer.text)}",
             fact="text comes before a call that is required",
         )
+    need_text(answer.text)
     raise Ignored(
         f"{what} was accepted, and a text came: {quote(answer.text)}", fact=TOOL_CHOICE_DROPPED
     )
