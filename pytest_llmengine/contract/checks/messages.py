@@ -97,8 +97,8 @@ def stop_reason(target: Target) -> None:
     body = ask(target, "Reply with the word yes.", max_tokens=48)
     reason = pick(body, str, "stop_reason")
     expect(reason in STOP_REASONS, f"the stop_reason {reason!r} is not one of the API")
-    if reason == "max_tokens":
-        raise Unmeasured("this model cannot show it: it does not end a short answer")
+    if reason in {"max_tokens", "refusal"}:
+        raise Unmeasured("this model cannot show it: it does not end a short answer, or refuses")
     expect(reason == "end_turn", f"the stop_reason is {reason!r} instead of end_turn")
     sequence = body.get("stop_sequence")
     expect(sequence is None, f"the stop_sequence is {sequence!r}, and none was given")

@@ -25,7 +25,7 @@ from pytest_llmengine.contract.messages_api import (
     text,
     usage_of,
 )
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
+from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXTENDED, REQUIRED, SMOKE, Tier
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, COLOUR, COLOUR_SCHEMA, JSON
 
@@ -52,6 +52,8 @@ def _max_tokens(target: Target, *, stream: bool) -> None:
 def _cut(target: Target, *, stream: bool) -> None:
     body = ask(target, _LONG, stream=stream, max_tokens=5)
     reason = pick(body, str, "stop_reason")
+    if reason == "refusal":
+        raise Unmeasured("this model cannot show it: it refuses to answer")
     if reason == "end_turn" and pick(usage_of(body), int, "output_tokens") < 5:
         raise Unmeasured("this model cannot show it: its message is shorter than the limit")
     expect(reason == "max_tokens", f"the limit cut the message, and the stop_reason is {reason!r}")
@@ -111,11 +113,13 @@ def _texts(target: Target, *, stream: bool, times: int = 2, **params: Any) -> li
 
 def _temperature(target: Target, *, stream: bool) -> None:
     cold = _texts(target, stream=stream)
-    expect_effect(
-        cold[0] == cold[1],
-        f"temperature 0 gave {cold[0]!r}, then {cold[1]!r}",
-        fact="temperature is dropped",
-    )
+    if cold[0] != cold[1]:
+        cold += _texts(target, stream=stream)
+        narrow = _texts(target, stream=stream, temperature=1, top_k=1, top_p=0.01)
+        if len(set(cold)) < len(cold) or narrow[0] != narrow[1]:
+            raise Unmeasured("this model cannot show it: it varies whatever is asked")
+        reason = f"temperature 0 gave {quote(cold)}"
+        raise Ignored(reason, fact="temperature is dropped")
     if set(_texts(target, stream=stream, temperature=1, times=3)) == set(cold):
         raise Unmeasured("this model cannot show it: temperature 1 gives the text of temperature 0")
 
@@ -124,15 +128,18 @@ def _one_token(target: Target, *, stream: bool, name: str, value: float) -> None
     cold = set(_texts(target, stream=stream))
     if len(cold) > 1:
         raise Unmeasured("the server answers differently each time, also at temperature 0")
-    if set(_texts(target, stream=stream, temperature=1, times=3)) == cold:
+    hot = set(_texts(target, stream=stream, temperature=1, times=3))
+    if hot == cold:
         raise Unmeasured("this model cannot show it: temperature 1 gives the text of temperature 0")
     given: dict[str, Any] = {"temperature": 1, name: value}
-    narrow = _texts(target, stream=stream, **given)
-    expect_effect(
-        set(narrow) == cold,
-        f"{name}={value!r} leaves one token, {min(cold)!r} in all, and {narrow!r} came",
-        fact=f"{name} is dropped",
-    )
+    narrow = set(_texts(target, stream=stream, **given))
+    if narrow == cold:
+        return
+    narrow |= set(_texts(target, stream=stream, **given))
+    if narrow & cold or (len(narrow) < 3 and not narrow <= hot):
+        raise Unmeasured("this model cannot show it: two texts are about as likely")
+    one, came = quote(min(cold)), quote(sorted(narrow))
+    raise Ignored(f"{name}={value!r} leaves only {one}, and {came} came", fact=f"{name} is dropped")
 
 
 def _call(target: Target, choice: object, *, stream: bool, prompt: str) -> JSON:
@@ -171,7 +178,8 @@ def _tool_use(target: Target, *, stream: bool) -> None:
     expect(pick(calls[0], str, "id"), "the id of the tool_use is empty")
     name, given = pick(calls[0], str, "name"), pick(calls[0], dict, "input")
     expect(name == "get_weather", f"get_weather was demanded, and {name!r} is called")
-    expect(given == {"city": "Paris"}, f"the input does not fit its schema: {quote(given)}")
+    if given.keys() != {"city"}:
+        raise Unmeasured(f"the model gives other arguments than the tool has: {quote(given)}")
     reason = body.get("stop_reason")
     expect(reason == "tool_use", f"a tool is called, and the stop_reason is {reason!r}")
 
