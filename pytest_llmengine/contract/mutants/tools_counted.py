@@ -53,7 +53,7 @@ _WRONG = {
     "required": (_broken_json, _other_name, _other_city),
     "named": (_broken_json,),
     "strict": (_other_name, _other_city),
-    "auto": (_broken_json,),
+    "auto": (),
     "parallel": (_one_id, _swapped),
 }
 
@@ -73,6 +73,24 @@ for _mode in MODES:
             f"tools.rate.{_mode.name}_stream",
             Behaviour(_name, events=_in_one_of_ten(fragments(_edit))),
         )
+
+
+# ---- markup of a call in the text
+
+
+def _with_markup(message: JSON) -> None:
+    message["content"] = "<tool_call>"
+
+
+_MARKED = "markup once"
+mutant(
+    "tools.rate.auto",
+    Behaviour(_MARKED, reply=_in_one_of_ten(answer(lambda c: _with_markup(c["message"])))),
+)
+mutant(
+    "tools.rate.auto_stream",
+    Behaviour(_MARKED, events=_in_one_of_ten(choices(lambda c: _with_markup(c["delta"])))),
+)
 
 
 # ---- strict
