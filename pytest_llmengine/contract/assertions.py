@@ -137,7 +137,12 @@ def provoke(target: Target) -> dict[str, Reply]:
 def envelope(reply: Reply, what: str) -> dict[str, Any]:
     """The object under "error"; the check fails if the body has none."""
     body = reply.object()
-    expect("error" in body, f"{what}: no error object: {quote(body)}")
+    where = "" if reply.path == "/chat/completions" else f"{reply.path}: "
+    lost = f"{what}: no error object: {quote(body)}"
+    expect("error" in body, lost, fact=f"{where}error is missing")
+    error = body["error"]
+    if isinstance(error, str):
+        fail(f"{what}: error is a text: {quote(error)}", fact="error is a string")
     return pick(body, dict, "error")
 
 

@@ -31,6 +31,11 @@ TOOL_CHOICE_DROPPED = "tool_choice is dropped"
 TOOLS_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
 
 
+def lost_from(what: str, keys: Iterable[str]) -> str:
+    """The fact that an object lacks these keys, such as a response or a message."""
+    return together(f"{what}: {key} is missing" for key in keys)
+
+
 def together(names: Iterable[str]) -> str:
     """The fact of a verdict that has several causes; it follows if each of them is known."""
     return BETWEEN.join(sorted(set(names)))

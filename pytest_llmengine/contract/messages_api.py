@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract import samples
 from pytest_llmengine.contract.assertions import objects, pick
+from pytest_llmengine.contract.facts import lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import check
 from pytest_llmengine.contract.samples import ASK_WEATHER, JSON
@@ -160,7 +161,9 @@ def called(body: JSON) -> list[str]:
 
 def usage_of(body: JSON) -> JSON:
     """The usage of a message or of an event, which each must have."""
-    expect(body.get("usage"), f"there is no usage: {quote(body)}", fact="the message has no usage")
+    expect(
+        body.get("usage"), f"there is no usage: {quote(body)}", fact=lost_from("message", ["usage"])
+    )
     return pick(body, dict, "usage")
 
 

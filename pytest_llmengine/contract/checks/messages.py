@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, need_text, pick
-from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED, together
+from pytest_llmengine.contract.facts import (
+    PARALLEL_DROPPED,
+    TOOL_CHOICE_DROPPED,
+    lost_from,
+)
 from pytest_llmengine.contract.messages_api import (
     COUNTING,
     DOCS,
@@ -62,7 +66,7 @@ def required(target: Target) -> None:
     body = ask(target)
     wanted = ("id", "type", "role", "content", "model", "stop_reason", "stop_sequence", "usage")
     absent = missing(body, *wanted)
-    lost = together(f"the message has no {key}" for key in absent)
+    lost = lost_from("message", absent)
     expect(not absent, f"the message has no {', '.join(absent)}", fact=lost)
     kinds = body["type"], body["role"]
     expect(kinds == ("message", "assistant"), f"type and role are {kinds!r}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, need_text, pick
-from pytest_llmengine.contract.facts import together
+from pytest_llmengine.contract.facts import lost_from
 from pytest_llmengine.contract.messages_api import (
     HISTORY,
     STREAMING,
@@ -135,7 +135,7 @@ def start(target: Target) -> None:
     message = pick(events(target, max_tokens=4)[0], dict, "message")
     wanted = ("id", "type", "role", "content", "model", "stop_reason", "stop_sequence", "usage")
     absent = missing(message, *wanted)
-    lost = together(f"the message has no {key}" for key in absent)
+    lost = lost_from("message", absent)
     expect(not absent, f"the message in message_start has no {', '.join(absent)}", fact=lost)
     expect(message["content"] == [], f"message_start has a content: {quote(message['content'])}")
     reason = message["stop_reason"]

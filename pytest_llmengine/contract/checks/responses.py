@@ -17,7 +17,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     respond,
 )
-from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED, together
+from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED, lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
@@ -48,7 +48,7 @@ def required_fields(target: Target) -> None:
     expect(
         not absent,
         f"missing: {', '.join(absent)}",
-        fact=together(f"{key} is missing" for key in absent),
+        fact=lost_from("response", absent),
     )
 
 
@@ -120,7 +120,7 @@ def usage(target: Target) -> None:
     pick(counted, int, "input_tokens_details", "cached_tokens")
     details = "output_tokens_details"
     without = f"the usage has no {details}: {quote(counted)}"
-    expect(details in counted, without, fact=f"usage.{details} is missing")
+    expect(details in counted, without, fact=lost_from("response", [f"usage.{details}"]))
     pick(counted, int, details, "reasoning_tokens")
 
 

@@ -19,7 +19,7 @@ from pytest_llmengine.contract.assertions import (
     respond,
     stream_response,
 )
-from pytest_llmengine.contract.facts import NO_WHOLES, together
+from pytest_llmengine.contract.facts import NO_WHOLES, lost_from
 from pytest_llmengine.contract.outcomes import Fail, Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
@@ -203,7 +203,7 @@ def snapshots(target: Target) -> None:
         expect(status in {"queued", "in_progress"}, f"{event['type']}: the status is {status!r}")
         expect(response.get("id") == last.get("id"), f"{event['type']}: another id than at the end")
         absent = [key for key in ("created_at", "model", "output") if key not in response]
-        lost = together(f"{key} is missing" for key in absent)
+        lost = lost_from("response", absent)
         expect(not absent, f"{event['type']}: no {', '.join(absent)}", fact=lost)
         expect(response["output"] == [], f"{event['type']}: the output is not empty")
         for key in ("created_at", "model"):

@@ -11,6 +11,7 @@ from pytest_llmengine.contract.facts import (
     FIELDS_DROPPED,
     OPTIONS_ALONE,
     TOOL_CHOICE_DROPPED,
+    lost_from,
 )
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, fail, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, REQUIRED, check
@@ -82,7 +83,7 @@ def _echo(name: str, echo: Echo, target: Target) -> None:
         body = answer(target, stream=stream, **{name: echo.value, **(echo.more or {})})
         if name not in body:
             if name in _REQUIRED:
-                fail(f"the response has no {name}", fact=f"{name} is missing")
+                fail(f"the response has no {name}", fact=lost_from("response", [name]))
             raise Unmeasured(f"the response has no {name}, so it does not show what was read")
         if repeats(body[name], echo.value):
             continue

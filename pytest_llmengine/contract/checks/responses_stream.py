@@ -17,7 +17,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     stream_response,
 )
-from pytest_llmengine.contract.facts import together
+from pytest_llmengine.contract.facts import lost_from
 from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -87,7 +87,7 @@ def sequence_number(target: Target) -> None:
     expect(
         not without,
         f"{len(without)} events have no sequence_number",
-        fact="sequence_number is missing",
+        fact=lost_from("response", ["sequence_number"]),
     )
     numbers = [pick(event, int, "sequence_number") for event in events]
     expect(numbers == list(range(len(numbers))), f"the numbers are {quote(numbers)}")
@@ -112,7 +112,7 @@ def indexes(target: Target) -> None:
         expect(
             not absent,
             f"{event['type']} has no {', '.join(absent)}",
-            fact=together(f"{key} is missing" for key in absent),
+            fact=lost_from("response", absent),
         )
         expect(pick(event, int, "content_index") == 0, f"content_index: {quote(event)}")
         pick(event, int, "output_index")
@@ -133,7 +133,8 @@ def delta_logprobs_key(target: Target) -> None:
     events = stream_response(target)
     _need_text(events)
     for event in of_type(events, "response.output_text.delta"):
-        expect("logprobs" in event, f"no logprobs: {quote(event)}", fact="logprobs is missing")
+        lost = lost_from("response", ["logprobs"])
+        expect("logprobs" in event, f"no logprobs: {quote(event)}", fact=lost)
         pick(event, list, "logprobs")
 
 

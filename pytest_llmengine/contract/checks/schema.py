@@ -233,25 +233,40 @@ def _place(path: str) -> str:
     return path
 
 
-def _fits(look: Callable[[Target], Problems], target: Target) -> None:
+def _facts(name: str, violations: Iterable[Violation]) -> str:
+    """The causes of violations; those of a chat completion and of errors have no prefix."""
+    what = _OBJECTS.get(name.partition(".")[0], "")
+    return together(f"{what}{replace(one, path=_place(one.path))}" for one in violations)
+
+
+_OBJECTS = {
+    "comp": "completion: ",
+    "resp": "response: ",
+    "emb": "embeddings: ",
+    "models": "models: ",
+}
+
+
+def _fits(name: str, look: Callable[[Target], Problems], target: Target) -> None:
     """Expect that the schema is kept, but for optional fields that are null."""
     broken = {one for one in look(target) if not one.is_null}
     expect(
         not broken,
         f"the schema is broken: {'; '.join(told(broken))}",
-        fact=together(str(replace(one, path=_place(one.path))) for one in broken),
+        fact=_facts(name, broken),
     )
 
 
-def _has_no_nulls(look: Callable[[Target], Problems], target: Target) -> None:
+def _has_no_nulls(name: str, look: Callable[[Target], Problems], target: Target) -> None:
     """Expect that no optional field is null, but for those that OpenAI's examples have."""
     found = look(target)
     expect(not _NO_ANSWER & set(map(str, found)), "the body is not an answer")
-    nulls = sorted({one.path for one in found if one.is_null} - NULL_AT_OPENAI)
+    nulls = {one for one in found if one.is_null and one.path not in NULL_AT_OPENAI}
+    paths = sorted({one.path for one in nulls})
     expect(
         not nulls,
-        f"these fields may be absent but not null: {', '.join(nulls)}",
-        fact=together(f"{_place(path)} is null" for path in nulls),
+        f"these fields may be absent but not null: {', '.join(paths)}",
+        fact=_facts(name, nulls),
     )
 
 
@@ -263,7 +278,7 @@ for _name, _row in _ROWS.items():
         needs=_row.needs,
         title="Each field has the type of the schema, no required one is missing, none is twice.",
         breaks="A client with typed answers, as in Go or Rust, rejects the answer.",
-    )(partial(_fits, _row.look))
+    )(partial(_fits, _name, _row.look))
     if _name in {
         "chat.state",
         "resp.state",
@@ -279,4 +294,4 @@ for _name, _row in _ROWS.items():
         needs=_row.needs,
         title="An optional field without a value is absent, where the schema does not allow null.",
         breaks="A client with typed answers rejects the null, unless its types are lenient.",
-    )(partial(_has_no_nulls, _row.look))
+    )(partial(_has_no_nulls, _name, _row.look))
