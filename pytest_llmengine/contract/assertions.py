@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_llmengine.contract.facts import either
 from pytest_llmengine.contract.outcomes import (
     Refused,
     Unmeasured,
@@ -109,7 +110,9 @@ def expect_rejected(target: Target, name: str, *values: Any, fact: str = "") -> 
     """Expect a 400 for each value of a parameter, and an answer without the parameter."""
     control(target)
     for value in values:
-        rejected(target.chat(**{"max_tokens": 1, name: value}), f"{name}={value!r}", fact=fact)
+        what = f"{name}={value!r}"
+        cause = either(fact or f"{what} is accepted", f"{name} is dropped")
+        rejected(target.chat(**{"max_tokens": 1, name: value}), what, fact=cause)
 
 
 NO_MESSAGES = "a request without messages"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-BETWEEN = "; "
-"""What stands between the facts of a verdict that has several causes."""
+AND = "; "
+"""Stands between the facts of a verdict that has several causes."""
+OR = " | "
+"""Stands between the causes that a verdict may have; the first is the one that it shows."""
 
-CUSTOM_DROPPED = "/chat/completions: a custom tool is dropped"
+CUSTOM_DROPPED = "a custom tool is dropped | tools is dropped"
 CODE_IS_NUMBER = "error.code is a number"
 FIELDS_DROPPED = "fields that the server does not know are dropped"  # after the path
 FORMAT_DROPPED = "response_format is dropped"
@@ -27,8 +29,9 @@ PARALLEL_DROPPED = "parallel_tool_calls is dropped"
 STRICT_DROPPED = "strict tools are not enforced"
 TOKENS_BELOW_1 = "max_tokens below 1 is accepted"
 USAGE_DROPPED = "include_usage is dropped"
-TOOL_CHOICE_DROPPED = "tool_choice is dropped"
-TOOLS_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
+TOOLS_DROPPED = "tools is dropped"
+TOOL_CHOICE_DROPPED = f"tool_choice is dropped{OR}{TOOLS_DROPPED}"
+TOOL_TYPES_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
 
 
 def lost_from(what: str, keys: Iterable[str]) -> str:
@@ -38,4 +41,9 @@ def lost_from(what: str, keys: Iterable[str]) -> str:
 
 def together(names: Iterable[str]) -> str:
     """The fact of a verdict that has several causes; it follows if each of them is known."""
-    return BETWEEN.join(sorted(set(names)))
+    return AND.join(sorted(set(names)))
+
+
+def either(*names: str) -> str:
+    """The fact of a verdict that shows the first cause, and follows from any of them."""
+    return OR.join(names)

@@ -193,15 +193,17 @@ class ContractReport:
         """The id of the cause for each verdict that follows from an earlier one.
 
         The first verdict with a fact is the cause of the later ones with the same fact. A verdict
-        with several facts follows if each of them is known.
+        with several facts follows if each of them is known, in one of its forms.
         """
         causes: dict[str, str] = {}
         found: dict[str, str] = {}
         for record in self.checks:
-            names = record.fact.split(facts.BETWEEN) if record.fact else []
-            if names and causes.keys() >= set(names):
-                found[record.id] = causes[names[0]]
-            causes = {**dict.fromkeys(names, record.id), **causes}
+            parts = [p.split(facts.OR) for p in record.fact.split(facts.AND)] if record.fact else []
+            known = [[causes[name] for name in names if name in causes] for names in parts]
+            if known and all(known):
+                found[record.id] = known[0][0]
+            for shown, *_ in parts:
+                causes.setdefault(shown, record.id)
         return found
 
     @property

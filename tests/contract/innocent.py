@@ -94,6 +94,21 @@ def _unprocessable(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return reply
 
 
+def _flat_errors(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    if reply.status >= 400:
+        error = json.loads(b"".join(reply.chunks))["error"]
+        reply.chunks = [json.dumps({"error": error["message"]}).encode()]
+    return reply
+
+
+def _streams_fail(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    if not isinstance(call.json, dict) or not call.json.get("stream"):
+        return reply
+    error = {"message": "Internal Server Error", "type": "server_error"}
+    sent = {"content-type": "application/json"}
+    return RawReply(500, sent, [json.dumps({"error": error}).encode()])
+
+
 def _in_usage(edit: Callable[[JSON], object]) -> Behaviour:
     """A server whose objects with a usage are edited, also those inside events."""
 
@@ -188,6 +203,8 @@ def refusing(status: int, **headers: str) -> Behaviour:
 THINKS = Behaviour("thinks", request=_thinks)
 PLAIN_ERRORS = Behaviour("plain 404", wire=_plain_errors)
 UNPROCESSABLE = Behaviour("422", wire=_unprocessable)
+FLAT_ERRORS = Behaviour("flat errors", wire=_flat_errors)
+STREAMS_FAIL = Behaviour("500 to streams", wire=_streams_fail)
 EXTRA_KEYS = Behaviour(
     "extra keys",
     reply=lambda body, call: _with_extra(body),

@@ -30,6 +30,31 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
         ("struct.json_schema.strict", "struct.stream", "struct.with_tools", "struct.matrix."),
         2,  # an object that was dictated is JSON, and has a cause of its own
     ),
+    "streams are answered with 500": (
+        innocent.STREAMS_FAIL,
+        ("chat.stream.", "comp.stream.", "resp.stream.", "messages.stream.error"),
+        4,  # each route has code of its own
+    ),
+    "tools are dropped": (
+        innocent.without("tools", "tool_choice", "parallel_tool_calls"),
+        ("tools.choice.", "tools.name", "tools.fields.", "effects.chat.tool", "refusal.custom"),
+        1,
+    ),
+    "messages have no usage": (
+        innocent.NO_USAGE,
+        ("messages.",),
+        1,
+    ),
+    "no /messages": (
+        Behaviour("no route", disabled_routes=frozenset({"/v1/messages"})),
+        ("messages.",),
+        1,
+    ),
+    "the error is a text": (
+        innocent.FLAT_ERRORS,
+        ("err.shape", "err.code", "err.type", "err.param", "err.schema", "messages.error"),
+        2,  # the errors of the Messages API have another form
+    ),
     "n is dropped": (
         innocent.without("n"),
         ("chat.n.multiple", "chat.stream.n_interleaved", "effects.completions.n"),

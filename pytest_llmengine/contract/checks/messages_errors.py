@@ -6,7 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmengine.contract.assertions import pick, rejected
-from pytest_llmengine.contract.facts import NAME_IGNORED, TOKENS_BELOW_1
+from pytest_llmengine.contract.facts import (
+    NAME_IGNORED,
+    TOKENS_BELOW_1,
+    TOOL_CHOICE_DROPPED,
+    either,
+)
 from pytest_llmengine.contract.messages_api import (
     DOCS,
     NEWEST,
@@ -156,6 +161,7 @@ REJECTIONS = (
         _TYPO,
         {**_TOOLS, "tool_choice": {"type": "sometimes"}},
         _TOOLS,
+        fact=either("an unknown tool_choice is accepted", TOOL_CHOICE_DROPPED),
     ),
     Rejection(
         "tool_choice.unknown_tool",
@@ -164,6 +170,9 @@ REJECTIONS = (
         {**_TOOLS, "tool_choice": {"type": "tool", "name": TIME["name"]}},
         _TOOLS,
         EXPECTED,
+        fact=either(
+            "a tool_choice that names no tool of the request is accepted", TOOL_CHOICE_DROPPED
+        ),
     ),
     Rejection(
         "thinking.type",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import control, objects, pick
-from pytest_llmengine.contract.facts import FIELDS_DROPPED, TOOLS_DROPPED
+from pytest_llmengine.contract.facts import CUSTOM_DROPPED, FIELDS_DROPPED, TOOL_TYPES_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, Tier, check
 from pytest_llmengine.contract.samples import CALL_TOKENS, WEATHER
@@ -262,6 +262,7 @@ CHAT_FEATURES = {
         "openai-openapi: CustomToolChatCompletions",
         "An agent whose tools take free text never gets a call.",
         CORE,
+        CUSTOM_DROPPED,
     ),
 }
 
@@ -340,7 +341,7 @@ RESPONSE_FEATURES = {
             _hosted,
             "openai-openapi: Tool",
             "An agent believes that it has a tool, and the model never hears of it.",
-            fact=TOOLS_DROPPED,
+            fact=TOOL_TYPES_DROPPED,
         )
         for name, tools in HOSTED.items()
     },
@@ -369,8 +370,15 @@ def _understood_or_refused(path: str, row: Feature, target: Target) -> None:
                 expect_effect(
                     shown,
                     f"{what} was accepted, and the answer is as if it had not been sent",
-                    fact=f"{path}: {row.fact or f'{row.what} is dropped'}",
+                    fact=_cause(path, row),
                 )
+
+
+def _cause(path: str, row: Feature) -> str:
+    """Why a feature has no effect: what the server drops without reading it is one cause a path."""
+    if row.fact in {FIELDS_DROPPED, TOOL_TYPES_DROPPED}:
+        return f"{path}: {row.fact}"
+    return row.fact or f"{path}: {row.what} is dropped"
 
 
 _USAGE = {"/chat/completions": {"stream_options": {"include_usage": True}}}

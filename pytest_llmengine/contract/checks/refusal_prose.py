@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, rejected
+from pytest_llmengine.contract.facts import FORMAT_DROPPED, TOOLS_DROPPED, either
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, check
 from pytest_llmengine.contract.samples import COLOUR_SCHEMA, WEATHER, constrained_to
 
@@ -26,7 +27,10 @@ def _renamed_format() -> JSON:
 
 
 class RuledOut(NamedTuple):
-    """A valid body, and the change that the prose rules out; ``fact`` is why it is accepted."""
+    """A valid body, and the change that the prose rules out.
+
+    A server that drops a field, as in the fact ``dropped``, does not see the change.
+    """
 
     title: str
     path: str
@@ -35,7 +39,7 @@ class RuledOut(NamedTuple):
     needs: Capability
     source: str
     breaks: str
-    fact: str = ""
+    dropped: str
 
 
 CHAT: JSON = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 2}
@@ -49,6 +53,7 @@ TABLE = {
         Capability.TOOLS,
         "openai-openapi: FunctionObject.name",
         "A program whose tools have such names works here and is refused by OpenAI.",
+        TOOLS_DROPPED,
     ),
     "struct.name.invalid": RuledOut(
         "A schema whose name has a space is refused.",
@@ -58,6 +63,7 @@ TABLE = {
         Capability.JSON_SCHEMA,
         "openai-openapi: ResponseFormatJsonSchema: json_schema.name",
         "A program whose schemas have such names works here and is refused by OpenAI.",
+        FORMAT_DROPPED,
     ),
     "comp.best_of.range": RuledOut(
         "A best_of below n is refused.",
@@ -86,7 +92,8 @@ def _is_refused(row: RuledOut, target: Target) -> None:
     valid = {"model": target.model, **row.valid}
     objects(target.post(row.path, valid).success_or_refused(), "choices")
     what = f"{', '.join(row.change)} that the specification rules out"
-    rejected(target.post(row.path, valid | row.change), what, fact=row.fact)
+    fact = either(f"{what} is accepted", row.dropped)
+    rejected(target.post(row.path, valid | row.change), what, fact=fact)
 
 
 for _id, _row in TABLE.items():

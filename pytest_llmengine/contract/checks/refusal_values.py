@@ -13,7 +13,7 @@ from llmengine.mock import specification as spec
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import pick
 from pytest_llmengine.contract.checks.refusal import refused
-from pytest_llmengine.contract.facts import NAME_IGNORED, together
+from pytest_llmengine.contract.facts import NAME_IGNORED, either, together
 from pytest_llmengine.contract.outcomes import expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -114,7 +114,10 @@ def _expect_refused(
     expect_effect(
         not accepted,
         f"of {len(wrong)} fields with {what}, accepted with 200: {', '.join(fields)}",
-        fact=together(f"{request.path}: {field} is not checked" for field in fields),
+        fact=together(
+            either(f"{request.path}: {field} is not checked", f"{field} is dropped")
+            for field in fields
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from pytest_llmengine.contract.facts import (
     FIELDS_DROPPED,
     OPTIONS_ALONE,
     TOOL_CHOICE_DROPPED,
+    either,
     lost_from,
 )
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, fail, quote
@@ -181,9 +182,10 @@ def _cause_of_200(row: Invalid, reply: Reply, *, stream: bool) -> str:
     """Why a bad value was accepted: a response that does not name its field shows that."""
     name = row.field.partition(".")[0]
     if name == "tool_choice":
-        return TOOL_CHOICE_DROPPED
+        return either(f"{row.what} is accepted", TOOL_CHOICE_DROPPED)
     unknown = reply.ok and not stream and name not in reply.object()
-    return f"/responses: {FIELDS_DROPPED}" if unknown else f"{row.what} is accepted"
+    shown = f"/responses: {FIELDS_DROPPED}" if unknown else f"{row.what} is accepted"
+    return either(shown, f"{row.field} is dropped")
 
 
 for _name, _invalid in INVALID.items():

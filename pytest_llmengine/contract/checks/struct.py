@@ -20,7 +20,7 @@ from pytest_llmengine.contract.assertions import (
     text,
     tool_calls,
 )
-from pytest_llmengine.contract.facts import FORMAT_DROPPED, NO_REFUSAL_KEY
+from pytest_llmengine.contract.facts import FORMAT_DROPPED, NO_REFUSAL_KEY, either
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -39,6 +39,7 @@ from pytest_llmengine.contract.samples import (
 )
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.contract.target import Target
 
 rule = partial(check, group="struct")
@@ -149,7 +150,7 @@ def json_schema_missing(target: Target) -> None:
     """
     _control(target)
     reply = target.chat(response_format={"type": "json_schema"}, max_tokens=4)
-    rejected(reply, "response_format json_schema without a schema")
+    _rejected(reply, "response_format json_schema without a schema")
 
 
 @rule(
@@ -165,7 +166,7 @@ def type_unknown(target: Target) -> None:
     """
     target.chat(response_format={"type": "text"}, max_tokens=1).success()
     reply = target.chat(response_format={"type": "haiku"}, max_tokens=4)
-    rejected(reply, "response_format of type 'haiku'")
+    _rejected(reply, "response_format of type 'haiku'")
 
 
 @rule(
@@ -182,7 +183,7 @@ def schema_invalid(target: Target) -> None:
     """
     _control(target)
     reply = target.chat(response_format=constrained_to({"type": "haiku"}), max_tokens=4)
-    rejected(reply, "a schema of type 'haiku'")
+    _rejected(reply, "a schema of type 'haiku'")
 
 
 @rule(
@@ -206,6 +207,10 @@ def refusal_key(target: Target) -> None:
     )
     given = [key for key in ("refusal", "content") if found.get(key) is not None]
     expect(len(given) == 1, f"both or neither of refusal and content: {quote(found)}")
+
+
+def _rejected(reply: Reply, what: str) -> None:
+    rejected(reply, what, fact=either(f"{what} is accepted", FORMAT_DROPPED))
 
 
 def _control(target: Target) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import need_text, rejected
-from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
+from pytest_llmengine.contract.facts import (
+    PARALLEL_DROPPED,
+    TOOL_CHOICE_DROPPED,
+    TOOLS_DROPPED,
+    either,
+)
 from pytest_llmengine.contract.outcomes import (
     Ignored,
     Unmeasured,
@@ -279,7 +284,9 @@ rule(
 def _rejects(target: Target, what: str, params: JSON) -> None:
     """A 400 for bad values; refused if valid tools are refused, so a 400 is about the value."""
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
-    rejected(target.chat(max_tokens=4, **params), what)
+    dropped = TOOL_CHOICE_DROPPED if "tool_choice" in params else TOOLS_DROPPED
+    reply = target.chat(max_tokens=4, **params)
+    rejected(reply, what, fact=either(f"{what} is accepted", dropped))
 
 
 _OBSERVED = "OpenAI docs: guides/function-calling: observed, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered, content, need_text, pick, tool_calls
-from pytest_llmengine.contract.facts import CUSTOM_DROPPED
+from pytest_llmengine.contract.facts import CUSTOM_DROPPED, TOOLS_DROPPED, either
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, REQUIRED, check
 from pytest_llmengine.contract.samples import (
@@ -85,7 +85,7 @@ def _field(target: Target, field: ToolField, *, stream: bool) -> None:
         one.prompt_tokens != other.prompt_tokens,
         f"two tools that differ in {field.name} gave the same answer and prompt tokens: "
         f"{one.prompt_tokens}",
-        fact=f"the {field.name} of a tool is dropped",
+        fact=either(f"the {field.name} of a tool is dropped", TOOLS_DROPPED),
     )
 
 
