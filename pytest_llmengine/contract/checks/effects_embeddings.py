@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, pick, rejected
 from pytest_llmengine.contract.checks.effects import SINCE, ignored
 from pytest_llmengine.contract.checks.embeddings import close, embed, vector
+from pytest_llmengine.contract.facts import lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, REQUIRED, check
 
@@ -71,12 +72,18 @@ def usage_sum(target: Target) -> None:
 
     The costs that an application adds up are wrong.
     """
-    alone = [pick(embed(target, text), int, "usage", "prompt_tokens") for text in TEXTS]
-    usage = pick(embed(target, TEXTS), dict, "usage")
+    alone = [pick(_usage(embed(target, text)), int, "prompt_tokens") for text in TEXTS]
+    usage = _usage(embed(target, TEXTS))
     came = pick(usage, int, "prompt_tokens")
     expect(came == sum(alone), f"the list has {came} tokens, its texts {quote(alone)}")
     total = pick(usage, int, "total_tokens")
     expect(total == came, f"the total is {total} tokens, the prompt has {came}")
+
+
+def _usage(body: dict[str, Any]) -> dict[str, Any]:
+    lost = lost_from("embeddings", ["usage"])
+    expect("usage" in body, f"there is no usage: {quote(list(body))}", fact=lost)
+    return pick(body, dict, "usage")
 
 
 @rule("effects.embeddings.user", level=OPTIONAL, source=f"{SPEC}.user")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, objects, pick, rejected
+from pytest_llmengine.contract.facts import lost_from
 from pytest_llmengine.contract.outcomes import expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 
@@ -31,7 +32,8 @@ def shape(target: Target) -> None:
     """
     body = embed(target, "Hello")
     absent = missing(body, "object", "data", "model", "usage")
-    expect(not absent, f"missing: {', '.join(absent)}")
+    lost = f"missing: {', '.join(absent)}"
+    expect(not absent, lost, fact=lost_from("embeddings", absent))
     expect(body["object"] == "list", f"object is {body['object']!r}")
     expect(pick(body, str, "data", 0, "object") == "embedding", f"entry: {quote(body['data'][0])}")
     expect(pick(body, int, "data", 0, "index") == 0, f"index is {body['data'][0]['index']}")

@@ -109,6 +109,8 @@ def usage(target: Target) -> None:
     Cost reports fail, because the SDKs read the details without a check.
     """
     body = respond(target)
+    if body.get("usage") is None:
+        raise Unmeasured("the response has no usage")
     counted = pick(body, dict, "usage")
     given, made, total = (
         pick(counted, int, key) for key in ("input_tokens", "output_tokens", "total_tokens")

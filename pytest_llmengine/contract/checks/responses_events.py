@@ -239,6 +239,8 @@ def equals_whole(target: Target) -> None:
 def usage(target: Target) -> None:
     """The last event has the usage, which adds up and counts at most max_output_tokens."""
     body = final(stream_response(target, LONG))
+    if body.get("usage") is None and respond(target, LONG).get("usage") is None:
+        raise Unmeasured("no response has a usage")
     counted = pick(body, dict, "usage")
     given, made, total = (
         pick(counted, int, key) for key in ("input_tokens", "output_tokens", "total_tokens")

@@ -5,43 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmengine.mock import specification as spec
-from llmengine.mock.json_fields import items, mapping
+from llmengine.mock.json_fields import mapping
 from llmengine.mock.rules.base import (
     Problem,
     Rule,
-    check_one_of,
     check_type,
     first_problem,
     missing,
     one_of,
     wrong_type,
 )
+from llmengine.mock.rules.fields import RESPONSE, value_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from llmengine.mock.json_fields import Body
     from llmengine.mock.rules.base import Finder, ModelLimits
 
-_TIERS = spec.enum("CreateResponse.service_tier")
-_SUMMARIES = spec.enum("CreateResponse.reasoning.summary")
-_INCLUDED = spec.enum("CreateResponse.include[]")
 _MOST_METADATA = 16
 
 
-def _inner(field: str, key: str, allowed: Collection[str]) -> Finder:
-    """The key of an object, if it is a string, must be one of these."""
+def _inner(field: str, key: str) -> Finder:
+    """The key of an object, if it is a string, must be one of the values in the specification."""
+    path = f"{field}.{key}"
+    allowed = spec.enum(f"{RESPONSE}.{path}")
 
     def find(body: Body, limits: ModelLimits) -> Problem | None:
-        path = f"{field}.{key}"
         return one_of(path, allowed)({path: mapping(body.get(field)).get(key)}, limits)
 
     return find
-
-
-def _include(body: Body, limits: ModelLimits) -> Problem | None:
-    listed = enumerate(items(body.get("include")))
-    return first_problem(check_one_of(f"include[{i}]", v, _INCLUDED) for i, v in listed)
 
 
 def _metadata(body: Body, limits: ModelLimits) -> Problem | None:
@@ -101,12 +92,17 @@ def _two_histories(body: Body, limits: ModelLimits) -> Problem | None:
 
 RESPONSE_FIELD_RULES = (
     Rule("resp.wrong_type", _conversation_type),
-    Rule("resp.invalid.truncation", one_of("truncation", {"auto", "disabled"})),
-    Rule("resp.invalid.service_tier", one_of("service_tier", _TIERS)),
-    Rule("resp.invalid.cache_retention", one_of("prompt_cache_retention", {"in_memory", "24h"})),
-    Rule("resp.invalid.verbosity", _inner("text", "verbosity", {"low", "medium", "high"})),
-    Rule("resp.invalid.summary", _inner("reasoning", "summary", _SUMMARIES)),
-    Rule("resp.invalid.include", _include),
+    *value_rules(
+        RESPONSE,
+        {
+            "resp.invalid.truncation": "truncation",
+            "resp.invalid.service_tier": "service_tier",
+            "resp.invalid.cache_retention": "prompt_cache_retention",
+            "resp.invalid.include": "include",
+        },
+    ),
+    Rule("resp.invalid.verbosity", _inner("text", "verbosity")),
+    Rule("resp.invalid.summary", _inner("reasoning", "summary")),
     Rule("resp.invalid.metadata", _metadata),
     Rule("resp.invalid.prompt", _prompt),
     Rule("resp.invalid.stream_options", _stream_options),
