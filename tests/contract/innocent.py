@@ -94,6 +94,25 @@ def _unprocessable(reply: RawReply, call: ReceivedRequest) -> RawReply:
     return reply
 
 
+def _reversed(value: Any) -> Any:
+    """The same JSON with the keys of each object in the reverse order."""
+    if isinstance(value, list):
+        return [_reversed(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _reversed(value[key]) for key in reversed(value)}
+    return value
+
+
+def _other_bytes(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    """The same answer with other names of headers, in other chunks, with comments in a stream."""
+    if reply.headers["content-type"].startswith("text/event-stream"):
+        reply.chunks = [b": keep-alive\n\n" + chunk for chunk in reply.chunks]
+    whole = b"".join(reply.chunks)
+    reply.chunks = [whole[at : at + 61] for at in range(0, len(whole), 61)]
+    reply.headers = {name.upper(): value for name, value in reply.headers.items()}
+    return reply
+
+
 def _flat_errors(reply: RawReply, call: ReceivedRequest) -> RawReply:
     if reply.status >= 400:
         error = json.loads(b"".join(reply.chunks))["error"]
@@ -203,6 +222,13 @@ def refusing(status: int, **headers: str) -> Behaviour:
 THINKS = Behaviour("thinks", request=_thinks)
 PLAIN_ERRORS = Behaviour("plain 404", wire=_plain_errors)
 UNPROCESSABLE = Behaviour("422", wire=_unprocessable)
+ANOTHER_FORM = Behaviour(
+    "another form",
+    reply=lambda body, call: _reversed(body),
+    events=lambda found, call: _reversed(found),
+    error=lambda body, call: _reversed(body),
+    wire=_other_bytes,
+)
 FLAT_ERRORS = Behaviour("flat errors", wire=_flat_errors)
 STREAMS_FAIL = Behaviour("500 to streams", wire=_streams_fail)
 EXTRA_KEYS = Behaviour(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
+from itertools import count, cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,3 +102,22 @@ def test_a_server_that_merges_messages_is_not_blamed_for_its_parts() -> None:
     with _serving(merged.behaviour, "echoes") as target:
         result = _result("chat.content.parts_text", target)
     assert (result.outcome, result.reason) == (Outcome.PASS, "")
+
+
+@pytest.mark.parametrize("name", ["effects.n.temperature", "messages.temperature"])
+def test_two_texts_that_are_about_as_likely_are_no_finding(name: str) -> None:
+    """At a low temperature too, a model may waver between two texts, and a tiny top_p leaves one."""
+    (check, *_) = select(ids=[name])
+    likely = cycle(("wide", "deep", "wide", "wide", "deep", "deep", "deep", "wide"))
+    narrow = False
+
+    def request(body: JSON, call: ReceivedRequest) -> JSON:
+        nonlocal narrow
+        narrow = body.get("top_p", 1) < 0.1
+        return body
+
+    script = Script(replies=(f"The sea is {'wide' if narrow else next(likely)}." for _ in count()))
+    server = MockServer(behaviour=Behaviour("wavers", request=request), script=script)
+    with server, Target(server.base_url, "mock") as target:
+        result = run_check(check, target, Profile("mock"))
+    assert result.outcome is Outcome.UNMEASURED, result.reason

@@ -41,6 +41,18 @@ SERVERS: dict[str, tuple[Behaviour, tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     "extra keys": (innocent.EXTRA_KEYS, ("chat.", "tools.", "resp.conv", "comp.", "emb."), ()),
+    "another form": (
+        innocent.ANOTHER_FORM,
+        (
+            "chat.stream.s",
+            "chat.message",
+            "comp.stream",
+            "resp.stream.o",
+            "messages.stream",
+            "hdr.",
+        ),
+        (),
+    ),
     "stop is kept": (
         innocent.KEEPS_STOP,
         ("chat.stop", "chat.finish", "effects.completions.stop"),
@@ -71,6 +83,16 @@ MODELS = {
     "says OK": lambda: innocent.says("OK"),
     "says another thing each time": innocent.says_another,
 }
+
+
+def test_a_model_that_says_nothing_shows_nothing() -> None:
+    """A server whose answers are all empty is not blamed for what they lack."""
+    of_text = ("chat.stream.usage", "comp.logprobs", "comp.stream", "messages.", "resp.usage")
+    enforced = ("refusal.custom", "resp.effect.json", "resp.tool_choice", "struct.", "tools.choice")
+    with MockServer(script=innocent.says("")) as server:
+        found = results(server, rules(*of_text, *enforced))
+    wrong = {r.check.id: (r.outcome.value, r.reason) for r in found if r.outcome not in _FINE}
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -111,9 +133,10 @@ def test_tool_choice_that_is_dropped_does_not_pass() -> None:
 
 
 def test_optional_usage() -> None:
-    """A chat completion without usage, which is optional, fails no rule about anything else."""
+    """An answer without usage, which is optional, fails no rule about anything else."""
     with MockServer(behaviour=innocent.NO_USAGE) as server:
-        found = results(server, rules("chat.", "logprobs.", "effects.", "usage.", "reasoning."))
+        more = ("usage.", "reasoning.", "resp.usage", "resp.stream.usage")
+        found = results(server, rules("chat.", "logprobs.", "effects.", *more))
     asked = ("chat.stream.usage.", "effects.embeddings.usage")  # asked for, or required
     wrong = {r.check.id: r.reason for r in found if r.outcome not in _FINE}
     assert {k: v for k, v in wrong.items() if not k.startswith(asked)} == {}

@@ -130,6 +130,25 @@ def test_a_later_verdict_with_the_same_fact_follows(report: ContractReport) -> N
     assert f"({told.findings} without those that follow)" in to_markdown(contract_page(told))
 
 
+@pytest.mark.parametrize(
+    ("facts", "follows"),
+    [
+        (("a", "b", "a; b"), True),  # both causes are known
+        (("a", "c", "a; b"), False),  # b is new
+        (("a", "c", "b | a"), True),  # it may be a
+        (("b | x", "c", "b"), True),  # the first verdict shows b
+        (("b | x", "c", "x"), False),  # and not x
+    ],
+)
+def test_a_verdict_may_have_several_causes(
+    report: ContractReport, facts: tuple[str, ...], follows: bool
+) -> None:
+    """It follows if each of its causes is known, in one of its forms."""
+    checks = [replace(c, fact=f) for c, f in zip(report.checks, facts, strict=False)]
+    told = replace(report, checks=tuple(checks))
+    assert told.follows == ({checks[2].id: checks[0].id} if follows else {})
+
+
 def test_json_can_be_read_back(report: ContractReport) -> None:
     """The checks of a JSON report are records again."""
     rows = json.loads(to_json(report))["checks"]

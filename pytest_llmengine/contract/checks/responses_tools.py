@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import answered_response
+from pytest_llmengine.contract.assertions import answered_response, need_text, output_text
 from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
@@ -49,7 +49,9 @@ def _call(target: Target, prompt: str, choice: object, *, stream: bool, **params
         max_output_tokens=CALL_TOKENS,
         **params,
     )
-    return function_calls(answered_response(body))
+    if not (called := function_calls(answered_response(body))):
+        need_text(output_text(body))
+    return called
 
 
 def _choice_is_kept(name: str, target: Target) -> None:
