@@ -106,7 +106,7 @@ def test_a_server_that_merges_messages_is_not_blamed_for_its_parts() -> None:
 
 @pytest.mark.parametrize("name", ["effects.n.temperature", "messages.temperature"])
 def test_two_texts_that_are_about_as_likely_are_no_finding(name: str) -> None:
-    """At a low temperature too, a model may waver between two texts, and a tiny top_p leaves one."""
+    """A model may waver between two texts, although a tiny top_p leaves only one of them."""
     (check, *_) = select(ids=[name])
     likely = cycle(("wide", "deep", "wide", "wide", "deep", "deep", "deep", "wide"))
     narrow = False
