@@ -109,15 +109,15 @@ def test_two_texts_that_are_about_as_likely_are_no_finding(name: str) -> None:
     """A model may waver between two texts, although a tiny top_p leaves only one of them."""
     (check, *_) = select(ids=[name])
     likely = cycle(("wide", "deep", "wide", "wide", "deep", "deep", "deep", "wide"))
-    narrow = False
 
-    def request(body: JSON, call: ReceivedRequest) -> JSON:
-        nonlocal narrow
-        narrow = body.get("top_p", 1) < 0.1
+    def reply(body: JSON, call: ReceivedRequest) -> JSON:
+        narrow = call.json.get("top_p", 1) < 0.1
+        holders = [(choice["message"], "content") for choice in body.get("choices", ())]
+        for holder, key in holders or [(body["content"][0], "text")]:
+            holder[key] = f"The sea is {'wide' if narrow else next(likely)}."
         return body
 
-    script = Script(replies=(f"The sea is {'wide' if narrow else next(likely)}." for _ in count()))
-    server = MockServer(behaviour=Behaviour("wavers", request=request), script=script)
+    server = MockServer(behaviour=Behaviour("wavers", reply=reply))
     with server, Target(server.base_url, "mock") as target:
         result = run_check(check, target, Profile("mock"))
     assert result.outcome is Outcome.UNMEASURED, result.reason
