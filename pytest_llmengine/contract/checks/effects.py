@@ -276,8 +276,8 @@ def reaches(treated: Params, control: Params | None = None, **columns: bool) -> 
 class Repeats:
     """Four samples with ``same`` are one text, which none of four samples with ``varied`` is.
 
-    ``witness`` are other parameters that make this model repeat itself. If only a
-    few of the texts differ, the field has its effect: two words may be about as likely.
+    ``witness`` are other parameters that make this model repeat itself. If few texts differ, the
+    field has its effect: two words may be about as likely.
     """
 
     same: Params
