@@ -73,6 +73,8 @@ class ToolAnswer:
         """The arguments of the first call; unmeasured without a call, and fails without JSON."""
         self.expect_call()
         value = _value(self.calls[0].arguments)
+        if self.is_cut and value == self.calls[0].arguments:
+            raise Unmeasured(f"the token cap cut a tool call: {quote(value)}")
         expect(
             value != self.calls[0].arguments,
             f"the arguments are not JSON: {quote(value)}",
@@ -201,8 +203,8 @@ class CallCount:
 
     @classmethod
     def of(cls, answers: Iterable[ToolAnswer], tools: Sequence[JSON]) -> CallCount:
-        """Count the calls of these answers."""
-        calls = [call for answer in answers for call in answer.calls]
+        """Count the calls of these answers, but for one that the token cap may have cut."""
+        calls = [call for a in answers for call in (a.calls[:-1] if a.is_cut else a.calls)]
         faults = [(fault_of(call, tools), call) for call in calls]
         bad = [f"{call.name}({call.arguments})" for fault, call in faults if fault]
         return cls(len(calls), Counter(f for f, _ in faults if f), bad[0] if bad else "")

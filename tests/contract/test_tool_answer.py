@@ -174,3 +174,17 @@ def test_a_model_that_disobeys_a_schema_is_not_the_servers_fault() -> None:
     for name in ("tools.unicode_args", "tools.nested"):
         (check,) = select(ids=[name])
         assert _run(check, Behaviour("own words", reply=other)).outcome is Outcome.UNMEASURED
+
+
+def test_a_call_that_the_token_cap_cut_does_not_count() -> None:
+    """The arguments of a cut call are no whole JSON, and nothing says that they would not be."""
+
+    def hook(reply: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        if call.json["seed"] == 4:
+            reply["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"city"'
+            reply["choices"][0]["finish_reason"] = "length"
+        return reply
+
+    (check,) = select(ids=["tools.rate.required"])
+    result = _run(check, Behaviour("one cut", reply=hook))
+    assert (result.outcome, "0 of 9 calls" in result.reason) == (Outcome.PASS, True)
