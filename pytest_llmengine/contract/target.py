@@ -45,6 +45,7 @@ class TargetUnreachable(NoVerdict):
     """The target's address does not answer, so there cannot be a verdict on any rule."""
 
 
+_JSON = "application/json"
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",  # bodies are read without decoding
@@ -54,7 +55,11 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class HTTPExchange:
-    """One request with its reply for reports, with the key scrubbed."""
+    """One request with its reply for reports, with the key scrubbed.
+
+    ``request_headers`` are those by which the request differs from other ones; a header that is ""
+    was not sent. ``root`` says that the path is under the server's root, and not the base URL.
+    """
 
     method: str
     path: str
@@ -63,6 +68,8 @@ class HTTPExchange:
     response_headers: Mapping[str, str]
     response_body: str
     seconds: float
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    root: bool = False
 
     def __post_init__(self) -> None:
         if self.status is not None:
@@ -96,6 +103,8 @@ class _Attempt:
     start: float
     deadline: float
     reading: Reading
+    headers: Mapping[str, str]
+    root: bool
 
     @property
     def name(self) -> str:
@@ -278,7 +287,7 @@ class Target:
             "POST",
             path,
             content=content,
-            headers={"Content-Type": "application/json", **(headers or {})},
+            headers={"Content-Type": _JSON, **(headers or {})},
             root=root,
             patient=patient,
             reading=reading,
@@ -325,11 +334,12 @@ class Target:
         merged = secret_headers({k: v for k, v in sent.items() if v})
         base = root_of(self.base_url) if root else self.base_url.rstrip("/")
         url = with_query(base + path, self.query)
+        own = {k: v for k, v in (headers or {}).items() if v != _JSON}
 
         def send_once() -> Reply:
             start = time.monotonic()
             deadline = min(start + self.limits.answer, self._ends)
-            attempt = _Attempt(method, path, content, start, deadline, reading)
+            attempt = _Attempt(method, path, content, start, deadline, reading, own, root)
             return self._send(attempt, url, merged, chunked=chunked)
 
         reply = send_once()
@@ -417,6 +427,8 @@ class Target:
             {k: scrub(v) for k, v in reply.headers.items()} if reply else {},
             scrub(reply.text) if reply else "",
             time.monotonic() - attempt.start,
+            {k: scrub(v) for k, v in attempt.headers.items()},
+            attempt.root,
         )
         return number
 

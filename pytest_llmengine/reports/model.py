@@ -128,6 +128,8 @@ def _exchange(exchange: HTTPExchange) -> dict[str, Any]:
     return {
         "method": exchange.method,
         "path": exchange.path,
+        **({"root": True} if exchange.root else {}),
+        **({"request_headers": own} if (own := _own_headers(exchange.request_headers)) else {}),
         "request_body": shortened(scrub(exchange.request_body), _MAX_BODY),
         "status": exchange.status,
         "response_headers": _headers(exchange.response_headers),
@@ -138,6 +140,17 @@ def _exchange(exchange: HTTPExchange) -> dict[str, Any]:
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {k: MASK if is_secret_name(k, "header") else scrub(v) for k, v in headers.items()}
+
+
+def _own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request; keys other than the server's own are hidden."""
+    scrubbed = {name: scrub(value) for name, value in headers.items()}
+    return {
+        name: "[hidden]"
+        if is_secret_name(name, "header") and value and MASK not in value
+        else value
+        for name, value in scrubbed.items()
+    }
 
 
 class Section(StrEnum):

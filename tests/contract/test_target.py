@@ -446,3 +446,19 @@ def test_a_path_may_be_under_the_root() -> None:
             target.post("/tokenize", {"model": "mock", "prompt": "Hi"}, root=True).json()["count"]
             == 1
         )
+
+
+def test_exchange_has_what_is_special_about_its_request() -> None:
+    """Headers of this request alone, without the key, and whether its path is under the root."""
+    with MockServer() as server:
+        target = Target(server.base_url, "mock", api_key="sk-of-this-test")
+        target.chat()
+        target.post("/chat/completions", {}, headers={"Content-Type": "text/plain"})
+        target.get("/models", headers={"X-Api-Key": "sk-of-this-test", "Authorization": ""})
+        target.get("/health", root=True)
+    assert [(e.request_headers, e.root) for e in target.exchanges] == [
+        ({}, False),
+        ({"Content-Type": "text/plain"}, False),
+        ({"X-Api-Key": "[redacted]", "Authorization": ""}, False),
+        ({}, True),
+    ]
