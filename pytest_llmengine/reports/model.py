@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from llmengine.types.secrets import MASK, is_secret_name, scrub
 from pytest_llmengine.contract import facts
 from pytest_llmengine.contract.outcomes import Outcome, shortened
+from pytest_llmengine.contract.registry import Level
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Header:
     def label(self) -> str:
         """The name of the server, or that of the engine if the report has no name."""
         return self.name or self.engine
+
+
+_LEVELS = [level.value for level in Level]
+
+
+def level_rank(level: str) -> int:
+    """The place of a level, required first; levels of later versions come last."""
+    return _LEVELS.index(level) if level in _LEVELS else len(_LEVELS)
 
 
 # Characters. Enough for any answer that someone reads; some checks send far longer prompts.
@@ -194,9 +203,12 @@ class ContractReport:
 
     @property
     def sections(self) -> dict[Section, list[CheckRecord]]:
-        """The records that are not a pass, by section; empty sections are left out."""
+        """The records that are not a pass, by section; required rules come first in each.
+
+        Empty sections are left out.
+        """
         found: dict[Section, list[CheckRecord]] = {section: [] for section in Section}
-        for record in self.checks:
+        for record in sorted(self.checks, key=lambda check: level_rank(check.level)):
             if record.outcome is not Outcome.PASS:
                 found[_section(record)].append(record)
         return {section: records for section, records in found.items() if records}

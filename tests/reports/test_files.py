@@ -155,6 +155,20 @@ def test_json_can_be_read_back(report: ContractReport) -> None:
     assert tuple(CheckRecord.from_dict(row) for row in rows) == report.checks
 
 
+def test_required_rules_come_first_in_a_section(report: ContractReport) -> None:
+    """The order of the catalogue counts only within a level."""
+    levels = ("quirk", "expected", "required", "optional")
+    failed = [c for c in report.checks if not c.accepted]
+    mixed = [replace(c, level=level) for c, level in zip(failed, levels, strict=True)]
+    text = to_markdown(contract_page(replace(report, checks=tuple(mixed))))
+    assert re.findall(r"^- .*\((\w+)\)", text, re.MULTILINE) == [
+        "required",
+        "expected",
+        "optional",
+        "quirk",
+    ]
+
+
 def test_markdown_has_the_matrix(report: ContractReport) -> None:
     """A table with one row per group, and a last row with the sums."""
     rows = re.findall(r"^\|.*\|$", to_markdown(contract_page(report)), re.MULTILINE)
