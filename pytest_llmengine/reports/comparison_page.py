@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.reports.contract_page import header_lines
+from pytest_llmengine.reports.html_report import html_report, rule_ids
 from pytest_llmengine.reports.page import Cell, Page, Table, one_line
 from pytest_llmengine.reports.schema_matrix import schema_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pytest_llmengine.reports.model import CheckRecord, ContractReport
 
@@ -31,17 +32,24 @@ def matrix_page(reports: Sequence[ContractReport], *, every: bool) -> Page:
     else:
         title = f"Rules that some server does not pass ({len(failing)} of {len(rows)})"
         rules = _rule_table(title, names, failing)
-    schemas = schema_table(names, reports)
+    table = schema_table(names, reports)
+    tables = (table,) if table else ()
+    summary = (
+        f"{len(rows)} rules, {len(reports)} reports: {len(rows) - len(failing)} pass "
+        'wherever they were run ("!" is not accepted, "-" was not run)'
+    )
     return Page(
         title="Contract matrix",
         lines=tuple(
             f"{name}: {'; '.join(header_lines(report))}"
             for name, report in zip(names, reports, strict=True)
         ),
-        summary=f"{len(rows)} rules, {len(reports)} reports: {len(rows) - len(failing)} pass "
-        'wherever they were run ("!" is not accepted, "-" was not run)',
+        summary=summary,
         good=None,
-        blocks=(_server_table(names, reports), *([schemas] if schemas else ()), rules),
+        blocks=(_server_table(names, reports), *tables, rules),
+        html=partial(
+            html_report, reports, names, title="Contract matrix", summary=summary, tables=tables
+        ),
     )
 
 
@@ -63,14 +71,8 @@ def labels(reports: Sequence[ContractReport]) -> list[str]:
 def _matrix_rows(reports: Sequence[ContractReport]) -> Iterator[MatrixRow]:
     """Each rule with its record in each report."""
     by_id = [{record.id: record for record in report.checks} for report in reports]
-    for rule in _in_order(id_ for records in by_id for id_ in records):
+    for rule in rule_ids(id_ for records in by_id for id_ in records):
         yield rule, [records.get(rule) for records in by_id]
-
-
-def _in_order(ids: Iterable[str]) -> list[str]:
-    """The ids in the order of the catalogue; ids that are no longer in it come last."""
-    order = {known: place for place, known in enumerate(catalogue())}
-    return sorted(dict.fromkeys(ids), key=lambda one: order.get(one, len(order)))
 
 
 def _passes(row: MatrixRow) -> bool:
@@ -149,7 +151,7 @@ def changes(old: ContractReport, new: ContractReport) -> dict[ChangeKind, list[C
     """The changes by kind, in the order of the catalogue; kinds without changes are left out."""
     before, after = ({record.id: record for record in report.checks} for report in (old, new))
     found: dict[ChangeKind, list[Change]] = {kind: [] for kind in ChangeKind}
-    for rule in _in_order([*before, *after]):
+    for rule in rule_ids([*before, *after]):
         change = Change(rule, before.get(rule), after.get(rule))
         if change.kind is not None:
             found[change.kind].append(change)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
 from rich.padding import Padding
 from rich.text import Text
 
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.reports import page as pages
+from pytest_llmengine.reports.html_report import html_report
 from pytest_llmengine.reports.json import to_json
 from pytest_llmengine.reports.model import Section
 from pytest_llmengine.reports.page import STYLES, Cell, Page, Table, clipped, escape, one_line
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from markupsafe import Markup
     from rich.console import Console, RenderableType
 
     from pytest_llmengine.reports.model import CheckRecord, ContractReport
@@ -58,6 +59,7 @@ def contract_page(report: ContractReport, *, zero: str = "", schemas: bool = Tru
     ``schemas`` is for the table of the schema matrix, if the report has one.
     """
     table = schema_table([report.header.label], [report]) if schemas else None
+    tables = (table,) if table else ()
     sections = [
         VerdictList(section, tuple(records), report.follows)
         for section, records in report.sections.items()
@@ -67,10 +69,16 @@ def contract_page(report: ContractReport, *, zero: str = "", schemas: bool = Tru
         lines=header_lines(report),
         summary=summary_line(report),
         good=report.accepted,
-        blocks=(_matrix(report, zero), *([table] if table else ()), *sections)
-        if report.checks
-        else (),
+        blocks=(_matrix(report, zero), *tables, *sections) if report.checks else (),
         note=_CUT if any(section.is_cut for section in sections) else "",
+        html=partial(
+            html_report,
+            [report],
+            [report.header.label],
+            title=f"Contract report: {report.header.label}",
+            summary=summary_line(report),
+            tables=tables,
+        ),
     )
 
 
@@ -223,7 +231,5 @@ class VerdictList:
         )
 
     def to_html(self) -> Markup:
-        """One box per verdict; those that are not accepted are open."""
-        known = catalogue()
-        rules = {r.id: known[r.id].title if r.id in known else "" for r in self.records}
-        return pages.fill("verdicts.html.jinja", verdicts=self, rules=rules)
+        """Nothing; the HTML form of the page has a template of its own."""
+        return Markup()

@@ -7,8 +7,9 @@ colour. The HTML form is one file without external resources.
 
 from __future__ import annotations
 
+import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rich.console import Group
@@ -82,7 +83,8 @@ class Page:
     """A report as a page.
 
     ``good`` says whether the summary is good news, None if it is neither. ``note`` is a remark for
-    readers of the terminal form, such as where the whole report is.
+    readers of the terminal form, such as where the whole report is. ``html`` makes the HTML form of
+    a page that has more there than its blocks.
     """
 
     title: str
@@ -91,6 +93,7 @@ class Page:
     good: bool | None
     blocks: tuple[Block, ...] = ()
     note: str = ""
+    html: Callable[[], str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,7 @@ def to_markdown(page: Page) -> str:
 
 def to_html(page: Page) -> str:
     """The page as one HTML file."""
-    return str(fill("page.html.jinja", page=page))
+    return str(fill("page.html.jinja", page=page)) if page.html is None else page.html()
 
 
 _HERE = "pytest_llmengine.reports"
@@ -250,9 +253,19 @@ def fill(template: str, *, package: str = _HERE, **values: Any) -> Markup:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(one_line=one_line, printable=printable)
-    html = environment.get_template(template).render(values)
-    return Markup(html)  # nosec B704  # noqa: S704 - the environment escapes the values
+    environment.filters.update(one_line=one_line, printable=printable, content=_content)
+    filled = environment.get_template(template).render(values)
+    return Markup(filled)  # nosec B704  # noqa: S704 - the environment escapes the values
+
+
+def _content(text: str) -> Markup:
+    """A text as the content of an element, where quotes may stay as they are.
+
+    Escaped quotes would make the JSON in a page a third longer.
+    """
+    from markupsafe import Markup  # noqa: PLC0415 - only for HTML
+
+    return Markup(html.escape(text, quote=False))  # nosec B704  # noqa: S704 - it is escaped
 
 
 PAGE_FORMATS: dict[str, Callable[[Page], str]] = {".md": to_markdown, ".html": to_html}

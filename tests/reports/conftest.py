@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FETCHING = frozenset(
-    ["link", "script", "img", "iframe", "object", "embed", "audio", "video", "source", "base"]
+    ["link", "img", "iframe", "object", "embed", "audio", "video", "source", "base"]
 )
-POINTING = frozenset({"src", "href", "srcset", "style", "onclick", "onload", "onerror"})
+POINTING = frozenset({"src", "srcset", "style", "onclick", "onload", "onerror"})
+VOID = frozenset(["meta", "input", "br", "rect"])
 
 HEADER = Header(
     engine="embedded",
@@ -85,50 +86,83 @@ def clean_report() -> ContractReport:
 
 
 class Page(HTMLParser):
-    """A parsed page: tags, text by the ids of the surrounding details, and cells."""
+    """A parsed page: its tags, and its texts by the id of the nearest element that has one."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, str] = {"": ""}
         self.pres: dict[str, list[str]] = {}
-        self.open: set[str] = set()
-        self._within: list[str] = [""]
-        self._pre = False
+        self.scripts: list[str] = []
+        self._within: list[tuple[str, str]] = [("", "")]
         self.feed(html)
         self.close()
 
     @property
+    def ids(self) -> list[str]:
+        """The ids of all elements."""
+        return [given["id"] or "" for _, given in self.tags if "id" in given]
+
+    @property
+    def links(self) -> list[str]:
+        """The addresses of all links."""
+        return [given["href"] or "" for tag, given in self.tags if tag == "a"]
+
+    @property
+    def policy(self) -> str:
+        """What the page is allowed to load and run."""
+        return next(
+            given["content"] or ""
+            for tag, given in self.tags
+            if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy"
+        )
+
+    @property
+    def text(self) -> str:
+        """The text of the whole page."""
+        return " ".join(self.texts.values())
+
+    @property
     def fetches(self) -> list[str]:
-        """Every tag and attribute by which a page loads or runs something."""
+        """Every tag and attribute by which a page loads something, or runs what is not its own."""
         tags = [tag for tag, _ in self.tags if tag in FETCHING]
         return tags + [name for _, given in self.tags for name in given if name in POINTING]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Follow the details, and keep every tag."""
+        """Keep every tag, and follow the ids."""
         given = dict(attrs)
         self.tags.append((tag, given))
-        if tag == "details":
-            self._within.append(given.get("id") or self._within[-1])
-            self.texts.setdefault(self._within[-1], "")
-            if "open" in given:
-                self.open.add(self._within[-1])
+        if tag in VOID:
+            return
+        self._within.append((tag, given.get("id") or self._id))
+        self.texts.setdefault(self._id, "")
         if tag == "pre":
-            self._pre = True
-            self.pres.setdefault(self._within[-1], []).append("")
+            self.pres.setdefault(self._id, []).append("")
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element without content."""
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        """Leave the details."""
-        if tag == "details":
-            self._within.pop()
-        if tag == "pre":
-            self._pre = False
+        """Leave the element, and those in it whose end is left out."""
+        while self._within.pop()[0] != tag:
+            pass
 
     def handle_data(self, data: str) -> None:
         """Text, as a person sees it."""
-        self.texts[self._within[-1]] += data
-        if self._pre:
-            self.pres[self._within[-1]][-1] += data
+        tag = self._within[-1][0]
+        if tag == "script":
+            self.scripts[-1] += data
+        elif tag != "style":
+            self.texts[self._id] += data
+        if tag == "pre":
+            self.pres[self._id][-1] += data
+
+    @property
+    def _id(self) -> str:
+        return self._within[-1][1]
 
 
 @pytest.fixture

@@ -282,8 +282,8 @@ def test_page_fetches_nothing_and_escapes(page: Page, read_page: Callable[[str],
     read = read_page(html)
     assert read.fetches == []
     assert not {"b", "i"} & {tag for tag, _ in read.tags}
-    assert "<i>a|b" in read.texts[""]
-    assert "fail !" in read.texts[""]
+    assert "<i>a|b" in read.text
+    assert "fail !" in read.text
     assert ("td", {"class": "fail"}) in read.tags
 
 
