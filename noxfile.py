@@ -133,6 +133,13 @@ def _use_wheel(session: nox.Session, folder: Path) -> None:
 
 
 @nox.session
+def page(session: nox.Session) -> None:
+    """Check the HTML pages of reports with axe-core; needs `apt-get install chromium`."""
+    session.install(".", "playwright", "axe-playwright-python")
+    session.run("python", "tools/page_check.py")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz the decoders with mutated answers, for 300 seconds or ``nox -s fuzz -- 3600``."""
     session.install(".", "atheris>=3")
