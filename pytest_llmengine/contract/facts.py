@@ -47,3 +47,8 @@ def together(names: Iterable[str]) -> str:
 def either(*names: str) -> str:
     """The fact of a verdict that shows the first cause, and follows from any of them."""
     return OR.join(names)
+
+
+def shown(fact: str) -> str:
+    """The fact for people: of the causes that a verdict may have, the one that it shows."""
+    return AND.join(name.partition(OR)[0] for name in fact.split(AND))

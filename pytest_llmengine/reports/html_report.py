@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.printable import printable
 from llmengine.types.secrets import scrub
+from pytest_llmengine.contract.facts import shown
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.reports.exchange_text import exchange_text
@@ -283,7 +284,7 @@ class _Content:
             finding=found,
             rule=rule,
             meaning=_REFUSED if refused else rule.check.breaks if rule.check else "",
-            summary=clipped(one_line(found.example.fact or reason), _LONGEST_SUMMARY),
+            summary=clipped(one_line(shown(found.example.fact) or reason), _LONGEST_SUMMARY),
             command=verify_command(report.header, "--check", found.example.id),
             others=tuple(self._links[record.id] for record in found.others),
         )

@@ -113,10 +113,13 @@ def test_a_rule_is_explained(report: ContractReport, read_page: Read) -> None:
 
 def test_what_follows_stands_under_its_cause(report: ContractReport, read_page: Read) -> None:
     """One finding for one cause; the rules that follow name it, and it names them."""
-    failed = [replace(c, fact="no tools") for c in report.checks if c.id.startswith("tools.")]
+    failed = [
+        replace(c, fact="no tools | no routes") for c in report.checks if c.id.startswith("tools.")
+    ]
     page = read_page(to_html(ContractReport(report.header, tuple(failed))))
 
     assert page.texts["findings"].count("no tools") == 1
+    assert "no routes" not in page.texts["findings"]
     assert "1 more with the same cause" in page.texts["findings"]
     assert "Follows from tools.parallel." in page.texts["tools.choice"]
     assert "1 rule follows from this" in page.texts["tools.parallel"]
