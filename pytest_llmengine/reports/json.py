@@ -6,16 +6,16 @@ import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
+from pytest_llmengine.reports.schema import SCHEMA_VERSION, JSONReport
 from pytest_llmengine.reports.schema_matrix import schema_verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-SCHEMA_VERSION = 1
 
 
 def to_object(report: ContractReport) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def to_json(report: ContractReport) -> str:
 
 
 _WRITE_ONE = "write one with `llmengine verify --report FILE.json`"
-_NEVER_ACCEPTED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.ERROR, Outcome.NOT_RUN})
+NEVER_ACCEPTED = frozenset({Outcome.FAIL, Outcome.IGNORED, Outcome.ERROR, Outcome.NOT_RUN})
 
 
 def read_report(path: Path) -> ContractReport:
@@ -66,33 +66,24 @@ def read_report(path: Path) -> ContractReport:
             "run the check again with this version"
         )
     try:
-        checks = tuple(_record(row) for row in data["checks"])
-        return ContractReport(_header(data["provenance"]), checks)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: not a complete report: {error!r}; {_WRITE_ONE}") from error
+        JSONReport.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{path}: not a complete report: {place}: {first['msg']}; {_WRITE_ONE}"
+        ) from None
+    records = tuple(map(CheckRecord.from_dict, data["checks"]))
+    for record in records:
+        if record.accepted and record.outcome in NEVER_ACCEPTED:
+            raise ConfigError(
+                f"{path}: not a complete report: {record.id} is {record.outcome}, but accepted; "
+                f"{_WRITE_ONE}"
+            )
+    return ContractReport(_header(data["provenance"]), records)
 
 
 def _header(provenance: dict[str, Any]) -> Header:
-    named = {"name": "", **provenance}
-    named = {field.name: named[field.name] for field in fields(Header)}
-    for name, value in named.items():
-        _expect(value, (str, type(None)) if name == "version" else str, name)
-    return Header(**named)
-
-
-def _record(row: dict[str, Any]) -> CheckRecord:
-    record = CheckRecord.from_dict(row)
-    for name in ("id", "group", "level", "tier", "reason"):
-        _expect(getattr(record, name), str, name)
-    _expect(record.accepted, bool, "accepted")
-    _expect(record.seconds, (int, float), "seconds")
-    if record.accepted and record.outcome in _NEVER_ACCEPTED:
-        raise ValueError(f"{record.id} is {record.outcome}, but accepted")
-    for exchange in record.exchanges:
-        _expect(exchange, dict, "exchanges")
-    return record
-
-
-def _expect(value: object, kind: type | tuple[type, ...], name: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r}")
+    """The header; a field of a later version is ignored, and a field that is absent is empty."""
+    names = [field.name for field in fields(Header)]
+    return Header(**{name: provenance[name] for name in names if name in provenance})

@@ -95,8 +95,7 @@ def test_report_without_the_name_of_the_server_is_read(
         ("[]", "a.json: not a report of the contract; write one with"),
         ('{"tests": []}', "a.json: not a report of the contract; write one with"),
         ('{"schema_version": 99}', "a.json: its schema_version is 99, and this llmengine reads 1"),
-        ('{"schema_version": 1}', "a.json: not a complete report: KeyError"),
-        ('{"schema_version": 1, "checks": [{"outcome": "no"}]}', "a.json: not a complete report"),
+        ('{"schema_version": 1}', "a.json: not a complete report: provenance: Field required"),
         ('{"schema_version": 1, "checks": [{"outcome": "pass"}]}', "a.json: not a complete report"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
+import report_schema  # in tools/
 
 from llmengine import ConfigError
 from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
@@ -20,63 +21,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-EXCHANGE = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["method", "path", "request_body", "status", "response_body", "seconds"],
-    "properties": {
-        "method": {"type": "string"},
-        "path": {"type": "string"},
-        "request_body": {"type": "string"},
-        "status": {"type": ["integer", "null"]},
-        "response_headers": {"type": "object"},
-        "response_body": {"type": "string"},
-        "seconds": {"type": "number"},
-    },
-}
-CHECK = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["id", "group", "level", "tier", "outcome", "reason", "accepted", "seconds"],
-    "properties": {
-        "id": {"type": "string"},
-        "group": {"type": "string"},
-        "level": {"enum": ["required", "expected", "optional", "quirk"]},
-        "tier": {"enum": ["smoke", "core", "extended"]},
-        "outcome": {
-            "enum": ["pass", "fail", "refused", "ignored", "deviates", "unmeasured", "error"]
-        },
-        "reason": {"type": "string"},
-        "accepted": {"type": "boolean"},
-        "seconds": {"type": "number"},
-        "fact": {"type": "string"},
-        "observed": {"type": "string"},
-        "follows": {"type": "string"},
-        "exchanges": {"type": "array", "items": EXCHANGE},
-    },
-}
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema_version", "provenance", "summary", "checks"],
-    "properties": {
-        "schema_version": {"const": 1},
-        "provenance": {
-            "type": "object",
-            "required": ["engine", "version", "model", "mode", "describe", "tier", "date"],
-        },
-        "summary": {
-            "type": "object",
-            "required": ["checks", "accepted", "not_accepted", "outcomes", "seconds"],
-        },
-        "checks": {"type": "array", "items": CHECK},
-    },
-}
+SCHEMA = json.loads(report_schema.SCHEMA.read_text("utf-8"))
 
 
-def test_json_has_the_documented_shape(report: ContractReport) -> None:
-    """Every field has its type, and there are no others."""
-    jsonschema.validate(json.loads(to_json(report)), SCHEMA)
+def test_json_has_the_published_schema(report: ContractReport) -> None:
+    """Every field has its type, and each field is in the schema."""
+    written = json.loads(to_json(report))
+    jsonschema.validate(written, SCHEMA)
+
+    def part(name: str) -> set[str]:
+        return set(SCHEMA["$defs"][name]["properties"])
+
+    assert set(written) <= set(SCHEMA["properties"])
+    assert set(written["provenance"]) <= part("JSONProvenance")
+    assert set(written["summary"]) == part("JSONSummary")
+    assert set().union(*written["checks"]) == part("JSONCheck")
+    exchanges = [e for check in written["checks"] for e in check.get("exchanges", [])]
+    assert set().union(*exchanges) == part("JSONExchange")
+
+
+def test_the_schema_and_its_page_are_fresh() -> None:
+    """``python tools/report_schema.py`` writes both."""
+    assert report_schema.SCHEMA.read_text("utf-8") == report_schema.schema_text()
+    assert report_schema.PAGE.read_text("utf-8") == report_schema.page_text()
 
 
 def test_json_names_what_was_tested(report: ContractReport) -> None:
