@@ -96,13 +96,13 @@ class JSONCheck(JSONPart):
     )
     observed: AnyOutcome | SkipJsonSchema[None] = Field(
         default=None,
-        description="the outcome before the profile was applied: `ignored` for a `deviates` that is "
-        "known to be ignored",
+        description="the outcome before the profile was applied: `ignored` for a `deviates` that "
+        "is known to be ignored",
     )
     follows: str = Field(
         default="",
-        description="the id of the first verdict with the same `fact`; empty for the first one, and "
-        "without a fact",
+        description="the id of the first verdict with the same `fact`; empty for the first one, "
+        "and without a fact",
     )
     exchanges: list[JSONExchange] = Field(
         default_factory=list,
