@@ -134,6 +134,16 @@ CorsOption = Annotated[
         show_default="none",
     ),
 ]
+SummaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary",
+        metavar="FILE",
+        envvar="GITHUB_STEP_SUMMARY",
+        help="Append a short summary in Markdown to this file.",
+        show_default="none",
+    ),
+]
 
 
 class LevelName(StrEnum):

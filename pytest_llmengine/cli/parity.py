@@ -102,7 +102,7 @@ def parity(  # noqa: PLR0913 - one option each
 
 def _check_paths(save: Path | None, reports: Sequence[Path]) -> None:
     from pytest_llmengine.parity.side import check_path as check_saved
-    from pytest_llmengine.reports import check_path
+    from pytest_llmengine.reports.page import check_path
 
     if save is not None:
         check_saved(save)

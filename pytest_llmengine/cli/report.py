@@ -33,10 +33,9 @@ def report(
 
     Exit status: 1 with --changes if a rule is no longer accepted, 2 if a file is not a report.
     """
-    from pytest_llmengine.reports import check_path
     from pytest_llmengine.reports.comparison_page import changes_page, matrix_page
     from pytest_llmengine.reports.json import read_report
-    from pytest_llmengine.reports.page import PAGE_FORMATS, print_page, write_page
+    from pytest_llmengine.reports.page import PAGE_FORMATS, check_path, print_page, write_page
 
     if changes and len(files) != len(("old", "new")):
         raise typer.BadParameter("--changes takes two reports, the older one first")

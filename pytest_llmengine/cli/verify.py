@@ -15,6 +15,7 @@ from pytest_llmengine.cli.options import (
     LevelName,
     RulesOption,
     StartupTimeoutOption,
+    SummaryOption,
     TierName,
     stdout,
 )
@@ -73,7 +74,10 @@ def verify(  # noqa: PLR0913 - one option each
     rules: RulesOption = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(help="Also write the report, as .json, .md or .html; repeatable."),
+        typer.Option(
+            help="Also write the report: .json, .md, .html, .xml (JUnit), .sarif, .ctrf.json or "
+            ".badge.json; repeatable."
+        ),
     ] = None,
     only_differences: Annotated[
         bool,
@@ -82,6 +86,7 @@ def verify(  # noqa: PLR0913 - one option each
             help="Print only what the profile does not expect: no counts, no known deviations.",
         ),
     ] = False,
+    summary: SummaryOption = None,
     mode: Annotated[
         ModeName, typer.Option("--mode", "--engine-mode", help="Where the answers come from.")
     ] = ModeName.LIVE,
@@ -126,7 +131,9 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.cli.suite import run_suite
     from pytest_llmengine.contract.limits import Limits
     from pytest_llmengine.contract.registry import Level, Tier, read_rules, select
-    from pytest_llmengine.reports import check_path, print_report, profile_file, write_report
+    from pytest_llmengine.reports import check_report_path, print_report, profile_file, write_report
+    from pytest_llmengine.reports.exports import job_summary
+    from pytest_llmengine.reports.files import append_summary
     from pytest_llmengine.targets import Mode, Settings
     from pytest_llmengine.targets.headers import parse_headers
 
@@ -139,7 +146,7 @@ def verify(  # noqa: PLR0913 - one option each
     for path in rules or ():
         read_rules(path)
     for path in report or ():
-        check_path(path)
+        check_report_path(path)
     if write_profile is not None:
         profile_file.check_profile_path(write_profile, profile)
     depth = Tier[tier.name]
@@ -173,6 +180,8 @@ def verify(  # noqa: PLR0913 - one option each
     print_report(ran.report, stdout(), only_differences=only_differences)
     for path in report or ():
         write_report(ran.report, path)
+    if summary is not None:
+        append_summary(job_summary(ran.report), summary)
     if write_profile is not None:
         count = profile_file.write_profile(ran.results, ran.profile, ran.report, write_profile)
         message = f"written to {write_profile}; broken rules in it: {count}; use it by --profile"

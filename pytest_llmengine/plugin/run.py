@@ -246,10 +246,10 @@ def _read_profile(path: Path) -> Profile:
 
 def _check_report(path: Path) -> None:
     from llmengine.types.errors import ConfigError  # noqa: PLC0415 - imported when used
-    from pytest_llmengine.reports import check_path  # noqa: PLC0415 - the same
+    from pytest_llmengine.reports import check_report_path  # noqa: PLC0415 - the same
 
     try:
-        check_path(path)
+        check_report_path(path)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
 

@@ -14,14 +14,12 @@ from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.html_report import html_report
-from pytest_llmengine.reports.json import to_json
 from pytest_llmengine.reports.model import Section
 from pytest_llmengine.reports.page import STYLES, Cell, Page, Table, clipped, escape, one_line
 from pytest_llmengine.reports.schema_matrix import is_only_matrix, schema_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from rich.console import Console, RenderableType
 
@@ -46,11 +44,6 @@ def print_report(
         lists = [block for block in page.blocks if isinstance(block, VerdictList)]
         page = replace(page, blocks=tuple(b for b in lists if b.section in _DIFFERENCES))
     pages.print_page(page, console)
-
-
-def write_report(report: ContractReport, path: Path) -> None:
-    """Write the report as JSON (``.json``), Markdown (``.md``) or HTML (``.html``)."""
-    pages.write_report(path, lambda: contract_page(report), lambda: to_json(report))
 
 
 def contract_page(report: ContractReport, *, zero: str = "", schemas: bool = True) -> Page:

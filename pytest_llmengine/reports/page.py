@@ -274,10 +274,15 @@ REPORT_FORMATS = (".json", *PAGE_FORMATS)
 
 def check_path(path: Path, formats: Iterable[str] = REPORT_FORMATS, what: str = "report") -> None:
     """Raise ConfigError unless a file can be written to this path; called before the run."""
-    if path.suffix not in formats:
+    if not format_of(path, formats):
         raise ConfigError(f"{what} {path}: the name must end in {', '.join(formats)}")
     if not path.parent.is_dir():
         raise ConfigError(f"{what} {path}: there is no directory {path.parent}; make it first")
+
+
+def format_of(path: Path, formats: Iterable[str]) -> str:
+    """The first of the formats with which the name of the file ends; "" if there is none."""
+    return next((end for end in formats if path.stem and path.name.endswith(end)), "")
 
 
 def write_page(page: Page, path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import report_schema  # in tools/
 
 from llmengine import ConfigError
-from pytest_llmengine.reports import CheckRecord, ContractReport, check_path, write_report
+from pytest_llmengine.reports import CheckRecord, ContractReport, check_report_path, write_report
 from pytest_llmengine.reports.contract_page import contract_page
 from pytest_llmengine.reports.json import to_json, to_object
 from pytest_llmengine.reports.page import to_html, to_markdown
@@ -184,11 +184,11 @@ def test_suffix_chooses_the_format(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("report.txt", "must end in .json, .md, .html"),
+        ("report.txt", "must end in .ctrf.json, .badge.json, .json, .md, .html, .xml, .sarif"),
         ("none/report.json", "there is no directory"),
     ],
 )
 def test_impossible_path_is_an_error_before_the_run(tmp_path: Path, name: str, said: str) -> None:
     """One line names a path that cannot be written."""
     with pytest.raises(ConfigError, match=said):
-        check_path(tmp_path / name)
+        check_report_path(tmp_path / name)
