@@ -8,7 +8,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree as ET  # nosec B405 - only written
 
 from llmengine.types.printable import printable
 from pytest_llmengine.contract.outcomes import Outcome
@@ -46,7 +46,7 @@ def to_junit(report: ContractReport) -> str:
     counts = Counter(map(_status, report.checks))
     total = {"tests": len(report.checks), "failures": counts["failed"], "errors": counts["error"]}
     seconds = sum(record.seconds for record in report.checks)
-    suites = ET.Element("testsuites", name=TOOL, time=f"{seconds:.3f}", **_texts(total))
+    suites = ET.Element("testsuites", {"name": TOOL, "time": f"{seconds:.3f}", **_texts(total)})
     for group in report.groups:
         records = [record for record in report.checks if record.group == group]
         counts = Counter(map(_status, records))
@@ -59,10 +59,12 @@ def to_junit(report: ContractReport) -> str:
         suite = ET.SubElement(
             suites,
             "testsuite",
-            name=group,
-            timestamp=report.header.date,
-            time=f"{sum(record.seconds for record in records):.3f}",
-            **_texts(numbers),
+            {
+                "name": group,
+                "timestamp": report.header.date,
+                "time": f"{sum(record.seconds for record in records):.3f}",
+                **_texts(numbers),
+            },
         )
         for record in records:
             _add_case(suite, report, record)
