@@ -81,7 +81,7 @@ def _add_case(suite: ET.Element, report: ContractReport, record: CheckRecord) ->
     case = ET.SubElement(
         suite,
         "testcase",
-        classname=f"{report.header.engine}.{record.group}",
+        classname=f"{report.header.label}.{record.group}",
         name=record.id,
         time=f"{record.seconds:.3f}",
     )
@@ -126,7 +126,7 @@ def to_ctrf(report: ContractReport) -> str:
             for record, status in zip(report.checks, statuses, strict=True)
         ],
         "environment": {
-            "appName": header.engine,
+            "appName": header.label,
             "testEnvironment": printable(header.describe),
             **({"appVersion": header.version} if header.version else {}),
         },
@@ -283,7 +283,7 @@ def job_summary(report: ContractReport) -> Page:
         f"Findings ({len(found)}{shown})",
     )
     return Page(
-        title=f"Contract: {report.header.engine}",
+        title=f"Contract: {report.header.label}",
         lines=header_lines(report),
         summary=summary_line(report),
         good=report.accepted,

@@ -42,6 +42,11 @@ class JSONProvenance(JSONPart):
     tier: str = Field(description="`smoke`, `core` or `extended`")
     date: str = Field(description="the start of the run, ISO 8601, UTC")
     tool_version: str = Field(description="the version of pytest-llmengine")
+    name: str = Field(
+        default="",
+        description="what people call the server: the value of `--name`, else the server "
+        "program (`LiteLLM`), else its host and port; absent in reports of older versions",
+    )
 
 
 class JSONSummary(JSONPart):
