@@ -34,7 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(verify.verify)
-app.command()(report.report)
 app.command()(batch.batch)
 app.command()(parity.parity)
 app.command()(record_replay.record)
@@ -45,6 +44,7 @@ app.add_typer(contract.app, name="contract")
 app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")
+app.add_typer(report.app, name="report")
 
 
 def _print_version(wanted: bool) -> None:

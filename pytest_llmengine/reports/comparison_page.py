@@ -8,7 +8,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.contract.outcomes import Outcome
+from pytest_llmengine.contract.outcomes import Outcome, kind_of
+from pytest_llmengine.contract.profile import DEVIANT
+from pytest_llmengine.contract.registry import Level
 from pytest_llmengine.reports.contract_page import header_lines
 from pytest_llmengine.reports.html_report import html_report, rule_ids
 from pytest_llmengine.reports.page import Cell, Page, Table, one_line
@@ -122,7 +124,10 @@ class ChangeKind(StrEnum):
 
     WORSE = "No longer accepted"
     BETTER = "Accepted now"
+    BROKEN = "Broken now, as its profile knows"
+    KEPT = "Kept now, and known to be broken before"
     OTHER = "Another outcome"
+    PROFILE = "The same finding, but only one profile accepts it"
     NEW = "Not in the old report"
     GONE = "Not in the new report"
 
@@ -136,6 +141,12 @@ class Change:
     after: CheckRecord | None
 
     @property
+    def level(self) -> str:
+        """The level of the rule, in the newer report that has it."""
+        record = self.after or self.before
+        return record.level if record else ""
+
+    @property
     def kind(self) -> ChangeKind | None:
         """The kind of the change; None if nothing changed."""
         if self.before is None:
@@ -143,8 +154,24 @@ class Change:
         if self.after is None:
             return ChangeKind.GONE
         if self.before.accepted != self.after.accepted:
+            if _is_same_finding(self.before, self.after):
+                return ChangeKind.PROFILE
             return ChangeKind.BETTER if self.after.accepted else ChangeKind.WORSE
+        was_kept, is_kept = (r.observed in _KEPT for r in (self.before, self.after))
+        if was_kept and self.after.observed in DEVIANT:
+            return ChangeKind.BROKEN
+        if self.before.observed in DEVIANT and is_kept:
+            return ChangeKind.KEPT
         return None if self.before.outcome is self.after.outcome else ChangeKind.OTHER
+
+
+_KEPT = frozenset({Outcome.PASS, Outcome.LENIENT})
+
+
+def _is_same_finding(before: CheckRecord, after: CheckRecord) -> bool:
+    """Whether the server did the same; the reason of a known deviation contains the one seen."""
+    first, second = kind_of(before.reason), kind_of(after.reason)
+    return before.observed is after.observed and (first in second or second in first)
 
 
 def changes(old: ContractReport, new: ContractReport) -> dict[ChangeKind, list[Change]]:
@@ -158,10 +185,17 @@ def changes(old: ContractReport, new: ContractReport) -> dict[ChangeKind, list[C
     return {kind: listed for kind, listed in found.items() if listed}
 
 
-def changes_page(old: ContractReport, new: ContractReport) -> Page:
-    """The changes as a page; the page is good unless some rule is no longer accepted."""
+def changes_page(old: ContractReport, new: ContractReport, *, fail_on: Level = Level.QUIRK) -> Page:
+    """The changes as a page.
+
+    The page is good unless a rule of the level `fail_on`, or of one before it, got worse.
+    """
     found = changes(old, new)
-    counts = [f"{len(listed)} {kind.lower()}" for kind, listed in found.items()]
+    counts = [f"{len(listed)} {kind[0].lower()}{kind[1:]}" for kind, listed in found.items()]
+    order = list(Level)
+    gate = order[: order.index(fail_on) + 1]
+    worse = [change for change in found.get(ChangeKind.WORSE, ()) if change.level in gate]
+    spared = found.get(ChangeKind.WORSE) and not worse
     return Page(
         title="Contract changes",
         lines=(
@@ -169,9 +203,14 @@ def changes_page(old: ContractReport, new: ContractReport) -> Page:
             f"after: {'; '.join(header_lines(new))}",
             *_other_differences(old, new),
         ),
-        summary=", ".join(counts) or "nothing changed",
-        good=ChangeKind.WORSE not in found,
-        blocks=tuple(_change_table(kind, listed) for kind, listed in found.items()),
+        summary=(", ".join(counts) or "nothing changed")
+        + (f"; none that got worse is {' or '.join(gate)}" if spared else ""),
+        good=not worse,
+        blocks=tuple(
+            _change_table(kind, listed)
+            for kind, listed in found.items()
+            if kind is not ChangeKind.PROFILE
+        ),
     )
 
 
@@ -202,7 +241,7 @@ def _change_row(change: Change) -> tuple[Cell, ...]:
     reasons = [] if change.kind is ChangeKind.GONE else [record.reason for record in records]
     return (
         Cell(change.id),
-        Cell(records[0].level),
+        Cell(change.level),
         _verdict_cell(change.before),
         _verdict_cell(change.after),
         Cell(one_line(next(filter(None, reasons), ""))),

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from pytest_llmengine.reports.page import Page
 
 
-# The first one with which a file name ends is its format.
-FORMATS: dict[str, Callable[[ContractReport], str]] = {
+# The first one with which a file name ends is its format. Exports cannot be read again.
+EXPORTS: dict[str, Callable[[ContractReport], str]] = {
     ".ctrf.json": exports.to_ctrf,
     ".badge.json": exports.to_badge,
+    ".xml": exports.to_junit,
+    ".sarif": exports.to_sarif,
+}
+FORMATS: dict[str, Callable[[ContractReport], str]] = {
+    **EXPORTS,
     ".json": to_json,
     ".md": lambda report: to_markdown(contract_page(report)),
     ".html": lambda report: to_html(contract_page(report)),
-    ".xml": exports.to_junit,
-    ".sarif": exports.to_sarif,
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from llmengine.config.documents import DocumentError, load_json, read_text
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.reports.model import CheckRecord, ContractReport, Header
@@ -47,37 +48,52 @@ def read_report(path: Path) -> ContractReport:
 
     Raises ConfigError that names the file if it is not a report, or has another schema version.
     """
-    from llmengine.config.documents import (  # noqa: PLC0415 - keeps --help fast
-        DocumentError,
-        load_json,
-        read_text,
-    )
-
     try:
-        data = load_json(read_text(path))
+        return parse_report(read_text(path), path)
     except DocumentError as error:
         raise ConfigError(f"{path}: not a JSON report: {error}; {_WRITE_ONE}") from error
+
+
+def parse_report(text: str, source: object) -> ContractReport:
+    """The report in a JSON text; raises ConfigError that names the source."""
+    return report_of(load_report(text, source), source)
+
+
+def load_report(text: str, source: object) -> dict[str, Any]:
+    """The JSON object of a report, of which only the version was checked.
+
+    Raises ConfigError that names the source if it is not a report of this version.
+    """
+    try:
+        data = load_json(text)
+    except DocumentError as error:
+        raise ConfigError(f"{source}: not a JSON report: {error}; {_WRITE_ONE}") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version is None:
-        raise ConfigError(f"{path}: not a report of the contract; {_WRITE_ONE}")
+        raise ConfigError(f"{source}: not a report of the contract; {_WRITE_ONE}")
     if version != SCHEMA_VERSION:
         raise ConfigError(
-            f"{path}: its schema_version is {version}, and this llmengine reads {SCHEMA_VERSION}; "
-            "run the check again with this version"
+            f"{source}: its schema_version is {version}, and this llmengine reads "
+            f"{SCHEMA_VERSION}; run the check again with this version"
         )
+    return data
+
+
+def report_of(data: dict[str, Any], source: object) -> ContractReport:
+    """The report in a JSON object; raises ConfigError that names the source and the field."""
     try:
         JSONReport.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ConfigError(
-            f"{path}: not a complete report: {place}: {first['msg']}; {_WRITE_ONE}"
+            f"{source}: not a complete report: {place}: {first['msg']}; {_WRITE_ONE}"
         ) from None
     records = tuple(map(CheckRecord.from_dict, data["checks"]))
     for record in records:
         if record.accepted and record.outcome in NEVER_ACCEPTED:
             raise ConfigError(
-                f"{path}: not a complete report: {record.id} is {record.outcome}, but accepted; "
+                f"{source}: not a complete report: {record.id} is {record.outcome}, but accepted; "
                 f"{_WRITE_ONE}"
             )
     return ContractReport(_header(data["provenance"]), records)

@@ -184,7 +184,7 @@ def test_suffix_chooses_the_format(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("report.txt", "must end in .ctrf.json, .badge.json, .json, .md, .html, .xml, .sarif"),
+        ("report.txt", "must end in .ctrf.json, .badge.json, .xml, .sarif, .json, .md, .html"),
         ("none/report.json", "there is no directory"),
     ],
 )
