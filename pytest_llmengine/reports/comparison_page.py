@@ -124,10 +124,10 @@ class ChangeKind(StrEnum):
 
     WORSE = "No longer accepted"
     BETTER = "Accepted now"
-    BROKEN = "Broken now, as its profile knows"
-    KEPT = "Kept now, and known to be broken before"
+    BROKEN = "Broken now, as the profile says"
+    KEPT = "Kept now"
     OTHER = "Another outcome"
-    PROFILE = "The same finding, but only one profile accepts it"
+    PROFILE = "Accepted by one profile only"
     NEW = "Not in the old report"
     GONE = "Not in the new report"
 
@@ -153,16 +153,20 @@ class Change:
             return ChangeKind.NEW
         if self.after is None:
             return ChangeKind.GONE
-        if self.before.accepted != self.after.accepted:
-            if _is_same_finding(self.before, self.after):
-                return ChangeKind.PROFILE
-            return ChangeKind.BETTER if self.after.accepted else ChangeKind.WORSE
-        was_kept, is_kept = (r.observed in _KEPT for r in (self.before, self.after))
-        if was_kept and self.after.observed in DEVIANT:
-            return ChangeKind.BROKEN
-        if self.before.observed in DEVIANT and is_kept:
-            return ChangeKind.KEPT
-        return None if self.before.outcome is self.after.outcome else ChangeKind.OTHER
+        return _kind(self.before, self.after)
+
+
+def _kind(before: CheckRecord, after: CheckRecord) -> ChangeKind | None:
+    """The kind of a change of a verdict; None if nothing changed."""
+    if before.accepted != after.accepted:
+        if _is_same_finding(before, after):
+            return ChangeKind.PROFILE
+        return ChangeKind.BETTER if after.accepted else ChangeKind.WORSE
+    if before.observed in _KEPT and after.observed in DEVIANT:
+        return ChangeKind.BROKEN
+    if before.observed in DEVIANT and after.observed in _KEPT:
+        return ChangeKind.KEPT
+    return None if before.outcome is after.outcome else ChangeKind.OTHER
 
 
 _KEPT = frozenset({Outcome.PASS, Outcome.LENIENT})
@@ -170,8 +174,10 @@ _KEPT = frozenset({Outcome.PASS, Outcome.LENIENT})
 
 def _is_same_finding(before: CheckRecord, after: CheckRecord) -> bool:
     """Whether the server did the same; the reason of a known deviation contains the one seen."""
+    if not before.reason or not after.reason or before.observed is not after.observed:
+        return False
     first, second = kind_of(before.reason), kind_of(after.reason)
-    return before.observed is after.observed and (first in second or second in first)
+    return first in second or second in first
 
 
 def changes(old: ContractReport, new: ContractReport) -> dict[ChangeKind, list[Change]]:
