@@ -183,7 +183,7 @@ def test_missing_profile(llmengine: Callable[..., Any]) -> None:
     assert "none.toml: No such file" in said
 
 
-@pytest.mark.parametrize("name", ["report.xml", "nowhere/report.json"])
+@pytest.mark.parametrize("name", ["report.yaml", "nowhere/report.json"])
 def test_impossible_report(llmengine: Callable[..., Any], name: str) -> None:
     """A report that cannot be written is an error before the run."""
     assert name in one_line(llmengine("verify", "--engine", "mock", "--report", name))
