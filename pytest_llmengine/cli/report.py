@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from pytest_llmengine.cli.options import (
     LevelName,
+    RulesOption,
     SummaryOption,
     listing,
     print_rows,
@@ -135,3 +136,31 @@ def known(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
         typer.echo(json.dumps(rows, indent=2))
     else:
         print_rows(list(rows[0]), [list(map(str, row.values())) for row in rows], right=["rules"])
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The report of someone else.")],
+    *,
+    rules: RulesOption = None,
+) -> None:
+    """Check a report of someone else, and judge its exchanges again.
+
+    Checked are: its schema, its ids, whether its verdicts fit each other and its counts, keys and
+    private addresses, an exchange for every verdict, and whether each rule, run on the exchanges,
+    ends the same.
+
+    Exit status: 0 no problem was found, 1 there are problems, 2 the file is not a report.
+    """
+    from llmengine.config.documents import read_text
+    from pytest_llmengine.contract.registry import read_rules
+    from pytest_llmengine.reports.json import load_report
+    from pytest_llmengine.reports.page import print_page
+    from pytest_llmengine.reports.review import review, review_page
+
+    for path in rules or ():
+        read_rules(path)
+    data = load_report(read_text(file), file)
+    page = review_page(str(file), review(data))
+    print_page(page, listing())
+    raise typer.Exit(0 if page.good else 1)

@@ -45,6 +45,10 @@ def shortened(text: str, limit: int) -> str:
     return text if left_out <= 0 else f"{text[:limit]}... ({left_out} more characters)"
 
 
+CUT = re.compile(r"\.\.\. \(\d+ more characters\)$")
+"""The end of a text that `shortened` has cut."""
+
+
 class Outcome(StrEnum):
     """The verdict of one check on one target.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from llmengine.types.hosts import internal_hosts
 from pytest_llmengine.contract.assertions import choice
 from pytest_llmengine.contract.outcomes import expect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, QUIRK, check
@@ -41,11 +40,6 @@ def x_request_id(target: Target) -> None:
     expect(len(set(ids)) == len(ids), f"an x-request-id came twice: {', '.join(ids)}")
 
 
-# Not after a name and a slash, where the numbers are the version of a program.
-_IP = re.compile(r"(?<![\w.])(?<!\w/)\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
-_NAME = re.compile(r"\b[\w.-]+\.(?:internal|svc|cluster\.local|localdomain)\b", re.IGNORECASE)
-
-
 @rule(
     "hdr.no_internal_address",
     level=QUIRK,
@@ -61,14 +55,5 @@ def no_internal_address(target: Target) -> None:
     own = urlsplit(target.base_url).hostname or ""
     for reply in (good, error):
         for name, value in reply.headers.items():
-            found = [ip for ip in _IP.findall(value) if _is_private(ip)] + _NAME.findall(value)
-            told = [address for address in found if address != own]
+            told = [host for host in internal_hosts(value) if host != own]
             expect(not told, f"the header {name} holds {quote(told)}: {quote(value)}")
-
-
-def _is_private(ip: str) -> bool:
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return False
-    return address.is_private and not (address.is_loopback or address.is_unspecified)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -21,6 +22,24 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+# Not after a name and a slash, where the numbers are the version of a program.
+_IP = re.compile(r"(?<![\w.])(?<!\w/)\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
+_NAME = re.compile(r"\b[\w.-]+\.(?:internal|svc|cluster\.local|localdomain)\b", re.IGNORECASE)
+
+
+def internal_hosts(text: str) -> list[str]:
+    """The addresses of private networks and the host names of clusters in a text."""
+    return [ip for ip in _IP.findall(text) if _is_private(ip)] + _NAME.findall(text)
+
+
+def _is_private(ip: str) -> bool:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return False
+    return address.is_private and not (address.is_loopback or address.is_unspecified)
 
 
 @dataclass(frozen=True, slots=True)
