@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmengine.mock import MockServer
+from pytest_llmengine.cli import main
 from pytest_llmengine.contract.mutants.registry import mutants
 
 if TYPE_CHECKING:
@@ -16,15 +19,23 @@ if TYPE_CHECKING:
 RULE = "chat.basic.required_fields"
 
 
-@pytest.fixture
-def files(llmengine: Callable[..., Any], tmp_path: Path) -> tuple[Path, Path]:
-    """The reports of a good server and of one that breaks a rule."""
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the reports of a good server and of one that breaks a rule."""
+    folder = tmp_path_factory.mktemp("reports")
     broken = next(m.behaviour for m in mutants() if m.check == RULE)
-    paths = tmp_path / "good.json", tmp_path / "broken.json"
-    for path, behaviour in zip(paths, (None, broken), strict=True):
+    for name, behaviour in (("good.json", None), ("broken.json", broken)):
+        command = ["verify", "--check", "chat.basic", "--report", str(folder / name), "--url"]
         with MockServer(behaviour=behaviour) as server:
-            llmengine("verify", "--url", server.root_url, "--check", "chat.basic", "--report", path)
-    return paths
+            main([*command, server.root_url])
+    return folder
+
+
+@pytest.fixture
+def files(written: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of the two reports."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "good.json", tmp_path / "broken.json"
 
 
 def test_matrix_is_printed_and_written(
@@ -57,12 +68,87 @@ def test_changes_end_with_1_when_something_broke(
     assert "Accepted now (" in better.out
 
 
+@pytest.mark.parametrize(("level", "status"), [("expected", 0), ("required", 1), ("quirk", 1)])
+def test_level_decides_what_fails_a_comparison(
+    llmengine: Callable[..., Any], files: tuple[Path, Path], level: str, status: int
+) -> None:
+    """Rules of later levels may get worse; the level of the broken rules is changed here."""
+    good, broken = files
+    worst = "optional" if status == 0 else "required"
+    for path in files:
+        path.write_text(
+            path.read_text("utf-8").replace('"level": "required"', f'"level": "{worst}"')
+        )
+
+    ran = llmengine("report", "--changes", good, broken, "--fail-on", level)
+
+    assert ran.status == status
+    assert "No longer accepted (" in ran.out
+    assert ("none that got worse is required or expected" in ran.out) == (status == 0)
+
+
+def test_known_deviation_is_the_same_with_and_without_its_profile(
+    llmengine: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """What only a profile accepts is counted, and the comparison does not fail for it."""
+    broken = files[1]
+    accepted = tmp_path / "accepted.json"
+    data = json.loads(broken.read_text("utf-8"))
+    for row in data["checks"]:
+        if not row["accepted"]:
+            row |= {"outcome": "deviates", "accepted": True}
+            row["reason"] = f"It has none. (fail as known of 1.0; seen: {row['reason']})"
+    accepted.write_text(json.dumps(data), "utf-8")
+
+    ran = llmengine("report", "--changes", accepted, broken)
+
+    assert ran.status == 0
+    assert "accepted by one profile only" in ran.out
+
+
+def test_columns_have_the_names_that_are_given(
+    llmengine: Callable[..., Any], files: tuple[Path, Path]
+) -> None:
+    """`NAME=FILE` names a server; a shipped report has its own name."""
+    ran = llmengine("report", f"mine={files[1]}", "known:vllm")
+
+    heads = next(line for line in ran.out.splitlines() if line.startswith("rule  "))
+    assert heads.split()[-2:] == ["mine", "vllm"]
+
+
+def test_shipped_reports_are_listed(llmengine: Callable[..., Any]) -> None:
+    """With the version and the date of the recording."""
+    rows = json.loads(llmengine("report", "known", "--json").out)
+
+    assert {"llama.cpp", "vllm"} <= {row["name"] for row in rows}
+    assert rows[0]["version"] in llmengine("report", "known").out
+
+
+def test_one_report_is_written_in_the_formats_of_others(
+    llmengine: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A JSON report becomes SARIF or a badge, and a summary is appended to what is there."""
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n", "utf-8")
+    outputs = [tmp_path / "r.sarif", tmp_path / "r.badge.json"]
+
+    ran = llmengine("report", files[1], "-o", outputs[0], "-o", outputs[1], "--summary", summary)
+
+    assert ran.status == 0
+    results = json.loads(outputs[0].read_text("utf-8"))["runs"][0]["results"]
+    assert RULE in {result["ruleId"] for result in results}
+    assert json.loads(outputs[1].read_text("utf-8"))["color"] == "red"
+    assert summary.read_text("utf-8").startswith("before\n# Contract: ")
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (["good.json", "broken.json", "-o", "m.sarif"], "m.sarif is written from one report; 2"),
+        (["known:gone"], "known:gone: no server is called 'gone'"),
         (["good.json", "--changes"], "takes two reports, the older one first"),
         (["gone.json"], "gone.json: No such file"),
-        (["good.json", "-o", "m.txt"], "report m.txt: the name must end in .md, .html"),
+        (["good.json", "-o", "m.txt"], "report m.txt: the name must end in .md, .html, .ctrf.json"),
     ],
 )
 def test_mistake_of_a_user_is_one_line(
