@@ -112,7 +112,7 @@ LEVEL = Option(
 REPORT = Option(
     "report",
     ("--engine-report",),
-    "also write the contract's verdicts to this file: .json, .md or .html",
+    "also write the contract's verdicts to this file: .json, .md, .html, .xml (JUnit), .sarif, .ctrf.json or .badge.json",
     "path",
     "PATH",
 )

@@ -127,7 +127,7 @@ class Verdicts:
     def _write(self, path: Path) -> Iterator[str]:
         """Write the report, one file per engine if there are several; yields a line for each."""
         from llmengine.types.file_names import file_name  # noqa: PLC0415 - imported when used
-        from pytest_llmengine.reports import write_report  # noqa: PLC0415 - the same
+        from pytest_llmengine.reports.files import with_engine, write_report  # noqa: PLC0415 - the same
 
         reports = list(self._reports())
         if not reports:
@@ -135,7 +135,7 @@ class Verdicts:
         for report in reports:
             alone = len(reports) == 1
             engine = file_name(report.header.engine)
-            file = path if alone else path.with_stem(f"{path.stem}-{engine}")
+            file = path if alone else with_engine(path, engine)
             write_report(report, file)
             yield f"written to {file}"
 

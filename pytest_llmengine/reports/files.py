@@ -45,6 +45,12 @@ def write_report(report: ContractReport, path: Path) -> None:
     path.write_text(scrub(FORMATS[format_of(path, FORMATS)](report)), encoding="utf-8")
 
 
+def with_engine(path: Path, engine: str) -> Path:
+    """The path with the engine's name before the end that chooses the format."""
+    end = format_of(path, FORMATS) or path.suffix
+    return path.with_name(f"{path.name.removesuffix(end)}-{engine}{end}")
+
+
 def append_summary(page: Page, path: Path) -> None:
     """Append the page as Markdown to a file, such as the one that GITHUB_STEP_SUMMARY names.
 

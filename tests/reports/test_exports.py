@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,10 +14,8 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.reports import CheckRecord, ContractReport, write_report
 from pytest_llmengine.reports.exports import job_summary, to_badge, to_ctrf, to_junit, to_sarif
+from pytest_llmengine.reports.files import with_engine
 from pytest_llmengine.reports.page import to_markdown
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _follows(report: ContractReport) -> ContractReport:
@@ -172,3 +171,9 @@ def test_end_of_the_name_chooses_the_format(
     write_report(report, tmp_path / name)
 
     assert (tmp_path / name).read_text("utf-8").startswith(begins)
+
+
+def test_name_of_an_engine_stands_before_the_end_of_the_format() -> None:
+    """With several engines there is a file per engine."""
+    assert with_engine(Path("a/r.badge.json"), "mock") == Path("a/r-mock.badge.json")
+    assert with_engine(Path("r.html"), "mock") == Path("r-mock.html")
