@@ -112,7 +112,8 @@ LEVEL = Option(
 REPORT = Option(
     "report",
     ("--engine-report",),
-    "also write the contract's verdicts to this file: .json, .md, .html, .xml (JUnit), .sarif, .ctrf.json or .badge.json",
+    "also write the contract's verdicts to this file: .json, .md, .html, .xml (JUnit), .sarif, "
+    ".ctrf.json or .badge.json",
     "path",
     "PATH",
 )
