@@ -92,14 +92,20 @@ def _rule_problems(report: ContractReport) -> Iterator[Problem]:
 
 def _summary_problems(data: dict[str, Any], report: ContractReport) -> Iterator[Problem]:
     """Counts and causes that do not fit the verdicts."""
-    for name, count in report.summary().items():
-        written = data["summary"].get(name, count)
-        if name != "seconds" and written != count:
-            yield Problem(f"summary.{name}", f"{written} is not {count}, the count of the checks")
+    summary, written = (_counts(part) for part in (report.summary(), data["summary"]))
+    for name, count in summary.items():
+        if (told := written.get(name, count)) != count:
+            yield Problem(f"summary.{name}", f"it is {told}, and the checks give {count}")
     follows = report.follows
     for row in data["checks"]:
         if row.get("follows", "") not in {"", follows.get(row["id"], "")}:
             yield Problem(row["id"], f"it does not follow from {row['follows']}")
+
+
+def _counts(summary: dict[str, Any]) -> dict[str, int]:
+    """The counts of a summary by name, without the seconds."""
+    outcomes = {f"outcomes.{name}": count for name, count in summary["outcomes"].items()}
+    return {k: v for k, v in summary.items() if k not in {"outcomes", "seconds"}} | outcomes
 
 
 def _record_problems(record: CheckRecord) -> Iterator[Problem]:

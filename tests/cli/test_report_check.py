@@ -97,7 +97,7 @@ def test_honest_report_has_no_problem(check_report: Callable[..., Any]) -> None:
         ),
         pytest.param(
             lambda data, row: data["summary"].update(not_accepted=0),
-            "0 is not 2, the count of the checks",
+            "it is 0, and the checks give 2",
             id="count",
         ),
         pytest.param(
