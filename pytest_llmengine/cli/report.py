@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,14 +16,11 @@ from pytest_llmengine.cli.options import (
     print_rows,
 )
 
-if TYPE_CHECKING:
-    from click import Context
-
 
 class _ShowByDefault(TyperGroup):
     """A group in which ``report FILE...`` is short for ``report show FILE...``."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert the command if the first argument is not one of its words."""
         if args and args[0] not in {*self.commands, "--help"}:
             args = ["show", *args]

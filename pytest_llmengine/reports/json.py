@@ -76,7 +76,8 @@ def load_report(text: str, source: object) -> dict[str, Any]:
             f"{source}: its schema_version is {version}, and this llmengine reads "
             f"{SCHEMA_VERSION}; run the check again with this version"
         )
-    return data
+    report: dict[str, Any] = data
+    return report
 
 
 def report_of(data: dict[str, Any], source: object) -> ContractReport:

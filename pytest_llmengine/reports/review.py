@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ReportProblem:
     """What is wrong with a report, and where: the id of a check, or the path of a field."""
 
     place: str
@@ -40,7 +40,7 @@ class Problem:
 class Review:
     """The problems of a report, the rules that it has and we do not, and the second verdicts."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[ReportProblem, ...]
     unknown: tuple[str, ...] = ()
     verdicts: tuple[SecondVerdict, ...] = ()
 
@@ -65,41 +65,45 @@ def review(data: dict[str, Any]) -> Review:
     return Review(tuple(problems), unknown, verdicts)
 
 
-def _schema_problems(error: ValidationError) -> Iterator[Problem]:
+def _schema_problems(error: ValidationError) -> Iterator[ReportProblem]:
     for one in error.errors(include_url=False):
-        yield Problem(".".join(map(str, one["loc"])), one["msg"])
+        yield ReportProblem(".".join(map(str, one["loc"])), one["msg"])
 
 
-def _rule_problems(report: ContractReport) -> Iterator[Problem]:
+def _rule_problems(report: ContractReport) -> Iterator[ReportProblem]:
     """Ids that occur twice or are not in the catalogue, and other facts about their rules.
 
     A report of another version of this tool may have other rules, levels and tiers.
     """
     for id_, count in Counter(record.id for record in report.checks).items():
         if count > 1:
-            yield Problem(id_, f"the check is in the report {count} times")
+            yield ReportProblem(id_, f"the check is in the report {count} times")
     if report.header.tool_version != tool_version():
         return
     known = catalogue()
     for record in report.checks:
         if (check := known.get(record.id)) is None:
-            yield Problem(record.id, "no such rule is known; if it is your own, give --rules FILE")
+            yield ReportProblem(
+                record.id, "no such rule is known; if it is your own, give --rules FILE"
+            )
             continue
         rule = (check.group, check.level.value, check.tier.name.lower())
         if rule != (record.group, record.level, record.tier):
-            yield Problem(record.id, f"group, level and tier of the rule are {', '.join(rule)}")
+            yield ReportProblem(
+                record.id, f"group, level and tier of the rule are {', '.join(rule)}"
+            )
 
 
-def _summary_problems(data: dict[str, Any], report: ContractReport) -> Iterator[Problem]:
+def _summary_problems(data: dict[str, Any], report: ContractReport) -> Iterator[ReportProblem]:
     """Counts and causes that do not fit the verdicts."""
     summary, written = (_counts(part) for part in (report.summary(), data["summary"]))
     for name, count in summary.items():
         if (told := written.get(name, count)) != count:
-            yield Problem(f"summary.{name}", f"it is {told}, and the checks give {count}")
+            yield ReportProblem(f"summary.{name}", f"it is {told}, and the checks give {count}")
     follows = report.follows
     for row in data["checks"]:
         if row.get("follows", "") not in {"", follows.get(row["id"], "")}:
-            yield Problem(row["id"], f"it does not follow from {row['follows']}")
+            yield ReportProblem(row["id"], f"it does not follow from {row['follows']}")
 
 
 def _counts(summary: dict[str, Any]) -> dict[str, int]:
@@ -108,19 +112,19 @@ def _counts(summary: dict[str, Any]) -> dict[str, int]:
     return {k: v for k, v in summary.items() if k not in {"outcomes", "seconds"}} | outcomes
 
 
-def _record_problems(record: CheckRecord) -> Iterator[Problem]:
+def _record_problems(record: CheckRecord) -> Iterator[ReportProblem]:
     """What is wrong with one verdict."""
     outcome, observed = record.outcome, record.observed
     if outcome in ALWAYS_ACCEPTED and not record.accepted:
-        yield Problem(record.id, f"{outcome} is always accepted")
+        yield ReportProblem(record.id, f"{outcome} is always accepted")
     if outcome is Outcome.DEVIATES and observed not in DEVIANT:
-        yield Problem(record.id, f"a known deviation was not observed, but {observed}")
+        yield ReportProblem(record.id, f"a known deviation was not observed, but {observed}")
     if outcome is Outcome.PASS and observed is not Outcome.PASS:
-        yield Problem(record.id, f"it passes, but {observed} was observed")
+        yield ReportProblem(record.id, f"it passes, but {observed} was observed")
     if outcome is not Outcome.PASS and not record.reason:
-        yield Problem(record.id, f"{outcome} has no reason")
+        yield ReportProblem(record.id, f"{outcome} has no reason")
     if observed in {*DEVIANT, Outcome.LENIENT} and not record.exchanges:
-        yield Problem(record.id, f"{observed} has no exchange that shows it")
+        yield ReportProblem(record.id, f"{observed} has no exchange that shows it")
     texts = [record.reason, record.fact]
     for exchange in record.exchanges:
         texts += [exchange["request_body"], exchange["response_body"], exchange["path"]]
@@ -135,27 +139,32 @@ _KEY = re.compile(
 )
 
 
-def _leaks(place: str, texts: Iterable[str]) -> Iterator[Problem]:
+def _leaks(place: str, texts: Iterable[str]) -> Iterator[ReportProblem]:
     """Keys and private addresses in texts; a key itself is never in the message."""
     redaction = Redaction()
     for text in texts:
         raw = text.encode("utf-8", "surrogatepass")
         if _KEY.search(text) or redaction.body(raw) != raw:
-            yield Problem(place, "a text holds what looks like a key; remove it, and revoke it")
+            yield ReportProblem(
+                place, "a text holds what looks like a key; remove it, and revoke it"
+            )
             return
     for text in texts:
         if hosts := internal_hosts(text):
-            yield Problem(place, f"a text holds an address of a private network: {hosts[0]}")
+            yield ReportProblem(place, f"a text holds an address of a private network: {hosts[0]}")
             return
 
 
-def _wrong_verdict(verdict: SecondVerdict) -> Problem:
+def _wrong_verdict(verdict: SecondVerdict) -> ReportProblem:
     record = verdict.record
     reason = f": {one_line(verdict.reason)}" if verdict.reason else ""
-    return Problem(
+    return ReportProblem(
         record.id,
         f"the report says {record.observed}, and its exchanges give {verdict.outcome}{reason}",
     )
+
+
+_LONGEST = 160  # characters per cell
 
 
 def review_page(source: str, found: Review) -> Page:
@@ -177,5 +186,7 @@ def review_page(source: str, found: Review) -> Page:
         lines=(source,),
         summary=f"{text}; {problems}" if rows else f"{text}, and agree; no problem found",
         good=not rows,
-        blocks=tuple(Table(heads, cells, title) for heads, cells, title in tables if cells),
+        blocks=tuple(
+            Table(heads, cells, title, longest=_LONGEST) for heads, cells, title in tables if cells
+        ),
     )
