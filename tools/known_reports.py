@@ -15,7 +15,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import shipped_profiles
@@ -26,58 +26,63 @@ from pytest_llmengine.reports.known import FOLDER, SUFFIX
 from pytest_llmengine.reports.model import header_of
 from pytest_llmengine.targets import Mode, Settings, judge, open_session
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A recorded server: the engine that replays it, and the folder of its recordings."""
+    """A recorded server, in one version.
 
+    ``name`` is that of `llmengine report known:NAME`; servers that differ only in their versions
+    share it. ``engine`` replays the recordings in the folder, or the ``.zip`` file, with its name;
+    it may be of the engines file ``config``. ``profile`` is by default that of the engine's name.
+    """
+
+    name: str
     engine: str
-    cassettes: Path = CASSETTES
+    profile: str = ""
+    config: Path | None = None
 
     @property
     def settings(self) -> Settings:
         """The settings of the replay."""
-        return Settings(engines=(self.engine,), mode=Mode.REPLAY, cassettes=self.cassettes)
+        return Settings(
+            engines=(self.engine,), mode=Mode.REPLAY, cassettes=CASSETTES, config=self.config
+        )
+
+    @property
+    def digest(self) -> str:
+        """A digest of the recordings and the profile that a report is made from."""
+        profile = shipped_profiles().get(self.profile or self.engine, "")
+        found = hashlib.sha256(profile.encode())
+        recordings = sorted((CASSETTES / self.engine).rglob("*.yaml"))
+        for path in recordings or [CASSETTES / f"{self.engine}.zip"]:
+            found.update(path.relative_to(CASSETTES).as_posix().encode())
+            found.update(path.read_bytes())
+        return found.hexdigest()
 
 
-# The name in `llmengine report known:NAME`.
-SERVERS = {
-    "llama.cpp": Server("embedded"),
-    "vllm": Server("vllm_api"),
-}
+SERVERS = (
+    Server("llama.cpp", "embedded"),
+    Server("vllm", "vllm_api"),
+)
 
 
-def digest(server: Server) -> str:
-    """A digest of the recordings and the profile that a report is made from."""
-    found = hashlib.sha256(shipped_profiles().get(server.engine, "").encode())
-    folder = server.cassettes / server.engine
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(path.relative_to(folder).as_posix().encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()
-
-
-def make(name: str) -> tuple[Path, dict[str, Any]]:
+def make(server: Server) -> tuple[Path, dict[str, Any]]:
     """The file of a server's report, and its content, which is the same for the same recordings.
 
     Rules that drive a client library are left out, because they depend on what is installed.
     """
-    server = SERVERS[name]
     with open_session(server.engine, server.settings) as session:
         header = header_of(session, EXTENDED)
         provenance = session.provenance
         checks = [check for check in select(tier=EXTENDED) if check.driver is None]
         records = tuple(_timeless(CheckRecord.of(judge(check, session))) for check in checks)
-    header = replace(header, name=name, date=f"{provenance.recorded_at}T00:00:00Z")
+    header = replace(header, name=server.name, date=f"{provenance.recorded_at}T00:00:00Z")
     measured = tuple(record for record in records if record.outcome is not Outcome.UNRECORDED)
     version = provenance.version or provenance.recorded_at
-    content = to_object(ContractReport(header, measured)) | {"made_from": digest(server)}
-    return FOLDER / name / f"{version}{SUFFIX}", content
+    content = to_object(ContractReport(header, measured)) | {"made_from": server.digest}
+    return FOLDER / server.name / f"{version}{SUFFIX}", content
 
 
 def _timeless(record: CheckRecord) -> CheckRecord:
@@ -95,9 +100,9 @@ def _timeless(record: CheckRecord) -> CheckRecord:
     return replace(record, seconds=0.0, exchanges=exchanges)
 
 
-def write(name: str) -> None:
+def write(server: Server) -> None:
     """Write the report of a server."""
-    path, content = make(name)
+    path, content = make(server)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
@@ -110,37 +115,34 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def outdated() -> list[str]:
-    """The servers whose recordings or profile have changed since their reports were written."""
-    return [
-        name
-        for name, server in SERVERS.items()
-        if digest(server) not in {read(path)["made_from"] for path in _files(name)}
-    ]
-
-
-def _files(name: str) -> Iterator[Path]:
-    return (FOLDER / name).glob(f"*{SUFFIX}")
+    """The engines whose recordings or profile have changed since their reports were written."""
+    digests = {read(path)["made_from"] for path in FOLDER.glob(f"*/*{SUFFIX}")}
+    return [server.engine for server in SERVERS if server.digest not in digests]
 
 
 def stale() -> list[str]:
-    """The servers whose reports differ from what a replay gives now."""
+    """The engines whose reports differ from what a replay gives now."""
     found = []
-    for name in SERVERS:
-        path, content = make(name)
+    for server in SERVERS:
+        path, content = make(server)
         if not path.exists() or read(path) != json.loads(json.dumps(content)):
-            found.append(name)
+            found.append(server.engine)
     return found
 
 
 def main(arguments: list[str]) -> int:
     """Write the reports, or check them."""
     if arguments == ["--check"]:
-        names = stale()
-        if names:
-            sys.stderr.write(f"not fresh: {', '.join(names)}; run python tools/known_reports.py\n")
-        return 1 if names else 0
-    for name in arguments or SERVERS:
-        write(name)
+        engines = stale()
+        if engines:
+            sys.stderr.write(f"not fresh: {', '.join(engines)}; run tools/known_reports.py\n")
+        return 1 if engines else 0
+    if unknown := set(arguments) - {server.name for server in SERVERS}:
+        sys.stderr.write(f"no row of SERVERS has the name {', '.join(sorted(unknown))}\n")
+        return 2
+    for server in SERVERS:
+        if not arguments or server.name in arguments:
+            write(server)
     return 0
 
 
