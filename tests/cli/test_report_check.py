@@ -178,12 +178,14 @@ def test_rules_of_a_later_version_are_listed(check_report: Callable[..., Any]) -
 
 
 def test_what_is_not_a_report_is_a_mistake_of_the_user(
-    llmengine: Callable[..., Any], tmp_path: Path
+    llmengine: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 2, and what is wrong; a report that is called `check` is given as ./check."""
+    """Status 2, and what is wrong; the first word `check` is the command, `./check` a file."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "check").write_text("[]", "utf-8")
 
-    ran = llmengine("report", "check", tmp_path / "check")
+    for argv in (["check", "check"], ["./check"]):
+        ran = llmengine("report", *argv)
 
-    assert ran.status == 2
-    assert "check: not a report of the contract" in ran.err
+        assert ran.status == 2
+        assert "check: not a report of the contract" in ran.err
