@@ -51,11 +51,12 @@ def show(  # noqa: PLR0913 - one option each
         bool, typer.Option("--changes", help="Show what changed from the first file to the second.")
     ] = False,
     fail_on: Annotated[
-        LevelName,
+        LevelName | None,
         typer.Option(
-            help="With --changes: fail if a rule of this level, or of one before it, got worse."
+            help="With --changes: fail if a rule of this level, or of one before it, got worse.",
+            show_default="quirk, so any rule",
         ),
-    ] = LevelName.QUIRK,
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Also print the rules that all servers pass.")
     ] = False,
@@ -90,13 +91,15 @@ def show(  # noqa: PLR0913 - one option each
 
     if changes and len(files) != len(("old", "new")):
         raise typer.BadParameter("--changes takes two reports, the older one first")
+    if fail_on is not None and not changes:
+        raise typer.BadParameter("--fail-on goes with --changes")
     for path in output or ():
         check_path(path, (*PAGE_FORMATS, *EXPORTS))
         if format_of(path, EXPORTS) and len(files) > 1:
             raise typer.BadParameter(f"{path} is written from one report; {len(files)} are given")
     reports = [report_named(text) for text in files]
     page = (
-        changes_page(*reports, fail_on=Level(fail_on))
+        changes_page(*reports, fail_on=Level(fail_on or "quirk"))
         if changes
         else matrix_page(reports, every=True)
     )

@@ -145,6 +145,7 @@ def test_one_report_is_written_in_the_formats_of_others(
     ("argv", "said"),
     [
         (["good.json", "broken.json", "-o", "m.sarif"], "m.sarif is written from one report; 2"),
+        (["good.json", "--fail-on", "required"], "--fail-on goes with --changes"),
         (["known:gone"], "known:gone: no server is called 'gone'"),
         (["good.json", "--changes"], "takes two reports, the older one first"),
         (["gone.json"], "gone.json: No such file"),
