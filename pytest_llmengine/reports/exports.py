@@ -17,6 +17,8 @@ from pytest_llmengine.reports.contract_page import header_lines, summary_line
 from pytest_llmengine.reports.page import Cell, Page, Table, clipped, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_llmengine.reports.model import CheckRecord, ContractReport
 
 TOOL = "pytest-llmengine"
@@ -24,25 +26,38 @@ TOOL = "pytest-llmengine"
 # Outcomes that say nothing about the rule.
 _NOT_KNOWN = frozenset({Outcome.UNMEASURED, Outcome.UNRECORDED, Outcome.NOT_RUN})
 
+_NO_VERDICT = frozenset({Outcome.ERROR, Outcome.NOT_RUN})
+
 
 def _status(record: CheckRecord) -> str:
     """The verdict in the words that JUnit and CTRF share."""
-    if record.outcome is Outcome.ERROR:
+    if record.outcome in _NO_VERDICT:
         return "error"
     if record.outcome in _NOT_KNOWN or (record.outcome is Outcome.REFUSED and record.accepted):
         return "skipped"
     return "passed" if record.accepted else "failed"
 
 
-def _message(report: ContractReport, record: CheckRecord) -> str:
+def _message(record: CheckRecord, follows: Mapping[str, str]) -> str:
     """Why the check did not pass, with the cause of a verdict that follows from another."""
-    cause = report.follows.get(record.id)
+    cause = follows.get(record.id)
     text = f"follows from {cause}: {record.reason}" if cause else record.reason
     return printable(text)
 
 
+def _findings(report: ContractReport) -> tuple[list[CheckRecord], Counter[str]]:
+    """The verdicts that are not accepted, without those that follow from another one of them.
+
+    The counter has how many follow from each, by its id.
+    """
+    wrong = {record.id: record for record in report.checks if not record.accepted}
+    causes = {id_: cause for id_, cause in report.follows.items() if {id_, cause} <= wrong.keys()}
+    return [record for id_, record in wrong.items() if id_ not in causes], Counter(causes.values())
+
+
 def to_junit(report: ContractReport) -> str:
     """The report as JUnit XML, one suite per group."""
+    follows = report.follows
     counts = Counter(map(_status, report.checks))
     total = {"tests": len(report.checks), "failures": counts["failed"], "errors": counts["error"]}
     seconds = sum(record.seconds for record in report.checks)
@@ -67,7 +82,7 @@ def to_junit(report: ContractReport) -> str:
             },
         )
         for record in records:
-            _add_case(suite, report, record)
+            _add_case(suite, record, f"{report.header.label}.{group}", _message(record, follows))
     ET.indent(suites)
     xml = ET.tostring(suites, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{xml}\n'
@@ -77,15 +92,10 @@ _NOT_IN_XML = re.compile("[\ufffe\uffff]")
 _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
 
 
-def _add_case(suite: ET.Element, report: ContractReport, record: CheckRecord) -> None:
-    case = ET.SubElement(
-        suite,
-        "testcase",
-        classname=f"{report.header.label}.{record.group}",
-        name=record.id,
-        time=f"{record.seconds:.3f}",
-    )
-    message = _NOT_IN_XML.sub("\ufffd", _message(report, record))
+def _add_case(suite: ET.Element, record: CheckRecord, where: str, message: str) -> None:
+    names = {"classname": where, "name": record.id, "time": f"{record.seconds:.3f}"}
+    case = ET.SubElement(suite, "testcase", names)
+    message = _NOT_IN_XML.sub("\ufffd", message)
     if element := _ELEMENTS.get(_status(record)):
         shown = ET.SubElement(case, element, message=message, type=str(record.outcome))
         shown.text = None if element == "skipped" else message
@@ -99,7 +109,7 @@ def _texts(numbers: dict[str, int]) -> dict[str, str]:
 
 def to_ctrf(report: ContractReport) -> str:
     """The report in the Common Test Report Format."""
-    header = report.header
+    header, follows = report.header, report.follows
     start = _milliseconds(header.date)
     duration = round(sum(record.seconds for record in report.checks) * 1000)
     statuses = [_CTRF_STATUSES.get(_status(record), _status(record)) for record in report.checks]
@@ -121,7 +131,7 @@ def to_ctrf(report: ContractReport) -> str:
                 "suite": [record.group],
                 "rawStatus": str(record.outcome),
                 "tags": [record.level, record.tier],
-                **({"message": message} if (message := _message(report, record)) else {}),
+                **({"message": message} if (message := _message(record, follows)) else {}),
             }
             for record, status in zip(report.checks, statuses, strict=True)
         ],
@@ -157,10 +167,9 @@ def to_sarif(report: ContractReport) -> str:
     a verdict are notifications.
     """
     follows = report.follows
-    wrong = [record for record in report.checks if not record.accepted]
-    unjudged = [r for r in wrong if r.outcome in {Outcome.ERROR, Outcome.NOT_RUN}]
-    found = [r for r in wrong if r not in unjudged and r.id not in follows]
-    later = Counter(follows[record.id] for record in wrong if record.id in follows)
+    found, later = _findings(report)
+    unjudged = [r for r in report.checks if r.outcome in _NO_VERDICT]
+    found = [r for r in found if r.outcome not in _NO_VERDICT]
     run = {
         "tool": {
             "driver": {
@@ -175,7 +184,7 @@ def to_sarif(report: ContractReport) -> str:
                 "toolExecutionNotifications": [
                     {
                         "level": "error",
-                        "message": {"text": f"{r.id}: {r.outcome}: {_message(report, r)}"},
+                        "message": {"text": f"{r.id}: {r.outcome}: {_message(r, follows)}"},
                     }
                     for r in unjudged
                 ],
@@ -183,7 +192,7 @@ def to_sarif(report: ContractReport) -> str:
         ],
         "properties": {"server": printable(report.header.describe), "tier": report.header.tier},
         "results": [
-            _sarif_result(record, place, _message(report, record), later[record.id])
+            _sarif_result(record, place, _message(record, follows), later[record.id])
             for place, record in enumerate(found)
         ],
     }
@@ -263,8 +272,7 @@ _LONGEST_REASON = 200  # characters
 
 def job_summary(report: ContractReport) -> Page:
     """The report as a short page for the summary of a CI job: its first findings, by level."""
-    later = Counter(report.follows[r.id] for r in report.checks if r.id in report.follows)
-    found = [r for r in report.checks if not r.accepted and r.id not in report.follows]
+    found, later = _findings(report)
     found.sort(key=lambda record: list(Level).index(Level(record.level)))
     rows = [
         (

@@ -52,6 +52,16 @@ def _junit(record: CheckRecord) -> list[str]:
     return by_outcome.get(record.outcome, ["failure"])
 
 
+def test_interrupted_run_is_not_green(report: ContractReport) -> None:
+    """A check that was not run is an error, and not skipped."""
+    cut = replace(report.checks[0], outcome=Outcome.NOT_RUN, accepted=False, reason="interrupted")
+
+    suites = ET.fromstring(to_junit(replace(report, checks=(cut,))))
+
+    assert suites.get("errors") == "1"
+    assert json.loads(to_ctrf(replace(report, checks=(cut,))))["results"]["summary"]["other"] == 1
+
+
 def test_junit_stays_well_formed(report: ContractReport) -> None:
     """A server's control characters and markup cannot break the file."""
     odd = replace(report.checks[2], reason="\x00\x1b[31m</failure>]]>\ufffe&\ud800")
@@ -101,6 +111,16 @@ def test_sarif_has_a_result_per_finding(report: ContractReport) -> None:
     assert [
         n["message"]["text"].split(":")[0] for n in invocation["toolExecutionNotifications"]
     ] == (errors)
+
+
+def test_verdict_that_follows_from_an_accepted_one_is_a_result(report: ContractReport) -> None:
+    """A profile may accept the cause, and not what follows from it."""
+    fail = replace(report.checks[2], fact="no stream")
+    known = replace(fail, id="a.known", outcome=Outcome.DEVIATES, accepted=True)
+
+    told = replace(report, checks=(known, fail))
+
+    assert [r["ruleId"] for r in json.loads(to_sarif(told))["runs"][0]["results"]] == [fail.id]
 
 
 def test_sarif_says_what_breaks(report: ContractReport) -> None:
