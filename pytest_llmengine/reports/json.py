@@ -90,13 +90,19 @@ def report_of(data: dict[str, Any], source: object) -> ContractReport:
         raise ConfigError(
             f"{source}: not a complete report: {place}: {first['msg']}; {_WRITE_ONE}"
         ) from None
-    records = tuple(map(CheckRecord.from_dict, data["checks"]))
-    for record in records:
+    report = to_report(data)
+    for record in report.checks:
         if record.accepted and record.outcome in NEVER_ACCEPTED:
             raise ConfigError(
                 f"{source}: not a complete report: {record.id} is {record.outcome}, but accepted; "
                 f"{_WRITE_ONE}"
             )
+    return report
+
+
+def to_report(data: dict[str, Any]) -> ContractReport:
+    """The report in a JSON object that has the report's schema."""
+    records = tuple(map(CheckRecord.from_dict, data["checks"]))
     return ContractReport(_header(data["provenance"]), records)
 
 

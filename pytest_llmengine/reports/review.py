@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pytest_llmengine.contract.profile import DEVIANT
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.contract.runner import ALWAYS_ACCEPTED
 from pytest_llmengine.recording.redaction import Redaction
-from pytest_llmengine.reports.json import report_of
+from pytest_llmengine.reports.json import NEVER_ACCEPTED, to_report
 from pytest_llmengine.reports.page import Cell, Page, Table, one_line
 from pytest_llmengine.reports.schema import JSONReport
 from pytest_llmengine.reports.second_verdict import second_verdicts
@@ -51,13 +52,13 @@ def review(data: dict[str, Any]) -> Review:
         JSONReport.model_validate(data)
     except ValidationError as error:
         return Review(tuple(_schema_problems(error)))
-    report = report_of(data, "the report")
+    report = to_report(data)
     verdicts = tuple(second_verdicts(report))
     problems = [
         *_rule_problems(report),
         *_summary_problems(data, report),
         *(p for record in report.checks for p in _record_problems(record)),
-        *_leaks("provenance", [report.header.describe]),
+        *_leaks("provenance", [text for text in asdict(report.header).values() if text]),
         *map(_wrong_verdict, (verdict for verdict in verdicts if not verdict.agrees)),
     ]
     known = catalogue()
@@ -65,8 +66,11 @@ def review(data: dict[str, Any]) -> Review:
     return Review(tuple(problems), unknown, verdicts)
 
 
+_MOST_PROBLEMS = 50  # of the schema, where one mistake may repeat in each check
+
+
 def _schema_problems(error: ValidationError) -> Iterator[ReportProblem]:
-    for one in error.errors(include_url=False):
+    for one in islice(error.errors(include_url=False), _MOST_PROBLEMS):
         yield ReportProblem(".".join(map(str, one["loc"])), one["msg"])
 
 
@@ -115,8 +119,10 @@ def _counts(summary: dict[str, Any]) -> dict[str, int]:
 def _record_problems(record: CheckRecord) -> Iterator[ReportProblem]:
     """What is wrong with one verdict."""
     outcome, observed = record.outcome, record.observed
-    if outcome in ALWAYS_ACCEPTED and not record.accepted:
+    if not record.accepted and outcome in {*ALWAYS_ACCEPTED, Outcome.UNRECORDED}:
         yield ReportProblem(record.id, f"{outcome} is always accepted")
+    if record.accepted and outcome in NEVER_ACCEPTED:
+        yield ReportProblem(record.id, f"{outcome} is never accepted")
     if outcome is Outcome.DEVIATES and observed not in DEVIANT:
         yield ReportProblem(record.id, f"a known deviation was not observed, but {observed}")
     if outcome is Outcome.PASS and observed is not Outcome.PASS:

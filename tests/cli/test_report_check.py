@@ -65,6 +65,19 @@ def test_honest_report_has_no_problem(check_report: Callable[..., Any]) -> None:
             id="another verdict",
         ),
         pytest.param(
+            lambda data, row: row.update(accepted=True), "fail is never accepted", id="accepted"
+        ),
+        pytest.param(
+            lambda data, row: data["checks"][-1].update(accepted=False),
+            "pass is always accepted",
+            id="not accepted",
+        ),
+        pytest.param(
+            lambda data, row: data["provenance"].update(describe="live at http://192.168.0.7/v1"),
+            "a text holds an address of a private network: 192.168.0.7",
+            id="describe",
+        ),
+        pytest.param(
             lambda data, row: row["exchanges"].clear(),
             "fail has no exchange that shows it",
             id="no exchange",
