@@ -1,4 +1,7 @@
-"""The report in the formats of other programs: JUnit XML, CTRF, SARIF, a badge, and a summary."""
+"""The report in the formats of other programs: JUnit XML, CTRF, SARIF, a badge, and a summary.
+
+XML is only written here, and never parsed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from xml.etree import ElementTree as ET  # nosec B405 - only written
+from xml.etree import ElementTree as ET  # nosec B405
 
 from llmengine.types.printable import printable
 from pytest_llmengine.contract.outcomes import Outcome
