@@ -64,6 +64,7 @@ class Server:
 
 SERVERS = (
     Server("llama.cpp", "embedded"),
+    Server("ollama", "ollama_api"),
     Server("vllm", "vllm_api"),
 )
 
