@@ -134,7 +134,8 @@ def _record_problems(record: CheckRecord) -> Iterator[ReportProblem]:
     texts = [record.reason, record.fact]
     for exchange in record.exchanges:
         texts += [exchange["request_body"], exchange["response_body"], exchange["path"]]
-        texts += [f'"{k}": "{v}"' for k, v in exchange["response_headers"].items()]
+        headers = {**exchange.get("request_headers", {}), **exchange["response_headers"]}
+        texts += [f'"{name}": "{value}"' for name, value in headers.items()]
     yield from _leaks(record.id, texts)
 
 

@@ -72,6 +72,16 @@ class JSONExchange(JSONPart):
 
     method: str = Field(description="the method of the request")
     path: str = Field(description="the path of the request, without the base URL")
+    root: bool = Field(
+        default=False,
+        description="true if the path is under the server's root, and not under the base URL; else "
+        "absent",
+    )
+    request_headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="the headers by which the request differs from other ones; one that is empty "
+        "was not sent; absent if there are none",
+    )
     request_body: str = Field(description="the request body")
     status: int | None = Field(description="the status; null if there was no answer")
     response_headers: dict[str, str] = Field(
