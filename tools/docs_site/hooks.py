@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 import reference
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+
+from pytest_llmengine.reports.known import known_reports
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -130,17 +131,11 @@ def _shown(path: str) -> str:
 
 @cache  # `mkdocs serve` builds the site again and again
 def _matrix() -> str:
-    """The report of all servers with recordings in ``cassettes``, side by side."""
-    engines = sorted(path.name for path in (ROOT / "cassettes").iterdir() if path.is_dir())
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def replay(engine: str) -> str:
-            report = str(Path(folder, f"{engine}.json"))
-            _run("verify", "--engine", engine, "--mode", "replay", "--report", report)
-            return report
-
+    """The shipped reports of real servers, side by side."""
+    with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "matrix.html")
-        _run("report", *pool.map(replay, engines), "--output", str(page))
+        columns = [f"known:{known.name}@{known.version}" for known in known_reports()]
+        _run("report", *columns, "--output", str(page))
         return page.read_text("utf-8")
 
 

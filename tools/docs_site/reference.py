@@ -115,7 +115,8 @@ def schemas() -> str:
         "(api/engines.md#llmengine.config.settings.EngineSettings) explains the fields.\n\n"
         f"```json\n{json.dumps(schema, indent=2)}\n```\n\n"
         "## A report\n\n"
-        "[The JSON report](../report-schema.md) describes the fields of a report.\n"
+        "[The JSON report](../report-schema.md) describes the fields of a report, and "
+        "[report.schema.json](../report.schema.json) is its schema.\n"
     )
 
 
