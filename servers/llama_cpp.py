@@ -1,0 +1,42 @@
+"""Run llama.cpp's own HTTP server from any release of xllamacpp since April 2026.
+
+    python servers/llama_cpp.py MODEL PORT TEMPLATE NAME
+
+The settings are those of the embedded engine, so that only the release differs.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import xllamacpp
+
+CONTEXT, SLOTS, THREADS = 8192, 2, 1
+
+
+def main(model: str, port: str, template: str, name: str) -> None:
+    """Serve until a signal ends this process."""
+    params = xllamacpp.CommonParams()
+    params.model.path = model
+    params.model_alias = {name}
+    if hasattr(params, "hostnames"):
+        params.hostnames = ["127.0.0.1"]
+    else:
+        params.hostname = "127.0.0.1"
+    params.port = int(port)
+    params.n_ctx, params.n_parallel, params.n_gpu_layers = CONTEXT, SLOTS, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    params.use_jinja = True
+    params.chat_template = Path(template).read_text("utf-8")
+    setattr(params, "ui" if hasattr(params, "ui") else "webui", False)
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
+    params.fit_params = False  # else it loads twice and may shrink the context
+    server = xllamacpp.Server(params)
+    print(server.listening_address, flush=True)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
