@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ nox.options.sessions = [
 
 # Later releases of litellm need other pins, and pip would try dozens of wheels to find them.
 LITELLM = ("litellm==1.106.2", "openai==2.54.0")
+SERVERS = Path(__file__).parent / "servers" / "servers.toml"
 TESTS = ("anyio>=4.10", "pytest>=8", "pytest-xdist>=3.6")
 MAX_WHEEL_BYTES = 5_000_000
 WHERE = "import llmengine, pytest_llmengine as p; print(llmengine.__file__, p.__file__)"
@@ -210,6 +212,26 @@ def vllm(session: nox.Session) -> None:
         session.run("python", "tests/vllm_local/make_model.py", folder)
         env["LLMENGINE_VLLM_MODEL"] = folder
     session.run("python", "-m", "pytest", "tests/vllm_local", *session.posargs, env=env)
+
+
+def _add_server(name: str, entry: dict[str, Any]) -> None:
+    """Add the session of one server of ``servers/servers.toml``."""
+
+    def run(session: nox.Session) -> None:
+        # The server's packages are alone in the environment; the contract runs in that of nox.
+        here = str(SERVERS.parent)
+        session.install(*(part.format(here=here) for part in entry.get("packages", ())))
+        if bare := entry.get("bare"):
+            session.install("--no-deps", *(part.format(here=here) for part in bare))
+        tool = ("tools/servers.py", name, "--environment", session.virtualenv.location)
+        session.run(sys.executable, *tool, *session.posargs, external=True)
+
+    run.__doc__ = f"Hold to the contract: {entry['sentence']}."
+    nox.session(run, name=f"servers-{name}")
+
+
+for _name, _entry in tomllib.loads(SERVERS.read_text("utf-8")).items():
+    _add_server(_name, _entry)
 
 
 @nox.session

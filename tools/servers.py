@@ -36,6 +36,7 @@ HERE = Path(__file__).parent.parent / "servers"
 TABLE = HERE / "servers.toml"
 WEIGHTS = ("", "gguf", "q8_0", "folder")
 UPSTREAMS = ("", "embedded")
+_OWN = {"sentence", "packages", "bare"}  # noxfile.py reads them, without this module
 _MODEL = "smollm2-135m"
 _READY_SECONDS = 300.0
 _CONVERT_SECONDS = 600.0
@@ -82,10 +83,16 @@ class Server:
 def read_table(path: Path = TABLE) -> dict[str, Server]:
     """The servers by the names of their sessions; raises ServerError, which names the entry."""
     table = tomllib.loads(path.read_text("utf-8"))
-    return {name: _entry(name, table[name]) for name in table}
+    return {name: _entry(name, table) for name in table}
 
 
-def _entry(name: str, values: dict[str, Any]) -> Server:
+def _entry(name: str, table: dict[str, dict[str, Any]]) -> Server:
+    values = dict(table[name])
+    if like := values.pop("like", None):
+        if like not in table:
+            raise ServerError(f"{name}: there is no entry {like!r} to be like")
+        other = {key: table[like][key] for key in table[like].keys() - _OWN}
+        values = {"name": like, **other, **values}
     known = {one.name for one in fields(Server)} - {"session"}
     if unknown := sorted(values.keys() - known):
         raise ServerError(f"{name}: unknown fields {unknown}; known are {sorted(known)}")
@@ -113,7 +120,8 @@ def weights_of(server: Server, environment: Path) -> Path | None:
     source = models.resolve(_MODEL)
     if server.weights == "gguf":
         return source
-    target = environment / "weights" / ("q8_0.gguf" if server.weights == "q8_0" else _MODEL)
+    suffix = "-q8_0.gguf" if server.weights == "q8_0" else ""
+    target = environment / "weights" / f"{_MODEL}{suffix}"
     if not target.exists():
         part = target.with_name("part")
         target.parent.mkdir(exist_ok=True)
@@ -224,9 +232,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def verify(server: Server, texts: Mapping[str, str], options: Sequence[str]) -> int:
     """Run ``llmengine verify`` and return its exit status."""
-    url = f"http://127.0.0.1:{texts['port']}{server.base}"
     command = [sys.executable, "-m", "pytest_llmengine.cli", "verify", "--engine", server.backend]
-    command += ["--name", server.title, "--url", url, "--model", fill(server.model, texts)]
+    command += ["--name", server.title, "--model", fill(server.model, texts)]
+    if port := texts["port"]:
+        command += ["--url", f"http://127.0.0.1:{port}{server.base}"]
     for name, value in server.headers.items():
         command += ["--header", f"{name}: {fill(value, texts)}"]
     for name in server.skip:
@@ -238,17 +247,23 @@ def verify(server: Server, texts: Mapping[str, str], options: Sequence[str]) -> 
 def main(arguments: Sequence[str]) -> int:
     """Start the server, check it, and return the exit status of the check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=list(servers := read_table()), metavar="NAME")
+    parser.add_argument("name", metavar="NAME")
     parser.add_argument("--environment", type=Path, required=True)
+    parser.add_argument("--table", type=Path, default=TABLE, help=f"default: {TABLE.name}")
     given, options = parser.parse_known_args(arguments)
-    server, environment = servers[given.name], given.environment.absolute()
-    options = options or ["--tier", "smoke"]
+    servers, environment = read_table(given.table), given.environment.absolute()
+    if given.name not in servers:
+        raise ServerError(f"unknown server {given.name!r}; the table has: {', '.join(servers)}")
+    server, options = servers[given.name], options or ["--tier", "smoke"]
+    if "replay" in options or "--mode=replay" in options:
+        return verify(server, {"model": _MODEL, "upstream": "", "port": ""}, options)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="servers-"))
         install_npm(server, environment)
+        weights = weights_of(server, environment)
         texts = {
             "port": str(_free_port()),
-            "weights": str(weights_of(server, environment) or ""),
+            "weights": str(weights or ""),
             "model": _MODEL,
             "key": server.key,
             "upstream": stack.enter_context(upstream_of(server)),
@@ -257,6 +272,8 @@ def main(arguments: Sequence[str]) -> int:
             "environment": str(environment),
             "folder": folder,
         }
+        if weights:
+            Path(folder, weights.name).symlink_to(weights)
         stack.enter_context(running(server, environment, texts))
         return verify(server, texts, options)
 
