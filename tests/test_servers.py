@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import servers
 
+import servers
 from llmengine.embedded.models import chat_template
 
 ROOT = Path(__file__).parents[1]

@@ -136,7 +136,9 @@ def weights_of(server: Server, environment: Path) -> Path | None:
 def _run(command: Sequence[str], environment: Path, seconds: float) -> None:
     program, env = _program(command[0], environment), _env(environment)
     try:
-        subprocess.run([program, *command[1:]], check=True, timeout=seconds, env=env)
+        subprocess.run(  # noqa: S603 - our own command line
+            [program, *command[1:]], check=True, timeout=seconds, env=env
+        )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise ServerError(f"{command[0]} failed: {error}") from None
 
@@ -174,7 +176,7 @@ def running(server: Server, environment: Path, texts: Mapping[str, str]) -> Iter
     log = environment / "server.log"
     env = _env(environment, {name: fill(text, texts) for name, text in server.env.items()})
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the table's command line
             [_program(command[0], environment), *command[1:]],
             cwd=texts["folder"],
             env=env,
@@ -241,7 +243,9 @@ def verify(server: Server, texts: Mapping[str, str], options: Sequence[str]) -> 
     for name in server.skip:
         command += ["--skip", name]
     key = {"LLMENGINE_API_KEY": server.key} if server.key else {}
-    return subprocess.run([*command, *options], check=False, env=os.environ | key).returncode
+    return subprocess.run(  # noqa: S603 - our own command line
+        [*command, *options], check=False, env=os.environ | key
+    ).returncode
 
 
 def main(arguments: Sequence[str]) -> int:
