@@ -1,10 +1,12 @@
 """Hold a server of another project to the contract, from the table ``servers/servers.toml``.
 
     python tools/servers.py NAME --environment DIR [options of llmengine verify]
+    python tools/servers.py NAME --environment DIR --serve PORT
 
 The packages of the table are installed in DIR (``nox -s servers-NAME`` does that and then runs
 this). The server is started on a free port of 127.0.0.1, checked, and ended. Its log is
 ``DIR/server.log``. With ``--mode replay`` nothing is started. Without options, the tier is smoke.
+With ``--serve`` nothing is checked: the server runs until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,6 +257,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--environment", type=Path, required=True)
     parser.add_argument("--table", type=Path, default=TABLE, help=f"default: {TABLE.name}")
+    parser.add_argument("--serve", type=int, metavar="PORT", help="only run the server")
     given, options = parser.parse_known_args(arguments)
     servers, environment = read_table(given.table), given.environment.absolute()
     if given.name not in servers:
@@ -266,7 +270,7 @@ def main(arguments: Sequence[str]) -> int:
         install_npm(server, environment)
         weights = weights_of(server, environment)
         texts = {
-            "port": str(_free_port()),
+            "port": str(given.serve or _free_port()),
             "weights": str(weights or ""),
             "model": _MODEL,
             "key": server.key,
@@ -279,7 +283,20 @@ def main(arguments: Sequence[str]) -> int:
         if weights:
             Path(folder, weights.name).symlink_to(weights)
         stack.enter_context(running(server, environment, texts))
+        if given.serve:
+            return _serve(server, texts)
         return verify(server, texts, options)
+
+
+def _serve(server: Server, texts: Mapping[str, str]) -> int:
+    """Show how to reach the server, and wait for Ctrl-C."""
+    key = f", key {server.key}" if server.key else ""
+    model = fill(server.model, texts)
+    sys.stdout.write(f"http://127.0.0.1:{texts['port']}{server.base}, model {model}{key}\n")
+    sys.stdout.flush()
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    return 0
 
 
 def _free_port() -> int:
@@ -290,6 +307,7 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the server too
     try:
         sys.exit(main(sys.argv[1:]))
     except ServerError as failure:
