@@ -203,7 +203,7 @@ def _keeps_stop(body: JSON, call: ReceivedRequest) -> JSON:
 
 def _takes_stop(body: JSON, call: ReceivedRequest) -> JSON:
     stop = body.get("stop")
-    valid = isinstance(stop, str) or (isinstance(stop, list) and 0 < len(stop) < 5)
+    valid = isinstance(stop, str) or (isinstance(stop, list) and 0 < len(stop) <= 5)
     if valid and all(isinstance(s, str) for s in stop or ()) and not body.get("stream"):
         del body["stop"]
     return body

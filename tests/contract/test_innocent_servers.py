@@ -56,7 +56,7 @@ SERVERS: dict[str, tuple[Behaviour, tuple[str, ...], tuple[str, ...]]] = {
     "stop is kept": (
         innocent.KEEPS_STOP,
         ("chat.stop", "chat.finish", "effects.completions.stop"),
-        ("chat.stop.string_array", "effects.completions.stop"),
+        ("chat.stop.string_array", "chat.stop.max4", "effects.completions.stop"),
     ),
     "accepts more": (innocent.ACCEPTS_MORE, ("chat.",), ()),
     "drops tool_choice": (
@@ -158,8 +158,9 @@ def _all() -> list[innocent.Check]:
     return list(innocent.catalogue().values())
 
 
-def test_a_stop_sequence_that_is_kept_is_not_an_ignored_one() -> None:
+@pytest.mark.parametrize("rule", ["effects.completions.stop", "chat.stop.max4"])
+def test_a_stop_sequence_that_is_kept_is_not_an_ignored_one(rule: str) -> None:
     """A text that ends with its stop sequence breaks the rule, and the field was read."""
     with MockServer(behaviour=innocent.KEEPS_STOP) as server:
-        (found,) = results(server, rules("effects.completions.stop"))
+        (found,) = results(server, rules(rule))
     assert (found.outcome, found.fact) == (Outcome.FAIL, "the stop sequence is kept in the text")

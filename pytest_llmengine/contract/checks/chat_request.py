@@ -24,7 +24,13 @@ from pytest_llmengine.contract.assertions import (
     rejected,
 )
 from pytest_llmengine.contract.facts import OPTIONS_ALONE, TOKENS_BELOW_1
-from pytest_llmengine.contract.outcomes import Unmeasured, expect_effect, expect_strict, quote
+from pytest_llmengine.contract.outcomes import (
+    Unmeasured,
+    expect,
+    expect_effect,
+    expect_strict,
+    quote,
+)
 from pytest_llmengine.contract.registry import (
     CORE,
     EXPECTED,
@@ -188,6 +194,12 @@ def stop_max4(target: Target) -> None:
         if " " not in plain:
             raise Unmeasured(f"this model cannot show it: it says {quote(plain)}")
         said = full_text(reply.success())
+        ended = " " in said and said != plain and plain.startswith(said)
+        expect(
+            not ended,
+            f"the last of 5 stop sequences ended the text, which keeps it: {quote(said)}",
+            fact="the stop sequence is kept in the text",
+        )
         expect_effect(" " not in said, f"the last of 5 stop sequences was dropped: {quote(said)}")
     _rejected_or_lenient(reply, "a list of 5 stop sequences")
 
