@@ -223,6 +223,8 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the server's session of processes: first politely, then at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not leave it running
+        signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
