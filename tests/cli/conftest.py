@@ -51,6 +51,12 @@ def serving() -> Callable[..., Any]:
     return serve
 
 
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the width that pytest-xdist sets for its workers, because it wraps lines in a pipe."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def llmengine(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """The command, run in this process."""
