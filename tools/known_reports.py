@@ -35,11 +35,13 @@ class Server:
 
     ``name`` is that of `llmengine report known:NAME`; servers that differ only in their versions
     share it. ``engine`` replays the recordings in the folder, or the ``.zip`` file, with its name;
-    it may be of the engines file ``config``. ``profile`` is by default that of the engine's name.
+    it may be of the engines file ``config``. ``version`` is for servers that do not say it.
+    ``profile`` is by default that of the engine's name.
     """
 
     name: str
     engine: str
+    version: str = ""
     profile: str = ""
     config: Path | None = None
 
@@ -63,8 +65,16 @@ class Server:
 
 
 SERVERS = (
+    Server("dasllama", "dasllama-0.6.6", "0.6.6"),
+    Server("litellm", "litellm-1.106.12"),
+    Server("llama.cpp", "llama.cpp-b8672", "b8672"),
+    Server("llama.cpp", "llama.cpp-b10229", "b10229"),
     Server("llama.cpp", "embedded"),
+    Server("lm-proxy", "lm-proxy-3.3.2", "3.3.2"),
     Server("ollama", "ollama_api"),
+    Server("portkey", "portkey-1.15.2", "1.15.2"),
+    Server("transformers", "transformers-5.24.0", "5.24.0"),
+    Server("vllm", "vllm-0.29.0", "0.29.0"),
     Server("vllm", "vllm_api"),
 )
 
@@ -79,9 +89,10 @@ def make(server: Server) -> tuple[Path, dict[str, Any]]:
         provenance = session.provenance
         checks = [check for check in select(tier=EXTENDED) if check.driver is None]
         records = tuple(_timeless(CheckRecord.of(judge(check, session))) for check in checks)
-    header = replace(header, name=server.name, date=f"{provenance.recorded_at}T00:00:00Z")
+    version = server.version or provenance.version
+    date = f"{provenance.recorded_at}T00:00:00Z"
+    header = replace(header, name=server.name, version=version, date=date)
     measured = tuple(record for record in records if record.outcome is not Outcome.UNRECORDED)
-    version = provenance.version or provenance.recorded_at
     content = to_object(ContractReport(header, measured)) | {"made_from": server.digest}
     return FOLDER / server.name / f"{version}{SUFFIX}", content
 

@@ -1,15 +1,14 @@
 """Draw docs/images/matrix.svg: how much of the contract each server keeps, by area.
 
-python tools/matrix_picture.py "llama.cpp b11549=embedded.json" "vLLM 0.32.0=vllm.json"
+python tools/matrix_picture.py
 
-Each argument names a column and a JSON report. ``llmengine verify --mode replay --report FILE``
-writes one without a server. An area is the first part of a group's name: ``chat`` holds
-``chat.stream``.
+Each column is the newest shipped report of a server. To compare servers, only rules of the tiers
+smoke and core count, which all of them were asked. An area is the first part of a group's name:
+``chat`` holds ``chat.stream``.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter, defaultdict
 from itertools import chain
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape
 
 from pytest_llmengine.contract.outcomes import Outcome
-from pytest_llmengine.reports.json import read_report
+from pytest_llmengine.reports.known import known_reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +33,11 @@ _COUNTED_AS = {
     Outcome.DEVIATES: "broken",
     Outcome.REFUSED: "refused",
 }
-_LEGEND = "rules kept, of those that could be measured and were not refused"
-_LABELS, _COLUMN, _ROW, _HEAD, _FOOT, _GAP = 130, 150, 26, 40, 30, 3
+_COMPARED = ("smoke", "core")
+_LEGEND = (
+    "rules kept, of those of the tiers smoke and core that could be measured and were not refused"
+)
+_LABELS, _COLUMN, _ROW, _HEAD, _FOOT, _GAP = 110, 104, 26, 52, 30, 3
 # Backgrounds for shares of kept rules, each with a contrast of at least 4.5 to its text.
 _SHADES = ((1.0, "#1a7f37", "#fff"), (0.8, "#8fd19e", "#111"), (0.5, "#ffe08a", "#111"))
 _UNKNOWN = "not measured"
@@ -75,7 +77,8 @@ def cells(report: ContractReport) -> dict[str, Cell]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in report.checks:
         area = record.group.partition(".")[0]
-        counts[area][_COUNTED_AS.get(record.outcome, "")] += 1
+        if record.tier in _COMPARED:
+            counts[area][_COUNTED_AS.get(record.outcome, "")] += 1
     return {area: Cell(**{f: n[f] for f in Cell._fields}) for area, n in counts.items()}
 
 
@@ -102,10 +105,11 @@ def picture(reports: dict[str, ContractReport]) -> str:
 def _heads(names: list[str]) -> Iterator[str]:
     for i, name in enumerate(names):
         x = _LABELS + _COLUMN * i + _COLUMN / 2
-        yield (
-            f'<text x="{x:g}" y="25" text-anchor="middle" font-weight="bold" fill="#111">'
-            f"{escape(name)}</text>"
-        )
+        for y, text in zip((23, 40), name.split(), strict=False):
+            yield (
+                f'<text x="{x:g}" y="{y}" text-anchor="middle" font-weight="bold" fill="#111">'
+                f"{escape(text)}</text>"
+            )
 
 
 def _row(i: int, area: str, columns: list[dict[str, Cell]]) -> Iterator[str]:
@@ -122,16 +126,11 @@ def _row(i: int, area: str, columns: list[dict[str, Cell]]) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    """Write the picture."""
-    parser = argparse.ArgumentParser(description="Draw docs/images/matrix.svg from JSON reports.")
-    parser.add_argument("reports", nargs="+", metavar="NAME=FILE")
-    named = [argument.rpartition("=") for argument in parser.parse_args().reports]
-    if missing := [file for name, _, file in named if not name]:
-        parser.error(f"name the column: NAME={missing[0]}")
-    reports = {name: read_report(Path(file)) for name, _, file in named}
-    PICTURE.write_text(picture(reports), encoding="utf-8")
+def drawn() -> str:
+    """The picture of the newest report of each server."""
+    newest = {known.name: known for known in known_reports()}  # the newest version comes last
+    return picture({f"{known.name} {known.version}": known.report for known in newest.values()})
 
 
 if __name__ == "__main__":
-    main()
+    PICTURE.write_text(drawn(), encoding="utf-8")

@@ -152,15 +152,13 @@ def check(
 
     Exit status: 0 no problem was found, 1 there are problems, 2 the file is not a report.
     """
-    from llmengine.config.documents import read_text
     from pytest_llmengine.contract.registry import read_rules
-    from pytest_llmengine.reports.json import load_report
+    from pytest_llmengine.reports.json import read_object
     from pytest_llmengine.reports.page import print_page
     from pytest_llmengine.reports.review import review, review_page
 
     for path in rules or ():
         read_rules(path)
-    data = load_report(read_text(file), file)
-    page = review_page(str(file), review(data))
+    page = review_page(str(file), review(read_object(file)))
     print_page(page, listing())
     raise typer.Exit(0 if page.good else 1)

@@ -48,10 +48,19 @@ def read_report(path: Path) -> ContractReport:
 
     Raises ConfigError that names the file if it is not a report, or has another schema version.
     """
+    return report_of(read_object(path), path)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in the file of a report, of which only the version was checked.
+
+    Raises ConfigError that names the file if it is not a report of this version.
+    """
     try:
-        return parse_report(read_text(path), path)
+        text = read_text(path)
     except DocumentError as error:
         raise ConfigError(f"{path}: not a JSON report: {error}; {_WRITE_ONE}") from error
+    return load_report(text, path)
 
 
 def parse_report(text: str, source: object) -> ContractReport:

@@ -202,3 +202,9 @@ def test_what_is_not_a_report_is_a_mistake_of_the_user(
 
         assert ran.status == 2
         assert "check: not a report of the contract" in ran.err
+
+    (tmp_path / "report.json").write_bytes(b"\x1f\x8b")
+    ran = llmengine("report", "check", "report.json")
+
+    assert ran.status == 2
+    assert "report.json: not a JSON report: not text in UTF-8" in ran.err

@@ -45,7 +45,7 @@ def test_name_without_a_version_is_the_newest_one() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("known:vlm", "known:vlm: no server is called 'vlm': llama.cpp"),
+        ("known:vlm", "known:vlm: no server is called 'vlm': dasllama"),
         ("known:vllm@0.1", "known:vllm@0.1: there is no version '0.1' of vllm: "),
         ("=a.json", "=a.json: there is no name before the ="),
     ],
