@@ -43,7 +43,10 @@ def test_every_option_and_command_is_there(pages: dict[str, str]) -> None:
     commands = pages["reference/commands.md"]
     assert "## `llmengine verify`" in commands
     assert "### `llmengine contract explain`" in commands
-    assert "* `report`: Show several reports side by side, one row per rule.\n" in commands
+    assert (
+        "* `report`: Show reports side by side, list the shipped ones, and check those of others.\n"
+        in (commands)
+    )
 
 
 def test_every_page_is_in_the_navigation(pages: dict[str, str]) -> None:
