@@ -369,7 +369,7 @@ def _understood_or_refused(path: str, row: Feature, target: Target) -> None:
                     raise Unmeasured("this model cannot show it: its answer is empty")
                 expect_effect(
                     shown,
-                    f"{what} was accepted, and the answer is as if it had not been sent",
+                    f"{what} was accepted, and nothing in the answer comes of it",
                     fact=_cause(path, row),
                 )
 
