@@ -119,7 +119,7 @@ def measure_generated(
     surface = record_surface(list(usable.values()))
     chosen = list(mutations(surface))
     if sample is not None and sample < len(chosen):
-        chosen = sorted(random.Random(seed).sample(chosen, sample))  # noqa: S311 - repeatable  # nosec
+        chosen = sorted(random.Random(seed).sample(chosen, sample))  # nosec B311  # noqa: S311 - repeatable
     if jobs == 1:
         with MutantRunner(usable, surface) as runner:
             return GeneratedCoverage(runner.fates(chosen))
