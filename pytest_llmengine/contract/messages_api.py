@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract import samples
 from pytest_llmengine.contract.assertions import objects, pick
-from pytest_llmengine.contract.facts import lost_from
+from pytest_llmengine.contract.facts import NO_MESSAGE_START, lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import check
 from pytest_llmengine.contract.samples import ASK_WEATHER, JSON
@@ -196,7 +196,8 @@ def joined(found: Events) -> JSON:
     The check fails if an event does not fit to those before it.
     """
     started = [event for event in found if event["type"] == "message_start"]
-    expect(len(started) == 1, f"{len(started)} events message_start")
+    fact = "" if started else NO_MESSAGE_START
+    expect(len(started) == 1, f"{len(started)} events message_start", fact=fact)
     message: JSON = {**pick(started[0], dict, "message")}
     parts: list[JSON] = []
     inputs: dict[int, str] = {}

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine.mock import Behaviour, MockServer
+from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.reports.model import CheckRecord, ContractReport
 from tests.contract import innocent
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.runner import CheckResult
 
+NO_START = ("messages.stream.order", "no start")
 # Each server, the rules that run on it, and the most findings that a reader accepts.
 CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "no /responses": (
@@ -43,6 +45,11 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "messages have no usage": (
         innocent.NO_USAGE,
         ("messages.",),
+        1,
+    ),
+    "messages have no message_start": (
+        next(m.behaviour for m in mutants() if (m.check, m.behaviour.name) == NO_START),
+        ("messages.stream.",),
         1,
     ),
     "no /messages": (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, need_text, pick
-from pytest_llmengine.contract.facts import lost_from
+from pytest_llmengine.contract.facts import NO_MESSAGE_START, lost_from
 from pytest_llmengine.contract.messages_api import (
     HISTORY,
     STREAMING,
@@ -66,7 +66,9 @@ def order(target: Target) -> None:
     kinds = [pick(event, str, "type") for event in events(target)]
     kinds = [kind for kind in kinds if kind in KNOWN and kind != "ping"]
     outer = [kind for kind in kinds if kind not in _BLOCK]
-    expect(outer == ["message_start", "message_delta", "message_stop"], f"there are {outer!r}")
+    expected = ["message_start", "message_delta", "message_stop"]
+    fact = "" if expected[0] in outer else NO_MESSAGE_START
+    expect(outer == expected, f"there are {outer!r}", fact=fact)
     expect(kinds[0] == outer[0], f"the first event is {kinds[0]!r}")
     expect(kinds[-2:] == outer[1:], f"the last events are {kinds[-2:]!r}")
 
