@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -270,9 +271,10 @@ def reserved_prefixes() -> set[str]:
 
 
 def _modules() -> list[str]:
-    """The names of the modules with the checks of this package."""
-    package = importlib.import_module(_CHECKS)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    """The names of the modules with the checks of this package, without an import of them."""
+    spec = importlib.util.find_spec(_CHECKS)
+    places = spec.submodule_search_locations if spec else None
+    return sorted(module.name for module in pkgutil.iter_modules(places or ()))
 
 
 def _code(run: CheckFunction) -> CodeType:
@@ -338,8 +340,7 @@ def _rules_of(modules: Iterable[object], rules: Iterable[Check]) -> list[Check]:
 
 def catalogue() -> dict[str, Check]:
     """Every check by id: those of this package by file, group and function, then those of users."""
-    for module in _modules():
-        importlib.import_module(f"{_CHECKS}.{module}")
+    importlib.import_module(_CHECKS)
     places: dict[str, int] = {}
     for entry in _catalogue.values():
         places.setdefault(entry.group, len(places))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import unittest
 from functools import partial
@@ -260,3 +261,17 @@ def test_an_assertion_of_a_rule_is_a_failure_and_one_of_a_library_is_not() -> No
     assert [result.outcome for result in results] == [Outcome.FAIL, Outcome.FAIL, Outcome.ERROR]
     assert "other" in results[0].reason
     assert results[1].reason == "it is the wrong model"
+
+
+def test_the_order_does_not_depend_on_imports() -> None:
+    """A program that imports the mutants of one group first has the same catalogue."""
+    program = (
+        "import pytest_llmengine.contract.mutants.responses\n"
+        "from pytest_llmengine.contract.registry import groups\n"
+        "print(*groups())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    shipped = [check.group for check in catalogue().values() if check.own_file is None]
+    assert ran.stdout.split() == list(dict.fromkeys(shipped))
