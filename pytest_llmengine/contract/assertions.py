@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_llmengine.contract.facts import either
+from pytest_llmengine.contract.facts import STOP_DROPPED, either
 from pytest_llmengine.contract.outcomes import (
     Refused,
     Unmeasured,
@@ -344,7 +344,8 @@ class Stopping:
         )
         kept = text.rstrip() == f"{self.before}{self.word}".rstrip()
         expect(not kept, f"stop={quote(stop)}: the text ends with the stop sequence: {text!r}")
-        expect_effect(self.word not in text, f"stop={quote(stop)}, yet the text is {text!r}")
+        dropped = f"stop={quote(stop)}, yet the text is {text!r}"
+        expect_effect(self.word not in text, dropped, fact=STOP_DROPPED)
         if not self.answer.startswith(text.rstrip()):
             raise Unmeasured("the server answers differently each time, also at temperature 0")
         expect(

@@ -62,6 +62,11 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
         ("err.shape", "err.code", "err.type", "err.param", "err.schema", "messages.error"),
         2,  # the errors of the Messages API have another form
     ),
+    "stop is dropped": (
+        innocent.without("stop"),
+        ("chat.stop.", "effects.stream.stop", "effects.n.stop"),
+        1,
+    ),
     "n is dropped": (
         innocent.without("n"),
         ("chat.n.multiple", "chat.stream.n_interleaved", "effects.completions.n"),

@@ -19,6 +19,7 @@ from pytest_llmengine.contract.assertions import (
     need_cut,
     pick,
 )
+from pytest_llmengine.contract.facts import LIMIT_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -192,9 +193,14 @@ def finish_reason_length(target: Target) -> None:
     """
     body = target.chat("Count from one to fifty in words.", max_tokens=3).success()
     reason = choice(body).get("finish_reason")
+    count = (body.get("usage") or {}).get("completion_tokens")
     if reason == "stop":
-        need_cut(full_text(body), 3, (body.get("usage") or {}).get("completion_tokens"))
-    expect(reason == "length", f"finish_reason is {quote(reason)} after {full_text(body)!r}")
+        need_cut(full_text(body), 3, count)
+    expect(
+        reason == "length",
+        f"finish_reason is {quote(reason)} after {full_text(body)!r}",
+        fact=LIMIT_DROPPED if isinstance(count, int) and count > 3 else "",
+    )
 
 
 @rule(
