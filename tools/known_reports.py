@@ -86,15 +86,21 @@ def make(server: Server) -> tuple[Path, dict[str, Any]]:
     """
     with open_session(server.engine, server.settings) as session:
         header = header_of(session, EXTENDED)
-        provenance = session.provenance
+        known = session.provenance
         checks = [check for check in select(tier=EXTENDED) if check.driver is None]
         records = tuple(_timeless(CheckRecord.of(judge(check, session))) for check in checks)
-    version = server.version or provenance.version
-    date = f"{provenance.recorded_at}T00:00:00Z"
-    header = replace(header, name=server.name, version=version, date=date)
+    known = replace(known, version=server.version or known.version)
     measured = tuple(record for record in records if record.outcome is not Outcome.UNRECORDED)
+    header = replace(
+        header,
+        name=server.name,
+        version=known.version,
+        describe=f"replayed from {known.describe()}",
+        date=f"{known.recorded_at}T00:00:00Z",
+        tier=header.tier if any(record.tier == header.tier for record in measured) else "core",
+    )
     content = to_object(ContractReport(header, measured)) | {"made_from": server.digest}
-    return FOLDER / server.name / f"{version}{SUFFIX}", content
+    return FOLDER / server.name / f"{known.version}{SUFFIX}", content
 
 
 def _timeless(record: CheckRecord) -> CheckRecord:
