@@ -1,4 +1,4 @@
-"""A raw HTTP server on loopback, for tests that need control over every byte and second."""
+"""Fixtures for all tests: a raw HTTP server on loopback, and others."""
 
 from __future__ import annotations
 
@@ -136,6 +136,17 @@ class MovedLoop(asyncio.SelectorEventLoop):
 async def _turns(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Pytester without compiled modules.
+
+    A test that writes its module again within a second, with as many bytes, would run the old one.
+    """
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return pytester
 
 
 @pytest.fixture
