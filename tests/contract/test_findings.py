@@ -47,6 +47,11 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
         ("messages.",),
         1,
     ),
+    "messages ignore max_tokens": (
+        Behaviour("cap ignored", request=lambda body, call: {**body, "max_tokens": 64}),
+        ("messages.usage", "messages.max_tokens", "messages.stream.max_tokens"),
+        1,
+    ),
     "messages have no message_start": (
         next(m.behaviour for m in mutants() if (m.check, m.behaviour.name) == NO_START),
         ("messages.stream.",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import PROMPT, Stopping, need_text, pick, stopping_in
-from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED
+from pytest_llmengine.contract.facts import LIMIT_DROPPED, TOOL_CHOICE_DROPPED
 from pytest_llmengine.contract.messages_api import (
     DOCS,
     SDK,
@@ -44,9 +44,9 @@ def _max_tokens(target: Target, *, stream: bool) -> None:
     body = ask(target, _LONG, stream=stream, max_tokens=5)
     came = pick(usage_of(body), int, "output_tokens")
     words = len(said(body).split())
-    fact = "max_tokens is dropped"
-    expect_effect(came <= 5, f"max_tokens=5: {came} tokens came: {said(body)!r}", fact=fact)
-    expect_effect(words <= 5, f"max_tokens=5, and the text is {said(body)!r}", fact=fact)
+    tokens = f"max_tokens=5: {came} tokens came: {said(body)!r}"
+    expect_effect(came <= 5, tokens, fact=LIMIT_DROPPED)
+    expect_effect(words <= 5, f"max_tokens=5, and the text is {said(body)!r}", fact=LIMIT_DROPPED)
 
 
 def _cut(target: Target, *, stream: bool) -> None:
@@ -54,8 +54,11 @@ def _cut(target: Target, *, stream: bool) -> None:
     reason = pick(body, str, "stop_reason")
     if reason == "refusal":
         raise Unmeasured("this model cannot show it: it refuses to answer")
-    if reason == "end_turn" and pick(usage_of(body), int, "output_tokens") < 5:
+    came = pick(usage_of(body), int, "output_tokens")
+    if reason == "end_turn" and came < 5:
         raise Unmeasured("this model cannot show it: its message is shorter than the limit")
+    not_cut = f"max_tokens=5 did not cut: {came} tokens came: {said(body)!r}"
+    expect_effect(reason == "max_tokens" or came <= 5, not_cut, fact=LIMIT_DROPPED)
     expect(reason == "max_tokens", f"the limit cut the message, and the stop_reason is {reason!r}")
 
 
