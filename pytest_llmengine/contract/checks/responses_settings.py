@@ -73,7 +73,7 @@ ECHOES: dict[str, Echo] = {
     "tool_choice": Echo("none", more={"tools": [WEATHER_TOOL]}),
     "tools": Echo([WEATHER_TOOL], more={"tool_choice": "none"}),
     "top_logprobs": Echo(2, more={"include": ["message.output_text.logprobs"]}),
-    "top_p": Echo(0.5),
+    "top_p": Echo(0.5, more={"temperature": 1}),  # it has no meaning without sampling
     "truncation": Echo("auto"),
     "user": Echo("contract", only_sign=True),
 }
