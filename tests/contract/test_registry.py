@@ -264,9 +264,9 @@ def test_an_assertion_of_a_rule_is_a_failure_and_one_of_a_library_is_not() -> No
 
 
 def test_the_order_does_not_depend_on_imports() -> None:
-    """A program that imports the mutants of one group first has the same catalogue."""
+    """A program that imports the rules of the last group first has the same catalogue."""
     program = (
-        "import pytest_llmengine.contract.mutants.responses\n"
+        "import pytest_llmengine.contract.checks.usage\n"
         "from pytest_llmengine.contract.registry import groups\n"
         "print(*groups())"
     )
