@@ -27,6 +27,7 @@ from pytest_llmengine.reports.model import header_of
 from pytest_llmengine.targets import Mode, Settings, judge, open_session
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
+ENGINES = CASSETTES / "engines.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ SERVERS = (
     Server("llama.cpp", "embedded"),
     Server("lm-proxy", "lm-proxy-3.3.2", "3.3.2"),
     Server("ollama", "ollama_api"),
+    Server("ollama-think", "ollama_think", "0.32.15", "ollama_api", ENGINES),
+    Server("ollama-tools", "ollama_tools", "0.32.15", "ollama_api", ENGINES),
     Server("portkey", "portkey-1.15.2", "1.15.2"),
     Server("transformers", "transformers-5.24.0", "5.24.0"),
     Server("vllm", "vllm-0.29.0", "0.29.0"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.reports.model import ContractReport
 
+OTHER_MODELS = {"ollama-think", "ollama-tools"}  # the server of the column ollama
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "matrix.svg"
 # The other outcomes say nothing about the rule.
 _COUNTED_AS = {
@@ -128,7 +129,8 @@ def _row(i: int, area: str, columns: list[dict[str, Cell]]) -> Iterator[str]:
 
 def drawn() -> str:
     """The picture of the newest report of each server."""
-    newest = {known.name: known for known in known_reports()}  # the newest version comes last
+    shown = (known for known in known_reports() if known.name not in OTHER_MODELS)
+    newest = {known.name: known for known in shown}  # the newest version comes last
     return picture({f"{known.name} {known.version}": known.report for known in newest.values()})
 
 
