@@ -136,9 +136,12 @@ def _use_wheel(session: nox.Session, folder: Path) -> None:
 
 @nox.session
 def page(session: nox.Session) -> None:
-    """Check the HTML pages of reports with axe-core; needs `apt-get install chromium`."""
+    """Check the HTML pages of reports with axe-core; needs `apt-get install chromium`.
+
+    ``nox -s page -- --all`` gives axe-core every group of rules and not only a few.
+    """
     session.install(".", "playwright", "axe-playwright-python")
-    session.run("python", "tools/page_check.py")
+    session.run("python", "tools/page_check.py", *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,7 @@
 """Check the HTML pages of the recordings in a real browser: accessibility, widths, and filters.
 
-    nox -s page
+    nox -s page             # axe-core on a few groups of rules
+    nox -s page -- --all    # axe-core on every group, which takes long
 
 Replays the recordings, writes the page of one server and of several, and opens both at 1280 and 412
 pixels, light and dark. The exit status is 1 if axe-core finds a violation, if a page scrolls
@@ -10,11 +11,13 @@ Debian's chromium, and the packages playwright and axe-playwright-python.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 ENGINES = ("embedded", "vllm_api")
 GROUPS = {"auth", "chat.basic", "conc.usage", "embeddings", "err", "schema"}
+PART = 60  # rules on a page for axe-core, which takes minutes for thousands of rows
 RULE = "chat.basic.required_fields"
 WIDTHS = (1280, 412)
 
@@ -45,6 +49,9 @@ SHOWN = "[...document.querySelectorAll('#matrix tr[data-level]')].filter((row) =
 
 def main() -> int:
     """Check all pages, and return the exit status."""
+    parser = argparse.ArgumentParser(description="Check the HTML pages of reports in a browser.")
+    parser.add_argument("--all", action="store_true", help="axe-core on every group of rules")
+    every = parser.parse_args().all
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     missing = [name for name in ("playwright", "axe_playwright_python") if not find_spec(name)]
     if browser is None or missing:
@@ -52,13 +59,13 @@ def main() -> int:
         need += [f"pip install {name.replace('_', '-')}" for name in missing]
         raise SystemExit(f"the check needs a browser: {' && '.join(need)}")
     with tempfile.TemporaryDirectory() as folder:
-        problems = list(check_pages(browser, Path(folder)))
+        problems = list(check_pages(browser, Path(folder), every=every))
     sys.stdout.write("\n".join((*problems, f"{len(problems)} problems\n")))
     return 1 if problems else 0
 
 
-def check_pages(browser: str, folder: Path) -> Iterator[str]:
-    """The problems of all pages in all looks."""
+def check_pages(browser: str, folder: Path, *, every: bool) -> Iterator[str]:
+    """The problems of all pages in all looks, with axe-core on a sample or on every group."""
     import axe_playwright_python  # noqa: PLC0415 - in the environment of this check only
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the same
 
@@ -67,8 +74,9 @@ def check_pages(browser: str, folder: Path) -> Iterator[str]:
     reports = replayed(folder)
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=browser, args=sandbox)
-        for name, whole in (("one", True), ("many", True), ("one", False), ("many", False)):
-            shown = reports if whole else list(map(sample, reports))
+        samples = parts(reports) if every else [GROUPS]
+        for name, groups in product(("one", "many"), (None, *samples)):
+            shown = [part(report, groups) for report in reports] if groups else reports
             path = folder / f"{name}.html"
             page = contract_page(shown[0]) if name == "one" else matrix_page(shown, every=True)
             write_page(page, path)
@@ -76,15 +84,16 @@ def check_pages(browser: str, folder: Path) -> Iterator[str]:
                 size = {"width": width, "height": 900}
                 tab = chromium.new_page(viewport=size, color_scheme=scheme)
                 tab.set_default_timeout(60_000)
-                check = check_whole(tab, path) if whole else check_sample(tab, path, axe)
-                look = f"{name} servers{'' if whole else ' (sample)'}, {scheme}, {width} px"
+                check = check_part(tab, path, axe) if groups else check_whole(tab, path)
+                some = f" ({', '.join(sorted(groups))})" if groups else ""
+                look = f"{name} servers{some}, {scheme}, {width} px"
                 sys.stdout.write(f"{look}\n")
                 sys.stdout.flush()
                 yield from (f"{look}: {found}" for found in check)
                 tab.close()
             plain = chromium.new_page(java_script_enabled=False)
             plain.goto(path.as_uri())
-            if plain.locator(f"[id='{RULE}']").count() != 1:
+            if not groups and plain.locator(f"[id='{RULE}']").count() != 1:
                 yield f"{name} servers: without scripts, {RULE} is not there"
             plain.close()
         chromium.close()
@@ -104,9 +113,20 @@ def replayed(folder: Path) -> list[ContractReport]:
     return [*reports, replace(reports[0], header=replace(first, version="b1", describe=describe))]
 
 
-def sample(report: ContractReport) -> ContractReport:
-    """The report with a few groups; axe-core takes minutes for thousands of rows."""
-    return replace(report, checks=tuple(c for c in report.checks if c.group in GROUPS))
+def part(report: ContractReport, groups: set[str]) -> ContractReport:
+    """The report with these groups of rules only."""
+    return replace(report, checks=tuple(c for c in report.checks if c.group in groups))
+
+
+def parts(reports: list[ContractReport]) -> list[set[str]]:
+    """All groups of rules, in parts that axe-core can check."""
+    sizes = Counter(check.group for check in reports[0].checks)
+    found: list[set[str]] = [set()]
+    for group, size in sizes.items():
+        if found[-1] and size + sum(sizes[name] for name in found[-1]) > PART:
+            found.append(set())
+        found[-1].add(group)
+    return found
 
 
 def check_whole(page: Any, path: Path) -> Iterator[str]:
@@ -132,8 +152,8 @@ def check_whole(page: Any, path: Path) -> Iterator[str]:
     yield from (f"the browser says {error}" for error in errors)
 
 
-def check_sample(page: Any, path: Path, axe: str) -> Iterator[str]:
-    """The problems that axe-core finds on a page with a few rules."""
+def check_part(page: Any, path: Path, axe: str) -> Iterator[str]:
+    """The problems that axe-core finds on a page with some of the rules."""
     page.goto(f"{path.as_uri()}?open=1")
     page.evaluate(axe)
     yield from violations(page, "as it opens")
