@@ -164,3 +164,11 @@ def test_a_stop_sequence_that_is_kept_is_not_an_ignored_one(rule: str) -> None:
     with MockServer(behaviour=innocent.KEEPS_STOP) as server:
         (found,) = results(server, rules(rule))
     assert (found.outcome, found.fact) == (Outcome.FAIL, "the stop sequence is kept in the text")
+
+
+def test_a_name_that_openai_refuses_is_harmless() -> None:
+    """A server that accepts such a name, and does all else that was asked, is lenient."""
+    names = frozenset({"tools.name", "struct.json_schema.name"})
+    with MockServer(behaviour=Behaviour("any name", without_rules=names)) as server:
+        found = results(server, rules("tools.name.invalid", "struct.name.invalid"))
+    assert [result.outcome for result in found] == [Outcome.LENIENT] * 2
