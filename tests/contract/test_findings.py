@@ -30,7 +30,7 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "response_format is dropped": (
         innocent.without("response_format"),
         ("struct.json_schema.strict", "struct.stream", "struct.with_tools", "struct.matrix."),
-        2,  # an object that was dictated is JSON, and has a cause of its own
+        1,
     ),
     "streams are answered with 500": (
         innocent.STREAMS_FAIL,

@@ -13,6 +13,7 @@ from llmengine.mock import Behaviour, MockServer
 from llmengine.structured.features import KEYWORDS, LLAMA_CPP_IGNORES, VLLM_IGNORES, features_of
 from llmengine.structured.schema import broken_features
 from pytest_llmengine.contract import Target
+from pytest_llmengine.contract.facts import SCHEMA_DROPPED, either
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import catalogue
@@ -89,6 +90,34 @@ def test_the_outcome_on_a_server_that_always_says_the_same(
     result = _outcome("enum", behaviour)
     assert result.observed is outcome
     assert reason in result.reason
+
+
+def _dropping(keep: str = "") -> Behaviour:
+    """A server that drops each response_format but those that have this text."""
+
+    def request(body: Any, _: Any) -> Any:
+        wanted = json.dumps(body.get("response_format"))
+        return {
+            k: v for k, v in body.items() if k != "response_format" or (keep and keep in wanted)
+        }
+
+    return Behaviour("drops schemas", request=request)
+
+
+@pytest.mark.parametrize(
+    ("server", "rule", "fact"),
+    [
+        (_dropping(), "enum", SCHEMA_DROPPED),
+        (_dropping(), "ref", either("$ref: ignored", SCHEMA_DROPPED)),
+        (_dropping("vermilion"), "ref", "$ref: ignored"),
+        (_dropping("vermilion"), "format_email", "formats: ignored"),
+        (_dropping("vermilion"), "format_ipv4", "formats: ignored"),
+    ],
+)
+def test_the_cause_of_a_feature_that_is_ignored(server: Behaviour, rule: str, fact: str) -> None:
+    """The answer to a simple schema tells whether the server drops every schema."""
+    result = _outcome(rule, server)
+    assert (result.observed, result.fact) == (Outcome.IGNORED, fact)
 
 
 def _refusing(*, every: bool) -> Behaviour:

@@ -20,7 +20,12 @@ from pytest_llmengine.contract.assertions import (
     text,
     tool_calls,
 )
-from pytest_llmengine.contract.facts import FORMAT_DROPPED, NO_REFUSAL_KEY, either
+from pytest_llmengine.contract.facts import (
+    FORMAT_DROPPED,
+    NO_REFUSAL_KEY,
+    SCHEMA_DROPPED,
+    either,
+)
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -229,7 +234,7 @@ def _streamed(target: Target, prompt: str) -> str:
 def _expect_colour(text: str) -> None:
     reason = f"the schema was accepted, and the answer is {text!r}"
     value = _parsed(need_text(text))
-    fact = "" if isinstance(value, dict) else FORMAT_DROPPED
+    fact = SCHEMA_DROPPED if isinstance(value, dict) else FORMAT_DROPPED
     expect_effect(value == COLOUR, reason, fact=fact)
 
 

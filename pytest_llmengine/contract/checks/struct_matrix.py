@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered, choice, content, message
-from pytest_llmengine.contract.facts import FORMAT_DROPPED
+from pytest_llmengine.contract.facts import FORMAT_DROPPED, SCHEMA_DROPPED, either
 from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import COLOUR, COLOUR_SCHEMA, constrained_to
@@ -81,8 +81,8 @@ def _answer(feature: SchemaFeature, target: Target, seed: int) -> object:
         reason = f"a schema is accepted, and the answer is not JSON: {quote(text)}"
         raise Ignored(reason, fact=FORMAT_DROPPED)
     if feature.is_broken_by(value):
-        fact = FORMAT_DROPPED if _drops(feature, target) else f"{_family(feature)}: ignored"
-        raise Ignored(f"{feature.feature} is accepted and not enforced: {quote(text)}", fact=fact)
+        reason = f"{feature.feature} is accepted and not enforced: {quote(text)}"
+        raise Ignored(reason, fact=_cause(feature, target))
     if not feature.fits(value):
         raise Unmeasured(f"the answer breaks another part of the schema: {quote(text)}")
     return value
@@ -99,10 +99,18 @@ def _ask(feature: SchemaFeature, target: Target, seed: int, schema: dict[str, An
     )
 
 
-def _drops(feature: SchemaFeature, target: Target) -> bool:
-    """Whether the server drops a simple schema too, so that no feature is the cause."""
+def _cause(feature: SchemaFeature, target: Target) -> str:
+    """Why the feature is ignored: by itself, or because a simple schema is dropped too.
+
+    If the answer to the simple schema has its key and another value, both are possible.
+    """
+    ignored = f"{_family(feature)}: ignored"
     value = _parsed(content(_ask(feature, target, _SEEDS[0], COLOUR_SCHEMA).success()))
-    return not isinstance(value, dict) or value.keys() != COLOUR.keys()
+    if value == COLOUR:
+        return ignored
+    if not isinstance(value, dict):
+        return FORMAT_DROPPED
+    return either(ignored, SCHEMA_DROPPED) if value.keys() == COLOUR.keys() else SCHEMA_DROPPED
 
 
 def _parsed(text: str) -> object:
@@ -134,6 +142,8 @@ def _family(feature: SchemaFeature) -> str:
 
 _FAMILIES = (
     ("contains and its limits", {"contains", "minContains", "maxContains"}),
+    ("dependencies", {"dependentRequired", "dependentSchemas"}),
+    ("formats", {row.feature for row in SCHEMA_FEATURES if row.keyword == "format"}),
     (
         "limits of numbers",
         {
@@ -141,6 +151,8 @@ _FAMILIES = (
             *("exclusiveMinimum:number", "exclusiveMaximum:number"),
         },
     ),
+    ("multiples", {"multipleOf", "multipleOf:number"}),
+    ("the number of properties", {"minProperties", "maxProperties"}),
 )
 
 
