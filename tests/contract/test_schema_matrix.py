@@ -120,6 +120,19 @@ def test_the_cause_of_a_feature_that_is_ignored(server: Behaviour, rule: str, fa
     assert (result.observed, result.fact) == (Outcome.IGNORED, fact)
 
 
+@pytest.mark.parametrize(("seed", "outcome"), [(3, Outcome.PASS), (4, Outcome.UNMEASURED)])
+def test_each_seed_may_show_the_violation(seed: int, outcome: Outcome) -> None:
+    """One sample that breaks the relaxed schema is enough, also if it is the last one."""
+
+    def reply(body: Any, call: Any) -> Any:
+        fits = call.json["seed"] < seed or "enum" in json.dumps(call.json["response_format"])
+        body["choices"][0]["message"]["content"] = f'{{"value": "{"red" if fits else "blue"}"}}'
+        return body
+
+    result = _outcome("enum", Behaviour("is tempted by some seeds", reply=reply))
+    assert result.observed is outcome
+
+
 def _refusing(*, every: bool) -> Behaviour:
     def request(body: Any, _: Any) -> Any:
         wanted = body.get("response_format")
