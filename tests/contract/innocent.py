@@ -161,6 +161,7 @@ def _constant(body: JSON) -> None:
 
 CONSTANT_USAGE = _in_usage(_constant)
 NO_USAGE = _in_usage(lambda body: body.pop("usage"))
+NULL_DETAILS = _in_usage(lambda body: body["usage"].update(completion_tokens_details=None))
 
 _OPEN = {
     "top_logprobs",

@@ -37,6 +37,11 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
         ("chat.stream.", "comp.stream.", "resp.stream.", "messages.stream.error"),
         4,  # each route has code of its own
     ),
+    "details of the usage are null": (
+        innocent.NULL_DETAILS,
+        ("chat.schema_nulls", "chat.stream.schema_nulls", "comp.schema_nulls"),
+        1,
+    ),
     "tools are dropped": (
         innocent.without("tools", "tool_choice", "parallel_tool_calls"),
         ("tools.choice.", "tools.name", "tools.fields.", "effects.chat.tool", "refusal.custom"),

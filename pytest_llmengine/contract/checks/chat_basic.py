@@ -6,7 +6,7 @@ import re
 from functools import partial
 from math import ceil, log, sqrt
 from string import digits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llmengine.contract.assertions import (
     choice,
@@ -19,7 +19,7 @@ from pytest_llmengine.contract.assertions import (
     need_cut,
     pick,
 )
-from pytest_llmengine.contract.facts import LIMIT_DROPPED
+from pytest_llmengine.contract.facts import LIMIT_DROPPED, together
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -33,7 +33,10 @@ from pytest_llmengine.contract.registry import (
 )
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.samples import JSON
     from pytest_llmengine.contract.target import Target
+
+T = TypeVar("T")
 
 rule = partial(check, group="chat.basic")
 
@@ -52,7 +55,8 @@ def required_fields(target: Target) -> None:
     """
     body = target.chat().success()
     lost = missing(body, "id", "object", "created", "model", "choices")
-    expect(not lost, f"missing: {', '.join(lost)}")
+    fact = together(f"{key} is missing" for key in lost)
+    expect(not lost, f"missing: {', '.join(lost)}", fact=fact)
 
 
 @rule("chat.basic.object_const", level=REQUIRED, tier=SMOKE, source=f"{SPEC}.object")
@@ -61,7 +65,7 @@ def object_const(target: Target) -> None:
 
     Code that tells answers from chunks and errors by their object takes the wrong branch.
     """
-    name = pick(target.chat(max_tokens=1).success(), str, "object")
+    name = _field(target.chat(max_tokens=1).success(), str, "object")
     expect(name == "chat.completion", f"object is {name!r}")
 
 
@@ -101,7 +105,7 @@ def created_unix_int(target: Target) -> None:
 
     Clients that make a date of it raise an error, or show a date in another century.
     """
-    created = pick(target.chat(max_tokens=1).success(), int, "created")
+    created = _field(target.chat(max_tokens=1).success(), int, "created")
     expect(YEAR_2020 < created < YEAR_2100, f"created is {created}, which is not a time in seconds")
 
 
@@ -113,7 +117,7 @@ def model_echo(target: Target) -> None:
     """
     body = target.chat(max_tokens=1).success()
     choice(body)  # a server that only echoes the request names the model too
-    model = pick(body, str, "model")
+    model = _field(body, str, "model")
     same = model == target.model or model.startswith(f"{target.model}-")
     expect(same, f"asked for {target.model!r}, the answer says {model!r}")
 
@@ -126,7 +130,7 @@ def choice_required(target: Target) -> None:
     reject the answer.
     """
     lost = missing(choice(target.chat().success()), "index", "message", "finish_reason", "logprobs")
-    fact = f"choices[].{lost[0]} is missing" if lost else ""
+    fact = together(f"choices[].{key} is missing" for key in lost)
     expect(not lost, f"missing in a choice: {', '.join(lost)}", fact=fact)
 
 
@@ -142,7 +146,7 @@ def message_required(target: Target) -> None:
     Code that reads message.refusal to tell a refusal from an answer raises a KeyError.
     """
     lost = missing(message(target.chat().success()), "role", "content", "refusal")
-    fact = f"choices[].message.{lost[0]} is missing" if lost else ""
+    fact = together(f"choices[].message.{key} is missing" for key in lost)
     expect(not lost, f"missing in the message: {', '.join(lost)}", fact=fact)
 
 
@@ -271,8 +275,14 @@ def utf8_cap(target: Target) -> None:
         raise Unmeasured(f"no answer has a character of several bytes: {texts[-1]!r}")
 
 
+def _field(body: JSON, kind: type[T], key: str) -> T:
+    """A field of a chat completion; each rule about one that is missing has the same cause."""
+    expect(key in body, f"{key} is missing: {quote(body)}", fact=f"{key} is missing")
+    return pick(body, kind, key)
+
+
 def _id(target: Target) -> str:
-    return pick(target.chat(max_tokens=1).success(), str, "id")
+    return _field(target.chat(max_tokens=1).success(), str, "id")
 
 
 def _enough_ids(ids: list[str]) -> int:

@@ -234,9 +234,17 @@ def _place(path: str) -> str:
 
 
 def _facts(name: str, violations: Iterable[Violation]) -> str:
-    """The causes of violations; those of a chat completion and of errors have no prefix."""
-    what = _OBJECTS.get(name.partition(".")[0], "")
-    return together(f"{what}{replace(one, path=_place(one.path))}" for one in violations)
+    """The causes of violations."""
+    return together(_fact(name, replace(one, path=_place(one.path))) for one in violations)
+
+
+def _fact(name: str, violation: Violation) -> str:
+    """The cause of a violation; those of a chat completion and of errors have no prefix.
+
+    The usage of a completion has none either: the specification has one schema for both.
+    """
+    of_chat = name.startswith("comp") and violation.path.startswith("usage.")
+    return f"{'' if of_chat else _OBJECTS.get(name.partition('.')[0], '')}{violation}"
 
 
 _OBJECTS = {
