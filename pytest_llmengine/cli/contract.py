@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pytest_llmengine.cli.errors import INTERRUPTED
 from pytest_llmengine.cli.options import (
     LevelName,
     RulesOption,
@@ -125,8 +126,10 @@ def coverage(  # noqa: PLR0913 - the options of a command
 
     Exit status: 1 when a check fails on the reference or misses a broken rule, when no check
     notices that a field of a request is dropped, or when more than 5% of the changes of answers are
-    not noticed.
+    not noticed. After an interrupt of --generated, what was tried is printed, and the status is
+    130.
     """
+    from pytest_llmengine.cli.progress import count_progress
     from pytest_llmengine.contract.coverage import measure
     from pytest_llmengine.contract.fields import measure_fields
     from pytest_llmengine.contract.generated_mutants import measure_generated
@@ -137,14 +140,19 @@ def coverage(  # noqa: PLR0913 - the options of a command
     # A part of the checks says nothing of the fields and answers that others are about.
     everything = as_json and not check and not only_one
     parts: dict[str, Coverage | FieldClosure | GeneratedCoverage] = {}
-    with stderr().status(f"{len(checks)} checks on all of their mutants"):
+    console = stderr()
+    with console.status(f"{len(checks)} checks on all of their mutants"):
         if not only_one:
             parts["mutants"] = measure(checks)
         if fields or everything:
             parts["fields"] = measure_fields(checks)
-        if generated or everything:
-            size = sample if sample or generated else _SAMPLE
-            parts["generated"] = measure_generated(checks, sample=size, seed=seed, jobs=jobs)
+    interrupted = False
+    if generated or everything:
+        size = sample if sample or generated else _SAMPLE
+        with count_progress("generated mutants", console) as on_tried:
+            tried = measure_generated(checks, sample=size, seed=seed, jobs=jobs, on_tried=on_tried)
+        parts["generated"] = tried
+        interrupted = tried.untried > 0
     if as_json:
         shown = {name: part.to_dict() for name, part in parts.items()}
         typer.echo(json.dumps(shown.pop("mutants", {}) | shown, indent=2, ensure_ascii=False))
@@ -152,7 +160,8 @@ def coverage(  # noqa: PLR0913 - the options of a command
         for part in parts.values():
             for line in part.lines():
                 typer.echo(line)
-    raise typer.Exit(0 if all(part.complete for part in parts.values()) else 1)
+    complete = all(part.complete for part in parts.values())
+    raise typer.Exit(INTERRUPTED if interrupted else 0 if complete else 1)
 
 
 def _row(check: Check) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Progress on standard error: of checks, of the start of a container, and of model downloads."""
+"""Progress on standard error: of checks, mutants, the start of a container, and downloads."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.reports import CheckRecord
 
+    OnCounted = Callable[[int, int], None]
     Run = Callable[[Check], CheckRecord]
 
 # A bar is made only for a terminal: rich before 14.3 prints an empty line for a bar that it does
@@ -82,6 +83,30 @@ def _with_lines(
             yield record
         listed = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
         console.print(f"{group}: {listed}", soft_wrap=True)
+
+
+@contextmanager
+def count_progress(what: str, console: Console) -> Iterator[OnCounted]:
+    """A function that shows how many of a number are done: a bar, else a line per tenth."""
+    if not console.is_terminal:
+        yield _tenths(what, console)
+        return
+    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn(what))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tenths(what: str, console: Console) -> OnCounted:
+    shown = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        if (tenth := 10 * done // total) > shown:
+            shown = tenth
+            console.print(f"{done} of {total} {what}", soft_wrap=True)
+
+    return report
 
 
 @contextmanager

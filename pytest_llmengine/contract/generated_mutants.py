@@ -7,9 +7,11 @@ mutant is then tried with the rules that read the mutated place, until one notic
 from __future__ import annotations
 
 import random
+import signal
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing import get_context
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 GOAL = 0.95
 """The least share of the mutants that break the specification which the rules must notice."""
 
-_BATCH = 40  # mutants that a process gets at once
+_BATCH = 10  # mutants that a process gets at once; an interrupt waits for them
+
+OnTried = Callable[[int, int], None]
+"""Is told how many mutants were tried, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,13 @@ class Fate:
 
 @dataclass(frozen=True)
 class GeneratedCoverage:
-    """What became of the mutants that were tried; mutants that change no answer are left out."""
+    """What became of the mutants that were tried; mutants that change no answer are left out.
+
+    ``untried`` is the number of mutants that were left when the run was interrupted.
+    """
 
     fates: Sequence[Fate] = field(default=())
+    untried: int = 0
 
     @cached_property
     def survivors(self) -> list[Mutation]:
@@ -81,8 +90,8 @@ class GeneratedCoverage:
 
     @property
     def complete(self) -> bool:
-        """Whether the goal is reached."""
-        return self.share >= GOAL
+        """Whether all were tried and the goal is reached."""
+        return not self.untried and self.share >= GOAL
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, the survivors, and the number of accepted survivors by reason."""
@@ -91,6 +100,7 @@ class GeneratedCoverage:
             "killed": self.killed,
             "accepted": {reason: len(found) for reason, found in self.accepted.items()},
             "survivors": [str(mutation) for mutation in self.survivors],
+            "untried": self.untried,
         }
 
     def lines(self) -> Iterator[str]:
@@ -101,6 +111,8 @@ class GeneratedCoverage:
             f"survive, {accepted} accepted; {self.share:.1%} of those that break the specification "
             f"are noticed (the goal is {GOAL:.0%})"
         )
+        if self.untried:
+            yield f"interrupted: {self.untried} more mutants were not tried"
         yield from (f"survives: {mutation}" for mutation in self.survivors)
         for reason, found in self.accepted.items():
             yield f"accepted: {reason}"
@@ -108,26 +120,50 @@ class GeneratedCoverage:
 
 
 def measure_generated(
-    checks: Iterable[Check], *, sample: int | None = None, seed: int = 0, jobs: int = 1
+    checks: Iterable[Check],
+    *,
+    sample: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    on_tried: OnTried | None = None,
 ) -> GeneratedCoverage:
     """Try the mutants of everything that these checks read, or a sample of them.
 
     `seed` draws the sample. With several `jobs`, the checks must be those of the catalogue, because
-    each process imports them.
+    each process imports them. After an interrupt, the result has what was tried until then.
     """
     usable = {c.id: c for c in checks if _is_usable(c)}
     surface = record_surface(list(usable.values()))
     chosen = list(mutations(surface))
     if sample is not None and sample < len(chosen):
         chosen = sorted(random.Random(seed).sample(chosen, sample))  # nosec B311  # noqa: S311 - repeatable
+    batches = [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
+    fates: list[Fate] = []
+    tried = 0
+    with suppress(KeyboardInterrupt):
+        for batch, found in zip(batches, _fates(batches, usable, surface, jobs), strict=True):
+            fates += found
+            tried += len(batch)
+            if on_tried:
+                on_tried(tried, len(chosen))
+    return GeneratedCoverage(fates, len(chosen) - tried)
+
+
+def _fates(
+    batches: Sequence[Sequence[Mutation]],
+    usable: Mapping[str, Check],
+    surface: Surface,
+    jobs: int,
+) -> Iterator[list[Fate]]:
+    """The fates of each batch, in order."""
     if jobs == 1:
         with MutantRunner(usable, surface) as runner:
-            return GeneratedCoverage(runner.fates(chosen))
-    batches = [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
+            yield from map(runner.fates, batches)
+        return
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_begin, initargs=(list(usable), surface)
     ) as pool:
-        return GeneratedCoverage([fate for fates in pool.map(_try, batches) for fate in fates])
+        yield from pool.map(_try, batches)
 
 
 def _is_usable(check: Check) -> bool:
@@ -186,6 +222,7 @@ _runner: MutantRunner | None = None  # of a process of the pool; it ends with th
 
 def _begin(ids: Sequence[str], surface: Surface) -> None:
     global _runner  # noqa: PLW0603 - the pool has no other place for it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the run in the first process
     known = catalogue()
     _runner = MutantRunner({name: known[name] for name in ids}, surface)
 

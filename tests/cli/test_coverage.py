@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +110,7 @@ def test_generated_mutants_are_part_of_the_output(llmengine: Callable[..., Any])
     command = ("contract", "coverage", "--check", "models.list", "--generated", "--jobs", "1")
     ran = llmengine(*command, "--json")
     found = json.loads(ran.out)["generated"]
-    assert set(found) == {"total", "killed", "accepted", "survivors"}
+    assert set(found) == {"total", "killed", "accepted", "survivors", "untried"}
     unnoticed = len(found["survivors"]) + sum(found["accepted"].values())
     assert found["killed"] + unnoticed == found["total"] > 50
     assert "GET /models data[].owned_by: another" in found["survivors"]
@@ -114,6 +118,25 @@ def test_generated_mutants_are_part_of_the_output(llmengine: Callable[..., Any])
     text = llmengine(*command)
     assert f"survives: {found['survivors'][0]}" in text.out
     assert f"{found['total']} generated mutants: {found['killed']} noticed" in text.out
+    *_, last = text.err.splitlines()
+    assert re.fullmatch(r"(\d+) of \1 generated mutants", last)
+
+
+def test_an_interrupt_keeps_what_was_tried(command: list[str]) -> None:
+    """Ctrl-C, which all processes get, prints the partial result and ends with 130."""
+    argv = [*command, "contract", "coverage", "--check", "chat.basic", "--generated", "--jobs", "2"]
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert " generated mutants" in process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    summary, interrupted, *_ = out.splitlines()
+    assert process.returncode == 130
+    assert summary[0] != "0"
+    assert re.fullmatch(r"interrupted: \d+ more mutants were not tried", interrupted)
+    assert "Traceback" not in err
 
 
 def test_a_sample_that_is_noticed_ends_well(llmengine: Callable[..., Any]) -> None:

@@ -150,6 +150,7 @@ def test_accepted_survivors_have_a_reason_and_do_not_count() -> None:
         "killed": 19,
         "accepted": {reason: 3},
         "survivors": [f"{CHAT} id: dropped"],
+        "untried": 0,
     }
     first, *rest = found.lines()
     assert "23 generated mutants: 19 noticed, 1 survive, 3 accepted; 95.0%" in first
@@ -161,6 +162,13 @@ def test_accepted_survivors_have_a_reason_and_do_not_count() -> None:
 def test_the_goal_is_95_percent(killed: int, complete: bool) -> None:
     """One of 20 mutants that break the specification may survive."""
     assert _fates(killed, survivors=1, accepted=9).complete is complete
+
+
+def test_a_run_that_was_interrupted_is_not_complete() -> None:
+    """What was not tried may survive."""
+    found = GeneratedCoverage(_fates(19, survivors=0, accepted=0).fates, untried=5)
+    assert not found.complete
+    assert list(found.lines())[1] == "interrupted: 5 more mutants were not tried"
 
 
 def test_nothing_tried_is_not_complete() -> None:
