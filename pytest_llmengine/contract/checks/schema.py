@@ -139,10 +139,25 @@ def _stored_chats(target: Target) -> Problems:
     for key in ("id", "object", "created", "model", "usage"):
         same = stored.get(key) == created.get(key)
         expect(same, f"{key} is {quote(created.get(key))}, and stored {quote(stored.get(key))}")
-    deleted = target.send("DELETE", path).success()
+    said, kept = _said(created), _said(stored)
+    expect(said == kept, f"the choices are {quote(said)}, and stored {quote(kept)}")
+    deletion = target.send("DELETE", path)
     ended = {"object": "chat.completion.deleted", "id": created["id"], "deleted": True}
-    expect(ended.items() <= deleted.items(), f"the deletion says {quote(deleted)}")
-    return _whole("GET /chat/completions/{completion_id}", found)
+    expect(ended.items() <= deletion.success().items(), f"the deletion says {quote(deletion.text)}")
+    twice = repeated_keys(deletion.text)
+    return _whole("GET /chat/completions/{completion_id}", found) | twice
+
+
+def _said(body: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Index, finish reason and message of each choice, without what is null or empty in it."""
+    return [
+        (
+            choice.get("index"),
+            choice.get("finish_reason"),
+            {k: v for k, v in pick(choice, dict, "message").items() if v not in (None, [])},
+        )
+        for choice in objects(body, "choices")
+    ]
 
 
 def _states(target: Target) -> Problems:
@@ -161,8 +176,32 @@ def _states(target: Target) -> Problems:
                 raise Refused(reason, fact=NOT_STORED)
             if reply.ok:
                 found |= _whole(f"{method} /responses/{{response_id}}{end}", reply)
+                _expect_consistent(end, created.object(), reply.object())
     counted = target.post("/responses/input_tokens", {"model": target.model, "input": "Hello."})
     return found | (_whole("POST /responses/input_tokens", counted) if counted.ok else set())
+
+
+# The tier is the one that was used, which is not known before.
+_CHANGED_BY_CANCEL = frozenset(
+    {
+        *("completed_at", "error", "incomplete_details", "output", "output_text"),
+        *("service_tier", "status", "usage"),
+    }
+)
+
+
+def _expect_consistent(end: str, created: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Expect that a list names its ends, and that a cancellation changes no setting."""
+    if end == "/input_items":
+        names = [item.get("id") for item in objects(answer, "data")]
+        ends = [answer.get("first_id"), answer.get("last_id")]
+        named = f"the first and the last of {quote(names)} are {quote(ends)}"
+        expect(not names or ends == [names[0], names[-1]], named)
+    if end == "/cancel":
+        keys = (created.keys() | answer.keys()) - _CHANGED_BY_CANCEL
+        others = sorted(key for key in keys if created.get(key) != answer.get(key))
+        changed = f"the cancelled response has other values of {', '.join(others)}"
+        expect(not others, f"{changed}: {quote(answer)}")
 
 
 def _errors(target: Target) -> Problems:
