@@ -64,4 +64,5 @@ for name in ("user", "metadata", "store", "service_tier"):
 mutant("chat.user", Behaviour("user ignored in streams", request=in_streams(ignoring("user"))))
 mutant("chat.user", Behaviour("user refused", request=refusing(lambda body: "user" in body)))
 mutant("chat.service_tier", Behaviour("another tier", reply=put("flex", "service_tier")))
+mutant("chat.service_tier", Behaviour("a list of tiers", reply=put(["default"], "service_tier")))
 mutant("chat.store", Behaviour("another text is stored", reply=_other_text))
