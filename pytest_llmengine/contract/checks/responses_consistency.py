@@ -131,6 +131,7 @@ def one_item(target: Target) -> None:
             expect(order == place, f"{place} events come before the number {quote(order)}")
         _expect_logprobs(events, output)
         _expect_sums(events)
+        _expect_done_items(events, output)
 
 
 def _expect_at_its_place(event: JSON, output: list[JSON]) -> None:
@@ -196,6 +197,18 @@ def _expect_logprobs(events: Events, output: list[JSON]) -> None:
             part = pick(output[place[0]], dict, "content", place[1])
             final = [_short(one) for one in _listed(part)]
             expect(given == final, f"logprobs {quote(given)}, at the end {quote(final)}")
+
+
+def _expect_done_items(events: Events, output: list[JSON]) -> None:
+    """Expect that an item does not change any more after the event that it is done."""
+    for event in events:
+        if event["type"] != "response.output_item.done" or "output_index" not in event:
+            continue
+        item, last = pick(event, dict, "item"), output[pick(event, int, "output_index")]
+        both = (item.keys() & last.keys()) - {"encrypted_content"}  # it may be encrypted again
+        others = sorted(key for key in both if item[key] != last[key])
+        reason = f"the item is done with {quote(item)}, at the end it is {quote(last)}"
+        expect(not others, f"another {', '.join(others)} at the end: {reason}")
 
 
 def _listed(holder: JSON) -> list[JSON]:

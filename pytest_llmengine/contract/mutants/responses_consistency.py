@@ -6,6 +6,7 @@ from pytest_llmengine.contract.mutants.hooks import mutated
 from pytest_llmengine.contract.mutants.registry import mutant
 
 WHOLE, STREAM = "POST /responses", "POST /responses stream"
+LOGPROBS = "item.content.[].logprobs"
 TOP = "output.[].content.[].logprobs.[].top_logprobs"
 
 # The rule; the kind of answer, the kind of event and the path; and what is done to the value.
@@ -18,6 +19,8 @@ _BROKEN = (
     ("resp.stream.one_item", STREAM, "response.content_part.done", "part.text", "lower case"),
     ("resp.stream.one_item", STREAM, "response.output_text.delta", "", "first event dropped"),
     ("resp.stream.one_item", STREAM, "response.output_item.done", "sequence_number", "one more"),
+    ("resp.stream.one_item", STREAM, "response.output_item.done", LOGPROBS, "without the last"),
+    ("resp.stream.one_item", STREAM, "response.output_item.done", "item.summary", "empty"),
     ("resp.stream.same_output.text", STREAM, "response.completed", "response.output", "empty"),
     ("resp.stream.same_output.logprobs", WHOLE, "", "output.[].content.[].text", "first half"),
     ("resp.stream.same_output.call", WHOLE, "", "output.[].arguments", "another"),
