@@ -365,3 +365,5 @@ def include_obfuscation(target: Target) -> None:
     reason = "include_obfuscation was accepted, and no chunk has an obfuscation"
     expect_effect(on, reason, fact=OBFUSCATION_DROPPED)
     expect(not off, f"include_obfuscation is false, and a chunk has one: {quote(off)}")
+    for chunk in on:
+        pick(chunk, str, "obfuscation")

@@ -14,6 +14,7 @@ from pytest_llmengine.contract.mutants.hooks import (
     forgets,
     in_streams,
     messages,
+    mutated,
     put,
 )
 from pytest_llmengine.contract.mutants.registry import mutant
@@ -89,6 +90,10 @@ mutant(
 mutant(
     "effects.stream.include_obfuscation",
     Behaviour("always", events=chunks(lambda chunk: chunk.update(obfuscation="xx"))),
+)
+mutant(
+    "effects.stream.include_obfuscation",
+    mutated("POST /chat/completions stream", "text", "obfuscation", "as number"),
 )
 mutant(
     "effects.stream.service_tier",
