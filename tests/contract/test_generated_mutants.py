@@ -8,6 +8,7 @@ import pytest
 
 from llmengine.mock import MockServer
 from pytest_llmengine.contract import Target
+from pytest_llmengine.contract.accepted_mutants import reason_to_accept
 from pytest_llmengine.contract.generated_mutants import (
     Fate,
     GeneratedCoverage,
@@ -156,6 +157,24 @@ def test_accepted_survivors_have_a_reason_and_do_not_count() -> None:
     assert "23 generated mutants: 19 noticed, 1 survive, 3 accepted; 95.0%" in first
     assert rest[:2] == [f"survives: {CHAT} id: dropped", f"accepted: {reason}"]
     assert rest[2:] == ["    error error.message: lower case"] * 3
+
+
+@pytest.mark.parametrize(
+    ("place", "accepted"),
+    [
+        (Place("POST /responses", "", ("service_tier",)), True),
+        (Place("POST /responses", "", ("temperature",)), False),
+        (Place("POST /responses stream", "response.completed", ("response", "user")), True),
+        (Place("POST /responses stream", "response.completed", ("response", "id")), False),
+        (Place("POST /responses", "", ("output", "[]", "content", "[]", "text")), False),
+        (Place("POST /completions", "", ("usage",)), True),
+        (Place("POST /completions", "", ("model",)), False),
+    ],
+    ids=str,
+)
+def test_only_optional_fields_may_be_dropped(place: Place, accepted: bool) -> None:
+    """The specification says which fields of an answer or of an event are required."""
+    assert bool(reason_to_accept(Mutation(place, "dropped"))) is accepted
 
 
 @pytest.mark.parametrize(("killed", "complete"), [(19, True), (18, False), (0, False)])
