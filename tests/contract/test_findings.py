@@ -8,6 +8,9 @@ import pytest
 
 from llmengine.mock import Behaviour, MockServer
 from pytest_llmengine.contract.mutants.registry import mutants
+from pytest_llmengine.contract.outcomes import kind_of
+from pytest_llmengine.reports.findings import findings
+from pytest_llmengine.reports.known import known_reports
 from pytest_llmengine.reports.model import CheckRecord, ContractReport
 from tests.contract import innocent
 
@@ -95,6 +98,24 @@ def test_one_cause(cause: str) -> None:
     causes = [(c.id, c.fact) for c in report.checks if not c.accepted]
     assert len(causes) > report.findings
     assert 1 <= report.findings <= most, causes
+
+
+def test_few_findings_on_real_servers_repeat_a_reason() -> None:
+    """In the shipped reports, most verdicts follow, and few that do not say the same as another."""
+    repeated = total = followed = 0
+    for known in known_reports():
+        found = findings(known.report)
+        followed += sum(len(one.others) for one in found)
+        total += len(found)
+        kinds = {kind_of(_observed(one.example.reason)) for one in found}
+        repeated += len(found) - len(kinds)
+    assert followed > total
+    assert repeated < total / 10
+
+
+def _observed(reason: str) -> str:
+    """What was seen, without what the profile says of it."""
+    return reason.rpartition("; seen: ")[2].removesuffix(")")
 
 
 def _report(found: list[CheckResult]) -> ContractReport:
