@@ -34,7 +34,18 @@ STRICT_DROPPED = "strict tools are not enforced"
 TOKENS_BELOW_1 = "max_tokens below 1 is accepted"
 USAGE_DROPPED = "include_usage is dropped"
 TOOLS_DROPPED = "tools is dropped"
-TOOL_CHOICE_DROPPED = f"tool_choice is dropped{OR}{TOOLS_DROPPED}"
+# A tool_choice has several forms, and a server may drop one of them and read the others.
+_ALLOWED, _NAMED = "allowed_tools is dropped", "a named tool_choice is dropped"
+_REQUIRED, _TEXT = "tool_choice required is dropped", "text comes before a call that is required"
+ALLOWED_TOOLS_DROPPED = OR.join((_ALLOWED, _NAMED, _REQUIRED, TOOLS_DROPPED))
+NAMED_CHOICE_DROPPED = OR.join((_NAMED, _ALLOWED, _REQUIRED, TOOLS_DROPPED))
+NONE_CHOICE_DROPPED = "tool_choice none is dropped"
+REQUIRED_CHOICE_DROPPED = OR.join((_REQUIRED, _TEXT, TOOLS_DROPPED))
+TEXT_BEFORE_CALL = OR.join((_TEXT, _REQUIRED, TOOLS_DROPPED))
+UNKNOWN_CHOICE = OR.join(("a tool_choice of an unknown type is accepted", _REQUIRED, TOOLS_DROPPED))
+UNKNOWN_TOOL = (
+    f"a tool_choice that names no tool of the request is accepted{OR}{NAMED_CHOICE_DROPPED}"
+)
 TOOL_TYPES_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
 
 

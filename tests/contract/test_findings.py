@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,12 @@ from tests.contract import innocent
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.runner import CheckResult
+
+
+def _without_choice_objects(body: dict[str, Any], call: object) -> dict[str, Any]:
+    words = isinstance(body.get("tool_choice"), str)
+    return body if words else {k: v for k, v in body.items() if k != "tool_choice"}
+
 
 NO_START = ("messages.stream.order", "no start")
 # Each server, the rules that run on it, and the most findings that a reader accepts.
@@ -49,6 +55,16 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
         innocent.without("tools", "tool_choice", "parallel_tool_calls"),
         ("tools.choice.", "tools.name", "tools.fields.", "effects.chat.tool", "refusal.custom"),
         1,
+    ),
+    "a tool_choice that is an object is dropped": (
+        Behaviour("no objects", request=_without_choice_objects),
+        ("tools.choice.", "effects.chat.allowed", "effects.n.tool_choice", "resp.tool_choice"),
+        1,
+    ),
+    "tool_choice is dropped": (
+        innocent.without("tool_choice"),
+        ("tools.choice.", "effects.n.tool_choice", "resp.tool_choice", "messages.tool_choice"),
+        3,  # none, required and a named function are often read by different code
     ),
     "messages have no usage": (
         innocent.NO_USAGE,

@@ -182,9 +182,9 @@ Measurement = Callable[[Asker, str], None]
 """Ends the check as ignored or unmeasured unless the field with this name has its effect."""
 
 
-def ignored(name: str, reason: str) -> Ignored:
+def ignored(name: str, reason: str, *, fact: str = "") -> Ignored:
     """The verdict on a field that was accepted without effect."""
-    return Ignored(f"{name} was accepted, and {reason}", fact=f"{name} is dropped")
+    return Ignored(f"{name} was accepted, and {reason}", fact=fact or f"{name} is dropped")
 
 
 def _texts(ask: Asker, *all_params: Params) -> list[str]:
@@ -406,11 +406,15 @@ class StartsWith:
 
 @dataclass(frozen=True, slots=True)
 class CallsOnly:
-    """Every choice calls this function alone with the field, and others without it."""
+    """Every choice calls this function alone with the field, and others without it.
+
+    ``fact`` is the cause if they call others with it too.
+    """
 
     function: str
     treated: Params
     control: Params
+    fact: str
 
     def __call__(self, ask: Asker, name: str) -> None:
         """A model that calls no function cannot show it."""
@@ -419,7 +423,8 @@ class CallsOnly:
             raise Unmeasured(f"this model cannot show it: without it {quote(plain)} is called")
         called = [sorted(set(c.names)) for c in ask(**{**self.control, **self.treated}).choices]
         if any(names != [self.function] for names in called):
-            raise ignored(name, f"{quote(called)} is called instead of {self.function}")
+            reason = f"{quote(called)} is called instead of {self.function}"
+            raise ignored(name, reason, fact=self.fact)
 
 
 @dataclass(frozen=True, slots=True)

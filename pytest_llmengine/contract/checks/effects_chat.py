@@ -29,7 +29,7 @@ from pytest_llmengine.contract.checks.effects import (
     ignored,
     reaches,
 )
-from pytest_llmengine.contract.facts import OBFUSCATION_DROPPED
+from pytest_llmengine.contract.facts import ALLOWED_TOOLS_DROPPED, OBFUSCATION_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import (
@@ -243,7 +243,12 @@ ALLOWED = {
 }
 both(
     "allowed_tools",
-    CallsOnly("get_time", {"tool_choice": ALLOWED}, {**CALLING, "tool_choice": "required"}),
+    CallsOnly(
+        "get_time",
+        {"tool_choice": ALLOWED},
+        {**CALLING, "tool_choice": "required"},
+        ALLOWED_TOOLS_DROPPED,
+    ),
     "With one of two tools in allowed_tools, that tool is called.",
     "A tool that was not allowed at this point is called.",
     name="tool_choice",

@@ -27,6 +27,7 @@ from pytest_llmengine.contract.checks.effects import (
 )
 from pytest_llmengine.contract.checks.effects_chat import CALLING, Logprobs, described
 from pytest_llmengine.contract.checks.effects_completions import LegacyLogprobs
+from pytest_llmengine.contract.facts import NAMED_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, quote
 from pytest_llmengine.contract.samples import TIME, named
 
@@ -115,6 +116,7 @@ OF_CHAT: Rows = (
             "get_time",
             {"tool_choice": named(TIME)},
             {**CALLING, **SEVERAL, "tool_choice": "required"},
+            NAMED_CHOICE_DROPPED,
         ),
         "each choice calls the function that was named",
         {Capability.TOOLS},

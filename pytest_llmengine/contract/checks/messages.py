@@ -9,8 +9,8 @@ from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, need_text, pick
 from pytest_llmengine.contract.facts import (
     LIMIT_DROPPED,
+    NONE_CHOICE_DROPPED,
     PARALLEL_DROPPED,
-    TOOL_CHOICE_DROPPED,
     lost_from,
 )
 from pytest_llmengine.contract.messages_api import (
@@ -324,7 +324,7 @@ def choice_none(target: Target) -> None:
     """
     names = called(_ask_tools(target, {"type": "none"}))
     expect_effect(
-        not names, f"none was accepted, and {names!r} was called", fact=TOOL_CHOICE_DROPPED
+        not names, f"none was accepted, and {names!r} was called", fact=NONE_CHOICE_DROPPED
     )
     if not called(_ask_tools(target, {"type": "auto"})):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")

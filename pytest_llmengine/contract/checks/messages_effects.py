@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import PROMPT, Stopping, need_text, pick, stopping_in
-from pytest_llmengine.contract.facts import LIMIT_DROPPED, TOOL_CHOICE_DROPPED
+from pytest_llmengine.contract.facts import (
+    LIMIT_DROPPED,
+    NAMED_CHOICE_DROPPED,
+    REQUIRED_CHOICE_DROPPED,
+)
 from pytest_llmengine.contract.messages_api import (
     DOCS,
     SDK,
@@ -156,7 +160,7 @@ def _any_tool(target: Target, *, stream: bool) -> None:
     expect_effect(
         called(body) or not need_text(text(body)),
         f"any was accepted, and the message is {text(body)!r}",
-        fact=TOOL_CHOICE_DROPPED,
+        fact=REQUIRED_CHOICE_DROPPED,
     )
 
 
@@ -167,10 +171,10 @@ def _named_tool(target: Target, *, stream: bool) -> None:
     expect_effect(
         names or not need_text(text(body)),
         f"get_time was named, and the message is {text(body)!r}",
-        fact=TOOL_CHOICE_DROPPED,
+        fact=NAMED_CHOICE_DROPPED,
     )
     other = f"get_time was named, and {names!r} were called"
-    expect_effect(set(names) == {"get_time"}, other, fact=TOOL_CHOICE_DROPPED)
+    expect_effect(set(names) == {"get_time"}, other, fact=NAMED_CHOICE_DROPPED)
 
 
 def _tool_use(target: Target, *, stream: bool) -> None:

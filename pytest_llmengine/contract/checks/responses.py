@@ -17,7 +17,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     respond,
 )
-from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED, lost_from
+from pytest_llmengine.contract.facts import REQUIRED_CHOICE_DROPPED, lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
@@ -163,7 +163,7 @@ def tool_choice(target: Target) -> None:
     expect_effect(
         items(body, "function_call") or not need_text(output_text(body)),
         f"required was accepted, and the answer is {output_text(body)!r}",
-        fact=TOOL_CHOICE_DROPPED,
+        fact=REQUIRED_CHOICE_DROPPED,
     )
 
 

@@ -10,7 +10,7 @@ from pytest_llmengine.contract.assertions import create_response, respond
 from pytest_llmengine.contract.facts import (
     FIELDS_DROPPED,
     OPTIONS_ALONE,
-    TOOL_CHOICE_DROPPED,
+    UNKNOWN_TOOL,
     either,
     lost_from,
 )
@@ -182,7 +182,7 @@ def _cause_of_200(row: Invalid, reply: Reply, *, stream: bool) -> str:
     """Why a bad value was accepted: a response that does not name its field shows that."""
     name = row.field.partition(".")[0]
     if name == "tool_choice":
-        return either(f"{row.what} is accepted", TOOL_CHOICE_DROPPED)
+        return UNKNOWN_TOOL
     unknown = reply.ok and not stream and name not in reply.object()
     shown = f"/responses: {FIELDS_DROPPED}" if unknown else f"{row.what} is accepted"
     return either(shown, f"{row.field} is dropped")

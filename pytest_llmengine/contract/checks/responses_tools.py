@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered_response, need_text, output_text
-from pytest_llmengine.contract.facts import PARALLEL_DROPPED, TOOL_CHOICE_DROPPED
+from pytest_llmengine.contract.facts import (
+    ALLOWED_TOOLS_DROPPED,
+    NAMED_CHOICE_DROPPED,
+    NONE_CHOICE_DROPPED,
+    PARALLEL_DROPPED,
+    REQUIRED_CHOICE_DROPPED,
+)
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
@@ -32,9 +38,14 @@ _ALLOWED: JSON = {
     "mode": "required",
     "tools": [{"type": "function", "name": "get_time"}],
 }
-_CHOICES: dict[str, tuple[JSON, str]] = {
-    "named": ({"type": "function", "name": "get_time"}, "ToolChoiceFunction"),
-    "allowed": (_ALLOWED, "ToolChoiceAllowed"),
+# The form of tool_choice, its schema, and the cause if it has no effect.
+_CHOICES: dict[str, tuple[JSON, str, str]] = {
+    "named": (
+        {"type": "function", "name": "get_time"},
+        "ToolChoiceFunction",
+        NAMED_CHOICE_DROPPED,
+    ),
+    "allowed": (_ALLOWED, "ToolChoiceAllowed", ALLOWED_TOOLS_DROPPED),
 }
 
 
@@ -55,15 +66,15 @@ def _call(target: Target, prompt: str, choice: object, *, stream: bool, **params
 
 
 def _choice_is_kept(name: str, target: Target) -> None:
-    choice, _ = _CHOICES[name]
+    choice, _, fact = _CHOICES[name]
     for stream in MODES:
         called = _call(target, ASK_WEATHER, choice, stream=stream)
         if set(called) != {"get_time"}:
             reason = f"{mode(stream)}: tool_choice {name} gives calls of {quote(called)}"
-            raise Ignored(reason, fact=TOOL_CHOICE_DROPPED)
+            raise Ignored(reason, fact=fact)
 
 
-for _name, (_, _schema) in _CHOICES.items():
+for _name, (_, _schema, _) in _CHOICES.items():
     rule(
         f"resp.tool_choice.{_name}",
         title=f"tool_choice in the form {_name!r} decides what is called, whole and streamed.",
@@ -82,7 +93,7 @@ for _name, (_, _schema) in _CHOICES.items():
 def choice_in_a_stream(target: Target) -> None:
     """tool_choice required gives a call in a stream too, though the prompt asks for none."""
     if not _call(target, "Say hello.", "required", stream=True):
-        raise Ignored("required was accepted, and there is no call", fact=TOOL_CHOICE_DROPPED)
+        raise Ignored("required was accepted, and there is no call", fact=REQUIRED_CHOICE_DROPPED)
 
 
 @rule(
@@ -95,7 +106,7 @@ def choice_none(target: Target) -> None:
     """tool_choice none prevents a call that the model makes otherwise, whole and streamed."""
     for stream in MODES:
         if _call(target, ASK_WEATHER, "none", stream=stream):
-            raise Ignored(f"{mode(stream)}: none gives a call", fact=TOOL_CHOICE_DROPPED)
+            raise Ignored(f"{mode(stream)}: none gives a call", fact=NONE_CHOICE_DROPPED)
     if not _call(target, ASK_WEATHER, "auto", stream=False):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")
 

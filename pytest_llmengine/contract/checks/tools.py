@@ -13,7 +13,7 @@ from pytest_llmengine.contract.assertions import (
     pick,
     tool_calls,
 )
-from pytest_llmengine.contract.facts import TOOL_CHOICE_DROPPED
+from pytest_llmengine.contract.facts import NAMED_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import (
     Ignored,
     Unmeasured,
@@ -124,7 +124,7 @@ def finish_reason_named(target: Target) -> None:
     answer = ask(target, ASK_WEATHER, WEATHER, TIME, tool_choice=named(TIME))
     if answer.names != ["get_time"]:
         raise Ignored(
-            f"get_time was named, and the calls are {answer.names}", fact=TOOL_CHOICE_DROPPED
+            f"get_time was named, and the calls are {answer.names}", fact=NAMED_CHOICE_DROPPED
         )
     expect(answer.finish == "stop", f"the finish reason is {answer.finish!r}")
 

@@ -7,14 +7,20 @@ what a server does in any case shows nothing about tool_choice.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import need_text, rejected
 from pytest_llmengine.contract.facts import (
+    ALLOWED_TOOLS_DROPPED,
+    NAMED_CHOICE_DROPPED,
+    NONE_CHOICE_DROPPED,
     PARALLEL_DROPPED,
-    TOOL_CHOICE_DROPPED,
+    REQUIRED_CHOICE_DROPPED,
+    TEXT_BEFORE_CALL,
     TOOLS_DROPPED,
+    UNKNOWN_CHOICE,
+    UNKNOWN_TOOL,
     either,
 )
 from pytest_llmengine.contract.outcomes import (
@@ -83,7 +89,7 @@ def _none_after_calls(target: Target) -> None:
 def _required(target: Target, *, stream: bool) -> None:
     for prompt in SMALL_TALK:
         answer = ask(target, prompt, WEATHER, tool_choice="required", stream=stream)
-        _expect_call(answer, "required")
+        _expect_call(answer, "required", REQUIRED_CHOICE_DROPPED)
     controls = [ask(target, p, WEATHER, tool_choice="auto", stream=stream) for p in SMALL_TALK]
     if all(control.calls for control in controls):
         raise Unmeasured("auto calls the tool for these prompts too, so required shows nothing")
@@ -93,8 +99,8 @@ def _named(target: Target, *, stream: bool) -> None:
     for prompt, tool in TEMPTING:
         name = tool["function"]["name"]
         answer = ask(target, prompt, WEATHER, TIME, tool_choice=named(tool), stream=stream)
-        _expect_call(answer, "a named function")
-        _expect_only(answer, name, "named")
+        _expect_call(answer, "a named function", NAMED_CHOICE_DROPPED)
+        _expect_only(answer, name, "named", NAMED_CHOICE_DROPPED)
 
 
 def _allowed(target: Target, *, stream: bool) -> None:
@@ -102,11 +108,11 @@ def _allowed(target: Target, *, stream: bool) -> None:
         name = tool["function"]["name"]
         choice = allowed("required", tool)
         answer = ask(target, prompt, WEATHER, TIME, tool_choice=choice, stream=stream)
-        _expect_call(answer, "allowed_tools with the mode required")
-        _expect_only(answer, name, "allowed")
+        _expect_call(answer, "allowed_tools with the mode required", ALLOWED_TOOLS_DROPPED)
+        _expect_only(answer, name, "allowed", ALLOWED_TOOLS_DROPPED)
         choice = allowed("auto", tool)
         answer = ask(target, prompt, WEATHER, TIME, tool_choice=choice, stream=stream)
-        _expect_only(answer, name, "allowed")
+        _expect_only(answer, name, "allowed", ALLOWED_TOOLS_DROPPED)
 
 
 PARALLEL_TRIES = 8
@@ -138,32 +144,30 @@ def _expect_text(answer: ToolAnswer) -> None:
     expect_effect(
         not answer.calls,
         f"none was accepted and {answer.names} was called",
-        fact=TOOL_CHOICE_DROPPED,
+        fact=NONE_CHOICE_DROPPED,
     )
     answer.expect_no_markup()
     need_text(answer.text)
 
 
-def _expect_call(answer: ToolAnswer, what: str) -> None:
+def _expect_call(answer: ToolAnswer, what: str, fact: str) -> None:
     if answer.calls:
         return
     if answer.is_cut:
         fail(
             f"{what} was accepted, and text came instead of a call until the token cap: "
             f"{quote(answer.text)}",
-            fact="text comes before a call that is required",
+            fact=TEXT_BEFORE_CALL,
         )
     need_text(answer.text)
-    raise Ignored(
-        f"{what} was accepted, and a text came: {quote(answer.text)}", fact=TOOL_CHOICE_DROPPED
-    )
+    raise Ignored(f"{what} was accepted, and a text came: {quote(answer.text)}", fact=fact)
 
 
-def _expect_only(answer: ToolAnswer, name: str, what: str) -> None:
+def _expect_only(answer: ToolAnswer, name: str, what: str, fact: str) -> None:
     expect_effect(
         set(answer.names) <= {name},
         f"only {quote(name)} was {what}, and {answer.names} was called",
-        fact=TOOL_CHOICE_DROPPED,
+        fact=fact,
     )
 
 
@@ -281,18 +285,29 @@ rule(
 # ---- values that are rejected
 
 
-def _rejects(target: Target, what: str, params: JSON) -> None:
+class BadTools(NamedTuple):
+    """Tools and a tool_choice that are refused, and the cause if they are answered."""
+
+    id: str
+    level: Level
+    tier: Tier
+    source: str
+    title: str
+    what: str
+    params: JSON
+    fact: str
+    breaks: str = "A typo in tool_choice goes unnoticed, and the model decides as it likes."
+
+
+def _rejects(target: Target, row: BadTools) -> None:
     """A 400 for bad values; refused if valid tools are refused, so a 400 is about the value."""
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
-    dropped = TOOL_CHOICE_DROPPED if "tool_choice" in params else TOOLS_DROPPED
-    reply = target.chat(max_tokens=4, **params)
-    rejected(reply, what, fact=either(f"{what} is accepted", dropped))
+    rejected(target.chat(max_tokens=4, **row.params), row.what, fact=row.fact)
 
 
 _OBSERVED = "OpenAI docs: guides/function-calling: observed, "
-_TYPO = "A typo in tool_choice goes unnoticed, and the model decides as it likes."
-BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
-    (
+BAD = (
+    BadTools(
         f"{CHOICE}.named_unknown",
         EXPECTED,
         EXTENDED,
@@ -300,8 +315,9 @@ BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
         "A named tool_choice that is not among the tools is a 400.",
         "a tool_choice that names no tool of the request",
         {"tools": [WEATHER], "tool_choice": named(TIME)},
+        UNKNOWN_TOOL,
     ),
-    (
+    BadTools(
         f"{CHOICE}.invalid_value",
         REQUIRED,
         CORE,
@@ -309,8 +325,9 @@ BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
         "A tool_choice that is not a known word is a 400.",
         "tool_choice 'sometimes'",
         {"tools": [WEATHER], "tool_choice": "sometimes"},
+        UNKNOWN_CHOICE,
     ),
-    (
+    BadTools(
         f"{CHOICE}.without_tools",
         EXPECTED,
         EXTENDED,
@@ -318,8 +335,9 @@ BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
         "A tool_choice without tools is a 400.",
         "tool_choice without tools",
         {"tool_choice": "required"},
+        either("tool_choice without tools is accepted", REQUIRED_CHOICE_DROPPED),
     ),
-    (
+    BadTools(
         "chat.tools.empty_array",
         EXPECTED,
         EXTENDED,
@@ -327,10 +345,17 @@ BAD: tuple[tuple[str, Level, Tier, str, str, str, JSON], ...] = (
         "An empty list of tools is a 400.",
         "an empty list of tools",
         {"tools": []},
+        either("an empty list of tools is accepted", TOOLS_DROPPED),
     ),
 )
 
-for _id, _level, _tier, _source, _title, _what, _params in BAD:
-    rule(_id, level=_level, tier=_tier, source=_source, needs=NEEDS, title=_title, breaks=_TYPO)(
-        partial(_rejects, what=_what, params=_params)
-    )
+for _bad in BAD:
+    rule(
+        _bad.id,
+        level=_bad.level,
+        tier=_bad.tier,
+        source=_bad.source,
+        needs=NEEDS,
+        title=_bad.title,
+        breaks=_bad.breaks,
+    )(partial(_rejects, row=_bad))
