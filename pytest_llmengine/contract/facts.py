@@ -12,6 +12,7 @@ AND = "; "
 OR = " | "
 """Stands between the causes that a verdict may have; the first is the one that it shows."""
 
+CALL_LOST = "the finish reason is tool_calls without a call"
 CUSTOM_DROPPED = "a custom tool is dropped | tools is dropped"
 CODE_IS_NUMBER = "error.code is a number"
 FIELDS_DROPPED = "fields that the server does not know are dropped"  # after the path

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonschema.validators import Draft202012Validator
 
@@ -19,12 +19,25 @@ from pytest_llmengine.contract.assertions import (
     deltas,
     finish_reasons,
     fragments,
+    need_text,
     pick,
     text,
     tool_calls,
 )
-from pytest_llmengine.contract.facts import MARKUP, STRICT_DROPPED
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
+from pytest_llmengine.contract.facts import (
+    CALL_LOST,
+    MARKUP,
+    STRICT_DROPPED,
+    TEXT_BEFORE_CALL,
+)
+from pytest_llmengine.contract.outcomes import (
+    Ignored,
+    Unmeasured,
+    expect,
+    expect_effect,
+    fail,
+    quote,
+)
 from pytest_llmengine.contract.samples import CALL_TOKENS, JSON
 
 if TYPE_CHECKING:
@@ -84,15 +97,21 @@ class ToolAnswer:
 
     def expect_call(self) -> None:
         """End the check as unmeasured if there is no call to look at."""
+        self.expect_no_lost_call()
         if not self.calls:
             raise Unmeasured(f"no tool call to look at; the model said {quote(self.text)}")
 
+    def expect_no_lost_call(self) -> None:
+        """Fail if the finish reason says that a tool is called, and there is no call."""
+        expect(
+            self.calls or self.finish != "tool_calls",
+            f"the finish reason is tool_calls, and there is no call: {quote(self.text)}",
+            fact=CALL_LOST,
+        )
+
     def expect_no_markup(self) -> None:
         """Fail if the text holds the markup that the model writes around a call."""
-        leaked = [marker for marker in CALL_MARKUP if marker in self.text]
-        if leaked and self.is_cut:
-            raise Unmeasured(f"the token cap cut a tool call: {quote(self.text)}")
-        expect(not leaked, f"the markup of a call is in the text: {quote(self.text)}", fact=MARKUP)
+        expect_no_markup(self.text, is_cut=self.is_cut)
 
 
 def ask(
@@ -114,6 +133,32 @@ def ask_for_call(target: Target, prompt: str, tool: JSON) -> ToolAnswer:
     answer = ask(target, prompt, tool, tool_choice="required")
     answer.expect_call()
     return answer
+
+
+def expect_no_markup(text: str, *, is_cut: bool) -> None:
+    """Fail if a text holds the markup of a call; unmeasured if the token cap cut the call."""
+    leaked = [marker for marker in CALL_MARKUP if marker in text]
+    if leaked and is_cut:
+        raise Unmeasured(f"the token cap cut a tool call: {quote(text)}")
+    expect(not leaked, f"the markup of a call is in the text: {quote(text)}", fact=MARKUP)
+
+
+def judge_missing_call(what: str, text: str, *, is_cut: bool, fact: str) -> NoReturn:
+    """Judge an answer without a call, though tool_choice asks for one.
+
+    It fails if the token cap ended the text, since a call that is required comes before any text.
+    It ends as ignored, for this cause, after a whole text, and as unmeasured without a text.
+    """
+    if is_cut:
+        expect_no_markup(text, is_cut=True)
+    need_text(text)
+    if is_cut:
+        fail(
+            f"{what} was accepted, and text came instead of a call until the token cap: "
+            f"{quote(text)}",
+            fact=TEXT_BEFORE_CALL,
+        )
+    raise Ignored(f"{what} was accepted, and a text came: {quote(text)}", fact=fact)
 
 
 def _whole(body: JSON) -> ToolAnswer:

@@ -17,18 +17,15 @@ from pytest_llmengine.contract.facts import (
     NONE_CHOICE_DROPPED,
     PARALLEL_DROPPED,
     REQUIRED_CHOICE_DROPPED,
-    TEXT_BEFORE_CALL,
     TOOLS_DROPPED,
     UNKNOWN_CHOICE,
     UNKNOWN_TOOL,
     either,
 )
 from pytest_llmengine.contract.outcomes import (
-    Ignored,
     Unmeasured,
     expect,
     expect_effect,
-    fail,
     quote,
 )
 from pytest_llmengine.contract.registry import (
@@ -54,7 +51,7 @@ from pytest_llmengine.contract.samples import (
     result,
     turn_with_calls,
 )
-from pytest_llmengine.contract.tool_answer import ToolAnswer, ask
+from pytest_llmengine.contract.tool_answer import ToolAnswer, ask, judge_missing_call
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -153,14 +150,8 @@ def _expect_text(answer: ToolAnswer) -> None:
 def _expect_call(answer: ToolAnswer, what: str, fact: str) -> None:
     if answer.calls:
         return
-    if answer.is_cut:
-        fail(
-            f"{what} was accepted, and text came instead of a call until the token cap: "
-            f"{quote(answer.text)}",
-            fact=TEXT_BEFORE_CALL,
-        )
-    need_text(answer.text)
-    raise Ignored(f"{what} was accepted, and a text came: {quote(answer.text)}", fact=fact)
+    answer.expect_no_lost_call()
+    judge_missing_call(what, answer.text, is_cut=answer.is_cut, fact=fact)
 
 
 def _expect_only(answer: ToolAnswer, name: str, what: str, fact: str) -> None:

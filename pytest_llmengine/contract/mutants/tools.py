@@ -87,6 +87,7 @@ mutant("tools.no_marker_leak", Behaviour("calls as markup", reply=answer(_markup
 mutant("tools.unicode_args", Behaviour("no umlauts", reply=_edited("ü", "u")))
 mutant("tools.words.escapes", Behaviour("spaces for line ends", reply=_edited("\\n", " ")))
 mutant("tools.words.escapes", Behaviour("no backslashes", events=fragments(_without_backslashes)))
+mutant("tools.words.markup", Behaviour("the call is lost", reply=answer(_markup_in_the_content)))
 mutant("tools.words.markup", Behaviour("cut at the markup", reply=_edited("</tool_call>", "")))
 mutant("tools.words.emoji", Behaviour("composed", reply=_edited("e\u0301", "\u00e9")))
 mutant("tools.words.emoji", Behaviour("characters cut", events=fragments(_cut_in_bytes)))
