@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from jsonschema.validators import Draft202012Validator
 
@@ -27,6 +27,7 @@ from pytest_llmengine.contract.assertions import (
 from pytest_llmengine.contract.facts import (
     CALL_LOST,
     MARKUP,
+    PARALLEL_DROPPED,
     STRICT_DROPPED,
     TEXT_BEFORE_CALL,
 )
@@ -159,6 +160,46 @@ def judge_missing_call(what: str, text: str, *, is_cut: bool, fact: str) -> NoRe
             fact=TEXT_BEFORE_CALL,
         )
     raise Ignored(f"{what} was accepted, and a text came: {quote(text)}", fact=fact)
+
+
+_PARALLEL_TRIES = 8
+_PARALLEL_SHOWN = 2
+
+
+class ParallelRequest(Protocol):
+    """Sends the request of one attempt, and returns the names of the functions that are called."""
+
+    def __call__(self, attempt: int, *, parallel: bool) -> list[str]:
+        """Send it with parallel calls allowed or not."""
+
+
+def expect_one_call(names: ParallelRequest) -> None:
+    """Expect one call without parallel calls, in attempts where several come with them.
+
+    Attempts differ by their chance, since a model may make one call in the likeliest answer. The
+    check ends as unmeasured if none of them has several calls.
+    """
+    made: list[int] = []
+    shown = 0
+    while shown < _PARALLEL_SHOWN and len(made) < _PARALLEL_TRIES:
+        attempt = len(made)
+        made.append(len(names(attempt, parallel=True)))
+        if made[-1] < 2:
+            continue
+        one = names(attempt, parallel=False)
+        expect_effect(
+            len(one) < 2,
+            f"parallel_tool_calls false was accepted and {one} were called",
+            fact=PARALLEL_DROPPED,
+        )
+        shown += 1
+    if not shown:
+        raise Unmeasured(f"this model cannot show it: its answers have {made} calls, and not two")
+
+
+def seeded(attempt: int) -> JSON:
+    """The seed and the temperature of an attempt; the first one has the likeliest answer."""
+    return {"seed": attempt, "temperature": min(attempt, 1)}
 
 
 def _whole(body: JSON) -> ToolAnswer:

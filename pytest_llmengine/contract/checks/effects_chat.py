@@ -41,6 +41,7 @@ from pytest_llmengine.contract.samples import (
     named,
 )
 from pytest_llmengine.contract.stored_answers import stored, tier_of
+from pytest_llmengine.contract.tool_answer import expect_one_call, seeded
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -270,12 +271,28 @@ for choice, given, control in (
         name="tool_choice",
         needs=TOOLS,
     )
-as_whole(
-    "parallel_tool_calls",
-    {"parallel_tool_calls": False},
-    {**CALLING, "prompt": ASK_BOTH, "parallel_tool_calls": True},
-    "A client that handles one call at a time gets several in a stream.",
-    needs=TOOLS,
+BOTH_TOOLS = {**CALLING, "prompt": ASK_BOTH}
+
+
+def _one_call(ask: Asker, name: str) -> None:
+    """Compare with the whole answer; if that does not change, count the calls by other seeds."""
+    allowed, forbidden = {**BOTH_TOOLS, name: True}, {name: False}
+    try:
+        StreamMatches(chat, forbidden, allowed)(ask, name)
+    except Unmeasured:
+        expect_one_call(
+            lambda attempt, *, parallel: (
+                ask(**{**BOTH_TOOLS, **seeded(attempt), name: parallel}).choices[0].names
+            )
+        )
+
+
+streamed(
+    "effects.stream.parallel_tool_calls",
+    measure=_one_call,
+    title="parallel_tool_calls changes a streamed answer as it changes the whole one.",
+    breaks="A client that handles one call at a time gets several in a stream.",
+    needs=TOOLS | STREAMS,
 )
 as_whole(
     "response_format",

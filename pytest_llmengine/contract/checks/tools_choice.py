@@ -15,7 +15,6 @@ from pytest_llmengine.contract.facts import (
     ALLOWED_TOOLS_DROPPED,
     NAMED_CHOICE_DROPPED,
     NONE_CHOICE_DROPPED,
-    PARALLEL_DROPPED,
     REQUIRED_CHOICE_DROPPED,
     TOOLS_DROPPED,
     UNKNOWN_CHOICE,
@@ -51,7 +50,13 @@ from pytest_llmengine.contract.samples import (
     result,
     turn_with_calls,
 )
-from pytest_llmengine.contract.tool_answer import ToolAnswer, ask, judge_missing_call
+from pytest_llmengine.contract.tool_answer import (
+    ToolAnswer,
+    ask,
+    expect_one_call,
+    judge_missing_call,
+    seeded,
+)
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -112,29 +117,12 @@ def _allowed(target: Target, *, stream: bool) -> None:
         _expect_only(answer, name, "allowed", ALLOWED_TOOLS_DROPPED)
 
 
-PARALLEL_TRIES = 8
-PARALLEL_SHOWN = 2
-
-
 def _parallel_disable(target: Target, *, stream: bool) -> None:
-    made: list[int] = []
-    shown = 0
-    while shown < PARALLEL_SHOWN and len(made) < PARALLEL_TRIES:
-        seed = len(made)
-        chance = {"seed": seed, "temperature": min(seed, 1)}  # the first try is the likeliest
-        request = partial(ask, target, ASK_BOTH, WEATHER, TIME, stream=stream, **chance)
-        made.append(len(request(parallel_tool_calls=True).calls))
-        if made[-1] < 2:
-            continue
-        one = request(parallel_tool_calls=False).names
-        expect_effect(
-            len(one) < 2,
-            f"parallel_tool_calls false was accepted and {one} were called",
-            fact=PARALLEL_DROPPED,
-        )
-        shown += 1
-    if not shown:
-        raise Unmeasured(f"this model cannot show it: its answers have {made} calls, and not two")
+    def names(attempt: int, *, parallel: bool) -> list[str]:
+        params = {**seeded(attempt), "parallel_tool_calls": parallel}
+        return ask(target, ASK_BOTH, WEATHER, TIME, stream=stream, **params).names
+
+    expect_one_call(names)
 
 
 def _expect_text(answer: ToolAnswer) -> None:
@@ -221,7 +209,7 @@ BOTH_WAYS = (
     (
         _parallel_disable,
         "tools.parallel.disable",
-        OPTIONAL,
+        REQUIRED,
         EXTENDED,
         _PARALLEL_SPEC,
         "parallel_tool_calls false gives one call{} where several would come.",
