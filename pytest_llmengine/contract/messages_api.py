@@ -175,9 +175,14 @@ def prompt_tokens(body: JSON) -> int:
     return pick(usage, int, "input_tokens") + sum(given)
 
 
+def is_cut(body: JSON) -> bool:
+    """Whether the token limit ended the message."""
+    return body.get("stop_reason") == "max_tokens"
+
+
 def finished(body: JSON) -> JSON:
     """The message; unmeasured if the token limit cut it before it had any text."""
-    if body.get("stop_reason") == "max_tokens" and not text(body):
+    if is_cut(body) and not text(body):
         raise Unmeasured("this model cannot show it: the token limit came before any text")
     return body
 

@@ -10,6 +10,7 @@ from pytest_llmengine.contract.assertions import (
     Events,
     items,
     of_type,
+    output_text,
     pick,
     respond,
     stream_response,
@@ -24,6 +25,7 @@ from pytest_llmengine.contract.outcomes import (
     quote,
 )
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, TIME, WEATHER
+from pytest_llmengine.contract.tool_answer import judge_missing_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +77,22 @@ def output_items(body: JSON, kind: str, what: str) -> Events:
 def function_calls(body: JSON) -> list[str]:
     """The names of the functions that a response calls."""
     return [pick(call, str, "name") for call in items(body, "function_call")]
+
+
+def expect_call(body: JSON, what: str, fact: str) -> None:
+    """Expect a call, since tool_choice asks for one; ``fact`` is the cause if a text came."""
+    if not function_calls(body):
+        judge_missing_call(what, output_text(body), is_cut=is_cut(body), fact=fact)
+
+
+def is_cut(body: JSON) -> bool:
+    """Whether the token limit of a call ended the response.
+
+    Some servers say that a response is completed which the limit has ended.
+    """
+    given = (body.get("usage") or {}).get("output_tokens")
+    at_limit = isinstance(given, int) and given >= CALL_TOKENS
+    return body.get("status") == "incomplete" or at_limit
 
 
 # ---- the size of the prompt

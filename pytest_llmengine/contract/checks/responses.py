@@ -20,6 +20,7 @@ from pytest_llmengine.contract.assertions import (
 from pytest_llmengine.contract.facts import REQUIRED_CHOICE_DROPPED, lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.response_assertions import expect_call
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER
 
 if TYPE_CHECKING:
@@ -160,11 +161,7 @@ def tool_choice(target: Target) -> None:
     An agent that forces a call gets prose.
     """
     body = _required_call(target, "Say hello.")
-    expect_effect(
-        items(body, "function_call") or not need_text(output_text(body)),
-        f"required was accepted, and the answer is {output_text(body)!r}",
-        fact=REQUIRED_CHOICE_DROPPED,
-    )
+    expect_call(body, "required", REQUIRED_CHOICE_DROPPED)
 
 
 @rule(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered_response, need_text, output_text
@@ -11,20 +11,22 @@ from pytest_llmengine.contract.facts import (
     ALLOWED_TOOLS_DROPPED,
     NAMED_CHOICE_DROPPED,
     NONE_CHOICE_DROPPED,
-    PARALLEL_DROPPED,
     REQUIRED_CHOICE_DROPPED,
 )
-from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, quote
-from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.outcomes import Unmeasured, expect_effect, quote
+from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, REQUIRED, Level, check
 from pytest_llmengine.contract.response_assertions import (
     MODES,
     TIME_TOOL,
     WEATHER_TOOL,
     answer,
+    expect_call,
     function_calls,
+    is_cut,
     mode,
 )
 from pytest_llmengine.contract.samples import ASK_BOTH, ASK_WEATHER, CALL_TOKENS, JSON
+from pytest_llmengine.contract.tool_answer import expect_no_markup, expect_one_call
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -38,48 +40,50 @@ _ALLOWED: JSON = {
     "mode": "required",
     "tools": [{"type": "function", "name": "get_time"}],
 }
-# The form of tool_choice, its schema, and the cause if it has no effect.
-_CHOICES: dict[str, tuple[JSON, str, str]] = {
-    "named": (
+
+
+class ForcedChoice(NamedTuple):
+    """A tool_choice that forces a call, its schema, and the cause if it has no effect."""
+
+    value: JSON
+    schema: str
+    level: Level
+    fact: str
+
+
+_CHOICES = {
+    "named": ForcedChoice(
         {"type": "function", "name": "get_time"},
         "ToolChoiceFunction",
+        REQUIRED,
         NAMED_CHOICE_DROPPED,
     ),
-    "allowed": (_ALLOWED, "ToolChoiceAllowed", ALLOWED_TOOLS_DROPPED),
+    "allowed": ForcedChoice(_ALLOWED, "ToolChoiceAllowed", OPTIONAL, ALLOWED_TOOLS_DROPPED),
 }
 
 
-def _call(target: Target, prompt: str, choice: object, *, stream: bool, **params: Any) -> list[str]:
-    tools = [WEATHER_TOOL, TIME_TOOL]
-    body = answer(
-        target,
-        prompt,
-        stream=stream,
-        tools=tools,
-        tool_choice=choice,
-        max_output_tokens=CALL_TOKENS,
-        **params,
-    )
-    if not (called := function_calls(answered_response(body))):
-        need_text(output_text(body))
-    return called
+def _ask(target: Target, prompt: str, choice: object, *, stream: bool, **params: Any) -> JSON:
+    given = {"tools": [WEATHER_TOOL, TIME_TOOL], "max_output_tokens": CALL_TOKENS, **params}
+    return answered_response(answer(target, prompt, stream=stream, tool_choice=choice, **given))
 
 
 def _choice_is_kept(name: str, target: Target) -> None:
-    choice, _, fact = _CHOICES[name]
+    choice = _CHOICES[name]
     for stream in MODES:
-        called = _call(target, ASK_WEATHER, choice, stream=stream)
-        if set(called) != {"get_time"}:
-            reason = f"{mode(stream)}: tool_choice {name} gives calls of {quote(called)}"
-            raise Ignored(reason, fact=fact)
+        body = _ask(target, ASK_WEATHER, choice.value, stream=stream)
+        expect_call(body, f"{mode(stream)}: tool_choice {name}", choice.fact)
+        called = function_calls(body)
+        reason = f"{mode(stream)}: tool_choice {name} gives calls of {quote(called)}"
+        expect_effect(set(called) == {"get_time"}, reason, fact=choice.fact)
 
 
-for _name, (_, _schema, _) in _CHOICES.items():
+for _name, _choice in _CHOICES.items():
     rule(
         f"resp.tool_choice.{_name}",
         title=f"tool_choice in the form {_name!r} decides what is called, whole and streamed.",
         breaks="An agent that forces a tool gets prose or a call of another tool.",
-        source=f"openai-openapi: {_schema}",
+        source=f"openai-openapi: {_choice.schema}",
+        level=_choice.level,
         needs=NEEDS,
     )(partial(_choice_is_kept, _name))
 
@@ -92,8 +96,8 @@ for _name, (_, _schema, _) in _CHOICES.items():
 )
 def choice_in_a_stream(target: Target) -> None:
     """tool_choice required gives a call in a stream too, though the prompt asks for none."""
-    if not _call(target, "Say hello.", "required", stream=True):
-        raise Ignored("required was accepted, and there is no call", fact=REQUIRED_CHOICE_DROPPED)
+    body = _ask(target, "Say hello.", "required", stream=True)
+    expect_call(body, "required", REQUIRED_CHOICE_DROPPED)
 
 
 @rule(
@@ -105,9 +109,12 @@ def choice_in_a_stream(target: Target) -> None:
 def choice_none(target: Target) -> None:
     """tool_choice none prevents a call that the model makes otherwise, whole and streamed."""
     for stream in MODES:
-        if _call(target, ASK_WEATHER, "none", stream=stream):
-            raise Ignored(f"{mode(stream)}: none gives a call", fact=NONE_CHOICE_DROPPED)
-    if not _call(target, ASK_WEATHER, "auto", stream=False):
+        body = _ask(target, ASK_WEATHER, "none", stream=stream)
+        called = function_calls(body)
+        reason = f"{mode(stream)}: none was accepted, and {quote(called)} is called"
+        expect_effect(not called, reason, fact=NONE_CHOICE_DROPPED)
+        expect_no_markup(need_text(output_text(body)), is_cut=is_cut(body))
+    if not function_calls(_ask(target, ASK_WEATHER, "auto", stream=False)):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")
 
 
@@ -119,11 +126,16 @@ def choice_none(target: Target) -> None:
 )
 def parallel_tool_calls(target: Target) -> None:
     """parallel_tool_calls false allows one call where the model makes two, whole and streamed."""
-    many = _call(target, ASK_BOTH, "required", stream=False)
-    for stream in MODES:
-        one = _call(target, ASK_BOTH, "required", stream=stream, parallel_tool_calls=False)
-        if len(one) > 1:
-            reason = f"{mode(stream)}: there are {len(one)} calls"
-            raise Ignored(reason, fact=PARALLEL_DROPPED)
-    if len(many) < 2:
-        raise Unmeasured("this model cannot show it: it makes fewer than two calls")
+
+    def names(attempt: int, *, parallel: bool) -> list[str]:
+        """The calls of one answer, or the most calls of a whole and a streamed one."""
+        choice = ("required", "auto")[attempt % 2]
+        given = {} if parallel else {"parallel_tool_calls": False}
+        chance = {"temperature": min(attempt // 2, 1)}  # the first two tries are the likeliest
+        answers = [
+            _ask(target, ASK_BOTH, choice, stream=stream, **given, **chance)
+            for stream in MODES[: 1 if parallel else None]
+        ]
+        return max(map(function_calls, answers), key=len)
+
+    expect_one_call(names)
