@@ -30,6 +30,7 @@ from pytest_llmengine.contract.messages_api import (
     called,
     count,
     effect,
+    is_cut,
     prompt_tokens,
     results,
     rule,
@@ -42,6 +43,7 @@ from pytest_llmengine.contract.messages_api import (
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, OPTIONAL, REQUIRED, SMOKE
 from pytest_llmengine.contract.samples import ASK_BOTH, ASK_WEATHER, CALL_TOKENS, JSON
+from pytest_llmengine.contract.tool_answer import expect_no_markup
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -322,10 +324,12 @@ def choice_none(target: Target) -> None:
 
     Clients that want a summary at the end of an agent's work get another call instead.
     """
-    names = called(_ask_tools(target, {"type": "none"}))
+    body = _ask_tools(target, {"type": "none"})
+    names = called(body)
     expect_effect(
         not names, f"none was accepted, and {names!r} was called", fact=NONE_CHOICE_DROPPED
     )
+    expect_no_markup(text(body), is_cut=is_cut(body))
     if not called(_ask_tools(target, {"type": "auto"})):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")
 

@@ -18,7 +18,7 @@ from pytest_llmengine.contract.assertions import (
     respond,
 )
 from pytest_llmengine.contract.facts import REQUIRED_CHOICE_DROPPED, lost_from
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import expect_call
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, WEATHER

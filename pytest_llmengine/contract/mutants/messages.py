@@ -244,3 +244,4 @@ mutant(
     "messages.tool_use",
     Behaviour("input as text", reply=_blocks(_of_type("tool_use", lambda b: b.update(input="{}")))),
 )
+mutant("messages.tool_choice.none", _texts("a call as text", lambda *_: "<tool_call>{}"))
