@@ -154,6 +154,7 @@ REJECTIONS = (
         "The model calls the tool with any arguments.",
         {"tools": [{"name": "get_time"}]},
         _TOOLS,
+        lenient=True,
     ),
     Rejection(
         "tool_choice.unknown_type",

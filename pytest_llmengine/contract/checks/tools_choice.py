@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine.types.request import Capability
-from pytest_llmengine.contract.assertions import need_text, rejected
+from pytest_llmengine.contract.assertions import choice, need_text, rejected
 from pytest_llmengine.contract.facts import (
     ALLOWED_TOOLS_DROPPED,
     NAMED_CHOICE_DROPPED,
@@ -22,6 +22,7 @@ from pytest_llmengine.contract.facts import (
     either,
 )
 from pytest_llmengine.contract.outcomes import (
+    Lenient,
     Unmeasured,
     expect,
     expect_effect,
@@ -108,12 +109,12 @@ def _named(target: Target, *, stream: bool) -> None:
 def _allowed(target: Target, *, stream: bool) -> None:
     for prompt, tool in TEMPTING:
         name = tool["function"]["name"]
-        choice = allowed("required", tool)
-        answer = ask(target, prompt, WEATHER, TIME, tool_choice=choice, stream=stream)
+        form = allowed("required", tool)
+        answer = ask(target, prompt, WEATHER, TIME, tool_choice=form, stream=stream)
         _expect_call(answer, "allowed_tools with the mode required", ALLOWED_TOOLS_DROPPED)
         _expect_only(answer, name, "allowed", ALLOWED_TOOLS_DROPPED)
-        choice = allowed("auto", tool)
-        answer = ask(target, prompt, WEATHER, TIME, tool_choice=choice, stream=stream)
+        form = allowed("auto", tool)
+        answer = ask(target, prompt, WEATHER, TIME, tool_choice=form, stream=stream)
         _expect_only(answer, name, "allowed", ALLOWED_TOOLS_DROPPED)
 
 
@@ -265,7 +266,10 @@ rule(
 
 
 class BadTools(NamedTuple):
-    """Tools and a tool_choice that are refused, and the cause if they are answered."""
+    """Tools and a tool_choice that are refused, and the cause if they are answered.
+
+    A server that answers ``lenient`` ones has dropped nothing.
+    """
 
     id: str
     level: Level
@@ -276,12 +280,17 @@ class BadTools(NamedTuple):
     params: JSON
     fact: str
     breaks: str = "A typo in tool_choice goes unnoticed, and the model decides as it likes."
+    lenient: bool = False
 
 
 def _rejects(target: Target, row: BadTools) -> None:
     """A 400 for bad values; refused if valid tools are refused, so a 400 is about the value."""
     target.chat(tools=[WEATHER], tool_choice="auto", max_tokens=1).success_or_refused()
-    rejected(target.chat(max_tokens=4, **row.params), row.what, fact=row.fact)
+    reply = target.chat(max_tokens=4, **row.params)
+    if row.lenient and reply.ok:
+        choice(reply.success())
+        raise Lenient(f"{row.what} was answered", fact=row.fact)
+    rejected(reply, row.what, fact=row.fact)
 
 
 _OBSERVED = "OpenAI docs: guides/function-calling: observed, "
@@ -325,6 +334,8 @@ BAD = (
         "an empty list of tools",
         {"tools": []},
         either("an empty list of tools is accepted", TOOLS_DROPPED),
+        "A program that has lost its tools works here, and is refused by OpenAI.",
+        lenient=True,
     ),
 )
 
