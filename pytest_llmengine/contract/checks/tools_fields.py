@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import answered, content, need_text, pick, tool_calls
 from pytest_llmengine.contract.facts import CUSTOM_DROPPED, TOOLS_DROPPED, either
-from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
+from pytest_llmengine.contract.outcomes import (
+    Refused,
+    Unmeasured,
+    expect,
+    expect_effect,
+    fail,
+    quote,
+)
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, REQUIRED, check
 from pytest_llmengine.contract.samples import (
     ASK_WEATHER,
@@ -19,7 +26,7 @@ from pytest_llmengine.contract.samples import (
     WEATHER,
     function,
 )
-from pytest_llmengine.contract.tool_answer import ask
+from pytest_llmengine.contract.tool_answer import ask, ask_for_call
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.target import Target
@@ -101,6 +108,9 @@ for _spec in FIELDS:
         )(partial(_field, field=_spec, stream=_stream))
 
 
+_PING = "Ping the server. Call the tool."
+
+
 @rule(
     "tools.fields.parameters_omitted",
     level=REQUIRED,
@@ -114,13 +124,12 @@ def parameters_omitted(target: Target) -> None:
     """
     described = {"name": "ping", "description": PING["function"]["description"]}
     bare = {"type": "function", "function": described}
-    ask(target, "Ping the server. Call the tool.", PING)
-    reply = target.chat("Ping the server. Call the tool.", tools=[bare], max_tokens=CALL_TOKENS)
-    calls = tool_calls(answered(reply.success()))
-    if not calls:
-        raise Unmeasured("no tool call to look at")
-    arguments = pick(calls[0], str, "function", "arguments")
-    expect(arguments.strip()[:1] == "{", f"the arguments are {quote(arguments)} and not an object")
+    ask_for_call(target, _PING, PING)
+    try:
+        arguments = ask_for_call(target, _PING, bare).arguments
+    except Refused as refusal:  # the field may be left out, and the control has it
+        fail(f"a function without parameters is refused: {refusal}", fact=refusal.fact)
+    expect(isinstance(arguments, dict), f"the arguments are {quote(arguments)} and not an object")
 
 
 # ---- custom tools
