@@ -181,13 +181,21 @@ def _tool_use(target: Target, *, stream: bool) -> None:
     calls = blocks(body, "tool_use")
     if not calls:
         raise Unmeasured("this model cannot show it: it makes no call, though one is demanded")
-    expect(pick(calls[0], str, "id"), "the id of the tool_use is empty")
+    expect(
+        pick(calls[0], str, "id"),
+        "the id of the tool_use is empty",
+        fact="the id of a tool_use is empty",
+    )
     name, given = pick(calls[0], str, "name"), pick(calls[0], dict, "input")
     expect(name == "get_weather", f"get_weather was demanded, and {name!r} is called")
     if given.keys() != {"city"}:
         raise Unmeasured(f"the model gives other arguments than the tool has: {quote(given)}")
     reason = body.get("stop_reason")
-    expect(reason == "tool_use", f"a tool is called, and the stop_reason is {reason!r}")
+    expect(
+        reason == "tool_use",
+        f"a tool is called, and the stop_reason is {reason!r}",
+        fact="the stop_reason of a call is not tool_use",
+    )
 
 
 def _schema(target: Target, *, stream: bool) -> None:
