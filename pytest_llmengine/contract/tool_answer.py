@@ -97,7 +97,7 @@ class ToolAnswer:
         return value
 
     def expect_call(self) -> None:
-        """End the check as unmeasured if there is no call to look at."""
+        """End the check as unmeasured if there is no call to look at; fail if it was lost."""
         self.expect_no_lost_call()
         if not self.calls:
             raise Unmeasured(f"no tool call to look at; the model said {quote(self.text)}")

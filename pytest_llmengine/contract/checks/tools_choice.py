@@ -72,10 +72,10 @@ SMALL_TALK = ("Say hello.", "Thank you.")
 
 
 def _none(target: Target, *, stream: bool) -> None:
-    answer = ask(target, ASK_WEATHER, WEATHER, tool_choice="none", stream=stream)
-    _expect_text(answer)
-    if not ask(target, ASK_WEATHER, WEATHER, tool_choice="auto", stream=stream).calls:
-        raise Unmeasured("auto made no call either, so auto and none look the same")
+    none = ask(target, ASK_WEATHER, WEATHER, tool_choice="none", stream=stream)
+    _expect_text(none)
+    auto = ask(target, ASK_WEATHER, WEATHER, tool_choice="auto", stream=stream)
+    _expect_difference(none, auto)
 
 
 def _none_after_calls(target: Target) -> None:
@@ -84,8 +84,20 @@ def _none_after_calls(target: Target) -> None:
         result(1, "sunny"),
         {"role": "user", "content": ASK_TIME},
     ]
-    _expect_text(ask(target, turns, WEATHER, TIME, tool_choice="none"))
-    if not ask(target, turns, WEATHER, TIME, tool_choice="auto").calls:
+    none = ask(target, turns, WEATHER, TIME, tool_choice="none")
+    _expect_text(none)
+    _expect_difference(none, ask(target, turns, WEATHER, TIME, tool_choice="auto"))
+
+
+def _expect_difference(none: ToolAnswer, auto: ToolAnswer) -> None:
+    """End as unmeasured if auto is answered as none is: without a call, and without the tools.
+
+    A server that leaves the tools out of the prompt with none forbids them, whatever the model
+    does with them. The prompt is shorter then.
+    """
+    short, long = none.prompt_tokens, auto.prompt_tokens
+    left_out = short is not None and long is not None and short < long
+    if not auto.calls and not left_out:
         raise Unmeasured("auto made no call either, so auto and none look the same")
 
 
@@ -152,11 +164,20 @@ def _expect_only(answer: ToolAnswer, name: str, what: str, fact: str) -> None:
 
 
 def _auto_default(target: Target) -> None:
-    explicit = ask(target, ASK_WEATHER, WEATHER, tool_choice="auto").names
-    if not explicit:
-        raise Unmeasured("auto made no call, so auto and none look the same")
-    implicit = ask(target, ASK_WEATHER, WEATHER).names
-    expect(implicit == explicit, f"auto called {explicit}, left out called {implicit}")
+    explicit = ask(target, ASK_WEATHER, WEATHER, tool_choice="auto")
+    implicit = ask(target, ASK_WEATHER, WEATHER)
+    expect(
+        implicit.names == explicit.names,
+        f"auto called {explicit.names}, left out called {implicit.names}",
+    )
+    if explicit.calls:
+        return
+    _expect_difference(ask(target, ASK_WEATHER, WEATHER, tool_choice="none"), explicit)
+    expect(
+        implicit.prompt_tokens == explicit.prompt_tokens,
+        f"with auto the prompt has {explicit.prompt_tokens} tokens, and {implicit.prompt_tokens} "
+        "if it is left out",
+    )
 
 
 CHOICE = "tools.choice"
