@@ -10,9 +10,10 @@ import pytest
 
 from llmengine.mock import Behaviour, Fault, MockServer, Script
 from pytest_llmengine.contract import Target
+from pytest_llmengine.contract.facts import OR, PARALLEL_DROPPED, TEXT_BEFORE_CALL
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
-from pytest_llmengine.contract.registry import select
+from pytest_llmengine.contract.registry import catalogue, select
 from pytest_llmengine.contract.runner import run_check
 from pytest_llmengine.contract.samples import ESCAPES, WORD, saving
 from pytest_llmengine.contract.tool_answer import ask, wilson
@@ -176,15 +177,93 @@ def test_a_model_that_disobeys_a_schema_is_not_the_servers_fault() -> None:
         assert _run(check, Behaviour("own words", reply=other)).outcome is Outcome.UNMEASURED
 
 
-def test_a_call_that_the_token_cap_cut_does_not_count() -> None:
-    """The arguments of a cut call are no whole JSON, and nothing says that they would not be."""
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_call_that_the_token_cap_cut_does_not_count(as_text: bool) -> None:
+    """Neither arguments that are cut nor the markup of a cut call are the server's fault."""
 
     def hook(reply: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
         if call.json["seed"] == 4:
-            reply["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"city"'
-            reply["choices"][0]["finish_reason"] = "length"
+            choice = reply["choices"][0]
+            choice["message"]["tool_calls"][0]["function"]["arguments"] = '{"city"'
+            choice["finish_reason"] = "length"
+            if as_text:
+                choice["message"] = {"role": "assistant", "content": '<tool_call>{"name": "get_'}
         return reply
 
     (check,) = select(ids=["tools.rate.required"])
     result = _run(check, Behaviour("one cut", reply=hook))
     assert (result.outcome, "0 of 9 calls" in result.reason) == (Outcome.PASS, True)
+
+
+def _outcomes(behaviour: Behaviour, *ids: str) -> dict[str, tuple[Outcome, str]]:
+    """The outcome and the first cause of these rules on one server."""
+    with (
+        MockServer(behaviour=behaviour) as server,
+        Target(server.base_url, server.model) as target,
+    ):
+        results = [run_check(catalogue()[id_], target, Profile("mock")) for id_ in ids]
+    return {r.check.id: (r.outcome, r.fact.partition(OR)[0]) for r in results}
+
+
+FORCED = (
+    *("tools.choice.required", "tools.choice.named_stream"),
+    *("messages.tool_choice.any", "messages.stream.tool_choice.tool"),
+    *("resp.tool_choice", "resp.tool_choice.stream"),
+    *("resp.tool_choice.named", "resp.tool_choice.allowed"),
+)
+
+
+def test_a_text_up_to_the_token_cap_breaks_a_forced_call_in_every_api() -> None:
+    """A call that is forced comes first, so the text shows that it was not forced."""
+
+    def cut(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        limit = {"max_output_tokens": 16} if "input" in body else {"max_tokens": 1}
+        return {k: v for k, v in body.items() if k not in {"tools", "tool_choice"}} | limit
+
+    seen = _outcomes(Behaviour("a text that is cut", request=cut), *FORCED)
+    cause = TEXT_BEFORE_CALL.partition(OR)[0]
+    assert seen == dict.fromkeys(FORCED, (Outcome.FAIL, cause))
+
+
+def test_a_server_without_the_values_that_openai_refuses_is_lenient() -> None:
+    """What is accepted does no harm."""
+    ids = ("chat.tools.empty_array", "messages.tools.input_schema")
+    seen = _outcomes(Behaviour("accepts", without_rules=frozenset(ids)), *ids)
+    assert {outcome for outcome, _ in seen.values()} == {Outcome.LENIENT}
+
+
+NONE_RULES = ("tools.choice.none", "tools.choice.none_stream", "tools.choice.none_after_calls")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "none", "default"),
+    [
+        ({"none"}, Outcome.PASS, Outcome.PASS),
+        ({"none", "default"}, Outcome.PASS, Outcome.FAIL),
+        (set(), Outcome.UNMEASURED, Outcome.UNMEASURED),
+    ],
+)
+def test_the_size_of_the_prompt_tells_what_a_model_without_calls_cannot_show(
+    left_out: set[str], none: Outcome, default: Outcome
+) -> None:
+    """A server may leave the tools out of the prompt with none, or without tool_choice."""
+
+    def hook(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        if body.get("tool_choice", "default") in left_out:
+            return {key: v for key, v in body.items() if key not in {"tools", "tool_choice"}}
+        return body | {"tool_choice": "none"}
+
+    behaviour = Behaviour("never calls", request=hook)
+    seen = _outcomes(behaviour, *NONE_RULES, "tools.choice.auto_default")
+    assert [outcome for outcome, _ in seen.values()] == [*[none] * len(NONE_RULES), default]
+
+
+def test_parallel_calls_are_looked_for_beyond_the_likeliest_answer() -> None:
+    """The server drops the field, which only answers at a temperature show."""
+
+    def hook(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        return body | {"parallel_tool_calls": body["temperature"] != 0}
+
+    ids = ("effects.stream.parallel_tool_calls", "resp.effect.parallel_tool_calls")
+    seen = _outcomes(Behaviour("parallel if hot", request=hook), *ids)
+    assert seen == dict.fromkeys(ids, (Outcome.IGNORED, PARALLEL_DROPPED))
