@@ -24,7 +24,6 @@ def _without_choice_objects(body: dict[str, Any], call: object) -> dict[str, Any
 
 
 NO_START = ("messages.stream.order", "no start")
-END_TURN = ("messages.tool_use", "end_turn")
 # Each server, the rules that run on it, and the most findings that a reader accepts.
 CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "no /responses": (
@@ -65,7 +64,7 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "tool_choice is dropped": (
         innocent.without("tool_choice"),
         ("tools.choice.", "effects.n.tool_choice", "resp.tool_choice", "messages.tool_choice"),
-        3,  # none, required and a named function are often read by different code
+        4,  # none, required, named functions and unknown values are read by different code
     ),
     "messages have no usage": (
         innocent.NO_USAGE,
@@ -80,11 +79,6 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "messages have no message_start": (
         next(m.behaviour for m in mutants() if (m.check, m.behaviour.name) == NO_START),
         ("messages.stream.",),
-        1,
-    ),
-    "messages with calls end as a turn": (
-        next(m.behaviour for m in mutants() if (m.check, m.behaviour.name) == END_TURN),
-        ("messages.tool_use", "messages.stream.tool_use"),
         1,
     ),
     "no /messages": (

@@ -11,6 +11,7 @@ import pytest
 from llmengine.mock import Behaviour, Fault, MockServer, Script
 from pytest_llmengine.contract import Target
 from pytest_llmengine.contract.facts import OR, PARALLEL_DROPPED, TEXT_BEFORE_CALL
+from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import catalogue, select
@@ -267,3 +268,12 @@ def test_parallel_calls_are_looked_for_beyond_the_likeliest_answer() -> None:
     ids = ("effects.stream.parallel_tool_calls", "resp.effect.parallel_tool_calls")
     seen = _outcomes(Behaviour("parallel if hot", request=hook), *ids)
     assert seen == dict.fromkeys(ids, (Outcome.IGNORED, PARALLEL_DROPPED))
+
+
+def test_calls_that_end_a_message_as_a_turn_are_one_finding() -> None:
+    """The rules about whole and streamed messages name the same cause."""
+    ids = ("messages.tool_use", "messages.stream.tool_use")
+    wanted = (ids[0], "end_turn")
+    mutant = next(m for m in mutants() if (m.check, m.behaviour.name) == wanted)
+    seen = _outcomes(mutant.behaviour, *ids)
+    assert seen == dict.fromkeys(ids, (Outcome.FAIL, "the stop_reason of a call is not tool_use"))
