@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from math import sqrt
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.contract.target import Target
+
+
+_CALL_IN_TEXT = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,11 @@ class ToolAnswer:
             fact=f"calls have {INVALID_JSON}",
         )
         return value
+
+    @property
+    def has_broken_call(self) -> bool:
+        """Whether the text holds a call that is not JSON, which no server can read."""
+        return any(_value(call) == call for call in _CALL_IN_TEXT.findall(self.text))
 
     def expect_call(self) -> None:
         """End the check as unmeasured if there is no call to look at; fail if it was lost."""

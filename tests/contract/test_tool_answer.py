@@ -196,6 +196,20 @@ def test_a_call_that_the_token_cap_cut_does_not_count(as_text: bool) -> None:
     assert (result.outcome, "0 of 9 calls" in result.reason) == (Outcome.PASS, True)
 
 
+@pytest.mark.parametrize(("mode", "outcome"), [("auto", Outcome.PASS), ("strict", Outcome.FAIL)])
+def test_a_call_that_is_not_json_stays_in_the_text(mode: str, outcome: Outcome) -> None:
+    """The model is to blame, unless the mode promises JSON."""
+
+    def hook(reply: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        if call.json["seed"] == 4:
+            broken = '<tool_call>{"name": "get_weather", "arguments": {}</tool_call>'
+            reply["choices"][0]["message"] = {"role": "assistant", "content": broken}
+        return reply
+
+    (check,) = select(ids=[f"tools.rate.{mode}"])
+    assert _run(check, Behaviour("broken once", reply=hook)).outcome is outcome
+
+
 def _outcomes(behaviour: Behaviour, *ids: str) -> dict[str, tuple[Outcome, str]]:
     """The outcome and the first cause of these rules on one server."""
     with (
