@@ -175,14 +175,16 @@ def prompt_tokens(body: JSON) -> int:
     return pick(usage, int, "input_tokens") + sum(given)
 
 
-def is_cut(body: JSON) -> bool:
-    """Whether the token limit ended the message."""
-    return body.get("stop_reason") == "max_tokens"
+def is_cut(body: JSON, limit: int) -> bool:
+    """Whether the token limit ended the message; some servers call this the end of a turn."""
+    given = (body.get("usage") or {}).get("output_tokens")
+    at_limit = isinstance(given, int) and given >= limit
+    return body.get("stop_reason") == "max_tokens" or at_limit
 
 
 def finished(body: JSON) -> JSON:
     """The message; unmeasured if the token limit cut it before it had any text."""
-    if is_cut(body) and not text(body):
+    if body.get("stop_reason") == "max_tokens" and not text(body):
         raise Unmeasured("this model cannot show it: the token limit came before any text")
     return body
 

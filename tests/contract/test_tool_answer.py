@@ -16,7 +16,7 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.profile import Profile
 from pytest_llmengine.contract.registry import catalogue, select
 from pytest_llmengine.contract.runner import run_check
-from pytest_llmengine.contract.samples import ESCAPES, WORD, saving
+from pytest_llmengine.contract.samples import CALL_TOKENS, ESCAPES, WORD, saving
 from pytest_llmengine.contract.tool_answer import ask, wilson
 
 if TYPE_CHECKING:
@@ -238,6 +238,21 @@ def test_a_text_up_to_the_token_cap_breaks_a_forced_call_in_every_api() -> None:
     seen = _outcomes(Behaviour("a text that is cut", request=cut), *FORCED)
     cause = TEXT_BEFORE_CALL.partition(OR)[0]
     assert seen == dict.fromkeys(FORCED, (Outcome.FAIL, cause))
+
+
+def test_a_cut_text_is_known_by_its_length_if_the_server_does_not_say_so() -> None:
+    """LiteLLM calls a message that was cut an ended turn, and llama.cpp a response completed."""
+
+    def ended(reply: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        how = {"status": "completed"} if "output" in reply else {"stop_reason": "end_turn"}
+        return reply | how | {"usage": reply["usage"] | {"output_tokens": CALL_TOKENS}}
+
+    def text(body: dict[str, Any], call: ReceivedRequest) -> dict[str, Any]:
+        return {k: v for k, v in body.items() if k not in {"tools", "tool_choice"}}
+
+    ids = ("messages.tool_choice.any", "resp.tool_choice")
+    seen = _outcomes(Behaviour("ended", request=text, reply=ended), *ids)
+    assert {outcome for outcome, _ in seen.values()} == {Outcome.FAIL}
 
 
 def test_a_server_without_the_values_that_openai_refuses_is_lenient() -> None:

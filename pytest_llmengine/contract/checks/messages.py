@@ -329,7 +329,7 @@ def choice_none(target: Target) -> None:
     expect_effect(
         not names, f"none was accepted, and {names!r} was called", fact=NONE_CHOICE_DROPPED
     )
-    expect_no_markup(text(body), is_cut=is_cut(body))
+    expect_no_markup(text(body), is_cut=is_cut(body, 2 * CALL_TOKENS))
     if not called(_ask_tools(target, {"type": "auto"})):
         raise Unmeasured("this model cannot show it: it makes no call with auto either")
 

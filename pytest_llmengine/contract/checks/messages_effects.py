@@ -159,7 +159,7 @@ def _call(target: Target, choice: object, *, stream: bool, prompt: str) -> JSON:
 
 def _expect_call(body: JSON, what: str, fact: str) -> None:
     if not called(body):
-        judge_missing_call(what, text(body), is_cut=is_cut(body), fact=fact)
+        judge_missing_call(what, text(body), is_cut=is_cut(body, CALL_TOKENS), fact=fact)
 
 
 def _any_tool(target: Target, *, stream: bool) -> None:
