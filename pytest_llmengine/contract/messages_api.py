@@ -13,6 +13,7 @@ from pytest_llmengine.contract.facts import NO_MESSAGE_START, lost_from
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, fail, quote
 from pytest_llmengine.contract.registry import check
 from pytest_llmengine.contract.samples import ASK_WEATHER, JSON
+from pytest_llmengine.contract.tool_answer import reaches_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,10 +177,8 @@ def prompt_tokens(body: JSON) -> int:
 
 
 def is_cut(body: JSON, limit: int) -> bool:
-    """Whether the token limit ended the message; some servers call this the end of a turn."""
-    given = (body.get("usage") or {}).get("output_tokens")
-    at_limit = isinstance(given, int) and given >= limit
-    return body.get("stop_reason") == "max_tokens" or at_limit
+    """Whether the token limit ended the message."""
+    return body.get("stop_reason") == "max_tokens" or reaches_limit(body, limit)
 
 
 def finished(body: JSON) -> JSON:

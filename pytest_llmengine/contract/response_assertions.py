@@ -25,7 +25,7 @@ from pytest_llmengine.contract.outcomes import (
     quote,
 )
 from pytest_llmengine.contract.samples import ASK_WEATHER, CALL_TOKENS, JSON, TIME, WEATHER
-from pytest_llmengine.contract.tool_answer import judge_missing_call
+from pytest_llmengine.contract.tool_answer import judge_missing_call, reaches_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,13 +86,8 @@ def expect_call(body: JSON, what: str, fact: str) -> None:
 
 
 def is_cut(body: JSON) -> bool:
-    """Whether the token limit of a call ended the response.
-
-    Some servers say that a response is completed which the limit has ended.
-    """
-    given = (body.get("usage") or {}).get("output_tokens")
-    at_limit = isinstance(given, int) and given >= CALL_TOKENS
-    return body.get("status") == "incomplete" or at_limit
+    """Whether the token limit of a call ended the response."""
+    return body.get("status") == "incomplete" or reaches_limit(body, CALL_TOKENS)
 
 
 # ---- the size of the prompt

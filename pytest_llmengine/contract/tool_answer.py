@@ -153,6 +153,16 @@ def expect_no_markup(text: str, *, is_cut: bool) -> None:
     expect(not leaked, f"the markup of a call is in the text: {quote(text)}", fact=MARKUP)
 
 
+def reaches_limit(body: JSON, limit: int) -> bool:
+    """Whether the usage of a response or a message counts as many output tokens as the limit.
+
+    Some servers say of an answer that the limit has cut that it ended by itself.
+    """
+    usage = body.get("usage")
+    given = usage.get("output_tokens") if isinstance(usage, dict) else None
+    return isinstance(given, int) and given >= limit
+
+
 def judge_missing_call(what: str, text: str, *, is_cut: bool, fact: str) -> NoReturn:
     """Judge an answer without a call, though tool_choice asks for one.
 
