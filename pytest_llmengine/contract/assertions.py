@@ -398,14 +398,24 @@ def create_response(target: Target, given: object = "Say hello.", **params: Any)
 
 def respond(target: Target, given: object = "Say hello.", **params: Any) -> dict[str, Any]:
     """Get a response; after a clear refusal the check ends as refused."""
-    body = create_response(target, given, **params).success_or_refused()
+    return response_of(create_response(target, given, **params))
+
+
+def response_of(reply: Reply) -> dict[str, Any]:
+    """The response in a reply; after a clear refusal the check ends as refused."""
+    body = reply.success_or_refused()
     expect(isinstance(body.get("output"), list), f"no output: {quote(body)}", fact="no output")
     return body
 
 
 def stream_response(target: Target, given: object = "Say hello.", **params: Any) -> Events:
     """The events of a streamed response; after a clear refusal the check ends as refused."""
-    events = create_response(target, given, **{"stream": True, **params}).objects_or_refused()
+    return events_of(create_response(target, given, **{"stream": True, **params}))
+
+
+def events_of(reply: Reply) -> Events:
+    """The events of a streamed response; after a clear refusal the check ends as refused."""
+    events = reply.objects_or_refused()
     for event in events:
         pick(event, str, "type")
     return events

@@ -130,10 +130,22 @@ def stored(target: Target, given: object = "Say hello.", **params: Any) -> JSON:
 def retrieve(target: Target, body: Mapping[str, object], what: str = "store=true") -> JSON:
     """The stored response with the id of this one."""
     reply = target.get(path_of(body))
-    if reply.status in NO_ROUTE:
+    expect_stored(reply, what)
+    return reply.success()
+
+
+def expect_stored(reply: Reply, what: str = "store=true") -> None:
+    """End the check as ignored if the reply says that a response is not there.
+
+    ``what`` is what the server accepted, and why it had to store the response. OpenAI answers a
+    request that continues an unknown response with a 400 and a code. A 501 to such a request
+    refuses the request, while one to a GET says that there is no such route.
+    """
+    missing = NO_ROUTE if reply.method == "GET" else {404}
+    unknown = not reply.ok and "previous_response_not_found" in reply.text
+    if unknown or reply.status in missing:
         reason = f"{what} was accepted, and the response is not found: {reply.status}"
         raise Ignored(reason, fact=NOT_STORED)
-    return reply.success()
 
 
 def path_of(body: Mapping[str, object], more: str = "") -> str:

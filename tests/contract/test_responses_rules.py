@@ -81,11 +81,26 @@ def test_server_without_the_api_is_one_finding() -> None:
     assert len(set(facts)) == 2
 
 
-def test_server_without_memory_is_one_finding() -> None:
+@pytest.mark.parametrize(
+    ("behaviour", "rules"),
+    [
+        (
+            {"disabled_routes": frozenset({"GET /v1/responses/{response_id}"})},
+            ("resp.store", "resp.get", "resp.delete", "resp.input_items", "resp.state.schema"),
+        ),
+        (
+            {"request": lambda body, call: {**body, "store": False}},
+            ("resp.store.retrieve", "resp.previous_response_id", "resp.state.schema"),
+        ),
+    ],
+    ids=["no route", "nothing stored"],
+)
+def test_server_without_memory_is_one_finding(
+    behaviour: dict[str, Any], rules: tuple[str, ...]
+) -> None:
     """A server that accepts store and keeps nothing ignores it, for one cause."""
-    route = "GET /v1/responses/{response_id}"
-    with _runner(disabled_routes=frozenset({route})) as run:
-        results = run("resp.store", "resp.get", "resp.delete", "resp.input_items").values()
+    with _runner(**behaviour) as run:
+        results = run(*rules).values()
 
     assert {(r.outcome, r.fact) for r in results} == {(Outcome.IGNORED, "responses are not stored")}
 

@@ -10,9 +10,11 @@ from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import (
     LONG,
     create_response,
+    events_of,
     objects,
     pick,
     respond,
+    response_of,
     stream_response,
 )
 from pytest_llmengine.contract.outcomes import (
@@ -29,6 +31,7 @@ from pytest_llmengine.contract.response_assertions import (
     answer,
     expect_larger,
     expect_route,
+    expect_stored,
     final,
     found,
     input_tokens,
@@ -221,9 +224,14 @@ def _text(item: JSON) -> str:
 def _chained(
     target: Target, first: JSON, given: object = "Say it.", *, stream: bool = False, **params: Any
 ) -> JSON:
-    """A response that continues the first one."""
-    name = pick(first, str, "id")
-    return answer(target, given, stream=stream, previous_response_id=name, **params)
+    """A response that continues the first one, which was to be stored.
+
+    A server that does not find the first one has not stored it.
+    """
+    sent = {"previous_response_id": pick(first, str, "id"), **params}
+    reply = create_response(target, given, **({"stream": True} if stream else {}), **sent)
+    expect_stored(reply)
+    return final(events_of(reply)) if stream else response_of(reply)
 
 
 @rule(

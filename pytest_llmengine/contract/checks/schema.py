@@ -9,9 +9,10 @@ from urllib.parse import quote as url_quote
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, pick, provoke
-from pytest_llmengine.contract.facts import NOT_STORED, together
-from pytest_llmengine.contract.outcomes import Refused, Unmeasured, expect, quote
+from pytest_llmengine.contract.facts import together
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.response_assertions import expect_stored
 from pytest_llmengine.contract.response_schema import (
     Violation,
     error_violations,
@@ -171,9 +172,9 @@ def _states(target: Target) -> Problems:
         name = pick(created.success_or_refused(), str, "id")
         for method, end in _STATES:
             reply = target.send(method, f"/responses/{url_quote(name, safe='')}{end}")
-            if (method, end) == _STATES[0] and not reply.ok:
-                reason = f"a response cannot be retrieved: {quote(reply.error_message)}"
-                raise Refused(reason, fact=NOT_STORED)
+            if (method, end) == _STATES[0]:
+                expect_stored(reply)
+                reply.success_or_refused()
             if reply.ok:
                 found |= _whole(f"{method} /responses/{{response_id}}{end}", reply)
                 _expect_consistent(end, created.object(), reply.object())

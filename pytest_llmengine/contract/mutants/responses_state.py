@@ -157,6 +157,10 @@ def _carries_instructions_over() -> Behaviour:
 mutant(f"resp.{_PREVIOUS}.twice", _one_thread())
 mutant(f"resp.{_PREVIOUS}.instructions", _carries_instructions_over())
 
+for _name in ("effect", "twice", "instructions", "call"):
+    _kept = body(lambda request: request.update(store=False))
+    mutant(f"resp.{_PREVIOUS}.{_name}", Behaviour("nothing stored", request=_kept))
+
 
 # ---- background, conversations and counts
 

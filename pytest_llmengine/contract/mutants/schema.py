@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_llmengine.contract.mutants.hooks import mutated
+from llmengine.mock.behaviour import Behaviour
+from pytest_llmengine.contract.mutants.hooks import body, mutated
 from pytest_llmengine.contract.mutants.registry import mutant
 
 CHAT, COMPLETIONS, RESPONSES = "POST /chat/completions", "POST /completions", "POST /responses"
@@ -43,6 +44,10 @@ _BROKEN = (
 )
 for _name, _kind, _part, _path, _operator in _BROKEN:
     mutant(f"{_name}.schema", mutated(_kind, _part, _path, _operator))
+mutant(
+    "resp.state.schema",
+    Behaviour("nothing stored", request=body(lambda request: request.update(store=False))),
+)
 
 _NULL = (
     ("chat", CHAT, "", "system_fingerprint"),
