@@ -14,6 +14,7 @@ from pytest_llmengine.contract.checks.effects import (
     chat,
     effect,
 )
+from pytest_llmengine.contract.facts import N_DROPPED
 from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -73,7 +74,7 @@ def n_multiple(target: Target) -> None:
     # vLLM rejects n=2 at temperature 0, because both choices would be equal.
     body = target.chat(n=2, temperature=1, max_tokens=4).success_or_refused()
     choices = objects(body, "choices")
-    expect_effect(len(choices) != 1, "n=2 was accepted, and one choice came", fact="n is dropped")
+    expect_effect(len(choices) != 1, "n=2 was accepted, and one choice came", fact=N_DROPPED)
     indexes = sorted(pick(c, int, "index") for c in choices)
     expect(indexes == [0, 1], f"n=2: the choices have the indexes {indexes}")
     for c in choices:

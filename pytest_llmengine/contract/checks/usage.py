@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import choice, control, full_text, objects, pick, usage
-from pytest_llmengine.contract.outcomes import Unmeasured, expect
+from pytest_llmengine.contract.facts import N_DROPPED
+from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
 from pytest_llmengine.contract.registry import (
     EXPECTED,
     EXTENDED,
@@ -58,6 +59,7 @@ def n_sums_choices(target: Target) -> None:
     # Not 0, because vLLM refuses two choices then; low, so that both reach the token cap.
     body = target.chat(prompt, n=2, temperature=0.1, max_tokens=4).success_or_refused()
     reasons = [c.get("finish_reason") for c in objects(body, "choices")]
+    expect_effect(len(reasons) != 1, "n=2 was accepted, and one choice came", fact=N_DROPPED)
     if reasons != ["length", "length"]:
         raise Unmeasured(f"two choices cut by the cap are needed, these ended by {reasons}")
     came = usage(body, "completion_tokens")

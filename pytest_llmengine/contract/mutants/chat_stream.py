@@ -77,6 +77,16 @@ def _one_index(choice: JSON) -> None:
     choice["index"] = 0
 
 
+def _joined(found: list[JSON]) -> list[JSON]:
+    """The chunks of all choices as those of one, which ends once."""
+    for place, event in enumerate(found):
+        for choice in event["choices"]:
+            choice["index"] = 0
+            if place < len(found) - 1:
+                choice["finish_reason"] = None
+    return found
+
+
 def _second_choice_never_ends(choice: JSON) -> None:
     if choice["index"] == 1:
         choice["finish_reason"] = None
@@ -132,6 +142,7 @@ mutant(
 )
 mutant("chat.stream.n_interleaved", Behaviour("n ignored", request=forgets("n")))
 mutant("chat.stream.n_interleaved", Behaviour("one index for all", events=choices(_one_index)))
+mutant("chat.stream.n_interleaved", Behaviour("texts joined", events=events(_joined)))
 mutant(
     "chat.stream.n_interleaved",
     Behaviour("one choice left open", events=choices(_second_choice_never_ends)),

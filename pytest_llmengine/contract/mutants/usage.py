@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import adding, put, without
+from pytest_llmengine.contract.mutants.hooks import adding, forgets, put, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 CACHED = ("usage", "prompt_tokens_details", "cached_tokens")
@@ -14,6 +14,7 @@ mutant("usage.present_sum", Behaviour("in words", reply=put("8", "usage", "promp
 mutant(
     "usage.n_sums_choices", Behaviour("one choice's", reply=put(4, "usage", "completion_tokens"))
 )
+mutant("usage.n_sums_choices", Behaviour("n dropped", request=forgets("n")))
 mutant("usage.cached_subset", Behaviour("more than all", reply=put(99_999, *CACHED)))
 mutant("usage.cached_subset", Behaviour("below zero", reply=put(-1, *CACHED)))
 
