@@ -124,7 +124,10 @@ def _check_blocks(found: Events) -> None:
 
 def _check_empty(block: JSON) -> None:
     """The block at its start has its fields, and nothing in those that deltas fill."""
-    for field, value in _EMPTY.get(pick(block, str, "type"), {}).items():
+    for field, value in _EMPTY.get(kind := pick(block, str, "type"), {}).items():
+        expect(
+            field in block, f"a block of the type {kind!r} starts without {field}: {quote(block)}"
+        )
         expect(block.get(field) == value, f"a block does not start empty: {quote(block)}")
 
 
