@@ -23,7 +23,14 @@ from pytest_llmengine.contract.assertions import (
     objects,
     rejected,
 )
-from pytest_llmengine.contract.facts import OPTIONS_ALONE, STOP_DROPPED, TOKENS_BELOW_1, either
+from pytest_llmengine.contract.checks.effects import Asker, TextChanges, chat
+from pytest_llmengine.contract.facts import (
+    EFFORT_ACCEPTED,
+    OPTIONS_ALONE,
+    STOP_DROPPED,
+    TOKENS_BELOW_1,
+    either,
+)
 from pytest_llmengine.contract.outcomes import (
     Unmeasured,
     expect,
@@ -174,11 +181,27 @@ def penalties_range(target: Target) -> None:
 
     An application that is tested with this server fails with OpenAI's.
     """
-    control(target, frequency_penalty=2, presence_penalty=-2)
-    for name in ("frequency_penalty", "presence_penalty"):
-        for value in (2.5, -2.5):
-            params: dict[str, Any] = {"max_tokens": 1, name: value}
-            _rejected_or_lenient(target.chat(**params), f"{name}={value}")
+    names = ("frequency_penalty", "presence_penalty")
+    for values in ((2, -2), (-2, 2)):
+        control(target, **dict(zip(names, values, strict=True)))
+    accepted = [
+        (name, value) for name in names for value in (2.5, -2.5) if _accepts(target, name, value)
+    ]
+    for name, value in accepted:
+        opposite = -2 if value > 0 else 2
+        measure = TextChanges({name: value}, {name: opposite, "max_tokens": 32}, words=12)
+        measure(Asker(target, chat), name)
+    beyond = ", ".join(f"{name}={value}" for name, value in accepted)
+    expect_strict(not accepted, f"{beyond} were accepted, and have an effect")
+
+
+def _accepts(target: Target, name: str, value: float) -> bool:
+    """Whether a value is accepted; the check fails if it is not refused in words either."""
+    params: dict[str, Any] = {"max_tokens": 1, name: value}
+    reply = target.chat(**params)
+    if not reply.ok:
+        rejected(reply, f"{name}={value}")
+    return reply.ok
 
 
 @rule("chat.stop.max4", level=REQUIRED, tier=CORE, source=f"{SPEC}.stop maxItems 4")
@@ -272,4 +295,4 @@ def reasoning_effort(target: Target) -> None:
     """
     body = target.chat(max_tokens=1, reasoning_effort="low").success_or_refused()
     full_text(body)
-    expect_rejected(target, "reasoning_effort", "bogus")
+    expect_rejected(target, "reasoning_effort", "bogus", fact=EFFORT_ACCEPTED)

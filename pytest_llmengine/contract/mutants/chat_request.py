@@ -28,6 +28,10 @@ for name in REJECTIONS:
     rule_off(name)
     mutant(name, Behaviour("refused without a word", error=put("", "error", "message")))
 
+mutant(
+    "chat.penalties.range",
+    Behaviour("penalties dropped", request=forgets("frequency_penalty", "presence_penalty")),
+)
 _NO_LIMIT = forgets("max_tokens", "stop")
 _LONG = 10  # chunks
 
@@ -47,6 +51,7 @@ for name, field, good, taken_for in (
     ("chat.temperature.range", "temperature", 2, 3),
     ("chat.top_p.range", "top_p", 0, -1),
     ("chat.penalties.range", "presence_penalty", -2, -3),
+    ("chat.penalties.range", "presence_penalty", 2, 3),
     ("chat.stop.max4", "stop", ["@1", "@2", "@3", "@4"], ["@"] * 5),
     ("chat.n.range", "n", 1, 0),
 ):
