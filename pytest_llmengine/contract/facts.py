@@ -54,6 +54,11 @@ UNKNOWN_TOOL = (
 TOOL_TYPES_DROPPED = "tools of a type that the server does not know are dropped"  # after the path
 
 
+def fields_dropped(path: str) -> str:
+    """The fact that a route accepts fields that the server does not know, and drops them."""
+    return f"{path}: {FIELDS_DROPPED}"
+
+
 def lost_from(what: str, keys: Iterable[str]) -> str:
     """The fact that an object lacks these keys, such as a response or a message."""
     return together(f"{what}: {key} is missing" for key in keys)

@@ -44,6 +44,7 @@ from pytest_llmengine.contract.samples import (
 )
 
 if TYPE_CHECKING:
+    from pytest_llmengine.contract.reply import Reply
     from pytest_llmengine.contract.target import Target
 
 rule = partial(check, group="responses.effects", tier=EXTENDED, since="2026-11-27", level=REQUIRED)
@@ -391,9 +392,18 @@ def truncation(target: Target) -> None:
             raise Unmeasured("the context holds 20000 words")
         reply = create_response(target, _TOO_LONG, truncation="auto", stream=stream)
         if reply.is_refusal:
+            _expect_read(refused, reply, stream=stream)
             reason = f"{mode(stream)}: truncation auto: {reply.status} {quote(reply.text)}"
-            raise Refused(reason, fact="truncation is dropped")
+            raise Refused(reason, fact=reply.cause)
         reply.objects() if stream else reply.success()
+
+
+def _expect_read(disabled: Reply, auto: Reply, *, stream: bool) -> None:
+    """End as ignored if both values of truncation get one error, which is about the length."""
+    message = auto.error_message
+    if (auto.status, message) == (disabled.status, disabled.error_message):
+        reason = f"{mode(stream)}: truncation auto gets the error of disabled: {quote(message)}"
+        expect_effect("truncation" in message, reason, fact="truncation is dropped")
 
 
 @rule(

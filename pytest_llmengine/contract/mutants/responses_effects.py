@@ -25,6 +25,7 @@ _FIELDS = {
     "top_logprobs": "top_logprobs",
     "summary": "reasoning.summary",
     "encrypted": "include",
+    "truncation": "truncation",
 }
 for _name, _field in _FIELDS.items():
     dropping_each(f"resp.effect.{_name}", _field)
