@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.contract.assertions import content
+from pytest_llmengine.contract.facts import fields_dropped
 from pytest_llmengine.contract.outcomes import Ignored, expect, quote
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def stored(target: Target, name: object, text: str) -> dict[str, Any]:
         raise Ignored(
             f"store was accepted, and the answer {quote(name)} cannot be retrieved: "
             f"{quote(reply.text)}",
-            fact="store is dropped",
+            fact=fields_dropped("/chat/completions"),
         )
     body = reply.object()
     expect(content(body) == text, f"the stored text is {quote(content(body))}, not {quote(text)}")
@@ -35,7 +36,7 @@ def tier_of(*parts: Mapping[str, Any]) -> None:
     if not tiers:
         raise Ignored(
             "service_tier was accepted, and the answer does not name its tier",
-            fact="service_tier is dropped",
+            fact=fields_dropped("/chat/completions"),
         )
     others = [tier for tier in tiers if tier != "default"]
     expect(not others, f"the service_tier default is answered with {quote(others)}")

@@ -220,6 +220,14 @@ def refusing(status: int, **headers: str) -> Behaviour:
     return Behaviour("refuses", wire=lambda reply, call: RawReply(status, sent, [body.encode()]))
 
 
+def _parts_as_json(body: JSON, call: ReceivedRequest) -> JSON:
+    for message in body.get("messages", ()):
+        if isinstance(message["content"], list):
+            message["content"] = json.dumps(message["content"])
+    return body
+
+
+PARTS_AS_JSON = Behaviour("parts as JSON", request=_parts_as_json)
 THINKS = Behaviour("thinks", request=_thinks)
 PLAIN_ERRORS = Behaviour("plain 404", wire=_plain_errors)
 UNPROCESSABLE = Behaviour("422", wire=_unprocessable)

@@ -98,8 +98,49 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     ),
     "n is dropped": (
         innocent.without("n"),
-        ("chat.n.multiple", "chat.stream.n_interleaved", "effects.completions.n"),
+        (
+            "chat.n.multiple",
+            "chat.stream.n_interleaved",
+            "effects.completions.n",
+            "usage.n_sums_choices",
+        ),
         2,  # the rule about several prompts counts other choices
+    ),
+    "unknown fields of chats are dropped": (
+        innocent.without(
+            *("store", "metadata", "service_tier", "modalities", "audio", "moderation"),
+            "stream_options",
+        ),
+        (
+            *("chat.store", "chat.metadata", "chat.service_tier", "effects.stream.store"),
+            *("effects.stream.service_tier", "effects.stream.include_obfuscation"),
+            *("effects.completions.include_obfuscation", "resp.stream.obfuscation"),
+            *("refusal.audio_output", "refusal.moderation"),
+        ),
+        1,
+    ),
+    "unknown efforts are accepted": (
+        Behaviour(
+            "any effort",
+            without_rules=frozenset({"chat.reasoning_effort", "resp.reasoning.effort"}),
+        ),
+        ("chat.reasoning_effort", "resp.invalid.effort"),
+        1,
+    ),
+    "include is dropped": (
+        innocent.without("include"),
+        ("resp.effect.include", "resp.effect.encrypted", "resp.logprobs.alternatives"),
+        1,
+    ),
+    "best_of is dropped": (
+        innocent.without("best_of"),
+        ("effects.completions.best_of", "comp.best_of."),
+        1,
+    ),
+    "the parts of a text are shown as JSON": (
+        innocent.PARTS_AS_JSON,
+        ("chat.content.parts_text", "messages.content.blocks"),
+        1,
     ),
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import content, full_text, usage
 from pytest_llmengine.contract.checks.effects import EachReaches, chat, effect, reaches
+from pytest_llmengine.contract.facts import PARTS_DIFFER
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -79,6 +80,7 @@ def content_parts_text(target: Target) -> None:
         "one text part is {} prompt tokens, its string {}".format(
             usage(part, "prompt_tokens"), usage(string, "prompt_tokens")
         ),
+        fact=PARTS_DIFFER,
     )
     two_parts, joined, two_messages = (
         usage(_ask(target, messages), "prompt_tokens")

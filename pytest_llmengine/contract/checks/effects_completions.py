@@ -28,7 +28,13 @@ from pytest_llmengine.contract.checks.effects import (
     ignored,
     reaches,
 )
-from pytest_llmengine.contract.facts import LOGPROBS_NOT_LEGACY, OBFUSCATION_DROPPED
+from pytest_llmengine.contract.facts import (
+    BEST_OF_NOT_COUNTED,
+    LOGPROBS_NOT_LEGACY,
+    OBFUSCATION_DROPPED,
+    either,
+    fields_dropped,
+)
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import FOREIGN
@@ -271,7 +277,7 @@ def _best_of(ask: Asker, name: str) -> None:
         raise Unmeasured("the answer has no usage, or no tokens")
     if best <= one:
         reason = f"{best} completion tokens are counted with {name}=3, and {one} without it"
-        fail(reason, fact=f"{name} is dropped")
+        fail(reason, fact=BEST_OF_NOT_COUNTED)
 
 
 row(
@@ -341,7 +347,8 @@ def include_obfuscation(target: Target) -> None:
     pick(chunks[0], list, "choices")
     found = any(chunk.get("obfuscation") for chunk in chunks)
     reason = "include_obfuscation was accepted, and no chunk has an obfuscation"
-    expect_effect(found, reason, fact=OBFUSCATION_DROPPED)
+    fact = either(OBFUSCATION_DROPPED, fields_dropped("/completions"))
+    expect_effect(found, reason, fact=fact)
 
 
 @check(

@@ -11,6 +11,7 @@ from pytest_llmengine.contract.facts import (
     LIMIT_DROPPED,
     NONE_CHOICE_DROPPED,
     PARALLEL_DROPPED,
+    PARTS_DIFFER,
     lost_from,
 )
 from pytest_llmengine.contract.messages_api import (
@@ -116,7 +117,8 @@ def stop_reason(target: Target) -> None:
 
 def _equal(target: Target, one: JSON, other: JSON, what: str) -> None:
     first, second = (prompt_tokens(ask(target, max_tokens=1, **given)) for given in (one, other))
-    expect(first == second, f"{what}: the prompts have {first} and {second} tokens")
+    reason = f"{what}: the prompts have {first} and {second} tokens"
+    expect(first == second, reason, fact=PARTS_DIFFER if second > first else "")  # or it is lost
 
 
 def _reaches(target: Target, part: JSON, whole: JSON, what: str) -> None:

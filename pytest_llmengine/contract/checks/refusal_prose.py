@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import objects, rejected
-from pytest_llmengine.contract.facts import FORMAT_DROPPED, TOOLS_DROPPED, either
+from pytest_llmengine.contract.facts import (
+    BEST_OF_NOT_COUNTED,
+    FORMAT_DROPPED,
+    TOOLS_DROPPED,
+    either,
+)
 from pytest_llmengine.contract.outcomes import Lenient
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, check
 from pytest_llmengine.contract.samples import COLOUR_SCHEMA, WEATHER, constrained_to
@@ -82,7 +87,7 @@ TABLE = {
         Capability.COMPLETIONS,
         "openai-openapi: CreateCompletionRequest.best_of",
         "A client that asked for n answers gets fewer, and no error.",
-        "best_of is dropped",
+        BEST_OF_NOT_COUNTED,
     ),
     "comp.best_of.stream": RuledOut(
         "A best_of above 1 in a stream is refused.",
@@ -93,7 +98,7 @@ TABLE = {
         Capability.COMPLETIONS,
         "openai-openapi: CreateCompletionRequest.best_of: results cannot be streamed",
         "The stream has an answer that is not the best one.",
-        "best_of is dropped",
+        BEST_OF_NOT_COUNTED,
     ),
 }
 

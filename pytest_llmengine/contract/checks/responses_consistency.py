@@ -16,7 +16,7 @@ from pytest_llmengine.contract.assertions import (
     output_text,
     pick,
 )
-from pytest_llmengine.contract.facts import NO_WHOLES
+from pytest_llmengine.contract.facts import INCLUDE_DROPPED, NO_WHOLES, either, fields_dropped
 from pytest_llmengine.contract.logprob_assertions import expect_alternatives
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, REQUIRED, check
@@ -275,5 +275,6 @@ def alternatives(target: Target) -> None:
     entries = [one for part in parts for one in part.get("logprobs") or ()]
     need_text(output_text(body))
     reason = "logprobs were asked for and there are none"
-    expect_effect(entries, reason, fact="include is dropped")
+    fact = either(INCLUDE_DROPPED, fields_dropped("/responses"))
+    expect_effect(entries, reason, fact=fact)
     expect_alternatives(entries)

@@ -21,8 +21,20 @@ from pytest_llmengine.contract.assertions import (
     respond,
     stream_response,
 )
-from pytest_llmengine.contract.facts import OBFUSCATION_DROPPED
-from pytest_llmengine.contract.outcomes import Ignored, Refused, Unmeasured, expect, quote
+from pytest_llmengine.contract.facts import (
+    INCLUDE_DROPPED,
+    OBFUSCATION_DROPPED,
+    either,
+    fields_dropped,
+)
+from pytest_llmengine.contract.outcomes import (
+    Ignored,
+    Refused,
+    Unmeasured,
+    expect,
+    expect_effect,
+    quote,
+)
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, REQUIRED, check
 from pytest_llmengine.contract.response_assertions import (
     MODES,
@@ -274,7 +286,8 @@ def _logprobs(target: Target, *, stream: bool, **params: Any) -> tuple[JSON, lis
     if not output_text(body):
         raise Unmeasured("this model cannot show it: its answer has no text")
     if not entries:
-        raise Ignored(f"{mode(stream)}: there are no logprobs", fact="include is dropped")
+        fact = either(INCLUDE_DROPPED, fields_dropped("/responses"))
+        raise Ignored(f"{mode(stream)}: there are no logprobs", fact=fact)
     return body, entries
 
 
@@ -333,7 +346,8 @@ def encrypted_content(target: Target) -> None:
         for item in _encrypted(target, stream=stream):
             if not item.get("encrypted_content"):
                 reason = f"{mode(stream)}: there is no encrypted_content"
-                raise Ignored(reason, fact="include reasoning.encrypted_content is dropped")
+                own = "include reasoning.encrypted_content is dropped"
+                raise Ignored(reason, fact=either(own, INCLUDE_DROPPED))
 
 
 @rule(
@@ -422,4 +436,5 @@ def obfuscation(target: Target) -> None:
             raise Unmeasured("this model cannot show it: its answer has no text")
         if not deltas or not all(("obfuscation" in delta) is wanted for delta in deltas):
             reason = f"include_obfuscation={wanted}: the deltas are {quote(deltas)}"
-            raise Ignored(reason, fact=OBFUSCATION_DROPPED)
+            fact = either(OBFUSCATION_DROPPED, fields_dropped("/responses"))
+            raise Ignored(reason, fact=fact)

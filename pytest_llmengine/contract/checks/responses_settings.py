@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import create_response, respond
 from pytest_llmengine.contract.facts import (
-    FIELDS_DROPPED,
+    EFFORT_ACCEPTED,
+    OBFUSCATION_DROPPED,
     OPTIONS_ALONE,
     UNKNOWN_TOOL,
     either,
+    fields_dropped,
     lost_from,
 )
 from pytest_llmengine.contract.outcomes import Ignored, Unmeasured, fail, quote
@@ -184,8 +186,9 @@ def _cause_of_200(row: Invalid, reply: Reply, *, stream: bool) -> str:
     if name == "tool_choice":
         return UNKNOWN_TOOL
     unknown = reply.ok and not stream and name not in reply.object()
-    shown = f"/responses: {FIELDS_DROPPED}" if unknown else f"{row.what} is accepted"
-    return either(shown, f"{row.field} is dropped")
+    shown = fields_dropped("/responses") if unknown else f"{row.what} is accepted"
+    of_chat = [EFFORT_ACCEPTED] if row.field == "reasoning.effort" else []
+    return either(*of_chat, shown, f"{row.field} is dropped")
 
 
 for _name, _invalid in INVALID.items():
@@ -238,4 +241,5 @@ def stream_options_without_stream(target: Target) -> None:
     """stream_options without stream is refused."""
     respond(target)
     reply = create_response(target, stream_options={"include_obfuscation": True})
-    turned_down(reply, "stream_options without stream", fact=OPTIONS_ALONE)
+    cause = either(OPTIONS_ALONE, OBFUSCATION_DROPPED)
+    turned_down(reply, "stream_options without stream", fact=cause)
