@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 rule = partial(check, tier=EXTENDED, group="consistency", since="2026-11-27")
 SPEC = "openai-openapi: "
 CHAT, COMPLETIONS, RESPONSES = "/chat/completions", "/completions", "/responses"
+EMBEDDINGS = "/embeddings"
 CAP = 16
 _USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 _MINUTE, _DAY = 60, 86_400
@@ -59,7 +60,9 @@ _STREAMING = {Capability.STREAMING}
 
 
 def _post(target: Target, path: str, body: JSON) -> Reply:
-    return target.post(path, {"model": target.model, "temperature": 0, **body})
+    """POST a body, at temperature 0 if the route has it."""
+    sampled = {} if path == EMBEDDINGS else {"temperature": 0}
+    return target.post(path, {"model": target.model, **sampled, **body})
 
 
 def _chunks(target: Target, path: str, body: JSON) -> Chunks:
@@ -131,7 +134,7 @@ _USAGES: dict[str, tuple[Callable[[Target], JSON], set[Capability]]] = {
         partial(_stream_usage, RESPONSES, _INPUT | {"stream": True}),
         {Capability.RESPONSES, *_STREAMING},
     ),
-    "emb": (partial(_usage, "/embeddings", _TEXTS), {Capability.EMBEDDINGS}),
+    "emb": (partial(_usage, EMBEDDINGS, _TEXTS), {Capability.EMBEDDINGS}),
 }
 for _name, (_read, _needs) in _USAGES.items():
     rule(
@@ -186,7 +189,7 @@ def _names_model(path: str, body: JSON, target: Target) -> None:
 
 for _name, _path, _body, _needs in (
     ("comp", COMPLETIONS, _ONCE, {Capability.COMPLETIONS}),
-    ("emb", "/embeddings", _TEXTS, {Capability.EMBEDDINGS}),
+    ("emb", EMBEDDINGS, _TEXTS, {Capability.EMBEDDINGS}),
 ):
     rule(
         f"{_name}.model_echo",
