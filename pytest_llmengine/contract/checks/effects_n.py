@@ -29,6 +29,7 @@ from pytest_llmengine.contract.checks.effects_chat import CALLING, Logprobs, des
 from pytest_llmengine.contract.checks.effects_completions import LegacyLogprobs
 from pytest_llmengine.contract.facts import NAMED_CHOICE_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, quote
+from pytest_llmengine.contract.registry import OPTIONAL, REQUIRED
 from pytest_llmengine.contract.samples import TIME, named
 
 COMPLETIONS = "openai-openapi: CreateCompletionRequest"
@@ -133,6 +134,8 @@ OF_COMPLETIONS: Rows = (
     ),
 )
 
+LEVELS = dict.fromkeys(("echo", "seed"), OPTIONAL)  # as for one choice
+
 for field, measure, what, needs in OF_CHAT:
     effect(
         f"effects.n.{field}",
@@ -141,6 +144,7 @@ for field, measure, what, needs in OF_CHAT:
         f"With n=2, {what}.",
         EVERY,
         source=f"{SPEC}.n, {field}",
+        level=LEVELS.get(field, REQUIRED),
         needs={Capability.N, *needs},
     )
 for field, measure, what, needs in OF_COMPLETIONS:
@@ -152,5 +156,6 @@ for field, measure, what, needs in OF_COMPLETIONS:
         EVERY,
         name=field,
         source=f"{COMPLETIONS}.n, {field}",
+        level=LEVELS.get(field, REQUIRED),
         needs={Capability.N, Capability.COMPLETIONS, *needs},
     )
