@@ -312,19 +312,23 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class TokensAtMost:
-    """No more tokens come than the field allows, where more come if it allows more."""
+    """No more tokens come than the field allows, where more come if it allows more.
+
+    Without a usage the words are counted, because a token rarely holds more than one.
+    """
 
     limit: int
     control: Params = field(default_factory=dict)
 
     def __call__(self, ask: Asker, name: str) -> None:
         """Ask with the limit, and if it was kept, with a limit that is four times as high."""
-        came = self._count(ask, name, self.limit)
+        came, unit = self._count(ask, name, self.limit)
         if came > self.limit:
             self._need_count(ask, name, came)
-            raise ignored(name, f"{came} tokens came instead of {self.limit}")
-        if (more := self._count(ask, name, 4 * self.limit)) <= self.limit:
-            raise Unmeasured(f"this model cannot show it: its whole answer has {more} tokens")
+            raise ignored(name, f"{came} {unit} came instead of {self.limit} tokens")
+        more, unit = self._count(ask, name, 4 * self.limit)
+        if more <= self.limit:
+            raise Unmeasured(f"this model cannot show it: its whole answer has {more} {unit}")
 
     def _need_count(self, ask: Asker, name: str, came: int) -> None:
         """End as unmeasured if the usage does not grow with the text."""
@@ -332,11 +336,10 @@ class TokensAtMost:
         if many.tokens("completion_tokens") == came and len(many.text) > len(few.text):
             raise Unmeasured("the count of completion tokens does not depend on the text")
 
-    def _count(self, ask: Asker, name: str, limit: int) -> int:
-        came = ask(**{**self.control, name: limit}).tokens("completion_tokens")
-        if came is None:
-            raise Unmeasured("the answer has no usage")
-        return came
+    def _count(self, ask: Asker, name: str, limit: int) -> tuple[int, str]:
+        seen = ask(**{**self.control, name: limit})
+        came = seen.tokens("completion_tokens")
+        return (len(seen.text.split()), "words") if came is None else (came, "tokens")
 
 
 @dataclass(frozen=True, slots=True)
