@@ -233,7 +233,15 @@ class TextChanges:
                 raise Unmeasured(f"this model cannot show it: it says no more than {quote(one)}")
             seen[0].need_content()
             need_variety(ask, one, self.control)
-            raise ignored(name, f"the text is the same as without it: {quote(one)}")
+            other = _control(name, self.control)
+            raise ignored(name, f"the text is the same as {other}: {quote(one)}")
+
+
+def _control(name: str, control: Params) -> str:
+    """What the other request had, for a reason: another value of the field, or not the field."""
+    if not isinstance(value := control.get(name), str | int | float):
+        return "without it" if value is None else "with another value"
+    return f"with {name}={value!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +272,8 @@ class EachReaches:
                 if isinstance(ended, Unmeasured):
                     raise
                 raise Unmeasured("the text is the same, and no usage shows the prompt") from None
-            raise ignored(name, f"the prompt has {plain} tokens, as without it") from None
+            other = _control(name, self.control)
+            raise ignored(name, f"the prompt has {plain} tokens, as {other}") from None
 
 
 def reaches(treated: Params, control: Params | None = None, **columns: bool) -> EachReaches:
@@ -290,7 +299,10 @@ class Repeats:
         if len(one) > 1:
             texts = [text for sample in one for text in sample]
             few = len(set(texts)) < len(texts) - len(texts) // _SAMPLES
-            if few or len(one) < _SAMPLES - 1 or len(self._sampled(ask, self.witness)) > 1:
+            if few or len(one) < _SAMPLES - 1:
+                wavers = f"it wavers between few texts: {quote(sorted(one))}"
+                raise Unmeasured(f"this model cannot show it: {wavers}")
+            if len(self._sampled(ask, self.witness)) > 1:
                 raise Unmeasured("this model cannot show it: it varies whatever is asked")
             ask(**{"seed": 1, **self.same}).need_content()
             raise ignored(name, f"the text still varies: {quote(sorted(one))}")

@@ -125,7 +125,10 @@ def _temperature(target: Target, *, stream: bool) -> None:
     if cold[0] != cold[1]:
         cold += _texts(target, stream=stream)
         narrow = _texts(target, stream=stream, temperature=1, top_k=1, top_p=0.01)
-        if len(set(cold)) < len(cold) or narrow[0] != narrow[1]:
+        if len(set(cold)) < len(cold):
+            wavers = f"it wavers between few texts: {quote(sorted(set(cold)))}"
+            raise Unmeasured(f"this model cannot show it: {wavers}")
+        if narrow[0] != narrow[1]:
             raise Unmeasured("this model cannot show it: it varies whatever is asked")
         reason = f"temperature 0 gave {quote(cold)}"
         raise Ignored(reason, fact="temperature is dropped")
