@@ -17,6 +17,7 @@ CALL_LOST = "the finish reason is tool_calls without a call"
 CUSTOM_DROPPED = "a custom tool is dropped | tools is dropped"
 CODE_IS_NUMBER = "error.code is a number"
 EFFORT_ACCEPTED = "an unknown effort of reasoning is accepted"
+CODE_MISSING = "error.code is missing"
 FIELDS_DROPPED = "fields that the server does not know are dropped"  # after the path
 FORMAT_DROPPED = "response_format is dropped"
 INCLUDE_DROPPED = "include is dropped"
@@ -63,6 +64,11 @@ def fields_dropped(path: str) -> str:
 def lost_from(what: str, keys: Iterable[str]) -> str:
     """The fact that an object lacks these keys, such as a response or a message."""
     return together(f"{what}: {key} is missing" for key in keys)
+
+
+def unknown_model_fact(status: int) -> str:
+    """The fact that an unknown model is answered with this status, and not with 404."""
+    return f"an unknown model is answered with {status}"
 
 
 def together(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.contract.assertions import (
+    NO_JSON,
     NO_MESSAGES,
     control,
     envelope,
@@ -15,7 +16,14 @@ from pytest_llmengine.contract.assertions import (
     rejected,
     usage,
 )
-from pytest_llmengine.contract.facts import CODE_IS_NUMBER, NAME_IGNORED
+from pytest_llmengine.contract.facts import (
+    CODE_IS_NUMBER,
+    CODE_MISSING,
+    NAME_IGNORED,
+    either,
+    together,
+    unknown_model_fact,
+)
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -48,8 +56,11 @@ def shape(target: Target) -> None:
     for what, reply in provoke(target).items():
         error = envelope(reply, what)
         lost = missing(error, "message", "type", "param", "code")
-        fact = f"error.{lost[0]} is missing" if lost else ""
-        expect(not lost, f"{what}: missing in the error: {', '.join(lost)}", fact=fact)
+        expect(
+            not lost,
+            f"{what}: missing in the error: {', '.join(lost)}",
+            fact=together(f"error.{key} is missing" for key in lost),
+        )
         expect(pick(error, str, "message"), f"{what}: the message is empty")
         pick(error, str, "type")
         expect(
@@ -66,10 +77,10 @@ def code_string_or_null(target: Target) -> None:
     """
     for what, reply in provoke(target).items():
         error = envelope(reply, what)
-        expect("code" in error, f"{what}: the error has no code")
+        expect("code" in error, f"{what}: the error has no code", fact=CODE_MISSING)
         code = error["code"]
-        wrong = f"{what}: code is {quote(code)}"
-        expect(code is None or isinstance(code, str), wrong, fact=_fact_of(code))
+        wrong = f"{what}: code is {_shown(code)}"
+        expect(code is None or isinstance(code, str), wrong, fact=_fact_of(error))
 
 
 @rule(
@@ -83,7 +94,10 @@ def type_values(target: Target) -> None:
 
     Code that decides by the type whether to retry decides wrongly.
     """
-    kind = envelope(provoke(target)[NO_MESSAGES], NO_MESSAGES).get("type")
+    reply = provoke(target).get(NO_MESSAGES)
+    if reply is None:
+        raise Unmeasured(f"{NO_MESSAGES} is answered with a 5xx, which other rules are about")
+    kind = envelope(reply, NO_MESSAGES).get("type")
     expect(kind == "invalid_request_error", f"{NO_MESSAGES}: type is {quote(kind)}")
 
 
@@ -101,12 +115,17 @@ def status(target: Target) -> None:
     A program that catches the SDK's BadRequestError does not catch a 422.
     """
     control(target)
-    wrong: tuple[dict[str, Any], ...] = ({"messages": ...}, {"temperature": "hot"})
-    for params in wrong:
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"messages": ...}, f"{NO_MESSAGES} is accepted"),
+        ({"temperature": "hot"}, either("temperature='hot' is accepted", "temperature is dropped")),
+    )
+    for params, accepted in wrong:
         what = f"a request with {', '.join(params)} not valid"
         reply = target.chat(**{"max_tokens": 1} | params)
-        expect_effect(not reply.ok, f"{what} was answered with 200: {quote(reply.text)}")
-        expect(reply.status == 400, f"{what}: {reply.status} instead of 400: {quote(reply.text)}")
+        answered = f"{what} was answered with 200: {quote(reply.text)}"
+        expect_effect(not reply.ok, answered, fact=accepted)
+        other = f"{what}: {reply.status} instead of 400: {quote(reply.text)}"
+        expect(reply.status == 400, other, fact=reply.cause)
 
 
 @rule(
@@ -139,7 +158,8 @@ def malformed_json(target: Target) -> None:
     A request that was cut on its way is answered as if it were whole, or is retried for ever.
     """
     control(target)
-    rejected(target.post(CHAT, raw=b'{"model": '), 'the body {"model": ')
+    cut = target.post(CHAT, raw=b'{"model": ')
+    rejected(cut, 'the body {"model": ', fact=f"{NO_JSON} is accepted")
 
 
 @rule(
@@ -173,10 +193,12 @@ def unknown_model(target: Target) -> None:
     reply = target.chat(model="no-such-model", max_tokens=1)
     answered = f"no-such-model answered 200: {quote(reply.text)}"
     expect_effect(not reply.ok, answered, fact=NAME_IGNORED)
-    expect(reply.status == 404, f"no-such-model: {reply.status}: {quote(reply.text)}")
-    code = envelope(reply, "no-such-model").get("code")
-    said = "without a code" if code is None else f"with the code {quote(code)}"
-    expect(code == "model_not_found", f"no-such-model: 404 {said}", fact=_fact_of(code))
+    other = f"no-such-model: {reply.status}: {quote(reply.text)}"
+    expect(reply.status == 404, other, fact=unknown_model_fact(reply.status))
+    error = envelope(reply, "no-such-model")
+    code = error.get("code")
+    said = "without a code" if code is None else f"with the code {_shown(code)}"
+    expect(code == "model_not_found", f"no-such-model: 404 {said}", fact=_fact_of(error))
 
 
 @rule(
@@ -274,18 +296,26 @@ def _expect_status(reply: Reply, status: int) -> None:
 def _expect_overflow(reply: Reply, words: int) -> None:
     what = f"a prompt of {words} words"
     rejected(reply, what)
-    code = envelope(reply, what).get("code")
-    expect(
-        code == "context_length_exceeded",
-        f"{what}: {reply.status} with the code {quote(code)}: {reply.error_message}",
-        fact=_fact_of(code),
-    )
+    error = envelope(reply, what)
+    code = error.get("code")
+    shown = f"{what}: {reply.status} with the code {_shown(code)}: {quote(reply.error_message)}"
+    expect(code == "context_length_exceeded", shown, fact=_fact_of(error))
 
 
-def _fact_of(code: object) -> str:
+def _shown(code: object) -> str:
+    """A code for a reason; a number has no quotes, so that it does not look like a string."""
+    return str(code) if _is_number(code) else quote(code)
+
+
+def _fact_of(error: dict[str, Any]) -> str:
     """The cause of a wrong code, if codes are wrong in general."""
-    is_number = isinstance(code, int) and not isinstance(code, bool)
-    return CODE_IS_NUMBER if is_number else ""
+    if "code" not in error:
+        return CODE_MISSING
+    return CODE_IS_NUMBER if _is_number(error["code"]) else ""
+
+
+def _is_number(code: object) -> bool:
+    return isinstance(code, int) and not isinstance(code, bool)
 
 
 def _good(target: Target) -> dict[str, Any]:
