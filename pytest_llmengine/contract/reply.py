@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from pytest_llmengine.contract.facts import AND, OR
 from pytest_llmengine.contract.outcomes import Fail, NoVerdict, Refused, kind_of, quote
 
 _OF_THE_CLIENT = frozenset(
@@ -18,6 +19,8 @@ _OF_THE_CLIENT = frozenset(
         httpx.codes.TOO_MANY_REQUESTS,
     }
 )
+_OF_THE_ROUTE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED})
+_SEVERAL = 4  # words; shorter messages, such as "Internal server error", have many causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,16 @@ class Reply:
     def cause(self) -> str:
         """The fact of a status other than 200: replies of a route with one message have one.
 
-        What a message repeats of the request, such as an object, does not count.
+        Routes share the fact of a message of several words, but not that of a 404 or 405, which is
+        about the route. What a message repeats of the request, such as an object, does not count.
+        There is no fact, but "", for a 5xx without a message, because it may have any cause.
         """
-        message = kind_of(self.error_message).partition("{")[0]
-        return f"{self._name}: {self.status} {message}".rstrip()
+        message = kind_of(self.error_message).partition("{")[0].strip()
+        message = message.replace(AND, ", ").replace(OR, ", ")  # it is one cause
+        if self.status >= httpx.codes.INTERNAL_SERVER_ERROR and not message:
+            return ""
+        is_shared = len(message.split()) >= _SEVERAL and self.status not in _OF_THE_ROUTE
+        return f"{'' if is_shared else f'{self._name}: '}{self.status} {message}".rstrip()
 
     @property
     def error_message(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -70,6 +71,23 @@ def test_a_body_that_is_not_an_object_fails(body: bytes) -> None:
     with pytest.raises(Fail, match=r"POST /chat/completions: the body is not") as end:
         reply(body).success()
     assert body.decode() in str(end.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "fact"),
+    [
+        (500, "", ""),
+        (404, "The route was not found here", "POST /x: 404 The route was not found here"),
+        (400, "Bad request", "POST /x: 400 Bad request"),
+        (500, "No images with 7 pixels: {1}", "500 No images with # pixels:"),
+    ],
+)
+def test_routes_share_the_cause_of_a_message_of_several_words(
+    status: int, message: str, fact: str
+) -> None:
+    """Few words may have any cause, and a 404 is about its route."""
+    body = {"error": {"message": message}}
+    assert replace(reply(body, status), path="/x").cause == fact
 
 
 def test_a_long_body_is_quoted_in_part() -> None:
