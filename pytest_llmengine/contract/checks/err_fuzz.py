@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -126,22 +127,37 @@ _ENOUGH = 3  # finds of one rule; each is made small by more requests
 _IDS = ("-1", "%00", "..%2F..%2Fetc", "%F0%9F%A6%8A", "null", "x" * 2_000)
 
 
-def _crash(send: Callable[[], Reply], curl: str, target: Target) -> str:
-    """What is wrong with the answer to a request, such as a 500; "" if the server has coped."""
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """What is wrong with the answer to a request, such as a 500, and the name of the cause."""
+
+    what: str
+    fact: str = field(compare=False)
+
+
+NO_ANSWER, CLOSED, CUT = (
+    Crash(what, what) for what in ("no answer", "a closed connection", "an answer that breaks off")
+)
+
+
+def _crash(send: Callable[[], Reply], curl: str, target: Target) -> Crash | None:
+    """How the server has crashed on a request; None if it has coped."""
     try:
         reply = send()
     except TargetUnreachable:
         fail(f"nothing answers any more after this request: “{curl}”")
     except NoVerdict:
         control(target)  # a server that answers nothing at all gives no verdict
-        return "no answer"
+        return NO_ANSWER
     except Fail:
-        return "a closed connection"
+        return CLOSED
     if reply.cut:
-        return "an answer that breaks off"
+        return CUT
+    if reply.status not in _CRASHES:
+        return None
     # The start of a message tells two crashes apart; the rest may repeat the request.
-    message = reply.error_message[:48]
-    return f"a {reply.status} “{message}”" if reply.status in _CRASHES else ""
+    what = f"a {reply.status} {quote(reply.error_message[:48])}"
+    return Crash(what, reply.cause or what)
 
 
 _CRASHES = set(range(500, 600)) - {501}  # 501 refuses in words what is not supported
@@ -158,23 +174,23 @@ def _curl(method: str, path: str, body: JSON | None = None) -> str:
 def _bodies_do_no_harm(path: str, target: Target) -> None:
     control(target)
 
-    def crash(body: JSON) -> str:
+    def crash(body: JSON) -> Crash | None:
         sent = cheap(body, path, target.model)
         return _crash(lambda: target.post(path, sent), _curl("POST", path, sent), target)
 
-    found: dict[str, str] = {}
+    found: dict[Crash, str] = {}
     for body in generated_bodies(path, target.model, seed=SEED, count=_COUNT):
-        if (what := crash(body)) and what not in found:
-            small = body if what == "no answer" else smallest(body, lambda one: crash(one) == what)
-            found[what] = _curl("POST", path, cheap(small, path, target.model))
-            if what == "no answer" or len(found) == _ENOUGH:
+        if (seen := crash(body)) and seen not in found:
+            small = body if seen == NO_ANSWER else smallest(body, lambda one: crash(one) == seen)
+            found[seen] = _curl("POST", path, cheap(small, path, target.model))
+            if seen == NO_ANSWER or len(found) == _ENOUGH:
                 break
     _expect_none(found)
 
 
 def _paths_do_no_harm(target: Target) -> None:
     control(target)
-    found: dict[str, str] = {}
+    found: dict[Crash, str] = {}
     for operation in operations():
         method, _, path = operation.partition(" ")
         if "{" not in path or "?" in path or operation == "DELETE /models/{model}":
@@ -183,14 +199,15 @@ def _paths_do_no_harm(target: Target) -> None:
         for name in _IDS:
             sent = f"{start}{name}{rest.partition('}')[2]}"
             curl = _curl(method, sent)
-            if what := _crash(lambda: target.send(method, sent), curl, target):  # noqa: B023
-                found.setdefault(what, curl)
+            if seen := _crash(lambda: target.send(method, sent), curl, target):  # noqa: B023
+                found.setdefault(seen, curl)
     _expect_none(found)
 
 
-def _expect_none(found: dict[str, str]) -> None:
-    finds = "; ".join(f"{what} to “{curl}”" for what, curl in found.items())
-    expect(not found, f"a generated request gets {finds}", fact=together(found))
+def _expect_none(found: dict[Crash, str]) -> None:
+    finds = "; ".join(f"{seen.what} to “{curl}”" for seen, curl in found.items())
+    fact = together(seen.fact for seen in found)
+    expect(not found, f"a generated request gets {finds}", fact=fact)
 
 
 _GENERATED: dict[str, tuple[Callable[[Target], None], set[Capability]]] = {
