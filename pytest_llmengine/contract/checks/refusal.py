@@ -19,6 +19,7 @@ from pytest_llmengine.contract.assertions import control, objects, pick
 from pytest_llmengine.contract.facts import CUSTOM_DROPPED, FIELDS_DROPPED, TOOL_TYPES_DROPPED
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, Tier, check
+from pytest_llmengine.contract.reply import refuses
 from pytest_llmengine.contract.samples import CALL_TOKENS, WEATHER
 
 if TYPE_CHECKING:
@@ -367,15 +368,24 @@ def _understood_or_refused(path: str, row: Feature, target: Target) -> None:
                 shown = row.shows(seen, plain)
                 if not shown and seen.says_nothing:
                     raise Unmeasured("this model cannot show it: its answer is empty")
+                reached = None not in {seen.prompt_tokens, plain.prompt_tokens} and in_prompt(
+                    seen, plain
+                )
                 expect_effect(
                     shown,
-                    f"{what} was accepted, and nothing in the answer comes of it",
-                    fact=_cause(path, row),
+                    f"{what} was accepted{' and changed the prompt' * reached}, and nothing in the "
+                    "answer comes of it",
+                    fact=_cause(path, row, reached=reached),
                 )
 
 
-def _cause(path: str, row: Feature) -> str:
-    """Why a feature has no effect: what the server drops without reading it is one cause a path."""
+def _cause(path: str, row: Feature, *, reached: bool) -> str:
+    """Why a feature has no effect: what is dropped without being read is one cause per path.
+
+    What ``reached`` the prompt was not dropped.
+    """
+    if reached:
+        return f"{path}: {row.what} changes the prompt, and has no other effect"
     if row.fact in {FIELDS_DROPPED, TOOL_TYPES_DROPPED}:
         return f"{path}: {row.fact}"
     return row.fact or f"{path}: {row.what} is dropped"
@@ -384,13 +394,17 @@ def _cause(path: str, row: Feature) -> str:
 _USAGE = {"/chat/completions": {"stream_options": {"include_usage": True}}}
 
 
-def refused(reply: Reply, what: str) -> bool:
-    """Whether a request was refused with a message; the check fails if it was in another way."""
+def refused(reply: Reply, what: str, *, fact: str = "") -> bool:
+    """Whether a request was refused with a message; the check fails if it was in another way.
+
+    ``fact`` is the cause of a status that refuses nothing, if it is not the reply's own.
+    """
     reply.expect_judged()
     if reply.ok:
         return False
-    if not 400 <= reply.status < 500 and reply.status != 501:
-        fail(f"{what}: {reply.status} instead of 400: {quote(reply.text)}", fact=reply.cause)
+    if not refuses(reply.status):
+        shown = f"{what}: {reply.status} instead of 400: {quote(reply.text)}"
+        fail(shown, fact=fact or reply.cause)
     expect(reply.error_message, f"{what}: a {reply.status} without a message")
     return True
 
@@ -445,7 +459,7 @@ def _answers_or_refuses(row: OtherEndpoint, target: Target) -> None:
     if reply.ok:
         is_sound = row.key == "audio" and reply.content_type.startswith("audio/")
         expect(is_sound or row.key in reply.object(), f"{what}: a 200 without {row.key!r}")
-    elif not 400 <= reply.status < 500 and reply.status != 501:
+    elif not refuses(reply.status):
         fail(f"{what}: {reply.status} instead of 404: {quote(reply.text)}")
 
 

@@ -13,9 +13,10 @@ from llmengine.mock import specification as spec
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import pick
 from pytest_llmengine.contract.checks.refusal import refused
-from pytest_llmengine.contract.facts import NAME_IGNORED, either, together
-from pytest_llmengine.contract.outcomes import expect_effect, quote
+from pytest_llmengine.contract.facts import NAME_IGNORED, either, together, unknown_model_fact
+from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, REQUIRED, check
+from pytest_llmengine.contract.reply import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,20 +106,22 @@ def _expect_refused(
     body = {"model": target.model, **request.body}
     pick(target.post(request.path, body).success_or_refused(), list, request.key)
     wrong = list(bodies(request))
-    accepted = [
-        part
-        for part in wrong
-        if not refused(target.post(request.path, {**body, **part}), f"{what} {quote(part)}")
-    ]
-    fields = dict.fromkeys(field for part in accepted for field in part)
-    expect_effect(
-        not accepted,
-        f"of {len(wrong)} fields with {what}, accepted with 200: {', '.join(fields)}",
-        fact=together(
-            either(f"{request.path}: {field} is not checked", f"{field} is dropped")
-            for field in fields
-        ),
-    )
+    crashes: dict[str, str] = {}
+    accepted: dict[str, str] = {}
+    for part in wrong:
+        (field,) = part
+        reply = target.post(request.path, {**body, **part})
+        if reply.status >= 500 and not refuses(reply.status):
+            crashes[field] = reply.cause or f"{request.path}: {field} of {what}: {reply.status}"
+        elif not refused(reply, f"{what} {quote(part)}"):
+            unchecked = f"{request.path}: {field} is not checked"
+            accepted[field] = either(unchecked, f"{field} is dropped")
+    ends = {"answered with a 5xx": crashes, "accepted with 200": accepted}
+    found = "; ".join(f"{end}: {', '.join(fields)}" for end, fields in ends.items() if fields)
+    reason = f"of {len(wrong)} fields with {what}, {found}"
+    fact = together([*crashes.values(), *accepted.values()])
+    expect(not crashes, reason, fact=fact)
+    expect_effect(not accepted, reason, fact=fact)
 
 
 for _name, _request in REQUESTS.items():
@@ -149,7 +152,7 @@ def _unknown_model(request: CreateRequest, target: Target) -> None:
     for mode in ({}, {"stream": True})[: 1 + streams]:
         reply = target.post(request.path, {**body, **mode, "model": "no-such-model"})
         expect_effect(
-            refused(reply, "an unknown model"),
+            refused(reply, "an unknown model", fact=unknown_model_fact(reply.status)),
             f"an unknown model was accepted with 200 in a {'streamed' if mode else 'whole'} answer",
             fact=NAME_IGNORED,
         )

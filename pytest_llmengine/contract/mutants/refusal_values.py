@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.checks.refusal_values import REQUESTS
-from pytest_llmengine.contract.mutants.hooks import put
+from pytest_llmengine.contract.mutants.hooks import crashes_on, put
 from pytest_llmengine.contract.mutants.registry import mutant
 
 for check, rule in (
@@ -18,3 +18,4 @@ for check, rule in (
 ):
     mutant(check, Behaviour(f"without the rule {rule}", without_rules=frozenset({rule})))
     mutant(check, Behaviour("refused without a word", error=put("", "error", "message")))
+mutant("refusal.types.chat", Behaviour("a crash", wire=crashes_on(b'"tools"')))
