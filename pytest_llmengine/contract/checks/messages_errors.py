@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llmengine.contract.assertions import pick, rejected
+from pytest_llmengine.contract.assertions import NO_JSON, pick, rejected
 from pytest_llmengine.contract.facts import (
     NAME_IGNORED,
     TOKENS_BELOW_1,
     UNKNOWN_CHOICE,
     UNKNOWN_TOOL,
+    unknown_model_fact,
 )
 from pytest_llmengine.contract.messages_api import (
     DOCS,
@@ -21,9 +22,12 @@ from pytest_llmengine.contract.messages_api import (
     WEATHER,
     ask,
     blocks,
+    prompt_tokens,
     results,
     rule,
     send,
+    text,
+    usage_of,
     user,
 )
 from pytest_llmengine.contract.outcomes import (
@@ -36,12 +40,16 @@ from pytest_llmengine.contract.outcomes import (
 from pytest_llmengine.contract.registry import CORE, EXPECTED, EXTENDED, REQUIRED, Level
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_llmengine.contract.reply import Reply
+    from pytest_llmengine.contract.samples import JSON
     from pytest_llmengine.contract.target import Target
 
 rule = partial(rule, group="messages.errors")
 
 ERRORS = "anthropic-docs: api/errors"
+NOTHING_REFUSED = "the server refuses neither a body that is not JSON nor a wrong type"
 TYPES = (
     *("invalid_request_error", "authentication_error", "billing_error", "permission_error"),
     *("not_found_error", "request_too_large", "rate_limit_error", "timeout_error"),
@@ -52,8 +60,9 @@ TYPES = (
 class Rejection(NamedTuple):
     """A request that must be refused, beside a valid one.
 
-    ``what`` names the fault. With ``lenient``, a server that answers has done what was asked.
-    ``fact`` is the cause of an answer that several rows share.
+    ``what`` names the fault. ``done`` says whether an answer shows that the server has done what
+    was asked, so that it is lenient; it gets the answer and that to the valid request. ``fact`` is
+    the cause of an answer that several rows share.
     """
 
     name: str
@@ -62,7 +71,7 @@ class Rejection(NamedTuple):
     bad: dict[str, Any]
     good: dict[str, Any] = {}  # noqa: RUF012 - never changed
     level: Level = REQUIRED
-    lenient: bool = False
+    done: Callable[[Reply, JSON], bool] | None = None
     fact: str = ""
 
 
@@ -70,8 +79,36 @@ _LOST = "The model answers another prompt than the one that was sent, and nothin
 _UNSEEN = "A mistake in a program is not noticed before it meets another server."
 _TYPO = "A parameter with a mistake has no effect, and the program seems to work."
 _TYPES_UNCHECKED = "/messages: the types of fields are not checked"
+_VERSION_UNREAD = "the header anthropic-version is not read"
+_TYPES_CONVERTED = "/messages: values of a wrong type are converted"
+_FIVE = "5"
 _CALL = results("sunny")
 _TOOLS = {"tools": [WEATHER]}
+
+
+def _is_answer(reply: Reply, _: JSON) -> bool:
+    """True for a message; the check fails for anything else."""
+    blocks(reply.success())
+    return True
+
+
+def _reads_as_much(reply: Reply, plain: JSON) -> bool:
+    """Whether the prompt is not smaller, so that the message with the unknown role was read."""
+    return prompt_tokens(reply.success()) >= prompt_tokens(plain)
+
+
+def _is_cut_at_five(reply: Reply, _: JSON) -> bool:
+    """Whether the limit was read as a number; unmeasured if the answer is shorter by itself."""
+    body = reply.success()
+    tokens = pick(usage_of(body), int, "output_tokens")
+    if tokens <= int(_FIVE) and body.get("stop_reason") != "max_tokens":
+        raise Unmeasured(f"this model cannot show it: its whole answer is {quote(text(body))}")
+    return tokens <= int(_FIVE)
+
+
+def _is_stream(reply: Reply, _: JSON) -> bool:
+    return bool(reply.events)
+
 
 REJECTIONS = (
     Rejection(
@@ -79,7 +116,7 @@ REJECTIONS = (
         "a request without max_tokens",
         _UNSEEN,
         {"max_tokens": ..., "stop_sequences": SOON},
-        lenient=True,
+        done=_is_answer,
     ),
     Rejection(
         "max_tokens.range",
@@ -88,7 +125,9 @@ REJECTIONS = (
         {"max_tokens": -1, "stop_sequences": SOON},
         fact=TOKENS_BELOW_1,
     ),
-    Rejection("model.required", "a request without a model", _UNSEEN, {"model": ...}, lenient=True),
+    Rejection(
+        "model.required", "a request without a model", _UNSEEN, {"model": ...}, done=_is_answer
+    ),
     Rejection("messages.required", "a request without messages", _LOST, {"messages": ...}),
     Rejection("messages.min1", "an empty list of messages", _LOST, {"messages": []}),
     Rejection(
@@ -103,6 +142,7 @@ REJECTIONS = (
         "the role wizard",
         _LOST,
         {"messages": [{"role": "wizard", "content": "Say hello."}]},
+        done=_reads_as_much,
     ),
     Rejection(
         "content.type",
@@ -137,7 +177,7 @@ REJECTIONS = (
         {"messages": [_CALL[0], _CALL[2]], **_TOOLS},
         {"messages": _CALL, **_TOOLS},
         EXPECTED,
-        lenient=True,
+        done=_is_answer,
     ),
     Rejection(
         "tool_use.unanswered",
@@ -146,7 +186,7 @@ REJECTIONS = (
         {"messages": [*_CALL[:2], *user("Say hello.")], **_TOOLS},
         {"messages": _CALL, **_TOOLS},
         EXPECTED,
-        lenient=True,
+        done=_is_answer,
     ),
     Rejection(
         "tools.input_schema",
@@ -154,7 +194,7 @@ REJECTIONS = (
         "The model calls the tool with any arguments.",
         {"tools": [{"name": "get_time"}]},
         _TOOLS,
-        lenient=True,
+        done=_is_answer,
     ),
     Rejection(
         "tool_choice.unknown_type",
@@ -185,7 +225,7 @@ REJECTIONS = (
         _UNSEEN,
         {"temperature": 1.5},
         level=EXPECTED,
-        lenient=True,
+        done=_is_answer,
     ),
     Rejection("top_p.range", "a top_p of 1.5", _TYPO, {"top_p": 1.5}, level=EXPECTED),
     Rejection(
@@ -203,27 +243,29 @@ REJECTIONS = (
             f"{field}={value!r}",
             _TYPO,
             {field: value},
+            done=done,
             fact=_TYPES_UNCHECKED,
         )
-        for field, value in (
-            ("max_tokens", "5"),
-            ("temperature", "hot"),
-            ("top_k", "five"),
-            ("stop_sequences", {}),
-            ("stream", "yes"),
-            ("tools", {}),
+        for field, value, done in (
+            ("max_tokens", _FIVE, _is_cut_at_five),
+            ("temperature", "hot", None),
+            ("top_k", "five", None),
+            ("stop_sequences", {}, None),
+            ("stream", "yes", _is_stream),
+            ("tools", {}, None),
         )
     ),
 )
 
 
 def _refused(target: Target, row: Rejection) -> None:
-    ask(target, **({"max_tokens": 1} | row.good))
+    plain = ask(target, **({"max_tokens": 1} | row.good))
     reply = send(target, **({"max_tokens": 1} | row.bad))
-    if row.lenient and reply.ok:
-        blocks(reply.success())
+    if row.done and reply.ok and row.done(reply, plain):
         answered = f"{row.what} was answered with 200: {quote(reply.text)}"
-        expect_strict(not reply.ok, answered, fact=f"{row.what} is accepted")
+        converted = row.fact == _TYPES_UNCHECKED
+        fact = _TYPES_CONVERTED if converted else f"{row.what} is accepted"
+        expect_strict(not reply.ok, answered, fact=fact)
     rejected(reply, row.what, fact=row.fact)
 
 
@@ -253,7 +295,8 @@ def version(target: Target) -> None:
     reply = send(target, max_tokens=1, headers={})
     if reply.ok:
         blocks(reply.success())
-        expect_strict(not reply.ok, "a request without anthropic-version was answered")
+        answered = "a request without anthropic-version was answered"
+        expect_strict(not reply.ok, answered, fact=_VERSION_UNREAD)
     rejected(reply, "a request without anthropic-version")
 
 
@@ -272,7 +315,8 @@ def version_sampling(target: Target) -> None:
     reply = send(target, max_tokens=1, headers=NEWEST)
     if reply.ok:
         blocks(reply.success())
-        expect_strict(not reply.ok, "a temperature was accepted in the version 2026-10-21")
+        answered = "a temperature was accepted in the version 2026-10-21"
+        expect_strict(not reply.ok, answered, fact=_VERSION_UNREAD)
     rejected(reply, "a temperature in the version 2026-10-21")
 
 
@@ -283,7 +327,7 @@ def malformed_json(target: Target) -> None:
     A request that was cut on its way is answered as if it were whole, or retried as a 5xx.
     """
     ask(target, max_tokens=1)
-    rejected(_cut_body(target), "a body that is not JSON")
+    rejected(_cut_body(target), NO_JSON)
 
 
 @rule("messages.unknown_model", level=EXPECTED, tier=CORE, source=f"{ERRORS}: not_found_error")
@@ -296,10 +340,11 @@ def unknown_model(target: Target) -> None:
     reply = send(target, model="no-such-model", max_tokens=1)
     answered = f"an unknown model was answered with 200: {quote(reply.text)}"
     expect_effect(not reply.ok, answered, fact=NAME_IGNORED)
-    expect(reply.status == 404, f"an unknown model: {reply.status} instead of 404")
+    other = f"an unknown model: {reply.status} instead of 404: {quote(reply.text)}"
+    expect(reply.status == 404, other, fact=unknown_model_fact(reply.status))
     kind = pick(_error(reply), str, "type")
     wrong = f"an unknown model: the error has the type {kind!r}"
-    expect(kind == "not_found_error", wrong, fact=_OTHER_FORM)
+    expect(kind == "not_found_error", wrong, fact=_fact_of(kind))
 
 
 @rule("messages.error.envelope", level=REQUIRED, tier=CORE, source=ERRORS)
@@ -309,10 +354,15 @@ def error_envelope(target: Target) -> None:
     The anthropic SDK shows the whole body as the message, and its errors have no type.
     """
     ask(target, max_tokens=1)
-    error = _error(_turned_down(target))
-    expect(pick(error, str, "message"), f"the message of the error is empty: {quote(error)}")
-    kind = pick(error, str, "type")
-    expect(kind in TYPES, f"the error has the type {kind!r}, which the API does not have")
+    errors = [reply for reply in _bad_requests(target) if reply.status >= 400]
+    if not errors:
+        raise Unmeasured(NOTHING_REFUSED)
+    for reply in errors:
+        error = _error(reply)
+        expect(pick(error, str, "message"), f"the message of the error is empty: {quote(error)}")
+        kind = pick(error, str, "type")
+        unknown = f"the error has the type {kind!r}, which the API does not have"
+        expect(kind in TYPES, unknown, fact=_fact_of(kind))
 
 
 @rule("messages.error.type", level=EXPECTED, tier=EXTENDED, source=ERRORS)
@@ -322,24 +372,26 @@ def error_type(target: Target) -> None:
     Clients tell by the type whether the request or the server is at fault.
     """
     ask(target, max_tokens=1)
-    kind = pick(_turned_down(target).object(), str, "error", "type")
+    refusals = [reply for reply in _bad_requests(target) if reply.status in {400, 422}]
+    if not refusals:
+        raise Unmeasured(NOTHING_REFUSED)
+    kind = pick(refusals[0].object(), str, "error", "type")
     wrong = f"a request that is refused has the type {kind!r}"
-    expect(kind == "invalid_request_error", wrong, fact=_OTHER_FORM)
+    expect(kind == "invalid_request_error", wrong, fact=_fact_of(kind))
 
 
 def _cut_body(target: Target) -> Reply:
     return target.post("/messages", raw=b'{"model": ', headers=VERSION)
 
 
-def _turned_down(target: Target) -> Reply:
-    """A reply with the status 400; unmeasured if the server turns nothing down with it."""
-    for reply in (_cut_body(target), send(target, max_tokens="five")):
-        if reply.status in {400, 422}:
-            return reply
-    raise Unmeasured("the server refuses neither a body that is not JSON nor a wrong type")
+def _bad_requests(target: Target) -> list[Reply]:
+    """The replies to a body that is not JSON, and to a field of a wrong type."""
+    return [_cut_body(target), send(target, max_tokens="five")]
 
 
-_OTHER_FORM = "errors of /messages have another form"
+def _fact_of(kind: str) -> str:
+    """The cause of a wrong type of an error: it may be one that the API does not have at all."""
+    return "" if kind in TYPES else "errors of /messages have types of their own"
 
 
 def _error(reply: Reply) -> dict[str, Any]:
@@ -347,6 +399,6 @@ def _error(reply: Reply) -> dict[str, Any]:
     expect(
         body.get("type") == "error",
         f"the body of an error is not of the type error: {quote(body)}",
-        fact=_OTHER_FORM,
+        fact="errors of /messages have another envelope",
     )
     return pick(body, dict, "error")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.checks.messages_errors import REJECTIONS
-from pytest_llmengine.contract.mutants.hooks import crashes_on, put, rule_off, without
+from pytest_llmengine.contract.mutants.hooks import crashes_on, put, rule_off, taking, without
 from pytest_llmengine.contract.mutants.registry import mutant
 
 for rejection in REJECTIONS:
@@ -30,4 +30,16 @@ mutant("messages.error.envelope", Behaviour("no message", error=without("error",
 mutant(
     "messages.error.envelope", Behaviour("OpenAI's type", error=put("BadRequest", "error", "type"))
 )
+mutant(
+    "messages.error.envelope",
+    Behaviour(
+        "OpenAI's envelope around a 500",
+        error=without("type"),
+        wire=crashes_on(b'{"model": '),
+        without_rules=frozenset({"messages.wrong_type.max_tokens"}),
+    ),
+)
+for field, text, value in (("max_tokens", "5", 5), ("stream", "yes", True)):
+    converted = Behaviour(f"{field} is converted", request=taking(value, text, field))
+    mutant(f"messages.wrong_type.{field}", converted)
 mutant("messages.error.type", Behaviour("another type", error=put("api_error", "error", "type")))
