@@ -6,7 +6,8 @@ The outcomes, here and in all other files:
   without that value, which must be answered, so a server that refuses everything passes no check.
 - A bad value that is answered with a 200 is ``ignored``: the server accepted it and silently did
   something else. An accepted parameter without an effect is ``ignored`` too.
-- A value beyond OpenAI's limits that has its effect is ``lenient``: the server can do more.
+- A value beyond OpenAI's limits that has its effect is ``lenient``: the server can do more. So is a
+  request that is merely taken, such as one without a model or with a role of the template's own.
 - Any other status, a missing message, and a wrong shape are ``fail``.
 """
 
@@ -22,6 +23,7 @@ from pytest_llmengine.contract.assertions import (
     full_text,
     objects,
     rejected,
+    usage,
 )
 from pytest_llmengine.contract.checks.effects import Asker, TextChanges, chat
 from pytest_llmengine.contract.facts import (
@@ -84,7 +86,10 @@ def model_required(target: Target) -> None:
     A program that forgets the model is answered by one that it does not know.
     """
     control(target)
-    rejected(target.chat(model=..., max_tokens=1), "a request without a model")
+    reply = target.chat(model=..., max_tokens=1)
+    if reply.ok:
+        full_text(reply.success())
+    _rejected_or_lenient(reply, "a request without a model")
 
 
 @rule("chat.roles.unknown", level=REQUIRED, tier=CORE, source=f"{SPEC}.messages[].role")
@@ -93,8 +98,15 @@ def roles_unknown(target: Target) -> None:
 
     A misspelt role changes the conversation, and nothing says so.
     """
-    unknown = [{"role": "wizard", "content": "Say hello."}]
-    expect_rejected(target, "messages", unknown, fact="the role wizard is accepted")
+    plain = target.chat(max_tokens=1).success()
+    full_text(plain)
+    reply = target.chat([{"role": "wizard", "content": "Say hello."}], max_tokens=1)
+    fact = "the role wizard is accepted"
+    if reply.ok and plain.get("usage"):
+        before, after = (usage(body, "prompt_tokens") for body in (plain, reply.success()))
+        read = f"the role wizard was accepted: the prompt has {after} tokens, for a user's {before}"
+        expect_strict(after < before, read, fact=fact)
+    rejected(reply, "a message of the role wizard", fact=fact)
 
 
 @rule(
@@ -145,7 +157,7 @@ def _expect_range(target: Target, name: str, outside: Any, beyond: Any) -> None:
 
 
 def _rejected_or_lenient(reply: Reply, what: str) -> None:
-    expect_strict(not reply.ok, f"{what} was accepted")
+    expect_strict(not reply.ok, f"{what} was accepted", fact=f"{what} is accepted")
     rejected(reply, what)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmengine.mock.behaviour import Behaviour
-from pytest_llmengine.contract.mutants.hooks import events, forgets, put, rule_off, taking
+from pytest_llmengine.contract.mutants.hooks import events, forgets, messages, put, rule_off, taking
 from pytest_llmengine.contract.mutants.registry import mutant
 
 REJECTIONS = (
@@ -32,6 +32,14 @@ mutant(
     "chat.penalties.range",
     Behaviour("penalties dropped", request=forgets("frequency_penalty", "presence_penalty")),
 )
+    "chat.roles.unknown",
+    Behaviour(
+        "a message of an unknown role is dropped",
+        request=messages(lambda found: [m for m in found if m["role"] != "wizard"]),
+        without_rules=frozenset({"chat.messages.min1"}),
+    ),
+)
+
 _NO_LIMIT = forgets("max_tokens", "stop")
 _LONG = 10  # chunks
 
