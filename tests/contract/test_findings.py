@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine.mock import Behaviour, MockServer
+from llmengine.mock import Behaviour, MockServer, RawReply, ReceivedRequest
 from pytest_llmengine.contract.mutants.registry import mutants
 from pytest_llmengine.contract.outcomes import kind_of
 from pytest_llmengine.reports.findings import findings
@@ -15,12 +16,33 @@ from pytest_llmengine.reports.model import CheckRecord, ContractReport
 from tests.contract import innocent
 
 if TYPE_CHECKING:
+    from llmengine.mock.behaviour import JSON
     from pytest_llmengine.contract.runner import CheckResult
 
 
 def _without_choice_objects(body: dict[str, Any], call: object) -> dict[str, Any]:
     words = isinstance(body.get("tool_choice"), str)
     return body if words else {k: v for k, v in body.items() if k != "tool_choice"}
+
+
+_KEYS = {"id", "object", "created"}
+
+
+def _bare_error(body: JSON, call: ReceivedRequest) -> JSON:
+    error = {key: body["error"][key] for key in ("message", "type")}
+    return body | {"error": error}
+
+
+def _bad_request(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    reply.status = 400 if reply.status == 404 else reply.status
+    return reply
+
+
+def _no_images(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    if b"image" not in call.body:
+        return reply
+    error = {"message": "image input is not supported", "type": "server_error"}
+    return RawReply(500, reply.headers, [json.dumps({"error": error}).encode()])
 
 
 NO_START = ("messages.stream.order", "no start")
@@ -84,6 +106,34 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
     "no /messages": (
         Behaviour("no route", disabled_routes=frozenset({"/v1/messages"})),
         ("messages.",),
+        1,
+    ),
+    "keys of a chat completion are missing": (
+        Behaviour(
+            "keys lost",
+            reply=lambda body, call: {k: v for k, v in body.items() if k not in _KEYS},
+        ),
+        ("chat.basic.required", "chat.basic.object", "chat.basic.id_unique", "chat.schema"),
+        1,
+    ),
+    "the keys of errors are missing": (
+        Behaviour("keys lost", error=_bare_error),
+        ("err.shape", "err.code", "err.unknown_model", "err.schema"),
+        1,
+    ),
+    "an unknown model is a 400": (
+        Behaviour("400", wire=_bad_request),
+        ("err.unknown_model", "messages.unknown_model"),
+        1,
+    ),
+    "images are answered with 500": (
+        Behaviour("500", wire=_no_images),
+        ("refusal.image", "refusal.resp.image", "messages.content.image"),
+        1,
+    ),
+    "the version of messages is not read": (
+        Behaviour("unread", without_rules=frozenset({"messages.version"})),
+        ("messages.version",),
         1,
     ),
     "the error is a text": (
