@@ -131,11 +131,6 @@ CAUSES: dict[str, tuple[Behaviour, tuple[str, ...], int]] = {
         ("refusal.image", "refusal.resp.image", "messages.content.image"),
         1,
     ),
-    "the version of messages is not read": (
-        Behaviour("unread", without_rules=frozenset({"messages.version"})),
-        ("messages.version",),
-        1,
-    ),
     "the error is a text": (
         innocent.FLAT_ERRORS,
         ("err.shape", "err.code", "err.type", "err.param", "err.schema", "messages.error"),

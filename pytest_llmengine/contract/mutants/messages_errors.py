@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llmengine.mock.behaviour import Behaviour
 from pytest_llmengine.contract.checks.messages_errors import REJECTIONS
 from pytest_llmengine.contract.mutants.hooks import crashes_on, put, rule_off, taking, without
 from pytest_llmengine.contract.mutants.registry import mutant
+
+if TYPE_CHECKING:
+    from llmengine.mock.behaviour import RawReply, ReceivedRequest
+
+
+def _fails_on_a_cut_body(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    reply.status = 500 if call.body == b'{"model": ' else reply.status
+    return reply
+
 
 for rejection in REJECTIONS:
     rule_off(f"messages.{rejection.name}")
@@ -35,7 +46,7 @@ mutant(
     Behaviour(
         "OpenAI's envelope around a 500",
         error=without("type"),
-        wire=crashes_on(b'{"model": '),
+        wire=_fails_on_a_cut_body,
         without_rules=frozenset({"messages.wrong_type.max_tokens"}),
     ),
 )
