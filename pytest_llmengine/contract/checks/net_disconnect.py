@@ -31,7 +31,12 @@ MAX_TOKENS = (300, 900, 1800)  # the next if the server writes an answer of thes
 ROUNDS = 10
 ENOUGH = 2  # answers that are not freed; each leaves the server busy
 HOLD = 0.5  # seconds until the client goes away
-FREE = 2.5  # seconds that the server has to notice it; llama.cpp looks once a second
+FREE = 2.5  # seconds that the server has to notice it
+# llama.cpp looks for a client that has gone when there was no result for a second, and the answer
+# to a question about its slots is a result. So the pause between two questions is longer.
+PAUSE = 1.25  # seconds
+FULL = 1.0  # seconds by which long answers delay a short one, if the server is full
+OTHERS = 2.0  # seconds in which the requests of other clients show
 LONGEST_WAIT = 60.0  # seconds for answers that no client reads
 RUNNING = re.compile(
     r"^(?:vllm:num_requests_(?:running|waiting)|llamacpp:requests_(?:processing|deferred)"
@@ -53,7 +58,7 @@ def _disconnect(target: Target, *, streamed: bool) -> str:
                 break
         wrong = taken.count(None)
         is_idle = wrong and _becomes_idle(target, LONGEST_WAIT) is not None
-        if is_idle and _seconds_until(target, 2 * FREE, bool) is not None:
+        if is_idle and _seconds_until(target, OTHERS, bool) is not None:
             raise Unmeasured("other clients use the server, so it is not known whose work it does")
     finally:
         target.keep_exchanges((), most=16)
@@ -165,7 +170,7 @@ def _running(target: Target) -> int | None:
 
 
 def _becomes_idle(target: Target, limit: float) -> float | None:
-    return _seconds_until(target, limit, lambda running: not running)
+    return _seconds_until(target, limit, lambda running: not running, pause=PAUSE)
 
 
 def _leave_while_busy(target: Target, body: dict[str, Any], hold: float) -> bool:
@@ -178,16 +183,18 @@ def _leave_while_busy(target: Target, body: dict[str, Any], hold: float) -> bool
     return bool(left) and busy is not None
 
 
-def _seconds_until(target: Target, limit: float, wanted: Callable[[int], bool]) -> float | None:
+def _seconds_until(
+    target: Target, limit: float, wanted: Callable[[int], bool], *, pause: float = 0.05
+) -> float | None:
     """When the number of running requests is as wanted; None if not within so many seconds."""
     start = time.monotonic()
     while True:
-        last = time.monotonic() >= start + limit
+        left = start + limit - time.monotonic()
         if wanted(_running(target) or 0):
             return time.monotonic() - start
-        if last:
+        if left <= 0:
             return None
-        time.sleep(0.05)
+        time.sleep(max(0.0, min(pause, left)))
 
 
 def _leave(target: Target, body: dict[str, Any], seconds: float = HOLD) -> bool:
@@ -200,11 +207,11 @@ def _rounds_by_time(target: Target, body: dict[str, Any]) -> Iterator[float | No
     short = target.chat_body("Say hello.", max_tokens=1)
     idle = max(_seconds(target, short) for _ in range(3))
     for clients in (2, 8, 32):
-        leave = partial(_leave, target, body, HOLD + FREE + 4 * idle)
+        leave = partial(_leave, target, body, HOLD + FULL + 4 * idle)
         jobs: list[Callable[[], float]] = [*[leave] * clients, partial(_later, target, short)]
-        if at_once(jobs)[-1] > FREE + 3 * idle:
+        if at_once(jobs)[-1] > FULL + 3 * idle:
             break
-        time.sleep(FREE)
+        time.sleep(FULL)
     else:
         raise Unmeasured(
             "the server does not say what it works on, and long answers do not slow it"
