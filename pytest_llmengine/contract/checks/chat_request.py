@@ -29,6 +29,9 @@ from pytest_llmengine.contract.checks.effects import Asker, TextChanges, chat
 from pytest_llmengine.contract.facts import (
     EFFORT_ACCEPTED,
     OPTIONS_ALONE,
+from pytest_llmengine.contract.facts import (
+    OPTIONS_ALONE,
+    ROLE_DROPPED,
     STOP_DROPPED,
     TOKENS_BELOW_1,
     either,
@@ -106,7 +109,8 @@ def roles_unknown(target: Target) -> None:
     if reply.ok and plain.get("usage"):
         before, after = (usage(body, "prompt_tokens") for body in (plain, reply.success()))
         sizes = f"the prompt has {after} tokens, and {before} with the role user"
-        expect_effect(after >= before, f"a message of the role wizard was dropped: {sizes}")
+        dropped = f"a message of the role wizard was dropped: {sizes}"
+        expect_effect(after >= before, dropped, fact=ROLE_DROPPED)
         raise Lenient(f"a message of the role wizard was read: {sizes}", fact=fact)
     rejected(reply, "a message of the role wizard", fact=fact)
 

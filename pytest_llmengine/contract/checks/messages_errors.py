@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llmengine.contract.assertions import NO_JSON, pick, rejected
 from pytest_llmengine.contract.facts import (
     NAME_IGNORED,
+    ROLE_DROPPED,
     TOKENS_BELOW_1,
     UNKNOWN_CHOICE,
     UNKNOWN_TOOL,
@@ -143,6 +144,7 @@ REJECTIONS = (
         _LOST,
         {"messages": [{"role": "wizard", "content": "Say hello."}]},
         done=_reads_as_much,
+        fact=ROLE_DROPPED,
     ),
     Rejection(
         "content.type",
