@@ -123,6 +123,7 @@ def test_a_find_has_the_command_that_repeats_it() -> None:
     result = run("err.generated.completions", Behaviour("crashes", wire=_crashes))
     assert result.outcome is Outcome.FAIL
     assert result.reason.startswith("a generated request gets a 500 “boom” to “curl -sS -X POST ")
+    assert result.fact == "POST /completions: 500 boom"  # as of any other rule that meets it
     assert '"$URL/completions" -H "Authorization: Bearer $KEY"' in result.reason
     sent = json.loads(result.reason.partition(" -d '")[2].partition("'”")[0])
     assert set(sent) - {"suffix"} == {"max_tokens", "model"}
