@@ -29,8 +29,6 @@ from pytest_llmengine.contract.checks.effects import Asker, TextChanges, chat
 from pytest_llmengine.contract.facts import (
     EFFORT_ACCEPTED,
     OPTIONS_ALONE,
-from pytest_llmengine.contract.facts import (
-    OPTIONS_ALONE,
     ROLE_DROPPED,
     STOP_DROPPED,
     TOKENS_BELOW_1,

@@ -32,6 +32,7 @@ mutant(
     "chat.penalties.range",
     Behaviour("penalties dropped", request=forgets("frequency_penalty", "presence_penalty")),
 )
+mutant(
     "chat.roles.unknown",
     Behaviour(
         "a message of an unknown role is dropped",
