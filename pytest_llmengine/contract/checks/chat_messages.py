@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import content, full_text, usage
-from pytest_llmengine.contract.checks.effects import EachReaches, chat, effect, reaches
+from pytest_llmengine.contract.checks.effects import EachReaches, effect, reaches
 from pytest_llmengine.contract.facts import PARTS_DIFFER
+from pytest_llmengine.contract.observations import chat
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect
 from pytest_llmengine.contract.registry import (
     CORE,

@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING
 
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import content, find_stop, objects, pick, rejected
-from pytest_llmengine.contract.checks.effects import (
-    Repeats,
-    TextChanges,
-    TokensAtMost,
-    chat,
-    effect,
-)
+from pytest_llmengine.contract.checks.effects import Repeats, TextChanges, TokensAtMost, effect
 from pytest_llmengine.contract.facts import N_DROPPED
+from pytest_llmengine.contract.observations import chat
 from pytest_llmengine.contract.outcomes import expect, expect_effect, quote
 from pytest_llmengine.contract.registry import (
     CORE,

@@ -25,7 +25,7 @@ from pytest_llmengine.contract.assertions import (
     rejected,
     usage,
 )
-from pytest_llmengine.contract.checks.effects import Asker, TextChanges, chat
+from pytest_llmengine.contract.checks.effects import TextChanges
 from pytest_llmengine.contract.facts import (
     EFFORT_ACCEPTED,
     OPTIONS_ALONE,
@@ -34,6 +34,7 @@ from pytest_llmengine.contract.facts import (
     TOKENS_BELOW_1,
     either,
 )
+from pytest_llmengine.contract.observations import Asker, chat
 from pytest_llmengine.contract.outcomes import (
     Lenient,
     Unmeasured,

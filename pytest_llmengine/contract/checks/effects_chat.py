@@ -14,17 +14,13 @@ from pytest_llmengine.contract.checks.effects import (
     SEVERAL,
     SINCE,
     SPEC,
-    Asker,
     CallsOnly,
     Measurement,
-    Params,
     Repeats,
     StreamMatches,
     TextChanges,
     TokensAtMost,
     Without,
-    chat,
-    chat_stream,
     effect,
     ignored,
     reaches,
@@ -35,6 +31,7 @@ from pytest_llmengine.contract.facts import (
     either,
     fields_dropped,
 )
+from pytest_llmengine.contract.observations import Asker, Params, chat, chat_stream
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, quote
 from pytest_llmengine.contract.registry import EXTENDED, OPTIONAL, check
 from pytest_llmengine.contract.samples import (

@@ -12,18 +12,13 @@ from pytest_llmengine.contract.checks.effects import (
     ONE_TOKEN,
     SEVERAL,
     SINCE,
-    START,
-    Asker,
     ChoiceCount,
     Measurement,
-    Params,
     Repeats,
     StartsWith,
     TextChanges,
     TokensAtMost,
     Without,
-    completion,
-    completion_stream,
     effect,
     ignored,
     reaches,
@@ -34,6 +29,13 @@ from pytest_llmengine.contract.facts import (
     OBFUSCATION_DROPPED,
     either,
     fields_dropped,
+)
+from pytest_llmengine.contract.observations import (
+    START,
+    Asker,
+    Params,
+    completion,
+    completion_stream,
 )
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, expect_effect, fail, quote
 from pytest_llmengine.contract.registry import EXPECTED, EXTENDED, OPTIONAL, check

@@ -5,15 +5,9 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from pytest_llmengine.contract.checks.effects import (
-    PROMPT,
-    EachReaches,
-    Params,
-    chat,
-    effect,
-    reaches,
-)
+from pytest_llmengine.contract.checks.effects import EachReaches, effect, reaches
 from pytest_llmengine.contract.checks.effects_chat import STREAMS, TOOLS, both, streamed
+from pytest_llmengine.contract.observations import PROMPT, Params, chat
 from pytest_llmengine.contract.registry import OPTIONAL, QUIRK
 
 MESSAGES = "openai-openapi: CreateChatCompletionRequest.messages"

@@ -11,16 +11,11 @@ from pytest_llmengine.contract.checks.effects import (
     ONE_TOKEN,
     SEVERAL,
     SPEC,
-    START,
-    Asker,
     CallsOnly,
     Measurement,
-    Params,
     Repeats,
     StartsWith,
     Without,
-    chat,
-    completion,
     effect,
     ignored,
     reaches,
@@ -28,6 +23,7 @@ from pytest_llmengine.contract.checks.effects import (
 from pytest_llmengine.contract.checks.effects_chat import CALLING, Logprobs, described
 from pytest_llmengine.contract.checks.effects_completions import LegacyLogprobs
 from pytest_llmengine.contract.facts import NAMED_CHOICE_DROPPED
+from pytest_llmengine.contract.observations import START, Asker, Params, chat, completion
 from pytest_llmengine.contract.outcomes import Unmeasured, quote
 from pytest_llmengine.contract.registry import OPTIONAL, REQUIRED
 from pytest_llmengine.contract.samples import TIME, named
