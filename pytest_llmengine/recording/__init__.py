@@ -6,21 +6,24 @@ replayed, in any language, and nothing is patched.
 
 import warnings
 
-from pytest_llmengine.recording.cassette import (
-    Cassette,
-    RecordCassette,
-    ReplayCassette,
-    unused_cassettes,
-)
+from pytest_llmengine.recording.cassette import Cassette, unused_cassettes
 from pytest_llmengine.recording.config import Clock, RecordingConfig, RecordingOptions
-from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
+from pytest_llmengine.recording.errors import (
+    CassetteError,
+    CassetteExpiredError,
+    CassetteExpiredWarning,
+    CassetteNotFoundError,
+)
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.record import RecordServer
-from pytest_llmengine.recording.replay import ReplayServer
+from pytest_llmengine.recording.record_cassette import RecordCassette
+from pytest_llmengine.recording.replay import ReplayCassette, ReplayServer
 
 __all__ = [
     "Cassette",
     "CassetteError",
+    "CassetteExpiredError",
+    "CassetteExpiredWarning",
     "CassetteNotFoundError",
     "Clock",
     "Provenance",

@@ -12,46 +12,42 @@ in the response, which vcrpy passes on and does not read::
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from vcr.cassette import Cassette as VcrCassette
-from vcr.errors import UnhandledHTTPRequestError
-from vcr.record_mode import RecordMode
+from vcr.request import Request as VcrRequest
 from vcr.serialize import deserialize, serialize
 
-from pytest_llmengine.recording import yaml_format
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.errors import CassetteError, CassetteNotFoundError
-from pytest_llmengine.recording.matchers import RequestMatcher, pretty, title
+from pytest_llmengine.recording.matchers import pretty
 from pytest_llmengine.recording.packed import (
     is_packed,
     place_of,
     read_recording,
     recordings_in,
 )
-from pytest_llmengine.recording.provenance import KEY, Provenance
+from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from vcr.request import Request as VcrRequest
-
     from pytest_llmengine.recording.config import RecordingConfig
-    from pytest_llmengine.recording.http import Headers, Request
+    from pytest_llmengine.recording.http import Headers
 
     CutBy = Literal["upstream", "client"]
+    Exchange = tuple[VcrRequest, dict[str, Any]]
     Loaded = tuple[list[VcrRequest], list[dict[str, Any]], dict[str, Any]]
     Exchanges = tuple[list[VcrRequest], list[dict[str, Any]]]
 
 
 EXCHANGE_KEY = "llmengine"
+PART = ".part"  # the suffix of a recording that has not replaced its cassette
 _STATUSES = range(100, 1000)
 
 
@@ -75,13 +71,19 @@ class RecordedAnswer:
 def redacted(answer: RecordedAnswer, redaction: Redaction) -> RecordedAnswer:
     """The answer without secrets; its Content-Length is that of the redacted body."""
     body = redaction.body(answer.body, dict(answer.headers).get("content-type", ""))
+    changed = with_body(answer, body)
+    return replace(changed, headers=redaction.response_headers(changed.headers))
+
+
+def with_body(answer: RecordedAnswer, body: bytes) -> RecordedAnswer:
+    """The answer with an edited body; Content-Length and the chunks follow the edits."""
     grown = len(body) - len(answer.body)
     headers = tuple(
         (name, str(int(value) + grown) if name == "content-length" else value)
-        for name, value in redaction.response_headers(answer.headers)
+        for name, value in answer.headers
     )
     timeline = answer.timeline.moved(answer.body, body)
-    return RecordedAnswer(answer.status, answer.reason, headers, body, timeline, answer.cut)
+    return replace(answer, headers=headers, body=body, timeline=timeline)
 
 
 def to_vcr(answer: RecordedAnswer) -> dict[str, Any]:
@@ -161,11 +163,12 @@ class Persister:
 
     Unlike vcrpy's own, it never treats an unreadable file as an empty one. ``metadata`` is the
     metadata of the file, or of the first of several files; vcrpy before 9.4 neither reads nor
-    writes it.
+    writes it. ``sources`` are the loaded files with where each comes from.
     """
 
     def __init__(self, metadata: Mapping[str, Any] | None = None) -> None:
         self.metadata = dict(metadata or {})
+        self.sources: dict[Path, Provenance] = {}
 
     def load_cassette(self, path: Path, serializer: Any) -> Exchanges:
         """Load the requests and the responses."""
@@ -178,16 +181,21 @@ class Persister:
             requests += loaded[0]
             responses += loaded[1]
             metadata.append(loaded[2])
+            self.sources[file] = Provenance.from_metadata(loaded[2])
         self.metadata = metadata[0]
         return requests, responses
 
     def save_cassette(self, path: Path, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the whole file, or nothing if that fails."""
-        text = serialize(cassette, _MetadataSerializer(serializer, self.metadata))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        write_whole(path, serialize(cassette, _MetadataSerializer(serializer, self.metadata)))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one step, so that a reader or a killed process never leaves a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    temporary.replace(path)
 
 
 def _paths(path: Path) -> list[Path]:
@@ -226,7 +234,10 @@ def unused_cassettes(directory: Path | str, used: Iterable[Path | str]) -> list[
 
 def _load(path: Path, serializer: _MetadataSerializer) -> Loaded:
     try:
-        return _loaded(read_recording(path), serializer)
+        text = read_recording(path)
+        if path.suffix == PART:  # a process that was killed may have left half a line
+            text = text[: text.rfind("\n") + 1]
+        return _loaded(text, serializer)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CassetteError(
             f"{path} is not a cassette that can be replayed: {error}; "
@@ -248,14 +259,24 @@ def _loaded(text: str, serializer: _MetadataSerializer) -> Loaded:
 
 def _strip_prefix(request: VcrRequest, provenance: Provenance) -> None:
     """Remove the path of the upstream's address, because a replayer's address has no path."""
-    prefix = urlsplit(provenance.upstream or "").path.rstrip("/")
-    origin, path = f"{request.scheme}://{request.parsed_uri.netloc}", request.path
-    if prefix and path.startswith(prefix + "/"):
+    prefix, origin = _prefix(provenance), _origin(request)
+    if prefix and request.path.startswith(prefix + "/"):
         request.uri = origin + request.uri.removeprefix(origin).removeprefix(prefix)
 
 
-# A replayer has no upstream, and only path and query of the recorded addresses are compared.
-_NO_ORIGIN = "http://127.0.0.1"
+def with_prefix(request: VcrRequest, provenance: Provenance) -> VcrRequest:
+    """The request with the path of the upstream's address, as it stands in a file."""
+    origin = _origin(request)
+    uri = origin + _prefix(provenance) + request.uri.removeprefix(origin)
+    return VcrRequest(request.method, uri, request.body, request.headers)
+
+
+def _prefix(provenance: Provenance) -> str:
+    return urlsplit(provenance.upstream or "").path.rstrip("/")
+
+
+def _origin(request: VcrRequest) -> str:
+    return f"{request.scheme}://{request.parsed_uri.netloc}"
 
 
 @dataclass(slots=True)
@@ -264,7 +285,9 @@ class Cassette:
 
     ``unhandled`` describes every request that could not be answered from the cassette, or could
     not be kept in it. A run with such a request has failed, whatever the client did with the error.
-    ``unrecorded`` counts those of them for which a replay has no recorded answer.
+    ``unrecorded`` counts those of them for which a replay has no recorded answer. ``failed`` is
+    true if the test or the block that uses the cassette has failed, and ``interrupted`` if it did
+    not come to its end.
     """
 
     path: Path
@@ -272,6 +295,8 @@ class Cassette:
     config: RecordingConfig
     unhandled: list[str] = field(default_factory=list)
     unrecorded: int = 0
+    failed: bool = False
+    interrupted: bool = False
     redaction: Redaction = field(init=False)
 
     def __post_init__(self) -> None:
@@ -283,99 +308,12 @@ class Cassette:
         return []
 
     @property
+    def not_replaced(self) -> str:
+        """Why a recording did not replace the file, and where the new answers are, or ""."""
+        return ""
+
+    @property
     def misses(self) -> list[str]:
         """The old name of ``unhandled``."""
         warnings.warn("misses is deprecated; write unhandled", DeprecationWarning, stacklevel=2)
         return self.unhandled
-
-
-@dataclass(slots=True)
-class RecordCassette(Cassette):
-    """Keeps exchanges in the order in which the requests arrived."""
-
-    _exchanges: list[tuple[VcrRequest, dict[str, Any]] | None] = field(default_factory=list)
-
-    def begin(self) -> int:
-        """Reserve the place of an exchange that begins now."""
-        self._exchanges.append(None)
-        return len(self._exchanges) - 1
-
-    def put(self, place: int, request: VcrRequest, answer: RecordedAnswer) -> None:
-        """Redact an exchange and put it in its place."""
-        self._exchanges[place] = (request, to_vcr(redacted(answer, self.redaction)))
-
-    def __len__(self) -> int:
-        return sum(exchange is not None for exchange in self._exchanges)
-
-    def save(self) -> None:
-        """Write the file, unless a request was not handled.
-
-        An old recording is better than a partial one.
-        """
-        if not self.unhandled:
-            self.write()
-
-    def write(self) -> None:
-        """Replace the file with the exchanges of this run."""
-        cassette = VcrCassette(path=self.path, record_mode=RecordMode.ALL)
-        for request, response in filter(None, self._exchanges):
-            cassette.append(request, response)
-        contents = {"requests": cassette.requests, "responses": cassette.responses}
-        persister = Persister({KEY: self.provenance.to_metadata()})
-        persister.save_cassette(self.path, contents, yaml_format)
-
-
-@dataclass(slots=True)
-class ReplayCassette(Cassette):
-    """Plays the answers to a request in the recorded order, each one once.
-
-    With ``config.repeats`` the last answer is played again after all were played.
-    """
-
-    _vcr: VcrCassette = field(init=False)
-    _matcher: RequestMatcher = field(init=False)
-
-    @classmethod
-    def load(cls, path: Path, config: RecordingConfig) -> ReplayCassette:
-        """Load a file or a directory of files; raises CassetteError."""
-        persister, matcher = Persister(), RequestMatcher.of(config)
-        loaded = VcrCassette.load(
-            path=path,
-            serializer=yaml_format,
-            persister=persister,
-            record_mode=RecordMode.NONE,
-            match_on=(matcher.matches,),
-        )
-        cassette = cls(path, Provenance.from_metadata(persister.metadata), config)
-        cassette._vcr, cassette._matcher = loaded, matcher
-        return cassette
-
-    def play(self, request: Request) -> RecordedAnswer | None:
-        """Return the recorded answer; if there is none, say so in `unhandled` and return None."""
-        new = self.redaction.request(request, _NO_ORIGIN)
-        response = self._next(new)
-        if response is None:
-            self.unrecorded += 1
-            self.unhandled.append(self._matcher.explain(new, self._vcr.requests, self.path))
-            return None
-        return from_vcr(response)
-
-    @property
-    def unused(self) -> list[str]:
-        """The recorded requests that have not been made in this replay."""
-        return [
-            f"number {place + 1}, {title(request)}"
-            for place, request in enumerate(self._vcr.requests)
-            if not self._vcr.play_counts[place]
-        ]
-
-    def _next(self, new: VcrRequest) -> dict[str, Any] | None:
-        response: dict[str, Any]
-        with contextlib.suppress(UnhandledHTTPRequestError):
-            response = self._vcr.play_response(new)
-            return response
-        with contextlib.suppress(UnhandledHTTPRequestError):
-            if self.config.repeats:
-                response = self._vcr.responses_of(new)[-1]
-                return response
-        return None

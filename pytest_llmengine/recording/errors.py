@@ -26,3 +26,11 @@ class CassetteNotFoundError(CassetteError):
 
     def __reduce__(self) -> tuple[type[CassetteNotFoundError], tuple[Path]]:
         return (type(self), (self.path,))
+
+
+class CassetteExpiredError(CassetteError):
+    """A cassette is older than ``max_age``, and ``expired`` is "fail"."""
+
+
+class CassetteExpiredWarning(UserWarning):
+    """A cassette is older than ``max_age``."""

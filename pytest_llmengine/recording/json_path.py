@@ -115,6 +115,11 @@ def masked(text: str, paths: Iterable[JSONPath], mask: str) -> str:
     return "".join([*parts, text[end:]])
 
 
+def values_at(text: str, paths: Iterable[JSONPath]) -> list[str]:
+    """The values at these paths as they stand in the text, in their order; see `masked`."""
+    return [text[start:stop] for start, stop in _spans(text, _all(paths))]
+
+
 def _spans(text: str, left: _Left) -> Iterator[tuple[int, int]]:
     at = 0
     while left and (found := _DOCUMENT.search(text, at)) is not None:

@@ -1,7 +1,7 @@
 """Matchers of requests: they find the recorded request for a new one, or explain why there is none.
 
-By default, a request matches a recorded one if method, path and query are equal, as compared by
-vcrpy, and the bodies have the same value.
+By default, a request matches a recorded one if method, path and query are equal, and the bodies
+have the same value.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from difflib import SequenceMatcher, unified_diff
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vcr import matchers as vcr_matchers
-
 from pytest_llmengine.recording.json_path import without
+from pytest_llmengine.recording.normalizers import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from pathlib import Path
 
     from vcr.request import Request as VcrRequest
 
     from pytest_llmengine.recording.config import Matcher, RecordingConfig
     from pytest_llmengine.recording.json_path import JSONPath
+    from pytest_llmengine.recording.normalizers import Normalize
 
 
 _BOUNDARY = re.compile(r'^multipart/.*boundary="?([^";,]+)', re.IGNORECASE)
@@ -32,38 +32,51 @@ _MAX_LINES = 40
 _MAX_WIDTH = 200
 
 
+_PARTS: dict[str, Callable[[VcrRequest], Hashable]] = {
+    "method": lambda request: request.method,
+    "path": lambda request: request.path,
+    "query": lambda request: tuple(request.query),  # sorted
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RequestMatcher:
-    """Compares requests by the matchers of a configuration, without the paths that it ignores."""
+    """Compares requests by the matchers of a configuration.
 
-    matchers: tuple[Matcher, ...]
-    ignored: tuple[JSONPath, ...]
+    ``parts`` are the parts of a request that must be equal. The body is compared without the paths
+    that are ignored, and after the normalizers have replaced what differs in each run.
+    ``functions`` are the project's own matchers.
+    """
+
+    parts: tuple[str, ...] = (*_PARTS, "body")
+    functions: tuple[Matcher, ...] = ()
+    ignored: tuple[JSONPath, ...] = ()
+    normalizers: tuple[Normalize, ...] = ()
 
     @classmethod
     def of(cls, config: RecordingConfig) -> RequestMatcher:
         """The matcher of a configuration."""
-        ignored = config.ignore_paths
+        parts = tuple(one for one in config.match_on if isinstance(one, str))
+        functions = tuple(one for one in config.match_on if not isinstance(one, str))
+        return cls(parts, functions, config.ignore_paths, config.normalize)
 
-        def same_body(new: VcrRequest, recorded: VcrRequest) -> bool:
-            return _value(new, ignored) == _value(recorded, ignored)
-
-        named: dict[str, Matcher] = {
-            "method": vcr_matchers.method,
-            "path": vcr_matchers.path,
-            "query": vcr_matchers.query,
-            "body": same_body,
-        }
-        return cls(
-            tuple(named[one] if isinstance(one, str) else one for one in config.match_on), ignored
+    def key(self, request: VcrRequest) -> Hashable:
+        """What the parts of the request come to; it is equal for requests that may match."""
+        return tuple(
+            self._value(request) if part == "body" else _PARTS[part](request) for part in self.parts
         )
 
-    def matches(self, new: VcrRequest, recorded: VcrRequest) -> bool:
-        """Whether every matcher finds the requests equal.
+    def agrees(self, new: VcrRequest, recorded: VcrRequest) -> bool:
+        """Whether every function of the project finds the requests equal.
 
-        As in vcrpy, a matcher returns a bool, or returns None and raises AssertionError if the
+        As in vcrpy, a function returns a bool, or returns None and raises AssertionError if the
         requests differ.
         """
-        return all(_agrees(matcher, new, recorded) for matcher in self.matchers)
+        return all(_agrees(function, new, recorded) for function in self.functions)
+
+    def matches(self, new: VcrRequest, recorded: VcrRequest) -> bool:
+        """Whether all parts are equal and all functions agree."""
+        return self.key(new) == self.key(recorded) and self.agrees(new, recorded)
 
     def explain(self, new: VcrRequest, recorded: Sequence[VcrRequest], path: Path) -> str:
         """Why no recorded request matches; shows the most similar one and how the two differ."""
@@ -104,7 +117,11 @@ class RequestMatcher:
         return "\n".join(lines)
 
     def _lines(self, request: VcrRequest) -> list[str]:
-        return pretty(request, self.ignored).splitlines()
+        return _pretty(self._value(request)).splitlines()
+
+    def _value(self, request: VcrRequest) -> str | bytes:
+        content_type = request.headers.get("content-type", "")
+        return _canonical(request.body or b"", content_type, self.ignored, self.normalizers)
 
 
 def _agrees(matcher: Matcher, new: VcrRequest, recorded: VcrRequest) -> bool:
@@ -121,34 +138,40 @@ def title(request: VcrRequest) -> str:
     return f"{request.method} {request.path}" + (f"?{query}" if query else "")
 
 
-def pretty(request: VcrRequest, ignored: tuple[JSONPath, ...] = ()) -> str:
+def pretty(request: VcrRequest) -> str:
     """The body for reading and for diffs: indented JSON with sorted keys, other text unchanged."""
-    text = _value(request, ignored)
+    return _pretty(_canonical(request.body or b"", request.headers.get("content-type", "")))
+
+
+def _pretty(text: str | bytes) -> str:
     if isinstance(text, bytes):
         return text.decode("utf-8", "replace")
     return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
 
 
-def _value(request: VcrRequest, ignored: tuple[JSONPath, ...]) -> str | bytes:
+@lru_cache(maxsize=4096)
+def _canonical(
+    data: bytes,
+    content_type: str,
+    ignored: tuple[JSONPath, ...] = (),
+    normalizers: tuple[Normalize, ...] = (),
+) -> str | bytes:
     """The body for comparison.
 
     It is one text per JSON value: key order, spacing and ``1.0`` for ``1`` do not matter. Other
     bodies are their bytes, except for the random boundary of a multipart body.
     """
-    content_type = request.headers.get("content-type", "")
-    return _canonical(request.body or b"", content_type, ignored)
-
-
-@lru_cache(maxsize=4096)
-def _canonical(data: bytes, content_type: str, ignored: tuple[JSONPath, ...]) -> str | bytes:
     if boundary := _BOUNDARY.match(content_type):
         return data.replace(boundary[1].encode(), b"boundary")
     try:
         value = json.loads(data, parse_float=_number)
+        if ignored:
+            value = without(value, ignored)
         # ``true`` and ``1`` differ as texts, unlike in Python.
-        return json.dumps(without(value, ignored) if ignored else value, sort_keys=True)
+        text = json.dumps(value, sort_keys=True)
     except (ValueError, RecursionError):
         return data
+    return json.dumps(normalized(value, normalizers), sort_keys=True) if normalizers else text
 
 
 def _number(text: str) -> float:

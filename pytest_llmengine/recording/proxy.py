@@ -89,8 +89,9 @@ class Proxy(ABC, Generic[CassetteT]):
 
         `config` replaces the options of the server for this cassette.
 
-        A recording is saved when the block ends. It is also saved after an exception, because a
-        test that fails must also fail in the replay. Ctrl-C and SystemExit do not change the file.
+        A recording is saved when the block ends. After an exception it is only saved if there is
+        no earlier one, or with the option ``record_on_exception``; otherwise a note of the
+        exception says where the new answers are. Ctrl-C and SystemExit do not change the file.
         """
         if self._cassette is not None:
             raise RuntimeError(f"{self._cassette.path} is still open; close it before {path}")
@@ -99,8 +100,11 @@ class Proxy(ABC, Generic[CassetteT]):
             yield cassette
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:
+        except BaseException as error:
+            cassette.failed = True
             self._finish(cassette)
+            if cassette.not_replaced:
+                error.add_note(cassette.not_replaced)
             raise
         else:
             self._finish(cassette)

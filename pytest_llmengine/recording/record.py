@@ -15,7 +15,7 @@ import httpx
 from llmengine.types.errors import ConfigError
 from llmengine.types.hosts import is_loopback
 from llmengine.types.secrets import learn_headers
-from pytest_llmengine.recording.cassette import RecordCassette, RecordedAnswer
+from pytest_llmengine.recording.cassette import RecordedAnswer
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.http import (
     ClientDisconnected,
@@ -30,11 +30,13 @@ from pytest_llmengine.recording.matchers import title
 from pytest_llmengine.recording.packed import check_writable
 from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.proxy import Proxy
+from pytest_llmengine.recording.record_cassette import RecordCassette
 from pytest_llmengine.recording.redaction import DECOMPRESSORS
+from pytest_llmengine.recording.replay import MISS, ReplayCassette, play_answer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
     from typing import Unpack
 
@@ -169,9 +171,14 @@ class Upstream:
         return self._origin(None if self.port == default else self.port)
 
     @property
+    def recorded_origin(self) -> str:
+        """The origin for the cassette: without a loopback port, which differs in every run."""
+        return self._origin(None) if is_loopback(self.host) else self.origin
+
+    @property
     def recorded_url(self) -> str:
-        """The address for the cassette: without a loopback port, which differs in every run."""
-        return (self._origin(None) if is_loopback(self.host) else self.origin) + self.prefix
+        """The address for the cassette."""
+        return self.recorded_origin + self.prefix
 
     async def open(self) -> H11Connection:
         """Open a new connection, which cannot be stale; raises UpstreamUnreachable."""
@@ -226,17 +233,18 @@ _BROKEN = (OSError, h11.RemoteProtocolError)
 class RecordServer(Proxy[RecordCassette]):
     """A proxy to `upstream` (``http://host:port``, without ``/v1``) that records cassettes.
 
-    Every chunk is passed on as soon as it arrives. The exchanges of this run replace those in the
-    cassette. The options are those of RecordingOptions; those of a replay have no effect here.
-    Keys are always removed. ``allowed_hosts`` and ``cors`` are as in the mock server. ``headers``
-    are added to every request that is sent to `upstream`. Raises ConfigError if `upstream` is not
-    an address, and InvalidFieldError if an option is wrong.
+    Every chunk is passed on as soon as it arrives. With the record mode "all", which is the
+    default, the exchanges of this run replace those in the cassette. The options are those of
+    RecordingOptions. Keys are always removed. `provenance` may be a function, which is called when
+    a cassette is recorded that does not exist yet. ``allowed_hosts`` and ``cors`` are as in the
+    mock server. ``headers`` are added to every request that is sent to `upstream`. Raises
+    ConfigError if `upstream` is not an address, and InvalidFieldError if an option is wrong.
     """
 
     def __init__(  # noqa: PLR0913 - the options of a proxy
         self,
         upstream: str,
-        provenance: Provenance | None = None,
+        provenance: Provenance | Callable[[], Provenance] | None = None,
         *,
         port: int = 0,
         allowed_hosts: Iterable[str] = (),
@@ -249,9 +257,22 @@ class RecordServer(Proxy[RecordCassette]):
         self._provenance = provenance or Provenance()
 
     def _open(self, path: Path, config: RecordingConfig) -> RecordCassette:
+        mode = config.record_mode or "all"
+        if mode == "none" or (mode != "all" and path.exists()):
+            earlier = ReplayCassette.load(path, config)
+            return RecordCassette(
+                path,
+                earlier.provenance,
+                config,
+                earlier.unhandled,
+                earlier=earlier,
+                adds=mode == "new_episodes",
+            )
         check_writable(path)
-        facts = self._provenance.completed(self._upstream.recorded_url)
-        return RecordCassette(path, facts, config)
+        given = self._provenance
+        facts = given() if callable(given) else given
+        dated = replace(facts, recorded_at=facts.recorded_at or config.today().isoformat())
+        return RecordCassette(path, dated.completed(self._upstream.recorded_url), config)
 
     def _close(self, cassette: RecordCassette) -> None:
         cassette.save()
@@ -259,8 +280,19 @@ class RecordServer(Proxy[RecordCassette]):
     async def _answer(
         self, cassette: RecordCassette, request: Request, client: ClientConnection
     ) -> None:
+        began = cassette.config.clock.time()
+        if (answer := cassette.play(request)) is not None:
+            await play_answer(answer, client, cassette.config, began)
+        elif cassette.adds:
+            await self._record(cassette, request, client)
+        else:
+            await client.error(*MISS, cassette.unhandled[-1])
+
+    async def _record(
+        self, cassette: RecordCassette, request: Request, client: ClientConnection
+    ) -> None:
         place = cassette.begin()
-        recorded = cassette.redaction.request(request, self._upstream.recorded_url)
+        recorded = cassette.redaction.request(request, self._upstream.recorded_origin)
         builder = AnswerBuilder(cassette.config.clock)
         try:
             connection = await self._upstream.open()

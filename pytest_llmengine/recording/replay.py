@@ -2,22 +2,130 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.recording.cassette import ReplayCassette
+from pytest_llmengine.recording import yaml_format
+from pytest_llmengine.recording.cassette import Cassette, Persister, from_vcr
+from pytest_llmengine.recording.errors import CassetteExpiredError, CassetteExpiredWarning
 from pytest_llmengine.recording.http import end_to_end
+from pytest_llmengine.recording.matchers import RequestMatcher, title
+from pytest_llmengine.recording.provenance import Provenance
 from pytest_llmengine.recording.proxy import Proxy
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
-    from pytest_llmengine.recording.cassette import RecordedAnswer
+    from pytest_llmengine.recording.cassette import Exchange, RecordedAnswer
     from pytest_llmengine.recording.config import RecordingConfig
     from pytest_llmengine.recording.http import ClientConnection, Headers, Request
 
-# "Not Implemented" is a permanent error. OpenAI's SDKs also obey the header `x-should-retry: false`
-# that is sent with it, so a request without a recording is one call and not three.
-_NOT_IMPLEMENTED = 501
+# A replayer has no upstream, and only path and query of the recorded addresses are compared.
+_NO_ORIGIN = "http://127.0.0.1"
+# Finds a request that is the same in every part, although the configuration ignores some of them.
+_EXACT = RequestMatcher()
+
+
+@dataclass(slots=True)
+class ReplayCassette(Cassette):
+    """Plays the answers to a request in the recorded order, each one once.
+
+    If several recorded requests match, those that are the same in every part come first. With
+    ``config.repeats`` the last answer is played again after all were played.
+    """
+
+    exchanges: list[Exchange] = field(default_factory=list, repr=False)
+    _matcher: RequestMatcher = field(init=False)
+    _played: set[int] = field(default_factory=set)
+    _places: dict[Hashable, list[int]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path, config: RecordingConfig) -> ReplayCassette:
+        """Load a file or a directory of files; raises CassetteError."""
+        persister = Persister()
+        requests, responses = persister.load_cassette(path, yaml_format)
+        _check_age(persister.sources, config)
+        exchanges = list(zip(requests, responses, strict=True))
+        provenance = Provenance.from_metadata(persister.metadata)
+        cassette = cls(path, provenance, config, exchanges=exchanges)
+        cassette._matcher = RequestMatcher.of(config)
+        for place, request in enumerate(requests):
+            cassette._places.setdefault(cassette._matcher.key(request), []).append(place)
+        return cassette
+
+    def play(self, request: Request) -> RecordedAnswer | None:
+        """Return the recorded answer; if there is none, say so in `unhandled` and return None."""
+        answer = self.find(request)
+        if answer is None:
+            new = self.redaction.request(request, _NO_ORIGIN)
+            recorded = [old for old, _ in self.exchanges]
+            self.unrecorded += 1
+            self.unhandled.append(self._matcher.explain(new, recorded, self.path))
+        return answer
+
+    def find(self, request: Request) -> RecordedAnswer | None:
+        """Return the recorded answer, which is not played a second time, or None."""
+        new = self.redaction.request(request, _NO_ORIGIN)
+        places = [
+            place
+            for place in self._places.get(self._matcher.key(new), ())
+            if self._matcher.agrees(new, self.exchanges[place][0])
+        ]
+        exact = [place for place in places if _EXACT.matches(new, self.exchanges[place][0])]
+        chosen = next((place for place in (*exact, *places) if place not in self._played), None)
+        if chosen is None and self.config.repeats:
+            chosen = next(reversed(exact or places), None)
+        if chosen is None:
+            return None
+        self._played.add(chosen)
+        return from_vcr(self.exchanges[chosen][1])
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the cassette is older than ``max_age``, or has no date."""
+        age, max_age = _age_in_days(self.provenance, self.config.today()), self.config.max_age
+        return max_age is not None and (age is None or age > max_age)
+
+    @property
+    def unused(self) -> list[str]:
+        """The recorded requests that have not been made in this replay."""
+        return [
+            f"number {place + 1}, {title(request)}"
+            for place, (request, _) in enumerate(self.exchanges)
+            if place not in self._played
+        ]
+
+
+def _check_age(sources: dict[Path, Provenance], config: RecordingConfig) -> None:
+    """Warn or raise CassetteExpiredError if a file is older than the configuration allows."""
+    if config.max_age is None:
+        return
+    for path, provenance in sources.items():
+        age = _age_in_days(provenance, config.today())
+        if age is not None and age <= config.max_age:
+            continue
+        said = "has no date" if age is None else f"was recorded on {provenance.recorded_at}"
+        old = "so its age is not known" if age is None else f"{age} days ago"
+        message = f"{path} {said}, {old}, and max_age is {config.max_age} days; record it again"
+        if config.expired == "fail":
+            raise CassetteExpiredError(message)
+        warnings.warn(message, CassetteExpiredWarning, stacklevel=4)
+
+
+def _age_in_days(provenance: Provenance, today: date) -> int | None:
+    try:
+        return (today - date.fromisoformat(provenance.recorded_at or "")).days
+    except ValueError:
+        return None
+
+
+# Status and code of the answer to a request without a recording. "Not Implemented" is a permanent
+# error. OpenAI's SDKs also obey the header `x-should-retry: false` that is sent with it, so such a
+# request is one call and not three.
+MISS = (501, "cassette_miss")
 
 
 class ReplayServer(Proxy[ReplayCassette]):
@@ -40,14 +148,15 @@ class ReplayServer(Proxy[ReplayCassette]):
         began = cassette.config.clock.time()
         answer = cassette.play(request)
         if answer is None:
-            await client.error(_NOT_IMPLEMENTED, "cassette_miss", cassette.unhandled[-1])
+            await client.error(*MISS, cassette.unhandled[-1])
         else:
-            await _play(answer, client, cassette.config, began)
+            await play_answer(answer, client, cassette.config, began)
 
 
-async def _play(
+async def play_answer(
     answer: RecordedAnswer, client: ClientConnection, config: RecordingConfig, began: float
 ) -> None:
+    """Send a recorded answer to a client; `began` is when its request arrived."""
     line, head_ms = answer.timeline, answer.timeline.head_ms
     if head_ms is None:
         return  # the server closes the connection after an unfinished answer

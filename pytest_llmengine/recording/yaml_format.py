@@ -14,8 +14,9 @@ import yaml
 
 from llmengine.config.documents import load_yaml
 
-# libYAML's loader, if PyYAML was built with it.
+# libYAML's loader and emitter, if PyYAML was built with it.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FastDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
@@ -60,6 +61,19 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(list, _represent_list)
 
 
+class _LineDumper(_FastDumper):  # type: ignore[misc]  # the base class is only known at run time
+    """Writes every value in one line, without anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
+_LineDumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+_NEVER = 1 << 30  # a width at which no line is wrapped
+
+
 def deserialize(text: str) -> Any:
     """The value in the text; raises DocumentError, also for unsafe tags. Never runs code."""
     return load_yaml(text, partial(yaml.load, Loader=_Loader))
@@ -75,3 +89,27 @@ def serialize(cassette: dict[str, Any]) -> str:
         sort_keys=False,
         width=float("inf"),
     )
+
+
+class _Lines:
+    """A serializer for vcrpy that writes the first exchange of a cassette as one line.
+
+    The lines of several exchanges are the list of exchanges of a cassette, so that an exchange can
+    be appended to a file.
+    """
+
+    @staticmethod
+    def serialize(cassette: dict[str, Any]) -> str:
+        """The line, with its line feed at the end."""
+        line: str = yaml.dump(
+            cassette["interactions"],
+            Dumper=_LineDumper,
+            allow_unicode=True,
+            default_flow_style=True,
+            sort_keys=False,
+            width=_NEVER,
+        )
+        return f"- {line.strip()[1:-1]}\n"
+
+
+LINES = _Lines()

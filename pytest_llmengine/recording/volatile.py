@@ -1,0 +1,139 @@
+"""What differs in every recording of the same answer, and how an earlier recording keeps it.
+
+Ids and times differ whenever a server answers, and would hide in a review what else has changed. If
+nothing else has changed in an exchange, its earlier recording is kept as it is. Clients send ids
+back, such as those of tool calls, so the kept ids are put in place of the new ones everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vcr.request import Request as VcrRequest
+
+from pytest_llmengine.recording.cassette import from_vcr, to_vcr, with_body
+from pytest_llmengine.recording.json_path import JSONPath, masked, values_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_llmengine.recording.cassette import Exchange, RecordedAnswer
+    from pytest_llmengine.recording.matchers import RequestMatcher
+
+# Paths in whole answers and in each event of a stream, of all dialects.
+VOLATILE_PATHS = tuple(
+    JSONPath.parse(path)
+    for path in (
+        "$.id",
+        "$..created",
+        "$..created_at",
+        "$..completed_at",
+        "$.choices[*].message.tool_calls[*].id",
+        "$.choices[*].delta.tool_calls[*].id",
+        "$.message.id",  # Anthropic's message_start
+        "$.content[*].id",  # Anthropic's tool_use
+        "$.content_block.id",
+        "$.output[*].id",  # OpenAI's responses
+        "$.output[*].call_id",
+        "$.response.id",
+        "$.response.output[*].id",
+        "$.response.output[*].call_id",
+        "$.item.id",
+        "$.item.call_id",
+        "$.item_id",
+        "$.obfuscation",
+        "$.total_duration",  # Ollama
+        "$.load_duration",
+        "$.prompt_eval_duration",
+        "$.eval_duration",
+        "$..timings",  # llama.cpp
+    )
+)
+_VOLATILE_HEADERS = re.compile(
+    r"(?:.*-)?request-id|x-ratelimit-.*|anthropic-ratelimit-.*|content-length|last-modified|etag"
+)
+# A shorter id may be a word of a text, so it is not replaced.
+_MIN_ID_LENGTH = 8
+
+
+def keep_unchanged(
+    new: Sequence[Exchange],
+    earlier: Sequence[Exchange],
+    matcher: RequestMatcher,
+    paths: tuple[JSONPath, ...] = (),
+) -> list[Exchange]:
+    """The new exchanges, with the earlier one in place of each that says the same.
+
+    `paths` are volatile too, in addition to VOLATILE_PATHS.
+    """
+    volatile = VOLATILE_PATHS + paths
+    left = dict(enumerate(earlier))
+    kept_ids: dict[str, str] = {}
+    result: list[Exchange] = []
+    kept: dict[int, int] = {}  # the place in `earlier` by the place in the result
+    for number, exchange in enumerate(new):
+        request, response = _with_ids(exchange, kept_ids)
+        result.append((request, response))
+        place = next((n for n, old in left.items() if matcher.matches(request, old[0])), None)
+        if place is None:
+            continue
+        old = left.pop(place)
+        ids = _ids_if_same(from_vcr(response), from_vcr(old[1]), volatile)
+        if ids is not None:
+            kept_ids |= ids
+            kept[number] = place
+    # Requests that were in flight at once may arrive in another order; the earlier one is kept.
+    for number, place in zip(kept, sorted(kept.values()), strict=True):
+        result[number] = earlier[place]
+    return result
+
+
+def _ids_if_same(
+    new: RecordedAnswer, old: RecordedAnswer, volatile: tuple[JSONPath, ...]
+) -> dict[str, str] | None:
+    """The old id for each new one, if the answers differ in nothing but volatile values."""
+    if (new.status, new.cut, _stable(new)) != (old.status, old.cut, _stable(old)):
+        return None
+    texts = [one.body.decode("utf-8", "surrogateescape") for one in (new, old)]
+    stable, stable_before = (masked(text, volatile, "null") for text in texts)
+    if stable != stable_before:
+        return None
+    values, values_before = (values_at(text, volatile) for text in texts)
+    ids = dict(_changed_texts(values, values_before))
+    return ids if all(len(new) >= _MIN_ID_LENGTH for new in ids) else None
+
+
+def _stable(answer: RecordedAnswer) -> list[tuple[str, str]]:
+    """The headers that do not differ in every recording."""
+    return sorted(pair for pair in answer.headers if not _VOLATILE_HEADERS.fullmatch(pair[0]))
+
+
+def _changed_texts(new: list[str], old: list[str]) -> Iterator[tuple[str, str]]:
+    for value, before in zip(new, old, strict=True):
+        if value != before and value.startswith('"') and before.startswith('"'):
+            yield json.loads(value), json.loads(before)
+
+
+def _with_ids(exchange: Exchange, kept: Mapping[str, str]) -> Exchange:
+    """The exchange with the kept ids in place of the new ones."""
+    if not kept:
+        return exchange
+    names = "|".join(map(re.escape, kept))
+    replaced = partial(
+        re.compile(rf"(?<![\w-])(?:{names})(?![\w-])").sub, lambda found: kept[found[0]]
+    )
+    request, response = exchange
+    body = replaced(_text(request.body or b"")).encode("utf-8", "surrogateescape")
+    answer = from_vcr(response)
+    edited = replaced(_text(answer.body)).encode("utf-8", "surrogateescape")
+    return (
+        VcrRequest(request.method, replaced(request.uri), body or None, request.headers),
+        to_vcr(with_body(answer, edited)),
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
