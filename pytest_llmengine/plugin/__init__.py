@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine.plugin import hooks, markers, reporting, run
+from pytest_llmengine.plugin.cassette_outcomes import fail_on_unhandled, note_outcome
 from pytest_llmengine.plugin.extensions import recording_config_of_test
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
-from pytest_llmengine.plugin.options import add_options
-from pytest_llmengine.plugin.unhandled import fail_on_unhandled
+from pytest_llmengine.plugin.options import OPTIONS, add_options
+from pytest_llmengine.plugin.recording_options import RECORDING_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -40,7 +41,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options and their ini keys."""
-    add_options(parser)
+    add_options(parser, (*OPTIONS, *RECORDING_OPTIONS))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,6 +96,7 @@ def pytest_runtest_makereport(
     """Add the verdict and the played cassettes to a test's report, and remove keys from it."""
     report = yield
     reporting.attach(item, report)
+    note_outcome(item, report)
     reporting.scrub_report(report)
     if run.backends_of(item):
         reporting.attach_recordings(report, run.pool(item.config))

@@ -1,4 +1,8 @@
-"""Failures of tests whose requests were not found in their cassettes, or could not be recorded."""
+"""What the cassettes of a test mean for its outcome, and its outcome for the cassettes.
+
+A test fails if a request was not found in its cassette, or could not be recorded. The recording of
+a test that has not passed does not replace an earlier one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,8 @@ _reported = pytest.StashKey[int]()
 
 
 def watch(item: pytest.Item, session: Session, cassette: Cassette) -> None:
-    """Register a cassette that a test has opened, to fail the test on its unhandled requests."""
+    """Register a cassette that a test has opened."""
+    cassette.interrupted = True  # until there is a report of the test
     item.stash.setdefault(_cassettes, []).append((session, cassette))
 
 
@@ -31,6 +36,17 @@ def watch_network(item: pytest.Item, guard: Guard) -> None:
 def is_guarded(item: pytest.Item) -> bool:
     """Whether the test already runs under a guard."""
     return _guard in item.stash
+
+
+def note_outcome(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Tell the test's cassettes whether it passed; a failure says where the new answers are."""
+    if report.when == "teardown" or (report.when == "setup" and report.passed):
+        return
+    expected = report.passed or hasattr(report, "wasxfail")
+    for _, cassette in item.stash.get(_cassettes, []):
+        cassette.interrupted, cassette.failed = False, not expected
+        if report.failed and cassette.not_replaced:
+            report.sections.append(("Recording of the LLM engine", cassette.not_replaced))
 
 
 def fail_on_unhandled(item: pytest.Item) -> None:

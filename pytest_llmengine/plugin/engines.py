@@ -12,8 +12,8 @@ import pytest
 
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import file_name
+from pytest_llmengine.plugin.cassette_outcomes import is_guarded, watch, watch_network
 from pytest_llmengine.plugin.markers import NAME
-from pytest_llmengine.plugin.unhandled import is_guarded, watch, watch_network
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_installed
@@ -69,7 +69,7 @@ class EngineOpener:
             session = self._pool.open(name)
         except TargetError as error:
             raise _failed(str(error)) from None
-        if session.mode is Mode.REPLAY and self._item.get_closest_marker("live"):
+        if self._item.get_closest_marker("live") and self._replays(session):
             pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
         if session.mode is Mode.REPLAY and not is_guarded(self._item):
             watch_network(self._item, self._stack.enter_context(guarded()))
@@ -77,6 +77,9 @@ class EngineOpener:
         if cassette is not None:
             watch(self._item, session, cassette)
         return session
+
+    def _replays(self, session: Session) -> bool:
+        return session.replays(cassette_name(self._item), self._recording)
 
     def _cassette(self, session: Session) -> Cassette | None:
         try:
@@ -87,7 +90,7 @@ class EngineOpener:
         except CassetteNotFoundError as error:
             command = session.record_command(self._item.nodeid)
             raise _failed(f"there is no cassette {error.path}; record it: {command}") from None
-        except (CassetteError, ConfigError) as error:
+        except (CassetteError, ConfigError, TargetError) as error:
             raise _failed(str(error)) from None
 
 

@@ -9,23 +9,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmengine.plugin.recording_options import given_options, written_options
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_llmengine.recording import RecordingConfig
 
 _RECORDING_HOOK = "pytest_llmengine_recording_config"
 _TRANSPORTS_HOOK = "pytest_llmengine_transports"
 RECORDING_FIXTURE = "llmengine_recording_config"
 
-_recording = pytest.StashKey["RecordingConfig"]()
+_project = pytest.StashKey["RecordingConfig"]()
 _called = pytest.StashKey[list[str]]()
 _transports = pytest.StashKey[list[str]]()
 
 
 def begin_extensions(config: pytest.Config) -> None:
-    """Call the hooks that a project implements; raises UsageError if a result is wrong."""
+    """Call the hooks that a project implements; raises UsageError if a result is wrong.
+
+    The options of recordings in the ini file and on the command line are checked too.
+    """
     config.stash[_called] = _implementers(config, _RECORDING_HOOK)
-    if config.stash[_called]:
-        config.stash[_recording] = _recording_config_of_hook(config)
+    if any([*config.stash[_called], *written_options(config), *given_options(config)]):
+        recording_config(config)
     if _implementers(config, _TRANSPORTS_HOOK):
         _register_transports(config)
 
@@ -39,19 +46,15 @@ def end_extensions(config: pytest.Config) -> None:
 
 
 def recording_config(config: pytest.Config) -> RecordingConfig:
-    """The run's configuration of recordings: the options that the hook has returned, if any."""
-    if _recording not in config.stash:
-        from pytest_llmengine.recording import RecordingConfig  # noqa: PLC0415 - imported when used
-
-        config.stash[_recording] = RecordingConfig()
-    return config.stash[_recording]
+    """The run's configuration of recordings: from the ini file, the hook and the command line."""
+    return _extended(_config_of_project(config), given_options(config))
 
 
 def recording_config_of_test(config: pytest.Config, options: object) -> RecordingConfig:
     """The run's configuration of recordings with a fixture's options; fails the test if wrong."""
     from llmengine.types.errors import InvalidFieldError  # noqa: PLC0415 - imported when used
 
-    recording = recording_config(config)
+    recording = _config_of_project(config)
     for plugin in _implementers(config, _RECORDING_HOOK):
         if plugin not in config.stash[_called]:
             raise pytest.fail.Exception(
@@ -60,20 +63,33 @@ def recording_config_of_test(config: pytest.Config, options: object) -> Recordin
                 pytrace=False,
             )
     try:
-        return recording.extended(options, f"fixture {RECORDING_FIXTURE}")
+        recording = recording.extended(options, f"fixture {RECORDING_FIXTURE}")
     except InvalidFieldError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
+    return _extended(recording, given_options(config))
 
 
-def _recording_config_of_hook(config: pytest.Config) -> RecordingConfig:
-    from llmengine.types.errors import InvalidFieldError  # noqa: PLC0415 - imported when used
-    from pytest_llmengine.recording import RecordingConfig  # noqa: PLC0415 - the same
+def _config_of_project(config: pytest.Config) -> RecordingConfig:
+    """The options of the ini file and of the hook, read on the first call."""
+    if _project not in config.stash:
+        from pytest_llmengine.recording import RecordingConfig  # noqa: PLC0415 - imported when used
 
-    recording, source = RecordingConfig(), _source(config, _RECORDING_HOOK)
-    try:
         # pytest calls the plugin that was registered last first; its options win.
-        for options in reversed(config.hook.pytest_llmengine_recording_config(config=config)):
-            recording = recording.extended(options, source)
+        results = reversed(config.hook.pytest_llmengine_recording_config(config=config))
+        source = _source(config, _RECORDING_HOOK)
+        of_hook = ((source, options) for options in results)
+        recording = _extended(RecordingConfig(), written_options(config))
+        config.stash[_project] = _extended(recording, of_hook)
+    return config.stash[_project]
+
+
+def _extended(recording: RecordingConfig, options: Iterable[tuple[str, object]]) -> RecordingConfig:
+    """The configuration with further options, each from the source that it is given with."""
+    from llmengine.types.errors import InvalidFieldError  # noqa: PLC0415 - imported when used
+
+    try:
+        for source, values in options:
+            recording = recording.extended(values, source)
     except InvalidFieldError as error:
         raise pytest.UsageError(str(error)) from error
     return recording

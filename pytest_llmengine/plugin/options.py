@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pytest_llmengine.targets import Settings
@@ -30,7 +30,8 @@ _INI_TYPES: dict[OptionKind, Any] = {
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
-_OF_IMAGES = frozenset({"docker", "record"})  # the modes that can start a container
+# The modes that can start a container.
+_OF_IMAGES = frozenset({"docker", "record", "once", "new_episodes", "all"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,9 @@ MODE = Option(
     "mode",
     ("--engine-mode",),
     "where answers come from; by default: live if an address is configured or none is needed, "
-    "else replay if there are cassettes, else live if a server answers at its default address",
-    choices=("live", "record", "replay", "docker"),
+    "else replay if there are cassettes, else live if a server answers at its default address; "
+    "none, once, new_episodes and all are vcrpy's record modes",
+    choices=("live", "record", "replay", "docker", "none", "once", "new_episodes", "all"),
 )
 CASSETTES = Option(
     "cassettes",
@@ -224,12 +226,13 @@ _LIMITS = {
 }
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Add every option and its ini key to pytest."""
+def add_options(parser: pytest.Parser, options: Iterable[Option]) -> None:
+    """Add these options and their ini keys to pytest; those without a flag have only an ini key."""
     group = parser.getgroup("llmengine", "LLM engines")
-    for option in OPTIONS:
+    for option in options:
         text = f"{option.help} (env {option.variable}, ini {option.key})"
-        group.addoption(*option.flags, dest=option.key, help=text, **_argument(option))
+        if option.flags:
+            group.addoption(*option.flags, dest=option.key, help=text, **_argument(option))
         parser.addini(option.key, option.help, type=_INI_TYPES[option.kind], default=None)
 
 
@@ -250,7 +253,7 @@ def _argument(option: Option) -> dict[str, Any]:
 
 def given(config: pytest.Config, option: Option) -> Any:
     """The value from the command line, else from the environment, else None."""
-    value = config.getoption(option.key)
+    value = config.getoption(option.key, None)
     if value is None and (text := os.environ.get(option.variable)):
         value = _parsed(option, text)
     return _absolute(value, config.invocation_params.dir) if option.kind == "path" else value
@@ -318,15 +321,21 @@ def settings_of(config: pytest.Config) -> Settings:
     """The run's settings, from `values_of`."""
     from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - imported when used
     from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - the same
-    from pytest_llmengine.targets import Mode, Settings, TargetError  # noqa: PLC0415 - the same
+    from pytest_llmengine.targets import Settings, TargetError  # noqa: PLC0415 - the same
     from pytest_llmengine.targets.headers import parse_headers  # noqa: PLC0415 - the same
+    from pytest_llmengine.targets.settings import run_mode  # noqa: PLC0415 - the same
 
     values = values_of(config)
     try:
         values["headers"] = parse_headers(values["headers"])
     except TargetError as error:
         raise pytest.UsageError(str(error)) from error
-    values["mode"] = Mode(values["mode"]) if values["mode"] else None
+    try:
+        values["mode"], values["record_mode"] = run_mode(
+            values["mode"], rewrite=values.pop("rewrite")
+        )
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from error
     values["tier"] = Tier[values["tier"].upper()]
     values["limits"] = Limits(**values["limits"])
     return Settings(**values)

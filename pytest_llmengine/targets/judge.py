@@ -10,7 +10,7 @@ from pytest_llmengine.contract.outcomes import Outcome
 from pytest_llmengine.contract.runner import CheckResult, not_run, run_check
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
-from pytest_llmengine.targets.settings import AlreadyRecorded, Mode
+from pytest_llmengine.targets.settings import AlreadyRecorded, Mode, TargetError
 
 if TYPE_CHECKING:
     from pytest_llmengine.contract.profile import Profile
@@ -58,7 +58,7 @@ def judge(
         return not_run(check, Outcome.UNMEASURED, str(there))
     except CassetteNotFoundError as error:
         return _unrecorded(check, session, error)
-    except CassetteError as error:
+    except (CassetteError, TargetError) as error:
         return not_run(check, Outcome.ERROR, str(error))
 
 

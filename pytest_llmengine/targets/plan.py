@@ -26,8 +26,7 @@ from pytest_llmengine.containers.ownership import Owner, end_run
 from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
-from pytest_llmengine.recording import CassetteError, RecordingConfig
-from pytest_llmengine.recording.cassette import ReplayCassette
+from pytest_llmengine.recording import CassetteError, RecordingConfig, ReplayCassette
 from pytest_llmengine.recording.packed import check_writable, is_packed, place_of, recordings_in
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.advice import (
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.container import ContainerServer
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.containers.spec import ContainerSpec
+    from pytest_llmengine.recording.config import RecordMode
     from pytest_llmengine.targets.settings import Settings
 
 
@@ -59,7 +59,8 @@ _NO_KEY = {"api_key": None, "api_key_env": None}  # for containers and replays, 
 class Plan:
     """What a session needs: a configuration, a mode, and the place of the engine's cassettes.
 
-    ``folder`` is a folder, or the file in which it is packed.
+    ``folder`` is a folder, or the file in which it is packed. ``record_mode`` says what happens to
+    a cassette that exists when recording, as in the settings.
     ``config.endpoint`` is the configured address, if any; a replay does not connect to it.
     ``config.model`` is empty if only the server or the cassettes can name the model. ``container``
     is started first, if there is one. ``in_process`` is true if there is no server. ``source``
@@ -71,13 +72,18 @@ class Plan:
     config: EngineConfig
     mode: Mode
     folder: Path
-    rewrite: bool
+    record_mode: RecordMode | None
     container: ContainerSpec | None = None
     in_process: bool = False
     source: str = ""
     server_name: str = ""
     limits: Limits = field(default_factory=Limits)
     recording: RecordingConfig = field(default_factory=RecordingConfig)
+
+    @property
+    def plays_first(self) -> bool:
+        """Whether requests are answered from the cassettes, and only the others are recorded."""
+        return self.mode is Mode.RECORD and self.record_mode in {"once", "new_episodes"}
 
 
 def make_plan(name: str, settings: Settings) -> Plan:
@@ -87,8 +93,9 @@ def make_plan(name: str, settings: Settings) -> Plan:
     is configured or none is needed; replay, if there are cassettes; live, if the engine starts its
     own server, if a key is enough, or if a server answers at the backend's default address.
     Cassettes come before a key because many shells hold a key, and a run must not cost money
-    unless the user asked for it. Raises TargetError that names the three ways if nothing applies,
-    and NotInstalled if the engine's own server is not installed.
+    unless the user asked for it. A run that records only what is missing is a replay if there are
+    cassettes and nothing can be recorded. Raises TargetError that names the three ways if nothing
+    applies, and NotInstalled if the engine's own server is not installed.
     """
     settings = settings.for_engine(name)
     config = config_named(name, settings.config, settings.cassettes)
@@ -99,12 +106,15 @@ def make_plan(name: str, settings: Settings) -> Plan:
     if backend.in_process:
         return _plan_in_process(config, url, settings, folder)
     mode = settings.mode or _mode(config, backend, url, folder)
+    plays_first = settings.record_mode in {"once", "new_episodes"}
+    if plays_first and _only_replays(config, backend, url, folder):
+        mode = Mode.REPLAY
     change: dict[str, Any] = {"endpoint": url, "model": model_of(config, settings)}
     if in_container(mode, url, settings):
         change |= _NO_KEY
         spec = container_for(config.model_copy(update=change), settings)
         change["model"] = spec.model
-        return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, spec)
+        return Plan(config.model_copy(update=change), mode, folder, settings.record_mode, spec)
     if mode is Mode.RECORD:
         _need_writable(folder)
     if mode is Mode.REPLAY:
@@ -113,7 +123,7 @@ def make_plan(name: str, settings: Settings) -> Plan:
     else:
         _need_address(config, backend, url)
         change |= _own_key(config, settings)
-    return Plan(config.model_copy(update=change), mode, folder, settings.rewrite, source=source)
+    return Plan(config.model_copy(update=change), mode, folder, settings.record_mode, source=source)
 
 
 def _plan_in_process(
@@ -128,7 +138,7 @@ def _plan_in_process(
     if not model:
         raise TargetError(no_model(config.name, config.backend))
     config = config.model_copy(update={"model": model})
-    return Plan(config, Mode.LIVE, folder, rewrite=False, in_process=True)
+    return Plan(config, Mode.LIVE, folder, record_mode=None, in_process=True)
 
 
 def _folder_of(config: EngineConfig, settings: Settings, url: str | None) -> Path:
@@ -235,6 +245,18 @@ def _names_a_key(config: EngineConfig) -> bool:
 def _need_cassettes(config: EngineConfig, backend: type[Backend], folder: Path) -> None:
     if not recordings_in(folder):
         raise TargetError(no_cassettes(config.name, backend, folder))
+
+
+def _only_replays(
+    config: EngineConfig, backend: type[Backend], url: str | None, folder: Path
+) -> bool:
+    """Whether there are cassettes, and they are packed or there is no server to record from."""
+    if not recordings_in(folder):
+        return False
+    if url is not None or backend.default_endpoint is not None:
+        return is_packed(folder)
+    startable = facts(config.backend).own_server and can_start(config.backend)
+    return is_packed(folder) or not startable
 
 
 def _need_writable(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,13 @@ from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.contract.limits import RunBudget
 from pytest_llmengine.contract.profile import load_profile
 from pytest_llmengine.contract.target import Target
-from pytest_llmengine.recording import Provenance, RecordServer, ReplayServer
+from pytest_llmengine.recording import (
+    Provenance,
+    RecordingConfig,
+    RecordServer,
+    ReplayCassette,
+    ReplayServer,
+)
 from pytest_llmengine.recording.packed import is_packed, recordings_in
 from pytest_llmengine.targets.advice import in_this_process, or_replay, record_command
 from pytest_llmengine.targets.plan import (
@@ -40,8 +47,9 @@ if TYPE_CHECKING:
     from llmengine.engine.engine import Engine
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.profile import Profile
-    from pytest_llmengine.recording import Cassette, RecordingConfig
+    from pytest_llmengine.recording import Cassette
     from pytest_llmengine.targets.plan import Plan
+    from pytest_llmengine.targets.recognition import Identity
     from pytest_llmengine.targets.settings import Settings
 
 
@@ -117,7 +125,8 @@ class Session:
         """Where the answers come from, in one line that never holds a key."""
         if self.mode is Mode.REPLAY:
             return f"replayed from {self.provenance.describe()}"
-        where = f"{_MODE_TEXTS[self.mode]} {self.upstream}" if self.upstream else "in this process"
+        doing = _RECORDING_MISSING if self._plan.plays_first else _MODE_TEXTS[self.mode]
+        where = f"{doing} {self.upstream}" if self.upstream else "in this process"
         source = self._plan.source
         if self.upstream and source and source != COMMAND_LINE:
             where = f"{where} ({source})"
@@ -130,6 +139,16 @@ class Session:
         if self.mode is Mode.REPLAY:
             return ""
         return profile_advice(self.engine.backend.name, self.provenance.engine)
+
+    def replays(self, name: str, recording: RecordingConfig) -> bool:
+        """Whether requests are answered from the cassette of that name."""
+        played = (recording.record_mode or self._plan.record_mode) not in {None, "all"}
+        return self.mode is Mode.REPLAY or (
+            self.mode is Mode.RECORD and played and self._path(name).exists()
+        )
+
+    def _path(self, name: str) -> Path:
+        return path_below(self._plan.folder, f"{name}.yaml", "the name of a cassette")
 
     def record_command(self, test: str = "", *, rewrite: bool = False) -> str:
         """The command that records this engine's answers to one test, or to all tests."""
@@ -144,23 +163,28 @@ class Session:
         `recording` replaces the run's configuration for this cassette.
 
         Raises AlreadyRecorded if there is a recording that must not be replaced, CassetteError if
-        there is no recording to replay, and ConfigError for a name that leaves the folder.
+        there is no recording to replay, ConfigError for a name that leaves the folder, and
+        TargetError if the server has to be recorded and does not answer.
         """
         if self._proxy is None:
             yield None
             return
-        path = path_below(self._plan.folder, f"{name}.yaml", "the name of a cassette")
-        if self.mode is Mode.RECORD and path.exists() and not self._plan.rewrite:
-            raise AlreadyRecorded(f"{path} already exists; --rewrite records it again")
+        path, config = self._path(name), recording or self._plan.recording
+        if self.mode is Mode.RECORD:
+            record_mode = config.record_mode or self._plan.record_mode
+            if record_mode is None and path.exists():
+                raise AlreadyRecorded(f"{path} already exists; --rewrite records it again")
+            config = replace(config, record_mode=record_mode)
         # Forget what a probe in an earlier test found, so that this cassette holds the probe too.
         self.engine.close()
-        with self._proxy.cassette(path, recording or self._plan.recording) as cassette:
+        with self._proxy.cassette(path, config) as cassette:
             yield cassette
         if self.mode is Mode.REPLAY:
             self.played.append(Played(self._plan.folder, path, tuple(cassette.unused)))
 
 
 _PLACEHOLDER_KEY = "stands-in-for-the-recorded-key"
+_RECORDING_MISSING = "recording what is missing from"
 _MODE_TEXTS = {Mode.LIVE: "live at", Mode.RECORD: "recording from", Mode.DOCKER: "live at"}
 
 
@@ -214,22 +238,47 @@ def _open_in_process(plan: Plan, stack: ExitStack) -> Session:
 
 
 def _open_live(plan: Plan, stack: ExitStack, image: str | None = None) -> Session:
-    """A session with the real server, through a recorder in record mode."""
+    """A session with the real server."""
     server = stack.enter_context(plan.config.engine)
+    if plan.mode is Mode.RECORD:
+        return _open_recorder(plan, stack, server, image)
     identity = identify(server, _advice_if_unreachable(plan))
     provenance = replace(identity.provenance, image=image)
-    known: dict[str, Any] = {"model": provenance.model}
-    if plan.mode is not Mode.RECORD:
-        engine = server if server.model == provenance.model else _opened_engine(plan, known, stack)
-        session = _make_session(stack, plan, engine, provenance, server.base_url)
-        return replace(session, _problem=identity.problem)
-    root, path = split_endpoint(server.backend.endpoint)
-    proxy = stack.enter_context(RecordServer(root, _for_cassettes(plan, provenance)))
-    known |= {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
-    session = _make_session(
-        stack, plan, _opened_engine(plan, known, stack), provenance, server.base_url, proxy
-    )
+    known = {"model": provenance.model}
+    engine = server if server.model == provenance.model else _opened_engine(plan, known, stack)
+    session = _make_session(stack, plan, engine, provenance, server.base_url)
     return replace(session, _problem=identity.problem)
+
+
+def _open_recorder(plan: Plan, stack: ExitStack, server: Engine, image: str | None) -> Session:
+    """A session with the real server, through a recorder.
+
+    If there are cassettes that are played first, the server is not asked who it is before one has
+    to be recorded.
+    """
+
+    @cache
+    def identity() -> Identity:
+        return identify(server)
+
+    def found() -> Provenance:
+        return _for_cassettes(plan, replace(identity().provenance, image=image))
+
+    earlier = _first_provenance(plan) if plan.plays_first else None
+    root, path = split_endpoint(server.backend.endpoint)
+    proxy = stack.enter_context(RecordServer(root, found))
+    provenance = earlier or replace(identity().provenance, image=image)
+    known: dict[str, Any] = {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
+    known["model"] = (earlier and plan.config.model) or provenance.model or ""
+    engine = _opened_engine(plan, known, stack)
+    session = _make_session(stack, plan, engine, provenance, server.base_url, proxy)
+    return session if earlier else replace(session, _problem=identity().problem)
+
+
+def _first_provenance(plan: Plan) -> Provenance | None:
+    """Where the first cassette of the folder comes from; None if there are no cassettes."""
+    files = recordings_in(plan.folder)
+    return ReplayCassette.load(files[0], RecordingConfig()).provenance if files else None
 
 
 def _for_cassettes(plan: Plan, provenance: Provenance) -> Provenance:
@@ -253,8 +302,7 @@ def _key_for_proxy(server: Engine) -> dict[str, Any]:
 def _open_replay(plan: Plan, stack: ExitStack) -> Session:
     """A session with a replayer; the first cassette of the folder gives the provenance."""
     proxy = stack.enter_context(ReplayServer())
-    with proxy.cassette(recordings_in(plan.folder)[0]) as cassette:
-        provenance = cassette.provenance
+    provenance = _first_provenance(plan) or Provenance()
     _, path = split_endpoint(plan.config.endpoint or proxy.root_url)
     known = {
         "model": plan.config.model or provenance.model or "",
@@ -284,7 +332,7 @@ def _make_session(  # noqa: PLR0913, PLR0917 - the parts of one session
         engine.base_url,
         engine.model,
         engine.api_key,
-        clock=plan.mode is not Mode.REPLAY,
+        clock=plan.mode is not Mode.REPLAY and not plan.plays_first,
         direct=proxy is None,
         limits=plan.limits,
         query=engine.backend.address.query,

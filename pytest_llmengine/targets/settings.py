@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llmengine.containers.ownership import Owner
+    from pytest_llmengine.recording.config import RecordMode
 
 
 class Mode(StrEnum):
@@ -25,6 +26,30 @@ class Mode(StrEnum):
     RECORD = "record"
     REPLAY = "replay"
     DOCKER = "docker"
+
+
+# What the record modes of vcrpy mean for a run.
+_OF_VCRPY: dict[str, tuple[Mode, RecordMode | None]] = {
+    "none": (Mode.REPLAY, None),
+    "once": (Mode.RECORD, "once"),
+    "new_episodes": (Mode.RECORD, "new_episodes"),
+    "all": (Mode.RECORD, "all"),
+}
+
+
+def run_mode(name: str | None, *, rewrite: bool) -> tuple[Mode | None, RecordMode | None]:
+    """The mode of a run by its name, which may be one of vcrpy's, and what is recorded in it.
+
+    Raises TargetError if `rewrite` is asked for too, and the mode keeps the recordings.
+    """
+    if name in {"once", "new_episodes"} and rewrite:
+        raise TargetError(
+            f"the mode {name} keeps existing recordings, and --rewrite (or LLMENGINE_REWRITE) "
+            "replaces them; leave one of the two out"
+        )
+    if name in _OF_VCRPY:
+        return _OF_VCRPY[name]
+    return (Mode(name) if name else None), ("all" if rewrite else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +63,9 @@ class Settings:
     ``by_address`` says that the user gave only an address, and did not name the engine.
     ``fallback_url`` and ``fallback_model`` are a project's own defaults: the engine's entry in the
     file and its environment variables, such as OLLAMA_HOST, come before them. ``config`` is the
-    engines file. ``cassettes`` holds one folder per engine; with ``rewrite``, recording replaces
-    existing cassettes. Keys are not held here; they come from the environment.
+    engines file. ``cassettes`` holds one folder per engine. ``record_mode`` says what happens to a
+    cassette that exists when recording: with None it is left as it is, and its test is not run.
+    Keys are not held here; they come from the environment.
     ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
     is the run that containers belong to, None for a run of one process and one session.
     ``limits`` bound the checks of the contract on each engine. ``recording`` applies to all
@@ -57,7 +83,7 @@ class Settings:
     config: Path | None = None
     mode: Mode | None = None
     cassettes: Path = Path("cassettes")
-    rewrite: bool = False
+    record_mode: RecordMode | None = None
     tier: Tier = Tier.EXTENDED
     image: str | None = None
     gpus: str | None = None
