@@ -134,6 +134,34 @@ CorsOption = Annotated[
         show_default="none",
     ),
 ]
+IgnorePathOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore-path",
+        metavar="PATH",
+        help="A JSON path in the bodies of requests that is not compared, such as "
+        "$.metadata.sent_at; repeatable.",
+    ),
+]
+NormalizeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--normalize",
+        metavar="NAME",
+        help="Replace dates, uuids or numbers in the strings of requests before they are "
+        "compared, or apply package.module:function; repeatable.",
+    ),
+]
+MatchOnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--match-on",
+        metavar="NAME",
+        help="What must be equal: method, path, query, body, or package.module:function; "
+        "repeatable.",
+        show_default="the first four",
+    ),
+]
 SummaryOption = Annotated[
     Path | None,
     typer.Option(

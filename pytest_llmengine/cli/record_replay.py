@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import warnings
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmengine.cli.options import AllowHostOption, CorsOption, HeaderOption, stderr
+from pytest_llmengine.cli.options import (
+    AllowHostOption,
+    CorsOption,
+    HeaderOption,
+    IgnorePathOption,
+    MatchOnOption,
+    NormalizeOption,
+    stderr,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pytest_llmengine.recording import RecordCassette, RecordingOptions
+
+
+class RecordModeName(StrEnum):
+    """What happens to a cassette that exists; the names are vcrpy's."""
+
+    NONE = "none"
+    ONCE = "once"
+    NEW_EPISODES = "new_episodes"
+    ALL = "all"
+
+
+class ExpiredName(StrEnum):
+    """What happens to a cassette that is too old."""
+
+    WARN = "warn"
+    FAIL = "fail"
 
 
 Port = Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 chooses a free one.")]
@@ -34,6 +63,16 @@ def record(  # noqa: PLR0913 - one option each
     version: Annotated[str | None, typer.Option(help="Its version, for the file.")] = None,
     model: Annotated[str | None, typer.Option(help="Its model, for the file.")] = None,
     header: HeaderOption = None,
+    record_mode: Annotated[
+        RecordModeName,
+        typer.Option(
+            help="What happens to a .yaml file that exists: all replaces it, new_episodes answers "
+            "from it and adds other requests, once and none only answer from it."
+        ),
+    ] = RecordModeName.ALL,
+    ignore_path: IgnorePathOption = None,
+    normalize: NormalizeOption = None,
+    match_on: MatchOnOption = None,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
@@ -45,7 +84,13 @@ def record(  # noqa: PLR0913 - one option each
     from pytest_llmengine.targets.headers import parse_headers
 
     facts = Provenance(engine=engine, version=version, model=model)
+    if record_mode is not RecordModeName.ALL and to.suffix != _YAML:
+        raise typer.BadParameter(
+            f"--record-mode {record_mode} goes with a .yaml file, not a folder"
+        )
     file = _file(to)
+    _refuse_part(file)
+    replaces = file.exists()
     server = RecordServer(
         upstream,
         facts,
@@ -53,6 +98,7 @@ def record(  # noqa: PLR0913 - one option each
         allowed_hosts=allow_host or (),
         cors=cors or (),
         headers=parse_headers(header or ()),
+        **_matching(ignore_path, normalize, match_on) | {"record_mode": record_mode.value},
     )
     with (
         until_signal() as wait,
@@ -62,14 +108,11 @@ def record(  # noqa: PLR0913 - one option each
         typer.echo(proxy.root_url)
         wait()
     if len(cassette):
-        # A cassette with misses is not written when it is closed. Here, the rest is worth saving.
-        cassette.write()
-        count = "1 exchange" if len(cassette) == 1 else f"{len(cassette)} exchanges"
-        stderr().print(f"{count} recorded in {file}", soft_wrap=True)
+        stderr().print(_saved(cassette, replaces=replaces), soft_wrap=True)
     _exit_with_misses(cassette.unhandled, "not recorded")
 
 
-def replay(
+def replay(  # noqa: PLR0913 - one option each
     recordings: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder of recordings, or one .yaml file.")
     ],
@@ -81,6 +124,18 @@ def replay(
             "--repeats", help="Repeat the last answer to requests that were recorded less often."
         ),
     ] = False,
+    ignore_path: IgnorePathOption = None,
+    normalize: NormalizeOption = None,
+    match_on: MatchOnOption = None,
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="DAYS", help="The largest age of a recording.", show_default="any"
+        ),
+    ] = None,
+    expired: Annotated[
+        ExpiredName, typer.Option(help="What to do if a recording is older.")
+    ] = ExpiredName.WARN,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
@@ -90,10 +145,19 @@ def replay(
     """
     from pytest_llmengine.recording import ReplayServer
 
+    options: RecordingOptions = {
+        "repeats": repeats,
+        "max_age": max_age,
+        "expired": expired.value,
+    }
     server = ReplayServer(
-        repeats=repeats, port=port, allowed_hosts=allow_host or (), cors=cors or ()
+        port=port,
+        allowed_hosts=allow_host or (),
+        cors=cors or (),
+        **_matching(ignore_path, normalize, match_on) | options,
     )
     with (
+        _printed_warnings(),
         until_signal() as wait,
         server as proxy,
         proxy.cassette(recordings) as cassette,
@@ -104,9 +168,63 @@ def replay(
     _exit_with_misses(cassette.unhandled, "not in the recording")
 
 
+def _matching(
+    ignore_path: list[str] | None, normalize: list[str] | None, match_on: list[str] | None
+) -> RecordingOptions:
+    """The options for the comparison of requests that were given."""
+    sys.path.insert(0, "")  # package.module:function is searched in the working directory too
+    options: RecordingOptions = {
+        "ignore_paths": ignore_path or [],
+        "normalize": list(normalize or ()),
+    }
+    return options | {"match_on": list(match_on)} if match_on else options
+
+
+def _refuse_part(file: Path) -> None:
+    """Raise CassetteError if an unfinished recording of this file would be lost."""
+    from pytest_llmengine.recording import CassetteError
+    from pytest_llmengine.recording.record_cassette import part_of
+
+    if (part := part_of(file)).exists():
+        raise CassetteError(
+            f"{part} holds what an earlier run has recorded for {file}; rename it to {file.name} "
+            "to keep it, or delete it"
+        )
+
+
+def _saved(cassette: RecordCassette, *, replaces: bool) -> str:
+    """Save what was recorded, if that was not done when the cassette was closed, and say where.
+
+    A cassette with requests that were not recorded is not written then. If there was no file
+    before, the rest is worth saving.
+    """
+    if cassette.unhandled and replaces:
+        return cassette.not_replaced
+    if cassette.unhandled:
+        cassette.write()
+    count = "1 exchange" if len(cassette) == 1 else f"{len(cassette)} exchanges"
+    return f"{count} recorded in {cassette.path}"
+
+
+@contextmanager
+def _printed_warnings() -> Iterator[None]:
+    """Print warnings as lines of this command."""
+
+    def show(message: Warning | str, *_args: object, **_options: object) -> None:
+        stderr().print(f"warning: {message}", soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        yield
+
+
+_YAML = ".yaml"
+
+
 def _file(to: Path) -> Path:
     """The file itself, or a file in the folder, named by the time so that none is overwritten."""
-    if to.suffix == ".yaml":
+    if to.suffix == _YAML:
         return to
     from datetime import UTC, datetime
 

@@ -22,12 +22,16 @@ from pytest_llmengine.cli.options import (
 
 
 class ModeName(StrEnum):
-    """Where the answers come from."""
+    """Where the answers come from; the last four are vcrpy's record modes."""
 
     LIVE = "live"
     RECORD = "record"
     REPLAY = "replay"
     DOCKER = "docker"
+    NONE = "none"
+    ONCE = "once"
+    NEW_EPISODES = "new_episodes"
+    ALL = "all"
 
 
 def verify(  # noqa: PLR0913 - one option each
@@ -134,10 +138,11 @@ def verify(  # noqa: PLR0913 - one option each
     from pytest_llmengine.reports import check_report_path, print_report, profile_file, write_report
     from pytest_llmengine.reports.exports import job_summary
     from pytest_llmengine.reports.files import append_summary
-    from pytest_llmengine.targets import Mode, Settings
+    from pytest_llmengine.targets import Settings
     from pytest_llmengine.targets.headers import parse_headers
+    from pytest_llmengine.targets.settings import run_mode
 
-    if image is not None and mode not in {ModeName.DOCKER, ModeName.RECORD}:
+    if image is not None and mode in {ModeName.LIVE, ModeName.REPLAY, ModeName.NONE}:
         raise typer.BadParameter("an image goes with --mode docker, or with --mode record")
     if jobs > 1 and mode not in {ModeName.LIVE, ModeName.DOCKER}:
         raise typer.BadParameter(
@@ -149,6 +154,7 @@ def verify(  # noqa: PLR0913 - one option each
         check_report_path(path)
     if write_profile is not None:
         profile_file.check_profile_path(write_profile, profile)
+    run, record_mode = run_mode(mode, rewrite=rewrite)
     depth = Tier[tier.name]
     tested = engine or ("openai_compatible" if url else "embedded")
     settings = Settings(
@@ -159,9 +165,9 @@ def verify(  # noqa: PLR0913 - one option each
         server_name=name,
         headers=parse_headers(header or ()),
         config=config,
-        mode=Mode(mode),
+        mode=run,
         cassettes=cassettes,
-        rewrite=rewrite,
+        record_mode=record_mode,
         tier=depth,
         image=image,
         gpus=gpus,
