@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, str], ...]
 
 _READ_SIZE = 65536
+# Connections that may wait to be accepted. If there are more, the kernel drops some, and their
+# clients try again only after a second.
+_BACKLOG = 1024
 _MAX_HEAD = 262_144  # limit for the head of a request or response, in bytes
 # Headers that describe a single connection: RFC 9110, section 7.6.1, and Transfer-Encoding.
 _HOP_BY_HOP = frozenset(
@@ -170,7 +173,7 @@ class LoopbackServer:
 
     async def _listen(self) -> asyncio.Server:
         try:
-            return await asyncio.start_server(self._connected, HOST, self._port)
+            return await asyncio.start_server(self._connected, HOST, self._port, backlog=_BACKLOG)
         except OSError as error:
             raise OSError(
                 error.errno,

@@ -22,7 +22,7 @@ _MONTH = (
 _NUMBER_OF_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _YEAR = r"(?:19|20)\d\d"
 _ZONE = r"(?:\s?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?"
-_TIME = rf"[0-2]?\d:[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?{_ZONE}"
+_TIME = rf"[0-2]?\d:[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?:\s?(?:[AaPp]\.[Mm]\.|[AaPp][Mm]\b))?{_ZONE}"
 _DATES = (
     rf"{_YEAR}[-/.]\d\d?[-/.]\d\d?",  # 2026-11-21
     rf"\d\d?[-/.]\d\d?[-/.]{_YEAR}",  # 21.11.2026
@@ -32,10 +32,10 @@ _DATES = (
     rf"{_DAY}{_MONTH}\s+\d\d?\s+{_TIME}\s+{_YEAR}",  # Sat Nov 21 10:00:00 2026
 )
 _DATE = re.compile(
-    rf"(?<![\w.])(?:{'|'.join(_DATES)})(?:(?:T|,?\s+(?:at\s+)?){_TIME})?(?![\w:])(?!\.\d)",
+    rf"(?<![\w.])(?:{'|'.join(_DATES)})(?:(?:T|,?\s+(?:at\s+)?){_TIME})?(?!\w|[:.]\d)",
     re.IGNORECASE,
 )
-_TIME_OF_DAY = re.compile(rf"(?<![\w:.]){_TIME}(?![\w:])(?!\.\d)")
+_TIME_OF_DAY = re.compile(rf"(?<![\w:.]){_TIME}(?!\w|[:.]\d)")
 _UUID = re.compile(
     r"(?<![0-9a-z])(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![0-9a-z])",
     re.IGNORECASE,

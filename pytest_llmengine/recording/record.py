@@ -260,6 +260,7 @@ class RecordServer(Proxy[RecordCassette]):
         mode = config.record_mode or "all"
         if mode == "none" or (mode != "all" and path.exists()):
             earlier = ReplayCassette.load(path, config)
+            earlier.check_age()
             return RecordCassette(
                 path,
                 earlier.provenance,

@@ -140,14 +140,14 @@ class RecordCassette(Cassette):
         if not self.path.is_file():
             return self.provenance, new
         try:
-            old = ReplayCassette.load(self.path, replace(self.config, max_age=None))
+            old = ReplayCassette.load(self.path, self.config)
         except CassetteError:  # it is not a cassette, so there is nothing to keep
             return self.provenance, new
         matcher = RequestMatcher.of(self.config)
         kept = keep_unchanged(new, old.exchanges, matcher, self.config.volatile_paths)
         dated = replace(self.provenance, recorded_at=old.provenance.recorded_at)
         is_new = dated != old.provenance or kept != old.exchanges
-        return (self.provenance if is_new or old.is_expired else dated), kept
+        return (self.provenance if is_new or old.expired else dated), kept
 
     def _append(self, exchange: Exchange) -> None:
         """Append an exchange to the part, which begins with what was recorded earlier."""

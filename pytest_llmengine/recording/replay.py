@@ -39,6 +39,7 @@ class ReplayCassette(Cassette):
 
     exchanges: list[Exchange] = field(default_factory=list, repr=False)
     _matcher: RequestMatcher = field(init=False)
+    _sources: dict[Path, Provenance] = field(default_factory=dict, repr=False)
     _played: set[int] = field(default_factory=set)
     _places: dict[Hashable, list[int]] = field(default_factory=dict)
 
@@ -47,14 +48,36 @@ class ReplayCassette(Cassette):
         """Load a file or a directory of files; raises CassetteError."""
         persister = Persister()
         requests, responses = persister.load_cassette(path, yaml_format)
-        _check_age(persister.sources, config)
         exchanges = list(zip(requests, responses, strict=True))
         provenance = Provenance.from_metadata(persister.metadata)
         cassette = cls(path, provenance, config, exchanges=exchanges)
         cassette._matcher = RequestMatcher.of(config)
+        cassette._sources = persister.sources
         for place, request in enumerate(requests):
             cassette._places.setdefault(cassette._matcher.key(request), []).append(place)
         return cassette
+
+    @property
+    def expired(self) -> str:
+        """Why the cassette is older than ``max_age``; "" if it is not."""
+        max_age = self.config.max_age
+        for path, provenance in self._sources.items() if max_age is not None else ():
+            age = _age_in_days(provenance, self.config.today())
+            limit = f"max_age is {max_age} days; record it again"
+            if age is None:
+                return f"{path} has no date, so its age is not known, and {limit}"
+            if age > max_age:
+                return (
+                    f"{path} was recorded on {provenance.recorded_at}, {age} days ago, and {limit}"
+                )
+        return ""
+
+    def check_age(self) -> None:
+        """Warn or raise CassetteExpiredError if the cassette is older than ``max_age``."""
+        if self.expired and self.config.expired == "fail":
+            raise CassetteExpiredError(self.expired)
+        if self.expired:
+            warnings.warn(self.expired, CassetteExpiredWarning, stacklevel=4)
 
     def play(self, request: Request) -> RecordedAnswer | None:
         """Return the recorded answer; if there is none, say so in `unhandled` and return None."""
@@ -84,12 +107,6 @@ class ReplayCassette(Cassette):
         return from_vcr(self.exchanges[chosen][1])
 
     @property
-    def is_expired(self) -> bool:
-        """Whether the cassette is older than ``max_age``, or has no date."""
-        age, max_age = _age_in_days(self.provenance, self.config.today()), self.config.max_age
-        return max_age is not None and (age is None or age > max_age)
-
-    @property
     def unused(self) -> list[str]:
         """The recorded requests that have not been made in this replay."""
         return [
@@ -97,22 +114,6 @@ class ReplayCassette(Cassette):
             for place, (request, _) in enumerate(self.exchanges)
             if place not in self._played
         ]
-
-
-def _check_age(sources: dict[Path, Provenance], config: RecordingConfig) -> None:
-    """Warn or raise CassetteExpiredError if a file is older than the configuration allows."""
-    if config.max_age is None:
-        return
-    for path, provenance in sources.items():
-        age = _age_in_days(provenance, config.today())
-        if age is not None and age <= config.max_age:
-            continue
-        said = "has no date" if age is None else f"was recorded on {provenance.recorded_at}"
-        old = "so its age is not known" if age is None else f"{age} days ago"
-        message = f"{path} {said}, {old}, and max_age is {config.max_age} days; record it again"
-        if config.expired == "fail":
-            raise CassetteExpiredError(message)
-        warnings.warn(message, CassetteExpiredWarning, stacklevel=4)
 
 
 def _age_in_days(provenance: Provenance, today: date) -> int | None:
@@ -137,7 +138,9 @@ class ReplayServer(Proxy[ReplayCassette]):
     """
 
     def _open(self, path: Path, config: RecordingConfig) -> ReplayCassette:
-        return ReplayCassette.load(path, config)
+        cassette = ReplayCassette.load(path, config)
+        cassette.check_age()
+        return cassette
 
     def _close(self, cassette: ReplayCassette) -> None:
         pass  # there is nothing to save
