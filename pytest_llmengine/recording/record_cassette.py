@@ -87,14 +87,12 @@ class RecordCassette(Cassette):
 
     @property
     def not_replaced(self) -> str:
-        """Why the file stays as it is at the end and where the new answers are; "" if it does not.
+        """Why the file is not changed at the end, and where the new answers are, or "".
 
         The file stays if the run was interrupted, or if a request was not handled. It also stays
         if the test or the block has failed, unless there is no recording yet or
         ``record_on_exception`` is set.
         """
-        if not len(self):
-            return ""
         if self.interrupted:
             why = "the run was interrupted"
         elif self.unhandled:
@@ -103,6 +101,8 @@ class RecordCassette(Cassette):
             why = "the run failed"
         else:
             return ""
+        if not len(self):
+            return f"{self.path} was not changed, because {why}"
         part = part_of(self.path)
         return (
             f"{self.path} was not changed, because {why}; the new answers are in {part}, and "
@@ -112,8 +112,7 @@ class RecordCassette(Cassette):
     def save(self) -> None:
         """Write the file, unless a good recording would be lost; see `not_replaced`."""
         nothing_new = self.earlier is not None and not len(self)
-        incomplete = self.interrupted or bool(self.unhandled)
-        if not (incomplete or nothing_new or self.not_replaced):
+        if not (nothing_new or self.not_replaced):
             self.write()
 
     def write(self) -> None:

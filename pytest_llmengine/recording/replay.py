@@ -61,7 +61,9 @@ class ReplayCassette(Cassette):
     def expired(self) -> str:
         """Why the cassette is older than ``max_age``; "" if it is not."""
         max_age = self.config.max_age
-        for path, provenance in self._sources.items() if max_age is not None else ():
+        if max_age is None:
+            return ""
+        for path, provenance in self._sources.items():
             age = _age_in_days(provenance, self.config.today())
             limit = f"max_age is {max_age} days; record it again"
             if age is None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
-from llmengine.mock import MockServer
+from llmengine.mock import Fault, MockServer, Script
+from pytest_llmengine.recording import RecordServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,3 +125,99 @@ def test_wrong_upstream_is_one_line(llmengine: Callable[..., Any], tmp_path: Pat
     assert (ran.status, ran.out) == (2, "")
     assert "upstream is " in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_prompt_with_a_time(serving: Callable[..., Any], tmp_path: Path) -> None:
+    """What does not matter is an option of both commands; new requests are added on demand."""
+    tape = tmp_path / "tape.yaml"
+    recorder = ("record", "--normalize", "dates", "--record-mode", "new_episodes", tape)
+    with MockServer() as server:
+        for prompts in (["Now: 10:00."], ["Now: 11:00.", "Then: 11:00."]):
+            with serving(*recorder, "--upstream", server.root_url) as (process, url):
+                for prompt in prompts:
+                    assert ask(url, prompt).status_code == 200
+                assert ended(process) == (0, f"1 exchange recorded in {tape}\n")
+        assert len(server.calls) == 2
+    with serving("replay", "--normalize=dates", "--ignore-path=$.model", tape) as (process, url):
+        assert [ask(url, f"{word}: 12:00.").status_code for word in ("Now", "Then")] == [200, 200]
+        assert ended(process)[0] == 0
+
+
+def test_recorder_that_is_killed(serving: Callable[..., Any], tmp_path: Path) -> None:
+    """It loses the exchange in flight and nothing else, and the earlier recording stays."""
+    tape, part = tmp_path / "tape.yaml", tmp_path / "tape.yaml.part"
+    with MockServer() as server:
+        recorder = ("record", "--upstream", server.root_url, tape)
+        with serving(*recorder) as (process, url):
+            ask(url, "Old.")
+            ended(process)
+        before = tape.read_bytes()
+
+        server.play(Script(faults=[None, None, Fault(delay=600)]))
+        with serving(*recorder) as (process, url), ThreadPoolExecutor() as pool:
+            live = [ask(url, prompt).json() for prompt in ("One.", "Two.")]
+            in_flight = pool.submit(ask, url, "Three.")
+            while len(server.calls) < 4:
+                time.sleep(0.01)
+            process.kill()
+            with pytest.raises(httpx.HTTPError):
+                in_flight.result()
+
+    assert tape.read_bytes() == before
+    with serving("replay", part) as (process, url):
+        assert [ask(url, prompt).json() for prompt in ("One.", "Two.")] == live
+
+
+def test_part_is_not_overwritten(llmengine: Callable[..., Any], tmp_path: Path) -> None:
+    """What a killed recorder has left is not lost when the command is run again."""
+    (tmp_path / "tape.yaml.part").touch()
+    ran = llmengine("record", "--upstream", "http://127.0.0.1:9", tmp_path / "tape.yaml")
+    assert (ran.status, ran.out) == (2, "")
+    assert "rename it to tape.yaml to keep it, or delete it" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_good_recording_is_not_replaced_by_a_partial_one(
+    serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    """If a call was not recorded, an earlier file stays, and the output says where the rest is."""
+    tape = tmp_path / "tape.yaml"
+    server = MockServer()
+    server.start()
+    recorder = ("record", "--upstream", server.root_url, tape)
+    with serving(*recorder) as (process, url):
+        ask(url, "Good.")
+        ended(process)
+    before = tape.read_bytes()
+    with serving(*recorder) as (process, url):
+        ask(url, "One.")
+        server.stop()
+        ask(url, "Two.")
+        status, said = ended(process)
+    assert (status, tape.read_bytes()) == (1, before)
+    assert f"{tape} was not changed, because a request was not recorded" in said
+    assert "One." in (tmp_path / "tape.yaml.part").read_text("utf-8")
+
+
+def test_old_recording(
+    serving: Callable[..., Any], llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Its age is a warning or an error, in one line."""
+    tape = tmp_path / "tape.yaml"
+    old = RecordServer("http://127.0.0.1:9", today=lambda: date(2020, 1, 1))
+    with old, old.cassette(tape):
+        pass
+    with serving("replay", "--max-age", 30, tape) as (process, _):
+        status, said = ended(process)
+    assert status == 0
+    assert said.startswith(f"warning: {tape} was recorded on 2020-01-01, ")
+    ran = llmengine("replay", "--max-age", 30, "--expired", "fail", tape)
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert "and max_age is 30 days; record it again" in ran.err
+
+
+def test_record_mode_of_a_folder(llmengine: Callable[..., Any], tmp_path: Path) -> None:
+    """Each recording in a folder is a new file, so there is nothing to add to."""
+    ran = llmengine("record", "--upstream", "http://x", "--record-mode", "once", tmp_path)
+    assert ran.status == 2
+    assert "--record-mode once goes with a .yaml file, not a folder" in ran.err
