@@ -38,10 +38,10 @@ class ReplayCassette(Cassette):
     """
 
     exchanges: list[Exchange] = field(default_factory=list, repr=False)
-    _matcher: RequestMatcher = field(init=False)
+    _matcher: RequestMatcher = field(init=False, repr=False)
     _sources: dict[Path, Provenance] = field(default_factory=dict, repr=False)
-    _played: set[int] = field(default_factory=set)
-    _places: dict[Hashable, list[int]] = field(default_factory=dict)
+    _played: set[int] = field(default_factory=set, repr=False)
+    _places: dict[Hashable, list[int]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path, config: RecordingConfig) -> ReplayCassette:

@@ -211,7 +211,7 @@ def test_max_age(
     )
     pytester.makeini("[pytest]\nllmengine_max_age = 30")
 
-    result = run("none", ["prompt 1"])
+    result = run("none", ["prompt 1"], "-Wdefault")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(
         ["*CassetteExpiredWarning: *test_ask.yaml was recorded on 2020-01-01*"]
