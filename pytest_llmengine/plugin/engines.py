@@ -69,8 +69,6 @@ class EngineOpener:
             session = self._pool.open(name)
         except TargetError as error:
             raise _failed(str(error)) from None
-        if self._item.get_closest_marker("live") and self._replays(session):
-            pytest.skip(f"marked live, and {name} is replayed; run it with --engine-mode=live")
         if session.mode is Mode.REPLAY and not is_guarded(self._item):
             watch_network(self._item, self._stack.enter_context(guarded()))
         cassette = self._cassette(session)
@@ -78,12 +76,14 @@ class EngineOpener:
             watch(self._item, session, cassette)
         return session
 
-    def _replays(self, session: Session) -> bool:
-        return session.replays(cassette_name(self._item), self._recording)
-
     def _cassette(self, session: Session) -> Cassette | None:
+        name, is_live = cassette_name(self._item), self._item.get_closest_marker("live")
         try:
-            cassette = session.cassette(cassette_name(self._item), self._recording)
+            if is_live and session.replays(name, self._recording):
+                pytest.skip(
+                    f"marked live, and {session.name} is replayed; run it with --engine-mode=live"
+                )
+            cassette = session.cassette(name, self._recording)
             return self._stack.enter_context(cassette)
         except AlreadyRecorded as error:
             pytest.skip(str(error))

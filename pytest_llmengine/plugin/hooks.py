@@ -19,8 +19,8 @@ def pytest_llmengine_recording_config(config: pytest.Config) -> RecordingOptions
 
     The result is a dict of `pytest_llmengine.recording.RecordingOptions`. The fixture
     ``llmengine_recording_config`` adds to it for some tests. If several plugins implement the hook,
-    redactions and ignored paths add up; of every other option, the value of the plugin that was
-    registered last is used, so that a ``conftest.py`` comes after installed plugins.
+    redactions, paths and normalizers add up; of every other option, the value of the plugin that
+    was registered last is used, so that a ``conftest.py`` comes after installed plugins.
 
     The hook is called once, at the start of the run: only the ``conftest.py`` files that pytest
     loads at its start can implement it, such as the one in the rootdir.

@@ -18,6 +18,7 @@ from pytest_llmengine.recording.cassette import (
     PART,
     Cassette,
     Persister,
+    from_vcr,
     redacted,
     to_vcr,
     with_prefix,
@@ -143,10 +144,22 @@ class RecordCassette(Cassette):
         except CassetteError:  # it is not a cassette, so there is nothing to keep
             return self.provenance, new
         matcher = RequestMatcher.of(self.config)
-        kept = keep_unchanged(new, old.exchanges, matcher, self.config.volatile_paths)
+        earlier = list(filter(self._is_redacted, old.exchanges))
+        kept = keep_unchanged(new, earlier, matcher, self.config.volatile_paths)
         dated = replace(self.provenance, recorded_at=old.provenance.recorded_at)
         is_new = dated != old.provenance or kept != old.exchanges
         return (self.provenance if is_new or old.expired else dated), kept
+
+    def _is_redacted(self, exchange: Exchange) -> bool:
+        """Whether the redaction of today would leave an earlier exchange as it is."""
+        request, answer = exchange[0], from_vcr(exchange[1])
+        body, kind = request.body or b"", request.headers.get("content-type", "")
+        return (
+            redacted(answer, self.redaction) == answer
+            and self.redaction.body(body, kind) == body
+            and self.redaction.text(request.uri) == request.uri
+            and self.redaction.headers.isdisjoint(request.headers)
+        )
 
     def _append(self, exchange: Exchange) -> None:
         """Append an exchange to the part, which begins with what was recorded earlier."""

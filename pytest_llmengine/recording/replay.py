@@ -99,7 +99,9 @@ class ReplayCassette(Cassette):
             for place in self._places.get(self._matcher.key(new), ())
             if self._matcher.agrees(new, self.exchanges[place][0])
         ]
-        exact = [place for place in places if _EXACT.matches(new, self.exchanges[place][0])]
+        exact = places
+        if self._matcher != _EXACT:
+            exact = [n for n in places if _EXACT.matches(new, self.exchanges[n][0])]
         chosen = next((place for place in (*exact, *places) if place not in self._played), None)
         if chosen is None and self.config.repeats:
             chosen = next(reversed(exact or places), None)

@@ -73,21 +73,23 @@ def keep_unchanged(
     left = dict(enumerate(earlier))
     kept_ids: dict[str, str] = {}
     result: list[Exchange] = []
-    kept: dict[int, int] = {}  # the place in `earlier` by the place in the result
-    for number, exchange in enumerate(new):
+    kept: list[int] = []
+    for exchange in new:
         request, response = _with_ids(exchange, kept_ids)
-        result.append((request, response))
         place = next((n for n, old in left.items() if matcher.matches(request, old[0])), None)
-        if place is None:
-            continue
-        old = left.pop(place)
-        ids = _ids_if_same(from_vcr(response), from_vcr(old[1]), volatile)
-        if ids is not None:
+        ids = None
+        if place is not None:
+            old = left.pop(place)
+            ids = _ids_if_same(from_vcr(response), from_vcr(old[1]), volatile)
+        if place is None or ids is None or ids.keys() & {*kept_ids, *kept_ids.values()}:
+            result.append((request, response))
+        else:
             kept_ids |= ids
-            kept[number] = place
-    # Requests that were in flight at once may arrive in another order; the earlier one is kept.
-    for number, place in zip(kept, sorted(kept.values()), strict=True):
-        result[number] = earlier[place]
+            kept.append(place)
+            result.append(earlier[place])
+    if len(kept) == len(new):
+        # Requests that were in flight at once may have arrived in another order.
+        return [earlier[place] for place in sorted(kept)]
     return result
 
 
@@ -97,13 +99,14 @@ def _ids_if_same(
     """The old id for each new one, if the answers differ in nothing but volatile values."""
     if (new.status, new.cut, _stable(new)) != (old.status, old.cut, _stable(old)):
         return None
-    texts = [one.body.decode("utf-8", "surrogateescape") for one in (new, old)]
+    texts = _text(new.body), _text(old.body)
     stable, stable_before = (masked(text, volatile, "null") for text in texts)
     if stable != stable_before:
         return None
-    values, values_before = (values_at(text, volatile) for text in texts)
-    ids = dict(_changed_texts(values, values_before))
-    return ids if all(len(new) >= _MIN_ID_LENGTH for new in ids) else None
+    pairs = list(_changed_texts(*(values_at(text, volatile) for text in texts)))
+    ids = dict(pairs)
+    clear = all(len(value) >= _MIN_ID_LENGTH and ids[value] == before for value, before in pairs)
+    return ids if clear else None
 
 
 def _stable(answer: RecordedAnswer) -> list[tuple[str, str]]:
