@@ -208,13 +208,14 @@ def _saved(cassette: RecordCassette, *, replaces: bool) -> str:
 
 @contextmanager
 def _printed_warnings() -> Iterator[None]:
-    """Print warnings as lines of this command."""
+    """Print the warnings about old recordings as lines of this command."""
+    from pytest_llmengine.recording import CassetteExpiredWarning
 
     def show(message: Warning | str, *_args: object, **_options: object) -> None:
         stderr().print(f"warning: {message}", soft_wrap=True)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", CassetteExpiredWarning)
         warnings.showwarning = show
         yield
 
