@@ -18,7 +18,7 @@ from pytest_llmengine.recording.cassette import from_vcr, to_vcr, with_body
 from pytest_llmengine.recording.json_path import JSONPath, masked, values_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from pytest_llmengine.recording.cassette import Exchange, RecordedAnswer
     from pytest_llmengine.recording.matchers import RequestMatcher
@@ -56,7 +56,7 @@ _VOLATILE_HEADERS = re.compile(
     r"(?:.*-)?request-id|x-ratelimit-.*|anthropic-ratelimit-.*|content-length|last-modified|etag"
 )
 # A shorter id may be a word of a text, so it is not replaced.
-_MIN_ID_LENGTH = 8
+_ID = re.compile(r"[\w.:~+-]{8,}")
 
 
 def keep_unchanged(
@@ -70,23 +70,26 @@ def keep_unchanged(
     `paths` are volatile too, in addition to VOLATILE_PATHS.
     """
     volatile = VOLATILE_PATHS + paths
-    left = dict(enumerate(earlier))
+    left: dict[Hashable, list[int]] = {}
+    for place, (request, _) in enumerate(earlier):
+        left.setdefault(matcher.key(request), []).append(place)
     kept_ids: dict[str, str] = {}
     result: list[Exchange] = []
     kept: list[int] = []
     for exchange in new:
         request, response = _with_ids(exchange, kept_ids)
-        place = next((n for n, old in left.items() if matcher.matches(request, old[0])), None)
+        places = left.get(matcher.key(request), [])
+        found = next((n for n in places if matcher.agrees(request, earlier[n][0])), None)
         ids = None
-        if place is not None:
-            old = left.pop(place)
-            ids = _ids_if_same(from_vcr(response), from_vcr(old[1]), volatile)
-        if place is None or ids is None or ids.keys() & {*kept_ids, *kept_ids.values()}:
+        if found is not None:
+            places.remove(found)
+            ids = _ids_if_same(from_vcr(response), from_vcr(earlier[found][1]), volatile)
+        if found is None or ids is None or ids.keys() & {*kept_ids, *kept_ids.values()}:
             result.append((request, response))
         else:
             kept_ids |= ids
-            kept.append(place)
-            result.append(earlier[place])
+            kept.append(found)
+            result.append(earlier[found])
     if len(kept) == len(new):
         # Requests that were in flight at once may have arrived in another order.
         return [earlier[place] for place in sorted(kept)]
@@ -103,9 +106,12 @@ def _ids_if_same(
     stable, stable_before = (masked(text, volatile, "null") for text in texts)
     if stable != stable_before:
         return None
-    pairs = list(_changed_texts(*(values_at(text, volatile) for text in texts)))
+    try:
+        pairs = list(_changed_texts(*(values_at(text, volatile) for text in texts)))
+    except ValueError:  # a body is cut off within a value
+        return None
     ids = dict(pairs)
-    clear = all(len(value) >= _MIN_ID_LENGTH and ids[value] == before for value, before in pairs)
+    clear = all(_ID.fullmatch(value) and ids[value] == before for value, before in pairs)
     return ids if clear else None
 
 
@@ -124,10 +130,7 @@ def _with_ids(exchange: Exchange, kept: Mapping[str, str]) -> Exchange:
     """The exchange with the kept ids in place of the new ones."""
     if not kept:
         return exchange
-    names = "|".join(map(re.escape, kept))
-    replaced = partial(
-        re.compile(rf"(?<![\w-])(?:{names})(?![\w-])").sub, lambda found: kept[found[0]]
-    )
+    replaced = partial(_ID.sub, lambda found: kept.get(found[0], found[0]))
     request, response = exchange
     body = replaced(_text(request.body or b"")).encode("utf-8", "surrogateescape")
     answer = from_vcr(response)
