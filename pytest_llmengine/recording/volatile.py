@@ -23,34 +23,43 @@ if TYPE_CHECKING:
     from pytest_llmengine.recording.cassette import Exchange, RecordedAnswer
     from pytest_llmengine.recording.matchers import RequestMatcher
 
+
+def _parsed(*paths: str) -> tuple[JSONPath, ...]:
+    return tuple(JSONPath.parse(path) for path in paths)
+
+
 # Paths in whole answers and in each event of a stream, of all dialects.
-VOLATILE_PATHS = tuple(
-    JSONPath.parse(path)
-    for path in (
-        "$.id",
-        "$..created",
-        "$..created_at",
-        "$..completed_at",
-        "$.choices[*].message.tool_calls[*].id",
-        "$.choices[*].delta.tool_calls[*].id",
-        "$.message.id",  # Anthropic's message_start
-        "$.content[*].id",  # Anthropic's tool_use
-        "$.content_block.id",
-        "$.output[*].id",  # OpenAI's responses
-        "$.output[*].call_id",
-        "$.response.id",
-        "$.response.output[*].id",
-        "$.response.output[*].call_id",
-        "$.item.id",
-        "$.item.call_id",
-        "$.item_id",
-        "$.obfuscation",
-        "$.total_duration",  # Ollama
-        "$.load_duration",
-        "$.prompt_eval_duration",
-        "$.eval_duration",
-        "$..timings",  # llama.cpp
-    )
+_IDS = _parsed(
+    "$.id",
+    "$.choices[*].message.tool_calls[*].id",
+    "$.choices[*].delta.tool_calls[*].id",
+    "$.message.id",  # Anthropic's message_start
+    "$.content[*].id",  # Anthropic's tool_use
+    "$.content_block.id",
+    "$.output[*].id",  # OpenAI's responses
+    "$.output[*].call_id",
+    "$.response.id",
+    "$.response.output[*].id",
+    "$.response.output[*].call_id",
+    "$.item.id",
+    "$.item.call_id",
+    "$.item_id",
+)
+_OTHERS = _parsed(
+    "$..created",
+    "$..created_at",
+    "$..completed_at",
+    "$..modified_at",
+    "$..system_fingerprint",
+    "$..cached_tokens",  # depend on what the server was asked before
+    "$..cache_creation_input_tokens",
+    "$..cache_read_input_tokens",
+    "$.obfuscation",
+    "$.total_duration",  # Ollama
+    "$.load_duration",
+    "$.prompt_eval_duration",
+    "$.eval_duration",
+    "$..timings",  # llama.cpp
 )
 _VOLATILE_HEADERS = re.compile(
     r"(?:.*-)?request-id|x-ratelimit-.*|anthropic-ratelimit-.*|content-length|last-modified|etag"
@@ -67,9 +76,8 @@ def keep_unchanged(
 ) -> list[Exchange]:
     """The new exchanges, with the earlier one in place of each that says the same.
 
-    `paths` are volatile too, in addition to VOLATILE_PATHS.
+    `paths` are volatile too, in addition to those of ids and times.
     """
-    volatile = VOLATILE_PATHS + paths
     left: dict[Hashable, list[int]] = {}
     for place, (request, _) in enumerate(earlier):
         left.setdefault(matcher.key(request), []).append(place)
@@ -83,7 +91,7 @@ def keep_unchanged(
         ids = None
         if found is not None:
             places.remove(found)
-            ids = _ids_if_same(from_vcr(response), from_vcr(earlier[found][1]), volatile)
+            ids = _ids_if_same(from_vcr(response), from_vcr(earlier[found][1]), paths)
         if found is None or ids is None or ids.keys() & {*kept_ids, *kept_ids.values()}:
             result.append((request, response))
         else:
@@ -97,17 +105,20 @@ def keep_unchanged(
 
 
 def _ids_if_same(
-    new: RecordedAnswer, old: RecordedAnswer, volatile: tuple[JSONPath, ...]
+    new: RecordedAnswer, old: RecordedAnswer, paths: tuple[JSONPath, ...]
 ) -> dict[str, str] | None:
     """The old id for each new one, if the answers differ in nothing but volatile values."""
     if (new.status, new.cut, _stable(new)) != (old.status, old.cut, _stable(old)):
         return None
+    volatile = _IDS + _OTHERS + paths
     texts = _text(new.body), _text(old.body)
     stable, stable_before = (masked(text, volatile, "null") for text in texts)
     if stable != stable_before:
         return None
     try:
-        pairs = list(_changed_texts(*(values_at(text, volatile) for text in texts)))
+        pairs = list(_changed_texts(*(values_at(text, _IDS) for text in texts)))
+        others = _changed_texts(*(values_at(text, paths) for text in texts))
+        pairs += (pair for pair in others if _ID.fullmatch(pair[0]))
     except ValueError:  # a body is cut off within a value
         return None
     ids = dict(pairs)

@@ -16,7 +16,7 @@ from llmengine.config.documents import load_yaml
 
 # libYAML's loader and emitter, if PyYAML was built with it.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_FastDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_CSafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
@@ -61,7 +61,7 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(list, _represent_list)
 
 
-class _LineDumper(_FastDumper):  # type: ignore[misc]  # the base class is only known at run time
+class _LineDumper(_CSafeDumper):  # type: ignore[misc]  # the base class is only known at run time
     """Writes every value in one line, without anchors."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature

@@ -119,6 +119,7 @@ def _chat(number: int, text: str = "hi") -> dict[str, Any]:
         "id": f"chatcmpl-{number:08}",
         "created": 1000 + number,
         "choices": [{"message": {"content": text}}],
+        "system_fingerprint": f"b{number}",
         "timings": {"prompt_ms": number},
     }
 
