@@ -265,7 +265,7 @@ class RecordServer(Proxy[RecordCassette]):
                 path,
                 earlier.provenance,
                 config,
-                earlier.unhandled,
+                unhandled=earlier.unhandled,
                 earlier=earlier,
                 adds=mode == "new_episodes",
             )

@@ -221,3 +221,17 @@ def test_record_mode_of_a_folder(llmengine: Callable[..., Any], tmp_path: Path) 
     ran = llmengine("record", "--upstream", "http://x", "--record-mode", "once", tmp_path)
     assert ran.status == 2
     assert "--record-mode once goes with a .yaml file, not a folder" in ran.err
+
+
+def test_own_functions(
+    llmengine: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function is found in the working directory; a wrong name is an error in one line."""
+    (tmp_path / "matching_of_a_user.py").write_text("def names(text): return text")
+    monkeypatch.chdir(tmp_path)
+    found = llmengine("replay", "--normalize", "matching_of_a_user:names", "tape.yaml")
+    assert found.err.startswith("llmengine: no cassette at tape.yaml")
+    for option in ("--normalize", "--match-on"):
+        ran = llmengine("replay", option, "matching_of_a_user:other", "tape.yaml")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "'matching_of_a_user:other' cannot be imported: " in ran.err
