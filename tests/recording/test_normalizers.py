@@ -74,20 +74,21 @@ def test_known_normalizers(
 
 def test_what_is_normalized(answers: Callable[..., Any]) -> None:
     """Every string in the body, but no number, no name of a member and not the model."""
+    model = {"model": "m-2026-11-21"}
     tool = {"name": "f", "description": "It is 10:00", "parameters": {"n": 1}}
-    body = _prompt("At 10:00", tools=[tool])
+    later = tool | {"description": "It is 11:00"}
 
     got = answers(
-        [body],
+        [_prompt("At 10:00", tools=[tool]) | model],
         [
-            _prompt("At 11:00", tools=[tool | {"description": "It is 11:00"}]),
-            _prompt("At 11:00", tools=[tool | {"parameters": {"n": 2}}]),
-            _prompt("At 11:00", tools=[tool]) | {"model": "m-2026-11-21"},
+            _prompt("At 11:00", tools=[later]) | {"model": "m-2026-11-22"},
+            _prompt("At 11:00", tools=[later | {"parameters": {"n": 2}}]) | model,
+            _prompt("At 11:00", tools=[later]) | model,
         ],
         normalize=["dates", "uuids", "numbers"],
     )
 
-    assert got == ["0", 501, 501]
+    assert got == [501, 501, "0"]
 
 
 def test_exact_request_first(answers: Callable[..., Any]) -> None:
