@@ -14,7 +14,7 @@ import yaml
 
 from llmengine.config.documents import load_yaml
 
-# libYAML's loader and emitter, if PyYAML was built with it.
+# libYAML's loader and dumper, if PyYAML was built with it.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CSafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -74,23 +74,6 @@ _LineDumper.add_representer(
 _NEVER = 1 << 30  # a width at which no line is wrapped
 
 
-def deserialize(text: str) -> Any:
-    """The value in the text; raises DocumentError, also for unsafe tags. Never runs code."""
-    return load_yaml(text, partial(yaml.load, Loader=_Loader))
-
-
-def serialize(cassette: dict[str, Any]) -> str:
-    """The text for the file; raises yaml.YAMLError for values that cannot be loaded safely."""
-    order = ("version", "metadata", "interactions")
-    return yaml.dump(
-        {key: cassette[key] for key in order if key in cassette},
-        Dumper=_Dumper,
-        allow_unicode=True,
-        sort_keys=False,
-        width=float("inf"),
-    )
-
-
 class _Lines:
     """A serializer for vcrpy that writes the first exchange of a cassette as one line.
 
@@ -113,3 +96,20 @@ class _Lines:
 
 
 LINES = _Lines()
+
+
+def deserialize(text: str) -> Any:
+    """The value in the text; raises DocumentError, also for unsafe tags. Never runs code."""
+    return load_yaml(text, partial(yaml.load, Loader=_Loader))
+
+
+def serialize(cassette: dict[str, Any]) -> str:
+    """The text for the file; raises yaml.YAMLError for values that cannot be loaded safely."""
+    order = ("version", "metadata", "interactions")
+    return yaml.dump(
+        {key: cassette[key] for key in order if key in cassette},
+        Dumper=_Dumper,
+        allow_unicode=True,
+        sort_keys=False,
+        width=float("inf"),
+    )
