@@ -75,7 +75,7 @@ _NEVER = 1 << 30  # a width at which no line is wrapped
 
 
 class _Lines:
-    """A serializer for vcrpy that writes the first exchange of a cassette as one line.
+    """A serializer for vcrpy that writes a cassette of one exchange as one line.
 
     The lines of several exchanges are the list of exchanges of a cassette, so that an exchange can
     be appended to a file.
