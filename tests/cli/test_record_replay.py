@@ -6,17 +6,17 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from llmengine.mock import Fault, MockServer, Script
-from pytest_llmengine.recording import RecordServer
+from pytest_llmengine.recording import RecordServer, ReplayServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def ask(url: str, prompt: str) -> httpx.Response:
@@ -127,34 +127,47 @@ def test_wrong_upstream_is_one_line(llmengine: Callable[..., Any], tmp_path: Pat
     assert ran.err.count("\n") == 1
 
 
-def test_prompt_with_a_time(serving: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.fixture
+def recorded(tmp_path: Path) -> Callable[[MockServer, str], Path]:
+    """Records one prompt in this process, and returns the file."""
+
+    def record(server: MockServer, prompt: str) -> Path:
+        tape = tmp_path / "tape.yaml"
+        with RecordServer(server.root_url) as recorder, recorder.cassette(tape):
+            ask(recorder.root_url, prompt)
+        return tape
+
+    return record
+
+
+def test_prompt_with_a_time(
+    serving: Callable[..., Any], recorded: Callable[[MockServer, str], Path]
+) -> None:
     """What does not matter is an option of both commands; new requests are added on demand."""
-    tape = tmp_path / "tape.yaml"
-    recorder = ("record", "--normalize", "dates", "--record-mode", "new_episodes", tape)
     with MockServer() as server:
-        for prompts in (["Now: 10:00."], ["Now: 11:00.", "Then: 11:00."]):
-            with serving(*recorder, "--upstream", server.root_url) as (process, url):
-                for prompt in prompts:
-                    assert ask(url, prompt).status_code == 200
-                assert ended(process) == (0, f"1 exchange recorded in {tape}\n")
+        tape = recorded(server, "Now: 10:00.")
+        adding = ("--normalize", "dates", "--record-mode", "new_episodes", tape)
+        with serving("record", *adding, "--upstream", server.root_url) as (process, url):
+            for prompt in ("Now: 11:00.", "Then: 11:00."):
+                assert ask(url, prompt).status_code == 200
+            assert ended(process) == (0, f"1 exchange recorded in {tape}\n")
         assert len(server.calls) == 2
     with serving("replay", "--normalize=dates", "--ignore-path=$.model", tape) as (process, url):
         assert [ask(url, f"{word}: 12:00.").status_code for word in ("Now", "Then")] == [200, 200]
-        assert ended(process)[0] == 0
 
 
-def test_recorder_that_is_killed(serving: Callable[..., Any], tmp_path: Path) -> None:
+def test_recorder_that_is_killed(
+    serving: Callable[..., Any], recorded: Callable[[MockServer, str], Path]
+) -> None:
     """It loses the exchange in flight and nothing else, and the earlier recording stays."""
-    tape, part = tmp_path / "tape.yaml", tmp_path / "tape.yaml.part"
     with MockServer() as server:
-        recorder = ("record", "--upstream", server.root_url, tape)
-        with serving(*recorder) as (process, url):
-            ask(url, "Old.")
-            ended(process)
+        tape = recorded(server, "Old.")
         before = tape.read_bytes()
-
         server.play(Script(faults=[None, None, Fault(delay=600)]))
-        with serving(*recorder) as (process, url), ThreadPoolExecutor() as pool:
+        with (
+            serving("record", "--upstream", server.root_url, tape) as (process, url),
+            ThreadPoolExecutor() as pool,
+        ):
             live = [ask(url, prompt).json() for prompt in ("One.", "Two.")]
             in_flight = pool.submit(ask, url, "Three.")
             while len(server.calls) < 4:
@@ -164,8 +177,9 @@ def test_recorder_that_is_killed(serving: Callable[..., Any], tmp_path: Path) ->
                 in_flight.result()
 
     assert tape.read_bytes() == before
-    with serving("replay", part) as (process, url):
-        assert [ask(url, prompt).json() for prompt in ("One.", "Two.")] == live
+    with ReplayServer() as player, player.cassette(f"{tape}.part") as cassette:
+        assert [ask(player.root_url, prompt).json() for prompt in ("One.", "Two.")] == live
+    assert cassette.unused == []
 
 
 def test_part_is_not_overwritten(llmengine: Callable[..., Any], tmp_path: Path) -> None:
@@ -178,25 +192,20 @@ def test_part_is_not_overwritten(llmengine: Callable[..., Any], tmp_path: Path) 
 
 
 def test_good_recording_is_not_replaced_by_a_partial_one(
-    serving: Callable[..., Any], tmp_path: Path
+    serving: Callable[..., Any], recorded: Callable[[MockServer, str], Path]
 ) -> None:
     """If a call was not recorded, an earlier file stays, and the output says where the rest is."""
-    tape = tmp_path / "tape.yaml"
-    server = MockServer()
-    server.start()
-    recorder = ("record", "--upstream", server.root_url, tape)
-    with serving(*recorder) as (process, url):
-        ask(url, "Good.")
-        ended(process)
-    before = tape.read_bytes()
-    with serving(*recorder) as (process, url):
-        ask(url, "One.")
-        server.stop()
-        ask(url, "Two.")
-        status, said = ended(process)
+    with MockServer() as server:
+        tape = recorded(server, "Good.")
+        before = tape.read_bytes()
+        with serving("record", "--upstream", server.root_url, tape) as (process, url):
+            ask(url, "One.")
+            server.stop()
+            ask(url, "Two.")
+            status, said = ended(process)
     assert (status, tape.read_bytes()) == (1, before)
     assert f"{tape} was not changed, because a request was not recorded" in said
-    assert "One." in (tmp_path / "tape.yaml.part").read_text("utf-8")
+    assert "One." in Path(f"{tape}.part").read_text("utf-8")
 
 
 def test_old_recording(

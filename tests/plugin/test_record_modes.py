@@ -87,10 +87,8 @@ def test_server_that_is_not_needed(
     """If all is recorded, the server is not contacted, and needs no address."""
     run("once", ["prompt 1"]).assert_outcomes(passed=1)
 
-    for where in ((), (_NOWHERE,)):
-        for mode in ("once", "new_episodes"):
-            result = pytester.runpytest_inprocess(*_AIM, *where, f"--engine-mode={mode}")
-            result.assert_outcomes(passed=1)
+    for options in (["--engine-mode=once"], ["--engine-mode=new_episodes", _NOWHERE]):
+        pytester.runpytest_inprocess(*_AIM, *options).assert_outcomes(passed=1)
 
     pytester.makepyfile(test_new="def test_new(engine): engine.generate(['prompt 2'])")
     result = pytester.runpytest_inprocess(*_AIM, _NOWHERE, "--engine-mode=once")
@@ -161,25 +159,18 @@ def test_interrupted_test(run: Callable[..., pytest.RunResult], file: Path) -> N
     assert "prompt 1" in file.with_name("test_ask.yaml.part").read_text()
 
 
-@pytest.mark.parametrize("way", ["ini", "environment"])
 def test_matching_options(
     run: Callable[..., pytest.RunResult],
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    way: str,
 ) -> None:
-    """What does not matter is an option; a project's own function is given by its name."""
+    """What does not matter is in the ini file or the environment, an own function by its name."""
     (pytester.path / "own_names.py").write_text(
         "def names(text): return text.replace('Ada', 'N').replace('Bob', 'N')"
     )
-    options = {"normalize": "dates own_names:names", "ignore_paths": "$.model", "match_on": "body"}
-    if way == "ini":
-        lines = [f"llmengine_{name} = {value}" for name, value in options.items()]
-        pytester.makeini("\n".join(["[pytest]", "pythonpath = .", *lines]))
-    else:
-        pytester.makeini("[pytest]\npythonpath = .")
-        for name, value in options.items():
-            monkeypatch.setenv(f"LLMENGINE_{name.upper()}", value)
+    normalize = "llmengine_normalize = dates own_names:names"
+    pytester.makeini(f"[pytest]\npythonpath = .\n{normalize}\nllmengine_match_on = body")
+    monkeypatch.setenv("LLMENGINE_IGNORE_PATHS", "$.model")
     run("all", ["prompt of Ada at 10:00"]).assert_outcomes(passed=1)
     prompts = ["prompt of Bob at 11:00"]
     run("none", prompts, "--engine-model=other").assert_outcomes(passed=1)
@@ -221,7 +212,4 @@ def test_max_age(
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [f"{file} was recorded on 2020-01-01, * days ago, and max_age is 30*"]
-    )
-    run("none", ["prompt 1"], "--engine-expired=fail", "--engine-max-age=99999").assert_outcomes(
-        passed=1
     )
