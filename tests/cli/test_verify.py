@@ -81,7 +81,7 @@ def test_progress_is_one_line_per_group_on_standard_error(llmengine: Callable[..
 def test_broken_rule_is_named_and_fails_the_run(llmengine: Callable[..., Any]) -> None:
     """A server that breaks one rule ends the command with 1, and the list has the check."""
     with MockServer(behaviour=broken(RULE)) as server:
-        ran = llmengine("verify", "--url", server.root_url, "--check", "chat.basic")
+        ran = llmengine("verify", "--url", server.root_url, "--check", RULE)
     assert ran.status == 1
     assert f"  fail       {RULE}  required" in ran.out
     assert ran.out.rstrip().endswith("not accepted")
