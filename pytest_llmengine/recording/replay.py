@@ -157,7 +157,13 @@ class ReplayServer(Proxy[ReplayCassette]):
         if answer is None:
             await client.error(*MISS, cassette.unhandled[-1])
         else:
+            await self._before_playing(cassette, request, answer)
             await play_answer(answer, client, cassette.config, began)
+
+    async def _before_playing(
+        self, cassette: ReplayCassette, request: Request, answer: RecordedAnswer
+    ) -> None:
+        """Called with each recorded answer before the client gets it."""
 
 
 async def play_answer(
