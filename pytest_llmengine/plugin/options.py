@@ -88,7 +88,24 @@ MODE = Option(
     "where answers come from; by default: live if an address is configured or none is needed, "
     "else replay if there are cassettes, else live if a server answers at its default address; "
     "none, once, new_episodes and all are vcrpy's record modes",
-    choices=("live", "record", "replay", "docker", "none", "once", "new_episodes", "all"),
+    choices=(
+        *("live", "record", "replay", "verify", "docker"),
+        *("none", "once", "new_episodes", "all"),
+    ),
+)
+FAIL_ON = Option(
+    "fail_on",
+    ("--engine-fail-on",),
+    "with --engine-mode=verify, fail a test whose live answers agree with the recorded ones only "
+    "in this tier, or in a worse one (default: different)",
+    choices=("volatile", "shape", "outcome", "different"),
+)
+PLAYED = Option(
+    "played",
+    ("--engine-played",),
+    "write which cassettes were played to this file, for `llmengine cassettes lint --played`",
+    "path",
+    "FILE",
 )
 CASSETTES = Option(
     "cassettes",
@@ -203,6 +220,8 @@ OPTIONS = (
     MODE,
     CASSETTES,
     REWRITE,
+    FAIL_ON,
+    PLAYED,
     TIER,
     LEVEL,
     REPORT,
@@ -305,6 +324,7 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
         "mode": chosen(config, MODE),
         "cassettes": chosen(config, CASSETTES) or config.rootpath / "cassettes",
         "rewrite": bool(chosen(config, REWRITE)),
+        "fail_on": chosen(config, FAIL_ON) or "different",
         "tier": chosen(config, TIER) or "extended",
         "image": chosen(config, IMAGE),
         "gpus": chosen(config, GPUS),
@@ -321,6 +341,7 @@ def settings_of(config: pytest.Config) -> Settings:
     """The run's settings, from `values_of`."""
     from pytest_llmengine.contract.limits import Limits  # noqa: PLC0415 - imported when used
     from pytest_llmengine.contract.registry import Tier  # noqa: PLC0415 - the same
+    from pytest_llmengine.recording.comparison import AnswerTier  # noqa: PLC0415 - the same
     from pytest_llmengine.targets import Settings, TargetError  # noqa: PLC0415 - the same
     from pytest_llmengine.targets.headers import parse_headers  # noqa: PLC0415 - the same
     from pytest_llmengine.targets.settings import run_mode  # noqa: PLC0415 - the same
@@ -337,6 +358,7 @@ def settings_of(config: pytest.Config) -> Settings:
     except TargetError as error:
         raise pytest.UsageError(str(error)) from error
     values["tier"] = Tier[values["tier"].upper()]
+    values["fail_on"] = AnswerTier(values["fail_on"])
     values["limits"] = Limits(**values["limits"])
     return Settings(**values)
 

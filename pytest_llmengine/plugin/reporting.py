@@ -6,6 +6,7 @@ played cassettes travel there as plain values on the reports of tests.
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from io import StringIO
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest._code.code import TerminalRepr
+
+from pytest_llmengine.plugin.options import PLAYED, chosen
+from pytest_llmengine.plugin.verification import attach_comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -170,8 +174,10 @@ _DEEPEST = 2  # a check's cassette is in the engine's folder, or in a subfolder 
 def attach_recordings(report: pytest.TestReport, pool: Pool) -> None:
     """Add the cassettes that a test played, with their unused requests, to its teardown report."""
     if report.when == "teardown":
-        played = [[str(p.folder), str(p.path), list(p.unused)] for p in pool.take_played()]
+        taken = pool.take_played()
+        played = [[str(p.folder), str(p.path), list(p.unused)] for p in taken]
         setattr(report, _RECORDING, played)
+        attach_comparisons(report, [one for p in taken for one in p.comparisons])
 
 
 class Recordings:
@@ -209,6 +215,8 @@ class Recordings:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List recorded requests that were not made, and cassettes that no test played."""
+        if (file := chosen(self._config, PLAYED)) is not None:
+            self._write_played(file)
         lines = [*self._unused_requests(), *self._unused_cassettes()]
         if lines:
             from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
@@ -216,6 +224,17 @@ class Recordings:
             terminalreporter.section("LLM engine recordings not used")
             for line in lines:
                 terminalreporter.write_line(printable(line))
+
+    def _write_played(self, file: Path) -> None:
+        """Write what was played for ``llmengine cassettes lint --played``."""
+        played = {str(path): self._unused.get(path, []) for path in sorted(self._played)}
+        written = {"whole_run": self._of_all_tests, "played": played}
+        file.write_text(json.dumps(written, indent=2), encoding="utf-8")
+
+    @property
+    def _of_all_tests(self) -> bool:
+        """Whether every test of the project was run to its end."""
+        return not self._partial and self._config.args_source is not pytest.Config.ArgsSource.ARGS
 
     def _unused_requests(self) -> Iterator[str]:
         for path, requests in sorted(self._unused.items()):
@@ -227,8 +246,7 @@ class Recordings:
 
         Cassettes of the contract's checks count as used, whatever part of the contract was run.
         """
-        narrowed = self._config.args_source is pytest.Config.ArgsSource.ARGS
-        if not self._played or self._partial or narrowed:
+        if not self._played or not self._of_all_tests:
             return
         from pytest_llmengine.contract.registry import catalogue  # noqa: PLC0415 - imported when used
         from pytest_llmengine.recording import unused_cassettes  # noqa: PLC0415 - the same

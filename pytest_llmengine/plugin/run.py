@@ -28,6 +28,7 @@ from pytest_llmengine.plugin.options import (
     values_of,
 )
 from pytest_llmengine.plugin.reporting import Recordings, Verdicts
+from pytest_llmengine.plugin.verification import Comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +60,7 @@ def begin(config: pytest.Config) -> None:
     report = chosen(config, REPORT)
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
+    config.pluginmanager.register(Comparisons(), "llmengine-comparisons")
     if report is not None:
         _check_report(report)
     profile(config)

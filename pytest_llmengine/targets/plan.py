@@ -27,6 +27,7 @@ from pytest_llmengine.containers.spec import spec_of
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import catalogue
 from pytest_llmengine.recording import CassetteError, RecordingConfig, ReplayCassette
+from pytest_llmengine.recording.comparison import AnswerTier
 from pytest_llmengine.recording.packed import check_writable, is_packed, place_of, recordings_in
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.advice import (
@@ -66,7 +67,7 @@ class Plan:
     is started first, if there is one. ``in_process`` is true if there is no server. ``source``
     names where the address was configured. ``server_name`` is the name that the user gave to the
     server, "" if there is none. ``limits`` bound the checks of the contract, and ``recording``
-    applies to all cassettes.
+    applies to all cassettes. ``fail_on`` is the tier that a verification fails on.
     """
 
     config: EngineConfig
@@ -79,6 +80,7 @@ class Plan:
     server_name: str = ""
     limits: Limits = field(default_factory=Limits)
     recording: RecordingConfig = field(default_factory=RecordingConfig)
+    fail_on: AnswerTier = AnswerTier.DIFFERENT
 
     @property
     def plays_first(self) -> bool:
@@ -117,8 +119,9 @@ def make_plan(name: str, settings: Settings) -> Plan:
         return Plan(config.model_copy(update=change), mode, folder, settings.record_mode, spec)
     if mode is Mode.RECORD:
         _need_writable(folder)
-    if mode is Mode.REPLAY:
+    if mode.plays:
         _need_cassettes(config, backend, folder)
+    if mode is Mode.REPLAY:
         change |= _NO_KEY
     else:
         _need_address(config, backend, url)

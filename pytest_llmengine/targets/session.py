@@ -29,6 +29,7 @@ from pytest_llmengine.recording import (
     ReplayServer,
 )
 from pytest_llmengine.recording.packed import is_packed, recordings_in
+from pytest_llmengine.recording.verification import VerifyServer
 from pytest_llmengine.targets.advice import in_this_process, or_replay, record_command
 from pytest_llmengine.targets.plan import (
     COMMAND_LINE,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.recording import Cassette
+    from pytest_llmengine.recording.comparison import Comparison
     from pytest_llmengine.targets.plan import Plan
     from pytest_llmengine.targets.recognition import Identity
     from pytest_llmengine.targets.settings import Settings
@@ -55,11 +57,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A cassette that was replayed and closed, and its recorded requests that were not made."""
+    """A cassette that was replayed and closed, and its recorded requests that were not made.
+
+    ``comparisons`` are those with the live server, if the cassette was verified.
+    """
 
     folder: Path
     path: Path
     unused: tuple[str, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ class Session:
     def packed(self) -> Path | None:
         """The packed file that is replayed; None if the answers come from elsewhere."""
         folder = self._plan.folder
-        return folder if self.mode is Mode.REPLAY and is_packed(folder) else None
+        return folder if self.mode.plays and is_packed(folder) else None
 
     @property
     def key_variable(self) -> str:
@@ -143,7 +149,7 @@ class Session:
     def replays(self, name: str, recording: RecordingConfig) -> bool:
         """Whether requests are answered from the cassette of that name."""
         played = (recording.record_mode or self._plan.record_mode) not in {None, "all"}
-        return self.mode is Mode.REPLAY or (
+        return self.mode.plays or (
             self.mode is Mode.RECORD and played and self._path(name).exists()
         )
 
@@ -179,13 +185,20 @@ class Session:
         self.engine.close()
         with self._proxy.cassette(path, config) as cassette:
             yield cassette
-        if self.mode is Mode.REPLAY:
-            self.played.append(Played(self._plan.folder, path, tuple(cassette.unused)))
+        if self.mode.plays:
+            taken = self._proxy.take_comparisons() if isinstance(self._proxy, VerifyServer) else ()
+            unused = tuple(cassette.unused)
+            self.played.append(Played(self._plan.folder, path, unused, tuple(taken)))
 
 
 _PLACEHOLDER_KEY = "stands-in-for-the-recorded-key"
 _RECORDING_MISSING = "recording what is missing from"
-_MODE_TEXTS = {Mode.LIVE: "live at", Mode.RECORD: "recording from", Mode.DOCKER: "live at"}
+_MODE_TEXTS = {
+    Mode.LIVE: "live at",
+    Mode.RECORD: "recording from",
+    Mode.DOCKER: "live at",
+    Mode.VERIFY: "replayed, and verified at",
+}
 
 
 @contextmanager
@@ -204,6 +217,7 @@ def open_session(
                 server_name=settings.for_engine(name).server_name or "",
                 limits=settings.limits,
                 recording=settings.recording,
+                fail_on=settings.fail_on,
             )
             session = _open(plan, settings, on_progress, stack)
         except TargetError:
@@ -242,6 +256,8 @@ def _open_live(plan: Plan, stack: ExitStack, image: str | None = None) -> Sessio
     server = stack.enter_context(plan.config.engine)
     if plan.mode is Mode.RECORD:
         return _open_recorder(plan, stack, server, image)
+    if plan.mode is Mode.VERIFY:
+        return _open_verifier(plan, stack, server)
     identity = identify(server, _advice_if_unreachable(plan))
     provenance = replace(identity.provenance, image=image)
     known = {"model": provenance.model}
@@ -273,6 +289,22 @@ def _open_recorder(plan: Plan, stack: ExitStack, server: Engine, image: str | No
     engine = _opened_engine(plan, known, stack)
     session = _make_session(stack, plan, engine, provenance, server.base_url, proxy)
     return session if earlier else replace(session, _problem=identity().problem)
+
+
+def _open_verifier(plan: Plan, stack: ExitStack, server: Engine) -> Session:
+    """A session with recorded answers, which are compared with those of the real server.
+
+    Clients ask for the recorded model, because requests are matched by it.
+    """
+    identity, recorded = identify(server), _first_provenance(plan)
+    root, path = split_endpoint(server.backend.endpoint)
+    model = identity.provenance.model
+    proxy = stack.enter_context(VerifyServer(root, model=model, fail_on=plan.fail_on))
+    known: dict[str, Any] = {"endpoint": proxy.root_url + path} | _key_for_proxy(server)
+    known["model"] = (recorded and recorded.model) or model
+    engine = _opened_engine(plan, known, stack)
+    session = _make_session(stack, plan, engine, identity.provenance, server.base_url, proxy)
+    return replace(session, _problem=identity.problem)
 
 
 def _first_provenance(plan: Plan) -> Provenance | None:
@@ -332,12 +364,12 @@ def _make_session(  # noqa: PLR0913, PLR0917 - the parts of one session
         engine.base_url,
         engine.model,
         engine.api_key,
-        clock=plan.mode is not Mode.REPLAY and not plan.plays_first,
+        clock=not plan.mode.plays and not plan.plays_first,
         direct=proxy is None,
         limits=plan.limits,
         query=engine.backend.address.query,
         headers=engine.backend.address.own_headers,
-        sleep=_no_pause if plan.mode is Mode.REPLAY else time.sleep,
+        sleep=_no_pause if plan.mode.plays else time.sleep,
     )
     stack.enter_context(target)
     profile = load_profile(engine.name, engine.backend.name)

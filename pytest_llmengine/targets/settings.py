@@ -11,6 +11,7 @@ from llmengine.types.errors import LLMEngineError
 from pytest_llmengine.contract.limits import Limits
 from pytest_llmengine.contract.registry import Tier
 from pytest_llmengine.recording import RecordingConfig
+from pytest_llmengine.recording.comparison import AnswerTier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,12 @@ class Mode(StrEnum):
     RECORD = "record"
     REPLAY = "replay"
     DOCKER = "docker"
+    VERIFY = "verify"
+
+    @property
+    def plays(self) -> bool:
+        """Whether clients get recorded answers."""
+        return self in {Mode.REPLAY, Mode.VERIFY}
 
 
 # What the record modes of vcrpy mean for a run.
@@ -69,7 +76,8 @@ class Settings:
     ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
     is the run that containers belong to, None for a run of one process and one session.
     ``limits`` bound the checks of the contract on each engine. ``recording`` applies to all
-    cassettes.
+    cassettes. With the mode verify, a test fails if answers agree only in the tier ``fail_on``, or
+    in a worse one.
     """
 
     engines: tuple[str, ...] = ()
@@ -91,6 +99,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     owner: Owner | None = None
     recording: RecordingConfig = field(default_factory=RecordingConfig)
+    fail_on: AnswerTier = AnswerTier.DIFFERENT
 
     def for_engine(self, name: str) -> Self:
         """The same settings, without those of one server if `name` is not among `engines`."""
