@@ -215,7 +215,7 @@ def test_paths_of_the_ini_file_start_at_its_folder(pytester: pytest.Pytester) ->
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("LLMENGINE_MODE", "alive", "it is one of live, record, replay, docker"),
+        ("LLMENGINE_MODE", "alive", "it is one of live, record, replay, verify, docker"),
         ("LLMENGINE_TIER", "deep", "it is one of smoke, core, extended"),
         ("LLMENGINE_REWRITE", "perhaps", "write 1 or 0"),
     ],

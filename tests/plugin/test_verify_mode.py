@@ -54,8 +54,8 @@ def test_unchanged_and_changed_servers(
     broken.stdout.fnmatch_lines(
         [
             "*POST /v1/chat/completions: the live answer has another outcome",
-            "*refusal: null became \"No.\"",
-            "*to record *test_stream.yaml again: pytest *--engine-mode=record --rewrite*",
+            '*refusal: null became "No."',
+            "*to record *test_stream.yaml again: pytest *--engine-mode=record*--rewrite",
         ]
     )
 
