@@ -18,6 +18,7 @@ from pytest_llmengine.plugin.extensions import recording_config_of_test
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
 from pytest_llmengine.plugin.options import OPTIONS, add_options
 from pytest_llmengine.plugin.recording_options import RECORDING_OPTIONS
+from pytest_llmengine.vcr_protection import protect
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -116,6 +117,21 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def pytest_configure_node(node: Any) -> None:
     """Let the workers of pytest-xdist share the containers of the run."""
     run.send_owner(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_recording_configure(vcr: Any) -> None:
+    """Keep the keys of engines out of the cassettes of pytest-recording."""
+    protect(vcr)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Generator[None, object, object]:
+    """Keep the keys of engines out of the cassettes of pytest-vcr, whose fixture makes the VCR."""
+    value = yield
+    if fixturedef.argname == "vcr" and hasattr(value, "get_merged_config"):
+        protect(value)
+    return value
 
 
 @pytest.fixture(name=NAME)
