@@ -222,10 +222,15 @@ def stable(value: Any) -> Any:
     """The value with only the types of the members that differ in every answer."""
     if isinstance(value, dict):
         return {
-            name: f"<{_type(item)}>" if name in VOLATILE_FIELDS else stable(item)
+            name: f"<{_type(item)}>" if _is_volatile(name, value) else stable(item)
             for name, item in value.items()
         }
     return [stable(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_volatile(name: str, members: dict[str, Any]) -> bool:
+    """Whether a member differs in every answer; the id of a model is its name."""
+    return name in VOLATILE_FIELDS and not (name == "id" and members.get("object") == "model")
 
 
 def _canonical(value: Any) -> str:

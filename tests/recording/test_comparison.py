@@ -88,6 +88,15 @@ def test_dimensions_are_part_of_the_shape() -> None:
     assert compared(vector(0.5, 0.25), vector(0.1, 0.2, 0.3)).tier == "outcome"
 
 
+def test_the_id_of_a_model_is_its_name() -> None:
+    """Another id of an answer is volatile, and another model in the list is not."""
+    models = {"object": "list", "data": [{"id": "m", "object": "model", "created": 1}]}
+    later = {"object": "list", "data": [{"id": "m", "object": "model", "created": 2}]}
+    other = {"object": "list", "data": [{"id": "n", "object": "model", "created": 1}]}
+    assert compared(answer(models), answer(later)).tier == "volatile"
+    assert compared(answer(models), answer(other)).tier == "shape"
+
+
 def test_streams_are_compared_by_what_they_say() -> None:
     """Text, tool calls and choices that were cut in another way are the same."""
     old = stream(
