@@ -52,13 +52,13 @@ def _request_hook(hook: Hook) -> Hook:
         of_engine = _is_of_engine(request)
         kept = hook(request)
         if kept is None or _secrets() is None:
-            return kept  # type: ignore[no-any-return]  # vcrpy has no types
+            return kept
         kept = copy.copy(kept)
         kept.uri, kept.headers = _without_keys(kept.uri), _without_keys(dict(kept.headers))
         if isinstance(kept.body, bytes):
             kept.body = _without_keys(kept.body)
         setattr(kept, _MARK, of_engine)
-        return kept  # type: ignore[no-any-return]  # vcrpy has no types
+        return kept
 
     return before_record_request
 
