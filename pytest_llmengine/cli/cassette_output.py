@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.recording.cassette_file import CassetteFile, RecordedExchange
     from pytest_llmengine.recording.comparison import Comparison
     from pytest_llmengine.recording.difference import CassetteDifference
-    from pytest_llmengine.recording.lint import Finding
+    from pytest_llmengine.recording.lint import LintFinding
 
 _LONGEST_TEXT = 1000
 
@@ -48,7 +48,7 @@ def print_difference(found: CassetteDifference, *, every: bool, as_json: bool) -
     typer.echo(f"in both: {summary_of(found.compared)}")
 
 
-def print_findings(findings: Sequence[Finding], place: Path, *, as_json: bool) -> None:
+def print_findings(findings: Sequence[LintFinding], place: Path, *, as_json: bool) -> None:
     """Print the findings of a lint as a table, or as JSON."""
     if as_json:
         _print_json({"findings": [finding.to_dict() for finding in findings]})

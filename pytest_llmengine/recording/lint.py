@@ -38,7 +38,7 @@ class FindingKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """Something that is wrong with a cassette, and what to do about it."""
 
     kind: FindingKind
@@ -66,7 +66,7 @@ class LintLimits:
     today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
 
-def lint(place: Path, limits: LintLimits) -> list[Finding]:
+def lint(place: Path, limits: LintLimits) -> list[LintFinding]:
     """The findings in all cassettes of a place, in the order of the files; raises CassetteError."""
     findings = []
     for path in cassette_files(place):
@@ -75,7 +75,7 @@ def lint(place: Path, limits: LintLimits) -> list[Finding]:
         except CassetteError as error:
             what = str(error).partition("; nothing in it")[0]
             advice = "correct it, or delete it and record again"
-            findings.append(Finding(FindingKind.BROKEN, str(path), what, advice))
+            findings.append(LintFinding(FindingKind.BROKEN, str(path), what, advice))
             continue
         findings += [
             *_secrets(file),
@@ -112,11 +112,11 @@ def read_played(file: Path) -> dict[Path, list[str]]:
 _REVOKE = "revoke the key; then record again, or write [redacted] in its place"
 
 
-def _secrets(file: CassetteFile) -> Iterator[Finding]:
+def _secrets(file: CassetteFile) -> Iterator[LintFinding]:
     for exchange in file.exchanges:
         for where, what in _secrets_of(exchange):
             place = f"{where} of exchange {exchange.number}"
-            yield Finding(FindingKind.SECRET, str(file.path), f"{what} is in {place}", _REVOKE)
+            yield LintFinding(FindingKind.SECRET, str(file.path), f"{what} is in {place}", _REVOKE)
 
 
 def _secrets_of(exchange: RecordedExchange) -> Iterator[tuple[str, str]]:
@@ -146,12 +146,12 @@ def _secrets_of(exchange: RecordedExchange) -> Iterator[tuple[str, str]]:
 # ---- age, size and use
 
 
-def _stale(file: CassetteFile, limits: LintLimits) -> Iterator[Finding]:
+def _stale(file: CassetteFile, limits: LintLimits) -> Iterator[LintFinding]:
     age = _age(file.provenance.recorded_at, limits.today)
     if limits.max_age and age is not None and age > limits.max_age:
         what = f"it was recorded {age} days ago"
         advice = "record it again, or see what changed with `llmengine cassettes verify`"
-        yield Finding(FindingKind.STALE, str(file.path), what, advice)
+        yield LintFinding(FindingKind.STALE, str(file.path), what, advice)
 
 
 def _age(recorded_at: str | None, today: date) -> int | None:
@@ -162,7 +162,7 @@ def _age(recorded_at: str | None, today: date) -> int | None:
         return None
 
 
-def _oversized(file: CassetteFile, limits: LintLimits) -> Iterator[Finding]:
+def _oversized(file: CassetteFile, limits: LintLimits) -> Iterator[LintFinding]:
     size = len(read_recording(file.path).encode())
     if not limits.max_size or size <= limits.max_size:
         return
@@ -171,14 +171,14 @@ def _oversized(file: CassetteFile, limits: LintLimits) -> Iterator[Finding]:
     if largest is not None:
         what += f", {_size(largest):,} of them in exchange {largest.number}, {largest.title}"
     advice = "ask for shorter answers, or split the test"
-    yield Finding(FindingKind.OVERSIZED, str(file.path), what, advice)
+    yield LintFinding(FindingKind.OVERSIZED, str(file.path), what, advice)
 
 
 def _size(exchange: RecordedExchange) -> int:
     return len(exchange.request.body or b"") + len(exchange.answer.body)
 
 
-def _duplicated(file: CassetteFile) -> Iterator[Finding]:
+def _duplicated(file: CassetteFile) -> Iterator[LintFinding]:
     """Exchanges with the request and the answer of an earlier one, which a replay can repeat."""
     matcher = RequestMatcher.of(RecordingConfig())
     seen: dict[tuple[str, int, bytes], list[RecordedExchange]] = {}
@@ -189,20 +189,20 @@ def _duplicated(file: CassetteFile) -> Iterator[Finding]:
             if matcher.matches(exchange.request, earlier.request):
                 what = f"exchange {exchange.number}, {exchange.title}, repeats {earlier.number}"
                 advice = "ask once, or delete it and replay with `repeats`"
-                yield Finding(FindingKind.DUPLICATED, str(file.path), what, advice)
+                yield LintFinding(FindingKind.DUPLICATED, str(file.path), what, advice)
                 break
         else:
             same.append(exchange)
 
 
-def _unused(place: Path, limits: LintLimits) -> Iterator[Finding]:
+def _unused(place: Path, limits: LintLimits) -> Iterator[LintFinding]:
     if limits.played is None:
         return
     played = {path.resolve(): requests for path, requests in limits.played.items()}
     for path in unused_cassettes(place, played):
         advice = "delete it, or record it again under the name of its test"
-        yield Finding(FindingKind.UNUSED, str(path), "no test played it", advice)
+        yield LintFinding(FindingKind.UNUSED, str(path), "no test played it", advice)
     for path in cassette_files(place):
         for request in played.get(path.resolve(), ()):
             what = f"{request}, is recorded but was not made"
-            yield Finding(FindingKind.UNUSED, str(path), what, "record it again")
+            yield LintFinding(FindingKind.UNUSED, str(path), what, "record it again")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PromptTurn:
     """What one side said before the answer: a message, with the role of its author."""
 
     role: str
@@ -70,7 +70,7 @@ class Transcript:
     number: int
     title: str
     model: str
-    turns: tuple[Turn, ...]
+    turns: tuple[PromptTurn, ...]
     tools: tuple[str, ...]
     status: int
     streamed: bool
@@ -111,11 +111,11 @@ class Transcript:
 # ---- what was asked
 
 
-def _turns(body: dict[str, Any]) -> Iterator[Turn]:
+def _turns(body: dict[str, Any]) -> Iterator[PromptTurn]:
     """The messages of a request, in whatever field its format has them."""
     for name in ("system", "instructions"):
         if body.get(name):
-            yield Turn("system", _text(body[name]))
+            yield PromptTurn("system", _text(body[name]))
     messages = body.get("messages")
     for message in messages if isinstance(messages, list) else ():
         yield from _message(message)
@@ -124,28 +124,30 @@ def _turns(body: dict[str, Any]) -> Iterator[Turn]:
         for item in given:
             yield from _message(item)
     elif given is not None:
-        yield Turn("user", _text(given))
+        yield PromptTurn("user", _text(given))
     if body.get("prompt") is not None:
-        yield Turn("user", _text(body["prompt"]))
+        yield PromptTurn("user", _text(body["prompt"]))
 
 
-def _message(message: Any) -> Iterator[Turn]:
+def _message(message: Any) -> Iterator[PromptTurn]:
     if not isinstance(message, dict):
-        yield Turn("user", _text(message))
+        yield PromptTurn("user", _text(message))
         return
     role = _text(message.get("role") or message.get("type") or "user")
     content = message.get("content", message.get("output"))
     if content:
-        yield Turn(role, _text(content))
+        yield PromptTurn(role, _text(content))
     for call in _calls(message):
-        yield Turn(role, f"calls {call.name}({call.text})")
+        yield PromptTurn(role, f"calls {call.name}({call.text})")
     if message.get("type") == "function_call":
-        yield Turn("assistant", f"calls {message.get('name')}({_text(message.get('arguments'))})")
+        yield PromptTurn(
+            "assistant", f"calls {message.get('name')}({_text(message.get('arguments'))})"
+        )
 
 
-def _raw_turn(sent: Any) -> Iterator[Turn]:
+def _raw_turn(sent: Any) -> Iterator[PromptTurn]:
     if sent:
-        yield Turn("body", _text(sent))
+        yield PromptTurn("body", _text(sent))
 
 
 def _tool_names(body: dict[str, Any]) -> Iterator[str]:
