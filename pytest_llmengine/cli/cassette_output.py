@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.recording.lint import LintFinding
 
 _LONGEST_TEXT = 1000
+_MOST_CHANGES = 5
 
 
 def print_comparisons(comparisons: Sequence[Comparison], *, every: bool, as_json: bool) -> None:
@@ -137,7 +138,10 @@ def _print_comparison_rows(comparisons: Sequence[Comparison], *, every: bool) ->
 
 
 def _what(comparison: Comparison) -> str:
-    return comparison.reason or "\n".join(comparison.changes)
+    shown = list(comparison.changes[:_MOST_CHANGES])
+    if len(comparison.changes) > _MOST_CHANGES:
+        shown.append(f"{len(comparison.changes) - _MOST_CHANGES} more, which --json has")
+    return comparison.reason or "\n".join(shown)
 
 
 def _chunks(comparison: Comparison) -> str:

@@ -42,9 +42,12 @@ class AnswerTier(StrEnum):
         return tiers.index(self) >= tiers.index(other)
 
 
-# Members that differ in every answer of a server to the same request.
+# Members that differ in every answer of a server to the same request, also because of its cache.
 VOLATILE_FIELDS = frozenset(
     {
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cached_tokens",
         "call_id",
         "completed_at",
         "created",
