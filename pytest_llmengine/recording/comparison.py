@@ -116,9 +116,15 @@ class Comparison:
     chunks: tuple[int, int] | None = None
 
     @classmethod
-    def none(cls, path: object, exchange: RecordedExchange, reason: str) -> Comparison:
-        """An exchange that was not compared, with the reason."""
+    def not_sent(cls, path: object, exchange: RecordedExchange, reason: str) -> Comparison:
+        """An exchange whose request cannot be sent again, with the reason."""
         return cls(str(path), exchange.number, exchange.title, None, reason=reason)
+
+    @classmethod
+    def without_answer(cls, path: object, exchange: RecordedExchange, why: str) -> Comparison:
+        """An exchange whose request got no live answer."""
+        tier = AnswerTier.DIFFERENT
+        return cls(str(path), exchange.number, exchange.title, tier, (f"no answer: {why}",))
 
     @property
     def place(self) -> str:

@@ -8,7 +8,7 @@ error: what is not understood is shown as it is.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmengine.recording.answer_value import (
@@ -210,7 +210,7 @@ def _content(objects: list[Any]) -> AnswerContent:
     parts = [part for one in whole for part in _parts(one)]
     reasons = [reason for one in whole for reason in _reasons(one)]
     tokens_in, tokens_out = _usage(whole)
-    return AnswerContent(_one_per_text(parts), tuple(reasons), tokens_in, tokens_out)
+    return AnswerContent(_joined(parts), tuple(reasons), tokens_in, tokens_out)
 
 
 def _whole(event: Any) -> Any:
@@ -222,8 +222,16 @@ def _whole(event: Any) -> Any:
     return event
 
 
-def _one_per_text(parts: Iterable[AnswerPart]) -> tuple[AnswerPart, ...]:
-    return tuple(part for part in parts if part.text or part.kind == "tool_call")
+def _joined(parts: Iterable[AnswerPart]) -> tuple[AnswerPart, ...]:
+    """The parts without empty ones; the arguments of a call may come after its name."""
+    result: list[AnswerPart] = []
+    for part in parts:
+        last = result[-1] if result else None
+        if part.kind == "tool_call" and not part.name and last and last.kind == part.kind:
+            result[-1] = replace(last, text=last.text.removeprefix("{}") + part.text)
+        elif part.text or part.kind == "tool_call":
+            result.append(part)
+    return tuple(result)
 
 
 def _parts(value: Any) -> Iterator[AnswerPart]:

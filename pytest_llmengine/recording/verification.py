@@ -46,8 +46,8 @@ _REFUSED = frozenset({401, 403})
 _MESSAGES, _MESSAGES_HEADERS = "/messages", {"anthropic-version": "2023-06-01"}
 
 
-class NotCompared(Exception):  # noqa: N818 - reads as what happened
-    """A request that cannot be sent as it was recorded, or an answer that cannot be compared."""
+class NotSent(Exception):  # noqa: N818 - reads as what happened
+    """A recorded request that cannot be sent as it was."""
 
 
 @dataclass(slots=True)
@@ -68,14 +68,18 @@ class LiveServer:
     async def compare(
         self, path: object, exchange: RecordedExchange, request: Request, redaction: Redaction
     ) -> Comparison:
-        """Send the request of a recorded exchange, and compare the answers; raises NotCompared."""
+        """Send the request of a recorded exchange, and compare the answers.
+
+        If there is no live answer, the two are different.
+        """
         try:
             async with asyncio.timeout(self.seconds):
                 answer = redacted(await self._answer(self._changed(request)), redaction)
         except (UpstreamUnreachable, Unrecordable) as error:
-            raise NotCompared(str(error)) from error
-        except TimeoutError as error:
-            raise NotCompared(f"there was no whole answer after {self.seconds:g} s") from error
+            return Comparison.without_answer(path, exchange, str(error))
+        except TimeoutError:
+            reason = f"there was no whole answer after {self.seconds:g} s"
+            return Comparison.without_answer(path, exchange, reason)
         for old, new in zip(_ids(exchange.answer), _ids(answer), strict=False):
             self.ids[old] = new
         return compare(path, exchange, answer)
@@ -128,19 +132,19 @@ class Resender:
     query: str = ""
 
     def request(self, exchange: RecordedExchange) -> Request:
-        """The request of an exchange; raises NotCompared if it cannot be sent as it was."""
+        """The request of an exchange; raises NotSent if it cannot be sent as it was."""
         recorded = exchange.request
         origin = f"{recorded.scheme}://{recorded.parsed_uri.netloc}"
         target = self._filled(recorded.uri.removeprefix(origin) or "/")
         body: bytes = recorded.body or b""
         if MASK in target:
-            raise NotCompared("a part of its address was redacted, so it cannot be sent")
+            raise NotSent("a part of its address was redacted, so it cannot be sent")
         if MASK.encode() in body:
-            raise NotCompared("a part of its body was redacted, so it cannot be sent")
+            raise NotSent("a part of its body was redacted, so it cannot be sent")
         if exchange.answer.cut == "client":
-            raise NotCompared("its client left before the end, so the answer was not recorded")
+            raise NotSent("its client left before the end, so the answer was not recorded")
         if exchange.answer.status in _REFUSED:
-            raise NotCompared(
+            raise NotSent(
                 f"it was answered {exchange.answer.status}, and the key that it was sent with is "
                 "not recorded"
             )
@@ -165,17 +169,17 @@ async def verify(
     for exchange in file.exchanges:
         try:
             request = resender.request(exchange)
-            yield await live.compare(file.path, exchange, request, redaction)
-        except NotCompared as error:
-            yield Comparison.none(file.path, exchange, str(error))
+        except NotSent as error:
+            yield Comparison.not_sent(file.path, exchange, str(error))
+            continue
+        yield await live.compare(file.path, exchange, request, redaction)
 
 
 class VerifyServer(ReplayServer):
     """A replayer that also sends each request to the live server `upstream`, with its `model`.
 
     The client gets the recorded answer, so that a test runs as in a replay. A comparison that is as
-    bad as `fail_on` is among the ``unhandled`` of its cassette, and so is a request without an
-    answer to compare.
+    bad as `fail_on` is among the ``unhandled`` of its cassette.
     """
 
     def __init__(
@@ -188,24 +192,22 @@ class VerifyServer(ReplayServer):
     ) -> None:
         super().__init__(**options)
         self._comparisons: list[Comparison] = []
+        self._asked = 0
         self._fail_on = fail_on
         self._live = LiveServer(Upstream.parse(upstream), model)
 
     def take_comparisons(self) -> list[Comparison]:
         """The comparisons since the last call."""
-        taken, self._comparisons = self._comparisons, []
+        taken, self._comparisons, self._asked = self._comparisons, [], 0
         return taken
 
     async def _before_playing(
         self, cassette: ReplayCassette, request: Request, answer: RecordedAnswer
     ) -> None:
         recorded = cassette.redaction.request(request, self._live.upstream.recorded_url)
-        number = 1 + len(self._comparisons)
-        exchange = RecordedExchange(number, recorded, answer)
-        try:
-            found = await self._live.compare(cassette.path, exchange, request, cassette.redaction)
-        except NotCompared as error:
-            found = Comparison.none(cassette.path, exchange, str(error))
+        self._asked += 1
+        exchange = RecordedExchange(self._asked, recorded, answer)
+        found = await self._live.compare(cassette.path, exchange, request, cassette.redaction)
         self._comparisons.append(found)
-        if found.tier is None or found.is_as_bad_as(self._fail_on):
+        if found.is_as_bad_as(self._fail_on):
             cassette.unhandled.append(found.describe())
