@@ -73,9 +73,11 @@ def test_verify(server: MockServer, llmengine: Callable[..., Any], tmp_path: Pat
         ("/v1/chat/completions", _CHAT | {"user": "ada@example.com"}),
     )
 
-    same = llmengine("cassettes", "verify", tmp_path, "--url", server.base_url, "--json")
-    server.play(Script(replies=["token", "one", "two", {"refusal": "No."}]))
-    changed = llmengine("cassettes", "verify", tmp_path, "--url", server.base_url)
+    with MockServer(api_key="sk-of-this-server") as later:  # it does not know the recorded ids
+        verify = ("cassettes", "verify", tmp_path, "--url", later.base_url)
+        same = llmengine(*verify, "--json")
+        later.play(Script(replies=["token", "one", "two", {"refusal": "No."}]))
+        changed = llmengine(*verify)
 
     assert same.status == 0
     found = json.loads(same.out)
