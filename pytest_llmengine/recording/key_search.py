@@ -17,7 +17,7 @@ from llmengine.types.secrets import is_secret_name, learn, scrub
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What the keys of each provider begin with. Every one is matched by one of these only.
+# What the keys of each provider look like. A key matches only one of these.
 _FORMATS = {
     "a key of Anthropic": r"sk-ant-[\w-]{20,}",
     "a key of OpenRouter": r"sk-or-[\w-]{20,}",

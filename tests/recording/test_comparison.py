@@ -144,6 +144,22 @@ def test_changes_name_their_place() -> None:
     assert found.changes == ("n: 1 became 2",)
 
 
+def test_deep_bodies() -> None:
+    """A body that is nested very deeply is compared as a whole."""
+    deep = b"[" * 900 + b"1" + b"]" * 900
+
+    assert compared(answer(deep), answer(deep)).tier == "identical"
+    assert compared(answer(deep), answer(deep.replace(b"1", b"2"))).tier == "different"
+
+
+def test_comparisons_travel_as_plain_values() -> None:
+    """What pytest-xdist sends from a worker becomes the same comparison again."""
+    found = compared(answer(chat()), answer(chat("Good day")))
+
+    assert type(found.to_dict()["tier"]) is str
+    assert Comparison.from_dict(found.to_dict()) == found
+
+
 def test_who_closed_a_stream() -> None:
     """A stream that the server cut is another outcome, even if it has the same text."""
     whole = stream(delta("stop", content="Hi"))
