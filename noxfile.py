@@ -65,8 +65,10 @@ def lowest(session: nox.Session) -> None:
 @nox.session(name="vcrpy-8")
 def vcrpy_8(session: nox.Session) -> None:
     """Test recordings with vcrpy 8, which langchain-tests requires."""
-    session.install(".", *TESTS, "hypothesis", "openai>=2", "opentelemetry-sdk>=1.30", "vcrpy<9")
-    tests = session.posargs or ("tests/recording", "tests/plugin/test_replay.py")
+    plugins = ("hypothesis", "pytest-recording")
+    session.install(".", *TESTS, *plugins, "openai>=2", "opentelemetry-sdk>=1.30", "vcrpy<9")
+    replays = ("tests/plugin/test_replay.py", "tests/plugin/test_vcr.py")
+    tests = session.posargs or ("tests/recording", *replays)
     session.run("pytest", "-n", "2", *tests)
 
 
