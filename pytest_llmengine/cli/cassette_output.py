@@ -98,6 +98,8 @@ def _lines(transcript: Transcript) -> Iterator[tuple[str, str]]:
     for part in transcript.parts:
         text = f"{part.name}({part.text})" if part.kind == "tool_call" else part.text
         yield _PART_NAMES.get(part.kind, part.kind), text
+    if not transcript.parts:
+        yield "answer", "(empty)"
     yield "ended", _ending(transcript)
     yield "timing", _timing(transcript)
 
