@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.secrets import MASK
 from pytest_llmengine.contract.outcomes import shortened
 from pytest_llmengine.recording.answer_value import answer_value, is_stream, media_type
+from pytest_llmengine.recording.json_path import JSONPath, replaced
 from pytest_llmengine.recording.transcript import AnswerContent
 
 if TYPE_CHECKING:
@@ -42,33 +43,45 @@ class AnswerTier(StrEnum):
         return tiers.index(self) >= tiers.index(other)
 
 
-# Members that differ in every answer of a server to the same request, also because of its cache.
-VOLATILE_FIELDS = frozenset(
-    {
-        "cache_creation_input_tokens",
-        "cache_read_input_tokens",
-        "cached_tokens",
-        "call_id",
-        "completed_at",
-        "created",
-        "created_at",
-        "eval_duration",
-        "id",
-        "item_id",
-        "load_duration",
-        "modified_at",
-        "previous_response_id",
-        "prompt_eval_duration",
-        "request_id",
-        "response_id",
-        "system_fingerprint",
-        "timings",
-        "tool_call_id",
-        "total_duration",
-    }
+# What differs in every answer of a server to the same request, also because of its cache: paths in
+# whole answers and in each event of a stream, of all dialects.
+_VOLATILE_PATHS = tuple(
+    JSONPath.parse(path)
+    for path in (
+        "$.id",
+        "$.choices[*].message.tool_calls[*].id",
+        "$.choices[*].delta.tool_calls[*].id",
+        "$.message.id",  # Anthropic's message_start
+        "$.content[*].id",  # Anthropic's tool_use
+        "$.content_block.id",
+        "$.output[*].id",  # OpenAI's responses
+        "$.output[*].call_id",
+        "$.previous_response_id",
+        "$.response.id",
+        "$.response.previous_response_id",
+        "$.response.output[*].id",
+        "$.response.output[*].call_id",
+        "$.item.id",
+        "$.item.call_id",
+        "$.item_id",
+        "$.request_id",
+        "$..created",
+        "$..created_at",
+        "$..completed_at",
+        "$..modified_at",
+        "$..system_fingerprint",
+        "$..cached_tokens",
+        "$..cache_creation_input_tokens",
+        "$..cache_read_input_tokens",
+        "$.total_duration",  # Ollama
+        "$.load_duration",
+        "$.prompt_eval_duration",
+        "$.eval_duration",
+        "$..timings",  # llama.cpp
+    )
 )
-# Headers that do, or that only describe the body; names that end in -ms and those of rate limits do
-# too.
+# Headers that differ in every answer, or that only describe the body. Those whose names end in -ms,
+# and those of rate limits, do too.
 _VOLATILE_HEADERS = frozenset(
     {
         "age",
@@ -208,7 +221,7 @@ def _tier(recorded: RecordedAnswer, other: RecordedAnswer, old: Any, new: Any) -
         headers.get(name) == value for name, value in recorded.headers
     ):
         return AnswerTier.IDENTICAL
-    if _canonical(stable(old)) == _canonical(stable(new)) and not list(_headers(recorded, other)):
+    if _canonical(_stable(old)) == _canonical(_stable(new)) and not list(_headers(recorded, other)):
         return AnswerTier.VOLATILE
     same = media_type(recorded) == media_type(other) and set(_shape(old)) == set(_shape(new))
     return AnswerTier.SHAPE if same else AnswerTier.OUTCOME
@@ -233,19 +246,11 @@ def _outcome(answer: RecordedAnswer) -> tuple[object, ...]:
     return answer.status, content.kinds, content.finish_reasons, answer.cut, is_stream(answer)
 
 
-def stable(value: Any) -> Any:
-    """The value with only the types of the members that differ in every answer."""
-    if isinstance(value, dict):
-        return {
-            name: f"<{_type(item)}>" if _is_volatile(name, value) else stable(item)
-            for name, item in value.items()
-        }
-    return [stable(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_volatile(name: str, members: dict[str, Any]) -> bool:
-    """Whether a member differs in every answer; the id of a model is its name."""
-    return name in VOLATILE_FIELDS and not (name == "id" and members.get("object") == "model")
+def _stable(value: Any) -> Any:
+    """The value with only the types of what differs in every answer."""
+    if isinstance(value, dict) and value.keys() == {"events"}:
+        return {"events": [_stable(event) for event in value["events"]]}
+    return replaced(value, _VOLATILE_PATHS, lambda found: f"<{_type(found)}>")
 
 
 def _canonical(value: Any) -> str:
@@ -291,9 +296,10 @@ def _changes(recorded: RecordedAnswer, other: RecordedAnswer, old: Any, new: Any
     if recorded.cut != other.cut:
         yield f"closed early by: {recorded.cut or 'no one'} became {other.cut or 'no one'}"
     yield from _headers(recorded, other)
+    old, new = _stable(old), _stable(new)
     if is_stream(recorded) and is_stream(other):
         old, new = old["events"], new["events"]
-    yield from _differences(stable(old), stable(new), "")
+    yield from _differences(old, new, "")
 
 
 def _headers(recorded: RecordedAnswer, other: RecordedAnswer) -> Iterator[str]:

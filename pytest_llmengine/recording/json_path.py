@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _SEGMENT = re.compile(
     r"""(?P<deep>\.\.)?\.?                      # .. also looks into everything below
@@ -92,6 +92,21 @@ def _without(value: Any, left: _Left) -> Any:
     if isinstance(value, list):
         elements = ((item, _below(left, place)) for place, item in enumerate(value))
         return [_without(item, below) for item, below in elements if () not in below]
+    return value
+
+
+def replaced(value: Any, paths: Iterable[JSONPath], change: Callable[[Any], Any]) -> Any:
+    """A copy of a JSON value in which each member and element at these paths is changed."""
+    return _replaced(value, _all(paths), change)
+
+
+def _replaced(value: Any, left: _Left, change: Callable[[Any], Any]) -> Any:
+    if () in left:
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _replaced(item, _below(left, key), change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, _below(left, n), change) for n, item in enumerate(value)]
     return value
 
 

@@ -171,7 +171,8 @@ def _folder_of(config: EngineConfig, settings: Settings, url: str | None) -> Pat
 
 def _folder_of_server(config: EngineConfig, settings: Settings, of_engine: Path) -> Path | None:
     """The folder of the only server that was recorded with a backend by its address, if any."""
-    may_replay = settings.mode in {None, Mode.REPLAY} and config.name == config.backend
+    plays = settings.mode is None or settings.mode.plays
+    may_replay = plays and config.name == config.backend
     if not may_replay or recordings_in(of_engine):
         return None
     cassettes = settings.cassettes

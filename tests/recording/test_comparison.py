@@ -76,6 +76,9 @@ def test_status_and_tool_are_part_of_the_outcome() -> None:
     assert compared(before, answer(chat(None, message=call("f", '{"a": 2}')))).tier == "shape"
     assert compared(before, answer(chat(None, message=call("g", '{"a": 1}')))).tier == "different"
     assert compared(answer(chat()), answer(chat(), 201)).tier == "different"
+    again = call("f", '{"a": 1}')
+    again["tool_calls"][0]["id"] = "2"
+    assert compared(before, answer(chat(None, message=again))).tier == "volatile"
 
 
 def test_dimensions_are_part_of_the_shape() -> None:
