@@ -14,6 +14,7 @@ from pytest_llmengine.contract.outcomes import shortened
 from pytest_llmengine.recording.answer_value import answer_value, is_stream, media_type
 from pytest_llmengine.recording.json_path import JSONPath, replaced
 from pytest_llmengine.recording.transcript import AnswerContent
+from pytest_llmengine.recording.volatile import VOLATILE_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,42 +44,9 @@ class AnswerTier(StrEnum):
         return tiers.index(self) >= tiers.index(other)
 
 
-# What differs in every answer of a server to the same request, also because of its cache: paths in
-# whole answers and in each event of a stream, of all dialects.
-_VOLATILE_PATHS = tuple(
-    JSONPath.parse(path)
-    for path in (
-        "$.id",
-        "$.choices[*].message.tool_calls[*].id",
-        "$.choices[*].delta.tool_calls[*].id",
-        "$.message.id",  # Anthropic's message_start
-        "$.content[*].id",  # Anthropic's tool_use
-        "$.content_block.id",
-        "$.output[*].id",  # OpenAI's responses
-        "$.output[*].call_id",
-        "$.previous_response_id",
-        "$.response.id",
-        "$.response.previous_response_id",
-        "$.response.output[*].id",
-        "$.response.output[*].call_id",
-        "$.item.id",
-        "$.item.call_id",
-        "$.item_id",
-        "$.request_id",
-        "$..created",
-        "$..created_at",
-        "$..completed_at",
-        "$..modified_at",
-        "$..system_fingerprint",
-        "$..cached_tokens",
-        "$..cache_creation_input_tokens",
-        "$..cache_read_input_tokens",
-        "$.total_duration",  # Ollama
-        "$.load_duration",
-        "$.prompt_eval_duration",
-        "$.eval_duration",
-        "$..timings",  # llama.cpp
-    )
+# The id of an earlier answer, to which the live server has given another id, is volatile too.
+_VOLATILE = VOLATILE_PATHS + tuple(
+    JSONPath.parse(path) for path in ("$.previous_response_id", "$.response.previous_response_id")
 )
 # Headers that differ in every answer, or that only describe the body. Those whose names end in -ms,
 # and those of rate limits, do too.
@@ -185,14 +153,20 @@ def summary_of(comparisons: Sequence[Comparison]) -> str:
     return f"{len(comparisons)} {noun}: {counts or 'nothing to compare'}"
 
 
-def compare(path: object, exchange: RecordedExchange, other: RecordedAnswer) -> Comparison:
+def compare(
+    path: object,
+    exchange: RecordedExchange,
+    other: RecordedAnswer,
+    volatile: tuple[JSONPath, ...] = (),
+) -> Comparison:
     """Compare a recorded exchange of the cassette at `path` with another answer.
 
-    What was redacted in the recorded answer is not compared.
+    What was redacted in the recorded answer is not compared. `volatile` are the paths of a project
+    to what differs in every answer, in addition to VOLATILE_PATHS.
     """
     recorded = exchange.answer
     try:
-        tier, changes = _compared(recorded, other)
+        tier, changes = _compared(recorded, other, _VOLATILE + volatile)
     except RecursionError:
         same = (recorded.status, recorded.body) == (other.status, other.body)
         tier = AnswerTier.IDENTICAL if same else AnswerTier.DIFFERENT
@@ -202,26 +176,30 @@ def compare(path: object, exchange: RecordedExchange, other: RecordedAnswer) -> 
 
 
 def _compared(
-    recorded: RecordedAnswer, other: RecordedAnswer
+    recorded: RecordedAnswer, other: RecordedAnswer, volatile: tuple[JSONPath, ...]
 ) -> tuple[AnswerTier, tuple[str, ...]]:
     old = answer_value(recorded)
     new = _redacted_like(old, answer_value(other))
-    changes = list(_changes(recorded, other, old, new))
+    stable = _stable(old, volatile), _stable(new, volatile)
+    changes = [*_changes(recorded, other), *_differences(*stable)]
     shown = changes[:_MAX_CHANGES]
     if len(changes) > _MAX_CHANGES:
         shown.append(f"{len(changes) - _MAX_CHANGES} more changes")
-    return _tier(recorded, other, old, new), tuple(shown)
-
-
-def _tier(recorded: RecordedAnswer, other: RecordedAnswer, old: Any, new: Any) -> AnswerTier:
     if _outcome(recorded) != _outcome(other):
-        return AnswerTier.DIFFERENT
+        return AnswerTier.DIFFERENT, tuple(shown)
+    return _tier(recorded, other, old, new, unchanged=not changes), tuple(shown)
+
+
+def _tier(
+    recorded: RecordedAnswer, other: RecordedAnswer, old: Any, new: Any, *, unchanged: bool
+) -> AnswerTier:
+    """The tier of two answers with the same outcome."""
     headers = dict(other.headers)
     if _canonical(old) == _canonical(new) and all(
         headers.get(name) == value for name, value in recorded.headers
     ):
         return AnswerTier.IDENTICAL
-    if _canonical(_stable(old)) == _canonical(_stable(new)) and not list(_headers(recorded, other)):
+    if unchanged:
         return AnswerTier.VOLATILE
     same = media_type(recorded) == media_type(other) and set(_shape(old)) == set(_shape(new))
     return AnswerTier.SHAPE if same else AnswerTier.OUTCOME
@@ -246,11 +224,11 @@ def _outcome(answer: RecordedAnswer) -> tuple[object, ...]:
     return answer.status, content.kinds, content.finish_reasons, answer.cut, is_stream(answer)
 
 
-def _stable(value: Any) -> Any:
-    """The value with only the types of what differs in every answer."""
+def _stable(value: Any, volatile: tuple[JSONPath, ...]) -> Any:
+    """The value with only the types of what is volatile; of a stream, the list of its events."""
     if isinstance(value, dict) and value.keys() == {"events"}:
-        return {"events": [_stable(event) for event in value["events"]]}
-    return replaced(value, _VOLATILE_PATHS, lambda found: f"<{_type(found)}>")
+        return [_stable(event, volatile) for event in value["events"]]
+    return replaced(value, volatile, lambda found: f"<{_type(found)}>")
 
 
 def _canonical(value: Any) -> str:
@@ -290,22 +268,14 @@ def _type(value: Any) -> str:
 # ---- what changed, one line each
 
 
-def _changes(recorded: RecordedAnswer, other: RecordedAnswer, old: Any, new: Any) -> Iterator[str]:
+def _changes(recorded: RecordedAnswer, other: RecordedAnswer) -> Iterator[str]:
+    """What changed beside the body."""
     if recorded.status != other.status:
         yield f"status: {recorded.status} became {other.status}"
     if recorded.cut != other.cut:
         yield f"closed early by: {recorded.cut or 'no one'} became {other.cut or 'no one'}"
-    yield from _headers(recorded, other)
-    old, new = _stable(old), _stable(new)
-    if is_stream(recorded) and is_stream(other):
-        old, new = old["events"], new["events"]
-    yield from _differences(old, new, "")
-
-
-def _headers(recorded: RecordedAnswer, other: RecordedAnswer) -> Iterator[str]:
-    """The recorded headers that changed; a recorder may have dropped those that are only new."""
     old, new = dict(recorded.headers), dict(other.headers)
-    for name in sorted(old):
+    for name in sorted(old):  # a recorder may have dropped those that are only new
         if not _is_volatile_header(name) and old.get(name) != new.get(name):
             yield f"header {name}: {_said(old, name)} became {_said(new, name)}"
 
@@ -314,7 +284,7 @@ def _is_volatile_header(name: str) -> bool:
     return name in _VOLATILE_HEADERS or name.endswith("-ms") or "ratelimit" in name
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     """The smallest parts in which two values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys((*old, *new)):

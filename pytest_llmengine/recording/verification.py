@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from typing import Unpack
 
-    from pytest_llmengine.recording.cassette import CutBy, RecordedAnswer, ReplayCassette
+    from pytest_llmengine.recording.cassette import CutBy, RecordedAnswer
     from pytest_llmengine.recording.cassette_file import CassetteFile
     from pytest_llmengine.recording.config import RecordingOptions
+    from pytest_llmengine.recording.replay import ReplayCassette
 
 # An id that a later request may name, such as that of a response or a file. Shorter ones may be
 # words of the text.
@@ -62,11 +63,14 @@ class LiveServer:
     upstream: Upstream
     model: str | None = None
     seconds: float = 120.0
-    config: RecordingConfig = field(default_factory=RecordingConfig)
     ids: dict[str, str] = field(default_factory=dict)
 
     async def compare(
-        self, path: object, exchange: RecordedExchange, request: Request, redaction: Redaction
+        self,
+        path: object,
+        exchange: RecordedExchange,
+        request: Request,
+        config: RecordingConfig,
     ) -> Comparison:
         """Send the request of a recorded exchange, and compare the answers.
 
@@ -74,7 +78,9 @@ class LiveServer:
         """
         try:
             async with asyncio.timeout(self.seconds):
-                answer = redacted(await self._answer(self._changed(request)), redaction)
+                answer = redacted(
+                    await self._answer(self._changed(request), config), Redaction.of(config)
+                )
         except (UpstreamUnreachable, Unrecordable) as error:
             return Comparison.without_answer(path, exchange, str(error))
         except TimeoutError:
@@ -82,10 +88,10 @@ class LiveServer:
             return Comparison.without_answer(path, exchange, reason)
         for old, new in zip(_ids(exchange.answer), _ids(answer), strict=False):
             self.ids[old] = new
-        return compare(path, exchange, answer)
+        return compare(path, exchange, answer, config.volatile_paths)
 
-    async def _answer(self, request: Request) -> RecordedAnswer:
-        builder = AnswerBuilder(self.config.clock)
+    async def _answer(self, request: Request, config: RecordingConfig) -> RecordedAnswer:
+        builder = AnswerBuilder(config.clock)
         connection = await self.upstream.open()
         cut: CutBy | None = None
         try:
@@ -165,14 +171,14 @@ async def verify(
     file: CassetteFile, live: LiveServer, resender: Resender
 ) -> AsyncIterator[Comparison]:
     """Send the requests of a cassette one after the other, and yield the comparisons."""
-    redaction = Redaction.of(live.config)
+    config = RecordingConfig()
     for exchange in file.exchanges:
         try:
             request = resender.request(exchange)
         except NotSent as error:
             yield Comparison.not_sent(file.path, exchange, str(error))
             continue
-        yield await live.compare(file.path, exchange, request, redaction)
+        yield await live.compare(file.path, exchange, request, config)
 
 
 class VerifyServer(ReplayServer):
@@ -207,7 +213,7 @@ class VerifyServer(ReplayServer):
         recorded = cassette.redaction.request(request, self._live.upstream.recorded_url)
         self._asked += 1
         exchange = RecordedExchange(self._asked, recorded, answer)
-        found = await self._live.compare(cassette.path, exchange, request, cassette.redaction)
+        found = await self._live.compare(cassette.path, exchange, request, cassette.config)
         self._comparisons.append(found)
         if found.is_as_bad_as(self._fail_on):
             cassette.unhandled.append(found.describe())

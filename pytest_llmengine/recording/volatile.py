@@ -61,6 +61,7 @@ _OTHERS = _parsed(
     "$.eval_duration",
     "$..timings",  # llama.cpp
 )
+VOLATILE_PATHS = _IDS + _OTHERS
 _VOLATILE_HEADERS = re.compile(
     r"(?:.*-)?request-id|x-ratelimit-.*|anthropic-ratelimit-.*|content-length|last-modified|etag"
 )
@@ -110,7 +111,7 @@ def _ids_if_same(
     """The old id for each new one, if the answers differ in nothing but volatile values."""
     if (new.status, new.cut, _stable(new)) != (old.status, old.cut, _stable(old)):
         return None
-    volatile = _IDS + _OTHERS + paths
+    volatile = VOLATILE_PATHS + paths
     texts = _text(new.body), _text(old.body)
     stable, stable_before = (masked(text, volatile, "null") for text in texts)
     if stable != stable_before:

@@ -12,6 +12,7 @@ from pytest_llmengine.recording.cassette import RecordedAnswer
 from pytest_llmengine.recording.cassette_file import RecordedExchange
 from pytest_llmengine.recording.chunks import Timeline
 from pytest_llmengine.recording.comparison import Comparison, compare
+from pytest_llmengine.recording.json_path import JSONPath
 
 
 def answer(
@@ -145,6 +146,15 @@ def test_changes_name_their_place() -> None:
     found = compared(answer(old), answer(new))
 
     assert found.changes == ("n: 1 became 2",)
+
+
+def test_volatile_paths_of_a_project() -> None:
+    """What a project names differs in every answer too."""
+    exchange = RecordedExchange(1, Request("POST", "http://x/v1", b"", {}), answer(chat(n=1)))
+    volatile = (JSONPath.parse("$.n"),)
+
+    assert compare("a.yaml", exchange, answer(chat(n=2)), volatile).tier == "volatile"
+    assert compare("a.yaml", exchange, answer(chat(n="2")), volatile).tier == "outcome"
 
 
 def test_deep_bodies() -> None:
