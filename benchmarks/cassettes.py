@@ -4,8 +4,8 @@
 
 The exchanges are chat completions, every second one a stream of 40 events, as the mock server sends
 them. Saving and loading take turns, round by round; the table shows medians and their ratio to
-vcrpy. Ours includes what vcrpy does not do: chunks and times are kept, every body is redacted when
-it is saved, and every answer is checked when it is loaded.
+vcrpy. Ours includes what vcrpy does not do: chunks and times are kept, every body is redacted, each
+exchange is on disk as soon as it ends, and every answer is checked when it is loaded.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ import yaml
 from vcr import VCR
 
 from llmengine.mock import MockServer
-from pytest_llmengine.recording import Provenance, RecordingConfig, RecordServer, ReplayCassette
-from pytest_llmengine.recording.cassette import RecordCassette
+from pytest_llmengine.recording import (
+    Provenance,
+    RecordCassette,
+    RecordingConfig,
+    RecordServer,
+    ReplayCassette,
+)
 from pytest_llmengine.recording.cassette_file import CassetteFile
 
 if TYPE_CHECKING:
@@ -82,6 +87,7 @@ def _exchanges(count: int, folder: Path) -> list[RecordedExchange]:
 
 
 def _save(exchanges: list[RecordedExchange], path: Path) -> None:
+    path.unlink(missing_ok=True)  # else it would be compared with the recording before
     cassette = RecordCassette(path, Provenance("mock"), RecordingConfig())
     for exchange in exchanges:
         cassette.put(cassette.begin(), exchange.request, exchange.answer)

@@ -123,13 +123,12 @@ def serialize(cassette: dict[str, Any]) -> str:
     return _dumped(ordered, _Dumper) if "\\U00" in text else text
 
 
-_UNLIMITED = 2**31 - 1
 _END = "\n...\n"
 
 
 def _dumped(cassette: dict[str, Any], dumper: Any) -> str:
     text: str = yaml.dump(
-        cassette, Dumper=dumper, allow_unicode=True, sort_keys=False, width=_UNLIMITED
+        cassette, Dumper=dumper, allow_unicode=True, sort_keys=False, width=_NEVER
     )
     # The mark of the end of a document, which the two do not write after the same texts.
     return text[: -len(_END) + 1] if text.endswith(_END) else text
